@@ -1,0 +1,61 @@
+"""Every error that `chop` raises for a user's input, under one base class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class ChopError(Exception):
+    """Base of all errors that say what is wrong, where, why and what to do about it."""
+
+
+class UnknownNameError(ChopError):
+    """A name that no registry, node list or schema holds."""
+
+
+class FormatError(ChopError):
+    """A number format with impossible parameters."""
+
+
+class GraphError(ChopError):
+    """A model that cannot be turned into a graph, or a graph used in a way that it does not allow."""
+
+
+class PassError(ChopError):
+    """A pass whose arguments or requirements do not hold."""
+
+
+class CheckpointError(ChopError):
+    """A file of weights that is missing, unsafe, broken or made for another model."""
+
+
+class DatasetError(ChopError):
+    """A data set that cannot be found or read."""
+
+
+class SearchError(ChopError):
+    """A search that cannot start, go on or be trusted."""
+
+
+class ConfigError(ChopError):
+    """One or more problems in a configuration, each a line `file:line: key: what is wrong`.
+
+    >>> raise ConfigError(["x.toml:3: seed: expected an integer, got 'a'"])
+    Traceback (most recent call last):
+    chop.errors.ConfigError: x.toml:3: seed: expected an integer, got 'a'
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the known name nearest to `name`, or an empty string.
+
+    >>> did_you_mean("n_trails", ["n_trials", "timeout"])
+    "; did you mean 'n_trials'?"
+    """
+    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""

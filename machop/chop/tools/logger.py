@@ -1,0 +1,41 @@
+"""Logging of the package: silent until `set_logging_verbosity` is called, as a library should be."""
+
+from __future__ import annotations
+
+import logging
+
+from chop.errors import ChopError
+
+ROOT_NAME = "chop"
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+logging.getLogger(ROOT_NAME).addHandler(logging.NullHandler())
+
+
+def get_logger(name: str = ROOT_NAME) -> logging.Logger:
+    """The logger of a module of this package, or of a user's module below it."""
+    return logging.getLogger(name if name.split(".")[0] == ROOT_NAME else f"{ROOT_NAME}.{name}")
+
+
+def set_logging_verbosity(level: str = "info") -> None:
+    """Show messages of at least `level` (debug, info, warning, error, critical) on standard error.
+
+    Calling it again changes the level; it never adds a second handler.
+    """
+    if level not in LEVELS:
+        raise ChopError(f"unknown log level '{level}'; choose one of {', '.join(LEVELS)}")
+    root = logging.getLogger(ROOT_NAME)
+    if not any(getattr(handler, "chop_handler", False) for handler in root.handlers):
+        root.addHandler(_terminal_handler())
+        root.propagate = False
+    root.setLevel(level.upper())
+
+
+def _terminal_handler() -> logging.Handler:
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.chop_handler = True  # type: ignore[attr-defined]
+    return handler
