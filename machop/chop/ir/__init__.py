@@ -1,0 +1,6 @@
+"""What everything else talks about: the graph and the quantisation plan."""
+
+from chop.ir.graph import MaseGraph, MaseMetadata
+from chop.ir.plan import QuantPlan
+
+__all__ = ["MaseGraph", "MaseMetadata", "QuantPlan"]

@@ -1,0 +1,5 @@
+"""Passes that change the graph."""
+
+from chop.passes.graph.transforms.quantize import quantize_transform_pass
+
+__all__ = ["quantize_transform_pass"]

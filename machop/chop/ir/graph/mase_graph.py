@@ -1,0 +1,170 @@
+"""`MaseGraph`: a model as a graph whose nodes know their operation, their module and what passes found out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx, nn
+
+from chop.errors import GraphError
+from chop.ir.graph.metadata import MaseMetadata
+from chop.ir.plan import QuantPlan
+from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
+from chop.nn.quantized import Quantized, TensorMethod
+
+
+@dataclass(frozen=True)
+class FloatNode:
+    """What a quantised node was before: enough to put it back exactly."""
+
+    op: str
+    target: Any
+
+
+class _LeafTracer(fx.Tracer):
+    """Traces into everything but the layers of `torch.nn`, quantised wrappers and the user's own leaf modules."""
+
+    def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
+        super().__init__()
+        self._leaves = (Quantized, *leaves)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
+
+
+class MaseGraph:
+    """A graph of its own copy of `model`, in eval mode; the caller's module is never changed.
+
+    `cf_args` are concrete values for arguments of `forward` (as in `torch.fx`). `custom_ops` may list module classes
+    to keep whole under `"modules"`.
+
+    Raises GraphError for a model whose control flow depends on its data.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        cf_args: dict[str, Any] | None = None,
+        custom_ops: Mapping[str, Any] | None = None,
+    ) -> None:
+        leaves = tuple((custom_ops or {}).get("modules", ()))
+        self.model: fx.GraphModule = _trace(copy.deepcopy(model).eval(), cf_args, leaves)
+        self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
+        self.plan = QuantPlan()
+        self._float_nodes: dict[str, FloatNode] = {}
+
+    @classmethod
+    def from_module(
+        cls,
+        model: nn.Module,
+        cf_args: dict[str, Any] | None = None,
+        custom_ops: Mapping[str, Any] | None = None,
+    ) -> MaseGraph:
+        """The same as calling the class; reads better where a checkpoint would be the other choice."""
+        return cls(model, cf_args, custom_ops)
+
+    @property
+    def fx_graph(self) -> fx.Graph:
+        """The `torch.fx` graph."""
+        return self.model.graph
+
+    @property
+    def nodes(self) -> list[fx.Node]:
+        """The nodes in the order of execution."""
+        return list(self.model.graph.nodes)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Every module by its path."""
+        return dict(self.model.named_modules())
+
+    def node(self, name: str) -> fx.Node:
+        """The node of that name; raises GraphError where there is none."""
+        for node in self.model.graph.nodes:
+            if node.name == name:
+                found: fx.Node = node
+                return found
+        raise GraphError(f"the graph has no node '{name}' (nodes: {', '.join(node.name for node in self.nodes)})")
+
+    def op(self, node: fx.Node) -> Op | None:
+        """The op table's row for a node, quantised or not; None for an operation that the table does not hold."""
+        if node.op == "call_module":
+            module = self.model.get_submodule(str(node.target))
+            return module.op if isinstance(module, Quantized) else op_of_module(module)
+        if node.op == "call_function":
+            return op_of_function(node.target)  # type: ignore[arg-type]
+        return op_of_method(str(node.target)) if node.op == "call_method" else None
+
+    def inner(self, node: fx.Node) -> Any:
+        """What a node calls in float: the module with the pristine weights, the function or the tensor's method."""
+        if node.op == "call_module":
+            module = self.model.get_submodule(str(node.target))
+            return module.inner if isinstance(module, Quantized) else module
+        return TensorMethod(str(node.target)) if node.op == "call_method" else node.target
+
+    def quantizable_nodes(self) -> dict[str, Op]:
+        """The nodes that formats can be chosen for, in the order of execution, with their ops."""
+        ops = {node.name: self.op(node) for node in self.model.graph.nodes}
+        return {name: op for name, op in ops.items() if op is not None and op.quantizable}
+
+    def apply_plan(self, plan: QuantPlan) -> None:
+        """Make the model compute with exactly the formats of `plan`: earlier ones are replaced, never added to."""
+        known = self.quantizable_nodes()
+        for name in plan:
+            if name not in known:
+                raise GraphError(f"the plan names '{name}', which is no quantisable node ({', '.join(known)})")
+        for name, original in list(self._float_nodes.items()):
+            self._restore(self.node(name), original)
+        for name in plan:
+            self._quantize(self.node(name), known[name], plan)
+        self.plan = plan
+        self.model.recompile()
+
+    def _quantize(self, node: fx.Node, op: Op, plan: QuantPlan) -> None:
+        wrapper = Quantized(self.inner(node), op, plan[node.name])
+        wrapper.train(self.model.training)
+        self._float_nodes[node.name] = FloatNode(node.op, node.target)
+        if node.op == "call_module" and self._calls_of(str(node.target)) == 1:
+            self.model.set_submodule(str(node.target), wrapper)
+            return
+        path = self._free_path(node.name)
+        self.model.add_submodule(path, wrapper)
+        node.op, node.target = "call_module", path
+
+    def _restore(self, node: fx.Node, original: FloatNode) -> None:
+        wrapper = self.model.get_submodule(str(node.target))
+        assert isinstance(wrapper, Quantized)
+        if node.target == original.target:
+            self.model.set_submodule(str(node.target), wrapper.inner)  # type: ignore[arg-type]
+        else:
+            self.model.delete_submodule(str(node.target))
+            node.op, node.target = original.op, original.target
+        del self._float_nodes[node.name]
+
+    def _calls_of(self, target: str) -> int:
+        """How often a module is called, counting nodes that have a quantised wrapper of their own by now."""
+        own = [name for name, original in self._float_nodes.items() if original.target == target]
+        direct = [node.name for node in self.model.graph.nodes if node.op == "call_module" and node.target == target]
+        return len({*own, *direct})
+
+    def _free_path(self, name: str) -> str:
+        path = f"{name}_quantized"
+        while hasattr(self.model, path):
+            path += "_"
+        return path
+
+
+def _trace(model: nn.Module, cf_args: dict[str, Any] | None, leaves: tuple[type[nn.Module], ...]) -> fx.GraphModule:
+    tracer = _LeafTracer(leaves)
+    try:
+        graph = tracer.trace(model, cf_args)
+    except Exception as error:
+        raise GraphError(
+            f"{type(model).__name__} cannot be traced ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            "its forward must not branch on the values of tensors: write the branch with torch.where, pass a constant "
+            "through cf_args, or keep the module that branches whole with custom_ops={'modules': [ThatClass]}"
+        ) from error
+    return fx.GraphModule(tracer.root, graph, type(model).__name__)

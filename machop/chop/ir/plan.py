@@ -1,0 +1,35 @@
+"""A choice of number formats for a whole graph, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from chop.formats import Format
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """Which format each operand of each node has; a node or operand that is absent stays in float.
+
+    Equal choices make equal plans, so a plan can be a key.
+
+    >>> from chop.formats import Integer
+    >>> plan = QuantPlan.of({"fc": {"weight": Integer(8)}, "relu": {}})
+    >>> plan["fc"]["weight"].width, plan["relu"], list(plan)
+    (8, {}, ['fc'])
+    """
+
+    choices: tuple[tuple[str, tuple[tuple[str, Format], ...]], ...] = ()
+
+    @classmethod
+    def of(cls, formats: Mapping[str, Mapping[str, Format]]) -> QuantPlan:
+        """The plan that holds `{node: {operand: format}}`."""
+        rows = ((node, tuple(sorted(chosen.items()))) for node, chosen in sorted(formats.items()) if chosen)
+        return cls(tuple(rows))
+
+    def __getitem__(self, node: str) -> dict[str, Format]:
+        return next((dict(chosen) for name, chosen in self.choices if name == node), {})
+
+    def __iter__(self) -> Iterator[str]:
+        return (node for node, _ in self.choices)

@@ -1,0 +1,104 @@
+"""A node's lab dictionary (`name`, `data_in_width`, `weight_frac_width` …) as formats of its operands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chop.errors import FormatError, did_you_mean
+from chop.formats import FORMATS, Format
+from chop.nn.ops import OPERANDS, Op
+
+NodeConfig = Mapping[str, Any]
+
+GLOBAL_KEYS = ("name", "bypass", "floor")
+"""Keys that hold for all operands of a node; every other key is `<operand>_<parameter of the format>`."""
+
+FLOAT_NAMES = (None, "NA")
+
+
+def is_float(config: NodeConfig) -> bool:
+    """Whether the config leaves its node in floating point.
+
+    >>> is_float({"name": "NA", "data_in_width": 8})
+    True
+    """
+    return config.get("name") in FLOAT_NAMES or config.get("bypass", False) is True
+
+
+def format_class(config: NodeConfig) -> type[Format]:
+    """The format that a config names; `floor = true` makes `integer` round down.
+
+    Raises UnknownNameError for a format that no registry holds, FormatError where `floor` does not apply.
+    """
+    name = FORMATS.canonical(config["name"]) if isinstance(config["name"], str) else config["name"]
+    if not isinstance(name, str):
+        raise FormatError(f"name: expected the name of a number format, got {name!r}")
+    floor = config.get("floor", False)
+    if not isinstance(floor, bool):
+        raise FormatError(f"floor: expected true or false, got {floor!r}")
+    if floor and f"{name}_floor" in FORMATS:
+        return FORMATS[f"{name}_floor"]
+    if floor and not name.endswith("_floor"):
+        raise FormatError(f"floor: the format '{name}' has no variant that rounds down; remove the key")
+    return FORMATS[name]
+
+
+def split_key(key: str) -> tuple[str, str] | None:
+    """The operand and the format's parameter in a key, or None where it names no operand.
+
+    >>> split_key("data_in_frac_width")
+    ('data_in', 'frac_width')
+    """
+    for operand in OPERANDS:
+        if key.startswith(f"{operand}_"):
+            return operand, key.removeprefix(f"{operand}_")
+    return None
+
+
+def known_keys(cls: type[Format]) -> list[str]:
+    """Every key that a node config of format `cls` may hold."""
+    return [*GLOBAL_KEYS, *(f"{operand}_{key}" for operand in OPERANDS for key in cls.keys())]
+
+
+def check_keys(config: NodeConfig) -> None:
+    """Raise FormatError for a key that no operand of the config's format has."""
+    known = known_keys(format_class(config))
+    for key in config:
+        if key not in known:
+            raise FormatError(f"unknown key '{key}'{did_you_mean(key, known)} (format '{config['name']}')")
+
+
+def operand_keys(config: NodeConfig, operand: str) -> dict[str, Any]:
+    """The parameters that a config sets for one operand."""
+    split = ((split_key(key), value) for key, value in config.items() if key not in GLOBAL_KEYS)
+    return {where[1]: value for where, value in split if where is not None and where[0] == operand}
+
+
+def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
+    """The formats that `config` gives to the operands of `op`; an operand without keys stays in float.
+
+    Keys of operands that `op` does not have are skipped.
+
+    Raises FormatError or UnknownNameError, naming the key, for anything that is not a valid choice.
+
+    >>> from chop.nn.ops import op_of_method
+    >>> node_formats({"name": "integer", "data_in_width": 8, "weight_width": 4}, op_of_method("relu"))
+    {'data_in': Integer(width=8, frac_width=4, is_signed=False)}
+    """
+    if is_float(config):
+        return {}
+    check_keys(config)
+    cls = format_class(config)
+    formats = {operand: _operand_format(cls, config, operand, op) for operand in op.operands}
+    return {operand: chosen for operand, chosen in formats.items() if chosen is not None}
+
+
+def _operand_format(cls: type[Format], config: NodeConfig, operand: str, op: Op) -> Format | None:
+    values = operand_keys(config, operand)
+    if not values:
+        return None
+    try:
+        return cls.from_keys(values, is_signed=operand not in op.unsigned)
+    except FormatError as error:
+        raise FormatError(f"{operand} of '{op.name}': {error} (keys start with '{operand}_')") from error

@@ -1,0 +1,111 @@
+"""One wrapper that quantises any operation: its operands first, then the original, then its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from chop.formats import Format
+from chop.nn.ops import Arg, Op
+
+OperandFormats = Mapping[str, Format]
+INNER = "inner."
+
+
+class TensorMethod:
+    """A tensor's method as a function, so that `x.add(y)` is called like any other operation."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.__name__ = name
+
+    def __call__(self, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return getattr(tensor, self.name)(*args, **kwargs)
+
+
+class Quantized(nn.Module):
+    """Calls `inner` (a module or a function of row `op`) with the operands in `formats` quantised.
+
+    The weights stay as they are: what is quantised is made anew in each call, so that formats can be replaced, the
+    wrapper can be trained, and its state dict has the names of the original module.
+    """
+
+    def __init__(self, inner: nn.Module | Callable[..., Any], op: Op, formats: OperandFormats) -> None:
+        super().__init__()
+        self.inner = inner
+        self.op = op
+        self.formats = dict(formats)
+        if isinstance(inner, nn.Module):
+            self.train(inner.training)
+            self.register_state_dict_post_hook(_drop_inner_prefix)
+            self.register_load_state_dict_pre_hook(_add_inner_prefix)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Whatever `inner` takes and returns."""
+        return call_quantized(self.inner, self.op, self.formats, args, kwargs)
+
+    def extra_repr(self) -> str:
+        """The formats, for `print(model)`."""
+        return ", ".join(f"{operand}={number_format}" for operand, number_format in self.formats.items())
+
+
+def call_quantized(
+    inner: nn.Module | Callable[..., Any],
+    op: Op,
+    formats: OperandFormats,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """The result of `inner(*args, **kwargs)` with every operand in `formats` quantised."""
+    is_module = isinstance(inner, nn.Module)
+    call_args, call_kwargs = list(args), dict(kwargs)
+    for operand, arg in _argument_slots(op, is_module):
+        if operand in formats:
+            _quantize_argument(arg, formats[operand], call_args, call_kwargs)
+    if isinstance(inner, nn.Module):
+        tensors = quantized_parameters(inner, op, formats)
+        result = functional_call(inner, tensors, tuple(call_args), call_kwargs) if tensors else inner(*call_args, **call_kwargs)
+    else:
+        result = inner(*call_args, **call_kwargs)
+    return formats["data_out"].quantize(result) if "data_out" in formats else result
+
+
+def quantized_parameters(module: nn.Module, op: Op, formats: OperandFormats) -> dict[str, Tensor]:
+    """The module's own tensors that `formats` quantises, by name; a bias that is absent stays absent."""
+    tensors = {name: getattr(module, name, None) for name in op.params if name in formats}
+    return {name: formats[name].quantize(tensor) for name, tensor in tensors.items() if tensor is not None}
+
+
+def _argument_slots(op: Op, is_module: bool) -> list[tuple[str, Arg]]:
+    slots = [(operand, arg) for operand, args in op.args.items() for arg in args]
+    return slots if is_module else slots + list(op.params.items())
+
+
+def _quantize_argument(arg: Arg, number_format: Format, args: list[Any], kwargs: dict[str, Any]) -> None:
+    if arg.index < len(args):
+        args[arg.index] = _quantize_tensor(args[arg.index], number_format)
+        return
+    for keyword in arg.keywords:
+        if keyword in kwargs:
+            kwargs[keyword] = _quantize_tensor(kwargs[keyword], number_format)
+
+
+def _quantize_tensor(value: Any, number_format: Format) -> Any:
+    """Only floating tensors are quantised: an index, a mask or a Python constant stays as it is."""
+    if isinstance(value, Tensor) and torch.is_floating_point(value):
+        return number_format.quantize(value)
+    return value
+
+
+def _drop_inner_prefix(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    for key in [key for key in state if key.startswith(prefix + INNER)]:
+        state[prefix + key[len(prefix + INNER) :]] = state.pop(key)
+
+
+def _add_inner_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for key in [key for key in state if key.startswith(prefix)]:
+        state[prefix + INNER + key[len(prefix) :]] = state.pop(key)

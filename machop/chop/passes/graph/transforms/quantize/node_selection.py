@@ -1,0 +1,75 @@
+"""Which entry of a `by = "type" | "name" | "regex_name"` dictionary holds for which node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chop.errors import PassError, did_you_mean
+from chop.nn.ops import QUANTIZABLE_OPS, Op
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+BY = ("type", "name", "regex_name")
+DEFAULT = "default"
+
+
+def select_entries(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) -> dict[str, str | None]:
+    """For every quantisable node the key that serves it: its own, else `default`, else None.
+
+    With `regex_name` a key serves a node whose whole name it matches; the first of several wins.
+    """
+    entries = [key for key in keys if key != DEFAULT]
+    fallback = DEFAULT if DEFAULT in keys else None
+    return {name: _entry_of(name, op, by, entries) or fallback for name, op in nodes.items()}
+
+
+def _entry_of(name: str, op: Op, by: str, entries: list[str]) -> str | None:
+    if by == "regex_name":
+        return next((pattern for pattern in entries if re.fullmatch(pattern, name)), None)
+    wanted = name if by == "name" else op.name
+    return wanted if wanted in entries else None
+
+
+def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) -> dict[str, str]:
+    """What is wrong with the keys, as {key: problem}; keys that merely serve nothing here are logged.
+
+    A file may hold entries for another `by` (`linear` beside `seq_blocks_2`). Such a key is an error only if it looks
+    like a misspelt node or op.
+    """
+    unused = [key for key in keys if key != DEFAULT and not _serves_any(key, by, nodes)]
+    known = {*nodes, *QUANTIZABLE_OPS}
+    problems = {}
+    for key in unused:
+        hint = did_you_mean(key, known) if key not in known else ""
+        if hint:
+            problems[key] = f"no node or op is called '{key}'{hint}"
+        elif by == "regex_name" and not _is_pattern(key):
+            problems[key] = f"'{key}' is no regular expression"
+        else:
+            logger.info("'%s' matches no node of this model with by = \"%s\": it is left out", key, by)
+    return problems
+
+
+def _serves_any(key: str, by: str, nodes: Mapping[str, Op]) -> bool:
+    if by == "regex_name" and not _is_pattern(key):
+        return False
+    return any(_entry_of(name, op, by, [key]) for name, op in nodes.items())
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+def check_by(by: Any) -> str:
+    """Return `by` if it is one of type, name and regex_name; raises PassError."""
+    if by not in BY:
+        hint = did_you_mean(by, BY) if isinstance(by, str) else ""
+        raise PassError(f"by: expected one of {', '.join(BY)}, got {by!r}{hint}")
+    return str(by)

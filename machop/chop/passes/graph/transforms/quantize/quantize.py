@@ -1,0 +1,80 @@
+"""The pass that gives every node the number formats which a lab dictionary asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chop.errors import ChopError, PassError
+from chop.formats import Format
+from chop.ir import MaseGraph, QuantPlan
+from chop.nn.node_config import NodeConfig, is_float, node_formats, split_key
+from chop.nn.ops import Op
+from chop.passes.graph.transforms.quantize.node_selection import (
+    DEFAULT,
+    check_by,
+    select_entries,
+    selection_problems,
+)
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+def quantize_transform_pass(
+    graph: MaseGraph, pass_args: Mapping[str, Any] | None = None
+) -> tuple[MaseGraph, dict[str, Any]]:
+    """Make `graph` compute with the formats of `pass_args`, in place of any that it had.
+
+    `pass_args` is `{"by": "type" | "name" | "regex_name", "default": {"config": {…}}, "<key>": {"config": {…}}}`; it is
+    not changed. Sixteen calls in a row leave what the last one alone would. The info is `{"plan": QuantPlan}`.
+
+    Raises PassError naming the key and the cure.
+    """
+    if not pass_args:
+        raise PassError('quantize needs pass_args, at least {"by": "type", "default": {"config": {"name": "NA"}}}')
+    plan = plan_from_config(graph, pass_args)
+    graph.apply_plan(plan)
+    return graph, {"plan": plan}
+
+
+def plan_from_config(graph: MaseGraph, config: Mapping[str, Any]) -> QuantPlan:
+    """The plan that a lab dictionary means for `graph`; raises PassError for keys and values that mean nothing."""
+    by = check_by(config.get("by"))
+    entries = {key: _node_config(key, entry) for key, entry in config.items() if key != "by"}
+    nodes = graph.quantizable_nodes()
+    problems = selection_problems(entries, by, nodes)
+    if problems:
+        raise PassError("; ".join(problems.values()))
+    chosen = select_entries(entries, by, nodes)
+    return QuantPlan.of(
+        {name: _formats_of(name, nodes[name], key, entries[key], by) for name, key in chosen.items() if key}
+    )
+
+
+def _node_config(key: str, entry: Any) -> NodeConfig:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("config"), Mapping):
+        raise PassError(f"'{key}' must hold a table 'config', as in {{'config': {{'name': 'integer', …}}}}")
+    config: NodeConfig = entry["config"]
+    return config
+
+
+def _formats_of(name: str, op: Op, key: str, config: NodeConfig, by: str) -> dict[str, Format]:
+    try:
+        if by == "name" and key != DEFAULT:
+            check_operands_exist(config, op)
+        formats = node_formats(config, op)
+    except ChopError as error:
+        raise PassError(f"'{key}' (node '{name}'): {error}") from error
+    missing = [operand for operand in op.operands if operand not in formats and operand != "data_out"]
+    if missing and not is_float(config):
+        logger.debug("%s: no format given for %s: stays in float", name, ", ".join(missing))
+    return formats
+
+
+def check_operands_exist(config: NodeConfig, op: Op) -> None:
+    """Raise PassError where a config that names its node holds keys of an operand which the op does not have."""
+    for key in config:
+        where = split_key(key)
+        if where is not None and where[0] not in op.operands:
+            raise PassError(f"key '{key}': {op.name} has no operand '{where[0]}'; remove the key")

@@ -1,0 +1,31 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_a_fixed_seed() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def golden_cases(kind: str) -> list[dict[str, Any]]:
+    """The cases of `index.json` under `quantizer_cases` or `layer_cases`."""
+    cases: list[dict[str, Any]] = json.loads((GOLDEN / "index.json").read_text())[kind]
+    return cases
+
+
+def golden_arrays(file: str) -> dict[str, torch.Tensor]:
+    """All arrays of one golden file as tensors."""
+    with np.load(GOLDEN / file) as arrays:
+        return {name: torch.from_numpy(arrays[name].copy()) for name in arrays}
