@@ -32,6 +32,7 @@ class Op:
 
     `args` says which arguments make up an operand; `params` are tensors that a module of this op owns and a function
     takes as the arguments in `function_params`. `unsigned` operands hold no negative value that matters.
+    `absent` names parameters that one particular call lacks.
     `contraction` gives the multiply-accumulates per output element from the operands' shapes (without the batch).
     """
 
@@ -45,13 +46,19 @@ class Op:
     quantizable: bool = True
     contraction: Callable[[Mapping[str, Shape]], int] | None = None
     is_python_builtin: bool = False
+    absent: frozenset[str] = frozenset()
 
     @property
-    def operands(self) -> tuple[str, ...]:
+    def possible_operands(self) -> tuple[str, ...]:
         """The operands that a format may be chosen for, in the order of `OPERANDS`."""
         if not self.quantizable:
             return ()
         return tuple(name for name in OPERANDS if name in self.args or name in self.params or name == "data_out")
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Those of `possible_operands` that this call has: a linear layer may have no bias."""
+        return tuple(name for name in self.possible_operands if name not in self.absent)
 
 
 _INPUT = {"data_in": (Arg(0, ("input", "x", "self")),)}

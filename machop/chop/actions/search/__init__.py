@@ -1,0 +1,17 @@
+"""The search for number formats."""
+
+from chop.actions.search.search import SearchResult, run_search, search
+from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.search.strategies import STRATEGIES, SearchStrategyBase
+from chop.actions.search.strategies.runners import RUNNERS, SWRunnerBase
+
+__all__ = [
+    "RUNNERS",
+    "STRATEGIES",
+    "SWRunnerBase",
+    "SearchResult",
+    "SearchSpaceBase",
+    "SearchStrategyBase",
+    "run_search",
+    "search",
+]

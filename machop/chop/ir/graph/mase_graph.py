@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import fx, nn
@@ -107,8 +107,20 @@ class MaseGraph:
 
     def quantizable_nodes(self) -> dict[str, Op]:
         """The nodes that formats can be chosen for, in the order of execution, with their ops."""
-        ops = {node.name: self.op(node) for node in self.model.graph.nodes}
-        return {name: op for name, op in ops.items() if op is not None and op.quantizable}
+        ops = ((node, self.op(node)) for node in self.model.graph.nodes)
+        return {
+            node.name: replace(op, absent=self._absent_parameters(node, op))
+            for node, op in ops
+            if op is not None and op.quantizable
+        }
+
+    def _absent_parameters(self, node: fx.Node, op: Op) -> frozenset[str]:
+        inner = self.inner(node)
+        if isinstance(inner, nn.Module):
+            return frozenset(name for name in op.params if getattr(inner, name, None) is None)
+        given = {name for name, arg in op.params.items() if any(keyword in node.kwargs for keyword in arg.keywords)}
+        given |= {name for name, arg in op.params.items() if arg.index < len(node.args)}
+        return frozenset(op.params) - given
 
     def apply_plan(self, plan: QuantPlan) -> None:
         """Make the model compute with exactly the formats of `plan`: earlier ones are replaced, never added to."""

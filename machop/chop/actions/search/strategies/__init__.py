@@ -1,0 +1,5 @@
+"""Search strategies."""
+
+from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Values
+
+__all__ = ["STRATEGIES", "SearchStrategyBase", "StrategyContext", "Values"]

@@ -1,0 +1,23 @@
+"""Runners: what a search measures."""
+
+from chop.actions.search.strategies.runners.base import (
+    RUNNERS,
+    AnalyticRunner,
+    HWRunnerBase,
+    Metric,
+    ModelRunner,
+    OutputRunner,
+    RunnerBase,
+    SWRunnerBase,
+)
+
+__all__ = [
+    "RUNNERS",
+    "AnalyticRunner",
+    "HWRunnerBase",
+    "Metric",
+    "ModelRunner",
+    "OutputRunner",
+    "RunnerBase",
+    "SWRunnerBase",
+]

@@ -76,5 +76,5 @@ def check_operands_exist(config: NodeConfig, op: Op) -> None:
     """Raise PassError where a config that names its node holds keys of an operand which the op does not have."""
     for key in config:
         where = split_key(key)
-        if where is not None and where[0] not in op.operands:
+        if where is not None and where[0] not in op.possible_operands:
             raise PassError(f"key '{key}': {op.name} has no operand '{where[0]}'; remove the key")

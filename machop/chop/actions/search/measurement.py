@@ -1,0 +1,139 @@
+"""Measures points of a space with all runners of a search, and measures found networks again on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isclose
+from typing import Any
+
+import torch
+
+from chop.actions.search.search_space.base import Point, SampledConfig, SearchSpaceBase
+from chop.actions.search.settings import RunnerChoice
+from chop.actions.search.strategies.runners.base import (
+    RUNNERS,
+    AnalyticRunner,
+    ModelRunner,
+    OutputRunner,
+    RunnerBase,
+    check_finite,
+)
+from chop.errors import SearchError
+from chop.evaluation.node_costs import node_costs
+from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.scores import predict, score_with_intervals
+from chop.ir import MaseGraph, QuantPlan
+
+Metrics = dict[str, float]
+TOLERANCE = 1e-6
+"""Largest relative difference between a number and the same number measured singly (the order of a float sum)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the runners under `sw_runner` and under `hw_runner` gave."""
+
+    software: Metrics
+    hardware: Metrics
+
+
+class Measurement:
+    """The runners of a search on one space and one data module."""
+
+    def __init__(
+        self,
+        space: SearchSpaceBase,
+        graph: MaseGraph,
+        data_module: Any,
+        runners: tuple[RunnerChoice, ...],
+        eval_mode: bool = True,
+        device: str = "cpu",
+    ) -> None:
+        self.space = space
+        self.graph = graph
+        self.data_module = data_module
+        self.eval_mode = eval_mode
+        self.device = device
+        self._runners = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in runners]
+        self._costs = self._node_costs()
+        self._plan_runners: dict[Any, PlanRunner] = {}
+
+    def measure(self, point: Point) -> Measured:
+        """All metrics of a point; raises SearchError for one that is no finite number."""
+        plan = self.space.plan(point)
+        config = self.space.flattened_indexes_to_config(point)
+        found: dict[str, Metrics] = {"sw_runner": {}, "hw_runner": {}}
+        for group, runner in self._runners:
+            found[group] |= self._run(runner, plan, config)
+        check_finite({**found["sw_runner"], **found["hw_runner"]}, "this search")
+        return Measured(found["sw_runner"], found["hw_runner"])
+
+    def check_singly(self, sampled_config: SampledConfig, logged: Mapping[str, float]) -> None:
+        """Measure a network as a model of its own, built by the quantise pass, and compare with the search's figures.
+
+        Raises SearchError where they differ. Measured times are left out: they never agree.
+        """
+        graph = self.rebuild(sampled_config)
+        for _, runner in self._runners:
+            for name, value in self._run_singly(runner, graph).items():
+                if not isclose(value, logged[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+                    raise SearchError(
+                        f"the search measured {name} = {logged[name]!r}, the network on its own has {value!r}: these must "
+                        f"agree, so no result of this search can be trusted; please report it with {sampled_config}"
+                    )
+
+    def test_metrics(self, sampled_config: SampledConfig | None) -> dict[str, tuple[float, float, float]]:
+        """Scores on the whole test part with 95 % intervals, `{name: (value, low, high)}`; None: the float model."""
+        graph = self.rebuild(sampled_config) if sampled_config else self.graph
+        predictions, targets = self._predict(graph, "test_dataloader", None)
+        return score_with_intervals(
+            predictions,
+            targets,
+            data_module_loss=self.data_module.loss,
+            metrics=self.data_module.metrics,
+            num_classes=self.data_module.dataset_info.num_classes,
+        )
+
+    def rebuild(self, sampled_config: SampledConfig) -> MaseGraph:
+        """The network of a sampled config as a graph of its own."""
+        graph = self.space.rebuild_model(sampled_config, self.eval_mode)
+        graph.model.to(self.device)
+        return graph
+
+    def _run(self, runner: RunnerBase, plan: QuantPlan, config: SampledConfig) -> Metrics:
+        if isinstance(runner, AnalyticRunner):
+            return runner.total(self._costs, plan)
+        if isinstance(runner, OutputRunner) and self.eval_mode:
+            rows = self._plan_runner(runner)
+            return runner.score(rows.predictions(plan), rows.targets)
+        return self._run_model(runner, self.rebuild(config))
+
+    def _run_model(self, runner: RunnerBase, graph: MaseGraph) -> Metrics:
+        if isinstance(runner, OutputRunner):
+            return runner.score(*self._predict(graph, runner.options.data_loader, runner.options.num_samples))
+        assert isinstance(runner, ModelRunner)
+        return runner.measure(graph)
+
+    def _run_singly(self, runner: RunnerBase, graph: MaseGraph) -> Metrics:
+        if isinstance(runner, AnalyticRunner):
+            return runner.total(self._costs, graph.plan)
+        return {} if isinstance(runner, ModelRunner) else self._run_model(runner, graph)
+
+    def _plan_runner(self, runner: OutputRunner) -> PlanRunner:
+        """One for all runners that measure on the same rows."""
+        key = (runner.options.data_loader, runner.options.num_samples)
+        if key not in self._plan_runners:
+            batches = self.data_module.batches(*key, None)
+            self._plan_runners[key] = PlanRunner(self.graph, batches, self.device)
+        return self._plan_runners[key]
+
+    def _predict(self, graph: MaseGraph, part: str, rows: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        batches = self.data_module.batches(part, rows, None)
+        return predict(graph.model, batches, self.device)
+
+    def _node_costs(self) -> dict[str, Any]:
+        if not any(isinstance(runner, AnalyticRunner) for _, runner in self._runners):
+            return {}
+        x, _ = self.data_module.batches("val_dataloader", 3, 3)[0]
+        return node_costs(self.graph, x)

@@ -1,0 +1,107 @@
+"""What a search leaves behind: the Pareto set, every trial, and the way back from a row to its network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chop.actions.search.search_space.base import SearchSpaceBase
+from chop.actions.search.settings import StudySetup
+from chop.actions.search.study import distinct, study_directions, study_values
+from chop.errors import SearchError
+from chop.ir.trial import BestRow, FrontRow, Objective, Trial, pareto_front
+from chop.tools.files import write_whole
+
+LARGEST_LOG = 100_000
+TRIALS_FILE = "trials.jsonl"
+BEST_FILE = "best.json"
+LOG_FILE = "log.json"
+CONFIG_FILE = "resolved.toml"
+REPORT_FILE = "report.md"
+
+def best_row_as_json(row: BestRow) -> dict[str, Any]:
+    """A row as `best.json` holds it."""
+    values = trial_as_json(row.trial, row.sampled_config)
+    values["equal_trials"] = list(row.equals)
+    if row.test_metrics is not None:
+        values["test_metrics"] = {
+            name: {"value": value, "low_95": low, "high_95": high}
+            for name, (value, low, high) in row.test_metrics.items()
+        }
+    return values
+
+
+def best_rows(
+    trials: Sequence[Trial], objectives: tuple[Objective, ...], setup: StudySetup, space: SearchSpaceBase
+) -> list[BestRow]:
+    """The Pareto set, or with `sum_scaled_metrics` the best trial."""
+    found = [_best_of_sum(trials, objectives, setup)] if setup.sum_scaled_metrics else pareto_front(trials, objectives)
+    return [
+        BestRow(row.trial, row.equals, space.flattened_indexes_to_config(row.trial.point)) for row in found
+    ]
+
+
+def _best_of_sum(trials: Sequence[Trial], objectives: tuple[Objective, ...], setup: StudySetup) -> FrontRow:
+    sign = 1 if study_directions(objectives, setup)[0] == "minimize" else -1
+
+    def cost(trial: Trial) -> float:
+        return sign * study_values(trial, objectives, setup)[0]
+
+    measured = list(distinct(list(trials)))
+    best = min(measured, key=cost)
+    equals = tuple(t.number for t in measured if cost(t) == cost(best) and t.number != best.number)
+    return FrontRow(best, equals)
+
+
+def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial as `best.json` and `log.json` hold it."""
+    row: dict[str, Any] = {
+        "number": trial.number,
+        "sampled_config": dict(sampled_config),
+        "software_metrics": dict(trial.software_metrics),
+        "hardware_metrics": dict(trial.hardware_metrics),
+        "scaled_metrics": dict(trial.scaled_metrics),
+    }
+    return row if trial.repeats is None else {**row, "repeats": trial.repeats}
+
+
+def write_results(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase) -> None:
+    """Write `best.json` and `log.json`; beyond 100,000 trials the log holds the front alone."""
+    write_json(folder / BEST_FILE, {str(index): best_row_as_json(row) for index, row in enumerate(best)})
+    if len(trials) <= LARGEST_LOG:
+        rows = [trial_as_json(trial, space.flattened_indexes_to_config(trial.point)) for trial in trials]
+    else:
+        rows = [trial_as_json(row.trial, row.sampled_config) for row in best]
+    write_json(folder / LOG_FILE, {str(index): row for index, row in enumerate(rows)})
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole, or not at all."""
+    write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_row(path: Path, number: int) -> tuple[dict[str, Any], Path]:
+    """Row `number` of a search (a trial's number) and the search's folder.
+
+    `path` is the folder, its `best.json` or its `log.json`. Raises SearchError where there is no such row.
+    """
+    files = [path / BEST_FILE, path / LOG_FILE] if path.is_dir() else [path]
+    rows = {row["number"]: row for file in reversed(files) for row in _read_rows(file)}
+    if number not in rows:
+        have = ", ".join(str(key) for key in sorted(rows)[:20])
+        raise SearchError(f"{path} has no trial {number} (it has {have}{', …' if len(rows) > 20 else ''})")
+    return rows[number], files[0].parent
+
+
+def _read_rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        rows = list(json.loads(file.read_text()).values())
+        numbers = [row["number"] for row in rows]
+    except FileNotFoundError as error:
+        raise SearchError(f"{file} does not exist; give the folder search_ckpts of a finished search") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SearchError(f"{file} is no result of a search ({type(error).__name__}: {error})") from error
+    assert len(numbers) == len(rows)
+    return rows

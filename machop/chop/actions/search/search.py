@@ -1,0 +1,266 @@
+"""The flow of a search: check everything, search, measure the winners again, write it all down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from chop.actions.search.measurement import Measurement
+from chop.actions.search.results import (
+    CONFIG_FILE,
+    REPORT_FILE,
+    TRIALS_FILE,
+    best_rows,
+    write_results,
+)
+from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
+from chop.actions.search.settings import SearchSettings, parse_search_settings
+from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
+from chop.actions.search.study import Reason, Study, study_directions
+from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir
+from chop.config.run_config import RunConfig, dump_toml
+from chop.config.typed import Problem
+from chop.errors import ChopError, ConfigError, SearchError
+from chop.ir import MaseGraph
+from chop.ir.trial import BestRow, Trial
+from chop.ir.trial_log import TrialLog
+from chop.report.search_progress import SearchProgress
+from chop.report.search_report import SearchSummary, print_summary, report_text
+from chop.tools.files import write_whole
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The trials of a search, its best rows (the Pareto set), why it ended and where its files are."""
+
+    trials: list[Trial]
+    best: list[BestRow]
+    reason: Reason
+    folder: Path
+
+
+def search(
+    model: nn.Module,
+    data_module: Any,
+    search_config: Mapping[str, Any],
+    save_path: Path | str,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    device: str = "cpu",
+) -> SearchResult:
+    """Search the best number formats for `model`: the table `[search]` of a TOML file, from Python.
+
+    Writes `best.json`, `log.json` and the trial log to `save_path`. Raises ConfigError with all that is wrong with
+    `search_config`, before anything runs.
+    """
+    settings, space, graph, problems = _check(model, data_module, search_config)
+    if problems or settings is None or space is None:
+        raise ConfigError([f"search.{'.'.join(problem.path)}: {problem.message}" for problem in problems])
+    job = _Job(settings, space, graph, data_module, Path(save_path), seed, device, {"seed": seed})
+    return job.run(resume)
+
+
+def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
+    """`ch search`: the search of a TOML file with the options of the command line."""
+    prepared = _prepare(run_config)
+    table = run_config.tables.get("search")
+    if table is None:
+        raise ConfigError([*run_config.problems, "search: the file has no table [search]; see configs/examples"])
+    settings, space, graph, problems = _check(prepared and prepared.model, prepared and prepared.data_module, table)
+    lines = [*run_config.problems, *(_line(run_config, problem) for problem in problems)]
+    if lines or settings is None or space is None or prepared is None:
+        raise ConfigError(lines)
+    _tell_untrained(run_config)
+    folder = software_dir(run_config.options) / "search_ckpts"
+    identity = _identity(run_config, prepared)
+    device = resolve_accelerator(run_config.options)
+    job = _Job(settings, space, graph, prepared.data_module, folder, run_config.options.seed, device, identity)
+    if not resume:
+        _move_aside(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / CONFIG_FILE, dump_toml(run_config))
+    return job.run(resume)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A search whose settings have been checked."""
+
+    settings: SearchSettings
+    space: SearchSpaceBase
+    graph: MaseGraph
+    data_module: Any
+    folder: Path
+    seed: int
+    device: str
+    identity: Mapping[str, Any]
+
+    def run(self, resume: bool) -> SearchResult:
+        measurement = Measurement(
+            self.space, self.graph, self.data_module, self.settings.runners, self.settings.eval_mode, self.device
+        )
+        with self._open_log(resume) as log:
+            study = self._study(measurement, log)
+            with SearchProgress(self._expected_trials(), self.settings.objectives) as progress:
+                reason = study.run(progress.on_trial)
+        return self._finish(measurement, log.trials, reason)
+
+    def _open_log(self, resume: bool) -> TrialLog:
+        path = self.folder / TRIALS_FILE
+        fingerprint = {**self.identity, **self.settings.fingerprint(), "choices": _digest(self.space.choices_flattened)}
+        return TrialLog.resume(path, fingerprint) if resume else TrialLog.create(path, fingerprint)
+
+    def _study(self, measurement: Measurement, log: TrialLog) -> Study:
+        settings = self.settings
+        self._tell_size()
+        context = StrategyContext(
+            self.space, study_directions(settings.objectives, settings.setup), self.seed, settings.setup.n_trials
+        )
+        strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
+        return Study(self.space, strategy, settings.objectives, settings.setup, measurement.measure, log)
+
+    def _expected_trials(self) -> int | None:
+        """How many trials there will be at the most, if that is known."""
+        budget = self.settings.setup.n_trials
+        if STRATEGIES[self.settings.strategy].needs_budget:
+            return budget
+        return min(budget or self.space.size, self.space.size)
+
+    def _tell_size(self) -> None:
+        size, budget = self.space.size, self.settings.setup.n_trials
+        logger.info("%s distinct points, %s", f"{size:,}", self.settings.strategy)
+        if not STRATEGIES[self.settings.strategy].needs_budget and budget is not None and budget < size:
+            logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
+
+    def _finish(self, measurement: Measurement, trials: list[Trial], reason: Reason) -> SearchResult:
+        if not trials:
+            raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
+        best = best_rows(trials, self.settings.objectives, self.settings.setup, self.space)
+        float_test = None
+        if reason != "interrupted":
+            best = [_measured_again(measurement, row) for row in best]
+            float_test = measurement.test_metrics(None)
+        write_results(self.folder, trials, best, self.space)
+        summary = SearchSummary(
+            strategy=self.settings.strategy,
+            objectives=self.settings.objectives,
+            is_front=not self.settings.setup.sum_scaled_metrics,
+            provenance=self.data_module.dataset_info.provenance,
+            space_size=self.space.size,
+            trials=trials,
+            best=best,
+            reason=reason,
+            float_test=float_test,
+            folder=self.folder,
+        )
+        write_whole(self.folder / REPORT_FILE, report_text(summary))
+        print_summary(summary)
+        return SearchResult(trials, best, reason, self.folder)
+
+
+def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:
+    measurement.check_singly(row.sampled_config, row.trial.metrics)
+    return replace(row, test_metrics=measurement.test_metrics(row.sampled_config))
+
+
+def _prepare(run_config: RunConfig) -> Prepared | None:
+    """Model and data; None where the options are wrong already, so that the search's own problems still show."""
+    try:
+        return prepare(run_config.options)
+    except ChopError:
+        if run_config.problems:
+            return None
+        raise
+
+
+def _check(
+    model: nn.Module | None, data_module: Any, table: Any
+) -> tuple[SearchSettings | None, SearchSpaceBase | None, Any, list[Problem]]:
+    """The settings, and the space of the model; or everything that is wrong with either."""
+    settings, problems = parse_search_settings(table, data_module)
+    if model is None:
+        return settings, None, None, problems
+    graph = MaseGraph(model)
+    space, found = _build_space(graph, settings, table)
+    return settings, space, graph, problems + found
+
+
+def _build_space(
+    graph: MaseGraph, settings: SearchSettings | None, table: Any
+) -> tuple[SearchSpaceBase | None, list[Problem]]:
+    """The space, also where other settings are wrong: the problems of its seeds belong to the same report."""
+    space_table = table.get("search_space") if isinstance(table, Mapping) else None
+    if settings is None and not isinstance(space_table, Mapping):
+        return None, []
+    name = settings.space if settings else space_table.get("name")  # type: ignore[union-attr]
+    setup = (space_table or {}).get("setup", {})
+    by = settings.by if settings else setup.get("by", "name") if isinstance(setup, Mapping) else "name"
+    seed = (space_table or {}).get("seed", {})
+    if name not in SEARCH_SPACES or not isinstance(seed, Mapping):
+        return None, []
+    space = SEARCH_SPACES[name].build(graph, seed, by)
+    return space, [problem.below("search_space") for problem in space.problems()]
+
+
+def _line(run_config: RunConfig, problem: Problem) -> str:
+    path = ("search", *problem.path)
+    where = run_config.document.where(path) if run_config.document else "command line"
+    return f"{where}: {'.'.join(path)}: {problem.message}"
+
+
+def _tell_untrained(run_config: RunConfig) -> None:
+    options = run_config.options
+    if not options.load_name and not options.is_pretrained:
+        logger.warning(
+            "neither --load nor --pretrained is given: the weights are random, and so are all figures. "
+            "Train with `ch train %s %s`, then add --load PATH; or add --pretrained for the weights that ship with %s",
+            options.model,
+            options.dataset,
+            options.model,
+        )
+
+
+def _identity(run_config: RunConfig, prepared: Prepared) -> dict[str, Any]:
+    """What a resumed search must find unchanged, besides its settings."""
+    info = prepared.data_module.dataset_info
+    return {
+        "model": run_config.options.model,
+        "weights": weights_digest(prepared.model),
+        "dataset": [info.name, info.sha256],
+        "seed": run_config.options.seed,
+        "batch_size": run_config.options.batch_size,
+    }
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A checksum of all tensors of a model, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _move_aside(folder: Path) -> None:
+    """Keep an earlier search under the same name: its folder gets the next free number."""
+    if not (folder / TRIALS_FILE).exists():
+        return
+    number = 1
+    while (target := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    folder.rename(target)
+    logger.info("the earlier search is kept in %s (go on with it: --resume before starting another)", target)

@@ -1,0 +1,78 @@
+"""What a search space is: named choices, the distinct points that they make, and a model for each point."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from chop.config.typed import Problem
+from chop.ir import MaseGraph, QuantPlan
+from chop.registry import Registry
+
+Point = Mapping[str, int]
+"""For every parameter the index of its choice."""
+
+SampledConfig = dict[str, Any]
+
+
+class SearchSpaceBase(ABC):
+    """Choices, flattened to `{"node/config/key": [choices]}`, and what they mean.
+
+    Different indexes may mean the same network (the width of a layer that stays in float, say): `size` counts, and
+    `point` enumerates, networks that differ; `canonical` maps equal ones to the same indexes.
+    """
+
+    choices_flattened: dict[str, list[Any]]
+
+    @classmethod
+    @abstractmethod
+    def build(cls, graph: MaseGraph, seed: Mapping[str, Any], by: str) -> SearchSpaceBase:
+        """The space of a graph from the table `search.search_space.seed` and `setup.by`."""
+
+    @abstractmethod
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong with the space, with paths below `search.search_space`; with any it has no points."""
+
+    @property
+    def choice_lengths_flattened(self) -> dict[str, int]:
+        """How many choices each key has."""
+        return {key: len(choices) for key, choices in self.choices_flattened.items()}
+
+    @property
+    def parameters(self) -> dict[str, list[Any]]:
+        """The keys with more than one choice: what a strategy decides."""
+        return {key: choices for key, choices in self.choices_flattened.items() if len(choices) > 1}
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number of distinct points."""
+
+    @abstractmethod
+    def point(self, index: int) -> Point:
+        """The distinct point number `index`, `0 <= index < size`, in lexicographic order of the choices."""
+
+    @abstractmethod
+    def canonical(self, point: Point) -> Point:
+        """The indexes that stand for every point which means the same network as `point`."""
+
+    @abstractmethod
+    def plan(self, point: Point) -> QuantPlan:
+        """The formats that a point means."""
+
+    @abstractmethod
+    def flattened_indexes_to_config(self, indexes: Point) -> SampledConfig:
+        """The dictionary that a point means, as passes take it, with by = "name".
+
+        Keys with a single choice may be left out of `indexes`.
+        """
+
+    @abstractmethod
+    def rebuild_model(self, sampled_config: SampledConfig, is_eval_mode: bool = True) -> MaseGraph:
+        """A fresh graph with the formats of `sampled_config`; no two calls share anything that changes."""
+
+
+SEARCH_SPACES: Registry[type[SearchSpaceBase]] = Registry(
+    "chop.search_spaces", "search space", ("chop.actions.search.search_space.mixed_precision_ptq",)
+)

@@ -1,0 +1,181 @@
+"""The choices of one node: from lists of values for keys to the distinct formats that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import Any
+
+from chop.errors import ChopError, FormatError, did_you_mean
+from chop.formats import Format
+from chop.nn.node_config import GLOBAL_KEYS, format_class, is_float, known_keys, node_formats, split_key
+from chop.nn.ops import Op
+
+Indexes = dict[str, int]
+Choices = Mapping[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class _OperandChoices:
+    """The distinct formats of one operand, each with the first indexes that make it."""
+
+    formats: tuple[Format | None, ...]
+    indexes: tuple[Indexes, ...]
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """One choice of the keys that hold for a whole node (`name`, `bypass`, `floor`) and what remains open below it."""
+
+    head: Indexes
+    operands: Mapping[str, _OperandChoices]
+
+    @property
+    def size(self) -> int:
+        return prod(len(operand.formats) for operand in self.operands.values())
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        return tuple((name, operand.formats) for name, operand in self.operands.items())
+
+
+class NodeChoices:
+    """All that a node can be, as a list of distinct alternatives in lexicographic order."""
+
+    def __init__(self, node: str, op: Op, choices: Choices) -> None:
+        self.node = node
+        self.op = op
+        self.choices = {key: list(values) for key, values in choices.items() if _concerns(key, op)}
+
+    @cached_property
+    def branches(self) -> list[_Branch]:
+        """The branches that differ in meaning; of equal ones the first."""
+        heads = [key for key in self.choices if key in GLOBAL_KEYS]
+        found: dict[tuple[Any, ...], _Branch] = {}
+        for combination in product(*(range(len(self.choices[key])) for key in heads)):
+            branch = self._branch(dict(zip(heads, combination, strict=True)))
+            found.setdefault(branch.meaning, branch)
+        return list(found.values())
+
+    @property
+    def size(self) -> int:
+        """The number of distinct alternatives."""
+        return sum(branch.size for branch in self.branches)
+
+    def alternative(self, index: int) -> Indexes:
+        """The indexes of alternative number `index`."""
+        for branch in self.branches:
+            if index < branch.size:
+                return self._complete(branch, _digits(index, branch))
+            index -= branch.size
+        raise IndexError(index)
+
+    def canonical(self, indexes: Mapping[str, int]) -> Indexes:
+        """The indexes of the alternative that means the same formats as `indexes`."""
+        wanted = self._branch({key: indexes[key] for key in self.choices if key in GLOBAL_KEYS})
+        branch = next(branch for branch in self.branches if branch.meaning == wanted.meaning)
+        formats = self.formats(indexes)
+        positions = [
+            operand.formats.index(formats.get(name)) for name, operand in branch.operands.items()
+        ]
+        return self._complete(branch, positions)
+
+    def config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
+        """The lab dictionary of an alternative: only keys that its format has."""
+        values = {key: choices[indexes[key]] for key, choices in self.choices.items()}
+        if is_float(values):
+            return {"name": "NA"}
+        known = known_keys(format_class(values))
+        return {key: value for key, value in values.items() if key in known}
+
+    def formats(self, indexes: Mapping[str, int]) -> dict[str, Format]:
+        """The formats of the operands for an alternative."""
+        return node_formats(self.config(indexes), self.op)
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with the choices, as {key: problem}; nothing else may be asked for while there is any."""
+        if "name" not in self.choices:
+            return {"name": "is missing; give the formats to choose from, such as [\"integer\", \"NA\"]"}
+        empty = {key: "is an empty list of choices" for key, values in self.choices.items() if not values}
+        return empty or self._name_problems() or self._key_problems() or self._value_problems()
+
+    def _branch(self, head: Indexes) -> _Branch:
+        values = {key: self.choices[key][index] for key, index in head.items()}
+        operands = () if is_float(values) else self.op.operands
+        return _Branch(head, {operand: self._operand_choices(head, operand) for operand in operands})
+
+    def _operand_choices(self, head: Indexes, operand: str) -> _OperandChoices:
+        keys = self._keys_of(head, operand)
+        found: dict[Format | None, Indexes] = {}
+        for combination in product(*(range(len(self.choices[key])) for key in keys)):
+            indexes = dict(zip(keys, combination, strict=True))
+            config = {key: self.choices[key][index] for key, index in (head | indexes).items()}
+            found.setdefault(node_formats(config, self.op).get(operand), indexes)
+        return _OperandChoices(tuple(found), tuple(found.values()))
+
+    def _keys_of(self, head: Indexes, operand: str) -> list[str]:
+        known = known_keys(format_class({key: self.choices[key][index] for key, index in head.items()}))
+        named = ((key, split_key(key)) for key in self.choices if key in known)
+        return [key for key, where in named if where is not None and where[0] == operand]
+
+    def _complete(self, branch: _Branch, positions: list[int]) -> Indexes:
+        indexes = dict.fromkeys(self.choices, 0) | branch.head
+        for operand, position in zip(branch.operands.values(), positions, strict=True):
+            indexes |= operand.indexes[position]
+        return indexes
+
+    def _name_problems(self) -> dict[str, str]:
+        for name in self.choices["name"]:
+            try:
+                if not is_float({"name": name}):
+                    format_class({"name": name})
+            except ChopError as error:
+                return {"name": str(error)}
+        return {}
+
+    def _key_problems(self) -> dict[str, str]:
+        classes = [format_class({"name": name}) for name in self.choices["name"] if not is_float({"name": name})]
+        known = list(dict.fromkeys([*GLOBAL_KEYS, *(key for cls in classes for key in known_keys(cls))]))
+        if not classes:
+            return {}
+        unknown = [key for key in self.choices if key not in known]
+        return {key: f"unknown key{did_you_mean(key, known)}" for key in unknown}
+
+    def _value_problems(self) -> dict[str, str]:
+        for head in self._heads():
+            for operand in self.op.operands:
+                try:
+                    self._operand_choices(head, operand)
+                except FormatError as error:
+                    keys = self._keys_of(head, operand)
+                    return {_blamed(keys, str(error)): str(error)}
+        return {}
+
+    def _heads(self) -> list[Indexes]:
+        heads = [key for key in self.choices if key in GLOBAL_KEYS]
+        combinations = product(*(range(len(self.choices[key])) for key in heads))
+        all_heads = [dict(zip(heads, combination, strict=True)) for combination in combinations]
+        return [head for head in all_heads if not is_float({key: self.choices[key][i] for key, i in head.items()})]
+
+
+def _concerns(key: str, op: Op) -> bool:
+    """Whether a key says anything about `op`: it names no operand, or one that the op has."""
+    where = split_key(key)
+    return where is None or where[0] in op.operands
+
+
+def _digits(index: int, branch: _Branch) -> list[int]:
+    digits = []
+    for operand in reversed(list(branch.operands.values())):
+        index, digit = divmod(index, len(operand.formats))
+        digits.append(digit)
+    return digits[::-1]
+
+
+def _blamed(keys: list[str], message: str) -> str:
+    """The key that a message is about: the one whose parameter it names, else the first."""
+    named = [key for key in keys if (where := split_key(key)) and f" {where[1]} " in f" {message} "]
+    return max(named, key=len) if named else (keys or ["name"])[0]

@@ -1,0 +1,270 @@
+"""The `[search]` tables of a TOML file as typed settings; every problem is found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+from chop.actions.search.search_space.base import SEARCH_SPACES
+from chop.actions.search.strategies.base import STRATEGIES
+from chop.actions.search.strategies.runners.base import RUNNERS, Metric
+from chop.config.typed import Problem, parse_table, unknown_key
+from chop.errors import ChopError, did_you_mean
+from chop.ir.trial import Direction, Objective
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+RETIRED_KEYS = {
+    "pkl_ckpt": "a search is resumed from its own trial log, with --resume",
+    "save_every_n_trials": "every trial is saved as soon as it is measured",
+    "model_parallel": "a model is kept on one device",
+}
+GROUPS = ("sw_runner", "hw_runner")
+
+
+@dataclass(frozen=True)
+class StudySetup:
+    """The keys of `[search.strategy.setup]` that hold for every strategy."""
+
+    n_trials: Annotated[int, Ge(1)] | None = None
+    timeout: Annotated[float, Gt(0)] | None = None
+    n_jobs: Annotated[int, Ge(1)] = 1
+    sum_scaled_metrics: bool = False
+    direction: Direction | None = None
+
+
+@dataclass(frozen=True)
+class RunnerChoice:
+    """A runner and its options; its metrics are reported as software or hardware metrics."""
+
+    group: Literal["sw_runner", "hw_runner"]
+    name: str
+    options: Any
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """All that a search is told, but for model and data."""
+
+    space: str
+    by: str
+    seed: Mapping[str, Any]
+    strategy: str
+    strategy_options: Any
+    setup: StudySetup
+    runners: tuple[RunnerChoice, ...]
+    objectives: tuple[Objective, ...]
+    eval_mode: bool = True
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must not change between a search and its resumption: all but the budget and the number of workers."""
+        return {
+            "search_space": self.space,
+            "strategy": [self.strategy, asdict(self.strategy_options)],
+            "runners": [[runner.group, runner.name, asdict(runner.options)] for runner in self.runners],
+            "metrics": [asdict(objective) for objective in self.objectives],
+            "sum_scaled_metrics": [self.setup.sum_scaled_metrics, self.setup.direction],
+            "eval_mode": self.eval_mode,
+        }
+
+
+@dataclass(frozen=True)
+class _SpaceTable:
+    name: str
+    setup: dict[str, Any] = field(default_factory=dict)
+    seed: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _SpaceSetup:
+    by: Literal["type", "name", "regex_name"] = "name"
+
+
+@dataclass(frozen=True)
+class _StrategyTable:
+    name: str
+    metrics: dict[str, Any]
+    eval_mode: bool = True
+    setup: dict[str, Any] = field(default_factory=dict)
+    sw_runner: dict[str, Any] = field(default_factory=dict)
+    hw_runner: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _SearchTable:
+    search_space: dict[str, Any]
+    strategy: dict[str, Any]
+
+
+def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSettings | None, list[Problem]]:
+    """Settings from the `search` table, or None and everything that is wrong with it.
+
+    `data_module` may add metrics of its own. Paths of problems start below `search`.
+    """
+    search, problems = parse_table(_SearchTable, table)
+    if search is None:
+        return None, problems
+    space, space_setup, problems = _parse_space(search.search_space)
+    strategy, found = _parse(_StrategyTable, search.strategy, "strategy")
+    problems += found
+    if strategy is None:
+        return None, problems
+    runners, found = _parse_runners(strategy)
+    problems += found
+    options, setup, found = _parse_setup(strategy)
+    problems += found
+    objectives, found = _parse_metrics(strategy, data_module)
+    problems += found
+    if problems or space is None or space_setup is None or setup is None:
+        return None, problems
+    return (
+        SearchSettings(
+            space=SEARCH_SPACES.canonical(space.name),
+            by=space_setup.by,
+            seed=space.seed,
+            strategy=STRATEGIES.canonical(strategy.name),
+            strategy_options=options,
+            setup=setup,
+            runners=runners,
+            objectives=objectives,
+            eval_mode=strategy.eval_mode,
+        ),
+        [],
+    )
+
+
+def _parse(cls: type[Any], table: Any, *path: str, ignore: Iterable[str] = ()) -> tuple[Any, list[Problem]]:
+    value, problems = parse_table(cls, table, ignore)
+    return value, [problem.below(*path) for problem in problems]
+
+
+def _name_problem(registry: Any, name: str, *path: str) -> list[Problem]:
+    try:
+        _ = registry[name]
+    except ChopError as error:
+        return [Problem(path, str(error))]
+    return []
+
+
+def _parse_space(table: Any) -> tuple[_SpaceTable | None, _SpaceSetup | None, list[Problem]]:
+    space, problems = _parse(_SpaceTable, table, "search_space")
+    if space is None:
+        return None, None, problems
+    setup, found = _parse(_SpaceSetup, space.setup, "search_space", "setup")
+    return space, setup, [*found, *_name_problem(SEARCH_SPACES, space.name, "search_space", "name")]
+
+
+def _parse_runners(strategy: _StrategyTable) -> tuple[tuple[RunnerChoice, ...], list[Problem]]:
+    runners: list[RunnerChoice] = []
+    problems: list[Problem] = []
+    for group in GROUPS:
+        for name, table in getattr(strategy, group).items():
+            path = ("strategy", group, name)
+            unknown = _name_problem(RUNNERS, name, *path)
+            options, found = (None, []) if unknown else _parse(RUNNERS[name].Options, table, *path)
+            problems += unknown + found
+            if options is not None:
+                runners.append(RunnerChoice(group, RUNNERS.canonical(name), options))  # type: ignore[arg-type]
+    if not runners and not problems:
+        problems.append(Problem(("strategy",), "names no runner: add [search.strategy.sw_runner.basic_evaluation]"))
+    return tuple(runners), problems
+
+
+def _parse_setup(strategy: _StrategyTable) -> tuple[Any, StudySetup | None, list[Problem]]:
+    path = ("strategy", "setup")
+    unknown = _name_problem(STRATEGIES, strategy.name, "strategy", "name")
+    setup_keys = {f.name for f in fields(StudySetup)}
+    own_keys = set() if unknown else {f.name for f in fields(STRATEGIES[strategy.name].Options)}
+    other_keys = {f.name for name in STRATEGIES for f in fields(STRATEGIES[name].Options)} - own_keys
+    setup, problems = _parse(StudySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS))
+    problems = [_with_all_known(p, setup_keys | own_keys | other_keys) for p in problems] + unknown
+    options = None
+    if not unknown:
+        options, found = _parse(
+            STRATEGIES[strategy.name].Options, strategy.setup, *path, ignore=set(strategy.setup) - own_keys
+        )
+        problems += found
+        problems += _budget_problem(strategy, setup)
+    _tell_unused(strategy, other_keys)
+    return options, setup, problems
+
+
+def _with_all_known(problem: Problem, known: set[str]) -> Problem:
+    """An unknown key of the set-up, compared with the keys of every strategy."""
+    if not problem.message.startswith("unknown key"):
+        return problem
+    return unknown_key(problem.path[-1], known).below(*problem.path[:-1])
+
+
+def _budget_problem(strategy: _StrategyTable, setup: StudySetup | None) -> list[Problem]:
+    if setup is None:
+        return []
+    problems = []
+    if STRATEGIES[strategy.name].needs_budget and setup.n_trials is None and setup.timeout is None:
+        message = f"'{strategy.name}' would never end: give n_trials or timeout"
+        problems.append(Problem(("strategy", "setup"), message))
+    if setup.sum_scaled_metrics and setup.direction is None:
+        message = 'sum_scaled_metrics = true needs direction = "maximize" or "minimize"'
+        problems.append(Problem(("strategy", "setup", "sum_scaled_metrics"), message))
+    return problems
+
+
+def _tell_unused(strategy: _StrategyTable, other_keys: set[str]) -> None:
+    unused = sorted(other_keys & set(strategy.setup))
+    if unused:
+        logger.info("setup: '%s' makes no use of %s", strategy.name, ", ".join(unused))
+    for key in sorted(set(RETIRED_KEYS) & set(strategy.setup)):
+        logger.info("setup: %s has no effect: %s", key, RETIRED_KEYS[key])
+    if strategy.setup.get("n_jobs", 1) != 1:
+        logger.info("setup: n_jobs = %s: trials are measured one after the other", strategy.setup["n_jobs"])
+
+
+def _parse_metrics(strategy: _StrategyTable, data_module: Any) -> tuple[tuple[Objective, ...], list[Problem]]:
+    known = _known_metrics(strategy, data_module)
+    objectives: list[Objective] = []
+    problems: list[Problem] = []
+    for name, table in sorted(strategy.metrics.items()):
+        objective, found = _objective(name, table, known.get(name))
+        problems += [problem.below("strategy", "metrics", name) for problem in found]
+        if name not in known:
+            problems.append(_missing_metric(name, known).below("strategy", "metrics"))
+        if objective is not None:
+            objectives.append(objective)
+    if not strategy.metrics:
+        problems.append(Problem(("strategy", "metrics"), "is empty: name at least one metric to optimise"))
+    return tuple(objectives), problems
+
+
+@dataclass(frozen=True)
+class _MetricTable:
+    scale: float = 1.0
+    direction: Direction | None = None
+
+
+def _objective(name: str, table: Any, metric: Metric | None) -> tuple[Objective | None, list[Problem]]:
+    parsed, problems = parse_table(_MetricTable, table)
+    if parsed is None:
+        return None, problems
+    if parsed.scale == 0:
+        return None, [Problem(("scale",), "must not be 0: the metric would say nothing")]
+    direction = parsed.direction or (metric.direction if metric else "maximize")
+    if metric and direction != metric.direction and parsed.scale > 0:
+        logger.warning("metric %s: better is to %s it, the file says %s", name, metric.direction, direction)
+    return Objective(name, parsed.scale, direction), []
+
+
+def _known_metrics(strategy: _StrategyTable, data_module: Any) -> dict[str, Metric]:
+    names = [name for group in GROUPS for name in getattr(strategy, group) if name in RUNNERS]
+    return {metric.name: metric for name in names for metric in RUNNERS[name].metrics_of(data_module)}
+
+
+def _missing_metric(name: str, known: Mapping[str, Metric]) -> Problem:
+    giving = [runner for runner in RUNNERS if name in {metric.name for metric in RUNNERS[runner].metrics_of(None)}]
+    if giving:
+        return Problem((name,), f"no runner of this file gives it; add one of: {', '.join(giving)}")
+    hint = did_you_mean(name, known) or f"; the runners of this file give: {', '.join(known) or 'none'}"
+    return Problem((name,), f"no runner gives a metric of that name{hint}")

@@ -1,0 +1,60 @@
+"""What a search strategy is: it proposes points and learns their values. It knows no model and no metric's name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from chop.actions.search.search_space.base import Point, SearchSpaceBase
+from chop.actions.search.strategies.runners.base import NoOptions
+from chop.registry import Registry
+
+Values = tuple[float, ...]
+"""One scaled value per objective, in the order of `StrategyContext.directions`."""
+
+
+@dataclass(frozen=True)
+class StrategyContext:
+    """What a strategy may know: the space, which way each objective is better, the seed and the trials it may spend."""
+
+    space: SearchSpaceBase
+    directions: tuple[Literal["maximize", "minimize"], ...]
+    seed: int
+    n_trials: int | None = None
+
+
+class SearchStrategyBase(ABC):
+    """Proposes points (`ask`) and is told what they are worth (`tell`).
+
+    `Options` is a dataclass: its fields are the strategy's keys under `[search.strategy.setup]`. A strategy must be
+    deterministic: told the same values, it asks for the same points. That is how a search is resumed.
+    """
+
+    Options: ClassVar[type[Any]] = NoOptions
+
+    multi_objective: ClassVar[bool] = True
+    """Whether it searches for a whole Pareto front."""
+
+    needs_budget: ClassVar[bool] = True
+    """Whether it would go on for ever without `n_trials` or `timeout`."""
+
+    def __init__(self, context: StrategyContext, options: Any = None) -> None:
+        self.context = context
+        self.space = context.space
+        self.options = options if options is not None else self.Options()
+
+    @abstractmethod
+    def ask(self, n: int) -> list[Point]:
+        """Up to `n` points to evaluate next; an empty list when there is nothing left to propose."""
+
+    def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:
+        """Learn the values of points that were asked for, in the same order; a strategy that learns nothing need not."""
+
+
+STRATEGIES: Registry[type[SearchStrategyBase]] = Registry(
+    "chop.strategies",
+    "search strategy",
+    ("chop.actions.search.strategies.brute_force", "chop.actions.search.strategies.optuna"),
+)

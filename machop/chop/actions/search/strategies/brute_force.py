@@ -1,0 +1,67 @@
+"""Every point of the space once: the ground truth that other strategies are judged by."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from chop.actions.search.search_space.base import Point
+from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
+
+LARGEST_SHUFFLED_LIST = 1_000_000
+
+
+@dataclass(frozen=True)
+class BruteForceOptions:
+    """`order`: by index, or in random order drawn from the seed."""
+
+    order: Literal["index", "random"] = "index"
+
+
+@STRATEGIES.register("brute_force")
+class BruteForce(SearchStrategyBase):
+    """The whole space, each distinct point once; with `n_trials` below its size, that many."""
+
+    Options = BruteForceOptions
+    needs_budget = False
+
+    def __init__(self, context: StrategyContext, options: BruteForceOptions | None = None) -> None:
+        super().__init__(context, options)
+        self._indexes = self._order()
+
+    def ask(self, n: int) -> list[Point]:
+        return [self.space.point(index) for index in islice(self._indexes, n)]
+
+    def _order(self) -> Iterator[int]:
+        if self.options.order == "index":
+            return iter(range(self.space.size))
+        return random_order(self.space.size, self.context.seed)
+
+
+def random_order(size: int, seed: int) -> Iterator[int]:
+    """The numbers `0 … size - 1` once each in an order drawn from `seed`; a large range takes no memory for a list.
+
+    >>> sorted(random_order(5, seed=1))
+    [0, 1, 2, 3, 4]
+    """
+    generator = random.Random(seed)
+    if size <= LARGEST_SHUFFLED_LIST:
+        yield from generator.sample(range(size), size)
+        return
+    yield from _feistel_order(size, [generator.getrandbits(64) for _ in range(6)])
+
+
+def _feistel_order(size: int, keys: list[int]) -> Iterator[int]:
+    """A permutation by a Feistel network over the next power of four, numbers beyond `size` skipped."""
+    half = (max(size - 1, 1).bit_length() + 1) // 2
+    mask = (1 << half) - 1
+    for number in range(1 << (2 * half)):
+        left, right = number >> half, number & mask
+        for key in keys:
+            left, right = right, left ^ (hash((right, key)) & mask)
+        mixed = (left << half) | right
+        if mixed < size:
+            yield mixed

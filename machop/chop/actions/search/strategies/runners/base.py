@@ -1,0 +1,167 @@
+"""Runners give the numbers that a search is about. There are three kinds, and each runner says which it is.
+
+- *analytic*: sums over nodes and a final function; needs no run of the model;
+- *output-based*: a function of the model's predictions and the targets;
+- *model-run*: anything that must run the model itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from chop.errors import SearchError
+from chop.evaluation.node_costs import NodeCost, node_costs
+from chop.evaluation.plan_runner import PlanRunner
+from chop.formats import Format
+from chop.ir import MaseGraph, QuantPlan
+from chop.passes.graph.transforms.quantize import plan_from_config
+from chop.registry import Registry
+
+Direction = Literal["maximize", "minimize"]
+Kind = Literal["analytic", "output-based", "model-run"]
+Formats = Mapping[str, Format]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that a runner gives: its name, its unit (empty: none) and which way is better."""
+
+    name: str
+    unit: str
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a runner or strategy that has none."""
+
+
+class RunnerBase(ABC):
+    """Gives metrics of a quantised network. `Options` is a dataclass: its fields are the runner's keys in a TOML file.
+
+    Subclass `AnalyticRunner`, `OutputRunner` or `ModelRunner`, not this.
+    """
+
+    kind: ClassVar[Kind]
+    Options: ClassVar[type[Any]] = NoOptions
+
+    def __init__(self, data_module: Any, options: Any = None) -> None:
+        self.data_module = data_module
+        self.options = options if options is not None else self.Options()
+
+    @classmethod
+    @abstractmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        """The metrics that the runner gives on this data (None: on any)."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that this runner gives."""
+        return self.metrics_of(self.data_module)
+
+    @abstractmethod
+    def __call__(
+        self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """The metrics of `model` under `sampled_config`, measured singly; `model` is not changed."""
+
+
+class AnalyticRunner(RunnerBase):
+    """Metrics that are sums over nodes, and a final function of the sums."""
+
+    kind = "analytic"
+
+    @abstractmethod
+    def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
+        """What one node adds to the sums when its operands have `formats` (one that is absent is float)."""
+
+    @abstractmethod
+    def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
+        """The metrics from the sums over all nodes."""
+
+    def total(self, costs: Mapping[str, NodeCost], plan: QuantPlan) -> dict[str, float]:
+        """The metrics of a plan."""
+        rows = [self.terms(cost, plan[name]) for name, cost in costs.items()]
+        return self.combine(tuple(sum(column) for column in zip(*rows, strict=True)))
+
+    def __call__(
+        self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
+    ) -> dict[str, float]:
+        graph = as_graph(model)
+        x, _ = data_module.batches("val_dataloader", 3, 3)[0]
+        return self.total(node_costs(graph, x), plan_from_config(graph, sampled_config))
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """Which rows a runner measures on: the first `num_samples` of a part, unshuffled; None: all of it."""
+
+    data_loader: str = "val_dataloader"
+    num_samples: int | None = None
+
+
+class OutputRunner(RunnerBase):
+    """Metrics that are a function of predictions and targets."""
+
+    kind = "output-based"
+    Options = RowOptions
+
+    @abstractmethod
+    def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        """The metrics of `predictions` (`(rows, *output)`) for `targets` (`(rows, …)`)."""
+
+    def __call__(
+        self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
+    ) -> dict[str, float]:
+        graph = as_graph(model)
+        batches = data_module.batches(self.options.data_loader, self.options.num_samples, None)
+        run = PlanRunner(graph, batches)
+        return self.score(run.predictions(plan_from_config(graph, sampled_config)), run.targets)
+
+
+class ModelRunner(RunnerBase):
+    """Metrics that need the model itself."""
+
+    kind = "model-run"
+
+    @abstractmethod
+    def measure(self, graph: MaseGraph) -> dict[str, float]:
+        """The metrics of a graph that is quantised already and belongs to this call alone."""
+
+    def __call__(
+        self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
+    ) -> dict[str, float]:
+        graph = MaseGraph(model.model if isinstance(model, MaseGraph) else model)
+        graph.apply_plan(plan_from_config(graph, sampled_config))
+        return self.measure(graph)
+
+
+def as_graph(model: MaseGraph | nn.Module) -> MaseGraph:
+    """The graph of a model; a graph is its own."""
+    return model if isinstance(model, MaseGraph) else MaseGraph(model)
+
+
+def check_finite(metrics: Mapping[str, float], what: str) -> None:
+    """Raise SearchError for a metric that is no finite number: no comparison with it would mean anything."""
+    for name, value in metrics.items():
+        if not float("-inf") < value < float("inf"):
+            raise SearchError(f"{what}: metric '{name}' is {value}; a metric must be a finite number")
+
+
+SWRunnerBase = RunnerBase
+HWRunnerBase = RunnerBase
+
+RUNNERS: Registry[type[RunnerBase]] = Registry(
+    "chop.runners",
+    "runner",
+    (
+        "chop.actions.search.strategies.runners.basic_evaluation",
+        "chop.actions.search.strategies.runners.hardware",
+        "chop.actions.search.strategies.runners.simulation_time",
+    ),
+)

@@ -1,0 +1,152 @@
+"""Costs that follow from formats and shapes alone: bits, size, FLOPs, BitOPs and a modelled latency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt
+
+from chop.actions.search.strategies.runners.base import RUNNERS, AnalyticRunner, Formats, Metric
+from chop.evaluation.node_costs import NodeCost, TensorCost
+from chop.formats import FLOAT_BITS
+
+
+def bits_of(tensor: TensorCost, formats: Formats) -> int:
+    """Bits of one tensor under `formats`; float where its operand has none."""
+    chosen = formats.get(tensor.operand)
+    return chosen.bits(tensor.shape) if chosen else FLOAT_BITS * tensor.elements
+
+
+def _inputs_and_parameters(cost: NodeCost) -> list[TensorCost]:
+    return [tensor for tensor in cost.tensors if tensor.operand != "data_out"]
+
+
+def _bits_per_value(cost: NodeCost, operand: str, formats: Formats) -> float:
+    tensors = cost.of(operand)
+    elements = sum(tensor.elements for tensor in tensors)
+    return sum(bits_of(tensor, formats) for tensor in tensors) / elements if elements else FLOAT_BITS
+
+
+def _bitops(cost: NodeCost, formats: Formats) -> float:
+    """Multiply-accumulates x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
+    if not cost.macs:
+        return 0.0
+    return cost.macs * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, "weight", formats)
+
+
+@dataclass(frozen=True)
+class AverageBitwidthOptions:
+    """`compare_to`: the width, in bits, that `memory_density` compares with."""
+
+    compare_to: Annotated[int, Gt(0)] = 32
+
+
+@RUNNERS.register("average_bitwidth")
+class AverageBitwidth(AnalyticRunner):
+    """Bits per value over the weights, the biases and one sample's input activations of all op nodes; float is 32.
+
+    `memory_density` is `compare_to / average_bitwidth`.
+    """
+
+    Options = AverageBitwidthOptions
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("average_bitwidth", "bit", "minimize"), Metric("memory_density", "x", "maximize"))
+
+    def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
+        tensors = _inputs_and_parameters(cost)
+        return (
+            float(sum(bits_of(tensor, formats) for tensor in tensors)),
+            float(sum(tensor.elements for tensor in tensors)),
+        )
+
+    def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
+        bits, elements = sums
+        average = bits / elements
+        return {"average_bitwidth": average, "memory_density": self.options.compare_to / average}
+
+
+@RUNNERS.register("model_size")
+class ModelSize(AnalyticRunner):
+    """Bytes of all weights and biases in their formats."""
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("model_size", "byte", "minimize"),)
+
+    def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
+        return (sum(bits_of(tensor, formats) for tensor in cost.tensors if tensor.is_parameter) / 8,)
+
+    def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
+        return {"model_size": sums[0]}
+
+
+@RUNNERS.register("flops")
+class Flops(AnalyticRunner):
+    """Floating-point operations of the layers that multiply matrices, two per multiply-accumulate, for one sample.
+
+    The same for every choice of formats: a figure of the network, not an objective that can be improved.
+    """
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("flops", "FLOP/sample", "minimize"),)
+
+    def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
+        return (2.0 * cost.macs,)
+
+    def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
+        return {"flops": sums[0]}
+
+
+@RUNNERS.register("bitops")
+class BitOps(AnalyticRunner):
+    """Bit operations of one sample: multiply-accumulates x bits of the input x bits of the weight (arXiv:1804.10969)."""
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("bitops", "BitOP/sample", "minimize"),)
+
+    def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
+        return (_bitops(cost, formats),)
+
+    def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
+        return {"bitops": sums[0]}
+
+
+@dataclass(frozen=True)
+class LatencyOptions:
+    """A device: its peak rate, its memory bandwidth and what each layer costs before it starts.
+
+    The default is a made-up microcontroller-class part: 64 8-bit multiply-accumulates a cycle at 100 MHz
+    (64 · 64 BitOP · 1e8/s), one 32-bit word a cycle from memory, 2 µs a layer.
+    """
+
+    bitops_per_second: Annotated[float, Gt(0)] = 64 * 64 * 1e8
+    bytes_per_second: Annotated[float, Gt(0)] = 4e8
+    seconds_per_layer: Annotated[float, Ge(0)] = 2e-6
+
+
+@RUNNERS.register("latency")
+class Latency(AnalyticRunner):
+    """Modelled time of one sample: a layer takes the longer of its arithmetic and its memory traffic (the roofline
+    of Williams et al., doi:10.1145/1498765.1498785), plus a start-up; layers run one after the other.
+    """
+
+    Options = LatencyOptions
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("latency", "s/sample", "minimize"),)
+
+    def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
+        arithmetic = _bitops(cost, formats) / self.options.bitops_per_second
+        traffic = sum(bits_of(tensor, formats) for tensor in cost.tensors) / 8 / self.options.bytes_per_second
+        return (max(arithmetic, traffic) + self.options.seconds_per_layer,)
+
+    def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
+        return {"latency": sums[0]}
+
+

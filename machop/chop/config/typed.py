@@ -1,0 +1,98 @@
+"""A TOML table as a frozen dataclass: every problem is found at once, each with the path of its key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+
+from chop.errors import did_you_mean
+
+T = TypeVar("T")
+KeyPath = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a configuration: at which key, and what."""
+
+    path: KeyPath
+    message: str
+
+    def below(self, *parents: str) -> Problem:
+        """The same problem seen from a table further up."""
+        return Problem((*parents, *self.path), self.message)
+
+
+def parse_table(cls: type[T], table: Any, ignore: Iterable[str] = ()) -> tuple[T | None, list[Problem]]:
+    """An instance of the dataclass `cls` from `table`, or None and what is wrong.
+
+    A field's metadata may hold `aliases`: other spellings of its key. Keys in `ignore` are left out.
+    """
+    if not isinstance(table, Mapping):
+        return None, [Problem((), f"expected a table, got {table!r}")]
+    spellings = _spellings(cls)
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for key, value in table.items():
+        if key in spellings:
+            problems += _set_value(cls, spellings[key], key, value, values)
+        elif key not in ignore:
+            problems.append(unknown_key(key, spellings))
+    problems += [Problem((name,), "is missing") for name in _required(cls) if name not in values]
+    return (None, problems) if problems else (cls(**values), [])
+
+
+def unknown_key(key: str, known: Iterable[str]) -> Problem:
+    """The problem of a key that nobody knows, with the nearest one that somebody does."""
+    known = sorted(known)
+    hint = did_you_mean(key, known) or (f"; known: {', '.join(known)}" if known else "; none is known here")
+    return Problem((key,), f"unknown key{hint}")
+
+
+def check_value(annotation: Any, value: Any) -> str | None:
+    """What is wrong with `value` for a field of that type, or None."""
+    from pydantic import ValidationError
+
+    try:
+        _adapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        wanted = error.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        return f"expected {wanted}, got {value!r}"
+    return None
+
+
+def _set_value(cls: type[Any], name: str, key: str, value: Any, values: dict[str, Any]) -> list[Problem]:
+    if name in values:
+        return [Problem((key,), f"is given twice ('{name}' is the same key)")]
+    wrong = check_value(_hints(cls)[name], value)
+    values[name] = value
+    return [Problem((key,), wrong)] if wrong else []
+
+
+def _spellings(cls: type[Any]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for field in _fields(cls):
+        names |= {spelling: field.name for spelling in (field.name, *field.metadata.get("aliases", ()))}
+    return names
+
+
+def _required(cls: type[Any]) -> list[str]:
+    return [f.name for f in _fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+
+
+def _fields(cls: type[Any]) -> tuple[Field[Any], ...]:
+    return tuple(field for field in fields(cls) if field.init)
+
+
+@cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+@cache
+def _adapter(annotation: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(annotation)

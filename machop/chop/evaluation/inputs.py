@@ -1,0 +1,54 @@
+"""A model's input, which may be a tensor, a tuple of them or a dictionary of them, for a graph's placeholders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from chop.errors import GraphError
+from chop.ir import MaseGraph
+
+
+def placeholder_values(graph: MaseGraph, x: Any) -> list[Any]:
+    """The values of the graph's placeholders for the input `x`, in order; an argument that is absent has its default.
+
+    Raises GraphError for an input that the model's `forward` has no place for.
+    """
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    names = [str(node.target).lstrip("*") for node in placeholders]
+    given = dict(x) if isinstance(x, dict) else dict(zip(names, _as_tuple(x), strict=False))
+    if set(given) - set(names) or len(_as_tuple(x)) > len(names):
+        got = ", ".join(given) if isinstance(x, dict) else f"{len(_as_tuple(x))} inputs"
+        raise GraphError(f"the model takes ({', '.join(names)}), but the data gives {got}")
+    return [given[name] if name in given else _default(node) for name, node in zip(names, placeholders, strict=True)]
+
+
+def take_rows(x: Any, rows: int) -> Any:
+    """The first rows of an input, in the same form."""
+    if isinstance(x, Tensor):
+        return x[:rows]
+    if isinstance(x, dict):
+        return {key: take_rows(value, rows) for key, value in x.items()}
+    return tuple(take_rows(value, rows) for value in x)
+
+
+def to_device(x: Any, device: str) -> Any:
+    """An input on `device`, in the same form."""
+    if isinstance(x, Tensor):
+        return x.to(device)
+    if isinstance(x, dict):
+        return {key: to_device(value, device) for key, value in x.items()}
+    return tuple(to_device(value, device) for value in x)
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    if isinstance(x, dict):
+        return tuple(x.values())
+    return (x,) if isinstance(x, Tensor) else tuple(x)
+
+
+def _default(node: Any) -> Any:
+    if not node.args:
+        raise GraphError(f"the model's input '{node.target}' is given by no data")
+    return node.args[0]

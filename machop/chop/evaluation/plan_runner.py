@@ -1,0 +1,101 @@
+"""Runs a graph under any plan without changing it: the one-at-a-time reference of the evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+
+from chop.evaluation.inputs import placeholder_values, to_device
+from chop.formats import Format
+from chop.ir import MaseGraph, QuantPlan
+from chop.nn.ops import Op
+from chop.nn.quantized import call_quantized, quantized_parameters
+
+_KEEP = 64
+"""Quantised parameter sets that are kept for each node."""
+
+
+class PlanRunner:
+    """Predictions of `graph` (its pristine weights) for plans, on fixed batches `[(x, y), …]` of a device.
+
+    Each node's weights are quantised once per choice and kept.
+    """
+
+    def __init__(self, graph: MaseGraph, batches: Sequence[tuple[Any, Any]], device: str = "cpu") -> None:
+        self.graph = graph
+        self.device = device
+        self._inputs = [to_device(x, device) for x, _ in batches]
+        self.targets = torch.cat([y for _, y in batches]).to(device)
+        self._ops = graph.quantizable_nodes()
+        self._weights: dict[str, dict[Any, dict[str, Tensor]]] = {name: {} for name in self._ops}
+        graph.model.to(device)
+
+    @torch.no_grad()
+    def predictions(self, plan: QuantPlan) -> Tensor:
+        """The model's outputs for all rows, `(rows, *output)`."""
+        chosen = {name: plan[name] for name in plan}
+        return torch.cat([self._run(x, chosen) for x in self._inputs])
+
+    def _run(self, x: Any, chosen: dict[str, dict[str, Format]]) -> Tensor:
+        inputs = iter(placeholder_values(self.graph, x))
+        values: dict[fx.Node, Any] = {}
+        for node in self.graph.model.graph.nodes:
+            if node.op == "placeholder":
+                values[node] = next(inputs)
+            elif node.op == "output":
+                return fx.node.map_arg(node.args[0], values.__getitem__)
+            else:
+                values[node] = self._call(node, chosen.get(node.name, {}), values)
+        raise AssertionError("a graph ends in an output node")
+
+    def _call(self, node: fx.Node, formats: dict[str, Format], values: dict[fx.Node, Any]) -> Any:
+        if node.op == "get_attr":
+            return _attribute(self.graph.model, str(node.target))
+        args = fx.node.map_arg(node.args, values.__getitem__)
+        kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
+        inner = self.graph.inner(node)
+        if not formats:
+            return inner(*args, **kwargs)
+        op = self._ops[node.name]
+        return self._call_with_kept_weights(node.name, inner, op, formats, args, kwargs)
+
+    def _call_with_kept_weights(
+        self, name: str, inner: Any, op: Op, formats: dict[str, Format], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if not isinstance(inner, nn.Module) or not op.params:
+            return call_quantized(inner, op, formats, args, kwargs)
+        weights = self._kept_weights(name, inner, op, formats)
+        others = {operand: chosen for operand, chosen in formats.items() if operand not in op.params}
+        return call_quantized(_Bound(inner, weights), op, others, args, kwargs)
+
+    def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> dict[str, Tensor]:
+        kept = self._weights[name]
+        key = tuple(formats.get(operand) for operand in op.params)
+        if key not in kept:
+            if len(kept) >= _KEEP:
+                kept.pop(next(iter(kept)))
+            kept[key] = quantized_parameters(inner, op, formats)
+        return kept[key]
+
+
+class _Bound:
+    """A module with some of its tensors replaced, as a function of its inputs."""
+
+    def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+        self.module = module
+        self.tensors = tensors
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return functional_call(self.module, self.tensors, args, kwargs)
+
+
+def _attribute(model: nn.Module, path: str) -> Any:
+    value: Any = model
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+

@@ -1,0 +1,95 @@
+"""A trial: one point of a search space and what was measured there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Trial `number` proposed `point` ({parameter: index of the choice}).
+
+    `repeats` is the number of the earlier trial whose point means the same network: its metrics were answered from
+    the log. `seconds` is the time that measuring took.
+    """
+
+    number: int
+    point: Mapping[str, int]
+    software_metrics: Mapping[str, float]
+    hardware_metrics: Mapping[str, float]
+    scaled_metrics: Mapping[str, float]
+    seconds: float = 0.0
+    repeats: int | None = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All measured numbers, unscaled."""
+        return {**self.software_metrics, **self.hardware_metrics}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is optimised: a metric, times a scale, in a direction."""
+
+    metric: str
+    scale: float = 1.0
+    direction: Direction = "maximize"
+
+
+@dataclass(frozen=True)
+class FrontRow:
+    """A trial that no other dominates, and the numbers of the other trials with equal objectives."""
+
+    trial: Trial
+    equals: tuple[int, ...] = field(default=())
+
+
+TestMetrics = Mapping[str, tuple[float, float, float]]
+"""Scores on the test part: `{name: (value, low, high)}` with the bounds of the 95 % interval."""
+
+
+@dataclass(frozen=True)
+class BestRow:
+    """A row of a search's result: a trial, those that equal it, its network and, once measured, its test scores."""
+
+    trial: Trial
+    equals: tuple[int, ...]
+    sampled_config: Mapping[str, Any]
+    test_metrics: TestMetrics | None = None
+
+
+def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[FrontRow]:
+    """The trials that no other dominates, by number; equal ones stand once, under the lowest number.
+
+    Repeated points are left out. Costs grow with trials x front.
+
+    >>> def row(number, a, b):
+    ...     return Trial(number, {}, {}, {}, {"a": a, "b": b})
+    >>> goals = [Objective("a", direction="maximize"), Objective("b", direction="minimize")]
+    >>> [r.trial.number for r in pareto_front([row(0, 1, 1), row(1, 2, 2), row(2, 1, 3), row(3, 2, 2)], goals)]
+    [0, 1]
+    """
+    groups: dict[tuple[float, ...], list[Trial]] = {}
+    for trial in trials:
+        if trial.repeats is None:
+            groups.setdefault(_costs(trial, objectives), []).append(trial)
+    best: list[tuple[float, ...]] = []
+    for costs in sorted(groups):
+        if not any(_no_worse(kept, costs) for kept in best):
+            best.append(costs)
+    rows = [FrontRow(groups[costs][0], tuple(t.number for t in groups[costs][1:])) for costs in best]
+    return sorted(rows, key=lambda row: row.trial.number)
+
+
+def _costs(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """The objectives, turned so that less is better."""
+    signs = [1 if objective.direction == "minimize" else -1 for objective in objectives]
+    return tuple(sign * trial.scaled_metrics[o.metric] for sign, o in zip(signs, objectives, strict=True))
+
+
+def _no_worse(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return all(x <= y for x, y in zip(a, b, strict=True))

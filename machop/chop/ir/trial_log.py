@@ -1,0 +1,132 @@
+"""The append-only record of a search: a header line, then one line of JSON per trial, on disk before the next is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from chop.errors import SearchError
+from chop.ir.trial import Trial
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+VERSION = 1
+SYNC_SECONDS = 1.0
+"""Lines are flushed one by one, and forced through to the device at least this often."""
+
+
+class TrialLog:
+    """Trials in a file. Open it with `create` or `resume`; close it, or use it as a context manager."""
+
+    def __init__(self, path: Path, trials: list[Trial], stream: BinaryIO) -> None:
+        self.path = path
+        self.trials = trials
+        self._stream = stream
+        self._synced = 0.0
+
+    @classmethod
+    def create(cls, path: Path, fingerprint: Mapping[str, Any]) -> TrialLog:
+        """A new log; raises SearchError where there is one already, so that nothing is lost."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            stream = path.open("xb")
+        except FileExistsError as error:
+            raise SearchError(f"{path} exists; resume it with --resume or choose another --project") from error
+        log = cls(path, [], stream)
+        log._write({"chop_trials": VERSION, "fingerprint": dict(fingerprint)})
+        return log
+
+    @classmethod
+    def resume(cls, path: Path, fingerprint: Mapping[str, Any]) -> TrialLog:
+        """An earlier log with its trials, to be added to.
+
+        Raises SearchError where there is none, or where it belongs to another search; then it says what differs.
+        """
+        trials, found, complete = read_lines(path)
+        differing = [key for key in {*fingerprint, *found} if fingerprint.get(key) != found.get(key)]
+        if differing:
+            raise SearchError(
+                f"{path} belongs to another search: {', '.join(sorted(differing))} changed; undo the change, or start "
+                "anew without --resume"
+            )
+        stream = path.open("r+b")
+        stream.truncate(complete)
+        stream.seek(complete)
+        return cls(path, trials, stream)
+
+    def append(self, trial: Trial) -> None:
+        """Write a trial; when this returns it outlives this process, and a second later a loss of power."""
+        self._write(trial_to_row(trial))
+        self.trials.append(trial)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._sync()
+        self._stream.close()
+
+    def __enter__(self) -> TrialLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        self._stream.write(json.dumps(row).encode() + b"\n")
+        self._stream.flush()
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        os.fsync(self._stream.fileno())
+        self._synced = time.monotonic()
+
+
+def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
+    """The trials and the fingerprint of a log, and how many of its bytes are whole lines.
+
+    A last line that was cut off (the process was killed while writing) is left out, and said so.
+    """
+    if not path.exists():
+        raise SearchError(f"there is no search to resume: {path} does not exist; start one without --resume")
+    data = path.read_bytes()
+    complete = data.rfind(b"\n") + 1
+    if complete < len(data):
+        logger.warning("%s: the last line was cut off; that trial will be measured again", path)
+    try:
+        header, *rows = [json.loads(line) for line in data[:complete].decode().splitlines()]
+        trials = [row_to_trial(row) for row in rows]
+        fingerprint = dict(header["fingerprint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SearchError(f"{path} is no trial log, or it is damaged ({error}); start anew without --resume") from error
+    return trials, fingerprint, complete
+
+
+def trial_to_row(trial: Trial) -> dict[str, Any]:
+    """A trial as a line of the log."""
+    row: dict[str, Any] = {
+        "number": trial.number,
+        "point": dict(trial.point),
+        "software_metrics": dict(trial.software_metrics),
+        "hardware_metrics": dict(trial.hardware_metrics),
+        "scaled_metrics": dict(trial.scaled_metrics),
+        "seconds": round(trial.seconds, 6),
+    }
+    return row if trial.repeats is None else {**row, "repeats": trial.repeats}
+
+
+def row_to_trial(row: Mapping[str, Any]) -> Trial:
+    """A line of the log as a trial; raises KeyError or TypeError for one that is none."""
+    return Trial(
+        number=row["number"],
+        point=row["point"],
+        software_metrics=row["software_metrics"],
+        hardware_metrics=row["hardware_metrics"],
+        scaled_metrics=row["scaled_metrics"],
+        seconds=row["seconds"],
+        repeats=row.get("repeats"),
+    )

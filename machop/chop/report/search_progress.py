@@ -1,0 +1,52 @@
+"""A progress bar for a search: trials done, rate, time left and the best so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from chop.ir.trial import Objective, Trial
+
+
+class SearchProgress:
+    """Shows each trial as it comes in; a context manager. `total` is None where only a timeout ends the search."""
+
+    def __init__(self, total: int | None, objectives: Sequence[Objective]) -> None:
+        self._objectives = objectives
+        self._best: dict[str, float] = {}
+        self._progress = Progress(
+            TextColumn("[bold]search"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]} trials/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[best]}"),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("search", total=total, rate="-", best="")
+
+    def __enter__(self) -> SearchProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def on_trial(self, trial: Trial) -> None:
+        """Count a trial and show the best value of every objective so far."""
+        for objective in self._objectives:
+            better = max if objective.direction == "maximize" else min
+            value = trial.metrics[objective.metric]
+            self._best[objective.metric] = better(value, self._best.get(objective.metric, value))
+        speed = self._progress.tasks[0].speed
+        self._progress.update(
+            self._task,
+            advance=1,
+            rate=f"{speed:.0f}" if speed else "-",
+            best=" ".join(f"{name} {value:.4g}" for name, value in self._best.items()),
+        )

@@ -1,0 +1,154 @@
+"""The end of a search, for the terminal and as a file: the Pareto table, what it rests on and where everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from chop.ir.trial import BestRow, Objective, TestMetrics, Trial
+
+MOST_ROWS = 25
+
+REASONS = {
+    "n_trials": "the number of trials was reached",
+    "timeout": "the time was up",
+    "exhausted": "every point of the space has been measured",
+    "strategy": "the strategy had nothing more to propose",
+    "interrupted": "interrupted: go on with the same command and --resume",
+}
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What a search was and what it found."""
+
+    strategy: str
+    objectives: Sequence[Objective]
+    is_front: bool
+    provenance: str
+    space_size: int
+    trials: Sequence[Trial]
+    best: Sequence[BestRow]
+    reason: str
+    float_test: TestMetrics | None
+    folder: Path
+
+
+def print_summary(summary: SearchSummary) -> None:
+    """Show the summary on standard output."""
+    console = Console()
+    rows = _sorted_rows(summary)
+    table = Table(title=_title(summary), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in _columns(summary):
+        table.add_column(name, justify="left" if name == "formats" else "right", overflow="fold")
+    for row in rows[:MOST_ROWS]:
+        table.add_row(*_cells(row, summary))
+    if summary.float_test is not None:
+        table.add_row(*_float_cells(summary))
+    console.print(table)
+    if len(rows) > MOST_ROWS:
+        console.print(f"… and {len(rows) - MOST_ROWS} more in best.json")
+    for line in _facts(summary):
+        console.print(line, soft_wrap=True, highlight=False)
+    for file in sorted(summary.folder.iterdir()):
+        console.print(f"  {file}", soft_wrap=True, highlight=False)
+
+
+def report_text(summary: SearchSummary) -> str:
+    """The summary as Markdown."""
+    columns = _columns(summary)
+    lines = [f"# {_title(summary)}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    rows = [_cells(row, summary) for row in _sorted_rows(summary)]
+    rows += [_float_cells(summary)] if summary.float_test is not None else []
+    lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join([*lines, "", *(f"- {line}" for line in _facts(summary)), ""])
+
+
+def describe_formats(sampled_config: Mapping[str, Any]) -> str:
+    """The choices of a network in one line: `fc1 integer data_in 8.4 weight 4.2`; layers in float are left out.
+
+    >>> describe_formats({"by": "name", "fc": {"config": {"name": "integer", "weight_width": 4,
+    ...                   "weight_frac_width": "NA"}}, "relu": {"config": {"name": "NA"}}})
+    'fc integer weight 4.2'
+    """
+    nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
+    texts = [f"{name} {_describe(config)}" for name, config in nodes.items() if config.get("name") not in (None, "NA")]
+    return ", ".join(texts) or "all in float"
+
+
+def _describe(config: Mapping[str, Any]) -> str:
+    operands = [key.removesuffix("_width") for key in config if key.endswith("_width") and "_frac" not in key]
+    return " ".join([str(config["name"]), *(f"{name} {_width(config, name)}" for name in operands)])
+
+
+def _width(config: Mapping[str, Any], operand: str) -> str:
+    width, fraction = config[f"{operand}_width"], config.get(f"{operand}_frac_width", "NA")
+    return f"{width}.{width // 2 if fraction in (None, 'NA') else fraction}"
+
+
+def _title(summary: SearchSummary) -> str:
+    what = f"Pareto front: {len(summary.best)}" if summary.is_front else "Best"
+    return f"{what} of {_distinct(summary):,} measured networks ({summary.space_size:,} in the space)"
+
+
+def _distinct(summary: SearchSummary) -> int:
+    return sum(trial.repeats is None for trial in summary.trials)
+
+
+def _metric_names(summary: SearchSummary) -> list[str]:
+    return [objective.metric for objective in summary.objectives]
+
+
+def _test_names(summary: SearchSummary) -> list[str]:
+    """The objectives that were measured again on the test part; without any, all that was."""
+    measured = summary.float_test or {}
+    return [name for name in _metric_names(summary) if name in measured] or list(measured)
+
+
+def _columns(summary: SearchSummary) -> list[str]:
+    tests = [f"test {name} [95 %]" for name in _test_names(summary)]
+    return ["trial", *_metric_names(summary), *tests, "formats"]
+
+
+def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
+    values = [f"{row.trial.metrics[name]:.4g}" for name in _metric_names(summary)]
+    tests = [_interval(row.test_metrics, name) for name in _test_names(summary)]
+    return [str(row.trial.number), *values, *tests, describe_formats(row.sampled_config)]
+
+
+def _float_cells(summary: SearchSummary) -> list[str]:
+    tests = [_interval(summary.float_test, name) for name in _test_names(summary)]
+    return ["float", *("" for _ in summary.objectives), *tests, "all in float"]
+
+
+def _interval(metrics: TestMetrics | None, name: str) -> str:
+    if metrics is None:
+        return ""
+    value, low, high = metrics[name]
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
+    first = summary.objectives[0]
+    sign = -1 if first.direction == "maximize" else 1
+    return sorted(summary.best, key=lambda row: (sign * row.trial.metrics[first.metric], row.trial.number))
+
+
+def _facts(summary: SearchSummary) -> list[str]:
+    repeats = len(summary.trials) - _distinct(summary)
+    answered = f", {repeats} of them repeats answered from the log" if repeats else ""
+    facts = [
+        f"{summary.strategy}: {len(summary.trials):,} trials{answered}; ended because {REASONS[summary.reason]}.",
+        f"Data: {summary.provenance}",
+    ]
+    if summary.float_test is not None:
+        facts.append(
+            "Test columns: the same networks measured once more on the whole test part, which the search did not see; "
+            "winners picked on few validation rows flatter themselves."
+        )
+    return facts
