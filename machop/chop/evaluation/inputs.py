@@ -24,15 +24,6 @@ def placeholder_values(graph: MaseGraph, x: Any) -> list[Any]:
     return [given[name] if name in given else _default(node) for name, node in zip(names, placeholders, strict=True)]
 
 
-def take_rows(x: Any, rows: int) -> Any:
-    """The first rows of an input, in the same form."""
-    if isinstance(x, Tensor):
-        return x[:rows]
-    if isinstance(x, dict):
-        return {key: take_rows(value, rows) for key, value in x.items()}
-    return tuple(take_rows(value, rows) for value in x)
-
-
 def to_device(x: Any, device: str) -> Any:
     """An input on `device`, in the same form."""
     if isinstance(x, Tensor):

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from chop.dataset.rows import cut
 from chop.errors import GraphError
-from chop.evaluation.inputs import placeholder_values, take_rows
+from chop.evaluation.inputs import placeholder_values
 from chop.ir import MaseGraph
 from chop.nn.ops import Op, Shape
 
@@ -54,7 +55,7 @@ def node_costs(graph: MaseGraph, x: Any) -> dict[str, NodeCost]:
 
     Raises GraphError for a model that takes no batches of two and three rows.
     """
-    small, large = (_record(graph, take_rows(x, rows)) for rows in _BATCHES)
+    small, large = (_record(graph, cut(x, 0, rows)) for rows in _BATCHES)
     return {name: _difference(graph, large[name], small[name]) for name in large}
 
 

@@ -1,0 +1,173 @@
+"""`MaseDataModule`: the three parts of a data set, as loaders for training and as fixed rows for measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from chop.dataset.info import DATASETS, DatasetInfo, Parts, UserMetric
+from chop.dataset.rows import Batch, TensorRows, count_rows, cut, join, rows_loader
+from chop.dataset.user_data import UserData, in_stored_order, infer_classes, load_user_data
+from chop.errors import DatasetError, did_you_mean
+from chop.tools.logger import get_logger
+from chop.tools.user_code import is_user_reference
+
+logger = get_logger(__name__)
+
+Part = Literal["train", "val", "test"]
+PART_NAMES: Mapping[str, Part] = {
+    "train": "train", "train_dataloader": "train",
+    "val": "val", "val_dataloader": "val", "validation": "val",
+    "test": "test", "test_dataloader": "test",
+}  # fmt: skip
+ALL_PARTS: tuple[Part, ...] = ("train", "val", "test")
+MEASURING_BATCH = 4096
+
+
+def get_dataset_info(name: str) -> DatasetInfo:
+    """The facts of a data set that ships with the package; raises UnknownNameError for one that does not."""
+    return DATASETS[name].info
+
+
+class MaseDataModule:
+    """The data set `name` (of `ch info`, or `FILE.py:FUNCTION`) in batches of `batch_size` rows.
+
+    Call `prepare_data()` and `setup()` first. `model_name` is for data that depend on a model's tokenizer; none of
+    the bundled do. `custom_dataset_cache_path` is where downloads would be kept; bundled data need no cache.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        batch_size: int,
+        model_name: str | None = None,
+        num_workers: int = 0,
+        custom_dataset_cache_path: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        if batch_size < 1:
+            raise DatasetError(f"batch_size must be at least 1, got {batch_size}")
+        self.name = name
+        self.batch_size = batch_size
+        self.model_name = model_name
+        self.num_workers = num_workers
+        self.custom_dataset_cache_path = custom_dataset_cache_path
+        self.seed = seed
+        self._user = is_user_reference(name)
+        self._info: DatasetInfo | None = None if self._user else get_dataset_info(name)
+        self._parts: Parts | None = None
+        self._user_data: UserData | None = None
+        self._rows: dict[Part, Batch] = {}
+
+    @property
+    def dataset_info(self) -> DatasetInfo:
+        """The facts of the data set; a user's own must be set up first."""
+        if self._info is None:
+            raise self._not_set_up()
+        return self._info
+
+    @property
+    def loss(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """The data set's own loss; None: cross entropy."""
+        return self._user_data.loss if self._user_data else None
+
+    @property
+    def metrics(self) -> Mapping[str, UserMetric]:
+        """The data set's own metrics, `{name: (function of predictions and targets, direction)}`."""
+        return self._user_data.metrics if self._user_data else {}
+
+    def prepare_data(self) -> None:
+        """Fetch what `setup` reads; bundled data are here already."""
+        if self.custom_dataset_cache_path is not None:
+            logger.info("%s ships with the package: %s is not used", self.name, self.custom_dataset_cache_path)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data; `stage` (train, val, test) is accepted, all parts are read."""
+        if self._parts is not None or self._user_data is not None:
+            return
+        if self._user:
+            self._user_data = load_user_data(self.name)
+            self._info = self._user_info()
+        else:
+            self._parts = DATASETS[self.name].load()
+            logger.info("%s", self.dataset_info.provenance)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The training rows, shuffled."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation rows, in stored order."""
+        return self._loader("val", shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The test rows, in stored order."""
+        return self._loader("test", shuffle=False)
+
+    def batches(self, part: str, num_samples: int | None = None, batch_size: int | None = None) -> list[Batch]:
+        """The first `num_samples` rows (None: all) of a part in stored order, the same in every call, `[(x, y), …]`.
+
+        Raises DatasetError for an unknown part, or before `setup`.
+        """
+        x, y = self._stored_rows(_part(part))
+        rows = count_rows(x)
+        if num_samples is not None and num_samples > rows:
+            logger.info("the %s part has %d rows: all are used, not %d", _part(part), rows, num_samples)
+        stop = rows if num_samples is None else min(num_samples, rows)
+        step = batch_size or MEASURING_BATCH
+        bounds = [(start, min(start + step, stop)) for start in range(0, stop, step)]
+        return [(cut(x, start, end), cut(y, start, end)) for start, end in bounds]
+
+    def _loader(self, part: Part, shuffle: bool) -> DataLoader[Batch]:
+        if self._user_data is not None:
+            loader: DataLoader[Batch] = self._user_data.loaders[part]
+            return loader
+        return rows_loader(self._tensor_rows(part), self.batch_size, self.num_workers, shuffle, self.seed)
+
+    def _tensor_rows(self, part: Part) -> TensorRows:
+        if self._parts is None:
+            raise self._not_set_up()
+        rows: TensorRows = getattr(self._parts, part)
+        return rows
+
+    def _stored_rows(self, part: Part) -> Batch:
+        """All rows of a part in stored order."""
+        if self._user_data is None:
+            rows = self._tensor_rows(part)
+            return rows.x, rows.y
+        kept = self._rows.get(part)
+        if kept is None:
+            kept = self._rows[part] = _read_all(in_stored_order(self._user_data.loaders[part]), part)
+        return kept
+
+    def _user_info(self) -> DatasetInfo:
+        _, y = self._stored_rows("train")
+        classes = infer_classes(y) if self.loss is None else None
+        return DatasetInfo(
+            name=self.name,
+            num_features=None,
+            num_classes=classes,
+            rows=sum(count_rows(self._stored_rows(part)[0]) for part in ALL_PARTS),
+            sha256="",
+            provenance=f"{self.name}: data of the user's own",
+        )
+
+    def _not_set_up(self) -> DatasetError:
+        return DatasetError(f"the data set '{self.name}' is not set up; call prepare_data() and setup() first")
+
+
+def _part(name: str) -> Part:
+    if name not in PART_NAMES:
+        raise DatasetError(f"unknown part '{name}'{did_you_mean(name, PART_NAMES)} (train, val or test)")
+    return PART_NAMES[name]
+
+
+def _read_all(loader: Any, part: str) -> Batch:
+    batches = [(x if isinstance(x, (Tensor, dict)) else tuple(x), y) for x, y in loader]
+    if not batches:
+        raise DatasetError(f"the {part} part is empty")
+    return join([x for x, _ in batches]), join([y for _, y in batches])

@@ -1,0 +1,53 @@
+"""What is known of a data set without reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from chop.dataset.rows import TensorRows
+from chop.registry import Registry
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A data set: its size, what it holds and where it comes from.
+
+    `provenance` is one line for logs and reports. `num_classes` is None where the targets are no classes.
+    """
+
+    name: str
+    num_features: int | None
+    num_classes: int | None
+    rows: int | None
+    sha256: str
+    provenance: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The three disjoint parts of a data set."""
+
+    train: TensorRows
+    val: TensorRows
+    test: TensorRows
+
+
+UserMetric = tuple[Callable[[Tensor, Tensor], Any], str]
+
+
+@dataclass(frozen=True)
+class BuiltinDataset:
+    """A data set that ships with the package: its facts, and the function that reads it."""
+
+    info: DatasetInfo
+    load: Callable[[], Parts]
+    example: str = field(default="")
+
+
+DATASETS: Registry[BuiltinDataset] = Registry(
+    "chop.datasets", "data set", ("chop.dataset.jets", "chop.dataset.toy_tiny")
+)

@@ -1,0 +1,77 @@
+"""Rows in memory, handed out a whole batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+Batch = tuple[Any, Any]
+
+
+class TensorRows(Dataset[Batch]):
+    """`x` (`(rows, features)`) and `y` (`(rows,)`); a batch is one indexing operation in place of one per row."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x = x
+        self.y = y
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.x[index], self.y[index]
+
+    def __getitems__(self, indexes: Sequence[int]) -> Batch:
+        rows = torch.as_tensor(indexes)
+        return self.x[rows], self.y[rows]
+
+
+def as_is(batch: Batch) -> Batch:
+    """The collate function of rows that come as batches already."""
+    return batch
+
+
+def rows_loader(
+    rows: TensorRows, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0
+) -> DataLoader[Batch]:
+    """A standard DataLoader over `rows`; a shuffled order is drawn from `seed`."""
+    generator = torch.Generator().manual_seed(seed) if shuffle else None
+    return DataLoader(
+        rows,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        num_workers=num_workers,
+        collate_fn=as_is,
+        generator=generator,
+        persistent_workers=num_workers > 0,
+    )
+
+
+def count_rows(x: Any) -> int:
+    """Rows of an input: of a tensor, or of the first tensor in a tuple or dictionary."""
+    if isinstance(x, Tensor):
+        return len(x)
+    return count_rows(next(iter(x.values() if isinstance(x, dict) else x)))
+
+
+def cut(x: Any, start: int, stop: int) -> Any:
+    """Rows `start` to `stop` of an input, in the same form."""
+    if isinstance(x, Tensor):
+        return x[start:stop]
+    if isinstance(x, dict):
+        return {key: cut(value, start, stop) for key, value in x.items()}
+    return tuple(cut(value, start, stop) for value in x)
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """One input from several, in the same form."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    if isinstance(first, dict):
+        return {key: join([part[key] for part in parts]) for key in first}
+    return tuple(join(column) for column in zip(*parts, strict=True))

@@ -1,0 +1,149 @@
+"""Loss and accuracies of predictions, with 95 % intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chop.errors import ChopError
+from chop.evaluation.inputs import to_device
+from chop.tools.get_input import call_model
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Interval = tuple[float, float, float]
+Z = 1.959964
+"""The 97.5 % quantile of the normal distribution."""
+RESAMPLES = 200
+
+
+@torch.no_grad()
+def predict(model: nn.Module, batches: Iterable[tuple[Any, Tensor]], device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """The model's outputs for all rows, `(rows, *output)`, and the targets."""
+    pairs = [(call_model(model, to_device(x, device)), y.to(device)) for x, y in batches]
+    return torch.cat([prediction for prediction, _ in pairs]), torch.cat([y for _, y in pairs])
+
+
+def score(
+    predictions: Tensor,
+    targets: Tensor,
+    data_module_loss: Loss | None = None,
+    metrics: Mapping[str, tuple[Any, str]] | None = None,
+    num_classes: int | None = None,
+) -> dict[str, float]:
+    """`loss` (mean per sample), for classes `accuracy` (macro) and `accuracy_micro`, and the metrics of the data."""
+    scores = {"loss": float(per_sample_loss(predictions, targets, data_module_loss).double().mean())}
+    if num_classes is not None:
+        scores["accuracy"] = accuracy_macro(predictions, targets)
+        scores["accuracy_micro"] = accuracy_micro(predictions, targets)
+    return scores | {name: _call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()}
+
+
+def score_with_intervals(
+    predictions: Tensor,
+    targets: Tensor,
+    data_module_loss: Loss | None = None,
+    metrics: Mapping[str, tuple[Any, str]] | None = None,
+    num_classes: int | None = None,
+) -> dict[str, Interval]:
+    """What `score` gives, as `(value, low, high)` with the bounds of the 95 % interval.
+
+    Normal for the mean loss, Wilson's for `accuracy_micro` (doi:10.1080/01621459.1927.10502953), normal over the
+    classes for `accuracy`, percentile bootstrap with 200 resamples for the metrics of the data.
+    """
+    losses = per_sample_loss(predictions, targets, data_module_loss).double()
+    found = {"loss": _mean_interval(losses)}
+    if num_classes is not None:
+        found["accuracy"] = _macro_interval(predictions, targets)
+        found["accuracy_micro"] = wilson_interval(int(_hits(predictions, targets).sum()), len(targets))
+    for name, (function, _) in (metrics or {}).items():
+        found[name] = _bootstrap_interval(function, name, predictions, targets)
+    return found
+
+
+def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = None) -> Tensor:
+    """The loss of each row, `(rows,)`; without a loss of the data's own, cross entropy.
+
+    A loss that gives one number for all rows counts as the loss of each of them.
+    """
+    if loss is None:
+        return F.cross_entropy(predictions, targets, reduction="none").reshape(len(targets), -1).mean(1)
+    try:
+        values = loss(predictions, targets)
+    except Exception as error:
+        raise ChopError(f"the loss of the data failed: {type(error).__name__}: {error}") from error
+    return values.reshape(len(targets), -1).mean(1) if values.ndim else values.expand(len(targets))
+
+
+def accuracy_micro(predictions: Tensor, targets: Tensor) -> float:
+    """The share of rows whose greatest score stands at the target; of equal scores the first counts."""
+    return float(_hits(predictions, targets).double().mean())
+
+
+def accuracy_macro(predictions: Tensor, targets: Tensor) -> float:
+    """The mean over classes of the share of their rows that are right: the default of torchmetrics' MulticlassAccuracy.
+
+    As there, a class with no row counts 0 if it was predicted and is left out if it was not.
+    """
+    recalls = _recalls(predictions, targets)
+    return float(torch.stack([recall for recall, _ in recalls]).mean())
+
+
+def wilson_interval(successes: int, trials: int) -> Interval:
+    """A proportion and the bounds of Wilson's 95 % score interval.
+
+    >>> [round(x, 3) for x in wilson_interval(72, 100)]
+    [0.72, 0.625, 0.799]
+    """
+    share = successes / trials
+    centre = (share + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
+    half = Z / (1 + Z**2 / trials) * math.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2))
+    return share, centre - half, centre + half
+
+
+def _hits(predictions: Tensor, targets: Tensor) -> Tensor:
+    return predictions.argmax(1) == targets
+
+
+def _recalls(predictions: Tensor, targets: Tensor) -> list[tuple[Tensor, int]]:
+    """For each class that has rows or predictions: its recall (float32, as torchmetrics has it) and its rows."""
+    classes = predictions.shape[1]
+    rows = torch.bincount(targets, minlength=classes)
+    predicted = torch.bincount(predictions.argmax(1), minlength=classes)
+    right = torch.bincount(targets[_hits(predictions, targets)], minlength=classes)
+    found = (rows + predicted > 0).nonzero().flatten().tolist()
+    return [(right[c].float() / rows[c].clamp(min=1).float(), int(rows[c])) for c in found]
+
+
+def _mean_interval(values: Tensor) -> Interval:
+    mean = float(values.mean())
+    half = Z * float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return mean, mean - half, mean + half
+
+
+def _macro_interval(predictions: Tensor, targets: Tensor) -> Interval:
+    """The classes are strata: the variances of their recalls (two rows right and two wrong added) add up."""
+    recalls = _recalls(predictions, targets)
+    mean = accuracy_macro(predictions, targets)
+    adjusted = [((float(recall) * rows + 2) / (rows + 4), rows + 4) for recall, rows in recalls]
+    half = Z * math.sqrt(sum(p * (1 - p) / n for p, n in adjusted)) / len(recalls)
+    return mean, max(0.0, mean - half), min(1.0, mean + half)
+
+
+def _bootstrap_interval(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Interval:
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randint(len(targets), (len(targets),), generator=generator) for _ in range(RESAMPLES)]
+    values = torch.tensor([_call(function, name, predictions[rows], targets[rows]) for rows in drawn]).double()
+    low, high = torch.quantile(values, torch.tensor([0.025, 0.975]).double()).tolist()
+    return _call(function, name, predictions, targets), low, high
+
+
+def _call(function: Any, name: str, predictions: Tensor, targets: Tensor) -> float:
+    try:
+        return float(function(predictions, targets))
+    except Exception as error:
+        raise ChopError(f"the metric '{name}' of the data failed: {type(error).__name__}: {error}") from error

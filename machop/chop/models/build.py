@@ -1,0 +1,72 @@
+"""Models by name: built for a data set, with random, shipped or loaded weights."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from chop.errors import CheckpointError, ChopError
+from chop.models.checkpoint import load_weights
+from chop.models.info import MODELS, ModelInfo
+from chop.tools.user_code import call_user, is_user_reference, load_user_object
+
+
+def get_model_info(name: str) -> ModelInfo:
+    """The facts of a model; raises UnknownNameError for a name that no model has."""
+    if is_user_reference(name):
+        return ModelInfo(name, "a model of the user's own", model_source="user")
+    return MODELS[name].info
+
+
+def get_model(
+    name: str,
+    task: str = "cls",
+    dataset_info: Any = None,
+    pretrained: bool = False,
+    checkpoint: Path | str | None = None,
+) -> nn.Module:
+    """The model `name` (of `ch info`, or `FILE.py:FUNCTION`) for the features and classes of a data set.
+
+    `pretrained` takes the weights that ship with it, `checkpoint` those of a file; with neither they are random.
+    Raises ChopError for a task that the model does not do, and CheckpointError for weights that do not fit.
+    """
+    model = _user_model(name, dataset_info) if is_user_reference(name) else _builtin(name, task, dataset_info)
+    if pretrained:
+        load_shipped_weights(model, name)
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
+    return model
+
+
+def load_shipped_weights(model: nn.Module, name: str) -> None:
+    """Put the weights that ship with the model `name` into `model`; raises CheckpointError where there are none."""
+    resource = files("chop.models").joinpath("weights", f"{name}.safetensors")
+    if is_user_reference(name) or not resource.is_file():
+        raise CheckpointError(f"no weights ship with '{name}'; train it (ch train) and use --load PATH")
+    with as_file(resource) as path:
+        load_weights(model, path)
+
+
+def _builtin(name: str, task: str, dataset_info: Any) -> nn.Module:
+    builtin = MODELS[name]
+    info = builtin.info
+    short = {"classification": "cls", "language_modeling": "lm", "translation": "tran"}.get(task, task)
+    if short not in info.tasks:
+        raise ChopError(f"'{name}' does not do task '{task}'; it does {', '.join(info.tasks)}")
+    features = getattr(dataset_info, "num_features", None) or info.num_features
+    classes = getattr(dataset_info, "num_classes", None) or info.num_classes
+    assert features is not None and classes is not None
+    return builtin.build(features, classes)
+
+
+def _user_model(reference: str, dataset_info: Any) -> nn.Module:
+    build = load_user_object(reference)
+    takes_info = callable(build) and len(inspect.signature(build).parameters) > 0
+    model = call_user(build, reference, *([dataset_info] if takes_info else []))
+    if not isinstance(model, nn.Module):
+        raise ChopError(f"{reference} returned {type(model).__name__}, not a torch.nn.Module")
+    return model

@@ -1,0 +1,169 @@
+"""Weights in files: what a file is is found out, nothing in it is ever executed, and a misfit says which keys differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from chop.errors import CheckpointError
+from chop.tools.files import write_whole
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+Kind = Literal["pl", "pt", "safetensors", "mz", "hf"]
+KIND_NAMES: Mapping[Kind, str] = {
+    "pl": "Lightning checkpoint",
+    "pt": "PyTorch state dict",
+    "safetensors": "safetensors file",
+    "mz": "saved graph",
+    "hf": "Hugging Face folder",
+}
+GRAPH_KEY = "chop_graph"
+HF_FILE = "model.safetensors"
+WRAPPER_PREFIXES = ("model.", "module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, what kind of file they came from, and the file's own notes."""
+
+    path: Path
+    kind: Kind
+    state_dict: Mapping[str, Tensor]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a Lightning checkpoint, a state dict, a safetensors file, a saved graph or a Hugging Face folder, on the CPU.
+
+    Raises CheckpointError for a file that is missing, broken, or holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; give the path of a checkpoint (ch train prints it)")
+    return _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+
+
+def load_weights(model: nn.Module, path: Path | str, load_type: str | None = None) -> Checkpoint:
+    """Put the weights of a file into `model`; all keys must fit.
+
+    Raises CheckpointError that lists the keys which do not.
+    """
+    checkpoint = read_checkpoint(path)
+    _compare_kind(checkpoint, load_type)
+    state = _fitting_names(checkpoint.state_dict, model)
+    wrong = misfits(model, state)
+    if wrong:
+        raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join(wrong))
+    model.load_state_dict(dict(state))
+    logger.info("weights: %s (%s)", path, KIND_NAMES[checkpoint.kind])
+    return checkpoint
+
+
+def save_weights(model: nn.Module, path: Path | str, metadata: Mapping[str, str] | None = None) -> Path:
+    """Write a model's tensors as safetensors."""
+    return save_tensors(model.state_dict(), path, metadata)
+
+
+def save_tensors(state: Mapping[str, Tensor], path: Path | str, metadata: Mapping[str, str] | None = None) -> Path:
+    """Write tensors as safetensors, whole or not at all."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    return write_whole(path, save(tensors, metadata=dict(metadata or {})))
+
+
+def misfits(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """How the names and shapes in `state` differ from the model's, one line each; empty where they fit."""
+    own = model.state_dict()
+    lines = [f"missing: {name} {tuple(own[name].shape)}" for name in own if name not in state]
+    lines += [f"unexpected: {name} {tuple(state[name].shape)}" for name in state if name not in own]
+    lines += [
+        f"another shape: {name} is {tuple(state[name].shape)}, the model has {tuple(own[name].shape)}"
+        for name in own
+        if name in state and own[name].shape != state[name].shape
+    ]
+    return lines
+
+
+def _is_safetensors(path: Path) -> bool:
+    """A safetensors file begins with the length of its JSON header, then the header's brace."""
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    return len(start) == 9 and start[8:9] == b"{"
+
+
+def _read_folder(path: Path) -> Checkpoint:
+    if not (path / HF_FILE).is_file():
+        raise CheckpointError(f"the folder {path} has no {HF_FILE}; give a checkpoint file or a Hugging Face folder")
+    found = _read_safetensors(path / HF_FILE)
+    return Checkpoint(path, "hf", found.state_dict, found.metadata)
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is a damaged safetensors file ({error}); make it anew") from error
+    return Checkpoint(path, "mz" if GRAPH_KEY in metadata else "safetensors", state, metadata)
+
+
+def _read_torch(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} cannot be read as weights ({reason}). Files that hold more than tensors and plain values are "
+            "refused, since loading one can run any code: save model.state_dict(), or train with ch train"
+        ) from error
+    return _from_content(path, content)
+
+
+def _from_content(path: Path, content: Any) -> Checkpoint:
+    is_lightning = isinstance(content, dict) and isinstance(content.get("state_dict"), dict)
+    state = content["state_dict"] if is_lightning else content
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} holds no state dict ({type(content).__name__}); save model.state_dict()")
+    return Checkpoint(path, "pl" if "pytorch-lightning_version" in content else "pt", state)
+
+
+def _compare_kind(checkpoint: Checkpoint, load_type: str | None) -> None:
+    found = "pt" if checkpoint.kind == "safetensors" else checkpoint.kind
+    if load_type is not None and load_type != found:
+        logger.warning(
+            "--load-type %s: %s is a %s and is loaded as one", load_type, checkpoint.path, KIND_NAMES[checkpoint.kind]
+        )
+
+
+def _fitting_names(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+    """The names without what a wrapper (Lightning, DataParallel, compile) put before them all."""
+    own = model.state_dict()
+    for prefix in WRAPPER_PREFIXES:
+        if state and not set(state) & set(own) and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
+
+
+def graph_notes(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The notes of a saved graph; raises CheckpointError where the file is none."""
+    try:
+        notes = json.loads(checkpoint.metadata[GRAPH_KEY])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint.path} is no saved graph; ch transform writes them") from error
+    if not isinstance(notes, dict):
+        raise CheckpointError(f"{checkpoint.path} is no saved graph; ch transform writes them")
+    return notes

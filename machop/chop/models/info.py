@@ -1,0 +1,34 @@
+"""What is known of a model without building it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from chop.registry import Registry
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model: the name users write, what it is, and the data that its shipped weights were trained on."""
+
+    name: str
+    description: str
+    tasks: tuple[str, ...] = ("cls",)
+    trained_on: str | None = None
+    num_features: int | None = None
+    num_classes: int | None = None
+    model_source: str = "chop"
+
+
+@dataclass(frozen=True)
+class BuiltinModel:
+    """A model that ships with the package: its facts, and how to build it for given features and classes."""
+
+    info: ModelInfo
+    build: Callable[[int, int], nn.Module]
+
+
+MODELS: Registry[BuiltinModel] = Registry("chop.models", "model", ("chop.models.jets", "chop.models.toy"))

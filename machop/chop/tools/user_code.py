@@ -1,0 +1,68 @@
+"""Code of the user's own, named on the command line as `FILE.py:FUNCTION`; never taken from a config file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from chop.errors import ChopError, did_you_mean
+
+
+def is_user_reference(text: str) -> bool:
+    """Whether `text` has the form `FILE.py:FUNCTION`.
+
+    >>> is_user_reference("nets/mine.py:build_model"), is_user_reference("jsc-tiny")
+    (True, False)
+    """
+    file, _, name = text.rpartition(":")
+    return file.endswith(".py") and name.isidentifier()
+
+
+def load_user_object(reference: str) -> Any:
+    """The object that `FILE.py:NAME` names; runs the file. Raises ChopError saying what of it went wrong."""
+    file, _, name = reference.rpartition(":")
+    module = load_plugin(Path(file))
+    if not hasattr(module, name):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise ChopError(f"{file} defines no '{name}'{did_you_mean(name, public)}")
+    return getattr(module, name)
+
+
+def load_plugin(path: Path) -> ModuleType:
+    """Run a Python file once and return it as a module; what it registers is known from then on."""
+    path = path.resolve()
+    name = f"chop_user_{path.stem}_{abs(hash(str(path)))}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not path.is_file():
+        raise ChopError(f"{path} does not exist; give the path of a Python file")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ChopError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def call_user(function: Any, reference: str, *args: Any) -> Any:
+    """Call a user's function; what it raises becomes a ChopError that names the user's line."""
+    try:
+        return function(*args)
+    except Exception as error:
+        file = Path(reference.rpartition(":")[0]).resolve()
+        raise ChopError(f"{_place(file, error)}: {type(error).__name__}: {error}") from error
+
+
+def _place(path: Path, error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{path}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f"{path}:{lines[-1]}" if lines else str(path)
