@@ -1,0 +1,43 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup test format-check format lint types layers unit test-slow weights answers clean
+
+help:            ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup:           ## Make .venv with the tools for development
+	@$(PYTHON) scripts/setup_venv.py --dev
+
+test: setup format-check lint types layers unit  ## All checks: format, lint, types, layers, tests
+
+format-check: setup
+	$(BIN)/ruff format --check .
+
+format: setup    ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports --no-cache
+
+unit: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup ## The tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+weights: setup   ## Train the weights that ship and write docs/models.md
+	$(BIN)/python scripts/make_weights.py
+
+answers: setup   ## Make the figures of docs/labs/lab3_answers.md
+	$(BIN)/python scripts/lab3_answers.py
+
+clean:           ## Remove what was made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache mase_output

@@ -1,0 +1,91 @@
+"""What every command does first: the data, the model with its weights, the device and the output folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from chop.config.options import RunOptions
+from chop.dataset import MaseDataModule
+from chop.errors import ChopError
+from chop.models import ModelInfo, get_model, get_model_info
+from chop.models.checkpoint import load_weights
+from chop.tools.logger import get_logger
+from chop.tools.user_code import is_user_reference
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Model and data, ready to use."""
+
+    model: nn.Module
+    data_module: MaseDataModule
+    model_info: ModelInfo
+
+
+def prepare(options: RunOptions) -> Prepared:
+    """Build the data module and the model with the weights that the options name; seeds torch."""
+    if options.model is None or options.dataset is None:
+        raise ChopError("name a model and a data set: `ch ACTION MODEL DATASET`, or both in the TOML file")
+    torch.manual_seed(options.seed)
+    return Prepared(build_model(options, data := build_data(options)), data, get_model_info(options.model))
+
+
+def build_data(options: RunOptions) -> MaseDataModule:
+    """The data module of the options, set up."""
+    assert options.dataset is not None
+    data_module = MaseDataModule(
+        options.dataset,
+        batch_size=options.batch_size,
+        model_name=options.model,
+        num_workers=options.num_workers,
+        seed=options.seed,
+    )
+    data_module.prepare_data()
+    data_module.setup()
+    if options.disable_dataset_cache:
+        logger.info("--disable-dataset-cache: %s is read from its source in any case", options.dataset)
+    return data_module
+
+
+def build_model(options: RunOptions, data_module: MaseDataModule) -> nn.Module:
+    """The model of the options with its weights: those of `--load`, those that ship with it, or random ones."""
+    assert options.model is not None
+    if options.load_name and options.is_pretrained:
+        logger.warning("--load %s replaces the weights of --pretrained", options.load_name)
+    shipped = options.is_pretrained and not options.load_name
+    model = get_model(options.model, options.task, data_module.dataset_info, pretrained=shipped)
+    if options.load_name:
+        load_weights(model, options.load_name, options.load_type)
+    return model
+
+
+def resolve_accelerator(options: RunOptions) -> str:
+    """The torch device of `accelerator`; a GPU that is not there means the CPU, with a warning."""
+    available = {"gpu": ("cuda", torch.cuda.is_available()), "mps": ("mps", torch.backends.mps.is_available())}
+    if options.accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if options.accelerator == "cpu":
+        return "cpu"
+    device, is_there = available[options.accelerator]
+    if not is_there:
+        logger.warning("accelerator = \"%s\": this machine has none; running on the CPU", options.accelerator)
+    return device if is_there else "cpu"
+
+
+def software_dir(options: RunOptions) -> Path:
+    """`<project_dir>/<project>/software`, where everything that a run writes goes."""
+    return Path(options.project_dir) / (options.project or _default_project(options)) / "software"
+
+
+def _default_project(options: RunOptions) -> str:
+    names: list[Any] = [options.model, options.task, options.dataset]
+    short = [Path(str(name).partition(":")[0]).stem if is_user_reference(str(name)) else str(name) for name in names]
+    return "_".join([*short, date.today().isoformat()])

@@ -1,0 +1,111 @@
+"""`ch info`: everything that can be named in a TOML file or on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+
+from rich.console import Console
+from rich.table import Table
+
+from chop.errors import ConfigError, did_you_mean
+
+
+def show_info(what: str) -> None:
+    """Show one section, or all; raises ConfigError for a section that there is not."""
+    sections = [*SECTIONS] if what == "all" else [what]
+    for name in sections:
+        if name not in SECTIONS:
+            known = ["all", *SECTIONS]
+            raise ConfigError([f"ch info: unknown section '{name}'{did_you_mean(name, known)} ({', '.join(known)})"])
+        Console().print(SECTIONS[name]())
+
+
+def _table(title: str, *columns: str) -> Table:
+    return Table(*columns, title=title, title_justify="left", header_style="bold")
+
+
+def _names(name: str, aliases: list[str]) -> str:
+    return ", ".join([name, *aliases])
+
+
+def _first_line(item: object) -> str:
+    return (item.__doc__ or "").strip().partition("\n")[0]
+
+
+def models() -> Table:
+    """The models that ship, with their parameters."""
+    from chop.models import MODELS, get_model
+
+    table = _table("Models", "name", "parameters", "weights trained on", "what it is")
+    for name in MODELS:
+        info = MODELS[name].info
+        parameters = sum(parameter.numel() for parameter in get_model(name).parameters())
+        table.add_row(name, f"{parameters:,}", info.trained_on or "", info.description)
+    return table
+
+
+def datasets() -> Table:
+    """The data sets that ship."""
+    from chop.dataset import DATASETS
+
+    table = _table("Data sets", "name", "features", "classes", "rows", "what it is")
+    for name in DATASETS:
+        info = DATASETS[name].info
+        names = _names(name, DATASETS.aliases_of(name))
+        table.add_row(names, str(info.num_features), str(info.num_classes), f"{info.rows:,}", info.provenance)
+    return table
+
+
+def formats() -> Table:
+    """The number formats and their keys."""
+    from chop.formats import FORMATS
+
+    table = _table("Number formats", "name", "keys (after data_in_, weight_, bias_ or data_out_)", "what it is")
+    for name in FORMATS:
+        cls = FORMATS[name]
+        table.add_row(_names(name, FORMATS.aliases_of(name)), ", ".join(cls.keys()), _first_line(cls))
+    return table
+
+
+def passes() -> Table:
+    """The passes that `[passes.*]` of a TOML file may name."""
+    from chop.passes.graph import PASSES
+
+    table = _table("Passes", "name", "what it does")
+    for name in PASSES:
+        table.add_row(_names(name, PASSES.aliases_of(name)), _first_line(PASSES[name]))
+    return table
+
+
+def strategies() -> Table:
+    """The search strategies and their keys."""
+    from chop.actions.search import STRATEGIES
+
+    table = _table("Search strategies", "name", "keys under [search.strategy.setup]", "what it does")
+    for name in STRATEGIES:
+        cls = STRATEGIES[name]
+        table.add_row(name, ", ".join(f.name for f in fields(cls.Options)), _first_line(cls))
+    return table
+
+
+def runners() -> Table:
+    """The runners, their kinds, options and metrics."""
+    from chop.actions.search import RUNNERS
+
+    table = _table("Runners", "name", "kind", "metrics [unit], better", "keys")
+    for name in RUNNERS:
+        cls = RUNNERS[name]
+        metrics = [f"{m.name}{f' [{m.unit}]' if m.unit else ''}, {m.direction}" for m in cls.metrics_of(None)]
+        table.add_row(name, cls.kind, "\n".join(metrics), "\n".join(f.name for f in fields(cls.Options)))
+    return table
+
+
+SECTIONS: dict[str, Callable[[], Table]] = {
+    "model": models,
+    "dataset": datasets,
+    "format": formats,
+    "pass": passes,
+    "strategy": strategies,
+    "runner": runners,
+}

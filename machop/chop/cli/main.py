@@ -1,0 +1,199 @@
+"""The `ch` command: `ch train|test|transform|search|info [model] [dataset] [options]`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from chop import __version__
+from chop.cli.options import FROM_SEARCH, RESUME, ROW, with_run_options
+from chop.errors import ChopError, ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from chop.config.run_config import RunConfig
+
+INTERRUPTED = 130
+
+
+class _Group(TyperGroup):
+    """Commands in the order of a day's work; a misspelt one is told the nearest."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+
+app = typer.Typer(
+    name="ch",
+    cls=_Group,
+    help="Find the best number format for every layer of a neural network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _top_level(
+    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True)] = False,
+    info: Annotated[str | None, typer.Option("--info", help="Show all, model or dataset: the same as `ch info`.")] = None,
+) -> None:
+    """What stands before the action."""
+
+
+def train(given: dict[str, Any], config: Path | None, plugin: list[Path] | None, debug: bool) -> None:
+    """Train a model: ch train jsc-tiny jsc --max-epochs 10 --batch-size 256"""
+    run_config = _start(given, config, plugin, debug)
+    run_config.raise_if_problems()
+    from chop.actions.train import run_train
+
+    run_train(run_config.options)
+
+
+def test(
+    given: dict[str, Any],
+    config: Path | None,
+    plugin: list[Path] | None,
+    debug: bool,
+    from_search: Path | None,
+    row: int | None,
+) -> None:
+    """Score a model on the test part: ch test jsc-tiny jsc --pretrained"""
+    found = _row(from_search, row)
+    run_config = _start(given, found.config_path if found and not config else config, plugin, debug)
+    run_config.raise_if_problems()
+    from chop.actions.evaluate import run_test
+
+    run_test(run_config, found)
+
+
+def transform(
+    given: dict[str, Any],
+    config: Path | None,
+    plugin: list[Path] | None,
+    debug: bool,
+    from_search: Path | None,
+    row: int | None,
+) -> None:
+    """Run the passes of a TOML file, or rebuild the network of a search, and save it.
+
+    ch transform --config machop/configs/examples/jsc_toy_by_type.toml --pretrained
+    """
+    found = _row(from_search, row)
+    run_config = _start(given, found.config_path if found and not config else config, plugin, debug)
+    from chop.actions.transform import run_transform
+
+    run_transform(run_config, found)
+
+
+def search(
+    given: dict[str, Any], config: Path | None, plugin: list[Path] | None, debug: bool, resume: bool
+) -> None:
+    """Search number formats: ch search --config machop/configs/examples/jsc_toy_by_type.toml --pretrained"""
+    run_config = _start(given, config, plugin, debug)
+    from chop.actions.search import run_search
+
+    result = run_search(run_config, resume)
+    if result.reason == "interrupted":
+        raise KeyboardInterrupt
+
+
+def info(
+    what: Annotated[str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")] = "all",
+) -> None:
+    """Show the models, data sets, formats, passes, strategies and runners that there are."""
+    from chop.cli.info import show_info
+
+    show_info(what)
+
+
+_ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": ROW}
+_ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
+    (train, {}),
+    (test, _ROW_OPTIONS),
+    (transform, _ROW_OPTIONS),
+    (search, {"resume": RESUME}),
+)
+for _action, _extras in _ACTIONS:
+    app.command(name=_action.__name__)(with_run_options(_action, _extras))
+app.command()(info)
+
+
+def main() -> None:
+    """Run `ch` and exit: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    arguments = _info_option_as_command(sys.argv[1:])
+    try:
+        app(args=arguments, standalone_mode=True)
+    except ConfigError as error:
+        _fail(error.problems, 2, arguments)
+    except ChopError as error:
+        _fail([str(error)], 1, arguments)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _info_option_as_command(arguments: list[str]) -> list[str]:
+    """`ch --info [model]` as `ch info [model]`, `-V` and `--version` answered here: both stand before any action."""
+    if arguments[:1] in (["-V"], ["--version"]):
+        print(__version__)  # noqa: T201 - the answer to the command
+        sys.exit(0)
+    head, _, value = arguments[0].partition("=") if arguments else ("", "", "")
+    if head != "--info":
+        return arguments
+    return ["info", *([value] if value else []), *arguments[1:]]
+
+
+def _fail(problems: Any, code: int, arguments: list[str]) -> None:
+    if "--debug" in arguments:
+        raise
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the answer to the command
+    sys.exit(code)
+
+
+def _start(given: dict[str, Any], config: Path | None, plugins: list[Path] | None, debug: bool) -> RunConfig:
+    """Plug-ins, the merged options, logging; shows the options."""
+    from chop.tools.user_code import load_plugin
+
+    for path in plugins or []:
+        load_plugin(path)
+    from chop.config.run_config import load_run_config
+    from chop.tools.logger import set_logging_verbosity
+
+    run_config = load_run_config(config, given)
+    quiet = "error" if run_config.options.no_warnings else run_config.options.log_level
+    set_logging_verbosity("debug" if debug else quiet)
+    if run_config.options.no_warnings:
+        warnings.simplefilter("ignore")
+    if not run_config.problems:
+        from chop.cli.options_table import print_options
+
+        print_options(run_config)
+    return run_config
+
+
+def _row(path: Path | None, number: int | None) -> Any:
+    """The network that `--from-search` and `--row` name, or None."""
+    if path is None and number is None:
+        return None
+    if path is None or number is None:
+        raise ConfigError(["command line: --from-search PATH and --row NUMBER go together"])
+    from chop.actions.search.results import read_row
+
+    return read_row(path, number)
+
+
+def misspelt(name: str) -> str:
+    """The nearest command to a name that is none."""
+    return did_you_mean(name, [command.name or "" for command in app.registered_commands])
+
+
+if __name__ == "__main__":
+    main()

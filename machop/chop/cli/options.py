@@ -1,0 +1,100 @@
+"""The shared options as command-line parameters: one definition (`RunOptions`) serves TOML file and command line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+
+from chop.config.options import RunOptions
+
+Action = Callable[..., None]
+
+POSITIONAL = ("model", "dataset")
+
+CONFIG = Annotated[Path | None, typer.Option("--config", help="A TOML file; the command line goes before it.")]
+PLUGINS = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="A Python file that registers strategies, runners … Repeatable.")
+]
+DEBUG = Annotated[bool, typer.Option("--debug", help="Log at debug level and show tracebacks.")]
+RESUME = Annotated[bool, typer.Option("--resume", help="Go on with the search of this project.")]
+FROM_SEARCH = Annotated[
+    Path | None, typer.Option("--from-search", help="A search's folder, best.json or log.json: take the network of --row.")
+]
+ROW = Annotated[int | None, typer.Option("--row", help="The trial's number in that search.")]
+
+COMMON: dict[str, Any] = {"config": CONFIG, "plugin": PLUGINS, "debug": DEBUG}
+DEFAULTS = {"debug": False, "resume": False}
+
+
+def with_run_options(action: Action, extras: dict[str, Any]) -> Action:
+    """A Typer command that takes all shared options and `extras`, and calls `action(given, **extras and common)`.
+
+    `given` holds the options that the user gave, and no others.
+    """
+
+    def command(**values: Any) -> None:
+        own = {name: values.pop(name) for name in {**COMMON, **extras}}
+        named = {name: values.pop(f"named_{name}") for name in POSITIONAL}
+        given = {key: value for key, value in values.items() if value is not None}
+        for name, value in named.items():
+            if value is not None:
+                if given.setdefault(name, value) != value:
+                    raise typer.BadParameter(f"{name} is given twice: '{given[name]}' and '{value}'")
+        action(given, **own)
+
+    annotations = {**_option_annotations(), **COMMON, **extras}
+    command.__annotations__ = {**annotations, "return": None}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=annotation)
+            for name, annotation in annotations.items()
+        ]
+    )
+    command.__doc__ = action.__doc__
+    return command
+
+
+def _option_annotations() -> dict[str, Any]:
+    hints = get_type_hints(RunOptions)
+    by_name = {f.name: f for f in fields(RunOptions)}
+    positional = {name: _argument(by_name[name]) for name in POSITIONAL}
+    named = {f"named_{name}": _named(by_name[name]) for name in POSITIONAL}
+    rest = {name: _option(f, hints[name]) for name, f in by_name.items() if name not in POSITIONAL}
+    return {**positional, **named, **rest}
+
+
+def _argument(option: Field[Any]) -> Any:
+    return Annotated[str | None, typer.Argument(help=option.metadata["help"], show_default=False)]
+
+
+def _named(option: Field[Any]) -> Any:
+    return Annotated[str | None, typer.Option(f"--{option.name}", help=option.metadata["help"], show_default=False)]
+
+
+def _option(option: Field[Any], hint: Any) -> Any:
+    flags = option.metadata["flags"] or (f"--{option.name.replace('_', '-')}",)
+    kind = _plain_type(hint)
+    if kind is bool:
+        flags = (f"{flags[0]}/--no-{flags[0].removeprefix('--')}",)
+    metavar = "|".join(_choices(hint)) or None
+    text = f"{option.metadata['help']} [default: {option.default}]" if option.default is not None else option.metadata["help"]
+    return Annotated[kind | None, typer.Option(*flags, help=text, metavar=metavar, show_default=False)]
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return next((_choices(part) for part in get_args(hint) if _choices(part)), ())
+
+
+def _plain_type(hint: Any) -> Any:
+    """str, int, float or bool: what a value on the command line is read as; its bounds are checked with the file's."""
+    if _choices(hint):
+        return str
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    return _plain_type(parts[0]) if parts else hint

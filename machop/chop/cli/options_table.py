@@ -1,0 +1,36 @@
+"""The resolved options as a table: what holds, and where it comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from chop.config.run_config import RunConfig, option_names
+
+
+def print_options(run_config: RunConfig) -> None:
+    """Show every option that the file or the command line sets, on standard error."""
+    Console(stderr=True).print(options_table(run_config))
+
+
+def options_table(run_config: RunConfig) -> Table:
+    """Option, default, value in the file, value on the command line; the rightmost holds."""
+    table = Table("option", "default", "file", "command line", box=None, pad_edge=False, header_style="bold")
+    for name in option_names():
+        if run_config.sources[name] != "default":
+            table.add_row(name, *_cells(run_config, name))
+    return table
+
+
+def _cells(run_config: RunConfig, name: str) -> list[str]:
+    source = run_config.sources[name]
+    value = getattr(run_config.options, name)
+    default = type(run_config.options).__dataclass_fields__[name].default
+    from_file = run_config.overridden.get(name, value if source == "file" else None)
+    return [_text(default), _text(from_file), _text(value if source == "command line" else None)]
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

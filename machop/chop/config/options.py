@@ -1,0 +1,50 @@
+"""The options that every command shares: top-level keys of the TOML file and flags of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+Task = Literal["cls", "classification", "lm", "language_modeling", "tran", "translation"]
+Accelerator = Literal["auto", "cpu", "gpu", "mps"]
+
+
+def _option(default: Any, help_text: str, *flags: str) -> Any:
+    """A field whose help and command-line flags stand beside it (`--<name-with-dashes>` where none are given)."""
+    return field(default=default, metadata={"help": help_text, "flags": flags})
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to run on what, and how; one instance holds the values after default < TOML < command line."""
+
+    model: str | None = _option(None, "A model of `ch info`, or FILE.py:FUNCTION (command line only).")
+    dataset: str | None = _option(None, "A data set of `ch info`, or FILE.py:FUNCTION (command line only).")
+    task: Task = _option("cls", "The task; the models that ship do classification (cls).")
+    load_name: str | None = _option(None, "Weights to start from; the kind of file is found out.", "--load")
+    load_type: Literal["pl", "pt", "mz", "hf"] | None = _option(None, "The kind of file that --load is said to be.")
+    is_pretrained: bool = _option(False, "Start from the weights that ship with the model.", "--pretrained")
+    batch_size: Annotated[int, Ge(1)] = _option(128, "Rows per batch.")
+    max_epochs: Annotated[int, Ge(1)] = _option(20, "Train for at most this many epochs.")
+    max_steps: Annotated[int, Ge(-1)] = _option(-1, "Train for at most this many steps; -1: no limit.")
+    learning_rate: Annotated[float, Gt(0)] = _option(1e-3, "Learning rate of the optimiser.")
+    weight_decay: Annotated[float, Ge(0)] = _option(0.0, "Weight decay of the optimiser.")
+    training_optimizer: Literal["adam", "sgd", "adamw"] = _option("adam", "The optimiser.")
+    trainer_precision: str = _option("32-true", "Precision of training, as Lightning names it.")
+    accumulate_grad_batches: Annotated[int, Ge(1)] = _option(1, "Batches whose gradients make one step.")
+    seed: Annotated[int, Ge(0)] = _option(0, "Seed of everything that draws random numbers.")
+    accelerator: Accelerator = _option("auto", "Where to run; without the GPU asked for, the CPU, with a warning.")
+    num_devices: Annotated[int, Ge(1)] = _option(1, "Devices to train on.", "--gpu", "--num-devices")
+    num_workers: Annotated[int, Ge(0)] = _option(0, "Processes that load data.", "--cpu", "--num-workers")
+    strategy: str = _option("auto", "Distribution of training over devices, as Lightning names it.")
+    max_token_len: Annotated[int, Ge(1)] = _option(512, "Longest token sequence of a language model.")
+    disable_dataset_cache: bool = _option(False, "Read the data anew, not from a cache.")
+    log_every_n_steps: Annotated[int, Ge(1)] = _option(50, "Log the training loss every so many steps.")
+    report_to: Literal["wandb", "tensorboard"] | None = _option(None, "Send training curves there too.")
+    profile: bool = _option(False, "Profile the training and write where the time went.")
+    no_warnings: bool = _option(False, "Hide warnings.")
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = _option("info", "Least severe message shown.")
+    project_dir: str = _option("mase_output", "Folder of all projects.")
+    project: str | None = _option(None, "Folder of this run; default <model>_<task>_<dataset>_<date>.")

@@ -1,0 +1,148 @@
+"""The options of one run: default < TOML file < command line, with the source of each and everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import tomlkit
+
+from chop.config.options import RunOptions
+from chop.config.toml_document import TomlDocument
+from chop.config.typed import check_value, unknown_key
+from chop.errors import ChopError, ConfigError
+from chop.tools.user_code import is_user_reference
+
+Source = Literal["default", "file", "command line"]
+TABLES = ("search", "passes", "transform")
+PATH_OPTIONS = ("load_name", "project_dir")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The resolved options, the tables of the file and all problems found, to be shown together."""
+
+    options: RunOptions
+    sources: Mapping[str, Source]
+    overridden: Mapping[str, Any] = field(default_factory=dict)
+    document: TomlDocument | None = None
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def raise_if_problems(self) -> None:
+        """Raise ConfigError with all problems, if there are any."""
+        if self.problems:
+            raise ConfigError(self.problems)
+
+    def where(self, *path: str) -> str:
+        """The place of a key: file and line, or the command line."""
+        return self.document.where(path) if self.document else "command line"
+
+
+def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -> RunConfig:
+    """The options from a TOML file (or none) and the command line's `{option: value}`.
+
+    Raises ConfigError at once only for a file that is missing or no TOML; other problems are gathered.
+    """
+    document = TomlDocument.read(config_path) if config_path else None
+    data = document.data if document else {}
+    from_file = {key: value for key, value in data.items() if key not in TABLES}
+    problems = _file_problems(document, from_file) if document else []
+    problems += _command_line_problems(command_line)
+    known = {key: value for key, value in from_file.items() if key in option_names() and not _wrong(key, value)}
+    given = {key: value for key, value in command_line.items() if not _wrong(key, value)}
+    options = RunOptions(**{**known, **given})
+    problems += [problem for key in ("model", "dataset") for problem in _name_problems(key, options, given, document)]
+    return RunConfig(
+        options=options,
+        sources={name: _source(name, known, given) for name in option_names()},
+        overridden={key: value for key, value in known.items() if key in given},
+        document=document,
+        tables={key: data[key] for key in TABLES if key in data},
+        problems=tuple(problems),
+    )
+
+
+def dump_toml(config: RunConfig) -> str:
+    """The resolved options and tables as TOML that loads back to the same; paths made absolute, None left out."""
+    values = {name: getattr(config.options, name) for name in option_names()}
+    for name in PATH_OPTIONS:
+        if values[name] is not None:
+            values[name] = str(Path(values[name]).resolve())
+    known = {name: value for name, value in values.items() if value is not None}
+    return tomlkit.dumps({**known, **config.tables})
+
+
+def option_names() -> list[str]:
+    """The names of all shared options."""
+    return [f.name for f in fields(RunOptions)]
+
+
+@cache
+def option_types() -> dict[str, Any]:
+    """The type of each shared option, with its bounds."""
+    return get_type_hints(RunOptions, include_extras=True)
+
+
+def _wrong(key: str, value: Any) -> str | None:
+    return check_value(option_types()[key], value)
+
+
+def _file_problems(document: TomlDocument, values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for key, value in values.items():
+        if key not in option_names():
+            message: str | None = unknown_key(key, [*option_names(), *TABLES]).message
+        elif key in ("model", "dataset") and isinstance(value, str) and is_user_reference(value):
+            message = f"a file is never run on a config's word; give --{key} {value} on the command line"
+        else:
+            message = _wrong(key, value)
+        if message:
+            problems.append(f"{document.where((key,))}: {key}: {message}")
+    return problems
+
+
+def _command_line_problems(values: Mapping[str, Any]) -> list[str]:
+    wrong = ((key, _wrong(key, value)) for key, value in values.items())
+    return [f"command line: {_flag(key)}: {message}" for key, message in wrong if message]
+
+
+def _flag(name: str) -> str:
+    flags = next(f for f in fields(RunOptions) if f.name == name).metadata["flags"]
+    return str(flags[0]) if flags else f"--{name.replace('_', '-')}"
+
+
+def _source(name: str, from_file: Mapping[str, Any], given: Mapping[str, Any]) -> Source:
+    if name in given:
+        return "command line"
+    return "file" if name in from_file else "default"
+
+
+def _name_problems(
+    key: str, options: RunOptions, given: Mapping[str, Any], document: TomlDocument | None
+) -> list[str]:
+    """An unknown model or data set; one that is not given at all."""
+    name = getattr(options, key)
+    where = "command line" if key in given or document is None else document.where((key,))
+    if name is None:
+        return [f"{where}: {key}: is missing; name one of `ch info {key}`"]
+    if is_user_reference(name):
+        return []
+    try:
+        _registry(key).canonical(name)
+    except ChopError as error:
+        return [f"{where}: {key}: {error}"]
+    return []
+
+
+def _registry(key: str) -> Any:
+    if key == "model":
+        from chop.models import MODELS
+
+        return MODELS
+    from chop.dataset import DATASETS
+
+    return DATASETS

@@ -1,0 +1,111 @@
+"""A TOML file that knows the line of each of its keys."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chop.errors import ConfigError
+
+KeyPath = tuple[str, ...]
+_HEADER = re.compile(r"^\s*\[(\[)?(?P<key>.+?)\](?(1)\])\s*(#.*)?$")
+_POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
+
+
+@dataclass(frozen=True)
+class TomlDocument:
+    """The values of a TOML file and the line on which each key or table header stands."""
+
+    name: str
+    data: dict[str, Any]
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> TomlDocument:
+        """Read a file; raises ConfigError for one that is missing or no TOML, with line and column."""
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except FileNotFoundError as error:
+            raise ConfigError([f"{path}: there is no such file"]) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError([f"{path}: cannot be read ({error})"]) from error
+        return cls.parse(text, path.name)
+
+    @classmethod
+    def parse(cls, text: str, name: str = "config.toml") -> TomlDocument:
+        """The document in `text`; raises ConfigError that shows the wrong line with a caret.
+
+        >>> document = TomlDocument.parse('seed = 1\\n[search.strategy]\\nname = "optuna"', "x.toml")
+        >>> document.where(("search", "strategy", "name"))
+        'x.toml:3'
+        """
+        text = text.replace("\r\n", "\n")
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError([_syntax_problem(text, name, str(error))]) from error
+        return cls(name, data, _key_lines(text))
+
+    def where(self, path: KeyPath) -> str:
+        """`file.toml:LINE` of a key, or of the nearest table around it that has a line."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.lines:
+                return f"{self.name}:{self.lines[path[:length]]}"
+        return self.name
+
+
+def _syntax_problem(text: str, name: str, message: str) -> str:
+    found = _POSITION.search(message)
+    if found is None:
+        return f"{name}: {message}"
+    line, column = int(found[1]), int(found[2])
+    lines = text.split("\n")
+    shown = lines[line - 1] if line <= len(lines) else ""
+    return f"{name}:{line}:{column}: {message[: found.start()].strip()}\n    {shown}\n    {' ' * (column - 1)}^"
+
+
+def _key_lines(text: str) -> dict[KeyPath, int]:
+    """The line of every key: statements are gathered line by line until TOML accepts them as whole."""
+    lines: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    statement, first = "", 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        header = None if statement else _HEADER.match(line)
+        if header and (path := _paths(f"{header['key']} = 0")):
+            table = path[-1]
+            _note(lines, (), path, number)
+            continue
+        if not statement:
+            first = number
+        statement += line + "\n"
+        paths = _paths(statement)
+        if paths is not None:
+            _note(lines, table, paths, first)
+            statement = ""
+    return lines
+
+
+def _note(lines: dict[KeyPath, int], table: KeyPath, paths: list[KeyPath], number: int) -> None:
+    for path in paths:
+        lines.setdefault(table + path, number)
+
+
+def _paths(statement: str) -> list[KeyPath] | None:
+    """All key paths that a statement sets, parents first; None while it is not whole."""
+    try:
+        data = tomllib.loads(statement)
+    except tomllib.TOMLDecodeError:
+        return None
+    return _walk(data, ())
+
+
+def _walk(data: dict[str, Any], above: KeyPath) -> list[KeyPath]:
+    paths: list[KeyPath] = []
+    for key, value in data.items():
+        paths.append((*above, key))
+        if isinstance(value, dict):
+            paths += _walk(value, (*above, key))
+    return paths
