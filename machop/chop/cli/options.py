@@ -79,7 +79,7 @@ def _named(option: Field[Any]) -> Any:
 def _option(option: Field[Any], hint: Any) -> Any:
     flags = option.metadata["flags"] or (f"--{option.name.replace('_', '-')}",)
     kind = _plain_type(hint)
-    if kind is bool:
+    if kind is bool and not option.name.startswith("no_"):
         flags = (f"{flags[0]}/--no-{flags[0].removeprefix('--')}",)
     metavar = "|".join(_choices(hint)) or None
     text = f"{option.metadata['help']} [default: {option.default}]" if option.default is not None else option.metadata["help"]

@@ -39,7 +39,7 @@ class RunOptions:
     num_devices: Annotated[int, Ge(1)] = _option(1, "Devices to train on.", "--gpu", "--num-devices")
     num_workers: Annotated[int, Ge(0)] = _option(0, "Processes that load data.", "--cpu", "--num-workers")
     strategy: str = _option("auto", "Distribution of training over devices, as Lightning names it.")
-    max_token_len: Annotated[int, Ge(1)] = _option(512, "Longest token sequence of a language model.")
+    max_token_len: Annotated[int, Ge(1)] = _option(512, "Longest token sequence; for language models alone.")
     disable_dataset_cache: bool = _option(False, "Read the data anew, not from a cache.")
     log_every_n_steps: Annotated[int, Ge(1)] = _option(50, "Log the training loss every so many steps.")
     report_to: Literal["wandb", "tensorboard"] | None = _option(None, "Send training curves there too.")

@@ -66,6 +66,17 @@ class MaseGraph:
         """The same as calling the class; reads better where a checkpoint would be the other choice."""
         return cls(model, cf_args, custom_ops)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> MaseGraph:
+        """A graph that shares nothing with this one; `torch.fx` alone would share the metadata of nodes."""
+        twin = object.__new__(MaseGraph)
+        twin.model = copy.deepcopy(self.model, memo)
+        twin.meta = copy.deepcopy(self.meta, memo)
+        twin.plan = self.plan
+        twin._float_nodes = dict(self._float_nodes)
+        for node, own in zip(self.nodes, twin.nodes, strict=True):
+            own.meta = {key: copy.deepcopy(value) if key == "mase" else value for key, value in node.meta.items()}
+        return twin
+
     @property
     def fx_graph(self) -> fx.Graph:
         """The `torch.fx` graph."""

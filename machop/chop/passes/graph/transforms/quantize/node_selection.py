@@ -26,11 +26,15 @@ def select_entries(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) -> dic
     return {name: _entry_of(name, op, by, entries) or fallback for name, op in nodes.items()}
 
 
-def _entry_of(name: str, op: Op, by: str, entries: list[str]) -> str | None:
+def matches(entry: str, by: str, name: str, op: str) -> bool:
+    """Whether an entry means the node `name` of type `op`: its op, its name, or a pattern for its whole name."""
     if by == "regex_name":
-        return next((pattern for pattern in entries if re.fullmatch(pattern, name)), None)
-    wanted = name if by == "name" else op.name
-    return wanted if wanted in entries else None
+        return re.fullmatch(entry, name) is not None
+    return entry == (name if by == "name" else op)
+
+
+def _entry_of(name: str, op: Op, by: str, entries: list[str]) -> str | None:
+    return next((entry for entry in entries if matches(entry, by, name, op.name)), None)
 
 
 def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) -> dict[str, str]:

@@ -1,0 +1,171 @@
+"""The passes that fill a graph's metadata: shapes, types and precisions, and room for statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from chop.errors import PassError, did_you_mean
+from chop.formats import FLOAT_BITS, Format
+from chop.ir import MaseGraph, MaseMetadata
+from chop.nn.ops import Op
+from chop.passes.graph.analysis.node_types import mase_op, mase_type
+
+Info = dict[str, Any]
+PassArgs = Mapping[str, Any] | None
+
+STATIC_TYPES = ("placeholder", "get_attr", "output")
+
+
+def check_args(name: str, pass_args: PassArgs, known: tuple[str, ...]) -> dict[str, Any]:
+    """A copy of a pass's arguments; raises PassError for one that the pass does not know."""
+    for key in pass_args or {}:
+        if key not in known:
+            hint = did_you_mean(key, known)
+            raise PassError(f"{name}: unknown argument '{key}'{hint} (known: {', '.join(known) or 'none'})")
+    return dict(pass_args or {})
+
+
+def metadata_of(node: fx.Node, section: str, wanted_by: str) -> dict[str, Any]:
+    """A section of a node's metadata; raises PassError that names the pass which fills it."""
+    found = node.meta.get("mase")
+    if found is None:
+        raise PassError(f"{wanted_by} needs metadata; run init_metadata_analysis_pass first")
+    if section != "hardware" and not found[section]:
+        raise PassError(f"{wanted_by} needs '{section}' metadata; run add_{section}_metadata_analysis_pass first")
+    values: dict[str, Any] = found[section]
+    return values
+
+
+def init_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
+    """Give every node, and the graph, empty metadata."""
+    check_args("init_metadata", pass_args, ())
+    for node in graph.nodes:
+        node.meta["mase"] = MaseMetadata()
+    graph.meta["mase"] = MaseMetadata()
+    return graph, {}
+
+
+def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
+    """Note each node's kind, and the shape, type and precision of its arguments and results.
+
+    `dummy_in` ({argument of forward: tensor}) is run through the graph once. Precisions are those of the formats that
+    the graph has now: after quantising, run this pass again. With `add_value`, the tensors are kept too.
+    """
+    args = check_args("add_common_metadata", pass_args, ("dummy_in", "add_value"))
+    if not isinstance(args.get("dummy_in"), Mapping):
+        raise PassError('add_common_metadata needs {"dummy_in": {"x": a batch}}: it runs the graph on it once')
+    _require_init(graph, "add_common_metadata")
+    recorder = _Recorder(graph, bool(args.get("add_value", False)))
+    with torch.no_grad():
+        recorder.run(*placeholder_inputs(graph, args["dummy_in"]))
+    return graph, {}
+
+
+def add_software_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
+    """Make room for statistics: `software` with `args` and `results`, each with an empty `stat`."""
+    check_args("add_software_metadata", pass_args, ())
+    for node in graph.nodes:
+        common = metadata_of(node, "common", "add_software_metadata")
+        node.meta["mase"].parameters["software"] = {
+            part: {name: {"stat": {}} for name in common[part]} for part in ("args", "results")
+        }
+    return graph, {}
+
+
+def _require_init(graph: MaseGraph, wanted_by: str) -> None:
+    if any("mase" not in node.meta for node in graph.nodes):
+        raise PassError(f"{wanted_by} needs metadata; run init_metadata_analysis_pass first")
+
+
+def placeholder_inputs(graph: MaseGraph, dummy_in: Mapping[str, Any]) -> list[Any]:
+    """The values of the graph's placeholders from `{argument: value}`; raises PassError for names that do not fit."""
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    names = [str(node.target) for node in placeholders]
+    unknown = set(dummy_in) - set(names)
+    missing = [str(n.target) for n in placeholders if str(n.target) not in dummy_in and not n.args]
+    if unknown or missing:
+        raise PassError(f"dummy_in: the model takes {', '.join(names)}; given are {', '.join(dummy_in) or 'none'}")
+    return [dummy_in.get(str(node.target), node.args[0] if node.args else None) for node in placeholders]
+
+
+class _Recorder(fx.Interpreter):
+    """Runs the graph as it is, formats included, and fills `common` of each node on the way."""
+
+    def __init__(self, graph: MaseGraph, keep_values: bool) -> None:
+        super().__init__(graph.model)
+        self.graph_ir = graph
+        self.keep_values = keep_values
+
+    def run_node(self, n: fx.Node) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        result = super().run_node(n)
+        n.meta["mase"].parameters["common"] = {
+            "mase_type": mase_type(self.graph_ir, n),
+            "mase_op": mase_op(self.graph_ir, n),
+            "args": self._arguments(n, args, kwargs),
+            "results": self._results(n, result),
+        }
+        return result
+
+    def _arguments(self, node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        formats, op = self.graph_ir.plan[node.name], self.graph_ir.op(node)
+        if node.op in STATIC_TYPES[:2]:
+            return {}
+        values = [*args, *kwargs.values()]
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        named = _named_arguments(op, values, tensors, isinstance(self.graph_ir.inner(node), nn.Module))
+        named |= _parameters(self.graph_ir.inner(node)) if node.op == "call_module" else {}
+        return {
+            name: self._facts(value, formats.get(_operand(name, op))) for name, value in named.items()
+        }
+
+    def _results(self, node: fx.Node, result: Any) -> dict[str, Any]:
+        values = result if isinstance(result, (tuple, list)) else [result]
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        chosen = self.graph_ir.plan[node.name].get("data_out")
+        return {f"data_out_{number}": self._facts(value, chosen) for number, value in enumerate(tensors)}
+
+    def _facts(self, value: Tensor, chosen: Format | None) -> dict[str, Any]:
+        facts = {
+            "shape": list(value.shape),
+            "torch_dtype": value.dtype,
+            "type": "float" if chosen is None else type(chosen).__name__.lower(),
+            "precision": precision(chosen),
+        }
+        return {**facts, "value": value.detach().clone()} if self.keep_values else facts
+
+
+def precision(chosen: Format | None) -> list[int]:
+    """A format's width, and for fixed point its fraction width; float has 32."""
+    if chosen is None:
+        return [FLOAT_BITS]
+    return [value for value in (getattr(chosen, "width", None), getattr(chosen, "frac_width", None)) if value is not None]
+
+
+def _named_arguments(op: Op | None, values: list[Any], tensors: list[Tensor], is_module: bool) -> dict[str, Tensor]:
+    """Tensors under `data_in_0`, `data_in_1` …; those that a function takes as weight and bias under these names."""
+    if op is None or is_module:
+        return {f"data_in_{number}": value for number, value in enumerate(tensors)}
+    parameters = {arg.index: name for name, arg in op.params.items()}
+    named: dict[str, Tensor] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, Tensor):
+            inputs = sum(name.startswith("data_in") for name in named)
+            named[parameters.get(index, f"data_in_{inputs}")] = value
+    return named
+
+
+def _parameters(inner: Any) -> dict[str, Tensor]:
+    found = ((name, getattr(inner, name, None)) for name in ("weight", "bias"))
+    return {name: value for name, value in found if isinstance(value, Tensor)}
+
+
+def _operand(name: str, op: Op | None) -> str:
+    """The operand that an argument belongs to: the second matrix of a product is its weight."""
+    if name == "data_in_1" and op is not None and "weight" in op.args:
+        return "weight"
+    return name if name in ("weight", "bias") else "data_in"

@@ -1,0 +1,151 @@
+"""The pass that measures how weights and activations are distributed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from chop.errors import PassError, did_you_mean
+from chop.ir import MaseGraph
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, metadata_of, placeholder_inputs
+from chop.passes.graph.analysis.node_types import mase_op
+from chop.passes.graph.transforms.quantize.node_selection import check_by, matches
+
+ARGUMENTS = (
+    "by",
+    "target_weight_nodes",
+    "target_activation_nodes",
+    "weight_statistics",
+    "activation_statistics",
+    "input_generator",
+    "num_samples",
+)
+
+
+def profile_statistics_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
+    """Measure weights and input activations and note the results under `software`, `args`, `stat`.
+
+    `by` says what `target_weight_nodes` and `target_activation_nodes` list: ops, names or patterns.
+    `weight_statistics` and `activation_statistics` hold `{"range_min_max": {…}, "range_quantile": {"quantile": 0.97}}`.
+    Activations are those of the first `num_samples` rows of `input_generator` (an iterable of {"x": batch}), all of them
+    taken together, never batch by batch. The info is `{node: {operand: {statistic: …}}}`.
+    """
+    args = check_args("profile_statistics", pass_args, ARGUMENTS)
+    by = check_by(args.get("by"))
+    for node in graph.nodes:
+        metadata_of(node, "software", "profile_statistics")
+    found: Info = {}
+    weight_nodes = _targets(graph, by, args.get("target_weight_nodes", ()), "target_weight_nodes")
+    for node in weight_nodes:
+        tensors = {name: getattr(graph.inner(node), name, None) for name in ("weight", "bias")}
+        present = {name: tensor.detach() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+        _note(node, present, args.get("weight_statistics") or {}, found)
+    activation_nodes = _targets(graph, by, args.get("target_activation_nodes", ()), "target_activation_nodes")
+    if activation_nodes:
+        values = _activations(graph, activation_nodes, args)
+        for node in activation_nodes:
+            _note(node, values[node.name], args.get("activation_statistics") or {}, found)
+    return graph, found
+
+
+def range_min_max(values: Tensor, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Least and greatest value: `{min, max, range, count}`."""
+    return _range(values.amin(), values.amax(), values.numel())
+
+
+def range_quantile(values: Tensor, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The range that holds the share `quantile` of the values, as much cut off below as above."""
+    quantile = config.get("quantile", 1.0)
+    if not isinstance(quantile, (int, float)) or not 0 < quantile <= 1:
+        raise PassError(f"range_quantile: 0 < quantile <= 1 must hold, got {quantile!r}")
+    ordered = values.flatten().double().sort().values
+    low, high = (1 - quantile) / 2, (1 + quantile) / 2
+    return _range(_interpolated(ordered, low), _interpolated(ordered, high), values.numel())
+
+
+STATISTICS = {"range_min_max": range_min_max, "range_quantile": range_quantile}
+
+
+def _interpolated(ordered: Tensor, share: float) -> Tensor:
+    """A quantile of sorted values, linearly interpolated (torch.quantile refuses more than 16 million)."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+def _range(low: Tensor, high: Tensor, count: int) -> dict[str, Any]:
+    return {"min": float(low), "max": float(high), "range": float(high) - float(low), "count": count}
+
+
+def _targets(graph: MaseGraph, by: str, wanted: Iterable[str], key: str) -> list[fx.Node]:
+    called = [node for node in graph.nodes if node.op.startswith("call_")]
+    chosen: list[fx.Node] = []
+    for entry in wanted:
+        found = [node for node in called if matches(entry, by, node.name, mase_op(graph, node))]
+        if not found:
+            names = {mase_op(graph, node) if by == "type" else node.name for node in called}
+            raise PassError(f"{key}: '{entry}' matches no node with by = \"{by}\"{did_you_mean(entry, names)}")
+        chosen += [node for node in found if node not in chosen]
+    return chosen
+
+
+def _note(node: fx.Node, tensors: Mapping[str, Tensor], statistics: Mapping[str, Any], found: Info) -> None:
+    for name, values in tensors.items():
+        computed = {key: _statistic(key, values, config) for key, config in statistics.items()}
+        stat = node.meta["mase"].parameters["software"]["args"].setdefault(name, {"stat": {}})["stat"]
+        stat.update(computed)
+        found.setdefault(node.name, {})[name] = computed
+
+
+def _statistic(key: str, values: Tensor, config: Any) -> dict[str, Any]:
+    if key not in STATISTICS:
+        hint = did_you_mean(key, STATISTICS)
+        raise PassError(f"there is no statistic '{key}'{hint} (known: {', '.join(STATISTICS)})")
+    config = config if isinstance(config, Mapping) else {}
+    check_args(key, config, ("device", "dims", "quantile", "abs"))
+    if config.get("dims", "all") not in ("all", None):
+        raise PassError(f"{key}: dims = {config['dims']!r} is not supported; use \"all\"")
+    if config.get("abs"):
+        values = values.abs()
+    return STATISTICS[key](values.to(config.get("device") or values.device), config)
+
+
+@torch.no_grad()
+def _activations(graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
+    """All input activations of the nodes over the rows asked for, `{node: {"data_in_0": values}}`."""
+    generator, wanted = args.get("input_generator"), args.get("num_samples")
+    if generator is None or not isinstance(wanted, int) or wanted < 1:
+        raise PassError("profile_statistics of activations needs input_generator and num_samples (at least 1)")
+    recorder = _Activations(graph, {node.name for node in nodes})
+    rows = 0
+    for batch in generator:
+        size = len(next(iter(batch.values())))
+        kept = {key: value[: wanted - rows] for key, value in batch.items()}
+        recorder.run(*placeholder_inputs(graph, kept))
+        rows = min(rows + size, wanted)
+        if rows == wanted:
+            break
+    if rows < wanted:
+        raise PassError(f"num_samples: {wanted} rows are asked for, the input generator gives {rows}")
+    return {name: {key: torch.cat(parts) for key, parts in found.items()} for name, found in recorder.seen.items()}
+
+
+class _Activations(fx.Interpreter):
+    """Runs the graph and keeps what flows into some nodes."""
+
+    def __init__(self, graph: MaseGraph, names: set[str]) -> None:
+        super().__init__(graph.model)
+        self.names = names
+        self.seen: dict[str, dict[str, list[Tensor]]] = {name: {} for name in names}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.name in self.names:
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            for number, value in enumerate(inputs):
+                self.seen[n.name].setdefault(f"data_in_{number}", []).append(value.flatten().clone())
+        return super().run_node(n)
