@@ -185,7 +185,7 @@ def _row(path: Path | None, number: int | None) -> Any:
         return None
     if path is None or number is None:
         raise ConfigError(["command line: --from-search PATH and --row NUMBER go together"])
-    from chop.actions.search.results import read_row
+    from chop.actions.replay import read_row
 
     return read_row(path, number)
 

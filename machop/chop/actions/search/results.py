@@ -7,18 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chop.actions.replay import BEST_FILE, LOG_FILE
 from chop.actions.search.search_space.base import SearchSpaceBase
 from chop.actions.search.settings import StudySetup
 from chop.actions.search.study import distinct, study_directions, study_values
-from chop.errors import SearchError
 from chop.ir.trial import BestRow, FrontRow, Objective, Trial, pareto_front
 from chop.tools.files import write_whole
 
 LARGEST_LOG = 100_000
 TRIALS_FILE = "trials.jsonl"
-BEST_FILE = "best.json"
-LOG_FILE = "log.json"
-CONFIG_FILE = "resolved.toml"
 REPORT_FILE = "report.md"
 
 def best_row_as_json(row: BestRow) -> dict[str, Any]:
@@ -80,28 +77,3 @@ def write_results(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow]
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole, or not at all."""
     write_whole(path, json.dumps(value, indent=2) + "\n")
-
-
-def read_row(path: Path, number: int) -> tuple[dict[str, Any], Path]:
-    """Row `number` of a search (a trial's number) and the search's folder.
-
-    `path` is the folder, its `best.json` or its `log.json`. Raises SearchError where there is no such row.
-    """
-    files = [path / BEST_FILE, path / LOG_FILE] if path.is_dir() else [path]
-    rows = {row["number"]: row for file in reversed(files) for row in _read_rows(file)}
-    if number not in rows:
-        have = ", ".join(str(key) for key in sorted(rows)[:20])
-        raise SearchError(f"{path} has no trial {number} (it has {have}{', …' if len(rows) > 20 else ''})")
-    return rows[number], files[0].parent
-
-
-def _read_rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        rows = list(json.loads(file.read_text()).values())
-        numbers = [row["number"] for row in rows]
-    except FileNotFoundError as error:
-        raise SearchError(f"{file} does not exist; give the folder search_ckpts of a finished search") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SearchError(f"{file} is no result of a search ({type(error).__name__}: {error})") from error
-    assert len(numbers) == len(rows)
-    return rows

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
+from chop.actions.replay import CONFIG_FILE
 from chop.actions.search.measurement import Measurement
 from chop.actions.search.results import (
-    CONFIG_FILE,
     REPORT_FILE,
     TRIALS_FILE,
     best_rows,

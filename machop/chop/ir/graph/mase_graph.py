@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import fx, nn
@@ -76,6 +77,25 @@ class MaseGraph:
         for node, own in zip(self.nodes, twin.nodes, strict=True):
             own.meta = {key: copy.deepcopy(value) if key == "mase" else value for key, value in node.meta.items()}
         return twin
+
+    @classmethod
+    def from_checkpoint(cls, path: Path | str, model: nn.Module | None = None) -> MaseGraph:
+        """The graph that `export` wrote; without `model` it is built by the name that the file holds."""
+        from chop.ir.graph.graph_file import load_graph
+
+        return load_graph(path, model)
+
+    def export(self, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
+        """Write weights and formats to one safetensors file; `about` may name the model, so that it can be rebuilt."""
+        from chop.ir.graph.graph_file import save_graph
+
+        return save_graph(self, path, about)
+
+    def draw(self, path: Path | str = "mase_graph.svg") -> Path:
+        """Write a picture of the graph as SVG."""
+        from chop.ir.graph.draw import draw_graph
+
+        return draw_graph(self, path)
 
     @property
     def fx_graph(self) -> fx.Graph:

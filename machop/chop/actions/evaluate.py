@@ -1,0 +1,90 @@
+"""`ch test`: scores on the test part with 95 % intervals; a row of a search gives its metrics again first."""
+
+from __future__ import annotations
+
+import json
+from math import isclose
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from chop.actions.replay import SearchRow, load_saved_graph, rebuild
+from chop.actions.search.measurement import TOLERANCE
+from chop.actions.search.settings import parse_search_settings
+from chop.actions.search.strategies.runners import RUNNERS, ModelRunner
+from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir
+from chop.config.run_config import RunConfig
+from chop.errors import ConfigError, SearchError
+from chop.evaluation.scores import Interval, predict, score_with_intervals
+from chop.tools.files import write_whole
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, Interval]:
+    """Score the model of the options, the saved graph under `--load`, or the network of a search's row.
+
+    Shows a table and writes `test/scores.json`. Raises SearchError where a row's metrics do not come out again.
+    """
+    options = run_config.options
+    prepared = prepare(options)
+    device = resolve_accelerator(options)
+    graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
+    if row:
+        _check_row(run_config, prepared, row)
+    elif not options.load_name and not options.is_pretrained:
+        logger.warning("the weights are random: add --load PATH or --pretrained")
+    model = graph.model if graph else prepared.model
+    scores = test_scores(model, prepared, device)
+    _show("test part", scores)
+    path = software_dir(options) / "test" / "scores.json"
+    write_whole(path, json.dumps({name: _as_json(interval) for name, interval in scores.items()}, indent=2) + "\n")
+    Console().print(f"written: {path}", soft_wrap=True, highlight=False)
+    return scores
+
+
+def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part: str = "test") -> dict[str, Interval]:
+    """Scores of a model on a whole part, `{name: (value, low, high)}`."""
+    data = prepared.data_module
+    predictions, targets = predict(model.eval().to(device), data.batches(part), device)
+    return score_with_intervals(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
+
+
+def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow) -> None:
+    """Measure the row's network with the search's own runners; every number must be the logged one."""
+    settings, problems = parse_search_settings(run_config.tables.get("search"), prepared.data_module)
+    if settings is None:
+        raise ConfigError([f"{row.config_path}: search.{'.'.join(p.path)}: {p.message}" for p in problems])
+    table = Table("metric", "measured now", "in the search", title=f"trial {row.number}", title_justify="left", box=None)
+    for choice in settings.runners:
+        runner: Any = RUNNERS[choice.name](prepared.data_module, choice.options)
+        measured = runner(prepared.data_module, prepared.model, row.values["sampled_config"])
+        for name, value in measured.items():
+            table.add_row(name, f"{value:.10g}", f"{row.metrics[name]:.10g}")
+            if not isinstance(runner, ModelRunner):
+                _compare(name, value, row)
+    Console().print(table)
+
+
+def _compare(name: str, value: float, row: SearchRow) -> None:
+    if not isclose(value, row.metrics[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        raise SearchError(
+            f"trial {row.number}: {name} is {value!r} now and was {row.metrics[name]!r} in the search; the weights or the "
+            "data have changed since (see --load and resolved.toml)"
+        )
+
+
+def _show(title: str, scores: dict[str, Interval]) -> None:
+    table = Table("score", "value", "95 % interval", title=title, title_justify="left", box=None)
+    for name, (value, low, high) in scores.items():
+        table.add_row(name, f"{value:.4f}", f"[{low:.4f}, {high:.4f}]".replace("[", r"\["))
+    Console().print(table)
+
+
+def _as_json(interval: Interval) -> dict[str, float]:
+    value, low, high = interval
+    return {"value": value, "low_95": low, "high_95": high}
+

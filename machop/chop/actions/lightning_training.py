@@ -1,0 +1,120 @@
+"""What Lightning needs to train a model; only `actions/train.py` imports this, inside a function: it takes a second."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from chop.config.options import RunOptions
+from chop.dataset import MaseDataModule
+from chop.evaluation.scores import per_sample_loss, score
+from chop.tools.get_input import call_model
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+class Training(LightningModule):
+    """One model with its loss, its optimiser and its scores on the validation part."""
+
+    def __init__(self, model: nn.Module, data_module: MaseDataModule, options: RunOptions, schedule: str) -> None:
+        super().__init__()
+        self.model = model
+        self.data_module = data_module
+        self.options = options
+        self.schedule = schedule
+        self.scores: dict[str, float] = {}
+        self._outputs: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The mean loss of a batch `(x, y)`."""
+        x, y = batch
+        loss = per_sample_loss(call_model(self.model, x), y, self.data_module.loss).mean()
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(y))
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Keep predictions and targets: scores are of the whole part, not means over batches."""
+        x, y = batch
+        self._outputs.append((call_model(self.model, x).detach(), y))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the part and log `val_<metric>` for each metric."""
+        predictions = self._of_all_devices(torch.cat([prediction for prediction, _ in self._outputs]))
+        targets = self._of_all_devices(torch.cat([y for _, y in self._outputs]))
+        self._outputs.clear()
+        data = self.data_module
+        self.scores = score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
+        named = {f"val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in self.scores.items()}
+        self.log_dict(named, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser of the options; the learning rate is constant or falls to nothing along a cosine."""
+        cls = OPTIMIZERS[self.options.training_optimizer]
+        rates: dict[str, Any] = {"lr": self.options.learning_rate, "weight_decay": self.options.weight_decay}
+        optimizer = cls(self.model.parameters(), **rates)
+        if self.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+
+    def _of_all_devices(self, rows: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return rows
+        gathered = self.all_gather(rows)
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1)
+
+
+class KeepCheckpoints(Callback):
+    """After each validation writes `last.ckpt`, and `best.ckpt` where `monitor` is better than before."""
+
+    def __init__(self, folder: Path, monitor: str, direction: str) -> None:
+        self.best, self.last = folder / "best.ckpt", folder / "last.ckpt"
+        self.monitor = monitor
+        self.sign = 1.0 if direction == "maximize" else -1.0
+        self.best_scores: dict[str, float] = {}
+        self.last_scores: dict[str, float] = {}
+        self.validated_step: int | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what was just validated."""
+        assert isinstance(pl_module, Training)
+        self.last_scores, self.validated_step = dict(pl_module.scores), trainer.global_step
+        _report_epoch(trainer, self.last_scores)
+        trainer.save_checkpoint(self.last)
+        if self._is_better():
+            self.best_scores = self.last_scores
+            if trainer.is_global_zero:
+                shutil.copyfile(self.last, self.best)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Keep what an interrupted training had come to."""
+        if isinstance(exception, KeyboardInterrupt):
+            trainer.save_checkpoint(self.last)
+
+    def _is_better(self) -> bool:
+        value = self.last_scores[self.monitor]
+        best = self.best_scores.get(self.monitor)
+        return math.isfinite(value) and (best is None or self.sign * value > self.sign * best)
+
+
+def _report_epoch(trainer: Trainer, scores: dict[str, float]) -> None:
+    values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    if not math.isfinite(scores["loss"]):
+        logger.warning("epoch %d: the validation loss is %s; lower the learning rate", trainer.current_epoch, values)
+    elif trainer.progress_bar_callback is None:
+        logger.info("epoch %d: validation %s", trainer.current_epoch, values)

@@ -1,0 +1,77 @@
+"""The way back from a row of a search, or from a saved graph, to a network that can be run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chop.actions.setup import Prepared
+from chop.errors import SearchError
+from chop.ir import MaseGraph
+from chop.models.checkpoint import GRAPH_KEY, read_checkpoint
+from chop.passes.graph.transforms.quantize import quantize_transform_pass
+
+BEST_FILE = "best.json"
+LOG_FILE = "log.json"
+CONFIG_FILE = "resolved.toml"
+MOST_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class SearchRow:
+    """A row of `best.json` or `log.json`, and the folder of its search."""
+
+    number: int
+    values: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def config_path(self) -> Path:
+        """The options that the search ran with."""
+        return self.folder / CONFIG_FILE
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All numbers that the search measured for the row."""
+        return {**self.values["software_metrics"], **self.values["hardware_metrics"]}
+
+
+def read_row(path: Path, number: int) -> SearchRow:
+    """The row of trial `number`; `path` is a search's folder, its `best.json` or its `log.json`.
+
+    Raises SearchError where there is no such row.
+    """
+    files = [path / LOG_FILE, path / BEST_FILE] if path.is_dir() else [path]
+    rows = {row["number"]: row for file in files for row in _read_rows(file)}
+    if number not in rows:
+        more = ", …" if len(rows) > MOST_SHOWN else ""
+        raise SearchError(f"{path} has no trial {number} (it has {', '.join(map(str, sorted(rows)[:MOST_SHOWN]))}{more})")
+    return SearchRow(number, rows[number], files[0].parent)
+
+
+def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
+    """The network of a row on the prepared model's weights."""
+    graph, _ = quantize_transform_pass(MaseGraph(prepared.model), row.values["sampled_config"])
+    return graph
+
+
+def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:
+    """The graph under `--load` where that file is a saved graph, else None."""
+    if path is None or Path(path).is_dir() or GRAPH_KEY not in read_checkpoint(path).metadata:
+        return None
+    return MaseGraph.from_checkpoint(path, prepared.model)
+
+
+def _read_rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        rows = list(json.loads(file.read_text()).values())
+        if not all({"number", "sampled_config", "software_metrics", "hardware_metrics"} <= set(row) for row in rows):
+            raise ValueError("rows without number, sampled_config or metrics")
+    except FileNotFoundError as error:
+        raise SearchError(f"{file} does not exist; give the folder search_ckpts of a finished search") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SearchError(f"{file} is no result of a search ({error})") from error
+    return rows

@@ -1,0 +1,215 @@
+"""`ch train`: train a model through Lightning and keep the best and the last checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import nn
+
+from chop.actions.setup import prepare, resolve_accelerator, software_dir
+from chop.config.options import RunOptions
+from chop.dataset import MaseDataModule
+from chop.errors import ChopError
+from chop.tools.logger import get_logger
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from chop.actions.lightning_training import KeepCheckpoints, Training
+
+logger = get_logger(__name__)
+
+Schedule = Literal["constant", "cosine"]
+LIGHTNING_ACCELERATORS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
+LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where the checkpoints are and how they score on the validation part.
+
+    `best_metrics` are those of `best_checkpoint`: the highest `accuracy`, or the lowest `loss` where the targets are
+    no classes. `steps` are optimiser steps. An interrupted training that was never validated has no metrics, and its
+    best checkpoint is its last.
+    """
+
+    best_checkpoint: Path
+    last_checkpoint: Path
+    best_metrics: Mapping[str, float]
+    last_metrics: Mapping[str, float]
+    log_dir: Path
+    steps: int
+    interrupted: bool
+
+
+def run_train(options: RunOptions) -> TrainResult:
+    """Train the model of the options on their data and say where the checkpoints are.
+
+    Raises KeyboardInterrupt, once what was reached is kept and reported, if the user interrupted.
+    """
+    prepared = prepare(options)
+    result = train(options, prepared.model, prepared.data_module, software_dir(options))
+    _report(options, result)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
+def train(
+    options: RunOptions,
+    model: nn.Module,
+    data_module: MaseDataModule,
+    output_dir: Path,
+    schedule: Schedule = "constant",
+) -> TrainResult:
+    """Train `model`, in place, on the training part; checkpoints and logs go to `output_dir / "training_ckpts"`.
+
+    `model` may be any module, quantised layers included, and ends with its last weights. The learning rate is
+    constant, or falls to nothing along a cosine. Ctrl-C keeps the best so far.
+    Raises ChopError for options that Lightning refuses, or for a logger whose package is not installed.
+    """
+    from lightning.pytorch import seed_everything
+
+    from chop.actions.lightning_training import KeepCheckpoints, Training
+
+    folder = output_dir / "training_ckpts"
+    if (folder / "best.ckpt").exists():
+        logger.warning("%s holds checkpoints of an earlier training: they are replaced", folder)
+    monitor = ("accuracy", "maximize") if data_module.dataset_info.num_classes is not None else ("loss", "minimize")
+    keep = KeepCheckpoints(folder, *monitor)
+    with _quiet_lightning():
+        seed_everything(options.seed, workers=True, verbose=False)
+        trainer = _trainer(options, folder, keep)
+        interrupted = _fit(trainer, Training(model, data_module, options, schedule), data_module, keep)
+    return _result(trainer, keep, folder, interrupted)
+
+
+def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep: KeepCheckpoints) -> bool:
+    """Train; the last state is validated too if `max_steps` ended within an epoch. True if the user interrupted."""
+    training.model.train()
+    try:
+        with _sigint_restored():
+            trainer.fit(training, data_module.train_dataloader(), data_module.val_dataloader())
+            if keep.validated_step != trainer.global_step:
+                trainer.validate(training, data_module.val_dataloader(), verbose=False)
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        return True
+    finally:
+        training.model.cpu()
+    return False
+
+
+def _trainer(options: RunOptions, folder: Path, keep: KeepCheckpoints) -> Trainer:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.profilers import SimpleProfiler
+
+    device = resolve_accelerator(options)
+    fallen_back = options.accelerator in ("gpu", "mps") and device == "cpu"
+    try:
+        return Trainer(
+            accelerator=LIGHTNING_ACCELERATORS[device],
+            devices=1 if fallen_back else options.num_devices,
+            strategy=options.strategy,
+            precision=options.trainer_precision,  # type: ignore[arg-type] - checked by Lightning
+            max_epochs=options.max_epochs,
+            max_steps=options.max_steps,
+            accumulate_grad_batches=options.accumulate_grad_batches,
+            log_every_n_steps=options.log_every_n_steps,
+            profiler=SimpleProfiler(dirpath=folder, filename="profile") if options.profile else None,
+            logger=_loggers(options, folder),
+            callbacks=[keep],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            num_sanity_val_steps=0,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ChopError(
+            f"Lightning refuses these options (trainer_precision {options.trainer_precision!r}, strategy "
+            f"{options.strategy!r}, num_devices {options.num_devices}, accelerator {options.accelerator!r}): {error}"
+        ) from error
+
+
+def _loggers(options: RunOptions, folder: Path) -> list[Any]:
+    from lightning.pytorch.loggers import CSVLogger
+
+    csv = CSVLogger(folder, name="logs")
+    return [csv, *([_further_logger(options, folder)] if options.report_to else [])]
+
+
+def _further_logger(options: RunOptions, folder: Path) -> Any:
+    """The logger of `report_to`; raises ChopError where its package is not installed."""
+    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+    try:
+        if options.report_to == "tensorboard":
+            return TensorBoardLogger(folder, name="tensorboard")
+        return WandbLogger(project=options.project or "chop", save_dir=folder)
+    except ModuleNotFoundError as error:
+        raise ChopError(
+            f"--report-to {options.report_to} needs a package that is not installed: pip install {options.report_to}"
+        ) from error
+
+
+def _result(trainer: Trainer, keep: KeepCheckpoints, folder: Path, interrupted: bool) -> TrainResult:
+    return TrainResult(
+        best_checkpoint=keep.best if keep.best_scores else keep.last,
+        last_checkpoint=keep.last,
+        best_metrics=keep.best_scores or keep.last_scores,
+        last_metrics=keep.last_scores,
+        log_dir=Path(trainer.log_dir or folder),
+        steps=trainer.global_step,
+        interrupted=interrupted,
+    )
+
+
+def _report(options: RunOptions, result: TrainResult) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False)
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in result.best_metrics.items()) or "not validated"
+    console.print(f"{'interrupted' if result.interrupted else 'trained'}: {result.steps:,} steps")
+    console.print(f"best: {result.best_checkpoint} (validation: {scores})")
+    console.print(f"last: {result.last_checkpoint}")
+    console.print(f"log:  {result.log_dir}/metrics.csv")
+    console.print(f"next: ch test {options.model} {options.dataset} --load {result.best_checkpoint}")
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's notes and tips; its errors come through."""
+    before = {name: logging.getLogger(name).level for name in LIGHTNING_LOGGERS}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.|torch\.utils\.data")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _sigint_restored() -> Iterator[None]:
+    """Lightning ignores Ctrl-C for good once it has met one; give it back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,104 @@
+"""`ch transform`: the passes of a TOML file in order, or the network of a search's row; saves what they made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from chop.actions.replay import SearchRow, rebuild
+from chop.actions.setup import Prepared, prepare, software_dir
+from chop.config.run_config import RunConfig
+from chop.errors import ChopError, ConfigError
+from chop.ir import MaseGraph
+from chop.passes.graph import PASSES, summarize_quantization_analysis_pass
+from chop.tools.get_input import InputGenerator, as_keywords
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+METADATA = ("init_metadata", "add_common_metadata", "add_software_metadata")
+NEEDS_METADATA = ("profile_statistics", "report_node_meta_param")
+GRAPH_FILE = "graph.safetensors"
+
+
+def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGraph:
+    """Make the graph that the TOML's passes, or a search's row, describe, and save it under `transform`."""
+    problems = [*run_config.problems, *([] if row else _problems(run_config))]
+    if problems:
+        raise ConfigError(problems)
+    prepared = prepare(run_config.options)
+    graph = rebuild(prepared, row) if row else run_passes(run_config, prepared)
+    save_transformed(graph, run_config, software_dir(run_config.options) / "transform")
+    return graph
+
+
+def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
+    """Run `[passes.*]` in the order of the file; the metadata that a pass needs is made first."""
+    graph = MaseGraph(prepared.model)
+    done: set[str] = set()
+    for written, table in run_config.tables["passes"].items():
+        name = PASSES.canonical(written)
+        for needed in METADATA if name in NEEDS_METADATA else METADATA[: _metadata_before(name)]:
+            if needed not in done:
+                graph, _ = PASSES[needed](graph, _arguments(needed, {}, prepared))
+                done.add(needed)
+        try:
+            graph, _ = PASSES[name](graph, _arguments(name, table, prepared))
+        except ChopError as error:
+            raise ConfigError([f"{run_config.where('passes', written)}: passes.{written}: {error}"]) from error
+        done = done - set(METADATA) if name == "quantize" else done | {name}
+    return graph
+
+
+def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> None:
+    """Write the graph, its summary and its picture; says where."""
+    options = run_config.options
+    path = graph.export(
+        folder / GRAPH_FILE, {"model": options.model, "task": options.task, "dataset": options.dataset}
+    )
+    summarize_quantization_analysis_pass(graph, {"save_dir": folder})
+    picture = graph.draw(folder / "mase_graph.svg")
+    for written in (path, folder / "summary.md", picture):
+        Console().print(f"written: {written}", soft_wrap=True, highlight=False)
+    Console().print(
+        f"next: ch test {options.model} {options.dataset} --load {path}", soft_wrap=True, highlight=False
+    )
+
+
+def _metadata_before(name: str) -> int:
+    """How many of the metadata passes must have run before one of them."""
+    return METADATA.index(name) if name in METADATA else 0
+
+
+def _arguments(name: str, table: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
+    """A pass's arguments: those of the file, and the inputs that only a program can give."""
+    arguments = dict(table)
+    if name == "add_common_metadata":
+        x, _ = prepared.data_module.batches("train", prepared.data_module.batch_size)[0]
+        arguments.setdefault("dummy_in", as_keywords(x))
+    if name == "profile_statistics":
+        generator = InputGenerator(prepared.data_module, prepared.model_info, "cls", "train")
+        arguments.setdefault("input_generator", generator)
+    return arguments
+
+
+def _problems(run_config: RunConfig) -> list[str]:
+    passes = run_config.tables.get("passes")
+    if not isinstance(passes, Mapping) or not passes:
+        return [f"{run_config.where('passes')}: passes: there is no table [passes.*]; add one, or take a --from-search row"]
+    problems = []
+    style = run_config.tables.get("transform", {}).get("style", "graph")
+    if style != "graph":
+        problems.append(f"{run_config.where('transform', 'style')}: transform.style: expected \"graph\", got {style!r}")
+    for name, table in passes.items():
+        where = f"{run_config.where('passes', name)}: passes.{name}"
+        try:
+            PASSES.canonical(name)
+        except ChopError as error:
+            problems.append(f"{where}: {error}")
+        if not isinstance(table, Mapping):
+            problems.append(f"{where}: expected a table, got {table!r}")
+    return problems

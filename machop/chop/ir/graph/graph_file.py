@@ -1,0 +1,75 @@
+"""A graph in one safetensors file: its weights, and in the header the formats of every operand. No pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from chop.errors import CheckpointError, ChopError
+from chop.formats import FORMATS, Format
+from chop.ir.graph.mase_graph import MaseGraph
+from chop.ir.plan import QuantPlan
+from chop.models import get_model
+from chop.models.checkpoint import GRAPH_KEY, Checkpoint, graph_notes, misfits, read_checkpoint, save_tensors
+
+VERSION = 1
+
+
+def save_graph(graph: MaseGraph, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
+    """Write a graph; `about` (model, task, dataset) is kept with it. Loading gives bit-identical outputs."""
+    notes = {"version": VERSION, **(about or {}), "formats": plan_as_json(graph.plan)}
+    return save_tensors(graph.model.state_dict(), path, {GRAPH_KEY: json.dumps(notes)})
+
+
+def load_graph(path: Path | str, model: nn.Module | None = None) -> MaseGraph:
+    """The graph of a file; without `model` it is built by the name that the file holds.
+
+    Raises CheckpointError for a file that is no saved graph, or does not fit the model.
+    """
+    checkpoint = read_checkpoint(path)
+    notes = graph_notes(checkpoint)
+    graph = MaseGraph(model if model is not None else _named_model(checkpoint, notes))
+    wrong = misfits(graph.model, checkpoint.state_dict)
+    if wrong:
+        raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join(wrong))
+    graph.model.load_state_dict(dict(checkpoint.state_dict))
+    graph.apply_plan(_plan(checkpoint, notes))
+    return graph
+
+
+def plan_as_json(plan: QuantPlan) -> dict[str, Any]:
+    """`{node: {operand: {"format": name, parameter: value}}}`."""
+    return {node: {operand: _format_as_json(chosen) for operand, chosen in plan[node].items()} for node in plan}
+
+
+def _format_as_json(chosen: Format) -> dict[str, Any]:
+    name = next(name for name in FORMATS if FORMATS[name] is type(chosen))
+    return {"format": name, **asdict(chosen)}
+
+
+def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
+    try:
+        return QuantPlan.of(
+            {
+                node: {operand: _format(values) for operand, values in operands.items()}
+                for node, operands in notes["formats"].items()
+            }
+        )
+    except (ChopError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{checkpoint.path}: its formats cannot be read ({error}); save the graph anew") from error
+
+
+def _format(values: Mapping[str, Any]) -> Format:
+    return FORMATS[values["format"]](**{key: value for key, value in values.items() if key != "format"})
+
+
+def _named_model(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> nn.Module:
+    name = notes.get("model")
+    if not isinstance(name, str):
+        raise CheckpointError(f"{checkpoint.path} names no model; pass the model: load_graph(path, model)")
+    return get_model(name, notes.get("task", "cls"))
