@@ -11,7 +11,9 @@ from chop.formats import FORMATS
 from tests.conftest import golden_arrays, golden_cases
 
 
-@pytest.mark.parametrize("case", golden_cases("quantizer_cases"), ids=lambda case: f"{case['quantizer']}-{case['output']}")
+@pytest.mark.parametrize(
+    "case", golden_cases("quantizer_cases"), ids=lambda case: f"{case['quantizer']}-{case['output']}"
+)
 def test_quantiser_equals_the_golden_vector_bit_for_bit(case: dict[str, Any]) -> None:
     arrays = golden_arrays(case["file"])
     number_format = FORMATS[case["quantizer"]](**case["params"])

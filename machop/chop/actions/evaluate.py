@@ -39,14 +39,18 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
         logger.warning("the weights are random: add --load PATH or --pretrained")
     model = graph.model if graph else prepared.model
     scores = test_scores(model, prepared, device)
-    _show("test part", scores)
+    show_scores("test part", scores)
     path = software_dir(options) / "test" / "scores.json"
-    write_whole(path, json.dumps({name: _as_json(interval) for name, interval in scores.items()}, indent=2) + "\n")
+    write_whole(
+        path, json.dumps({name: _as_json(interval) for name, interval in scores.items()}, indent=2) + "\n"
+    )
     Console().print(f"written: {path}", soft_wrap=True, highlight=False)
     return scores
 
 
-def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part: str = "test") -> dict[str, Interval]:
+def test_scores(
+    model: nn.Module, prepared: Prepared, device: str = "cpu", part: str = "test"
+) -> dict[str, Interval]:
     """Scores of a model on a whole part, `{name: (value, low, high)}`."""
     data = prepared.data_module
     predictions, targets = predict(model.eval().to(device), data.batches(part), device)
@@ -58,7 +62,9 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow) -> Non
     settings, problems = parse_search_settings(run_config.tables.get("search"), prepared.data_module)
     if settings is None:
         raise ConfigError([f"{row.config_path}: search.{'.'.join(p.path)}: {p.message}" for p in problems])
-    table = Table("metric", "measured now", "in the search", title=f"trial {row.number}", title_justify="left", box=None)
+    table = Table(
+        "metric", "measured now", "in the search", title=f"trial {row.number}", title_justify="left", box=None
+    )
     for choice in settings.runners:
         runner: Any = RUNNERS[choice.name](prepared.data_module, choice.options)
         measured = runner(prepared.data_module, prepared.model, row.values["sampled_config"])
@@ -77,7 +83,8 @@ def _compare(name: str, value: float, row: SearchRow) -> None:
         )
 
 
-def _show(title: str, scores: dict[str, Interval]) -> None:
+def show_scores(title: str, scores: dict[str, Interval]) -> None:
+    """Show scores with their intervals as a table."""
     table = Table("score", "value", "95 % interval", title=title, title_justify="left", box=None)
     for name, (value, low, high) in scores.items():
         table.add_row(name, f"{value:.4f}", f"[{low:.4f}, {high:.4f}]".replace("[", r"\["))
@@ -87,4 +94,3 @@ def _show(title: str, scores: dict[str, Interval]) -> None:
 def _as_json(interval: Interval) -> dict[str, float]:
     value, low, high = interval
     return {"value": value, "low_95": low, "high_95": high}
-

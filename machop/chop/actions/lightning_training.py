@@ -1,4 +1,4 @@
-"""What Lightning needs to train a model; only `actions/train.py` imports this, inside a function: it takes a second."""
+"""What Lightning needs to train a model; imported inside functions of `actions/train.py` only: it takes a second."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 class Training(LightningModule):
     """One model with its loss, its optimiser and its scores on the validation part."""
 
-    def __init__(self, model: nn.Module, data_module: MaseDataModule, options: RunOptions, schedule: str) -> None:
+    def __init__(
+        self, model: nn.Module, data_module: MaseDataModule, options: RunOptions, schedule: str
+    ) -> None:
         super().__init__()
         self.model = model
         self.data_module = data_module
@@ -57,7 +59,9 @@ class Training(LightningModule):
         self._outputs.clear()
         data = self.data_module
         self.scores = score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
-        named = {f"val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in self.scores.items()}
+        named = {
+            f"val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in self.scores.items()
+        }
         self.log_dict(named, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
@@ -115,6 +119,8 @@ class KeepCheckpoints(Callback):
 def _report_epoch(trainer: Trainer, scores: dict[str, float]) -> None:
     values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
     if not math.isfinite(scores["loss"]):
-        logger.warning("epoch %d: the validation loss is %s; lower the learning rate", trainer.current_epoch, values)
+        logger.warning(
+            "step %d: validation %s: not finite; lower the learning rate", trainer.global_step, values
+        )
     elif trainer.progress_bar_callback is None:
-        logger.info("epoch %d: validation %s", trainer.current_epoch, values)
+        logger.info("step %d: validation %s", trainer.global_step, values)

@@ -48,7 +48,9 @@ def read_row(path: Path, number: int) -> SearchRow:
     rows = {row["number"]: row for file in files for row in _read_rows(file)}
     if number not in rows:
         more = ", …" if len(rows) > MOST_SHOWN else ""
-        raise SearchError(f"{path} has no trial {number} (it has {', '.join(map(str, sorted(rows)[:MOST_SHOWN]))}{more})")
+        raise SearchError(
+            f"{path} has no trial {number} (it has {', '.join(map(str, sorted(rows)[:MOST_SHOWN]))}{more})"
+        )
     return SearchRow(number, rows[number], files[0].parent)
 
 
@@ -68,10 +70,14 @@ def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:
 def _read_rows(file: Path) -> list[dict[str, Any]]:
     try:
         rows = list(json.loads(file.read_text()).values())
-        if not all({"number", "sampled_config", "software_metrics", "hardware_metrics"} <= set(row) for row in rows):
+        if not all(
+            {"number", "sampled_config", "software_metrics", "hardware_metrics"} <= set(row) for row in rows
+        ):
             raise ValueError("rows without number, sampled_config or metrics")
     except FileNotFoundError as error:
-        raise SearchError(f"{file} does not exist; give the folder search_ckpts of a finished search") from error
+        raise SearchError(
+            f"{file} does not exist; give the folder search_ckpts of a finished search"
+        ) from error
     except (ValueError, TypeError, AttributeError) as error:
         raise SearchError(f"{file} is no result of a search ({error})") from error
     return rows

@@ -69,14 +69,17 @@ def build_model(options: RunOptions, data_module: MaseDataModule) -> nn.Module:
 
 def resolve_accelerator(options: RunOptions) -> str:
     """The torch device of `accelerator`; a GPU that is not there means the CPU, with a warning."""
-    available = {"gpu": ("cuda", torch.cuda.is_available()), "mps": ("mps", torch.backends.mps.is_available())}
+    available = {
+        "gpu": ("cuda", torch.cuda.is_available()),
+        "mps": ("mps", torch.backends.mps.is_available()),
+    }
     if options.accelerator == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if options.accelerator == "cpu":
         return "cpu"
     device, is_there = available[options.accelerator]
     if not is_there:
-        logger.warning("accelerator = \"%s\": this machine has none; running on the CPU", options.accelerator)
+        logger.warning('accelerator = "%s": this machine has none; running on the CPU', options.accelerator)
     return device if is_there else "cpu"
 
 
@@ -87,5 +90,8 @@ def software_dir(options: RunOptions) -> Path:
 
 def _default_project(options: RunOptions) -> str:
     names: list[Any] = [options.model, options.task, options.dataset]
-    short = [Path(str(name).partition(":")[0]).stem if is_user_reference(str(name)) else str(name) for name in names]
+    short = [
+        Path(str(name).partition(":")[0]).stem if is_user_reference(str(name)) else str(name)
+        for name in names
+    ]
     return "_".join([*short, date.today().isoformat()])

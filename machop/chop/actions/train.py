@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
+from chop.actions.evaluate import show_scores, test_scores
+from chop.actions.replay import load_saved_graph
 from chop.actions.setup import prepare, resolve_accelerator, software_dir
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError
+from chop.models.checkpoint import load_weights
 from chop.tools.logger import get_logger
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 Schedule = Literal["constant", "cosine"]
+GRAPH_FILE = "graph.safetensors"
 LIGHTNING_ACCELERATORS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 
@@ -57,10 +61,19 @@ def run_train(options: RunOptions) -> TrainResult:
     Raises KeyboardInterrupt, once what was reached is kept and reported, if the user interrupted.
     """
     prepared = prepare(options)
-    result = train(options, prepared.model, prepared.data_module, software_dir(options))
+    saved = load_saved_graph(options.load_name, prepared)
+    model = saved.model if saved else prepared.model
+    folder = software_dir(options)
+    result = train(options, model, prepared.data_module, folder)
     _report(options, result)
     if result.interrupted:
         raise KeyboardInterrupt
+    load_weights(model, result.best_checkpoint)
+    if saved:
+        about = {"model": options.model, "task": options.task, "dataset": options.dataset}
+        logger.info("the graph with its formats: %s", saved.export(folder / "training_ckpts" / GRAPH_FILE, about))
+    for part in ("val", "test"):
+        show_scores(f"best weights, {part} part", test_scores(model, prepared, part=part))
     return result
 
 

@@ -48,7 +48,9 @@ def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
         try:
             graph, _ = PASSES[name](graph, _arguments(name, table, prepared))
         except ChopError as error:
-            raise ConfigError([f"{run_config.where('passes', written)}: passes.{written}: {error}"]) from error
+            raise ConfigError(
+                [f"{run_config.where('passes', written)}: passes.{written}: {error}"]
+            ) from error
         done = done - set(METADATA) if name == "quantize" else done | {name}
     return graph
 
@@ -88,11 +90,15 @@ def _arguments(name: str, table: Mapping[str, Any], prepared: Prepared) -> dict[
 def _problems(run_config: RunConfig) -> list[str]:
     passes = run_config.tables.get("passes")
     if not isinstance(passes, Mapping) or not passes:
-        return [f"{run_config.where('passes')}: passes: there is no table [passes.*]; add one, or take a --from-search row"]
+        return [
+            f"{run_config.where('passes')}: passes: there is no table [passes.*]; add one, or take a --from-search row"
+        ]
     problems = []
     style = run_config.tables.get("transform", {}).get("style", "graph")
     if style != "graph":
-        problems.append(f"{run_config.where('transform', 'style')}: transform.style: expected \"graph\", got {style!r}")
+        problems.append(
+            f'{run_config.where("transform", "style")}: transform.style: expected "graph", got {style!r}'
+        )
     for name, table in passes.items():
         where = f"{run_config.where('passes', name)}: passes.{name}"
         try:

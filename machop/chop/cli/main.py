@@ -42,8 +42,12 @@ app = typer.Typer(
 
 @app.callback()
 def _top_level(
-    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True)] = False,
-    info: Annotated[str | None, typer.Option("--info", help="Show all, model or dataset: the same as `ch info`.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True)
+    ] = False,
+    info: Annotated[
+        str | None, typer.Option("--info", help="Show all, model or dataset: the same as `ch info`.")
+    ] = None,
 ) -> None:
     """What stands before the action."""
 
@@ -106,7 +110,9 @@ def search(
 
 
 def info(
-    what: Annotated[str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")
+    ] = "all",
 ) -> None:
     """Show the models, data sets, formats, passes, strategies and runners that there are."""
     from chop.cli.info import show_info

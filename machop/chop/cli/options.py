@@ -16,14 +16,20 @@ Action = Callable[..., None]
 
 POSITIONAL = ("model", "dataset")
 
-CONFIG = Annotated[Path | None, typer.Option("--config", help="A TOML file; the command line goes before it.")]
+CONFIG = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file; the command line goes before it.")
+]
 PLUGINS = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="A Python file that registers strategies, runners … Repeatable.")
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file that registers strategies, runners … Repeatable."),
 ]
 DEBUG = Annotated[bool, typer.Option("--debug", help="Log at debug level and show tracebacks.")]
 RESUME = Annotated[bool, typer.Option("--resume", help="Go on with the search of this project.")]
 FROM_SEARCH = Annotated[
-    Path | None, typer.Option("--from-search", help="A search's folder, best.json or log.json: take the network of --row.")
+    Path | None,
+    typer.Option(
+        "--from-search", help="A search's folder, best.json or log.json: take the network of --row."
+    ),
 ]
 ROW = Annotated[int | None, typer.Option("--row", help="The trial's number in that search.")]
 
@@ -51,7 +57,9 @@ def with_run_options(action: Action, extras: dict[str, Any]) -> Action:
     command.__annotations__ = {**annotations, "return": None}
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=annotation)
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=annotation
+            )
             for name, annotation in annotations.items()
         ]
     )
@@ -73,7 +81,9 @@ def _argument(option: Field[Any]) -> Any:
 
 
 def _named(option: Field[Any]) -> Any:
-    return Annotated[str | None, typer.Option(f"--{option.name}", help=option.metadata["help"], show_default=False)]
+    return Annotated[
+        str | None, typer.Option(f"--{option.name}", help=option.metadata["help"], show_default=False)
+    ]
 
 
 def _option(option: Field[Any], hint: Any) -> Any:
@@ -82,7 +92,11 @@ def _option(option: Field[Any], hint: Any) -> Any:
     if kind is bool and not option.name.startswith("no_"):
         flags = (f"{flags[0]}/--no-{flags[0].removeprefix('--')}",)
     metavar = "|".join(_choices(hint)) or None
-    text = f"{option.metadata['help']} [default: {option.default}]" if option.default is not None else option.metadata["help"]
+    text = (
+        f"{option.metadata['help']} [default: {option.default}]"
+        if option.default is not None
+        else option.metadata["help"]
+    )
     return Annotated[kind | None, typer.Option(*flags, help=text, metavar=metavar, show_default=False)]
 
 

@@ -86,7 +86,10 @@ class _Recorder(fx.Interpreter):
         op = self.mase_graph.op(n)
         if op is not None and isinstance(result, Tensor):
             args, kwargs = self.fetch_args_kwargs_from_env(n)
-            shapes = [*_operand_shapes(self.mase_graph, n, op, args, kwargs), ("data_out", tuple(result.shape), False)]
+            shapes = [
+                *_operand_shapes(self.mase_graph, n, op, args, kwargs),
+                ("data_out", tuple(result.shape), False),
+            ]
             self.records[n.name] = _Record(n, op, tuple(shapes))
         return result
 

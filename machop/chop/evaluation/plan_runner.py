@@ -64,7 +64,13 @@ class PlanRunner:
         return self._call_with_kept_weights(node.name, inner, op, formats, args, kwargs)
 
     def _call_with_kept_weights(
-        self, name: str, inner: Any, op: Op, formats: dict[str, Format], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        name: str,
+        inner: Any,
+        op: Op,
+        formats: dict[str, Format],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Any:
         if not isinstance(inner, nn.Module) or not op.params:
             return call_quantized(inner, op, formats, args, kwargs)
@@ -72,7 +78,9 @@ class PlanRunner:
         others = {operand: chosen for operand, chosen in formats.items() if operand not in op.params}
         return call_quantized(_Bound(inner, weights), op, others, args, kwargs)
 
-    def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> dict[str, Tensor]:
+    def _kept_weights(
+        self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]
+    ) -> dict[str, Tensor]:
         kept = self._weights[name]
         key = tuple(formats.get(operand) for operand in op.params)
         if key not in kept:
@@ -98,4 +106,3 @@ def _attribute(model: nn.Module, path: str) -> Any:
     for part in path.split("."):
         value = getattr(value, part)
     return value
-

@@ -22,7 +22,9 @@ RESAMPLES = 200
 
 
 @torch.no_grad()
-def predict(model: nn.Module, batches: Iterable[tuple[Any, Tensor]], device: str = "cpu") -> tuple[Tensor, Tensor]:
+def predict(
+    model: nn.Module, batches: Iterable[tuple[Any, Tensor]], device: str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """The model's outputs for all rows, `(rows, *output)`, and the targets."""
     pairs = [(call_model(model, to_device(x, device)), y.to(device)) for x, y in batches]
     return torch.cat([prediction for prediction, _ in pairs]), torch.cat([y for _, y in pairs])
@@ -40,7 +42,9 @@ def score(
     if num_classes is not None:
         scores["accuracy"] = accuracy_macro(predictions, targets)
         scores["accuracy_micro"] = accuracy_micro(predictions, targets)
-    return scores | {name: _call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()}
+    return scores | {
+        name: _call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()
+    }
 
 
 def score_with_intervals(
@@ -137,7 +141,9 @@ def _macro_interval(predictions: Tensor, targets: Tensor) -> Interval:
 def _bootstrap_interval(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Interval:
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randint(len(targets), (len(targets),), generator=generator) for _ in range(RESAMPLES)]
-    values = torch.tensor([_call(function, name, predictions[rows], targets[rows]) for rows in drawn]).double()
+    values = torch.tensor(
+        [_call(function, name, predictions[rows], targets[rows]) for rows in drawn]
+    ).double()
     low, high = torch.quantile(values, torch.tensor([0.025, 0.975]).double()).tolist()
     return _call(function, name, predictions, targets), low, high
 

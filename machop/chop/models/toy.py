@@ -31,7 +31,11 @@ class Toy(nn.Module):
 MODELS.register("toy")(
     BuiltinModel(
         ModelInfo(
-            "toy", "4-16-16-2 with a residual connection", trained_on="toy_tiny", num_features=4, num_classes=2
+            "toy",
+            "4-16-16-2 with a residual connection",
+            trained_on="toy_tiny",
+            num_features=4,
+            num_classes=2,
         ),
         Toy,
     )

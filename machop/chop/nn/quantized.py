@@ -68,7 +68,11 @@ def call_quantized(
             _quantize_argument(arg, formats[operand], call_args, call_kwargs)
     if isinstance(inner, nn.Module):
         tensors = quantized_parameters(inner, op, formats)
-        result = functional_call(inner, tensors, tuple(call_args), call_kwargs) if tensors else inner(*call_args, **call_kwargs)
+        result = (
+            functional_call(inner, tensors, tuple(call_args), call_kwargs)
+            if tensors
+            else inner(*call_args, **call_kwargs)
+        )
     else:
         result = inner(*call_args, **call_kwargs)
     return formats["data_out"].quantize(result) if "data_out" in formats else result

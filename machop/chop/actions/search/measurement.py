@@ -55,7 +55,9 @@ class Measurement:
         self.data_module = data_module
         self.eval_mode = eval_mode
         self.device = device
-        self._runners = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in runners]
+        self._runners = [
+            (choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in runners
+        ]
         self._costs = self._node_costs()
         self._plan_runners: dict[Any, PlanRunner] = {}
 

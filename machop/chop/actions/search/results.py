@@ -18,6 +18,7 @@ LARGEST_LOG = 100_000
 TRIALS_FILE = "trials.jsonl"
 REPORT_FILE = "report.md"
 
+
 def best_row_as_json(row: BestRow) -> dict[str, Any]:
     """A row as `best.json` holds it."""
     values = trial_as_json(row.trial, row.sampled_config)
@@ -34,7 +35,11 @@ def best_rows(
     trials: Sequence[Trial], objectives: tuple[Objective, ...], setup: StudySetup, space: SearchSpaceBase
 ) -> list[BestRow]:
     """The Pareto set, or with `sum_scaled_metrics` the best trial."""
-    found = [_best_of_sum(trials, objectives, setup)] if setup.sum_scaled_metrics else pareto_front(trials, objectives)
+    found = (
+        [_best_of_sum(trials, objectives, setup)]
+        if setup.sum_scaled_metrics
+        else pareto_front(trials, objectives)
+    )
     return [
         BestRow(row.trial, row.equals, space.flattened_indexes_to_config(row.trial.point)) for row in found
     ]
@@ -64,7 +69,9 @@ def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, 
     return row if trial.repeats is None else {**row, "repeats": trial.repeats}
 
 
-def write_results(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase) -> None:
+def write_results(
+    folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase
+) -> None:
     """Write `best.json` and `log.json`; beyond 100,000 trials the log holds the front alone."""
     write_json(folder / BEST_FILE, {str(index): best_row_as_json(row) for index, row in enumerate(best)})
     if len(trials) <= LARGEST_LOG:

@@ -75,8 +75,12 @@ def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
     prepared = _prepare(run_config)
     table = run_config.tables.get("search")
     if table is None:
-        raise ConfigError([*run_config.problems, "search: the file has no table [search]; see configs/examples"])
-    settings, space, graph, problems = _check(prepared and prepared.model, prepared and prepared.data_module, table)
+        raise ConfigError(
+            [*run_config.problems, "search: the file has no table [search]; see configs/examples"]
+        )
+    settings, space, graph, problems = _check(
+        prepared and prepared.model, prepared and prepared.data_module, table
+    )
     lines = [*run_config.problems, *(_line(run_config, problem) for problem in problems)]
     if lines or settings is None or space is None or prepared is None:
         raise ConfigError(lines)
@@ -84,7 +88,9 @@ def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
     folder = software_dir(run_config.options) / "search_ckpts"
     identity = _identity(run_config, prepared)
     device = resolve_accelerator(run_config.options)
-    job = _Job(settings, space, graph, prepared.data_module, folder, run_config.options.seed, device, identity)
+    job = _Job(
+        settings, space, graph, prepared.data_module, folder, run_config.options.seed, device, identity
+    )
     if not resume:
         _move_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +113,12 @@ class _Job:
 
     def run(self, resume: bool) -> SearchResult:
         measurement = Measurement(
-            self.space, self.graph, self.data_module, self.settings.runners, self.settings.eval_mode, self.device
+            self.space,
+            self.graph,
+            self.data_module,
+            self.settings.runners,
+            self.settings.eval_mode,
+            self.device,
         )
         with self._open_log(resume) as log:
             study = self._study(measurement, log)
@@ -117,14 +128,21 @@ class _Job:
 
     def _open_log(self, resume: bool) -> TrialLog:
         path = self.folder / TRIALS_FILE
-        fingerprint = {**self.identity, **self.settings.fingerprint(), "choices": _digest(self.space.choices_flattened)}
+        fingerprint = {
+            **self.identity,
+            **self.settings.fingerprint(),
+            "choices": _digest(self.space.choices_flattened),
+        }
         return TrialLog.resume(path, fingerprint) if resume else TrialLog.create(path, fingerprint)
 
     def _study(self, measurement: Measurement, log: TrialLog) -> Study:
         settings = self.settings
         self._tell_size()
         context = StrategyContext(
-            self.space, study_directions(settings.objectives, settings.setup), self.seed, settings.setup.n_trials
+            self.space,
+            study_directions(settings.objectives, settings.setup),
+            self.seed,
+            settings.setup.n_trials,
         )
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
         return Study(self.space, strategy, settings.objectives, settings.setup, measurement.measure, log)
@@ -140,7 +158,9 @@ class _Job:
         size, budget = self.space.size, self.settings.setup.n_trials
         logger.info("%s distinct points, %s", f"{size:,}", self.settings.strategy)
         if not STRATEGIES[self.settings.strategy].needs_budget and budget is not None and budget < size:
-            logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
+            logger.warning(
+                "n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}"
+            )
 
     def _finish(self, measurement: Measurement, trials: list[Trial], reason: Reason) -> SearchResult:
         if not trials:

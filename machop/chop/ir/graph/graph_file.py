@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,8 +23,10 @@ VERSION = 1
 
 def save_graph(graph: MaseGraph, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
     """Write a graph; `about` (model, task, dataset) is kept with it. Loading gives bit-identical outputs."""
+    pristine = copy.deepcopy(graph)
+    pristine.apply_plan(QuantPlan())
     notes = {"version": VERSION, **(about or {}), "formats": plan_as_json(graph.plan)}
-    return save_tensors(graph.model.state_dict(), path, {GRAPH_KEY: json.dumps(notes)})
+    return save_tensors(pristine.model.state_dict(), path, {GRAPH_KEY: json.dumps(notes)})
 
 
 def load_graph(path: Path | str, model: nn.Module | None = None) -> MaseGraph:
@@ -44,7 +47,9 @@ def load_graph(path: Path | str, model: nn.Module | None = None) -> MaseGraph:
 
 def plan_as_json(plan: QuantPlan) -> dict[str, Any]:
     """`{node: {operand: {"format": name, parameter: value}}}`."""
-    return {node: {operand: _format_as_json(chosen) for operand, chosen in plan[node].items()} for node in plan}
+    return {
+        node: {operand: _format_as_json(chosen) for operand, chosen in plan[node].items()} for node in plan
+    }
 
 
 def _format_as_json(chosen: Format) -> dict[str, Any]:
@@ -61,7 +66,9 @@ def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
             }
         )
     except (ChopError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{checkpoint.path}: its formats cannot be read ({error}); save the graph anew") from error
+        raise CheckpointError(
+            f"{checkpoint.path}: its formats cannot be read ({error}); save the graph anew"
+        ) from error
 
 
 def _format(values: Mapping[str, Any]) -> Format:

@@ -78,9 +78,7 @@ class NodeChoices:
         wanted = self._branch({key: indexes[key] for key in self.choices if key in GLOBAL_KEYS})
         branch = next(branch for branch in self.branches if branch.meaning == wanted.meaning)
         formats = self.formats(indexes)
-        positions = [
-            operand.formats.index(formats.get(name)) for name, operand in branch.operands.items()
-        ]
+        positions = [operand.formats.index(formats.get(name)) for name, operand in branch.operands.items()]
         return self._complete(branch, positions)
 
     def config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
@@ -98,7 +96,7 @@ class NodeChoices:
     def problems(self) -> dict[str, str]:
         """What is wrong with the choices, as {key: problem}; nothing else may be asked for while there is any."""
         if "name" not in self.choices:
-            return {"name": "is missing; give the formats to choose from, such as [\"integer\", \"NA\"]"}
+            return {"name": 'is missing; give the formats to choose from, such as ["integer", "NA"]'}
         empty = {key: "is an empty list of choices" for key, values in self.choices.items() if not values}
         return empty or self._name_problems() or self._key_problems() or self._value_problems()
 
@@ -137,7 +135,9 @@ class NodeChoices:
         return {}
 
     def _key_problems(self) -> dict[str, str]:
-        classes = [format_class({"name": name}) for name in self.choices["name"] if not is_float({"name": name})]
+        classes = [
+            format_class({"name": name}) for name in self.choices["name"] if not is_float({"name": name})
+        ]
         known = list(dict.fromkeys([*GLOBAL_KEYS, *(key for cls in classes for key in known_keys(cls))]))
         if not classes:
             return {}
@@ -158,7 +158,9 @@ class NodeChoices:
         heads = [key for key in self.choices if key in GLOBAL_KEYS]
         combinations = product(*(range(len(self.choices[key])) for key in heads))
         all_heads = [dict(zip(heads, combination, strict=True)) for combination in combinations]
-        return [head for head in all_heads if not is_float({key: self.choices[key][i] for key, i in head.items()})]
+        return [
+            head for head in all_heads if not is_float({key: self.choices[key][i] for key, i in head.items()})
+        ]
 
 
 def _concerns(key: str, op: Op) -> bool:

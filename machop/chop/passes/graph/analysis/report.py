@@ -34,12 +34,16 @@ def report_graph_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> 
 def report_node_type_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Show each node's name, kind, op and target."""
     check_args("report_node_type", pass_args, ())
-    rows = [(node.name, mase_type(graph, node), mase_op(graph, node), str(node.target)) for node in graph.nodes]
+    rows = [
+        (node.name, mase_type(graph, node), mase_op(graph, node), str(node.target)) for node in graph.nodes
+    ]
     _show(_table(("node", "mase_type", "mase_op", "target"), rows), None)
     return graph, {"nodes": rows}
 
 
-def report_node_meta_param_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
+def report_node_meta_param_analysis_pass(
+    graph: MaseGraph, pass_args: PassArgs = None
+) -> tuple[MaseGraph, Info]:
     """Show the metadata of every node; `which` names sections (common, software, hardware or all), `save_path` a file."""
     args = check_args("report_node_meta_param", pass_args, ("which", "save_path"))
     which = args.get("which") or ("all",)

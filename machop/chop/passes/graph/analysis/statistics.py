@@ -88,7 +88,9 @@ def _targets(graph: MaseGraph, by: str, wanted: Iterable[str], key: str) -> list
         found = [node for node in called if matches(entry, by, node.name, mase_op(graph, node))]
         if not found:
             names = {mase_op(graph, node) if by == "type" else node.name for node in called}
-            raise PassError(f"{key}: '{entry}' matches no node with by = \"{by}\"{did_you_mean(entry, names)}")
+            raise PassError(
+                f"{key}: '{entry}' matches no node with by = \"{by}\"{did_you_mean(entry, names)}"
+            )
         chosen += [node for node in found if node not in chosen]
     return chosen
 
@@ -108,18 +110,22 @@ def _statistic(key: str, values: Tensor, config: Any) -> dict[str, Any]:
     config = config if isinstance(config, Mapping) else {}
     check_args(key, config, ("device", "dims", "quantile", "abs"))
     if config.get("dims", "all") not in ("all", None):
-        raise PassError(f"{key}: dims = {config['dims']!r} is not supported; use \"all\"")
+        raise PassError(f'{key}: dims = {config["dims"]!r} is not supported; use "all"')
     if config.get("abs"):
         values = values.abs()
     return STATISTICS[key](values.to(config.get("device") or values.device), config)
 
 
 @torch.no_grad()
-def _activations(graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
+def _activations(
+    graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]
+) -> dict[str, dict[str, Tensor]]:
     """All input activations of the nodes over the rows asked for, `{node: {"data_in_0": values}}`."""
     generator, wanted = args.get("input_generator"), args.get("num_samples")
     if generator is None or not isinstance(wanted, int) or wanted < 1:
-        raise PassError("profile_statistics of activations needs input_generator and num_samples (at least 1)")
+        raise PassError(
+            "profile_statistics of activations needs input_generator and num_samples (at least 1)"
+        )
     recorder = _Activations(graph, {node.name for node in nodes})
     rows = 0
     for batch in generator:
@@ -131,7 +137,9 @@ def _activations(graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]
             break
     if rows < wanted:
         raise PassError(f"num_samples: {wanted} rows are asked for, the input generator gives {rows}")
-    return {name: {key: torch.cat(parts) for key, parts in found.items()} for name, found in recorder.seen.items()}
+    return {
+        name: {key: torch.cat(parts) for key, parts in found.items()} for name, found in recorder.seen.items()
+    }
 
 
 class _Activations(fx.Interpreter):

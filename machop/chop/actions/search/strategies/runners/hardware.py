@@ -148,5 +148,3 @@ class Latency(AnalyticRunner):
 
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
         return {"latency": sums[0]}
-
-
