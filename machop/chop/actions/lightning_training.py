@@ -1,4 +1,4 @@
-"""What Lightning needs to train a model; imported inside functions of `actions/train.py` only: it takes a second."""
+"""What Lightning needs to train a model; imported only inside functions of `actions/train.py`: it is slow."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 class Training(LightningModule):
     """One model with its loss, its optimiser and its scores on the validation part."""
 
-    def __init__(
-        self, model: nn.Module, data_module: MaseDataModule, options: RunOptions, schedule: str
-    ) -> None:
+    def __init__(self, model: nn.Module, data_module: MaseDataModule, options: RunOptions, schedule: str) -> None:
         super().__init__()
         self.model = model
         self.data_module = data_module
@@ -59,9 +57,7 @@ class Training(LightningModule):
         self._outputs.clear()
         data = self.data_module
         self.scores = score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
-        named = {
-            f"val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in self.scores.items()
-        }
+        named = {f"val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in self.scores.items()}
         self.log_dict(named, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
@@ -119,8 +115,6 @@ class KeepCheckpoints(Callback):
 def _report_epoch(trainer: Trainer, scores: dict[str, float]) -> None:
     values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
     if not math.isfinite(scores["loss"]):
-        logger.warning(
-            "step %d: validation %s: not finite; lower the learning rate", trainer.global_step, values
-        )
+        logger.warning("step %d: validation %s: not finite; lower the learning rate", trainer.global_step, values)
     elif trainer.progress_bar_callback is None:
         logger.info("step %d: validation %s", trainer.global_step, values)
