@@ -22,9 +22,7 @@ DEV_MARK = MADE_FROM / "with-dev"
 
 def is_ready(dev: bool) -> bool:
     """Whether the environment was made, whole, from the present files."""
-    same = all(
-        (MADE_FROM / name).exists() and filecmp.cmp(ROOT / name, MADE_FROM / name, False) for name in INPUTS
-    )
+    same = all((MADE_FROM / name).exists() and filecmp.cmp(ROOT / name, MADE_FROM / name, False) for name in INPUTS)
     return same and (DEV_MARK.exists() or not dev)
 
 
@@ -63,9 +61,7 @@ def run_pip(*arguments: str) -> None:
         output = wait_with_dots(process)
     if process.returncode != 0:
         say("\n".join(["", *output.splitlines()[-15:]]))
-        say(
-            "error: the packages could not be installed. With a network at hand, run the same command again; it resumes."
-        )
+        say("error: the packages could not be installed. With a network at hand, run the command again.")
         sys.exit(1)
 
 

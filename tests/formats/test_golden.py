@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from chop.formats import FORMATS
 
+from chop.formats import FORMATS
 from tests.conftest import golden_arrays, golden_cases
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from chop.formats import IntegerFloor
 from chop.nn import OPS, Quantized
 from chop.nn.node_config import node_formats
-from torch import nn
-
 from tests.conftest import golden_arrays, golden_cases
 
 MODULES = {"linear": nn.Linear, "conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "relu_module": nn.ReLU}
@@ -44,9 +44,7 @@ def vector_config(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    "case", golden_cases("layer_cases"), ids=lambda case: f"{case['layer']}-{case['output']}"
-)
+@pytest.mark.parametrize("case", golden_cases("layer_cases"), ids=lambda case: f"{case['layer']}-{case['output']}")
 def test_layer_equals_the_golden_vector(case: dict[str, Any]) -> None:
     arrays = golden_arrays(case["file"])
     op = next(op for op in OPS if op.name == case["layer"].removesuffix("_module"))

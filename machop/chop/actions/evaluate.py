@@ -41,16 +41,12 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
     scores = test_scores(model, prepared, device)
     show_scores("test part", scores)
     path = software_dir(options) / "test" / "scores.json"
-    write_whole(
-        path, json.dumps({name: _as_json(interval) for name, interval in scores.items()}, indent=2) + "\n"
-    )
+    write_whole(path, json.dumps({name: _as_json(interval) for name, interval in scores.items()}, indent=2) + "\n")
     Console().print(f"written: {path}", soft_wrap=True, highlight=False)
     return scores
 
 
-def test_scores(
-    model: nn.Module, prepared: Prepared, device: str = "cpu", part: str = "test"
-) -> dict[str, Interval]:
+def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part: str = "test") -> dict[str, Interval]:
     """Scores of a model on a whole part, `{name: (value, low, high)}`."""
     data = prepared.data_module
     predictions, targets = predict(model.eval().to(device), data.batches(part), device)
@@ -78,8 +74,8 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow) -> Non
 def _compare(name: str, value: float, row: SearchRow) -> None:
     if not isclose(value, row.metrics[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
         raise SearchError(
-            f"trial {row.number}: {name} is {value!r} now and was {row.metrics[name]!r} in the search; the weights or the "
-            "data have changed since (see --load and resolved.toml)"
+            f"trial {row.number}: {name} is {value!r} now and was {row.metrics[name]!r} in the search; "
+            "the weights or the data have changed since (see --load and resolved.toml)"
         )
 
 

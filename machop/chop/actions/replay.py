@@ -70,14 +70,10 @@ def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:
 def _read_rows(file: Path) -> list[dict[str, Any]]:
     try:
         rows = list(json.loads(file.read_text()).values())
-        if not all(
-            {"number", "sampled_config", "software_metrics", "hardware_metrics"} <= set(row) for row in rows
-        ):
+        if not all({"number", "sampled_config", "software_metrics", "hardware_metrics"} <= set(row) for row in rows):
             raise ValueError("rows without number, sampled_config or metrics")
     except FileNotFoundError as error:
-        raise SearchError(
-            f"{file} does not exist; give the folder search_ckpts of a finished search"
-        ) from error
+        raise SearchError(f"{file} does not exist; give the folder search_ckpts of a finished search") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise SearchError(f"{file} is no result of a search ({error})") from error
     return rows

@@ -90,8 +90,5 @@ def software_dir(options: RunOptions) -> Path:
 
 def _default_project(options: RunOptions) -> str:
     names: list[Any] = [options.model, options.task, options.dataset]
-    short = [
-        Path(str(name).partition(":")[0]).stem if is_user_reference(str(name)) else str(name)
-        for name in names
-    ]
+    short = [Path(str(name).partition(":")[0]).stem if is_user_reference(str(name)) else str(name) for name in names]
     return "_".join([*short, date.today().isoformat()])

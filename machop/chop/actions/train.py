@@ -135,7 +135,7 @@ def _trainer(options: RunOptions, folder: Path, keep: KeepCheckpoints) -> Traine
             accelerator=LIGHTNING_ACCELERATORS[device],
             devices=1 if fallen_back else options.num_devices,
             strategy=options.strategy,
-            precision=options.trainer_precision,  # type: ignore[arg-type] - checked by Lightning
+            precision=options.trainer_precision,  # type: ignore[arg-type]  # Lightning checks it
             max_epochs=options.max_epochs,
             max_steps=options.max_steps,
             accumulate_grad_batches=options.accumulate_grad_batches,

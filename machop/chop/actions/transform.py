@@ -48,9 +48,7 @@ def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
         try:
             graph, _ = PASSES[name](graph, _arguments(name, table, prepared))
         except ChopError as error:
-            raise ConfigError(
-                [f"{run_config.where('passes', written)}: passes.{written}: {error}"]
-            ) from error
+            raise ConfigError([f"{run_config.where('passes', written)}: passes.{written}: {error}"]) from error
         done = done - set(METADATA) if name == "quantize" else done | {name}
     return graph
 
@@ -58,16 +56,12 @@ def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
 def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> None:
     """Write the graph, its summary and its picture; says where."""
     options = run_config.options
-    path = graph.export(
-        folder / GRAPH_FILE, {"model": options.model, "task": options.task, "dataset": options.dataset}
-    )
+    path = graph.export(folder / GRAPH_FILE, {"model": options.model, "task": options.task, "dataset": options.dataset})
     summarize_quantization_analysis_pass(graph, {"save_dir": folder})
     picture = graph.draw(folder / "mase_graph.svg")
     for written in (path, folder / "summary.md", picture):
         Console().print(f"written: {written}", soft_wrap=True, highlight=False)
-    Console().print(
-        f"next: ch test {options.model} {options.dataset} --load {path}", soft_wrap=True, highlight=False
-    )
+    Console().print(f"next: ch test {options.model} {options.dataset} --load {path}", soft_wrap=True, highlight=False)
 
 
 def _metadata_before(name: str) -> int:
@@ -96,9 +90,7 @@ def _problems(run_config: RunConfig) -> list[str]:
     problems = []
     style = run_config.tables.get("transform", {}).get("style", "graph")
     if style != "graph":
-        problems.append(
-            f'{run_config.where("transform", "style")}: transform.style: expected "graph", got {style!r}'
-        )
+        problems.append(f'{run_config.where("transform", "style")}: transform.style: expected "graph", got {style!r}')
     for name, table in passes.items():
         where = f"{run_config.where('passes', name)}: passes.{name}"
         try:

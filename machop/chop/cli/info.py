@@ -17,9 +17,7 @@ def show_info(what: str) -> None:
     for name in sections:
         if name not in SECTIONS:
             known = ["all", *SECTIONS]
-            raise ConfigError(
-                [f"ch info: unknown section '{name}'{did_you_mean(name, known)} ({', '.join(known)})"]
-            )
+            raise ConfigError([f"ch info: unknown section '{name}'{did_you_mean(name, known)} ({', '.join(known)})"])
         Console().print(SECTIONS[name]())
 
 
@@ -63,9 +61,7 @@ def formats() -> Table:
     """The number formats and their keys."""
     from chop.formats import FORMATS
 
-    table = _table(
-        "Number formats", "name", "keys (after data_in_, weight_, bias_ or data_out_)", "what it is"
-    )
+    table = _table("Number formats", "name", "keys (after data_in_, weight_, bias_ or data_out_)", "what it is")
     for name in FORMATS:
         cls = FORMATS[name]
         table.add_row(_names(name, FORMATS.aliases_of(name)), ", ".join(cls.keys()), _first_line(cls))

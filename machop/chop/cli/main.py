@@ -13,16 +13,16 @@ from typer.core import TyperGroup
 
 from chop import __version__
 from chop.cli.options import FROM_SEARCH, RESUME, ROW, with_run_options
-from chop.errors import ChopError, ConfigError, did_you_mean
+from chop.errors import ChopError, ConfigError
 
 if TYPE_CHECKING:
     from chop.config.run_config import RunConfig
 
-INTERRUPTED = 130
+FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class _Group(TyperGroup):
-    """Commands in the order of a day's work; a misspelt one is told the nearest."""
+    """Commands in the order of a day's work."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
@@ -42,9 +42,7 @@ app = typer.Typer(
 
 @app.callback()
 def _top_level(
-    version: Annotated[
-        bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True)] = False,
     info: Annotated[
         str | None, typer.Option("--info", help="Show all, model or dataset: the same as `ch info`.")
     ] = None,
@@ -97,9 +95,7 @@ def transform(
     run_transform(run_config, found)
 
 
-def search(
-    given: dict[str, Any], config: Path | None, plugin: list[Path] | None, debug: bool, resume: bool
-) -> None:
+def search(given: dict[str, Any], config: Path | None, plugin: list[Path] | None, debug: bool, resume: bool) -> None:
     """Search number formats: ch search --config machop/configs/examples/jsc_toy_by_type.toml --pretrained"""
     run_config = _start(given, config, plugin, debug)
     from chop.actions.search import run_search
@@ -110,9 +106,7 @@ def search(
 
 
 def info(
-    what: Annotated[
-        str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")
-    ] = "all",
+    what: Annotated[str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")] = "all",
 ) -> None:
     """Show the models, data sets, formats, passes, strategies and runners that there are."""
     from chop.cli.info import show_info
@@ -137,10 +131,10 @@ def main() -> None:
     arguments = _info_option_as_command(sys.argv[1:])
     try:
         app(args=arguments, standalone_mode=True)
-    except ConfigError as error:
-        _fail(error.problems, 2, arguments)
     except ChopError as error:
-        _fail([str(error)], 1, arguments)
+        if "--debug" in arguments:
+            raise
+        sys.exit(_report(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -156,12 +150,12 @@ def _info_option_as_command(arguments: list[str]) -> list[str]:
     return ["info", *([value] if value else []), *arguments[1:]]
 
 
-def _fail(problems: Any, code: int, arguments: list[str]) -> None:
-    if "--debug" in arguments:
-        raise
+def _report(error: ChopError) -> int:
+    """Show an error, a line for each problem; returns the exit status."""
+    problems = error.problems if isinstance(error, ConfigError) else (str(error),)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the answer to the command
-    sys.exit(code)
+    return WRONG_INPUT if isinstance(error, ConfigError) else FAILED
 
 
 def _start(given: dict[str, Any], config: Path | None, plugins: list[Path] | None, debug: bool) -> RunConfig:
@@ -194,11 +188,6 @@ def _row(path: Path | None, number: int | None) -> Any:
     from chop.actions.replay import read_row
 
     return read_row(path, number)
-
-
-def misspelt(name: str) -> str:
-    """The nearest command to a name that is none."""
-    return did_you_mean(name, [command.name or "" for command in app.registered_commands])
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ Action = Callable[..., None]
 
 POSITIONAL = ("model", "dataset")
 
-CONFIG = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file; the command line goes before it.")
-]
+CONFIG = Annotated[Path | None, typer.Option("--config", help="A TOML file; the command line goes before it.")]
 PLUGINS = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file that registers strategies, runners … Repeatable."),
@@ -27,9 +25,7 @@ DEBUG = Annotated[bool, typer.Option("--debug", help="Log at debug level and sho
 RESUME = Annotated[bool, typer.Option("--resume", help="Go on with the search of this project.")]
 FROM_SEARCH = Annotated[
     Path | None,
-    typer.Option(
-        "--from-search", help="A search's folder, best.json or log.json: take the network of --row."
-    ),
+    typer.Option("--from-search", help="A search's folder, best.json or log.json: take the network of --row."),
 ]
 ROW = Annotated[int | None, typer.Option("--row", help="The trial's number in that search.")]
 
@@ -48,18 +44,15 @@ def with_run_options(action: Action, extras: dict[str, Any]) -> Action:
         named = {name: values.pop(f"named_{name}") for name in POSITIONAL}
         given = {key: value for key, value in values.items() if value is not None}
         for name, value in named.items():
-            if value is not None:
-                if given.setdefault(name, value) != value:
-                    raise typer.BadParameter(f"{name} is given twice: '{given[name]}' and '{value}'")
+            if value is not None and given.setdefault(name, value) != value:
+                raise typer.BadParameter(f"{name} is given twice: '{given[name]}' and '{value}'")
         action(given, **own)
 
     annotations = {**_option_annotations(), **COMMON, **extras}
     command.__annotations__ = {**annotations, "return": None}
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=annotation
-            )
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS.get(name), annotation=annotation)
             for name, annotation in annotations.items()
         ]
     )
@@ -81,9 +74,7 @@ def _argument(option: Field[Any]) -> Any:
 
 
 def _named(option: Field[Any]) -> Any:
-    return Annotated[
-        str | None, typer.Option(f"--{option.name}", help=option.metadata["help"], show_default=False)
-    ]
+    return Annotated[str | None, typer.Option(f"--{option.name}", help=option.metadata["help"], show_default=False)]
 
 
 def _option(option: Field[Any], hint: Any) -> Any:

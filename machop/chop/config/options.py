@@ -24,9 +24,7 @@ class RunOptions:
     dataset: str | None = _option(None, "A data set of `ch info`, or FILE.py:FUNCTION (command line only).")
     task: Task = _option("cls", "The task; the models that ship do classification (cls).")
     load_name: str | None = _option(None, "Weights to start from; the kind of file is found out.", "--load")
-    load_type: Literal["pl", "pt", "mz", "hf"] | None = _option(
-        None, "The kind of file that --load is said to be."
-    )
+    load_type: Literal["pl", "pt", "mz", "hf"] | None = _option(None, "The kind of file that --load is said to be.")
     is_pretrained: bool = _option(False, "Start from the weights that ship with the model.", "--pretrained")
     batch_size: Annotated[int, Ge(1)] = _option(128, "Rows per batch.")
     max_epochs: Annotated[int, Ge(1)] = _option(20, "Train for at most this many epochs.")
@@ -37,9 +35,7 @@ class RunOptions:
     trainer_precision: str = _option("32-true", "Precision of training, as Lightning names it.")
     accumulate_grad_batches: Annotated[int, Ge(1)] = _option(1, "Batches whose gradients make one step.")
     seed: Annotated[int, Ge(0)] = _option(0, "Seed of everything that draws random numbers.")
-    accelerator: Accelerator = _option(
-        "auto", "Where to run; without the GPU asked for, the CPU, with a warning."
-    )
+    accelerator: Accelerator = _option("auto", "Where to run; without the GPU asked for, the CPU, with a warning.")
     num_devices: Annotated[int, Ge(1)] = _option(1, "Devices to train on.", "--gpu", "--num-devices")
     num_workers: Annotated[int, Ge(0)] = _option(0, "Processes that load data.", "--cpu", "--num-workers")
     strategy: str = _option("auto", "Distribution of training over devices, as Lightning names it.")
@@ -49,8 +45,6 @@ class RunOptions:
     report_to: Literal["wandb", "tensorboard"] | None = _option(None, "Send training curves there too.")
     profile: bool = _option(False, "Profile the training and write where the time went.")
     no_warnings: bool = _option(False, "Hide warnings.")
-    log_level: Literal["debug", "info", "warning", "error", "critical"] = _option(
-        "info", "Least severe message shown."
-    )
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = _option("info", "Least severe message shown.")
     project_dir: str = _option("mase_output", "Folder of all projects.")
     project: str | None = _option(None, "Folder of this run; default <model>_<task>_<dataset>_<date>.")

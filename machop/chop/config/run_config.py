@@ -52,14 +52,10 @@ def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -
     from_file = {key: value for key, value in data.items() if key not in TABLES}
     problems = _file_problems(document, from_file) if document else []
     problems += _command_line_problems(command_line)
-    known = {
-        key: value for key, value in from_file.items() if key in option_names() and not _wrong(key, value)
-    }
+    known = {key: value for key, value in from_file.items() if key in option_names() and not _wrong(key, value)}
     given = {key: value for key, value in command_line.items() if not _wrong(key, value)}
     options = RunOptions(**{**known, **given})
-    problems += [
-        problem for key in ("model", "dataset") for problem in _name_problems(key, options, given, document)
-    ]
+    problems += [problem for key in ("model", "dataset") for problem in _name_problems(key, options, given, document)]
     return RunConfig(
         options=options,
         sources={name: _source(name, known, given) for name in option_names()},
@@ -125,9 +121,7 @@ def _source(name: str, from_file: Mapping[str, Any], given: Mapping[str, Any]) -
     return "file" if name in from_file else "default"
 
 
-def _name_problems(
-    key: str, options: RunOptions, given: Mapping[str, Any], document: TomlDocument | None
-) -> list[str]:
+def _name_problems(key: str, options: RunOptions, given: Mapping[str, Any], document: TomlDocument | None) -> list[str]:
     """An unknown model or data set; one that is not given at all."""
     name = getattr(options, key)
     where = "command line" if key in given or document is None else document.where((key,))

@@ -64,9 +64,7 @@ def _syntax_problem(text: str, name: str, message: str) -> str:
     line, column = int(found[1]), int(found[2])
     lines = text.split("\n")
     shown = lines[line - 1] if line <= len(lines) else ""
-    return (
-        f"{name}:{line}:{column}: {message[: found.start()].strip()}\n    {shown}\n    {' ' * (column - 1)}^"
-    )
+    return f"{name}:{line}:{column}: {message[: found.start()].strip()}\n    {shown}\n    {' ' * (column - 1)}^"
 
 
 def _key_lines(text: str) -> dict[KeyPath, int]:

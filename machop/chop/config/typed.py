@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
@@ -66,7 +66,7 @@ def check_value(annotation: Any, value: Any) -> str | None:
 def _set_value(cls: type[Any], name: str, key: str, value: Any, values: dict[str, Any]) -> list[Problem]:
     if name in values:
         return [Problem((key,), f"is given twice ('{name}' is the same key)")]
-    wrong = check_value(_hints(cls)[name], value)
+    wrong = check_value(_hints(cls)[name], value)  # type: ignore[arg-type]
     values[name] = value
     return [Problem((key,), wrong)] if wrong else []
 
@@ -74,7 +74,7 @@ def _set_value(cls: type[Any], name: str, key: str, value: Any, values: dict[str
 def _spellings(cls: type[Any]) -> dict[str, str]:
     names: dict[str, str] = {}
     for field in _fields(cls):
-        names |= {spelling: field.name for spelling in (field.name, *field.metadata.get("aliases", ()))}
+        names |= dict.fromkeys((field.name, *field.metadata.get("aliases", ())), field.name)
     return names
 
 
@@ -87,7 +87,7 @@ def _fields(cls: type[Any]) -> tuple[Field[Any], ...]:
 
 
 @cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _hints(cls: Hashable) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
 

@@ -83,9 +83,7 @@ class MaseDataModule:
     def prepare_data(self) -> None:
         """Fetch what `setup` reads; bundled data are here already."""
         if self.custom_dataset_cache_path is not None:
-            logger.info(
-                "%s ships with the package: %s is not used", self.name, self.custom_dataset_cache_path
-            )
+            logger.info("%s ships with the package: %s is not used", self.name, self.custom_dataset_cache_path)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data; `stage` (train, val, test) is accepted, all parts are read."""
@@ -110,9 +108,7 @@ class MaseDataModule:
         """The test rows, in stored order."""
         return self._loader("test", shuffle=False)
 
-    def batches(
-        self, part: str, num_samples: int | None = None, batch_size: int | None = None
-    ) -> list[Batch]:
+    def batches(self, part: str, num_samples: int | None = None, batch_size: int | None = None) -> list[Batch]:
         """The first `num_samples` rows (None: all) of a part in stored order, the same in every call, `[(x, y), …]`.
 
         Raises DatasetError for an unknown part, or before `setup`.
@@ -161,9 +157,7 @@ class MaseDataModule:
         )
 
     def _not_set_up(self) -> DatasetError:
-        return DatasetError(
-            f"the data set '{self.name}' is not set up; call prepare_data() and setup() first"
-        )
+        return DatasetError(f"the data set '{self.name}' is not set up; call prepare_data() and setup() first")
 
 
 def _part(name: str) -> Part:

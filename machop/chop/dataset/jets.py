@@ -60,9 +60,7 @@ def decoded_jets() -> tuple[np.ndarray, np.ndarray]:
     """All jets as physics knows them: features `(97630, 16)` float32 in the file's order, classes `(97630,)`."""
     content = files("chop.dataset").joinpath("data/jets_u16_97k.npz").read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256:
-        raise DatasetError(
-            "the file of jsc-sim is damaged (its sha256 is another); install the package again"
-        )
+        raise DatasetError("the file of jsc-sim is damaged (its sha256 is another); install the package again")
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         codes = arrays["hi"].astype(np.uint16) << 8 | arrays["lo"]
         names = [str(name) for name in arrays["features"]]

@@ -35,9 +35,7 @@ def load_user_data(reference: str) -> UserData:
     """
     built = call_user(load_user_object(reference), reference)
     values = (
-        built
-        if isinstance(built, Mapping)
-        else {key: getattr(built, key, None) for key in (*PARTS, "loss", "metrics")}
+        built if isinstance(built, Mapping) else {key: getattr(built, key, None) for key in (*PARTS, "loss", "metrics")}
     )
     missing = [part for part in PARTS if values.get(part) is None]
     if missing:
@@ -46,9 +44,7 @@ def load_user_data(reference: str) -> UserData:
         )
     metrics = values.get("metrics") or {}
     for name, metric in metrics.items():
-        if not (
-            isinstance(metric, tuple) and len(metric) == 2 and callable(metric[0]) and metric[1] in DIRECTIONS
-        ):
+        if not (isinstance(metric, tuple) and len(metric) == 2 and callable(metric[0]) and metric[1] in DIRECTIONS):
             raise DatasetError(
                 f"{reference}: metrics['{name}'] must be (function, 'maximize' or 'minimize'), got {metric!r}"
             )
@@ -64,9 +60,7 @@ def in_stored_order(loader: Any) -> Any:
         return loader
     if not isinstance(sampler, RandomSampler):
         return loader
-    return DataLoader(
-        loader.dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, shuffle=False
-    )
+    return DataLoader(loader.dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, shuffle=False)
 
 
 def infer_classes(y: Any) -> int | None:

@@ -21,10 +21,7 @@ def placeholder_values(graph: MaseGraph, x: Any) -> list[Any]:
     if set(given) - set(names) or len(_as_tuple(x)) > len(names):
         got = ", ".join(given) if isinstance(x, dict) else f"{len(_as_tuple(x))} inputs"
         raise GraphError(f"the model takes ({', '.join(names)}), but the data gives {got}")
-    return [
-        given[name] if name in given else _default(node)
-        for name, node in zip(names, placeholders, strict=True)
-    ]
+    return [given[name] if name in given else _default(node) for name, node in zip(names, placeholders, strict=True)]
 
 
 def to_device(x: Any, device: str) -> Any:

@@ -22,7 +22,7 @@ _BATCHES = (2, 3)
 
 @dataclass(frozen=True)
 class TensorCost:
-    """A tensor that a node reads or writes, for one sample: its operand, its shape and whether it is kept (a weight)."""
+    """A tensor that a node reads or writes for one sample: its operand, its shape, whether it is a parameter."""
 
     operand: str
     shape: Shape
@@ -101,8 +101,8 @@ def _record(graph: MaseGraph, x: Any) -> dict[str, _Record]:
             recorder.run(*placeholder_values(graph, x))
     except Exception as error:
         raise GraphError(
-            f"the model does not run on a batch of {_BATCHES[0]} or {_BATCHES[1]} rows ({type(error).__name__}: {error}); "
-            "costs per sample need a model that takes any batch size"
+            f"the model does not run on a batch of {_BATCHES[0]} or {_BATCHES[1]} rows "
+            f"({type(error).__name__}: {error}); costs per sample need a model that takes any batch size"
         ) from error
     return recorder.records
 

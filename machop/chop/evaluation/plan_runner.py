@@ -47,7 +47,8 @@ class PlanRunner:
             if node.op == "placeholder":
                 values[node] = next(inputs)
             elif node.op == "output":
-                return fx.node.map_arg(node.args[0], values.__getitem__)
+                result: Tensor = fx.node.map_arg(node.args[0], values.__getitem__)
+                return result
             else:
                 values[node] = self._call(node, chosen.get(node.name, {}), values)
         raise AssertionError("a graph ends in an output node")
@@ -78,9 +79,7 @@ class PlanRunner:
         others = {operand: chosen for operand, chosen in formats.items() if operand not in op.params}
         return call_quantized(_Bound(inner, weights), op, others, args, kwargs)
 
-    def _kept_weights(
-        self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]
-    ) -> dict[str, Tensor]:
+    def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> dict[str, Tensor]:
         kept = self._weights[name]
         key = tuple(formats.get(operand) for operand in op.params)
         if key not in kept:

@@ -22,9 +22,7 @@ RESAMPLES = 200
 
 
 @torch.no_grad()
-def predict(
-    model: nn.Module, batches: Iterable[tuple[Any, Tensor]], device: str = "cpu"
-) -> tuple[Tensor, Tensor]:
+def predict(model: nn.Module, batches: Iterable[tuple[Any, Tensor]], device: str = "cpu") -> tuple[Tensor, Tensor]:
     """The model's outputs for all rows, `(rows, *output)`, and the targets."""
     pairs = [(call_model(model, to_device(x, device)), y.to(device)) for x, y in batches]
     return torch.cat([prediction for prediction, _ in pairs]), torch.cat([y for _, y in pairs])
@@ -141,9 +139,7 @@ def _macro_interval(predictions: Tensor, targets: Tensor) -> Interval:
 def _bootstrap_interval(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Interval:
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randint(len(targets), (len(targets),), generator=generator) for _ in range(RESAMPLES)]
-    values = torch.tensor(
-        [_call(function, name, predictions[rows], targets[rows]) for rows in drawn]
-    ).double()
+    values = torch.tensor([_call(function, name, predictions[rows], targets[rows]) for rows in drawn]).double()
     low, high = torch.quantile(values, torch.tensor([0.025, 0.975]).double()).tolist()
     return _call(function, name, predictions, targets), low, high
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Self
 
 import torch
@@ -40,7 +40,7 @@ class Format(ABC):
         """Bits that a tensor of `shape` takes in memory, anything that its elements share counted in."""
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Round `x` (`(*shape)`, any floating type) into the format; same shape and type, gradients straight through."""
+        """Round `x` (`(*shape)`, any floating type); same shape and type, gradients straight through."""
         if x.requires_grad and torch.is_grad_enabled():
             return _straight_through(x, self)
         return self._round_any(x)
@@ -61,10 +61,10 @@ class Format(ABC):
 
         Raises FormatError for an unknown key, a missing one or an impossible value.
         """
+        known = cls.keys()
         for key in values:
-            if key not in cls.keys():
-                known = ", ".join(cls.keys())
-                raise FormatError(f"unknown key '{key}'{did_you_mean(key, cls.keys())} (known: {known})")
+            if key not in known:
+                raise FormatError(f"unknown key '{key}'{did_you_mean(key, known)} (known: {', '.join(known)})")
         given = {key: value for key, value in values.items() if value not in (None, "NA")}
         context = {key: value for key, value in context.items() if key in cls.context_fields}
         try:
@@ -75,8 +75,6 @@ class Format(ABC):
 
     @classmethod
     def _required_keys(cls) -> list[str]:
-        from dataclasses import MISSING
-
         return [field.name for field in fields(cls) if field.default is MISSING]
 
 

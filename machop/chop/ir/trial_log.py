@@ -1,4 +1,4 @@
-"""The append-only record of a search: a header line, then one line of JSON per trial, on disk before the next is asked."""
+"""The append-only record of a search: a header line, then one line of JSON per trial."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ class TrialLog:
         try:
             stream = path.open("xb")
         except FileExistsError as error:
-            raise SearchError(
-                f"{path} exists; resume it with --resume or choose another --project"
-            ) from error
+            raise SearchError(f"{path} exists; resume it with --resume or choose another --project") from error
         log = cls(path, [], stream)
         log._write({"chop_trials": VERSION, "fingerprint": dict(fingerprint)})
         return log
@@ -104,9 +102,7 @@ def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
         trials = [row_to_trial(row) for row in rows]
         fingerprint = dict(header["fingerprint"])
     except (ValueError, KeyError, TypeError) as error:
-        raise SearchError(
-            f"{path} is no trial log, or it is damaged ({error}); start anew without --resume"
-        ) from error
+        raise SearchError(f"{path} is no trial log, or it is damaged ({error}); start anew without --resume") from error
     return trials, fingerprint, complete
 
 

@@ -1,4 +1,4 @@
-"""Weights in files: what a file is is found out, nothing in it is ever executed, and a misfit says which keys differ."""
+"""Weights in files: their kind is found out, nothing in them is executed, a misfit says which keys differ."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a Lightning checkpoint, a state dict, a safetensors file, a saved graph or a Hugging Face folder, on the CPU.
+    """Read a Lightning checkpoint, state dict, safetensors file, saved graph or Hugging Face folder, on the CPU.
 
     Raises CheckpointError for a file that is missing, broken, or holds more than tensors and plain values.
     """
@@ -77,9 +77,7 @@ def save_weights(model: nn.Module, path: Path | str, metadata: Mapping[str, str]
     return save_tensors(model.state_dict(), path, metadata)
 
 
-def save_tensors(
-    state: Mapping[str, Tensor], path: Path | str, metadata: Mapping[str, str] | None = None
-) -> Path:
+def save_tensors(state: Mapping[str, Tensor], path: Path | str, metadata: Mapping[str, str] | None = None) -> Path:
     """Write tensors as safetensors, whole or not at all."""
     from safetensors.torch import save
 
@@ -109,9 +107,7 @@ def _is_safetensors(path: Path) -> bool:
 
 def _read_folder(path: Path) -> Checkpoint:
     if not (path / HF_FILE).is_file():
-        raise CheckpointError(
-            f"the folder {path} has no {HF_FILE}; give a checkpoint file or a Hugging Face folder"
-        )
+        raise CheckpointError(f"the folder {path} has no {HF_FILE}; give a checkpoint file or a Hugging Face folder")
     found = _read_safetensors(path / HF_FILE)
     return Checkpoint(path, "hf", found.state_dict, found.metadata)
 
@@ -143,14 +139,8 @@ def _read_torch(path: Path) -> Checkpoint:
 def _from_content(path: Path, content: Any) -> Checkpoint:
     is_lightning = isinstance(content, dict) and isinstance(content.get("state_dict"), dict)
     state = content["state_dict"] if is_lightning else content
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(value, Tensor) for value in state.values())
-    ):
-        raise CheckpointError(
-            f"{path} holds no state dict ({type(content).__name__}); save model.state_dict()"
-        )
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} holds no state dict ({type(content).__name__}); save model.state_dict()")
     return Checkpoint(path, "pl" if "pytorch-lightning_version" in content else "pt", state)
 
 

@@ -58,7 +58,8 @@ def split_key(key: str) -> tuple[str, str] | None:
 
 def known_keys(cls: type[Format]) -> list[str]:
     """Every key that a node config of format `cls` may hold."""
-    return [*GLOBAL_KEYS, *(f"{operand}_{key}" for operand in OPERANDS for key in cls.keys())]
+    parameters = cls.keys()
+    return [*GLOBAL_KEYS, *(f"{operand}_{key}" for operand in OPERANDS for key in parameters)]
 
 
 def check_keys(config: NodeConfig) -> None:

@@ -53,9 +53,7 @@ class Op:
         """The operands that a format may be chosen for, in the order of `OPERANDS`."""
         if not self.quantizable:
             return ()
-        return tuple(
-            name for name in OPERANDS if name in self.args or name in self.params or name == "data_out"
-        )
+        return tuple(name for name in OPERANDS if name in self.args or name in self.params or name == "data_out")
 
     @property
     def operands(self) -> tuple[str, ...]:

@@ -41,8 +41,8 @@ class Quantized(nn.Module):
         self.formats = dict(formats)
         if isinstance(inner, nn.Module):
             self.train(inner.training)
-            self.register_state_dict_post_hook(_drop_inner_prefix)
-            self.register_load_state_dict_pre_hook(_add_inner_prefix)
+            self.register_state_dict_post_hook(_drop_inner_prefix)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_add_inner_prefix)  # type: ignore[no-untyped-call]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Whatever `inner` takes and returns."""

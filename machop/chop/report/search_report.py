@@ -77,11 +77,7 @@ def describe_formats(sampled_config: Mapping[str, Any]) -> str:
     'fc integer weight 4.2'
     """
     nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
-    texts = [
-        f"{name} {_describe(config)}"
-        for name, config in nodes.items()
-        if config.get("name") not in (None, "NA")
-    ]
+    texts = [f"{name} {_describe(config)}" for name, config in nodes.items() if config.get("name") not in (None, "NA")]
     return ", ".join(texts) or "all in float"
 
 

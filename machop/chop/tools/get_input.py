@@ -31,9 +31,7 @@ class InputGenerator:
         part = which_dataloader.removesuffix("_dataloader")
         if part not in LOADERS:
             hint = did_you_mean(part, LOADERS)
-            raise ChopError(
-                f"which_dataloader: expected one of {', '.join(LOADERS)}, got '{which_dataloader}'{hint}"
-            )
+            raise ChopError(f"which_dataloader: expected one of {', '.join(LOADERS)}, got '{which_dataloader}'{hint}")
         self.model_info = model_info
         self.task = task
         self.max_batches = max_batches
@@ -59,9 +57,7 @@ def as_keywords(x: Any) -> dict[str, Any]:
         return x
     if isinstance(x, Tensor):
         return {INPUT_NAME: x}
-    raise ChopError(
-        "an input that is a tuple has no keyword names; let the data give a dictionary {argument: tensor}"
-    )
+    raise ChopError("an input that is a tuple has no keyword names; let the data give a dictionary {argument: tensor}")
 
 
 def call_model(model: Any, x: Any) -> Any:

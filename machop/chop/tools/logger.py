@@ -14,7 +14,7 @@ logging.getLogger(ROOT_NAME).addHandler(logging.NullHandler())
 
 def get_logger(name: str = ROOT_NAME) -> logging.Logger:
     """The logger of a module of this package, or of a user's module below it."""
-    return logging.getLogger(name if name.split(".")[0] == ROOT_NAME else f"{ROOT_NAME}.{name}")
+    return logging.getLogger(name if name.partition(".")[0] == ROOT_NAME else f"{ROOT_NAME}.{name}")
 
 
 def set_logging_verbosity(level: str = "info") -> None:

@@ -64,7 +64,5 @@ def call_user(function: Any, reference: str, *args: Any) -> Any:
 def _place(path: Path, error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f"{path}:{error.lineno}"
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
-    ]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     return f"{path}:{lines[-1]}" if lines else str(path)

@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.nn.ops import OPS
 
@@ -25,9 +26,7 @@ LAB: dict[str, list[Any]] = {
 
 def all_indexes(node: NodeChoices) -> list[dict[str, int]]:
     keys = list(node.choices)
-    return [
-        dict(zip(keys, row, strict=True)) for row in product(*(range(len(node.choices[key])) for key in keys))
-    ]
+    return [dict(zip(keys, row, strict=True)) for row in product(*(range(len(node.choices[key])) for key in keys))]
 
 
 def meaning(node: NodeChoices, indexes: dict[str, int]) -> tuple[Any, ...]:
@@ -43,9 +42,7 @@ def test_na_counts_once_whatever_the_widths() -> None:
 
 
 def test_an_explicit_fraction_that_equals_the_default_counts_once() -> None:
-    node = NodeChoices(
-        "fc", RELU, {"name": ["integer"], "data_in_width": [8], "data_in_frac_width": ["NA", 4, 2]}
-    )
+    node = NodeChoices("fc", RELU, {"name": ["integer"], "data_in_width": [8], "data_in_frac_width": ["NA", 4, 2]})
     assert node.size == 2
 
 

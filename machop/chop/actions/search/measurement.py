@@ -55,9 +55,7 @@ class Measurement:
         self.data_module = data_module
         self.eval_mode = eval_mode
         self.device = device
-        self._runners = [
-            (choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in runners
-        ]
+        self._runners = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in runners]
         self._costs = self._node_costs()
         self._plan_runners: dict[Any, PlanRunner] = {}
 
@@ -81,8 +79,8 @@ class Measurement:
             for name, value in self._run_singly(runner, graph).items():
                 if not isclose(value, logged[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
                     raise SearchError(
-                        f"the search measured {name} = {logged[name]!r}, the network on its own has {value!r}: these must "
-                        f"agree, so no result of this search can be trusted; please report it with {sampled_config}"
+                        f"the search measured {name} = {logged[name]!r}, the network on its own has {value!r}: "
+                        f"these must agree, so no result of this search can be trusted; please report it with {sampled_config}"
                     )
 
     def test_metrics(self, sampled_config: SampledConfig | None) -> dict[str, tuple[float, float, float]]:

@@ -35,14 +35,8 @@ def best_rows(
     trials: Sequence[Trial], objectives: tuple[Objective, ...], setup: StudySetup, space: SearchSpaceBase
 ) -> list[BestRow]:
     """The Pareto set, or with `sum_scaled_metrics` the best trial."""
-    found = (
-        [_best_of_sum(trials, objectives, setup)]
-        if setup.sum_scaled_metrics
-        else pareto_front(trials, objectives)
-    )
-    return [
-        BestRow(row.trial, row.equals, space.flattened_indexes_to_config(row.trial.point)) for row in found
-    ]
+    found = [_best_of_sum(trials, objectives, setup)] if setup.sum_scaled_metrics else pareto_front(trials, objectives)
+    return [BestRow(row.trial, row.equals, space.flattened_indexes_to_config(row.trial.point)) for row in found]
 
 
 def _best_of_sum(trials: Sequence[Trial], objectives: tuple[Objective, ...], setup: StudySetup) -> FrontRow:
@@ -69,9 +63,7 @@ def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, 
     return row if trial.repeats is None else {**row, "repeats": trial.repeats}
 
 
-def write_results(
-    folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase
-) -> None:
+def write_results(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase) -> None:
     """Write `best.json` and `log.json`; beyond 100,000 trials the log holds the front alone."""
     write_json(folder / BEST_FILE, {str(index): best_row_as_json(row) for index, row in enumerate(best)})
     if len(trials) <= LARGEST_LOG:

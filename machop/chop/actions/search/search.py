@@ -75,12 +75,9 @@ def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
     prepared = _prepare(run_config)
     table = run_config.tables.get("search")
     if table is None:
-        raise ConfigError(
-            [*run_config.problems, "search: the file has no table [search]; see configs/examples"]
-        )
-    settings, space, graph, problems = _check(
-        prepared and prepared.model, prepared and prepared.data_module, table
-    )
+        raise ConfigError([*run_config.problems, "search: the file has no table [search]; see configs/examples"])
+    model, data_module = (prepared.model, prepared.data_module) if prepared else (None, None)
+    settings, space, graph, problems = _check(model, data_module, table)
     lines = [*run_config.problems, *(_line(run_config, problem) for problem in problems)]
     if lines or settings is None or space is None or prepared is None:
         raise ConfigError(lines)
@@ -88,9 +85,7 @@ def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
     folder = software_dir(run_config.options) / "search_ckpts"
     identity = _identity(run_config, prepared)
     device = resolve_accelerator(run_config.options)
-    job = _Job(
-        settings, space, graph, prepared.data_module, folder, run_config.options.seed, device, identity
-    )
+    job = _Job(settings, space, graph, prepared.data_module, folder, run_config.options.seed, device, identity)
     if not resume:
         _move_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,9 +153,7 @@ class _Job:
         size, budget = self.space.size, self.settings.setup.n_trials
         logger.info("%s distinct points, %s", f"{size:,}", self.settings.strategy)
         if not STRATEGIES[self.settings.strategy].needs_budget and budget is not None and budget < size:
-            logger.warning(
-                "n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}"
-            )
+            logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
 
     def _finish(self, measurement: Measurement, trials: list[Trial], reason: Reason) -> SearchResult:
         if not trials:

@@ -170,9 +170,7 @@ def _parse_runners(strategy: _StrategyTable) -> tuple[tuple[RunnerChoice, ...], 
             if options is not None:
                 runners.append(RunnerChoice(group, RUNNERS.canonical(name), options))  # type: ignore[arg-type]
     if not runners and not problems:
-        problems.append(
-            Problem(("strategy",), "names no runner: add [search.strategy.sw_runner.basic_evaluation]")
-        )
+        problems.append(Problem(("strategy",), "names no runner: add [search.strategy.sw_runner.basic_evaluation]"))
     return tuple(runners), problems
 
 
@@ -182,9 +180,7 @@ def _parse_setup(strategy: _StrategyTable) -> tuple[Any, StudySetup | None, list
     setup_keys = {f.name for f in fields(StudySetup)}
     own_keys = set() if unknown else {f.name for f in fields(STRATEGIES[strategy.name].Options)}
     other_keys = {f.name for name in STRATEGIES for f in fields(STRATEGIES[name].Options)} - own_keys
-    setup, problems = _parse(
-        StudySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS)
-    )
+    setup, problems = _parse(StudySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS))
     problems = [_with_all_known(p, setup_keys | own_keys | other_keys) for p in problems] + unknown
     options = None
     if not unknown:
@@ -267,9 +263,7 @@ def _known_metrics(strategy: _StrategyTable, data_module: Any) -> dict[str, Metr
 
 
 def _missing_metric(name: str, known: Mapping[str, Metric]) -> Problem:
-    giving = [
-        runner for runner in RUNNERS if name in {metric.name for metric in RUNNERS[runner].metrics_of(None)}
-    ]
+    giving = [runner for runner in RUNNERS if name in {metric.name for metric in RUNNERS[runner].metrics_of(None)}]
     if giving:
         return Problem((name,), f"no runner of this file gives it; add one of: {', '.join(giving)}")
     hint = did_you_mean(name, known) or f"; the runners of this file give: {', '.join(known) or 'none'}"

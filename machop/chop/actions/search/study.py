@@ -55,8 +55,8 @@ class Study:
             asked = self.strategy.ask(1)
             if not asked or dict(asked[0]) != dict(trial.point):
                 raise SearchError(
-                    f"trial {trial.number} of {self.log.path} cannot be repeated: the strategy asks for another point than "
-                    "it did then (another version of it, perhaps); start anew without --resume"
+                    f"trial {trial.number} of {self.log.path} cannot be repeated: the strategy asks for another "
+                    "point than it did then (another version of it, perhaps); start anew without --resume"
                 )
             self._tell(asked[0], trial)
             seen.setdefault(self._key(trial.point), trial)

@@ -69,7 +69,7 @@ def _box(box: tuple[int, int, int], lines: list[str], is_quantised: bool) -> str
     fill = QUANTISED if is_quantised else IN_FLOAT
     texts = [
         f'<text x="{left + BOX_WIDTH // 2}" y="{top + 18 + number * LINE_HEIGHT}" text-anchor="middle" fill="{TEXT}" '
-        f'font-family="sans-serif" font-size="12" font-weight="{"bold" if number == 0 else "normal"}">{escape(line)}</text>'
+        f'font-family="sans-serif" font-size="12" font-weight="{"normal" if number else "bold"}">{escape(line)}</text>'
         for number, line in enumerate(lines)
     ]
     frame = f'<rect x="{left}" y="{top}" width="{BOX_WIDTH}" height="{height}" rx="5" fill="{fill}" stroke="{BORDER}"/>'

@@ -47,9 +47,7 @@ def load_graph(path: Path | str, model: nn.Module | None = None) -> MaseGraph:
 
 def plan_as_json(plan: QuantPlan) -> dict[str, Any]:
     """`{node: {operand: {"format": name, parameter: value}}}`."""
-    return {
-        node: {operand: _format_as_json(chosen) for operand, chosen in plan[node].items()} for node in plan
-    }
+    return {node: {operand: _format_as_json(chosen) for operand, chosen in plan[node].items()} for node in plan}
 
 
 def _format_as_json(chosen: Format) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class _LeafTracer(fx.Tracer):
 
     def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
         super().__init__()
-        self._leaves = (Quantized, *leaves)
+        self._leaves: tuple[type[nn.Module], ...] = (Quantized, *leaves)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
@@ -75,9 +75,7 @@ class MaseGraph:
         twin.plan = self.plan
         twin._float_nodes = dict(self._float_nodes)
         for node, own in zip(self.nodes, twin.nodes, strict=True):
-            own.meta = {
-                key: copy.deepcopy(value) if key == "mase" else value for key, value in node.meta.items()
-            }
+            own.meta = {key: copy.deepcopy(value) if key == "mase" else value for key, value in node.meta.items()}
         return twin
 
     @classmethod
@@ -120,9 +118,7 @@ class MaseGraph:
             if node.name == name:
                 found: fx.Node = node
                 return found
-        raise GraphError(
-            f"the graph has no node '{name}' (nodes: {', '.join(node.name for node in self.nodes)})"
-        )
+        raise GraphError(f"the graph has no node '{name}' (nodes: {', '.join(node.name for node in self.nodes)})")
 
     def op(self, node: fx.Node) -> Op | None:
         """The op table's row for a node, quantised or not; None for an operation that the table does not hold."""
@@ -153,9 +149,7 @@ class MaseGraph:
         inner = self.inner(node)
         if isinstance(inner, nn.Module):
             return frozenset(name for name in op.params if getattr(inner, name, None) is None)
-        given = {
-            name for name, arg in op.params.items() if any(keyword in node.kwargs for keyword in arg.keywords)
-        }
+        given = {name for name, arg in op.params.items() if any(keyword in node.kwargs for keyword in arg.keywords)}
         given |= {name for name, arg in op.params.items() if arg.index < len(node.args)}
         return frozenset(op.params) - given
 
@@ -164,9 +158,7 @@ class MaseGraph:
         known = self.quantizable_nodes()
         for name in plan:
             if name not in known:
-                raise GraphError(
-                    f"the plan names '{name}', which is no quantisable node ({', '.join(known)})"
-                )
+                raise GraphError(f"the plan names '{name}', which is no quantisable node ({', '.join(known)})")
         for name, original in list(self._float_nodes.items()):
             self._restore(self.node(name), original)
         for name in plan:
@@ -198,9 +190,7 @@ class MaseGraph:
     def _calls_of(self, target: str) -> int:
         """How often a module is called, counting nodes that have a quantised wrapper of their own by now."""
         own = [name for name, original in self._float_nodes.items() if original.target == target]
-        direct = [
-            node.name for node in self.model.graph.nodes if node.op == "call_module" and node.target == target
-        ]
+        direct = [node.name for node in self.model.graph.nodes if node.op == "call_module" and node.target == target]
         return len({*own, *direct})
 
     def _free_path(self, name: str) -> str:
@@ -210,9 +200,7 @@ class MaseGraph:
         return path
 
 
-def _trace(
-    model: nn.Module, cf_args: dict[str, Any] | None, leaves: tuple[type[nn.Module], ...]
-) -> fx.GraphModule:
+def _trace(model: nn.Module, cf_args: dict[str, Any] | None, leaves: tuple[type[nn.Module], ...]) -> fx.GraphModule:
     tracer = _LeafTracer(leaves)
     try:
         graph = tracer.trace(model, cf_args)

@@ -26,7 +26,7 @@ def get_mase_type(node: fx.Node) -> str:
 
 
 def get_node_actual_target(node: fx.Node) -> object:
-    """What a node calls now: its module (a `Quantized` one where it is quantised), its function or its method's name."""
+    """What a node calls now: its module (a `Quantized` one where it is quantised), function or method's name."""
     if node.op == "call_module":
         owner = node.graph.owning_module
         assert owner is not None

@@ -13,7 +13,7 @@ from chop.registry import Registry
 Point = Mapping[str, int]
 """For every parameter the index of its choice."""
 
-SampledConfig = dict[str, Any]
+SampledConfig = Mapping[str, Any]
 
 
 class SearchSpaceBase(ABC):
@@ -32,7 +32,7 @@ class SearchSpaceBase(ABC):
 
     @abstractmethod
     def problems(self) -> list[Problem]:
-        """Everything that is wrong with the space, with paths below `search.search_space`; with any it has no points."""
+        """All that is wrong with the space, with paths below `search.search_space`; with any it has no points."""
 
     @property
     def choice_lengths_flattened(self) -> dict[str, int]:

@@ -39,9 +39,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             self.nodes = self._build_nodes()
             self._problems = self._node_problems()
         self.choices_flattened = {
-            f"{node.node}/config/{key}": choices
-            for node in self.nodes
-            for key, choices in node.choices.items()
+            f"{node.node}/config/{key}": choices for node in self.nodes for key, choices in node.choices.items()
         }
 
     @classmethod
@@ -96,9 +94,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return [
             Problem(("seed", key), "must hold a table 'config' of lists")
             for key, entry in self.seed.items()
-            if not isinstance(entry, Mapping)
-            or set(entry) != {"config"}
-            or not isinstance(entry["config"], Mapping)
+            if not isinstance(entry, Mapping) or set(entry) != {"config"} or not isinstance(entry["config"], Mapping)
         ]
 
     def _build_nodes(self) -> list[NodeChoices]:
@@ -113,20 +109,15 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     def _node_problems(self) -> list[Problem]:
         ops = self.graph.quantizable_nodes()
         unknown = selection_problems(self.seed, self.by, ops)
-        found = {("seed", key): message for key, message in unknown.items()}
+        found: dict[tuple[str, ...], str] = {("seed", key): message for key, message in unknown.items()}
         chosen = select_entries(self.seed, self.by, ops)
         for node in self.nodes:
             key = chosen[node.node] or "default"
             messages = node.problems() | self._operand_problems(node, key)
-            found |= {
-                ("seed", key, "config", name): f"{text} (node '{node.node}')"
-                for name, text in messages.items()
-            }
+            found |= {("seed", key, "config", name): f"{text} (node '{node.node}')" for name, text in messages.items()}
         problems = [Problem(path, message) for path, message in found.items()]
         if not problems and not any(key for key in chosen.values()):
-            problems.append(
-                Problem(("seed",), f'no seed matches any node of this model with by = "{self.by}"')
-            )
+            problems.append(Problem(("seed",), f'no seed matches any node of this model with by = "{self.by}"'))
         return problems
 
     def _operand_problems(self, node: NodeChoices, key: str) -> dict[str, str]:

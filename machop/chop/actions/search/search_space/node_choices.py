@@ -135,9 +135,7 @@ class NodeChoices:
         return {}
 
     def _key_problems(self) -> dict[str, str]:
-        classes = [
-            format_class({"name": name}) for name in self.choices["name"] if not is_float({"name": name})
-        ]
+        classes = [format_class({"name": name}) for name in self.choices["name"] if not is_float({"name": name})]
         known = list(dict.fromkeys([*GLOBAL_KEYS, *(key for cls in classes for key in known_keys(cls))]))
         if not classes:
             return {}
@@ -158,9 +156,7 @@ class NodeChoices:
         heads = [key for key in self.choices if key in GLOBAL_KEYS]
         combinations = product(*(range(len(self.choices[key])) for key in heads))
         all_heads = [dict(zip(heads, combination, strict=True)) for combination in combinations]
-        return [
-            head for head in all_heads if not is_float({key: self.choices[key][i] for key, i in head.items()})
-        ]
+        return [head for head in all_heads if not is_float({key: self.choices[key][i] for key, i in head.items()})]
 
 
 def _concerns(key: str, op: Op) -> bool:

@@ -49,8 +49,8 @@ class SearchStrategyBase(ABC):
     def ask(self, n: int) -> list[Point]:
         """Up to `n` points to evaluate next; an empty list when there is nothing left to propose."""
 
-    def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:
-        """Learn the values of points that were asked for, in the same order; a strategy that learns nothing need not."""
+    def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:  # noqa: B027 - a strategy may not learn
+        """Learn the values of points that were asked for, in the same order."""
 
 
 STRATEGIES: Registry[type[SearchStrategyBase]] = Registry(

@@ -35,9 +35,7 @@ def metadata_of(node: fx.Node, section: str, wanted_by: str) -> dict[str, Any]:
     if found is None:
         raise PassError(f"{wanted_by} needs metadata; run init_metadata_analysis_pass first")
     if section != "hardware" and not found[section]:
-        raise PassError(
-            f"{wanted_by} needs '{section}' metadata; run add_{section}_metadata_analysis_pass first"
-        )
+        raise PassError(f"{wanted_by} needs '{section}' metadata; run add_{section}_metadata_analysis_pass first")
     values: dict[str, Any] = found[section]
     return values
 
@@ -59,9 +57,7 @@ def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = No
     """
     args = check_args("add_common_metadata", pass_args, ("dummy_in", "add_value"))
     if not isinstance(args.get("dummy_in"), Mapping):
-        raise PassError(
-            'add_common_metadata needs {"dummy_in": {"x": a batch}}: it runs the graph on it once'
-        )
+        raise PassError('add_common_metadata needs {"dummy_in": {"x": a batch}}: it runs the graph on it once')
     _require_init(graph, "add_common_metadata")
     recorder = _Recorder(graph, bool(args.get("add_value", False)))
     with torch.no_grad():
@@ -69,9 +65,7 @@ def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = No
     return graph, {}
 
 
-def add_software_metadata_analysis_pass(
-    graph: MaseGraph, pass_args: PassArgs = None
-) -> tuple[MaseGraph, Info]:
+def add_software_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Make room for statistics: `software` with `args` and `results`, each with an empty `stat`."""
     check_args("add_software_metadata", pass_args, ())
     for node in graph.nodes:
@@ -94,9 +88,7 @@ def placeholder_inputs(graph: MaseGraph, dummy_in: Mapping[str, Any]) -> list[An
     unknown = set(dummy_in) - set(names)
     missing = [str(n.target) for n in placeholders if str(n.target) not in dummy_in and not n.args]
     if unknown or missing:
-        raise PassError(
-            f"dummy_in: the model takes {', '.join(names)}; given are {', '.join(dummy_in) or 'none'}"
-        )
+        raise PassError(f"dummy_in: the model takes {', '.join(names)}; given are {', '.join(dummy_in) or 'none'}")
     return [dummy_in.get(str(node.target), node.args[0] if node.args else None) for node in placeholders]
 
 
@@ -150,15 +142,11 @@ def precision(chosen: Format | None) -> list[int]:
     if chosen is None:
         return [FLOAT_BITS]
     return [
-        value
-        for value in (getattr(chosen, "width", None), getattr(chosen, "frac_width", None))
-        if value is not None
+        value for value in (getattr(chosen, "width", None), getattr(chosen, "frac_width", None)) if value is not None
     ]
 
 
-def _named_arguments(
-    op: Op | None, values: list[Any], tensors: list[Tensor], is_module: bool
-) -> dict[str, Tensor]:
+def _named_arguments(op: Op | None, values: list[Any], tensors: list[Tensor], is_module: bool) -> dict[str, Tensor]:
     """Tensors under `data_in_0`, `data_in_1` …; those that a function takes as weight and bias under these names."""
     if op is None or is_module:
         return {f"data_in_{number}": value for number, value in enumerate(tensors)}

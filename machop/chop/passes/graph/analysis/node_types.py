@@ -31,7 +31,5 @@ def mase_op(graph: MaseGraph, node: fx.Node) -> str:
     if node.op in ("placeholder", "get_attr", "output"):
         return node.op
     inner = graph.inner(node)
-    name = (
-        type(inner).__name__ if isinstance(inner, nn.Module) else getattr(inner, "__name__", str(node.target))
-    )
+    name = type(inner).__name__ if isinstance(inner, nn.Module) else getattr(inner, "__name__", str(node.target))
     return name.lower()

@@ -34,17 +34,13 @@ def report_graph_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> 
 def report_node_type_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Show each node's name, kind, op and target."""
     check_args("report_node_type", pass_args, ())
-    rows = [
-        (node.name, mase_type(graph, node), mase_op(graph, node), str(node.target)) for node in graph.nodes
-    ]
+    rows = [(node.name, mase_type(graph, node), mase_op(graph, node), str(node.target)) for node in graph.nodes]
     _show(_table(("node", "mase_type", "mase_op", "target"), rows), None)
     return graph, {"nodes": rows}
 
 
-def report_node_meta_param_analysis_pass(
-    graph: MaseGraph, pass_args: PassArgs = None
-) -> tuple[MaseGraph, Info]:
-    """Show the metadata of every node; `which` names sections (common, software, hardware or all), `save_path` a file."""
+def report_node_meta_param_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
+    """Show every node's metadata; `which` names sections (common, software, hardware or all), `save_path` a file."""
     args = check_args("report_node_meta_param", pass_args, ("which", "save_path"))
     which = args.get("which") or ("all",)
     which = (which,) if isinstance(which, str) else tuple(which)
@@ -69,10 +65,9 @@ def summarize_quantization_analysis_pass(
     older call `(original_graph, graph, save_dir=…)` is understood too. The info holds the rows and the counts.
     """
     if isinstance(pass_args, MaseGraph):
-        original, graph, args = graph, pass_args, {}
-    else:
-        args = check_args("summarize_quantization", pass_args, ("original_graph", "save_dir"))
-        original = args.get("original_graph")
+        graph, pass_args = pass_args, {"original_graph": graph}
+    args = check_args("summarize_quantization", pass_args, ("original_graph", "save_dir"))
+    original: MaseGraph | None = args.get("original_graph")
     rows = quantization_rows(graph, original)
     counts = _counts(graph)
     text = _table(("node", "op", "formats", *(["before"] if original is not None else [])), rows)

@@ -30,8 +30,8 @@ def profile_statistics_analysis_pass(graph: MaseGraph, pass_args: PassArgs = Non
 
     `by` says what `target_weight_nodes` and `target_activation_nodes` list: ops, names or patterns.
     `weight_statistics` and `activation_statistics` hold `{"range_min_max": {…}, "range_quantile": {"quantile": 0.97}}`.
-    Activations are those of the first `num_samples` rows of `input_generator` (an iterable of {"x": batch}), all of them
-    taken together, never batch by batch. The info is `{node: {operand: {statistic: …}}}`.
+    Activations are those of the first `num_samples` rows of `input_generator` (an iterable of {"x": batch}), taken
+    together, never batch by batch. The info is `{node: {operand: {statistic: …}}}`.
     """
     args = check_args("profile_statistics", pass_args, ARGUMENTS)
     by = check_by(args.get("by"))
@@ -88,9 +88,7 @@ def _targets(graph: MaseGraph, by: str, wanted: Iterable[str], key: str) -> list
         found = [node for node in called if matches(entry, by, node.name, mase_op(graph, node))]
         if not found:
             names = {mase_op(graph, node) if by == "type" else node.name for node in called}
-            raise PassError(
-                f"{key}: '{entry}' matches no node with by = \"{by}\"{did_you_mean(entry, names)}"
-            )
+            raise PassError(f"{key}: '{entry}' matches no node with by = \"{by}\"{did_you_mean(entry, names)}")
         chosen += [node for node in found if node not in chosen]
     return chosen
 
@@ -117,15 +115,11 @@ def _statistic(key: str, values: Tensor, config: Any) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _activations(
-    graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]
-) -> dict[str, dict[str, Tensor]]:
+def _activations(graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
     """All input activations of the nodes over the rows asked for, `{node: {"data_in_0": values}}`."""
     generator, wanted = args.get("input_generator"), args.get("num_samples")
     if generator is None or not isinstance(wanted, int) or wanted < 1:
-        raise PassError(
-            "profile_statistics of activations needs input_generator and num_samples (at least 1)"
-        )
+        raise PassError("profile_statistics of activations needs input_generator and num_samples (at least 1)")
     recorder = _Activations(graph, {node.name for node in nodes})
     rows = 0
     for batch in generator:
@@ -137,9 +131,7 @@ def _activations(
             break
     if rows < wanted:
         raise PassError(f"num_samples: {wanted} rows are asked for, the input generator gives {rows}")
-    return {
-        name: {key: torch.cat(parts) for key, parts in found.items()} for name, found in recorder.seen.items()
-    }
+    return {name: {key: torch.cat(parts) for key, parts in found.items()} for name, found in recorder.seen.items()}
 
 
 class _Activations(fx.Interpreter):

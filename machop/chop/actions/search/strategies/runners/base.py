@@ -109,7 +109,7 @@ class OutputRunner(RunnerBase):
     """Metrics that are a function of predictions and targets."""
 
     kind = "output-based"
-    Options = RowOptions
+    Options: ClassVar[type[Any]] = RowOptions
 
     @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:

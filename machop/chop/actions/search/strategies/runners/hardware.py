@@ -103,7 +103,7 @@ class Flops(AnalyticRunner):
 
 @RUNNERS.register("bitops")
 class BitOps(AnalyticRunner):
-    """Bit operations of one sample: multiply-accumulates x bits of the input x bits of the weight (arXiv:1804.10969)."""
+    """Bit operations of one sample: multiply-accumulates x bits of the input x bits of the weight."""
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:

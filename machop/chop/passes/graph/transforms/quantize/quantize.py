@@ -32,9 +32,7 @@ def quantize_transform_pass(
     Raises PassError naming the key and the cure.
     """
     if not pass_args:
-        raise PassError(
-            'quantize needs pass_args, at least {"by": "type", "default": {"config": {"name": "NA"}}}'
-        )
+        raise PassError('quantize needs pass_args, at least {"by": "type", "default": {"config": {"name": "NA"}}}')
     plan = plan_from_config(graph, pass_args)
     graph.apply_plan(plan)
     return graph, {"plan": plan}
