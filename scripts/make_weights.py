@@ -97,7 +97,8 @@ def interval(found: Interval) -> str:
 
 HEAD = """# The models that ship, and how good they are
 
-Written by `make weights`, which trains every model anew (cosine schedule, best epoch on validation rows, single thread, torch {torch}).
+Written by `make weights`, which trains every model anew (cosine schedule, best epoch on validation rows, one thread,
+torch {torch}).
 Scores are on the test part with 95 % intervals; `accuracy_micro` is the share of rows that are right, `accuracy` the
 mean over classes. `jsc-sim` is a simulated sample of its own: do not compare with figures on published data.
 

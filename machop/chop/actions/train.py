@@ -95,13 +95,13 @@ def train(
     from chop.actions.lightning_training import KeepCheckpoints, Training
 
     folder = output_dir / "training_ckpts"
-    if (folder / "best.ckpt").exists():
-        logger.warning("%s holds checkpoints of an earlier training: they are replaced", folder)
     monitor = ("accuracy", "maximize") if data_module.dataset_info.num_classes is not None else ("loss", "minimize")
     keep = KeepCheckpoints(folder, *monitor)
     with _quiet_lightning():
         seed_everything(options.seed, workers=True, verbose=False)
         trainer = _trainer(options, folder, keep)
+        if keep.best.exists():
+            logger.warning("%s is of an earlier training and is replaced", keep.best)
         interrupted = _fit(trainer, Training(model, data_module, options, schedule), data_module, keep)
     return _result(trainer, keep, folder, interrupted)
 

@@ -59,7 +59,7 @@ def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> N
     path = graph.export(folder / GRAPH_FILE, {"model": options.model, "task": options.task, "dataset": options.dataset})
     summarize_quantization_analysis_pass(graph, {"save_dir": folder})
     picture = graph.draw(folder / "mase_graph.svg")
-    for written in (path, folder / "summary.md", picture):
+    for written in (path, folder / "summary.txt", picture):
         Console().print(f"written: {written}", soft_wrap=True, highlight=False)
     Console().print(f"next: ch test {options.model} {options.dataset} --load {path}", soft_wrap=True, highlight=False)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from chop.dataset.info import DATASETS, DatasetInfo, Parts, UserMetric
-from chop.dataset.rows import Batch, TensorRows, count_rows, cut, join, rows_loader
-from chop.dataset.user_data import UserData, in_stored_order, infer_classes, load_user_data
+from chop.dataset.rows import Batch, TensorRows, count_rows, cut, rows_loader
+from chop.dataset.user_data import INFER, UserData, infer_classes, load_user_data, read_all
 from chop.errors import DatasetError, did_you_mean
 from chop.tools.logger import get_logger
 from chop.tools.user_code import is_user_reference
@@ -83,14 +83,15 @@ class MaseDataModule:
     def prepare_data(self) -> None:
         """Fetch what `setup` reads; bundled data are here already."""
         if self.custom_dataset_cache_path is not None:
-            logger.info("%s ships with the package: %s is not used", self.name, self.custom_dataset_cache_path)
+            why = "its own function keeps what it likes" if self._user else "it ships with the package"
+            logger.info("%s needs no cache (%s): %s is not used", self.name, why, self.custom_dataset_cache_path)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data; `stage` (train, val, test) is accepted, all parts are read."""
         if self._parts is not None or self._user_data is not None:
             return
         if self._user:
-            self._user_data = load_user_data(self.name)
+            self._user_data = load_user_data(self.name, self.batch_size)
             self._info = self._user_info()
         else:
             self._parts = DATASETS[self.name].load()
@@ -111,8 +112,10 @@ class MaseDataModule:
     def batches(self, part: str, num_samples: int | None = None, batch_size: int | None = None) -> list[Batch]:
         """The first `num_samples` rows (None: all) of a part in stored order, the same in every call, `[(x, y), …]`.
 
-        Raises DatasetError for an unknown part, or before `setup`.
+        Raises DatasetError for an unknown part, for fewer than one row, or before `setup`.
         """
+        if num_samples is not None and num_samples < 1:
+            raise DatasetError(f"num_samples must be at least 1, got {num_samples}")
         x, y = self._stored_rows(_part(part))
         rows = count_rows(x)
         if num_samples is not None and num_samples > rows:
@@ -139,19 +142,20 @@ class MaseDataModule:
         if self._user_data is None:
             rows = self._tensor_rows(part)
             return rows.x, rows.y
-        kept = self._rows.get(part)
-        if kept is None:
-            kept = self._rows[part] = _read_all(in_stored_order(self._user_data.loaders[part]), part)
-        return kept
+        if part not in self._rows:
+            self._rows[part] = read_all(self._user_data.loaders[part], part)
+        return self._rows[part]
 
     def _user_info(self) -> DatasetInfo:
-        _, y = self._stored_rows("train")
-        classes = infer_classes(y) if self.loss is None else None
+        assert self._user_data is not None
+        inputs, targets = zip(*(self._stored_rows(part) for part in ALL_PARTS), strict=True)
+        stated = self._user_data.num_classes
+        x = inputs[0]
         return DatasetInfo(
             name=self.name,
-            num_features=None,
-            num_classes=classes,
-            rows=sum(count_rows(self._stored_rows(part)[0]) for part in ALL_PARTS),
+            num_features=x.shape[1] if isinstance(x, Tensor) and x.ndim == 2 else None,
+            num_classes=infer_classes(targets) if stated == INFER else stated,
+            rows=sum(count_rows(part) for part in inputs),
             sha256="",
             provenance=f"{self.name}: data of the user's own",
         )
@@ -164,10 +168,3 @@ def _part(name: str) -> Part:
     if name not in PART_NAMES:
         raise DatasetError(f"unknown part '{name}'{did_you_mean(name, PART_NAMES)} (train, val or test)")
     return PART_NAMES[name]
-
-
-def _read_all(loader: Any, part: str) -> Batch:
-    batches = [(x if isinstance(x, (Tensor, dict)) else tuple(x), y) for x, y in loader]
-    if not batches:
-        raise DatasetError(f"the {part} part is empty")
-    return join([x for x, _ in batches]), join([y for _, y in batches])

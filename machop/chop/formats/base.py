@@ -81,6 +81,11 @@ class Format(ABC):
 FORMATS: Registry[type[Format]] = Registry("chop.formats", "number format", ("chop.formats.integer",))
 
 
+def format_name(cls: type[Format]) -> str:
+    """The name under which a format is registered."""
+    return next(name for name in FORMATS if FORMATS[name] is cls)
+
+
 class _StraightThrough(torch.autograd.Function):
     """Rounds going forward; going back, the gradient passes unchanged (Bengio et al., arXiv:1308.3432)."""
 

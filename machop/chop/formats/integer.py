@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chop.formats.base import FORMATS, Format, count, require_int
+from chop.formats.base import FORMATS, Format, count, format_name, require_int
 
 MAX_WIDTH = 32
 MAX_FRACTION = 64
@@ -32,6 +32,10 @@ class _FixedPoint(Format):
         if self.frac_width is None:
             object.__setattr__(self, "frac_width", self.width // 2)
         require_int("frac_width", self.frac_width, -MAX_FRACTION, MAX_FRACTION)
+
+    def __str__(self) -> str:
+        unsigned = "" if self.is_signed else " unsigned"
+        return f"{format_name(type(self))} {self.width}.{self.frac_width}{unsigned}"
 
     @property
     def code_range(self) -> tuple[int, int]:

@@ -59,7 +59,8 @@ def _builtin(name: str, task: str, dataset_info: Any) -> nn.Module:
         raise ChopError(f"'{name}' does not do task '{task}'; it does {', '.join(info.tasks)}")
     features = getattr(dataset_info, "num_features", None) or info.num_features
     classes = getattr(dataset_info, "num_classes", None) or info.num_classes
-    assert features is not None and classes is not None
+    if features is None or classes is None:
+        raise ChopError(f"'{name}' needs to know the data: give get_model a dataset_info with features and classes")
     return builtin.build(features, classes)
 
 

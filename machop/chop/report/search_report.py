@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from chop.ir.trial import BestRow, Objective, TestMetrics, Trial
@@ -35,7 +36,7 @@ class SearchSummary:
     trials: Sequence[Trial]
     best: Sequence[BestRow]
     reason: str
-    float_test: TestMetrics | None
+    float_row: BestRow | None
     folder: Path
 
 
@@ -45,11 +46,12 @@ def print_summary(summary: SearchSummary) -> None:
     rows = _sorted_rows(summary)
     table = Table(title=_title(summary), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in _columns(summary):
-        table.add_column(name, justify="left" if name == "formats" else "right", overflow="fold")
+        is_text = name == "formats"
+        table.add_column(escape(name), justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     for row in rows[:MOST_ROWS]:
-        table.add_row(*_cells(row, summary))
-    if summary.float_test is not None:
-        table.add_row(*_float_cells(summary))
+        table.add_row(*map(escape, _cells(row, summary)))
+    if summary.float_row is not None:
+        table.add_row("float", *map(escape, _cells(summary.float_row, summary)[1:]))
     console.print(table)
     if len(rows) > MOST_ROWS:
         console.print(f"… and {len(rows) - MOST_ROWS} more in best.json")
@@ -64,7 +66,7 @@ def report_text(summary: SearchSummary) -> str:
     columns = _columns(summary)
     lines = [f"# {_title(summary)}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     rows = [_cells(row, summary) for row in _sorted_rows(summary)]
-    rows += [_float_cells(summary)] if summary.float_test is not None else []
+    rows += [["float", *_cells(summary.float_row, summary)[1:]]] if summary.float_row is not None else []
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return "\n".join([*lines, "", *(f"- {line}" for line in _facts(summary)), ""])
 
@@ -106,7 +108,7 @@ def _metric_names(summary: SearchSummary) -> list[str]:
 
 def _test_names(summary: SearchSummary) -> list[str]:
     """The objectives that were measured again on the test part; without any, all that was."""
-    measured = summary.float_test or {}
+    measured = summary.float_row.test_metrics or {} if summary.float_row else {}
     return [name for name in _metric_names(summary) if name in measured] or list(measured)
 
 
@@ -121,16 +123,11 @@ def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
     return [str(row.trial.number), *values, *tests, describe_formats(row.sampled_config)]
 
 
-def _float_cells(summary: SearchSummary) -> list[str]:
-    tests = [_interval(summary.float_test, name) for name in _test_names(summary)]
-    return ["float", *("" for _ in summary.objectives), *tests, "all in float"]
-
-
 def _interval(metrics: TestMetrics | None, name: str) -> str:
     if metrics is None:
         return ""
     value, low, high = metrics[name]
-    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
@@ -146,7 +143,7 @@ def _facts(summary: SearchSummary) -> list[str]:
         f"{summary.strategy}: {len(summary.trials):,} trials{answered}; ended because {REASONS[summary.reason]}.",
         f"Data: {summary.provenance}",
     ]
-    if summary.float_test is not None:
+    if summary.float_row is not None:
         facts.append(
             "Test columns: the same networks measured once more on the whole test part, which the search did not see; "
             "winners picked on few validation rows flatter themselves."

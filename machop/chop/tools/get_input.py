@@ -35,7 +35,7 @@ class InputGenerator:
         self.model_info = model_info
         self.task = task
         self.max_batches = max_batches
-        self._loader = getattr(data_module, f"{part}_dataloader")()
+        self._new_loader = getattr(data_module, f"{part}_dataloader")
         self._stream: Iterator[dict[str, Any]] | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -47,7 +47,7 @@ class InputGenerator:
         return next(self._stream)
 
     def _inputs(self) -> Iterator[dict[str, Any]]:
-        for x, *_ in islice(iter(self._loader), self.max_batches):
+        for x, *_ in islice(iter(self._new_loader()), self.max_batches):
             yield as_keywords(x)
 
 

@@ -33,7 +33,11 @@ def load_user_object(reference: str) -> Any:
 
 
 def load_plugin(path: Path) -> ModuleType:
-    """Run a Python file once and return it as a module; what it registers is known from then on."""
+    """Run a Python file once and return it as a module; what it registers is known from then on.
+
+    The file may import its neighbours: its folder is added to the end of `sys.path`.
+    Raises ChopError that names the file, the line and the reason.
+    """
     path = path.resolve()
     name = f"chop_user_{path.stem}_{abs(hash(str(path)))}"
     if name in sys.modules:
@@ -44,9 +48,11 @@ def load_plugin(path: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ChopError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
     return module
@@ -61,7 +67,7 @@ def call_user(function: Any, reference: str, *args: Any) -> Any:
         raise ChopError(f"{_place(file, error)}: {type(error).__name__}: {error}") from error
 
 
-def _place(path: Path, error: Exception) -> str:
+def _place(path: Path, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{path}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]

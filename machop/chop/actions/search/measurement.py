@@ -26,6 +26,7 @@ from chop.evaluation.scores import predict, score_with_intervals
 from chop.ir import MaseGraph, QuantPlan
 
 Metrics = dict[str, float]
+FLOAT_CONFIG: SampledConfig = {"by": "name", "default": {"config": {"name": "NA"}}}
 TOLERANCE = 1e-6
 """Largest relative difference between a number and the same number measured singly (the order of a float sum)."""
 
@@ -61,8 +62,13 @@ class Measurement:
 
     def measure(self, point: Point) -> Measured:
         """All metrics of a point; raises SearchError for one that is no finite number."""
-        plan = self.space.plan(point)
-        config = self.space.flattened_indexes_to_config(point)
+        return self._measure(self.space.plan(point), self.space.flattened_indexes_to_config(point))
+
+    def measure_float(self) -> Measured:
+        """All metrics of the network without any format."""
+        return self._measure(QuantPlan(), FLOAT_CONFIG)
+
+    def _measure(self, plan: QuantPlan, config: SampledConfig) -> Measured:
         found: dict[str, Metrics] = {"sw_runner": {}, "hw_runner": {}}
         for group, runner in self._runners:
             found[group] |= self._run(runner, plan, config)
@@ -80,13 +86,13 @@ class Measurement:
                 if not isclose(value, logged[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
                     raise SearchError(
                         f"the search measured {name} = {logged[name]!r}, the network on its own has {value!r}: "
-                        f"these must agree, so no result of this search can be trusted; please report it with {sampled_config}"
+                        "these must agree, so no result of this search can be trusted; please report it with "
+                        f"{sampled_config}"
                     )
 
-    def test_metrics(self, sampled_config: SampledConfig | None) -> dict[str, tuple[float, float, float]]:
-        """Scores on the whole test part with 95 % intervals, `{name: (value, low, high)}`; None: the float model."""
-        graph = self.rebuild(sampled_config) if sampled_config else self.graph
-        predictions, targets = self._predict(graph, "test_dataloader", None)
+    def test_metrics(self, sampled_config: SampledConfig) -> dict[str, tuple[float, float, float]]:
+        """Scores of a network on the whole test part with 95 % intervals, `{name: (value, low, high)}`."""
+        predictions, targets = self._predict(self.rebuild(sampled_config), "test_dataloader", None)
         return score_with_intervals(
             predictions,
             targets,

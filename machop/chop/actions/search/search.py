@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from chop.actions.replay import CONFIG_FILE
-from chop.actions.search.measurement import Measurement
+from chop.actions.search.measurement import FLOAT_CONFIG, Measurement
 from chop.actions.search.results import (
     REPORT_FILE,
     TRIALS_FILE,
@@ -36,6 +36,8 @@ from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
+
+FLOAT_ROW = -1
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,10 @@ class _Job:
         if not trials:
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
         best = best_rows(trials, self.settings.objectives, self.settings.setup, self.space)
-        float_test = None
+        float_row = None
         if reason != "interrupted":
             best = [_measured_again(measurement, row) for row in best]
-            float_test = measurement.test_metrics(None)
+            float_row = _float_row(measurement)
         write_results(self.folder, trials, best, self.space)
         summary = SearchSummary(
             strategy=self.settings.strategy,
@@ -173,7 +175,7 @@ class _Job:
             trials=trials,
             best=best,
             reason=reason,
-            float_test=float_test,
+            float_row=float_row,
             folder=self.folder,
         )
         write_whole(self.folder / REPORT_FILE, report_text(summary))
@@ -184,6 +186,13 @@ class _Job:
 def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:
     measurement.check_singly(row.sampled_config, row.trial.metrics)
     return replace(row, test_metrics=measurement.test_metrics(row.sampled_config))
+
+
+def _float_row(measurement: Measurement) -> BestRow:
+    """The network in float, as a row to compare with."""
+    measured = measurement.measure_float()
+    trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
+    return BestRow(trial, (), FLOAT_CONFIG, measurement.test_metrics(FLOAT_CONFIG))
 
 
 def _prepare(run_config: RunConfig) -> Prepared | None:
@@ -276,4 +285,4 @@ def _move_aside(folder: Path) -> None:
     while (target := folder.with_name(f"{folder.name}-{number}")).exists():
         number += 1
     folder.rename(target)
-    logger.info("the earlier search is kept in %s (go on with it: --resume before starting another)", target)
+    logger.info("the earlier search is kept in %s", target)

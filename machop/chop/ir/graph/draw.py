@@ -55,13 +55,8 @@ def _layout(graph: MaseGraph, nodes: list[fx.Node]) -> dict[fx.Node, tuple[int, 
 
 def _lines(graph: MaseGraph, node: fx.Node) -> list[str]:
     op = graph.op(node)
-    formats = [f"{operand}: {_short(chosen)}" for operand, chosen in graph.plan[node.name].items()]
+    formats = [f"{operand}: {chosen}" for operand, chosen in graph.plan[node.name].items()]
     return [node.name, *([op.name] if op and op.name != node.name else []), *formats]
-
-
-def _short(chosen: object) -> str:
-    values = [str(value) for key, value in vars(chosen).items() if key != "is_signed"]
-    return f"{type(chosen).__name__.lower()} {'.'.join(values)}"
 
 
 def _box(box: tuple[int, int, int], lines: list[str], is_quantised: bool) -> str:

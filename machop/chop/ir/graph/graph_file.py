@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from chop.errors import CheckpointError, ChopError
-from chop.formats import FORMATS, Format
+from chop.formats import FORMATS, Format, format_name
 from chop.ir.graph.mase_graph import MaseGraph
 from chop.ir.plan import QuantPlan
 from chop.models import get_model
@@ -51,8 +51,7 @@ def plan_as_json(plan: QuantPlan) -> dict[str, Any]:
 
 
 def _format_as_json(chosen: Format) -> dict[str, Any]:
-    name = next(name for name in FORMATS if FORMATS[name] is type(chosen))
-    return {"format": name, **asdict(chosen)}
+    return {"format": format_name(type(chosen)), **asdict(chosen)}
 
 
 def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.errors import PassError, did_you_mean
-from chop.formats import FLOAT_BITS, Format
+from chop.formats import FLOAT_BITS, Format, format_name
 from chop.ir import MaseGraph, MaseMetadata
 from chop.nn.ops import Op
 from chop.passes.graph.analysis.node_types import mase_op, mase_type
@@ -131,7 +131,7 @@ class _Recorder(fx.Interpreter):
         facts = {
             "shape": list(value.shape),
             "torch_dtype": value.dtype,
-            "type": "float" if chosen is None else type(chosen).__name__.lower(),
+            "type": "float" if chosen is None else format_name(type(chosen)),
             "precision": precision(chosen),
         }
         return {**facts, "value": value.detach().clone()} if self.keep_values else facts

@@ -61,7 +61,7 @@ def summarize_quantization_analysis_pass(
 ) -> tuple[MaseGraph, Info]:
     """Show for every op node the format of each operand, and for every op how many nodes are quantised.
 
-    `pass_args` may hold `original_graph`, to show its formats as well, and `save_dir`, a folder for `summary.md`. The
+    `pass_args` may hold `original_graph`, to show its formats as well, and `save_dir`, a folder for `summary.txt`. The
     older call `(original_graph, graph, save_dir=…)` is understood too. The info holds the rows and the counts.
     """
     if isinstance(pass_args, MaseGraph):
@@ -75,7 +75,7 @@ def summarize_quantization_analysis_pass(
     folder = save_dir or args.get("save_dir")
     _show(text, None)
     if folder is not None:
-        write_whole(Path(folder) / "summary.md", text + "\n")
+        write_whole(Path(folder) / "summary.txt", text + "\n")
     return graph, {"rows": rows, "count": counts}
 
 
@@ -91,10 +91,7 @@ def quantization_rows(graph: MaseGraph, original: MaseGraph | None = None) -> li
 
 
 def describe_formats(graph: MaseGraph, name: str) -> str:
-    """The formats of a node's operands in one line, or `float`.
-
-    A format is written as its name and the values of its parameters.
-    """
+    """The formats of a node's operands in one line, or `float`."""
     formats = graph.plan[name]
     texts = [f"{operand} {chosen}" for operand, chosen in formats.items()]
     return ", ".join(texts) or "float"
