@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
+from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data.sampler import RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from chop.dataset.info import UserMetric
 from chop.dataset.rows import Batch, join
@@ -21,6 +22,7 @@ logger = get_logger(__name__)
 
 PARTS = ("train", "val", "test")
 OPTIONAL = ("loss", "metrics", "num_classes")
+SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 DIRECTIONS = ("maximize", "minimize")
 INFER = -1
 """`num_classes` of data that do not say: found from the targets."""
@@ -72,13 +74,11 @@ def in_stored_order(loader: Any) -> Any:
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return loader
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
-    dataset = loader.dataset
-    if isinstance(sampler, SubsetRandomSampler):
-        dataset = Subset(dataset, list(sampler.indices))
-    elif not isinstance(sampler, (RandomSampler, SequentialSampler)):
+    is_whole = isinstance(sampler, SequentialSampler) and not loader.drop_last
+    if is_whole or not isinstance(sampler, (SequentialSampler, *SHUFFLING)):
         return loader
-    elif isinstance(sampler, SequentialSampler) and not loader.drop_last:
-        return loader
+    is_subset = isinstance(sampler, SubsetRandomSampler)
+    dataset = Subset(loader.dataset, list(sampler.indices)) if is_subset else loader.dataset
     return DataLoader(dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, shuffle=False)
 
 

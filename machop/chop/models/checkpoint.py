@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from chop.errors import CheckpointError
+from chop.models.info import MODELS, BuiltinModel
 from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
 
@@ -66,7 +67,7 @@ def load_weights(model: nn.Module, path: Path | str, load_type: str | None = Non
     is_graph = checkpoint.kind == "mz"
     wrong = [line for line in misfits(model, state) if not (is_graph and line.startswith(MISSING))]
     if wrong:
-        raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join(wrong))
+        raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join([*wrong, *_guess(state)]))
     model.load_state_dict(dict(state), strict=not is_graph)
     logger.info("weights: %s (%s)", path, KIND_NAMES[checkpoint.kind])
     return checkpoint
@@ -156,12 +157,33 @@ def _compare_kind(checkpoint: Checkpoint, load_type: str | None) -> None:
 
 
 def _fitting_names(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """The names without what a wrapper (Lightning, DataParallel, compile) put before them all."""
-    own = model.state_dict()
+    """The names without what a wrapper (Lightning, DataParallel, compile) put before them.
+
+    What else the wrapper holds (the weights of a loss, say) is left out, and named in the log.
+    """
+    own = set(model.state_dict())
     for prefix in WRAPPER_PREFIXES:
-        if state and not set(state) & set(own) and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        if own & set(inner) or (inner and len(inner) == len(state) and not own & set(state)):
+            outside = [name for name in state if not name.startswith(prefix)]
+            if outside:
+                logger.info("no weights of the model, left out: %s", ", ".join(outside))
+            state = inner
     return state
+
+
+def _guess(state: Mapping[str, Tensor]) -> list[str]:
+    """A line that names the models which tensors of these names and shapes fit, if any."""
+    names = [name for name in MODELS if _fits(MODELS[name], state)]
+    return [f"it fits the model {' or '.join(names)}"] if names else []
+
+
+def _fits(builtin: BuiltinModel, state: Mapping[str, Tensor]) -> bool:
+    features, classes = builtin.info.num_features, builtin.info.num_classes
+    if features is None or classes is None:
+        return False
+    with torch.device("meta"):
+        return not misfits(builtin.build(features, classes), state)
 
 
 def graph_notes(checkpoint: Checkpoint) -> dict[str, Any]:
