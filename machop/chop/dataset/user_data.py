@@ -77,8 +77,9 @@ def in_stored_order(loader: Any) -> Any:
     is_whole = isinstance(sampler, SequentialSampler) and not loader.drop_last
     if is_whole or not isinstance(sampler, (SequentialSampler, *SHUFFLING)):
         return loader
-    is_subset = isinstance(sampler, SubsetRandomSampler)
-    dataset = Subset(loader.dataset, list(sampler.indices)) if is_subset else loader.dataset
+    dataset = loader.dataset
+    if isinstance(sampler, SubsetRandomSampler):
+        dataset = Subset(dataset, list(sampler.indices))
     return DataLoader(dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, shuffle=False)
 
 

@@ -35,7 +35,11 @@ def score(
     metrics: Mapping[str, tuple[Any, str]] | None = None,
     num_classes: int | None = None,
 ) -> dict[str, float]:
-    """`loss` (mean per sample), for classes `accuracy` (macro) and `accuracy_micro`, and the metrics of the data."""
+    """`loss` (mean per sample), for classes `accuracy` (macro) and `accuracy_micro`, and the metrics of the data.
+
+    Raises ChopError where predictions are no `(rows, classes)`, or where a loss or metric of the data fails.
+    """
+    _check_classes(predictions, num_classes)
     scores = {"loss": float(per_sample_loss(predictions, targets, data_module_loss).double().mean())}
     if num_classes is not None:
         scores["accuracy"] = accuracy_macro(predictions, targets)
@@ -55,10 +59,11 @@ def score_with_intervals(
     """What `score` gives, as `(value, low, high)` with the bounds of the 95 % interval.
 
     Normal for the mean loss, Wilson's for `accuracy_micro` (doi:10.1080/01621459.1927.10502953), normal over the
-    classes for `accuracy`, percentile bootstrap with 200 resamples for the metrics of the data.
+    classes for `accuracy`, percentile bootstrap with 200 resamples for the metrics of the data and for a loss that
+    gives one number for all rows.
     """
-    losses = per_sample_loss(predictions, targets, data_module_loss).double()
-    found = {"loss": _mean_interval(losses)}
+    _check_classes(predictions, num_classes)
+    found = {"loss": _loss_interval(predictions, targets, data_module_loss)}
     if num_classes is not None:
         found["accuracy"] = _macro_interval(predictions, targets)
         found["accuracy_micro"] = wilson_interval(int(_hits(predictions, targets).sum()), len(targets))
@@ -74,10 +79,7 @@ def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = No
     """
     if loss is None:
         return F.cross_entropy(predictions, targets, reduction="none").reshape(len(targets), -1).mean(1)
-    try:
-        values = loss(predictions, targets)
-    except Exception as error:
-        raise ChopError(f"the loss of the data failed: {type(error).__name__}: {error}") from error
+    values = _own_loss(loss, predictions, targets)
     return values.reshape(len(targets), -1).mean(1) if values.ndim else values.expand(len(targets))
 
 
@@ -119,6 +121,27 @@ def _recalls(predictions: Tensor, targets: Tensor) -> list[tuple[Tensor, int]]:
     right = torch.bincount(targets[_hits(predictions, targets)], minlength=classes)
     found = (rows + predicted > 0).nonzero().flatten().tolist()
     return [(right[c].float() / rows[c].clamp(min=1).float(), int(rows[c])) for c in found]
+
+
+def _check_classes(predictions: Tensor, num_classes: int | None) -> None:
+    if num_classes is not None and (predictions.ndim != 2 or predictions.shape[1] < num_classes):
+        raise ChopError(
+            f"the data has {num_classes} classes, but the model gives {tuple(predictions.shape)} where (rows, classes) "
+            "belongs; if whole numbers are no classes here, let the data return num_classes = None and a loss"
+        )
+
+
+def _own_loss(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
+    try:
+        return loss(predictions, targets)
+    except Exception as error:
+        raise ChopError(f"the loss of the data failed: {type(error).__name__}: {error}") from error
+
+
+def _loss_interval(predictions: Tensor, targets: Tensor, loss: Loss | None) -> Interval:
+    if loss is not None and _own_loss(loss, predictions, targets).ndim == 0:
+        return _bootstrap_interval(loss, "loss", predictions, targets)
+    return _mean_interval(per_sample_loss(predictions, targets, loss).double())
 
 
 def _mean_interval(values: Tensor) -> Interval:

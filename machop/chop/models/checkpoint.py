@@ -164,7 +164,8 @@ def _fitting_names(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str
     own = set(model.state_dict())
     for prefix in WRAPPER_PREFIXES:
         inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-        if own & set(inner) or (inner and len(inner) == len(state) and not own & set(state)):
+        before, after = len(own & set(state)), len(own & set(inner))
+        if after > before or (before == 0 and inner and len(inner) == len(state)):
             outside = [name for name in state if not name.startswith(prefix)]
             if outside:
                 logger.info("no weights of the model, left out: %s", ", ".join(outside))
