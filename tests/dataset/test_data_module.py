@@ -20,7 +20,9 @@ X = torch.arange(100).float().reshape(50, 2)
 Y = torch.arange(50) % 3
 ROWS = TensorDataset(X, Y)
 
-def plain(): return {"train": DataLoader(ROWS, 8, shuffle=True), "val": DataLoader(ROWS, 8), "test": DataLoader(ROWS, 8)}
+def plain():
+    return {"train": DataLoader(ROWS, 8, shuffle=True), "val": DataLoader(ROWS, 8), "test": DataLoader(ROWS, 8)}
+
 def shuffled(): return {part: DataLoader(ROWS, 8, shuffle=True, drop_last=True) for part in ("train", "val", "test")}
 def subset(): return dict(plain(), val=DataLoader(ROWS, 4, sampler=SubsetRandomSampler([3, 5, 7, 9, 11])))
 def weighted(): return dict(plain(), train=DataLoader(ROWS, 4, sampler=WeightedRandomSampler(torch.ones(50), 50)))

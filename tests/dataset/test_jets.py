@@ -53,8 +53,8 @@ def test_physics_of_the_decoded_columns() -> None:
     for label, peak in ((2, 80.2), (3, 90.7), (4, 172.0)):
         counts, edges = np.histogram(mass[y == label], bins=np.arange(40, 220, 2))
         assert abs(edges[counts.argmax()] + 1 - peak) < 4
-    assert multiplicity[y == 0].mean() == pytest.approx(65.9, abs=0.1)
-    assert multiplicity[y == 1].mean() == pytest.approx(38.4, abs=0.1)
+    assert multiplicity[y == 0].mean() == pytest.approx(65.9, abs=0.4)
+    assert multiplicity[y == 1].mean() == pytest.approx(38.4, abs=0.4)
 
 
 def test_jsc_is_an_alias_and_the_provenance_says_simulated() -> None:
