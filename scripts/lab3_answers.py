@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from chop.actions.search import search
 from chop.config.toml_document import TomlDocument
 from chop.dataset import MaseDataModule
@@ -75,7 +76,8 @@ def brute_force_against_tpe() -> None:
         hit = sum(max(accuracy for accuracy, _ in front(result)) == best for result in results)
         print(
             f"{sampler}: {TRIALS} trials, {statistics.median(distinct):.0f} distinct networks (median), "
-            f"{100 * statistics.median(found):.0f} % of the front (median), best network found by {hit} of {len(results)} seeds"
+            f"{100 * statistics.median(found):.0f} % of the front (median), "
+            f"best network found by {hit} of {len(results)} seeds"
         )
 
 
