@@ -130,7 +130,7 @@ def main() -> None:
     """Run `ch` and exit: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     arguments = _info_option_as_command(sys.argv[1:])
     try:
-        app(args=arguments, standalone_mode=True)
+        app(args=arguments, prog_name="ch", standalone_mode=True)
     except ChopError as error:
         if "--debug" in arguments:
             raise

@@ -1,0 +1,163 @@
+"""The `ch` command as a user types it, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "machop" / "configs" / "examples"
+LAB = str(EXAMPLES / "jsc_toy_by_type.toml")
+BRUTE_FORCE = str(EXAMPLES / "jsc_tiny_brute_force.toml")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "machop"), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+
+
+def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "chop.cli", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def ch(*arguments: str, folder: Path, status: int = 0) -> tuple[str, str]:
+    """Standard output and error of `ch …`, which must end with `status`."""
+    process = start(*arguments, folder=folder)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, out + err
+    assert "Traceback" not in err
+    return out, err
+
+
+def trials(folder: Path) -> list[dict[str, object]]:
+    lines = (folder / "trials.jsonl").read_text().splitlines()[1:]
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+
+
+def test_train_search_test_and_resume(tmp_path: Path) -> None:
+    ch("train", "jsc-tiny", "jsc", "--max-epochs", "1", "--batch-size", "512", "--project", "mine", folder=tmp_path)
+    weights = str(next((tmp_path / "mase_output/mine").rglob("best.ckpt")))
+    out, _ = ch("search", "--config", LAB, "--load", weights, "--project", "mine", "--seed", "1", folder=tmp_path)
+    assert "Pareto front" in out
+    found = tmp_path / "mase_output/mine/software/search_ckpts"
+    best = json.loads((found / "best.json").read_text())["0"]
+    out, _ = ch("test", "--from-search", str(found), "--row", str(best["number"]), folder=tmp_path)
+    rows = dict(re.findall(r"^ (\w+) +(\S+) +\S+ *$", out, re.MULTILINE))
+    for name, value in {**best["software_metrics"], **best["hardware_metrics"]}.items():
+        assert float(rows[name]) == pytest.approx(value, rel=1e-9)
+    before = trials(found)
+    arguments = ("search", "--config", LAB, "--load", weights, "--project", "mine", "--seed", "1", "--resume")
+    ch(*arguments, folder=tmp_path)
+    assert trials(found) == before
+    assert len(before) == 20
+
+
+def test_a_row_taken_along_keeps_its_accuracy(tmp_path: Path) -> None:
+    ch("search", "--config", BRUTE_FORCE, "--pretrained", "--project", "p", folder=tmp_path)
+    found = tmp_path / "mase_output/p/software/search_ckpts"
+    row = json.loads((found / "best.json").read_text())["0"]
+    ch("transform", "--from-search", str(found), "--row", str(row["number"]), folder=tmp_path)
+    graph = str(tmp_path / "mase_output/p/software/transform/graph.safetensors")
+    ch("test", "jsc-tiny", "jsc", "--load", graph, "--project", "p", folder=tmp_path)
+    scores = json.loads((tmp_path / "mase_output/p/software/test/scores.json").read_text())
+    for name, interval in row["test_metrics"].items():
+        assert scores[name] == interval
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_search_that_is_cut_off_goes_on_to_the_same_trials(how: signal.Signals, tmp_path: Path) -> None:
+    config = tmp_path / "big.toml"
+    config.write_text((EXAMPLES / "jsc_toy_brute_force.toml").read_text().replace("[search.strategy.setup]", SETUP))
+    whole = ("search", "--config", str(config), "--pretrained", "--project")
+    ch(*whole, "unbroken", folder=tmp_path)
+    process = start(*whole, "broken", folder=tmp_path)
+    log = tmp_path / "mase_output/broken/software/search_ckpts/trials.jsonl"
+    while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 40):
+        time.sleep(0.01)
+    process.send_signal(how)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert how == signal.SIGKILL or "--resume" in out
+    ch(*whole, "broken", "--resume", folder=tmp_path)
+    assert trials(log.parent) == trials(tmp_path / "mase_output/unbroken/software/search_ckpts")
+
+
+SETUP = "[search.strategy.setup]\nn_trials = 300"
+
+
+def test_all_wrong_keys_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+    text = Path(LAB).read_text()
+    for right, wrong in (("batch_size =", "batch_sise ="), ("n_trials", "n_trails"), ("num_samples", "num_sample")):
+        text = text.replace(right, wrong)
+    (tmp_path / "wrong.toml").write_text(text)
+    _, err = ch("search", "--config", "wrong.toml", "--pretrained", folder=tmp_path, status=2)
+    lines = text.splitlines()
+    for wrong, right in (("batch_sise", "batch_size"), ("n_trails", "n_trials"), ("num_sample", "num_samples")):
+        number = next(i for i, line in enumerate(lines, 1) if line.startswith(wrong))
+        assert re.search(rf"wrong.toml:{number}: .*{wrong}: unknown key; did you mean '{right}'\?", err), err
+    assert not (tmp_path / "mase_output").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("search", "--config", "none.toml"), "none.toml: there is no such file"),
+        (("train", "jsc-tny", "jsc"), "did you mean 'jsc-tiny'?"),
+        (("train", "jsc-tiny", "jcs"), "did you mean 'jsc'?"),
+        (("search", "jsc-tiny", "jsc", "--resume"), "[search]"),
+        (("test", "jsc-tiny", "jsc", "--load", "none.ckpt"), "none.ckpt"),
+        (("test", "--row", "3"), "--from-search PATH and --row NUMBER go together"),
+        (("test", "jsc-tiny", "jsc", "--from-search", "nowhere", "--row", "3"), "does not exist"),
+        (("info", "modle"), "did you mean 'model'?"),
+        (("train", "jsc-tiny", "jsc", "--batch-size", "0"), "--batch-size"),
+    ],
+)
+def test_wrong_input_gets_one_clear_line(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    process = start(*arguments, folder=tmp_path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (1, 2)
+    assert told in err
+    assert "Traceback" not in err
+
+
+def test_help_and_version_load_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom chop.cli.main import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    for arguments in (["--help"], ["search", "--help"], ["-V"]):
+        command = [sys.executable, "-c", code, *arguments]
+        result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, text=True, capture_output=True, check=True)
+        assert result.stdout
+
+
+@pytest.mark.parametrize("flag", ["--info", "--info=model"])
+def test_info_stands_before_the_action_too(flag: str, tmp_path: Path) -> None:
+    out, _ = ch(flag, folder=tmp_path)
+    assert "jsc-tiny" in out
+
+
+def test_the_command_line_goes_before_the_file_also_with_the_default_value(tmp_path: Path) -> None:
+    ch("search", "--config", LAB, "--pretrained", "--project", "p", "--batch-size", "128", folder=tmp_path)
+    resolved = (tmp_path / "mase_output/p/software/search_ckpts/resolved.toml").read_text()
+    assert "batch_size = 128" in resolved
+    assert "seed = 42" in resolved
+
+
+def test_a_missing_gpu_is_told_and_the_cpu_is_used(tmp_path: Path) -> None:
+    _, err = ch("test", "toy", "toy_tiny", "--pretrained", "--accelerator", "gpu", folder=tmp_path)
+    assert "accelerator" in err
+
+
+def test_random_weights_are_told(tmp_path: Path) -> None:
+    _, err = ch("search", "--config", BRUTE_FORCE, "--project", "p", folder=tmp_path)
+    assert "neither --load nor --pretrained" in err
+    assert "ch train" in re.sub(r"\s+", " ", err)
