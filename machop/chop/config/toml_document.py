@@ -59,12 +59,10 @@ class TomlDocument:
 
 def _syntax_problem(text: str, name: str, message: str) -> str:
     found = _POSITION.search(message)
-    if found is None:
-        return f"{name}: {message}"
-    line, column = int(found[1]), int(found[2])
-    lines = text.split("\n")
+    lines = text.rstrip("\n").split("\n")
+    line, column = (int(found[1]), int(found[2])) if found else (len(lines), len(lines[-1]) + 1)
     shown = lines[line - 1] if line <= len(lines) else ""
-    return f"{name}:{line}:{column}: {message[: found.start()].strip()}\n    {shown}\n    {' ' * (column - 1)}^"
+    return f"{name}:{line}:{column}: {message.partition(' (at ')[0]}\n    {shown}\n    {' ' * (column - 1)}^"
 
 
 def _key_lines(text: str) -> dict[KeyPath, int]:

@@ -1,0 +1,97 @@
+"""Budgets and interruptions of a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from chop.actions.search import search
+from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner
+from chop.dataset import MaseDataModule
+from chop.errors import SearchError
+
+
+class Slow(ModelRunner):
+    """Takes as long as it is told to, and presses Ctrl-C at the trial that it is told to."""
+
+    seconds = 0.0
+    interrupt_at = -1
+    calls = 0
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("calls", "", "minimize"),)
+
+    def measure(self, graph: Any) -> dict[str, float]:
+        import time
+
+        Slow.calls += 1
+        if Slow.calls == Slow.interrupt_at:
+            raise KeyboardInterrupt
+        time.sleep(Slow.seconds)
+        return {"calls": 1.0}
+
+
+@pytest.fixture
+def slow_lab(lab: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    if "slow" not in RUNNERS:
+        RUNNERS.register("slow")(Slow)
+    monkeypatch.setattr(Slow, "calls", 0)
+    lab["strategy"]["hw_runner"]["slow"] = {}
+    return lab
+
+
+def test_a_timeout_binds_brute_force_and_keeps_the_results(
+    tmp_path: Path, slow_lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, "seconds", 0.05)
+    slow_lab["strategy"]["setup"] = {"timeout": 0.2}
+    result = search(jsc_tiny, jets, slow_lab, tmp_path)
+    assert result.reason == "timeout"
+    assert 1 <= len(result.trials) <= 6
+    assert json.loads((tmp_path / "best.json").read_text())
+    slow_lab["strategy"]["setup"] = {"timeout": 100}
+    resumed = search(jsc_tiny, jets, slow_lab, tmp_path, resume=True)
+    assert resumed.reason == "exhausted"
+    assert len(resumed.trials) == 18
+
+
+def test_an_interruption_keeps_what_is_done(
+    tmp_path: Path, slow_lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, "interrupt_at", 6)
+    result = search(jsc_tiny, jets, slow_lab, tmp_path)
+    assert result.reason == "interrupted"
+    assert len(result.trials) == 5
+    assert len(json.loads((tmp_path / "log.json").read_text())) == 5
+    monkeypatch.setattr(Slow, "interrupt_at", -1)
+    assert len(search(jsc_tiny, jets, slow_lab, tmp_path, resume=True).trials) == 18
+
+
+def test_a_damaged_log_is_told(tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module) -> None:
+    (tmp_path / "trials.jsonl").write_text("no json\n")
+    with pytest.raises(SearchError, match="is no trial log"):
+        search(jsc_tiny, jets, lab, tmp_path, resume=True)
+
+
+def test_there_must_be_a_search_to_resume(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    with pytest.raises(SearchError, match="no search to resume"):
+        search(jsc_tiny, jets, lab, tmp_path, resume=True)
+
+
+def test_fewer_trials_than_points_are_run_and_said(
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lab["strategy"]["setup"] = {"n_trials": 4}
+    assert len(search(jsc_tiny, jets, lab, tmp_path).trials) == 4
+    assert "only the first 4 of 18 points" in caplog.text

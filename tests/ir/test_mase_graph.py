@@ -1,0 +1,189 @@
+"""The graph: its own copy, quantised and put back without a trace, whatever a model is made of."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chop.errors import GraphError
+from chop.formats import Integer
+from chop.ir import MaseGraph, QuantPlan
+from chop.models import get_model
+from chop.passes.graph import quantize_transform_pass
+
+OPERANDS = ("data_in", "weight", "bias")
+WIDTHS = {f"{name}_width": 6 for name in OPERANDS} | {f"{name}_frac_width": 3 for name in OPERANDS}
+ALL_INTEGER = {"by": "type", "default": {"config": {"name": "integer", **WIDTHS}}}
+SIX = Integer(6, 3)
+SIX_UNSIGNED = Integer(6, 3, is_signed=False)
+
+
+class Everything(nn.Module):
+    """A module called twice, a residual, calls of functions, methods and operators, two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Linear(6, 6)
+        self.conv = nn.Conv1d(1, 2, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        hidden = F.relu(self.shared(x))
+        hidden = self.shared(hidden) + hidden
+        rows = self.conv(hidden.unsqueeze(1)).relu()
+        product = torch.bmm(rows, rows.transpose(1, 2))
+        return (product.sub(0.5) * scale.reshape(-1, 1, 1)) @ rows
+
+
+def everything_by_hand(model: Everything, x: Tensor, scale: Tensor) -> Tensor:
+    """`Everything` with all of its operands in 6.3 fixed point, written out."""
+    q, unsigned = SIX.quantize, SIX_UNSIGNED.quantize
+
+    def shared(value: Tensor) -> Tensor:
+        return F.linear(q(value), q(model.shared.weight), q(model.shared.bias))
+
+    hidden = F.relu(unsigned(shared(x)))
+    hidden = q(shared(hidden)) + q(hidden)
+    rows = F.relu(unsigned(F.conv1d(q(hidden.unsqueeze(1)), q(model.conv.weight), padding=1)))
+    product = torch.bmm(q(rows), q(rows.transpose(1, 2)))
+    scaled = q(q(product) - 0.5) * q(scale.reshape(-1, 1, 1))
+    return q(scaled) @ q(rows)
+
+
+@pytest.fixture
+def inputs() -> tuple[Tensor, Tensor]:
+    return torch.randn(5, 6), torch.randn(5)
+
+
+def test_every_kind_of_call_is_quantised_as_by_hand(inputs: tuple[Tensor, Tensor]) -> None:
+    model = Everything().eval()
+    graph, _ = quantize_transform_pass(MaseGraph(model), ALL_INTEGER)
+    with torch.no_grad():
+        torch.testing.assert_close(graph.model(*inputs), everything_by_hand(model, *inputs), rtol=0, atol=0)
+    names = list(graph.quantizable_nodes())
+    assert len(names) == len(set(names)) == 10
+    assert {"shared", "shared_1"} <= set(names)
+
+
+def test_the_calls_of_a_shared_module_can_differ(inputs: tuple[Tensor, Tensor]) -> None:
+    model = Everything().eval()
+    config = {"by": "name", "shared_1": {"config": {"name": "integer", **WIDTHS}}}
+    graph, _ = quantize_transform_pass(MaseGraph(model), config)
+    x = inputs[0]
+    with torch.no_grad():
+        hidden = F.relu(model.shared(x))
+        q = SIX.quantize
+        hidden = F.linear(q(hidden), q(model.shared.weight), q(model.shared.bias)) + hidden
+        rows = model.conv(hidden.unsqueeze(1)).relu()
+        product = torch.bmm(rows, rows.transpose(1, 2))
+        expected = (product.sub(0.5) * inputs[1].reshape(-1, 1, 1)) @ rows
+        torch.testing.assert_close(graph.model(*inputs), expected, rtol=0, atol=0)
+
+
+def test_the_callers_model_is_never_changed(inputs: tuple[Tensor, Tensor]) -> None:
+    model = Everything().train()
+    before = copy.deepcopy(model.state_dict())
+    graph, _ = quantize_transform_pass(MaseGraph(model), ALL_INTEGER)
+    with torch.no_grad():
+        for parameter in graph.model.parameters():
+            parameter.zero_()
+    assert model.training
+    assert not graph.model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert type(model.shared) is nn.Linear
+
+
+def test_na_gives_the_float_network_back_bit_for_bit(inputs: tuple[Tensor, Tensor]) -> None:
+    model = Everything().eval()
+    graph = MaseGraph(model)
+    code = graph.model.code
+    graph, _ = quantize_transform_pass(graph, ALL_INTEGER)
+    assert not torch.equal(graph.model(*inputs), model(*inputs))
+    graph, _ = quantize_transform_pass(graph, {"by": "type", "default": {"config": {"name": "NA"}}})
+    assert torch.equal(graph.model(*inputs), model(*inputs))
+    assert graph.model.code == code
+    assert [type(module) for module in graph.model.children()] == [type(module) for module in model.children()]
+
+
+def test_a_quantised_graph_has_the_state_dict_of_the_model() -> None:
+    model = get_model("jsc-toy", pretrained=True)
+    graph, _ = quantize_transform_pass(MaseGraph(model), ALL_INTEGER)
+    state = graph.model.state_dict()
+    assert list(state) == list(model.state_dict())
+    fresh, _ = quantize_transform_pass(MaseGraph(get_model("jsc-toy")), ALL_INTEGER)
+    fresh.model.load_state_dict(state)
+    x = torch.randn(9, 16)
+    assert torch.equal(fresh.model(x), graph.model(x))
+
+
+def test_a_deep_copy_shares_nothing(inputs: tuple[Tensor, Tensor]) -> None:
+    graph, _ = quantize_transform_pass(MaseGraph(Everything()), ALL_INTEGER)
+    twin = copy.deepcopy(graph)
+    expected = graph.model(*inputs)
+    assert torch.equal(twin.model(*inputs), expected)
+    twin.apply_plan(QuantPlan())
+    with torch.no_grad():
+        next(twin.model.parameters()).zero_()
+    assert torch.equal(graph.model(*inputs), expected)
+    assert graph.plan != twin.plan
+
+
+def test_a_saved_graph_comes_back_bit_for_bit(tmp_path: Path, inputs: tuple[Tensor, Tensor]) -> None:
+    model = Everything()
+    graph, _ = quantize_transform_pass(MaseGraph(model), ALL_INTEGER)
+    path = graph.export(tmp_path / "graph.safetensors")
+    loaded = MaseGraph.from_checkpoint(path, Everything())
+    assert loaded.plan == graph.plan
+    assert torch.equal(loaded.model(*inputs), graph.model(*inputs))
+
+
+def test_a_saved_graph_of_a_named_model_needs_no_model(tmp_path: Path) -> None:
+    graph, _ = quantize_transform_pass(MaseGraph(get_model("jsc-tiny", pretrained=True)), ALL_INTEGER)
+    path = graph.export(tmp_path / "graph.safetensors", {"model": "jsc-tiny"})
+    x = torch.randn(4, 16)
+    assert torch.equal(MaseGraph.from_checkpoint(path).model(x), graph.model(x))
+
+
+def test_a_picture_names_every_node_and_format(tmp_path: Path) -> None:
+    graph, _ = quantize_transform_pass(MaseGraph(Everything()), ALL_INTEGER)
+    text = graph.draw(tmp_path / "graph.svg").read_text()
+    assert text.startswith("<svg")
+    assert all(name in text for name in graph.quantizable_nodes())
+    assert "6.3" in text
+
+
+def test_training_mode_is_kept_through_quantising() -> None:
+    graph = MaseGraph(get_model("jsc-tiny"))
+    graph.model.train()
+    graph, _ = quantize_transform_pass(graph, ALL_INTEGER)
+    assert all(module.training for module in graph.model.modules())
+
+
+def test_a_plan_for_a_node_that_there_is_not_is_refused() -> None:
+    with pytest.raises(GraphError, match="nowhere"):
+        MaseGraph(Everything()).apply_plan(QuantPlan.of({"nowhere": {"weight": SIX}}))
+
+
+def branching(condition: Callable[[Tensor], bool]) -> nn.Module:
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if condition(x) else -x
+
+    return Branching()
+
+
+def test_a_branch_on_data_is_refused_with_the_cure() -> None:
+    with pytest.raises(GraphError, match=r"torch\.where"):
+        MaseGraph(branching(lambda x: bool(x.sum() > 0)))
+
+
+def test_a_module_that_branches_can_be_kept_whole() -> None:
+    inner = branching(lambda x: bool(x.sum() > 0))
+    graph = MaseGraph(nn.Sequential(nn.Linear(2, 2), inner), custom_ops={"modules": [type(inner)]})
+    x = torch.randn(3, 2)
+    assert graph.model(x).shape == (3, 2)
