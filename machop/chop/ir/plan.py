@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chop.formats import Format
+from chop.nn.ops import OPERANDS
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class QuantPlan:
     @classmethod
     def of(cls, formats: Mapping[str, Mapping[str, Format]]) -> QuantPlan:
         """The plan that holds `{node: {operand: format}}`."""
-        rows = ((node, tuple(sorted(chosen.items()))) for node, chosen in sorted(formats.items()) if chosen)
+        rows = ((node, tuple(sorted(chosen.items(), key=_place))) for node, chosen in sorted(formats.items()) if chosen)
         return cls(tuple(rows))
 
     def __getitem__(self, node: str) -> dict[str, Format]:
@@ -33,3 +34,7 @@ class QuantPlan:
 
     def __iter__(self) -> Iterator[str]:
         return (node for node, _ in self.choices)
+
+
+def _place(choice: tuple[str, Format]) -> int:
+    return OPERANDS.index(choice[0])

@@ -14,6 +14,7 @@ from rich.table import Table
 from chop.ir.trial import BestRow, Objective, TestMetrics, Trial
 
 MOST_ROWS = 25
+LETTERS = {"data_in": "x", "weight": "w", "bias": "b", "data_out": "y"}
 
 REASONS = {
     "n_trials": "the number of trials was reached",
@@ -71,26 +72,40 @@ def report_text(summary: SearchSummary) -> str:
     return "\n".join([*lines, "", *(f"- {line}" for line in _facts(summary)), ""])
 
 
-def describe_formats(sampled_config: Mapping[str, Any]) -> str:
-    """The choices of a network in one line: `fc1 integer data_in 8.4 weight 4.2`; layers in float are left out.
+def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> str:
+    """The choices of a network in one line: `fc integer x8.4 w4.2`; layers in float are left out.
+
+    x, w, b and y are the input, the weight, the bias and the result, as width.fraction width. Without `named` the
+    formats' names are left out.
 
     >>> describe_formats({"by": "name", "fc": {"config": {"name": "integer", "weight_width": 4,
     ...                   "weight_frac_width": "NA"}}, "relu": {"config": {"name": "NA"}}})
-    'fc integer weight 4.2'
+    'fc integer w4.2'
     """
     nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
-    texts = [f"{name} {_describe(config)}" for name, config in nodes.items() if config.get("name") not in (None, "NA")]
+    texts = [f"{name} {_describe(config, named)}" for name, config in nodes.items() if _format_name(config)]
     return ", ".join(texts) or "all in float"
 
 
-def _describe(config: Mapping[str, Any]) -> str:
-    operands = [key.removesuffix("_width") for key in config if key.endswith("_width") and "_frac" not in key]
-    return " ".join([str(config["name"]), *(f"{name} {_width(config, name)}" for name in operands)])
+def _format_name(config: Mapping[str, Any]) -> str | None:
+    name = config.get("name")
+    return None if name in (None, "NA") else str(name)
+
+
+def _describe(config: Mapping[str, Any], named: bool) -> str:
+    widths = [f"{letter}{_width(config, name)}" for name, letter in LETTERS.items() if f"{name}_width" in config]
+    return " ".join([*([str(config["name"])] if named else []), *widths])
 
 
 def _width(config: Mapping[str, Any], operand: str) -> str:
     width, fraction = config[f"{operand}_width"], config.get(f"{operand}_frac_width", "NA")
     return f"{width}.{width // 2 if fraction in (None, 'NA') else fraction}"
+
+
+def _format_names(summary: SearchSummary) -> list[str]:
+    """The names of all formats on the front."""
+    nodes = [entry for row in summary.best for entry in row.sampled_config.values() if isinstance(entry, Mapping)]
+    return sorted({name for entry in nodes if (name := _format_name(entry["config"]))})
 
 
 def _title(summary: SearchSummary) -> str:
@@ -120,7 +135,8 @@ def _columns(summary: SearchSummary) -> list[str]:
 def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
     values = [f"{row.trial.metrics[name]:.4g}" for name in _metric_names(summary)]
     tests = [_interval(row.test_metrics, name) for name in _test_names(summary)]
-    return [str(row.trial.number), *values, *tests, describe_formats(row.sampled_config)]
+    formats = describe_formats(row.sampled_config, named=len(_format_names(summary)) > 1)
+    return [str(row.trial.number), *values, *tests, formats]
 
 
 def _interval(metrics: TestMetrics | None, name: str) -> str:
@@ -143,6 +159,11 @@ def _facts(summary: SearchSummary) -> list[str]:
         f"{summary.strategy}: {len(summary.trials):,} trials{answered}; ended because {REASONS[summary.reason]}.",
         f"Data: {summary.provenance}",
     ]
+    names = _format_names(summary)
+    if names:
+        facts.append(
+            f"Formats: {', '.join(names)}; input x, weight w, bias b, result y as bits.fraction bits; the rest in float."
+        )
     if summary.float_row is not None:
         facts.append(
             "Test columns: the same networks measured once more on the whole test part, which the search did not see; "
