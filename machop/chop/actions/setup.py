@@ -52,6 +52,8 @@ def build_data(options: RunOptions) -> MaseDataModule:
     data_module.setup()
     if options.disable_dataset_cache:
         logger.info("--disable-dataset-cache: %s is read from its source in any case", options.dataset)
+    if options.max_token_len != RunOptions.max_token_len:
+        logger.info("--max-token-len %d: %s holds no tokens to cut", options.max_token_len, options.dataset)
     return data_module
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from chop.errors import ConfigError, did_you_mean
@@ -22,7 +23,7 @@ def show_info(what: str) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    return Table(*columns, title=title, title_justify="left", header_style="bold")
+    return Table(*(escape(column) for column in columns), title=title, title_justify="left", header_style="bold")
 
 
 def _names(name: str, aliases: list[str]) -> str:
@@ -97,7 +98,7 @@ def runners() -> Table:
     for name in RUNNERS:
         cls = RUNNERS[name]
         metrics = [f"{m.name}{f' [{m.unit}]' if m.unit else ''}, {m.direction}" for m in cls.metrics_of(None)]
-        table.add_row(name, cls.kind, "\n".join(metrics), "\n".join(f.name for f in fields(cls.Options)))
+        table.add_row(name, cls.kind, escape("\n".join(metrics)), "\n".join(f.name for f in fields(cls.Options)))
     return table
 
 
