@@ -161,3 +161,75 @@ def test_random_weights_are_told(tmp_path: Path) -> None:
     _, err = ch("search", "--config", BRUTE_FORCE, "--project", "p", folder=tmp_path)
     assert "neither --load nor --pretrained" in err
     assert "ch train" in re.sub(r"\s+", " ", err)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "told"),
+    [
+        ("regex_name", 'by = "name"', "'seq_(.*' is no regular expression"),
+        ("seq_blocks_2.config]\nweigt_width = [2]", "seq_blocks_2.config]", "did you mean 'weight_width'?"),
+        ("linear.config]\nweigt_width = [2]", "linear.config]", "did you mean 'weight_width'?"),
+        ("linear.config]\ndata_out_width = [2, 'four', -1]", "linear.config]", "1 <= width <= 32"),
+        ("[passes.quantise]", "[passes.quantize]", "did you mean 'quantize'?"),
+        ("seed.defualt.config]", "seed.default.config]", "did you mean 'default'?"),
+    ],
+)
+def test_what_is_wrong_in_a_seed_is_told_also_where_it_serves_no_node(
+    wrong: str, right: str, told: str, tmp_path: Path
+) -> None:
+    text = Path(LAB).read_text()
+    if wrong == "regex_name":
+        text = text.replace(
+            '[search.search_space.setup]\nby = "name"', '[search.search_space.setup]\nby = "regex_name"'
+        )
+        text = text.replace("seed.linear.config", "seed.'seq_(.*'.config")
+    else:
+        assert right in text
+        text = text.replace(right, wrong)
+    (tmp_path / "wrong.toml").write_text(text)
+    _, err = ch("search", "--config", "wrong.toml", "--pretrained", folder=tmp_path, status=2)
+    assert told in err
+    assert "wrong.toml:" in err
+
+
+OWN = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+X = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+def build_model(): return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+def build_data():
+    rows = TensorDataset(X, X.sum(1, keepdim=True))
+    parts = {part: DataLoader(rows, batch_size=100) for part in ("train", "val", "test")}
+    mae = (lambda p, y: (p - y).abs().mean(), "minimize")
+    return {**parts, "loss": lambda p, y: (p - y) ** 2, "metrics": {"mae": mae}}
+"""
+
+
+def test_a_row_of_a_search_over_a_model_of_ones_own_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    text = Path(BRUTE_FORCE).read_text().replace("accuracy.", "mae.").replace('"maximize"', '"minimize"')
+    text = text.replace('by = "name"', 'by = "type"').replace('"jsc-tiny"\n', '"own"\n').replace('model = "own"\n', "")
+    (tmp_path / "own.toml").write_text(
+        text.replace('dataset = "jsc"\n', "")
+        .replace("brute_force", "optuna")
+        .replace("timeout", "n_trials = 9\ntimeout")
+    )
+    own = ("--model", "own.py:build_model", "--dataset", "own.py:build_data")
+    ch("search", *own, "--config", "own.toml", "--project", "p", folder=tmp_path)
+    found = tmp_path / "mase_output/p/software/search_ckpts"
+    row = str(json.loads((found / "best.json").read_text())["0"]["number"])
+    _, err = ch("test", "--from-search", str(found), "--row", row, folder=tmp_path, status=2)
+    assert "give --model own.py:build_model on the command line" in err
+    for action in ("test", "transform"):
+        ch(action, *own, "--from-search", str(found), "--row", row, folder=tmp_path)
+
+
+def test_a_config_runs_no_file_whatever_it_names(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("open('was_here', 'w')\ndef build_data(): pass\n")
+    text = Path(LAB).read_text().replace('dataset = "jsc"', 'dataset = "evil.py:build_data"')
+    (tmp_path / "evil.toml").write_text(text)
+    for action in ("search", "train", "test", "transform"):
+        _, err = ch(action, "--config", "evil.toml", folder=tmp_path, status=2)
+        assert "never run on a config's word" in err
+    assert not (tmp_path / "was_here").exists()

@@ -115,3 +115,12 @@ def test_resolved_options_load_back_to_the_same(path: Path, tmp_path: Path) -> N
         wanted = str(Path(value).resolve()) if field.name in ("project_dir", "load_name") else value
         assert getattr(loaded.options, field.name) == wanted
     assert loaded.tables == config.tables
+
+
+def test_code_that_the_command_line_names_too_is_no_problem_and_else_is_not_even_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "resolved.toml"
+    path.write_text('model = "mine.py:build"\ndataset = "toy_tiny"\n')
+    assert load_run_config(path, {"model": "mine.py:build"}).problems == ()
+    refused = load_run_config(path, {})
+    assert refused.options.model is None
+    assert len(refused.problems) == 1

@@ -157,7 +157,7 @@ def test_files_that_hold_no_weights(tmp_path: Path, content: Any) -> None:
 def test_other_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("{not weights, but it begins with a brace}")
     for path, message in (
-        (tmp_path / "notes.txt", "cannot be read"),
+        (tmp_path / "notes.txt", "is no file of weights"),
         (tmp_path, "has no model"),
         (tmp_path / "x", "does not exist"),
     ):

@@ -14,7 +14,7 @@ from chop.actions.replay import SearchRow, load_saved_graph, rebuild
 from chop.actions.search.measurement import TOLERANCE
 from chop.actions.search.settings import parse_search_settings
 from chop.actions.search.strategies.runners import RUNNERS, ModelRunner
-from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir
+from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
 from chop.evaluation.scores import Interval, predict, score_with_intervals
@@ -40,7 +40,7 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
     model = graph.model if graph else prepared.model
     scores = test_scores(model, prepared, device)
     show_scores("test part", scores)
-    path = software_dir(options) / "test" / "scores.json"
+    path = output_dir(run_config, row.folder if row else None) / "test" / "scores.json"
     write_whole(path, json.dumps({name: _as_json(interval) for name, interval in scores.items()}, indent=2) + "\n")
     Console().print(f"written: {path}", soft_wrap=True, highlight=False)
     return scores

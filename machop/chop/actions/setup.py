@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from chop.config.options import RunOptions
+from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError
 from chop.models import ModelInfo, get_model, get_model_info
@@ -88,6 +89,15 @@ def resolve_accelerator(options: RunOptions) -> str:
 def software_dir(options: RunOptions) -> Path:
     """`<project_dir>/<project>/software`, where everything that a run writes goes."""
     return Path(options.project_dir) / (options.project or _default_project(options)) / "software"
+
+
+def output_dir(run_config: RunConfig, search_folder: Path | None) -> Path:
+    """Where `ch test` and `ch transform` write: beside the search that a row came from, wherever it lies by now.
+
+    `--project` and `--project-dir` on the command line go before that.
+    """
+    given = {name for name in ("project", "project_dir") if run_config.sources[name] == "command line"}
+    return software_dir(run_config.options) if given or search_folder is None else search_folder.parent
 
 
 def _default_project(options: RunOptions) -> str:

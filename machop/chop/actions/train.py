@@ -22,6 +22,7 @@ from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError
 from chop.models.checkpoint import load_weights
+from chop.tools.files import move_aside
 from chop.tools.logger import get_logger
 
 if TYPE_CHECKING:
@@ -95,13 +96,14 @@ def train(
     from chop.actions.lightning_training import KeepCheckpoints, Training
 
     folder = output_dir / "training_ckpts"
+    earlier = move_aside(folder)
+    if earlier:
+        logger.info("the earlier training is kept in %s", earlier)
     monitor = ("accuracy", "maximize") if data_module.dataset_info.num_classes is not None else ("loss", "minimize")
     keep = KeepCheckpoints(folder, *monitor)
     with _quiet_lightning():
         seed_everything(options.seed, workers=True, verbose=False)
         trainer = _trainer(options, folder, keep)
-        if keep.best.exists():
-            logger.warning("%s is of an earlier training and is replaced", keep.best)
         interrupted = _fit(trainer, Training(model, data_module, options, schedule), data_module, keep)
     return _result(trainer, keep, folder, interrupted)
 
@@ -171,9 +173,8 @@ def _further_logger(options: RunOptions, folder: Path) -> Any:
             return TensorBoardLogger(folder, name="tensorboard")
         return WandbLogger(project=options.project or "chop", save_dir=folder)
     except ModuleNotFoundError as error:
-        raise ChopError(
-            f"--report-to {options.report_to} needs a package that is not installed: pip install {options.report_to}"
-        ) from error
+        cure = f"{sys.executable} -m pip install {options.report_to}"
+        raise ChopError(f"--report-to {options.report_to} needs a package that is not installed: {cure}") from error
 
 
 def _result(trainer: Trainer, keep: KeepCheckpoints, folder: Path, interrupted: bool) -> TrainResult:

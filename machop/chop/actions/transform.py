@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from chop.actions.replay import SearchRow, rebuild
-from chop.actions.setup import Prepared, prepare, software_dir
+from chop.actions.setup import Prepared, output_dir, prepare
 from chop.config.run_config import RunConfig
 from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
@@ -31,7 +31,7 @@ def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGr
         raise ConfigError(problems)
     prepared = prepare(run_config.options)
     graph = rebuild(prepared, row) if row else run_passes(run_config, prepared)
-    save_transformed(graph, run_config, software_dir(run_config.options) / "transform")
+    save_transformed(graph, run_config, output_dir(run_config, row.folder if row else None) / "transform")
     return graph
 
 
@@ -87,10 +87,19 @@ def _problems(run_config: RunConfig) -> list[str]:
         return [
             f"{run_config.where('passes')}: passes: there is no table [passes.*]; add one, or take a --from-search row"
         ]
-    problems = []
+    problems = pass_name_problems(run_config)
     style = run_config.tables.get("transform", {}).get("style", "graph")
     if style != "graph":
         problems.append(f'{run_config.where("transform", "style")}: transform.style: expected "graph", got {style!r}')
+    return problems
+
+
+def pass_name_problems(run_config: RunConfig) -> list[str]:
+    """What is wrong with `[passes.*]` on the face of it: names of passes that there are not, values for tables."""
+    passes = run_config.tables.get("passes", {})
+    if not isinstance(passes, Mapping):
+        return [f"{run_config.where('passes')}: passes: expected tables [passes.*], got {passes!r}"]
+    problems = []
     for name, table in passes.items():
         where = f"{run_config.where('passes', name)}: passes.{name}"
         try:

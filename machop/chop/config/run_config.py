@@ -18,6 +18,7 @@ from chop.tools.user_code import is_user_reference
 
 Source = Literal["default", "file", "command line"]
 TABLES = ("search", "passes", "transform")
+NAMES = ("model", "dataset")
 PATH_OPTIONS = ("load_name", "project_dir")
 
 
@@ -50,12 +51,13 @@ def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -
     document = TomlDocument.read(config_path) if config_path else None
     data = document.data if document else {}
     from_file = {key: value for key, value in data.items() if key not in TABLES}
-    problems = _file_problems(document, from_file) if document else []
+    problems = _file_problems(document, from_file, command_line) if document else []
     problems += _command_line_problems(command_line)
-    known = {key: value for key, value in from_file.items() if key in option_names() and not _wrong(key, value)}
+    known = {key: value for key, value in from_file.items() if key in option_names() and not _refused(key, value)}
     given = {key: value for key, value in command_line.items() if not _wrong(key, value)}
     options = RunOptions(**{**known, **given})
-    problems += [problem for key in ("model", "dataset") for problem in _name_problems(key, options, given, document)]
+    named = [key for key in NAMES if getattr(options, key) is not None or key not in from_file]
+    problems += [problem for key in named for problem in _name_problems(key, options, given, document)]
     return RunConfig(
         options=options,
         sources={name: _source(name, known, given) for name in option_names()},
@@ -91,13 +93,23 @@ def _wrong(key: str, value: Any) -> str | None:
     return check_value(option_types()[key], value)
 
 
-def _file_problems(document: TomlDocument, values: Mapping[str, Any]) -> list[str]:
+def _is_code(key: str, value: Any) -> bool:
+    """Whether a file asks for a function of the user's own to be run: that is for the command line alone."""
+    return key in NAMES and isinstance(value, str) and is_user_reference(value)
+
+
+def _refused(key: str, value: Any) -> bool:
+    return _is_code(key, value) or _wrong(key, value) is not None
+
+
+def _file_problems(document: TomlDocument, values: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     problems = []
     for key, value in values.items():
         if key not in option_names():
             message: str | None = unknown_key(key, [*option_names(), *TABLES]).message
-        elif key in ("model", "dataset") and isinstance(value, str) and is_user_reference(value):
-            message = f"a file is never run on a config's word; give --{key} {value} on the command line"
+        elif _is_code(key, value):
+            told = f"a file is never run on a config's word; give --{key} {value} on the command line"
+            message = None if key in given else told
         else:
             message = _wrong(key, value)
         if message:

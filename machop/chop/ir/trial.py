@@ -14,7 +14,7 @@ class Trial:
     """Trial `number` proposed `point` ({parameter: index of the choice}).
 
     `repeats` is the number of the earlier trial whose point means the same network: its metrics were answered from
-    the log. `seconds` is the time that measuring took.
+    the log. `seconds` have passed since the trial before it.
     """
 
     number: int

@@ -97,6 +97,8 @@ def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
     complete = data.rfind(b"\n") + 1
     if complete < len(data):
         logger.warning("%s: the last line was cut off; that trial will be measured again", path)
+    if not complete:
+        raise SearchError(f"{path} holds no trial yet; start anew without --resume")
     try:
         header, *rows = [json.loads(line) for line in data[:complete].decode().splitlines()]
         trials = [row_to_trial(row) for row in rows]

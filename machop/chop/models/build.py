@@ -36,10 +36,25 @@ def get_model(
     """
     model = _user_model(name, dataset_info) if is_user_reference(name) else _builtin(name, task, dataset_info)
     if pretrained:
+        _check_fits(name, dataset_info)
         load_shipped_weights(model, name)
     if checkpoint is not None:
         load_weights(model, checkpoint)
     return model
+
+
+def _check_fits(name: str, dataset_info: Any) -> None:
+    """Raise CheckpointError where the weights that ship with a model were trained on data of another shape."""
+    if is_user_reference(name) or dataset_info is None:
+        return
+    info = MODELS[name].info
+    for what in ("num_features", "num_classes"):
+        own, given = getattr(info, what), getattr(dataset_info, what, None)
+        if given is not None and own is not None and given != own:
+            raise CheckpointError(
+                f"the weights that ship with '{name}' are for {own} {what.removeprefix('num_')}, as {info.trained_on} "
+                f"has them; the data has {given}: choose --dataset {info.trained_on}, or ch train and --load"
+            )
 
 
 def load_shipped_weights(model: nn.Module, name: str) -> None:

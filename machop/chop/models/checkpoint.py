@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +70,12 @@ def load_weights(model: nn.Module, path: Path | str, load_type: str | None = Non
     wrong = [line for line in misfits(model, state) if not (is_graph and line.startswith(MISSING))]
     if wrong:
         raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join([*wrong, *_guess(state)]))
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{path} holds NaN or infinity in {', '.join(broken[:5])}: the training diverged; train anew with a "
+            "smaller --learning-rate"
+        )
     model.load_state_dict(dict(state), strict=not is_graph)
     logger.info("weights: %s (%s)", path, KIND_NAMES[checkpoint.kind])
     return checkpoint
@@ -106,6 +114,12 @@ def _is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[8:9] == b"{"
 
 
+def _may_be_torch(path: Path) -> bool:
+    """Whether a file begins like an archive of PyTorch (zip) or like its older format (a pickle)."""
+    with path.open("rb") as stream:
+        return stream.read(1) in (b"P", b"\x80")
+
+
 def _read_folder(path: Path) -> Checkpoint:
     if not (path / HF_FILE).is_file():
         raise CheckpointError(f"the folder {path} has no {HF_FILE}; give a checkpoint file or a Hugging Face folder")
@@ -126,14 +140,19 @@ def _read_safetensors(path: Path) -> Checkpoint:
 
 
 def _read_torch(path: Path) -> Checkpoint:
+    if not _may_be_torch(path):
+        raise CheckpointError(f"{path} is no file of weights; give a checkpoint (ch train prints where it wrote one)")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} cannot be read as weights ({reason}). Files that hold more than tensors and plain values are "
-            "refused, since loading one can run any code: save model.state_dict(), or train with ch train"
+            f"{path} is damaged, or holds more than tensors and plain values. Such files are refused, since loading "
+            "one can run any code: save model.state_dict(), or train with ch train"
         ) from error
+    except Exception as error:
+        raise CheckpointError(f"{path} is damaged ({type(error).__name__}); make it anew") from error
     return _from_content(path, content)
 
 

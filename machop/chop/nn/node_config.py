@@ -90,16 +90,16 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     if is_float(config):
         return {}
     check_keys(config)
-    cls = format_class(config)
-    formats = {operand: _operand_format(cls, config, operand, op) for operand in op.operands}
+    formats = {operand: operand_format(config, operand, op) for operand in op.operands}
     return {operand: chosen for operand, chosen in formats.items() if chosen is not None}
 
 
-def _operand_format(cls: type[Format], config: NodeConfig, operand: str, op: Op) -> Format | None:
+def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
+    """The format of one operand, None where `config` sets no key of it; raises FormatError, naming the key."""
     values = operand_keys(config, operand)
     if not values:
         return None
     try:
-        return cls.from_keys(values, is_signed=operand not in op.unsigned)
+        return format_class(config).from_keys(values, is_signed=operand not in op.unsigned)
     except FormatError as error:
         raise FormatError(f"{operand} of '{op.name}': {error} (keys start with '{operand}_')") from error

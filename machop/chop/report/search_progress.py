@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -18,10 +18,16 @@ from chop.ir.trial import Objective, Trial
 
 
 class SearchProgress:
-    """Shows each trial as it comes in; a context manager. `total` is None where only a timeout ends the search."""
+    """Shows each trial as it comes in; a context manager. `total` is None where only a timeout ends the search.
 
-    def __init__(self, total: int | None, objectives: Sequence[Objective]) -> None:
+    `values` gives the values of a trial, one for each of `objectives`.
+    """
+
+    def __init__(
+        self, total: int | None, objectives: Sequence[Objective], values: Callable[[Trial], Sequence[float]]
+    ) -> None:
         self._objectives = objectives
+        self._values = values
         self._best: dict[str, float] = {}
         self._progress = Progress(
             TextColumn("[bold]search"),
@@ -46,9 +52,8 @@ class SearchProgress:
 
     def on_trial(self, trial: Trial) -> None:
         """Count a trial and show the best value of every objective so far."""
-        for objective in self._objectives:
+        for objective, value in zip(self._objectives, self._values(trial), strict=True):
             better = max if objective.direction == "maximize" else min
-            value = trial.metrics[objective.metric]
             self._best[objective.metric] = better(value, self._best.get(objective.metric, value))
         speed = self._progress.tasks[0].speed
         self._progress.update(

@@ -162,7 +162,7 @@ def _facts(summary: SearchSummary) -> list[str]:
     names = _format_names(summary)
     if names:
         facts.append(
-            f"Formats: {', '.join(names)}; input x, weight w, bias b, result y as bits.fraction bits; the rest in float."
+            f"Formats: {', '.join(names)}; input x, weight w, bias b, result y as width.fraction; the rest in float."
         )
     if summary.float_row is not None:
         facts.append(

@@ -7,6 +7,16 @@ import tempfile
 from pathlib import Path
 
 
+def move_aside(folder: Path) -> Path | None:
+    """Give a folder the next free number, `folder-1`, `folder-2` …; returns its new path, None if there was none."""
+    if not folder.exists():
+        return None
+    number = 1
+    while (target := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return folder.rename(target)
+
+
 def write_whole(path: Path | str, data: str | bytes) -> Path:
     """Write `data` to `path` so that a reader, or a crash, meets the old file or the new one, never a half.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,20 @@ from chop.actions.search.results import (
 )
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
 from chop.actions.search.settings import SearchSettings, parse_search_settings
-from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
-from chop.actions.search.study import Reason, Study, study_directions
+from chop.actions.search.strategies.base import STRATEGIES, StrategyContext, Values
+from chop.actions.search.study import Reason, Study, study_directions, study_values
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir
+from chop.actions.transform import pass_name_problems
 from chop.config.run_config import RunConfig, dump_toml
 from chop.config.typed import Problem
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
-from chop.ir.trial import BestRow, Trial
+from chop.ir.trial import BestRow, Objective, Trial
 from chop.ir.trial_log import TrialLog
+from chop.passes.graph.transforms.quantize.node_selection import BY
 from chop.report.search_progress import SearchProgress
 from chop.report.search_report import SearchSummary, print_summary, report_text
-from chop.tools.files import write_whole
+from chop.tools.files import move_aside, write_whole
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -80,7 +82,8 @@ def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
         raise ConfigError([*run_config.problems, "search: the file has no table [search]; see configs/examples"])
     model, data_module = (prepared.model, prepared.data_module) if prepared else (None, None)
     settings, space, graph, problems = _check(model, data_module, table)
-    lines = [*run_config.problems, *(_line(run_config, problem) for problem in problems)]
+    lines = [*run_config.problems, *pass_name_problems(run_config)]
+    lines += [_line(run_config, problem) for problem in problems]
     if lines or settings is None or space is None or prepared is None:
         raise ConfigError(lines)
     _tell_untrained(run_config)
@@ -88,8 +91,8 @@ def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
     identity = _identity(run_config, prepared)
     device = resolve_accelerator(run_config.options)
     job = _Job(settings, space, graph, prepared.data_module, folder, run_config.options.seed, device, identity)
-    if not resume:
-        _move_aside(folder)
+    if not resume and (folder / TRIALS_FILE).exists():
+        logger.info("the earlier search is kept in %s", move_aside(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / CONFIG_FILE, dump_toml(run_config))
     return job.run(resume)
@@ -119,7 +122,7 @@ class _Job:
         )
         with self._open_log(resume) as log:
             study = self._study(measurement, log)
-            with SearchProgress(self._expected_trials(), self.settings.objectives) as progress:
+            with SearchProgress(self._expected_trials(), *self._shown()) as progress:
                 reason = study.run(progress.on_trial)
         return self._finish(measurement, log.trials, reason)
 
@@ -143,6 +146,14 @@ class _Job:
         )
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
         return Study(self.space, strategy, settings.objectives, settings.setup, measurement.measure, log)
+
+    def _shown(self) -> tuple[tuple[Objective, ...], Callable[[Trial], Values]]:
+        """What the progress bar shows: every metric as measured, or the sum that is optimised."""
+        settings = self.settings
+        if not settings.setup.sum_scaled_metrics:
+            return settings.objectives, lambda trial: tuple(trial.metrics[o.metric] for o in settings.objectives)
+        (direction,) = study_directions(settings.objectives, settings.setup)
+        return (Objective("sum", 1.0, direction),), lambda t: study_values(t, settings.objectives, settings.setup)
 
     def _expected_trials(self) -> int | None:
         """How many trials there will be at the most, if that is known."""
@@ -228,7 +239,7 @@ def _build_space(
     setup = (space_table or {}).get("setup", {})
     by = settings.by if settings else setup.get("by", "name") if isinstance(setup, Mapping) else "name"
     seed = (space_table or {}).get("seed", {})
-    if name not in SEARCH_SPACES or not isinstance(seed, Mapping):
+    if name not in SEARCH_SPACES or not isinstance(seed, Mapping) or by not in BY:
         return None, []
     space = SEARCH_SPACES[name].build(graph, seed, by)
     return space, [problem.below("search_space") for problem in space.problems()]
@@ -275,14 +286,3 @@ def weights_digest(model: nn.Module) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _move_aside(folder: Path) -> None:
-    """Keep an earlier search under the same name: its folder gets the next free number."""
-    if not (folder / TRIALS_FILE).exists():
-        return
-    number = 1
-    while (target := folder.with_name(f"{folder.name}-{number}")).exists():
-        number += 1
-    folder.rename(target)
-    logger.info("the earlier search is kept in %s", target)

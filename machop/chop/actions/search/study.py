@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from chop.actions.search.measurement import Measured
@@ -63,15 +63,18 @@ class Study:
             on_trial(trial)
 
     def _go_on(self, seen: dict[PointKey, Trial], on_trial: Callable[[Trial], None]) -> Reason:
-        started = time.monotonic() - sum(trial.seconds for trial in self.log.trials)
+        spent = sum(trial.seconds for trial in self.log.trials)
+        last = time.monotonic()
         while True:
-            reason = self._stop_reason(len(seen), time.monotonic() - started)
+            reason = self._stop_reason(len(seen), spent)
             if reason:
                 return reason
             asked = self.strategy.ask(1)
             if not asked:
                 return "strategy"
             trial = self._trial(asked[0], seen)
+            now = time.monotonic()
+            trial, spent, last = replace(trial, seconds=now - last), spent + now - last, now
             self.log.append(trial)
             self._tell(asked[0], trial)
             seen.setdefault(self._key(trial.point), trial)
@@ -98,16 +101,8 @@ class Study:
                 earlier.scaled_metrics,
                 repeats=earlier.number,
             )
-        started = time.monotonic()
         measured = self.measure(point)
-        return Trial(
-            number,
-            dict(point),
-            measured.software,
-            measured.hardware,
-            self._scaled(measured),
-            seconds=time.monotonic() - started,
-        )
+        return Trial(number, dict(point), measured.software, measured.hardware, self._scaled(measured))
 
     def _scaled(self, measured: Measured) -> dict[str, float]:
         metrics = {**measured.software, **measured.hardware}

@@ -15,8 +15,9 @@ from chop.config.typed import Problem
 from chop.errors import SearchError
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import split_key
+from chop.nn.ops import OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
-from chop.passes.graph.transforms.quantize.node_selection import BY, select_entries, selection_problems
+from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
 
 FLOAT_CONFIG = {"name": ["NA"]}
 
@@ -115,8 +116,12 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             key = chosen[node.node] or "default"
             messages = node.problems() | self._operand_problems(node, key)
             found |= {("seed", key, "config", name): f"{text} (node '{node.node}')" for name, text in messages.items()}
+        for key in self.seed:
+            if key not in chosen.values() and ("seed", key) not in found:
+                messages = NodeChoices(key, _op_meant(key, ops), self._choices(key)).problems()
+                found |= {("seed", key, "config", name): text for name, text in messages.items()}
         problems = [Problem(path, message) for path, message in found.items()]
-        if not problems and not any(key for key in chosen.values()):
+        if not problems and self.size == 1 and not set(chosen.values()) - {None, DEFAULT}:
             problems.append(Problem(("seed",), f'no seed matches any node of this model with by = "{self.by}"'))
         return problems
 
@@ -128,6 +133,11 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         possible = node.op.possible_operands
         foreign = {name: where[0] for name, where in named.items() if where and where[0] not in possible}
         return {name: f"{node.op.name} has no operand '{operand}'" for name, operand in foreign.items()}
+
+
+def _op_meant(key: str, nodes: Mapping[str, Op]) -> Op:
+    """The op that a seed is for which serves no node: the one that it names, else the one with most operands."""
+    return nodes.get(key) or next((op for op in OPS if op.name == key and op.quantizable), OPS[0])
 
 
 def _flatten(node: NodeChoices, indexes: Mapping[str, int]) -> dict[str, int]:

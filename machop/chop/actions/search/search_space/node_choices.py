@@ -11,11 +11,21 @@ from typing import Any
 
 from chop.errors import ChopError, FormatError, did_you_mean
 from chop.formats import Format
-from chop.nn.node_config import GLOBAL_KEYS, format_class, is_float, known_keys, node_formats, split_key
+from chop.nn.node_config import (
+    GLOBAL_KEYS,
+    format_class,
+    is_float,
+    known_keys,
+    node_formats,
+    operand_format,
+    split_key,
+)
 from chop.nn.ops import Op
 
 Indexes = dict[str, int]
 Choices = Mapping[str, list[Any]]
+MOST_SHOWN = 3
+"""Problems of one key that are told; more of them say nothing new."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ class NodeChoices:
         if "name" not in self.choices:
             return {"name": 'is missing; give the formats to choose from, such as ["integer", "NA"]'}
         empty = {key: "is an empty list of choices" for key, values in self.choices.items() if not values}
-        return empty or self._name_problems() or self._key_problems() or self._value_problems()
+        return empty or self._name_problems() or self._key_problems() | self._value_problems()
 
     def _branch(self, head: Indexes) -> _Branch:
         values = {key: self.choices[key][index] for key, index in head.items()}
@@ -111,7 +121,7 @@ class NodeChoices:
         for combination in product(*(range(len(self.choices[key])) for key in keys)):
             indexes = dict(zip(keys, combination, strict=True))
             config = {key: self.choices[key][index] for key, index in (head | indexes).items()}
-            found.setdefault(node_formats(config, self.op).get(operand), indexes)
+            found.setdefault(operand_format(config, operand, self.op), indexes)
         return _OperandChoices(tuple(found), tuple(found.values()))
 
     def _keys_of(self, head: Indexes, operand: str) -> list[str]:
@@ -143,14 +153,32 @@ class NodeChoices:
         return {key: f"unknown key{did_you_mean(key, known)}" for key in unknown}
 
     def _value_problems(self) -> dict[str, str]:
+        problems: dict[str, str] = {}
         for head in self._heads():
+            try:
+                format_class({key: self.choices[key][index] for key, index in head.items()})
+            except FormatError as error:
+                return {_blamed(list(head), str(error)): str(error)}
             for operand in self.op.operands:
-                try:
-                    self._operand_choices(head, operand)
-                except FormatError as error:
-                    keys = self._keys_of(head, operand)
-                    return {_blamed(keys, str(error)): str(error)}
-        return {}
+                problems |= self._operand_problems(head, operand)
+        return problems
+
+    def _operand_problems(self, head: Indexes, operand: str) -> dict[str, str]:
+        """What is wrong with each value of each key of an operand, the other keys at a value that is not."""
+        keys = self._keys_of(head, operand)
+        problems: dict[str, str] = {}
+        for combination in product(*(range(len(self.choices[key])) for key in keys)):
+            config = {
+                key: self.choices[key][i] for key, i in (head | dict(zip(keys, combination, strict=True))).items()
+            }
+            try:
+                operand_format(config, operand, self.op)
+            except FormatError as error:
+                key = _blamed(keys, str(error))
+                told = problems.get(key)
+                if told is None or (str(error) not in told and told.count(";") < MOST_SHOWN):
+                    problems[key] = f"{told}; {error}" if told else str(error)
+        return problems
 
     def _heads(self) -> list[Indexes]:
         heads = [key for key in self.choices if key in GLOBAL_KEYS]

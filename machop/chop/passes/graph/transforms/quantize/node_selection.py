@@ -21,7 +21,7 @@ def select_entries(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) -> dic
 
     With `regex_name` a key serves a node whose whole name it matches; the first of several wins.
     """
-    entries = [key for key in keys if key != DEFAULT]
+    entries = [key for key in keys if key != DEFAULT and (by != "regex_name" or _is_pattern(key))]
     fallback = DEFAULT if DEFAULT in keys else None
     return {name: _entry_of(name, op, by, entries) or fallback for name, op in nodes.items()}
 
@@ -44,7 +44,7 @@ def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) ->
     like a misspelt node or op.
     """
     unused = [key for key in keys if key != DEFAULT and not _serves_any(key, by, nodes)]
-    known = {*nodes, *QUANTIZABLE_OPS}
+    known = {DEFAULT, *nodes, *QUANTIZABLE_OPS}
     problems = {}
     for key in unused:
         hint = did_you_mean(key, known) if key not in known else ""
