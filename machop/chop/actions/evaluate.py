@@ -57,7 +57,8 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow) -> Non
     """Measure the row's network with the search's own runners; every number must be the logged one."""
     settings, problems = parse_search_settings(run_config.tables.get("search"), prepared.data_module)
     if settings is None:
-        raise ConfigError([f"{row.config_path}: search.{'.'.join(p.path)}: {p.message}" for p in problems])
+        told = [f"{row.config_path}: search.{'.'.join(p.path)}: {p.message}" for p in problems]
+        raise ConfigError([*told, "names of a plug-in are known once it is given: --plugin FILE.py"])
     table = Table(
         "metric", "measured now", "in the search", title=f"trial {row.number}", title_justify="left", box=None
     )

@@ -205,3 +205,11 @@ def test_all_that_is_wrong_is_told_at_once(lab: dict[str, Any], jets: MaseDataMo
     text = str(caught.value)
     for hint in ("'n_trials'", "'accuracy'", "'average_bitwidth'", "'seq_blocks_2'"):
         assert f"did you mean {hint}?" in text
+
+
+def test_a_sum_that_rewards_what_is_worse_is_told(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab["strategy"]["setup"] = {"sum_scaled_metrics": True, "direction": "maximize", "n_trials": 1}
+    search(jsc_tiny, jets, lab, tmp_path)
+    assert "average_bitwidth: better is to minimize it" in caplog.text

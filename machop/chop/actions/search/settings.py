@@ -121,6 +121,8 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
     problems += found
     if problems or space is None or space_setup is None or setup is None:
         return None, problems
+    if setup.sum_scaled_metrics:
+        _warn_of_signs(objectives, _known_metrics(strategy, data_module), setup.direction)
     return (
         SearchSettings(
             space=SEARCH_SPACES.canonical(space.name),
@@ -255,6 +257,20 @@ def _objective(name: str, table: Any, metric: Metric | None) -> tuple[Objective 
     if metric and direction != metric.direction and parsed.scale > 0:
         logger.warning("metric %s: better is to %s it, the file says %s", name, metric.direction, direction)
     return Objective(name, parsed.scale, direction), []
+
+
+def _warn_of_signs(objectives: Iterable[Objective], known: Mapping[str, Metric], direction: Direction | None) -> None:
+    """Say where the sum of the scaled metrics rewards the worse value of one."""
+    for objective in objectives:
+        better = known[objective.metric].direction
+        if (objective.scale > 0) != (better == direction):
+            logger.warning(
+                "metric %s: better is to %s it, but with scale %g a sum to %s rewards the opposite; turn the sign",
+                objective.metric,
+                better,
+                objective.scale,
+                direction,
+            )
 
 
 def _known_metrics(strategy: _StrategyTable, data_module: Any) -> dict[str, Metric]:
