@@ -233,3 +233,10 @@ def test_a_config_runs_no_file_whatever_it_names(tmp_path: Path) -> None:
         _, err = ch(action, "--config", "evil.toml", folder=tmp_path, status=2)
         assert "never run on a config's word" in err
     assert not (tmp_path / "was_here").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    where = ("--project-dir", str(tmp_path / "file"))
+    _, err = ch("train", "toy", "toy_tiny", "--max-epochs", "1", *where, folder=tmp_path, status=1)
+    assert f"error: {tmp_path / 'file'}" in err

@@ -187,3 +187,19 @@ def test_a_module_that_branches_can_be_kept_whole() -> None:
     graph = MaseGraph(nn.Sequential(nn.Linear(2, 2), inner), custom_ops={"modules": [type(inner)]})
     x = torch.randn(3, 2)
     assert graph.model(x).shape == (3, 2)
+
+
+def test_a_weight_that_is_used_twice_survives_quantising() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(self.layer(x), self.layer.weight)
+
+    model, x = Tied().eval(), torch.randn(3, 4)
+    graph, _ = quantize_transform_pass(MaseGraph(model), {"by": "name", "layer": ALL_INTEGER["default"]})
+    q = SIX.quantize
+    hidden = F.linear(q(x), q(model.layer.weight), q(model.layer.bias))
+    assert torch.equal(graph.model(x), F.linear(hidden, model.layer.weight))

@@ -135,6 +135,10 @@ def main() -> None:
         if "--debug" in arguments:
             raise
         sys.exit(_report(error))
+    except OSError as error:
+        if "--debug" in arguments:
+            raise
+        sys.exit(_report(ChopError(f"{error.filename or 'input or output'}: {error.strerror or error}")))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, MinLen
 
 Task = Literal["cls", "classification", "lm", "language_modeling", "tran", "translation"]
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
@@ -46,5 +46,7 @@ class RunOptions:
     profile: bool = _option(False, "Profile the training and write where the time went.")
     no_warnings: bool = _option(False, "Hide warnings.")
     log_level: Literal["debug", "info", "warning", "error", "critical"] = _option("info", "Least severe message shown.")
-    project_dir: str = _option("mase_output", "Folder of all projects.")
-    project: str | None = _option(None, "Folder of this run; default <model>_<task>_<dataset>_<date>.")
+    project_dir: Annotated[str, MinLen(1)] = _option("mase_output", "Folder of all projects.")
+    project: Annotated[str, MinLen(1)] | None = _option(
+        None, "Folder of this run; default <model>_<task>_<dataset>_<date>."
+    )

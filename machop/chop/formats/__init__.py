@@ -1,6 +1,34 @@
 """Number formats: one file each, all listed in `FORMATS`."""
 
 from chop.formats.base import FLOAT_BITS, FORMATS, Format, format_name
+from chop.formats.binary import Binary
+from chop.formats.block_fp import BlockFP
+from chop.formats.block_log import BlockLog
+from chop.formats.block_minifloat import BlockMinifloat
 from chop.formats.integer import Integer, IntegerFloor
+from chop.formats.log import Log
+from chop.formats.minifloat import MinifloatDenorm, MinifloatIEEE
+from chop.formats.mxfp import MXFP
+from chop.formats.mxint import MXInt
+from chop.formats.scale_integer import ScaleInteger
+from chop.formats.ternary import Ternary
 
-__all__ = ["FLOAT_BITS", "FORMATS", "Format", "Integer", "IntegerFloor", "format_name"]
+__all__ = [
+    "FLOAT_BITS",
+    "FORMATS",
+    "MXFP",
+    "Binary",
+    "BlockFP",
+    "BlockLog",
+    "BlockMinifloat",
+    "Format",
+    "Integer",
+    "IntegerFloor",
+    "Log",
+    "MXInt",
+    "MinifloatDenorm",
+    "MinifloatIEEE",
+    "ScaleInteger",
+    "Ternary",
+    "format_name",
+]

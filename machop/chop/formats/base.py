@@ -1,4 +1,4 @@
-"""What every number format is: parameters, a pure `quantize`, and its storage in bits."""
+"""What every number format is: parameters, a pure `quantize`, its storage in bits, and the laws that it keeps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -17,33 +17,65 @@ from chop.registry import Registry
 FLOAT_BITS = 32
 """Bits of a value that no format was chosen for."""
 
+Law = Literal["idempotent", "monotone", "odd", "nearest", "nearest_log"]
+"""What may hold for every tensor: q(q(x)) = q(x); x <= y gives q(x) <= q(y); q(-x) = -q(x); q(x) is the value of the
+format's set that is nearest, by difference or by ratio. Laws are about one block with one shared scale."""
+
 
 @dataclass(frozen=True)
 class Format(ABC):
     """A number format: the dataclass fields of a subclass are its parameters and so its keys in a TOML file.
 
-    A subclass writes `_round` for one tensor and states `bits`; gradients, data types and batching are done here.
+    A subclass writes `_round` for one tensor, states `bits` and the `laws` that it keeps, and lists its `values`;
+    gradients, data types and batching are done here.
     """
 
     context_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields that the operation decides and no user sets (the sign of a ReLU's input, say)."""
 
-    batchable: ClassVar[bool] = True
-    """Whether each value is rounded on its own, so that tensors may be laid side by side in one call."""
+    @property
+    def laws(self) -> frozenset[Law]:
+        """The laws that the format keeps; a law that it does not has a counter-example in the class's docstring."""
+        return frozenset()
 
     @abstractmethod
     def _round(self, x: Tensor) -> Tensor:
-        """The representable value for each element of `x` (`(*shape)`, float32 or float64), same shape."""
+        """The representable value for each element of `x` (`(*shape)`, float32 or float64), same shape, new memory."""
 
     @abstractmethod
     def bits(self, shape: Sequence[int]) -> int:
         """Bits that a tensor of `shape` takes in memory, anything that its elements share counted in."""
 
+    def values(self, x: Tensor) -> Tensor | None:
+        """All values that elements of `x`, one block, can take: sorted, float64; None where they are too many.
+
+        Written down from the definition and not by rounding: tests compare the two.
+        """
+        return None
+
+    @property
+    def batchable(self) -> bool:
+        """Whether rows (the first dimension) are rounded on their own, so that batches may be laid end to end."""
+        return True
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether parameters are still to be measured on a tensor, by `calibrated`."""
+        return False
+
+    def calibrated(self, x: Tensor) -> Self:
+        """The format with what it measures (a range, a scale) taken from `x` and frozen."""
+        return self
+
     def quantize(self, x: Tensor) -> Tensor:
-        """Round `x` (`(*shape)`, any floating type); same shape and type, gradients straight through."""
+        """Round `x` (`(*shape)`, any floating type); same shape and type, gradients straight through.
+
+        A format whose parameters are still to be measured measures `x`.
+        """
+        chosen = self.calibrated(x.detach()) if self.is_measured else self
         if x.requires_grad and torch.is_grad_enabled():
-            return _straight_through(x, self)
-        return self._round_any(x)
+            return _straight_through(x, chosen)
+        return chosen._round_any(x)
 
     def _round_any(self, x: Tensor) -> Tensor:
         if x.dtype in (torch.float32, torch.float64):
@@ -65,20 +97,38 @@ class Format(ABC):
         for key in values:
             if key not in known:
                 raise FormatError(f"unknown key '{key}'{did_you_mean(key, known)} (known: {', '.join(known)})")
-        given = {key: value for key, value in values.items() if value not in (None, "NA")}
+        given = {key: _frozen(value) for key, value in values.items() if value not in (None, "NA")}
+        missing = [key for key in cls._required_keys() if key not in given]
+        if missing:
+            raise FormatError(f"missing key {', '.join(missing)}")
         context = {key: value for key, value in context.items() if key in cls.context_fields}
-        try:
-            return cls(**given, **context)
-        except TypeError as error:
-            missing = [key for key in cls._required_keys() if key not in given]
-            raise FormatError(f"missing key {', '.join(missing)}") from error
+        return cls(**given, **context)
 
     @classmethod
     def _required_keys(cls) -> list[str]:
         return [field.name for field in fields(cls) if field.default is MISSING]
 
 
-FORMATS: Registry[type[Format]] = Registry("chop.formats", "number format", ("chop.formats.integer",))
+FORMATS: Registry[type[Format]] = Registry(
+    "chop.formats",
+    "number format",
+    tuple(
+        f"chop.formats.{name}"
+        for name in (
+            "integer",
+            "minifloat",
+            "log",
+            "block_fp",
+            "block_minifloat",
+            "block_log",
+            "mxint",
+            "mxfp",
+            "binary",
+            "ternary",
+            "scale_integer",
+        )
+    ),
+)
 
 
 def format_name(cls: type[Format]) -> str:
@@ -109,6 +159,11 @@ def _straight_through(x: Tensor, number_format: Format) -> Tensor:
     return result
 
 
+def _frozen(value: Any) -> Any:
+    """A list of a TOML file as a tuple, so that a format can be a key."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
 def count(shape: Sequence[int]) -> int:
     """Elements of a tensor of `shape`; 1 for a scalar.
 
@@ -124,3 +179,22 @@ def require_int(name: str, value: object, low: int, high: int) -> None:
         raise FormatError(f"{name} must be an integer, got {value!r}")
     if not low <= value <= high:
         raise FormatError(f"{low} <= {name} <= {high} must hold, got {value}")
+
+
+def require_bool(name: str, value: object) -> None:
+    """Raise FormatError unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise FormatError(f"{name} must be true or false, got {value!r}")
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise FormatError unless `value` is one of `choices`."""
+    if value not in choices:
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        raise FormatError(f"{name} must be one of {', '.join(choices)}, got {value!r}{hint}")
+
+
+def require_share(name: str, value: object) -> None:
+    """Raise FormatError unless `value` is a number above 0 and at most 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise FormatError(f"0 < {name} <= 1 must hold, got {value!r}")

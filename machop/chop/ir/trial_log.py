@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -37,6 +38,7 @@ class TrialLog:
             stream = path.open("xb")
         except FileExistsError as error:
             raise SearchError(f"{path} exists; resume it with --resume or choose another --project") from error
+        _lock(stream, path)
         log = cls(path, [], stream)
         log._write({"chop_trials": VERSION, "fingerprint": dict(fingerprint)})
         return log
@@ -47,6 +49,10 @@ class TrialLog:
 
         Raises SearchError where there is none, or where it belongs to another search; then it says what differs.
         """
+        if not path.exists():
+            raise SearchError(f"there is no search to resume: {path} does not exist; start one without --resume")
+        stream = path.open("r+b")
+        _lock(stream, path)
         trials, found, complete = read_lines(path)
         differing = [key for key in {*fingerprint, *found} if fingerprint.get(key) != found.get(key)]
         if differing:
@@ -54,7 +60,6 @@ class TrialLog:
                 f"{path} belongs to another search: {', '.join(sorted(differing))} changed; undo the change, or start "
                 "anew without --resume"
             )
-        stream = path.open("r+b")
         stream.truncate(complete)
         stream.seek(complete)
         return cls(path, trials, stream)
@@ -86,13 +91,27 @@ class TrialLog:
         self._synced = time.monotonic()
 
 
+def require_unused(path: Path) -> None:
+    """Raise SearchError where another process is writing the log at `path`."""
+    if path.exists():
+        with path.open("rb") as stream:
+            _lock(stream, path)
+
+
+def _lock(stream: BinaryIO, path: Path) -> None:
+    """Hold the file until it is closed or the process ends; raises SearchError where another process does."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.close()
+        raise SearchError(f"{path} is in use: that search is still running; choose another --project") from error
+
+
 def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
     """The trials and the fingerprint of a log, and how many of its bytes are whole lines.
 
     A last line that was cut off (the process was killed while writing) is left out, and said so.
     """
-    if not path.exists():
-        raise SearchError(f"there is no search to resume: {path} does not exist; start one without --resume")
     data = path.read_bytes()
     complete = data.rfind(b"\n") + 1
     if complete < len(data):

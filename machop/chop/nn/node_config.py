@@ -100,6 +100,13 @@ def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
     if not values:
         return None
     try:
-        return format_class(config).from_keys(values, is_signed=operand not in op.unsigned)
+        return format_class(config).from_keys(
+            values, is_signed=operand not in op.unsigned, is_activation=is_activation(operand, op)
+        )
     except FormatError as error:
         raise FormatError(f"{operand} of '{op.name}': {error} (keys start with '{operand}_')") from error
+
+
+def is_activation(operand: str, op: Op) -> bool:
+    """Whether an operand flows through the network (its first dimension is the batch) and is no parameter."""
+    return operand not in op.params

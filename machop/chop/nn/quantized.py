@@ -48,6 +48,15 @@ class Quantized(nn.Module):
         """Whatever `inner` takes and returns."""
         return call_quantized(self.inner, self.op, self.formats, args, kwargs)
 
+    def __getattr__(self, name: str) -> Any:
+        """The inner module's tensors under their own names: a graph may use a layer's weight somewhere else too."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "inner":
+                raise
+            return getattr(self.inner, name)
+
     def extra_repr(self) -> str:
         """The formats, for `print(model)`."""
         return ", ".join(f"{operand}={number_format}" for operand, number_format in self.formats.items())

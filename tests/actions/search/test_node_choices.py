@@ -91,7 +91,7 @@ def test_canonical_indexes_mean_the_same_and_are_the_same_for_equal_meanings() -
         ({"name": ["intger"]}, "name", "did you mean 'integer'"),
         ({"data_in_widht": [4]}, "data_in_widht", "did you mean 'data_in_width'"),
         ({"weight_width": [0, 4]}, "weight_width", "1 <= width <= 32"),
-        ({"weight_frac_width": ["auto?"]}, "weight_frac_width", "must be an integer"),
+        ({"weight_frac_width": ["auto?"]}, "weight_frac_width", "must be a whole number"),
         ({"bias_width": []}, "bias_width", "empty list"),
         ({"weight_width": [True]}, "weight_width", "must be an integer"),
     ],

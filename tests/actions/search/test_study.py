@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,14 @@ def test_fewer_trials_than_points_are_run_and_said(
     lab["strategy"]["setup"] = {"n_trials": 4}
     assert len(search(jsc_tiny, jets, lab, tmp_path).trials) == 4
     assert "only the first 4 of 18 points" in caplog.text
+
+
+def test_a_search_that_runs_is_left_alone(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"]["setup"] = {"n_trials": 3}
+    search(jsc_tiny, jets, lab, tmp_path)
+    with (tmp_path / "trials.jsonl").open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(SearchError, match="still running"):
+            search(jsc_tiny, jets, lab, tmp_path, resume=True)

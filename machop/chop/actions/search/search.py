@@ -30,7 +30,7 @@ from chop.config.typed import Problem
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.ir.trial import BestRow, Objective, Trial
-from chop.ir.trial_log import TrialLog
+from chop.ir.trial_log import TrialLog, require_unused
 from chop.passes.graph.transforms.quantize.node_selection import BY
 from chop.report.search_progress import SearchProgress
 from chop.report.search_report import SearchSummary, print_summary, report_text
@@ -91,6 +91,7 @@ def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
     identity = _identity(run_config, prepared)
     device = resolve_accelerator(run_config.options)
     job = _Job(settings, space, graph, prepared.data_module, folder, run_config.options.seed, device, identity)
+    require_unused(folder / TRIALS_FILE)
     if not resume and (folder / TRIALS_FILE).exists():
         logger.info("the earlier search is kept in %s", move_aside(folder))
     folder.mkdir(parents=True, exist_ok=True)

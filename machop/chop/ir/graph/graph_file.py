@@ -75,5 +75,7 @@ def _format(values: Mapping[str, Any]) -> Format:
 def _named_model(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> nn.Module:
     name = notes.get("model")
     if not isinstance(name, str):
-        raise CheckpointError(f"{checkpoint.path} names no model; pass the model: load_graph(path, model)")
+        raise CheckpointError(
+            f"{checkpoint.path} names no model; pass the model: MaseGraph.from_checkpoint(path, model)"
+        )
     return get_model(name, notes.get("task", "cls"))

@@ -108,7 +108,12 @@ class NodeChoices:
         if "name" not in self.choices:
             return {"name": 'is missing; give the formats to choose from, such as ["integer", "NA"]'}
         empty = {key: "is an empty list of choices" for key, values in self.choices.items() if not values}
-        return empty or self._name_problems() or self._key_problems() | self._value_problems()
+        if empty or (wrong := self._name_problems()):
+            return empty or wrong
+        unknown = self._key_problems()
+        values = self._value_problems()
+        # A key that is misspelt is missing too: once is enough.
+        return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
 
     def _branch(self, head: Indexes) -> _Branch:
         values = {key: self.choices[key][index] for key, index in head.items()}

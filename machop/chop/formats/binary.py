@@ -1,0 +1,111 @@
+"""Binary numbers: the sign alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from chop.formats.base import FLOAT_BITS, FORMATS, Format, Law, count, require_bool, require_choice, require_int
+from chop.formats.measured import GRANULARITIES, by_channel, spread
+
+HASH = 0x9E3779B1
+HASH_BITS = 32
+
+
+@FORMATS.register("binary")
+@dataclass(frozen=True, kw_only=True)
+class Binary(Format):
+    """`bipolar`: -1 or 1 (0 counts as positive); else 0 or 1 (1 for what is above 0).
+
+    `scaled` puts the mean magnitude in place of 1, of the whole tensor or of each channel (`granularity`), which is
+    stored in 32 bits (Rastegari et al., ECCV 2016). `stochastic` takes the upper value with the probability that makes
+    the mean right (Courbariaux et al., NeurIPS 2015); the coin is a hash of the value's bits, so that a run can be
+    repeated and a batch equals a loop.
+
+    Laws: `odd` fails at 0 (0 becomes 1, -0 too); `monotone` fails where `stochastic`, `nearest` there and for 0 or 1
+    (0.1 becomes 1).
+
+    >>> Binary().quantize(torch.tensor([0.3, -0.2, 0.0]))
+    tensor([ 1., -1.,  1.])
+    >>> Binary(scaled=True).quantize(torch.tensor([0.3, -0.1]))
+    tensor([ 0.2000, -0.2000])
+    """
+
+    context_fields: ClassVar[frozenset[str]] = frozenset({"is_activation", "scale"})
+
+    width: int = 1
+    bipolar: bool = True
+    stochastic: bool = False
+    scaled: bool = False
+    granularity: str = "tensor"
+    is_activation: bool = False
+    scale: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        require_int("width", self.width, 1, 1)
+        for name in ("bipolar", "stochastic", "scaled"):
+            require_bool(name, getattr(self, name))
+        require_choice("granularity", self.granularity, GRANULARITIES)
+        if not self.scaled:
+            object.__setattr__(self, "granularity", "tensor")
+            object.__setattr__(self, "scale", (1.0,))
+
+    def __str__(self) -> str:
+        notes = [] if self.bipolar else ["0 or 1"]
+        notes += [name for name in ("stochastic", "scaled") if getattr(self, name)]
+        return " ".join(["binary", *notes])
+
+    @property
+    def laws(self) -> frozenset[Law]:
+        kept: set[Law] = {"idempotent"}
+        if not self.stochastic:
+            kept |= {"monotone", "nearest"} if self.bipolar else {"monotone"}
+        return frozenset(kept)
+
+    @property
+    def is_measured(self) -> bool:
+        return self.scale is None
+
+    def calibrated(self, x: Tensor) -> Self:
+        """The format with the mean magnitudes of `x`; 1 where there is nothing but zeros."""
+        if not self.is_measured:
+            return self
+        means = by_channel(x, self.granularity, self.is_activation).abs().mean(1).nan_to_num(0.0)
+        return replace(self, scale=tuple(float(mean) or 1.0 for mean in means.float()))
+
+    def bits(self, shape: Sequence[int]) -> int:
+        if not self.scaled:
+            return count(shape)
+        channels = shape[int(self.is_activation)] if self.granularity == "channel" and len(shape) else 1
+        return count(shape) + FLOAT_BITS * (len(self.scale) if self.scale else channels)
+
+    def values(self, x: Tensor) -> Tensor | None:
+        if self.scale is None or len(self.scale) > 1:
+            return None
+        return torch.tensor([-self.scale[0] if self.bipolar else 0.0, self.scale[0]], dtype=torch.float64)
+
+    def _round(self, x: Tensor) -> Tensor:
+        assert self.scale is not None
+        scale = spread(self.scale, x, self.is_activation)
+        if self.stochastic:
+            share = (x / scale + 1) / 2 if self.bipolar else x / scale
+            is_upper = _coin(x) < share
+        else:
+            is_upper = x >= 0 if self.bipolar else x > 0
+        taken: Tensor = is_upper.to(x.dtype)
+        if self.bipolar:
+            taken.mul_(2).sub_(1)
+        taken.mul_(scale)
+        return taken
+
+
+def _coin(x: Tensor) -> Tensor:
+    """A number in [0, 1) from the bits of each value (multiplicative hashing)."""
+    bits = x.float().view(torch.int32).long()
+    mixed = (bits * HASH) & (2**HASH_BITS - 1)
+    mixed = ((mixed ^ (mixed >> 15)) * HASH) & (2**HASH_BITS - 1)
+    return (mixed ^ (mixed >> 13)).to(x.dtype) / 2**HASH_BITS

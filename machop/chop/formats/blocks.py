@@ -1,0 +1,125 @@
+"""Blocks: parts of a tensor whose elements share an exponent or a scale."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from chop.errors import FormatError
+from chop.formats.base import Format, require_bool
+from chop.formats.rounding import HIGHEST_EXPONENT, LOWEST_EXPONENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFormat(Format):
+    """Elements in blocks of `block_size`, each with something shared.
+
+    `block_size` is right-aligned to the tensor's shape; a missing leading dimension, -1 or a size above the dimension
+    means the whole dimension. Ragged ends are padded with zeros, which count for storage. The first dimension of
+    activations is never part of a block, so that a sample's result does not depend on its neighbours; weights are
+    treated like that with `skip_first_dim`.
+    """
+
+    context_fields: ClassVar[frozenset[str]] = frozenset({"is_activation"})
+
+    block_size: tuple[int, ...]
+    skip_first_dim: bool = False
+    is_activation: bool = False
+
+    def __post_init__(self) -> None:
+        size: Any = self.block_size
+        if not isinstance(size, tuple) or not size or not all(_is_size(item) for item in size):
+            raise FormatError(f"block_size must be a list of whole numbers such as [1, 16], got {_shown(size)}")
+        require_bool("skip_first_dim", self.skip_first_dim)
+
+    @property
+    def batchable(self) -> bool:
+        return self._keeps_rows_apart
+
+    @property
+    def _keeps_rows_apart(self) -> bool:
+        return self.skip_first_dim or self.is_activation
+
+    def bits(self, shape: Sequence[int]) -> int:
+        sizes = self.sizes(shape)
+        blocks = prod(ceil(length / size) for length, size in zip(shape or (1,), sizes, strict=True))
+        return blocks * (prod(sizes) * self._element_bits + self._shared_bits) if prod(shape) else 0
+
+    @property
+    @abstractmethod
+    def _element_bits(self) -> int:
+        """Bits of one element."""
+
+    @property
+    @abstractmethod
+    def _shared_bits(self) -> int:
+        """Bits that each block has in common."""
+
+    @abstractmethod
+    def _round_blocks(self, blocks: Tensor, largest: Tensor) -> Tensor:
+        """Round `blocks` (new memory); `largest` is each block's greatest magnitude, of a shape that broadcasts."""
+
+    def sizes(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The block's length along each dimension of `shape`.
+
+        >>> from chop.formats import MXInt
+        >>> MXInt(block_size=(-1, 16), element_bits=8).sizes((4, 6, 40))
+        (4, 6, 16)
+        """
+        shape = tuple(shape) or (1,)
+        given = self.block_size[-len(shape) :]
+        padded = (-1,) * (len(shape) - len(given)) + given
+        sizes = [length if size == -1 else min(size, length) for size, length in zip(padded, shape, strict=True)]
+        if self._keeps_rows_apart and len(shape) > 1:
+            sizes[0] = 1
+        return tuple(max(size, 1) for size in sizes)
+
+    def _round(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:
+            return x.clone()
+        shape = tuple(x.shape) or (1,)
+        sizes = self.sizes(shape)
+        padded = _padded(x.reshape(shape), sizes)
+        blocks = padded.reshape([part for n, b in zip(padded.shape, sizes, strict=True) for part in (n // b, b)])
+        inner = [2 * axis + 1 for axis, size in enumerate(sizes) if size > 1]
+        rounded = self._round_blocks(blocks, largest_magnitude(blocks, inner)).reshape(padded.shape)
+        return rounded[tuple(slice(length) for length in shape)].reshape(x.shape)
+
+
+def largest_magnitude(blocks: Tensor, dims: list[int]) -> Tensor:
+    """The greatest |x| over `dims`, which are kept with length 1."""
+    if not dims:
+        return blocks.abs()
+    return torch.maximum(blocks.amax(dims, keepdim=True), -blocks.amin(dims, keepdim=True))
+
+
+def clamped_exponent(exponent: Tensor, low: int, high: int) -> Tensor:
+    """Shared exponents within what is stored, and within what float32 can simulate."""
+    return exponent.clamp(max(low, LOWEST_EXPONENT), min(high, HIGHEST_EXPONENT))
+
+
+def block_size_text(size: tuple[int, ...]) -> str:
+    """`1x16`, with * for a whole dimension."""
+    return "x".join("*" if length == -1 else str(length) for length in size)
+
+
+def _padded(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    missing = [-length % size for length, size in zip(x.shape, sizes, strict=True)]
+    if not any(missing):
+        return x
+    return F.pad(x, [amount for length in reversed(missing) for amount in (0, length)])
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and (value >= 1 or value == -1)
+
+
+def _shown(size: Any) -> str:
+    return str(list(size)) if isinstance(size, tuple) else repr(size)

@@ -1,0 +1,112 @@
+"""Integers with a measured real scale: what ONNX's QuantizeLinear and DequantizeLinear hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from chop.formats.base import (
+    FLOAT_BITS,
+    FORMATS,
+    Format,
+    Law,
+    count,
+    require_bool,
+    require_choice,
+    require_int,
+    require_share,
+)
+from chop.formats.measured import GRANULARITIES, by_channel, measured_range, spread
+
+MAX_WIDTH = 16
+RANGE_RULES = ("min_max", "quantile")
+
+
+@FORMATS.register("scale_integer")
+@dataclass(frozen=True, kw_only=True)
+class ScaleInteger(Format):
+    """(clamp(round(x / scale) + zero point) - zero point) · scale, in two's complement of `width` bits, half to even.
+
+    The scale covers the measured range (`range_rule`: min_max, or the share `quantile` of the values), of the tensor or
+    of each channel (`granularity`). `symmetric`: the zero point is 0; else it is measured too. Scales count 32 bits
+    each, zero points `width` bits. The law `odd` fails at the lower end, which reaches one step further, and where
+    the zero point is not 0.
+
+    >>> ScaleInteger(width=4).quantize(torch.tensor([0.7, 0.26, -0.1]))
+    tensor([ 0.7000,  0.3000, -0.1000])
+    """
+
+    context_fields: ClassVar[frozenset[str]] = frozenset({"is_activation", "scale", "zero_point"})
+
+    width: int
+    granularity: str = "tensor"
+    symmetric: bool = True
+    range_rule: str = "min_max"
+    quantile: float = 0.999
+    is_activation: bool = False
+    scale: tuple[float, ...] | None = None
+    zero_point: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        require_int("width", self.width, 2, MAX_WIDTH)
+        require_choice("granularity", self.granularity, GRANULARITIES)
+        require_bool("symmetric", self.symmetric)
+        require_choice("range_rule", self.range_rule, RANGE_RULES)
+        require_share("quantile", self.quantile)
+        if self.range_rule != "quantile":
+            object.__setattr__(self, "quantile", 0.999)
+
+    def __str__(self) -> str:
+        notes = [] if self.symmetric else ["affine"]
+        notes += ["by channel"] if self.granularity == "channel" else []
+        return " ".join(["scale_integer", str(self.width), *notes])
+
+    @property
+    def laws(self) -> frozenset[Law]:
+        return frozenset({"idempotent", "monotone", "nearest"})
+
+    @property
+    def is_measured(self) -> bool:
+        return self.scale is None
+
+    @property
+    def code_range(self) -> tuple[int, int]:
+        """The least and the greatest integer code."""
+        return -(1 << self.width - 1), (1 << self.width - 1) - 1
+
+    def calibrated(self, x: Tensor) -> Self:
+        """The format with the scale, and the zero point, that cover the range of `x`."""
+        if not self.is_measured:
+            return self
+        values = by_channel(x, self.granularity, self.is_activation)
+        low, high = measured_range(values, self.range_rule, self.quantile)
+        first, last = self.code_range
+        scale = torch.maximum(high, -low) / last if self.symmetric else (high - low) / (last - first)
+        scale = torch.where(scale.float() > torch.finfo(torch.float32).tiny, scale, 1.0).float()
+        points = (first - low / scale).round().clamp(first, last) if not self.symmetric else torch.zeros_like(scale)
+        return replace(self, scale=tuple(scale.tolist()), zero_point=tuple(int(point) for point in points))
+
+    def bits(self, shape: Sequence[int]) -> int:
+        channels = shape[int(self.is_activation)] if self.granularity == "channel" and len(shape) else 1
+        shared = FLOAT_BITS + (0 if self.symmetric else self.width)
+        return count(shape) * self.width + shared * (len(self.scale) if self.scale else channels)
+
+    def values(self, x: Tensor) -> Tensor | None:
+        if self.scale is None or len(self.scale) > 1:
+            return None
+        low, high = self.code_range
+        return (torch.arange(low, high + 1, dtype=torch.float64) - self.zero_point[0]) * self.scale[0]
+
+    def _round(self, x: Tensor) -> Tensor:
+        assert self.scale is not None
+        scale: Any = spread(self.scale, x, self.is_activation)
+        low, high = self.code_range
+        codes: Tensor = (x / scale).round_()
+        if not any(self.zero_point):
+            return codes.clamp_(low, high).mul_(scale)
+        point: Any = spread([float(value) for value in self.zero_point], x, self.is_activation)
+        return codes.add_(point).clamp_(low, high).sub_(point).mul_(scale)
