@@ -96,11 +96,8 @@ class Binary(Format):
             is_upper = _coin(x) < share
         else:
             is_upper = x >= 0 if self.bipolar else x > 0
-        taken: Tensor = is_upper.to(x.dtype)
-        if self.bipolar:
-            taken.mul_(2).sub_(1)
-        taken.mul_(scale)
-        return taken
+        lower = -scale if self.bipolar else 0.0 * scale
+        return torch.where(is_upper, scale, lower).to(x.dtype)
 
 
 def _coin(x: Tensor) -> Tensor:

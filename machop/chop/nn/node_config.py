@@ -84,8 +84,9 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     Raises FormatError or UnknownNameError, naming the key, for anything that is not a valid choice.
 
     >>> from chop.nn.ops import op_of_method
-    >>> node_formats({"name": "integer", "data_in_width": 8, "weight_width": 4}, op_of_method("relu"))
-    {'data_in': Integer(width=8, frac_width=4, is_signed=False)}
+    >>> found = node_formats({"name": "integer", "data_in_width": 8, "weight_width": 4}, op_of_method("relu"))
+    >>> {operand: str(number_format) for operand, number_format in found.items()}
+    {'data_in': 'integer 8.4 unsigned'}
     """
     if is_float(config):
         return {}
