@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test format-check format lint types layers unit test-slow weights answers clean
+.PHONY: help setup test format-check format lint types layers unit test-slow weights answers tables bench-formats clean
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,12 @@ weights: setup   ## Train the weights that ship and write docs/models.md
 
 answers: setup   ## Make the figures of docs/labs/lab3_answers.md
 	$(BIN)/python scripts/lab3_answers.py
+
+tables: setup    ## Write docs/formats.md: formats, oracles, every format on every op
+	$(BIN)/python scripts/format_tables.py
+
+bench-formats: setup ## Time every number format against a plain copy
+	$(BIN)/python benchmarks/formats.py
 
 clean:           ## Remove what was made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache mase_output

@@ -62,9 +62,13 @@ def test_after_sixteen_passes_the_first_config_gives_its_first_result(graph: Mas
         (
             {"by": "type", "default": {"config": layer()}, "relu": {"config": {"name": "NA"}}},
             [
+                "seq_blocks_0",
                 "seq_blocks_2",
+                "seq_blocks_3",
                 "seq_blocks_5",
+                "seq_blocks_6",
                 "seq_blocks_8",
+                "seq_blocks_9",
             ],
         ),
         ({"by": "type", "relu": {"config": layer(bypass=True)}}, []),

@@ -18,6 +18,7 @@ from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerato
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
 from chop.evaluation.scores import Interval, predict, score_with_intervals
+from chop.ir import MaseGraph
 from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
 
@@ -34,7 +35,7 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
     device = resolve_accelerator(options)
     graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
     if row:
-        _check_row(run_config, prepared, row)
+        _check_row(run_config, prepared, row, graph)
     elif not options.load_name and not options.is_pretrained:
         logger.warning("the weights are random: add --load PATH or --pretrained")
     model = graph.model if graph else prepared.model
@@ -53,7 +54,7 @@ def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part:
     return score_with_intervals(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
 
-def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow) -> None:
+def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph: MaseGraph | None) -> None:
     """Measure the row's network with the search's own runners; every number must be the logged one."""
     settings, problems = parse_search_settings(run_config.tables.get("search"), prepared.data_module)
     if settings is None:
@@ -64,7 +65,7 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow) -> Non
     )
     for choice in settings.runners:
         runner: Any = RUNNERS[choice.name](prepared.data_module, choice.options)
-        measured = runner(prepared.data_module, prepared.model, row.values["sampled_config"])
+        measured = runner(prepared.data_module, graph, row.values["sampled_config"])
         for name, value in measured.items():
             table.add_row(name, f"{value:.10g}", f"{row.metrics[name]:.10g}")
             if not isinstance(runner, ModelRunner):

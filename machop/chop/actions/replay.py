@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
 from chop.actions.setup import Prepared
 from chop.errors import SearchError
 from chop.ir import MaseGraph
@@ -34,6 +35,11 @@ class SearchRow:
         return self.folder / CONFIG_FILE
 
     @property
+    def calibration_rows(self) -> int:
+        """How many training rows the search measured ranges on."""
+        return int(self.values.get("calibration_rows", CALIBRATION_ROWS))
+
+    @property
     def metrics(self) -> dict[str, float]:
         """All numbers that the search measured for the row."""
         return {**self.values["software_metrics"], **self.values["hardware_metrics"]}
@@ -56,7 +62,10 @@ def read_row(path: Path, number: int) -> SearchRow:
 
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
     """The network of a row on the prepared model's weights."""
-    graph, _ = quantize_transform_pass(MaseGraph(prepared.model), row.values["sampled_config"])
+    graph = MaseGraph(prepared.model)
+    config = row.values["sampled_config"]
+    calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
+    graph, _ = quantize_transform_pass(graph, config)
     return graph
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from rich.console import Console
 
+from chop.actions.calibration import calibrate_for
 from chop.actions.replay import SearchRow, rebuild
 from chop.actions.setup import Prepared, output_dir, prepare
 from chop.config.run_config import RunConfig
 from chop.errors import ChopError, ConfigError
+from chop.evaluation.inputs import placeholder_keywords
 from chop.ir import MaseGraph
 from chop.passes.graph import PASSES, summarize_quantization_analysis_pass
-from chop.tools.get_input import InputGenerator, as_keywords
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -43,10 +44,12 @@ def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
         name = PASSES.canonical(written)
         for needed in METADATA if name in NEEDS_METADATA else METADATA[: _metadata_before(name)]:
             if needed not in done:
-                graph, _ = PASSES[needed](graph, _arguments(needed, {}, prepared))
+                graph, _ = PASSES[needed](graph, _arguments(needed, graph, {}, prepared))
                 done.add(needed)
         try:
-            graph, _ = PASSES[name](graph, _arguments(name, table, prepared))
+            if name == "quantize":
+                calibrate_for(graph, table, prepared.data_module)
+            graph, _ = PASSES[name](graph, _arguments(name, graph, table, prepared))
         except ChopError as error:
             raise ConfigError([f"{run_config.where('passes', written)}: passes.{written}: {error}"]) from error
         done = done - set(METADATA) if name == "quantize" else done | {name}
@@ -69,15 +72,15 @@ def _metadata_before(name: str) -> int:
     return METADATA.index(name) if name in METADATA else 0
 
 
-def _arguments(name: str, table: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
+def _arguments(name: str, graph: MaseGraph, table: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
     """A pass's arguments: those of the file, and the inputs that only a program can give."""
     arguments = dict(table)
     if name == "add_common_metadata":
         x, _ = prepared.data_module.batches("train", prepared.data_module.batch_size)[0]
-        arguments.setdefault("dummy_in", as_keywords(x))
-    if name == "profile_statistics":
-        generator = InputGenerator(prepared.data_module, prepared.model_info, "cls", "train")
-        arguments.setdefault("input_generator", generator)
+        arguments.setdefault("dummy_in", placeholder_keywords(graph, x))
+    if name in ("profile_statistics", "calibrate"):
+        rows = prepared.data_module.batches("train", arguments.get("num_samples"))
+        arguments.setdefault("input_generator", [placeholder_keywords(graph, x) for x, _ in rows])
     return arguments
 
 

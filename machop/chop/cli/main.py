@@ -114,6 +114,13 @@ def info(
     show_info(what)
 
 
+def formats() -> None:
+    """List the number formats and their keys."""
+    from chop.cli.info import show_info
+
+    show_info("format")
+
+
 _ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": ROW}
 _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (train, {}),
@@ -124,6 +131,7 @@ _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
 for _action, _extras in _ACTIONS:
     app.command(name=_action.__name__)(with_run_options(_action, _extras))
 app.command()(info)
+app.command()(formats)
 
 
 def main() -> None:

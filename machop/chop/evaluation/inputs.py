@@ -24,6 +24,12 @@ def placeholder_values(graph: MaseGraph, x: Any) -> list[Any]:
     return [given[name] if name in given else _default(node) for name, node in zip(names, placeholders, strict=True)]
 
 
+def placeholder_keywords(graph: MaseGraph, x: Any) -> dict[str, Any]:
+    """The input `x` as `{argument of forward: value}`."""
+    names = [str(node.target) for node in graph.nodes if node.op == "placeholder"]
+    return dict(zip(names, placeholder_values(graph, x), strict=True))
+
+
 def to_device(x: Any, device: str) -> Any:
     """An input on `device`, in the same form."""
     if isinstance(x, Tensor):

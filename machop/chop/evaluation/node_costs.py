@@ -67,10 +67,12 @@ class _Record:
 
     @property
     def macs(self) -> int:
-        if self.op.contraction is None:
+        if self.op.macs is None:
             return 0
-        shapes: Mapping[str, Shape] = {operand: shape for operand, shape, _ in self.shapes}
-        return prod(shapes["data_out"]) * self.op.contraction(shapes)
+        shapes: dict[str, list[Shape]] = {}
+        for operand, shape, _ in self.shapes:
+            shapes.setdefault(operand, []).append(shape)
+        return self.op.macs(shapes)
 
 
 class _Recorder(fx.Interpreter):

@@ -13,7 +13,7 @@ from chop.formats.base import FLOAT_BITS, FORMATS, Format, Law, count, require_b
 from chop.formats.measured import GRANULARITIES, by_channel, spread
 
 HASH = 0x9E3779B1
-HASH_BITS = 32
+HASH_RANGE = 1 << 32
 
 
 @FORMATS.register("binary")
@@ -91,18 +91,19 @@ class Binary(Format):
     def _round(self, x: Tensor) -> Tensor:
         assert self.scale is not None
         scale = spread(self.scale, x, self.is_activation)
+        signs = torch.where(self._is_upper(x, scale), 1.0, -1.0 if self.bipolar else 0.0).to(x.dtype)
+        return signs * scale
+
+    def _is_upper(self, x: Tensor, scale: Tensor | float) -> Tensor:
         if self.stochastic:
-            share = (x / scale + 1) / 2 if self.bipolar else x / scale
-            is_upper = _coin(x) < share
-        else:
-            is_upper = x >= 0 if self.bipolar else x > 0
-        lower = -scale if self.bipolar else 0.0 * scale
-        return torch.where(is_upper, scale, lower).to(x.dtype)
+            share: Tensor = x / scale
+            return _coin(x) < ((share + 1) / 2 if self.bipolar else share)
+        return x >= 0 if self.bipolar else x > 0
 
 
 def _coin(x: Tensor) -> Tensor:
     """A number in [0, 1) from the bits of each value (multiplicative hashing)."""
-    bits = x.float().view(torch.int32).long()
-    mixed = (bits * HASH) & (2**HASH_BITS - 1)
-    mixed = ((mixed ^ (mixed >> 15)) * HASH) & (2**HASH_BITS - 1)
-    return (mixed ^ (mixed >> 13)).to(x.dtype) / 2**HASH_BITS
+    bits = (x.float() + 0.0).view(torch.int32).long()  # -0 becomes +0
+    mixed = (bits * HASH) & (HASH_RANGE - 1)
+    mixed = ((mixed ^ (mixed >> 15)) * HASH) & (HASH_RANGE - 1)
+    return (mixed ^ (mixed >> 13)).to(x.dtype) / HASH_RANGE

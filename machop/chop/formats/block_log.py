@@ -9,7 +9,7 @@ from torch import Tensor
 
 from chop.formats.base import FORMATS, Law, require_int
 from chop.formats.blocks import BlockFormat, block_size_text, clamped_exponent
-from chop.formats.rounding import LOWEST_EXPONENT, exponent_nearest, nearest_power, power_of_two
+from chop.formats.rounding import HIGHEST_EXPONENT, LOWEST_EXPONENT, exponent_nearest, nearest_power_, power_of_two
 
 MAX_WIDTH = 8
 MAX_BIAS_WIDTH = 8
@@ -57,9 +57,11 @@ class BlockLog(BlockFormat):
         return (top - (2 ** (self.width - 1) - 1)).clamp_(min=LOWEST_EXPONENT), top
 
     def _round_blocks(self, blocks: Tensor, largest: Tensor) -> Tensor:
-        low, high = (power_of_two(exponent) for exponent in self._exponents(largest))
+        low = power_of_two(self._exponents(largest)[0])
+        # A block's own top exponent is beyond its elements, unless it is the greatest that can be stored.
+        limit = 2.0 ** min(2 ** (self.exponent_bias_width - 1) - 1, HIGHEST_EXPONENT)
         signed = blocks + 0.0  # -0 becomes +0, so that equal numbers stay equal
-        magnitudes = nearest_power(signed.clamp(-high, high)).clamp_(min=low).copysign_(signed)
+        magnitudes = nearest_power_(signed.clamp(-limit, limit)).clamp_(min=low).copysign_(signed)
         return torch.where(signed.isnan(), signed, magnitudes)
 
     def values(self, x: Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chop.errors import FormatError
 from chop.formats.base import FORMATS, Format, Law, count, require_int
-from chop.formats.rounding import HIGHEST_EXPONENT, LOWEST_EXPONENT, nearest_power
+from chop.formats.rounding import HIGHEST_EXPONENT, LOWEST_EXPONENT, nearest_power_
 
 MAX_WIDTH = 9
 LARGEST_BIAS = 160
@@ -65,5 +65,5 @@ class Log(Format):
     def _round(self, x: Tensor) -> Tensor:
         low, high = self.exponent_range
         signed = x + 0.0  # -0 becomes +0, so that equal numbers stay equal
-        magnitude = nearest_power(signed.clamp(-(2.0**high), 2.0**high)).clamp_(min=2.0**low).copysign_(signed)
+        magnitude = nearest_power_(signed.clamp(-(2.0**high), 2.0**high)).clamp_(min=2.0**low).copysign_(signed)
         return torch.where(signed.isnan(), signed, magnitude)

@@ -22,9 +22,12 @@ def channel_axis(is_activation: bool) -> int:
 
 
 def by_channel(x: Tensor, granularity: str, is_activation: bool) -> Tensor:
-    """`x` as `(channels, values)`, float64; a single channel where it is measured as one tensor."""
+    """`x` as `(channels, values)`, float64; a single channel where it is measured as one tensor.
+
+    A vector (a bias) has no channels of its own.
+    """
     values = x.detach().double()
-    if granularity == "tensor" or x.ndim <= channel_axis(is_activation):
+    if granularity == "tensor" or x.ndim < 2 or x.numel() == 0:
         return values.reshape(1, -1)
     return values.movedim(channel_axis(is_activation), 0).flatten(1)
 

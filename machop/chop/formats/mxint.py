@@ -67,4 +67,4 @@ class MXInt(BlockFormat):
         limit = 2 ** (self.element_bits - 1)
         codes = torch.arange(-limit, limit, dtype=torch.float64)
         step = float(self._scale(x.abs().amax())) / (1 << self.element_bits - 2)
-        return codes * step
+        return (codes * step)[(codes * step).abs() <= torch.finfo(torch.float32).max]

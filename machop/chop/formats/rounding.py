@@ -26,14 +26,14 @@ def power_below(x: Tensor) -> Tensor:
     return x.view(_INTEGER[x.dtype]).bitwise_and(_EXPONENT_MASK[x.dtype]).view(x.dtype)
 
 
-def nearest_power(x: Tensor) -> Tensor:
-    """The power of two nearest to |x| by logarithm, elementwise (no ties: no number is 2^(n + 1/2)); 0 for 0.
+def nearest_power_(x: Tensor) -> Tensor:
+    """In place the power of two nearest to |x| by logarithm (no ties: no number is 2^(n + 1/2)); 0 for 0.
 
-    >>> nearest_power(torch.tensor([3.0, 2.8, -0.75, 0.0]))
+    >>> nearest_power_(torch.tensor([3.0, 2.8, -0.75, 0.0]))
     tensor([4., 2., 1., 0.])
     """
     carry = (1 << _MANTISSA_BITS[x.dtype]) - _ABOVE_SQRT2[x.dtype]
-    bits = x.view(_INTEGER[x.dtype]).add(carry)
+    bits = x.view(_INTEGER[x.dtype]).add_(carry)
     return bits.bitwise_and_(_EXPONENT_MASK[x.dtype]).view(x.dtype)
 
 
@@ -65,7 +65,7 @@ def exponent_below(x: Tensor) -> Tensor:
 
 def exponent_nearest(x: Tensor) -> Tensor:
     """log2 |x| rounded to the nearest integer, elementwise and exact, as floats; very low for 0."""
-    return exponent_below(nearest_power(x))
+    return exponent_below(nearest_power_(x.clone()))
 
 
 def mirrored(magnitudes: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from chop.formats.base import (
 from chop.formats.measured import GRANULARITIES, by_channel, measured_range, spread
 
 MAX_WIDTH = 16
+LARGEST = torch.finfo(torch.float32).max / 2
 RANGE_RULES = ("min_max", "quantile")
 
 
@@ -84,6 +85,8 @@ class ScaleInteger(Format):
             return self
         values = by_channel(x, self.granularity, self.is_activation)
         low, high = measured_range(values, self.range_rule, self.quantile)
+        # Half of float32's range, so that no code times the scale overflows.
+        low, high = low.clamp(min=-LARGEST), high.clamp(max=LARGEST)
         first, last = self.code_range
         scale = torch.maximum(high, -low) / last if self.symmetric else (high - low) / (last - first)
         scale = torch.where(scale.float() > torch.finfo(torch.float32).tiny, scale, 1.0).float()
@@ -99,7 +102,7 @@ class ScaleInteger(Format):
         if self.scale is None or len(self.scale) > 1:
             return None
         low, high = self.code_range
-        return (torch.arange(low, high + 1, dtype=torch.float64) - self.zero_point[0]) * self.scale[0]
+        return ((torch.arange(low, high + 1.0) - self.zero_point[0]) * self.scale[0]).double()
 
     def _round(self, x: Tensor) -> Tensor:
         assert self.scale is not None

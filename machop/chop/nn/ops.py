@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -16,6 +16,12 @@ OPERANDS = ("data_in", "weight", "bias", "data_out")
 """Operand names, as they prefix the keys of a TOML file."""
 
 Shape = tuple[int, ...]
+Shapes = Mapping[str, Sequence[Shape]]
+"""The shapes of an operand's tensors: two for the inputs of an addition."""
+
+Macs = Callable[[Shapes], int]
+Function = Callable[..., Any]
+Modules = tuple[type[nn.Module], ...]
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,8 @@ class Op:
 
     `args` says which arguments make up an operand; `params` are tensors that a module of this op owns and a function
     takes as the arguments in `function_params`. `unsigned` operands hold no negative value that matters.
-    `absent` names parameters that one particular call lacks.
-    `contraction` gives the multiply-accumulates per output element from the operands' shapes (without the batch).
+    `absent` names parameters that one particular call lacks. `macs` counts multiply-accumulates from the shapes of the
+    operands and of the result (`data_out`).
     """
 
     name: str
@@ -44,7 +50,7 @@ class Op:
     params: Mapping[str, Arg] = field(default_factory=dict)
     unsigned: frozenset[str] = frozenset()
     quantizable: bool = True
-    contraction: Callable[[Mapping[str, Shape]], int] | None = None
+    macs: Macs | None = None
     is_python_builtin: bool = False
     absent: frozenset[str] = frozenset()
 
@@ -64,78 +70,107 @@ class Op:
 _INPUT = {"data_in": (Arg(0, ("input", "x", "self")),)}
 _TWO_INPUTS = {"data_in": (Arg(0, ("input", "self")), Arg(1, ("other",)))}
 _MATRICES = {"data_in": (Arg(0, ("input", "self")),), "weight": (Arg(1, ("other", "mat2")),)}
-_WEIGHT_BIAS = {"weight": Arg(1, ("weight",)), "bias": Arg(2, ("bias",))}
+_ATTENTION = {"data_in": (Arg(0, ("query",)), Arg(1, ("key",)), Arg(2, ("value",)))}
+_UNSIGNED_INPUT = frozenset({"data_in"})
 
 
-def _per_output_of_weight(shapes: Mapping[str, Shape]) -> int:
-    return prod(shapes["weight"][1:])
+def _parameters(first: int, *names: str) -> dict[str, Arg]:
+    """Parameters that a function takes one after the other from position `first`."""
+    return {name: Arg(first + offset, (name,)) for offset, name in enumerate(names)}
 
 
-def _per_output_of_matrices(shapes: Mapping[str, Shape]) -> int:
-    return shapes["data_in"][-1]
+def _weighted_macs(shapes: Shapes) -> int:
+    return prod(shapes["data_out"][0]) * prod(shapes["weight"][0][1:])
 
 
-def _weighted(name: str, module: type[nn.Module], function: Callable[..., Any]) -> Op:
-    return Op(
-        name,
-        modules=(module,),
-        functions=(function,),
-        args=_INPUT,
-        params=_WEIGHT_BIAS,
-        contraction=_per_output_of_weight,
-    )
+def _transposed_macs(shapes: Shapes) -> int:
+    return prod(shapes["data_in"][0]) * prod(shapes["weight"][0][1:])
 
 
-def _elementwise(name: str, *functions: Callable[..., Any], methods: tuple[str, ...]) -> Op:
+def _matrix_macs(shapes: Shapes) -> int:
+    return prod(shapes["data_out"][0]) * shapes["data_in"][0][-1]
+
+
+def _attention_macs(shapes: Shapes) -> int:
+    query, key, value = shapes["data_in"]
+    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _weighted(name: str, module: type[nn.Module], function: Function, macs: Macs = _weighted_macs) -> Op:
+    weights = _parameters(1, "weight", "bias")
+    return Op(name, modules=(module,), functions=(function,), args=_INPUT, params=weights, macs=macs)
+
+
+def _elementwise(name: str, *functions: Function, methods: tuple[str, ...]) -> Op:
     return Op(name, functions=functions, methods=methods, args=_TWO_INPUTS, is_python_builtin=True)
 
 
-def _float_only(name: str, *modules: type[nn.Module], functions: tuple[Callable[..., Any], ...] = ()) -> Op:
-    return Op(name, modules=modules, functions=functions, args=_INPUT, quantizable=False)
+def _unary(name: str, modules: Modules, *functions: Function, methods: tuple[str, ...] = ()) -> Op:
+    return Op(name, modules=modules, functions=functions, methods=methods, args=_INPUT)
+
+
+def _rectifier(name: str, module: type[nn.Module], *functions: Function, methods: tuple[str, ...] = ()) -> Op:
+    """What lets nothing negative through has an unsigned input."""
+    return Op(name, (module,), functions, methods, args=_INPUT, unsigned=_UNSIGNED_INPUT)
+
+
+def _norm(name: str, modules: Modules, function: Function, first: int, *parameters: str) -> Op:
+    return Op(name, modules, (function,), args=_INPUT, params=_parameters(first, *parameters))
+
+
+def _product(name: str, *functions: Function, methods: tuple[str, ...]) -> Op:
+    return Op(name, (), functions, methods, args=_MATRICES, macs=_matrix_macs, is_python_builtin=True)
 
 
 OPS: tuple[Op, ...] = (
     _weighted("linear", nn.Linear, F.linear),
     _weighted("conv1d", nn.Conv1d, F.conv1d),
     _weighted("conv2d", nn.Conv2d, F.conv2d),
-    Op(
-        "relu",
-        modules=(nn.ReLU,),
-        functions=(F.relu, torch.relu),
-        methods=("relu", "relu_"),
-        args=_INPUT,
-        unsigned=frozenset({"data_in"}),
-    ),
+    _weighted("conv3d", nn.Conv3d, F.conv3d),
+    _weighted("conv_transpose1d", nn.ConvTranspose1d, F.conv_transpose1d, _transposed_macs),
+    _weighted("conv_transpose2d", nn.ConvTranspose2d, F.conv_transpose2d, _transposed_macs),
+    _product("matmul", torch.matmul, operator.matmul, methods=("matmul",)),
+    _product("bmm", torch.bmm, methods=("bmm",)),
     _elementwise("add", torch.add, operator.add, operator.iadd, methods=("add", "add_")),
     _elementwise("sub", torch.sub, operator.sub, operator.isub, methods=("sub", "sub_")),
     _elementwise("mul", torch.mul, operator.mul, operator.imul, methods=("mul", "mul_")),
-    Op(
-        "matmul",
-        functions=(torch.matmul, operator.matmul),
-        methods=("matmul",),
-        args=_MATRICES,
-        contraction=_per_output_of_matrices,
-        is_python_builtin=True,
+    _rectifier("relu", nn.ReLU, F.relu, torch.relu, methods=("relu", "relu_")),
+    _rectifier("relu6", nn.ReLU6, F.relu6),
+    _unary("gelu", (nn.GELU,), F.gelu),
+    _unary("silu", (nn.SiLU,), F.silu),
+    _unary("tanh", (nn.Tanh,), torch.tanh, F.tanh, methods=("tanh", "tanh_")),
+    _unary("sigmoid", (nn.Sigmoid,), torch.sigmoid, F.sigmoid, methods=("sigmoid", "sigmoid_")),
+    _unary("selu", (nn.SELU,), F.selu, torch.selu),
+    _unary("softplus", (nn.Softplus,), F.softplus),
+    _unary("softsign", (nn.Softsign,), F.softsign),
+    _unary("softmax", (nn.Softmax,), F.softmax, torch.softmax, methods=("softmax",)),
+    _norm("batch_norm1d", (nn.BatchNorm1d,), F.batch_norm, 3, "weight", "bias"),
+    Op("batch_norm2d", (nn.BatchNorm2d,), args=_INPUT, params=_parameters(3, "weight", "bias")),
+    _norm("layer_norm", (nn.LayerNorm,), F.layer_norm, 2, "weight", "bias"),
+    _norm("group_norm", (nn.GroupNorm,), F.group_norm, 2, "weight", "bias"),
+    _norm(
+        "instance_norm",
+        (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+        F.instance_norm,
+        3,
+        "weight",
+        "bias",
     ),
+    _norm("rms_norm", (nn.RMSNorm,), F.rms_norm, 2, "weight"),
+    Op("embedding", (nn.Embedding,), (F.embedding,), params=_parameters(1, "weight")),
+    _unary("avg_pool1d", (nn.AvgPool1d,), F.avg_pool1d),
+    _unary("avg_pool2d", (nn.AvgPool2d,), F.avg_pool2d),
+    _unary("adaptive_avg_pool1d", (nn.AdaptiveAvgPool1d,), F.adaptive_avg_pool1d),
+    _unary("adaptive_avg_pool2d", (nn.AdaptiveAvgPool2d,), F.adaptive_avg_pool2d),
+    _unary("max_pool1d", (nn.MaxPool1d,), F.max_pool1d),
+    _unary("max_pool2d", (nn.MaxPool2d,), F.max_pool2d),
     Op(
-        "bmm",
-        functions=(torch.bmm,),
-        methods=("bmm",),
-        args=_MATRICES,
-        contraction=_per_output_of_matrices,
-        is_python_builtin=True,
+        "scaled_dot_product_attention",
+        functions=(F.scaled_dot_product_attention,),
+        args=_ATTENTION,
+        macs=_attention_macs,
     ),
-    _float_only("batch_norm1d", nn.BatchNorm1d),
-    _float_only("batch_norm2d", nn.BatchNorm2d),
-    _float_only("layer_norm", nn.LayerNorm, functions=(F.layer_norm,)),
-    _float_only("dropout", nn.Dropout, functions=(F.dropout,)),
-    _float_only("gelu", nn.GELU, functions=(F.gelu,)),
-    _float_only("sigmoid", nn.Sigmoid, functions=(torch.sigmoid, F.sigmoid)),
-    _float_only("tanh", nn.Tanh, functions=(torch.tanh, F.tanh)),
-    _float_only("softmax", nn.Softmax, functions=(F.softmax, torch.softmax)),
-    _float_only("max_pool2d", nn.MaxPool2d, functions=(F.max_pool2d,)),
-    _float_only("avg_pool2d", nn.AvgPool2d, functions=(F.avg_pool2d,)),
-    _float_only("embedding", nn.Embedding),
+    Op("dropout", (nn.Dropout,), (F.dropout,), args=_INPUT, quantizable=False),
 )
 
 QUANTIZABLE_OPS = tuple(op.name for op in OPS if op.quantizable)

@@ -65,12 +65,14 @@ def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, 
 
 def write_results(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase) -> None:
     """Write `best.json` and `log.json`; beyond 100,000 trials the log holds the front alone."""
-    write_json(folder / BEST_FILE, {str(index): best_row_as_json(row) for index, row in enumerate(best)})
+    calibrated = {"calibration_rows": space.calibration_rows} if space.calibration_rows else {}
+    found = [{**best_row_as_json(row), **calibrated} for row in best]
+    write_json(folder / BEST_FILE, {str(index): row for index, row in enumerate(found)})
     if len(trials) <= LARGEST_LOG:
         rows = [trial_as_json(trial, space.flattened_indexes_to_config(trial.point)) for trial in trials]
     else:
         rows = [trial_as_json(row.trial, row.sampled_config) for row in best]
-    write_json(folder / LOG_FILE, {str(index): row for index, row in enumerate(rows)})
+    write_json(folder / LOG_FILE, {str(index): {**row, **calibrated} for index, row in enumerate(rows)})
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from chop.actions.calibration import calibrate
 from chop.actions.replay import CONFIG_FILE
 from chop.actions.search.measurement import FLOAT_CONFIG, Measurement
 from chop.actions.search.results import (
@@ -19,19 +20,18 @@ from chop.actions.search.results import (
     best_rows,
     write_results,
 )
-from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
+from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
 from chop.actions.search.settings import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext, Values
 from chop.actions.search.study import Reason, Study, study_directions, study_values
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir
 from chop.actions.transform import pass_name_problems
 from chop.config.run_config import RunConfig, dump_toml
-from chop.config.typed import Problem
+from chop.config.typed import Problem, parse_table
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.ir.trial import BestRow, Objective, Trial
 from chop.ir.trial_log import TrialLog, require_unused
-from chop.passes.graph.transforms.quantize.node_selection import BY
 from chop.report.search_progress import SearchProgress
 from chop.report.search_report import SearchSummary, print_summary, report_text
 from chop.tools.files import move_aside, write_whole
@@ -113,6 +113,8 @@ class _Job:
     identity: Mapping[str, Any]
 
     def run(self, resume: bool) -> SearchResult:
+        if self.space.calibration_rows:
+            calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
         measurement = Measurement(
             self.space,
             self.graph,
@@ -225,24 +227,20 @@ def _check(
     if model is None:
         return settings, None, None, problems
     graph = MaseGraph(model)
-    space, found = _build_space(graph, settings, table)
+    space, found = _build_space(graph, table)
     return settings, space, graph, problems + found
 
 
-def _build_space(
-    graph: MaseGraph, settings: SearchSettings | None, table: Any
-) -> tuple[SearchSpaceBase | None, list[Problem]]:
+def _build_space(graph: MaseGraph, table: Any) -> tuple[SearchSpaceBase | None, list[Problem]]:
     """The space, also where other settings are wrong: the problems of its seeds belong to the same report."""
     space_table = table.get("search_space") if isinstance(table, Mapping) else None
-    if settings is None and not isinstance(space_table, Mapping):
+    if not isinstance(space_table, Mapping):
         return None, []
-    name = settings.space if settings else space_table.get("name")  # type: ignore[union-attr]
-    setup = (space_table or {}).get("setup", {})
-    by = settings.by if settings else setup.get("by", "name") if isinstance(setup, Mapping) else "name"
-    seed = (space_table or {}).get("seed", {})
-    if name not in SEARCH_SPACES or not isinstance(seed, Mapping) or by not in BY:
+    setup, _ = parse_table(SpaceSetup, space_table.get("setup", {}))
+    name, seed, override = space_table.get("name"), space_table.get("seed", {}), space_table.get("override", {})
+    if setup is None or name not in SEARCH_SPACES or not isinstance(seed, Mapping) or not isinstance(override, Mapping):
         return None, []
-    space = SEARCH_SPACES[name].build(graph, seed, by)
+    space = SEARCH_SPACES[str(name)].build(graph, seed, setup, override)
     return space, [problem.below("search_space") for problem in space.problems()]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from chop.actions.search.search_space.base import SEARCH_SPACES
+from chop.actions.search.search_space.base import SEARCH_SPACES, SpaceSetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric
 from chop.config.typed import Problem, parse_table, unknown_key
@@ -51,8 +51,9 @@ class SearchSettings:
     """All that a search is told, but for model and data."""
 
     space: str
-    by: str
+    space_setup: SpaceSetup
     seed: Mapping[str, Any]
+    override: Mapping[str, Any]
     strategy: str
     strategy_options: Any
     setup: StudySetup
@@ -64,6 +65,7 @@ class SearchSettings:
         """What must not change between a search and its resumption: all but the budget and the number of workers."""
         return {
             "search_space": self.space,
+            "calibration_rows": self.space_setup.calibration_rows,
             "strategy": [self.strategy, asdict(self.strategy_options)],
             "runners": [[runner.group, runner.name, asdict(runner.options)] for runner in self.runners],
             "metrics": [asdict(objective) for objective in self.objectives],
@@ -77,11 +79,7 @@ class _SpaceTable:
     name: str
     setup: dict[str, Any] = field(default_factory=dict)
     seed: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _SpaceSetup:
-    by: Literal["type", "name", "regex_name"] = "name"
+    override: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,9 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
     return (
         SearchSettings(
             space=SEARCH_SPACES.canonical(space.name),
-            by=space_setup.by,
+            space_setup=space_setup,
             seed=space.seed,
+            override=space.override,
             strategy=STRATEGIES.canonical(strategy.name),
             strategy_options=options,
             setup=setup,
@@ -152,11 +151,11 @@ def _name_problem(registry: Any, name: str, *path: str) -> list[Problem]:
     return []
 
 
-def _parse_space(table: Any) -> tuple[_SpaceTable | None, _SpaceSetup | None, list[Problem]]:
+def _parse_space(table: Any) -> tuple[_SpaceTable | None, SpaceSetup | None, list[Problem]]:
     space, problems = _parse(_SpaceTable, table, "search_space")
     if space is None:
         return None, None, problems
-    setup, found = _parse(_SpaceSetup, space.setup, "search_space", "setup")
+    setup, found = _parse(SpaceSetup, space.setup, "search_space", "setup")
     return space, setup, [*found, *_name_problem(SEARCH_SPACES, space.name, "search_space", "name")]
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
+from chop.ir.calibration import Calibration, Slot
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.plan import QuantPlan
 from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
@@ -56,6 +57,7 @@ class MaseGraph:
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
         self._float_nodes: dict[str, FloatNode] = {}
+        self.calibration = Calibration(self._parameters())
 
     @classmethod
     def from_module(
@@ -73,6 +75,7 @@ class MaseGraph:
         twin.model = copy.deepcopy(self.model, memo)
         twin.meta = copy.deepcopy(self.meta, memo)
         twin.plan = self.plan
+        twin.calibration = self.calibration
         twin._float_nodes = dict(self._float_nodes)
         for node, own in zip(self.nodes, twin.nodes, strict=True):
             own.meta = {key: copy.deepcopy(value) if key == "mase" else value for key, value in node.meta.items()}
@@ -154,11 +157,15 @@ class MaseGraph:
         return frozenset(op.params) - given
 
     def apply_plan(self, plan: QuantPlan) -> None:
-        """Make the model compute with exactly the formats of `plan`: earlier ones are replaced, never added to."""
+        """Make the model compute with exactly the formats of `plan`: earlier ones are replaced, never added to.
+
+        What formats measure is taken from `calibration` and frozen.
+        """
         known = self.quantizable_nodes()
         for name in plan:
             if name not in known:
                 raise GraphError(f"the plan names '{name}', which is no quantisable node ({', '.join(known)})")
+        plan = self.calibration.freeze(plan)
         for name, original in list(self._float_nodes.items()):
             self._restore(self.node(name), original)
         for name in plan:
@@ -166,7 +173,37 @@ class MaseGraph:
         self.plan = plan
         self.model.recompile()
 
+    def calibrate(self, activations: Mapping[Slot, Tensor]) -> None:
+        """Let formats be measured on `activations` of the float model, by node and operand, beside the weights."""
+        self.calibration = Calibration({**activations, **self._parameters()}, has_activations=True)
+
+    def _parameters(self) -> dict[Slot, Tensor]:
+        """The parameters of all nodes that can be quantised."""
+        found: dict[Slot, Tensor] = {}
+        for name, op in self.quantizable_nodes().items():
+            for operand in op.params:
+                value = self.parameter(self.node(name), op, operand)
+                if value is not None:
+                    found[name, operand] = value.detach()
+        return found
+
+    def parameter(self, node: fx.Node, op: Op, operand: str) -> Tensor | None:
+        """The tensor of a node's parameter: its module's own, or what its function takes from the model."""
+        inner = self.inner(node)
+        if isinstance(inner, nn.Module):
+            own: Tensor | None = getattr(inner, operand, None)
+            return own
+        arg = op.params[operand]
+        given = node.args[arg.index] if arg.index < len(node.args) else None
+        given = next((node.kwargs[key] for key in arg.keywords if key in node.kwargs), given)
+        if isinstance(given, fx.Node) and given.op == "get_attr":
+            owner, _, attribute = str(given.target).rpartition(".")
+            value: Tensor = getattr(self.model.get_submodule(owner), attribute)
+            return value
+        return None
+
     def _quantize(self, node: fx.Node, op: Op, plan: QuantPlan) -> None:
+        self._require_finite(node.name, plan)
         wrapper = Quantized(self.inner(node), op, plan[node.name])
         wrapper.train(self.model.training)
         self._float_nodes[node.name] = FloatNode(node.op, node.target)
@@ -176,6 +213,14 @@ class MaseGraph:
         path = self._free_path(node.name)
         self.model.add_submodule(path, wrapper)
         node.op, node.target = "call_module", path
+
+    def _require_finite(self, name: str, plan: QuantPlan) -> None:
+        for operand in plan[name]:
+            tensor = self.calibration.tensors.get((name, operand))
+            if tensor is not None and not tensor.isfinite().all():
+                raise GraphError(
+                    f"node '{name}': {operand} holds NaN or infinity; train the model anew before quantising"
+                )
 
     def _restore(self, node: fx.Node, original: FloatNode) -> None:
         wrapper = self.model.get_submodule(str(node.target))

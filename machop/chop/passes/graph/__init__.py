@@ -3,6 +3,7 @@
 from chop.passes.graph.analysis import (
     add_common_metadata_analysis_pass,
     add_software_metadata_analysis_pass,
+    calibrate_analysis_pass,
     init_metadata_analysis_pass,
     profile_statistics_analysis_pass,
     report_graph_analysis_pass,
@@ -17,6 +18,7 @@ __all__ = [
     "PASSES",
     "add_common_metadata_analysis_pass",
     "add_software_metadata_analysis_pass",
+    "calibrate_analysis_pass",
     "init_metadata_analysis_pass",
     "profile_statistics_analysis_pass",
     "quantize_transform_pass",

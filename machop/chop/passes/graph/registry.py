@@ -9,6 +9,7 @@ from chop.ir import MaseGraph
 from chop.passes.graph.analysis import (
     add_common_metadata_analysis_pass,
     add_software_metadata_analysis_pass,
+    calibrate_analysis_pass,
     init_metadata_analysis_pass,
     profile_statistics_analysis_pass,
     report_graph_analysis_pass,
@@ -27,6 +28,7 @@ for _name, _suffix, _pass in (
     ("init_metadata", "analysis", init_metadata_analysis_pass),
     ("add_common_metadata", "analysis", add_common_metadata_analysis_pass),
     ("add_software_metadata", "analysis", add_software_metadata_analysis_pass),
+    ("calibrate", "analysis", calibrate_analysis_pass),
     ("profile_statistics", "analysis", profile_statistics_analysis_pass),
     ("report_graph", "analysis", report_graph_analysis_pass),
     ("report_node_meta_param", "analysis", report_node_meta_param_analysis_pass),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from chop.config.typed import Problem
 from chop.ir import MaseGraph, QuantPlan
@@ -14,6 +17,18 @@ Point = Mapping[str, int]
 """For every parameter the index of its choice."""
 
 SampledConfig = Mapping[str, Any]
+Operand = Literal["data_in", "weight", "bias", "data_out"]
+
+
+@dataclass(frozen=True)
+class SpaceSetup:
+    """The keys of `[search.search_space.setup]`; patterns are regular expressions for a node's whole name."""
+
+    by: Literal["type", "name", "regex_name"] = "name"
+    exclude: list[str] = field(default_factory=list)
+    tie: list[list[str]] = field(default_factory=list)
+    tie_operands: list[Operand] = field(default_factory=list)
+    calibration_rows: Annotated[int, Ge(1)] = 512
 
 
 class SearchSpaceBase(ABC):
@@ -24,11 +39,17 @@ class SearchSpaceBase(ABC):
     """
 
     choices_flattened: dict[str, list[Any]]
+    graph: MaseGraph
+
+    calibration_rows: int | None = None
+    """How many training rows the graph must be calibrated on before formats are measured; None: on none."""
 
     @classmethod
     @abstractmethod
-    def build(cls, graph: MaseGraph, seed: Mapping[str, Any], by: str) -> SearchSpaceBase:
-        """The space of a graph from the table `search.search_space.seed` and `setup.by`."""
+    def build(
+        cls, graph: MaseGraph, seed: Mapping[str, Any], setup: SpaceSetup, override: Mapping[str, Any]
+    ) -> SearchSpaceBase:
+        """The space of a graph from the tables `seed`, `setup` and `override` below `search.search_space`."""
 
     @abstractmethod
     def problems(self) -> list[Problem]:

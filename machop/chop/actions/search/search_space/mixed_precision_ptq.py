@@ -3,49 +3,81 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from math import prod
 from typing import Any
 
 from torch import nn
 
-from chop.actions.search.search_space.base import SEARCH_SPACES, Point, SampledConfig, SearchSpaceBase
+from chop.actions.search.search_space.base import (
+    SEARCH_SPACES,
+    Point,
+    SampledConfig,
+    SearchSpaceBase,
+    SpaceSetup,
+)
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.config.typed import Problem
-from chop.errors import SearchError
+from chop.errors import SearchError, did_you_mean
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import split_key
 from chop.nn.ops import OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
 
-FLOAT_CONFIG = {"name": ["NA"]}
+FLOAT_CHOICES: dict[str, list[Any]] = {"name": ["NA"]}
 
 
 @SEARCH_SPACES.register("graph/quantize/mixed_precision_ptq")
 class MixedPrecisionPTQ(SearchSpaceBase):
     """The product, over the quantisable nodes of `model`, of each node's own copy of its seed's lists.
 
-    `seed` is `{"<node | op | pattern>" | "default": {"config": {key: [choices]}}}`, `by` says what its keys are.
-    Call `problems` first: a space with problems has no points.
+    `seed` is `{"<node | op | pattern>" | "default": {"config": {key: [choices]}}}`, `by` says what its keys are. Nodes
+    that `setup.exclude` names stay in float; keys under `override` go before the seed's; nodes of a group in
+    `setup.tie` have one choice together. Call `problems` first: a space with problems has no points.
     """
 
-    def __init__(self, model: nn.Module | MaseGraph, seed: Mapping[str, Any], by: str = "name") -> None:
+    def __init__(
+        self,
+        model: nn.Module | MaseGraph,
+        seed: Mapping[str, Any],
+        by: str = "name",
+        setup: SpaceSetup | None = None,
+        override: Mapping[str, Any] | None = None,
+    ) -> None:
         self.graph = model if isinstance(model, MaseGraph) else MaseGraph(model)
         self.seed = seed
         self.by = by
-        self.nodes: list[NodeChoices] = []
+        self.setup = setup or SpaceSetup()
+        self.override = override or {}
+        self._all: dict[str, NodeChoices] = {}
+        self._leaders: dict[str, str] = {}
         self._problems = self._layout_problems()
         if not self._problems:
-            self.nodes = self._build_nodes()
+            self._all = self._build_nodes()
+            self._leaders = self._tied_nodes()
             self._problems = self._node_problems()
         self.choices_flattened = {
             f"{node.node}/config/{key}": choices for node in self.nodes for key, choices in node.choices.items()
         }
 
     @classmethod
-    def build(cls, graph: MaseGraph, seed: Mapping[str, Any], by: str) -> MixedPrecisionPTQ:
-        return cls(graph, seed, by)
+    def build(
+        cls, graph: MaseGraph, seed: Mapping[str, Any], setup: SpaceSetup, override: Mapping[str, Any]
+    ) -> MixedPrecisionPTQ:
+        return cls(graph, seed, setup.by, setup, override)
+
+    @property
+    def nodes(self) -> list[NodeChoices]:
+        """The nodes that have a choice of their own: of tied ones the first."""
+        return [node for name, node in self._all.items() if name not in self._leaders]
+
+    @cached_property
+    def calibration_rows(self) -> int | None:  # type: ignore[override]
+        """How many training rows the ranges of activations are measured on, if any choice needs that."""
+        return self.setup.calibration_rows if any(node.needs_activations for node in self._all.values()) else None
 
     def problems(self) -> list[Problem]:
         return self._problems
@@ -70,10 +102,10 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return self._decided(flat)
 
     def plan(self, point: Point) -> QuantPlan:
-        return QuantPlan.of({node.node: node.formats(self._indexes(node, point)) for node in self.nodes})
+        return QuantPlan.of({name: node.formats(self._indexes(node, point)) for name, node in self._all.items()})
 
     def flattened_indexes_to_config(self, indexes: Point) -> SampledConfig:
-        nodes = {node.node: {"config": node.config(self._indexes(node, indexes))} for node in self.nodes}
+        nodes = {name: {"config": node.config(self._indexes(node, indexes))} for name, node in self._all.items()}
         return {"by": "name", "default": {"config": {"name": "NA"}}, **nodes}
 
     def rebuild_model(self, sampled_config: SampledConfig, is_eval_mode: bool = True) -> MaseGraph:
@@ -82,7 +114,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return graph
 
     def _indexes(self, node: NodeChoices, point: Point) -> dict[str, int]:
-        return {key: point.get(f"{node.node}/config/{key}", 0) for key in node.choices}
+        name = self._leaders.get(node.node, node.node)
+        return {key: point.get(f"{name}/config/{key}", 0) for key in node.choices}
 
     def _decided(self, flat: dict[str, int]) -> Point:
         return {key: index for key, index in flat.items() if len(self.choices_flattened[key]) > 1}
@@ -92,38 +125,82 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             return [Problem(("setup", "by"), f"expected one of {', '.join(BY)}, got {self.by!r}")]
         if not self.seed:
             return [Problem(("seed",), "is empty: no layer has anything to choose from")]
-        return [
-            Problem(("seed", key), "must hold a table 'config' of lists")
-            for key, entry in self.seed.items()
+        tables = {"seed": self.seed, "override": self.override}
+        problems = [
+            Problem((table, key), "must hold a table 'config' of lists")
+            for table, entries in tables.items()
+            for key, entry in entries.items()
             if not isinstance(entry, Mapping) or set(entry) != {"config"} or not isinstance(entry["config"], Mapping)
         ]
+        return problems + self._pattern_problems()
 
-    def _build_nodes(self) -> list[NodeChoices]:
+    def _pattern_problems(self) -> list[Problem]:
+        patterns = [(("setup", "exclude"), pattern) for pattern in self.setup.exclude]
+        patterns += [(("setup", "tie"), pattern) for group in self.setup.tie for pattern in group]
+        patterns += [(("override", pattern), pattern) for pattern in self.override]
+        names = list(self.graph.quantizable_nodes())
+        found = [(path, pattern, _pattern_problem(pattern, names)) for path, pattern in patterns]
+        return [Problem(path, message) for path, _, message in found if message]
+
+    def _build_nodes(self) -> dict[str, NodeChoices]:
         ops = self.graph.quantizable_nodes()
         chosen = select_entries(self.seed, self.by, ops)
-        return [NodeChoices(name, op, self._choices(chosen[name])) for name, op in ops.items()]
+        ties = self.setup.tie_operands
+        return {name: NodeChoices(name, op, self._choices_of(name, chosen[name]), ties) for name, op in ops.items()}
 
-    def _choices(self, key: str | None) -> dict[str, list[Any]]:
-        config = self.seed[key]["config"] if key else FLOAT_CONFIG
+    def _choices_of(self, name: str, key: str | None) -> dict[str, list[Any]]:
+        """The lists of a node: those of its seed, and over them those of the overrides that match it."""
+        if _matching(self.setup.exclude, [name]):
+            return FLOAT_CHOICES
+        choices = self._lists(self.seed[key]["config"]) if key else FLOAT_CHOICES
+        for pattern in self.override:
+            if re.fullmatch(pattern, name):
+                choices = {**choices, **self._lists(self.override[pattern]["config"])}
+        return choices
+
+    @staticmethod
+    def _lists(config: Mapping[str, Any]) -> dict[str, list[Any]]:
         return {name: value if isinstance(value, list) else [value] for name, value in config.items()}
+
+    def _tied_nodes(self) -> dict[str, str]:
+        """For every node that follows another one in a tie the node that it follows."""
+        leaders: dict[str, str] = {}
+        for group in self.setup.tie:
+            first, *others = _matching(group, self._all)
+            leaders |= dict.fromkeys(others, leaders.get(first, first))
+        return leaders
 
     def _node_problems(self) -> list[Problem]:
         ops = self.graph.quantizable_nodes()
         unknown = selection_problems(self.seed, self.by, ops)
         found: dict[tuple[str, ...], str] = {("seed", key): message for key, message in unknown.items()}
         chosen = select_entries(self.seed, self.by, ops)
-        for node in self.nodes:
-            key = chosen[node.node] or "default"
+        for name, node in self._all.items():
+            key = chosen[name] or DEFAULT
             messages = node.problems() | self._operand_problems(node, key)
-            found |= {("seed", key, "config", name): f"{text} (node '{node.node}')" for name, text in messages.items()}
+            found |= {self._path(name, key, at): f"{text} (node '{name}')" for at, text in messages.items()}
         for key in self.seed:
             if key not in chosen.values() and ("seed", key) not in found:
-                messages = NodeChoices(key, _op_meant(key, ops), self._choices(key)).problems()
-                found |= {("seed", key, "config", name): text for name, text in messages.items()}
-        problems = [Problem(path, message) for path, message in found.items()]
+                left_out = NodeChoices(key, _op_meant(key, ops), self._lists(self.seed[key]["config"]))
+                found |= {("seed", key, "config", name): text for name, text in left_out.problems().items()}
+        problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
         if not problems and self.size == 1 and not set(chosen.values()) - {None, DEFAULT}:
             problems.append(Problem(("seed",), f'no seed matches any node of this model with by = "{self.by}"'))
         return problems
+
+    def _path(self, node: str, seed_key: str, key: str) -> tuple[str, ...]:
+        """Where a key of a node was written."""
+        for pattern, entry in self.override.items():
+            if key in entry["config"] and re.fullmatch(pattern, node):
+                return ("override", pattern, "config", key)
+        return ("seed", seed_key, "config", key)
+
+    def _tie_problems(self) -> list[Problem]:
+        wrong = [(a, b) for a, b in self._leaders.items() if self._all[a].choices != self._all[b].choices]
+        return [
+            Problem(("setup", "tie"), f"'{follower}' and '{leader}' have different choices: tied nodes need the same")
+            for follower, leader in wrong
+        ]
 
     def _operand_problems(self, node: NodeChoices, key: str) -> dict[str, str]:
         """A key for an operand that the node named explicitly does not have."""
@@ -133,6 +210,20 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         possible = node.op.possible_operands
         foreign = {name: where[0] for name, where in named.items() if where and where[0] not in possible}
         return {name: f"{node.op.name} has no operand '{operand}'" for name, operand in foreign.items()}
+
+
+def _matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
+    patterns = list(patterns)
+    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+
+
+def _pattern_problem(pattern: str, names: list[str]) -> str | None:
+    try:
+        if any(re.fullmatch(pattern, name) for name in names):
+            return None
+    except re.error as error:
+        return f"'{pattern}' is no regular expression ({error})"
+    return f"'{pattern}' matches no node{did_you_mean(pattern, names)}"
 
 
 def _op_meant(key: str, nodes: Mapping[str, Op]) -> Op:

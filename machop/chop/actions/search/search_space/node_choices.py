@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -55,10 +55,20 @@ class _Branch:
 class NodeChoices:
     """All that a node can be, as a list of distinct alternatives in lexicographic order."""
 
-    def __init__(self, node: str, op: Op, choices: Choices) -> None:
+    def __init__(self, node: str, op: Op, choices: Choices, tied_operands: Sequence[str] = ()) -> None:
         self.node = node
         self.op = op
-        self.choices = {key: list(values) for key, values in choices.items() if _concerns(key, op)}
+        stated = {key: list(values) for key, values in choices.items() if _concerns(key, op)}
+        # Of tied operands the first one that the op has decides; the others have no choices of their own.
+        leader, *followers = [name for name in tied_operands if name in op.operands] or [""]
+        self._leader, self._followers = leader, tuple(followers)
+        self._tied_keys = {key: _renamed(key, leader) for key in stated if _operand_of(key) in followers}
+        self._tie_problems = {
+            key: f"is tied to {first} (tie_operands), but has other choices"
+            for key, first in self._tied_keys.items()
+            if stated.get(first) != stated[key]
+        }
+        self.choices = {key: values for key, values in stated.items() if key not in self._tied_keys}
 
     @cached_property
     def branches(self) -> list[_Branch]:
@@ -69,6 +79,15 @@ class NodeChoices:
             branch = self._branch(dict(zip(heads, combination, strict=True)))
             found.setdefault(branch.meaning, branch)
         return list(found.values())
+
+    @property
+    def needs_activations(self) -> bool:
+        """Whether a format among the choices is measured on activations."""
+        return any(
+            chosen is not None and chosen.is_measured and operand not in self.op.params
+            for indexes in (self.alternative(index) for index in range(self.size))
+            for operand, chosen in self.formats(indexes).items()
+        )
 
     @property
     def size(self) -> int:
@@ -94,6 +113,7 @@ class NodeChoices:
     def config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
         """The lab dictionary of an alternative: only keys that its format has."""
         values = {key: choices[indexes[key]] for key, choices in self.choices.items()}
+        values |= {key: values[leading] for key, leading in self._tied_keys.items()}
         if is_float(values):
             return {"name": "NA"}
         known = known_keys(format_class(values))
@@ -110,14 +130,14 @@ class NodeChoices:
         empty = {key: "is an empty list of choices" for key, values in self.choices.items() if not values}
         if empty or (wrong := self._name_problems()):
             return empty or wrong
-        unknown = self._key_problems()
+        unknown = self._key_problems() | self._tie_problems
         values = self._value_problems()
         # A key that is misspelt is missing too: once is enough.
         return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
 
     def _branch(self, head: Indexes) -> _Branch:
         values = {key: self.choices[key][index] for key, index in head.items()}
-        operands = () if is_float(values) else self.op.operands
+        operands = [] if is_float(values) else [name for name in self.op.operands if name not in self._followers]
         return _Branch(head, {operand: self._operand_choices(head, operand) for operand in operands})
 
     def _operand_choices(self, head: Indexes, operand: str) -> _OperandChoices:
@@ -190,6 +210,18 @@ class NodeChoices:
         combinations = product(*(range(len(self.choices[key])) for key in heads))
         all_heads = [dict(zip(heads, combination, strict=True)) for combination in combinations]
         return [head for head in all_heads if not is_float({key: self.choices[key][i] for key, i in head.items()})]
+
+
+def _operand_of(key: str) -> str | None:
+    where = split_key(key)
+    return where[0] if where else None
+
+
+def _renamed(key: str, operand: str) -> str:
+    """The key of the same parameter for another operand."""
+    where = split_key(key)
+    assert where is not None
+    return f"{operand}_{where[1]}"
 
 
 def _concerns(key: str, op: Op) -> bool:

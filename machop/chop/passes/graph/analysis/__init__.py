@@ -1,5 +1,6 @@
 """Passes that find something out about a graph."""
 
+from chop.passes.graph.analysis.calibrate import calibrate_analysis_pass
 from chop.passes.graph.analysis.metadata import (
     add_common_metadata_analysis_pass,
     add_software_metadata_analysis_pass,
@@ -16,6 +17,7 @@ from chop.passes.graph.analysis.statistics import profile_statistics_analysis_pa
 __all__ = [
     "add_common_metadata_analysis_pass",
     "add_software_metadata_analysis_pass",
+    "calibrate_analysis_pass",
     "init_metadata_analysis_pass",
     "profile_statistics_analysis_pass",
     "report_graph_analysis_pass",

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from chop.actions.calibration import calibrate_for
 from chop.errors import SearchError
 from chop.evaluation.node_costs import NodeCost, node_costs
 from chop.evaluation.plan_runner import PlanRunner
@@ -92,7 +94,7 @@ class AnalyticRunner(RunnerBase):
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
-        graph = as_graph(model)
+        graph = calibrated_graph(model, sampled_config, data_module)
         x, _ = data_module.batches("val_dataloader", 3, 3)[0]
         return self.total(node_costs(graph, x), plan_from_config(graph, sampled_config))
 
@@ -118,7 +120,7 @@ class OutputRunner(RunnerBase):
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
-        graph = as_graph(model)
+        graph = calibrated_graph(model, sampled_config, data_module)
         batches = data_module.batches(self.options.data_loader, self.options.num_samples, None)
         run = PlanRunner(graph, batches)
         return self.score(run.predictions(plan_from_config(graph, sampled_config)), run.targets)
@@ -136,14 +138,16 @@ class ModelRunner(RunnerBase):
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
-        graph = MaseGraph(model.model if isinstance(model, MaseGraph) else model)
+        graph = copy.deepcopy(calibrated_graph(model, sampled_config, data_module))
         graph.apply_plan(plan_from_config(graph, sampled_config))
         return self.measure(graph)
 
 
-def as_graph(model: MaseGraph | nn.Module) -> MaseGraph:
-    """The graph of a model; a graph is its own."""
-    return model if isinstance(model, MaseGraph) else MaseGraph(model)
+def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any], data_module: Any) -> MaseGraph:
+    """The graph of a model (a graph is its own), calibrated if the formats are measured on activations."""
+    graph = model if isinstance(model, MaseGraph) else MaseGraph(model)
+    calibrate_for(graph, sampled_config, data_module)
+    return graph
 
 
 def check_finite(metrics: Mapping[str, float], what: str) -> None:

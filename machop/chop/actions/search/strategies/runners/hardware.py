@@ -32,7 +32,8 @@ def _bitops(cost: NodeCost, formats: Formats) -> float:
     """Multiply-accumulates x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
     if not cost.macs:
         return 0.0
-    return cost.macs * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, "weight", formats)
+    second = "weight" if cost.of("weight") else "data_in"  # attention multiplies its inputs with each other
+    return cost.macs * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, second, formats)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chop.errors import ChopError, PassError
+from chop.errors import ChopError, GraphError, PassError
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import NodeConfig, is_float, node_formats, split_key
@@ -34,8 +34,11 @@ def quantize_transform_pass(
     if not pass_args:
         raise PassError('quantize needs pass_args, at least {"by": "type", "default": {"config": {"name": "NA"}}}')
     plan = plan_from_config(graph, pass_args)
-    graph.apply_plan(plan)
-    return graph, {"plan": plan}
+    try:
+        graph.apply_plan(plan)
+    except GraphError as error:
+        raise PassError(str(error)) from error
+    return graph, {"plan": graph.plan}
 
 
 def plan_from_config(graph: MaseGraph, config: Mapping[str, Any]) -> QuantPlan:

@@ -1,0 +1,37 @@
+"""Calibration where a command needs it: formats that measure activations get the first training rows to do so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chop.evaluation.inputs import placeholder_keywords
+from chop.ir import MaseGraph, QuantPlan
+from chop.passes.graph import calibrate_analysis_pass
+from chop.passes.graph.transforms.quantize import plan_from_config
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+CALIBRATION_ROWS = 512
+
+
+def calibrate(graph: MaseGraph, data_module: Any, rows: int = CALIBRATION_ROWS) -> None:
+    """Show the graph the first training rows in stored order, the same in every run."""
+    batches = data_module.batches("train", rows)
+    _, info = calibrate_analysis_pass(
+        graph, {"input_generator": [placeholder_keywords(graph, x) for x, _ in batches], "num_samples": rows}
+    )
+    logger.info("ranges are measured on %d training rows of the float model", info["rows"])
+
+
+def calibrate_for(graph: MaseGraph, config: Mapping[str, Any], data_module: Any, rows: int = CALIBRATION_ROWS) -> None:
+    """Calibrate if a lab dictionary has a format that is measured on activations, and the graph has seen none."""
+    if not graph.calibration.has_activations and is_measured_on_activations(graph, plan_from_config(graph, config)):
+        calibrate(graph, data_module, rows)
+
+
+def is_measured_on_activations(graph: MaseGraph, plan: QuantPlan) -> bool:
+    """Whether a plan has a format that weights alone cannot set."""
+    slots = [(node, operand) for node in plan for operand, chosen in plan[node].items() if chosen.is_measured]
+    return any(slot not in graph.calibration.tensors for slot in slots)

@@ -1,0 +1,56 @@
+"""Tensors that formats with measured parameters are calibrated on: activations of the float model, and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from chop.errors import ChopError, GraphError
+from chop.formats import Format
+from chop.ir.plan import QuantPlan
+
+Slot = tuple[str, str]
+"""A node and one of its operands."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """For every slot what was seen there: parameters as they are, activations of some rows (`(rows, …)`)."""
+
+    tensors: Mapping[Slot, Tensor] = field(default_factory=dict)
+    has_activations: bool = False
+    _frozen: dict[tuple[Slot, Format], Format] = field(default_factory=dict, repr=False, compare=False)
+
+    def freeze(self, plan: QuantPlan) -> QuantPlan:
+        """The plan with every measured parameter taken from its slot.
+
+        Raises GraphError for a slot that nothing was seen at.
+        """
+        if not any(chosen.is_measured for node in plan for chosen in plan[node].values()):
+            return plan
+        return QuantPlan.of(
+            {
+                node: {operand: self._freeze((node, operand), chosen) for operand, chosen in plan[node].items()}
+                for node in plan
+            }
+        )
+
+    def _freeze(self, slot: Slot, chosen: Format) -> Format:
+        if not chosen.is_measured:
+            return chosen
+        if (slot, chosen) not in self._frozen:
+            self._frozen[slot, chosen] = self._calibrated(slot, chosen)
+        return self._frozen[slot, chosen]
+
+    def _calibrated(self, slot: Slot, chosen: Format) -> Format:
+        if slot not in self.tensors:
+            raise GraphError(
+                f"node '{slot[0]}', {slot[1]}: '{chosen}' is measured on activations of the float model, and there are "
+                "none yet; run calibrate_analysis_pass first"
+            )
+        try:
+            return chosen.calibrated(self.tensors[slot])
+        except ChopError as error:
+            raise GraphError(f"node '{slot[0]}', {slot[1]}: {error}") from error

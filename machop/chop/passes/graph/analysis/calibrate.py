@@ -1,0 +1,100 @@
+"""The pass that shows a graph's activations to the formats which measure a range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from chop.errors import PassError
+from chop.ir import MaseGraph, QuantPlan
+from chop.ir.calibration import Slot
+from chop.nn.ops import Op
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, placeholder_inputs
+
+MOST_VALUES = 4_000_000
+"""Values that are kept for each operand: whole rows, the first ones."""
+
+
+def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
+    """Run the float model on some rows, so that formats can measure ranges on its activations ("auto", scales).
+
+    `input_generator` is an iterable of {argument: batch}; the first `num_samples` rows of it are used. The graph's own
+    formats are put back afterwards, measured anew. The info is {"rows": rows}.
+    """
+    args = check_args("calibrate", pass_args, ("input_generator", "num_samples"))
+    generator, wanted = args.get("input_generator"), args.get("num_samples", 512)
+    if generator is None or not isinstance(wanted, int) or wanted < 1:
+        raise PassError("calibrate needs input_generator, an iterable of {argument: batch}, and num_samples >= 1")
+    plan = graph.plan
+    graph.apply_plan(QuantPlan())
+    rows, activations = _activations(graph, generator, wanted)
+    if not rows:
+        raise PassError("calibrate: the input generator gives no rows")
+    graph.calibrate(activations)
+    graph.apply_plan(plan)
+    return graph, {"rows": rows}
+
+
+@torch.no_grad()
+def _activations(
+    graph: MaseGraph, generator: Iterable[Mapping[str, Any]], wanted: int
+) -> tuple[int, dict[Slot, Tensor]]:
+    recorder = _Recorder(graph)
+    was_training = graph.model.training
+    graph.model.eval()
+    rows = 0
+    for batch in generator:
+        kept = {key: value[: wanted - rows] for key, value in batch.items()}
+        recorder.run(*placeholder_inputs(graph, kept))
+        rows += len(next(iter(kept.values())))
+        if rows >= wanted:
+            break
+    graph.model.train(was_training)
+    return rows, {slot: _joined(parts) for slot, parts in recorder.seen.items()}
+
+
+class _Recorder(fx.Interpreter):
+    """Runs the float graph and keeps what flows into, and out of, every node that can be quantised."""
+
+    def __init__(self, graph: MaseGraph) -> None:
+        super().__init__(graph.model)
+        self.ops = graph.quantizable_nodes()
+        self.seen: dict[Slot, list[Tensor]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        op = self.ops.get(n.name)
+        if op is not None:
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            for operand, tensors in _inputs(op, args, kwargs).items():
+                self._keep((n.name, operand), tensors)
+            self._keep((n.name, "data_out"), [result])
+        return result
+
+    def _keep(self, slot: Slot, tensors: list[Any]) -> None:
+        kept = self.seen.setdefault(slot, [])
+        room = MOST_VALUES - sum(tensor.numel() for tensor in kept)
+        floats = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()]
+        if room > 0:
+            kept += [tensor.clone() for tensor in floats]
+
+
+def _inputs(op: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The tensors of each operand of a call that is no parameter."""
+    found: dict[str, list[Any]] = {}
+    for operand, slots in op.args.items():
+        for arg in slots:
+            value = args[arg.index] if arg.index < len(args) else None
+            value = next((kwargs[key] for key in arg.keywords if key in kwargs), value)
+            found.setdefault(operand, []).append(value)
+    return found
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """All rows of an operand; operands of several shapes (the two of an addition, say) as plain values."""
+    if len({part.shape[1:] for part in parts}) <= 1 and all(part.ndim for part in parts):
+        return torch.cat(parts) if parts else torch.zeros(0)
+    return torch.cat([part.flatten() for part in parts])

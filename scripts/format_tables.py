@@ -1,0 +1,121 @@
+"""Write docs/formats.md: the number formats, which oracle proves each, and how each does on every op. `make tables`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from chop.formats import FORMATS
+from chop.nn import Quantized
+from chop.nn.node_config import node_formats
+from chop.nn.ops import OPERANDS, OPS, QUANTIZABLE_OPS
+from chop.testing.op_cases import FORMAT_KEYS, node_config, op_cases
+from chop.tools.files import write_whole
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "formats.md"
+ENUMERATED = "enumerated value set"
+ORACLES = {
+    "integer": "golden vectors (72 cases, bit for bit), apytypes, " + ENUMERATED,
+    "integer_floor": "golden vectors, apytypes, " + ENUMERATED,
+    "minifloat_ieee": "gfloat, ml_dtypes, " + ENUMERATED,
+    "minifloat_denorm": ENUMERATED,
+    "log": ENUMERATED,
+    "block_fp": ENUMERATED + " of each block",
+    "block_minifloat": "gfloat with each block's bias, " + ENUMERATED,
+    "block_log": ENUMERATED + " of each block",
+    "mxint": "gfloat (OCP MXINT8), " + ENUMERATED,
+    "mxfp": "gfloat and ml_dtypes (OCP E4M3, E5M2, E3M2, E2M3, E2M1), " + ENUMERATED,
+    "binary": "closed form: " + ENUMERATED,
+    "ternary": "closed form: " + ENUMERATED,
+    "scale_integer": "ONNX Runtime (QuantizeLinear, DequantizeLinear), " + ENUMERATED,
+}
+HEAD = """# Number formats
+
+This page is made by `make tables`. `ch formats` lists the same in the terminal; every format's definition, its source
+and the laws that it does not keep, each with a counter-example, stand in its docstring under
+[machop/chop/formats](../machop/chop/formats).
+
+Keys stand after `data_in_`, `weight_`, `bias_` or `data_out_`. Everything is simulated in float32 (other types are
+converted and back), rounds half to even unless said, gives a value of the format's finite set for every finite input,
+and passes gradients straight through.
+
+Blocks: `block_size` is right-aligned to the tensor's shape; a missing leading dimension, -1 or a size above the dimension
+means the whole dimension; ragged ends are padded with zeros that count for storage. The first dimension of activations,
+the batch, is never part of a block.
+
+Measured ranges (`frac_width = "auto"`, `scaled`, `scaling_factor`, all of `ternary` and `scale_integer`): weights are
+measured as they are, activations once, on the first training rows (`setup.calibration_rows`, 512) of the float model, and
+then frozen: a sample's result never depends on its batch.
+"""
+DISAGREEMENTS = """
+## Where an oracle differs, and why
+
+- A minifloat or MXFP element without mantissa bits has no even code to choose at a tie: here the greater magnitude wins,
+  in gfloat the code whose exponent is even.
+- A negative number that a minifloat or block format rounds to zero becomes +0 (gfloat keeps -0): the two are equal.
+- Exponents of shared scales end at float32's own, -126 and 127, where the E8M0 scale of OCP MX reaches -127.
+- The golden vectors y038, y041 and y042 were computed without `floor` and `data_out_*`, which hold here for every op
+  ([decision 0002](decisions/0002-floor-and-data-out-hold-for-every-op.md)).
+"""
+
+
+def formats_table() -> list[str]:
+    """Name, keys, laws and oracle of each format."""
+    rows = ["| format | keys | laws that it keeps | proved against |", "|---|---|---|---|"]
+    for name in FORMATS:
+        cls = FORMATS[name]
+        aliases = "".join(f", `{alias}`" for alias in FORMATS.aliases_of(name))
+        keys = ", ".join(f"`{key}`" for key in cls.keys())  # noqa: SIM118 - no mapping
+        laws = ", ".join(sorted(cls.from_keys(FORMAT_KEYS[name]).laws))
+        rows.append(f"| `{name}`{aliases} | {keys} | {laws} | {ORACLES[name]} |")
+    return rows
+
+
+def operands_table() -> list[str]:
+    """The operands of each op."""
+    rows = ["| op | operands |", "|---|---|"]
+    for op in OPS:
+        if op.quantizable:
+            operands = [name for name in OPERANDS if name in op.possible_operands and name != "data_out"]
+            rows.append(f"| `{op.name}` | {', '.join(f'`{name}_*`' for name in operands)} |")
+    return rows
+
+
+def cell(op: str, name: str) -> str:
+    """The relative error of an op's result, the greatest over its spellings, with all operands in a format."""
+    torch.manual_seed(0)
+    errors = []
+    for case in op_cases(op):
+        layer = Quantized(case.inner, case.op, node_formats(node_config(name), case.op))
+        with torch.no_grad():
+            exact = case.inner(*case.args, **case.kwargs)
+            errors.append(float((layer(*case.args, **case.kwargs) - exact).norm() / exact.norm()))
+    return f"{max(errors):.1%}"
+
+
+def support_matrix() -> list[str]:
+    """Ops by formats: every cell is run."""
+    names = list(FORMATS)
+    rows = [f"| op | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    return rows + [f"| {op} | {' | '.join(cell(op, name) for name in names)} |" for op in QUANTIZABLE_OPS]
+
+
+def main() -> None:
+    """Write the page."""
+    parts = [
+        HEAD,
+        *formats_table(),
+        "\n## Ops\n\nEvery op takes `data_out_*` for its result as well.\n",
+        *operands_table(),
+        "\n## Every format on every op\n\nThe relative error |y - float| / |float| on random numbers, the greatest over "
+        "the spellings of the op (module,\nfunction, method), with a usual eight-bit choice of the format (binary: one "
+        "bit, ternary: two) for all operands.\n",
+        *support_matrix(),
+        DISAGREEMENTS,
+    ]
+    write_whole(TARGET, "\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
