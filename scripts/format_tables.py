@@ -40,19 +40,19 @@ Keys stand after `data_in_`, `weight_`, `bias_` or `data_out_`. Everything is si
 converted and back), rounds half to even unless said, gives a value of the format's finite set for every finite input,
 and passes gradients straight through.
 
-Blocks: `block_size` is right-aligned to the tensor's shape; a missing leading dimension, -1 or a size above the dimension
-means the whole dimension; ragged ends are padded with zeros that count for storage. The first dimension of activations,
-the batch, is never part of a block.
+Blocks: `block_size` is right-aligned to the tensor's shape; a missing leading dimension, -1 or a size above the
+dimension means the whole dimension; ragged ends are padded with zeros that count for storage. The first dimension of
+activations, the batch, is never part of a block.
 
 Measured ranges (`frac_width = "auto"`, `scaled`, `scaling_factor`, all of `ternary` and `scale_integer`): weights are
-measured as they are, activations once, on the first training rows (`setup.calibration_rows`, 512) of the float model, and
-then frozen: a sample's result never depends on its batch.
+measured as they are, activations once, on the first training rows (`setup.calibration_rows`, 512) of the float model,
+and then frozen: a sample's result never depends on its batch.
 """
 DISAGREEMENTS = """
 ## Where an oracle differs, and why
 
-- A minifloat or MXFP element without mantissa bits has no even code to choose at a tie: here the greater magnitude wins,
-  in gfloat the code whose exponent is even.
+- A minifloat or MXFP element without mantissa bits has no even code to choose at a tie: here the greater magnitude
+  wins, in gfloat the code whose exponent is even.
 - A negative number that a minifloat or block format rounds to zero becomes +0 (gfloat keeps -0): the two are equal.
 - Exponents of shared scales end at float32's own, -126 and 127, where the E8M0 scale of OCP MX reaches -127.
 - The golden vectors y038, y041 and y042 were computed without `floor` and `data_out_*`, which hold here for every op
@@ -108,8 +108,8 @@ def main() -> None:
         *formats_table(),
         "\n## Ops\n\nEvery op takes `data_out_*` for its result as well.\n",
         *operands_table(),
-        "\n## Every format on every op\n\nThe relative error |y - float| / |float| on random numbers, the greatest over "
-        "the spellings of the op (module,\nfunction, method), with a usual eight-bit choice of the format (binary: one "
+        "\n## Every format on every op\n\nThe relative error |y - float| / |float| on random numbers, the greatest over"
+        " the spellings of the op (module,\nfunction, method), with a usual eight-bit choice of the format (binary: one "
         "bit, ternary: two) for all operands.\n",
         *support_matrix(),
         DISAGREEMENTS,

@@ -64,8 +64,8 @@ def exponent_below(x: Tensor) -> Tensor:
 
 
 def exponent_nearest(x: Tensor) -> Tensor:
-    """log2 |x| rounded to the nearest integer, elementwise and exact, as floats; very low for 0."""
-    return exponent_below(nearest_power_(x.clone()))
+    """log2 x rounded to the nearest integer, elementwise and exact, as floats; at most 127, very low for 0."""
+    return exponent_below(nearest_power_(x.clamp(0.0, 2.0**HIGHEST_EXPONENT)))
 
 
 def mirrored(magnitudes: Tensor) -> Tensor:
