@@ -48,6 +48,12 @@ Measured ranges (`frac_width = "auto"`, `scaled`, `scaling_factor`, all of `tern
 measured as they are, activations once, on the first training rows (`setup.calibration_rows`, 512) of the float model,
 and then frozen: a sample's result never depends on its batch.
 """
+MATRIX_HEAD = """
+## Every format on every op
+
+The relative error |y - float| / |float| on random numbers, the greatest over the spellings of the op (module, function,
+method), with a usual eight-bit choice of the format (binary: one bit, ternary: two) for all operands.
+"""
 DISAGREEMENTS = """
 ## Where an oracle differs, and why
 
@@ -108,9 +114,7 @@ def main() -> None:
         *formats_table(),
         "\n## Ops\n\nEvery op takes `data_out_*` for its result as well.\n",
         *operands_table(),
-        "\n## Every format on every op\n\nThe relative error |y - float| / |float| on random numbers, the greatest over"
-        " the spellings of the op (module,\nfunction, method), with a usual eight-bit choice of the format (binary: one "
-        "bit, ternary: two) for all operands.\n",
+        MATRIX_HEAD,
         *support_matrix(),
         DISAGREEMENTS,
     ]

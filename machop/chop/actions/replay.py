@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
-from chop.actions.setup import Prepared
+from chop.actions.setup import Prepared, traced
 from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.models.checkpoint import GRAPH_KEY, read_checkpoint
@@ -62,7 +62,7 @@ def read_row(path: Path, number: int) -> SearchRow:
 
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
     """The network of a row on the prepared model's weights."""
-    graph = MaseGraph(prepared.model)
+    graph = traced(prepared.model, prepared.data_module)
     config = row.values["sampled_config"]
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
     graph, _ = quantize_transform_pass(graph, config)
@@ -73,7 +73,7 @@ def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:
     """The graph under `--load` where that file is a saved graph, else None."""
     if path is None or Path(path).is_dir() or GRAPH_KEY not in read_checkpoint(path).metadata:
         return None
-    return MaseGraph.from_checkpoint(path, prepared.model)
+    return MaseGraph.from_checkpoint(path, prepared.model, prepared.data_module.batches("train", 2)[0][0])
 
 
 def _read_rows(file: Path) -> list[dict[str, Any]]:

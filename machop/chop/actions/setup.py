@@ -14,6 +14,7 @@ from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError
+from chop.ir import MaseGraph
 from chop.models import ModelInfo, get_model, get_model_info
 from chop.models.checkpoint import load_weights
 from chop.tools.logger import get_logger
@@ -68,6 +69,11 @@ def build_model(options: RunOptions, data_module: MaseDataModule) -> nn.Module:
     if options.load_name:
         load_weights(model, options.load_name, options.load_type)
     return model
+
+
+def traced(model: nn.Module, data_module: Any) -> MaseGraph:
+    """The graph of a model, with two training rows at hand for models that only torch.export can take."""
+    return MaseGraph(model, example_inputs=data_module.batches("train", 2)[0][0])
 
 
 def resolve_accelerator(options: RunOptions) -> str:

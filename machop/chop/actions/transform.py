@@ -10,7 +10,7 @@ from rich.console import Console
 
 from chop.actions.calibration import calibrate_for
 from chop.actions.replay import SearchRow, rebuild
-from chop.actions.setup import Prepared, output_dir, prepare
+from chop.actions.setup import Prepared, output_dir, prepare, traced
 from chop.config.run_config import RunConfig
 from chop.errors import ChopError, ConfigError
 from chop.evaluation.inputs import placeholder_keywords
@@ -38,7 +38,7 @@ def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGr
 
 def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
     """Run `[passes.*]` in the order of the file; the metadata that a pass needs is made first."""
-    graph = MaseGraph(prepared.model)
+    graph = traced(prepared.model, prepared.data_module)
     done: set[str] = set()
     for written, table in run_config.tables["passes"].items():
         name = PASSES.canonical(written)

@@ -14,6 +14,7 @@ from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.ops import Op
 from chop.nn.quantized import call_quantized, quantized_parameters
+from chop.tools.get_input import predictions_of
 
 _KEEP = 64
 """Quantised parameter sets that are kept for each node."""
@@ -48,8 +49,7 @@ class PlanRunner:
             if node.op == "placeholder":
                 values[node] = next(inputs)
             elif node.op == "output":
-                result: Tensor = fx.node.map_arg(node.args[0], values.__getitem__)
-                return result
+                return predictions_of(fx.node.map_arg(node.args[0], values.__getitem__))
             else:
                 values[node] = self._call(node, chosen.get(node.name, {}), values)
         raise AssertionError("a graph ends in an output node")
@@ -74,11 +74,41 @@ class PlanRunner:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        if not isinstance(inner, nn.Module) or not op.params:
+        if not isinstance(inner, nn.Module):
+            return self._call_function(name, inner, op, formats, args, kwargs)
+        if not op.params:
             return call_quantized(inner, op, formats, args, kwargs)
         weights = self._kept_weights(name, inner, op, formats)
         others = {operand: chosen for operand, chosen in formats.items() if operand not in op.params}
         return call_quantized(_Bound(inner, weights), op, others, args, kwargs)
+
+    def _call_function(
+        self,
+        name: str,
+        function: Any,
+        op: Op,
+        formats: dict[str, Format],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """A function whose weights belong to the model: they are quantised once, and passed in their places."""
+        known = self.graph.calibration.tensors
+        kept = {operand: arg for operand, arg in op.params.items() if operand in formats and (name, operand) in known}
+        places = {arg.index: operand for operand, arg in kept.items() if arg.index < len(args)}
+        passed = tuple(
+            self._kept_parameter(name, places[index], formats) if index in places else value
+            for index, value in enumerate(args)
+        )
+        others = {operand: chosen for operand, chosen in formats.items() if operand not in places.values()}
+        return call_quantized(function, op, others, passed, kwargs)
+
+    def _kept_parameter(self, name: str, operand: str, formats: dict[str, Format]) -> Tensor:
+        kept = self._weights[name]
+        key = (operand, formats[operand])
+        if key not in kept:
+            tensor = self.graph.calibration.tensors[name, operand].to(self.device)
+            kept[key] = {operand: formats[operand].quantize(tensor)}
+        return kept[key][operand]
 
     def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> dict[str, Tensor]:
         kept = self._weights[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -180,13 +180,48 @@ _BY_FUNCTION = {function: op for op in OPS for function in op.functions}
 _BY_METHOD = {method: op for op in OPS for method in op.methods}
 
 
+def _exported() -> dict[str, Op]:
+    """The exported operators (`torch.ops.aten.…`), by name, with their own places of arguments."""
+    rows = {op.name: op for op in OPS}
+    same = {
+        "linear": "linear.default",
+        "conv1d": "conv1d.default",
+        "conv2d": "conv2d.default",
+        "conv3d": "conv3d.default",
+        "conv_transpose1d": "conv_transpose1d.default",
+        "conv_transpose2d": "conv_transpose2d.input",
+        "matmul": "matmul.default",
+        "bmm": "bmm.default",
+        "layer_norm": "layer_norm.default",
+        "group_norm": "group_norm.default",
+        "rms_norm": "rms_norm.default",
+        "softmax": "softmax.int",
+        "scaled_dot_product_attention": "scaled_dot_product_attention.default",
+    }
+    unary = ("relu", "relu6", "gelu", "silu", "tanh", "sigmoid", "selu", "softplus", "dropout")
+    pools = [name for name in rows if "_pool" in name]
+    found = {spelling: rows[name] for name, spelling in same.items()}
+    found |= {f"{name}{place}.default": rows[name] for name in unary for place in ("", "_")}
+    found |= {f"{name}{place}.Tensor": rows[name] for name in ("add", "sub", "mul") for place in ("", "_")}
+    found |= {f"{name}.default": rows[name] for name in pools}
+    found["batch_norm.default"] = replace(rows["batch_norm1d"], params=_parameters(1, "weight", "bias"))
+    found["instance_norm.default"] = replace(rows["instance_norm"], params=_parameters(1, "weight", "bias"))
+    found["embedding.default"] = replace(rows["embedding"], params=_parameters(0, "weight"))
+    return found
+
+
+_BY_EXPORTED_NAME = _exported()
+
+
 def op_of_module(module: nn.Module) -> Op | None:
     """The table's row for a module, or None where the table has none."""
     return next((_BY_MODULE[cls] for cls in type(module).__mro__ if cls in _BY_MODULE), None)
 
 
 def op_of_function(function: Callable[..., Any]) -> Op | None:
-    """The table's row for a function, or None where the table has none."""
+    """The table's row for a function or an exported operator, or None where the table has none."""
+    if isinstance(function, torch._ops.OpOverload) and function.namespace == "aten":
+        return _BY_EXPORTED_NAME.get(str(function).removeprefix("aten."))
     return _BY_FUNCTION.get(function)
 
 

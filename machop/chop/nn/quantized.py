@@ -50,12 +50,9 @@ class Quantized(nn.Module):
 
     def __getattr__(self, name: str) -> Any:
         """The inner module's tensors under their own names: a graph may use a layer's weight somewhere else too."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == "inner":
-                raise
-            return getattr(self.inner, name)
+        inner = self.__dict__.get("_modules", {}).get("inner")
+        own = () if inner is None else (*inner._parameters, *inner._buffers)
+        return getattr(inner, name) if name in own else super().__getattr__(name)
 
     def extra_repr(self) -> str:
         """The formats, for `print(model)`."""

@@ -24,7 +24,7 @@ from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, Spa
 from chop.actions.search.settings import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext, Values
 from chop.actions.search.study import Reason, Study, study_directions, study_values
-from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir
+from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
 from chop.actions.transform import pass_name_problems
 from chop.config.run_config import RunConfig, dump_toml
 from chop.config.typed import Problem, parse_table
@@ -226,7 +226,7 @@ def _check(
     settings, problems = parse_search_settings(table, data_module)
     if model is None:
         return settings, None, None, problems
-    graph = MaseGraph(model)
+    graph = traced(model, data_module)
     space, found = _build_space(graph, table)
     return settings, space, graph, problems + found
 

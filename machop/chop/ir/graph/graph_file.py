@@ -13,6 +13,7 @@ from torch import nn
 
 from chop.errors import CheckpointError, ChopError
 from chop.formats import FORMATS, Format, format_name
+from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.mase_graph import MaseGraph
 from chop.ir.plan import QuantPlan
 from chop.models import get_model
@@ -29,14 +30,16 @@ def save_graph(graph: MaseGraph, path: Path | str, about: Mapping[str, Any] | No
     return save_tensors(pristine.model.state_dict(), path, {GRAPH_KEY: json.dumps(notes)})
 
 
-def load_graph(path: Path | str, model: nn.Module | None = None) -> MaseGraph:
+def load_graph(
+    path: Path | str, model: nn.Module | None = None, example_inputs: ExampleInputs | None = None
+) -> MaseGraph:
     """The graph of a file; without `model` it is built by the name that the file holds.
 
     Raises CheckpointError for a file that is no saved graph, or does not fit the model.
     """
     checkpoint = read_checkpoint(path)
     notes = graph_notes(checkpoint)
-    graph = MaseGraph(model if model is not None else _named_model(checkpoint, notes))
+    graph = MaseGraph(model if model is not None else _named_model(checkpoint, notes), example_inputs=example_inputs)
     wrong = misfits(graph.model, checkpoint.state_dict)
     if wrong:
         raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join(wrong))

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
 from chop.ir.calibration import Calibration, Slot
+from chop.ir.graph.export_trace import ExampleInputs, export_trace
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.plan import QuantPlan
 from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
@@ -41,7 +42,9 @@ class MaseGraph:
     """A graph of its own copy of `model`, in eval mode; the caller's module is never changed.
 
     `cf_args` are concrete values for arguments of `forward` (as in `torch.fx`). `custom_ops` may list module classes
-    to keep whole under `"modules"`.
+    to keep whole under `"modules"`. A model that `torch.fx` cannot trace (those of Hugging Face) goes through
+    `torch.export`, which needs `example_inputs`: a tensor, a tuple or a dictionary of keyword arguments, the batch
+    first; such a graph computes as in eval mode also while it is trained.
 
     Raises GraphError for a model whose control flow depends on its data.
     """
@@ -51,9 +54,10 @@ class MaseGraph:
         model: nn.Module,
         cf_args: dict[str, Any] | None = None,
         custom_ops: Mapping[str, Any] | None = None,
+        example_inputs: ExampleInputs | None = None,
     ) -> None:
         leaves = tuple((custom_ops or {}).get("modules", ()))
-        self.model: fx.GraphModule = _trace(copy.deepcopy(model).eval(), cf_args, leaves)
+        self.model: fx.GraphModule = _trace(copy.deepcopy(model).eval(), cf_args, leaves, example_inputs)
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
         self._float_nodes: dict[str, FloatNode] = {}
@@ -65,9 +69,10 @@ class MaseGraph:
         model: nn.Module,
         cf_args: dict[str, Any] | None = None,
         custom_ops: Mapping[str, Any] | None = None,
+        example_inputs: ExampleInputs | None = None,
     ) -> MaseGraph:
         """The same as calling the class; reads better where a checkpoint would be the other choice."""
-        return cls(model, cf_args, custom_ops)
+        return cls(model, cf_args, custom_ops, example_inputs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MaseGraph:
         """A graph that shares nothing with this one; `torch.fx` alone would share the metadata of nodes."""
@@ -82,11 +87,13 @@ class MaseGraph:
         return twin
 
     @classmethod
-    def from_checkpoint(cls, path: Path | str, model: nn.Module | None = None) -> MaseGraph:
+    def from_checkpoint(
+        cls, path: Path | str, model: nn.Module | None = None, example_inputs: ExampleInputs | None = None
+    ) -> MaseGraph:
         """The graph that `export` wrote; without `model` it is built by the name that the file holds."""
         from chop.ir.graph.graph_file import load_graph
 
-        return load_graph(path, model)
+        return load_graph(path, model, example_inputs)
 
     def export(self, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
         """Write weights and formats to one safetensors file; `about` may name the model, so that it can be rebuilt."""
@@ -129,7 +136,7 @@ class MaseGraph:
             module = self.model.get_submodule(str(node.target))
             return module.op if isinstance(module, Quantized) else op_of_module(module)
         if node.op == "call_function":
-            return op_of_function(node.target)  # type: ignore[arg-type]
+            return _of_rank(op_of_function(node.target), node)  # type: ignore[arg-type]
         return op_of_method(str(node.target)) if node.op == "call_method" else None
 
     def inner(self, node: fx.Node) -> Any:
@@ -145,7 +152,7 @@ class MaseGraph:
         return {
             node.name: replace(op, absent=self._absent_parameters(node, op))
             for node, op in ops
-            if op is not None and op.quantizable
+            if op is not None and op.quantizable and _may_be_floating(node)
         }
 
     def _absent_parameters(self, node: fx.Node, op: Op) -> frozenset[str]:
@@ -245,14 +252,51 @@ class MaseGraph:
         return path
 
 
-def _trace(model: nn.Module, cf_args: dict[str, Any] | None, leaves: tuple[type[nn.Module], ...]) -> fx.GraphModule:
+def _may_be_floating(node: fx.Node) -> bool:
+    """False for the arithmetic on indices and masks that an exported graph is full of."""
+    value = node.meta.get("val")
+    return not isinstance(value, Tensor) or value.is_floating_point()
+
+
+def _of_rank(op: Op | None, node: fx.Node) -> Op | None:
+    """Exported batch norms are one operator; the op table tells vectors from images."""
+    value = node.meta.get("val")
+    if op is not None and op.name == "batch_norm1d" and isinstance(value, Tensor) and value.ndim == 4:
+        return replace(op, name="batch_norm2d")
+    return op
+
+
+def _trace(
+    model: nn.Module,
+    cf_args: dict[str, Any] | None,
+    leaves: tuple[type[nn.Module], ...],
+    example_inputs: ExampleInputs | None,
+) -> fx.GraphModule:
     tracer = _LeafTracer(leaves)
     try:
         graph = tracer.trace(model, cf_args)
     except Exception as error:
+        if example_inputs is not None:
+            return _export(model, example_inputs, error)
         raise GraphError(
-            f"{type(model).__name__} cannot be traced ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            f"{type(model).__name__} cannot be traced ({_first_line(error)}); "
             "its forward must not branch on the values of tensors: write the branch with torch.where, pass a constant "
-            "through cf_args, or keep the module that branches whole with custom_ops={'modules': [ThatClass]}"
+            "through cf_args, keep the module that branches whole with custom_ops={'modules': [ThatClass]}, or give "
+            "example_inputs, so that torch.export can take it"
         ) from error
     return fx.GraphModule(tracer.root, graph, type(model).__name__)
+
+
+def _export(model: nn.Module, example_inputs: ExampleInputs, fx_error: Exception) -> fx.GraphModule:
+    try:
+        return export_trace(model, example_inputs)
+    except Exception as error:
+        raise GraphError(
+            f"{type(model).__name__} can be traced neither by torch.fx ({_first_line(fx_error)}) nor by torch.export "
+            f"({_first_line(error)}); rewrite what they name, or keep that module whole with "
+            "custom_ops={'modules': [ThatClass]}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from chop.actions.calibration import calibrate_for
+from chop.actions.setup import traced
 from chop.errors import SearchError
 from chop.evaluation.node_costs import NodeCost, node_costs
 from chop.evaluation.plan_runner import PlanRunner
@@ -145,7 +146,7 @@ class ModelRunner(RunnerBase):
 
 def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any], data_module: Any) -> MaseGraph:
     """The graph of a model (a graph is its own), calibrated if the formats are measured on activations."""
-    graph = model if isinstance(model, MaseGraph) else MaseGraph(model)
+    graph = model if isinstance(model, MaseGraph) else traced(model, data_module)
     calibrate_for(graph, sampled_config, data_module)
     return graph
 

@@ -1,0 +1,88 @@
+"""Graphs of models that `torch.fx` cannot trace, through `torch.export`, with node names from the module path."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from chop.nn.ops import op_of_function, op_of_module
+
+GUARDS = "_guards_fn"
+ExampleInputs = Tensor | tuple[Any, ...] | dict[str, Any]
+
+
+def export_trace(model: nn.Module, example_inputs: ExampleInputs) -> fx.GraphModule:
+    """The graph of `model` for inputs like `example_inputs`, whose first dimension may have any length afterwards.
+
+    The parameters keep their names. Nodes are called like their module (`encoder.layer.0.query` gives
+    `encoder_layer_0_query`), operations within a module like the module and the op, later calls with `_1`, `_2` ….
+    Raises whatever torch.export raises for a model that it cannot take.
+    """
+    args, kwargs = _split(example_inputs)
+    with _quiet():
+        exported = torch.export.export(
+            model,
+            tuple(_two_rows(value) for value in args),
+            kwargs={name: _two_rows(value) for name, value in kwargs.items()},
+            dynamic_shapes=_dynamic(args, kwargs),
+            strict=False,
+        )
+        traced = exported.module()
+    graph = traced.graph
+    for node in list(graph.nodes):
+        if node.op == "call_module" and node.target == GUARDS:
+            graph.erase_node(node)
+    _name_nodes(graph, model)
+    # A new GraphModule: that of torch.export refuses train() and eval().
+    return fx.GraphModule(traced, graph, type(model).__name__)
+
+
+def _split(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example_inputs, dict):
+        return (), dict(example_inputs)
+    return (example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)), {}
+
+
+def _two_rows(value: Any) -> Any:
+    """At least two rows: torch.export takes a batch of one for a constant."""
+    return torch.cat([value, value]) if isinstance(value, Tensor) and value.ndim and len(value) == 1 else value
+
+
+def _dynamic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def first_dimension(value: Any) -> Any:
+        return {0: torch.export.Dim.AUTO} if isinstance(value, Tensor) and value.ndim else None
+
+    named = {name: first_dimension(value) for name, value in kwargs.items()}
+    return named if kwargs else tuple(first_dimension(value) for value in args)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of torch.export about its own inside."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _name_nodes(graph: fx.Graph, model: nn.Module) -> None:
+    modules = dict(model.named_modules())
+    for node in graph.nodes:
+        op = op_of_function(node.target) if node.op == "call_function" else None
+        path = _module_path(node)
+        if op is None or path is None:
+            continue
+        own = modules.get(path)
+        is_whole = own is not None and (row := op_of_module(own)) is not None and row.name == op.name
+        parts = [path] if is_whole else [path, op.name]
+        node._rename("_".join(part for part in parts if part).replace(".", "_"))
+
+
+def _module_path(node: fx.Node) -> str | None:
+    """The path of the innermost module that a node was called in, empty for the model itself."""
+    stack = node.meta.get("nn_module_stack")
+    return str(list(stack.values())[-1][0]) if stack else None
