@@ -55,12 +55,16 @@ def test_an_unknown_part_is_refused(data: MaseDataModule) -> None:
 def test_inputs_of_three_forms() -> None:
     one, two = torch.ones(2), torch.zeros(2)
 
-    def model(a: torch.Tensor, b: torch.Tensor | None = None) -> str:
-        return "both" if b is not None else "one"
+    def model(a: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.tensor(1.0 if b is None else 2.0)
 
-    assert call_model(model, one) == "one"
-    assert call_model(model, (one, two)) == call_model(model, [one, two]) == "both"
-    assert call_model(model, {"a": one, "b": two}) == "both"
+    assert call_model(model, one) == 1
+    assert call_model(model, (one, two)) == call_model(model, [one, two]) == 2
+    assert call_model(model, {"a": one, "b": two}) == 2
+    assert call_model(lambda x: {"loss": None, "logits": x}, one) is one
+    assert call_model(lambda x: (x, two), one) is one
+    with pytest.raises(ChopError, match="no tensor"):
+        call_model(lambda x: {"nothing": 1}, one)
     assert as_keywords({"a": one}) == {"a": one}
     with pytest.raises(ChopError, match="dictionary"):
         as_keywords((one, two))

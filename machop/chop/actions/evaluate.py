@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from chop.actions.replay import SearchRow, load_saved_graph, rebuild
+from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
 from chop.actions.search.measurement import TOLERANCE
 from chop.actions.search.settings import parse_search_settings
 from chop.actions.search.strategies.runners import RUNNERS, ModelRunner
@@ -34,8 +34,9 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
     prepared = prepare(options)
     device = resolve_accelerator(options)
     graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
-    if row:
+    if row and graph:
         _check_row(run_config, prepared, row, graph)
+        adapt(graph, run_config, prepared.data_module)
     elif not options.load_name and not options.is_pretrained:
         logger.warning("the weights are random: add --load PATH or --pretrained")
     model = graph.model if graph else prepared.model
@@ -54,7 +55,7 @@ def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part:
     return score_with_intervals(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
 
-def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph: MaseGraph | None) -> None:
+def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph: MaseGraph) -> None:
     """Measure the row's network with the search's own runners; every number must be the logged one."""
     settings, problems = parse_search_settings(run_config.tables.get("search"), prepared.data_module)
     if settings is None:

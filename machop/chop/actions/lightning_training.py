@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from chop.actions.fine_tuning import OPTIMIZERS
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.evaluation.scores import per_sample_loss, score
@@ -18,12 +19,6 @@ from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
-
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
 
 
 class Training(LightningModule):

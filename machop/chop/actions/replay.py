@@ -10,6 +10,7 @@ from typing import Any
 
 from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
 from chop.actions.setup import Prepared, traced
+from chop.config.run_config import RunConfig
 from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.models.checkpoint import GRAPH_KEY, read_checkpoint
@@ -67,6 +68,16 @@ def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
     graph, _ = quantize_transform_pass(graph, config)
     return graph
+
+
+def adapt(graph: MaseGraph, run_config: RunConfig, data_module: Any) -> None:
+    """Do to a row's network what the search's runners did before they measured it: fine-tuning, where they did."""
+    from chop.actions.search.settings import parse_search_settings
+    from chop.actions.search.strategies.runners import RUNNERS
+
+    settings, _ = parse_search_settings(run_config.tables.get("search"), data_module)
+    for choice in settings.runners if settings else ():
+        RUNNERS[choice.name](data_module, choice.options).adapt(graph)
 
 
 def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from chop.actions.calibration import calibrate_for
-from chop.actions.replay import SearchRow, rebuild
+from chop.actions.replay import SearchRow, adapt, rebuild
 from chop.actions.setup import Prepared, output_dir, prepare, traced
 from chop.config.run_config import RunConfig
 from chop.errors import ChopError, ConfigError
@@ -32,6 +32,8 @@ def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGr
         raise ConfigError(problems)
     prepared = prepare(run_config.options)
     graph = rebuild(prepared, row) if row else run_passes(run_config, prepared)
+    if row:
+        adapt(graph, run_config, prepared.data_module)
     save_transformed(graph, run_config, output_dir(run_config, row.folder if row else None) / "transform")
     return graph
 

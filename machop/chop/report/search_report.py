@@ -14,6 +14,7 @@ from rich.table import Table
 from chop.ir.trial import BestRow, Objective, TestMetrics, Trial
 
 MOST_ROWS = 25
+FIXED_POINT = ("integer", "fixed", "integer_floor")
 LETTERS = {"data_in": "x", "weight": "w", "bias": "b", "data_out": "y"}
 
 REASONS = {
@@ -75,8 +76,8 @@ def report_text(summary: SearchSummary) -> str:
 def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> str:
     """The choices of a network in one line: `fc integer x8.4 w4.2`; layers in float are left out.
 
-    x, w, b and y are the input, the weight, the bias and the result, as width.fraction width. Without `named` the
-    formats' names are left out.
+    x, w, b and y are the input, the weight, the bias and the result, with the values of their keys (fixed point: width
+    and fraction width). Without `named` the formats' names are left out.
 
     >>> describe_formats({"by": "name", "fc": {"config": {"name": "integer", "weight_width": 4,
     ...                   "weight_frac_width": "NA"}}, "relu": {"config": {"name": "NA"}}})
@@ -93,13 +94,27 @@ def _format_name(config: Mapping[str, Any]) -> str | None:
 
 
 def _describe(config: Mapping[str, Any], named: bool) -> str:
-    widths = [f"{letter}{_width(config, name)}" for name, letter in LETTERS.items() if f"{name}_width" in config]
-    return " ".join([*([str(config["name"])] if named else []), *widths])
+    operands = {letter: _values(config, name) for name, letter in LETTERS.items()}
+    texts = [f"{letter}{text}" for letter, text in operands.items() if text]
+    return " ".join([*([str(config["name"])] if named else []), *texts])
 
 
-def _width(config: Mapping[str, Any], operand: str) -> str:
-    width, fraction = config[f"{operand}_width"], config.get(f"{operand}_frac_width", "NA")
-    return f"{width}.{width // 2 if fraction in (None, 'NA') else fraction}"
+def _values(config: Mapping[str, Any], operand: str) -> str:
+    """What a config says of an operand, joined by points: `8.4` for the width and the fraction width of fixed point."""
+    values = {key: value for key, value in config.items() if key.startswith(f"{operand}_")}
+    width, fraction = values.get(f"{operand}_width"), f"{operand}_frac_width"
+    if config["name"] in FIXED_POINT and isinstance(width, int):
+        given = values.get(fraction)
+        values[fraction] = width // 2 if given in (None, "NA") else given
+    return ".".join(text for key, value in values.items() if (text := _text(key.removeprefix(f"{operand}_"), value)))
+
+
+def _text(key: str, value: Any) -> str:
+    if value in (None, "NA", False):
+        return ""
+    if value is True:
+        return key
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _format_names(summary: SearchSummary) -> list[str]:
@@ -146,6 +161,10 @@ def _interval(metrics: TestMetrics | None, name: str) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def _notation(names: Sequence[str]) -> str:
+    return "as width.fraction" if set(names) <= set(FIXED_POINT) else "with the values of their keys"
+
+
 def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
     first = summary.objectives[0]
     sign = -1 if first.direction == "maximize" else 1
@@ -162,7 +181,7 @@ def _facts(summary: SearchSummary) -> list[str]:
     names = _format_names(summary)
     if names:
         facts.append(
-            f"Formats: {', '.join(names)}; input x, weight w, bias b, result y as width.fraction; the rest in float."
+            f"Formats: {', '.join(names)}; input x, weight w, bias b, result y {_notation(names)}; the rest in float."
         )
     if summary.float_row is not None:
         facts.append(

@@ -92,7 +92,11 @@ class Measurement:
 
     def test_metrics(self, sampled_config: SampledConfig) -> dict[str, tuple[float, float, float]]:
         """Scores of a network on the whole test part with 95 % intervals, `{name: (value, low, high)}`."""
-        predictions, targets = self._predict(self.rebuild(sampled_config), "test_dataloader", None)
+        graph = self.rebuild(sampled_config)
+        if graph.plan.choices:
+            for _, runner in self._runners:
+                runner.adapt(graph)
+        predictions, targets = self._predict(graph, "test_dataloader", None)
         return score_with_intervals(
             predictions,
             targets,

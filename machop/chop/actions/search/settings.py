@@ -170,9 +170,24 @@ def _parse_runners(strategy: _StrategyTable) -> tuple[tuple[RunnerChoice, ...], 
             problems += unknown + found
             if options is not None:
                 runners.append(RunnerChoice(group, RUNNERS.canonical(name), options))  # type: ignore[arg-type]
+    problems += _metrics_given_twice(runners)
     if not runners and not problems:
         problems.append(Problem(("strategy",), "names no runner: add [search.strategy.sw_runner.basic_evaluation]"))
     return tuple(runners), problems
+
+
+def _metrics_given_twice(runners: Iterable[RunnerChoice]) -> list[Problem]:
+    """Two runners that give a metric of the same name: which one would be optimised?"""
+    givers: dict[str, RunnerChoice] = {}
+    problems = []
+    for runner in runners:
+        for metric in RUNNERS[runner.name].metrics_of(None):
+            other = givers.setdefault(metric.name, runner)
+            if other is not runner:
+                message = f"'{metric.name}' is given by {other.name} as well; remove one of the two"
+                problems.append(Problem(("strategy", runner.group, runner.name), message))
+                break
+    return problems
 
 
 def _parse_setup(strategy: _StrategyTable) -> tuple[Any, StudySetup | None, list[Problem]]:

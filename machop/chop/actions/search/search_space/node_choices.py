@@ -24,6 +24,14 @@ from chop.nn.ops import Op
 
 Indexes = dict[str, int]
 Choices = Mapping[str, list[Any]]
+
+
+class _Impossible:
+    """In place of a format: values that the named one of several formats cannot take."""
+
+
+_IMPOSSIBLE = _Impossible()
+
 MOST_SHOWN = 3
 """Problems of one key that are told; more of them say nothing new."""
 
@@ -84,9 +92,11 @@ class NodeChoices:
     def needs_activations(self) -> bool:
         """Whether a format among the choices is measured on activations."""
         return any(
-            chosen is not None and chosen.is_measured and operand not in self.op.params
-            for indexes in (self.alternative(index) for index in range(self.size))
-            for operand, chosen in self.formats(indexes).items()
+            chosen is not None and chosen.is_measured
+            for branch in self.branches
+            for operand, choices in branch.operands.items()
+            if not {operand, *(self._followers if operand == self._leader else ())} <= set(self.op.params)
+            for chosen in choices.formats
         )
 
     @property
@@ -104,7 +114,7 @@ class NodeChoices:
 
     def canonical(self, indexes: Mapping[str, int]) -> Indexes:
         """The indexes of the alternative that means the same formats as `indexes`."""
-        wanted = self._branch({key: indexes[key] for key in self.choices if key in GLOBAL_KEYS})
+        wanted = self._branch(self._head(indexes))
         branch = next(branch for branch in self.branches if branch.meaning == wanted.meaning)
         formats = self.formats(indexes)
         positions = [operand.formats.index(formats.get(name)) for name, operand in branch.operands.items()]
@@ -112,7 +122,8 @@ class NodeChoices:
 
     def config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
         """The lab dictionary of an alternative: only keys that its format has."""
-        values = {key: choices[indexes[key]] for key, choices in self.choices.items()}
+        chosen = self._possible(indexes)
+        values = {key: choices[chosen[key]] for key, choices in self.choices.items()}
         values |= {key: values[leading] for key, leading in self._tied_keys.items()}
         if is_float(values):
             return {"name": "NA"}
@@ -135,6 +146,35 @@ class NodeChoices:
         # A key that is misspelt is missing too: once is enough.
         return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
 
+    def _head(self, indexes: Mapping[str, int]) -> Indexes:
+        return {key: indexes[key] for key in self.choices if key in GLOBAL_KEYS}
+
+    @cached_property
+    def _mixes_formats(self) -> bool:
+        return len({name for name in self.choices["name"] if not is_float({"name": name})}) > 1
+
+    def _possible(self, indexes: Mapping[str, int]) -> Mapping[str, int]:
+        """Where formats are mixed, values that the named one cannot take mean the first ones that it can."""
+        if not self._mixes_formats:
+            return indexes
+        head = self._head(indexes)
+        repaired = dict(indexes)
+        for operand, choices in self._branch(head).operands.items():
+            keys = self._keys_of(head, operand)
+            if isinstance(self._format_at({**head, **{key: indexes[key] for key in keys}}, operand), _Impossible):
+                repaired |= choices.indexes[0]
+        return repaired
+
+    def _format_at(self, indexes: Mapping[str, int], operand: str) -> Format | _Impossible | None:
+        """The format of an operand; `_IMPOSSIBLE` for values that are for another of several formats."""
+        config = {key: self.choices[key][index] for key, index in indexes.items()}
+        try:
+            return operand_format(config, operand, self.op)
+        except FormatError:
+            if self._mixes_formats:
+                return _IMPOSSIBLE
+            raise
+
     def _branch(self, head: Indexes) -> _Branch:
         values = {key: self.choices[key][index] for key, index in head.items()}
         operands = [] if is_float(values) else [name for name in self.op.operands if name not in self._followers]
@@ -145,8 +185,9 @@ class NodeChoices:
         found: dict[Format | None, Indexes] = {}
         for combination in product(*(range(len(self.choices[key])) for key in keys)):
             indexes = dict(zip(keys, combination, strict=True))
-            config = {key: self.choices[key][index] for key, index in (head | indexes).items()}
-            found.setdefault(operand_format(config, operand, self.op), indexes)
+            chosen = self._format_at(head | indexes, operand)
+            if not isinstance(chosen, _Impossible):
+                found.setdefault(chosen, indexes)
         return _OperandChoices(tuple(found), tuple(found.values()))
 
     def _keys_of(self, head: Indexes, operand: str) -> list[str]:
@@ -191,6 +232,8 @@ class NodeChoices:
     def _operand_problems(self, head: Indexes, operand: str) -> dict[str, str]:
         """What is wrong with each value of each key of an operand, the other keys at a value that is not."""
         keys = self._keys_of(head, operand)
+        if self._mixes_formats and self._operand_choices(head, operand).formats:
+            return {}
         problems: dict[str, str] = {}
         for combination in product(*(range(len(self.choices[key])) for key in keys)):
             config = {

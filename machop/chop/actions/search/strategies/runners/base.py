@@ -67,6 +67,9 @@ class RunnerBase(ABC):
         """The metrics that this runner gives."""
         return self.metrics_of(self.data_module)
 
+    def adapt(self, graph: MaseGraph) -> None:  # noqa: B027 - most runners change nothing
+        """Change a quantised network that is to be measured or kept, in place, as this runner's metrics suppose it."""
+
     @abstractmethod
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
@@ -166,6 +169,7 @@ RUNNERS: Registry[type[RunnerBase]] = Registry(
     "runner",
     (
         "chop.actions.search.strategies.runners.basic_evaluation",
+        "chop.actions.search.strategies.runners.basic_train",
         "chop.actions.search.strategies.runners.hardware",
         "chop.actions.search.strategies.runners.simulation_time",
     ),

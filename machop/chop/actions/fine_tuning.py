@@ -1,0 +1,109 @@
+"""A short training of a quantised network, the same in every run: gradients pass straight through the rounding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from chop.dataset.rows import count_rows
+from chop.evaluation.inputs import to_device
+from chop.evaluation.scores import per_sample_loss
+from chop.tools.get_input import call_model
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How long and how to train: the first `num_samples` training rows (absent: all), shuffled for each epoch."""
+
+    num_samples: Annotated[int, Gt(0)] | None = None
+    max_epochs: Annotated[int, Ge(1)] = 1
+    batch_size: Annotated[int, Gt(0)] = 256
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
+    num_warmup_steps: Annotated[int, Ge(0)] = 0
+    gradient_accumulation_steps: Annotated[int, Ge(1)] = 1
+
+    def factor(self, step: int, steps: int) -> float:
+        """The share of the learning rate at a step: a linear warm-up, then what `lr_scheduler` says.
+
+        >>> tuning = FineTuning(lr_scheduler="linear", num_warmup_steps=2)
+        >>> [tuning.factor(step, 6) for step in (0, 1, 2, 4)]
+        [0.5, 1.0, 1.0, 0.5]
+        """
+        if step < self.num_warmup_steps:
+            return (step + 1) / self.num_warmup_steps
+        if self.lr_scheduler == "constant":
+            return 1.0
+        done = (step - self.num_warmup_steps) / max(steps - self.num_warmup_steps, 1)
+        return 1.0 - done if self.lr_scheduler == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def fine_tune(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int = 0, device: str = "cpu") -> int:
+    """Train `model` in place and leave it in the mode that it was in; returns the number of optimiser steps."""
+    was_training = model.training
+    model.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        steps = _train(model, data_module, tuning, seed, device)
+    model.train(was_training)
+    model.zero_grad(set_to_none=True)
+    return steps
+
+
+def _train(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int, device: str) -> int:
+    batches = list(_batches(data_module, tuning, seed))
+    every = tuning.gradient_accumulation_steps
+    steps = math.ceil(len(batches) / every)
+    optimizer = OPTIMIZERS[tuning.optimizer](
+        model.parameters(),
+        lr=tuning.learning_rate,  # type: ignore[call-arg]
+        weight_decay=tuning.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: tuning.factor(step, steps))
+    for number, (x, y) in enumerate(batches, start=1):
+        loss = per_sample_loss(call_model(model, to_device(x, device)), y.to(device), data_module.loss).mean()
+        (loss / every).backward()  # type: ignore[no-untyped-call]
+        if number % every == 0 or number == len(batches):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+    return steps
+
+
+def _batches(data_module: Any, tuning: FineTuning, seed: int) -> Iterator[tuple[Any, Tensor]]:
+    """Every epoch's batches, in an order that depends on the seed alone."""
+    parts = data_module.batches("train", tuning.num_samples, tuning.num_samples)
+    x, y = parts[0] if len(parts) == 1 else (_joined([x for x, _ in parts]), torch.cat([y for _, y in parts]))
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(tuning.max_epochs):
+        order = torch.randperm(count_rows(x), generator=generator)
+        for chosen in torch.split(order, tuning.batch_size):
+            yield _taken(x, chosen), y[chosen]
+
+
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], dict):
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+
+def _taken(x: Any, rows: Tensor) -> Any:
+    if isinstance(x, dict):
+        return {key: value[rows] for key, value in x.items()}
+    return x[rows] if isinstance(x, Tensor) else tuple(value[rows] for value in x)

@@ -1,0 +1,45 @@
+"""Loss and accuracy after a short training of each candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from annotated_types import Gt
+
+from chop.actions.fine_tuning import FineTuning, fine_tune
+from chop.actions.search.strategies.runners.base import RUNNERS, Metric, ModelRunner
+from chop.actions.search.strategies.runners.basic_evaluation import BasicEvaluation, Part
+from chop.evaluation.scores import predict, score
+from chop.ir import MaseGraph
+
+
+@dataclass(frozen=True)
+class BasicTrainOptions(FineTuning):
+    """How to train, and the rows to measure on afterwards: the first `eval_samples` of a part (absent: all)."""
+
+    data_loader: Part = field(default="val_dataloader", metadata={"aliases": ("dataloader",)})
+    eval_samples: Annotated[int, Gt(0)] | None = None
+
+
+@RUNNERS.register("basic_train")
+class BasicTrain(ModelRunner):
+    """The metrics of `basic_evaluation` after fine-tuning the quantised network on training rows."""
+
+    Options = BasicTrainOptions
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return BasicEvaluation.metrics_of(data_module)
+
+    def adapt(self, graph: MaseGraph) -> None:
+        device = str(next(graph.model.parameters()).device)
+        fine_tune(graph.model, self.data_module, self.options, device=device)
+
+    def measure(self, graph: MaseGraph) -> dict[str, float]:
+        self.adapt(graph)
+        data = self.data_module
+        device = str(next(graph.model.parameters()).device)
+        rows = data.batches(self.options.data_loader, self.options.eval_samples)
+        predictions, targets = predict(graph.model, rows, device)
+        return score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
