@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from chop.errors import GraphError
-from chop.evaluation.node_costs import node_costs
 from chop.evaluation.plan_runner import PlanRunner
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.node_costs import node_costs
 from chop.passes.graph import calibrate_analysis_pass, quantize_transform_pass
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -154,3 +154,29 @@ def test_inputs_of_a_data_module_feed_the_graph(graph: MaseGraph) -> None:
     generator = InputGenerator(data, get_model_info("jsc-tiny"), "cls", "train")
     graph = with_metadata(graph, next(iter(generator)))
     assert graph.node("seq_blocks_0").meta["mase"]["common"]["args"]["data_in_0"]["shape"] == [8, 16]
+
+
+def test_every_statistic_equals_numpy_also_by_channel(graph: MaseGraph, batch: dict[str, Tensor]) -> None:
+    graph = with_metadata(graph, batch)
+    statistics = {
+        name: {"dims": dims}
+        for name in ("range_min_max", "range_n_sigma", "variance", "absolute_mean")
+        for dims in ("channel",)
+    }
+    arguments = {
+        "by": "name",
+        "target_weight_nodes": ["seq_blocks_2"],
+        "target_activation_nodes": ["seq_blocks_0"],
+        "weight_statistics": statistics,
+        "activation_statistics": statistics,
+        "input_generator": [batch],
+        "num_samples": 8,
+    }
+    _, found = profile_statistics_analysis_pass(graph, arguments)
+    weights = graph.inner(graph.node("seq_blocks_2")).weight.detach().double().numpy()
+    rows = batch["x"].double().numpy()
+    for stat, values in ((found["seq_blocks_2"]["weight"], weights), (found["seq_blocks_0"]["data_in_0"], rows.T)):
+        np.testing.assert_allclose(stat["range_min_max"]["max"], values.max(axis=1))
+        np.testing.assert_allclose(stat["variance"]["variance"], values.var(axis=1))
+        np.testing.assert_allclose(stat["absolute_mean"]["absolute_mean"], np.abs(values).mean(axis=1))
+        np.testing.assert_allclose(stat["range_n_sigma"]["min"], values.mean(axis=1) - 3 * values.std(axis=1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chop.evaluation.inputs import placeholder_keywords
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.inputs import placeholder_keywords
 from chop.passes.graph import calibrate_analysis_pass
 from chop.passes.graph.transforms.quantize import plan_from_config
 from chop.tools.logger import get_logger

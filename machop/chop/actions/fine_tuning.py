@@ -12,8 +12,8 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from chop.dataset.rows import count_rows
-from chop.evaluation.inputs import to_device
 from chop.evaluation.scores import per_sample_loss
+from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {

@@ -13,8 +13,8 @@ from chop.actions.replay import SearchRow, adapt, rebuild
 from chop.actions.setup import Prepared, output_dir, prepare, traced
 from chop.config.run_config import RunConfig
 from chop.errors import ChopError, ConfigError
-from chop.evaluation.inputs import placeholder_keywords
 from chop.ir import MaseGraph
+from chop.ir.graph.inputs import placeholder_keywords
 from chop.passes.graph import PASSES, summarize_quantization_analysis_pass
 from chop.tools.logger import get_logger
 
@@ -77,10 +77,10 @@ def _metadata_before(name: str) -> int:
 def _arguments(name: str, graph: MaseGraph, table: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
     """A pass's arguments: those of the file, and the inputs that only a program can give."""
     arguments = dict(table)
-    if name == "add_common_metadata":
+    if name in ("add_common_metadata", "count_costs"):
         x, _ = prepared.data_module.batches("train", prepared.data_module.batch_size)[0]
         arguments.setdefault("dummy_in", placeholder_keywords(graph, x))
-    if name in ("profile_statistics", "calibrate"):
+    if name in ("profile_statistics", "calibrate", "sensitivity"):
         rows = prepared.data_module.batches("train", arguments.get("num_samples"))
         arguments.setdefault("input_generator", [placeholder_keywords(graph, x) for x, _ in rows])
     return arguments

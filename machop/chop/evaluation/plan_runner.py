@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from chop.evaluation.inputs import placeholder_values, to_device
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.inputs import placeholder_values, to_device
 from chop.nn.ops import Op
 from chop.nn.quantized import call_quantized, quantized_parameters
 from chop.tools.get_input import predictions_of

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chop.errors import ChopError
-from chop.evaluation.inputs import to_device
+from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
 
 Loss = Callable[[Tensor, Tensor], Tensor]

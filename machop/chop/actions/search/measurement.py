@@ -20,10 +20,10 @@ from chop.actions.search.strategies.runners.base import (
     check_finite,
 )
 from chop.errors import SearchError
-from chop.evaluation.node_costs import node_costs
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.scores import predict, score_with_intervals
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.node_costs import node_costs
 
 Metrics = dict[str, float]
 FLOAT_CONFIG: SampledConfig = {"by": "name", "default": {"config": {"name": "NA"}}}

@@ -9,24 +9,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from chop.errors import CheckpointError, ChopError
 from chop.formats import FORMATS, Format, format_name
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.mase_graph import MaseGraph
+from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.plan import QuantPlan
 from chop.models import get_model
 from chop.models.checkpoint import GRAPH_KEY, Checkpoint, graph_notes, misfits, read_checkpoint, save_tensors
 
 VERSION = 1
+DTYPE_KEY = "torch_dtype_name"
 
 
 def save_graph(graph: MaseGraph, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
     """Write a graph; `about` (model, task, dataset) is kept with it. Loading gives bit-identical outputs."""
     pristine = copy.deepcopy(graph)
     pristine.apply_plan(QuantPlan())
-    notes = {"version": VERSION, **(about or {}), "formats": plan_as_json(graph.plan)}
+    notes = {
+        "version": VERSION,
+        **(about or {}),
+        "formats": plan_as_json(graph.plan),
+        "folded": list(graph.folded),
+        "metadata": {node.name: _metadata_as_json(node.meta["mase"]) for node in graph.nodes if "mase" in node.meta},
+    }
     return save_tensors(pristine.model.state_dict(), path, {GRAPH_KEY: json.dumps(notes)})
 
 
@@ -40,12 +49,37 @@ def load_graph(
     checkpoint = read_checkpoint(path)
     notes = graph_notes(checkpoint)
     graph = MaseGraph(model if model is not None else _named_model(checkpoint, notes), example_inputs=example_inputs)
+    graph.remove_nodes(notes.get("folded", []))
     wrong = misfits(graph.model, checkpoint.state_dict)
     if wrong:
         raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join(wrong))
     graph.model.load_state_dict(dict(checkpoint.state_dict))
+    graph.forget_calibration()
     graph.apply_plan(_plan(checkpoint, notes))
+    for name, parameters in notes.get("metadata", {}).items():
+        metadata = MaseMetadata()
+        metadata.parameters.update(_metadata_from_json(parameters))
+        graph.node(name).meta["mase"] = metadata
     return graph
+
+
+def _metadata_as_json(metadata: Any) -> Any:
+    """Metadata without the tensors that `add_value` keeps; types of torch by name."""
+    if isinstance(metadata, MaseMetadata):
+        return _metadata_as_json(metadata.parameters)
+    if isinstance(metadata, Mapping):
+        plain = {str(key): _metadata_as_json(value) for key, value in metadata.items()}
+        return {key: value for key, value in plain.items() if not isinstance(value, Tensor)}
+    return {DTYPE_KEY: str(metadata)} if isinstance(metadata, torch.dtype) else metadata
+
+
+def _metadata_from_json(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {DTYPE_KEY}:
+        dtype = getattr(torch, value[DTYPE_KEY].removeprefix("torch."), None)
+        return dtype if isinstance(dtype, torch.dtype) else None
+    return {key: _metadata_from_json(part) for key, part in value.items()}
 
 
 def plan_as_json(plan: QuantPlan) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ class MaseGraph:
         self.plan = QuantPlan()
         self._float_nodes: dict[str, FloatNode] = {}
         self.calibration = Calibration(self._parameters())
+        self.folded: tuple[str, ...] = ()
 
     @classmethod
     def from_module(
@@ -81,6 +82,7 @@ class MaseGraph:
         twin.meta = copy.deepcopy(self.meta, memo)
         twin.plan = self.plan
         twin.calibration = self.calibration
+        twin.folded = self.folded
         twin._float_nodes = dict(self._float_nodes)
         for node, own in zip(self.nodes, twin.nodes, strict=True):
             own.meta = {key: copy.deepcopy(value) if key == "mase" else value for key, value in node.meta.items()}
@@ -183,6 +185,25 @@ class MaseGraph:
     def calibrate(self, activations: Mapping[Slot, Tensor]) -> None:
         """Let formats be measured on `activations` of the float model, by node and operand, beside the weights."""
         self.calibration = Calibration({**activations, **self._parameters()}, has_activations=True)
+
+    def remove_nodes(self, names: Iterable[str]) -> None:
+        """Take out norms that were folded into the layer before them, which has a bias from then on."""
+        for name in names:
+            node = self.node(name)
+            before = node.args[0]
+            assert isinstance(before, fx.Node)
+            layer: Any = self.model.get_submodule(str(before.target))
+            if layer.bias is None:
+                layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
+            node.replace_all_uses_with(before)
+            self.fx_graph.erase_node(node)
+            self.model.delete_submodule(str(node.target))
+            self.folded += (name,)
+        self.model.recompile()
+
+    def forget_calibration(self) -> None:
+        """Read the parameters anew, which a pass has changed; activations of the old model are dropped."""
+        self.calibration = Calibration(self._parameters())
 
     def _parameters(self) -> dict[Slot, Tensor]:
         """The parameters of all nodes that can be quantised."""

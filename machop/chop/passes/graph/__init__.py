@@ -4,26 +4,31 @@ from chop.passes.graph.analysis import (
     add_common_metadata_analysis_pass,
     add_software_metadata_analysis_pass,
     calibrate_analysis_pass,
+    count_costs_analysis_pass,
     init_metadata_analysis_pass,
     profile_statistics_analysis_pass,
     report_graph_analysis_pass,
     report_node_meta_param_analysis_pass,
     report_node_type_analysis_pass,
+    sensitivity_analysis_pass,
     summarize_quantization_analysis_pass,
 )
 from chop.passes.graph.registry import PASSES
-from chop.passes.graph.transforms import quantize_transform_pass
+from chop.passes.graph.transforms import fold_batch_norm_transform_pass, quantize_transform_pass
 
 __all__ = [
     "PASSES",
     "add_common_metadata_analysis_pass",
     "add_software_metadata_analysis_pass",
     "calibrate_analysis_pass",
+    "count_costs_analysis_pass",
+    "fold_batch_norm_transform_pass",
     "init_metadata_analysis_pass",
     "profile_statistics_analysis_pass",
     "quantize_transform_pass",
     "report_graph_analysis_pass",
     "report_node_meta_param_analysis_pass",
     "report_node_type_analysis_pass",
+    "sensitivity_analysis_pass",
     "summarize_quantization_analysis_pass",
 ]

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, fx
 
 from chop.errors import PassError, did_you_mean
+from chop.formats.measured import by_channel, quantile_of
 from chop.ir import MaseGraph
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, metadata_of, placeholder_inputs
 from chop.passes.graph.analysis.node_types import mase_op
 from chop.passes.graph.transforms.quantize.node_selection import check_by, matches
 
+Measured = dict[str, Tensor]
 ARGUMENTS = (
     "by",
     "target_weight_nodes",
@@ -29,7 +31,9 @@ def profile_statistics_analysis_pass(graph: MaseGraph, pass_args: PassArgs = Non
     """Measure weights and input activations and note the results under `software`, `args`, `stat`.
 
     `by` says what `target_weight_nodes` and `target_activation_nodes` list: ops, names or patterns.
-    `weight_statistics` and `activation_statistics` hold `{"range_min_max": {…}, "range_quantile": {"quantile": 0.97}}`.
+    `weight_statistics` and `activation_statistics` hold `{"range_min_max": {…}, "range_quantile": {"quantile": 0.97}}`;
+    with `dims = "channel"` in it a statistic is a list, a number for each channel (weights: the first dimension,
+    activations: the second). Known are range_min_max, range_quantile, range_n_sigma, variance and absolute_mean.
     Activations are those of the first `num_samples` rows of `input_generator` (an iterable of {"x": batch}), taken
     together, never batch by batch. The info is `{node: {operand: {statistic: …}}}`.
     """
@@ -51,34 +55,57 @@ def profile_statistics_analysis_pass(graph: MaseGraph, pass_args: PassArgs = Non
     return graph, found
 
 
-def range_min_max(values: Tensor, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Least and greatest value: `{min, max, range, count}`."""
-    return _range(values.amin(), values.amax(), values.numel())
+def range_min_max(values: Tensor, config: Mapping[str, Any]) -> Measured:
+    """Least and greatest value: `{min, max, range}`."""
+    return _range(values.amin(1), values.amax(1))
 
 
-def range_quantile(values: Tensor, config: Mapping[str, Any]) -> dict[str, Any]:
+def range_quantile(values: Tensor, config: Mapping[str, Any]) -> Measured:
     """The range that holds the share `quantile` of the values, as much cut off below as above."""
-    quantile = config.get("quantile", 1.0)
-    if not isinstance(quantile, (int, float)) or not 0 < quantile <= 1:
+    quantile = _number(config, "quantile", 1.0)
+    if not 0 < quantile <= 1:
         raise PassError(f"range_quantile: 0 < quantile <= 1 must hold, got {quantile!r}")
-    ordered = values.flatten().double().sort().values
-    low, high = (1 - quantile) / 2, (1 + quantile) / 2
-    return _range(_interpolated(ordered, low), _interpolated(ordered, high), values.numel())
+    return _range(quantile_of(values, (1 - quantile) / 2), quantile_of(values, (1 + quantile) / 2))
 
 
-STATISTICS = {"range_min_max": range_min_max, "range_quantile": range_quantile}
+def range_n_sigma(values: Tensor, config: Mapping[str, Any]) -> Measured:
+    """The mean less and plus `num_sigmas` (3) standard deviations."""
+    sigmas = _number(config, "num_sigmas", 3.0)
+    mean, half = values.mean(1), sigmas * values.std(1, correction=0)
+    return _range(mean - half, mean + half)
 
 
-def _interpolated(ordered: Tensor, share: float) -> Tensor:
-    """A quantile of sorted values, linearly interpolated (torch.quantile refuses more than 16 million)."""
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+def variance(values: Tensor, config: Mapping[str, Any]) -> Measured:
+    """Mean and variance (divided by the number of values)."""
+    return {"mean": values.mean(1), "variance": values.var(1, correction=0)}
 
 
-def _range(low: Tensor, high: Tensor, count: int) -> dict[str, Any]:
-    return {"min": float(low), "max": float(high), "range": float(high) - float(low), "count": count}
+def absolute_mean(values: Tensor, config: Mapping[str, Any]) -> Measured:
+    """The mean of the magnitudes."""
+    return {"absolute_mean": values.abs().mean(1)}
+
+
+STATISTICS = {
+    "range_min_max": range_min_max,
+    "range_quantile": range_quantile,
+    "range_n_sigma": range_n_sigma,
+    "variance": variance,
+    "variance_precise": variance,
+    "variance_online": variance,
+    "absolute_mean": absolute_mean,
+}
+"""Functions of values `(channels, values)`, float64, that give one number a channel under each name."""
+
+
+def _number(config: Mapping[str, Any], key: str, default: float) -> float:
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise PassError(f"{key}: expected a number above 0, got {value!r}")
+    return float(value)
+
+
+def _range(low: Tensor, high: Tensor) -> Measured:
+    return {"min": low, "max": high, "range": high - low}
 
 
 def _targets(graph: MaseGraph, by: str, wanted: Iterable[str], key: str) -> list[fx.Node]:
@@ -95,23 +122,34 @@ def _targets(graph: MaseGraph, by: str, wanted: Iterable[str], key: str) -> list
 
 def _note(node: fx.Node, tensors: Mapping[str, Tensor], statistics: Mapping[str, Any], found: Info) -> None:
     for name, values in tensors.items():
-        computed = {key: _statistic(key, values, config) for key, config in statistics.items()}
+        is_activation = name.startswith("data_in")
+        computed = {key: _statistic(key, values, config, is_activation) for key, config in statistics.items()}
         stat = node.meta["mase"].parameters["software"]["args"].setdefault(name, {"stat": {}})["stat"]
         stat.update(computed)
         found.setdefault(node.name, {})[name] = computed
 
 
-def _statistic(key: str, values: Tensor, config: Any) -> dict[str, Any]:
+def _statistic(key: str, values: Tensor, config: Any, is_activation: bool) -> dict[str, Any]:
     if key not in STATISTICS:
         hint = did_you_mean(key, STATISTICS)
         raise PassError(f"there is no statistic '{key}'{hint} (known: {', '.join(STATISTICS)})")
     config = config if isinstance(config, Mapping) else {}
-    check_args(key, config, ("device", "dims", "quantile", "abs"))
-    if config.get("dims", "all") not in ("all", None):
-        raise PassError(f'{key}: dims = {config["dims"]!r} is not supported; use "all"')
-    if config.get("abs"):
-        values = values.abs()
-    return STATISTICS[key](values.to(config.get("device") or values.device), config)
+    check_args(key, config, ("device", "dims", "quantile", "num_sigmas", "abs"))
+    dims = config.get("dims") or "all"
+    if dims not in ("all", "channel"):
+        raise PassError(f'{key}: dims must be "all" or "channel", got {dims!r}')
+    values = values.to(config.get("device") or values.device)
+    rows = by_channel(
+        values.abs() if config.get("abs") else values, "channel" if dims == "channel" else "tensor", is_activation
+    )
+    measured = STATISTICS[key](rows, config)
+    return {name: _plain(result, dims) for name, result in measured.items()} | {"count": values.numel()}
+
+
+def _plain(result: Tensor, dims: str) -> float | list[float]:
+    """One number for the whole tensor, a list for its channels."""
+    numbers: list[float] = result.tolist()
+    return numbers if dims == "channel" else numbers[0]
 
 
 @torch.no_grad()
@@ -147,5 +185,5 @@ class _Activations(fx.Interpreter):
             args, kwargs = self.fetch_args_kwargs_from_env(n)
             inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
             for number, value in enumerate(inputs):
-                self.seen[n.name].setdefault(f"data_in_{number}", []).append(value.flatten().clone())
+                self.seen[n.name].setdefault(f"data_in_{number}", []).append(value.clone())
         return super().run_node(n)

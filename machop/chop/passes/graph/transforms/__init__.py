@@ -1,5 +1,6 @@
 """Passes that change the graph."""
 
+from chop.passes.graph.transforms.fold_batch_norm import fold_batch_norm_transform_pass
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 
-__all__ = ["quantize_transform_pass"]
+__all__ = ["fold_batch_norm_transform_pass", "quantize_transform_pass"]

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from chop.actions.calibration import calibrate_for
 from chop.actions.setup import traced
 from chop.errors import SearchError
-from chop.evaluation.node_costs import NodeCost, node_costs
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.node_costs import NodeCost, node_costs
 from chop.passes.graph.transforms.quantize import plan_from_config
 from chop.registry import Registry
 

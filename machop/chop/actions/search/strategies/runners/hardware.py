@@ -8,32 +8,12 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt
 
 from chop.actions.search.strategies.runners.base import RUNNERS, AnalyticRunner, Formats, Metric
-from chop.evaluation.node_costs import NodeCost, TensorCost
-from chop.formats import FLOAT_BITS
-
-
-def bits_of(tensor: TensorCost, formats: Formats) -> int:
-    """Bits of one tensor under `formats`; float where its operand has none."""
-    chosen = formats.get(tensor.operand)
-    return chosen.bits(tensor.shape) if chosen else FLOAT_BITS * tensor.elements
+from chop.ir.graph.node_costs import NodeCost, TensorCost
+from chop.passes.graph.analysis.costs import bitops, bits_of
 
 
 def _inputs_and_parameters(cost: NodeCost) -> list[TensorCost]:
     return [tensor for tensor in cost.tensors if tensor.operand != "data_out"]
-
-
-def _bits_per_value(cost: NodeCost, operand: str, formats: Formats) -> float:
-    tensors = cost.of(operand)
-    elements = sum(tensor.elements for tensor in tensors)
-    return sum(bits_of(tensor, formats) for tensor in tensors) / elements if elements else FLOAT_BITS
-
-
-def _bitops(cost: NodeCost, formats: Formats) -> float:
-    """Multiply-accumulates x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
-    if not cost.macs:
-        return 0.0
-    second = "weight" if cost.of("weight") else "data_in"  # attention multiplies its inputs with each other
-    return cost.macs * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, second, formats)
 
 
 @dataclass(frozen=True)
@@ -111,7 +91,7 @@ class BitOps(AnalyticRunner):
         return (Metric("bitops", "BitOP/sample", "minimize"),)
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
-        return (_bitops(cost, formats),)
+        return (bitops(cost, formats),)
 
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
         return {"bitops": sums[0]}
@@ -143,7 +123,7 @@ class Latency(AnalyticRunner):
         return (Metric("latency", "s/sample", "minimize"),)
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
-        arithmetic = _bitops(cost, formats) / self.options.bitops_per_second
+        arithmetic = bitops(cost, formats) / self.options.bitops_per_second
         traffic = sum(bits_of(tensor, formats) for tensor in cost.tensors) / 8 / self.options.bytes_per_second
         return (max(arithmetic, traffic) + self.options.seconds_per_layer,)
 

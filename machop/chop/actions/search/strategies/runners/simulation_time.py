@@ -12,8 +12,8 @@ from annotated_types import Ge, Gt
 
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric, ModelRunner
 from chop.actions.search.strategies.runners.basic_evaluation import Part
-from chop.evaluation.inputs import placeholder_values
 from chop.ir import MaseGraph
+from chop.ir.graph.inputs import placeholder_values
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor, fx, nn
 
 from chop.dataset.rows import cut
 from chop.errors import GraphError
-from chop.evaluation.inputs import placeholder_values
-from chop.ir import MaseGraph
+from chop.ir.graph.inputs import placeholder_values
+from chop.ir.graph.mase_graph import MaseGraph
 from chop.nn.ops import Op, Shape
 
 _BATCHES = (2, 3)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from chop.errors import GraphError
-from chop.ir import MaseGraph
+from chop.ir.graph.mase_graph import MaseGraph
 
 
 def placeholder_values(graph: MaseGraph, x: Any) -> list[Any]:

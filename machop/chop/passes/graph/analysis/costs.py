@@ -1,0 +1,75 @@
+"""The pass that counts what every node does and holds for one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from chop.errors import PassError
+from chop.formats import FLOAT_BITS, Format
+from chop.ir import MaseGraph
+from chop.ir.graph.node_costs import NodeCost, TensorCost, node_costs
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
+
+COLUMNS = ("macs", "flops", "bitops", "parameter_bytes", "activation_bytes")
+
+
+def count_costs_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
+    """Count, for one sample, multiply-accumulates, FLOPs (two each), BitOPs, and bytes of parameters and activations.
+
+    `dummy_in` is {argument: a batch of at least three rows}; formats are those that the graph has now, float has 32
+    bits. Activations are what a node reads. `show = false` prints nothing. The info is {node: {cost: number}} with the
+    sums under "total".
+    """
+    args = check_args("count_costs", pass_args, ("dummy_in", "show"))
+    dummy_in = args.get("dummy_in")
+    if not isinstance(dummy_in, Mapping):
+        raise PassError('count_costs needs {"dummy_in": {"x": a batch of at least three rows}}')
+    costs = node_costs(graph, {name: value for name, value in dummy_in.items() if isinstance(value, torch.Tensor)})
+    info: Info = {name: _node(cost, graph.plan[name]) for name, cost in costs.items()}
+    info["total"] = {column: sum(row[column] for row in info.values()) for column in COLUMNS}
+    if args.get("show", True):
+        _show({name: costs[name].op.name if name in costs else "" for name in info}, info)
+    return graph, info
+
+
+def bits_of(tensor: TensorCost, formats: Mapping[str, Format]) -> int:
+    """Bits of a tensor of one operand in its format."""
+    chosen = formats.get(tensor.operand)
+    return chosen.bits(tensor.shape) if chosen else FLOAT_BITS * tensor.elements
+
+
+def bitops(cost: NodeCost, formats: Mapping[str, Format]) -> float:
+    """Multiply-accumulates x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
+    if not cost.macs:
+        return 0.0
+    second = "weight" if cost.of("weight") else "data_in"  # attention multiplies its inputs with each other
+    return cost.macs * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, second, formats)
+
+
+def _bits_per_value(cost: NodeCost, operand: str, formats: Mapping[str, Format]) -> float:
+    tensors = cost.of(operand)
+    elements = sum(tensor.elements for tensor in tensors)
+    return sum(bits_of(tensor, formats) for tensor in tensors) / elements if elements else FLOAT_BITS
+
+
+def _node(cost: NodeCost, formats: Mapping[str, Format]) -> dict[str, float]:
+    parameters = [tensor for tensor in cost.tensors if tensor.is_parameter]
+    activations = [tensor for tensor in cost.tensors if not tensor.is_parameter and tensor.operand != "data_out"]
+    return {
+        "macs": cost.macs,
+        "flops": 2 * cost.macs,
+        "bitops": bitops(cost, formats),
+        "parameter_bytes": sum(bits_of(tensor, formats) for tensor in parameters) / 8,
+        "activation_bytes": sum(bits_of(tensor, formats) for tensor in activations) / 8,
+    }
+
+
+def _show(ops: Mapping[str, str], info: Info) -> None:
+    table = Table("node", "op", *COLUMNS, header_style="bold")
+    for name, row in info.items():
+        table.add_row(name, ops[name], *(f"{row[column]:,.0f}" for column in COLUMNS))
+    Console().print(table)

@@ -1,0 +1,138 @@
+"""The pass that asks how much each layer alone suffers from each choice of formats."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from chop.errors import ChopError, PassError
+from chop.ir import MaseGraph, QuantPlan
+from chop.nn.node_config import node_formats
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, placeholder_inputs
+from chop.tools.files import write_whole
+from chop.tools.get_input import predictions_of
+
+ARGUMENTS = ("choices", "input_generator", "num_samples", "score", "save_dir", "nodes")
+CELL_WIDTH, CELL_HEIGHT, LABEL_WIDTH, HEAD_HEIGHT = 110, 26, 230, 90
+Score = Callable[[Tensor], float]
+Errors = dict[str, dict[str, float]]
+
+
+def sensitivity_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
+    """Quantise each node alone with each of `choices` and note what it does to the output.
+
+    `choices` is a list of lab dictionaries ({"name": "integer", "weight_width": 4, …}); `input_generator` an iterable
+    of {argument: batch}, of which the first `num_samples` rows (512) are used; `nodes` limits the nodes. Measured is
+    the relative error |y - float| / |float| of all outputs, or what `score` (a function of them) loses against float.
+    Choices that mean nothing for an op are left out. With `save_dir`, `sensitivity.svg` shows it. The info is
+    {node: {choice: number}}. The graph itself stays as it is.
+    """
+    args = check_args("sensitivity", pass_args, ARGUMENTS)
+    choices = _choices(args.get("choices"))
+    rows = _rows(graph, args)
+    alone = copy.deepcopy(graph)
+    alone.apply_plan(QuantPlan())
+    exact = _outputs(alone, rows)
+    found: Errors = {}
+    for name, op in alone.quantizable_nodes().items():
+        if name not in (args.get("nodes") or [name]):
+            continue
+        for label, config in choices.items():
+            formats = _formats(config, op, name)
+            if formats:
+                alone.apply_plan(QuantPlan.of({name: formats}))
+                found.setdefault(name, {})[label] = _loss(exact, _outputs(alone, rows), args.get("score"))
+    _show(found, list(choices), "score lost" if args.get("score") else "relative error")
+    if args.get("save_dir"):
+        write_whole(Path(args["save_dir"]) / "sensitivity.svg", heat_map(found, list(choices)))
+    return graph, found
+
+
+def heat_map(values: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> str:
+    """A table of numbers as SVG, the greater the redder (by logarithm)."""
+    known = [value for row in values.values() for value in row.values() if value > 0]
+    low, high = (math.log(min(known)), math.log(max(known))) if known else (0.0, 1.0)
+    width, height = LABEL_WIDTH + CELL_WIDTH * len(columns), HEAD_HEIGHT + CELL_HEIGHT * len(values)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
+        f'font-size="12"><rect width="{width}" height="{height}" fill="white"/>'
+    ]
+    for number, label in enumerate(columns):
+        x = LABEL_WIDTH + CELL_WIDTH * number + CELL_WIDTH // 2
+        words = label.split(" ")
+        for line, word in enumerate(words):
+            y = HEAD_HEIGHT - 8 - 14 * (len(words) - 1 - line)
+            parts.append(f'<text x="{x}" y="{y}" text-anchor="middle">{escape(word)}</text>')
+    for line, (name, row) in enumerate(values.items()):
+        y = HEAD_HEIGHT + CELL_HEIGHT * line
+        parts.append(f'<text x="{LABEL_WIDTH - 8}" y="{y + 17}" text-anchor="end">{escape(name)}</text>')
+        parts += [_cell(columns.index(label), y, value, low, high) for label, value in row.items()]
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _cell(column: int, y: int, value: float, low: float, high: float) -> str:
+    share = (math.log(value) - low) / (high - low) if value > 0 and high > low else 0.0
+    shade = round(255 - 175 * share)
+    x = LABEL_WIDTH + CELL_WIDTH * column
+    return (
+        f'<rect x="{x}" y="{y}" width="{CELL_WIDTH - 2}" height="{CELL_HEIGHT - 2}" fill="rgb(255,{shade},{shade})"/>'
+        f'<text x="{x + CELL_WIDTH // 2}" y="{y + 17}" text-anchor="middle">{value:.3g}</text>'
+    )
+
+
+def _choices(given: Any) -> dict[str, Mapping[str, Any]]:
+    if not isinstance(given, Sequence) or not given or not all(isinstance(config, Mapping) for config in given):
+        raise PassError('sensitivity needs choices, a list of tables such as {"name": "integer", "weight_width": 4}')
+    return {_label(config): config for config in given}
+
+
+def _label(config: Mapping[str, Any]) -> str:
+    values = [f"{key}={value}" for key, value in config.items() if key != "name"]
+    return " ".join([str(config.get("name")), *values])
+
+
+def _formats(config: Mapping[str, Any], op: Any, name: str) -> dict[str, Any]:
+    try:
+        return node_formats(config, op)
+    except ChopError as error:
+        raise PassError(f"sensitivity, node '{name}': {error}") from error
+
+
+def _rows(graph: MaseGraph, args: Mapping[str, Any]) -> list[list[Any]]:
+    """The inputs of the first rows, as the graph's placeholders take them."""
+    generator, wanted = args.get("input_generator"), args.get("num_samples", 512)
+    if generator is None or not isinstance(wanted, int) or wanted < 1:
+        raise PassError("sensitivity needs input_generator, an iterable of {argument: batch}, and num_samples >= 1")
+    rows, inputs = 0, []
+    for batch in generator:
+        kept = {key: value[: wanted - rows] for key, value in batch.items()}
+        inputs.append(placeholder_inputs(graph, kept))
+        rows += len(next(iter(kept.values())))
+        if rows >= wanted:
+            break
+    return inputs
+
+
+@torch.no_grad()
+def _outputs(graph: MaseGraph, rows: list[list[Any]]) -> Tensor:
+    return torch.cat([predictions_of(graph.model(*inputs)) for inputs in rows])
+
+
+def _loss(exact: Tensor, got: Tensor, score: Score | None) -> float:
+    return score(exact) - score(got) if score else float((got - exact).norm() / exact.norm())
+
+
+def _show(found: Errors, columns: list[str], what: str) -> None:
+    table = Table("node", *columns, header_style="bold", title=what, title_justify="left")
+    for name, row in found.items():
+        table.add_row(name, *(f"{row[label]:.3g}" if label in row else "" for label in columns))
+    Console().print(table)
