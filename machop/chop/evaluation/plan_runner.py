@@ -38,7 +38,7 @@ class PlanRunner:
     @torch.no_grad()
     def predictions(self, plan: QuantPlan) -> Tensor:
         """The model's outputs for all rows, `(rows, *output)`."""
-        plan = self.graph.calibration.freeze(plan)
+        plan = self.graph.freeze(plan)
         chosen = {name: plan[name] for name in plan}
         return torch.cat([self._run(x, chosen) for x in self._inputs])
 

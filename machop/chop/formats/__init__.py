@@ -10,6 +10,7 @@ from chop.formats.log import Log
 from chop.formats.minifloat import MinifloatDenorm, MinifloatIEEE
 from chop.formats.mxfp import MXFP
 from chop.formats.mxint import MXInt
+from chop.formats.output_shift import OutputShift
 from chop.formats.scale_integer import ScaleInteger
 from chop.formats.ternary import Ternary
 
@@ -28,6 +29,7 @@ __all__ = [
     "MXInt",
     "MinifloatDenorm",
     "MinifloatIEEE",
+    "OutputShift",
     "ScaleInteger",
     "Ternary",
     "format_name",

@@ -97,7 +97,7 @@ class Format(ABC):
         for key in values:
             if key not in known:
                 raise FormatError(f"unknown key '{key}'{did_you_mean(key, known)} (known: {', '.join(known)})")
-        given = {key: _frozen(value) for key, value in values.items() if value not in (None, "NA")}
+        given = {key: frozen(value) for key, value in values.items() if value not in (None, "NA")}
         missing = [key for key in cls._required_keys() if key not in given]
         if missing:
             raise FormatError(f"missing key {', '.join(missing)}")
@@ -159,9 +159,9 @@ def _straight_through(x: Tensor, number_format: Format) -> Tensor:
     return result
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
     """A list of a TOML file as a tuple, so that a format can be a key."""
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+    return tuple(frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def count(shape: Sequence[int]) -> int:

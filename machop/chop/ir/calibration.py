@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
 from chop.errors import ChopError, GraphError
-from chop.formats import Format
+from chop.formats import Format, OutputShift
 from chop.ir.plan import QuantPlan
 
 Slot = tuple[str, str]
@@ -21,6 +22,9 @@ class Calibration:
 
     tensors: Mapping[Slot, Tensor] = field(default_factory=dict)
     has_activations: bool = False
+    shifts: dict[Any, tuple[float, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """Bias corrections that were measured, by node and its other formats."""
+
     _frozen: dict[tuple[Slot, Format], Format] = field(default_factory=dict, repr=False, compare=False)
 
     def freeze(self, plan: QuantPlan) -> QuantPlan:
@@ -40,6 +44,8 @@ class Calibration:
     def _freeze(self, slot: Slot, chosen: Format) -> Format:
         if not chosen.is_measured:
             return chosen
+        if isinstance(chosen, OutputShift):  # its shift is a matter of the whole node: see MaseGraph.freeze
+            return replace(chosen, then=self._freeze(slot, chosen.then) if chosen.then else None)
         if (slot, chosen) not in self._frozen:
             self._frozen[slot, chosen] = self._calibrated(slot, chosen)
         return self._frozen[slot, chosen]

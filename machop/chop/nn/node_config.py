@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from chop.errors import FormatError, did_you_mean
-from chop.formats import FORMATS, Format
+from chop.formats import FORMATS, Format, OutputShift
 from chop.nn.ops import OPERANDS, Op
 
 NodeConfig = Mapping[str, Any]
 
-GLOBAL_KEYS = ("name", "bypass", "floor")
+GLOBAL_KEYS = ("name", "bypass", "floor", "bias_correction")
 """Keys that hold for all operands of a node; every other key is `<operand>_<parameter of the format>`."""
 
 FLOAT_NAMES = (None, "NA")
@@ -97,6 +97,16 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
 
 def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
     """The format of one operand, None where `config` sets no key of it; raises FormatError, naming the key."""
+    chosen = _own_format(config, operand, op)
+    is_corrected = config.get("bias_correction", False)
+    if not isinstance(is_corrected, bool):
+        raise FormatError(f"bias_correction: expected true or false, got {is_corrected!r}")
+    if operand == "data_out" and is_corrected and op.macs is not None and "weight" in op.params:
+        return OutputShift(chosen, last=op.name == "linear")
+    return chosen
+
+
+def _own_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
     values = operand_keys(config, operand)
     if not values:
         return None

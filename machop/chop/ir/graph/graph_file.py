@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from chop.errors import CheckpointError, ChopError
-from chop.formats import FORMATS, Format, format_name
+from chop.formats import FORMATS, Format, OutputShift, format_name
+from chop.formats.base import frozen
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.mase_graph import MaseGraph
 from chop.ir.graph.metadata import MaseMetadata
@@ -22,6 +23,7 @@ from chop.models import get_model
 from chop.models.checkpoint import GRAPH_KEY, Checkpoint, graph_notes, misfits, read_checkpoint, save_tensors
 
 VERSION = 1
+SHIFT = "bias_correction"
 DTYPE_KEY = "torch_dtype_name"
 
 
@@ -88,7 +90,10 @@ def plan_as_json(plan: QuantPlan) -> dict[str, Any]:
 
 
 def _format_as_json(chosen: Format) -> dict[str, Any]:
-    return {"format": format_name(type(chosen)), **asdict(chosen)}
+    values = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
+    if isinstance(chosen, OutputShift):
+        return {"format": SHIFT, **values, "then": _format_as_json(chosen.then) if chosen.then else None}
+    return {"format": format_name(type(chosen)), **values}
 
 
 def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
@@ -106,7 +111,10 @@ def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
 
 
 def _format(values: Mapping[str, Any]) -> Format:
-    return FORMATS[values["format"]](**{key: value for key, value in values.items() if key != "format"})
+    given = {key: frozen(value) for key, value in values.items() if key != "format"}
+    if values["format"] == SHIFT:
+        return OutputShift(**{**given, "then": _format(values["then"]) if values["then"] else None})
+    return FORMATS[values["format"]](**given)
 
 
 def _named_model(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> nn.Module:

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
+from chop.formats import Format, OutputShift
 from chop.ir.calibration import Calibration, Slot
 from chop.ir.graph.export_trace import ExampleInputs, export_trace
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.plan import QuantPlan
 from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
-from chop.nn.quantized import Quantized, TensorMethod
+from chop.nn.quantized import Quantized, TensorMethod, call_quantized
 
 
 @dataclass(frozen=True)
@@ -174,13 +176,50 @@ class MaseGraph:
         for name in plan:
             if name not in known:
                 raise GraphError(f"the plan names '{name}', which is no quantisable node ({', '.join(known)})")
-        plan = self.calibration.freeze(plan)
+        plan = self.freeze(plan)
         for name, original in list(self._float_nodes.items()):
             self._restore(self.node(name), original)
         for name in plan:
             self._quantize(self.node(name), known[name], plan)
         self.plan = plan
         self.model.recompile()
+
+    def freeze(self, plan: QuantPlan) -> QuantPlan:
+        """The plan with everything that its formats measure taken from `calibration`.
+
+        Raises GraphError for a node whose activations are not known.
+        """
+        plan = self.calibration.freeze(plan)
+        open_shifts = [name for name in plan if _open_shift(plan[name]) is not None]
+        if not open_shifts:
+            return plan
+        return QuantPlan.of({name: self._shifted(name, plan[name]) for name in plan})
+
+    def _shifted(self, name: str, formats: dict[str, Format]) -> dict[str, Format]:
+        """The formats with the shift of a bias correction measured: the mean error of the node's results."""
+        open_shift = _open_shift(formats)
+        if open_shift is None:
+            return formats
+        key = (name, tuple(formats.items()))
+        if key not in self.calibration.shifts:
+            others = {operand: chosen for operand, chosen in formats.items() if operand != "data_out"}
+            error = (self._call_on_seen(name, {}) - self._call_on_seen(name, others)).double()
+            error = error if open_shift.last else error.movedim(1, -1)
+            self.calibration.shifts[key] = tuple(error.flatten(0, -2).mean(0).tolist())
+        return {**formats, "data_out": replace(open_shift, shift=self.calibration.shifts[key])}
+
+    @torch.no_grad()
+    def _call_on_seen(self, name: str, formats: dict[str, Format]) -> Tensor:
+        """The results of a node with `formats` on the activations that calibration saw."""
+        node = self.node(name)
+        op, seen = self.quantizable_nodes()[name], self.calibration.tensors
+        if (name, "data_in") not in seen:
+            raise GraphError(f"node '{name}': bias correction needs activations; run calibrate_analysis_pass first")
+        places = {arg.index: operand for operand, slots in op.args.items() for arg in slots}
+        places |= {} if node.op == "call_module" else {arg.index: operand for operand, arg in op.params.items()}
+        args = [seen[name, places[i]] if i in places and arg is not None else arg for i, arg in enumerate(node.args)]
+        result: Tensor = call_quantized(self.inner(node), op, formats, tuple(args), node.kwargs)
+        return result
 
     def calibrate(self, activations: Mapping[Slot, Tensor]) -> None:
         """Let formats be measured on `activations` of the float model, by node and operand, beside the weights."""
@@ -271,6 +310,12 @@ class MaseGraph:
         while hasattr(self.model, path):
             path += "_"
         return path
+
+
+def _open_shift(formats: Mapping[str, Format]) -> OutputShift | None:
+    """The bias correction among a node's formats whose shift is still to be measured."""
+    found = formats.get("data_out")
+    return found if isinstance(found, OutputShift) and found.shift is None else None
 
 
 def _may_be_floating(node: fx.Node) -> bool:
