@@ -38,6 +38,10 @@ class SearchError(ChopError):
     """A search that cannot start, go on or be trusted."""
 
 
+class MetricError(SearchError):
+    """A metric that is no finite number: the candidate fails, the search goes on."""
+
+
 class ConfigError(ChopError):
     """One or more problems in a configuration, each a line `file:line: key: what is wrong`.
 

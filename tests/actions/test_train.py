@@ -243,3 +243,15 @@ def test_an_earlier_training_is_kept(tmp_path: Path) -> None:
     first = trained(tmp_path).best_checkpoint.read_bytes()
     trained(tmp_path)
     assert (tmp_path / "training_ckpts-1" / "best.ckpt").read_bytes() == first
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_other_precisions_end_with_scores(precision: str, tmp_path: Path) -> None:
+    options = replace(OPTIONS, trainer_precision=precision, max_epochs=1, project_dir=str(tmp_path), project="p")
+    assert run_train(options).best_metrics["accuracy"] > 0
+
+
+def test_a_last_batch_of_one_row_stops_no_batch_norm(tmp_path: Path) -> None:
+    module = MaseDataModule("toy_tiny", 3, seed=3)
+    module.setup()
+    assert all(len(y) > 1 for _, y in module.train_dataloader())

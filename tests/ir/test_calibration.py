@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from chop.errors import PassError
 from chop.evaluation.plan_runner import PlanRunner
-from chop.formats import Integer, OutputShift, ScaleInteger
+from chop.formats import Binary, Integer, OutputShift, ScaleInteger
 from chop.ir import MaseGraph
 from chop.passes.graph import calibrate_analysis_pass, quantize_transform_pass
 
@@ -111,3 +111,42 @@ def test_nan_in_the_weights_is_told_with_its_node() -> None:
     config = {"name": "integer", "weight_width": 4}
     with pytest.raises(PassError, match="node 'fc': weight holds NaN"):
         quantize_transform_pass(MaseGraph(model), {"by": "type", "linear": {"config": config}})
+
+
+def test_changed_weights_are_measured_anew_and_copies_are_on_their_own() -> None:
+    config = {"by": "type", "linear": {"config": {"name": "scale_integer", "weight_width": 8}}}
+    graph, _ = quantize_transform_pass(MaseGraph(Net()), config)
+    twin = copy.deepcopy(graph)
+    with torch.no_grad():
+        graph.inner(graph.node("fc")).weight.mul_(100)
+    graph, info = quantize_transform_pass(graph, config)
+    twin, other = quantize_transform_pass(twin, config)
+    ours, theirs = info["plan"]["fc"]["weight"], other["plan"]["fc"]["weight"]
+    assert ours.scale[0] == pytest.approx(100 * theirs.scale[0])
+
+
+def test_calibrating_again_measures_again(rows: Tensor) -> None:
+    graph, _ = quantize_transform_pass(calibrated(rows), {"by": "type", "conv1d": {"config": AUTO}})
+    before = graph.plan["conv"]["data_in"].frac_width
+    graph, _ = calibrate_analysis_pass(graph, {"input_generator": [{"x": rows * 64}]})
+    assert graph.plan["conv"]["data_in"].frac_width == before - 6
+
+
+def test_channels_are_those_of_the_op() -> None:
+    model = nn.Sequential(nn.ConvTranspose1d(3, 5, 2), nn.Flatten(1), nn.Unflatten(1, (2, 15)), nn.Linear(15, 4))
+    config = {"name": "scale_integer", "weight_width": 8, "weight_granularity": "channel"}
+    config |= {"data_in_width": 8, "data_in_granularity": "channel", "bias_width": 8, "bias_granularity": "channel"}
+    x = torch.randn(9, 3, 5)
+    graph, _ = calibrate_analysis_pass(MaseGraph(model), {"input_generator": [{"input": x}]})
+    graph, info = quantize_transform_pass(graph, {"by": "type", "default": {"config": config}})
+    sizes = {
+        name: {operand: len(chosen.scale) for operand, chosen in info["plan"][name].items()} for name in ("_0", "_3")
+    }
+    assert sizes == {"_0": {"data_in": 3, "weight": 5, "bias": 1}, "_3": {"data_in": 15, "weight": 4, "bias": 1}}
+    assert graph.model(x).shape == (9, 2, 4)
+
+
+@pytest.mark.parametrize("shape", [(6,), (4, 6), (3, 4, 5)])
+def test_bits_do_not_depend_on_whether_it_was_measured_yet(shape: tuple[int, ...]) -> None:
+    for chosen in (ScaleInteger(width=8, granularity="channel"), Binary(scaled=True, granularity="channel")):
+        assert chosen.bits(shape) == chosen.calibrated(torch.randn(shape)).bits(shape)

@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chop.errors import GraphError
+from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.models import get_model
+from chop.models.checkpoint import load_weights
 from chop.passes.graph import quantize_transform_pass
 
 OPERANDS = ("data_in", "weight", "bias")
@@ -203,3 +205,61 @@ def test_a_weight_that_is_used_twice_survives_quantising() -> None:
     q = SIX.quantize
     hidden = F.linear(q(x), q(model.layer.weight), q(model.layer.bias))
     assert torch.equal(graph.model(x), F.linear(hidden, model.layer.weight))
+
+
+def test_what_works_in_place_writes_on_no_data_and_keeps_its_effect() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.ReLU(inplace=True)
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.layer(self.first(x))
+            hidden.relu_()
+            return hidden
+
+    model, x = InPlace().eval(), torch.randn(6, 4)
+    before = x.clone()
+    graph = MaseGraph(model)
+    assert list(graph.quantizable_nodes()) == ["first", "layer"]
+    runner = PlanRunner(graph, [(x, torch.zeros(6))])
+    first = runner.predictions(QuantPlan())
+    assert torch.equal(runner.predictions(QuantPlan()), first)
+    assert torch.equal(x, before)
+    assert first.min() >= 0
+
+
+def test_an_argument_that_is_none_is_no_operand() -> None:
+    class NoBias(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, self.weight, None)
+
+    assert MaseGraph(NoBias()).quantizable_nodes()["linear"].operands == ("data_in", "weight", "data_out")
+
+
+def test_the_model_of_a_quantised_graph_is_not_traced_again() -> None:
+    graph, _ = quantize_transform_pass(MaseGraph(get_model("jsc-tiny")), ALL_INTEGER)
+    with pytest.raises(GraphError, match=r"copy\.deepcopy"):
+        MaseGraph(graph.model)
+
+
+def test_constants_and_other_buffers_are_saved_with_the_graph(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+            self.register_buffer("scale", torch.tensor([2.0, 3.0]), persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) * self.scale * torch.tensor([1.0, 2.0])
+
+    graph, _ = quantize_transform_pass(MaseGraph(Scaled()), {"by": "type", "linear": ALL_INTEGER["default"]})
+    path = graph.export(tmp_path / "g.safetensors")
+    x, model = torch.randn(3, 4), Scaled()
+    load_weights(model, path)
+    assert torch.equal(MaseGraph.from_checkpoint(path, model).model(x), graph.model(x))

@@ -66,13 +66,14 @@ def run_train(options: RunOptions) -> TrainResult:
     model = saved.model if saved else prepared.model
     folder = software_dir(options)
     result = train(options, model, prepared.data_module, folder)
-    _report(options, result)
+    kept = folder / "training_ckpts" / GRAPH_FILE if saved else result.best_checkpoint
+    _report(options, result, kept)
     if result.interrupted:
         raise KeyboardInterrupt
-    load_weights(model, result.best_checkpoint)
+    load_weights(model.float(), result.best_checkpoint)  # other precisions leave the model in their type
     if saved:
         about = {"model": options.model, "task": options.task, "dataset": options.dataset}
-        logger.info("the graph with its formats: %s", saved.export(folder / "training_ckpts" / GRAPH_FILE, about))
+        logger.info("the graph with its formats: %s", saved.export(kept, about))
     for part in ("val", "test"):
         show_scores(f"best weights, {part} part", test_scores(model, prepared, part=part))
     return result
@@ -189,7 +190,7 @@ def _result(trainer: Trainer, keep: KeepCheckpoints, folder: Path, interrupted: 
     )
 
 
-def _report(options: RunOptions, result: TrainResult) -> None:
+def _report(options: RunOptions, result: TrainResult, kept: Path) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False)
@@ -198,7 +199,7 @@ def _report(options: RunOptions, result: TrainResult) -> None:
     console.print(f"best: {result.best_checkpoint} (validation: {scores})")
     console.print(f"last: {result.last_checkpoint}")
     console.print(f"log:  {result.log_dir}/metrics.csv")
-    console.print(f"next: ch test {options.model} {options.dataset} --load {result.best_checkpoint}")
+    console.print(f"next: ch test {options.model} {options.dataset} --load {kept}")
 
 
 @contextmanager

@@ -47,6 +47,8 @@ def rows_loader(
         num_workers=num_workers,
         collate_fn=as_is,
         generator=generator,
+        # Batch norm cannot train on one row: a last batch of one is left to another epoch.
+        drop_last=shuffle and batch_size > 1 and len(rows) % batch_size == 1,
         persistent_workers=num_workers > 0,
     )
 

@@ -43,7 +43,7 @@ class PlanRunner:
         return torch.cat([self._run(x, chosen) for x in self._inputs])
 
     def _run(self, x: Any, chosen: dict[str, dict[str, Format]]) -> Tensor:
-        inputs = iter(placeholder_values(self.graph, x))
+        inputs = iter(placeholder_values(self.graph, to_device(x, self.device)))
         values: dict[fx.Node, Any] = {}
         for node in self.graph.model.graph.nodes:
             if node.op == "placeholder":

@@ -78,6 +78,8 @@ def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = No
     A loss that gives one number for all rows counts as the loss of each of them.
     """
     if loss is None:
+        if targets.is_floating_point():
+            raise ChopError("the targets are no classes and the data has no loss; let it return loss(predictions, y)")
         return F.cross_entropy(predictions, targets, reduction="none").reshape(len(targets), -1).mean(1)
     values = _own_loss(loss, predictions, targets)
     return values.reshape(len(targets), -1).mean(1) if values.ndim else values.expand(len(targets))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from chop.formats.base import FLOAT_BITS, FORMATS, Format, Law, count, require_bool, require_choice, require_int
-from chop.formats.measured import GRANULARITIES, by_channel, spread
+from chop.formats.measured import GRANULARITIES, by_channel, channels, spread
 
 HASH = 0x9E3779B1
 HASH_RANGE = 1 << 32
@@ -35,14 +35,14 @@ class Binary(Format):
     tensor([ 0.2000, -0.2000])
     """
 
-    context_fields: ClassVar[frozenset[str]] = frozenset({"is_activation", "scale"})
+    context_fields: ClassVar[frozenset[str]] = frozenset({"channel_axis", "scale"})
 
     width: int = 1
     bipolar: bool = True
     stochastic: bool = False
     scaled: bool = False
     granularity: str = "tensor"
-    is_activation: bool = False
+    channel_axis: int = 0
     scale: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -74,14 +74,14 @@ class Binary(Format):
         """The format with the mean magnitudes of `x`; 1 where there is nothing but zeros."""
         if not self.is_measured:
             return self
-        means = by_channel(x, self.granularity, self.is_activation).abs().mean(1).nan_to_num(0.0)
+        means = by_channel(x, self.granularity, self.channel_axis).abs().mean(1).nan_to_num(0.0)
         return replace(self, scale=tuple(float(mean) or 1.0 for mean in means.float()))
 
     def bits(self, shape: Sequence[int]) -> int:
         if not self.scaled:
             return count(shape)
-        channels = shape[int(self.is_activation)] if self.granularity == "channel" and len(shape) else 1
-        return count(shape) + FLOAT_BITS * (len(self.scale) if self.scale else channels)
+        scales = channels(shape, self.granularity, self.channel_axis)
+        return count(shape) + FLOAT_BITS * scales
 
     def values(self, x: Tensor) -> Tensor | None:
         if self.scale is None or len(self.scale) > 1:
@@ -90,7 +90,7 @@ class Binary(Format):
 
     def _round(self, x: Tensor) -> Tensor:
         assert self.scale is not None
-        scale = spread(self.scale, x, self.is_activation)
+        scale = spread(self.scale, x, self.channel_axis)
         signs = torch.where(self._is_upper(x, scale), 1.0, -1.0 if self.bipolar else 0.0).to(x.dtype)
         return signs * scale
 

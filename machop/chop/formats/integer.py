@@ -31,7 +31,7 @@ class _FixedPoint(Format):
     measured range, for the whole tensor or by channel (`granularity`).
     """
 
-    context_fields: ClassVar[frozenset[str]] = frozenset({"is_signed", "is_activation"})
+    context_fields: ClassVar[frozenset[str]] = frozenset({"is_signed", "channel_axis"})
 
     width: int
     frac_width: int | tuple[int, ...] | str | None = None
@@ -39,7 +39,7 @@ class _FixedPoint(Format):
     range_rule: str = "min_max"
     quantile: float = 0.999
     granularity: str = "tensor"
-    is_activation: bool = False
+    channel_axis: int = 0
 
     def __post_init__(self) -> None:
         require_int("width", self.width, 1, MAX_WIDTH)
@@ -67,7 +67,7 @@ class _FixedPoint(Format):
         if self.range_rule != "quantile":
             object.__setattr__(self, "quantile", 0.999)
         if not isinstance(self.frac_width, tuple) and self.granularity == "tensor":
-            object.__setattr__(self, "is_activation", False)
+            object.__setattr__(self, "channel_axis", 0)
 
     def __str__(self) -> str:
         unsigned = "" if self.is_signed else " unsigned"
@@ -113,7 +113,7 @@ class _FixedPoint(Format):
         """The format with the fraction width that `range_rule` takes from `x`: the bits that its range leaves over."""
         if not self.is_measured:
             return self
-        values = by_channel(x, self.granularity, self.is_activation)
+        values = by_channel(x, self.granularity, self.channel_axis)
         low, high = measured_range(values, self.range_rule, self.quantile)
         reach = torch.maximum(high, -low) if self.is_signed else high
         above_point = exponent_below(reach) + 1
@@ -133,7 +133,7 @@ class _FixedPoint(Format):
         return min(range(fraction, min(fraction + EXTRA_FRACTIONS, MAX_FRACTION) + 1), key=error)
 
     def _round(self, x: Tensor) -> Tensor:
-        scale = spread([2.0**fraction for fraction in self.fractions], x, self.is_activation)
+        scale = spread([2.0**fraction for fraction in self.fractions], x, self.channel_axis)
         low, high = self.code_range
         codes = self._to_integer_(x * scale)
         return codes.clamp_(low, _round_down(high, x.dtype)).mul_(1.0 / scale)

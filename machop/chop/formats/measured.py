@@ -16,12 +16,12 @@ RangeRule = Literal["min_max", "quantile", "mse"]
 RANGE_RULES = ("min_max", "quantile", "mse")
 
 
-def channel_axis(is_activation: bool) -> int:
-    """The dimension of channels: the first of weights, the second of activations, whose first is the batch."""
-    return 1 if is_activation else 0
+def channels(shape: Sequence[int], granularity: str, axis: int) -> int:
+    """How many channels a tensor is measured in: one for a whole tensor, and for a vector (a bias)."""
+    return shape[axis] if granularity == "channel" and len(shape) > 1 else 1
 
 
-def by_channel(x: Tensor, granularity: str, is_activation: bool) -> Tensor:
+def by_channel(x: Tensor, granularity: str, axis: int) -> Tensor:
     """`x` as `(channels, values)`, float64; a single channel where it is measured as one tensor.
 
     A vector (a bias) has no channels of its own.
@@ -29,18 +29,17 @@ def by_channel(x: Tensor, granularity: str, is_activation: bool) -> Tensor:
     values = x.detach().double()
     if granularity == "tensor" or x.ndim < 2 or x.numel() == 0:
         return values.reshape(1, -1)
-    return values.movedim(channel_axis(is_activation), 0).flatten(1)
+    return values.movedim(axis, 0).flatten(1)
 
 
-def spread(measured: Sequence[float], x: Tensor, is_activation: bool) -> Tensor | float:
+def spread(measured: Sequence[float], x: Tensor, axis: int) -> Tensor | float:
     """One number per channel, shaped so that it broadcasts to `x`; a plain number where there is but one.
 
     Raises FormatError where `x` has another number of channels than was measured.
     """
     if len(measured) == 1:
         return measured[0]
-    axis = channel_axis(is_activation)
-    if x.ndim <= axis or x.shape[axis] != len(measured):
+    if x.ndim < 2 or x.shape[axis] != len(measured):
         raise FormatError(
             f"{len(measured)} channels were measured, but the tensor has shape {tuple(x.shape)}; calibrate anew"
         )

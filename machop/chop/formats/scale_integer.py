@@ -20,7 +20,7 @@ from chop.formats.base import (
     require_int,
     require_share,
 )
-from chop.formats.measured import GRANULARITIES, by_channel, measured_range, spread
+from chop.formats.measured import GRANULARITIES, by_channel, channels, measured_range, spread
 
 MAX_WIDTH = 16
 LARGEST = torch.finfo(torch.float32).max / 2
@@ -41,14 +41,14 @@ class ScaleInteger(Format):
     tensor([ 0.7000,  0.3000, -0.1000])
     """
 
-    context_fields: ClassVar[frozenset[str]] = frozenset({"is_activation", "scale", "zero_point"})
+    context_fields: ClassVar[frozenset[str]] = frozenset({"channel_axis", "scale", "zero_point"})
 
     width: int
     granularity: str = "tensor"
     symmetric: bool = True
     range_rule: str = "min_max"
     quantile: float = 0.999
-    is_activation: bool = False
+    channel_axis: int = 0
     scale: tuple[float, ...] | None = None
     zero_point: tuple[int, ...] = (0,)
 
@@ -83,7 +83,7 @@ class ScaleInteger(Format):
         """The format with the scale, and the zero point, that cover the range of `x`."""
         if not self.is_measured:
             return self
-        values = by_channel(x, self.granularity, self.is_activation)
+        values = by_channel(x, self.granularity, self.channel_axis)
         low, high = measured_range(values, self.range_rule, self.quantile)
         # Half of float32's range, so that no code times the scale overflows.
         low, high = low.clamp(min=-LARGEST), high.clamp(max=LARGEST)
@@ -94,9 +94,9 @@ class ScaleInteger(Format):
         return replace(self, scale=tuple(scale.tolist()), zero_point=tuple(int(point) for point in points))
 
     def bits(self, shape: Sequence[int]) -> int:
-        channels = shape[int(self.is_activation)] if self.granularity == "channel" and len(shape) else 1
+        scales = channels(shape, self.granularity, self.channel_axis)
         shared = FLOAT_BITS + (0 if self.symmetric else self.width)
-        return count(shape) * self.width + shared * (len(self.scale) if self.scale else channels)
+        return count(shape) * self.width + shared * scales
 
     def values(self, x: Tensor) -> Tensor | None:
         if self.scale is None or len(self.scale) > 1:
@@ -106,10 +106,10 @@ class ScaleInteger(Format):
 
     def _round(self, x: Tensor) -> Tensor:
         assert self.scale is not None
-        scale: Any = spread(self.scale, x, self.is_activation)
+        scale: Any = spread(self.scale, x, self.channel_axis)
         low, high = self.code_range
         codes: Tensor = (x / scale).round_()
         if not any(self.zero_point):
             return codes.clamp_(low, high).mul_(scale)
-        point: Any = spread([float(value) for value in self.zero_point], x, self.is_activation)
+        point: Any = spread([float(value) for value in self.zero_point], x, self.channel_axis)
         return codes.add_(point).clamp_(low, high).sub_(point).mul_(scale)

@@ -25,7 +25,17 @@ class Calibration:
     shifts: dict[Any, tuple[float, ...]] = field(default_factory=dict, repr=False, compare=False)
     """Bias corrections that were measured, by node and its other formats."""
 
+    stamps: dict[Slot, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
+    """Where each parameter lay and how often it had been written, when this was made."""
+
     _frozen: dict[tuple[Slot, Format], Format] = field(default_factory=dict, repr=False, compare=False)
+
+    def with_parameters(self, parameters: Mapping[Slot, Tensor]) -> Calibration:
+        """The same activations beside `parameters`; what was measured is kept if no parameter has changed."""
+        stamps = {slot: (tensor.data_ptr(), tensor._version) for slot, tensor in parameters.items()}
+        if stamps == self.stamps:
+            return self
+        return replace(self, tensors={**self.tensors, **parameters}, stamps=stamps, shifts={}, _frozen={})
 
     def freeze(self, plan: QuantPlan) -> QuantPlan:
         """The plan with every measured parameter taken from its slot.

@@ -14,7 +14,7 @@ class Trial:
     """Trial `number` proposed `point` ({parameter: index of the choice}).
 
     `repeats` is the number of the earlier trial whose point means the same network: its metrics were answered from
-    the log. `seconds` have passed since the trial before it.
+    the log. `failed` says why a trial has no metrics. `seconds` have passed since the trial before it.
     """
 
     number: int
@@ -24,6 +24,7 @@ class Trial:
     scaled_metrics: Mapping[str, float]
     seconds: float = 0.0
     repeats: int | None = None
+    failed: str = ""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -65,7 +66,7 @@ class BestRow:
 def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[FrontRow]:
     """The trials that no other dominates, by number; equal ones stand once, under the lowest number.
 
-    Repeated points are left out. Costs grow with trials x front.
+    Repeated points and failed ones are left out. Costs grow with trials x front.
 
     >>> def row(number, a, b):
     ...     return Trial(number, {}, {}, {}, {"a": a, "b": b})
@@ -75,7 +76,7 @@ def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> li
     """
     groups: dict[tuple[float, ...], list[Trial]] = {}
     for trial in trials:
-        if trial.repeats is None:
+        if trial.repeats is None and not trial.failed:
             groups.setdefault(_costs(trial, objectives), []).append(trial)
     best: list[tuple[float, ...]] = []
     for costs in sorted(groups):

@@ -137,6 +137,7 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
         "scaled_metrics": dict(trial.scaled_metrics),
         "seconds": round(trial.seconds, 6),
     }
+    row |= {"failed": trial.failed} if trial.failed else {}
     return row if trial.repeats is None else {**row, "repeats": trial.repeats}
 
 
@@ -150,4 +151,5 @@ def row_to_trial(row: Mapping[str, Any]) -> Trial:
         scaled_metrics=row["scaled_metrics"],
         seconds=row["seconds"],
         repeats=row.get("repeats"),
+        failed=row.get("failed", ""),
     )

@@ -28,7 +28,7 @@ KIND_NAMES: Mapping[Kind, str] = {
     "mz": "saved graph",
     "hf": "Hugging Face folder",
 }
-MISSING = "missing:"
+MISSING, UNEXPECTED = "missing:", "unexpected:"
 GRAPH_KEY = "chop_graph"
 HF_FILE = "model.safetensors"
 WRAPPER_PREFIXES = ("model.", "module.", "_orig_mod.")
@@ -65,9 +65,13 @@ def load_weights(model: nn.Module, path: Path | str, load_type: str | None = Non
     checkpoint = read_checkpoint(path)
     _compare_kind(checkpoint, load_type)
     state = _fitting_names(checkpoint.state_dict, model)
-    # A graph holds what the model's forward uses; a module that it never calls has no weights there.
+    # A graph holds what the model's forward uses, constants and folded biases among it, and no more: that the rest fits
+    # is checked where the graph is built again.
     is_graph = checkpoint.kind == "mz"
-    wrong = [line for line in misfits(model, state) if not (is_graph and line.startswith(MISSING))]
+    wrong = [line for line in misfits(model, state) if not (is_graph and line.startswith((MISSING, UNEXPECTED)))]
+    if is_graph:
+        state = {name: tensor for name, tensor in state.items() if name in model.state_dict()}
+        wrong += [] if state else [f"none of the graph's tensors is one of {type(model).__name__}"]
     if wrong:
         raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join([*wrong, *_guess(state)]))
     broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
@@ -98,7 +102,7 @@ def misfits(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """How the names and shapes in `state` differ from the model's, one line each; empty where they fit."""
     own = model.state_dict()
     lines = [f"{MISSING} {name} {tuple(own[name].shape)}" for name in own if name not in state]
-    lines += [f"unexpected: {name} {tuple(state[name].shape)}" for name in state if name not in own]
+    lines += [f"{UNEXPECTED} {name} {tuple(state[name].shape)}" for name in state if name not in own]
     lines += [
         f"another shape: {name} is {tuple(state[name].shape)}, the model has {tuple(own[name].shape)}"
         for name in own

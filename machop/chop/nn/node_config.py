@@ -49,9 +49,10 @@ def split_key(key: str) -> tuple[str, str] | None:
 
     >>> split_key("data_in_frac_width")
     ('data_in', 'frac_width')
+    >>> split_key("bias_correction")
     """
     for operand in OPERANDS:
-        if key.startswith(f"{operand}_"):
+        if key.startswith(f"{operand}_") and key not in GLOBAL_KEYS:
             return operand, key.removeprefix(f"{operand}_")
     return None
 
@@ -88,6 +89,10 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     >>> {operand: str(number_format) for operand, number_format in found.items()}
     {'data_in': 'integer 8.4 unsigned'}
     """
+    if not isinstance(config.get("bypass", False), bool):
+        raise FormatError(f"bypass: expected true or false, got {config['bypass']!r}")
+    if "name" not in config and set(config) - {"bypass"}:
+        raise FormatError('name is missing; give a number format, or "NA" for float')
     if is_float(config):
         return {}
     check_keys(config)
@@ -112,10 +117,20 @@ def _own_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
         return None
     try:
         return format_class(config).from_keys(
-            values, is_signed=operand not in op.unsigned, is_activation=is_activation(operand, op)
+            values,
+            is_signed=operand not in op.unsigned,
+            is_activation=is_activation(operand, op),
+            channel_axis=channel_axis(operand, op),
         )
     except FormatError as error:
         raise FormatError(f"{operand} of '{op.name}': {error} (keys start with '{operand}_')") from error
+
+
+def channel_axis(operand: str, op: Op) -> int:
+    """The dimension of an operand's channels: output channels of weights, features of activations (the batch is 0)."""
+    if operand in op.params:
+        return 1 if op.name.startswith("conv_transpose") else 0
+    return 1 if op.is_image else -1
 
 
 def is_activation(operand: str, op: Op) -> bool:

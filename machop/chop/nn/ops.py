@@ -55,6 +55,11 @@ class Op:
     absent: frozenset[str] = frozenset()
 
     @property
+    def is_image(self) -> bool:
+        """Whether activations are `(batch, channels, …)`; else their channels are the last dimension."""
+        return self.name.startswith(("conv", "batch_norm", "group_norm", "instance_norm")) or "pool" in self.name
+
+    @property
     def possible_operands(self) -> tuple[str, ...]:
         """The operands that a format may be chosen for, in the order of `OPERANDS`."""
         if not self.quantizable:

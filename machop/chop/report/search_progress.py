@@ -52,7 +52,8 @@ class SearchProgress:
 
     def on_trial(self, trial: Trial) -> None:
         """Count a trial and show the best value of every objective so far."""
-        for objective, value in zip(self._objectives, self._values(trial), strict=True):
+        values = () if trial.failed else self._values(trial)
+        for objective, value in zip(self._objectives, values, strict=False):
             better = max if objective.direction == "maximize" else min
             self._best[objective.metric] = better(value, self._best.get(objective.metric, value))
         speed = self._progress.tasks[0].speed

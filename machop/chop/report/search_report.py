@@ -174,6 +174,8 @@ def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
 def _facts(summary: SearchSummary) -> list[str]:
     repeats = len(summary.trials) - _distinct(summary)
     answered = f", {repeats} of them repeats answered from the log" if repeats else ""
+    failed = sum(bool(trial.failed) for trial in summary.trials)
+    answered += f", {failed} failed (see log.json)" if failed else ""
     facts = [
         f"{summary.strategy}: {len(summary.trials):,} trials{answered}; ended because {REASONS[summary.reason]}.",
         f"Data: {summary.provenance}",

@@ -136,6 +136,8 @@ def _block(data: Any, number_format: Format) -> tuple[Tensor, Format]:
 def _as_activation(number_format: Format) -> Format:
     if "is_activation" in number_format.context_fields:
         return dataclasses.replace(number_format, is_activation=True)  # type: ignore[call-arg]
+    if "channel_axis" in number_format.context_fields:
+        return dataclasses.replace(number_format, channel_axis=-1)  # type: ignore[call-arg]
     return number_format
 
 

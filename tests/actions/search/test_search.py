@@ -16,6 +16,7 @@ from chop.actions.search.strategies.runners import RUNNERS
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.formats import Integer
+from chop.models import get_model
 
 
 def quantised_by_hand(model: nn.Module, config: dict[str, Any], x: torch.Tensor) -> torch.Tensor:
@@ -213,3 +214,35 @@ def test_a_sum_that_rewards_what_is_worse_is_told(
     lab["strategy"]["setup"] = {"sum_scaled_metrics": True, "direction": "maximize", "n_trials": 1}
     search(jsc_tiny, jets, lab, tmp_path)
     assert "average_bitwidth: better is to minimize it" in caplog.text
+
+
+def test_dropout_in_training_mode_is_drawn_alike_in_every_run(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule
+) -> None:
+    model = nn.Sequential(nn.Linear(16, 32), nn.Dropout(0.3), nn.Linear(32, 5))
+    lab["strategy"]["eval_mode"] = False
+    lab["search_space"] = {**lab["search_space"], "setup": {"by": "type"}}
+    lists = {"name": ["integer"], "weight_width": [4, 8]}
+    lab["search_space"]["seed"] = {"linear": {"config": lists}}
+    first = search(model, jets, lab, tmp_path / "a")
+    torch.rand(5)
+    again = search(model, jets, lab, tmp_path / "b")
+    assert [trial.metrics for trial in first.trials] == [trial.metrics for trial in again.trials]
+
+
+def test_scales_of_channels_are_searched_on_biases_too(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lists = {"name": ["scale_integer"], "weight_width": [4, 8], "bias_width": [8]}
+    lists |= {"weight_granularity": ["channel"], "bias_granularity": ["channel"]}
+    lab["search_space"]["seed"] = {"seq_blocks_2": {"config": lists}}
+    assert len(search(jsc_tiny, jets, lab, tmp_path).best) == 2
+
+
+def test_other_weights_are_not_resumed(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"]["setup"] = {"n_trials": 2}
+    search(jsc_tiny, jets, lab, tmp_path)
+    with pytest.raises(SearchError, match="weights changed"):
+        search(get_model("jsc-tiny"), jets, lab, tmp_path, resume=True)

@@ -140,3 +140,12 @@ def test_formats_with_measured_scales_are_searched_and_replayed(
     result = search(jsc_tiny, jets, lab, tmp_path)
     # integer and scale_integer: two widths each; ternary and binary take no width but their own.
     assert len(result.trials) == 2 + 2 + 1 + 1
+
+
+def test_bias_correction_is_a_choice_like_any_other() -> None:
+    found = space(seed={"linear": {"config": {**LISTS, "bias_correction": [False, True]}}}, exclude=["seq_blocks_[58]"])
+    assert found.size == 2 * 2 * 2
+    plans = {found.plan(found.point(number)) for number in range(found.size)}
+    assert len(plans) == found.size
+    assert sum("data_out" in plan["seq_blocks_2"] for plan in plans) == 4
+    assert found.calibration_rows == 512

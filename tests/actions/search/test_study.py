@@ -14,6 +14,7 @@ from chop.actions.search import search
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
+from chop.formats import Integer
 
 
 class Slow(ModelRunner):
@@ -107,3 +108,29 @@ def test_a_search_that_runs_is_left_alone(
         fcntl.flock(stream, fcntl.LOCK_EX)
         with pytest.raises(SearchError, match="still running"):
             search(jsc_tiny, jets, lab, tmp_path, resume=True)
+
+
+def test_a_candidate_without_a_finite_metric_fails_alone(
+    tmp_path: Path, slow_lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sometimes(self: Slow, graph: Any) -> dict[str, float]:
+        return {"calls": float("nan") if graph.plan["seq_blocks_2"].get("weight") == Integer(2) else 1.0}
+
+    monkeypatch.setattr(Slow, "measure", sometimes)
+    for number, setup in enumerate(({}, {"n_trials": 30}, {"sum_scaled_metrics": True, "direction": "maximize"})):
+        slow_lab["strategy"] |= {"name": "optuna" if "n_trials" in setup else "brute_force", "setup": setup}
+        result = search(jsc_tiny, jets, slow_lab, tmp_path / str(number))
+        failed = [trial for trial in result.trials if trial.failed]
+        assert failed
+        assert all("calls" in trial.failed for trial in failed)
+        assert result.best
+        assert not any(row.trial.failed for row in result.best)
+        assert len(search(jsc_tiny, jets, slow_lab, tmp_path / str(number), resume=True).trials) == len(result.trials)
+
+
+def test_a_search_in_which_everything_fails_says_why(
+    tmp_path: Path, slow_lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, "measure", lambda self, graph: {"calls": float("inf")})
+    with pytest.raises(SearchError, match=r"all 18 trials failed; .*'calls' is inf"):
+        search(jsc_tiny, jets, slow_lab, tmp_path)

@@ -61,7 +61,7 @@ class Measurement:
         self._plan_runners: dict[Any, PlanRunner] = {}
 
     def measure(self, point: Point) -> Measured:
-        """All metrics of a point; raises SearchError for one that is no finite number."""
+        """All metrics of a point; raises MetricError for one that is no finite number."""
         return self._measure(self.space.plan(point), self.space.flattened_indexes_to_config(point))
 
     def measure_float(self) -> Measured:
@@ -72,7 +72,7 @@ class Measurement:
         found: dict[str, Metrics] = {"sw_runner": {}, "hw_runner": {}}
         for group, runner in self._runners:
             found[group] |= self._run(runner, plan, config)
-        check_finite({**found["sw_runner"], **found["hw_runner"]}, "this search")
+        check_finite({**found["sw_runner"], **found["hw_runner"]}, "this network")
         return Measured(found["sw_runner"], found["hw_runner"])
 
     def check_singly(self, sampled_config: SampledConfig, logged: Mapping[str, float]) -> None:
@@ -120,6 +120,12 @@ class Measurement:
         return self._run_model(runner, self.rebuild(config))
 
     def _run_model(self, runner: RunnerBase, graph: MaseGraph) -> Metrics:
+        """What a runner finds on a graph of its own; whatever is drawn (dropout) is drawn alike in every run."""
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return self._run_seeded(runner, graph)
+
+    def _run_seeded(self, runner: RunnerBase, graph: MaseGraph) -> Metrics:
         if isinstance(runner, OutputRunner):
             return runner.score(*self._predict(graph, runner.options.data_loader, runner.options.num_samples))
         assert isinstance(runner, ModelRunner)

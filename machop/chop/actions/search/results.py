@@ -35,6 +35,8 @@ def best_rows(
     trials: Sequence[Trial], objectives: tuple[Objective, ...], setup: StudySetup, space: SearchSpaceBase
 ) -> list[BestRow]:
     """The Pareto set, or with `sum_scaled_metrics` the best trial."""
+    if all(trial.failed for trial in trials):
+        return []
     found = [_best_of_sum(trials, objectives, setup)] if setup.sum_scaled_metrics else pareto_front(trials, objectives)
     return [BestRow(row.trial, row.equals, space.flattened_indexes_to_config(row.trial.point)) for row in found]
 
@@ -45,7 +47,7 @@ def _best_of_sum(trials: Sequence[Trial], objectives: tuple[Objective, ...], set
     def cost(trial: Trial) -> float:
         return sign * study_values(trial, objectives, setup)[0]
 
-    measured = list(distinct(list(trials)))
+    measured = [trial for trial in distinct(list(trials)) if not trial.failed]
     best = min(measured, key=cost)
     equals = tuple(t.number for t in measured if cost(t) == cost(best) and t.number != best.number)
     return FrontRow(best, equals)
@@ -60,6 +62,7 @@ def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, 
         "hardware_metrics": dict(trial.hardware_metrics),
         "scaled_metrics": dict(trial.scaled_metrics),
     }
+    row |= {"failed": trial.failed} if trial.failed else {}
     return row if trial.repeats is None else {**row, "repeats": trial.repeats}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from chop.actions.calibration import calibrate
@@ -28,7 +29,7 @@ from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_
 from chop.actions.transform import pass_name_problems
 from chop.config.run_config import RunConfig, dump_toml
 from chop.config.typed import Problem, parse_table
-from chop.errors import ChopError, ConfigError, SearchError
+from chop.errors import ChopError, ConfigError, MetricError, SearchError
 from chop.ir import MaseGraph
 from chop.ir.trial import BestRow, Objective, Trial
 from chop.ir.trial_log import TrialLog, require_unused
@@ -70,7 +71,9 @@ def search(
     settings, space, graph, problems = _check(model, data_module, search_config)
     if problems or settings is None or space is None:
         raise ConfigError([f"search.{'.'.join(problem.path)}: {problem.message}" for problem in problems])
-    job = _Job(settings, space, graph, data_module, Path(save_path), seed, device, {"seed": seed})
+    info = data_module.dataset_info
+    identity = {"weights": weights_digest(model), "dataset": [info.name, info.sha256], "seed": seed}
+    job = _Job(settings, space, graph, data_module, Path(save_path), seed, device, identity)
     return job.run(resume)
 
 
@@ -175,6 +178,10 @@ class _Job:
         if not trials:
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
         best = best_rows(trials, self.settings.objectives, self.settings.setup, self.space)
+        if not best:
+            write_results(self.folder, trials, best, self.space)
+            raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
+        write_results(self.folder, trials, best, self.space)  # kept, whatever happens while winners are measured again
         float_row = None
         if reason != "interrupted":
             best = [_measured_again(measurement, row) for row in best]
@@ -202,9 +209,13 @@ def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:
     return replace(row, test_metrics=measurement.test_metrics(row.sampled_config))
 
 
-def _float_row(measurement: Measurement) -> BestRow:
+def _float_row(measurement: Measurement) -> BestRow | None:
     """The network in float, as a row to compare with."""
-    measured = measurement.measure_float()
+    try:
+        measured = measurement.measure_float()
+    except MetricError as error:
+        logger.warning("the network in float has no row: %s", error)
+        return None
     trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
     return BestRow(trial, (), FLOAT_CONFIG, measurement.test_metrics(FLOAT_CONFIG))
 
@@ -279,7 +290,7 @@ def weights_digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -11,11 +11,17 @@ from chop.actions.search.measurement import Measured
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.settings import StudySetup
 from chop.actions.search.strategies.base import SearchStrategyBase, Values
-from chop.errors import SearchError
+from chop.errors import MetricError, SearchError
 from chop.ir.trial import Objective, Trial
 from chop.ir.trial_log import TrialLog
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 PointKey = tuple[int, ...]
+WORST = 1e30
+"""Told in place of a metric that a failed trial does not have."""
+
 Reason = Literal["n_trials", "timeout", "exhausted", "strategy", "interrupted"]
 
 
@@ -100,8 +106,13 @@ class Study:
                 earlier.hardware_metrics,
                 earlier.scaled_metrics,
                 repeats=earlier.number,
+                failed=earlier.failed,
             )
-        measured = self.measure(point)
+        try:
+            measured = self.measure(point)
+        except MetricError as error:
+            logger.warning("trial %d fails: %s", number, error)
+            return Trial(number, dict(point), {}, {}, {}, failed=str(error))
         return Trial(number, dict(point), measured.software, measured.hardware, self._scaled(measured))
 
     def _scaled(self, measured: Measured) -> dict[str, float]:
@@ -126,7 +137,9 @@ def study_directions(
 
 
 def study_values(trial: Trial, objectives: tuple[Objective, ...], setup: StudySetup) -> Values:
-    """What a strategy is told of a trial: each scaled metric, or their sum."""
+    """What a strategy is told of a trial: each scaled metric, or their sum; of one that failed the worst."""
+    if trial.failed:
+        return tuple(-WORST if way == "maximize" else WORST for way in study_directions(objectives, setup))
     values = tuple(trial.scaled_metrics[objective.metric] for objective in objectives)
     return (sum(values),) if setup.sum_scaled_metrics else values
 

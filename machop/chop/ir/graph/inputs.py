@@ -31,9 +31,9 @@ def placeholder_keywords(graph: MaseGraph, x: Any) -> dict[str, Any]:
 
 
 def to_device(x: Any, device: str) -> Any:
-    """An input on `device`, in the same form."""
+    """A copy of an input on `device`, in the same form: a model that works in place must not write on the data."""
     if isinstance(x, Tensor):
-        return x.to(device)
+        return x.to(device, copy=True)
     if isinstance(x, dict):
         return {key: to_device(value, device) for key, value in x.items()}
     return tuple(to_device(value, device) for value in x)

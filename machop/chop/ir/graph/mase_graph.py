@@ -58,10 +58,16 @@ class MaseGraph:
         custom_ops: Mapping[str, Any] | None = None,
         example_inputs: ExampleInputs | None = None,
     ) -> None:
+        if any(isinstance(module, Quantized) for module in model.modules()):
+            raise GraphError(
+                "the model is that of a quantised graph; use that graph, or copy.deepcopy(graph), or quantise it with "
+                '{"by": "type", "default": {"config": {"name": "NA"}}} first'
+            )
         leaves = tuple((custom_ops or {}).get("modules", ()))
         self.model: fx.GraphModule = _trace(copy.deepcopy(model).eval(), cf_args, leaves, example_inputs)
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
+        self._requested = QuantPlan()
         self._float_nodes: dict[str, FloatNode] = {}
         self.calibration = Calibration(self._parameters())
         self.folded: tuple[str, ...] = ()
@@ -83,7 +89,8 @@ class MaseGraph:
         twin.model = copy.deepcopy(self.model, memo)
         twin.meta = copy.deepcopy(self.meta, memo)
         twin.plan = self.plan
-        twin.calibration = self.calibration
+        twin.calibration = self.calibration.with_parameters(twin._parameters())
+        twin._requested = self._requested
         twin.folded = self.folded
         twin._float_nodes = dict(self._float_nodes)
         for node, own in zip(self.nodes, twin.nodes, strict=True):
@@ -156,15 +163,21 @@ class MaseGraph:
         return {
             node.name: replace(op, absent=self._absent_parameters(node, op))
             for node, op in ops
-            if op is not None and op.quantizable and _may_be_floating(node)
+            if op is not None and op.quantizable and _may_be_floating(node) and not _is_for_effect(node)
         }
 
     def _absent_parameters(self, node: fx.Node, op: Op) -> frozenset[str]:
         inner = self.inner(node)
         if isinstance(inner, nn.Module):
             return frozenset(name for name in op.params if getattr(inner, name, None) is None)
-        given = {name for name, arg in op.params.items() if any(keyword in node.kwargs for keyword in arg.keywords)}
-        given |= {name for name, arg in op.params.items() if arg.index < len(node.args)}
+        given = {
+            name
+            for name, arg in op.params.items()
+            if any(node.kwargs.get(keyword) is not None for keyword in arg.keywords)
+        }
+        given |= {
+            name for name, arg in op.params.items() if arg.index < len(node.args) and node.args[arg.index] is not None
+        }
         return frozenset(op.params) - given
 
     def apply_plan(self, plan: QuantPlan) -> None:
@@ -173,15 +186,16 @@ class MaseGraph:
         What formats measure is taken from `calibration` and frozen.
         """
         known = self.quantizable_nodes()
+        self.calibration = self.calibration.with_parameters(self._parameters())
         for name in plan:
             if name not in known:
                 raise GraphError(f"the plan names '{name}', which is no quantisable node ({', '.join(known)})")
-        plan = self.freeze(plan)
+        requested, plan = plan, self.freeze(plan)
         for name, original in list(self._float_nodes.items()):
             self._restore(self.node(name), original)
         for name in plan:
             self._quantize(self.node(name), known[name], plan)
-        self.plan = plan
+        self.plan, self._requested = plan, requested
         self.model.recompile()
 
     def freeze(self, plan: QuantPlan) -> QuantPlan:
@@ -222,8 +236,12 @@ class MaseGraph:
         return result
 
     def calibrate(self, activations: Mapping[Slot, Tensor]) -> None:
-        """Let formats be measured on `activations` of the float model, by node and operand, beside the weights."""
+        """Let formats be measured on `activations` of the float model, by node and operand, beside the weights.
+
+        Formats that were measured on earlier ones are measured anew.
+        """
         self.calibration = Calibration({**activations, **self._parameters()}, has_activations=True)
+        self.apply_plan(self._requested)
 
     def remove_nodes(self, names: Iterable[str]) -> None:
         """Take out norms that were folded into the layer before them, which has a bias from then on."""
@@ -316,6 +334,11 @@ def _open_shift(formats: Mapping[str, Format]) -> OutputShift | None:
     """The bias correction among a node's formats whose shift is still to be measured."""
     found = formats.get("data_out")
     return found if isinstance(found, OutputShift) and found.shift is None else None
+
+
+def _is_for_effect(node: fx.Node) -> bool:
+    """A call like `x.relu_()` whose result nobody takes: it changes `x` itself, which a rounded copy would not."""
+    return node.op == "call_method" and str(node.target).endswith("_") and not node.users
 
 
 def _may_be_floating(node: fx.Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,13 +29,12 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
     generator, wanted = args.get("input_generator"), args.get("num_samples", 512)
     if generator is None or not isinstance(wanted, int) or wanted < 1:
         raise PassError("calibrate needs input_generator, an iterable of {argument: batch}, and num_samples >= 1")
-    plan = graph.plan
-    graph.apply_plan(QuantPlan())
-    rows, activations = _activations(graph, generator, wanted)
+    in_float = copy.deepcopy(graph)
+    in_float.apply_plan(QuantPlan())
+    rows, activations = _activations(in_float, generator, wanted)
     if not rows:
         raise PassError("calibrate: the input generator gives no rows")
     graph.calibrate(activations)
-    graph.apply_plan(plan)
     return graph, {"rows": rows}
 
 
@@ -43,7 +43,6 @@ def _activations(
     graph: MaseGraph, generator: Iterable[Mapping[str, Any]], wanted: int
 ) -> tuple[int, dict[Slot, Tensor]]:
     recorder = _Recorder(graph)
-    was_training = graph.model.training
     graph.model.eval()
     rows = 0
     for batch in generator:
@@ -52,7 +51,6 @@ def _activations(
         rows += len(next(iter(kept.values())))
         if rows >= wanted:
             break
-    graph.model.train(was_training)
     return rows, {slot: _joined(parts) for slot, parts in recorder.seen.items()}
 
 

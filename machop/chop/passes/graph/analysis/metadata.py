@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = No
         raise PassError('add_common_metadata needs {"dummy_in": {"x": a batch}}: it runs the graph on it once')
     _require_init(graph, "add_common_metadata")
     recorder = _Recorder(graph, bool(args.get("add_value", False)))
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(graph):
         recorder.run(*placeholder_inputs(graph, args["dummy_in"]))
     return graph, {}
 
@@ -79,6 +80,18 @@ def add_software_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = 
 def _require_init(graph: MaseGraph, wanted_by: str) -> None:
     if any("mase" not in node.meta for node in graph.nodes):
         raise PassError(f"{wanted_by} needs metadata; run init_metadata_analysis_pass first")
+
+
+@contextmanager
+def evaluating(graph: MaseGraph) -> Iterator[None]:
+    """The graph in eval mode, so that running it changes no statistics; the mode is put back."""
+    modes = {module: module.training for module in graph.model.modules()}
+    graph.model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def placeholder_inputs(graph: MaseGraph, dummy_in: Mapping[str, Any]) -> list[Any]:
@@ -115,9 +128,8 @@ class _Recorder(fx.Interpreter):
         formats, op = self.graph_ir.plan[node.name], self.graph_ir.op(node)
         if node.op in STATIC_TYPES[:2]:
             return {}
-        values = [*args, *kwargs.values()]
-        tensors = [value for value in values if isinstance(value, Tensor)]
-        named = _named_arguments(op, values, tensors, isinstance(self.graph_ir.inner(node), nn.Module))
+        is_module = isinstance(self.graph_ir.inner(node), nn.Module)
+        named = _named_arguments(op, args, kwargs, is_module)
         named |= _parameters(self.graph_ir.inner(node)) if node.op == "call_module" else {}
         return {name: self._facts(value, formats.get(_operand(name, op))) for name, value in named.items()}
 
@@ -146,16 +158,20 @@ def precision(chosen: Format | None) -> list[int]:
     ]
 
 
-def _named_arguments(op: Op | None, values: list[Any], tensors: list[Tensor], is_module: bool) -> dict[str, Tensor]:
+def _named_arguments(
+    op: Op | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], is_module: bool
+) -> dict[str, Tensor]:
     """Tensors under `data_in_0`, `data_in_1` …; those that a function takes as weight and bias under these names."""
-    if op is None or is_module:
-        return {f"data_in_{number}": value for number, value in enumerate(tensors)}
-    parameters = {arg.index: name for name, arg in op.params.items()}
+    parameters = {} if op is None or is_module else op.params
+    by_index = {arg.index: name for name, arg in parameters.items()}
+    by_keyword = {keyword: name for name, arg in parameters.items() for keyword in arg.keywords}
+    given = [(by_index.get(index), value) for index, value in enumerate(args)]
+    given += [(by_keyword.get(keyword), value) for keyword, value in kwargs.items()]
     named: dict[str, Tensor] = {}
-    for index, value in enumerate(values):
+    for name, value in given:
         if isinstance(value, Tensor):
-            inputs = sum(name.startswith("data_in") for name in named)
-            named[parameters.get(index, f"data_in_{inputs}")] = value
+            inputs = sum(known.startswith("data_in") for known in named)
+            named[name or f"data_in_{inputs}"] = value
     return named
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from chop.errors import PassError, did_you_mean
 from chop.formats.measured import by_channel, quantile_of
 from chop.ir import MaseGraph
-from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, metadata_of, placeholder_inputs
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating, metadata_of, placeholder_inputs
 from chop.passes.graph.analysis.node_types import mase_op
 from chop.passes.graph.transforms.quantize.node_selection import check_by, matches
 
@@ -140,7 +140,7 @@ def _statistic(key: str, values: Tensor, config: Any, is_activation: bool) -> di
         raise PassError(f'{key}: dims must be "all" or "channel", got {dims!r}')
     values = values.to(config.get("device") or values.device)
     rows = by_channel(
-        values.abs() if config.get("abs") else values, "channel" if dims == "channel" else "tensor", is_activation
+        values.abs() if config.get("abs") else values, "channel" if dims == "channel" else "tensor", int(is_activation)
     )
     measured = STATISTICS[key](rows, config)
     return {name: _plain(result, dims) for name, result in measured.items()} | {"count": values.numel()}
@@ -163,7 +163,8 @@ def _activations(graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]
     for batch in generator:
         size = len(next(iter(batch.values())))
         kept = {key: value[: wanted - rows] for key, value in batch.items()}
-        recorder.run(*placeholder_inputs(graph, kept))
+        with evaluating(graph):
+            recorder.run(*placeholder_inputs(graph, kept))
         rows = min(rows + size, wanted)
         if rows == wanted:
             break

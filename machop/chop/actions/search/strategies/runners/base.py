@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from chop.actions.calibration import calibrate_for
 from chop.actions.setup import traced
-from chop.errors import SearchError
+from chop.errors import MetricError
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
@@ -155,10 +155,10 @@ def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, 
 
 
 def check_finite(metrics: Mapping[str, float], what: str) -> None:
-    """Raise SearchError for a metric that is no finite number: no comparison with it would mean anything."""
+    """Raise MetricError for a metric that is no finite number: no comparison with it would mean anything."""
     for name, value in metrics.items():
         if not float("-inf") < value < float("inf"):
-            raise SearchError(f"{what}: metric '{name}' is {value}; a metric must be a finite number")
+            raise MetricError(f"{what}: metric '{name}' is {value}; a metric must be a finite number")
 
 
 SWRunnerBase = RunnerBase
