@@ -47,6 +47,22 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> N
         assert "…" in numbers or numbers in first, numbers
 
 
+def test_three_bits_recover_by_training_as_the_search_page_says(tmp_path: Path) -> None:
+    (tmp_path / "machop").symlink_to(ROOT / "machop")
+    (block,) = blocks(ROOT / "docs" / "search.md", "console")
+    outputs = [run(as_command(line), tmp_path) for line in block.splitlines()]
+    scores = [float(found) for text in outputs[1:] for found in re.findall(r"accuracy +(0\.\d+) +\[", text)]
+    assert scores[0] == pytest.approx(0.319, abs=0.01)
+    assert scores[-1] == pytest.approx(0.698, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["jsc_mlp_formats", "jsc_mlp_three_bits", "jsc_tiny_more_metrics", "toy_regex"])
+def test_an_example_that_the_readme_does_not_run_runs(name: str, tmp_path: Path) -> None:
+    path = str(ROOT / "machop" / "configs" / "examples" / f"{name}.toml")
+    command = [sys.executable, "-m", "chop.cli", "search", "--config", path, "--pretrained"]
+    assert "measured networks" in run(command, tmp_path)
+
+
 def test_the_example_in_python_of_the_readme_runs(tmp_path: Path) -> None:
     (example,) = blocks(ROOT / "README.md", "python")
     assert "right: 0.69" in run([sys.executable, "-c", example], tmp_path)

@@ -22,7 +22,9 @@ from chop.tools.files import write_whole
 from chop.tools.get_input import predictions_of
 
 ARGUMENTS = ("choices", "input_generator", "num_samples", "score", "save_dir", "nodes")
-CELL_WIDTH, CELL_HEIGHT, LABEL_WIDTH, HEAD_HEIGHT = 110, 26, 230, 90
+LEAST_WIDTH, CELL_HEIGHT, LABEL_WIDTH, LINE_HEIGHT, LETTER = 90, 26, 230, 14, 7
+"""Sizes of the picture in pixels; a letter is about as wide as that."""
+
 Score = Callable[[Tensor], float]
 Errors = dict[str, dict[str, float]]
 
@@ -61,31 +63,34 @@ def heat_map(values: Mapping[str, Mapping[str, float]], columns: Sequence[str]) 
     """A table of numbers as SVG, the greater the redder (by logarithm)."""
     known = [value for row in values.values() for value in row.values() if value > 0]
     low, high = (math.log(min(known)), math.log(max(known))) if known else (0.0, 1.0)
-    width, height = LABEL_WIDTH + CELL_WIDTH * len(columns), HEAD_HEIGHT + CELL_HEIGHT * len(values)
+    heads = [label.split(" ") for label in columns]
+    cell = max([LEAST_WIDTH, *(LETTER * len(word) + 12 for words in heads for word in words)])
+    top = LINE_HEIGHT * max(len(words) for words in heads) + 16
+    width, height = LABEL_WIDTH + cell * len(columns), top + CELL_HEIGHT * len(values)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
         f'font-size="12"><rect width="{width}" height="{height}" fill="white"/>'
     ]
-    for number, label in enumerate(columns):
-        x = LABEL_WIDTH + CELL_WIDTH * number + CELL_WIDTH // 2
-        words = label.split(" ")
+    for number, words in enumerate(heads):
+        x = LABEL_WIDTH + cell * number + cell // 2
         for line, word in enumerate(words):
-            y = HEAD_HEIGHT - 8 - 14 * (len(words) - 1 - line)
+            y = top - 8 - LINE_HEIGHT * (len(words) - 1 - line)
             parts.append(f'<text x="{x}" y="{y}" text-anchor="middle">{escape(word)}</text>')
     for line, (name, row) in enumerate(values.items()):
-        y = HEAD_HEIGHT + CELL_HEIGHT * line
+        y = top + CELL_HEIGHT * line
         parts.append(f'<text x="{LABEL_WIDTH - 8}" y="{y + 17}" text-anchor="end">{escape(name)}</text>')
-        parts += [_cell(columns.index(label), y, value, low, high) for label, value in row.items()]
+        parts += [
+            _cell(LABEL_WIDTH + cell * columns.index(label), y, cell, value, low, high) for label, value in row.items()
+        ]
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _cell(column: int, y: int, value: float, low: float, high: float) -> str:
+def _cell(x: int, y: int, width: int, value: float, low: float, high: float) -> str:
     share = (math.log(value) - low) / (high - low) if value > 0 and high > low else 0.0
     shade = round(255 - 175 * share)
-    x = LABEL_WIDTH + CELL_WIDTH * column
     return (
-        f'<rect x="{x}" y="{y}" width="{CELL_WIDTH - 2}" height="{CELL_HEIGHT - 2}" fill="rgb(255,{shade},{shade})"/>'
-        f'<text x="{x + CELL_WIDTH // 2}" y="{y + 17}" text-anchor="middle">{value:.3g}</text>'
+        f'<rect x="{x}" y="{y}" width="{width - 2}" height="{CELL_HEIGHT - 2}" fill="rgb(255,{shade},{shade})"/>'
+        f'<text x="{x + width // 2}" y="{y + 17}" text-anchor="middle">{value:.3g}</text>'
     )
 
 
@@ -96,7 +101,7 @@ def _choices(given: Any) -> dict[str, Mapping[str, Any]]:
 
 
 def _label(config: Mapping[str, Any]) -> str:
-    values = [f"{key}={value}" for key, value in config.items() if key != "name"]
+    values = [f"{key}={str(value).replace(' ', '')}" for key, value in config.items() if key != "name"]
     return " ".join([str(config.get("name")), *values])
 
 

@@ -30,7 +30,9 @@ def matches(entry: str, by: str, name: str, op: str) -> bool:
     """Whether an entry means the node `name` of type `op`: its op, its name, or a pattern for its whole name."""
     if by == "regex_name":
         return re.fullmatch(entry, name) is not None
-    return entry == (name if by == "name" else op)
+    if by == "name":
+        return entry == name
+    return entry.replace("_", "") == op.replace("_", "")  # convtranspose1d, layernorm … are written either way
 
 
 def _entry_of(name: str, op: Op, by: str, entries: list[str]) -> str | None:
