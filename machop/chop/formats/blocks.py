@@ -36,7 +36,10 @@ class BlockFormat(Format):
     def __post_init__(self) -> None:
         size: Any = self.block_size
         if not isinstance(size, tuple) or not size or not all(_is_size(item) for item in size):
-            raise FormatError(f"block_size must be a list of whole numbers such as [1, 16], got {_shown(size)}")
+            raise FormatError(
+                "block_size must be a list of whole numbers such as [1, 16] (as a choice: [[1, 16]]), "
+                f"got {_shown(size)}"
+            )
         require_bool("skip_first_dim", self.skip_first_dim)
 
     @property

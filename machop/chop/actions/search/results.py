@@ -66,16 +66,24 @@ def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, 
     return row if trial.repeats is None else {**row, "repeats": trial.repeats}
 
 
-def write_results(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase) -> None:
-    """Write `best.json` and `log.json`; beyond 100,000 trials the log holds the front alone."""
-    calibrated = {"calibration_rows": space.calibration_rows} if space.calibration_rows else {}
-    found = [{**best_row_as_json(row), **calibrated} for row in best]
-    write_json(folder / BEST_FILE, {str(index): row for index, row in enumerate(found)})
+def write_best(folder: Path, best: Sequence[BestRow], space: SearchSpaceBase) -> None:
+    """Write `best.json`."""
+    rows = [{**best_row_as_json(row), **_calibrated(space)} for row in best]
+    write_json(folder / BEST_FILE, {str(index): row for index, row in enumerate(rows)})
+
+
+def write_log(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase) -> None:
+    """Write `log.json`: every trial, or beyond 100,000 of them the front alone."""
     if len(trials) <= LARGEST_LOG:
         rows = [trial_as_json(trial, space.flattened_indexes_to_config(trial.point)) for trial in trials]
     else:
         rows = [trial_as_json(row.trial, row.sampled_config) for row in best]
-    write_json(folder / LOG_FILE, {str(index): {**row, **calibrated} for index, row in enumerate(rows)})
+    write_json(folder / LOG_FILE, {str(index): {**row, **_calibrated(space)} for index, row in enumerate(rows)})
+
+
+def _calibrated(space: SearchSpaceBase) -> dict[str, int]:
+    """What a row says of the rows that its ranges were measured on."""
+    return {"calibration_rows": space.calibration_rows} if space.calibration_rows else {}
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,7 +19,8 @@ from chop.actions.search.results import (
     REPORT_FILE,
     TRIALS_FILE,
     best_rows,
-    write_results,
+    write_best,
+    write_log,
 )
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
 from chop.actions.search.settings import SearchSettings, parse_search_settings
@@ -178,15 +179,15 @@ class _Job:
         if not trials:
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
         best = best_rows(trials, self.settings.objectives, self.settings.setup, self.space)
+        write_log(self.folder, trials, best, self.space)
+        write_best(self.folder, best, self.space)  # kept, whatever happens while winners are measured again
         if not best:
-            write_results(self.folder, trials, best, self.space)
             raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
-        write_results(self.folder, trials, best, self.space)  # kept, whatever happens while winners are measured again
         float_row = None
         if reason != "interrupted":
             best = [_measured_again(measurement, row) for row in best]
             float_row = _float_row(measurement)
-        write_results(self.folder, trials, best, self.space)
+        write_best(self.folder, best, self.space)
         summary = SearchSummary(
             strategy=self.settings.strategy,
             objectives=self.settings.objectives,

@@ -32,6 +32,7 @@ class _Impossible:
 
 _IMPOSSIBLE = _Impossible()
 
+MOST_KEPT = 100_000
 MOST_SHOWN = 3
 """Problems of one key that are told; more of them say nothing new."""
 
@@ -60,6 +61,15 @@ class _Branch:
         return tuple((name, operand.formats) for name, operand in self.operands.items())
 
 
+@dataclass(frozen=True)
+class _Meaning:
+    """A combination of choices: the indexes that stand for it, its lab dictionary, its formats."""
+
+    canonical: Indexes
+    config: dict[str, Any]
+    formats: dict[str, Format]
+
+
 class NodeChoices:
     """All that a node can be, as a list of distinct alternatives in lexicographic order."""
 
@@ -77,6 +87,7 @@ class NodeChoices:
             if stated.get(first) != stated[key]
         }
         self.choices = {key: values for key, values in stated.items() if key not in self._tied_keys}
+        self._meanings: dict[tuple[int, ...], _Meaning] = {}
 
     @cached_property
     def branches(self) -> list[_Branch]:
@@ -114,14 +125,34 @@ class NodeChoices:
 
     def canonical(self, indexes: Mapping[str, int]) -> Indexes:
         """The indexes of the alternative that means the same formats as `indexes`."""
-        wanted = self._branch(self._head(indexes))
-        branch = next(branch for branch in self.branches if branch.meaning == wanted.meaning)
-        formats = self.formats(indexes)
-        positions = [operand.formats.index(formats.get(name)) for name, operand in branch.operands.items()]
-        return self._complete(branch, positions)
+        return dict(self._meaning(indexes).canonical)
 
     def config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
         """The lab dictionary of an alternative: only keys that its format has."""
+        return dict(self._meaning(indexes).config)
+
+    def formats(self, indexes: Mapping[str, int]) -> dict[str, Format]:
+        """The formats of the operands for an alternative."""
+        return dict(self._meaning(indexes).formats)
+
+    def _meaning(self, indexes: Mapping[str, int]) -> _Meaning:
+        """What a combination of choices means, worked out once: a search asks for the same ones over and over."""
+        key = tuple(indexes[name] for name in self.choices)
+        if key not in self._meanings:
+            if len(self._meanings) >= MOST_KEPT:
+                self._meanings.clear()
+            self._meanings[key] = self._work_out(indexes)
+        return self._meanings[key]
+
+    def _work_out(self, indexes: Mapping[str, int]) -> _Meaning:
+        config = self._config(indexes)
+        formats = node_formats(config, self.op)
+        wanted = self._branch(self._head(indexes))
+        branch = next(branch for branch in self.branches if branch.meaning == wanted.meaning)
+        positions = [operand.formats.index(formats.get(name)) for name, operand in branch.operands.items()]
+        return _Meaning(self._complete(branch, positions), config, formats)
+
+    def _config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
         chosen = self._possible(indexes)
         values = {key: choices[chosen[key]] for key, choices in self.choices.items()}
         values |= {key: values[leading] for key, leading in self._tied_keys.items()}
@@ -129,10 +160,6 @@ class NodeChoices:
             return {"name": "NA"}
         known = known_keys(format_class(values))
         return {key: value for key, value in values.items() if key in known}
-
-    def formats(self, indexes: Mapping[str, int]) -> dict[str, Format]:
-        """The formats of the operands for an alternative."""
-        return node_formats(self.config(indexes), self.op)
 
     def problems(self) -> dict[str, str]:
         """What is wrong with the choices, as {key: problem}; nothing else may be asked for while there is any."""
