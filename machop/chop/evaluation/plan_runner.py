@@ -16,6 +16,10 @@ from chop.nn.ops import Op
 from chop.nn.quantized import call_quantized, quantized_parameters
 from chop.tools.get_input import predictions_of
 
+IN_PLACE_OPERATORS = ("iadd", "isub", "imul", "itruediv", "setitem")
+MOST_BYTES = 2**29
+"""Bytes of node values that are kept from one plan to the next."""
+
 _KEEP = 64
 """Quantised parameter sets that are kept for each node."""
 
@@ -23,7 +27,9 @@ _KEEP = 64
 class PlanRunner:
     """Predictions of `graph` (its pristine weights) for plans, on fixed batches `[(x, y), …]` of a device.
 
-    Each node's weights are quantised once per choice and kept.
+    Each node's weights are quantised once per choice and kept. So are the values of the plan before: a node is computed
+    anew only where its own formats, or something that it depends on, have changed. Nothing is kept of models that work
+    in place, or whose values take more than half a gibibyte.
     """
 
     def __init__(self, graph: MaseGraph, batches: Sequence[tuple[Any, Any]], device: str = "cpu") -> None:
@@ -34,23 +40,51 @@ class PlanRunner:
         self._ops = graph.quantizable_nodes()
         self._weights: dict[str, dict[Any, dict[str, Tensor]]] = {name: {} for name in self._ops}
         graph.model.to(device)
+        self._nodes = graph.nodes
+        self._shares = not any(_works_in_place(graph, node) for node in self._nodes)
+        self._values: list[dict[fx.Node, Any]] = [{} for _ in batches]
+        self._last: dict[str, dict[str, Format]] | None = None
 
     @torch.no_grad()
     def predictions(self, plan: QuantPlan) -> Tensor:
         """The model's outputs for all rows, `(rows, *output)`."""
         plan = self.graph.freeze(plan)
         chosen = {name: plan[name] for name in plan}
-        return torch.cat([self._run(x, chosen) for x in self._inputs])
+        stale = self._stale(chosen)
+        self._last = None  # whatever ends this run early, nothing half done is taken for whole
+        found = torch.cat([self._run(x, chosen, stale, self._values[i]) for i, x in enumerate(self._inputs)])
+        self._keep_or_forget(chosen)
+        return found
 
-    def _run(self, x: Any, chosen: dict[str, dict[str, Format]]) -> Tensor:
-        inputs = iter(placeholder_values(self.graph, to_device(x, self.device)))
-        values: dict[fx.Node, Any] = {}
-        for node in self.graph.model.graph.nodes:
+    def _stale(self, chosen: dict[str, dict[str, Format]]) -> set[fx.Node]:
+        """The nodes whose values differ from those of the plan before."""
+        if self._last is None:
+            return set(self._nodes)
+        stale: set[fx.Node] = set()
+        for node in self._nodes:
+            is_changed = chosen.get(node.name) != self._last.get(node.name)
+            if is_changed or any(source in stale for source in node.all_input_nodes):
+                stale.add(node)
+        return stale
+
+    def _keep_or_forget(self, chosen: dict[str, dict[str, Format]]) -> None:
+        held = [value for values in self._values for value in values.values() if isinstance(value, Tensor)]
+        self._shares = self._shares and sum(value.nbytes for value in held) <= MOST_BYTES
+        if self._shares:
+            self._last = chosen
+        else:
+            self._values = [{} for _ in self._inputs]
+
+    def _run(
+        self, x: Any, chosen: dict[str, dict[str, Format]], stale: set[fx.Node], values: dict[fx.Node, Any]
+    ) -> Tensor:
+        inputs = iter(placeholder_values(self.graph, x if self._shares else to_device(x, self.device)))
+        for node in self._nodes:
             if node.op == "placeholder":
                 values[node] = next(inputs)
             elif node.op == "output":
                 return predictions_of(fx.node.map_arg(node.args[0], values.__getitem__))
-            else:
+            elif node in stale:
                 values[node] = self._call(node, chosen.get(node.name, {}), values)
         raise AssertionError("a graph ends in an output node")
 
@@ -118,6 +152,18 @@ class PlanRunner:
                 kept.pop(next(iter(kept)))
             kept[key] = quantized_parameters(inner, op, formats)
         return kept[key]
+
+
+def _works_in_place(graph: MaseGraph, node: fx.Node) -> bool:
+    """Whether a call may write on its inputs: `relu_`, `+=`, `inplace=True`."""
+    if node.op == "call_module":
+        own = graph.model.get_submodule(str(node.target)).modules()
+        return any(getattr(module, "inplace", False) for module in own)
+    if node.op not in ("call_function", "call_method"):
+        return False
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    name = str(name).partition(".")[0]
+    return name.endswith("_") or name in IN_PLACE_OPERATORS or bool(node.kwargs.get("inplace"))
 
 
 class _Bound:
