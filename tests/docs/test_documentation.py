@@ -81,6 +81,47 @@ def test_a_model_and_data_of_your_own_train(tmp_path: Path) -> None:
     assert "best.ckpt" in out
 
 
+HF = """
+project = "hf"
+max_epochs = 1
+learning_rate = 0.002
+[search.search_space]
+name = "graph/quantize/mixed_precision_ptq"
+[search.search_space.setup]
+by = "type"
+tie = [["bert_.*dense", ".*(query|key|value)"]]
+exclude = ["classifier"]
+[search.search_space.seed.linear.config]
+name = ["integer"]
+data_in_width = [8]
+data_in_frac_width = ["auto"]
+weight_width = [4, 8]
+weight_frac_width = ["auto"]
+[search.strategy]
+name = "brute_force"
+[search.strategy.sw_runner.basic_evaluation]
+[search.strategy.hw_runner.average_bitwidth]
+[search.strategy.metrics.loss]
+[search.strategy.metrics.average_bitwidth]
+"""
+
+
+def test_a_model_of_hugging_face_trains_searches_and_comes_back(tmp_path: Path) -> None:
+    name = write_example("hf.py", tmp_path)
+    (tmp_path / "hf.toml").write_text(HF)
+    own = ["--model", f"{name}:build_model", "--dataset", f"{name}:build_data", "--config", "hf.toml"]
+    ch = [sys.executable, "-m", "chop.cli"]
+    run([*ch, "train", *own], tmp_path)
+    trained = ["--load", "mase_output/hf/software/training_ckpts/best.ckpt"]
+    assert "Pareto front: " in run([*ch, "search", *own, *trained], tmp_path)
+    row = ["--from-search", "mase_output/hf/software/search_ckpts", "--row", "0"]
+    run([*ch, "test", *own, *trained, *row], tmp_path)
+    scores = (tmp_path / "mase_output/hf/software/test/scores.json").read_text()
+    run([*ch, "transform", *own, *trained, *row], tmp_path)
+    run([*ch, "test", *own, "--load", "mase_output/hf/software/transform/graph.safetensors"], tmp_path)
+    assert (tmp_path / "mase_output/hf/software/test/scores.json").read_text() == scores
+
+
 @pytest.mark.parametrize(
     ("name", "replaced", "by"),
     [

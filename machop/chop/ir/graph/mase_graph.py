@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +87,9 @@ class MaseGraph:
     def __deepcopy__(self, memo: dict[int, Any]) -> MaseGraph:
         """A graph that shares nothing with this one; `torch.fx` alone would share the metadata of nodes."""
         twin = object.__new__(MaseGraph)
-        twin.model = copy.deepcopy(self.model, memo)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about the structure of exported outputs
+            twin.model = copy.deepcopy(self.model, memo)
         twin.meta = copy.deepcopy(self.meta, memo)
         twin.plan = self.plan
         twin.calibration = self.calibration.with_parameters(twin._parameters())
