@@ -18,7 +18,7 @@ from chop.formats.base import Law, require_int
 class Posit(Format):
     """`width` bits with `exponent_width` bits of exponent behind the regime; to the nearest value, ties to the lower.
 
-    Saturating at both ends: what is not 0 never becomes 0.
+    Saturating at both ends: what is not 0 never becomes 0. NaN stays NaN (the standard's NaR).
     """
 
     width: int
@@ -46,7 +46,8 @@ class Posit(Format):
         known = magnitudes_of(self.width, self.exponent_width).to(x.dtype).to(x.device)
         bounds = (known[1:] + known[:-1]) / 2
         bounds[0] = 0  # between 0 and the least value: nothing but 0 itself becomes 0
-        return known[torch.searchsorted(bounds, x.abs())].copysign(x) + 0.0
+        nearest = known[torch.searchsorted(bounds, x.abs())].copysign(x) + 0.0
+        return torch.where(x.isnan(), x, nearest)
 
 
 @cache

@@ -92,7 +92,7 @@ class Binary(Format):
         assert self.scale is not None
         scale = spread(self.scale, x, self.channel_axis)
         signs = torch.where(self._is_upper(x, scale), 1.0, -1.0 if self.bipolar else 0.0).to(x.dtype)
-        return signs * scale
+        return torch.where(x.isnan(), x, signs.mul_(scale))
 
     def _is_upper(self, x: Tensor, scale: Tensor | float) -> Tensor:
         if self.stochastic:

@@ -58,11 +58,11 @@ class BlockLog(BlockFormat):
 
     def _round_blocks(self, blocks: Tensor, largest: Tensor) -> Tensor:
         low = power_of_two(self._exponents(largest)[0])
+        low = torch.where(largest.isnan(), largest, low)  # a block with NaN is NaN, as it is where scales are shared
         # A block's own top exponent is beyond its elements, unless it is the greatest that can be stored.
         limit = 2.0 ** min(2 ** (self.exponent_bias_width - 1) - 1, HIGHEST_EXPONENT)
         signed = blocks + 0.0  # -0 becomes +0, so that equal numbers stay equal
-        magnitudes = nearest_power_(signed.clamp(-limit, limit)).clamp_(min=low).copysign_(signed)
-        return torch.where(signed.isnan(), signed, magnitudes)
+        return nearest_power_(signed.clamp(-limit, limit)).clamp_(min=low).copysign_(signed)
 
     def values(self, x: Tensor) -> Tensor | None:
         low, high = (int(exponent) for exponent in self._exponents(x.abs().amax()))

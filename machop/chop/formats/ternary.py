@@ -91,4 +91,4 @@ class Ternary(Format):
 
     def _round(self, x: Tensor) -> Tensor:
         assert self.threshold is not None
-        return x.sign().mul_(x.abs() > self.threshold).mul_(self.scale)
+        return torch.where(x.isnan(), x, x.sign().mul_(x.abs() > self.threshold).mul_(self.scale))

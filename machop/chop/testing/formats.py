@@ -81,6 +81,11 @@ class FormatConformance:
         plus = torch.where(x == 0, torch.zeros_like(x), x)
         assert torch.equal(chosen.quantize(minus), chosen.quantize(plus))
 
+    def test_what_is_no_number_stays_none(self, number_format: Format) -> None:
+        """NaN is not turned into a value that looks like any other."""
+        chosen = number_format.calibrated(torch.linspace(-2, 2, 4))
+        assert chosen.quantize(torch.tensor([1.0, float("nan"), -0.5, 0.0]))[1].isnan()
+
     def test_types_and_shapes_are_kept(self, number_format: Format) -> None:
         """Every floating type, any rank, empty tensors."""
         for dtype in FLOAT_TYPES:
