@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call
 
+from chop.evaluation.operations import Bound
+from chop.evaluation.program import attribute, works_in_place
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
@@ -16,7 +17,6 @@ from chop.nn.ops import Op
 from chop.nn.quantized import call_quantized, quantized_parameters
 from chop.tools.get_input import predictions_of
 
-IN_PLACE_OPERATORS = ("iadd", "isub", "imul", "itruediv", "setitem")
 MOST_BYTES = 2**29
 """Bytes of node values that are kept from one plan to the next."""
 
@@ -41,7 +41,7 @@ class PlanRunner:
         self._weights: dict[str, dict[Any, dict[str, Tensor]]] = {name: {} for name in self._ops}
         graph.model.to(device)
         self._nodes = graph.nodes
-        self._shares = not any(_works_in_place(graph, node) for node in self._nodes)
+        self._shares = not any(works_in_place(graph, node) for node in self._nodes)
         self._values: list[dict[fx.Node, Any]] = [{} for _ in batches]
         self._last: dict[str, dict[str, Format]] | None = None
 
@@ -90,7 +90,7 @@ class PlanRunner:
 
     def _call(self, node: fx.Node, formats: dict[str, Format], values: dict[fx.Node, Any]) -> Any:
         if node.op == "get_attr":
-            return _attribute(self.graph.model, str(node.target))
+            return attribute(self.graph.model, str(node.target))
         args = fx.node.map_arg(node.args, values.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
         inner = self.graph.inner(node)
@@ -114,7 +114,7 @@ class PlanRunner:
             return call_quantized(inner, op, formats, args, kwargs)
         weights = self._kept_weights(name, inner, op, formats)
         others = {operand: chosen for operand, chosen in formats.items() if operand not in op.params}
-        return call_quantized(_Bound(inner, weights), op, others, args, kwargs)
+        return call_quantized(Bound(inner, weights), op, others, args, kwargs)
 
     def _call_function(
         self,
@@ -152,33 +152,3 @@ class PlanRunner:
                 kept.pop(next(iter(kept)))
             kept[key] = quantized_parameters(inner, op, formats)
         return kept[key]
-
-
-def _works_in_place(graph: MaseGraph, node: fx.Node) -> bool:
-    """Whether a call may write on its inputs: `relu_`, `+=`, `inplace=True`."""
-    if node.op == "call_module":
-        own = graph.model.get_submodule(str(node.target)).modules()
-        return any(getattr(module, "inplace", False) for module in own)
-    if node.op not in ("call_function", "call_method"):
-        return False
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    name = str(name).partition(".")[0]
-    return name.endswith("_") or name in IN_PLACE_OPERATORS or bool(node.kwargs.get("inplace"))
-
-
-class _Bound:
-    """A module with some of its tensors replaced, as a function of its inputs."""
-
-    def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-        self.module = module
-        self.tensors = tensors
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return functional_call(self.module, self.tensors, args, kwargs)
-
-
-def _attribute(model: nn.Module, path: str) -> Any:
-    value: Any = model
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value

@@ -96,7 +96,8 @@ def accuracy_macro(predictions: Tensor, targets: Tensor) -> float:
     As there, a class with no row counts 0 if it was predicted and is left out if it was not.
     """
     recalls = _recalls(predictions, targets)
-    return float(torch.stack([recall for recall, _ in recalls]).mean())
+    # Recalls are float32, as torchmetrics has them; their sum in float64 is exact, so its order plays no part.
+    return float(torch.stack([recall for recall, _ in recalls]).double().sum() / len(recalls))
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:

@@ -59,6 +59,11 @@ class Format(ABC):
         return True
 
     @property
+    def is_elementwise(self) -> bool:
+        """Whether each element is rounded on its own and alike, so that any layout of a tensor gives the same."""
+        return False
+
+    @property
     def is_measured(self) -> bool:
         """Whether parameters are still to be measured on a tensor, by `calibrated`."""
         return False

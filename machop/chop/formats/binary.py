@@ -67,6 +67,10 @@ class Binary(Format):
         return frozenset(kept)
 
     @property
+    def is_elementwise(self) -> bool:
+        return self.scale is not None and len(self.scale) == 1
+
+    @property
     def is_measured(self) -> bool:
         return self.scale is None
 

@@ -94,6 +94,10 @@ class _FixedPoint(Format):
         return self.frac_width == AUTO
 
     @property
+    def is_elementwise(self) -> bool:
+        return not self.is_measured and len(self.fractions) == 1
+
+    @property
     def code_range(self) -> tuple[int, int]:
         """The least and the greatest integer code."""
         if self.is_signed:

@@ -41,6 +41,10 @@ class Log(Format):
             raise FormatError(f"exponent_bias = {self.exponent_bias}: such values cannot be simulated in float32")
 
     @property
+    def is_elementwise(self) -> bool:
+        return True
+
+    @property
     def laws(self) -> frozenset[Law]:
         return frozenset({"idempotent", "monotone", "nearest_log"})
 

@@ -30,6 +30,10 @@ class OutputShift(Format):
         return "bias corrected" if self.then is None else f"bias corrected, {self.then}"
 
     @property
+    def batchable(self) -> bool:
+        return self.then is None or self.then.batchable
+
+    @property
     def is_measured(self) -> bool:
         return self.shift is None or (self.then is not None and self.then.is_measured)
 

@@ -71,6 +71,10 @@ class ScaleInteger(Format):
         return frozenset({"idempotent", "monotone", "nearest"})
 
     @property
+    def is_elementwise(self) -> bool:
+        return self.scale is not None and len(self.scale) == 1
+
+    @property
     def is_measured(self) -> bool:
         return self.scale is None
 

@@ -63,6 +63,10 @@ class Ternary(Format):
         return frozenset(kept | {"idempotent"} if self.scaling_factor else kept)
 
     @property
+    def is_elementwise(self) -> bool:
+        return self.threshold is not None
+
+    @property
     def is_measured(self) -> bool:
         return self.threshold is None
 

@@ -152,7 +152,8 @@ class _Job:
             settings.setup.n_trials,
         )
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
-        return Study(self.space, strategy, settings.objectives, settings.setup, measurement.measure, log)
+        batch = measurement.batch if strategy.asks_ahead else 1
+        return Study(self.space, strategy, settings.objectives, settings.setup, measurement.measure_many, log, batch)
 
     def _shown(self) -> tuple[tuple[Objective, ...], Callable[[Trial], Values]]:
         """What the progress bar shows: every metric as measured, or the sum that is optimised."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from chop.actions.search.measurement import Measured
@@ -18,6 +19,7 @@ from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
+Measure = Callable[[Sequence[Point]], Sequence[Measured | MetricError]]
 PointKey = tuple[int, ...]
 WORST = 1e30
 """Told in place of a metric that a failed trial does not have."""
@@ -25,16 +27,56 @@ WORST = 1e30
 Reason = Literal["n_trials", "timeout", "exhausted", "strategy", "interrupted"]
 
 
+class _Together:
+    """Points that were asked for together, measured when the first of them is needed."""
+
+    def __init__(self, points: Sequence[Point], measure: Measure) -> None:
+        self.points = points
+        self.measure = measure
+        self.seconds_each = 0.0
+        self.seconds = 0.0
+        """What the last call of `measured` took."""
+
+    def measured(self, place: int) -> Measured | MetricError:
+        """What was measured for one of the points, or why there is nothing."""
+        started = time.monotonic()
+        found = self._all[place]
+        self.seconds = time.monotonic() - started
+        return found
+
+    @cached_property
+    def _all(self) -> Sequence[Measured | MetricError]:
+        started = time.monotonic()
+        found = self.measure(self.points)
+        self.seconds_each = (time.monotonic() - started) / len(self.points)
+        return found
+
+
+@dataclass(frozen=True)
+class _Proposal:
+    """A point that the strategy asks for, and those that are measured with it."""
+
+    point: Point
+    together: _Together
+    place: int
+
+    def measured(self) -> Measured | MetricError:
+        """What was measured for the point."""
+        return self.together.measured(self.place)
+
+
 @dataclass(frozen=True)
 class Study:
-    """A strategy on a space, with a budget and a log. `measure` gives a point's metrics."""
+    """A strategy on a space, with a budget and a log. `measure` gives the metrics of points, or why one has none."""
 
     space: SearchSpaceBase
     strategy: SearchStrategyBase
     objectives: tuple[Objective, ...]
     setup: StudySetup
-    measure: Callable[[Point], Measured]
+    measure: Measure
     log: TrialLog
+    batch: int = 1
+    """How many points are asked for, and measured, together where the strategy does not mind."""
 
     @property
     def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
@@ -50,39 +92,54 @@ class Study:
         Raises SearchError where the strategy asks for other points than it did before.
         """
         seen: dict[PointKey, Trial] = {}
+        proposals = self._proposals()
         try:
-            self._replay(seen, on_trial)
-            return self._go_on(seen, on_trial)
+            self._replay(proposals, seen, on_trial)
+            return self._go_on(proposals, seen, on_trial)
         except KeyboardInterrupt:
             return "interrupted"
 
-    def _replay(self, seen: dict[PointKey, Trial], on_trial: Callable[[Trial], None]) -> None:
+    def _proposals(self) -> Iterator[_Proposal]:
+        """What the strategy asks for, one after the other.
+
+        Points that are asked for together are measured together, all of them, also those beyond the budget or answered
+        from the log: so a trial's figures never depend on where a search was interrupted.
+        """
+        while asked := self.strategy.ask(self.batch if self.strategy.asks_ahead else 1):
+            together = _Together(asked, self.measure)
+            yield from (_Proposal(point, together, place) for place, point in enumerate(asked))
+
+    def _replay(
+        self, proposals: Iterator[_Proposal], seen: dict[PointKey, Trial], on_trial: Callable[[Trial], None]
+    ) -> None:
         for trial in self.log.trials:
-            asked = self.strategy.ask(1)
-            if not asked or dict(asked[0]) != dict(trial.point):
+            proposal = next(proposals, None)
+            if proposal is None or dict(proposal.point) != dict(trial.point):
                 raise SearchError(
                     f"trial {trial.number} of {self.log.path} cannot be repeated: the strategy asks for another "
                     "point than it did then (another version of it, perhaps); start anew without --resume"
                 )
-            self._tell(asked[0], trial)
+            self._tell(proposal.point, trial)
             seen.setdefault(self._key(trial.point), trial)
             on_trial(trial)
 
-    def _go_on(self, seen: dict[PointKey, Trial], on_trial: Callable[[Trial], None]) -> Reason:
+    def _go_on(
+        self, proposals: Iterator[_Proposal], seen: dict[PointKey, Trial], on_trial: Callable[[Trial], None]
+    ) -> Reason:
         spent = sum(trial.seconds for trial in self.log.trials)
-        last = time.monotonic()
         while True:
             reason = self._stop_reason(len(seen), spent)
             if reason:
                 return reason
-            asked = self.strategy.ask(1)
-            if not asked:
+            started = time.monotonic()
+            proposal = next(proposals, None)
+            if proposal is None:
                 return "strategy"
-            trial = self._trial(asked[0], seen)
-            now = time.monotonic()
-            trial, spent, last = replace(trial, seconds=now - last), spent + now - last, now
+            trial = self._trial(proposal, seen)
+            seconds = time.monotonic() - started - proposal.together.seconds + proposal.together.seconds_each
+            trial, spent = replace(trial, seconds=max(0.0, seconds)), spent + max(0.0, seconds)
             self.log.append(trial)
-            self._tell(asked[0], trial)
+            self._tell(proposal.point, trial)
             seen.setdefault(self._key(trial.point), trial)
             on_trial(trial)
 
@@ -95,24 +152,15 @@ class Study:
             return "timeout"
         return None
 
-    def _trial(self, point: Point, seen: dict[PointKey, Trial]) -> Trial:
+    def _trial(self, proposal: _Proposal, seen: dict[PointKey, Trial]) -> Trial:
+        point, number = proposal.point, len(self.log.trials)
         earlier = seen.get(self._key(point))
-        number = len(self.log.trials)
         if earlier:
-            return Trial(
-                number,
-                dict(point),
-                earlier.software_metrics,
-                earlier.hardware_metrics,
-                earlier.scaled_metrics,
-                repeats=earlier.number,
-                failed=earlier.failed,
-            )
-        try:
-            measured = self.measure(point)
-        except MetricError as error:
-            logger.warning("trial %d fails: %s", number, error)
-            return Trial(number, dict(point), {}, {}, {}, failed=str(error))
+            return replace(earlier, number=number, point=dict(point), repeats=earlier.number)
+        measured = proposal.measured()
+        if isinstance(measured, MetricError):
+            logger.warning("trial %d fails: %s", number, measured)
+            return Trial(number, dict(point), {}, {}, {}, failed=str(measured))
         return Trial(number, dict(point), measured.software, measured.hardware, self._scaled(measured))
 
     def _scaled(self, measured: Measured) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from chop.config.typed import Problem
+from chop.evaluation.program import Axis
 from chop.ir import MaseGraph, QuantPlan
 from chop.registry import Registry
 
@@ -77,6 +78,18 @@ class SearchSpaceBase(ABC):
     @abstractmethod
     def canonical(self, point: Point) -> Point:
         """The indexes that stand for every point which means the same network as `point`."""
+
+    def axes(self) -> list[Axis] | None:
+        """The space as a product: for each decision what its alternatives mean, formats frozen.
+
+        `point(index)` counts through them, the last fastest. None for a space that is no product: its points are
+        measured one after the other.
+        """
+        return None
+
+    def codes(self, point: Point) -> tuple[int, ...]:
+        """The alternative that a point has at each of `axes`."""
+        raise NotImplementedError
 
     @abstractmethod
     def plan(self, point: Point) -> QuantPlan:

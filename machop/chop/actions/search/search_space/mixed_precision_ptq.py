@@ -21,11 +21,15 @@ from chop.actions.search.search_space.base import (
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.config.typed import Problem
 from chop.errors import SearchError, did_you_mean
+from chop.evaluation.program import Alternative, Axis
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import split_key
 from chop.nn.ops import OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
+
+MOST_ALTERNATIVES = 100_000
+"""Alternatives of one node up to which all of them are written down."""
 
 FLOAT_CHOICES: dict[str, list[Any]] = {"name": ["NA"]}
 
@@ -100,6 +104,21 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         for node in self.nodes:
             flat |= _flatten(node, node.canonical(self._indexes(node, point)))
         return self._decided(flat)
+
+    def axes(self) -> list[Axis] | None:
+        if any(node.size > MOST_ALTERNATIVES for node in self.nodes):
+            return None
+        return [[self._alternative(node, index) for index in range(node.size)] for node in self.nodes]
+
+    def codes(self, point: Point) -> tuple[int, ...]:
+        return tuple(node.number(self._indexes(node, point)) for node in self.nodes)
+
+    def _alternative(self, leader: NodeChoices, index: int) -> Alternative:
+        """The formats that an alternative gives to a node and to those that are tied to it."""
+        indexes = leader.alternative(index)
+        tied = [node for node in self._all.values() if self._leaders.get(node.node, node.node) == leader.node]
+        plan = self.graph.freeze(QuantPlan.of({node.node: node.formats(indexes) for node in tied}))
+        return {node.node: plan[node.node] for node in tied}
 
     def plan(self, point: Point) -> QuantPlan:
         return QuantPlan.of({name: node.formats(self._indexes(node, point)) for name, node in self._all.items()})

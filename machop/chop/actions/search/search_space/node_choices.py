@@ -63,8 +63,9 @@ class _Branch:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """A combination of choices: the indexes that stand for it, its lab dictionary, its formats."""
+    """A combination of choices: the alternative that it means, its indexes, its lab dictionary, its formats."""
 
+    number: int
     canonical: Indexes
     config: dict[str, Any]
     formats: dict[str, Format]
@@ -123,6 +124,10 @@ class NodeChoices:
             index -= branch.size
         raise IndexError(index)
 
+    def number(self, indexes: Mapping[str, int]) -> int:
+        """The number of the alternative that means the same formats as `indexes`."""
+        return self._meaning(indexes).number
+
     def canonical(self, indexes: Mapping[str, int]) -> Indexes:
         """The indexes of the alternative that means the same formats as `indexes`."""
         return dict(self._meaning(indexes).canonical)
@@ -148,9 +153,11 @@ class NodeChoices:
         config = self._config(indexes)
         formats = node_formats(config, self.op)
         wanted = self._branch(self._head(indexes))
-        branch = next(branch for branch in self.branches if branch.meaning == wanted.meaning)
+        place = next(i for i, branch in enumerate(self.branches) if branch.meaning == wanted.meaning)
+        branch = self.branches[place]
         positions = [operand.formats.index(formats.get(name)) for name, operand in branch.operands.items()]
-        return _Meaning(self._complete(branch, positions), config, formats)
+        number = sum(earlier.size for earlier in self.branches[:place]) + _number(positions, branch)
+        return _Meaning(number, self._complete(branch, positions), config, formats)
 
     def _config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
         chosen = self._possible(indexes)
@@ -306,6 +313,14 @@ def _digits(index: int, branch: _Branch) -> list[int]:
         index, digit = divmod(index, len(operand.formats))
         digits.append(digit)
     return digits[::-1]
+
+
+def _number(digits: Sequence[int], branch: _Branch) -> int:
+    """What `_digits` takes apart."""
+    number = 0
+    for digit, operand in zip(digits, branch.operands.values(), strict=True):
+        number = number * len(operand.formats) + digit
+    return number
 
 
 def _blamed(keys: list[str], message: str) -> str:

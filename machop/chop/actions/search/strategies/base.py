@@ -40,6 +40,9 @@ class SearchStrategyBase(ABC):
     needs_budget: ClassVar[bool] = True
     """Whether it would go on for ever without `n_trials` or `timeout`."""
 
+    asks_ahead: ClassVar[bool] = False
+    """Whether what it proposes does not depend on what it is told, so that many points may be asked for at once."""
+
     def __init__(self, context: StrategyContext, options: Any = None) -> None:
         self.context = context
         self.space = context.space

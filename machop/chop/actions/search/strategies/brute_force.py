@@ -27,6 +27,7 @@ class BruteForce(SearchStrategyBase):
 
     Options = BruteForceOptions
     needs_budget = False
+    asks_ahead = True
 
     def __init__(self, context: StrategyContext, options: BruteForceOptions | None = None) -> None:
         super().__init__(context, options)

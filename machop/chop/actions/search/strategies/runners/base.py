@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from chop.actions.calibration import calibrate_for
 from chop.actions.setup import traced
 from chop.errors import MetricError
+from chop.evaluation.measures import Measure, WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
@@ -120,6 +121,13 @@ class OutputRunner(RunnerBase):
     @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
         """The metrics of `predictions` (`(rows, *output)`) for `targets` (`(rows, …)`)."""
+
+    def folded(self, targets: Tensor, example: Tensor) -> Measure:
+        """What takes the outputs of many configurations and gives the metrics of `score` for each.
+
+        `example` is one row of predictions. A runner need not know a quicker way than to call `score`.
+        """
+        return WholePredictions(targets, self.score, example)
 
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]

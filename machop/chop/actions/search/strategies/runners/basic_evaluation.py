@@ -9,6 +9,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric, OutputRunner
+from chop.evaluation.measures import Classification, Measure
 from chop.evaluation.scores import score
 
 Part = Literal["train_dataloader", "val_dataloader", "test_dataloader"]
@@ -48,3 +49,10 @@ class BasicEvaluation(OutputRunner):
             metrics=self.data_module.metrics,
             num_classes=self.data_module.dataset_info.num_classes,
         )
+
+    def folded(self, targets: Tensor, example: Tensor) -> Measure:
+        classes = self.data_module.dataset_info.num_classes
+        is_usual = self.data_module.loss is None and not self.data_module.metrics
+        if is_usual and Classification.fits(targets, example, classes):
+            return Classification(targets, classes)
+        return super().folded(targets, example)

@@ -1,0 +1,113 @@
+"""All metrics of many points of a space at once: what `Measurement` gives one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from chop.actions.search.strategies.runners.base import AnalyticRunner, OutputRunner, RunnerBase
+from chop.evaluation.evaluator import Evaluator
+from chop.evaluation.measures import Measure, Scores
+from chop.evaluation.program import Axis
+from chop.evaluation.tables import CostTable
+from chop.evaluation.walk import Codes
+
+MOST_CONFIGURATIONS = 150_000
+"""Configurations that are measured together at the most."""
+
+
+@dataclass
+class FoldedMeasurement:
+    """Runs `evaluators` (with what each measures) and adds up `tables`; `sizes` are those of the axes.
+
+    It holds all that it needs, so that it can be sent to another process.
+    """
+
+    sizes: tuple[int, ...]
+    evaluators: list[tuple[Evaluator, list[Measure]]]
+    tables: list[CostTable]
+    memory: int
+
+    @property
+    def space_size(self) -> int:
+        """The number of points."""
+        return prod(self.sizes)
+
+    def scores(self, codes: Codes) -> Scores:
+        """The metrics of configurations in any order."""
+        distinct, own = np.unique(codes, axis=0, return_inverse=True)
+        own = own.reshape(-1)
+        found: Scores = {}
+        for start in range(0, len(distinct), self.block_size):
+            part = self._sorted_scores(distinct[start : start + self.block_size])
+            found = {name: np.concatenate([found[name], part[name]]) if found else part[name] for name in part}
+        return {name: values[own] for name, values in found.items()}
+
+    def scores_of_range(self, first: int, stop: int) -> Scores:
+        """The metrics of points `first` to `stop - 1`; ask for no more than `block_size` at a time."""
+        return self._sorted_scores(codes_of_range(first, stop, self.sizes))
+
+    @property
+    def block_size(self) -> int:
+        """How many points to measure together: a product of whole axes, from the last, that memory has room for."""
+        each = sum(m.bytes_per_configuration for _, measures in self.evaluators for m in measures) + 64 * len(
+            self.sizes
+        )
+        most = max(1, min(MOST_CONFIGURATIONS, self.memory // 2 // each))
+        block = 1
+        for size in reversed(self.sizes):
+            if block * size > most:
+                return block * min(size, max(1, most // block))
+            block *= size
+        return block
+
+    def _sorted_scores(self, codes: Codes) -> Scores:
+        found: Scores = {}
+        for evaluator, measures in self.evaluators:
+            for scores in evaluator.run_sorted(codes, measures):
+                found |= scores
+        for table in self.tables:
+            found |= table.scores(codes)
+        return found
+
+
+def fold(
+    axes: Sequence[Axis],
+    runners: Iterable[RunnerBase],
+    evaluator_of: Any,
+    costs: Any,
+    memory: int,
+) -> FoldedMeasurement:
+    """What measures all of `runners`, none of which runs the model itself; `evaluator_of` gives each its evaluator."""
+    evaluators: list[tuple[Evaluator, list[Measure]]] = []
+    tables = []
+    for runner in runners:
+        if isinstance(runner, AnalyticRunner):
+            tables.append(CostTable(runner.terms, runner.combine, costs, axes))
+            continue
+        assert isinstance(runner, OutputRunner)
+        evaluator = evaluator_of(runner)
+        measure = runner.folded(evaluator.targets, evaluator.program.example)
+        known = next((measures for other, measures in evaluators if other is evaluator), None)
+        if known is None:
+            evaluators.append((evaluator, [measure]))
+        else:
+            known.append(measure)
+    return FoldedMeasurement(tuple(len(axis) for axis in axes), evaluators, tables, memory)
+
+
+def codes_of_range(first: int, stop: int, sizes: Sequence[int]) -> Codes:
+    """The alternatives at each axis for points `first` to `stop - 1`; the last axis changes fastest.
+
+    >>> codes_of_range(4, 7, (2, 5)).tolist()
+    [[0, 4], [1, 0], [1, 1]]
+    """
+    index = np.arange(first, stop)
+    codes = np.empty((stop - first, len(sizes)), dtype=np.int64)
+    for axis in range(len(sizes) - 1, -1, -1):
+        index, codes[:, axis] = np.divmod(index, sizes[axis])
+    return codes

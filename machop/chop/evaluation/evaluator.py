@@ -1,0 +1,150 @@
+"""Many configurations of one graph at once: a block of codes in, a row of metrics for each out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chop.dataset.rows import cut
+from chop.errors import GraphError
+from chop.evaluation.measures import Measure, RowChunk, Scores, WholePredictions
+from chop.evaluation.operations import CLOSE
+from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.program import FIXED, Axis, Program, build_program
+from chop.evaluation.values import Same, Value, each
+from chop.evaluation.walk import Codes, Walk
+from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.inputs import placeholder_values, to_device
+
+ROWS_AT_A_TIME = 512
+"""Rows of vectors that go through the network together, so that what many configurations make of them fits a cache."""
+
+CHECKED, CHECKED_ROWS = 4, 32
+"""Configurations, and rows of each, that an evaluator compares with the reference before anything rests on it."""
+
+ROWS_OF_A_CLASS = 64
+"""Rows that each class must have on average, for the classes to be taken one after the other."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows, and the values on them of all stages before any choice that later ones read."""
+
+    chunk: RowChunk
+    fixed: dict[int, Value]
+
+
+class Evaluator:
+    """Metrics of `graph` under any of the configurations that `axes` make, on fixed batches `[(x, y), …]`.
+
+    `memory`, in bytes, is for the values of the configurations under way. Raises GraphError for a model that writes on
+    values which are still needed: such a one is run plan by plan (`PlanRunner`).
+    """
+
+    def __init__(
+        self,
+        graph: MaseGraph,
+        axes: Sequence[Axis],
+        batches: Sequence[tuple[Any, Any]],
+        device: str = "cpu",
+        memory: int = 2**28,
+    ) -> None:
+        graph.model.to(device)
+        moved = [(to_device(x, device), y.to(device)) for x, y in batches]
+        self.program = build_program(graph, axes, moved[0][0])
+        self.targets = torch.cat([y for _, y in moved])
+        self.parts = _parts(self.program, graph, moved)
+        self.walk = Walk(self.program, memory)
+        self._require_agreement(graph, axes, moved[0])
+
+    @torch.no_grad()
+    def _require_agreement(self, graph: MaseGraph, axes: Sequence[Axis], batch: tuple[Any, Tensor]) -> None:
+        """Raise GraphError where a few configurations do not get what they get plan by plan."""
+        drawn = np.random.default_rng(0).integers(0, [len(axis) for axis in axes], (CHECKED, len(axes)))
+        codes = np.unique(drawn, axis=0)
+        rows = [(cut(batch[0], 0, CHECKED_ROWS), batch[1][:CHECKED_ROWS])]
+        measure = WholePredictions(rows[0][1], lambda predictions, targets: {}, self.program.example)
+        measure.start(len(codes))
+        for part in _parts(self.program, graph, rows):
+            self._run_part(part, codes, [measure])
+        runner = PlanRunner(graph, rows, str(self.targets.device))
+        for code, own in zip(codes, measure.predictions, strict=True):
+            chosen = {n: f for axis, number in zip(axes, code, strict=True) for n, f in axis[number].items()}
+            wanted = runner.predictions(QuantPlan.of(chosen))
+            largest = wanted.abs().amax() if wanted.numel() else 0.0
+            if wanted.isfinite().all() and not bool(((own - wanted).abs() <= CLOSE * largest).all()):
+                raise GraphError("many configurations at once give other results than each on its own")
+
+    def run(self, codes: Codes, measures: Sequence[Measure]) -> list[Scores]:
+        """The metrics of each configuration in `codes`, `(configurations, axes)`, in any order."""
+        distinct, own = np.unique(codes, axis=0, return_inverse=True)
+        own = own.reshape(-1)
+        return [{name: found[own] for name, found in scores.items()} for scores in self.run_sorted(distinct, measures)]
+
+    @torch.no_grad()
+    def run_sorted(self, codes: Codes, measures: Sequence[Measure]) -> list[Scores]:
+        """`run` for configurations that are sorted, and each there once."""
+        for measure in measures:
+            measure.start(len(codes))
+        for part in self.parts:
+            self._run_part(part, codes, measures)
+        return [measure.finish() for measure in measures]
+
+    def _run_part(self, part: _Part, codes: Codes, measures: Sequence[Measure]) -> None:
+        def add(first: int, last: int, value: Value, numbers: np.ndarray[Any, Any]) -> None:
+            for measure in measures:
+                measure.add(part.chunk, first, last, value, numbers)
+
+        self.walk.run(codes, part.fixed, add)
+
+
+def _parts(program: Program, graph: MaseGraph, batches: Sequence[tuple[Any, Tensor]]) -> list[_Part]:
+    parts = []
+    first = 0
+    for x, y in batches:
+        rows = torch.arange(first, first + len(y), device=y.device)
+        values = _fixed_values(program, placeholder_values(graph, x))
+        parts.append(_Part(RowChunk(rows, y), {n: Same(values[n]) for n in program.boundary}))
+        first += len(y)
+    return _sorted_parts(parts) if program.is_planar and parts[0].chunk.targets.ndim == 1 else parts
+
+
+@torch.no_grad()
+def _fixed_values(program: Program, inputs: Sequence[Any]) -> dict[int, Any]:
+    """What the stages without a choice give for one batch."""
+    values: dict[int, Any] = dict(zip(program.placeholders, inputs, strict=True)) | program.constants
+    for number in program.at(FIXED):
+        stage = program.stages[number]
+        if number not in values:
+            found = stage.operation.one(stage.choices[0], [Same(values[source]) for source in stage.inputs])
+            values[number] = each(found)[0]
+    return values
+
+
+def _sorted_parts(parts: Sequence[_Part]) -> list[_Part]:
+    """The same rows, so many at a time, and by class where classes have many: all that is asked of them is the same.
+
+    The values must be `(rows, …)` and each row's own.
+    """
+    targets = torch.cat([part.chunk.targets for part in parts])
+    rows = torch.cat([part.chunk.rows for part in parts])
+    values = {number: torch.cat([each(part.fixed[number])[0] for part in parts]) for number in parts[0].fixed}
+    groups = [torch.arange(len(targets), device=targets.device)]
+    by_class = False
+    if not targets.is_floating_point():
+        classes = torch.bincount(targets).nonzero().flatten().tolist()
+        by_class = len(targets) >= ROWS_OF_A_CLASS * len(classes)
+        groups = [(targets == c).nonzero().flatten() for c in classes] if by_class else groups
+    return [
+        _Part(
+            RowChunk(rows[chosen], targets[chosen], int(targets[chosen[0]]) if by_class else None),
+            {n: Same(value[chosen]) for n, value in values.items()},
+        )
+        for group in groups
+        for chosen in torch.split(group, ROWS_AT_A_TIME)
+    ]

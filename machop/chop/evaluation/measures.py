@@ -1,0 +1,157 @@
+"""Metrics of many configurations from their folded outputs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chop.evaluation.values import Value, as_planes, each
+
+Scores = dict[str, np.ndarray[Any, Any]]
+"""For each metric its value for every configuration, float64."""
+
+
+@dataclass(frozen=True)
+class RowChunk:
+    """Rows that go through the network together: their numbers in the whole set, and their targets.
+
+    `target` is the one class of all of them, if they were gathered so.
+    """
+
+    rows: Tensor
+    targets: Tensor
+    target: int | None = None
+
+
+class Measure(ABC):
+    """Takes the outputs of configurations, rows by rows, and gives their metrics."""
+
+    @property
+    @abstractmethod
+    def bytes_per_configuration(self) -> int:
+        """What it holds of a configuration until `finish`."""
+
+    @abstractmethod
+    def start(self, configurations: int) -> None:
+        """Forget what was added, and expect so many configurations."""
+
+    @abstractmethod
+    def add(self, chunk: RowChunk, first: int, last: int, value: Value, numbers: np.ndarray[Any, Any]) -> None:
+        """The outputs of configurations `first` to `last - 1` on some rows: `value` holds the distinct ones, `numbers`
+        says which of them each configuration has.
+        """
+
+    @abstractmethod
+    def finish(self) -> Scores:
+        """The metrics of all configurations."""
+
+
+class Classification(Measure):
+    """Mean cross entropy and accuracies of `(rows, classes)` for whole-number `targets` `(rows,)`, without a detour
+    over each configuration: hits are counted where a score beats all earlier classes and no later one beats it,
+    which is what `argmax` means (of equal scores the first counts).
+    """
+
+    def __init__(self, targets: Tensor, classes: int) -> None:
+        self.targets = targets
+        self.classes = classes
+        self.rows_of = torch.bincount(targets, minlength=classes)
+        self._sums = torch.empty(0)
+
+    @staticmethod
+    def fits(targets: Tensor, predictions: Tensor, classes: int | None) -> bool:
+        """Whether every class has rows and scores, so that both accuracies are sums over hits."""
+        return (
+            classes is not None
+            and targets.ndim == 1
+            and predictions.ndim == 2
+            and predictions.shape[1] == classes
+            and not targets.is_floating_point()
+            and bool((torch.bincount(targets, minlength=classes) > 0).all())
+            and int(targets.max()) < classes
+        )
+
+    @property
+    def bytes_per_configuration(self) -> int:
+        return 8 * (self.classes + 1)
+
+    def start(self, configurations: int) -> None:
+        self._sums = torch.zeros(self.classes + 1, configurations, dtype=torch.float64, device=self.targets.device)
+
+    def add(self, chunk: RowChunk, first: int, last: int, value: Value, numbers: np.ndarray[Any, Any]) -> None:
+        scores = as_planes(value)
+        found = self._of_one_class(scores, chunk.target) if chunk.target is not None else self._of_any(scores, chunk)
+        if len(numbers) != found.shape[1] or not (numbers == np.arange(len(numbers))).all():
+            found = found.index_select(1, torch.from_numpy(numbers).to(found.device))
+        self._sums[:, first:last] += found
+
+    def _of_one_class(self, scores: Tensor, target: int) -> Tensor:
+        """The hits of each class and the sum of losses for rows of one class, `(classes + 1, configurations)`."""
+        own = scores[target]
+        hits = torch.ones_like(own)
+        if target:
+            torch.lt(scores[:target].amax(0), own, out=hits)
+        if target + 1 < self.classes:
+            hits *= scores[target + 1 :].amax(0).le_(own)
+        sums = own.new_zeros(self.classes + 1, len(own), dtype=torch.float64)
+        sums[target] = hits.sum(-1)
+        sums[-1] = -torch.log_softmax(scores, 0)[target].sum(-1)
+        return sums
+
+    def _of_any(self, scores: Tensor, chunk: RowChunk) -> Tensor:
+        """The same for rows of any classes."""
+        classes = torch.arange(self.classes, device=scores.device).view(-1, 1, 1)
+        index = chunk.targets.expand(1, *scores.shape[1:])
+        own = scores.gather(0, index)[0]
+        earlier = scores.masked_fill(classes >= chunk.targets, -torch.inf).amax(0)
+        later = scores.masked_fill(classes <= chunk.targets, -torch.inf).amax(0)
+        hits = ((earlier < own) | (chunk.targets == 0)) & (later <= own)
+        of_class = (classes[:, 0] == chunk.targets).T.to(scores.dtype)
+        losses = -torch.log_softmax(scores, 0).gather(0, index)[0].sum(-1)
+        return torch.cat([(hits.to(scores.dtype) @ of_class).T, losses.unsqueeze(0)]).double()
+
+    def finish(self) -> Scores:
+        hits, losses = self._sums[:-1].cpu(), self._sums[-1].cpu()
+        rows = self.rows_of.cpu()
+        recalls = hits.float() / rows.float().unsqueeze(1)
+        return {
+            "loss": (losses / len(self.targets)).numpy(),
+            "accuracy": (recalls.double().sum(0) / self.classes).numpy(),
+            "accuracy_micro": (hits.sum(0) / len(self.targets)).numpy(),
+        }
+
+
+class WholePredictions(Measure):
+    """Any function of the predictions for all rows and the targets, called for each configuration."""
+
+    def __init__(
+        self, targets: Tensor, score: Callable[[Tensor, Tensor], Mapping[str, float]], example: Tensor
+    ) -> None:
+        self.targets = targets
+        self.score = score
+        self.shape = example.shape[1:]
+        self.dtype = example.dtype
+        self.predictions = example.new_empty(0)
+
+    @property
+    def bytes_per_configuration(self) -> int:
+        return len(self.targets) * self.shape.numel() * self.dtype.itemsize
+
+    def start(self, configurations: int) -> None:
+        shape = (configurations, len(self.targets), *self.shape)
+        self.predictions = torch.empty(shape, dtype=self.dtype, device=self.targets.device)
+
+    def add(self, chunk: RowChunk, first: int, last: int, value: Value, numbers: np.ndarray[Any, Any]) -> None:
+        outputs = each(value)
+        for place, number in enumerate(numbers, start=first):
+            self.predictions[place, chunk.rows] = outputs[number]
+
+    def finish(self) -> Scores:
+        found = [self.score(predictions, self.targets) for predictions in self.predictions]
+        return {name: np.array([scores[name] for scores in found], dtype=np.float64) for name in found[0]}

@@ -1,0 +1,328 @@
+"""What a stage does, for one choice or for many: written for one configuration elsewhere, folded here.
+
+Every operation has `one` (a choice on some configurations); some know a quicker way for `every` choice on all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+
+from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, each, join
+from chop.formats import Format
+
+CLOSE = 1e-5
+"""Largest difference, relative to the greatest value, that another order of a float sum may make."""
+PROBED = 4
+"""Configurations on which folding is tried against one call for each."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """In place of a value in the arguments of a call: number `index` of the stage's inputs."""
+
+    index: int
+
+
+class Operation(ABC):
+    """A function of input values and a choice."""
+
+    is_fresh = False
+    """Whether the result is always memory of its own, so that what reads it last may write on it."""
+
+    def on_last_reading(self, choice: Any, inputs: Sequence[Value]) -> Value:
+        """`one`, for inputs that nothing else reads."""
+        return self.one(choice, inputs)
+
+    @abstractmethod
+    def one(self, choice: Any, inputs: Sequence[Value]) -> Value:
+        """The result of `choice` for all configurations of the inputs, which stand in the same order in each."""
+
+    def every(self, choices: Sequence[Any], inputs: Sequence[Value]) -> Value:
+        """The results of each choice for all configurations, the first choice's first."""
+        return join([self.one(choice, inputs) for choice in choices])
+
+
+@dataclass
+class Quantise(Operation):
+    """Rounds to a format (None: stays as it is)."""
+
+    def one(self, choice: Format | None, inputs: Sequence[Value]) -> Value:
+        (value,) = inputs
+        if choice is None:
+            return value
+        if isinstance(value, Planes) and choice.is_elementwise:
+            return Planes(choice.quantize(value.tensor))
+        rows = value.tensor if isinstance(value, Rows) else as_rows(value) if isinstance(value, Planes) else None
+        if rows is not None and rows.is_floating_point() and rows.ndim > 1:
+            if choice.is_elementwise:
+                return Rows(choice.quantize(rows))
+            if choice.batchable:
+                return Rows(choice.quantize(rows.flatten(0, 1)).view_as(rows))
+        return Each([choice.quantize(v) if _is_floating(v) else v for v in each(value)])
+
+
+@dataclass
+class Linear(Operation):
+    """`x Wᵀ` for vectors; a choice is the format of `weight` `(outputs, inputs)`.
+
+    The weights of all choices make one matrix, so that all are one product.
+    """
+
+    weight: Tensor
+    is_fresh = True
+    _kept: dict[Any, Tensor] = field(default_factory=dict)
+
+    def one(self, choice: Format | None, inputs: Sequence[Value]) -> Value:
+        return self.every((choice,), inputs)
+
+    def every(self, choices: Sequence[Format | None], inputs: Sequence[Value]) -> Value:
+        x = as_planes(inputs[0])
+        features, configurations, rows = x.shape
+        weights = self._stacked(tuple(choices))
+        found = weights @ x.reshape(features, -1)
+        return Planes(found.view(-1, len(choices) * configurations, rows))
+
+    def _stacked(self, choices: tuple[Format | None, ...]) -> Tensor:
+        """`(outputs · choices, inputs)`: of an output all choices stand together."""
+        if choices not in self._kept:
+            variants = [self.weight if choice is None else choice.quantize(self.weight) for choice in choices]
+            self._kept[choices] = torch.stack(variants, 1).flatten(0, 1).contiguous()
+        return self._kept[choices]
+
+
+@dataclass
+class AddBias(Operation):
+    """Adds a bias `(outputs)` to vectors; a choice is its format."""
+
+    bias: Tensor
+    is_fresh = True
+    _kept: dict[Any, Tensor] = field(default_factory=dict)
+
+    def one(self, choice: Format | None, inputs: Sequence[Value]) -> Value:
+        return self.every((choice,), inputs)
+
+    def every(self, choices: Sequence[Format | None], inputs: Sequence[Value]) -> Value:
+        x = as_planes(inputs[0])
+        found = x.unsqueeze(1) + self._spread(tuple(choices))
+        return Planes(found.flatten(1, 2))
+
+    def _spread(self, choices: tuple[Format | None, ...]) -> Tensor:
+        if choices not in self._kept:
+            variants = [self.bias if choice is None else choice.quantize(self.bias) for choice in choices]
+            self._kept[choices] = torch.stack(variants, 1)[:, :, None, None]
+        return self._kept[choices]
+
+
+@dataclass
+class BatchNorm(Operation):
+    """Batch norm of vectors in eval mode; a choice is the formats of weight and bias."""
+
+    module: nn.BatchNorm1d
+    is_fresh = True
+
+    def one(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
+        x = as_planes(inputs[0])
+        norm = self.module
+        weight, bias = (
+            tensor if chosen is None or tensor is None else chosen.quantize(tensor)
+            for chosen, tensor in zip(choice, (norm.weight, norm.bias), strict=True)
+        )
+        flat = x.reshape(1, len(x), -1)
+        found = F.batch_norm(flat, norm.running_mean, norm.running_var, weight, bias, False, 0.0, norm.eps)
+        return Planes(found.view_as(x))
+
+
+@dataclass
+class Elementwise(Operation):
+    """A function of vectors that treats each element alike, called on the planes as it stands."""
+
+    function: Any
+    args: Any
+    kwargs: Mapping[str, Any]
+    is_relu: bool = False
+
+    def one(self, choice: Hashable, inputs: Sequence[Value]) -> Value:
+        tensors = [as_planes(value) for value in inputs]
+        args, kwargs = fill((self.args, self.kwargs), tensors)
+        return Planes(self.function(*args, **kwargs))
+
+    def on_last_reading(self, choice: Hashable, inputs: Sequence[Value]) -> Value:
+        if self.is_relu and isinstance(inputs[0], Planes):
+            return Planes(inputs[0].tensor.relu_())
+        return self.one(choice, inputs)
+
+
+@dataclass
+class Call(Operation):
+    """Any module or function, with all configurations laid along the batch where that is right and pays.
+
+    A choice is `{operand: format}`, as a tuple, for tensors that belong to the model: `owned` says how a function takes
+    them (the place of each among `owned`), a module has them under their names. Folding is tried on the first
+    configurations that come, against one call for each: it must give the same and take less time.
+    """
+
+    function: Any
+    args: Any
+    kwargs: Mapping[str, Any]
+    owned: Mapping[str, tuple[Slot, Tensor]] = field(default_factory=dict)
+    may_fold: bool = True
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
+    _folds: bool | None = None
+
+    def one(self, choice: Any, inputs: Sequence[Value]) -> Value:
+        varying = [value for value in inputs if not isinstance(value, Same)]
+        if not varying or (count := _count(varying[0])) == 1:
+            return Each([self._single(choice, [each(value)[0] for value in inputs])])
+        if self.may_fold and self._folds is None and count > 1:
+            self._folds = self._folding_pays(choice, inputs, min(count, PROBED))
+        if self.may_fold and self._folds:
+            folded = self._folded(choice, inputs)
+            if folded is not None:
+                return Rows(folded)
+        return Each(self._singles(choice, inputs, count))
+
+    def _singles(self, choice: Any, inputs: Sequence[Value], count: int) -> list[Any]:
+        columns = [[value.value] * count if isinstance(value, Same) else each(value) for value in inputs]
+        return [self._single(choice, row) for row in zip(*columns, strict=True)]
+
+    def _single(self, choice: Any, values: Sequence[Any]) -> Any:
+        function, owned = self._bound(choice)
+        args, kwargs = fill((self.args, self.kwargs), [*values, *owned])
+        return function(*args, **kwargs)
+
+    def _bound(self, choice: Any) -> tuple[Any, list[Tensor]]:
+        """The function with its own tensors in the formats of `choice`, and those that are passed as arguments."""
+        if choice not in self._kept:
+            formats = dict(choice)
+            if isinstance(self.function, nn.Module):
+                named = {name: getattr(self.function, name, None) for name in formats}
+                tensors = {n: formats[n].quantize(t) for n, t in named.items() if t is not None}
+                self._kept[choice] = (Bound(self.function, tensors) if tensors else self.function, [])
+            else:
+                owned = [
+                    formats[name].quantize(tensor) if name in formats else tensor
+                    for name, (_, tensor) in sorted(self.owned.items(), key=lambda item: item[1][0].index)
+                ]
+                self._kept[choice] = (self.function, owned)
+        found: tuple[Any, list[Tensor]] = self._kept[choice]
+        return found
+
+    def _folded(self, choice: Any, inputs: Sequence[Value]) -> Tensor | None:
+        """The result of one call on all configurations, laid along the batch; None where that cannot be done."""
+        tensors: list[Any] = [value.value if isinstance(value, Same) else as_rows(value) for value in inputs]
+        varying = [tensor for value, tensor in zip(inputs, tensors, strict=True) if not isinstance(value, Same)]
+        if any(tensor is None or tensor.ndim < 2 for tensor in varying):
+            return None
+        count, rows = varying[0].shape[:2]
+        if any(tensor.shape[:2] != (count, rows) for tensor in varying):
+            return None
+        laid = [
+            _repeated(tensor, count, rows) if isinstance(value, Same) else tensor.flatten(0, 1)
+            for value, tensor in zip(inputs, tensors, strict=True)
+        ]
+        found = self._single(choice, laid)
+        if not isinstance(found, Tensor) or found.ndim < 1 or found.shape[0] != count * rows:
+            return None
+        laid_out: Tensor = found.reshape(count, rows, *found.shape[1:])
+        return laid_out
+
+    def _folding_pays(self, choice: Any, inputs: Sequence[Value], count: int) -> bool:
+        few = [_first(value, count) for value in inputs]
+        try:
+            folded, quick = _timed(lambda: self._folded(choice, few))
+        except Exception:  # whatever a model's own code raises for a batch that is not its own
+            return False
+        singly, slow = _timed(lambda: self._singles(choice, few, count))
+        return folded is not None and _agrees(folded, singly) and quick < slow
+
+
+class Bound:
+    """A module with some of its tensors replaced, as a function of its inputs."""
+
+    def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+        self.module = module
+        self.tensors = tensors
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return functional_call(self.module, self.tensors, args, kwargs)
+
+
+class OnCopies:
+    """A module or function that writes on its inputs, kept from doing so."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*copied(args), **copied(kwargs))
+
+
+def copied(values: Any) -> Any:
+    """Nested values with every tensor copied."""
+    return fx.node.map_aggregate(values, lambda a: a.clone() if isinstance(a, Tensor) else a)
+
+
+def fill(template: Any, values: Sequence[Any]) -> Any:
+    """`template`, nested tuples, lists and dictionaries, with every slot's value in its place."""
+    return fx.node.map_aggregate(template, lambda a: values[a.index] if isinstance(a, Slot) else a)
+
+
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _count(value: Value) -> int:
+    match value:
+        case Same():
+            return 1
+        case Each(values):
+            return len(values)
+        case Rows(tensor):
+            return tensor.shape[0]
+        case Planes(tensor):
+            return tensor.shape[1]
+
+
+def _first(value: Value, count: int) -> Value:
+    if isinstance(value, Same):
+        return value
+    rows = as_rows(value)
+    return Each(each(value)[:count]) if rows is None else Rows(rows[:count])
+
+
+def _repeated(value: Any, count: int, rows: int) -> Any:
+    """A value of all configurations, once for each of them if it has rows."""
+    if isinstance(value, Tensor) and value.ndim and value.shape[0] == rows:
+        return value.expand(count, *value.shape).flatten(0, 1)
+    return value
+
+
+def _agrees(folded: Tensor, singly: Sequence[Any]) -> bool:
+    if not all(isinstance(v, Tensor) and v.shape == folded.shape[1:] and v.dtype == folded.dtype for v in singly):
+        return False
+    wanted = torch.stack(list(singly))
+    if torch.equal(folded, wanted):
+        return True
+    scale = wanted.abs().amax() if wanted.is_floating_point() and wanted.numel() else None
+    return scale is not None and bool(((folded - wanted).abs() <= CLOSE * scale).all())
+
+
+def _timed(function: Any) -> tuple[Any, float]:
+    """What a function gives, and the less of two times that it takes."""
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        result = function()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return result, min(times)

@@ -1,0 +1,377 @@
+"""A graph and its choices as a list of stages, ordered by the last choice that each depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from chop.errors import GraphError
+from chop.evaluation.operations import (
+    AddBias,
+    BatchNorm,
+    Call,
+    Elementwise,
+    Linear,
+    OnCopies,
+    Operation,
+    Quantise,
+    Slot,
+    copied,
+)
+from chop.formats import Format
+from chop.ir import MaseGraph
+from chop.ir.graph.inputs import placeholder_values
+from chop.nn.ops import Arg, Op
+from chop.tools.get_input import predictions_of
+
+ELEMENTWISE = frozenset(
+    ("relu", "relu6", "gelu", "silu", "tanh", "sigmoid", "selu", "softplus", "softsign", "dropout", "add", "sub", "mul")
+)
+"""Ops that treat each element of vectors alike, whatever the layout."""
+
+IN_PLACE_OPERATORS = ("iadd", "isub", "imul", "itruediv", "setitem")
+
+FIXED = -1
+"""The level of what depends on no choice."""
+
+Alternative = Mapping[str, Mapping[str, Format]]
+"""What one choice means: for each of its nodes, the formats of the operands, all frozen."""
+
+
+Axis = Sequence[Alternative]
+"""One decision: its alternatives, by number."""
+
+Pick = Callable[[Mapping[str, Format]], Hashable]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An operation on the values of other stages.
+
+    `choices` are the distinct things that the alternatives of `axis` mean for it, `choice_ids` says which alternative
+    means which; without an axis there is one.
+    """
+
+    operation: Operation
+    inputs: tuple[int, ...]
+    level: int
+    choices: tuple[Hashable, ...] = ((),)
+    axis: int | None = None
+    choice_ids: np.ndarray[Any, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """`stages`, the numbers of those that hold the model's inputs, and the number of the one that is its output."""
+
+    stages: list[Stage]
+    placeholders: list[int]
+    constants: dict[int, Any]
+    output: int
+    example: Tensor
+    """The output for a batch in float, its first row alone."""
+
+    @property
+    def levels(self) -> int:
+        """How many axes the output depends on, counted from the first to the last of them."""
+        return 1 + max(stage.level for stage in self.stages)
+
+    def at(self, level: int) -> list[int]:
+        """The numbers of the stages of a level, in the order of execution."""
+        return [number for number, stage in enumerate(self.stages) if stage.level == level]
+
+    def last_use(self) -> dict[int, int]:
+        """For each stage the last level that reads it."""
+        found: dict[int, int] = {self.output: self.levels}
+        for stage in self.stages:
+            for number in stage.inputs:
+                found[number] = max(found.get(number, FIXED), stage.level)
+        return found
+
+    @property
+    def boundary(self) -> list[int]:
+        """The stages without a choice that stages with one read."""
+        read = {number for stage in self.stages if stage.level > FIXED for number in stage.inputs}
+        return sorted(number for number in {*read, self.output} if self.stages[number].level == FIXED)
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether all that depends on choices works on vectors, row by row, so that rows may be taken in any order."""
+        moving = [stage.operation for stage in self.stages if stage.level > FIXED]
+        return bool(moving) and all(isinstance(o, (Linear, AddBias, BatchNorm, Elementwise, Quantise)) for o in moving)
+
+
+def build_program(graph: MaseGraph, axes: Sequence[Axis], x: Any) -> Program:
+    """The program of a graph in eval mode; `x` is a batch, from which layouts are taken."""
+    return _Builder(graph, axes, x).build()
+
+
+class _Builder:
+    def __init__(self, graph: MaseGraph, axes: Sequence[Axis], x: Any) -> None:
+        self.graph = graph
+        self.axes = axes
+        self.ops = graph.quantizable_nodes()
+        self.axis_of: dict[str, int] = {}
+        for number, axis in enumerate(axes):
+            for alternative in axis:
+                self.axis_of |= dict.fromkeys(alternative, number)
+        self.stages: list[Stage] = []
+        self.constants: dict[int, Any] = {}
+        self.placeholders: list[int] = []
+        self.stage_of: dict[fx.Node, int] = {}
+        self.seen = _float_values(graph, x)
+        self.rows = _batch_rows(x)
+
+    @torch.no_grad()
+    def build(self) -> Program:
+        for node in self.graph.nodes:
+            if node.op == "output":
+                output, predictions = self._output(node)
+                return Program(self.stages, self.placeholders, self.constants, output, predictions[:1].clone())
+            self.stage_of[node] = self._stage(node)
+        raise AssertionError("a graph ends in an output node")
+
+    def _stage(self, node: fx.Node) -> int:
+        if node.op == "placeholder":
+            self.placeholders.append(self._add(Call(None, (), {}), ()))
+            return self.placeholders[-1]
+        if node.op == "get_attr":
+            number = self._add(Call(None, (), {}), ())
+            self.constants[number] = self.seen[node]
+            return number
+        found = self._call(node)
+        if self._chooses(node, "data_out"):
+            found = self._quantise(node, "data_out", found)
+        return found
+
+    def _add(
+        self, operation: Operation, inputs: Sequence[int], node: fx.Node | None = None, pick: Pick | None = None
+    ) -> int:
+        """A new stage; `pick` takes its choice from the formats of `node`."""
+        meant: list[Hashable] = (
+            [()] if pick is None or node is None else [pick(formats) for formats in self._alternatives(node)]
+        )
+        axis = self.axis_of[node.name] if node is not None and len(set(meant)) > 1 else None
+        level = max([FIXED if axis is None else axis, *(self.stages[number].level for number in inputs)])
+        stage = Stage(operation, tuple(inputs), level, (meant[0],))
+        if axis is not None:
+            known = {choice: number for number, choice in enumerate(dict.fromkeys(meant))}
+            ids = np.array([known[choice] for choice in meant])
+            stage = Stage(operation, tuple(inputs), level, tuple(known), axis, ids)
+        self.stages.append(stage)
+        return len(self.stages) - 1
+
+    def _alternatives(self, node: fx.Node) -> list[Mapping[str, Format]]:
+        """The formats of a node's operands in each alternative of its axis."""
+        if node.name not in self.axis_of:
+            return [{}]
+        return [alternative.get(node.name, {}) for alternative in self.axes[self.axis_of[node.name]]]
+
+    def _chooses(self, node: fx.Node, operand: str) -> bool:
+        """Whether any alternative has a format for an operand of `node`."""
+        return any(operand in formats for formats in self._alternatives(node))
+
+    def _quantise(self, node: fx.Node, operand: str, source: int) -> int:
+        return self._add(Quantise(), [source], node, lambda formats: formats.get(operand))
+
+    def _call(self, node: fx.Node) -> int:
+        op = self.graph.op(node)
+        inner = self._without_side_effects(node)
+        values = self._call_values(node, op)
+        lowered = self._lowered(node, op, inner, values)
+        if lowered is not None:
+            return lowered
+        owned = self._owned(node, op, inner)
+        template = _Template(self.stage_of, values)
+        args, kwargs = template.of(node)
+        named: dict[str, tuple[Slot, Tensor]] = {}
+        for operand, (place, tensor) in owned.items():
+            named[operand] = (Slot(len(template.inputs) + len(named)), tensor)
+            if isinstance(place, int):
+                args[place] = named[operand][0]
+            else:
+                kwargs[place] = named[operand][0]
+        operands = tuple(op.params) if op is not None and isinstance(inner, nn.Module) else tuple(named)
+        call = Call(inner, tuple(args), kwargs, named)
+        return self._add(call, template.inputs, node, lambda formats: _chosen(formats, operands))
+
+    def _without_side_effects(self, node: fx.Node) -> Any:
+        """What a node calls; one that writes on its input works on a copy.
+
+        Raises GraphError where something else reads the input that was written on.
+        """
+        inner = self.graph.inner(node)
+        if not works_in_place(self.graph, node):
+            return inner
+        written = node.all_input_nodes[0] if node.all_input_nodes else None
+        if written is None or len(written.users) > 1 or written.op == "get_attr" or not node.users:
+            raise GraphError(f"node '{node.name}' writes on a value that is read elsewhere too")
+        return OnCopies(inner)
+
+    def _call_values(self, node: fx.Node, op: Op | None) -> dict[tuple[str, int], int]:
+        """For the arguments that are operands with formats, the stage that rounds them."""
+        found: dict[tuple[str, int], int] = {}
+        if op is None or node.name not in self.axis_of:
+            return found
+        is_module = isinstance(self.graph.inner(node), nn.Module)
+        slots = [(operand, arg) for operand, args in op.args.items() for arg in args]
+        slots += [] if is_module else list(op.params.items())
+        for operand, arg in slots:
+            key, value = _argument(node, arg)
+            if key is None or not isinstance(value, fx.Node) or not self._chooses(node, operand):
+                continue
+            if operand in op.params and value.op == "get_attr":
+                continue  # the model's own: `_owned`
+            found[key] = self._quantise(node, operand, self.stage_of[value])
+        return found
+
+    def _owned(self, node: fx.Node, op: Op | None, inner: Any) -> dict[str, tuple[int | str, Tensor]]:
+        """The tensors of the model that a function takes as parameters and that have formats, with their places."""
+        if op is None or isinstance(inner, nn.Module) or node.name not in self.axis_of:
+            return {}
+        found: dict[str, tuple[int | str, Tensor]] = {}
+        for operand, arg in op.params.items():
+            key, value = _argument(node, arg)
+            is_own = isinstance(value, fx.Node) and value.op == "get_attr"
+            if key is not None and is_own and self._chooses(node, operand):
+                found[operand] = (arg.index if key[0] == "arg" else key[0], self.seen[value])
+        return found
+
+    def _lowered(self, node: fx.Node, op: Op | None, inner: Any, values: Mapping[Any, int]) -> int | None:
+        """The stages of an op on vectors in planes, or None for anything else."""
+        if op is None or not self._is_vector(node):
+            return None
+        sources = [arg for arg in [*node.args, *node.kwargs.values()] if isinstance(arg, fx.Node)]
+        is_decided = any(formats != self._alternatives(node)[0] for formats in self._alternatives(node))
+        if not is_decided and all(self._level(source) == FIXED for source in sources):
+            return None  # what comes before the first choice is computed once, as the model itself does
+        if op.name == "linear" and self._is_vector(node.args[0] if node.args else None):
+            return self._linear(node, op, inner, values)
+        if op.name == "batch_norm1d" and type(inner) is nn.BatchNorm1d and inner.running_mean is not None:
+            x = values.get(("arg", 0), self.stage_of[sources[0]])
+            return self._add(BatchNorm(inner), [x], node, lambda f: (f.get("weight"), f.get("bias")))
+        if op.name in ELEMENTWISE and sources and all(self._is_vector(source) for source in sources):
+            template = _Template(self.stage_of, values)
+            args, kwargs = template.of(node)
+            return self._add(Elementwise(inner, tuple(args), kwargs, op.name == "relu"), template.inputs)
+        return None
+
+    def _linear(self, node: fx.Node, op: Op, inner: Any, values: Mapping[Any, int]) -> int | None:
+        source = node.args[0]
+        weight, bias = (self.graph.parameter(node, op, name) for name in ("weight", "bias"))
+        is_plain = type(inner) is nn.Linear or not isinstance(inner, nn.Module)
+        if weight is None or not is_plain or not isinstance(source, fx.Node):
+            return None
+        bias_argument = _argument(node, op.params["bias"])[1]
+        if bias is None and bias_argument is not None:
+            return None
+        x = values.get(("arg", 0), self.stage_of[source])
+        found = self._add(Linear(weight.detach()), [x], node, lambda formats: formats.get("weight"))
+        if bias is None:
+            return found
+        return self._add(AddBias(bias.detach()), [found], node, lambda formats: formats.get("bias"))
+
+    def _level(self, node: fx.Node) -> int:
+        return self.stages[self.stage_of[node]].level
+
+    def _is_vector(self, node: Any) -> bool:
+        """Whether a node gives `(rows, features)`, floating."""
+        value = self.seen.get(node) if isinstance(node, fx.Node) else None
+        return isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point() and len(value) == self.rows
+
+    def _output(self, node: fx.Node) -> tuple[int, Tensor]:
+        """The stage of the tensor that counts as the model's predictions, and that tensor in float."""
+        result = node.args[0]
+        chosen = predictions_of(fx.node.map_arg(result, self.seen.__getitem__))
+        found: list[int] = []
+
+        def note(source: fx.Node) -> fx.Node:
+            if self.seen[source] is chosen:
+                found.append(self.stage_of[source])
+            return source
+
+        fx.node.map_arg(result, note)
+        return found[0], chosen
+
+
+class _Template:
+    """The arguments of a call with slots in place of nodes; `inputs` are the stages that fill them."""
+
+    def __init__(self, stage_of: Mapping[fx.Node, int], rounded: Mapping[tuple[str, int], int]) -> None:
+        self.inputs: list[int] = []
+        self._stage_of = stage_of
+        self._rounded = rounded
+
+    def of(self, node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments of `node`, those that are rounded first read from there."""
+        args = [self._mapped(arg, self._rounded.get(("arg", i))) for i, arg in enumerate(node.args)]
+        return args, {key: self._mapped(arg, self._rounded.get((key, 0))) for key, arg in node.kwargs.items()}
+
+    def _mapped(self, arg: Any, rounded: int | None) -> Any:
+        if rounded is not None:
+            return self._slot(rounded)
+        return fx.node.map_arg(arg, lambda source: self._slot(self._stage_of[source]))
+
+    def _slot(self, number: int) -> Any:
+        self.inputs.append(number)
+        return Slot(len(self.inputs) - 1)
+
+
+def _chosen(formats: Mapping[str, Format], operands: Sequence[str]) -> tuple[tuple[str, Format], ...]:
+    return tuple((operand, formats[operand]) for operand in operands if operand in formats)
+
+
+def _argument(node: fx.Node, arg: Arg) -> tuple[tuple[str, int] | None, Any]:
+    """Where a call has an argument, and what stands there."""
+    if arg.index < len(node.args):
+        return ("arg", arg.index), node.args[arg.index]
+    for keyword in arg.keywords:
+        if keyword in node.kwargs:
+            return (keyword, 0), node.kwargs[keyword]
+    return None, None
+
+
+def works_in_place(graph: MaseGraph, node: fx.Node) -> bool:
+    """Whether a call may write on its inputs: `relu_`, `+=`, `inplace=True`."""
+    if node.op == "call_module":
+        own = graph.model.get_submodule(str(node.target)).modules()
+        return any(getattr(module, "inplace", False) for module in own)
+    if node.op not in ("call_function", "call_method"):
+        return False
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    name = str(name).partition(".")[0]
+    return name.endswith("_") or name in IN_PLACE_OPERATORS or bool(node.kwargs.get("inplace"))
+
+
+@torch.no_grad()
+def _float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
+    """What every node gives in float."""
+    inputs = iter(copied(placeholder_values(graph, x)))
+    values: dict[fx.Node, Any] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            values[node] = next(inputs)
+        elif node.op == "get_attr":
+            values[node] = attribute(graph.model, str(node.target))
+        elif node.op != "output":
+            args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), values.__getitem__)
+            values[node] = graph.inner(node)(*args, **kwargs)
+    return values
+
+
+def attribute(model: nn.Module, path: str) -> Any:
+    """What stands at a dotted path below a model."""
+    value: Any = model
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _batch_rows(x: Any) -> int:
+    first = next(iter(x.values())) if isinstance(x, dict) else x if isinstance(x, Tensor) else x[0]
+    return len(first)

@@ -1,0 +1,56 @@
+"""Metrics that are sums over nodes, for many configurations: tables of what each alternative adds, and no run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chop.evaluation.measures import Scores
+from chop.evaluation.program import Axis
+from chop.evaluation.walk import Codes
+from chop.formats import Format
+
+Terms = Callable[[Any, Mapping[str, Format]], tuple[float, ...]]
+Combine = Callable[[tuple[Any, ...]], Mapping[str, Any]]
+
+
+class CostTable:
+    """`terms(cost, formats)` of every node under every alternative; `combine` makes metrics of their sums.
+
+    Sums go node by node in the order of `costs`, as a loop over nodes does, so that they equal its sums to the bit.
+    """
+
+    def __init__(self, terms: Terms, combine: Combine, costs: Mapping[str, Any], axes: Sequence[Axis]) -> None:
+        self.combine = combine
+        axis_of = {node: number for number, axis in enumerate(axes) for choice in axis for node in choice}
+        self._columns: list[tuple[int | None, np.ndarray[Any, Any]]] = []
+        for node, cost in costs.items():
+            number = axis_of.get(node)
+            choices = [{}] if number is None else [choice.get(node, {}) for choice in axes[number]]
+            table = np.array([terms(cost, formats) for formats in choices], dtype=np.float64)
+            self._columns.append((number, table))
+
+    def scores(self, codes: Codes) -> Scores:
+        """The metrics of configurations `(configurations, axes)`."""
+        width = self._columns[0][1].shape[1]
+        sums = [np.zeros(len(codes)) for _ in range(width)]
+        for number, table in self._columns:
+            for column in range(width):
+                sums[column] += table[0, column] if number is None else table[codes[:, number], column]
+        return self._combined(sums)
+
+    def _combined(self, sums: Sequence[np.ndarray[Any, Any]]) -> Scores:
+        """All rows at once where `combine` can do that, which its results for a few rows show; else row by row."""
+        few = min(4, len(sums[0]))
+        wanted = [self.combine(tuple(float(total[row]) for total in sums)) for row in range(few)]
+        try:
+            found = {name: np.asarray(values, dtype=np.float64) for name, values in self.combine(tuple(sums)).items()}
+            found = {name: np.broadcast_to(values, len(sums[0])) for name, values in found.items()}
+            if all(found[name][row] == value for row, one in enumerate(wanted) for name, value in one.items()):
+                return found
+        except Exception:  # a runner's own function, written for numbers
+            pass
+        rows = [self.combine(tuple(map(float, row))) for row in zip(*sums, strict=True)]
+        return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}

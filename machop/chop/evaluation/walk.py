@@ -1,0 +1,240 @@
+"""Walks through configurations depth first: what they share is computed once, and little is held at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from chop.evaluation.operations import Operation
+from chop.evaluation.program import Program, Stage
+from chop.evaluation.values import Each, Pick, Same, Value, join
+
+Numbers = np.ndarray[Any, Any]
+Codes = Numbers
+"""Configurations, `(configurations, axes)`: the number of the alternative at each axis."""
+
+Live = dict[int, tuple[Value, Numbers]]
+"""Stages that are still to be read: their values, and for each prefix which of them is its own."""
+
+Emit = Callable[[int, int, Value, Numbers], None]
+"""Takes the output of configurations `first` to `last - 1`: the values, and which of them each configuration has."""
+
+CACHE_BYTES = 3145728
+"""How great the values of a stage should be at the most, so that the next stage finds them in the cache."""
+MOST_PATTERNS = 4096
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The configurations of a stage that have one choice, and where they stand in each input (None: as they are)."""
+
+    choice: Any
+    picks: tuple[Pick | None, ...]
+
+    def of(self, inputs: Sequence[Value]) -> list[Value]:
+        """The inputs of these configurations."""
+        return [value if pick is None else pick.of(value) for pick, value in zip(self.picks, inputs, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How a stage is computed: every choice on all of its input, or group by group; `numbers` are the results' own."""
+
+    groups: tuple[_Group, ...]
+    is_product: bool
+    numbers: Numbers
+
+    def run(self, operation: Operation, inputs: Sequence[Value], is_last: bool) -> Value:
+        if self.is_product and is_last and len(self.groups) == 1:
+            return operation.on_last_reading(self.groups[0].choice, inputs)
+        if self.is_product:
+            return operation.every([group.choice for group in self.groups], inputs)
+        return join([operation.one(group.choice, group.of(inputs)) for group in self.groups])
+
+
+class _Prefixes:
+    """The distinct prefixes of sorted configurations.
+
+    `first[n]` says where those of length n begin, and ends with the number of configurations; `of[n]` says which prefix
+    each configuration has.
+    """
+
+    def __init__(self, codes: Codes) -> None:
+        count, axes = codes.shape
+        is_new = np.ones((count, axes + 1), dtype=bool)
+        is_new[1:, 0] = False
+        np.logical_or.accumulate(codes[1:] != codes[:-1], axis=1, out=is_new[1:, 1:])
+        self.of = [np.cumsum(is_new[:, length]) - 1 for length in range(axes + 1)]
+        self.first = [np.append(np.flatnonzero(is_new[:, length]), count) for length in range(axes + 1)]
+
+    def below(self, length: int, first: int, last: int) -> tuple[int, int]:
+        """The prefixes of length + 1 that continue prefixes `first` to `last - 1`."""
+        longer = self.of[length + 1]
+        return int(longer[self.first[length][first]]), int(longer[self.first[length][last] - 1]) + 1
+
+
+class Walk:
+    """Computes a program for sets of configurations.
+
+    `memory` is how many bytes the values of all levels may take together.
+    """
+
+    def __init__(self, program: Program, memory: int = 2**28) -> None:
+        self.program = program
+        self.memory = memory
+        self._stages = [program.at(level) for level in range(program.levels)]
+        self._read_last = self._last_readers()
+        self._may_overwrite = {number: self._reads_only_what_is_its_own(number) for number in self._read_last}
+        self._patterns: dict[Any, list[_Recipe]] = {}
+        self._picks: dict[bytes, tuple[Pick, Numbers]] = {}
+        self._bytes_per_child = [0.0] * program.levels
+        self._widest_per_parent = [0.0] * program.levels
+
+    def run(self, codes: Codes, fixed: Mapping[int, Value], emit: Emit) -> None:
+        """Compute the output for `codes`, sorted and without repeats; `fixed` are the values before any choice."""
+        live: Live = {number: (value, np.zeros(1, dtype=np.int64)) for number, value in fixed.items()}
+        self._descend(_Prefixes(codes), codes, 0, (0, 1), live, emit)
+
+    def _descend(
+        self, prefixes: _Prefixes, codes: Codes, level: int, span: tuple[int, int], live: Live, emit: Emit
+    ) -> None:
+        """Go on from the prefixes in `span`, some at a time."""
+        first, last = span
+        if level == self.program.levels:
+            begin, end = (int(prefixes.first[level][place]) for place in span)
+            value, numbers = live[self.program.output]
+            emit(begin, end, value, numbers[prefixes.of[level][begin:end] - first])
+            return
+        widest = self._widest_per_parent[level]
+        step = max(1, int(CACHE_BYTES // widest)) if widest else 1
+        step = -(-(last - first) // -(-(last - first) // step))  # parts of about the same size
+        for start in range(first, last, step):
+            stop = min(last, start + step)
+            part = live if (start, stop) == span else self._narrowed(live, start - first, stop - first)
+            self._continue(prefixes, codes, level, (start, stop), part, emit)
+
+    def _continue(
+        self, prefixes: _Prefixes, codes: Codes, level: int, span: tuple[int, int], live: Live, emit: Emit
+    ) -> None:
+        """Compute a level for all continuations of the prefixes in `span`, as many at a time as memory allows."""
+        begin, end = prefixes.below(level, *span)
+        each = self._bytes_per_child[level]
+        step = max(1, int(self.memory / self.program.levels / each)) if each else end - begin
+        for start in range(begin, end, step):
+            stop = min(end, start + step)
+            firsts = prefixes.first[level + 1][start:stop]
+            parents = prefixes.of[level][firsts] - span[0]
+            longer = self._compute(level, parents, codes[firsts, level], live)
+            self._descend(prefixes, codes, level + 1, (start, stop), longer, emit)
+
+    def _narrowed(self, live: Live, first: int, last: int) -> Live:
+        """What prefixes `first` to `last - 1` need of the live values, numbered anew."""
+        return {number: self._of_span(value, own[first:last]) for number, (value, own) in live.items()}
+
+    def _of_span(self, value: Value, numbers: Numbers) -> tuple[Value, Numbers]:
+        key = numbers.tobytes()
+        if key not in self._picks:
+            if len(self._picks) >= MOST_PATTERNS:
+                self._picks.clear()
+            needed, own = np.unique(numbers, return_inverse=True)
+            self._picks[key] = Pick(needed), own.reshape(-1)
+        pick, own = self._picks[key]
+        return pick.of(value), own
+
+    def _compute(self, level: int, parents: Numbers, alternatives: Numbers, live: Live) -> Live:
+        stages = self._stages[level]
+        found: Live = {number: (value, numbers[parents]) for number, (value, numbers) in live.items()}
+        key = (level, alternatives.tobytes(), *(numbers.tobytes() for _, numbers in found.values()))
+        recipes = self._patterns.get(key)
+        if recipes is None:
+            if len(self._patterns) >= MOST_PATTERNS:
+                self._patterns.clear()
+            recipes = self._patterns[key] = self._recipes(stages, alternatives, found)
+        widest, total = 0, 0
+        for number, recipe in zip(stages, recipes, strict=True):
+            stage = self.program.stages[number]
+            value = recipe.run(
+                stage.operation, [found[source][0] for source in stage.inputs], self._may_overwrite[number]
+            )
+            size = _bytes(value)
+            widest, total = max(widest, size), total + size
+            found[number] = (value, recipe.numbers)
+            for source in self._read_last[number]:
+                del found[source]  # so that its memory, still in the cache, is there for the next value
+        self._widest_per_parent[level] = widest / (int(parents[-1]) + 1)
+        self._bytes_per_child[level] = total / len(parents)
+        return found
+
+    def _last_readers(self) -> dict[int, list[int]]:
+        """For each stage the values that nothing after it reads."""
+        last: dict[int, int] = {}
+        for number in (number for stages in self._stages for number in stages):
+            last |= dict.fromkeys(self.program.stages[number].inputs, number)
+        last.pop(self.program.output, None)
+        found: dict[int, list[int]] = {number: [] for stages in self._stages for number in stages}
+        for source, reader in last.items():
+            found[reader].append(source)
+        return found
+
+    def _reads_only_what_is_its_own(self, number: int) -> bool:
+        """Whether a stage is the only reader of its inputs, made on the same level and nowhere else held."""
+        stages = self.program.stages
+        return all(
+            stages[source].operation.is_fresh
+            and stages[source].level == stages[number].level
+            and source in self._read_last[number]
+            and sum(stage.inputs.count(source) for stage in stages) == 1
+            for source in stages[number].inputs
+        )
+
+    def _recipes(self, stages: Sequence[int], alternatives: Numbers, live: Live) -> list[_Recipe]:
+        numbers = {number: own for number, (_, own) in live.items()}
+        recipes = []
+        for number in stages:
+            stage = self.program.stages[number]
+            recipes.append(_recipe(stage, alternatives, [numbers[source] for source in stage.inputs]))
+            numbers[number] = recipes[-1].numbers
+        return recipes
+
+
+def _recipe(stage: Stage, alternatives: Numbers, inputs: Sequence[Numbers]) -> _Recipe:
+    """The distinct combinations of choice and inputs, by choice, and which of them each prefix has."""
+    ids = np.zeros(len(alternatives), dtype=np.int64) if stage.choice_ids is None else stage.choice_ids[alternatives]
+    counts = [int(numbers.max()) + 1 for numbers in inputs]
+    keys = ids
+    for numbers, count in zip(inputs, counts, strict=True):
+        keys = keys * count + numbers
+    distinct, own = np.unique(keys, return_inverse=True)
+    columns: list[Numbers] = []
+    rest = distinct
+    for count in reversed(counts):
+        rest, column = np.divmod(rest, count)
+        columns.insert(0, column)
+    bounds = np.append(np.flatnonzero(np.append(True, rest[1:] != rest[:-1])), len(rest))
+    groups = tuple(
+        _Group(
+            stage.choices[int(rest[start])],
+            tuple(_pick(c[start:stop], n) for c, n in zip(columns, counts, strict=True)),
+        )
+        for start, stop in pairwise(bounds)
+    )
+    is_product = len(inputs) == 1 and all(group.picks == (None,) for group in groups)
+    return _Recipe(groups, is_product, own.reshape(-1))
+
+
+def _pick(numbers: Numbers, count: int) -> Pick | None:
+    """How to take `numbers` of `count` configurations; None where these are all of them in order."""
+    if len(numbers) == count and bool((numbers == np.arange(count)).all()):
+        return None
+    return Pick(numbers)
+
+
+def _bytes(value: Value) -> int:
+    if isinstance(value, Each):
+        return sum(v.nbytes for v in value.values if isinstance(v, Tensor))
+    return 0 if isinstance(value, Same) else value.tensor.nbytes
