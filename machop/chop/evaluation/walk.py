@@ -88,6 +88,8 @@ class Walk:
         self.program = program
         self.memory = memory
         self._stages = [program.at(level) for level in range(program.levels)]
+        decided = [[program.stages[number].axis for number in numbers] for numbers in self._stages]
+        self._axes = [sorted({axis for axis in own if axis is not None}) for own in decided]
         self._read_last = self._last_readers()
         self._may_overwrite = {number: self._reads_only_what_is_its_own(number) for number in self._read_last}
         self._patterns: dict[Any, list[_Recipe]] = {}
@@ -129,7 +131,7 @@ class Walk:
             stop = min(end, start + step)
             firsts = prefixes.first[level + 1][start:stop]
             parents = prefixes.of[level][firsts] - span[0]
-            longer = self._compute(level, parents, codes[firsts, level], live)
+            longer = self._compute(level, parents, codes[firsts], live)
             self._descend(prefixes, codes, level + 1, (start, stop), longer, emit)
 
     def _narrowed(self, live: Live, first: int, last: int) -> Live:
@@ -149,7 +151,8 @@ class Walk:
     def _compute(self, level: int, parents: Numbers, alternatives: Numbers, live: Live) -> Live:
         stages = self._stages[level]
         found: Live = {number: (value, numbers[parents]) for number, (value, numbers) in live.items()}
-        key = (level, alternatives.tobytes(), *(numbers.tobytes() for _, numbers in found.values()))
+        decided = alternatives[:, self._axes[level]]
+        key = (level, decided.tobytes(), *(numbers.tobytes() for _, numbers in found.values()))
         recipes = self._patterns.get(key)
         if recipes is None:
             if len(self._patterns) >= MOST_PATTERNS:
@@ -204,7 +207,9 @@ class Walk:
 
 def _recipe(stage: Stage, alternatives: Numbers, inputs: Sequence[Numbers]) -> _Recipe:
     """The distinct combinations of choice and inputs, by choice, and which of them each prefix has."""
-    ids = np.zeros(len(alternatives), dtype=np.int64) if stage.choice_ids is None else stage.choice_ids[alternatives]
+    ids = np.zeros(len(alternatives), dtype=np.int64)
+    if stage.choice_ids is not None:
+        ids = stage.choice_ids[alternatives[:, stage.axis]]
     counts = [int(numbers.max()) + 1 for numbers in inputs]
     keys = ids
     for numbers, count in zip(inputs, counts, strict=True):
