@@ -1,4 +1,4 @@
-"""The `ch` command: `ch train|test|transform|search|info [model] [dataset] [options]`."""
+"""The `ch` command: `ch train|test|transform|search [model] [dataset] [options]`, `ch info|formats|oracle`."""
 
 from __future__ import annotations
 
@@ -114,6 +114,20 @@ def info(
     show_info(what)
 
 
+def oracle(
+    landscape: Annotated[Path, typer.Argument(help="landscape.parquet of an exhaustive search, or its folder.")],
+    point: Annotated[list[int] | None, typer.Option(help="The number of a point: its rank and regret.")] = None,
+    study: Annotated[
+        list[Path] | None, typer.Option(help="Another search of that space (its folder search_ckpts): its gap.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Answer from the truth about a space: ch oracle mase_output/NAME/software/search_ckpts --point 17"""
+    from chop.cli.oracle import show_oracle
+
+    show_oracle(landscape, point or [], study or [], json)
+
+
 def formats() -> None:
     """List the number formats and their keys."""
     from chop.cli.info import show_info
@@ -132,6 +146,7 @@ for _action, _extras in _ACTIONS:
     app.command(name=_action.__name__)(with_run_options(_action, _extras))
 app.command()(info)
 app.command()(formats)
+app.command()(oracle)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ Live = dict[int, tuple[Value, Numbers]]
 Emit = Callable[[int, int, Value, Numbers], None]
 """Takes the output of configurations `first` to `last - 1`: the values, and which of them each configuration has."""
 
-CACHE_BYTES = 3145728
+CACHE_BYTES = 2 * 2**20
 """How great the values of a stage should be at the most, so that the next stage finds them in the cache."""
 MOST_PATTERNS = 4096
 
@@ -95,7 +95,7 @@ class Walk:
         self._patterns: dict[Any, list[_Recipe]] = {}
         self._picks: dict[bytes, tuple[Pick, Numbers]] = {}
         self._bytes_per_child = [0.0] * program.levels
-        self._widest_per_parent = [0.0] * program.levels
+        self._widest_per_parent: list[float | None] = [None] * program.levels
 
     def run(self, codes: Codes, fixed: Mapping[int, Value], emit: Emit) -> None:
         """Compute the output for `codes`, sorted and without repeats; `fixed` are the values before any choice."""
@@ -113,7 +113,7 @@ class Walk:
             emit(begin, end, value, numbers[prefixes.of[level][begin:end] - first])
             return
         widest = self._widest_per_parent[level]
-        step = max(1, int(CACHE_BYTES // widest)) if widest else 1
+        step = 1 if widest is None else max(1, int(CACHE_BYTES / max(widest, 1.0)))
         step = -(-(last - first) // -(-(last - first) // step))  # parts of about the same size
         for start in range(first, last, step):
             stop = min(last, start + step)

@@ -24,7 +24,7 @@ EXTRA_FRACTIONS = 8
 
 
 @dataclass(frozen=True)
-class _FixedPoint(Format):
+class FixedPoint(Format):
     """clamp(round(x · 2^frac_width), low, high) / 2^frac_width, in two's complement or unsigned.
 
     `frac_width` is a number (absent: width // 2), one number a channel, or "auto": then `range_rule` takes it from a
@@ -157,7 +157,7 @@ def _round_down(code: int, dtype: torch.dtype) -> float:
 
 @FORMATS.register("integer", aliases=("fixed",))
 @dataclass(frozen=True)
-class Integer(_FixedPoint):
+class Integer(FixedPoint):
     """Fixed point, rounded half to even. `frac_width` may be negative or above `width`; absent: width // 2.
 
     The law `odd` fails at the lower end, which reaches one step further: with 4.2, -9 becomes -2 and 9 becomes 1.75.
@@ -179,7 +179,7 @@ class Integer(_FixedPoint):
 
 @FORMATS.register("integer_floor")
 @dataclass(frozen=True)
-class IntegerFloor(_FixedPoint):
+class IntegerFloor(FixedPoint):
     """Fixed point, rounded towards minus infinity: what a circuit does that drops the lower bits.
 
     The laws `nearest` and `odd` fail between two values: with 4.2, 0.49 becomes 0.25 and -0.01 becomes -0.25.

@@ -61,6 +61,8 @@ class BestRow:
     equals: tuple[int, ...]
     sampled_config: Mapping[str, Any]
     test_metrics: TestMetrics | None = None
+    equal_points: int = 0
+    """How many points equal it that are not listed in `equals`: an enumeration counts them."""
 
 
 def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[FrontRow]:

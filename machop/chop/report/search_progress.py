@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -63,3 +64,43 @@ class SearchProgress:
             rate=f"{speed:.0f}" if speed else "-",
             best=" ".join(f"{name} {value:.4g}" for name, value in self._best.items()),
         )
+
+
+class EnumerationProgress:
+    """Shows how many points of a space are measured, how many a second, and the time left; a context manager."""
+
+    def __init__(self, points: int) -> None:
+        self._progress = Progress(
+            TextColumn("[bold]search"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[done]}"),
+            TextColumn("{task.fields[rate]} points/s"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("front {task.fields[front]}"),
+            console=Console(stderr=True),
+        )
+        self._points = points
+        self._started = time.monotonic()
+        self._earlier = 0
+        self._task = self._progress.add_task("search", total=points, rate="-", front="-", done=f"0/{points:,}")
+
+    def __enter__(self) -> EnumerationProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def start_from(self, points: int) -> None:
+        """Count points that an earlier run has measured, which say nothing of the rate."""
+        self._earlier = points
+        self._started = time.monotonic()
+
+    def show(self, points: int, front: int) -> None:
+        """Show that so many points are done and so many of them make up the front."""
+        rate = (points - self._earlier) / max(time.monotonic() - self._started, 1e-9)
+        done = f"{points:,}/{self._points:,}"
+        self._progress.update(self._task, completed=points, rate=f"{rate:,.0f}", front=front, done=done)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chop.ir.trial import BestRow, Objective, TestMetrics, Trial
+from chop.ir.trial import BestRow, Objective, TestMetrics
 
 MOST_ROWS = 25
 FIXED_POINT = ("integer", "fixed", "integer_floor")
@@ -35,11 +35,14 @@ class SearchSummary:
     is_front: bool
     provenance: str
     space_size: int
-    trials: Sequence[Trial]
+    measured: int
+    repeats: int
+    failed: int
     best: Sequence[BestRow]
     reason: str
     float_row: BestRow | None
     folder: Path
+    remarks: tuple[str, ...] = ()
 
 
 def print_summary(summary: SearchSummary) -> None:
@@ -125,11 +128,7 @@ def _format_names(summary: SearchSummary) -> list[str]:
 
 def _title(summary: SearchSummary) -> str:
     what = f"Pareto front: {len(summary.best)}" if summary.is_front else "Best"
-    return f"{what} of {_distinct(summary):,} measured networks ({summary.space_size:,} in the space)"
-
-
-def _distinct(summary: SearchSummary) -> int:
-    return sum(trial.repeats is None for trial in summary.trials)
+    return f"{what} of {summary.measured:,} measured networks ({summary.space_size:,} in the space)"
 
 
 def _metric_names(summary: SearchSummary) -> list[str]:
@@ -172,12 +171,11 @@ def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
 
 
 def _facts(summary: SearchSummary) -> list[str]:
-    repeats = len(summary.trials) - _distinct(summary)
-    answered = f", {repeats} of them repeats answered from the log" if repeats else ""
-    failed = sum(bool(trial.failed) for trial in summary.trials)
-    answered += f", {failed} failed (see log.json)" if failed else ""
+    answered = f", {summary.repeats} of them repeats answered from the log" if summary.repeats else ""
+    answered += f", {summary.failed} failed (a metric that is no finite number)" if summary.failed else ""
+    trials = summary.measured + summary.repeats
     facts = [
-        f"{summary.strategy}: {len(summary.trials):,} trials{answered}; ended because {REASONS[summary.reason]}.",
+        f"{summary.strategy}: {trials:,} trials{answered}; ended because {REASONS[summary.reason]}.",
         f"Data: {summary.provenance}",
     ]
     names = _format_names(summary)
@@ -185,6 +183,7 @@ def _facts(summary: SearchSummary) -> list[str]:
         facts.append(
             f"Formats: {', '.join(names)}; input x, weight w, bias b, result y {_notation(names)}; the rest in float."
         )
+    facts += summary.remarks
     if summary.float_row is not None:
         facts.append(
             "Test columns: the same networks measured once more on the whole test part, which the search did not see; "

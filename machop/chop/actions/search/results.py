@@ -16,6 +16,7 @@ from chop.tools.files import write_whole
 
 LARGEST_LOG = 100_000
 TRIALS_FILE = "trials.jsonl"
+HISTOGRAMS_FILE = "histograms.json"
 REPORT_FILE = "report.md"
 
 
@@ -23,6 +24,8 @@ def best_row_as_json(row: BestRow) -> dict[str, Any]:
     """A row as `best.json` holds it."""
     values = trial_as_json(row.trial, row.sampled_config)
     values["equal_trials"] = list(row.equals)
+    if row.equal_points:
+        values["equal_points"] = row.equal_points
     if row.test_metrics is not None:
         values["test_metrics"] = {
             name: {"value": value, "low_95": low, "high_95": high}
@@ -68,22 +71,25 @@ def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, 
 
 def write_best(folder: Path, best: Sequence[BestRow], space: SearchSpaceBase) -> None:
     """Write `best.json`."""
-    rows = [{**best_row_as_json(row), **_calibrated(space)} for row in best]
+    rows = [{**best_row_as_json(row), **_of_space(space, row.trial)} for row in best]
     write_json(folder / BEST_FILE, {str(index): row for index, row in enumerate(rows)})
 
 
 def write_log(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase) -> None:
     """Write `log.json`: every trial, or beyond 100,000 of them the front alone."""
     if len(trials) <= LARGEST_LOG:
-        rows = [trial_as_json(trial, space.flattened_indexes_to_config(trial.point)) for trial in trials]
+        rows = [(trial, space.flattened_indexes_to_config(trial.point)) for trial in trials]
     else:
-        rows = [trial_as_json(row.trial, row.sampled_config) for row in best]
-    write_json(folder / LOG_FILE, {str(index): {**row, **_calibrated(space)} for index, row in enumerate(rows)})
+        rows = [(row.trial, row.sampled_config) for row in best]
+    written = [{**trial_as_json(trial, config), **_of_space(space, trial)} for trial, config in rows]
+    write_json(folder / LOG_FILE, {str(number): row for number, row in enumerate(written)})
 
 
-def _calibrated(space: SearchSpaceBase) -> dict[str, int]:
-    """What a row says of the rows that its ranges were measured on."""
-    return {"calibration_rows": space.calibration_rows} if space.calibration_rows else {}
+def _of_space(space: SearchSpaceBase, trial: Trial) -> dict[str, int]:
+    """The number of a trial's point in its space, and how many rows its ranges were measured on."""
+    index = space.index(trial.point)
+    found = {} if index is None else {"point": index, "of_points": space.size}
+    return found | ({"calibration_rows": space.calibration_rows} if space.calibration_rows else {})
 
 
 def write_json(path: Path, value: Any) -> None:

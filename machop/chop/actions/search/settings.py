@@ -33,6 +33,7 @@ class StudySetup:
     n_trials: Annotated[int, Ge(1)] | None = None
     timeout: Annotated[float, Gt(0)] | None = None
     n_jobs: Annotated[int, Ge(1)] = 1
+    memory_mib: Annotated[int, Ge(128)] = 1024
     sum_scaled_metrics: bool = False
     direction: Direction | None = None
 
@@ -235,8 +236,6 @@ def _tell_unused(strategy: _StrategyTable, other_keys: set[str]) -> None:
         logger.info("setup: '%s' makes no use of %s", strategy.name, ", ".join(unused))
     for key in sorted(set(RETIRED_KEYS) & set(strategy.setup)):
         logger.info("setup: %s has no effect: %s", key, RETIRED_KEYS[key])
-    if strategy.setup.get("n_jobs", 1) != 1:
-        logger.info("setup: n_jobs = %s: trials are measured one after the other", strategy.setup["n_jobs"])
 
 
 def _parse_metrics(strategy: _StrategyTable, data_module: Any) -> tuple[tuple[Objective, ...], list[Problem]]:

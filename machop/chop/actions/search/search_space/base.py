@@ -91,6 +91,10 @@ class SearchSpaceBase(ABC):
         """The alternative that a point has at each of `axes`."""
         raise NotImplementedError
 
+    def index(self, point: Point) -> int | None:
+        """The number of the distinct point that means the same as `point`; None for a space that is no product."""
+        return None
+
     @abstractmethod
     def plan(self, point: Point) -> QuantPlan:
         """The formats that a point means."""

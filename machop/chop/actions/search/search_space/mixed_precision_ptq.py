@@ -21,7 +21,8 @@ from chop.actions.search.search_space.base import (
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.config.typed import Problem
 from chop.errors import SearchError, did_you_mean
-from chop.evaluation.program import Alternative, Axis
+from chop.evaluation.program import Axis
+from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import split_key
 from chop.nn.ops import OPS, Op
@@ -108,12 +109,29 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     def axes(self) -> list[Axis] | None:
         if any(node.size > MOST_ALTERNATIVES for node in self.nodes):
             return None
-        return [[self._alternative(node, index) for index in range(node.size)] for node in self.nodes]
+        settled: dict[str, Mapping[str, Format]] = {}
+        for node in self.nodes:
+            if node.size == 1:
+                settled |= self._alternative(node, 0)
+        axes = [[self._alternative(node, index) for index in range(node.size)] for node in self._open_nodes] or [[{}]]
+        axes[0] = [{**settled, **alternative} for alternative in axes[0]]  # the same in each: it decides nothing
+        return axes  # type: ignore[return-value]
 
     def codes(self, point: Point) -> tuple[int, ...]:
-        return tuple(node.number(self._indexes(node, point)) for node in self.nodes)
+        return tuple(node.number(self._indexes(node, point)) for node in self._open_nodes) or (0,)
 
-    def _alternative(self, leader: NodeChoices, index: int) -> Alternative:
+    @cached_property
+    def _open_nodes(self) -> list[NodeChoices]:
+        """The nodes that have anything to decide."""
+        return [node for node in self.nodes if node.size > 1]
+
+    def index(self, point: Point) -> int:
+        number = 0
+        for node in self.nodes:
+            number = number * node.size + node.number(self._indexes(node, point))
+        return number
+
+    def _alternative(self, leader: NodeChoices, index: int) -> dict[str, Mapping[str, Format]]:
         """The formats that an alternative gives to a node and to those that are tied to it."""
         indexes = leader.alternative(index)
         tied = [node for node in self._all.values() if self._leaders.get(node.node, node.node) == leader.node]

@@ -6,7 +6,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
@@ -16,9 +18,15 @@ LARGEST_SHUFFLED_LIST = 1_000_000
 
 @dataclass(frozen=True)
 class BruteForceOptions:
-    """`order`: by index, or in random order drawn from the seed."""
+    """`order`: by index, or in random order drawn from the seed.
+
+    `landscape` writes the metrics of all points to `landscape.parquet`. `most_model_runs` is how many points may be
+    measured at the most where a runner must run the model itself for each, which takes its time.
+    """
 
     order: Literal["index", "random"] = "index"
+    landscape: bool = False
+    most_model_runs: Annotated[int, Ge(1)] = 10_000
 
 
 @STRATEGIES.register("brute_force")

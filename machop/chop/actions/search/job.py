@@ -1,0 +1,340 @@
+"""A search whose settings have been checked: run it, measure the winners again, write it all down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chop.actions.calibration import calibrate
+from chop.actions.search.enumeration import (
+    BLOCKS_FILE,
+    BlockLog,
+    Enumeration,
+    Task,
+    enumerate_points,
+    enumeration_of,
+)
+from chop.actions.search.landscape import (
+    LANDSCAPE_FILE,
+    PARTS_FOLDER,
+    Landscape,
+    join_parts,
+    landscape_of,
+    part_path,
+    write_part,
+)
+from chop.actions.search.measurement import FLOAT_CONFIG, Measurement
+from chop.actions.search.oracle import Oracle
+from chop.actions.search.results import (
+    HISTOGRAMS_FILE,
+    LARGEST_LOG,
+    REPORT_FILE,
+    TRIALS_FILE,
+    best_rows,
+    write_best,
+    write_json,
+    write_log,
+)
+from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.search.settings import SearchSettings
+from chop.actions.search.strategies.base import STRATEGIES, StrategyContext, Values
+from chop.actions.search.strategies.brute_force import BruteForceOptions
+from chop.actions.search.study import Reason, Study, study_directions, study_values
+from chop.errors import MetricError, SearchError
+from chop.ir import MaseGraph
+from chop.ir.trial import BestRow, Objective, Trial
+from chop.ir.trial_log import TrialLog
+from chop.report.search_progress import EnumerationProgress, SearchProgress
+from chop.report.search_report import SearchSummary, print_summary, report_text
+from chop.tools.files import write_whole
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+FLOAT_ROW = -1
+LANDSCAPE_IDENTITY = ("weights", "dataset", "search_space", "choices", "calibration_rows", "runners", "eval_mode")
+"""What two searches must have in common for the figures of one to be the truth for the other."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The trials of a search, its best rows (the Pareto set), why it ended and where its files are."""
+
+    trials: list[Trial]
+    best: list[BestRow]
+    reason: Reason
+    folder: Path
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """A search whose settings have been checked."""
+
+    settings: SearchSettings
+    space: SearchSpaceBase
+    graph: MaseGraph
+    data_module: Any
+    folder: Path
+    seed: int
+    device: str
+    identity: Mapping[str, Any]
+
+    def run(self, resume: bool) -> SearchResult:
+        if self.space.calibration_rows:
+            calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
+        measurement = Measurement(
+            self.space,
+            self.graph,
+            self.data_module,
+            self.settings.runners,
+            self.settings.eval_mode,
+            self.device,
+            self.settings.setup.memory_mib * 2**20,
+        )
+        if self._is_enumeration(measurement):
+            return self._enumerate(measurement, resume)
+        with self._open_log(resume) as log:
+            study = self._study(measurement, log)
+            with SearchProgress(self._expected_trials(), *self._shown()) as progress:
+                reason = study.run(progress.on_trial)
+        return self._finish(measurement, log.trials, reason)
+
+    @property
+    def _points(self) -> int:
+        """How many points an exhaustive search measures."""
+        return min(self.settings.setup.n_trials or self.space.size, self.space.size)
+
+    def _is_enumeration(self, measurement: Measurement) -> bool:
+        """Whether there are too many trials to write each down, and no need to: the points come by their numbers."""
+        options = self.settings.strategy_options
+        if not isinstance(options, BruteForceOptions):
+            return False
+        if measurement.runs_models and self._points > options.most_model_runs:
+            raise SearchError(
+                f"{self._points:,} points, and a runner must run the model itself for each: give n_trials, fewer "
+                f"choices, or raise most_model_runs = {options.most_model_runs} under [search.strategy.setup]"
+            )
+        return options.order == "index" and self._points > LARGEST_LOG and measurement.folded is not None
+
+    def _enumerate(self, measurement: Measurement, resume: bool) -> SearchResult:
+        """Measure all points block by block; what is kept is the front."""
+        folded, setup = measurement.folded, self.settings.setup
+        assert folded is not None
+        self._tell_size()
+        parts = self.folder / PARTS_FOLDER if self.settings.strategy_options.landscape else None
+        direction = setup.direction if setup.sum_scaled_metrics else None
+        task = Task(folded, self.settings.objectives, direction, folded.block_size, self._points, parts)
+        header = {"fingerprint": self._fingerprint(), "block_size": task.block_size, "landscape": parts is not None}
+        log = BlockLog(self.folder / BLOCKS_FILE, header, resume)
+        started = time.monotonic() - sum(block.seconds for block in log.blocks)
+
+        def is_over() -> bool:
+            return setup.timeout is not None and time.monotonic() - started >= setup.timeout
+
+        with closing(log), EnumerationProgress(self._points) as progress:
+            progress.start_from(sum(block.stop - block.first for block in log.blocks))
+            reason: Reason = "exhausted" if self._points == self.space.size else "n_trials"
+            try:
+                found = enumerate_points(task, log, setup.n_jobs, is_over, progress.show)
+                reason = reason if found.points == self._points else "timeout"
+            except KeyboardInterrupt:
+                found, reason = enumeration_of(log.blocks), "interrupted"
+        if found.points == 0:
+            raise SearchError(f"the search ended ({reason}) before its first block; nothing was measured")
+        remarks = self._write_enumeration(measurement, found, parts if reason in ("exhausted", "n_trials") else None)
+        best = self._enumerated_rows(measurement, found)
+        write_log(self.folder, [row.trial for row in best], best, self.space)
+        return self._report(measurement, best, _Counts(found.points, 0, found.failed), reason, [], remarks)
+
+    def _enumerated_rows(self, measurement: Measurement, found: Enumeration) -> list[BestRow]:
+        """The front as rows; a point's number in the space is its trial's."""
+        rows = []
+        for index, count, metrics in found.rows():
+            point = self.space.point(index)
+            measured = measurement.by_group(metrics)
+            scaled = {o.metric: o.scale * metrics[o.metric] for o in self.settings.objectives}
+            trial = Trial(index, dict(point), measured.software, measured.hardware, scaled)
+            config = self.space.flattened_indexes_to_config(point)
+            rows.append(BestRow(trial, (), config, equal_points=count - 1))
+        return rows
+
+    def _write_enumeration(self, measurement: Measurement, found: Enumeration, parts: Path | None) -> tuple[str, ...]:
+        """Write the histograms and, once all parts are there, the landscape; says what they are."""
+        histograms = {name: histogram.as_json() for name, histogram in (found.histograms or {}).items()}
+        write_json(self.folder / HISTOGRAMS_FILE, histograms)
+        if parts is not None:
+            join_parts(parts, self.folder / LANDSCAPE_FILE, self._about(measurement))
+            return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
+        return (f"How the values of all points are spread: {HISTOGRAMS_FILE}.",)
+
+    def _write_small_landscape(self, measurement: Measurement, trials: list[Trial]) -> tuple[str, ...]:
+        """Write the landscape of a space whose points are all among the trials, if it was asked for."""
+        folded = measurement.folded
+        if folded is None or not getattr(self.settings.strategy_options, "landscape", False):
+            return ()
+        names = next(trial.metrics for trial in trials if not trial.failed)
+        scores = {name: np.full(self.space.size, np.nan) for name in names}
+        for trial in trials:
+            for name, value in trial.metrics.items():
+                scores[name][self.space.index(trial.point)] = value
+        write_part(part_path(self.folder / PARTS_FOLDER, 0), 0, scores)
+        join_parts(self.folder / PARTS_FOLDER, self.folder / LANDSCAPE_FILE, self._about(measurement))
+        return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
+
+    def _gap(self, measurement: Measurement, trials: list[Trial]) -> tuple[str, ...]:
+        """How far the search is from the optimum, where a search beside it has measured the whole space."""
+        if measurement.folded is None or len(self.folder.parents) < 3:
+            return ()
+        path = landscape_of(self.folder.parents[2], self._landscape_key())
+        if path is None:
+            return ()
+        oracle = Oracle(Landscape.read(path), self.settings.objectives)
+        indexes = [index for trial in trials if (index := self.space.index(trial.point)) is not None]
+        return (f"{oracle.gap(indexes).as_text()} (exact, from {path}).",)
+
+    def _about(self, measurement: Measurement) -> dict[str, Any]:
+        """What a landscape says of its space."""
+        assert measurement.folded is not None
+        return {
+            "key": self._landscape_key(),
+            "sizes": list(measurement.folded.sizes),
+            "objectives": [asdict(objective) for objective in self.settings.objectives],
+            "provenance": self.data_module.dataset_info.provenance,
+        }
+
+    def _landscape_key(self) -> str:
+        """Equal for searches that measure the same things on the same space, whatever their strategy."""
+        about = self._fingerprint()
+        return _digest([about[name] for name in LANDSCAPE_IDENTITY])
+
+    def _fingerprint(self) -> dict[str, Any]:
+        choices = _digest(self.space.choices_flattened)
+        return {**self.identity, **self.settings.fingerprint(), "choices": choices}
+
+    def _open_log(self, resume: bool) -> TrialLog:
+        path = self.folder / TRIALS_FILE
+        fingerprint = self._fingerprint()
+        return TrialLog.resume(path, fingerprint) if resume else TrialLog.create(path, fingerprint)
+
+    def _study(self, measurement: Measurement, log: TrialLog) -> Study:
+        settings = self.settings
+        self._tell_size()
+        context = StrategyContext(
+            self.space,
+            study_directions(settings.objectives, settings.setup),
+            self.seed,
+            settings.setup.n_trials,
+        )
+        strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
+        batch = measurement.batch if strategy.asks_ahead else 1
+        return Study(self.space, strategy, settings.objectives, settings.setup, measurement.measure_many, log, batch)
+
+    def _shown(self) -> tuple[tuple[Objective, ...], Callable[[Trial], Values]]:
+        """What the progress bar shows: every metric as measured, or the sum that is optimised."""
+        settings = self.settings
+        if not settings.setup.sum_scaled_metrics:
+            return settings.objectives, lambda trial: tuple(trial.metrics[o.metric] for o in settings.objectives)
+        (direction,) = study_directions(settings.objectives, settings.setup)
+        return (Objective("sum", 1.0, direction),), lambda t: study_values(t, settings.objectives, settings.setup)
+
+    def _expected_trials(self) -> int | None:
+        """How many trials there will be at the most, if that is known."""
+        budget = self.settings.setup.n_trials
+        if STRATEGIES[self.settings.strategy].needs_budget:
+            return budget
+        return min(budget or self.space.size, self.space.size)
+
+    def _tell_size(self) -> None:
+        size, budget = self.space.size, self.settings.setup.n_trials
+        logger.info("%s distinct points, %s", f"{size:,}", self.settings.strategy)
+        if not STRATEGIES[self.settings.strategy].needs_budget and budget is not None and budget < size:
+            logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
+
+    def _finish(self, measurement: Measurement, trials: list[Trial], reason: Reason) -> SearchResult:
+        if not trials:
+            raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
+        best = best_rows(trials, self.settings.objectives, self.settings.setup, self.space)
+        write_log(self.folder, trials, best, self.space)
+        write_best(self.folder, best, self.space)  # kept, whatever happens while winners are measured again
+        if not best:
+            raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
+        remarks = self._write_small_landscape(measurement, trials) if reason == "exhausted" else ()
+        remarks = remarks or self._gap(measurement, trials)
+        counts = _Counts(
+            measured=sum(trial.repeats is None for trial in trials),
+            repeats=sum(trial.repeats is not None for trial in trials),
+            failed=sum(bool(trial.failed) for trial in trials),
+        )
+        return self._report(measurement, best, counts, reason, trials, remarks)
+
+    def _report(
+        self,
+        measurement: Measurement,
+        best: list[BestRow],
+        counts: _Counts,
+        reason: Reason,
+        trials: list[Trial],
+        remarks: tuple[str, ...],
+    ) -> SearchResult:
+        """Measure the best rows again, write everything down and show it."""
+        write_best(self.folder, best, self.space)  # kept, whatever happens while winners are measured again
+        float_row = None
+        if reason != "interrupted":
+            best = [_measured_again(measurement, row) for row in best]
+            float_row = _float_row(measurement)
+        write_best(self.folder, best, self.space)
+        summary = SearchSummary(
+            strategy=self.settings.strategy,
+            objectives=self.settings.objectives,
+            is_front=not self.settings.setup.sum_scaled_metrics,
+            provenance=self.data_module.dataset_info.provenance,
+            space_size=self.space.size,
+            measured=counts.measured,
+            repeats=counts.repeats,
+            failed=counts.failed,
+            best=best,
+            reason=reason,
+            float_row=float_row,
+            folder=self.folder,
+            remarks=remarks,
+        )
+        write_whole(self.folder / REPORT_FILE, report_text(summary))
+        print_summary(summary)
+        return SearchResult(trials, best, reason, self.folder)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """How many points were measured, how many trials repeated one, and how many have no metrics."""
+
+    measured: int
+    repeats: int
+    failed: int
+
+
+def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:
+    measurement.check_singly(row.sampled_config, row.trial.metrics)
+    return replace(row, test_metrics=measurement.test_metrics(row.sampled_config))
+
+
+def _float_row(measurement: Measurement) -> BestRow | None:
+    """The network in float, as a row to compare with."""
+    try:
+        measured = measurement.measure_float()
+    except MetricError as error:
+        logger.warning("the network in float has no row: %s", error)
+        return None
+    trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
+    return BestRow(trial, (), FLOAT_CONFIG, measurement.test_metrics(FLOAT_CONFIG))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,103 @@
+"""The metrics of every point of a space as a Parquet file: the ground truth that searches are judged by.
+
+Column `index` numbers the points (the last axis changes fastest), the other columns are metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chop.errors import SearchError
+from chop.evaluation.measures import Scores
+
+LANDSCAPE_FILE = "landscape.parquet"
+PARTS_FOLDER = "landscape.parts"
+_KEY = b"chop"
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Where the metrics of block `number` are until all blocks are done."""
+    return folder / f"{number:06d}.parquet"
+
+
+def write_part(path: Path, first: int, scores: Scores) -> None:
+    """Write the metrics of points `first`, `first + 1` …; whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = len(next(iter(scores.values())))
+    table = pa.table({"index": np.arange(first, first + rows), **scores})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".writing")
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def join_parts(parts: Path, target: Path, about: Mapping[str, Any]) -> Path:
+    """Make one file of all parts, a row group each, and remove them; `about` is what the space was."""
+    import pyarrow.parquet as pq
+
+    files = sorted(parts.glob("*.parquet"))
+    schema = pq.read_schema(files[0]).with_metadata({_KEY: json.dumps(dict(about)).encode()})
+    temporary = target.with_suffix(".writing")
+    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for file in files:
+            writer.write_table(pq.read_table(file).replace_schema_metadata(schema.metadata))
+    temporary.replace(target)
+    shutil.rmtree(parts)
+    return target
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """All metrics of all points, `metrics[name][index]`, and what the space was."""
+
+    path: Path
+    about: Mapping[str, Any]
+    metrics: dict[str, np.ndarray[Any, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> Landscape:
+        """Read a file that a search wrote; raises SearchError for any other."""
+        import pyarrow.parquet as pq
+
+        about = read_about(path)
+        table = pq.read_table(path)
+        return cls(path, about, {n: table[n].to_numpy() for n in table.column_names if n != "index"})
+
+    @property
+    def size(self) -> int:
+        """The number of points."""
+        return len(next(iter(self.metrics.values())))
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What the space of a landscape was; raises SearchError where a file is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise SearchError(f"{path} does not exist; write one with landscape = true under [search.strategy.setup]")
+    try:
+        about: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {})[_KEY])
+    except (KeyError, ValueError, pa.ArrowException) as error:
+        raise SearchError(f"{path} is no landscape of a search ({error})") from error
+    return about
+
+
+def landscape_of(folder: Path, key: str) -> Path | None:
+    """A landscape with this key among those of the projects in `folder`."""
+    for path in sorted(folder.glob(f"*/software/search_ckpts*/{LANDSCAPE_FILE}")):
+        try:
+            if read_about(path).get("key") == key:
+                return path
+        except SearchError:
+            continue
+    return None

@@ -1,0 +1,85 @@
+"""`ch oracle`: the exact front of a space that was enumerated, and how far points and searches are from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from chop.actions.replay import LOG_FILE
+from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape
+from chop.actions.search.oracle import Oracle
+from chop.errors import SearchError
+
+MOST_ROWS = 25
+
+
+def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_json: bool) -> None:
+    """Print the front, where `points` stand and the gap of each of `studies`, as tables or as JSON."""
+    landscape = Landscape.read(path / LANDSCAPE_FILE if path.is_dir() else path)
+    oracle = Oracle(landscape)
+    standings = [asdict(oracle.standing(point)) for point in points]
+    gaps = {str(study): asdict(oracle.gap(points_of(study, landscape))) for study in studies}
+    front = [
+        {"point": index, "equal_points": count - 1, **_metrics(landscape, index)}
+        for index, count in zip(oracle.front.index.tolist(), oracle.front.count.tolist(), strict=True)
+    ]
+    if as_json:
+        found = {"points": landscape.size, "front": front, "standings": standings, "gaps": gaps}
+        print(json.dumps(found))  # noqa: T201 - the answer to the command
+        return
+    console = Console()
+    title = f"Exact Pareto front: {len(front)} of {landscape.size:,} points"
+    console.print(_table(title, front[:MOST_ROWS]))
+    if len(front) > MOST_ROWS:
+        console.print(f"… and {len(front) - MOST_ROWS} more with --json")
+    if standings:
+        rows = [_flat(standing) for standing in standings]
+        console.print(_table("Points; regret: how much better the best is that is no worse in all else", rows))
+    if gaps:
+        rows = [{"study": name, **_flat(gap)} for name, gap in gaps.items()]
+        console.print(_table("Searches; hypervolume: as a share of the exact front's", rows))
+
+
+def points_of(study: Path, landscape: Landscape) -> list[int]:
+    """The numbers of the points that a search measured.
+
+    Raises SearchError for a folder without a finished search, or with one of another space.
+    """
+    file = study / LOG_FILE
+    try:
+        rows = json.loads(file.read_text()).values()
+        found = [int(row["point"]) for row in rows]
+        sizes = {row["of_points"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SearchError(f"{file} is no log of a finished search with numbered points ({error!r})") from error
+    if sizes != {landscape.size}:
+        raise SearchError(f"{study} searched a space of {sizes} points, {landscape.path} has {landscape.size}")
+    return found
+
+
+def _metrics(landscape: Landscape, index: int) -> dict[str, float]:
+    return {name: float(values[index]) for name, values in landscape.metrics.items()}
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the values of its tables beside its own."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        prefix = "regret " if name == "regret" else ""
+        found |= {f"{prefix}{key}": own for key, own in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        table.add_column(name.replace("_", " "), justify="left" if name == "study" else "right")
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    return table

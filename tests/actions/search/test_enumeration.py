@@ -1,0 +1,205 @@
+"""Exhaustive searches block by block: the same front as trial by trial, whatever interrupts them and whoever works."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from chop.actions.search import enumeration, folded, job, search
+from chop.actions.search.landscape import Landscape
+from chop.actions.search.oracle import Oracle
+from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner
+from chop.dataset import MaseDataModule
+from chop.errors import ConfigError, SearchError
+from chop.models import get_model
+
+
+@pytest.fixture
+def toy(lab: dict[str, Any]) -> dict[str, Any]:
+    """jsc-toy: three layers of 18 choices, the first of them two alone, so that there are 2 · 18 · 18 points."""
+    lists = lab["search_space"]["seed"]["seq_blocks_2"]["config"]
+    few = {**lists, "weight_width": [4], "bias_width": [4]}
+    lab["search_space"]["seed"] |= {"seq_blocks_2": {"config": few}}
+    lab["search_space"]["seed"] |= {name: {"config": lists} for name in ("seq_blocks_5", "seq_blocks_8")}
+    lab["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = 400
+    return lab
+
+
+@pytest.fixture
+def jsc_toy() -> nn.Module:
+    return get_model("jsc-toy", pretrained=True)
+
+
+@pytest.fixture
+def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "LARGEST_LOG", 100)
+    monkeypatch.setattr(folded, "MOST_CONFIGURATIONS", 110)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return list(json.loads((folder / "best.json").read_text()).values())
+
+
+def blocks(folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (folder / "blocks.jsonl").read_text().splitlines()[1:]]
+    return sorted(({**row, "seconds": 0} for row in found), key=lambda row: row["block"])
+
+
+def test_the_front_is_that_of_all_trials(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_trial = search(jsc_toy, jets, toy, tmp_path / "trials")
+    monkeypatch.setattr(job, "LARGEST_LOG", 100)
+    monkeypatch.setattr(folded, "MOST_CONFIGURATIONS", 110)
+    by_block = search(jsc_toy, jets, toy, tmp_path / "blocks")
+    assert by_block.reason == "exhausted"
+    assert len(blocks(tmp_path / "blocks")) == 6
+    assert [row.trial.number for row in by_block.best] == [row.trial.number for row in by_trial.best]
+    for ours, theirs in zip(rows(tmp_path / "blocks"), rows(tmp_path / "trials"), strict=True):
+        assert ours["software_metrics"]["accuracy"] == theirs["software_metrics"]["accuracy"]
+        assert ours["hardware_metrics"] == theirs["hardware_metrics"]
+        assert ours.get("equal_points", 0) == len(theirs["equal_trials"])
+        assert ours["sampled_config"] == theirs["sampled_config"]
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_a_search_that_is_cut_off_goes_on_to_the_same_end(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy["strategy"]["setup"] = {"landscape": True}
+    search(jsc_toy, jets, toy, tmp_path / "whole")
+    measure = enumeration.Task.measure
+
+    def interrupted(task: enumeration.Task, number: int) -> enumeration.Block:
+        if number == 2:
+            raise KeyboardInterrupt
+        return measure(task, number)
+
+    monkeypatch.setattr(enumeration.Task, "measure", interrupted)
+    assert search(jsc_toy, jets, toy, tmp_path / "cut").reason == "interrupted"
+    assert len(rows(tmp_path / "cut")) > 0
+    with (tmp_path / "cut" / "blocks.jsonl").open("a") as stream:
+        stream.write('{"block": 2, "fir')  # killed while it was writing
+    monkeypatch.setattr(enumeration.Task, "measure", measure)
+    assert search(jsc_toy, jets, toy, tmp_path / "cut", resume=True).reason == "exhausted"
+    assert blocks(tmp_path / "cut") == blocks(tmp_path / "whole")
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    ours, theirs = (Landscape.read(tmp_path / name / "landscape.parquet") for name in ("cut", "whole"))
+    assert all(np.array_equal(ours.metrics[name], theirs.metrics[name]) for name in theirs.metrics)
+    toy["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = 300
+    with pytest.raises(SearchError, match="another search"):
+        search(jsc_toy, jets, toy, tmp_path / "cut", resume=True)
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_there_must_be_blocks_to_resume(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    with pytest.raises(SearchError, match="no search to resume"):
+        search(jsc_toy, jets, toy, tmp_path, resume=True)
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_workers_give_the_same_to_the_bit_also_when_one_is_killed(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = search(jsc_toy, jets, toy, tmp_path / "alone")
+    add = enumeration.Enumeration.add
+    killed = []
+
+    def add_and_kill(self: enumeration.Enumeration, block: enumeration.Block) -> None:
+        add(self, block)
+        if not killed:
+            killed.append(multiprocessing.active_children()[0])
+            killed[0].kill()
+
+    monkeypatch.setattr(enumeration.Enumeration, "add", add_and_kill)
+    toy["strategy"]["setup"] = {"n_jobs": 2}
+    together = search(jsc_toy, jets, toy, tmp_path / "together")
+    assert killed
+    assert together.reason == alone.reason
+    assert blocks(tmp_path / "together") == blocks(tmp_path / "alone")
+    assert rows(tmp_path / "together") == rows(tmp_path / "alone")
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_a_timeout_keeps_what_is_done(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    toy["strategy"]["setup"] = {"timeout": 1e-9}
+    assert search(jsc_toy, jets, toy, tmp_path).reason == "timeout"
+    assert len(blocks(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_the_oracle_knows_the_space_and_judges_other_searches(
+    is_small: bool,
+    tmp_path: Path,
+    toy: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_toy: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    truth = tmp_path / "truth" / "software" / "search_ckpts"
+    if not is_small:
+        monkeypatch.setattr(job, "LARGEST_LOG", 100)
+    toy["strategy"]["setup"] = {"landscape": True, "order": "index"}
+    found = search(jsc_toy, jets, toy, truth)
+    oracle = Oracle(Landscape.read(truth / "landscape.parquet"))
+    assert sorted(oracle.front.index.tolist()) == [row.trial.number for row in found.best]
+    gap = oracle.gap([row.trial.number for row in found.best])
+    assert (gap.hypervolume, gap.found) == (pytest.approx(1.0), gap.front)
+    worst = oracle.standing(int(np.argmin(oracle.landscape.metrics["accuracy"])))
+    assert worst.dominated_by > 0
+    assert worst.regret["accuracy"] > 0
+    assert oracle.standing(found.best[0].trial.number).dominated_by == 0
+
+    toy["strategy"] |= {"name": "optuna", "setup": {"n_trials": 12}}
+    other = tmp_path / "other" / "software" / "search_ckpts"
+    search(jsc_toy, jets, toy, other)
+    report = (other / "report.md").read_text()
+    assert "Gap to the optimum" in report
+    numbers = [row["point"] for row in json.loads((other / "log.json").read_text()).values()]
+    assert f"{oracle.gap(numbers).hypervolume:.2%} of the exact hypervolume" in report
+
+    toy["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = 100
+    search(jsc_toy, jets, toy, tmp_path / "third" / "software" / "search_ckpts")
+    assert "Gap" not in (tmp_path / "third" / "software" / "search_ckpts" / "report.md").read_text()
+
+
+class NeedsTheModel(ModelRunner):
+    """A metric that no folding gives."""
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("one", "", "minimize"),)
+
+    def measure(self, graph: Any) -> dict[str, float]:
+        return {"one": 1.0}
+
+
+def test_too_many_model_runs_are_refused(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    if "needs_the_model" not in RUNNERS:
+        RUNNERS.register("needs_the_model")(NeedsTheModel)
+    toy["strategy"]["hw_runner"]["needs_the_model"] = {}
+    toy["strategy"]["setup"] = {"most_model_runs": 500}
+    with pytest.raises(SearchError, match="648 points, and a runner must run the model itself"):
+        search(jsc_toy, jets, toy, tmp_path)
+    toy["strategy"]["setup"] = {"most_model_runs": 500, "n_trials": 3}
+    assert search(jsc_toy, jets, toy, tmp_path).reason == "n_trials"
+
+
+def test_memory_and_workers_must_make_sense(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    toy["strategy"]["setup"] = {"memory_mib": 1, "n_jobs": 0}
+    with pytest.raises(ConfigError, match="memory_mib"):
+        search(jsc_toy, jets, toy, tmp_path)
