@@ -21,8 +21,8 @@ from chop.formats import Format
 
 CLOSE = 1e-5
 """Largest difference, relative to the greatest value, that another order of a float sum may make."""
-PROBED = 4
-"""Configurations on which folding is tried against one call for each."""
+PROBED = 2
+"""Configurations on which folding is tried once, against one call for each."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,6 @@ class Call(Operation):
     args: Any
     kwargs: Mapping[str, Any]
     owned: Mapping[str, tuple[Slot, Tensor]] = field(default_factory=dict)
-    may_fold: bool = True
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _folds: bool | None = None
 
@@ -182,13 +181,24 @@ class Call(Operation):
         varying = [value for value in inputs if not isinstance(value, Same)]
         if not varying or (count := _count(varying[0])) == 1:
             return Each([self._single(choice, [each(value)[0] for value in inputs])])
-        if self.may_fold and self._folds is None and count > 1:
-            self._folds = self._folding_pays(choice, inputs, min(count, PROBED))
-        if self.may_fold and self._folds:
-            folded = self._folded(choice, inputs)
-            if folded is not None:
-                return Rows(folded)
-        return Each(self._singles(choice, inputs, count))
+        if self._folds is None:
+            return self._tried(choice, inputs, count)
+        folded = self._folded(choice, inputs) if self._folds else None
+        return Each(self._singles(choice, inputs, count)) if folded is None else Rows(folded)
+
+    def _tried(self, choice: Any, inputs: Sequence[Value], count: int) -> Value:
+        """The results one by one, the first of them also folded: which is how it will be done from now on?"""
+        few = [_first(value, PROBED) for value in inputs]
+        started = time.perf_counter()
+        singly = self._singles(choice, few, PROBED)
+        seconds = time.perf_counter() - started
+        started = time.perf_counter()
+        try:
+            folded = self._folded(choice, few)
+        except Exception:  # whatever a model's own code raises for a batch that is not its own
+            folded = None
+        self._folds = folded is not None and time.perf_counter() - started < seconds and _agrees(folded, singly)
+        return Each([*singly, *self._singles(choice, [_rest(value, PROBED) for value in inputs], count - PROBED)])
 
     def _singles(self, choice: Any, inputs: Sequence[Value], count: int) -> list[Any]:
         columns = [[value.value] * count if isinstance(value, Same) else each(value) for value in inputs]
@@ -234,15 +244,6 @@ class Call(Operation):
             return None
         laid_out: Tensor = found.reshape(count, rows, *found.shape[1:])
         return laid_out
-
-    def _folding_pays(self, choice: Any, inputs: Sequence[Value], count: int) -> bool:
-        few = [_first(value, count) for value in inputs]
-        try:
-            folded, quick = _timed(lambda: self._folded(choice, few))
-        except Exception:  # whatever a model's own code raises for a batch that is not its own
-            return False
-        singly, slow = _timed(lambda: self._singles(choice, few, count))
-        return folded is not None and _agrees(folded, singly) and quick < slow
 
 
 class Bound:
@@ -293,10 +294,11 @@ def _count(value: Value) -> int:
 
 
 def _first(value: Value, count: int) -> Value:
-    if isinstance(value, Same):
-        return value
-    rows = as_rows(value)
-    return Each(each(value)[:count]) if rows is None else Rows(rows[:count])
+    return value if isinstance(value, Same) else Each(list(each(value)[:count]))
+
+
+def _rest(value: Value, count: int) -> Value:
+    return value if isinstance(value, Same) else Each(list(each(value)[count:]))
 
 
 def _repeated(value: Any, count: int, rows: int) -> Any:
@@ -314,15 +316,3 @@ def _agrees(folded: Tensor, singly: Sequence[Any]) -> bool:
         return True
     scale = wanted.abs().amax() if wanted.is_floating_point() and wanted.numel() else None
     return scale is not None and bool(((folded - wanted).abs() <= CLOSE * scale).all())
-
-
-def _timed(function: Any) -> tuple[Any, float]:
-    """What a function gives, and the less of two times that it takes."""
-    times = []
-    for _ in range(2):
-        started = time.perf_counter()
-        result = function()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return result, min(times)

@@ -1,0 +1,357 @@
+"""Configurations per second of the evaluator, as multiples of a careful loop in plain torch, in one run.
+
+    make bench
+
+The loop does for each configuration what must be done: quantise weights and inputs, go forward, take loss and accuracy;
+one configuration after the other, on one thread, without any of chop's code. Both measure the same configurations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from chop.actions.search import search
+from chop.actions.search.enumeration import Task, measured_blocks
+from chop.actions.search.folded import FoldedMeasurement, codes_of_range
+from chop.dataset import MaseDataModule
+from chop.evaluation.evaluator import Evaluator
+from chop.evaluation.measures import Classification
+from chop.evaluation.memory import keep_freed_memory
+from chop.evaluation.plan_runner import PlanRunner
+from chop.formats import Integer
+from chop.ir import MaseGraph, QuantPlan
+from chop.ir.trial import Objective
+from chop.models import get_model
+
+WIDTHS = [4, 8], [2, 4, 8], [2, 4, 8]
+MORE_WIDTHS = [4, 6, 8], [2, 4, 6, 8], [4, 8]
+CLASSES = 5
+SECONDS = 2.0
+"""How long each loop runs at the least."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a rate (or a time) of ours and of the loop, and what is aimed at."""
+
+    name: str
+    ours: str
+    loop: str
+    ratio: float
+    aim: str
+
+
+class PlainLayer(nn.Module):
+    """A linear or convolutional layer that rounds its input, weight and bias to fixed point, written down by hand."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.widths: tuple[int, int, int] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.widths is None:
+            return self.inner(x)
+        x, weight, bias = (
+            fixed(t, width) for t, width in zip((x, self.inner.weight, self.inner.bias), self.widths, strict=True)
+        )
+        if isinstance(self.inner, nn.Linear):
+            return F.linear(x, weight, bias)
+        return F.conv2d(x, weight, bias, self.inner.stride, self.inner.padding)
+
+
+def fixed(x: Tensor, width: int) -> Tensor:
+    """Fixed point with half of its bits behind the point."""
+    scale = 2.0 ** (width // 2)
+    return (x * scale).round_().clamp_(-(2 ** (width - 1)), 2 ** (width - 1) - 1).mul_(1 / scale)
+
+
+class Problem:
+    """A model whose layers have choices of widths, rows to measure on, and both ways to do it."""
+
+    def __init__(self, model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], widths: Any, layers: int) -> None:
+        model.eval()
+        self.batches = list(batches)
+        self.graph = MaseGraph(model)
+        ops = self.graph.quantizable_nodes()
+        self.nodes = [name for name, op in ops.items() if op.name in ("linear", "conv2d")][:layers]
+        self.choices = list(itertools.product(*widths))
+        self.axes = [[{node: self.formats(choice)} for choice in self.choices] for node in self.nodes]
+        self.plain, self.plain_layers = self._plain(model)
+        self.counts = torch.bincount(torch.cat([y for _, y in self.batches]), minlength=CLASSES)
+
+    @staticmethod
+    def formats(choice: tuple[int, int, int]) -> dict[str, Integer]:
+        return dict(zip(("data_in", "weight", "bias"), map(Integer, choice), strict=True))
+
+    def _plain(self, model: nn.Module) -> tuple[nn.Module, list[PlainLayer]]:
+        import copy
+
+        plain = copy.deepcopy(model)
+        paths = [str(self.graph.node(node).target) for node in self.nodes]
+        layers = [PlainLayer(plain.get_submodule(path)) for path in paths]
+        for path, layer in zip(paths, layers, strict=True):
+            plain.set_submodule(path, layer)
+        return plain, layers
+
+    @torch.no_grad()
+    def loop(self, codes: np.ndarray) -> list[tuple[float, float]]:
+        """Loss and accuracy of each configuration, one after the other."""
+        found = []
+        for code in codes:
+            for layer, number in zip(self.plain_layers, code, strict=True):
+                layer.widths = self.choices[number]
+            scores = torch.cat([self.plain(x) for x, _ in self.batches])
+            targets = torch.cat([y for _, y in self.batches])
+            hits = torch.bincount(targets[scores.argmax(1) == targets], minlength=CLASSES)
+            found.append((float(F.cross_entropy(scores, targets)), float((hits / self.counts).mean())))
+        return found
+
+    def evaluator(self) -> tuple[Evaluator, Classification]:
+        evaluator = Evaluator(self.graph, self.axes, self.batches)
+        return evaluator, Classification(evaluator.targets, CLASSES)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(len(axis) for axis in self.axes)
+
+
+def compare(name: str, problem: Problem, codes: np.ndarray, aim: str) -> Row:
+    """Rates on `codes`, of which the loop takes as many as its time allows, spread over all of them."""
+    evaluator, measure = problem.evaluator()
+    evaluator.run(codes[: max(1, len(codes) // 20)], [measure])
+    ours, (scores,) = timed(lambda: evaluator.run(codes, [measure]))
+    order = np.random.default_rng(0).permutation(len(codes))
+    done, spent = 0, 0.0
+    while spent < SECONDS and done < len(codes):
+        chosen = order[done : done + 20]
+        seconds, found = timed(lambda chosen=chosen: problem.loop(codes[chosen]))
+        done, spent = done + len(chosen), spent + seconds
+        for row, (loss, accuracy) in zip(chosen, found, strict=True):
+            assert abs(scores["loss"][row] - loss) < 1e-4 * max(1.0, abs(loss)), (name, row, scores["loss"][row], loss)
+            assert abs(scores["accuracy"][row] - accuracy) < 1e-2, (name, row, scores["accuracy"][row], accuracy)
+    rates = len(codes) / ours, done / spent
+    return Row(name, f"{rates[0]:,.0f}/s", f"{rates[1]:,.0f}/s", rates[0] / rates[1], aim)
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that a call takes, and what it gives."""
+    started = time.perf_counter()
+    result = function()
+    return time.perf_counter() - started, result
+
+
+def jets(rows: int, part: str = "val") -> list[tuple[Tensor, Tensor]]:
+    """The first rows of a part, in batches of 4,096 at the most."""
+    data = MaseDataModule("jsc", batch_size=512)
+    data.prepare_data()
+    data.setup()
+    return data.batches(part, rows)
+
+
+def jsc_s(rows: int, part: str = "val") -> Problem:
+    """The network of the issue: 18 choices for each of five layers."""
+    return Problem(get_model("jsc-s", pretrained=True), jets(rows, part), WIDTHS, 5)
+
+
+class SmallConvolution(nn.Module):
+    """Two convolutions and two linear layers on 12 × 12 images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3)
+        self.hidden, self.head = nn.Linear(32, 16), nn.Linear(16, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(torch.relu(self.first(x)), 2)
+        x = torch.relu(self.second(x))[:, :, :2, :2]
+        return self.head(torch.relu(self.hidden(torch.flatten(x, 1))))
+
+
+class Layer(nn.Module):
+    """A transformer's encoder layer with one head, written out so that it can be traced."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+        self.out, self.up, self.down = nn.Linear(width, width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        y = F.scaled_dot_product_attention(self.query(y), self.key(y), self.value(y))
+        x = x + self.out(y)
+        return x + self.down(F.gelu(self.up(self.second(x))))
+
+
+class Transformer(nn.Module):
+    """Twelve layers on 32 tokens of 128 features."""
+
+    def __init__(self, layers: int = 12, width: int = 128) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(Layer(width) for _ in range(layers)))
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers(x).mean(1))
+
+
+def balanced(rows: int, *shape: int) -> list[tuple[Tensor, Tensor]]:
+    """Random inputs with targets of every class."""
+    torch.manual_seed(0)
+    return [(torch.randn(rows, *shape), torch.arange(rows) % CLASSES)]
+
+
+def products() -> list[Row]:
+    """Whole products of choices, as brute force walks them."""
+    return [
+        compare("jsc-s, 512 samples, 104,976 of 1,889,568", jsc_s(512), of_product(5, 18, 18**4), "60"),
+        compare("jsc-s, 20,000 samples, 5,832", jsc_s(20_000, "train"), of_product(5, 18, 18**3), "40"),
+        compare("small CNN, 13,824 of 331,776", convolution(), of_product(4, 24, 24**3), "15"),
+    ]
+
+
+def convolution() -> Problem:
+    torch.manual_seed(0)
+    return Problem(SmallConvolution(), balanced(256, 1, 12, 12), MORE_WIDTHS, 4)
+
+
+def of_product(layers: int, choices: int, points: int) -> np.ndarray:
+    """Points in a row from the middle of a product."""
+    middle = choices**layers // 2
+    return codes_of_range(middle, middle + points, (choices,) * layers)
+
+
+def random_plans() -> list[Row]:
+    """Plans that have little in common."""
+    draw = np.random.default_rng(0)
+    codes = draw.integers(0, 18, (300, 5))
+    rows = [("512", jsc_s(512), "1.5"), ("32", jsc_s(32), "4")]
+    return [compare(f"300 random plans of jsc-s, {n} samples", problem, codes, aim) for n, problem, aim in rows]
+
+
+def transformer() -> list[Row]:
+    """One layer changed at a time; one quantised plan against float."""
+    torch.manual_seed(0)
+    problem = Problem(Transformer(), balanced(16, 32, 128), ([4, 8], [4, 8], [8]), 72)
+    base = np.full(len(problem.nodes), 3)
+    codes = [base]
+    for layer in range(len(problem.nodes)):
+        codes.append(base.copy())
+        codes[-1][layer] = 0
+    one = compare("one layer of a 12-layer transformer at a time", problem, np.array(codes), "1.8")
+    runner = PlanRunner(problem.graph, problem.batches)
+    plan = QuantPlan.of({node: problem.formats((8, 8, 8)) for node in problem.nodes})
+    return [one, against_float(problem, runner, plan)]
+
+
+def against_float(problem: Problem, runner: PlanRunner, plan: QuantPlan) -> Row:
+    """The whole network anew in both cases: the runner is made to forget what it shares."""
+    runner._shares = False
+    runner.predictions(plan)
+    (x, _), seconds = problem.batches[0], []
+    for _ in range(7):
+        with torch.no_grad():
+            plain = timed(lambda: problem.graph.model(x))[0]
+        seconds.append((timed(lambda: runner.predictions(plan))[0], plain))
+    ours, plain = (min(column) for column in zip(*seconds, strict=True))
+    return Row("that transformer with integer 8, against float", ms(ours), ms(plain), ours / plain, "≤ 1.3")
+
+
+def ms(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms"
+
+
+def whole_space(n_jobs: int) -> None:
+    """All of jsc-s, as `ch search` does it."""
+    problem = jsc_s(512)
+    evaluator, measure = problem.evaluator()
+    folded = FoldedMeasurement(problem.sizes, [(evaluator, [measure])], [], 2**30)
+    objectives = (Objective("accuracy"), Objective("loss", direction="minimize"))
+    task = Task(folded, objectives, None, folded.block_size, folded.space_size, None)
+    started = time.perf_counter()
+    busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), n_jobs))
+    seconds = time.perf_counter() - started
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if n_jobs > 1 else 0
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + n_jobs * children) / 2**20
+    print(
+        f"all {folded.space_size:,} points of jsc-s, {n_jobs} process(es): {seconds:.1f} s with start-up, "
+        f"{busy / n_jobs:.1f} s of measuring each, at most {peak:.2f} GiB"
+    )
+
+
+def tpe_trials() -> None:
+    """What a trial of TPE costs, all of a search counted."""
+    lists = {f"{o}_width": w for o, w in zip(("data_in", "weight", "bias"), WIDTHS, strict=True)}
+    table = {
+        "search_space": {
+            "name": "graph/quantize/mixed_precision_ptq",
+            "setup": {"by": "type"},
+            "seed": {"default": {"config": {"name": ["NA"]}}, "linear": {"config": {"name": ["integer"], **lists}}},
+        },
+        "strategy": {
+            "name": "optuna",
+            "setup": {"n_trials": 100},
+            "sw_runner": {"basic_evaluation": {"num_samples": 512}},
+            "hw_runner": {"average_bitwidth": {}},
+            "metrics": {"accuracy": {"scale": 1.0}, "average_bitwidth": {"scale": 0.2, "direction": "minimize"}},
+        },
+    }
+    data = MaseDataModule("jsc", batch_size=512)
+    data.prepare_data()
+    data.setup()
+    with tempfile.TemporaryDirectory() as folder:
+        model = get_model("jsc-s", pretrained=True)
+        search(model, data, {**table, "strategy": {**table["strategy"], "setup": {"n_trials": 3}}}, Path(folder) / "a")
+        started = time.process_time()
+        search(model, data, table, Path(folder) / "b")
+        spent = time.process_time() - started
+    print(f"100 TPE trials on jsc-s: {10 * spent:.1f} ms of CPU a trial, everything counted (aim: 8)")
+
+
+def show(rows: Sequence[Row]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "ours", "plain loop", "ratio", "aim"):
+        table.add_column(name, justify="left" if not name else "right")
+    for row in rows:
+        table.add_row(row.name, row.ours, row.loop, f"{row.ratio:.1f}", row.aim)
+    Console(width=120).print(table)
+
+
+def main() -> None:
+    """All benchmarks, or those that are named."""
+    parts: dict[str, Callable[[], None]] = {
+        "products": lambda: show(products()),
+        "random": lambda: show(random_plans()),
+        "transformer": lambda: show(transformer()),
+        "tpe": tpe_trials,
+        "whole": lambda: [whole_space(jobs) for jobs in (2, 1)] and None,
+    }
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], help="which benchmarks; all without any")
+    chosen = parser.parse_args().parts or list(parts)
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    for name in chosen:
+        parts[name]()
+
+
+if __name__ == "__main__":
+    main()
