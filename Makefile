@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test format-check format lint types layers unit test-slow weights answers tables bench-formats clean
+.PHONY: help setup test format-check format lint types layers unit test-slow weights answers tables bench-formats bench clean
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ tables: setup    ## Write docs/formats.md: formats, oracles, every format on eve
 
 bench-formats: setup ## Time every number format against a plain copy
 	$(BIN)/python benchmarks/formats.py
+
+bench: setup     ## Time the evaluator against a plain loop
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python benchmarks/evaluator.py
 
 clean:           ## Remove what was made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache mase_output

@@ -69,6 +69,17 @@ class Quantise(Operation):
                 return Rows(choice.quantize(rows.flatten(0, 1)).view_as(rows))
         return Each([choice.quantize(v) if _is_floating(v) else v for v in each(value)])
 
+    def every(self, choices: Sequence[Format | None], inputs: Sequence[Value]) -> Value:
+        (value,) = inputs
+        if not isinstance(value, Planes) or not all(choice and choice.is_elementwise for choice in choices):
+            return super().every(choices, inputs)
+        features, configurations, rows = value.tensor.shape
+        out = value.tensor.new_empty(features, len(choices), configurations, rows)
+        for place, choice in enumerate(choices):
+            assert choice is not None
+            choice.round_into_(out[:, place], value.tensor)
+        return Planes(out.flatten(1, 2))
+
 
 @dataclass
 class Linear(Operation):

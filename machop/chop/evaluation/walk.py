@@ -95,6 +95,7 @@ class Walk:
         self._patterns: dict[Any, list[_Recipe]] = {}
         self._picks: dict[bytes, tuple[Pick, Numbers]] = {}
         self._bytes_per_child = [0.0] * program.levels
+        self._children_per_parent = [0.0] * program.levels
         self._widest_per_parent: list[float | None] = [None] * program.levels
 
     def run(self, codes: Codes, fixed: Mapping[int, Value], emit: Emit) -> None:
@@ -112,13 +113,20 @@ class Walk:
             value, numbers = live[self.program.output]
             emit(begin, end, value, numbers[prefixes.of[level][begin:end] - first])
             return
-        widest = self._widest_per_parent[level]
-        step = 1 if widest is None else max(1, int(CACHE_BYTES / max(widest, 1.0)))
+        step = self._parents_at_a_time(level)
         step = -(-(last - first) // -(-(last - first) // step))  # parts of about the same size
         for start in range(first, last, step):
             stop = min(last, start + step)
             part = live if (start, stop) == span else self._narrowed(live, start - first, stop - first)
             self._continue(prefixes, codes, level, (start, stop), part, emit)
+
+    def _parents_at_a_time(self, level: int) -> int:
+        """So many that their values fit the cache, and those of the level below, which then need not be cut up."""
+        widest = self._widest_per_parent[level]
+        if widest is None:
+            return 1
+        below = self._widest_per_parent[level + 1] if level + 1 < self.program.levels else None
+        return max(1, int(CACHE_BYTES / max(widest, (below or 0.0) * self._children_per_parent[level], 1.0)))
 
     def _continue(
         self, prefixes: _Prefixes, codes: Codes, level: int, span: tuple[int, int], live: Live, emit: Emit
@@ -170,6 +178,7 @@ class Walk:
             for source in self._read_last[number]:
                 del found[source]  # so that its memory, still in the cache, is there for the next value
         self._widest_per_parent[level] = widest / (int(parents[-1]) + 1)
+        self._children_per_parent[level] = len(parents) / (int(parents[-1]) + 1)
         self._bytes_per_child[level] = total / len(parents)
         return found
 

@@ -82,6 +82,10 @@ class Format(ABC):
             return _straight_through(x, chosen)
         return chosen._round_any(x)
 
+    def round_into_(self, out: Tensor, x: Tensor) -> None:
+        """Write what `quantize` gives for `x` (no gradients) to `out`, of the same shape and type."""
+        out.copy_(self._round_any(x))
+
     def _round_any(self, x: Tensor) -> Tensor:
         if x.dtype in (torch.float32, torch.float64):
             return self._round(x)

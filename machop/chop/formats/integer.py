@@ -137,10 +137,22 @@ class FixedPoint(Format):
         return min(range(fraction, min(fraction + EXTRA_FRACTIONS, MAX_FRACTION) + 1), key=error)
 
     def _round(self, x: Tensor) -> Tensor:
-        scale = spread([2.0**fraction for fraction in self.fractions], x, self.channel_axis)
+        scale = self._scale_for(x)
+        return self._round_scaled_(x * scale, scale)
+
+    def round_into_(self, out: Tensor, x: Tensor) -> None:
+        if x.dtype not in (torch.float32, torch.float64):
+            super().round_into_(out, x)
+            return
+        scale = self._scale_for(x)
+        self._round_scaled_(torch.mul(x, scale, out=out), scale)
+
+    def _scale_for(self, x: Tensor) -> Tensor | float:
+        return spread([2.0**fraction for fraction in self.fractions], x, self.channel_axis)
+
+    def _round_scaled_(self, scaled: Tensor, scale: Tensor | float) -> Tensor:
         low, high = self.code_range
-        codes = self._to_integer_(x * scale)
-        return codes.clamp_(low, _round_down(high, x.dtype)).mul_(1.0 / scale)
+        return self._to_integer_(scaled).clamp_(low, _round_down(high, scaled.dtype)).mul_(1.0 / scale)
 
     @staticmethod
     @abstractmethod
