@@ -9,12 +9,14 @@ one configuration after the other, on one thread, without any of chop's code. Bo
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import logging
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -317,7 +319,8 @@ def tpe_trials() -> None:
     data = MaseDataModule("jsc", batch_size=512)
     data.prepare_data()
     data.setup()
-    with tempfile.TemporaryDirectory() as folder:
+    out, quiet = io.StringIO(), io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(out), redirect_stderr(quiet):
         model = get_model("jsc-s", pretrained=True)
         search(model, data, {**table, "strategy": {**table["strategy"], "setup": {"n_trials": 3}}}, Path(folder) / "a")
         started = time.process_time()

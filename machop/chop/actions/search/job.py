@@ -189,12 +189,10 @@ class SearchJob:
         join_parts(self.folder / PARTS_FOLDER, self.folder / LANDSCAPE_FILE, self._about(measurement))
         return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
 
-    def _gap(self, measurement: Measurement, trials: list[Trial]) -> tuple[str, ...]:
+    def _gap(self, trials: list[Trial]) -> tuple[str, ...]:
         """How far the search is from the optimum, where a search beside it has measured the whole space."""
-        if measurement.folded is None or len(self.folder.parents) < 3:
-            return ()
-        path = landscape_of(self.folder.parents[2], self._landscape_key())
-        if path is None:
+        path = landscape_of(self.folder.parents[2], self._landscape_key()) if len(self.folder.parents) > 2 else None
+        if path is None or self.space.index(trials[0].point) is None:
             return ()
         oracle = Oracle(Landscape.read(path), self.settings.objectives)
         indexes = [index for trial in trials if (index := self.space.index(trial.point)) is not None]
@@ -267,7 +265,7 @@ class SearchJob:
         if not best:
             raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
         remarks = self._write_small_landscape(measurement, trials) if reason == "exhausted" else ()
-        remarks = remarks or self._gap(measurement, trials)
+        remarks = remarks or self._gap(trials)
         counts = _Counts(
             measured=sum(trial.repeats is None for trial in trials),
             repeats=sum(trial.repeats is not None for trial in trials),
@@ -321,8 +319,10 @@ class _Counts:
 
 
 def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:
-    measurement.check_singly(row.sampled_config, row.trial.metrics)
-    return replace(row, test_metrics=measurement.test_metrics(row.sampled_config))
+    graph = measurement.check_singly(row.sampled_config, row.trial.metrics)
+    if not measurement.eval_mode:  # running it has moved its running statistics
+        graph = measurement.rebuild(row.sampled_config)
+    return replace(row, test_metrics=measurement.test_metrics(graph))
 
 
 def _float_row(measurement: Measurement) -> BestRow | None:
@@ -333,7 +333,7 @@ def _float_row(measurement: Measurement) -> BestRow | None:
         logger.warning("the network in float has no row: %s", error)
         return None
     trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
-    return BestRow(trial, (), FLOAT_CONFIG, measurement.test_metrics(FLOAT_CONFIG))
+    return BestRow(trial, (), FLOAT_CONFIG, measurement.test_metrics(measurement.rebuild(FLOAT_CONFIG)))
 
 
 def _digest(value: Any) -> str:

@@ -161,10 +161,10 @@ class Measurement:
         check_finite({**found["sw_runner"], **found["hw_runner"]}, "this network")
         return Measured(found["sw_runner"], found["hw_runner"])
 
-    def check_singly(self, sampled_config: SampledConfig, logged: Mapping[str, float]) -> None:
+    def check_singly(self, sampled_config: SampledConfig, logged: Mapping[str, float]) -> MaseGraph:
         """Measure a network as a model of its own, built by the quantise pass, and compare with the search's figures.
 
-        Raises SearchError where they differ. Measured times are left out: they never agree.
+        Gives that network. Raises SearchError where they differ. Measured times are left out: they never agree.
         """
         graph = self.rebuild(sampled_config)
         for _, runner in self._runners:
@@ -177,6 +177,7 @@ class Measurement:
                         "these must agree, so no result of this search can be trusted; please report it with "
                         f"{sampled_config}"
                     )
+        return graph
 
     def _is_a_matter_of_rounding(self, runner: RunnerBase, graph: MaseGraph, metric: str, difference: float) -> bool:
         """Whether a small difference is what another order of float sums makes.
@@ -197,9 +198,11 @@ class Measurement:
         )
         return True
 
-    def test_metrics(self, sampled_config: SampledConfig) -> dict[str, tuple[float, float, float]]:
-        """Scores of a network on the whole test part with 95 % intervals, `{name: (value, low, high)}`."""
-        graph = self.rebuild(sampled_config)
+    def test_metrics(self, graph: MaseGraph) -> dict[str, tuple[float, float, float]]:
+        """Scores of a network on the whole test part with 95 % intervals, `{name: (value, low, high)}`.
+
+        Runners change the graph as their metrics suppose it (they train it, say).
+        """
         if graph.plan.choices:
             for _, runner in self._runners:
                 runner.adapt(graph)
