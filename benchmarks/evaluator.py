@@ -299,6 +299,30 @@ def whole_space(n_jobs: int) -> None:
     )
 
 
+def floor() -> None:
+    """The least time that a point of jsc-s can take: what must be computed for it, over what this machine can do.
+
+    Of 18 choices of a layer, six differ in a product (two inputs, three weights); each network has its own last layer,
+    a share of 1/18 in the layer before, and so on.
+    """
+    a, b, x = torch.randn(96, 32), torch.randn(32, 50_000), torch.randn(5, 50_000)
+    out = torch.empty_like(x)
+    flops = 2 * 96 * 32 * 50_000 / best(lambda: a @ b)
+    exps = x.numel() / best(lambda: torch.log_softmax(x, 0))
+    elements = x.numel() / best(lambda: torch.add(x, 1.0, out=out))
+    rows = 512
+    products = 6 * 2 * rows * (5 * 32 / 18 + 32 * 32 / 18**2 + 32 * 64 / 18**3)
+    moved = rows * 5 * 6 + rows * 32 * (2 * 4 + 3 * 18) / 18**2  # elements through a bias, a norm, a ReLU, maxima, sums
+    parts = {"products": products / flops, "log softmax": rows * 5 / exps, "elementwise": moved / elements}
+    text = ", ".join(f"{name} {1e6 * seconds:.1f}" for name, seconds in parts.items())
+    print(f"floor of a point of jsc-s, 512 samples: {1e6 * sum(parts.values()):.1f} µs ({text})")
+
+
+def best(function: Callable[[], Any]) -> float:
+    """The least of some times that a call takes, in seconds."""
+    return min(timed(function)[0] for _ in range(20))
+
+
 def tpe_trials() -> None:
     """What a trial of TPE costs, all of a search counted."""
     lists = {f"{o}_width": w for o, w in zip(("data_in", "weight", "bias"), WIDTHS, strict=True)}
@@ -344,6 +368,7 @@ def main() -> None:
         "products": lambda: show(products()),
         "random": lambda: show(random_plans()),
         "transformer": lambda: show(transformer()),
+        "floor": floor,
         "tpe": tpe_trials,
         "whole": lambda: [whole_space(jobs) for jobs in (2, 1)] and None,
     }

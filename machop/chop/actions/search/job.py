@@ -101,6 +101,12 @@ class SearchJob:
         )
         if self._is_enumeration(measurement):
             return self._enumerate(measurement, resume)
+        if self.settings.setup.n_jobs > 1:
+            logger.info(
+                "n_jobs = %d has no effect: only brute force by index beyond %d points is shared among processes",
+                self.settings.setup.n_jobs,
+                LARGEST_LOG,
+            )
         with self._open_log(resume) as log:
             study = self._study(measurement, log)
             with SearchProgress(self._expected_trials(), *self._shown()) as progress:
