@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from chop.errors import GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Classification, RowChunk, WholePredictions
+from chop.evaluation.operations import Linear
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
 from chop.evaluation.scores import score
@@ -235,13 +236,35 @@ def test_of_equal_scores_the_first_counts(seed: int) -> None:
             assert found["loss"][row] == pytest.approx(wanted["loss"], abs=1e-6)
 
 
-def test_work_is_shared_and_memory_bounded() -> None:
-    """A whole product in one go: each layer is called as often as its distinct inputs ask for, not once a point."""
-    graph, axes, batches = problem("chain", FIXED_POINT, 6, seed=8)
+def product(axes: Sequence[Axis]) -> Any:
     sizes = [len(axis) for axis in axes]
-    codes = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), 1)
-    small = Evaluator(graph, axes, batches, memory=2**14)
-    assert torch.equal(predictions(small, codes), predictions(Evaluator(graph, axes, batches), codes))
+    return np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), 1)
+
+
+def test_little_memory_changes_no_result() -> None:
+    graph, axes, batches = problem("chain", FIXED_POINT, 6, seed=8)
+    small, usual = (Evaluator(graph, axes, batches, memory=memory) for memory in (2**14, 2**28))
+    assert torch.equal(predictions(small, product(axes)), predictions(usual, product(axes)))
+
+
+def test_what_configurations_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first layer once for each of its distinct choices, the last for each whole configuration."""
+    torch.manual_seed(0)
+    graph = MaseGraph(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, CLASSES)).eval())
+    linear = [name for name, op in graph.quantizable_nodes().items() if op.name == "linear"]
+    axes = [[{name: {"weight": Integer(width)}} for width in (2, 3, 4, 5)] for name in linear]
+    evaluator = Evaluator(graph, axes, [(torch.randn(9, 6), torch.arange(9) % CLASSES)])
+    computed: dict[int, int] = {}
+    every = Linear.every
+
+    def counted(self: Linear, choices: Any, inputs: Any) -> Any:
+        found = every(self, choices, inputs)
+        computed[self.weight.shape[0]] = computed.get(self.weight.shape[0], 0) + found.tensor.shape[1]
+        return found
+
+    monkeypatch.setattr(Linear, "every", counted)
+    predictions(evaluator, product(axes))
+    assert computed == {5: 4, CLASSES: 16}
 
 
 def test_a_value_that_is_written_on_and_still_needed_is_refused() -> None:

@@ -51,6 +51,18 @@ class Operation(ABC):
         return join([self.one(choice, inputs) for choice in choices])
 
 
+class AllAtOnce(Operation):
+    """An operation that takes all choices in one step; a single one is a step of one."""
+
+    is_fresh = True
+
+    def one(self, choice: Any, inputs: Sequence[Value]) -> Value:
+        return self.every((choice,), inputs)
+
+    @abstractmethod
+    def every(self, choices: Sequence[Any], inputs: Sequence[Value]) -> Value: ...
+
+
 @dataclass
 class Quantise(Operation):
     """Rounds to a format (None: stays as it is)."""
@@ -82,18 +94,14 @@ class Quantise(Operation):
 
 
 @dataclass
-class Linear(Operation):
+class Linear(AllAtOnce):
     """`x Wᵀ` for vectors; a choice is the format of `weight` `(outputs, inputs)`.
 
     The weights of all choices make one matrix, so that all are one product.
     """
 
     weight: Tensor
-    is_fresh = True
     _kept: dict[Any, Tensor] = field(default_factory=dict)
-
-    def one(self, choice: Format | None, inputs: Sequence[Value]) -> Value:
-        return self.every((choice,), inputs)
 
     def every(self, choices: Sequence[Format | None], inputs: Sequence[Value]) -> Value:
         x = as_planes(inputs[0])
@@ -111,15 +119,11 @@ class Linear(Operation):
 
 
 @dataclass
-class AddBias(Operation):
+class AddBias(AllAtOnce):
     """Adds a bias `(outputs)` to vectors; a choice is its format."""
 
     bias: Tensor
-    is_fresh = True
     _kept: dict[Any, Tensor] = field(default_factory=dict)
-
-    def one(self, choice: Format | None, inputs: Sequence[Value]) -> Value:
-        return self.every((choice,), inputs)
 
     def every(self, choices: Sequence[Format | None], inputs: Sequence[Value]) -> Value:
         x = as_planes(inputs[0])

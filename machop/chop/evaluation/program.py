@@ -85,14 +85,6 @@ class Program:
         """The numbers of the stages of a level, in the order of execution."""
         return [number for number, stage in enumerate(self.stages) if stage.level == level]
 
-    def last_use(self) -> dict[int, int]:
-        """For each stage the last level that reads it."""
-        found: dict[int, int] = {self.output: self.levels}
-        for stage in self.stages:
-            for number in stage.inputs:
-                found[number] = max(found.get(number, FIXED), stage.level)
-        return found
-
     @property
     def boundary(self) -> list[int]:
         """The stages without a choice that stages with one read."""
@@ -115,7 +107,6 @@ class _Builder:
     def __init__(self, graph: MaseGraph, axes: Sequence[Axis], x: Any) -> None:
         self.graph = graph
         self.axes = axes
-        self.ops = graph.quantizable_nodes()
         self.axis_of: dict[str, int] = {}
         for number, axis in enumerate(axes):
             for alternative in axis:

@@ -47,13 +47,6 @@ class Front:
             np.concatenate([self.count, other.count]),
         )
 
-    def dominates(self, costs: Array) -> Array:
-        """For each row of `costs` whether a point of the front is no worse in all objectives and better in one."""
-        found = np.zeros(len(costs), dtype=bool)
-        for own in self.costs:
-            np.logical_or(found, (own <= costs).all(1) & (own < costs).any(1), out=found)
-        return found
-
     def hypervolume(self, ideal: Array, worst: Array) -> float:
         """The share of the box between `ideal` and `worst` that is dominated; objectives that never vary are left out.
 

@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
+from chop.ir.front import Front
+
 Direction = Literal["maximize", "minimize"]
 
 
@@ -68,7 +72,7 @@ class BestRow:
 def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[FrontRow]:
     """The trials that no other dominates, by number; equal ones stand once, under the lowest number.
 
-    Repeated points and failed ones are left out. Costs grow with trials x front.
+    Repeated points and failed ones are left out.
 
     >>> def row(number, a, b):
     ...     return Trial(number, {}, {}, {}, {"a": a, "b": b})
@@ -76,23 +80,19 @@ def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> li
     >>> [r.trial.number for r in pareto_front([row(0, 1, 1), row(1, 2, 2), row(2, 1, 3), row(3, 2, 2)], goals)]
     [0, 1]
     """
-    groups: dict[tuple[float, ...], list[Trial]] = {}
-    for trial in trials:
-        if trial.repeats is None and not trial.failed:
-            groups.setdefault(_costs(trial, objectives), []).append(trial)
-    best: list[tuple[float, ...]] = []
-    for costs in sorted(groups):
-        if not any(_no_worse(kept, costs) for kept in best):
-            best.append(costs)
-    rows = [FrontRow(groups[costs][0], tuple(t.number for t in groups[costs][1:])) for costs in best]
-    return sorted(rows, key=lambda row: row.trial.number)
+    measured = [trial for trial in trials if trial.repeats is None and not trial.failed]
+    if not measured:
+        return []
+    costs = np.array([_costs(trial, objectives) for trial in measured])
+    front = Front.of(costs, np.arange(len(measured)))
+    rows = []
+    for index, own in sorted(zip(front.index.tolist(), front.costs, strict=True), key=lambda row: row[0]):
+        equals = np.flatnonzero((costs == own).all(1)).tolist()
+        rows.append(FrontRow(measured[index], tuple(measured[place].number for place in equals[1:])))
+    return rows
 
 
 def _costs(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, ...]:
     """The objectives, turned so that less is better."""
     signs = [1 if objective.direction == "minimize" else -1 for objective in objectives]
     return tuple(sign * trial.scaled_metrics[o.metric] for sign, o in zip(signs, objectives, strict=True))
-
-
-def _no_worse(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return all(x <= y for x, y in zip(a, b, strict=True))

@@ -11,7 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TextColumn,
+    ProgressColumn,
     TimeRemainingColumn,
 )
 
@@ -30,16 +30,7 @@ class SearchProgress:
         self._objectives = objectives
         self._values = values
         self._best: dict[str, float] = {}
-        self._progress = Progress(
-            TextColumn("[bold]search"),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}/s"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[best]}"),
-            console=Console(stderr=True),
-        )
+        self._progress = _bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
         self._task = self._progress.add_task("search", total=total, rate="-", best="")
 
     def __enter__(self) -> SearchProgress:
@@ -70,16 +61,7 @@ class EnumerationProgress:
     """Shows how many points of a space are measured, how many a second, and the time left; a context manager."""
 
     def __init__(self, points: int) -> None:
-        self._progress = Progress(
-            TextColumn("[bold]search"),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[done]}"),
-            TextColumn("{task.fields[rate]} points/s"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("front {task.fields[front]}"),
-            console=Console(stderr=True),
-        )
+        self._progress = _bar("{task.fields[done]}", "{task.fields[rate]} points/s", "front {task.fields[front]}")
         self._points = points
         self._started = time.monotonic()
         self._earlier = 0
@@ -104,3 +86,17 @@ class EnumerationProgress:
         rate = (points - self._earlier) / max(time.monotonic() - self._started, 1e-9)
         done = f"{points:,}/{self._points:,}"
         self._progress.update(self._task, completed=points, rate=f"{rate:,.0f}", front=front, done=done)
+
+
+def _bar(done: ProgressColumn | str, rate: str, found: str) -> Progress:
+    """A bar with what is done, the rate, the time left and what was found."""
+    return Progress(
+        "[bold]search",
+        BarColumn(bar_width=16),
+        done,
+        rate,
+        "left",
+        TimeRemainingColumn(),
+        found,
+        console=Console(stderr=True),
+    )

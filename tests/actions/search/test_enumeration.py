@@ -98,6 +98,21 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_end(
 
 
 @pytest.mark.usefixtures("in_blocks")
+def test_a_part_of_a_space_is_no_landscape_and_can_be_continued(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    toy["strategy"]["setup"] = {"landscape": True, "n_trials": 150}
+    assert search(jsc_toy, jets, toy, tmp_path / "part").reason == "n_trials"
+    assert not (tmp_path / "part" / "landscape.parquet").exists()
+    toy["strategy"]["setup"] = {"landscape": True}
+    assert search(jsc_toy, jets, toy, tmp_path / "part", resume=True).reason == "exhausted"
+    search(jsc_toy, jets, toy, tmp_path / "whole")
+    assert rows(tmp_path / "part") == rows(tmp_path / "whole")
+    ours, theirs = (Landscape.read(tmp_path / name / "landscape.parquet") for name in ("part", "whole"))
+    assert all(np.array_equal(ours.metrics[name], theirs.metrics[name]) for name in theirs.metrics)
+
+
+@pytest.mark.usefixtures("in_blocks")
 def test_there_must_be_blocks_to_resume(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
 ) -> None:

@@ -95,10 +95,18 @@ class Task:
         """The number of blocks."""
         return -(-self.points // self.block_size)
 
+    def bounds(self, number: int) -> tuple[int, int]:
+        """The first point of a block, and the one after its last."""
+        return number * self.block_size, min(self.points, (number + 1) * self.block_size)
+
+    def holds(self, block: Block) -> bool:
+        """Whether a block is one of this task's: the last one of a search with fewer points is cut short."""
+        return (block.first, block.stop) == self.bounds(block.number)
+
     def measure(self, number: int) -> Block:
         """Measure block `number`."""
         started = time.monotonic()
-        first, stop = number * self.block_size, min(self.points, (number + 1) * self.block_size)
+        first, stop = self.bounds(number)
         scores = self.folded.scores_of_range(first, stop)
         finite = np.logical_and.reduce([np.isfinite(values) for values in scores.values()])
         index = np.arange(first, stop)[finite]

@@ -100,6 +100,19 @@ def fold(
     return FoldedMeasurement(tuple(len(axis) for axis in axes), evaluators, tables, memory)
 
 
+def code_of(index: int, sizes: Sequence[int]) -> list[int]:
+    """The alternatives at each axis for a point of a space of any size.
+
+    >>> code_of(6, (2, 5))
+    [1, 1]
+    """
+    code = []
+    for size in reversed(sizes):
+        index, alternative = divmod(index, size)
+        code.append(alternative)
+    return code[::-1]
+
+
 def codes_of_range(first: int, stop: int, sizes: Sequence[int]) -> Codes:
     """The alternatives at each axis for points `first` to `stop - 1`; the last axis changes fastest.
 

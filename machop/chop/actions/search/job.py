@@ -140,6 +140,7 @@ class SearchJob:
         task = Task(folded, self.settings.objectives, direction, folded.block_size, self._points, parts)
         header = {"fingerprint": self._fingerprint(), "block_size": task.block_size, "landscape": parts is not None}
         log = BlockLog(self.folder / BLOCKS_FILE, header, resume)
+        log.blocks = [block for block in log.blocks if task.holds(block)]
         started = time.monotonic() - sum(block.seconds for block in log.blocks)
 
         def is_over() -> bool:
@@ -155,7 +156,7 @@ class SearchJob:
                 found, reason = enumeration_of(log.blocks), "interrupted"
         if found.points == 0:
             raise SearchError(f"the search ended ({reason}) before its first block; nothing was measured")
-        remarks = self._write_enumeration(measurement, found, parts if reason in ("exhausted", "n_trials") else None)
+        remarks = self._write_enumeration(measurement, found, parts if reason == "exhausted" else None)
         best = self._enumerated_rows(measurement, found)
         write_log(self.folder, [row.trial for row in best], best, self.space)
         return self._report(measurement, best, _Counts(found.points, 0, found.failed), reason, [], remarks)

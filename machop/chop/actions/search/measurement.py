@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from chop.actions.search.folded import FoldedMeasurement, fold
+from chop.actions.search.folded import FoldedMeasurement, code_of, fold
 from chop.actions.search.search_space.base import Point, SampledConfig, SearchSpaceBase
 from chop.actions.search.settings import RunnerChoice
 from chop.actions.search.strategies.runners.base import (
@@ -88,7 +88,8 @@ class Measurement:
         folded = self.folded if len(points) > 1 else None
         if folded is None:
             return [self._measure_or_fail(point) for point in points]
-        scores = folded.scores(np.array([self.space.codes(point) for point in points]))
+        indexes = [self.space.index(point) for point in points]
+        scores = folded.scores(np.array([code_of(index, folded.sizes) for index in indexes if index is not None]))
         return [self._row({name: float(values[row]) for name, values in scores.items()}) for row in range(len(points))]
 
     @property
@@ -185,7 +186,9 @@ class Measurement:
         A float layer's result may move by its last bit, and a layer behind it may then round a few values to the next
         step; sums of fixed-point numbers are exact, and leave no such excuse.
         """
-        if not isinstance(runner, OutputRunner) or _is_exact(graph.plan, graph) or difference > ROUNDING_SHARE:
+        if not self._evaluators or not isinstance(runner, OutputRunner):
+            return False  # measured one by one, in the order of sums of the network itself
+        if _is_exact(graph.plan, graph) or difference > ROUNDING_SHARE:
             return False
         rows = runner.options.num_samples or len(self._plan_runner(runner).targets)
         logger.warning(

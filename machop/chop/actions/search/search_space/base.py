@@ -87,10 +87,6 @@ class SearchSpaceBase(ABC):
         """
         return None
 
-    def codes(self, point: Point) -> tuple[int, ...]:
-        """The alternative that a point has at each of `axes`."""
-        raise NotImplementedError
-
     def index(self, point: Point) -> int | None:
         """The number of the distinct point that means the same as `point`; None for a space that is no product."""
         return None

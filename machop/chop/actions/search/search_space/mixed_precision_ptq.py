@@ -117,9 +117,6 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         axes[0] = [{**settled, **alternative} for alternative in axes[0]]  # the same in each: it decides nothing
         return axes  # type: ignore[return-value]
 
-    def codes(self, point: Point) -> tuple[int, ...]:
-        return tuple(node.number(self._indexes(node, point)) for node in self._open_nodes) or (0,)
-
     @cached_property
     def _open_nodes(self) -> list[NodeChoices]:
         """The nodes that have anything to decide."""
