@@ -38,6 +38,7 @@ from chop.evaluation.memory import keep_freed_memory
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Integer
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.goals import Goals
 from chop.ir.trial import Objective
 from chop.models import get_model
 
@@ -287,7 +288,7 @@ def whole_space(n_jobs: int) -> None:
     evaluator, measure = problem.evaluator()
     folded = FoldedMeasurement(problem.sizes, [(evaluator, [measure])], [], 2**30)
     objectives = (Objective("accuracy"), Objective("loss", direction="minimize"))
-    task = Task(folded, objectives, None, folded.block_size, folded.space_size, None)
+    task = Task(folded, Goals(objectives), folded.block_size, folded.space_size, None)
     started = time.perf_counter()
     busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), n_jobs))
     seconds = time.perf_counter() - started

@@ -24,6 +24,7 @@ class CostTable:
 
     def __init__(self, terms: Terms, combine: Combine, costs: Mapping[str, Any], axes: Sequence[Axis]) -> None:
         self.combine = combine
+        self.axes = len(axes)
         axis_of = {node: number for number, axis in enumerate(axes) for choice in axis for node in choice}
         self._columns: list[tuple[int | None, np.ndarray[Any, Any]]] = []
         for node, cost in costs.items():

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-import numpy as np
-
-from chop.ir.front import Front
 
 Direction = Literal["maximize", "minimize"]
 
@@ -18,7 +14,9 @@ class Trial:
     """Trial `number` proposed `point` ({parameter: index of the choice}).
 
     `repeats` is the number of the earlier trial whose point means the same network: its metrics were answered from
-    the log. `failed` says why a trial has no metrics. `seconds` have passed since the trial before it.
+    the log. `failed` says why a trial has no metrics; `stopped_at` is the number of rows after which a candidate that
+    could not win was given up: its metrics are those on these rows. `inherited` names the earlier search that a trial
+    was taken over from. `seconds` have passed since the trial before it.
     """
 
     number: int
@@ -29,6 +27,13 @@ class Trial:
     seconds: float = 0.0
     repeats: int | None = None
     failed: str = ""
+    stopped_at: int | None = None
+    inherited: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has metrics of its own on all rows, so that it can be a result."""
+        return self.repeats is None and not self.failed and self.stopped_at is None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -67,32 +72,3 @@ class BestRow:
     test_metrics: TestMetrics | None = None
     equal_points: int = 0
     """How many points equal it that are not listed in `equals`: an enumeration counts them."""
-
-
-def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[FrontRow]:
-    """The trials that no other dominates, by number; equal ones stand once, under the lowest number.
-
-    Repeated points and failed ones are left out.
-
-    >>> def row(number, a, b):
-    ...     return Trial(number, {}, {}, {}, {"a": a, "b": b})
-    >>> goals = [Objective("a", direction="maximize"), Objective("b", direction="minimize")]
-    >>> [r.trial.number for r in pareto_front([row(0, 1, 1), row(1, 2, 2), row(2, 1, 3), row(3, 2, 2)], goals)]
-    [0, 1]
-    """
-    measured = [trial for trial in trials if trial.repeats is None and not trial.failed]
-    if not measured:
-        return []
-    costs = np.array([_costs(trial, objectives) for trial in measured])
-    front = Front.of(costs, np.arange(len(measured)))
-    rows = []
-    for index, own in sorted(zip(front.index.tolist(), front.costs, strict=True), key=lambda row: row[0]):
-        equals = np.flatnonzero((costs == own).all(1)).tolist()
-        rows.append(FrontRow(measured[index], tuple(measured[place].number for place in equals[1:])))
-    return rows
-
-
-def _costs(trial: Trial, objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """The objectives, turned so that less is better."""
-    signs = [1 if objective.direction == "minimize" else -1 for objective in objectives]
-    return tuple(sign * trial.scaled_metrics[o.metric] for sign, o in zip(signs, objectives, strict=True))

@@ -137,8 +137,9 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
         "scaled_metrics": dict(trial.scaled_metrics),
         "seconds": round(trial.seconds, 6),
     }
-    row |= {"failed": trial.failed} if trial.failed else {}
-    return row if trial.repeats is None else {**row, "repeats": trial.repeats}
+    optional = {name: getattr(trial, name) for name in ("failed", "inherited") if getattr(trial, name)}
+    optional |= {name: getattr(trial, name) for name in ("repeats", "stopped_at") if getattr(trial, name) is not None}
+    return row | optional
 
 
 def row_to_trial(row: Mapping[str, Any]) -> Trial:
@@ -152,4 +153,6 @@ def row_to_trial(row: Mapping[str, Any]) -> Trial:
         seconds=row["seconds"],
         repeats=row.get("repeats"),
         failed=row.get("failed", ""),
+        stopped_at=row.get("stopped_at"),
+        inherited=row.get("inherited", ""),
     )

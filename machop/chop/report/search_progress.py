@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -15,20 +14,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from chop.ir.trial import Objective, Trial
+from chop.ir.goals import Goals
+from chop.ir.trial import Trial
 
 
 class SearchProgress:
-    """Shows each trial as it comes in; a context manager. `total` is None where only a timeout ends the search.
+    """Shows each trial as it comes in; a context manager. `total` is None where its number is not known beforehand."""
 
-    `values` gives the values of a trial, one for each of `objectives`.
-    """
-
-    def __init__(
-        self, total: int | None, objectives: Sequence[Objective], values: Callable[[Trial], Sequence[float]]
-    ) -> None:
-        self._objectives = objectives
-        self._values = values
+    def __init__(self, total: int | None, goals: Goals) -> None:
+        self._goals = goals
         self._best: dict[str, float] = {}
         self._progress = _bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
         self._task = self._progress.add_task("search", total=total, rate="-", best="")
@@ -43,11 +37,9 @@ class SearchProgress:
         self._progress.stop()
 
     def on_trial(self, trial: Trial) -> None:
-        """Count a trial and show the best value of every objective so far."""
-        values = () if trial.failed else self._values(trial)
-        for objective, value in zip(self._objectives, values, strict=False):
-            better = max if objective.direction == "maximize" else min
-            self._best[objective.metric] = better(value, self._best.get(objective.metric, value))
+        """Count a trial and show the best of every metric that is optimised, or of their sum, so far."""
+        if trial.counts and self._goals.is_within(trial.metrics):
+            self._show_best(trial)
         speed = self._progress.tasks[0].speed
         self._progress.update(
             self._task,
@@ -55,6 +47,13 @@ class SearchProgress:
             rate=f"{speed:.0f}" if speed else "-",
             best=" ".join(f"{name} {value:.4g}" for name, value in self._best.items()),
         )
+
+    def _show_best(self, trial: Trial) -> None:
+        goals = self._goals
+        values = goals.values(trial.metrics) if goals.sum_direction else [trial.metrics[name] for name in goals.names]
+        for name, direction, value in zip(goals.names, goals.directions, values, strict=True):
+            better = max if direction == "maximize" else min
+            self._best[name] = better(value, self._best.get(name, value))
 
 
 class EnumerationProgress:

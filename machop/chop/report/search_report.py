@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chop.ir.trial import BestRow, Objective, TestMetrics
+from chop.ir.goals import Goals, sign
+from chop.ir.trial import BestRow, TestMetrics
 
 MOST_ROWS = 25
 FIXED_POINT = ("integer", "fixed", "integer_floor")
@@ -20,6 +21,7 @@ LETTERS = {"data_in": "x", "weight": "w", "bias": "b", "data_out": "y"}
 REASONS = {
     "n_trials": "the number of trials was reached",
     "timeout": "the time was up",
+    "patience": "the front has not moved for as many trials as setup.patience allows",
     "exhausted": "every point of the space has been measured",
     "strategy": "the strategy had nothing more to propose",
     "interrupted": "interrupted: go on with the same command and --resume",
@@ -31,13 +33,14 @@ class SearchSummary:
     """What a search was and what it found."""
 
     strategy: str
-    objectives: Sequence[Objective]
-    is_front: bool
+    goals: Goals
     provenance: str
     space_size: int
     measured: int
     repeats: int
     failed: int
+    stopped: int
+    inherited: int
     best: Sequence[BestRow]
     reason: str
     float_row: BestRow | None
@@ -127,12 +130,14 @@ def _format_names(summary: SearchSummary) -> list[str]:
 
 
 def _title(summary: SearchSummary) -> str:
-    what = f"Pareto front: {len(summary.best)}" if summary.is_front else "Best"
+    what = "Best" if summary.goals.sum_direction else f"Pareto front: {len(summary.best)}"
+    if not summary.goals.is_within(summary.best[0].trial.metrics):
+        what = "No network keeps all limits; the nearest"
     return f"{what} of {summary.measured:,} measured networks ({summary.space_size:,} in the space)"
 
 
 def _metric_names(summary: SearchSummary) -> list[str]:
-    return [objective.metric for objective in summary.objectives]
+    return summary.goals.metrics
 
 
 def _test_names(summary: SearchSummary) -> list[str]:
@@ -165,19 +170,24 @@ def _notation(names: Sequence[str]) -> str:
 
 
 def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
-    first = summary.objectives[0]
-    sign = -1 if first.direction == "maximize" else 1
-    return sorted(summary.best, key=lambda row: (sign * row.trial.metrics[first.metric], row.trial.number))
+    first = summary.goals.objectives[0]
+    return sorted(
+        summary.best, key=lambda row: (sign(first.direction) * row.trial.metrics[first.metric], row.trial.number)
+    )
 
 
 def _facts(summary: SearchSummary) -> list[str]:
     answered = f", {summary.repeats} of them repeats answered from the log" if summary.repeats else ""
     answered += f", {summary.failed} failed (a metric that is no finite number)" if summary.failed else ""
+    answered += f", {summary.stopped} given up on few rows (they could not win)" if summary.stopped else ""
+    answered += f"; {summary.inherited} more from earlier searches" if summary.inherited else ""
     trials = summary.measured + summary.repeats
     facts = [
         f"{summary.strategy}: {trials:,} trials{answered}; ended because {REASONS[summary.reason]}.",
         f"Data: {summary.provenance}",
     ]
+    if summary.goals.limits:
+        facts.append(f"Limits: {', '.join(map(str, summary.goals.limits))}.")
     names = _format_names(summary)
     if names:
         facts.append(

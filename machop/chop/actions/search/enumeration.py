@@ -23,8 +23,8 @@ from chop.errors import SearchError
 from chop.evaluation.measures import Scores
 from chop.evaluation.memory import keep_freed_memory, let_children_use_huge_pages
 from chop.ir.front import Front
+from chop.ir.goals import Goals
 from chop.ir.histogram import Histogram
-from chop.ir.trial import Direction, Objective
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -36,12 +36,17 @@ MOST_DEATHS = 5
 
 @dataclass(frozen=True)
 class Block:
-    """Points `first` to `stop - 1`: their front with all metrics of its points, and how all values are spread."""
+    """Points `first` to `stop - 1`: their front with all metrics of its points, and how all values are spread.
+
+    Where no point keeps all limits the front is the one that exceeds them least, by `excess` (infinite: none has
+    metrics).
+    """
 
     number: int
     first: int
     stop: int
     failed: int
+    excess: float
     front: Front
     metrics: dict[str, list[float]]
     histograms: dict[str, Histogram]
@@ -55,6 +60,7 @@ class Block:
             "first": self.first,
             "stop": self.stop,
             "failed": self.failed,
+            "excess": self.excess if self.excess < np.inf else None,
             "index": self.front.index.tolist(),
             "count": self.front.count.tolist(),
             "costs": self.front.costs.tolist(),
@@ -74,9 +80,10 @@ class Block:
             np.array(row["count"], dtype=np.int64),
         )
         spread = {name: Histogram(h[0], dict(h[1:])) for name, h in row["histograms"].items()}
-        names = ("block", "first", "stop", "failed", "metrics", "checksum", "seconds")
-        number, first, stop, failed, metrics, checksum, seconds = (row[name] for name in names)
-        return cls(number, first, stop, failed, front, metrics, spread, checksum, seconds)
+        names = ("block", "first", "stop", "failed", "excess", "metrics", "checksum", "seconds")
+        number, first, stop, failed, excess, metrics, checksum, seconds = (row[name] for name in names)
+        excess = np.inf if excess is None else excess
+        return cls(number, first, stop, failed, excess, front, metrics, spread, checksum, seconds)
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,7 @@ class Task:
     """What a worker must know: how to measure points, what they cost, and where all metrics go (None: nowhere)."""
 
     folded: FoldedMeasurement
-    objectives: tuple[Objective, ...]
-    sum_direction: Direction | None
+    goals: Goals
     block_size: int
     points: int
     parts: Path | None
@@ -109,8 +115,10 @@ class Task:
         first, stop = self.bounds(number)
         scores = self.folded.scores_of_range(first, stop)
         finite = np.logical_and.reduce([np.isfinite(values) for values in scores.values()])
-        index = np.arange(first, stop)[finite]
-        front = Front.of(self._costs(scores)[finite], index)
+        excess = np.where(finite, self.goals.excess(scores), np.inf)
+        least = float(excess.min())
+        kept = np.flatnonzero(finite & (excess == least))[: None if least == 0 else 1]
+        front = Front.of(self.goals.costs(scores)[kept], first + kept)
         if self.parts is not None:
             write_part(part_path(self.parts, number), first, scores)
         return Block(
@@ -118,21 +126,13 @@ class Task:
             first,
             stop,
             failed=int((~finite).sum()),
+            excess=least,
             front=front,
             metrics={name: values[front.index - first].tolist() for name, values in scores.items()},
             histograms={name: Histogram.of(values) for name, values in scores.items()},
             checksum=_checksum(scores),
             seconds=time.monotonic() - started,
         )
-
-    def _costs(self, scores: Scores) -> np.ndarray[Any, Any]:
-        """`(points, objectives)`, less is better; with a sum of metrics a single column."""
-        scaled = [objective.scale * scores[objective.metric] for objective in self.objectives]
-        if self.sum_direction is not None:
-            sign = 1 if self.sum_direction == "minimize" else -1
-            return np.stack([sign * np.sum(scaled, axis=0)], axis=1)
-        signs = [1 if objective.direction == "minimize" else -1 for objective in self.objectives]
-        return np.stack([sign * values for sign, values in zip(signs, scaled, strict=True)], axis=1)
 
 
 @dataclass
@@ -144,19 +144,32 @@ class Enumeration:
     histograms: dict[str, Histogram] | None = None
     points: int = 0
     failed: int = 0
+    excess: float = 0.0
 
     def add(self, block: Block) -> None:
         """Fold a block in; the order of blocks plays no part."""
-        self.front = block.front if self.front is None else self.front.joined(block.front)
+        front = self.front = self._front_with(block)
         rows = [dict(zip(block.metrics, row, strict=True)) for row in zip(*block.metrics.values(), strict=True)]
         known = (self.metrics or {}) | dict(zip(block.front.index.tolist(), rows, strict=True))
-        self.metrics = {index: known[index] for index in self.front.index.tolist()}
+        self.metrics = {index: known[index] for index in front.index.tolist()}
         spread = self.histograms or {}
         self.histograms = {
             name: spread[name].joined(own) if name in spread else own for name, own in block.histograms.items()
         }
         self.points += block.stop - block.first
         self.failed += block.failed
+
+    def _front_with(self, block: Block) -> Front:
+        """The joined front; of two that exceed the limits the nearer one, the earlier of equal ones."""
+        if self.front is not None and block.excess == self.excess == 0:
+            return self.front.joined(block.front)
+        if self.front is not None and (self.excess, self.front.index.tolist()) <= (
+            block.excess,
+            block.front.index.tolist(),
+        ):
+            return self.front
+        self.excess = block.excess
+        return block.front
 
     def rows(self) -> Iterator[tuple[int, int, dict[str, float]]]:
         """The front by number: a point, how many have the same costs, its metrics."""

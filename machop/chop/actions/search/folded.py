@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.search.strategies.runners.base import AnalyticRunner, OutputRunner, RunnerBase
+from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Measure, Scores
 from chop.evaluation.program import Axis
@@ -79,17 +79,16 @@ def fold(
     axes: Sequence[Axis],
     runners: Iterable[RunnerBase],
     evaluator_of: Any,
-    costs: Any,
+    tables: list[CostTable],
     memory: int,
 ) -> FoldedMeasurement:
-    """What measures all of `runners`, none of which runs the model itself; `evaluator_of` gives each its evaluator."""
+    """What measures all of `runners`, none of which runs the model itself; `evaluator_of` gives each that needs one
+    its evaluator, `tables` have the metrics of the others.
+    """
     evaluators: list[tuple[Evaluator, list[Measure]]] = []
-    tables = []
     for runner in runners:
-        if isinstance(runner, AnalyticRunner):
-            tables.append(CostTable(runner.terms, runner.combine, costs, axes))
+        if not isinstance(runner, OutputRunner):
             continue
-        assert isinstance(runner, OutputRunner)
         evaluator = evaluator_of(runner)
         measure = runner.folded(evaluator.targets, evaluator.program.example)
         known = next((measures for other, measures in evaluators if other is evaluator), None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from chop.actions.search.enumeration import (
     enumerate_points,
     enumeration_of,
 )
+from chop.actions.search.free_values import FreeValues
 from chop.actions.search.landscape import (
     LANDSCAPE_FILE,
     PARTS_FOLDER,
@@ -31,7 +32,7 @@ from chop.actions.search.landscape import (
     part_path,
     write_part,
 )
-from chop.actions.search.measurement import FLOAT_CONFIG, Measurement
+from chop.actions.search.measurement import FLOAT_CONFIG, Measured, Measurement
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.results import (
     HISTOGRAMS_FILE,
@@ -39,18 +40,21 @@ from chop.actions.search.results import (
     REPORT_FILE,
     TRIALS_FILE,
     best_rows,
+    shortfall,
     write_best,
     write_json,
     write_log,
 )
-from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.actions.search.settings import SearchSettings
-from chop.actions.search.strategies.base import STRATEGIES, StrategyContext, Values
+from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.brute_force import BruteForceOptions
-from chop.actions.search.study import Reason, Study, study_directions, study_values
+from chop.actions.search.study import Reason, Study, scaled_metrics
 from chop.errors import MetricError, SearchError
 from chop.ir import MaseGraph
-from chop.ir.trial import BestRow, Objective, Trial
+from chop.ir.front import Front
+from chop.ir.goals import Goals
+from chop.ir.trial import BestRow, Trial
 from chop.ir.trial_log import TrialLog
 from chop.report.search_progress import EnumerationProgress, SearchProgress
 from chop.report.search_report import SearchSummary, print_summary, report_text
@@ -99,8 +103,9 @@ class SearchJob:
             self.device,
             self.settings.setup.memory_mib * 2**20,
         )
+        goals = self._goals(measurement)
         if self._is_enumeration(measurement):
-            return self._enumerate(measurement, resume)
+            return self._enumerate(measurement, goals, resume)
         if self.settings.setup.n_jobs > 1:
             logger.info(
                 "n_jobs = %d has no effect: only brute force by index beyond %d points is shared among processes",
@@ -108,10 +113,19 @@ class SearchJob:
                 LARGEST_LOG,
             )
         with self._open_log(resume) as log:
-            study = self._study(measurement, log)
-            with SearchProgress(self._expected_trials(), *self._shown()) as progress:
+            study = self._study(measurement, goals, log)
+            with SearchProgress(self._expected_trials(), goals) as progress:
                 reason = study.run(progress.on_trial)
-        return self._finish(measurement, log.trials, reason)
+        return self._finish(measurement, goals, log.trials, reason)
+
+    def _goals(self, measurement: Measurement) -> Goals:
+        """What is optimised; the network in float is measured if a limit refers to it."""
+        relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
+        measured = measurement.measure_float() if relative else Measured({}, {})
+        goals = self.settings.goals({**measured.software, **measured.hardware})
+        for limit in goals.limits:
+            logger.info("limit: %s", limit)
+        return goals
 
     @property
     def _points(self) -> int:
@@ -130,14 +144,13 @@ class SearchJob:
             )
         return options.order == "index" and self._points > LARGEST_LOG and measurement.folded is not None
 
-    def _enumerate(self, measurement: Measurement, resume: bool) -> SearchResult:
+    def _enumerate(self, measurement: Measurement, goals: Goals, resume: bool) -> SearchResult:
         """Measure all points block by block; what is kept is the front."""
         folded, setup = measurement.folded, self.settings.setup
         assert folded is not None
         self._tell_size()
         parts = self.folder / PARTS_FOLDER if self.settings.strategy_options.landscape else None
-        direction = setup.direction if setup.sum_scaled_metrics else None
-        task = Task(folded, self.settings.objectives, direction, folded.block_size, self._points, parts)
+        task = Task(folded, goals, folded.block_size, self._points, parts)
         header = {"fingerprint": self._fingerprint(), "block_size": task.block_size, "landscape": parts is not None}
         log = BlockLog(self.folder / BLOCKS_FILE, header, resume)
         log.blocks = [block for block in log.blocks if task.holds(block)]
@@ -156,33 +169,37 @@ class SearchJob:
                 found, reason = enumeration_of(log.blocks), "interrupted"
         if found.points == 0:
             raise SearchError(f"the search ended ({reason}) before its first block; nothing was measured")
-        remarks = self._write_enumeration(measurement, found, parts if reason == "exhausted" else None)
-        best = self._enumerated_rows(measurement, found)
+        remarks = self._write_enumeration(measurement, goals, found, parts if reason == "exhausted" else None)
+        best = self._enumerated_rows(measurement, goals, found)
+        if not best:
+            raise SearchError(f"all {found.points:,} points failed: none has metrics that are finite numbers")
         write_log(self.folder, [row.trial for row in best], best, self.space)
-        return self._report(measurement, best, _Counts(found.points, 0, found.failed), reason, [], remarks)
+        counts = _Counts(found.points, 0, found.failed, 0, 0)
+        return self._report(measurement, goals, best, counts, reason, [], remarks)
 
-    def _enumerated_rows(self, measurement: Measurement, found: Enumeration) -> list[BestRow]:
+    def _enumerated_rows(self, measurement: Measurement, goals: Goals, found: Enumeration) -> list[BestRow]:
         """The front as rows; a point's number in the space is its trial's."""
         rows = []
         for index, count, metrics in found.rows():
             point = self.space.point(index)
             measured = measurement.by_group(metrics)
-            scaled = {o.metric: o.scale * metrics[o.metric] for o in self.settings.objectives}
-            trial = Trial(index, dict(point), measured.software, measured.hardware, scaled)
+            trial = Trial(index, dict(point), measured.software, measured.hardware, scaled_metrics(measured, goals))
             config = self.space.flattened_indexes_to_config(point)
             rows.append(BestRow(trial, (), config, equal_points=count - 1))
         return rows
 
-    def _write_enumeration(self, measurement: Measurement, found: Enumeration, parts: Path | None) -> tuple[str, ...]:
+    def _write_enumeration(
+        self, measurement: Measurement, goals: Goals, found: Enumeration, parts: Path | None
+    ) -> tuple[str, ...]:
         """Write the histograms and, once all parts are there, the landscape; says what they are."""
         histograms = {name: histogram.as_json() for name, histogram in (found.histograms or {}).items()}
         write_json(self.folder / HISTOGRAMS_FILE, histograms)
         if parts is not None:
-            join_parts(parts, self.folder / LANDSCAPE_FILE, self._about(measurement))
+            join_parts(parts, self.folder / LANDSCAPE_FILE, self._about(measurement, goals))
             return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
         return (f"How the values of all points are spread: {HISTOGRAMS_FILE}.",)
 
-    def _write_small_landscape(self, measurement: Measurement, trials: list[Trial]) -> tuple[str, ...]:
+    def _write_small_landscape(self, measurement: Measurement, goals: Goals, trials: list[Trial]) -> tuple[str, ...]:
         """Write the landscape of a space whose points are all among the trials, if it was asked for."""
         folded = measurement.folded
         if folded is None or not getattr(self.settings.strategy_options, "landscape", False):
@@ -193,25 +210,25 @@ class SearchJob:
             for name, value in trial.metrics.items():
                 scores[name][self.space.index(trial.point)] = value
         write_part(part_path(self.folder / PARTS_FOLDER, 0), 0, scores)
-        join_parts(self.folder / PARTS_FOLDER, self.folder / LANDSCAPE_FILE, self._about(measurement))
+        join_parts(self.folder / PARTS_FOLDER, self.folder / LANDSCAPE_FILE, self._about(measurement, goals))
         return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
 
-    def _gap(self, trials: list[Trial]) -> tuple[str, ...]:
+    def _gap(self, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
         """How far the search is from the optimum, where a search beside it has measured the whole space."""
         path = landscape_of(self.folder.parents[2], self._landscape_key()) if len(self.folder.parents) > 2 else None
         if path is None or self.space.index(trials[0].point) is None:
             return ()
-        oracle = Oracle(Landscape.read(path), self.settings.objectives)
-        indexes = [index for trial in trials if (index := self.space.index(trial.point)) is not None]
+        oracle = Oracle(Landscape.read(path), goals)
+        indexes = [index for trial in trials if trial.counts and (index := self.space.index(trial.point)) is not None]
         return (f"{oracle.gap(indexes).as_text()} (exact, from {path}).",)
 
-    def _about(self, measurement: Measurement) -> dict[str, Any]:
+    def _about(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
         """What a landscape says of its space."""
         assert measurement.folded is not None
         return {
             "key": self._landscape_key(),
             "sizes": list(measurement.folded.sizes),
-            "objectives": [asdict(objective) for objective in self.settings.objectives],
+            **goals.as_json(),
             "provenance": self.data_module.dataset_info.provenance,
         }
 
@@ -229,26 +246,20 @@ class SearchJob:
         fingerprint = self._fingerprint()
         return TrialLog.resume(path, fingerprint) if resume else TrialLog.create(path, fingerprint)
 
-    def _study(self, measurement: Measurement, log: TrialLog) -> Study:
+    def _study(self, measurement: Measurement, goals: Goals, log: TrialLog) -> Study:
         settings = self.settings
         self._tell_size()
+        free = FreeValues(goals, measurement.cost_tables) if measurement.cost_tables else None
         context = StrategyContext(
-            self.space,
-            study_directions(settings.objectives, settings.setup),
-            self.seed,
-            settings.setup.n_trials,
+            self.space, goals.directions, self.seed, settings.setup.n_trials, len(goals.limits), free
         )
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
-        batch = measurement.batch if strategy.asks_ahead else 1
-        return Study(self.space, strategy, settings.objectives, settings.setup, measurement.measure_many, log, batch)
+        batch = settings.setup.ask_batch or (measurement.batch if strategy.asks_ahead else strategy.batch)
 
-    def _shown(self) -> tuple[tuple[Objective, ...], Callable[[Trial], Values]]:
-        """What the progress bar shows: every metric as measured, or the sum that is optimised."""
-        settings = self.settings
-        if not settings.setup.sum_scaled_metrics:
-            return settings.objectives, lambda trial: tuple(trial.metrics[o.metric] for o in settings.objectives)
-        (direction,) = study_directions(settings.objectives, settings.setup)
-        return (Objective("sum", 1.0, direction),), lambda t: study_values(t, settings.objectives, settings.setup)
+        def measure(points: Sequence[Point], front: Front | None) -> Sequence[Measured | MetricError]:
+            return measurement.measure_many(points)
+
+        return Study(self.space, strategy, goals, settings.setup, measure, log, batch)
 
     def _expected_trials(self) -> int | None:
         """How many trials there will be at the most, if that is known."""
@@ -263,26 +274,22 @@ class SearchJob:
         if not STRATEGIES[self.settings.strategy].needs_budget and budget is not None and budget < size:
             logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
 
-    def _finish(self, measurement: Measurement, trials: list[Trial], reason: Reason) -> SearchResult:
+    def _finish(self, measurement: Measurement, goals: Goals, trials: list[Trial], reason: Reason) -> SearchResult:
         if not trials:
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
-        best = best_rows(trials, self.settings.objectives, self.settings.setup, self.space)
+        best = best_rows(trials, goals, self.space)
         write_log(self.folder, trials, best, self.space)
         write_best(self.folder, best, self.space)  # kept, whatever happens while winners are measured again
         if not best:
             raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
-        remarks = self._write_small_landscape(measurement, trials) if reason == "exhausted" else ()
-        remarks = remarks or self._gap(trials)
-        counts = _Counts(
-            measured=sum(trial.repeats is None for trial in trials),
-            repeats=sum(trial.repeats is not None for trial in trials),
-            failed=sum(bool(trial.failed) for trial in trials),
-        )
-        return self._report(measurement, best, counts, reason, trials, remarks)
+        remarks = self._write_small_landscape(measurement, goals, trials) if reason == "exhausted" else ()
+        remarks = remarks or self._gap(trials, goals)
+        return self._report(measurement, goals, best, _Counts.of(trials), reason, trials, remarks)
 
     def _report(
         self,
         measurement: Measurement,
+        goals: Goals,
         best: list[BestRow],
         counts: _Counts,
         reason: Reason,
@@ -292,19 +299,22 @@ class SearchJob:
         """Measure the best rows again, write everything down and show it."""
         write_best(self.folder, best, self.space)  # kept, whatever happens while winners are measured again
         float_row = None
+        if not goals.is_within(best[0].trial.metrics):
+            remarks = (shortfall(best[0].trial.metrics, goals), *remarks)
         if reason != "interrupted":
             best = [_measured_again(measurement, row) for row in best]
             float_row = _float_row(measurement)
         write_best(self.folder, best, self.space)
         summary = SearchSummary(
             strategy=self.settings.strategy,
-            objectives=self.settings.objectives,
-            is_front=not self.settings.setup.sum_scaled_metrics,
+            goals=goals,
             provenance=self.data_module.dataset_info.provenance,
             space_size=self.space.size,
             measured=counts.measured,
             repeats=counts.repeats,
             failed=counts.failed,
+            stopped=counts.stopped,
+            inherited=counts.inherited,
             best=best,
             reason=reason,
             float_row=float_row,
@@ -318,11 +328,26 @@ class SearchJob:
 
 @dataclass(frozen=True)
 class _Counts:
-    """How many points were measured, how many trials repeated one, and how many have no metrics."""
+    """How many points were measured, how many trials repeated one, how many have no metrics, how many were given up
+    early, and how many earlier searches had measured.
+    """
 
     measured: int
     repeats: int
     failed: int
+    stopped: int
+    inherited: int
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial]) -> _Counts:
+        """The counts of some trials."""
+        return cls(
+            measured=sum(trial.repeats is None and not trial.inherited for trial in trials),
+            repeats=sum(trial.repeats is not None for trial in trials),
+            failed=sum(bool(trial.failed) for trial in trials),
+            stopped=sum(trial.stopped_at is not None for trial in trials),
+            inherited=sum(bool(trial.inherited) for trial in trials),
+        )
 
 
 def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:

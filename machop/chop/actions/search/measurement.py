@@ -27,6 +27,7 @@ from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
 from chop.evaluation.scores import predict, score_with_intervals
+from chop.evaluation.tables import CostTable
 from chop.formats.integer import FixedPoint
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import node_costs
@@ -53,6 +54,8 @@ class Measured:
 
     software: Metrics
     hardware: Metrics
+    stopped_at: int | None = None
+    """After how many rows the candidate was given up, if it was: then the metrics are those on these rows."""
 
 
 class Measurement:
@@ -82,6 +85,13 @@ class Measurement:
     def measure(self, point: Point) -> Measured:
         """All metrics of a point; raises MetricError for one that is no finite number."""
         return self._measure(self.space.plan(point), self.space.flattened_indexes_to_config(point))
+
+    @cached_property
+    def cost_tables(self) -> list[CostTable]:
+        """The metrics that follow from formats alone; none where the space is no product."""
+        axes = self.space.axes()
+        analytic = [runner for _, runner in self._runners if isinstance(runner, AnalyticRunner)]
+        return [] if axes is None else [CostTable(r.terms, r.combine, self._costs, axes) for r in analytic]
 
     def measure_many(self, points: Sequence[Point]) -> list[Measured | MetricError]:
         """`measure` for each of the points; those that differ in little share what they have in common."""
@@ -118,7 +128,7 @@ class Measurement:
         if axes is None or any(isinstance(runner, ModelRunner) for runner in runners):
             return None
         try:
-            return fold(axes, runners, lambda runner: self._evaluator(runner, axes), self._costs, self.memory)
+            return fold(axes, runners, lambda runner: self._evaluator(runner, axes), self.cost_tables, self.memory)
         except GraphError as error:
             logger.info("points are measured one after the other: %s", error)
             return None

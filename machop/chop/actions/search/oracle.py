@@ -12,7 +12,7 @@ import numpy as np
 from chop.actions.search.landscape import Landscape
 from chop.errors import SearchError
 from chop.ir.front import Front
-from chop.ir.trial import Objective
+from chop.ir.goals import Goals
 
 
 @dataclass(frozen=True)
@@ -52,61 +52,89 @@ class Gap:
 
 
 class Oracle:
-    """Answers from a landscape; `objectives` (absent: those that it was made for) say what is better."""
+    """Answers from a landscape; `goals` (absent: those that it was made for) say what is better."""
 
-    def __init__(self, landscape: Landscape, objectives: Sequence[Objective] | None = None) -> None:
+    def __init__(self, landscape: Landscape, goals: Goals | None = None) -> None:
         self.landscape = landscape
-        self.objectives = tuple(objectives or (Objective(**row) for row in landscape.about["objectives"]))
-        missing = [o.metric for o in self.objectives if o.metric not in landscape.metrics]
+        self.goals = goals or Goals.from_json(landscape.about)
+        missing = [metric for metric in self.goals.metrics if metric not in landscape.metrics]
         if missing:
             raise SearchError(f"{landscape.path} has no {missing[0]} (it has {', '.join(landscape.metrics)})")
 
     @cached_property
     def costs(self) -> np.ndarray[Any, Any]:
-        """`(points, objectives)`, less is better; a point without metrics has infinite costs."""
-        columns = [self._sign(o) * self.landscape.metrics[o.metric] for o in self.objectives]
-        costs = np.stack(columns, axis=1)
-        costs[~np.isfinite(costs).all(1)] = np.inf
+        """`(points, objectives)`, less is better; a point without metrics, or beyond a limit, has infinite costs."""
+        costs = self.goals.costs(self.landscape.metrics)
+        costs[~np.isfinite(costs).all(1) | (self.goals.excess(self.landscape.metrics) > 0)] = np.inf
         return costs
 
     @cached_property
+    def bounds(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """The least and the greatest cost by objective over the whole space, limits or not."""
+        costs = self.goals.costs(self.landscape.metrics)
+        finite = costs[np.isfinite(costs).all(1)]
+        return finite.min(0), finite.max(0)
+
+    @cached_property
     def front(self) -> Front:
-        """The exact front."""
+        """The exact front; raises SearchError where no point keeps all limits."""
         finite = np.flatnonzero(np.isfinite(self.costs).all(1))
+        if not len(finite):
+            raise SearchError(f"no point of {self.landscape.path} keeps {', '.join(map(str, self.goals.limits))}")
         return Front.of(self.costs[finite], finite)
+
+    @cached_property
+    def volume(self) -> float:
+        """The hypervolume of the exact front, `bounds` scaled to the unit cube."""
+        return self.front.hypervolume(*self.bounds)
+
+    def hypervolume(self, indexes: Sequence[int]) -> float:
+        """The hypervolume of some points as a share of the exact front's; 0 where none of them counts."""
+        chosen = self._that_count(indexes)
+        if not len(chosen):
+            return 0.0
+        own = Front.of(self.costs[chosen], chosen).hypervolume(*self.bounds)
+        return own / self.volume if self.volume else 1.0
+
+    def _that_count(self, indexes: Sequence[int]) -> np.ndarray[Any, Any]:
+        """The distinct points among some that have metrics and keep all limits."""
+        distinct = np.unique(np.asarray(indexes, dtype=np.int64))
+        kept: np.ndarray[Any, Any] = distinct[np.isfinite(self.costs[distinct]).all(1)]
+        return kept
 
     def standing(self, index: int) -> Standing:
         """Where point `index` stands; raises SearchError where there is none."""
         if not 0 <= index < self.landscape.size:
             raise SearchError(f"{self.landscape.path} has points 0 to {self.landscape.size - 1}, not {index}")
-        own = self.costs[index]
+        own = self.goals.costs({name: values[[index]] for name, values in self.landscape.metrics.items()})[0]
         no_worse = self.costs <= own
         dominated_by = int((no_worse.all(1) & (self.costs < own).any(1)).sum())
         regret = {}
-        for column, objective in enumerate(self.objectives):
+        for column, name in enumerate(self.goals.names):
             others = np.delete(no_worse, column, axis=1).all(1)
-            regret[objective.metric] = float(own[column] - self.costs[others, column].min())
+            regret[name] = (
+                float(own[column] - self.costs[others, column].min(initial=own[column])) / self._scales[column]
+            )
         metrics = {name: float(values[index]) for name, values in self.landscape.metrics.items()}
         return Standing(index, metrics, dominated_by, regret)
 
     def gap(self, indexes: Sequence[int]) -> Gap:
         """How near a set of points comes to the exact front."""
-        chosen = np.unique([index for index in indexes if np.isfinite(self.costs[index]).all()]).astype(np.int64)
+        chosen = self._that_count(indexes)
         if not len(chosen):
-            raise SearchError("none of these points has metrics: there is no front to compare")
+            raise SearchError("none of these points has metrics and keeps all limits: there is no front to compare")
         own = Front.of(self.costs[chosen], chosen)
-        finite = self.costs[np.isfinite(self.costs).all(1)]
-        ideal, worst = finite.min(0), finite.max(0)
-        exact = self.front.hypervolume(ideal, worst)
         known = {tuple(row) for row in self.front.costs.tolist()}
-        best = self.costs[chosen].min(0) - ideal
+        best = (own.costs.min(0) - self.front.costs.min(0)) / self._scales
         return Gap(
-            points=len(chosen),
-            hypervolume=own.hypervolume(ideal, worst) / exact if exact else 1.0,
+            points=len(np.unique(np.asarray(indexes))),
+            hypervolume=self.hypervolume(indexes),
             found=sum(tuple(row) in known for row in own.costs.tolist()),
             front=len(known),
-            regret={o.metric: float(value) for o, value in zip(self.objectives, best, strict=True)},
+            regret={name: float(value) for name, value in zip(self.goals.names, best, strict=True)},
         )
 
-    def _sign(self, objective: Objective) -> float:
-        return 1.0 if (objective.direction == "minimize") == (objective.scale > 0) else -1.0
+    @property
+    def _scales(self) -> np.ndarray[Any, Any]:
+        """What turns differences of costs into differences of metrics."""
+        return np.array([1.0] if self.goals.sum_direction else [abs(o.scale) for o in self.goals.objectives])

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chop.actions.replay import BEST_FILE, LOG_FILE
 from chop.actions.search.search_space.base import SearchSpaceBase
-from chop.actions.search.settings import StudySetup
-from chop.actions.search.study import distinct, study_directions, study_values
-from chop.ir.trial import BestRow, FrontRow, Objective, Trial, pareto_front
+from chop.ir.front import Front
+from chop.ir.goals import Goals, columns
+from chop.ir.trial import BestRow, FrontRow, Trial
 from chop.tools.files import write_whole
 
 LARGEST_LOG = 100_000
@@ -34,26 +36,51 @@ def best_row_as_json(row: BestRow) -> dict[str, Any]:
     return values
 
 
-def best_rows(
-    trials: Sequence[Trial], objectives: tuple[Objective, ...], setup: StudySetup, space: SearchSpaceBase
-) -> list[BestRow]:
-    """The Pareto set, or with `sum_scaled_metrics` the best trial."""
-    if all(trial.failed for trial in trials):
+def best_rows(trials: Sequence[Trial], goals: Goals, space: SearchSpaceBase) -> list[BestRow]:
+    """The Pareto set, or the best trial where a sum is optimised, of the trials that keep all limits.
+
+    Where none does it is the trial that comes nearest.
+    """
+    measured = [trial for trial in trials if trial.counts]
+    if not measured:
         return []
-    found = [_best_of_sum(trials, objectives, setup)] if setup.sum_scaled_metrics else pareto_front(trials, objectives)
-    return [BestRow(row.trial, row.equals, space.flattened_indexes_to_config(row.trial.point)) for row in found]
+    within = [trial for trial in measured if goals.is_within(trial.metrics)]
+    rows = pareto_set(within, goals) if within else [FrontRow(nearest(measured, goals))]
+    return [BestRow(row.trial, row.equals, space.flattened_indexes_to_config(row.trial.point)) for row in rows]
 
 
-def _best_of_sum(trials: Sequence[Trial], objectives: tuple[Objective, ...], setup: StudySetup) -> FrontRow:
-    sign = 1 if study_directions(objectives, setup)[0] == "minimize" else -1
+def pareto_set(trials: Sequence[Trial], goals: Goals) -> list[FrontRow]:
+    """The trials that no other dominates, by number; equal ones stand once, under the lowest number.
 
-    def cost(trial: Trial) -> float:
-        return sign * study_values(trial, objectives, setup)[0]
+    >>> from chop.ir.trial import Objective
+    >>> def row(number, a, b):
+    ...     return Trial(number, {}, {}, {"a": a, "b": b}, {})
+    >>> goals = Goals((Objective("a", direction="maximize"), Objective("b", direction="minimize")))
+    >>> [r.trial.number for r in pareto_set([row(0, 1, 1), row(1, 2, 2), row(2, 1, 3), row(3, 2, 2)], goals)]
+    [0, 1]
+    """
+    costs = goals.costs_of(trials)
+    front = Front.of(costs, np.arange(len(trials)))
+    rows = []
+    for index, own in sorted(zip(front.index.tolist(), front.costs, strict=True), key=lambda row: row[0]):
+        equals = np.flatnonzero((costs == own).all(1)).tolist()
+        rows.append(FrontRow(trials[index], tuple(trials[place].number for place in equals[1:])))
+    return rows
 
-    measured = [trial for trial in distinct(list(trials)) if not trial.failed]
-    best = min(measured, key=cost)
-    equals = tuple(t.number for t in measured if cost(t) == cost(best) and t.number != best.number)
-    return FrontRow(best, equals)
+
+def nearest(trials: Sequence[Trial], goals: Goals) -> Trial:
+    """The trial that exceeds the limits least, of equal ones the first."""
+    return trials[int(goals.excess(columns(trials, goals.metrics)).argmin())]
+
+
+def shortfall(metrics: Mapping[str, float], goals: Goals) -> str:
+    """One line on limits that the nearest network does not keep."""
+    missed = [
+        f"{limit} (it has {metrics[limit.metric]:.6g}, {abs(metrics[limit.metric] - limit.bound):.3g} away)"
+        for limit in goals.limits
+        if limit.violation(metrics[limit.metric]) > 0
+    ]
+    return f"No measured network keeps all limits. The nearest is shown; it misses {'; '.join(missed)}."
 
 
 def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,8 +92,9 @@ def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, 
         "hardware_metrics": dict(trial.hardware_metrics),
         "scaled_metrics": dict(trial.scaled_metrics),
     }
-    row |= {"failed": trial.failed} if trial.failed else {}
-    return row if trial.repeats is None else {**row, "repeats": trial.repeats}
+    optional = {name: getattr(trial, name) for name in ("failed", "inherited") if getattr(trial, name)}
+    optional |= {name: getattr(trial, name) for name in ("repeats", "stopped_at") if getattr(trial, name) is not None}
+    return row | optional
 
 
 def write_best(folder: Path, best: Sequence[BestRow], space: SearchSpaceBase) -> None:

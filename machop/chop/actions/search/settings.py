@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 
 from chop.actions.search.search_space.base import SEARCH_SPACES, SpaceSetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric
 from chop.config.typed import Problem, parse_table, unknown_key
+from chop.config.units import parse_quantity
 from chop.errors import ChopError, did_you_mean
+from chop.ir.goals import Goals, Limit
 from chop.ir.trial import Direction, Objective
 from chop.tools.logger import get_logger
 
@@ -28,10 +30,19 @@ GROUPS = ("sw_runner", "hw_runner")
 
 @dataclass(frozen=True)
 class StudySetup:
-    """The keys of `[search.strategy.setup]` that hold for every strategy."""
+    """The keys of `[search.strategy.setup]` that hold for every strategy.
+
+    `ask_batch` points are asked for at a time (absent: as many as suit the strategy); the search ends when the front
+    has not moved for `patience` trials. On a `ladder` of sample sizes a candidate that cannot win any more, by
+    `ladder_confidence`, is given up before it is measured on all rows.
+    """
 
     n_trials: Annotated[int, Ge(1)] | None = None
     timeout: Annotated[float, Gt(0)] | None = None
+    patience: Annotated[int, Ge(1)] | None = None
+    ask_batch: Annotated[int, Ge(1)] | None = None
+    ladder: list[Annotated[int, Ge(1)]] = field(default_factory=list)
+    ladder_confidence: Annotated[float, Gt(0.5), Lt(1)] = 0.9999
     n_jobs: Annotated[int, Ge(1)] = 1
     memory_mib: Annotated[int, Ge(128)] = 1024
     sum_scaled_metrics: bool = False
@@ -47,6 +58,30 @@ class RunnerChoice:
     options: Any
 
 
+LimitKind = Literal["min", "max", "max_drop"]
+
+
+@dataclass(frozen=True)
+class LimitSetting:
+    """A limit as the file has it; `max_drop` is how much worse than the network in float a metric may be."""
+
+    metric: str
+    kind: LimitKind
+    bound: float
+    better: Direction
+
+    def resolved(self, in_float: Mapping[str, float]) -> Limit:
+        """The limit, given the metrics of the network in float."""
+        if self.kind != "max_drop":
+            return Limit(self.metric, self.kind, self.bound)
+        if self.better == "maximize":
+            return Limit(self.metric, "min", in_float[self.metric] - self.bound)
+        return Limit(self.metric, "max", in_float[self.metric] + self.bound)
+
+
+_Goals = tuple[tuple[Objective, ...], tuple[LimitSetting, ...]]
+
+
 @dataclass(frozen=True)
 class SearchSettings:
     """All that a search is told, but for model and data."""
@@ -60,7 +95,13 @@ class SearchSettings:
     setup: StudySetup
     runners: tuple[RunnerChoice, ...]
     objectives: tuple[Objective, ...]
+    limits: tuple[LimitSetting, ...] = ()
     eval_mode: bool = True
+
+    def goals(self, in_float: Mapping[str, float]) -> Goals:
+        """What is optimised, and within which limits, given the metrics of the network in float."""
+        limits = tuple(limit.resolved(in_float) for limit in self.limits)
+        return Goals(self.objectives, limits, self.setup.direction if self.setup.sum_scaled_metrics else None)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change between a search and its resumption: all but the budget and the number of workers."""
@@ -70,7 +111,10 @@ class SearchSettings:
             "strategy": [self.strategy, asdict(self.strategy_options)],
             "runners": [[runner.group, runner.name, asdict(runner.options)] for runner in self.runners],
             "metrics": [asdict(objective) for objective in self.objectives],
+            "limits": [asdict(limit) for limit in self.limits],
             "sum_scaled_metrics": [self.setup.sum_scaled_metrics, self.setup.direction],
+            "ask_batch": self.setup.ask_batch,
+            "ladder": [self.setup.ladder, self.setup.ladder_confidence] if self.setup.ladder else [],
             "eval_mode": self.eval_mode,
         }
 
@@ -116,7 +160,7 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
     problems += found
     options, setup, found = _parse_setup(strategy)
     problems += found
-    objectives, found = _parse_metrics(strategy, data_module)
+    (objectives, limits), found = _parse_metrics(strategy, data_module)
     problems += found
     if problems or space is None or space_setup is None or setup is None:
         return None, problems
@@ -133,6 +177,7 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
             setup=setup,
             runners=runners,
             objectives=objectives,
+            limits=limits,
             eval_mode=strategy.eval_mode,
         ),
         [],
@@ -221,8 +266,9 @@ def _budget_problem(strategy: _StrategyTable, setup: StudySetup | None) -> list[
     if setup is None:
         return []
     problems = []
-    if STRATEGIES[strategy.name].needs_budget and setup.n_trials is None and setup.timeout is None:
-        message = f"'{strategy.name}' would never end: give n_trials or timeout"
+    ends = (setup.n_trials, setup.timeout, setup.patience)
+    if STRATEGIES[strategy.name].needs_budget and all(end is None for end in ends):
+        message = f"'{strategy.name}' would never end: give n_trials, timeout or patience"
         problems.append(Problem(("strategy", "setup"), message))
     if setup.sum_scaled_metrics and setup.direction is None:
         message = 'sum_scaled_metrics = true needs direction = "maximize" or "minimize"'
@@ -238,38 +284,65 @@ def _tell_unused(strategy: _StrategyTable, other_keys: set[str]) -> None:
         logger.info("setup: %s has no effect: %s", key, RETIRED_KEYS[key])
 
 
-def _parse_metrics(strategy: _StrategyTable, data_module: Any) -> tuple[tuple[Objective, ...], list[Problem]]:
+def _parse_metrics(strategy: _StrategyTable, data_module: Any) -> tuple[_Goals, list[Problem]]:
     known = _known_metrics(strategy, data_module)
     objectives: list[Objective] = []
+    limits: list[LimitSetting] = []
     problems: list[Problem] = []
     for name, table in sorted(strategy.metrics.items()):
-        objective, found = _objective(name, table, known.get(name))
-        problems += [problem.below("strategy", "metrics", name) for problem in found]
-        if name not in known:
-            problems.append(_missing_metric(name, known).below("strategy", "metrics"))
-        if objective is not None:
-            objectives.append(objective)
-    if not strategy.metrics:
-        problems.append(Problem(("strategy", "metrics"), "is empty: name at least one metric to optimise"))
-    return tuple(objectives), problems
+        metric = known.get(name)
+        parsed, found = parse_table(_MetricTable, table)
+        if metric is None:
+            found.append(_missing_metric(name, known))
+        elif parsed is not None:
+            limits += _limits(metric, parsed, found)
+            objectives += _objective(metric, parsed, found)
+        prefix = ("strategy", "metrics") if metric is None else ("strategy", "metrics", name)
+        problems += [problem.below(*prefix) for problem in found]
+    if not objectives and not problems:
+        problems.append(Problem(("strategy", "metrics"), "names nothing to optimise: give a metric a direction"))
+    return (tuple(objectives), tuple(limits)), problems
 
 
 @dataclass(frozen=True)
 class _MetricTable:
-    scale: float = 1.0
+    scale: float | None = None
     direction: Direction | None = None
+    min: float | str | None = None
+    max: float | str | None = None
+    max_drop: float | str | None = None
 
 
-def _objective(name: str, table: Any, metric: Metric | None) -> tuple[Objective | None, list[Problem]]:
-    parsed, problems = parse_table(_MetricTable, table)
-    if parsed is None:
-        return None, problems
-    if parsed.scale == 0:
-        return None, [Problem(("scale",), "must not be 0: the metric would say nothing")]
-    direction = parsed.direction or (metric.direction if metric else "maximize")
-    if metric and direction != metric.direction and parsed.scale > 0:
-        logger.warning("metric %s: better is to %s it, the file says %s", name, metric.direction, direction)
-    return Objective(name, parsed.scale, direction), []
+def _limits(metric: Metric, table: _MetricTable, problems: list[Problem]) -> list[LimitSetting]:
+    """The limits of a metric's table; what is wrong with them is added to `problems`."""
+    limits: list[LimitSetting] = []
+    kinds: tuple[LimitKind, ...] = ("min", "max", "max_drop")
+    for kind in kinds:
+        given = getattr(table, kind)
+        try:
+            if given is not None:
+                bound = parse_quantity(given, metric.unit) if isinstance(given, str) else float(given)
+                limits.append(LimitSetting(metric.name, kind, bound, metric.direction))
+        except ValueError as error:
+            problems.append(Problem((kind,), str(error)))
+    if table.min is not None and table.max is not None and not problems and limits[0].bound > limits[1].bound:
+        problems.append(Problem(("min",), f"must not be above max, but {table.min} > {table.max}"))
+    return limits
+
+
+def _objective(metric: Metric, table: _MetricTable, problems: list[Problem]) -> list[Objective]:
+    """The objective of a metric's table; a table of limits alone is none."""
+    is_limit_alone = table.scale is None and table.direction is None
+    if is_limit_alone and any(bound is not None for bound in (table.min, table.max, table.max_drop)):
+        return []
+    scale = 1.0 if table.scale is None else table.scale
+    if scale == 0:
+        problems.append(Problem(("scale",), "must not be 0: the metric would say nothing"))
+        return []
+    direction = table.direction or metric.direction
+    if direction != metric.direction and scale > 0:
+        logger.warning("metric %s: better is to %s it, the file says %s", metric.name, metric.direction, direction)
+    return [Objective(metric.name, scale, direction)]
 
 
 def _warn_of_signs(objectives: Iterable[Objective], known: Mapping[str, Metric], direction: Direction | None) -> None:

@@ -8,36 +8,44 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+
 from chop.actions.search.measurement import Measured
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.settings import StudySetup
 from chop.actions.search.strategies.base import SearchStrategyBase, Values
 from chop.errors import MetricError, SearchError
-from chop.ir.trial import Objective, Trial
+from chop.ir.front import Front
+from chop.ir.goals import Goals
+from chop.ir.trial import Trial
 from chop.ir.trial_log import TrialLog
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-Measure = Callable[[Sequence[Point]], Sequence[Measured | MetricError]]
+Outcome = Measured | MetricError
+Measure = Callable[[Sequence[Point], Front | None], Sequence[Outcome]]
+"""Measures points; the front so far (of costs) may be used to give up those that cannot win."""
+
 PointKey = tuple[int, ...]
 WORST = 1e30
 """Told in place of a metric that a failed trial does not have."""
 
-Reason = Literal["n_trials", "timeout", "exhausted", "strategy", "interrupted"]
+Reason = Literal["n_trials", "timeout", "patience", "exhausted", "strategy", "interrupted"]
 
 
 class _Together:
     """Points that were asked for together, measured when the first of them is needed."""
 
-    def __init__(self, points: Sequence[Point], measure: Measure) -> None:
+    def __init__(self, points: Sequence[Point], measure: Measure, front: Front | None) -> None:
         self.points = points
         self.measure = measure
+        self.front = front
         self.seconds_each = 0.0
         self.seconds = 0.0
         """What the last call of `measured` took."""
 
-    def measured(self, place: int) -> Measured | MetricError:
+    def measured(self, place: int) -> Outcome:
         """What was measured for one of the points, or why there is nothing."""
         started = time.monotonic()
         found = self._all[place]
@@ -45,9 +53,9 @@ class _Together:
         return found
 
     @cached_property
-    def _all(self) -> Sequence[Measured | MetricError]:
+    def _all(self) -> Sequence[Outcome]:
         started = time.monotonic()
-        found = self.measure(self.points)
+        found = self.measure(self.points, self.front)
         self.seconds_each = (time.monotonic() - started) / len(self.points)
         return found
 
@@ -60,9 +68,34 @@ class _Proposal:
     together: _Together
     place: int
 
-    def measured(self) -> Measured | MetricError:
+    def measured(self) -> Outcome:
         """What was measured for the point."""
         return self.together.measured(self.place)
+
+
+class _Progress:
+    """What a study knows of its trials: which points were seen, the front, and when it last moved."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self.seen: dict[PointKey, Trial] = {}
+        self.front: Front | None = None
+        self.trials = 0
+        self.inherited = 0
+        self.moved_at = 0
+
+    def add(self, trial: Trial) -> None:
+        """Take a trial in."""
+        self.seen.setdefault(self._study.key(trial.point), trial)
+        self.trials += 1
+        goals = self._study.goals
+        if not trial.counts or not goals.is_within(trial.metrics):
+            return
+        own = Front.of(goals.costs_of([trial]), np.array([trial.number]))
+        front = own if self.front is None else self.front.joined(own)
+        if self.front is None or not np.array_equal(front.costs, self.front.costs):
+            self.moved_at = self.trials
+        self.front = front
 
 
 @dataclass(frozen=True)
@@ -71,17 +104,15 @@ class Study:
 
     space: SearchSpaceBase
     strategy: SearchStrategyBase
-    objectives: tuple[Objective, ...]
+    goals: Goals
     setup: StudySetup
     measure: Measure
     log: TrialLog
     batch: int = 1
-    """How many points are asked for, and measured, together where the strategy does not mind."""
+    """How many points are asked for, and measured, together."""
 
-    @property
-    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
-        """One direction per value that the strategy is told."""
-        return study_directions(self.objectives, self.setup)
+    inherited: Sequence[Trial] = ()
+    """Trials of earlier searches that this one begins with; they do not count as its own."""
 
     def run(self, on_trial: Callable[[Trial], None] = lambda _: None) -> Reason:
         """Search until the budget, the space or the strategy is exhausted, or Ctrl-C; says which.
@@ -91,107 +122,122 @@ class Study:
 
         Raises SearchError where the strategy asks for other points than it did before.
         """
-        seen: dict[PointKey, Trial] = {}
-        proposals = self._proposals()
+        progress = _Progress(self)
         try:
-            self._replay(proposals, seen, on_trial)
-            return self._go_on(proposals, seen, on_trial)
+            own = self._inherit(progress, on_trial)
+            proposals = self._proposals(progress)
+            self._replay(own, proposals, progress, on_trial)
+            return self._go_on(proposals, progress, on_trial)
         except KeyboardInterrupt:
             return "interrupted"
 
-    def _proposals(self) -> Iterator[_Proposal]:
+    def _proposals(self, progress: _Progress) -> Iterator[_Proposal]:
         """What the strategy asks for, one after the other.
 
         Points that are asked for together are measured together, all of them, also those beyond the budget or answered
         from the log: so a trial's figures never depend on where a search was interrupted.
         """
-        while asked := self.strategy.ask(self.batch if self.strategy.asks_ahead else 1):
-            together = _Together(asked, self.measure)
+        while asked := self.strategy.ask(self.batch):
+            together = _Together(asked, self.measure, progress.front)
             yield from (_Proposal(point, together, place) for place, point in enumerate(asked))
 
+    def _inherit(self, progress: _Progress, on_trial: Callable[[Trial], None]) -> list[Trial]:
+        """Tell the strategy what earlier searches found; gives the trials of the log that are this search's own."""
+        logged = [trial for trial in self.log.trials if trial.inherited]
+        for trial in self.inherited[len(logged) :]:
+            self.log.append(trial)
+        taken = [trial for trial in self.log.trials if trial.inherited]
+        for trial in taken:
+            self._take(trial, trial.point, progress, on_trial)
+        progress.inherited = progress.moved_at = len(taken)
+        return self.log.trials[len(taken) :]
+
     def _replay(
-        self, proposals: Iterator[_Proposal], seen: dict[PointKey, Trial], on_trial: Callable[[Trial], None]
+        self,
+        trials: Sequence[Trial],
+        proposals: Iterator[_Proposal],
+        progress: _Progress,
+        on_trial: Callable[[Trial], None],
     ) -> None:
-        for trial in self.log.trials:
+        for trial in trials:
             proposal = next(proposals, None)
             if proposal is None or dict(proposal.point) != dict(trial.point):
                 raise SearchError(
                     f"trial {trial.number} of {self.log.path} cannot be repeated: the strategy asks for another "
                     "point than it did then (another version of it, perhaps); start anew without --resume"
                 )
-            self._tell(proposal.point, trial)
-            seen.setdefault(self._key(trial.point), trial)
-            on_trial(trial)
+            self._take(trial, proposal.point, progress, on_trial)
 
-    def _go_on(
-        self, proposals: Iterator[_Proposal], seen: dict[PointKey, Trial], on_trial: Callable[[Trial], None]
-    ) -> Reason:
-        spent = sum(trial.seconds for trial in self.log.trials)
+    def _go_on(self, proposals: Iterator[_Proposal], progress: _Progress, on_trial: Callable[[Trial], None]) -> Reason:
+        spent = sum(trial.seconds for trial in self.log.trials if not trial.inherited)
         while True:
-            reason = self._stop_reason(len(seen), spent)
+            reason = self._stop_reason(progress, spent)
             if reason:
                 return reason
             started = time.monotonic()
             proposal = next(proposals, None)
             if proposal is None:
                 return "strategy"
-            trial = self._trial(proposal, seen)
+            trial = self._trial(proposal, progress)
             seconds = time.monotonic() - started - proposal.together.seconds + proposal.together.seconds_each
             trial, spent = replace(trial, seconds=max(0.0, seconds)), spent + max(0.0, seconds)
             self.log.append(trial)
-            self._tell(proposal.point, trial)
-            seen.setdefault(self._key(trial.point), trial)
-            on_trial(trial)
+            self._take(trial, proposal.point, progress, on_trial)
 
-    def _stop_reason(self, distinct: int, seconds: float) -> Reason | None:
-        if self.setup.n_trials is not None and len(self.log.trials) >= self.setup.n_trials:
+    def _take(self, trial: Trial, point: Point, progress: _Progress, on_trial: Callable[[Trial], None]) -> None:
+        """Tell the strategy of a trial that is in the log."""
+        self.strategy.tell([point], [told_values(trial, self.goals, self.strategy.constraints)])
+        progress.add(trial)
+        on_trial(trial)
+
+    def _stop_reason(self, progress: _Progress, seconds: float) -> Reason | None:
+        own = progress.trials - progress.inherited
+        if self.setup.n_trials is not None and own >= self.setup.n_trials:
             return "n_trials"
-        if distinct >= self.space.size:
+        if len(progress.seen) >= self.space.size:
             return "exhausted"
         if self.setup.timeout is not None and seconds >= self.setup.timeout:
             return "timeout"
+        if self.setup.patience is not None and progress.trials - progress.moved_at >= self.setup.patience:
+            return "patience"
         return None
 
-    def _trial(self, proposal: _Proposal, seen: dict[PointKey, Trial]) -> Trial:
+    def _trial(self, proposal: _Proposal, progress: _Progress) -> Trial:
         point, number = proposal.point, len(self.log.trials)
-        earlier = seen.get(self._key(point))
+        earlier = progress.seen.get(self.key(point))
         if earlier:
-            return replace(earlier, number=number, point=dict(point), repeats=earlier.number)
+            return replace(earlier, number=number, point=dict(point), repeats=earlier.number, inherited="")
         measured = proposal.measured()
         if isinstance(measured, MetricError):
             logger.warning("trial %d fails: %s", number, measured)
             return Trial(number, dict(point), {}, {}, {}, failed=str(measured))
-        return Trial(number, dict(point), measured.software, measured.hardware, self._scaled(measured))
+        scaled = scaled_metrics(measured, self.goals)
+        stopped = measured.stopped_at
+        return Trial(number, dict(point), measured.software, measured.hardware, scaled, stopped_at=stopped)
 
-    def _scaled(self, measured: Measured) -> dict[str, float]:
-        metrics = {**measured.software, **measured.hardware}
-        return {o.metric: o.scale * metrics[o.metric] for o in self.objectives}
-
-    def _tell(self, point: Point, trial: Trial) -> None:
-        self.strategy.tell([point], [study_values(trial, self.objectives, self.setup)])
-
-    def _key(self, point: Point) -> PointKey:
+    def key(self, point: Point) -> PointKey:
+        """Equal for points that mean the same network."""
         return tuple(self.space.canonical(point).values())
 
 
-def study_directions(
-    objectives: tuple[Objective, ...], setup: StudySetup
-) -> tuple[Literal["maximize", "minimize"], ...]:
-    """The directions of what a strategy is told: one per metric, or that of the sum."""
-    if setup.sum_scaled_metrics:
-        assert setup.direction is not None
-        return (setup.direction,)
-    return tuple(objective.direction for objective in objectives)
+def scaled_metrics(measured: Measured, goals: Goals) -> dict[str, float]:
+    """Each objective's metric times its scale."""
+    metrics = {**measured.software, **measured.hardware}
+    return {o.metric: o.scale * metrics[o.metric] for o in goals.objectives}
 
 
-def study_values(trial: Trial, objectives: tuple[Objective, ...], setup: StudySetup) -> Values:
-    """What a strategy is told of a trial: each scaled metric, or their sum; of one that failed the worst."""
+def told_values(trial: Trial, goals: Goals, with_violations: bool) -> Values:
+    """What a strategy is told of a trial: one scaled value per objective or their sum; of one that failed the worst.
+
+    Behind them how far it is beyond each limit, where the strategy knows of limits; any other is told values that are
+    the worse the further a trial is beyond them.
+    """
+    worst = tuple(-WORST if way == "maximize" else WORST for way in goals.directions)
     if trial.failed:
-        return tuple(-WORST if way == "maximize" else WORST for way in study_directions(objectives, setup))
-    values = tuple(trial.scaled_metrics[objective.metric] for objective in objectives)
-    return (sum(values),) if setup.sum_scaled_metrics else values
-
-
-def distinct(trials: list[Trial]) -> Iterator[Trial]:
-    """The trials that were measured, without repeats."""
-    return (trial for trial in trials if trial.repeats is None)
+        return worst + (WORST,) * (len(goals.limits) if with_violations else 0)
+    values: Values = goals.values(trial.metrics)
+    violations: Values = goals.violations(trial.metrics)
+    if with_violations:
+        return values + violations
+    beyond = sum(max(0.0, violation) for violation in violations)
+    return tuple(bad * (1 + beyond) / 2 for bad in worst) if beyond > 0 else values

@@ -7,29 +7,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from chop.actions.search.free_values import FreeValues
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.strategies.runners.base import NoOptions
 from chop.registry import Registry
 
 Values = tuple[float, ...]
-"""One scaled value per objective, in the order of `StrategyContext.directions`."""
+"""One scaled value per objective, in the order of `StrategyContext.directions`; for a strategy that declares
+`constraints` one number for each limit behind them: how far it is exceeded, 0 or less where it is kept."""
 
 
 @dataclass(frozen=True)
 class StrategyContext:
-    """What a strategy may know: the space, which way each objective is better, the seed and the trials it may spend."""
+    """What a strategy may know: the space, which way each objective is better, the seed and the trials it may spend.
+
+    `limits` is how many limits a network must keep, `free` what of the values is known without measuring (None: the
+    space is no product, or nothing is).
+    """
 
     space: SearchSpaceBase
     directions: tuple[Literal["maximize", "minimize"], ...]
     seed: int
     n_trials: int | None = None
+    limits: int = 0
+    free: FreeValues | None = None
 
 
 class SearchStrategyBase(ABC):
     """Proposes points (`ask`) and is told what they are worth (`tell`).
 
     `Options` is a dataclass: its fields are the strategy's keys under `[search.strategy.setup]`. A strategy must be
-    deterministic: told the same values, it asks for the same points. That is how a search is resumed.
+    deterministic: told the same values, it asks for the same points. That is how a search is resumed. It may be told
+    of points that it did not ask for: those of earlier searches.
     """
 
     Options: ClassVar[type[Any]] = NoOptions
@@ -43,6 +52,15 @@ class SearchStrategyBase(ABC):
     asks_ahead: ClassVar[bool] = False
     """Whether what it proposes does not depend on what it is told, so that many points may be asked for at once."""
 
+    constraints: ClassVar[bool] = False
+    """Whether it knows of limits; any other is told values that are worse than all others beyond a limit."""
+
+    batch: ClassVar[int] = 1
+    """How many points it would best be asked for at a time."""
+
+    purpose: ClassVar[str] = ""
+    """What it is for, in a line."""
+
     def __init__(self, context: StrategyContext, options: Any = None) -> None:
         self.context = context
         self.space = context.space
@@ -53,7 +71,7 @@ class SearchStrategyBase(ABC):
         """Up to `n` points to evaluate next; an empty list when there is nothing left to propose."""
 
     def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:  # noqa: B027 - a strategy may not learn
-        """Learn the values of points that were asked for, in the same order."""
+        """Learn the values of points, in the order in which they were asked for."""
 
 
 STRATEGIES: Registry[type[SearchStrategyBase]] = Registry(

@@ -1,0 +1,61 @@
+"""What a search can know of a point without measuring it: values that follow from its formats alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chop.evaluation.tables import CostTable
+from chop.evaluation.walk import Codes
+from chop.ir.goals import Goals, sign
+
+Array = np.ndarray[Any, Any]
+
+
+class FreeValues:
+    """The part of a search's values (objectives or their sum, then limits) that tables of costs give, less is better.
+
+    `is_learned` says for each value whether there is more to it than that part: what a measured metric adds. For a
+    front that part is nothing or all of a value; of a sum it may be some.
+    """
+
+    def __init__(self, goals: Goals, tables: Sequence[CostTable]) -> None:
+        self.goals = goals
+        self._tables = tables
+        zero = np.zeros((1, tables[0].axes)) if tables else np.zeros((1, 0))
+        self._given = set(self._metrics(zero.astype(np.int64)))
+        self.is_learned = tuple(bool(missing) for missing in self._missing())
+
+    @property
+    def limits(self) -> int:
+        """How many of the values are violations of limits."""
+        return len(self.goals.limits)
+
+    def costs(self, codes: Codes) -> Array:
+        """The known part of each value, `(points, values)`, less is better; `codes` are `(points, axes)`."""
+        metrics = self._metrics(codes)
+        nothing = np.zeros(len(codes))
+        known = {o.metric: metrics.get(o.metric, nothing) for o in self.goals.objectives}
+        costs = [sign(way) * value for way, value in zip(self.goals.directions, self.goals.values(known), strict=True)]
+        for limit in self.goals.limits:
+            costs.append(limit.violation(metrics[limit.metric]) if limit.metric in self._given else nothing)
+        return np.stack([np.broadcast_to(column, len(codes)) for column in costs], 1)
+
+    def turned(self, values: Sequence[float]) -> Array:
+        """What a strategy is told of a point, turned so that less is better (violations are already)."""
+        ways = [sign(way) for way in self.goals.directions] + [1] * self.limits
+        return np.array(values, dtype=np.float64) * ways
+
+    def _metrics(self, codes: Codes) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for table in self._tables:
+            found |= table.scores(codes)
+        return found
+
+    def _missing(self) -> list[set[str]]:
+        """For each value the metrics of it that must be measured."""
+        objectives = [{o.metric} for o in self.goals.objectives]
+        values = [set().union(*objectives)] if self.goals.sum_direction else objectives
+        return [names - self._given for names in [*values, *({limit.metric} for limit in self.goals.limits)]]

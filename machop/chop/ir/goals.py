@@ -1,0 +1,119 @@
+"""What a search is after: objectives, the limits that a network must keep, and perhaps a sum in place of a front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from chop.ir.trial import Direction, Objective, Trial
+
+Array = np.ndarray[Any, Any]
+SUM = "sum"
+"""Stands for the metric's name where the sum of all scaled metrics is optimised."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound that a network must keep: `metric` at least (`kind` "min") or at most ("max") `bound`."""
+
+    metric: str
+    kind: Literal["min", "max"]
+    bound: float
+
+    def violation(self, value: Any) -> Any:
+        """How far a value, or an array of them, is beyond the bound, as a share of it; 0 or less: within.
+
+        >>> Limit("accuracy", "min", 0.5).violation(0.4) > 0 > Limit("accuracy", "min", 0.5).violation(0.6)
+        True
+        """
+        beyond = self.bound - value if self.kind == "min" else value - self.bound
+        return beyond / (abs(self.bound) or 1.0)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'>=' if self.kind == 'min' else '<='} {self.bound:.6g}"
+
+
+@dataclass(frozen=True)
+class Goals:
+    """`objectives` make a front, or one sum to be optimised in `sum_direction`; networks beyond `limits` do not count.
+
+    Functions take `{metric: value}` or `{metric: array of values}` alike.
+
+    >>> goals = Goals((Objective("accuracy"), Objective("bits", 0.5, "minimize")), (Limit("accuracy", "min", 0.7),))
+    >>> goals.values({"accuracy": 0.75, "bits": 6.0}), goals.is_within({"accuracy": 0.65, "bits": 4.0})
+    ((0.75, 3.0), False)
+    """
+
+    objectives: tuple[Objective, ...]
+    limits: tuple[Limit, ...] = ()
+    sum_direction: Direction | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the values are called."""
+        return (SUM,) if self.sum_direction else tuple(objective.metric for objective in self.objectives)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Every metric that plays a part."""
+        return list(dict.fromkeys([*(o.metric for o in self.objectives), *(limit.metric for limit in self.limits)]))
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Which way each value is better."""
+        return (self.sum_direction,) if self.sum_direction else tuple(o.direction for o in self.objectives)
+
+    def values(self, metrics: Mapping[str, Any]) -> tuple[Any, ...]:
+        """One scaled value per objective, or their sum."""
+        scaled = [objective.scale * metrics[objective.metric] for objective in self.objectives]
+        return (sum(scaled),) if self.sum_direction else tuple(scaled)
+
+    def violations(self, metrics: Mapping[str, Any]) -> tuple[Any, ...]:
+        """How far each limit is exceeded (`Limit.violation`)."""
+        return tuple(limit.violation(metrics[limit.metric]) for limit in self.limits)
+
+    def is_within(self, metrics: Mapping[str, float]) -> bool:
+        """Whether a network keeps every limit."""
+        return all(violation <= 0 for violation in self.violations(metrics))
+
+    def costs(self, metrics: Mapping[str, Array]) -> Array:
+        """`(points, values)`, less is better."""
+        return np.stack(
+            [sign(way) * value for way, value in zip(self.directions, self.values(metrics), strict=True)], 1
+        )
+
+    def excess(self, metrics: Mapping[str, Array]) -> Array:
+        """`(points,)`: the sum over all limits of what exceeds them; 0 where all are kept."""
+        first = next(iter(metrics.values()))
+        return sum((np.maximum(0.0, beyond) for beyond in self.violations(metrics)), np.zeros(len(first)))
+
+    def costs_of(self, trials: Sequence[Trial]) -> Array:
+        """`costs` of trials that have metrics."""
+        return self.costs(columns(trials, self.metrics))
+
+    def as_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        return {
+            "objectives": [asdict(objective) for objective in self.objectives],
+            "limits": [asdict(limit) for limit in self.limits],
+            "sum_direction": self.sum_direction,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Goals:
+        """Goals as `as_json` gave them."""
+        objectives = tuple(Objective(**own) for own in row["objectives"])
+        return cls(objectives, tuple(Limit(**own) for own in row.get("limits", ())), row.get("sum_direction"))
+
+
+def sign(direction: Direction) -> int:
+    """What turns a value so that less is better."""
+    return 1 if direction == "minimize" else -1
+
+
+def columns(trials: Sequence[Trial], names: Sequence[str]) -> dict[str, Array]:
+    """The metrics of trials, `{name: (trials,)}`."""
+    return {name: np.array([trial.metrics[name] for trial in trials], dtype=np.float64) for name in names}
