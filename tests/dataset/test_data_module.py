@@ -46,6 +46,9 @@ class Rows(Dataset):
     def __len__(self): return 50
     def __getitem__(self, i): return self.form(X[i]), Y[i]
 
+IMAGES = TensorDataset(torch.zeros(50, 3, 8, 6), Y)
+def images(): return {part: DataLoader(IMAGES, 8) for part in ("train", "val", "test")}
+
 def tuples(): return {part: DataLoader(Rows(lambda x: (x, -x)), 8, shuffle=True) for part in ("train", "val", "test")}
 def dicts(): return {part: DataLoader(Rows(lambda x: {"a": x, "b": -x}), 8) for part in ("train", "val", "test")}
 
@@ -176,6 +179,9 @@ def test_facts_of_user_data_are_found_out(user_file: Path) -> None:
     assert (info.num_features, info.num_classes, info.rows) == (2, 3, 150)
     assert set_up(f"{user_file}:regression").dataset_info.num_classes is None
     assert set_up(f"{user_file}:counts").dataset_info.num_classes is None
+    assert info.image_size is None
+    images = set_up(f"{user_file}:images").dataset_info
+    assert (images.num_features, images.image_size) == (3, (8, 6))
 
 
 def test_an_object_with_loss_and_metrics(user_file: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from chop.dataset import get_dataset_info
 from chop.errors import CheckpointError, ChopError, UnknownNameError
+from chop.ir import MaseGraph
 from chop.models import MODELS, get_model, get_model_info
 
 USER_FILE = """
@@ -47,6 +48,23 @@ def test_jsc_mlp_is_plain_and_ends_without_relu() -> None:
 def test_widths_follow_the_data() -> None:
     model = get_model("toy", dataset_info=get_dataset_info("jsc"))
     assert model(torch.randn(2, 16)).shape == (2, 5)
+
+
+def test_shapes_cnn_takes_images_and_is_traced_layer_by_layer() -> None:
+    model = get_model("shapes-cnn", dataset_info=get_dataset_info("shapes"))
+    assert sum(p.numel() for p in model.parameters()) == 3_697
+    graph = MaseGraph(model)
+    x = torch.randn(3, 1, 12, 12)
+    assert graph.model(x).shape == (3, 5)
+    assert torch.equal(graph.model(x), model(x))
+    ops = [graph.op(node).name for node in graph.nodes if graph.op(node)]
+    assert ops == ["conv2d", "relu", "max_pool2d"] * 2 + ["linear", "relu", "linear"]
+
+
+@pytest.mark.parametrize(("name", "data"), [("jsc-mlp", "shapes"), ("shapes-cnn", "jsc"), ("toy", "shapes")])
+def test_images_for_vectors_and_vectors_for_images_are_refused(name: str, data: str) -> None:
+    with pytest.raises(ChopError, match="images of 12 x 12 pixels"):
+        get_model(name, dataset_info=get_dataset_info(data))
 
 
 def test_shipped_weights_for_other_data_are_refused() -> None:

@@ -54,7 +54,8 @@ def datasets() -> Table:
     for name in DATASETS:
         info = DATASETS[name].info
         names = _names(name, DATASETS.aliases_of(name))
-        table.add_row(names, str(info.num_features), str(info.num_classes), f"{info.rows:,}", info.provenance)
+        features = " x ".join(str(size) for size in (info.num_features, *(info.image_size or ())))
+        table.add_row(names, features, str(info.num_classes), f"{info.rows:,}", info.provenance)
     return table
 
 

@@ -150,14 +150,15 @@ class MaseDataModule:
         assert self._user_data is not None
         inputs, targets = zip(*(self._stored_rows(part) for part in ALL_PARTS), strict=True)
         stated = self._user_data.num_classes
-        x = inputs[0]
+        shape: tuple[int, ...] = inputs[0].shape[1:] if isinstance(inputs[0], Tensor) else ()
         return DatasetInfo(
             name=self.name,
-            num_features=x.shape[1] if isinstance(x, Tensor) and x.ndim == 2 else None,
+            num_features=shape[0] if len(shape) in (1, 3) else None,
             num_classes=infer_classes(targets) if stated == INFER else stated,
             rows=sum(count_rows(part) for part in inputs),
             sha256="",
             provenance=f"{self.name}: data of the user's own",
+            image_size=(shape[1], shape[2]) if len(shape) == 3 else None,
         )
 
     def _not_set_up(self) -> DatasetError:

@@ -16,7 +16,8 @@ from chop.registry import Registry
 class DatasetInfo:
     """A data set: its size, what it holds and where it comes from.
 
-    `provenance` is one line for logs and reports. `num_classes` is None where the targets are no classes.
+    `provenance` is one line for logs and reports. `num_classes` is None where the targets are no classes. Of images
+    `num_features` are the channels and `image_size` is height and width in pixels, None for all other data.
     """
 
     name: str
@@ -25,6 +26,7 @@ class DatasetInfo:
     rows: int | None
     sha256: str
     provenance: str
+    image_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,5 +51,5 @@ class BuiltinDataset:
 
 
 DATASETS: Registry[BuiltinDataset] = Registry(
-    "chop.datasets", "data set", ("chop.dataset.jets", "chop.dataset.toy_tiny")
+    "chop.datasets", "data set", ("chop.dataset.jets", "chop.dataset.shapes", "chop.dataset.toy_tiny")
 )

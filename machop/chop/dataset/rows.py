@@ -13,7 +13,10 @@ Batch = tuple[Any, Any]
 
 
 class TensorRows(Dataset[Batch]):
-    """`x` (`(rows, features)`) and `y` (`(rows,)`); a batch is one indexing operation in place of one per row."""
+    """`x` (`(rows, features)`, or images `(rows, channels, height, width)`) and `y` (`(rows,)`).
+
+    A batch is one indexing operation in place of one per row.
+    """
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.x = x

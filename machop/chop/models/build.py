@@ -32,7 +32,7 @@ def get_model(
     """The model `name` (of `ch info`, or `FILE.py:FUNCTION`) for the features and classes of a data set.
 
     `pretrained` takes the weights that ship with it, `checkpoint` those of a file; with neither they are random.
-    Raises ChopError for a task that the model does not do, and CheckpointError for weights that do not fit.
+    Raises ChopError for a task or images that the model does not take, and CheckpointError for weights that do not fit.
     """
     model = _user_model(name, dataset_info) if is_user_reference(name) else _builtin(name, task, dataset_info)
     if pretrained:
@@ -57,6 +57,20 @@ def _check_fits(name: str, dataset_info: Any) -> None:
             )
 
 
+def _check_image_size(info: ModelInfo, dataset_info: Any) -> None:
+    """Raise ChopError where a model is given images of another size than its own, or images in place of vectors."""
+    given = getattr(dataset_info, "image_size", None)
+    if dataset_info is not None and given != info.image_size:
+        raise ChopError(
+            f"'{info.name}' takes {_images(info.image_size)}, and the data are {_images(given)}: choose another model "
+            "or other data (ch info lists both)"
+        )
+
+
+def _images(size: tuple[int, int] | None) -> str:
+    return f"images of {size[0]} x {size[1]} pixels" if size else "no images"
+
+
 def load_shipped_weights(model: nn.Module, name: str) -> None:
     """Put the weights that ship with the model `name` into `model`; raises CheckpointError where there are none."""
     resource = files("chop.models").joinpath("weights", f"{name}.safetensors")
@@ -72,6 +86,7 @@ def _builtin(name: str, task: str, dataset_info: Any) -> nn.Module:
     short = {"classification": "cls", "language_modeling": "lm", "translation": "tran"}.get(task, task)
     if short not in info.tasks:
         raise ChopError(f"'{name}' does not do task '{task}'; it does {', '.join(info.tasks)}")
+    _check_image_size(info, dataset_info)
     features = getattr(dataset_info, "num_features", None) or info.num_features
     classes = getattr(dataset_info, "num_classes", None) or info.num_classes
     if features is None or classes is None:

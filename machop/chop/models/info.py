@@ -12,7 +12,10 @@ from chop.registry import Registry
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model: the name users write, what it is, and the data that its shipped weights were trained on."""
+    """A model: the name users write, what it is, and the data that its shipped weights were trained on.
+
+    `image_size`: height and width of the images that it takes, in pixels; None: it takes no images.
+    """
 
     name: str
     description: str
@@ -21,6 +24,7 @@ class ModelInfo:
     num_features: int | None = None
     num_classes: int | None = None
     model_source: str = "chop"
+    image_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -31,4 +35,6 @@ class BuiltinModel:
     build: Callable[[int, int], nn.Module]
 
 
-MODELS: Registry[BuiltinModel] = Registry("chop.models", "model", ("chop.models.jets", "chop.models.toy"))
+MODELS: Registry[BuiltinModel] = Registry(
+    "chop.models", "model", ("chop.models.jets", "chop.models.shapes", "chop.models.toy")
+)
