@@ -9,7 +9,8 @@ import numpy as np
 
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
-from chop.ir.goals import Goals, sign
+from chop.ir.goals import Goals, Limit, sign
+from chop.ir.trial import Direction, Objective
 
 Array = np.ndarray[Any, Any]
 
@@ -27,6 +28,17 @@ class FreeValues:
         zero = np.zeros((1, tables[0].axes)) if tables else np.zeros((1, 0))
         self._given = set(self._metrics(zero.astype(np.int64)))
         self.is_learned = tuple(bool(missing) for missing in self._missing())
+
+    @classmethod
+    def nothing(cls, directions: Sequence[Direction], limits: int) -> FreeValues:
+        """For a search of which nothing is known but the directions of its objectives and the number of limits."""
+        objectives = tuple(Objective(f"value {number}", 1.0, way) for number, way in enumerate(directions))
+        return cls(Goals(objectives, tuple(Limit(f"limit {number}", "max", 0.0) for number in range(limits))), ())
+
+    @property
+    def objectives(self) -> int:
+        """How many of the values are objectives; violations of limits stand behind them."""
+        return len(self.goals.directions)
 
     @property
     def limits(self) -> int:

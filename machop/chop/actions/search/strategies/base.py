@@ -77,5 +77,8 @@ class SearchStrategyBase(ABC):
 STRATEGIES: Registry[type[SearchStrategyBase]] = Registry(
     "chop.strategies",
     "search strategy",
-    ("chop.actions.search.strategies.brute_force", "chop.actions.search.strategies.optuna"),
+    tuple(
+        f"chop.actions.search.strategies.{name}"
+        for name in ("brute_force", "evolution", "greedy", "optuna", "sensitivity", "surrogate", "uniform")
+    ),
 )

@@ -1,0 +1,185 @@
+"""Search with a model of what must be measured: costs that follow from formats are known, the rest is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+from scipy.special import ndtr
+
+from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
+from chop.actions.search.strategies.choice_levels import levels_of, uniform_codes
+from chop.actions.search.strategies.gaussian_process import GaussianProcess
+from chop.actions.search.strategies.hypervolume_gain import Boxes, expected_gain, undominated
+from chop.actions.search.strategies.product import Array, Code, ProductStrategy
+
+EXPLORATION = 0.5
+"""The share of a prediction's standard deviation that counts: a front has so many points that being right about most
+of them pays more than learning where the model is unsure."""
+
+STEPS = 20
+"""Steps in which the model's parameters are improved before each batch."""
+
+DRAWN = 2_000
+MOST_FRONT = {1: 200, 2: 200, 3: 40}
+FEW_FRONT = 12
+"""Points of the front from which gains are told, by the number of objectives: boxes grow with its power."""
+
+ROUNDS, BEST = 2, 30
+FINALISTS = 400
+WHOLE_SPACE = 6_000
+"""Points up to which a space is scored as a whole."""
+
+
+@dataclass(frozen=True)
+class SurrogateOptions:
+    """`initial`: points that are measured before there is a model: uniform ones, then random ones.
+
+    `most_model_points`: the model learns from so many trials at the most, those nearest to the front.
+    """
+
+    initial: Annotated[int, Ge(2)] = 18
+    most_model_points: Annotated[int, Ge(10)] = 400
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Points that may be proposed: codes, and the mean and deviation of all values."""
+
+    codes: Array
+    mean: Array
+    deviation: Array
+
+    def part(self, rows: Array) -> _Candidates:
+        """Some of them."""
+        return _Candidates(self.codes[rows], self.mean[rows], self.deviation[rows])
+
+    @staticmethod
+    def joined(parts: Sequence[_Candidates]) -> _Candidates:
+        """All of several sets."""
+        names = ("codes", "mean", "deviation")
+        return _Candidates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@STRATEGIES.register("surrogate")
+class Surrogate(ProductStrategy):
+    """A Gaussian process learns what must be measured; proposed is what adds most to the front's hypervolume."""
+
+    Options = SurrogateOptions
+    batch = 5
+    purpose = "fewest evaluations: use it when measuring a network takes a second or more"
+
+    def __init__(self, context: StrategyContext, options: SurrogateOptions | None = None) -> None:
+        super().__init__(context, options)
+        levels = [levels_of(axis) for axis in self.axes]
+        self._models = {place: GaussianProcess(levels) for place, new in enumerate(self.free.is_learned) if new}
+        self._initial = self._initial_codes()
+
+    def proposals(self, n: int) -> Iterable[Code]:
+        if len(self.told) < self.options.initial and self._initial:
+            first, self._initial = self._initial[:n], self._initial[n:]
+            return self.unseen(first) if any(code not in self.told for code in first) else self.proposals(n)
+        codes, costs = self.measured()
+        if len(self.told) >= self.size:
+            return []
+        if len(codes) < 2:
+            return self.unseen(self.random_codes(20 * n))
+        return self._best(n, codes, costs)
+
+    def _initial_codes(self) -> list[Code]:
+        """Uniform points in random order, and random ones."""
+        uniform = self.random.permutation(uniform_codes(self.axes))
+        drawn = self.random_codes(self.options.initial)
+        codes = dict.fromkeys(tuple(map(int, code)) for code in [*uniform, *drawn])
+        return list(codes)[: self.options.initial]
+
+    def _best(self, n: int, codes: Array, costs: Array) -> list[Code]:
+        """The `n` points that add most, each given that those before it turn out as predicted."""
+        self._learn(codes, costs)
+        worst = costs[:, : self.free.objectives].max(0)
+        candidates = self._candidates(codes, costs, worst)
+        chosen: list[Code] = []
+        known = costs
+        for _ in range(min(n, len(candidates.codes))):
+            scores = self._scores(candidates, known, worst)
+            best = int(scores.argmax())
+            chosen.append(tuple(map(int, candidates.codes[best])))
+            known = np.concatenate([known, candidates.mean[best : best + 1]])
+            candidates = candidates.part(np.flatnonzero(np.arange(len(scores)) != best))
+        return chosen
+
+    def _learn(self, codes: Array, costs: Array) -> None:
+        """Fit the models to what is not known beforehand."""
+        rows = self._nearest_rows(costs)
+        missing = (costs - self.free.costs(codes))[rows]
+        for place, model in self._models.items():
+            model.fit(codes[rows], missing[:, place], STEPS)
+
+    def _nearest_rows(self, costs: Array) -> Array:
+        """The trials that the model learns from: beyond a number, those whose objectives are best in turn."""
+        most = self.options.most_model_points
+        if len(costs) <= most:
+            return np.arange(len(costs))
+        ranks = costs[:, : self.free.objectives].argsort(0).argsort(0)
+        left, kept = np.arange(len(costs)), np.empty(0, dtype=np.int64)
+        while len(kept) < most:
+            front = left[self.front_of(costs[left])]
+            kept, left = np.concatenate([kept, front]), np.setdiff1d(left, front)
+            if len(front) == 1 and len(left):  # nothing within the limits: the best of any objective instead
+                kept = np.concatenate([kept, left[ranks[left].min(1).argsort()[: most - len(kept)]]])
+        return np.sort(kept[:most])
+
+    def _candidates(self, codes: Array, costs: Array, worst: Array) -> _Candidates:
+        """The most promising points around the front, around each other, and anywhere."""
+        if self.size <= WHOLE_SPACE:
+            everything = np.stack(np.unravel_index(np.arange(self.size), self.sizes), 1)
+            return self._finalists(self._predicted(everything), costs, worst)
+        front = codes[self.front_of(costs)]
+        found = [self._predicted(np.concatenate([self.neighbours(front), self.random_codes(DRAWN)]))]
+        for _ in range(ROUNDS):
+            best = self._finalists(_Candidates.joined(found), costs, worst).codes[:BEST]
+            found.append(self._predicted(self.neighbours(best)))
+        return self._finalists(_Candidates.joined(found), costs, worst)
+
+    def _predicted(self, codes: Array) -> _Candidates:
+        """Those of `codes` that were not measured, each once, with the model's predictions."""
+        distinct = np.array(list(self.unseen(np.unique(codes, axis=0))), dtype=np.int64).reshape(-1, len(self.sizes))
+        mean = self.free.costs(distinct)
+        deviation = np.zeros_like(mean)
+        for place, model in self._models.items():
+            if len(distinct):
+                more, deviation[:, place] = model.predict(distinct)
+                mean[:, place] += more
+        return _Candidates(distinct, mean, EXPLORATION * deviation)
+
+    def _finalists(self, candidates: _Candidates, costs: Array, worst: Array) -> _Candidates:
+        """The best by their own gains, best first."""
+        _, once = np.unique(candidates.codes, axis=0, return_index=True)
+        candidates = candidates.part(once)
+        order = np.argsort(-self._scores(candidates, costs, worst), kind="stable")
+        return candidates.part(order[:FINALISTS])
+
+    def _scores(self, candidates: _Candidates, costs: Array, worst: Array) -> Array:
+        """The expected gain of each candidate, times the chance that it keeps the limits."""
+        objectives = self.free.objectives
+        chance = self._chance(candidates.mean[:, objectives:], candidates.deviation[:, objectives:])
+        if not self.is_within(costs).any():
+            return chance
+        boxes = self._boxes(costs, worst)
+        return chance * expected_gain(boxes, candidates.mean[:, :objectives], candidates.deviation[:, :objectives])
+
+    def _boxes(self, costs: Array, worst: Array) -> Boxes:
+        front = costs[self.front_of(costs), : self.free.objectives]
+        most = MOST_FRONT.get(self.free.objectives, FEW_FRONT)
+        if len(front) > most:
+            front = front[np.linspace(0, len(front) - 1, most).astype(int)]
+        return undominated(front, worst)
+
+    def _chance(self, mean: Array, deviation: Array) -> Array:
+        """The probability `(points,)` that all violations `(points, limits)` are 0 or less."""
+        z = (1e-12 - mean) / np.maximum(deviation, 1e-13)
+        found: Array = np.prod(ndtr(z), axis=1)
+        return found

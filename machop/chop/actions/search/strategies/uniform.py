@@ -1,0 +1,27 @@
+"""All layers alike: what anyone would try first, and any search must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
+from chop.actions.search.strategies.choice_levels import uniform_codes
+from chop.actions.search.strategies.product import Code, ProductStrategy
+
+
+@STRATEGIES.register("uniform")
+class Uniform(ProductStrategy):
+    """The same formats in every layer: each choice once, most bits first."""
+
+    needs_budget = False
+    asks_ahead = True
+    purpose = "a baseline: a handful of networks, without any search"
+
+    def __init__(self, context: StrategyContext, options: Any = None) -> None:
+        super().__init__(context, options)
+        self._left = [tuple(map(int, code)) for code in uniform_codes(self.axes)]
+
+    def proposals(self, n: int) -> Iterable[Code]:
+        proposed, self._left = self._left[:n], self._left[n:]
+        return proposed
