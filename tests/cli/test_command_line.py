@@ -145,6 +145,15 @@ def test_info_stands_before_the_action_too(flag: str, tmp_path: Path) -> None:
     assert "jsc-tiny" in out
 
 
+def test_info_says_what_each_strategy_and_sampler_can(tmp_path: Path) -> None:
+    out, _ = ch("info", "strategy", folder=tmp_path)
+    for sampler in ("tpe", "nsgaii", "nsgaiii", "gp", "cmaes", "qmc", "random"):
+        assert f'sampler = "{sampler}"' in out
+    assert re.search(r"brute_force .*yes .*no .*yes .*optimum", out)
+    assert re.search(r'"cmaes" .*no .*no .*no .*one number', out)
+    assert re.search(r'"nsgaii" .*population_size .*yes .*yes .*no', out)
+
+
 def test_the_command_line_goes_before_the_file_also_with_the_default_value(tmp_path: Path) -> None:
     ch("search", "--config", LAB, "--pretrained", "--project", "p", "--batch-size", "128", folder=tmp_path)
     resolved = (tmp_path / "mase_output/p/software/search_ckpts/resolved.toml").read_text()

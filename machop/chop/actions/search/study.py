@@ -13,7 +13,7 @@ import numpy as np
 from chop.actions.search.measurement import Measured
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.settings import StudySetup
-from chop.actions.search.strategies.base import SearchStrategyBase, Values
+from chop.actions.search.strategies.base import WORST, SearchStrategyBase, Values
 from chop.errors import MetricError, SearchError
 from chop.ir.front import Front
 from chop.ir.goals import Goals
@@ -28,9 +28,6 @@ Measure = Callable[[Sequence[Point], Front | None], Sequence[Outcome]]
 """Measures points; the front so far (of costs) may be used to give up those that cannot win."""
 
 PointKey = tuple[int, ...]
-WORST = 1e30
-"""Told in place of a metric that a failed trial does not have."""
-
 Reason = Literal["n_trials", "timeout", "patience", "exhausted", "strategy", "interrupted"]
 
 

@@ -36,6 +36,8 @@ class BruteForce(SearchStrategyBase):
     Options = BruteForceOptions
     needs_budget = False
     asks_ahead = True
+    exhaustive = True
+    purpose = "the exact optimum, where time allows to measure every point"
 
     def __init__(self, context: StrategyContext, options: BruteForceOptions | None = None) -> None:
         super().__init__(context, options)
