@@ -133,7 +133,7 @@ class StrategyConformance:
         assert _facts(first) == _facts(again)
         own = [trial for trial in first if not trial.inherited]
         assert len(first) - len(own) == 12
-        assert case.cls.exhaustive or len(own) <= 3
+        assert len(own) <= 3
         _check_points(search, [trial.point for trial in own])
 
     def test_a_point_that_it_asked_for_may_be_told_twice(self, case: StrategyCase) -> None:

@@ -111,6 +111,9 @@ class Study:
     inherited: Sequence[Trial] = ()
     """Trials of earlier searches that this one begins with; they do not count as its own."""
 
+    first: Sequence[Point] = ()
+    """Points that are measured before the strategy is asked for any."""
+
     def run(self, on_trial: Callable[[Trial], None] = lambda _: None) -> Reason:
         """Search until the budget, the space or the strategy is exhausted, or Ctrl-C; says which.
 
@@ -129,14 +132,20 @@ class Study:
             return "interrupted"
 
     def _proposals(self, progress: _Progress) -> Iterator[_Proposal]:
-        """What the strategy asks for, one after the other.
+        """The points to begin with, then what the strategy asks for, one after the other.
 
         Points that are asked for together are measured together, all of them, also those beyond the budget or answered
         from the log: so a trial's figures never depend on where a search was interrupted.
         """
-        while asked := self.strategy.ask(self.batch):
+        for asked in self._asked():
             together = _Together(asked, self.measure, progress.front)
             yield from (_Proposal(point, together, place) for place, point in enumerate(asked))
+
+    def _asked(self) -> Iterator[Sequence[Point]]:
+        """Points that are measured together."""
+        yield from (self.first[at : at + self.batch] for at in range(0, len(self.first), self.batch))
+        while asked := self.strategy.ask(self.batch):
+            yield asked
 
     def _inherit(self, progress: _Progress, on_trial: Callable[[Trial], None]) -> list[Trial]:
         """Tell the strategy what earlier searches found; gives the trials of the log that are this search's own."""
