@@ -93,6 +93,19 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_trials(how: signal.Signals
 SETUP = "[search.strategy.setup]\nn_trials = 300"
 
 
+def test_a_search_goes_on_from_the_one_before_it_and_to_optuna(tmp_path: Path) -> None:
+    search = ("search", "--config", LAB, "--pretrained", "--project", "p")
+    found = "mase_output/p/software/search_ckpts"
+    ch(*search, folder=tmp_path)
+    out, _ = ch(*search, "--seed", "2", "--init-from", found, folder=tmp_path)
+    assert "more from earlier searches" in out
+    again, _ = ch(*search, "--seed", "2", "--init-from", found, "--resume", folder=tmp_path)
+    assert re.findall("optuna: .*", again) == re.findall("optuna: .*", out)
+    out, _ = ch("export-optuna", found, "--storage", "sqlite:///study.db", folder=tmp_path)
+    assert f"{len(trials(tmp_path / found))} trials are in the study 'p'" in out
+    ch(*search, "--init-from", "sqlite:///study.db#p", folder=tmp_path)
+
+
 def test_all_wrong_keys_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
     text = Path(LAB).read_text()
     for right, wrong in (("batch_size =", "batch_sise ="), ("n_trials", "n_trails"), ("num_samples", "num_sample")):
@@ -116,6 +129,11 @@ def test_all_wrong_keys_are_told_at_once_with_their_lines(tmp_path: Path) -> Non
         (("test", "jsc-tiny", "jsc", "--load", "none.ckpt"), "none.ckpt"),
         (("test", "--row", "3"), "--from-search PATH and --row NUMBER go together"),
         (("test", "jsc-tiny", "jsc", "--from-search", "nowhere", "--row", "3"), "does not exist"),
+        (
+            ("search", "--config", LAB, "--pretrained", "--init-from", "none"),
+            "--init-from none: there is no such folder",
+        ),
+        (("export-optuna", "none", "--storage", "sqlite:///x.db"), "none/trials.jsonl does not exist"),
         (("info", "modle"), "did you mean 'model'?"),
         (("train", "jsc-tiny", "jsc", "--batch-size", "0"), "--batch-size"),
     ],
@@ -131,9 +149,9 @@ def test_wrong_input_gets_one_clear_line(arguments: tuple[str, ...], told: str, 
 def test_help_and_version_load_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom chop.cli.main import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
-        "sys.exit('torch' in sys.modules)"
+        "sys.exit('torch' in sys.modules or 'optuna' in sys.modules)"
     )
-    for arguments in (["--help"], ["search", "--help"], ["-V"]):
+    for arguments in (["--help"], ["search", "--help"], ["export-optuna", "--help"], ["-V"]):
         command = [sys.executable, "-c", code, *arguments]
         result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, text=True, capture_output=True, check=True)
         assert result.stdout
@@ -143,6 +161,15 @@ def test_help_and_version_load_no_torch(tmp_path: Path) -> None:
 def test_info_stands_before_the_action_too(flag: str, tmp_path: Path) -> None:
     out, _ = ch(flag, folder=tmp_path)
     assert "jsc-tiny" in out
+
+
+def test_info_says_what_each_strategy_and_sampler_can(tmp_path: Path) -> None:
+    out, _ = ch("info", "strategy", folder=tmp_path)
+    for sampler in ("tpe", "nsgaii", "nsgaiii", "gp", "cmaes", "qmc", "random"):
+        assert f'sampler = "{sampler}"' in out
+    assert re.search(r"brute_force .*yes .*no .*yes .*optimum", out)
+    assert re.search(r'"cmaes" .*no .*no .*no .*one number', out)
+    assert re.search(r'"nsgaii" .*population_size .*yes .*yes .*no', out)
 
 
 def test_the_command_line_goes_before_the_file_also_with_the_default_value(tmp_path: Path) -> None:

@@ -122,6 +122,12 @@ def test_a_model_of_hugging_face_trains_searches_and_comes_back(tmp_path: Path) 
     assert (tmp_path / "mase_output/hf/software/test/scores.json").read_text() == scores
 
 
+def test_the_strategy_of_your_own_is_checked_as_shown(tmp_path: Path) -> None:
+    for name in ("my_strategy.py", "test_my_strategy.py"):
+        write_example(name, tmp_path)
+    assert "passed" in run([sys.executable, "-m", "pytest", "test_my_strategy.py"], tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "replaced", "by"),
     [

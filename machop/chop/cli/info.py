@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 from rich.console import Console
@@ -81,14 +81,30 @@ def passes() -> Table:
 
 
 def strategies() -> Table:
-    """The search strategies and their keys."""
+    """The search strategies, their keys, what each can and what it is for."""
     from chop.actions.search import STRATEGIES
 
-    table = _table("Search strategies", "name", "keys under [search.strategy.setup]", "what it does")
+    table = _table("Search strategies", "name", "keys", "fronts", "limits", "exhaustive", "what it is for")
+    table.caption = escape(
+        "Keys stand under [search.strategy.setup]. Fronts: searches for several objectives at once. Limits: knows how "
+        "far a network is beyond them; any other is told values that are worse. Exhaustive: ends with every point "
+        "measured."
+    )
+    table.caption_justify = "left"
     for name in STRATEGIES:
         cls = STRATEGIES[name]
-        table.add_row(name, ", ".join(f.name for f in fields(cls.Options)), _first_line(cls))
+        theirs = {key for variant in cls.variants for key in variant.keys}
+        keys = [f.name for f in fields(cls.Options) if f.name not in theirs]
+        abilities = () if cls.variants else (cls.multi_objective, cls.constraints, cls.exhaustive)
+        table.add_row(name, ", ".join(keys), *_marks(abilities, 3), cls.purpose or _first_line(cls))
+        for variant in cls.variants:
+            marks = _marks((variant.multi_objective, variant.constraints, cls.exhaustive), 3)
+            table.add_row(f"  {variant.setting}", ", ".join(variant.keys), *marks, variant.purpose)
     return table
+
+
+def _marks(abilities: Sequence[bool], columns: int) -> list[str]:
+    return ["yes" if ability else "no" for ability in abilities] or [""] * columns
 
 
 def runners() -> Table:

@@ -1,4 +1,4 @@
-"""The `ch` command: `ch train|test|transform|search [model] [dataset] [options]`, `ch info|formats|oracle`."""
+"""The `ch` command: `ch train|test|transform|search [model] [dataset] [options]`, `ch info|oracle|export-optuna` …"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from chop import __version__
-from chop.cli.options import FROM_SEARCH, RESUME, ROW, with_run_options
+from chop.cli.options import FROM_SEARCH, INIT_FROM, RESUME, ROW, with_run_options
 from chop.errors import ChopError, ConfigError
 
 if TYPE_CHECKING:
@@ -95,12 +95,19 @@ def transform(
     run_transform(run_config, found)
 
 
-def search(given: dict[str, Any], config: Path | None, plugin: list[Path] | None, debug: bool, resume: bool) -> None:
+def search(
+    given: dict[str, Any],
+    config: Path | None,
+    plugin: list[Path] | None,
+    debug: bool,
+    resume: bool,
+    init_from: list[str] | None,
+) -> None:
     """Search number formats: ch search --config machop/configs/examples/jsc_toy_by_type.toml --pretrained"""
     run_config = _start(given, config, plugin, debug)
     from chop.actions.search import run_search
 
-    result = run_search(run_config, resume)
+    result = run_search(run_config, resume, init_from or ())
     if result.reason == "interrupted":
         raise KeyboardInterrupt
 
@@ -128,6 +135,18 @@ def oracle(
     show_oracle(landscape, point or [], study or [], json)
 
 
+def export_optuna(
+    folder: Annotated[Path, typer.Argument(help="The folder search_ckpts of a search.")],
+    storage: Annotated[str, typer.Option(help="sqlite:///FILE.db, another database's URL, or a journal FILE.log.")],
+    study_name: Annotated[str | None, typer.Option(help="The study's name there. [default: the project's]")] = None,
+) -> None:
+    """Write a search where optuna-dashboard shows it: ch export-optuna FOLDER --storage sqlite:///study.db"""
+    from chop.actions.search.optuna_storage import export_search
+
+    name, trials = export_search(folder, storage, study_name)
+    print(f"{trials} trials are in the study '{name}'")  # noqa: T201 - the answer to the command
+
+
 def formats() -> None:
     """List the number formats and their keys."""
     from chop.cli.info import show_info
@@ -140,13 +159,14 @@ _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (train, {}),
     (test, _ROW_OPTIONS),
     (transform, _ROW_OPTIONS),
-    (search, {"resume": RESUME}),
+    (search, {"resume": RESUME, "init_from": INIT_FROM}),
 )
 for _action, _extras in _ACTIONS:
     app.command(name=_action.__name__)(with_run_options(_action, _extras))
 app.command()(info)
 app.command()(formats)
 app.command()(oracle)
+app.command()(export_optuna)
 
 
 def main() -> None:

@@ -23,6 +23,13 @@ PLUGINS = Annotated[
 ]
 DEBUG = Annotated[bool, typer.Option("--debug", help="Log at debug level and show tracebacks.")]
 RESUME = Annotated[bool, typer.Option("--resume", help="Go on with the search of this project.")]
+INIT_FROM = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--init-from",
+        help="An earlier search to begin with: its folder search_ckpts, or sqlite:///FILE.db#STUDY. Repeatable.",
+    ),
+]
 FROM_SEARCH = Annotated[
     Path | None,
     typer.Option("--from-search", help="A search's folder, best.json or log.json: take the network of --row."),

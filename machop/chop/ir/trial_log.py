@@ -31,8 +31,11 @@ class TrialLog:
         self._synced = 0.0
 
     @classmethod
-    def create(cls, path: Path, fingerprint: Mapping[str, Any]) -> TrialLog:
-        """A new log; raises SearchError where there is one already, so that nothing is lost."""
+    def create(cls, path: Path, fingerprint: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> TrialLog:
+        """A new log; raises SearchError where there is one already, so that nothing is lost.
+
+        `about` is for whoever reads the log without the search: what its numbers mean.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             stream = path.open("xb")
@@ -40,7 +43,7 @@ class TrialLog:
             raise SearchError(f"{path} exists; resume it with --resume or choose another --project") from error
         _lock(stream, path)
         log = cls(path, [], stream)
-        log._write({"chop_trials": VERSION, "fingerprint": dict(fingerprint)})
+        log._write({"chop_trials": VERSION, "fingerprint": dict(fingerprint), **(about or {})})
         return log
 
     @classmethod
@@ -125,6 +128,17 @@ def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
     except (ValueError, KeyError, TypeError) as error:
         raise SearchError(f"{path} is no trial log, or it is damaged ({error}); start anew without --resume") from error
     return trials, fingerprint, complete
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The first line of a log; raises SearchError where it is none."""
+    try:
+        with path.open("rb") as stream:
+            header: dict[str, Any] = json.loads(stream.readline())
+        _ = header["fingerprint"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SearchError(f"{path} is no log of a search, or it is damaged ({error!r})") from error
+    return header
 
 
 def trial_to_row(trial: Trial) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def _title(summary: SearchSummary) -> str:
     what = "Best" if summary.goals.sum_direction else f"Pareto front: {len(summary.best)}"
     if not summary.goals.is_within(summary.best[0].trial.metrics):
         what = "No network keeps all limits; the nearest"
-    return f"{what} of {summary.measured:,} measured networks ({summary.space_size:,} in the space)"
+    return f"{what} of {summary.measured + summary.inherited:,} measured networks ({summary.space_size:,} in the space)"
 
 
 def _metric_names(summary: SearchSummary) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,14 @@ from chop.actions.search.enumeration import (
     enumeration_of,
 )
 from chop.actions.search.free_values import FreeValues
+from chop.actions.search.initial import NOTHING, Initial, gather
 from chop.actions.search.landscape import (
     LANDSCAPE_FILE,
     PARTS_FOLDER,
     Landscape,
+    digest,
     join_parts,
+    landscape_key,
     landscape_of,
     part_path,
     write_part,
@@ -64,8 +66,6 @@ from chop.tools.logger import get_logger
 logger = get_logger(__name__)
 
 FLOAT_ROW = -1
-LANDSCAPE_IDENTITY = ("weights", "dataset", "search_space", "choices", "calibration_rows", "runners", "eval_mode")
-"""What two searches must have in common for the figures of one to be the truth for the other."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,14 @@ class SearchJob:
     seed: int
     device: str
     identity: Mapping[str, Any]
+    initial: Initial = NOTHING
+
+    def begun_from(self, sources: Sequence[str], resume: bool) -> SearchJob:
+        """This search with what it takes over from earlier ones; resumed, with what it took over then."""
+        if resume:
+            return replace(self, initial=Initial.read(self.folder, sources))
+        objectives = self.settings.objectives
+        return replace(self, initial=gather(sources, self.space, self.fingerprint(), objectives))
 
     def run(self, resume: bool) -> SearchResult:
         if self.space.calibration_rows:
@@ -112,7 +120,7 @@ class SearchJob:
                 self.settings.setup.n_jobs,
                 LARGEST_LOG,
             )
-        with self._open_log(resume) as log:
+        with self._open_log(goals, resume) as log:
             study = self._study(measurement, goals, log)
             with SearchProgress(self._expected_trials(), goals) as progress:
                 reason = study.run(progress.on_trial)
@@ -146,12 +154,14 @@ class SearchJob:
 
     def _enumerate(self, measurement: Measurement, goals: Goals, resume: bool) -> SearchResult:
         """Measure all points block by block; what is kept is the front."""
+        if self.initial.names:
+            raise SearchError("--init-from has no use here: every point is measured, block by block; leave it out")
         folded, setup = measurement.folded, self.settings.setup
         assert folded is not None
         self._tell_size()
         parts = self.folder / PARTS_FOLDER if self.settings.strategy_options.landscape else None
         task = Task(folded, goals, folded.block_size, self._points, parts)
-        header = {"fingerprint": self._fingerprint(), "block_size": task.block_size, "landscape": parts is not None}
+        header = {"fingerprint": self.fingerprint(), "block_size": task.block_size, "landscape": parts is not None}
         log = BlockLog(self.folder / BLOCKS_FILE, header, resume)
         log.blocks = [block for block in log.blocks if task.holds(block)]
         started = time.monotonic() - sum(block.seconds for block in log.blocks)
@@ -233,18 +243,22 @@ class SearchJob:
         }
 
     def _landscape_key(self) -> str:
-        """Equal for searches that measure the same things on the same space, whatever their strategy."""
-        about = self._fingerprint()
-        return _digest([about[name] for name in LANDSCAPE_IDENTITY])
+        return landscape_key(self.fingerprint())
 
-    def _fingerprint(self) -> dict[str, Any]:
-        choices = _digest(self.space.choices_flattened)
-        return {**self.identity, **self.settings.fingerprint(), "choices": choices}
+    def fingerprint(self) -> dict[str, Any]:
+        """What must not change between a search and its resumption."""
+        choices = digest(self.space.choices_flattened)
+        return {**self.identity, **self.settings.fingerprint(), "choices": choices, **self.initial.fingerprint()}
 
-    def _open_log(self, resume: bool) -> TrialLog:
-        path = self.folder / TRIALS_FILE
-        fingerprint = self._fingerprint()
-        return TrialLog.resume(path, fingerprint) if resume else TrialLog.create(path, fingerprint)
+    def _open_log(self, goals: Goals, resume: bool) -> TrialLog:
+        path, fingerprint = self.folder / TRIALS_FILE, self.fingerprint()
+        if resume:
+            return TrialLog.resume(path, fingerprint)
+        if not path.exists():
+            self.initial.write(self.folder)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        about = {"choices": self.space.parameters, "goals": goals.as_json(), "started": started}
+        return TrialLog.create(path, fingerprint, about)
 
     def _study(self, measurement: Measurement, goals: Goals, log: TrialLog) -> Study:
         settings = self.settings
@@ -259,13 +273,14 @@ class SearchJob:
         def measure(points: Sequence[Point], front: Front | None) -> Sequence[Measured | MetricError]:
             return measurement.measure_many(points)
 
-        return Study(self.space, strategy, goals, settings.setup, measure, log, batch)
+        inherited, first = self.initial.inherited, self.initial.first
+        return Study(self.space, strategy, goals, settings.setup, measure, log, batch, inherited, first)
 
     def _expected_trials(self) -> int | None:
         """How many trials there will be at the most, if that is known."""
         budget = self.settings.setup.n_trials
         if STRATEGIES[self.settings.strategy].needs_budget:
-            return budget
+            return None if budget is None else budget + len(self.initial.inherited)
         return min(budget or self.space.size, self.space.size)
 
     def _tell_size(self) -> None:
@@ -366,7 +381,3 @@ def _float_row(measurement: Measurement) -> BestRow | None:
         return None
     trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
     return BestRow(trial, (), FLOAT_CONFIG, measurement.test_metrics(measurement.rebuild(FLOAT_CONFIG)))
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

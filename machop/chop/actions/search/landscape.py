@@ -5,6 +5,7 @@ Column `index` numbers the points (the last axis changes fastest), the other col
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from chop.evaluation.measures import Scores
 LANDSCAPE_FILE = "landscape.parquet"
 PARTS_FOLDER = "landscape.parts"
 _KEY = b"chop"
+LANDSCAPE_IDENTITY = ("weights", "dataset", "search_space", "choices", "calibration_rows", "runners", "eval_mode")
+"""What two searches must have in common for the figures of one to be the truth for the other."""
 
 
 def part_path(folder: Path, number: int) -> Path:
@@ -90,6 +93,16 @@ def read_about(path: Path) -> dict[str, Any]:
     except (KeyError, ValueError, pa.ArrowException) as error:
         raise SearchError(f"{path} is no landscape of a search ({error})") from error
     return about
+
+
+def digest(value: Any) -> str:
+    """A checksum of what JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def landscape_key(fingerprint: Mapping[str, Any]) -> str:
+    """Equal for searches that measure the same things on the same space, whatever their strategy."""
+    return digest([fingerprint.get(name) for name in LANDSCAPE_IDENTITY])
 
 
 def landscape_of(folder: Path, key: str) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,12 @@ def search(
     *,
     seed: int = 0,
     resume: bool = False,
+    init_from: Sequence[str | Path] = (),
     device: str = "cpu",
 ) -> SearchResult:
     """Search the best number formats for `model`: the table `[search]` of a TOML file, from Python.
+
+    `init_from` names earlier searches to begin with: folders, or `sqlite:///FILE.db#STUDY`.
 
     Writes `best.json`, `log.json` and the trial log to `save_path`. Raises ConfigError with all that is wrong with
     `search_config`, before anything runs.
@@ -52,10 +55,10 @@ def search(
     info = data_module.dataset_info
     identity = {"weights": weights_digest(model), "dataset": [info.name, info.sha256], "seed": seed}
     job = SearchJob(settings, space, graph, data_module, Path(save_path), seed, device, identity)
-    return job.run(resume)
+    return job.begun_from(list(map(str, init_from)), resume).run(resume)
 
 
-def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
+def run_search(run_config: RunConfig, resume: bool = False, init_from: Sequence[str] = ()) -> SearchResult:
     """`ch search`: the search of a TOML file with the options of the command line."""
     prepared = _prepare(run_config)
     table = run_config.tables.get("search")
@@ -72,6 +75,7 @@ def run_search(run_config: RunConfig, resume: bool = False) -> SearchResult:
     identity = _identity(run_config, prepared)
     device = resolve_accelerator(run_config.options)
     job = SearchJob(settings, space, graph, prepared.data_module, folder, run_config.options.seed, device, identity)
+    job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
     for file in (TRIALS_FILE, BLOCKS_FILE):
         require_unused(folder / file)
     if not resume and ((folder / TRIALS_FILE).exists() or (folder / BLOCKS_FILE).exists()):

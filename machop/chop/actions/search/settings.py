@@ -162,6 +162,8 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
     problems += found
     (objectives, limits), found = _parse_metrics(strategy, data_module)
     problems += found
+    if not problems and setup is not None:
+        problems += _strategy_problem(strategy, options, 1 if setup.sum_scaled_metrics else len(objectives))
     if problems or space is None or space_setup is None or setup is None:
         return None, problems
     if setup.sum_scaled_metrics:
@@ -274,6 +276,11 @@ def _budget_problem(strategy: _StrategyTable, setup: StudySetup | None) -> list[
         message = 'sum_scaled_metrics = true needs direction = "maximize" or "minimize"'
         problems.append(Problem(("strategy", "setup", "sum_scaled_metrics"), message))
     return problems
+
+
+def _strategy_problem(strategy: _StrategyTable, options: Any, objectives: int) -> list[Problem]:
+    message = STRATEGIES[strategy.name].problem(options, objectives)
+    return [Problem(("strategy", "setup"), message)] if message else []
 
 
 def _tell_unused(strategy: _StrategyTable, other_keys: set[str]) -> None:

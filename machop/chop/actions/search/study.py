@@ -13,7 +13,7 @@ import numpy as np
 from chop.actions.search.measurement import Measured
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.settings import StudySetup
-from chop.actions.search.strategies.base import SearchStrategyBase, Values
+from chop.actions.search.strategies.base import WORST, SearchStrategyBase, Values
 from chop.errors import MetricError, SearchError
 from chop.ir.front import Front
 from chop.ir.goals import Goals
@@ -28,9 +28,6 @@ Measure = Callable[[Sequence[Point], Front | None], Sequence[Outcome]]
 """Measures points; the front so far (of costs) may be used to give up those that cannot win."""
 
 PointKey = tuple[int, ...]
-WORST = 1e30
-"""Told in place of a metric that a failed trial does not have."""
-
 Reason = Literal["n_trials", "timeout", "patience", "exhausted", "strategy", "interrupted"]
 
 
@@ -114,6 +111,9 @@ class Study:
     inherited: Sequence[Trial] = ()
     """Trials of earlier searches that this one begins with; they do not count as its own."""
 
+    first: Sequence[Point] = ()
+    """Points that are measured before the strategy is asked for any."""
+
     def run(self, on_trial: Callable[[Trial], None] = lambda _: None) -> Reason:
         """Search until the budget, the space or the strategy is exhausted, or Ctrl-C; says which.
 
@@ -132,14 +132,20 @@ class Study:
             return "interrupted"
 
     def _proposals(self, progress: _Progress) -> Iterator[_Proposal]:
-        """What the strategy asks for, one after the other.
+        """The points to begin with, then what the strategy asks for, one after the other.
 
         Points that are asked for together are measured together, all of them, also those beyond the budget or answered
         from the log: so a trial's figures never depend on where a search was interrupted.
         """
-        while asked := self.strategy.ask(self.batch):
+        for asked in self._asked():
             together = _Together(asked, self.measure, progress.front)
             yield from (_Proposal(point, together, place) for place, point in enumerate(asked))
+
+    def _asked(self) -> Iterator[Sequence[Point]]:
+        """Points that are measured together."""
+        yield from (self.first[at : at + self.batch] for at in range(0, len(self.first), self.batch))
+        while asked := self.strategy.ask(self.batch):
+            yield asked
 
     def _inherit(self, progress: _Progress, on_trial: Callable[[Trial], None]) -> list[Trial]:
         """Tell the strategy what earlier searches found; gives the trials of the log that are this search's own."""

@@ -16,6 +16,9 @@ Values = tuple[float, ...]
 """One scaled value per objective, in the order of `StrategyContext.directions`; for a strategy that declares
 `constraints` one number for each limit behind them: how far it is exceeded, 0 or less where it is kept."""
 
+WORST = 1e30
+"""Told (or its negative, where more is better) in place of a metric that a failed trial does not have."""
+
 
 @dataclass(frozen=True)
 class StrategyContext:
@@ -31,6 +34,17 @@ class StrategyContext:
     n_trials: int | None = None
     limits: int = 0
     free: FreeValues | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of several algorithms behind a strategy's name: the `setting` that chooses it and what `ch info` shows."""
+
+    setting: str
+    purpose: str
+    keys: tuple[str, ...] = ()
+    multi_objective: bool = True
+    constraints: bool = True
 
 
 class SearchStrategyBase(ABC):
@@ -52,7 +66,10 @@ class SearchStrategyBase(ABC):
     asks_ahead: ClassVar[bool] = False
     """Whether what it proposes does not depend on what it is told, so that many points may be asked for at once."""
 
-    constraints: ClassVar[bool] = False
+    exhaustive: ClassVar[bool] = False
+    """Whether it ends with every point measured, if it may."""
+
+    constraints: bool = False
     """Whether it knows of limits; any other is told values that are worse than all others beyond a limit."""
 
     batch: ClassVar[int] = 1
@@ -60,6 +77,17 @@ class SearchStrategyBase(ABC):
 
     purpose: ClassVar[str] = ""
     """What it is for, in a line."""
+
+    variants: ClassVar[tuple[Variant, ...]] = ()
+    """The algorithms that its options choose between, if there are several."""
+
+    @classmethod
+    def problem(cls, options: Any, objectives: int) -> str | None:
+        """Why it cannot search for so many objectives (a sum is one) with these options, or None.
+
+        Asked before anything runs.
+        """
+        return None if objectives == 1 or cls.multi_objective else one_number_only("it", objectives)
 
     def __init__(self, context: StrategyContext, options: Any = None) -> None:
         self.context = context
@@ -72,6 +100,14 @@ class SearchStrategyBase(ABC):
 
     def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:  # noqa: B027 - a strategy may not learn
         """Learn the values of points, in the order in which they were asked for."""
+
+
+def one_number_only(who: str, objectives: int) -> str:
+    """The problem of a strategy that cannot search for a front."""
+    return (
+        f"{who} optimises one number, the file has {objectives} objectives: set sum_scaled_metrics = true, or leave "
+        "one objective (limits may stay)"
+    )
 
 
 STRATEGIES: Registry[type[SearchStrategyBase]] = Registry(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from chop.actions.search.search_space.base import Point
-from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
+from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Values
 
 LARGEST_SHUFFLED_LIST = 1_000_000
 
@@ -31,18 +31,39 @@ class BruteForceOptions:
 
 @STRATEGIES.register("brute_force")
 class BruteForce(SearchStrategyBase):
-    """The whole space, each distinct point once; with `n_trials` below its size, that many."""
+    """The whole space, each distinct point once; with `n_trials` below its size, that many.
+
+    What it was told before its first point, by earlier searches, it leaves out.
+    """
 
     Options = BruteForceOptions
     needs_budget = False
     asks_ahead = True
+    exhaustive = True
+    purpose = "the exact optimum, where time allows to measure every point"
 
     def __init__(self, context: StrategyContext, options: BruteForceOptions | None = None) -> None:
         super().__init__(context, options)
-        self._indexes = self._order()
+        self._known: set[tuple[int, ...]] = set()
+        self._points = self._new_points()
+        self._has_begun = False
 
     def ask(self, n: int) -> list[Point]:
-        return [self.space.point(index) for index in islice(self._indexes, n)]
+        self._has_begun = True
+        return list(islice(self._points, n))
+
+    def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:
+        if not self._has_begun:
+            self._known |= {self._key(point) for point in points}
+
+    def _new_points(self) -> Iterator[Point]:
+        for index in self._order():
+            point = self.space.point(index)
+            if not self._known or self._key(point) not in self._known:
+                yield point
+
+    def _key(self, point: Point) -> tuple[int, ...]:
+        return tuple(self.space.canonical(point).values())
 
     def _order(self) -> Iterator[int]:
         if self.options.order == "index":

@@ -1,0 +1,189 @@
+"""The conformance suite of search strategies: what a search, its resumption and its limits rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from chop.actions.search.measurement import Measured
+from chop.actions.search.search_space.base import Point
+from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Values
+from chop.actions.search.study import scaled_metrics, told_values
+from chop.errors import MetricError
+from chop.ir.goals import Limit
+from chop.ir.trial import Trial
+from chop.testing.made_up_search import MadeUpSearch
+
+TRIALS = 12
+"""Trials of a search in this suite."""
+
+LIMITS = (Limit("model_size", "max", 80.0), Limit("accuracy", "min", 0.7))
+IMPOSSIBLE = (Limit("accuracy", "min", 2.0),)
+Listed = str | type[SearchStrategyBase] | tuple[str | type[SearchStrategyBase], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class StrategyCase:
+    """A strategy with its options; `objectives` are the numbers of objectives (1, 2, 3) that it can search for."""
+
+    cls: type[SearchStrategyBase]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, listed: Listed) -> StrategyCase:
+        """A case from what a suite lists: a name or a class, or a pair of one and its options."""
+        given, options = listed if isinstance(listed, tuple) else (listed, {})
+        return cls(STRATEGIES[given] if isinstance(given, str) else given, options)
+
+    def __call__(self, context: StrategyContext) -> SearchStrategyBase:
+        return self.cls(context, self.cls.Options(**self.options))
+
+    @property
+    def objectives(self) -> list[int]:
+        return [number for number in (1, 2, 3) if self.cls.problem(self.cls.Options(**self.options), number) is None]
+
+    def __str__(self) -> str:
+        return "-".join([self.cls.__name__, *map(str, self.options.values())])
+
+
+class StrategyConformance:
+    """Subclass it in a test module and list `strategies`; pytest then checks each of them on made-up searches.
+
+    One is listed as its name or class, or as a pair of that and its options: `("mine", {"depth": 3})`. Whatever it
+    does within its first 12 trials is checked, so let it begin to learn before.
+    """
+
+    strategies: ClassVar[Sequence[Listed]] = ()
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """One test for each strategy, and where a test asks for it, for each number of objectives."""
+        cases = [StrategyCase.of(listed) for listed in self.strategies]
+        if "objectives" in metafunc.fixturenames:
+            pairs = [(case, number) for case in cases for number in case.objectives]
+            metafunc.parametrize(("case", "objectives"), pairs, ids=[f"{case}-{number}" for case, number in pairs])
+        elif "case" in metafunc.fixturenames:
+            metafunc.parametrize("case", cases, ids=str)
+
+    def test_it_searches_for_one_number_at_least(self, case: StrategyCase) -> None:
+        """`problem` names what a strategy cannot do; one number any can."""
+        assert 1 in case.objectives
+        assert case.cls.purpose, "say in `purpose` what it is for: `ch info strategy` shows it"
+
+    def test_a_seed_gives_the_same_trials_again(self, case: StrategyCase, objectives: int, tmp_path: Path) -> None:
+        """For any number of objectives that it declares, whatever stands in its context; points lie in the space."""
+        search = MadeUpSearch(objectives=objectives)
+        first = search.run(case, TRIALS, tmp_path / "first")
+        again = MadeUpSearch(objectives=objectives).run(case, TRIALS, tmp_path / "again")
+        assert _facts(again) == _facts(first)
+        _check_points(search, [trial.point for trial in first])
+
+    @pytest.mark.parametrize("seed", [1, 2**31 - 1])
+    def test_other_seeds_are_as_good(self, case: StrategyCase, seed: int, tmp_path: Path) -> None:
+        """Any seed will do, also where nothing is known of points without measuring them."""
+        search = MadeUpSearch(objectives=max(case.objectives[:2]), seed=seed, is_free=False)
+        _check_points(search, [trial.point for trial in search.run(case, 4, tmp_path / "log")])
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_a_resumed_search_equals_an_unbroken_one(self, case: StrategyCase, batch: int, tmp_path: Path) -> None:
+        """Wherever the record was cut, and however many points are asked for at a time."""
+        search = MadeUpSearch(objectives=max(case.objectives[:2]))
+        whole = search.run(case, TRIALS, tmp_path / "whole", batch)
+        lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
+        for cut in {1, len(whole) // 2, len(whole) - 1}:
+            (tmp_path / "cut").write_bytes(b"".join(lines[: 1 + cut]))
+            assert _facts(search.run(case, TRIALS, tmp_path / "cut", batch, resume=True)) == _facts(whole)
+
+    def test_it_gives_no_more_points_than_it_is_asked_for(self, case: StrategyCase) -> None:
+        """And leaves alone what it has given and what it is told."""
+        search = MadeUpSearch(objectives=case.objectives[0])
+        strategy = case(search.context)
+        for n in (1, 2, 5, 3):
+            points = strategy.ask(n)
+            assert len(points) <= n
+            _check_points(search, points)
+            before = [dict(point) for point in points]
+            told = _values(search, strategy, points)
+            strategy.tell(points, told)
+            strategy.ask(1)
+            assert [dict(point) for point in points] == before
+            assert told == _values(search, strategy, points)
+
+    def test_a_small_space_ends_or_repeats(self, case: StrategyCase) -> None:
+        """When every point was told it proposes nothing, or points of the space once more."""
+        search = MadeUpSearch(layers=1, objectives=case.objectives[0])
+        strategy, seen = case(search.context), []
+        for _ in range(search.space.size + 5):
+            points = strategy.ask(1)
+            _check_points(search, points)
+            strategy.tell(points, _values(search, strategy, points))
+            seen += [search.space.index(point) for point in points]
+        if case.cls.exhaustive:
+            assert sorted(seen) == list(range(search.space.size))
+
+    def test_what_it_did_not_ask_for_is_welcome(self, case: StrategyCase, tmp_path: Path) -> None:
+        """Trials of earlier searches are told before its first question; it goes on from there, the same each time."""
+        search = MadeUpSearch(objectives=max(case.objectives[:2]), failing="some")
+        inherited = [_trial(search, number, search.space.point(number * 2)) for number in range(12)]
+        first = search.run(case, 3, tmp_path / "first", inherited=inherited)
+        again = search.run(case, 3, tmp_path / "again", inherited=inherited)
+        assert _facts(first) == _facts(again)
+        own = [trial for trial in first if not trial.inherited]
+        assert len(first) - len(own) == 12
+        assert len(own) <= 3
+        _check_points(search, [trial.point for trial in own])
+
+    def test_a_point_that_it_asked_for_may_be_told_twice(self, case: StrategyCase) -> None:
+        """Another search may have measured it as well."""
+        search = MadeUpSearch(objectives=case.objectives[0])
+        strategy = case(search.context)
+        points = strategy.ask(2)
+        for told in (points[:1], points[:1], points[1:], [search.space.point(0)]):
+            strategy.tell(told, _values(search, strategy, told))
+        _check_points(search, strategy.ask(2))
+
+    @pytest.mark.parametrize("limits", [LIMITS, IMPOSSIBLE], ids=["limits", "impossible"])
+    def test_it_bears_limits(self, case: StrategyCase, limits: tuple[Limit, ...], tmp_path: Path) -> None:
+        """Values with violations behind them where it knows of limits; also if no network keeps them."""
+        search = MadeUpSearch(objectives=max(case.objectives[:2]), limits=limits)
+        _check_points(search, [trial.point for trial in search.run(case, TRIALS, tmp_path / "log")])
+
+    @pytest.mark.parametrize("failing", ["some", "all"])
+    def test_it_survives_trials_that_fail(self, case: StrategyCase, failing: str, tmp_path: Path) -> None:
+        """They are told the worst value there is."""
+        search = MadeUpSearch(objectives=max(case.objectives[:2]), failing=failing, limits=LIMITS[:1])
+        trials = search.run(case, TRIALS, tmp_path / "log")
+        _check_points(search, [trial.point for trial in trials])
+        assert case.cls.exhaustive or failing == "some" or all(trial.failed for trial in trials)
+
+
+def _facts(trials: Sequence[Trial]) -> list[tuple[Any, ...]]:
+    """What must be the same in every run: all but the time."""
+    return [(t.number, dict(t.point), t.metrics, t.repeats, t.failed, t.inherited) for t in trials]
+
+
+def _check_points(search: MadeUpSearch, points: Sequence[Point]) -> None:
+    """Every key that there is to decide, each with the number of one of its choices."""
+    for point in points:
+        assert set(point) == set(search.space.parameters), point
+        for key, choices in search.space.parameters.items():
+            assert type(point[key]) is int, f"{key}: {point[key]!r} is no int"
+            assert 0 <= point[key] < len(choices), f"{key}: there is no choice {point[key]}"
+        assert 0 <= search.space.index(point) < search.space.size
+
+
+def _values(search: MadeUpSearch, strategy: SearchStrategyBase, points: Sequence[Point]) -> list[Values]:
+    """What a study tells of points."""
+    return [told_values(_trial(search, 0, point), search.goals, strategy.constraints) for point in points]
+
+
+def _trial(search: MadeUpSearch, number: int, point: Point) -> Trial:
+    """A trial of an earlier search at a point."""
+    found: Measured | MetricError = search.measure([point])[0]
+    if isinstance(found, MetricError):
+        return Trial(number, dict(point), {}, {}, {}, failed=str(found), inherited="earlier")
+    scaled = scaled_metrics(found, search.goals)
+    return Trial(number, dict(point), found.software, found.hardware, scaled, inherited="earlier")

@@ -1,0 +1,26 @@
+"""Every strategy of ours under the conformance suite."""
+
+from __future__ import annotations
+
+import pytest
+
+from chop.testing import StrategyConformance
+
+
+class TestStrategies(StrategyConformance):
+    strategies = (
+        "brute_force",
+        ("brute_force", {"order": "random"}),
+        ("optuna", {"sampler": "tpe", "n_startup_trials": 4}),
+        ("optuna", {"sampler": "nsgaii", "population_size": 4}),
+        ("optuna", {"sampler": "nsgaiii", "population_size": 4}),
+        ("optuna", {"sampler": "gp", "n_startup_trials": 10}),
+        ("optuna", {"sampler": "cmaes"}),
+        ("optuna", {"sampler": "qmc"}),
+        ("optuna", {"sampler": "random"}),
+    )
+
+
+@pytest.mark.slow
+class TestSlowStrategies(StrategyConformance):
+    strategies = (("optuna", {"sampler": "gp", "n_startup_trials": 4}),)
