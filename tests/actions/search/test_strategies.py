@@ -18,6 +18,11 @@ class TestStrategies(StrategyConformance):
         ("optuna", {"sampler": "cmaes"}),
         ("optuna", {"sampler": "qmc"}),
         ("optuna", {"sampler": "random"}),
+        "uniform",
+        ("evolution", {"population_size": 4, "tournament_size": 2}),
+        "greedy",
+        "sensitivity",
+        ("surrogate", {"initial": 4}),
     )
 
 

@@ -61,6 +61,7 @@ class Greedy(ProductStrategy):
     def _least_loss(self, codes: list[Code]) -> Code:
         """The point with the least loss in what is measured for each part of what is saved."""
         here, there = self.told[self._at], np.array([self.told[code] for code in codes])
+        here = np.where(np.isfinite(here), here, 0.0)  # from a network that failed all ways down are as good
         learned = np.array(self.free.is_learned)
         scale = np.ptp(self._finite_costs(), axis=0)
         change = (there - here) / np.where(scale > 0, scale, 1.0)

@@ -63,7 +63,7 @@ class Sensitivity(ProductStrategy):
         return found
 
     def _effects(self) -> list[Array]:
-        """For each axis what each of its alternatives adds to the values that must be measured, `(size, values)`.
+        """For each axis what its alternatives make of the values that must be measured, `(size, values)`; they add up.
 
         An alternative whose probe failed counts as the worst that was seen.
         """
@@ -72,11 +72,11 @@ class Sensitivity(ProductStrategy):
         finite = np.isfinite(costs).all(1)
         worst = costs[finite].max(0) if finite.any() else np.zeros(costs.shape[1])
         missing = np.where(finite[:, None], costs, worst) - self.free.costs(codes)
-        effects = [np.zeros((size, costs.shape[1])) for size in self.sizes]
+        share = missing[0] / len(self.sizes)
+        effects = [np.tile(share, (size, 1)) for size in self.sizes]
         for code, own in zip(self._probes[1:], missing[1:] - missing[0], strict=True):
             axis = next(a for a, (new, old) in enumerate(zip(code, self._base, strict=True)) if new != old)
-            effects[axis][code[axis]] = own
-        self._constant = missing[0]
+            effects[axis][code[axis]] += own
         return effects
 
     def _predicted_fronts(self) -> Iterator[Code]:
@@ -95,8 +95,8 @@ class Sensitivity(ProductStrategy):
 
     def _predicted(self, codes: Array, effects: list[Array]) -> Array:
         """The costs `(points, values)` that the additive model predicts."""
-        known = self.free.costs(codes) + self._constant
-        return np.asarray(known + sum(own[codes[:, axis]] for axis, own in enumerate(effects)))
+        added = sum(own[codes[:, axis]] for axis, own in enumerate(effects))
+        return np.asarray(self.free.costs(codes) + added)
 
     def _promising(self, effects: list[Array]) -> Array:
         """The front of sums built axis by axis, the others at the base, with all its neighbours."""
