@@ -23,6 +23,7 @@ from chop.actions.search.enumeration import (
     enumeration_of,
 )
 from chop.actions.search.free_values import FreeValues
+from chop.actions.search.ladder import Ladder
 from chop.actions.search.landscape import (
     LANDSCAPE_FILE,
     PARTS_FOLDER,
@@ -33,6 +34,7 @@ from chop.actions.search.landscape import (
     write_part,
 )
 from chop.actions.search.measurement import FLOAT_CONFIG, Measured, Measurement
+from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.results import (
     HISTOGRAMS_FILE,
@@ -45,14 +47,13 @@ from chop.actions.search.results import (
     write_json,
     write_log,
 )
-from chop.actions.search.search_space import Point, SearchSpaceBase
+from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.actions.search.study import Reason, Study, scaled_metrics
 from chop.errors import MetricError, SearchError
 from chop.ir import MaseGraph
-from chop.ir.front import Front
 from chop.ir.goals import Goals
 from chop.ir.trial import BestRow, Trial
 from chop.ir.trial_log import TrialLog
@@ -106,17 +107,26 @@ class SearchJob:
         goals = self._goals(measurement)
         if self._is_enumeration(measurement):
             return self._enumerate(measurement, goals, resume)
-        if self.settings.setup.n_jobs > 1:
-            logger.info(
-                "n_jobs = %d has no effect: only brute force by index beyond %d points is shared among processes",
-                self.settings.setup.n_jobs,
-                LARGEST_LOG,
-            )
-        with self._open_log(resume) as log:
-            study = self._study(measurement, goals, log)
+        ladder = self._ladder(measurement, goals)
+        with (
+            self._open_log(resume) as log,
+            Measuring(measurement, self.settings.setup.n_jobs, ladder, log.trials.__getitem__) as measuring,
+        ):
+            study = self._study(measurement, measuring, goals, log)
             with SearchProgress(self._expected_trials(), goals) as progress:
                 reason = study.run(progress.on_trial)
-        return self._finish(measurement, goals, log.trials, reason)
+        return self._finish(measurement, goals, log.trials, reason, ladder)
+
+    def _ladder(self, measurement: Measurement, goals: Goals) -> Ladder | None:
+        """The sample sizes on which candidates may be given up early, if there are any."""
+        setup = self.settings.setup
+        if not setup.ladder:
+            return None
+        ladder = Ladder(measurement, goals, setup.ladder, setup.ladder_confidence)
+        ladder.tell_unbounded()
+        if measurement.folded is not None:
+            logger.info("ladder: points are measured one after the other, so that each can be given up on its own")
+        return ladder
 
     def _goals(self, measurement: Measurement) -> Goals:
         """What is optimised; the network in float is measured if a limit refers to it."""
@@ -142,7 +152,14 @@ class SearchJob:
                 f"{self._points:,} points, and a runner must run the model itself for each: give n_trials, fewer "
                 f"choices, or raise most_model_runs = {options.most_model_runs} under [search.strategy.setup]"
             )
-        return options.order == "index" and self._points > LARGEST_LOG and measurement.folded is not None
+        if options.order != "index" or self._points <= LARGEST_LOG or measurement.folded is None:
+            return False
+        if self.settings.setup.ladder:
+            raise SearchError(
+                f"{self._points:,} points are measured block by block, many in each call, and none is given up: remove "
+                f"ladder under [search.strategy.setup], or give n_trials of at most {LARGEST_LOG:,}"
+            )
+        return True
 
     def _enumerate(self, measurement: Measurement, goals: Goals, resume: bool) -> SearchResult:
         """Measure all points block by block; what is kept is the front."""
@@ -246,7 +263,7 @@ class SearchJob:
         fingerprint = self._fingerprint()
         return TrialLog.resume(path, fingerprint) if resume else TrialLog.create(path, fingerprint)
 
-    def _study(self, measurement: Measurement, goals: Goals, log: TrialLog) -> Study:
+    def _study(self, measurement: Measurement, measuring: Measuring, goals: Goals, log: TrialLog) -> Study:
         settings = self.settings
         self._tell_size()
         free = FreeValues(goals, measurement.cost_tables) if measurement.cost_tables else None
@@ -254,12 +271,8 @@ class SearchJob:
             self.space, goals.directions, self.seed, settings.setup.n_trials, len(goals.limits), free
         )
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
-        batch = settings.setup.ask_batch or (measurement.batch if strategy.asks_ahead else strategy.batch)
-
-        def measure(points: Sequence[Point], front: Front | None) -> Sequence[Measured | MetricError]:
-            return measurement.measure_many(points)
-
-        return Study(self.space, strategy, goals, settings.setup, measure, log, batch)
+        batch = settings.setup.ask_batch or (measuring.batch if strategy.asks_ahead else strategy.batch)
+        return Study(self.space, strategy, goals, settings.setup, measuring.measure, log, batch)
 
     def _expected_trials(self) -> int | None:
         """How many trials there will be at the most, if that is known."""
@@ -274,7 +287,9 @@ class SearchJob:
         if not STRATEGIES[self.settings.strategy].needs_budget and budget is not None and budget < size:
             logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
 
-    def _finish(self, measurement: Measurement, goals: Goals, trials: list[Trial], reason: Reason) -> SearchResult:
+    def _finish(
+        self, measurement: Measurement, goals: Goals, trials: list[Trial], reason: Reason, ladder: Ladder | None
+    ) -> SearchResult:
         if not trials:
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
         best = best_rows(trials, goals, self.space)
@@ -283,7 +298,7 @@ class SearchJob:
         if not best:
             raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
         remarks = self._write_small_landscape(measurement, goals, trials) if reason == "exhausted" else ()
-        remarks = remarks or self._gap(trials, goals)
+        remarks = (*(remarks or self._gap(trials, goals)), *(ladder.rows_saved(trials) if ladder else ()))
         return self._report(measurement, goals, best, _Counts.of(trials), reason, trials, remarks)
 
     def _report(
@@ -345,7 +360,7 @@ class _Counts:
             measured=sum(trial.repeats is None and not trial.inherited for trial in trials),
             repeats=sum(trial.repeats is not None for trial in trials),
             failed=sum(bool(trial.failed) for trial in trials),
-            stopped=sum(trial.stopped_at is not None for trial in trials),
+            stopped=sum(trial.stopped_at is not None and trial.repeats is None for trial in trials),
             inherited=sum(bool(trial.inherited) for trial in trials),
         )
 
