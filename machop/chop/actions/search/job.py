@@ -233,7 +233,8 @@ class SearchJob:
     def _gap(self, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
         """How far the search is from the optimum, where a search beside it has measured the whole space."""
         path = landscape_of(self.folder.parents[2], self._landscape_key()) if len(self.folder.parents) > 2 else None
-        if path is None or self.space.index(trials[0].point) is None:
+        is_any_within = any(trial.counts and goals.is_within(trial.metrics) for trial in trials)
+        if path is None or self.space.index(trials[0].point) is None or not is_any_within:
             return ()
         oracle = Oracle(Landscape.read(path), goals)
         indexes = [index for trial in trials if trial.counts and (index := self.space.index(trial.point)) is not None]
