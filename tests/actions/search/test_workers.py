@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -126,6 +128,21 @@ def note_and_wait(folder: Path, number: int) -> int:
     return number
 
 
+def begun(folder: Path) -> int:
+    log = folder / "log"
+    return log.read_text().count("begun") if log.exists() else 0
+
+
+def are_gone(folder: Path) -> bool:
+    """Whether the processes that noted themselves end within some seconds."""
+    left = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+    assert len(left) == 2
+    until = time.monotonic() + 20
+    while any(map(is_running, left)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not any(map(is_running, left))
+
+
 def is_running(process: int) -> bool:
     status = Path(f"/proc/{process}/status")
     return status.exists() and "zombie" not in status.read_text()
@@ -137,9 +154,18 @@ def test_workers_end_when_the_search_is_killed(tmp_path: Path) -> None:
         dict(Workers(partial(note_and_wait, tmp_path), 2).results(range(2)))
 
     assert killed_at(2, run, tmp_path / "log")
-    left = [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]
-    until = time.monotonic() + 20
-    while any(map(is_running, left)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert len(left) == 2
-    assert not any(map(is_running, left))
+    assert are_gone(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux which processes there are")
+def test_ctrl_c_ends_workers_whatever_they_are_at(tmp_path: Path) -> None:
+    def press() -> None:
+        until = time.monotonic() + 60
+        while begun(tmp_path) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt), Workers(partial(note_and_wait, tmp_path), 2) as pool:
+        dict(pool.results(range(2)))
+    assert are_gone(tmp_path)

@@ -124,8 +124,7 @@ class SearchJob:
             return None
         ladder = Ladder(measurement, goals, setup.ladder, setup.ladder_confidence)
         ladder.tell_unbounded()
-        if measurement.folded is not None:
-            logger.info("ladder: points are measured one after the other, so that each can be given up on its own")
+        logger.info("ladder: points are measured one after the other, so that each can be given up on its own")
         return ladder
 
     def _goals(self, measurement: Measurement) -> Goals:

@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
+from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.ladder import Candidate, Ladder, Rival
 from chop.actions.search.measurement import Measurement
 from chop.actions.search.search_space.base import Point
@@ -38,10 +39,7 @@ class Measuring:
         self._n_jobs = n_jobs
         self._ladder = ladder
         self._trial = trial
-        self._folded = measurement.folded if ladder is None else None
-        call = ladder.measure if ladder else self._folded.scores if self._folded else measurement.outcome
-        self._workers: Workers[Any, Any] = Workers(call, n_jobs, SECONDS_ALONE)
-        self._shareable = False
+        self._workers: Workers[Any, Any] | None = None
         self._threads = torch.get_num_threads()
 
     @property
@@ -53,29 +51,35 @@ class Measuring:
         """The outcomes of points; where each is measured on its own, as late as it is read."""
         if self._ladder:
             rivals = tuple(self._rival(number) for number in front.index.tolist()) if front else ()
-            return self._singly([Candidate(point, rivals) for point in points])
-        if self._folded is None or len(points) == 1:
-            return self._singly(points) if self._folded is None else self._measurement.measure_many(points)
-        return self._together(points)
+            return self._singly(self._ladder.measure, [Candidate(point, rivals) for point in points])
+        if len(points) == 1:
+            return self._measurement.measure_many(points)
+        if self._measurement.folded is None:
+            return self._singly(self._measurement.outcome, points)
+        return self._together(self._measurement.folded, points)
 
     def _rival(self, number: int) -> Rival:
         trial = self._trial(number)
         return Rival(dict(trial.point), trial.metrics)
 
-    def _singly(self, items: Sequence[Any]) -> Sequence[Outcome]:
-        self._shareable |= len(items) > 1
-        return _AsNeeded(items, self._workers.results)
+    def _singly(self, call: Callable[[Any], Outcome], items: Sequence[Any]) -> Sequence[Outcome]:
+        if len(items) == 1:
+            return [call(items[0])]
+        return _AsNeeded(items, self._shared_by(call).results)
 
-    def _together(self, points: Sequence[Point]) -> list[Outcome]:
-        codes = self._measurement.codes(points)
-        chunks = [
-            codes[first : first + self._measurement.chunk] for first in range(0, len(codes), self._measurement.chunk)
-        ]
-        self._shareable |= len(chunks) > 1
-        parts = dict(self._workers.results(chunks))
+    def _together(self, folded: FoldedMeasurement, points: Sequence[Point]) -> list[Outcome]:
+        codes, size = self._measurement.codes(points), self._measurement.chunk
+        chunks = [codes[first : first + size] for first in range(0, len(codes), size)]
+        parts = dict(self._shared_by(folded.scores).results(chunks))
         names = list(parts[0])
         scores = {name: np.concatenate([parts[place][name] for place in range(len(chunks))]) for name in names}
         return list(self._measurement.rows_of(scores))
+
+    def _shared_by(self, call: Callable[[Any], Any]) -> Workers[Any, Any]:
+        """The processes; what they call is the same throughout a search."""
+        if self._workers is None:
+            self._workers = Workers(call, self._n_jobs, SECONDS_ALONE)
+        return self._workers
 
     def __enter__(self) -> Measuring:
         if self._n_jobs > 1:
@@ -85,13 +89,16 @@ class Measuring:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._n_jobs > 1 and not self._workers.was_shared:
-            why = f"measuring took {self._workers.seconds:.1f} s, less than processes take to start"
-            if not self._shareable:
-                why = "points came one at a time; give setup.ask_batch for a strategy to ask for more"
-            logger.info("n_jobs = %d: all was measured in one process: %s", self._n_jobs, why)
-        self._workers.close()
+        if self._n_jobs > 1 and not (self._workers and self._workers.was_shared):
+            logger.info("n_jobs = %d: all was measured in one process: %s", self._n_jobs, self._why_alone())
+        if self._workers is not None:
+            self._workers.close()
         torch.set_num_threads(self._threads)
+
+    def _why_alone(self) -> str:
+        if self._workers is None:
+            return "points came one at a time; give setup.ask_batch for a strategy to ask for more"
+        return f"measuring took {self._workers.seconds:.1f} s, less than processes take to start"
 
 
 class _AsNeeded(Sequence[Outcome]):
