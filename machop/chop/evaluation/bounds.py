@@ -1,9 +1,8 @@
 """Bounds of a metric on all rows from what was seen on the first of them.
 
 The first n of N fixed rows count as a simple random sample without replacement (within each class, where classes weigh
-alike): rows must not be sorted by anything but class. Variances carry the finite-population correction 1 - n/N
-(Serfling 1974, doi:10.1214/aos/1176342611; Cochran, Sampling Techniques, 1977, 2.6): with all rows seen a bound is the
-metric itself.
+alike): rows must be in no order. Variances carry the finite-population correction 1 - n/N (Serfling 1974,
+doi:10.1214/aos/1176342611; Cochran, Sampling Techniques, 1977, 2.6): with all rows seen a bound is the metric itself.
 """
 
 from __future__ import annotations

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from chop.actions.search import measurement, measuring, search
+from chop.actions.search.ladder_settings import stands_for_all
 from chop.actions.search.strategies.runners import RUNNERS, Metric, OutputRunner
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError
@@ -173,6 +175,28 @@ def test_a_ladder_that_makes_no_sense_is_refused(
         search(jsc_toy, jets, toy, Path("nowhere"))
     assert message in str(caught.value)
     assert "search.strategy.setup.ladder" in str(caught.value)
+
+
+def test_rows_that_are_sorted_by_class_are_no_sample(
+    toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_class(part: str, rows: int | None = None, batch_size: int | None = None) -> list[tuple[Tensor, Tensor]]:
+        x, y = jets.val_dataloader().dataset.x[:rows], jets.val_dataloader().dataset.y[:rows]
+        return [(x[y.argsort()], y.sort().values)]
+
+    toy["strategy"]["setup"] = {"ladder": [128]}
+    monkeypatch.setattr(jets, "batches", by_class)
+    with pytest.raises(ConfigError, match="have other shares of the classes than all 2,048"):
+        search(jsc_toy, jets, toy, Path("nowhere"))
+
+
+def test_random_samples_of_rows_stand_for_all() -> None:
+    for classes in (2, 5, 100):
+        targets = torch.randint(classes, (3000,))
+        assert all(stands_for_all(targets[torch.randperm(3000)], seen) for seen in (10, 300, 2900) for _ in range(50))
+        assert not any(stands_for_all(targets.sort().values, seen) for seen in (300, 2900))
+    assert stands_for_all(torch.randn(100), 10)
+    assert stands_for_all(torch.zeros(100, dtype=torch.long), 10)
 
 
 @pytest.mark.slow
