@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,18 @@ def test_the_evaluator_takes_such_graphs(build: Callable[[], nn.Module], name: s
         assert torch.equal(runner.predictions(QuantPlan()), graph.model(**x).logits)
     costs = node_costs(graph, x)
     assert costs[query].macs == 16 * 16 * {"input_ids": 7, "pixel_values": 17}[name]
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_such_a_graph_for_another_process_is_the_same() -> None:
+    x = inputs("input_ids", 3)
+    graph = MaseGraph(built(bert), example_inputs=x)
+    twin = pickle.loads(pickle.dumps(graph))
+    assert list(twin.quantizable_nodes()) == list(graph.quantizable_nodes())
+    for one in (graph, twin):
+        quantised, _ = quantize_transform_pass(one, {"by": "type", "linear": {"config": WEIGHTS}})
+        with torch.no_grad():
+            assert torch.equal(quantised.model(**x).logits, graph.model(**x).logits)
 
 
 def test_a_saved_graph_comes_back(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +134,17 @@ def test_a_deep_copy_shares_nothing(inputs: tuple[Tensor, Tensor]) -> None:
         next(twin.model.parameters()).zero_()
     assert torch.equal(graph.model(*inputs), expected)
     assert graph.plan != twin.plan
+
+
+def test_a_graph_for_another_process_is_the_same(inputs: tuple[Tensor, Tensor]) -> None:
+    graph, _ = quantize_transform_pass(MaseGraph(Everything()), ALL_INTEGER)
+    twin = pickle.loads(pickle.dumps(graph))
+    assert [node.name for node in twin.nodes] == [node.name for node in graph.nodes]
+    assert twin.plan == graph.plan
+    assert torch.equal(twin.model(*inputs), graph.model(*inputs))
+    for one in (graph, twin):
+        one.apply_plan(QuantPlan())
+    assert torch.equal(twin.model(*inputs), graph.model(*inputs))
 
 
 def test_a_saved_graph_comes_back_bit_for_bit(tmp_path: Path, inputs: tuple[Tensor, Tensor]) -> None:

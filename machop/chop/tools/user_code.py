@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 import traceback
@@ -10,6 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from chop.errors import ChopError, did_you_mean
+
+_PREFIX = "chop_user_"
 
 
 def is_user_reference(text: str) -> bool:
@@ -39,7 +42,7 @@ def load_plugin(path: Path) -> ModuleType:
     Raises ChopError that names the file, the line and the reason.
     """
     path = path.resolve()
-    name = f"chop_user_{path.stem}_{abs(hash(str(path)))}"
+    name = f"{_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
@@ -56,6 +59,12 @@ def load_plugin(path: Path) -> ModuleType:
         del sys.modules[name]
         raise ChopError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
     return module
+
+
+def loaded_plugins() -> list[Path]:
+    """The files that `load_plugin` has run, in that order: a worker process must run them too."""
+    found = [module for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
+    return [Path(module.__file__) for module in found if module.__file__ is not None]
 
 
 def call_user(function: Any, reference: str, *args: Any) -> Any:

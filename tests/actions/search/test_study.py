@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import nn
 from chop.actions.search import search
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner
 from chop.dataset import MaseDataModule
-from chop.errors import SearchError
+from chop.errors import ConfigError, SearchError
 from chop.formats import Integer
+from chop.ir.trial import Trial
 
 
 class Slow(ModelRunner):
@@ -134,3 +136,56 @@ def test_a_search_in_which_everything_fails_says_why(
     monkeypatch.setattr(Slow, "measure", lambda self, graph: {"calls": float("inf")})
     with pytest.raises(SearchError, match=r"all 18 trials failed; .*'calls' is inf"):
         search(jsc_tiny, jets, slow_lab, tmp_path)
+
+
+def front_moves(trials: list[Trial]) -> list[int]:
+    """The numbers of the trials at which the front of accuracy and bits changed."""
+    front: set[tuple[float, float]] = set()
+    moves = []
+    for trial in trials:
+        own = (-trial.metrics["accuracy"], trial.metrics["average_bitwidth"])
+        if not any(a <= own[0] and b <= own[1] for a, b in front):
+            front = {(a, b) for a, b in front if not (own[0] <= a and own[1] <= b)} | {own}
+            moves.append(trial.number)
+    return moves
+
+
+def test_patience_ends_a_search_whose_front_has_not_moved(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"] |= {"name": "optuna", "setup": {"sampler": "random", "patience": 4}}
+    result = search(jsc_tiny, jets, lab, tmp_path, seed=1)
+    assert result.reason == "patience"
+    moves = [*front_moves(result.trials), len(result.trials) + 3]
+    assert len(result.trials) == moves[-2] + 1 + 4  # four trials without a move behind the last one
+    assert all(later - earlier <= 4 for earlier, later in pairwise(moves[:-1]))
+    assert "the front has not moved for as many trials as setup.patience allows" in (tmp_path / "report.md").read_text()
+
+
+def test_more_patience_goes_on_and_equals_a_search_that_had_it_from_the_start(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    def searched(folder: str, patience: int, resume: bool = False) -> list[Any]:
+        lab["strategy"] |= {"name": "optuna", "setup": {"patience": patience, "ask_batch": 3}}
+        result = search(jsc_tiny, jets, lab, tmp_path / folder, seed=2, resume=resume)
+        return [(trial.number, trial.point, trial.metrics, trial.repeats) for trial in result.trials]
+
+    impatient, whole = searched("broken", 2), searched("whole", 6)
+    assert whole[: len(impatient)] == impatient
+    assert len(whole) > len(impatient)
+    assert searched("broken", 2, resume=True) == impatient
+    assert searched("broken", 6, resume=True) == whole
+
+
+def test_patience_is_budget_enough(lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module) -> None:
+    lab["strategy"] |= {"name": "optuna", "setup": {}}
+    with pytest.raises(ConfigError, match="would never end: give n_trials, timeout or patience"):
+        search(jsc_tiny, jets, lab, Path("nowhere"))
+
+
+def test_points_that_are_asked_for_together_are_measured_once_each(
+    tmp_path: Path, slow_lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    slow_lab["strategy"] |= {"name": "optuna", "setup": {"sampler": "random", "n_trials": 40, "ask_batch": 7}}
+    result = search(jsc_tiny, jets, slow_lab, tmp_path)
+    assert sum(trial.repeats is None for trial in result.trials) == Slow.calls - 1  # the float network

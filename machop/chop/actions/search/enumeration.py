@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
-import pickle
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +15,15 @@ import numpy as np
 
 from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.landscape import part_path, write_part
+from chop.actions.search.workers import Workers
 from chop.errors import SearchError
 from chop.evaluation.measures import Scores
-from chop.evaluation.memory import keep_freed_memory, let_children_use_huge_pages
+from chop.evaluation.memory import keep_freed_memory
 from chop.ir.front import Front
 from chop.ir.goals import Goals
 from chop.ir.histogram import Histogram
-from chop.tools.logger import get_logger
-
-logger = get_logger(__name__)
 
 BLOCKS_FILE = "blocks.jsonl"
-MOST_DEATHS = 5
-"""Workers that may die, one after the other, without a block being finished in between."""
 
 
 @dataclass(frozen=True)
@@ -239,79 +231,10 @@ class BlockLog:
 
 def measured_blocks(task: Task, numbers: Sequence[int], n_jobs: int) -> Iterator[Block]:
     """The blocks of `numbers` as they are done, by `n_jobs` processes; one that dies leaves its block to another."""
-    payload = _pickled(task) if n_jobs > 1 and len(numbers) > 1 else None
-    if payload is None:
-        keep_freed_memory()
-        for number in numbers:
-            yield task.measure(number)
-        return
-    let_children_use_huge_pages()
-    left, deaths = list(numbers), 0
-    while left:
-        pool = ProcessPoolExecutor(min(n_jobs, len(left)), get_context("spawn"), _take_task, (payload,))
-        try:
-            for block in _from_pool(pool, left, n_jobs):
-                left.remove(block.number)
-                deaths = 0
-                yield block
-        except BrokenProcessPool as error:
-            deaths += 1
-            if deaths >= MOST_DEATHS and len(left) == len(numbers):
-                logger.warning("n_jobs: no worker comes up (%s); the search goes on in one process", error)
-                yield from map(task.measure, left)
-                return
-            if deaths >= MOST_DEATHS:
-                raise SearchError(f"{deaths} workers died one after the other; try n_jobs = 1 ({error})") from error
-            logger.warning("a worker died; its block is done again")
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _from_pool(pool: ProcessPoolExecutor, numbers: Sequence[int], n_jobs: int) -> Iterator[Block]:
-    """Blocks as they are done; no more are handed out than keep the workers busy."""
-    todo = iter(list(numbers))
-    running: set[Future[Block]] = set()
-    while True:
-        for number in todo:
-            running.add(pool.submit(_measure, number))
-            if len(running) > n_jobs:
-                break
-        if not running:
-            return
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield future.result()
-
-
-_task: Task | None = None
-
-
-def _take_task(payload: bytes) -> None:
-    """Start of a worker: one thread each, and no word on Ctrl-C, which the parent hears too."""
-    import signal
-
-    import torch
-
-    global _task  # noqa: PLW0603 - a worker process has one task
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     keep_freed_memory()
-    _task = pickle.loads(payload)
-
-
-def _measure(number: int) -> Block:
-    assert _task is not None
-    return _task.measure(number)
-
-
-def _pickled(task: Task) -> bytes | None:
-    try:
-        payload = pickle.dumps(task)
-        pickle.loads(payload)
-    except Exception as error:
-        logger.warning("n_jobs: this search cannot be sent to other processes (%s); it goes on in one", error)
-        return None
-    return payload
+    with Workers(task.measure, n_jobs) as workers:
+        for _, block in workers.results(numbers):
+            yield block
 
 
 def _checksum(scores: Scores) -> int:

@@ -23,6 +23,7 @@ from chop.actions.search.enumeration import (
 )
 from chop.actions.search.free_values import FreeValues
 from chop.actions.search.initial import NOTHING, Initial, gather
+from chop.actions.search.ladder import Ladder
 from chop.actions.search.landscape import (
     LANDSCAPE_FILE,
     PARTS_FOLDER,
@@ -35,6 +36,7 @@ from chop.actions.search.landscape import (
     write_part,
 )
 from chop.actions.search.measurement import FLOAT_CONFIG, Measured, Measurement
+from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.results import (
     HISTOGRAMS_FILE,
@@ -47,14 +49,13 @@ from chop.actions.search.results import (
     write_json,
     write_log,
 )
-from chop.actions.search.search_space import Point, SearchSpaceBase
+from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.actions.search.study import Reason, Study, scaled_metrics
 from chop.errors import MetricError, SearchError
 from chop.ir import MaseGraph
-from chop.ir.front import Front
 from chop.ir.goals import Goals
 from chop.ir.trial import BestRow, Trial
 from chop.ir.trial_log import TrialLog
@@ -114,17 +115,25 @@ class SearchJob:
         goals = self._goals(measurement)
         if self._is_enumeration(measurement):
             return self._enumerate(measurement, goals, resume)
-        if self.settings.setup.n_jobs > 1:
-            logger.info(
-                "n_jobs = %d has no effect: only brute force by index beyond %d points is shared among processes",
-                self.settings.setup.n_jobs,
-                LARGEST_LOG,
-            )
-        with self._open_log(goals, resume) as log:
-            study = self._study(measurement, goals, log)
+        ladder = self._ladder(measurement, goals)
+        with (
+            self._open_log(goals, resume) as log,
+            Measuring(measurement, self.settings.setup.n_jobs, ladder, log.trials.__getitem__) as measuring,
+        ):
+            study = self._study(measurement, measuring, goals, log)
             with SearchProgress(self._expected_trials(), goals) as progress:
                 reason = study.run(progress.on_trial)
-        return self._finish(measurement, goals, log.trials, reason)
+        return self._finish(measurement, goals, log.trials, reason, ladder)
+
+    def _ladder(self, measurement: Measurement, goals: Goals) -> Ladder | None:
+        """The sample sizes on which candidates may be given up early, if there are any."""
+        setup = self.settings.setup
+        if not setup.ladder:
+            return None
+        ladder = Ladder(measurement, goals, setup.ladder, setup.ladder_confidence)
+        ladder.tell_unbounded()
+        logger.info("ladder: points are measured one after the other, so that each can be given up on its own")
+        return ladder
 
     def _goals(self, measurement: Measurement) -> Goals:
         """What is optimised; the network in float is measured if a limit refers to it."""
@@ -150,7 +159,14 @@ class SearchJob:
                 f"{self._points:,} points, and a runner must run the model itself for each: give n_trials, fewer "
                 f"choices, or raise most_model_runs = {options.most_model_runs} under [search.strategy.setup]"
             )
-        return options.order == "index" and self._points > LARGEST_LOG and measurement.folded is not None
+        if options.order != "index" or self._points <= LARGEST_LOG or measurement.folded is None:
+            return False
+        if self.settings.setup.ladder:
+            raise SearchError(
+                f"{self._points:,} points are measured block by block, many in each call, and none is given up: remove "
+                f"ladder under [search.strategy.setup], or give n_trials of at most {LARGEST_LOG:,}"
+            )
+        return True
 
     def _enumerate(self, measurement: Measurement, goals: Goals, resume: bool) -> SearchResult:
         """Measure all points block by block; what is kept is the front."""
@@ -226,7 +242,8 @@ class SearchJob:
     def _gap(self, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
         """How far the search is from the optimum, where a search beside it has measured the whole space."""
         path = landscape_of(self.folder.parents[2], self._landscape_key()) if len(self.folder.parents) > 2 else None
-        if path is None or self.space.index(trials[0].point) is None:
+        is_any_within = any(trial.counts and goals.is_within(trial.metrics) for trial in trials)
+        if path is None or self.space.index(trials[0].point) is None or not is_any_within:
             return ()
         oracle = Oracle(Landscape.read(path), goals)
         indexes = [index for trial in trials if trial.counts and (index := self.space.index(trial.point)) is not None]
@@ -260,7 +277,7 @@ class SearchJob:
         about = {"choices": self.space.parameters, "goals": goals.as_json(), "started": started}
         return TrialLog.create(path, fingerprint, about)
 
-    def _study(self, measurement: Measurement, goals: Goals, log: TrialLog) -> Study:
+    def _study(self, measurement: Measurement, measuring: Measuring, goals: Goals, log: TrialLog) -> Study:
         settings = self.settings
         self._tell_size()
         free = FreeValues(goals, measurement.cost_tables) if measurement.cost_tables else None
@@ -268,13 +285,9 @@ class SearchJob:
             self.space, goals.directions, self.seed, settings.setup.n_trials, len(goals.limits), free
         )
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
-        batch = settings.setup.ask_batch or (measurement.batch if strategy.asks_ahead else strategy.batch)
-
-        def measure(points: Sequence[Point], front: Front | None) -> Sequence[Measured | MetricError]:
-            return measurement.measure_many(points)
-
+        batch = settings.setup.ask_batch or (measuring.batch if strategy.asks_ahead else strategy.batch)
         inherited, first = self.initial.inherited, self.initial.first
-        return Study(self.space, strategy, goals, settings.setup, measure, log, batch, inherited, first)
+        return Study(self.space, strategy, goals, settings.setup, measuring.measure, log, batch, inherited, first)
 
     def _expected_trials(self) -> int | None:
         """How many trials there will be at the most, if that is known."""
@@ -289,7 +302,9 @@ class SearchJob:
         if not STRATEGIES[self.settings.strategy].needs_budget and budget is not None and budget < size:
             logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
 
-    def _finish(self, measurement: Measurement, goals: Goals, trials: list[Trial], reason: Reason) -> SearchResult:
+    def _finish(
+        self, measurement: Measurement, goals: Goals, trials: list[Trial], reason: Reason, ladder: Ladder | None
+    ) -> SearchResult:
         if not trials:
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
         best = best_rows(trials, goals, self.space)
@@ -298,7 +313,7 @@ class SearchJob:
         if not best:
             raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
         remarks = self._write_small_landscape(measurement, goals, trials) if reason == "exhausted" else ()
-        remarks = remarks or self._gap(trials, goals)
+        remarks = (*(remarks or self._gap(trials, goals)), *(ladder.rows_saved(trials) if ladder else ()))
         return self._report(measurement, goals, best, _Counts.of(trials), reason, trials, remarks)
 
     def _report(
@@ -360,7 +375,7 @@ class _Counts:
             measured=sum(trial.repeats is None and not trial.inherited for trial in trials),
             repeats=sum(trial.repeats is not None for trial in trials),
             failed=sum(bool(trial.failed) for trial in trials),
-            stopped=sum(trial.stopped_at is not None for trial in trials),
+            stopped=sum(trial.stopped_at is not None and trial.repeats is None for trial in trials),
             inherited=sum(bool(trial.inherited) for trial in trials),
         )
 

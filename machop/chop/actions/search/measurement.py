@@ -24,10 +24,12 @@ from chop.actions.search.strategies.runners.base import (
 )
 from chop.errors import GraphError, MetricError, SearchError
 from chop.evaluation.evaluator import Evaluator
+from chop.evaluation.measures import Scores
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
 from chop.evaluation.scores import predict, score_with_intervals
 from chop.evaluation.tables import CostTable
+from chop.evaluation.walk import Codes
 from chop.formats.integer import FixedPoint
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import node_costs
@@ -39,6 +41,12 @@ BATCH_MACS = 5 * 10**9
 """Multiply-accumulates of points that are measured together: a second or so on one core."""
 
 MOST_TOGETHER = 256
+SINGLY_TOGETHER = 16
+"""Points that are asked for together, by strategies that do not mind, where each is measured on its own."""
+
+CHUNKS = 8
+"""Parts of a second's work that several processes may share."""
+
 ROUNDING_SHARE = 0.005
 """Largest difference between a metric and the same measured singly where sums of floats are rounded."""
 
@@ -82,6 +90,16 @@ class Measurement:
         self._plan_runners: dict[Any, PlanRunner] = {}
         self._evaluators: dict[Any, Evaluator] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: how to measure, without what was made on the way."""
+        made = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
+        kept = {name: value for name, value in self.__dict__.items() if name not in made}
+        return {**kept, "_costs": {}, "_plan_runners": {}, "_evaluators": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._costs = self._node_costs()
+
     def measure(self, point: Point) -> Measured:
         """All metrics of a point; raises MetricError for one that is no finite number."""
         return self._measure(self.space.plan(point), self.space.flattened_indexes_to_config(point))
@@ -97,10 +115,32 @@ class Measurement:
         """`measure` for each of the points; those that differ in little share what they have in common."""
         folded = self.folded if len(points) > 1 else None
         if folded is None:
-            return [self._measure_or_fail(point) for point in points]
+            return [self.outcome(point) for point in points]
+        return self.rows_of(folded.scores(self.codes(points)))
+
+    def codes(self, points: Sequence[Point]) -> Codes:
+        """The points of a space that is a product as codes, `(points, axes)`."""
+        assert self.folded is not None
         indexes = [self.space.index(point) for point in points]
-        scores = folded.scores(np.array([code_of(index, folded.sizes) for index in indexes if index is not None]))
-        return [self._row({name: float(values[row]) for name, values in scores.items()}) for row in range(len(points))]
+        return np.array([code_of(index, self.folded.sizes) for index in indexes if index is not None])
+
+    def rows_of(self, scores: Scores) -> list[Measured | MetricError]:
+        """The outcome for each of the points whose metrics `scores` are."""
+        points = len(next(iter(scores.values())))
+        return [self._row({name: float(values[row]) for name, values in scores.items()}) for row in range(points)]
+
+    @property
+    def output_runners(self) -> list[OutputRunner]:
+        """The runners whose metrics are functions of predictions."""
+        return [runner for _, runner in self._runners if isinstance(runner, OutputRunner)]
+
+    def analytic(self, plan: QuantPlan) -> Metrics:
+        """The metrics that follow from formats alone."""
+        found: Metrics = {}
+        for _, runner in self._runners:
+            if isinstance(runner, AnalyticRunner):
+                found |= runner.total(self._costs, plan)
+        return found
 
     @property
     def runs_models(self) -> bool:
@@ -113,12 +153,24 @@ class Measurement:
 
         Told from counted operations and not from the clock, so that an interrupted search goes on as it began.
         """
-        if self.folded is None:
-            return 1
+        return SINGLY_TOGETHER if self.folded is None else max(1, min(MOST_TOGETHER, BATCH_MACS // self._macs))
+
+    @cached_property
+    def chunk(self) -> int:
+        """How many points a process measures together, whatever the number of processes: results must not hang on it.
+
+        Few points of a large network, so that there is something to share; all of a small one, which saves most where
+        many are measured in one call.
+        """
+        return max(1, min(MOST_TOGETHER, BATCH_MACS // CHUNKS // self._macs))
+
+    @cached_property
+    def _macs(self) -> int:
+        """Multiply-accumulates of one point on all its rows, were nothing shared."""
+        assert self.folded is not None
         x, _ = self.data_module.batches("val_dataloader", 3, 3)[0]
         macs = sum(cost.macs for cost in (self._costs or node_costs(self.graph, x)).values())
-        rows = sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators)
-        return max(1, min(MOST_TOGETHER, BATCH_MACS // max(1, macs * rows)))
+        return max(1, macs * sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators))
 
     @cached_property
     def folded(self) -> FoldedMeasurement | None:
@@ -141,7 +193,8 @@ class Measurement:
             self._evaluators[key] = Evaluator(self.graph, axes, batches, self.device, self.memory // 2)
         return self._evaluators[key]
 
-    def _measure_or_fail(self, point: Point) -> Measured | MetricError:
+    def outcome(self, point: Point) -> Measured | MetricError:
+        """`measure`, or why a point has no metrics."""
         try:
             return self.measure(point)
         except MetricError as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
+from chop.actions.search.ladder_settings import ladder_problems
 from chop.actions.search.search_space.base import SEARCH_SPACES, SpaceSetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric
@@ -166,6 +167,9 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
         problems += _strategy_problem(strategy, options, 1 if setup.sum_scaled_metrics else len(objectives))
     if problems or space is None or space_setup is None or setup is None:
         return None, problems
+    problems = ladder_problems(setup.ladder, runners, options, strategy.eval_mode, data_module)
+    if problems:
+        return None, [problem.below("strategy", "setup") for problem in problems]
     if setup.sum_scaled_metrics:
         _warn_of_signs(objectives, _known_metrics(strategy, data_module), setup.direction)
     return (

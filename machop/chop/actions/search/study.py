@@ -25,7 +25,7 @@ logger = get_logger(__name__)
 
 Outcome = Measured | MetricError
 Measure = Callable[[Sequence[Point], Front | None], Sequence[Outcome]]
-"""Measures points; the front so far (of costs) may be used to give up those that cannot win."""
+"""Measures points; the front so far (of costs, by number of trial) may be used to give up those that cannot win."""
 
 PointKey = tuple[int, ...]
 Reason = Literal["n_trials", "timeout", "patience", "exhausted", "strategy", "interrupted"]
@@ -38,35 +38,40 @@ class _Together:
         self.points = points
         self.measure = measure
         self.front = front
-        self.seconds_each = 0.0
-        self.seconds = 0.0
-        """What the last call of `measured` took."""
+        self._shift = 0.0
 
     def measured(self, place: int) -> Outcome:
         """What was measured for one of the points, or why there is nothing."""
-        started = time.monotonic()
-        found = self._all[place]
-        self.seconds = time.monotonic() - started
-        return found
+        found, each = self._all
+        self._shift += each
+        return found[place]
+
+    def shift(self) -> float:
+        """Add this to the time that the last call of `measured` took: what all points took together is shared."""
+        shift, self._shift = self._shift, 0.0
+        return shift
 
     @cached_property
-    def _all(self) -> Sequence[Outcome]:
+    def _all(self) -> tuple[Sequence[Outcome], float]:
+        """All outcomes (each may be found as late as it is read), and the seconds that one took in this call."""
         started = time.monotonic()
         found = self.measure(self.points, self.front)
-        self.seconds_each = (time.monotonic() - started) / len(self.points)
-        return found
+        seconds = time.monotonic() - started
+        self._shift -= seconds
+        return found, seconds / len(self.points)
 
 
 @dataclass(frozen=True)
 class _Proposal:
-    """A point that the strategy asks for, and those that are measured with it."""
+    """A point that the strategy asks for, and its place among those that are measured with it (None: it is known)."""
 
     point: Point
     together: _Together
-    place: int
+    place: int | None
 
     def measured(self) -> Outcome:
         """What was measured for the point."""
+        assert self.place is not None
         return self.together.measured(self.place)
 
 
@@ -134,12 +139,18 @@ class Study:
     def _proposals(self, progress: _Progress) -> Iterator[_Proposal]:
         """The points to begin with, then what the strategy asks for, one after the other.
 
-        Points that are asked for together are measured together, all of them, also those beyond the budget or answered
-        from the log: so a trial's figures never depend on where a search was interrupted.
+        Points that are asked for together are measured together, each network once, also those beyond the budget: so
+        a trial's figures never depend on where a search was interrupted. What was known when they were asked for is
+        answered from the log.
         """
         for asked in self._asked():
-            together = _Together(asked, self.measure, progress.front)
-            yield from (_Proposal(point, together, place) for place, point in enumerate(asked))
+            keys = [self.key(point) for point in asked]
+            fresh = {
+                key: point for key, point in reversed([*zip(keys, asked, strict=True)]) if key not in progress.seen
+            }
+            places = {key: place for place, key in enumerate(key for key in dict.fromkeys(keys) if key in fresh)}
+            together = _Together([fresh[key] for key in places], self.measure, progress.front)
+            yield from (_Proposal(point, together, places.get(key)) for key, point in zip(keys, asked, strict=True))
 
     def _asked(self) -> Iterator[Sequence[Point]]:
         """Points that are measured together."""
@@ -185,8 +196,8 @@ class Study:
             if proposal is None:
                 return "strategy"
             trial = self._trial(proposal, progress)
-            seconds = time.monotonic() - started - proposal.together.seconds + proposal.together.seconds_each
-            trial, spent = replace(trial, seconds=max(0.0, seconds)), spent + max(0.0, seconds)
+            seconds = max(0.0, time.monotonic() - started + proposal.together.shift())
+            trial, spent = replace(trial, seconds=seconds), spent + seconds
             self.log.append(trial)
             self._take(trial, proposal.point, progress, on_trial)
 

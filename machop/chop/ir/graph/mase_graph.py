@@ -100,6 +100,19 @@ class MaseGraph:
             own.meta = {key: copy.deepcopy(value) if key == "mase" else value for key, value in node.meta.items()}
         return twin
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: the graph with its formats and calibration, without what passes noted of its nodes."""
+        from chop.ir.graph.pickled import as_plain
+
+        return {**self.__dict__, "model": as_plain(self.model)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from chop.ir.graph.pickled import from_plain
+
+        self.__dict__.update(state)
+        self.model = from_plain(state["model"])
+        self.calibration = self.calibration.with_parameters(self._parameters())
+
     @classmethod
     def from_checkpoint(
         cls, path: Path | str, model: nn.Module | None = None, example_inputs: ExampleInputs | None = None

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from chop.actions.calibration import calibrate_for
 from chop.actions.setup import traced
 from chop.errors import MetricError
+from chop.evaluation.bounds import RowValues
 from chop.evaluation.measures import Measure, WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Format
@@ -121,6 +122,13 @@ class OutputRunner(RunnerBase):
     @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
         """The metrics of `predictions` (`(rows, *output)`) for `targets` (`(rows, …)`)."""
+
+    def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, RowValues]:
+        """Those of the metrics that are means over rows, row by row: what a ladder of sample sizes can bound.
+
+        A metric that is left out may have any value on rows that were not seen.
+        """
+        return {}
 
     def folded(self, targets: Tensor, example: Tensor) -> Measure:
         """What takes the outputs of many configurations and gives the metrics of `score` for each.

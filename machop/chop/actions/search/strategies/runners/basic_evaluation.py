@@ -9,8 +9,9 @@ from annotated_types import Gt
 from torch import Tensor
 
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric, OutputRunner
+from chop.evaluation.bounds import RowValues
 from chop.evaluation.measures import Classification, Measure
-from chop.evaluation.scores import score
+from chop.evaluation.scores import per_sample_loss, score
 
 Part = Literal["train_dataloader", "val_dataloader", "test_dataloader"]
 
@@ -49,6 +50,17 @@ class BasicEvaluation(OutputRunner):
             metrics=self.data_module.metrics,
             num_classes=self.data_module.dataset_info.num_classes,
         )
+
+    def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, RowValues]:
+        loss, classes = self.data_module.loss, self.data_module.dataset_info.num_classes
+        found = {}
+        if loss is None or loss(predictions, targets).ndim > 0:
+            found["loss"] = RowValues(per_sample_loss(predictions, targets, loss))
+        if classes is not None:
+            right = predictions.argmax(1) == targets
+            found["accuracy"] = RowValues(right, is_hit=True, classes=predictions.shape[1])
+            found["accuracy_micro"] = RowValues(right, is_hit=True)
+        return found
 
     def folded(self, targets: Tensor, example: Tensor) -> Measure:
         classes = self.data_module.dataset_info.num_classes

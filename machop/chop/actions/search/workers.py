@@ -1,0 +1,204 @@
+"""Calls in several processes: a dead worker's call is made again, and whoever works, the results are the same."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from chop.errors import ChopError, SearchError
+from chop.evaluation.memory import keep_freed_memory, let_children_use_huge_pages
+from chop.tools.logger import get_logger
+from chop.tools.user_code import load_plugin, loaded_plugins
+
+logger = get_logger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST_DEATHS = 5
+"""Workers that may die, one after the other, without anything being finished in between."""
+
+
+class CannotStart(ChopError):
+    """A worker cannot take the work that it was sent."""
+
+
+class Workers(Generic[Item, Result]):
+    """Makes calls in `n_jobs` processes; a context manager.
+
+    They are started (spawned, one thread each) once `patience` seconds were spent on calls in this process: what takes
+    less altogether would only wait for them. If `call` cannot be sent to another process, all is done in this one.
+    """
+
+    def __init__(self, call: Callable[[Item], Result], n_jobs: int, patience: float = 0.0) -> None:
+        self._call = call
+        self._n_jobs = n_jobs
+        self._patience = patience
+        self._payload: bytes | None = None
+        self._pool: ProcessPoolExecutor | None = None
+        self._deaths = 0
+        self._has_results = False
+        self.seconds = 0.0
+        """Spent on calls in this process."""
+
+        self.was_shared = False
+        """Whether other processes were started."""
+
+    def results(self, items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
+        """The place of each item and what the call gives for it, as they are done."""
+        left = dict(enumerate(items))
+        while left:
+            if len(left) > 1 and self._may_share():
+                yield from self._shared(left)
+            else:
+                place = next(iter(left))
+                yield place, self._here(left.pop(place))
+
+    def _may_share(self) -> bool:
+        if self._n_jobs == 1 or self.seconds < self._patience:
+            return False
+        if self._payload is None:
+            self._payload = _pickled(self._call)
+            if self._payload is None:
+                self._n_jobs = 1
+        return self._n_jobs > 1
+
+    def _here(self, item: Item) -> Result:
+        started = time.monotonic()
+        result = self._call(item)
+        self.seconds += time.monotonic() - started
+        return result
+
+    def _shared(self, left: dict[int, Item]) -> Iterator[tuple[int, Result]]:
+        """What other processes give; it ends early, with the rest in `left`, where one of them dies."""
+        running: dict[Future[Result], int] = {}
+        try:
+            pool = self._started()
+            todo = iter(list(left))
+            while left:
+                for place in todo:
+                    running[pool.submit(_run, left[place])] = place
+                    if len(running) > self._n_jobs:  # no more are handed out than keep the workers busy
+                        break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    place = running.pop(future)
+                    result = future.result()
+                    del left[place]
+                    self._deaths, self._has_results = 0, True
+                    yield place, result
+        except BrokenProcessPool as error:
+            self.close()
+            self._count_death(error)
+        except CannotStart as error:
+            self.close()
+            self._n_jobs = 1
+            logger.warning("n_jobs: %s; the search goes on in one process", error)
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            let_children_use_huge_pages()
+            assert self._payload is not None
+            start = partial(_start, self._payload, loaded_plugins())
+            self._pool = ProcessPoolExecutor(self._n_jobs, get_context("spawn"), start)
+            self.was_shared = True
+            logger.info("n_jobs: up to %d processes share the work from now on", self._n_jobs)
+        return self._pool
+
+    def _count_death(self, error: BrokenProcessPool) -> None:
+        """Raise SearchError after too many deaths; where no worker ever came up, go on in this process."""
+        self._deaths += 1
+        if self._deaths < MOST_DEATHS:
+            logger.warning("a worker died; its work is done again")
+        elif self._has_results:
+            raise SearchError(f"{self._deaths} workers died one after the other; try n_jobs = 1 ({error})") from error
+        else:
+            logger.warning("n_jobs: no worker comes up (%s); the search goes on in one process", error)
+            self._n_jobs = 1
+
+    def close(self) -> None:
+        """End the processes, whatever they are at."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        processes = list((pool._processes or {}).values())  # `kill_workers`, from Python 3.14 on
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+
+    def __enter__(self) -> Workers[Item, Result]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_call: Callable[[Any], Any] | None = None
+_problem = ""
+
+
+def _start(payload: bytes, plugins: Sequence[Path]) -> None:
+    """Start of a worker: one thread, and no word on Ctrl-C, which the parent hears too."""
+    import signal
+
+    import torch
+
+    global _call, _problem  # noqa: PLW0603 - a worker process has one task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    try:
+        for path in plugins:
+            load_plugin(path)
+        _call = _unpickled(payload)
+    except Exception as error:
+        _problem = f"a worker cannot take what it was sent ({type(error).__name__}: {error})"
+
+
+def _end_with_parent() -> None:
+    """A process that was killed cannot end its workers, and they would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run(item: Any) -> Any:
+    if _call is None:
+        raise CannotStart(_problem)
+    return _call(item)
+
+
+def _pickled(call: Callable[[Item], Result]) -> bytes | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about the structure of exported outputs
+            payload = pickle.dumps(call)
+        _unpickled(payload)
+    except Exception as error:
+        logger.warning("n_jobs: this search cannot be sent to other processes (%s); it goes on in one", error)
+        return None
+    return payload
+
+
+def _unpickled(payload: bytes) -> Callable[[Any], Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        found: Callable[[Any], Any] = pickle.loads(payload)
+        return found
