@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from chop.actions.calibration import calibrate
+from chop.actions.search.checked import CheckedSearch
 from chop.actions.search.enumeration import (
     BLOCKS_FILE,
     BlockLog,
@@ -22,13 +19,11 @@ from chop.actions.search.enumeration import (
     enumerate_points,
     enumeration_of,
 )
-from chop.actions.search.free_values import FreeValues
 from chop.actions.search.landscape import (
     LANDSCAPE_FILE,
     PARTS_FOLDER,
     Landscape,
     join_parts,
-    landscape_of,
     part_path,
     write_part,
 )
@@ -45,13 +40,11 @@ from chop.actions.search.results import (
     write_json,
     write_log,
 )
-from chop.actions.search.search_space import Point, SearchSpaceBase
-from chop.actions.search.settings import SearchSettings
-from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
+from chop.actions.search.search_space import Point
+from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.actions.search.study import Reason, Study, scaled_metrics
 from chop.errors import MetricError, SearchError
-from chop.ir import MaseGraph
 from chop.ir.front import Front
 from chop.ir.goals import Goals
 from chop.ir.trial import BestRow, Trial
@@ -64,8 +57,6 @@ from chop.tools.logger import get_logger
 logger = get_logger(__name__)
 
 FLOAT_ROW = -1
-LANDSCAPE_IDENTITY = ("weights", "dataset", "search_space", "choices", "calibration_rows", "runners", "eval_mode")
-"""What two searches must have in common for the figures of one to be the truth for the other."""
 
 
 @dataclass(frozen=True)
@@ -78,32 +69,12 @@ class SearchResult:
     folder: Path
 
 
-@dataclass(frozen=True)
-class SearchJob:
-    """A search whose settings have been checked."""
-
-    settings: SearchSettings
-    space: SearchSpaceBase
-    graph: MaseGraph
-    data_module: Any
-    folder: Path
-    seed: int
-    device: str
-    identity: Mapping[str, Any]
+class SearchJob(CheckedSearch):
+    """A search that is run, from its first trial or on from those that its folder holds."""
 
     def run(self, resume: bool) -> SearchResult:
-        if self.space.calibration_rows:
-            calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
-        measurement = Measurement(
-            self.space,
-            self.graph,
-            self.data_module,
-            self.settings.runners,
-            self.settings.eval_mode,
-            self.device,
-            self.settings.setup.memory_mib * 2**20,
-        )
-        goals = self._goals(measurement)
+        measurement = self.measurement()
+        goals = self.goals(measurement)
         if self._is_enumeration(measurement):
             return self._enumerate(measurement, goals, resume)
         if self.settings.setup.n_jobs > 1:
@@ -117,15 +88,6 @@ class SearchJob:
             with SearchProgress(self._expected_trials(), goals) as progress:
                 reason = study.run(progress.on_trial)
         return self._finish(measurement, goals, log.trials, reason)
-
-    def _goals(self, measurement: Measurement) -> Goals:
-        """What is optimised; the network in float is measured if a limit refers to it."""
-        relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
-        measured = measurement.measure_float() if relative else Measured({}, {})
-        goals = self.settings.goals({**measured.software, **measured.hardware})
-        for limit in goals.limits:
-            logger.info("limit: %s", limit)
-        return goals
 
     @property
     def _points(self) -> int:
@@ -151,7 +113,7 @@ class SearchJob:
         self._tell_size()
         parts = self.folder / PARTS_FOLDER if self.settings.strategy_options.landscape else None
         task = Task(folded, goals, folded.block_size, self._points, parts)
-        header = {"fingerprint": self._fingerprint(), "block_size": task.block_size, "landscape": parts is not None}
+        header = {"fingerprint": self.fingerprint(), "block_size": task.block_size, "landscape": parts is not None}
         log = BlockLog(self.folder / BLOCKS_FILE, header, resume)
         log.blocks = [block for block in log.blocks if task.holds(block)]
         started = time.monotonic() - sum(block.seconds for block in log.blocks)
@@ -195,7 +157,7 @@ class SearchJob:
         histograms = {name: histogram.as_json() for name, histogram in (found.histograms or {}).items()}
         write_json(self.folder / HISTOGRAMS_FILE, histograms)
         if parts is not None:
-            join_parts(parts, self.folder / LANDSCAPE_FILE, self._about(measurement, goals))
+            join_parts(parts, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
             return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
         return (f"How the values of all points are spread: {HISTOGRAMS_FILE}.",)
 
@@ -210,49 +172,27 @@ class SearchJob:
             for name, value in trial.metrics.items():
                 scores[name][self.space.index(trial.point)] = value
         write_part(part_path(self.folder / PARTS_FOLDER, 0), 0, scores)
-        join_parts(self.folder / PARTS_FOLDER, self.folder / LANDSCAPE_FILE, self._about(measurement, goals))
+        join_parts(self.folder / PARTS_FOLDER, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
         return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
 
     def _gap(self, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
         """How far the search is from the optimum, where a search beside it has measured the whole space."""
-        path = landscape_of(self.folder.parents[2], self._landscape_key()) if len(self.folder.parents) > 2 else None
+        path = self.known_landscape()
         if path is None or self.space.index(trials[0].point) is None:
             return ()
         oracle = Oracle(Landscape.read(path), goals)
         indexes = [index for trial in trials if trial.counts and (index := self.space.index(trial.point)) is not None]
         return (f"{oracle.gap(indexes).as_text()} (exact, from {path}).",)
 
-    def _about(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
-        """What a landscape says of its space."""
-        assert measurement.folded is not None
-        return {
-            "key": self._landscape_key(),
-            "sizes": list(measurement.folded.sizes),
-            **goals.as_json(),
-            "provenance": self.data_module.dataset_info.provenance,
-        }
-
-    def _landscape_key(self) -> str:
-        """Equal for searches that measure the same things on the same space, whatever their strategy."""
-        about = self._fingerprint()
-        return _digest([about[name] for name in LANDSCAPE_IDENTITY])
-
-    def _fingerprint(self) -> dict[str, Any]:
-        choices = _digest(self.space.choices_flattened)
-        return {**self.identity, **self.settings.fingerprint(), "choices": choices}
-
     def _open_log(self, resume: bool) -> TrialLog:
         path = self.folder / TRIALS_FILE
-        fingerprint = self._fingerprint()
+        fingerprint = self.fingerprint()
         return TrialLog.resume(path, fingerprint) if resume else TrialLog.create(path, fingerprint)
 
     def _study(self, measurement: Measurement, goals: Goals, log: TrialLog) -> Study:
         settings = self.settings
         self._tell_size()
-        free = FreeValues(goals, measurement.cost_tables) if measurement.cost_tables else None
-        context = StrategyContext(
-            self.space, goals.directions, self.seed, settings.setup.n_trials, len(goals.limits), free
-        )
+        context = self.context(measurement, goals, self.seed, settings.setup.n_trials)
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
         batch = settings.setup.ask_batch or (measurement.batch if strategy.asks_ahead else strategy.batch)
 
@@ -366,7 +306,3 @@ def _float_row(measurement: Measurement) -> BestRow | None:
         return None
     trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
     return BestRow(trial, (), FLOAT_CONFIG, measurement.test_metrics(measurement.rebuild(FLOAT_CONFIG)))
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
