@@ -19,6 +19,7 @@ from chop.tools.files import write_whole
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 Array = np.ndarray[Any, Any]
 Style = dict[str, Any]
@@ -122,10 +123,8 @@ def front(summary: CompareSummary) -> Figure | None:
     title = (
         f"Fronts of the run in the middle; % of the {summary.of_what} hypervolume after {summary.budget:,} evaluations"
     )
-    legend = figure.legend(
-        handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9
-    )
-    legend.legend_handles[0].set(sizes=[24.0])  # the points themselves are too small to be seen here
+    handles[0] = _dot("#c8c8c8")  # the points themselves are too small to be seen here
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9)
     return figure
 
 
@@ -189,16 +188,17 @@ def evaluations_to(summary: CompareSummary) -> Figure:
     axes.annotate(label, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=9)
     axes.set_xlabel(f"evaluations to a share of the {summary.of_what} hypervolume (median, 10-90 %)")
     handles, labels = axes.get_legend_handles_labels()
-    full = [_filled(handle, colors[step]) for step, handle in enumerate(handles)]
+    full = [_dot(colors[step], MARKERS[step]) for step in range(len(handles))]
     figure.legend(full, labels, loc="outside upper left", ncols=len(TARGETS), fontsize=9)
     axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     return figure
 
 
-def _filled(handle: Any, color: str) -> Any:
+def _dot(color: str, marker: str = ".") -> Line2D:
+    """A marker for a legend."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=color, marker=handle.get_marker(), linestyle="none", markersize=6)
+    return Line2D([], [], color=color, marker=marker, linestyle="none", markersize=6)
 
 
 def _figure(width: float, height: float) -> Figure:

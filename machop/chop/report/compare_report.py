@@ -50,7 +50,8 @@ def report_text(summary: CompareSummary, plots: Sequence[Path]) -> str:
         ["## Verdict", "", *(f"- {line}" for line in summary.verdict)],
         ["## What it rests on", "", *(f"- {line}" for line in _facts(summary))],
         *(_picture(plot) for plot in plots if plot.suffix == ".png"),
-        ["## Hypervolume by evaluation", "", *_hypervolume_table(summary)],
+        ["## Hypervolume by evaluation", "", *_hypervolume_table(summary, by_trial=False)],
+        ["## Hypervolume by trial, repeats among them", "", *_hypervolume_table(summary, by_trial=True)],
         *(_regret_table(summary, label) for label in summary.strategies[0].regret),
         _comparison_table(summary),
         _correlation_table(summary),
@@ -115,9 +116,10 @@ def _picture(plot: Path) -> list[str]:
     return [f"![{CAPTIONS[plot.stem]}]({plot.name})", "", CAPTIONS[plot.stem]]
 
 
-def _hypervolume_table(summary: CompareSummary) -> list[str]:
+def _hypervolume_table(summary: CompareSummary, by_trial: bool) -> list[str]:
     counts = checkpoints(summary.budget)
-    rows = [[one.name, *(_percent(one.hypervolume.at(count)) for count in counts)] for one in summary.strategies]
+    bands = {one.name: one.hypervolume_by_trial if by_trial else one.hypervolume for one in summary.strategies}
+    rows = [[name, *(_percent(own.at(count)) for count in counts)] for name, own in bands.items()]
     return _markdown(["after", *map(str, counts)], rows)
 
 
@@ -136,16 +138,18 @@ def _comparison_table(summary: CompareSummary) -> list[str]:
 
 def _comparison(one: Comparison, summary: CompareSummary) -> list[str]:
     is_share = one.measure == "hypervolume"
-    figures = [f"{v:.2%}" if is_share else _reached(v, summary.budget) for v in (one.own, one.other)]
+    figures = [f"{100 * v:.2f} %" if is_share else _reached(v, summary.budget) for v in (one.own, one.other)]
     p = "-" if one.p is None else f"{one.p:.2g}"
-    return [one.strategy, one.reference, one.measure, *figures, p, f"{one.effect:.2f}", _ratio(one), one.word]
+    ratio = _ratio(one, summary.budget)
+    return [one.strategy, one.reference, one.measure, *figures, p, f"{one.effect:.2f}", ratio, one.word]
 
 
-def _ratio(one: Comparison) -> str:
+def _ratio(one: Comparison, budget: int) -> str:
+    """How many times fewer evaluations; at least so many where the other has not arrived."""
     if one.ratio is None:
         return ""
     ends = "" if one.ratio_low is None else f" [{_number(one.ratio_low)}, {_number(one.ratio_high)}]"
-    return f"{_number(one.ratio)}{ends}"
+    return f"> {budget / one.own:.2g}{ends}" if isinf(one.ratio) else f"{one.ratio:.2g}{ends}"
 
 
 def _number(value: float | None) -> str:

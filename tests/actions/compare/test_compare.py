@@ -21,7 +21,7 @@ from chop.actions.search.landscape import Landscape
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
 from chop.dataset import MaseDataModule
-from chop.errors import ConfigError
+from chop.errors import ConfigError, SearchError
 from chop.models import get_model
 from chop.report import compare_plots
 
@@ -136,6 +136,15 @@ def test_a_part_of_jsc_toy_under_a_limit_with_three_objectives(
     assert len(summary.pairs) == 2
     assert all(0 < one.hypervolume.median[-1] <= 1 for one in summary.strategies)
     assert any("average_bitwidth and memory_density say the same" in remark for remark in summary.remarks)
+
+
+def test_limits_that_no_network_keeps_are_told_before_the_first_run(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Experiment, "run", None)
+    lab["strategy"]["metrics"]["accuracy"]["min"] = 0.99
+    with pytest.raises(SearchError, match=r"keeps accuracy >= 0\.99"):
+        compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
 
 
 @pytest.mark.usefixtures("pictures")

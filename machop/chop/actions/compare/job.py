@@ -100,6 +100,8 @@ class CompareJob(CheckedSearch):
         if (aside := move_aside(self.folder)) is not None:
             logger.info("the earlier comparison is kept in %s", aside)
         answers = self._answers(measurement, goals, options.most_points)
+        if answers.is_exact:
+            _ = Oracle(answers.landscape(), goals).front  # no point may keep the limits: better told now than later
         batch = 1 if answers.is_exact else measurement.batch
         experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch)
         seeds = range(self.seed, self.seed + options.seeds)
