@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chop.ir.goals import sign
-from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary
+from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, percent
 from chop.tools.files import write_whole
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ SETTINGS: Any = {
     "svg.hashsalt": "chop",
 }
 EVALUATIONS = "evaluations (different networks measured)"
+FEW = 50
+"""Evaluations up to which their axis is linear."""
+
 LEAST_GAP = 0.055
 """Distance between labels at the end of curves, as a share of the height of the axes."""
 
@@ -91,7 +94,9 @@ def hypervolume(summary: CompareSummary) -> Figure:
     for one in summary.strategies:
         _draw_band(axes, one.hypervolume, styles[one.name], scale=100)
     axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)))
-    axes.set_ylim(_lowest(summary), 102)
+    lowest = _lowest(summary)
+    axes.set_ylim(lowest, 100 + 0.04 * (100 - lowest))
+    axes.set_yticks([tick for tick in axes.get_yticks() if lowest <= tick <= 100])
     axes.set_ylabel(f"hypervolume [% of the {summary.of_what} front's]")
     _evaluations_axis(axes, summary.budget)
     ends = [(one.name, 100 * float(one.hypervolume.median[-1])) for one in summary.strategies]
@@ -123,6 +128,7 @@ def front(summary: CompareSummary) -> Figure | None:
     title = (
         f"Fronts of the run in the middle; % of the {summary.of_what} hypervolume after {summary.budget:,} evaluations"
     )
+    title += "; two of the objectives are shown" if len(summary.goals.names) > 2 else ""
     handles[0] = _dot("#c8c8c8")  # the points themselves are too small to be seen here
     figure.legend(handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9)
     return figure
@@ -146,7 +152,11 @@ def regret(summary: CompareSummary) -> Figure:
     for axes in grid.ravel()[len(labels) :]:
         axes.set_axis_off()
     for axes, label in zip(grid.ravel(), labels, strict=False):
-        shown = [one.regret[other].at(3)[1] for one in summary.strategies for other in _beside(label, labels)]
+        shown = [
+            one.regret[other].at(1 + summary.budget // 100)[1]
+            for one in summary.strategies
+            for other in _beside(label, labels)
+        ]
         top = max(shown)
         axes.set_ylim(-0.02 * (top or 1.0), 1.05 * (top or 1.0))
     figure.supxlabel(EVALUATIONS, fontsize=10)
@@ -159,11 +169,9 @@ def regret(summary: CompareSummary) -> Figure:
 
 def evaluations_to(summary: CompareSummary) -> Figure:
     """After how many evaluations each strategy has a share of the front's hypervolume."""
-    import matplotlib.ticker
-
     figure = _figure(7.2, 1.5 + 0.42 * len(summary.strategies))
     axes = figure.add_subplot()
-    never = summary.budget * 1.35
+    never, end = (share * summary.budget for share in ((1.1, 1.15) if summary.budget <= FEW else (1.35, 1.5)))
     colors = ("#9ecae1", "#56B4E9", "#0072B2", "#08306b")
     for place, one in enumerate(summary.strategies):
         for step, target in enumerate(TARGETS):
@@ -174,7 +182,7 @@ def evaluations_to(summary: CompareSummary) -> Figure:
             is_missed = isinf(one.evaluations_to[target][1])
             face = "white" if is_missed else colors[step]
             axes.plot(median, at, MARKERS[step], color=colors[step], markerfacecolor=face, markersize=6, label=label)
-    axes.axvspan(summary.budget, never * 1.12, color="#f2f2f2", zorder=0)
+    axes.axvspan(summary.budget, end, color="#f2f2f2", zorder=0)
     axes.set_yticks(range(len(summary.strategies)), [one.name for one in summary.strategies])
     axes.set_ylim(len(summary.strategies) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
@@ -183,14 +191,14 @@ def evaluations_to(summary: CompareSummary) -> Figure:
         axes.axhline(place - 0.5, color="#e6e6e6", linewidth=0.7)
     _evaluations_axis(axes, summary.budget)
     first = min(one.evaluations_to[target][0] for one in summary.strategies for target in TARGETS)
-    axes.set_xlim(max(0.9, 0.7 * min(first, summary.budget / 4)), never * 1.12)
+    axes.set_xlim(max(0.9, 0.7 * min(first, summary.budget / 4)), end)
+    axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= summary.budget])
     label = f"not within {summary.budget:,}"
     axes.annotate(label, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=9)
     axes.set_xlabel(f"evaluations to a share of the {summary.of_what} hypervolume (median, 10-90 %)")
     handles, labels = axes.get_legend_handles_labels()
     full = [_dot(colors[step], MARKERS[step]) for step in range(len(handles))]
     figure.legend(full, labels, loc="outside upper left", ncols=len(TARGETS), fontsize=9)
-    axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     return figure
 
 
@@ -233,17 +241,20 @@ def _draw_band(
 
 
 def _evaluations_axis(axes: Axes, budget: int, digits: Sequence[int] = (1, 2, 5)) -> None:
-    """A logarithmic axis of evaluations with plain numbers."""
+    """A logarithmic axis of evaluations with plain numbers; a linear one where there are few."""
     import matplotlib.ticker
 
-    axes.set_xscale("log")
     axes.set_xlim(1, max(budget, 2))
+    axes.set_xlabel(EVALUATIONS)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    if budget <= FEW:
+        return
+    axes.set_xscale("log")
     ticks = [digit * 10**power for power in range(7) for digit in digits if digit * 10**power <= budget]
     ticks = [*(tick for tick in ticks if budget >= 1.6 * tick), budget]
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    axes.set_xlabel(EVALUATIONS)
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[str, float]], styles: dict[str, Style]) -> None:
@@ -254,7 +265,7 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, float]], styles: dict[str,
     for (name, value), height, at in zip(ordered, wanted, spaced(wanted, LEAST_GAP, 1.0), strict=True):
         color = styles.get(name, {"color": "black"})["color"]
         axes.annotate(
-            f"{name} {value:.1f}" if name in styles else name,
+            f"{name} {percent(value / 100, 1)}" if name in styles else name,
             (1.0, height),
             xytext=(1.06, at),
             xycoords="axes fraction",
@@ -297,15 +308,17 @@ def spaced(wanted: Sequence[float], gap: float, top: float) -> list[float]:
 
 def _lowest(summary: CompareSummary) -> float:
     """Where the axis of the hypervolume begins: what most strategies have after a few evaluations."""
-    after = [100 * float(one.hypervolume.median[min(9, len(one.hypervolume.median) - 1)]) for one in summary.strategies]
+    first = max(1, min(10, summary.budget // 5))
+    after = [100 * one.hypervolume.at(first)[1] for one in summary.strategies]
     return max(0.0, 10 * floor(float(np.quantile(after, 0.25)) / 10))
 
 
 def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost: str, value: str, style: Style) -> None:
+    size = 2.0 if summary.space_size > 1000 else 10.0
     axes.scatter(
         summary.cloud[cost],
         summary.cloud[value],
-        s=2,
+        s=size,
         color="#dddddd",
         linewidths=0,
         rasterized=True,
@@ -326,8 +339,8 @@ def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost:
         alpha=0.9,
         label="found by the strategy",
     )
-    share = 100 * float(one.hypervolume.median[-1])
-    axes.set_title(f"{one.name}: {share:.1f} %", color=style["color"], fontsize=9)
+    share = percent(float(one.hypervolume.median[-1]), 1)
+    axes.set_title(f"{one.name}: {share} %", color=style["color"], fontsize=9)
 
 
 def _staircase(summary: CompareSummary, cost: str, value: str) -> tuple[Array, Array]:

@@ -10,7 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chop.report.compare_summary import TARGETS, CompareSummary, Comparison, Spread, StrategySummary, checkpoints
+from chop.report.compare_summary import (
+    TARGETS,
+    CompareSummary,
+    Comparison,
+    Spread,
+    StrategySummary,
+    checkpoints,
+    percent,
+)
 
 REPORT_FILE = "report.md"
 CAPTIONS = {
@@ -88,9 +96,9 @@ def _reached(evaluations: float, budget: int) -> str:
 
 
 def _percent(at: Spread) -> str:
-    """A share with its band, of which one that is not whole never reads as 100 %."""
-    low, median, high = (min(100 * value, 99.99) if value < 1 - 1e-9 else 100.0 for value in at)
-    return f"{median:.4g}" if low == high else f"{median:.4g} [{low:.4g}, {high:.4g}]"
+    """A share with its band, in per cent."""
+    low, median, high = map(percent, at)
+    return median if low == high else f"{median} [{low}, {high}]"
 
 
 def _facts(summary: CompareSummary) -> list[str]:
@@ -138,7 +146,7 @@ def _comparison_table(summary: CompareSummary) -> list[str]:
 
 def _comparison(one: Comparison, summary: CompareSummary) -> list[str]:
     is_share = one.measure == "hypervolume"
-    figures = [f"{100 * v:.2f} %" if is_share else _reached(v, summary.budget) for v in (one.own, one.other)]
+    figures = [percent(v) if is_share else _reached(v, summary.budget) for v in (one.own, one.other)]
     p = "-" if one.p is None else f"{one.p:.2g}"
     ratio = _ratio(one, summary.budget)
     return [one.strategy, one.reference, one.measure, *figures, p, f"{one.effect:.2f}", ratio, one.word]

@@ -133,6 +133,17 @@ def checkpoints(budget: int) -> list[int]:
     return [*(count for count in usual if count < budget), budget]
 
 
+def percent(share: float, decimals: int = 2) -> str:
+    """A share in per cent as text; one that is not whole never reads as 100.
+
+    >>> percent(0.95), percent(0.99999), percent(1.0), percent(0.99999, decimals=1)
+    ('95', '99.99', '100', '99.9')
+    """
+    most = 100 - 10**-decimals if share < 1 - 1e-9 else 100.0
+    text = f"{min(100 * share, most):.{decimals}f}"
+    return text.rstrip("0").rstrip(".")
+
+
 def finite_or_none(value: float) -> float | None:
     """A number as JSON has it: what was not reached is null."""
     return None if isinf(value) else value

@@ -8,7 +8,7 @@ from math import isinf
 
 from chop.actions.compare.contenders import RANDOM_ORDER, UNIFORM
 from chop.actions.compare.statistics import Difference, Sample, difference, holm
-from chop.report.compare_summary import Comparison
+from chop.report.compare_summary import Comparison, percent
 
 LEVEL = 0.05
 """Corrected p below which a difference counts as shown."""
@@ -108,7 +108,7 @@ def _ranking(records: Sequence[Record], budget: int, of_what: str) -> str:
     reached = sorted((r for r in records if not isinf(r.reach.median)), key=lambda record: record.reach.median)
     missed = [record.name for record in records if isinf(record.reach.median)]
     told = ", ".join(f"{record.name} {record.reach.median:g}" for record in reached)
-    text = f"Evaluations to {percent(TARGET)} of the {of_what} hypervolume, median: {told or 'none gets there'}."
+    text = f"Evaluations to {percent(TARGET)} % of the {of_what} hypervolume, median: {told or 'none gets there'}."
     return text + (f" Not within {budget}: {', '.join(missed)}." if missed else "")
 
 
@@ -119,7 +119,7 @@ def _on_sampler(best: Record | None, comparisons: Sequence[Comparison], budget: 
     own = [one for one in comparisons if one.reference == best.name and one.measure == REACH]
     faster = [f"{one.strategy} needs {_times(one, budget)}" for one in own if one.word == BETTER and one.ratio]
     if isinf(best.reach.median):
-        what = f"no sampler of Optuna gets to {percent(TARGET)} within {budget}, {best.name} comes nearest"
+        what = f"no sampler of Optuna gets to {percent(TARGET)} % within {budget}, {best.name} comes nearest"
     else:
         what = f"the best sampler of Optuna is {best.name}"
     return [f"Here {what}{': ' if faster else ''}{', '.join(faster)}{' evaluations' if faster else ''}."]
@@ -134,8 +134,8 @@ def _sentence(record: Record, comparisons: Sequence[Comparison], budget: int) ->
         claim, reference = _claim(one, volume[one.reference], budget)
         claims.setdefault(claim, []).append(reference)
     order = sorted(claims, key=lambda claim: [BETTER, WORSE, SAME, NOT_SHOWN].index(_word_of(claim)))
-    own = "" if isinf(record.reach.median) else f"{record.reach.median:g} evaluations to {percent(TARGET)}, "
-    figures = f"{own}{percent(-record.volume.median)} of the hypervolume after {budget}"
+    own = "" if isinf(record.reach.median) else f"{record.reach.median:g} evaluations to {percent(TARGET)} %, "
+    figures = f"{own}{percent(-record.volume.median)} % of the hypervolume after {budget}"
     told = "; ".join(f"{claim} {', '.join(claims[claim])}" for claim in order)
     return [f"{record.name} ({figures}): {told}."] if claims else []
 
@@ -185,12 +185,3 @@ def _inverse(value: float | None) -> float | None:
 
 def _number(value: float) -> str:
     return "∞" if isinf(value) else f"{value:.2g}"
-
-
-def percent(share: float) -> str:
-    """A share as text; one that is not whole never reads as 100 %.
-
-    >>> percent(0.95), percent(0.99999), percent(1.0)
-    ('95 %', '99.99 %', '100 %')
-    """
-    return f"{min(100 * share, 99.99) if share < 1 - 1e-9 else 100.0:.4g} %"
