@@ -163,7 +163,7 @@ def regret(summary: CompareSummary) -> Figure:
     what = _name(values.pop()) if len(values) == 1 else "value"
     figure.supylabel(f"{what}: distance from the best there is", fontsize=10)
     handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(5, len(names)), fontsize=9)
+    figure.legend(handles, names, loc="outside upper center", ncols=ceil(len(names) / ceil(len(names) / 5)), fontsize=9)
     return figure
 
 
@@ -315,6 +315,7 @@ def _lowest(summary: CompareSummary) -> float:
 
 def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost: str, value: str, style: Style) -> None:
     size = 2.0 if summary.space_size > 1000 else 10.0
+    label = "all networks" if len(summary.cloud[cost]) == summary.space_size else "a sample of all networks"
     axes.scatter(
         summary.cloud[cost],
         summary.cloud[value],
@@ -322,7 +323,7 @@ def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost:
         color="#dddddd",
         linewidths=0,
         rasterized=True,
-        label="all networks",
+        label=label,
     )
     x, y = _staircase(summary, cost, value)
     axes.plot(x, y, color="black", linewidth=1.0, label=f"{summary.of_what} front")
