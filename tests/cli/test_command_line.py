@@ -267,3 +267,40 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     where = ("--project-dir", str(tmp_path / "file"))
     _, err = ch("train", "toy", "toy_tiny", "--max-epochs", "1", *where, folder=tmp_path, status=1)
     assert f"error: {tmp_path / 'file'}" in err
+
+
+COMPARE = ("compare", "--config", BRUTE_FORCE, "--pretrained", "--project", "c")
+
+
+def test_a_comparison_answers_in_json_and_nothing_else(tmp_path: Path) -> None:
+    out, err = ch(*COMPARE, "--seeds", "2", "--strategies", "brute_force,tpe", "--json", folder=tmp_path)
+    assert set(json.loads(out)["strategies"]) == {"brute_force", "tpe"}
+    assert "compare" in err
+    out, _ = ch(*COMPARE, "--seeds", "1", "--strategies", "brute_force", folder=tmp_path)
+    assert "1 strategy, 1 seed, 18 evaluations of 18 points" in out
+    assert "mase_output/c/software/compare/report.md" in out
+
+
+def test_what_is_wrong_with_a_comparison_is_told_at_once(tmp_path: Path) -> None:
+    wrong = ("--strategies", "brute_force,tpee", "--seeds", "0", "--budget", "-1", "--batch-size", "0")
+    _, err = ch(*COMPARE, *wrong, folder=tmp_path, status=2)
+    for told in ("'tpee'; did you mean 'tpe'?", "--seeds: must be", "--budget: must be", "--batch-size"):
+        assert told in err
+    _, err = ch("compare", "jsc-tiny", "jsc", "--pretrained", folder=tmp_path, status=2)
+    assert "no table [search]" in err
+    assert not (tmp_path / "mase_output").exists()
+
+
+def test_a_comparison_that_is_cut_off_reports_on_what_is_done(tmp_path: Path) -> None:
+    arguments = ("--config", str(EXAMPLES / "jsc_toy_brute_force.toml"), "--strategies", "brute_force,tpe")
+    process = start("compare", *arguments, "--pretrained", "--project", "c", "--seeds", "50", folder=tmp_path)
+    landscape = tmp_path / "mase_output/c/software/compare/landscape.parquet"
+    while process.poll() is None and not landscape.exists():
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert process.returncode == 130
+    assert "Interrupted: the figures are those of the runs that were finished." in out
+    assert (landscape.parent / "report.md").exists()

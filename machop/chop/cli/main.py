@@ -1,4 +1,4 @@
-"""The `ch` command: `ch train|test|transform|search [model] [dataset] [options]`, `ch info|oracle|export-optuna` …"""
+"""The `ch` command: `ch train|test|transform|search|compare [model] [dataset] [options]`, `ch info|oracle` …"""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 from chop import __version__
-from chop.cli.options import FROM_SEARCH, INIT_FROM, RESUME, ROW, with_run_options
+from chop.cli.options import (
+    AS_JSON,
+    BUDGET,
+    FROM_SEARCH,
+    INIT_FROM,
+    MOST_POINTS,
+    RESUME,
+    ROW,
+    SEEDS,
+    STRATEGIES,
+    with_run_options,
+)
 from chop.errors import ChopError, ConfigError
 
 if TYPE_CHECKING:
@@ -112,6 +123,20 @@ def search(
         raise KeyboardInterrupt
 
 
+def compare(
+    given: dict[str, Any], config: Path | None, plugin: list[Path] | None, debug: bool, as_json: bool, **asked: Any
+) -> None:
+    """Compare strategies on one space.
+
+    ch compare --config machop/configs/examples/jsc_toy_brute_force.toml --pretrained
+    """
+    run_config = _start(given, config, plugin, debug)
+    from chop.cli.compare import show_comparison
+
+    if show_comparison(run_config, asked, as_json):
+        raise KeyboardInterrupt
+
+
 def info(
     what: Annotated[str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")] = "all",
 ) -> None:
@@ -155,11 +180,19 @@ def formats() -> None:
 
 
 _ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": ROW}
+_COMPARE_OPTIONS = {
+    "strategies": STRATEGIES,
+    "seeds": SEEDS,
+    "budget": BUDGET,
+    "most_points": MOST_POINTS,
+    "as_json": AS_JSON,
+}
 _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (train, {}),
     (test, _ROW_OPTIONS),
     (transform, _ROW_OPTIONS),
     (search, {"resume": RESUME, "init_from": INIT_FROM}),
+    (compare, _COMPARE_OPTIONS),
 )
 for _action, _extras in _ACTIONS:
     app.command(name=_action.__name__)(with_run_options(_action, _extras))

@@ -35,9 +35,25 @@ FROM_SEARCH = Annotated[
     typer.Option("--from-search", help="A search's folder, best.json or log.json: take the network of --row."),
 ]
 ROW = Annotated[int | None, typer.Option("--row", help="The trial's number in that search.")]
+STRATEGIES = Annotated[
+    str | None,
+    typer.Option(
+        "--strategies",
+        help="Names, comma-separated: of `ch info strategy`, Optuna's samplers, or "
+        "brute_force_random. [default: all that suit]",
+    ),
+]
+SEEDS = Annotated[int | None, typer.Option("--seeds", help="Runs of each strategy, from --seed on. [default: 10]")]
+BUDGET = Annotated[
+    int | None, typer.Option("--budget", help="Networks that each run may measure. [default: 300, or the whole space]")
+]
+MOST_POINTS = Annotated[
+    int | None, typer.Option("--most-points", help="Largest space that is measured whole. [default: 5000000]")
+]
+AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 COMMON: dict[str, Any] = {"config": CONFIG, "plugin": PLUGINS, "debug": DEBUG}
-DEFAULTS = {"debug": False, "resume": False}
+DEFAULTS = {"debug": False, "resume": False, "as_json": False}
 
 
 def with_run_options(action: Action, extras: dict[str, Any]) -> Action:

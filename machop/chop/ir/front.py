@@ -56,7 +56,7 @@ class Front:
         """
         varies = worst > ideal
         scaled = (self.costs[:, varies] - ideal[varies]) / (worst - ideal)[varies]
-        return _volume(np.clip(scaled, 0.0, 1.0)) if varies.any() else 1.0
+        return dominated_volume(np.clip(scaled, 0.0, 1.0)) if varies.any() else 1.0
 
 
 def _candidates(costs: Array) -> Array:
@@ -90,17 +90,26 @@ def _skyline(costs: Array) -> Array:
     return found
 
 
-def _volume(points: Array) -> float:
-    """What `points` in the unit cube dominate of it, slice by slice along the last objective."""
+def dominated_volume(points: Array) -> float:
+    """What `points` `(points, objectives)` in the unit cube dominate of it, slice by slice along the last objective."""
     if not len(points):
         return 0.0
     if points.shape[1] == 1:
         return float(1.0 - points.min())
+    if points.shape[1] == 2:
+        return _area(points)
     order = points[np.argsort(points[:, -1], kind="stable")]
     bounds = np.append(order[:, -1], 1.0)
     volume = 0.0
     for rows in range(1, len(order) + 1):
         thickness = float(bounds[rows] - bounds[rows - 1])
         if thickness > 0:
-            volume += thickness * _volume(order[:rows, :-1])
+            volume += thickness * dominated_volume(order[:rows, :-1])
     return volume
+
+
+def _area(points: Array) -> float:
+    """What `points` `(points, 2)` in the unit square dominate of it."""
+    order = points[np.argsort(points[:, 0], kind="stable")]
+    widths = np.diff(order[:, 0], append=1.0)
+    return float(widths @ (1.0 - np.minimum.accumulate(order[:, 1])))

@@ -87,10 +87,44 @@ class EnumerationProgress:
         self._progress.update(self._task, completed=points, rate=f"{rate:,.0f}", front=front, done=done)
 
 
-def _bar(done: ProgressColumn | str, rate: str, found: str) -> Progress:
+class ComparisonProgress:
+    """Shows which strategy is under way with which seed, and how much of all runs is done; a context manager."""
+
+    def __init__(self, runs: int, budget: int) -> None:
+        self._progress = _bar(
+            "{task.fields[done]}", "{task.fields[rate]} evaluations/s", "{task.fields[now]}", "compare"
+        )
+        self._runs = runs
+        self._budget = budget
+        self._ended = 0
+        self._task = self._progress.add_task("compare", total=runs * budget, rate="-", now="", done=f"0/{runs} runs")
+
+    def __enter__(self) -> ComparisonProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def on_evaluation(self, strategy: str, seed: int) -> None:
+        """Count an evaluation."""
+        speed = self._progress.tasks[0].speed
+        rate = f"{speed:,.0f}" if speed else "-"
+        self._progress.update(self._task, advance=1, rate=rate, now=f"{strategy}, seed {seed}")
+
+    def on_end(self) -> None:
+        """Count a run, whatever it had left of its budget."""
+        self._ended += 1
+        done = f"{self._ended}/{self._runs} runs"
+        self._progress.update(self._task, completed=self._ended * self._budget, done=done)
+
+
+def _bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search") -> Progress:
     """A bar with what is done, the rate, the time left and what was found."""
     return Progress(
-        "[bold]search",
+        f"[bold]{what}",
         BarColumn(bar_width=16),
         done,
         rate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.calibration import calibrate
+from chop.actions.search.checked import CheckedSearch
 from chop.actions.search.enumeration import (
     BLOCKS_FILE,
     BlockLog,
@@ -21,21 +21,17 @@ from chop.actions.search.enumeration import (
     enumerate_points,
     enumeration_of,
 )
-from chop.actions.search.free_values import FreeValues
 from chop.actions.search.initial import NOTHING, Initial, gather
 from chop.actions.search.ladder import Ladder
 from chop.actions.search.landscape import (
     LANDSCAPE_FILE,
     PARTS_FOLDER,
     Landscape,
-    digest,
     join_parts,
-    landscape_key,
-    landscape_of,
     part_path,
     write_part,
 )
-from chop.actions.search.measurement import FLOAT_CONFIG, Measured, Measurement
+from chop.actions.search.measurement import FLOAT_CONFIG, Measurement
 from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.results import (
@@ -49,13 +45,10 @@ from chop.actions.search.results import (
     write_json,
     write_log,
 )
-from chop.actions.search.search_space import SearchSpaceBase
-from chop.actions.search.settings import SearchSettings
-from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
+from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.actions.search.study import Reason, Study, scaled_metrics
 from chop.errors import MetricError, SearchError
-from chop.ir import MaseGraph
 from chop.ir.goals import Goals
 from chop.ir.trial import BestRow, Trial
 from chop.ir.trial_log import TrialLog
@@ -80,17 +73,9 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
-class SearchJob:
-    """A search whose settings have been checked."""
+class SearchJob(CheckedSearch):
+    """A search that is run, from its first trial or on from those that its folder holds."""
 
-    settings: SearchSettings
-    space: SearchSpaceBase
-    graph: MaseGraph
-    data_module: Any
-    folder: Path
-    seed: int
-    device: str
-    identity: Mapping[str, Any]
     initial: Initial = NOTHING
 
     def begun_from(self, sources: Sequence[str], resume: bool) -> SearchJob:
@@ -100,19 +85,12 @@ class SearchJob:
         objectives = self.settings.objectives
         return replace(self, initial=gather(sources, self.space, self.fingerprint(), objectives))
 
+    def fingerprint(self) -> dict[str, Any]:
+        return {**super().fingerprint(), **self.initial.fingerprint()}
+
     def run(self, resume: bool) -> SearchResult:
-        if self.space.calibration_rows:
-            calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
-        measurement = Measurement(
-            self.space,
-            self.graph,
-            self.data_module,
-            self.settings.runners,
-            self.settings.eval_mode,
-            self.device,
-            self.settings.setup.memory_mib * 2**20,
-        )
-        goals = self._goals(measurement)
+        measurement = self.measurement()
+        goals = self.goals(measurement)
         if self._is_enumeration(measurement):
             return self._enumerate(measurement, goals, resume)
         ladder = self._ladder(measurement, goals)
@@ -134,15 +112,6 @@ class SearchJob:
         ladder.tell_unbounded()
         logger.info("ladder: points are measured one after the other, so that each can be given up on its own")
         return ladder
-
-    def _goals(self, measurement: Measurement) -> Goals:
-        """What is optimised; the network in float is measured if a limit refers to it."""
-        relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
-        measured = measurement.measure_float() if relative else Measured({}, {})
-        goals = self.settings.goals({**measured.software, **measured.hardware})
-        for limit in goals.limits:
-            logger.info("limit: %s", limit)
-        return goals
 
     @property
     def _points(self) -> int:
@@ -221,7 +190,7 @@ class SearchJob:
         histograms = {name: histogram.as_json() for name, histogram in (found.histograms or {}).items()}
         write_json(self.folder / HISTOGRAMS_FILE, histograms)
         if parts is not None:
-            join_parts(parts, self.folder / LANDSCAPE_FILE, self._about(measurement, goals))
+            join_parts(parts, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
             return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
         return (f"How the values of all points are spread: {HISTOGRAMS_FILE}.",)
 
@@ -236,36 +205,18 @@ class SearchJob:
             for name, value in trial.metrics.items():
                 scores[name][self.space.index(trial.point)] = value
         write_part(part_path(self.folder / PARTS_FOLDER, 0), 0, scores)
-        join_parts(self.folder / PARTS_FOLDER, self.folder / LANDSCAPE_FILE, self._about(measurement, goals))
+        join_parts(self.folder / PARTS_FOLDER, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
         return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
 
     def _gap(self, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
         """How far the search is from the optimum, where a search beside it has measured the whole space."""
-        path = landscape_of(self.folder.parents[2], self._landscape_key()) if len(self.folder.parents) > 2 else None
+        path = self.known_landscape()
         is_any_within = any(trial.counts and goals.is_within(trial.metrics) for trial in trials)
         if path is None or self.space.index(trials[0].point) is None or not is_any_within:
             return ()
         oracle = Oracle(Landscape.read(path), goals)
         indexes = [index for trial in trials if trial.counts and (index := self.space.index(trial.point)) is not None]
         return (f"{oracle.gap(indexes).as_text()} (exact, from {path}).",)
-
-    def _about(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
-        """What a landscape says of its space."""
-        assert measurement.folded is not None
-        return {
-            "key": self._landscape_key(),
-            "sizes": list(measurement.folded.sizes),
-            **goals.as_json(),
-            "provenance": self.data_module.dataset_info.provenance,
-        }
-
-    def _landscape_key(self) -> str:
-        return landscape_key(self.fingerprint())
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What must not change between a search and its resumption."""
-        choices = digest(self.space.choices_flattened)
-        return {**self.identity, **self.settings.fingerprint(), "choices": choices, **self.initial.fingerprint()}
 
     def _open_log(self, goals: Goals, resume: bool) -> TrialLog:
         path, fingerprint = self.folder / TRIALS_FILE, self.fingerprint()
@@ -280,10 +231,7 @@ class SearchJob:
     def _study(self, measurement: Measurement, measuring: Measuring, goals: Goals, log: TrialLog) -> Study:
         settings = self.settings
         self._tell_size()
-        free = FreeValues(goals, measurement.cost_tables) if measurement.cost_tables else None
-        context = StrategyContext(
-            self.space, goals.directions, self.seed, settings.setup.n_trials, len(goals.limits), free
-        )
+        context = self.context(measurement, goals, self.seed, settings.setup.n_trials)
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
         batch = settings.setup.ask_batch or (measuring.batch if strategy.asks_ahead else strategy.batch)
         inherited, first = self.initial.inherited, self.initial.first

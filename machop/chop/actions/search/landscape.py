@@ -106,8 +106,8 @@ def landscape_key(fingerprint: Mapping[str, Any]) -> str:
 
 
 def landscape_of(folder: Path, key: str) -> Path | None:
-    """A landscape with this key among those of the projects in `folder`."""
-    for path in sorted(folder.glob(f"*/software/search_ckpts*/{LANDSCAPE_FILE}")):
+    """A landscape with this key among those of the projects in `folder`, whether a search or a comparison wrote it."""
+    for path in sorted(folder.glob(f"*/software/*/{LANDSCAPE_FILE}")):
         try:
             if read_about(path).get("key") == key:
                 return path

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from chop.actions.replay import CONFIG_FILE
+from chop.actions.search.checked import CheckedSearch
 from chop.actions.search.enumeration import BLOCKS_FILE
 from chop.actions.search.job import SearchJob, SearchResult
 from chop.actions.search.results import (
@@ -29,6 +30,8 @@ from chop.tools.files import move_aside, write_whole
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
+
+Kind = TypeVar("Kind", bound=CheckedSearch)
 
 
 def search(
@@ -49,48 +52,75 @@ def search(
     Writes `best.json`, `log.json` and the trial log to `save_path`. Raises ConfigError with all that is wrong with
     `search_config`, before anything runs.
     """
-    settings, space, graph, problems = _check(model, data_module, search_config)
-    if problems or settings is None or space is None:
-        raise ConfigError([f"search.{'.'.join(problem.path)}: {problem.message}" for problem in problems])
-    info = data_module.dataset_info
-    identity = {"weights": weights_digest(model), "dataset": [info.name, info.sha256], "seed": seed}
-    job = SearchJob(settings, space, graph, data_module, Path(save_path), seed, device, identity)
+    job = checked_call(SearchJob, model, data_module, search_config, Path(save_path), seed, device)
     return job.begun_from(list(map(str, init_from)), resume).run(resume)
 
 
 def run_search(run_config: RunConfig, resume: bool = False, init_from: Sequence[str] = ()) -> SearchResult:
     """`ch search`: the search of a TOML file with the options of the command line."""
-    prepared = _prepare(run_config)
-    table = run_config.tables.get("search")
-    if table is None:
-        raise ConfigError([*run_config.problems, "search: the file has no table [search]; see configs/examples"])
-    model, data_module = (prepared.model, prepared.data_module) if prepared else (None, None)
-    settings, space, graph, problems = _check(model, data_module, table)
-    lines = [*run_config.problems, *pass_name_problems(run_config)]
-    lines += [_line(run_config, problem) for problem in problems]
-    if lines or settings is None or space is None or prepared is None:
-        raise ConfigError(lines)
-    _tell_untrained(run_config)
-    folder = software_dir(run_config.options) / "search_ckpts"
-    identity = _identity(run_config, prepared)
-    device = resolve_accelerator(run_config.options)
-    job = SearchJob(settings, space, graph, prepared.data_module, folder, run_config.options.seed, device, identity)
+    job = checked_run(SearchJob, run_config, "search_ckpts")
     job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
     for file in (TRIALS_FILE, BLOCKS_FILE):
-        require_unused(folder / file)
-    if not resume and ((folder / TRIALS_FILE).exists() or (folder / BLOCKS_FILE).exists()):
-        logger.info("the earlier search is kept in %s", move_aside(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CONFIG_FILE, dump_toml(run_config))
+        require_unused(job.folder / file)
+    if not resume and ((job.folder / TRIALS_FILE).exists() or (job.folder / BLOCKS_FILE).exists()):
+        logger.info("the earlier search is kept in %s", move_aside(job.folder))
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
     return job.run(resume)
 
 
-def _prepare(run_config: RunConfig) -> Prepared | None:
+def checked_call(
+    kind: type[Kind],
+    model: nn.Module,
+    data_module: Any,
+    search_config: Mapping[str, Any],
+    folder: Path,
+    seed: int,
+    device: str,
+    problems: Sequence[str] = (),
+) -> Kind:
+    """What the table `[search]` asks for, as a `kind` of checked search.
+
+    Raises ConfigError with all that is wrong with it, behind the `problems` that the caller has found.
+    """
+    settings, space, graph, found = _check(model, data_module, search_config)
+    lines = [*problems, *(f"search.{'.'.join(problem.path)}: {problem.message}" for problem in found)]
+    if lines or settings is None or space is None:
+        raise ConfigError(lines)
+    info = data_module.dataset_info
+    identity = {"weights": weights_digest(model), "dataset": [info.name, info.sha256], "seed": seed}
+    return kind(settings, space, graph, data_module, folder, seed, device, identity)
+
+
+def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: Sequence[str] = ()) -> Kind:
+    """What a TOML file and the command line ask for, as a `kind` of checked search that writes to `folder`.
+
+    Raises ConfigError with all that is wrong, the caller's `problems` among it.
+    """
+    prepared = _prepare(run_config, problems)
+    table = run_config.tables.get("search")
+    if table is None:
+        missing = "search: the file has no table [search]; see configs/examples"
+        raise ConfigError([*run_config.problems, *problems, missing])
+    model, data_module = (prepared.model, prepared.data_module) if prepared else (None, None)
+    settings, space, graph, found = _check(model, data_module, table)
+    lines = [*run_config.problems, *problems, *pass_name_problems(run_config)]
+    lines += [_line(run_config, problem) for problem in found]
+    if lines or settings is None or space is None or prepared is None:
+        raise ConfigError(lines)
+    _tell_untrained(run_config)
+    options = run_config.options
+    where, device = software_dir(options) / folder, resolve_accelerator(options)
+    identity = _identity(run_config, prepared)
+    return kind(settings, space, graph, prepared.data_module, where, options.seed, device, identity)
+
+
+def _prepare(run_config: RunConfig, problems: Sequence[str]) -> Prepared | None:
     """Model and data; None where the options are wrong already, so that the search's own problems still show."""
     try:
         return prepare(run_config.options)
     except ChopError:
-        if run_config.problems:
+        if run_config.problems or problems:
             return None
         raise
 

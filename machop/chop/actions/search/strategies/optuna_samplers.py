@@ -62,7 +62,6 @@ SAMPLERS: Mapping[SamplerName, SamplerFacts] = {
         "GPSampler",
         "few, costly trials: a Gaussian process, slow itself (arXiv:2310.20708)",
         keys=("n_startup_trials",),
-        packages=("scipy",),
         constraints=True,
         failed="infinite",
     ),
@@ -72,9 +71,7 @@ SAMPLERS: Mapping[SamplerName, SamplerFacts] = {
         packages=("cmaes",),
         multi_objective=False,
     ),
-    "qmc": SamplerFacts(
-        "QMCSampler", "covers the space evenly and learns nothing: Sobol's points", packages=("scipy",)
-    ),
+    "qmc": SamplerFacts("QMCSampler", "covers the space evenly and learns nothing: Sobol's points"),
     "random": SamplerFacts("RandomSampler", "learns nothing: the least that any other must beat"),
 }
 

@@ -1,0 +1,110 @@
+"""What strategies are answered from: all points measured beforehand, or a cache that all of them share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chop.actions.search.landscape import Landscape
+from chop.actions.search.measurement import Measured, Measurement
+from chop.actions.search.search_space import Point, SearchSpaceBase
+from chop.errors import MetricError
+
+Metrics = dict[str, float]
+Array = np.ndarray[Any, Any]
+
+
+class Answers(ABC):
+    """Points have rows: equal for points that mean the same network."""
+
+    is_exact: bool
+    """Whether every point of the space has been measured."""
+
+    @abstractmethod
+    def rows(self, points: Sequence[Point]) -> list[int]:
+        """The rows of some points, measured now if they were not before."""
+
+    @abstractmethod
+    def metrics(self, row: int) -> Metrics | None:
+        """The metrics of a row; None for a point that has none."""
+
+    @abstractmethod
+    def indexes(self, rows: Array) -> Array:
+        """The numbers of the rows' points in the space; -1 where points have no numbers."""
+
+    @abstractmethod
+    def landscape(self) -> Landscape:
+        """All metrics by row."""
+
+
+class Enumerated(Answers):
+    """Answers from the metrics of every point; a point's row is its number."""
+
+    is_exact = True
+
+    def __init__(self, space: SearchSpaceBase, landscape: Landscape) -> None:
+        self._space = space
+        self._landscape = landscape
+
+    def rows(self, points: Sequence[Point]) -> list[int]:
+        found = [self._space.index(point) for point in points]
+        return [row for row in found if row is not None]
+
+    def metrics(self, row: int) -> Metrics | None:
+        return _finite({name: float(values[row]) for name, values in self._landscape.metrics.items()})
+
+    def indexes(self, rows: Array) -> Array:
+        return rows
+
+    def landscape(self) -> Landscape:
+        return self._landscape
+
+
+class Cache(Answers):
+    """Measures a point when it is first asked for; rows are numbered in that order."""
+
+    def __init__(self, space: SearchSpaceBase, measurement: Measurement) -> None:
+        self._space = space
+        self._measurement = measurement
+        self._known: dict[tuple[int, ...], int] = {}
+        self._points: list[Point] = []
+        self._metrics: list[Metrics] = []
+
+    @property
+    def is_exact(self) -> bool:  # type: ignore[override]
+        return len(self._known) == self._space.size
+
+    def rows(self, points: Sequence[Point]) -> list[int]:
+        keys = [tuple(self._space.canonical(point).values()) for point in points]
+        new = {key: point for key, point in zip(keys, points, strict=True) if key not in self._known}
+        if new:
+            found = self._measurement.measure_many(list(new.values()))
+            for key, point, outcome in zip(new, new.values(), found, strict=True):
+                self._known[key] = len(self._known)
+                self._points.append(point)
+                self._metrics.append(_metrics_of(outcome))
+        return [self._known[key] for key in keys]
+
+    def metrics(self, row: int) -> Metrics | None:
+        return self._metrics[row] or None
+
+    def indexes(self, rows: Array) -> Array:
+        found = [self._space.index(self._points[row]) for row in rows.tolist()]
+        return np.array([-1 if index is None else index for index in found], dtype=np.int64)
+
+    def landscape(self) -> Landscape:
+        names = list(dict.fromkeys(name for own in self._metrics for name in own))
+        columns = {name: np.array([own.get(name, np.nan) for own in self._metrics]) for name in names}
+        return Landscape(Path("the measured points"), {}, columns)
+
+
+def _metrics_of(outcome: Measured | MetricError) -> Metrics:
+    return {**outcome.software, **outcome.hardware} if isinstance(outcome, Measured) else {}
+
+
+def _finite(metrics: Metrics) -> Metrics | None:
+    return metrics if np.isfinite(list(metrics.values())).all() else None

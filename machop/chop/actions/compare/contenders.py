@@ -1,0 +1,100 @@
+"""Which strategies take part in a comparison, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args, get_type_hints
+
+from chop.actions.search.settings import SearchSettings
+from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
+from chop.actions.search.strategies.brute_force import BruteForce, BruteForceOptions
+from chop.actions.search.strategies.optuna import Optuna, OptunaOptions
+from chop.errors import UnknownNameError, did_you_mean
+
+RANDOM_ORDER = "brute_force_random"
+UNIFORM = "uniform"
+OPTUNA = "optuna"
+DEFAULT_NAMES = (
+    "brute_force",
+    RANDOM_ORDER,
+    UNIFORM,
+    "random",
+    "tpe",
+    "nsgaii",
+    "evolution",
+    "greedy",
+    "sensitivity",
+    "surrogate",
+)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A strategy with its options, under the name that the comparison gives it."""
+
+    name: str
+    strategy: type[SearchStrategyBase]
+    options: Any
+
+    @property
+    def is_optuna(self) -> bool:
+        """Whether it is a sampler of Optuna that learns."""
+        return self.strategy is Optuna and self.name != "random"
+
+
+def sampler_names() -> tuple[str, ...]:
+    """The names of Optuna's samplers."""
+    return tuple(map(str, get_args(get_type_hints(OptunaOptions)["sampler"])))
+
+
+def known_names() -> list[str]:
+    """Every name that a comparison knows."""
+    return sorted({*STRATEGIES, RANDOM_ORDER, *sampler_names()})
+
+
+def contender(name: str, settings: SearchSettings) -> Contender:
+    """The strategy that `name` stands for: a registered one, a sampler of Optuna, or brute force in random order.
+
+    The strategy (or sampler) of the file has the options of the file, any other has its defaults. Raises
+    UnknownNameError.
+    """
+    if name == RANDOM_ORDER:
+        return Contender(name, BruteForce, BruteForceOptions(order="random"))
+    if name in STRATEGIES:
+        name = STRATEGIES.canonical(name)
+        is_own = name == settings.strategy and STRATEGIES[name] is not BruteForce
+        return Contender(name, STRATEGIES[name], settings.strategy_options if is_own else STRATEGIES[name].Options())
+    if name in sampler_names():
+        own = settings.strategy_options
+        is_own = isinstance(own, OptunaOptions) and own.sampler == name
+        return Contender(name, Optuna, own if is_own else OptunaOptions(sampler=name))  # type: ignore[arg-type]
+    known = known_names()
+    raise UnknownNameError(f"unknown strategy '{name}'{did_you_mean(name, known)} (known: {', '.join(known)})")
+
+
+def unknown_names(names: Sequence[str]) -> list[str]:
+    """A line for each name that no strategy has."""
+    known = known_names()
+    return [
+        f"command line: --strategies: unknown strategy '{name}'{did_you_mean(name, known)} (known: {', '.join(known)})"
+        for name in names
+        if name not in known and name not in STRATEGIES
+    ]
+
+
+def default_names() -> list[str]:
+    """What is compared unless told otherwise: as much of the list as there is."""
+    known = known_names()
+    return [name for name in DEFAULT_NAMES if name in known]
+
+
+def unfit(chosen: Contender, context: StrategyContext) -> str | None:
+    """Why a strategy cannot serve this space and these goals, or None; found out by asking it for one point."""
+    if not chosen.strategy.multi_objective and len(context.directions) > 1:
+        return f"it searches for the best of one value, and there are {len(context.directions)} objectives"
+    try:
+        proposed = chosen.strategy(context, chosen.options).ask(1)
+    except Exception as error:
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return None if proposed else "it proposes nothing"

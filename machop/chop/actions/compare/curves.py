@@ -1,0 +1,171 @@
+"""How good a run is after each evaluation: hypervolume, regret under budgets, evaluations to targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chop.actions.search.oracle import Oracle
+from chop.ir.front import Front, dominated_volume
+from chop.ir.goals import Goals, sign
+from chop.report.compare_summary import Band
+
+Array = np.ndarray[Any, Any]
+BUDGET_SHARES = (0.25, 0.5, 0.75)
+"""Quantiles of the exact front's cost that serve as budgets."""
+
+SLACK = 1e-9
+"""What sums of floats may be off by when a share is compared with a target."""
+
+
+class GrowingFront:
+    """The share of the unit cube that points dominate, as they come in one by one; less is better.
+
+    A point adds the box between it and the worst corner, less what is dominated of that box already. One that another
+    dominates adds nothing and costs next to nothing.
+    """
+
+    def __init__(self, objectives: int) -> None:
+        self._points = np.empty((0, objectives))
+        self.volume = 0.0
+
+    def add(self, point: Array) -> None:
+        """Take in a point `(objectives,)` in the unit cube."""
+        known = self._points
+        if (known <= point).all(1).any():
+            return
+        inside = np.maximum(known, point)
+        if known.shape[1] > 2 and len(known) > 1:
+            inside = Front.of(inside, np.arange(len(inside))).costs
+        self.volume += float(np.prod(1.0 - point)) - dominated_volume(inside)
+        self._points = np.concatenate([known[~(point <= known).all(1)], point[None]])
+
+
+def hypervolume_curve(oracle: Oracle, rows: Array) -> Array:
+    """`(evaluations,)`: the hypervolume of the points `rows` up to each of them, as a share of the exact front's.
+
+    Objectives are scaled to their range over all measured points, the reference is the worst of each (`Oracle.bounds`).
+    Points beyond a limit, or without metrics, add nothing.
+    """
+    ideal, worst = oracle.bounds
+    varies = worst > ideal
+    costs = oracle.costs[rows]
+    counts = np.isfinite(costs).all(1)
+    if not varies.any() or oracle.volume == 0:
+        return np.maximum.accumulate(counts.astype(float)) if len(rows) else np.empty(0)
+    scaled = np.clip((costs[:, varies] - ideal[varies]) / (worst - ideal)[varies], 0.0, 1.0)
+    front = GrowingFront(scaled.shape[1])
+    curve = np.empty(len(rows))
+    for place in range(len(rows)):
+        if counts[place]:
+            front.add(scaled[place])
+        curve[place] = front.volume
+    return np.minimum(curve / oracle.volume, 1.0)
+
+
+@dataclass(frozen=True)
+class Question:
+    """How good value `objective` can be in a network whose value `cost` (None: there is no such) is at most `most`.
+
+    Numbers are columns of `Oracle.costs`, and `most` is in their unit.
+    """
+
+    objective: int
+    cost: int | None = None
+    most: float = np.inf
+
+    def best(self, costs: Array) -> Array:
+        """`(points,)`: the value of each point that the question admits, infinite for others."""
+        values: Array = costs[:, self.objective]
+        return values if self.cost is None else np.where(costs[:, self.cost] <= self.most, values, np.inf)
+
+    def label(self, goals: Goals) -> str:
+        """The question in words: `accuracy, average_bitwidth <= 4.2`."""
+        if self.cost is None:
+            return goals.names[self.objective]
+        objective = goals.objectives[self.cost]
+        bound = self.most / (sign(objective.direction) * objective.scale)
+        relation = "<=" if (objective.direction == "minimize") == (objective.scale > 0) else ">="
+        return f"{goals.names[self.objective]}, {objective.metric} {relation} {bound:.4g}"
+
+
+def questions(oracle: Oracle, is_learned: Sequence[bool]) -> list[Question]:
+    """What a user may want from the space: the best of each learned value under budgets of each known one.
+
+    `is_learned` says of each value whether it must be measured. Where that tells nothing apart, the first value is
+    asked for under budgets of the others. The budgets are quantiles of the exact front's costs.
+    """
+    values = len(oracle.goals.names)
+    if values == 1:
+        return [Question(0)]
+    learned = [value for value in range(values) if is_learned[value]]
+    if len(learned) in {0, values}:
+        learned = [0]
+    found = []
+    for objective in learned:
+        for cost in (value for value in range(values) if value not in learned):
+            bounds = np.quantile(oracle.front.costs[:, cost], BUDGET_SHARES, method="higher")
+            found += [Question(objective, cost, float(most)) for most in np.unique(bounds)]
+    return found
+
+
+def regret_curve(oracle: Oracle, question: Question, rows: Array) -> Array:
+    """`(evaluations,)`: how much worse than the exact answer to `question` the best of the points `rows` up to each is.
+
+    In the unit of the metric. Before any point answers the question it counts as the worst of the space.
+    """
+    exact = question.best(oracle.front.costs).min()
+    worst = oracle.bounds[1][question.objective]
+    best = np.minimum(question.best(oracle.costs[rows]), worst)
+    goals = oracle.goals
+    scale = 1.0 if goals.sum_direction else abs(goals.objectives[question.objective].scale)
+    regret: Array = (np.minimum.accumulate(best) - exact) / scale
+    return regret
+
+
+def evaluations_to(curve: Array, target: float) -> float:
+    """After how many evaluations `curve` has reached `target`; infinite if it never has.
+
+    >>> evaluations_to(np.array([0.2, 0.9, 0.95]), 0.9), evaluations_to(np.array([0.2]), 0.9)
+    (2.0, inf)
+    """
+    reached = np.flatnonzero(curve >= target - SLACK)
+    return float(reached[0] + 1) if len(reached) else np.inf
+
+
+def by_trial(curve: Array, is_new: Array) -> Array:
+    """A curve over evaluations as one over trials, repeats among them.
+
+    >>> by_trial(np.array([0.2, 0.5]), np.array([True, False, True])).tolist()
+    [0.2, 0.2, 0.5]
+    """
+    found: Array = curve[np.cumsum(is_new) - 1]
+    return found
+
+
+def extended(curve: Array, length: int) -> Array:
+    """A curve of a run that ended early, its last value kept up to `length`."""
+    last = curve[-1:] if len(curve) else np.zeros(1)
+    return np.append(curve[:length], np.repeat(last, max(0, length - len(curve))))
+
+
+def band(curves: Iterable[Array], length: int) -> Band:
+    """Median and 10-90 % band of curves, each extended to `length`."""
+    stacked = np.stack([extended(curve, length) for curve in curves])
+    low, median, high = np.quantile(stacked, (0.1, 0.5, 0.9), axis=0)
+    return Band(low, median, high)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """10 % quantile, median and 90 % quantile of numbers that may be infinite (a target that was not reached).
+
+    >>> spread([1.0, 2.0, np.inf])
+    (1.0, 2.0, inf)
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    low = float(np.quantile(ordered, 0.1, method="lower"))
+    high = float(np.quantile(ordered, 0.9, method="higher"))
+    return low, float(np.median(ordered)), high

@@ -1,0 +1,134 @@
+"""Strategies by seeds on one space: the loop of a search, answered from what is measured, and what it leaves behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from chop.actions.compare.answers import Answers
+from chop.actions.compare.contenders import Contender
+from chop.actions.search.search_space import Point
+from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
+from chop.actions.search.study import told_values
+from chop.ir.goals import Goals
+from chop.ir.trial import Trial
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+Array = np.ndarray[Any, Any]
+End = Literal["budget", "trials", "strategy"]
+TRIALS_PER_EVALUATION = 5
+"""Trials after which a run ends, times its budget: a strategy may repeat itself without end."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One strategy with one seed. By trial: `rows` of the points, `is_new` where a row came for the first time in this
+    run (an evaluation; any other is a repeat), `seconds` that the strategy itself took (ask and tell).
+    """
+
+    strategy: str
+    seed: int
+    rows: Array
+    is_new: Array
+    seconds: Array
+    end: End
+
+    @property
+    def evaluated(self) -> Array:
+        """The rows of its evaluations, in order."""
+        return self.rows[self.is_new]
+
+    @property
+    def repeats(self) -> int:
+        """How many trials proposed a point again."""
+        return int((~self.is_new).sum())
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs of strategies that are answered from `answers`, each with `budget` evaluations.
+
+    `context_of` gives what a strategy with a seed may know; `batch` is how many points are asked for at a time of a
+    strategy that does not learn.
+    """
+
+    answers: Answers
+    goals: Goals
+    budget: int
+    context_of: Callable[[int], StrategyContext]
+    batch: int = 1
+
+    def runs(
+        self,
+        contenders: Sequence[Contender],
+        seeds: Sequence[int],
+        on_evaluation: Callable[[str, int], None] = lambda name, seed: None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> Iterator[Run]:
+        """All runs, seed by seed. A strategy that makes the same proposals with the first two seeds is not run again.
+
+        `on_evaluation` is given the strategy and the seed under way, `on_end` is called for each run that is done or
+        need not be.
+        """
+        first: dict[str, Run] = {}
+        settled: set[str] = set()
+        for place, seed in enumerate(seeds):
+            for contender in contenders:
+                if contender.name not in settled:
+                    run = self.run(contender, seed, on_evaluation)
+                    if place == 1 and np.array_equal(run.rows, first[contender.name].rows):
+                        settled.add(contender.name)
+                    first.setdefault(contender.name, run)
+                    yield run
+                on_end()
+
+    def run(
+        self, contender: Contender, seed: int, on_evaluation: Callable[[str, int], None] = lambda name, seed: None
+    ) -> Run:
+        """One strategy with one seed, from its first trial to the end of the budget."""
+        strategy = contender.strategy(self.context_of(seed), contender.options)
+        rows: list[int] = []
+        is_new: list[bool] = []
+        seconds: list[float] = []
+        seen: set[int] = set()
+        end: End = "strategy"
+        for point, row, asking in self._proposals(strategy, seen):
+            is_new.append(row not in seen)
+            rows.append(row)
+            seen.add(row)
+            seconds.append(asking + self._tell(strategy, point, row, len(rows) - 1))
+            if is_new[-1]:
+                on_evaluation(contender.name, seed)
+            if len(seen) >= self.budget or len(rows) >= TRIALS_PER_EVALUATION * self.budget:
+                end = "budget" if len(seen) >= self.budget else "trials"
+                break
+        return Run(contender.name, seed, np.array(rows, np.int64), np.array(is_new, bool), np.array(seconds), end)
+
+    def _proposals(self, strategy: SearchStrategyBase, seen: Set[int]) -> Iterator[tuple[Point, int, float]]:
+        """Points, their rows, and the seconds that asking for each took; `seen` are the rows that the run has had."""
+        while True:
+            left = self.budget - len(seen)
+            started = time.perf_counter()
+            points = strategy.ask(min(self.batch, left) if strategy.asks_ahead else strategy.batch)
+            seconds = time.perf_counter() - started
+            if not points:
+                return
+            for point, row in zip(points, self.answers.rows(points), strict=True):
+                yield point, row, seconds / len(points)
+
+    def _tell(self, strategy: SearchStrategyBase, point: Point, row: int, number: int) -> float:
+        """Tell the strategy what a search would; gives the seconds that it took."""
+        metrics = self.answers.metrics(row)
+        failed = "" if metrics else "a metric is no finite number"
+        values = told_values(
+            Trial(number, point, metrics or {}, {}, {}, failed=failed), self.goals, strategy.constraints
+        )
+        started = time.perf_counter()
+        strategy.tell([point], [values])
+        return time.perf_counter() - started

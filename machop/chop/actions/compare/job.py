@@ -1,0 +1,193 @@
+"""The flow of `ch compare`: check everything, measure the space, run the strategies, judge them, write it all down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from chop.actions.compare.answers import Answers, Cache, Enumerated
+from chop.actions.compare.contenders import Contender, contender, default_names, unfit, unknown_names
+from chop.actions.compare.curves import questions
+from chop.actions.compare.experiment import Experiment, Run
+from chop.actions.compare.files import write_evaluations, write_summary
+from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
+from chop.actions.search.checked import CheckedSearch
+from chop.actions.search.enumeration import Task, enumeration_of, measured_blocks
+from chop.actions.search.folded import FoldedMeasurement
+from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, Landscape, join_parts
+from chop.actions.search.measurement import Measurement
+from chop.actions.search.oracle import Oracle
+from chop.actions.search.search import checked_call, checked_run
+from chop.actions.search.settings import SearchSettings
+from chop.actions.search.strategies.base import StrategyContext
+from chop.config.run_config import RunConfig
+from chop.errors import ConfigError
+from chop.ir.goals import Goals
+from chop.report.compare_plots import write_plots
+from chop.report.compare_report import REPORT_FILE, print_comparison, report_text
+from chop.report.compare_summary import CompareSummary
+from chop.report.search_progress import ComparisonProgress, EnumerationProgress
+from chop.tools.files import move_aside, write_whole
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+FOLDER = "compare"
+BUDGET = 300
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """`strategies` by name (None: all that suit), `seeds` runs of each with `budget` evaluations (None: 300, or the
+    whole of a smaller space). A space of at most `most_points` is measured whole.
+    """
+
+    strategies: tuple[str, ...] | None = None
+    seeds: int = 10
+    budget: int | None = None
+    most_points: int = 5_000_000
+
+    def problems(self) -> list[str]:
+        """A line for everything that is wrong."""
+        numbers = {"--seeds": self.seeds, "--budget": self.budget, "--most-points": self.most_points}
+        wrong = [
+            f"command line: {flag}: must be at least 1, got {value}"
+            for flag, value in numbers.items()
+            if value is not None and value < 1
+        ]
+        if self.strategies is not None and not self.strategies:
+            wrong.append("command line: --strategies: names none; leave the option out to compare all that suit")
+        return wrong + unknown_names(self.strategies or ())
+
+
+def run_compare(run_config: RunConfig, options: CompareOptions, as_json: bool = False) -> CompareSummary:
+    """`ch compare`: the strategies on the space of a TOML file; shows the result unless it is printed as JSON."""
+    job = checked_run(CompareJob, run_config, FOLDER, options.problems())
+    return job.run(options, is_shown=not as_json)
+
+
+def compare(
+    model: nn.Module,
+    data_module: Any,
+    search_config: Mapping[str, Any],
+    save_path: Path | str,
+    options: CompareOptions | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+) -> CompareSummary:
+    """Compare strategies on the space of the table `[search]`, from Python; files are written to `save_path`."""
+    options = options or CompareOptions()
+    checked = (model, data_module, search_config, Path(save_path), seed, device)
+    job = checked_call(CompareJob, *checked, problems=options.problems())
+    return job.run(options, is_shown=False)
+
+
+class CompareJob(CheckedSearch):
+    """A comparison whose settings have been checked."""
+
+    def run(self, options: CompareOptions, is_shown: bool) -> CompareSummary:
+        """Run every strategy with every seed, and report; on Ctrl-C on the runs that are done."""
+        budget = min(options.budget or BUDGET, self.space.size)
+        measurement = self.measurement()
+        goals = self.goals(measurement)
+        context = self.context(measurement, goals, self.seed, budget)
+        contenders, remarks = _contenders(options, self.settings, context)
+        if (aside := move_aside(self.folder)) is not None:
+            logger.info("the earlier comparison is kept in %s", aside)
+        answers = self._answers(measurement, goals, options.most_points)
+        if answers.is_exact:
+            _ = Oracle(answers.landscape(), goals).front  # no point may keep the limits: better told now than later
+        batch = 1 if answers.is_exact else measurement.batch
+        experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch)
+        seeds = range(self.seed, self.seed + options.seeds)
+        runs, interrupted = _all_runs(experiment, contenders, seeds)
+        oracle = Oracle(answers.landscape(), goals)
+        facts = Facts(
+            provenance=self.data_module.dataset_info.provenance,
+            space_size=self.space.size,
+            budget=budget,
+            seeds=seeds,
+            is_exact=answers.is_exact,
+            folder=self.folder,
+            remarks=remarks,
+            interrupted=interrupted,
+        )
+        found = outcomes(contenders, runs, oracle, budget)
+        is_learned = context.free.is_learned if context.free else (True,) * len(goals.names)
+        summary = summarise(facts, found, oracle, questions(oracle, is_learned))
+        return _written(summary, found, answers, is_shown)
+
+    def _answers(self, measurement: Measurement, goals: Goals, most_points: int) -> Answers:
+        """All points, measured now or by an earlier search beside this one; else a cache that all strategies share."""
+        known = self.known_landscape()
+        if known is not None:
+            logger.info("%s has the metrics of all %s points", known, f"{self.space.size:,}")
+            return Enumerated(self.space, Landscape.read(known))
+        if self.space.size > most_points:
+            logger.info("%s points are more than --most-points %d", f"{self.space.size:,}", most_points)
+            return Cache(self.space, measurement)
+        if measurement.folded is None:
+            logger.info(
+                "a runner runs the model itself, or the space is no product: points are measured when asked for"
+            )
+            return Cache(self.space, measurement)
+        return Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.folded)))
+
+    def _enumerate(self, measurement: Measurement, goals: Goals, folded: FoldedMeasurement) -> Path:
+        """Measure all points and write them down, so that they are found again."""
+        parts = self.folder / PARTS_FOLDER
+        task = Task(folded, goals, folded.block_size, self.space.size, parts)
+        found = enumeration_of([])
+        with EnumerationProgress(self.space.size) as progress:
+            for block in measured_blocks(task, range(task.blocks), self.settings.setup.n_jobs):
+                found.add(block)
+                progress.show(found.points, 0 if found.front is None else len(found.front.index))
+        return join_parts(parts, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
+
+
+def _contenders(
+    options: CompareOptions, settings: SearchSettings, context: StrategyContext
+) -> tuple[list[Contender], list[str]]:
+    """Who takes part, and a line on each that cannot; raises ConfigError for one that was asked for by name."""
+    chosen = [contender(name, settings) for name in dict.fromkeys(options.strategies or default_names())]
+    reasons = {one.name: unfit(one, context) for one in chosen}
+    if options.strategies is not None:
+        wrong = [f"command line: --strategies: {name}: {reason}" for name, reason in reasons.items() if reason]
+        if wrong:
+            raise ConfigError(wrong)
+    remarks = [f"{name} is left out: {reason}." for name, reason in reasons.items() if reason]
+    for remark in remarks:
+        logger.info("%s", remark)
+    return [one for one in chosen if not reasons[one.name]], remarks
+
+
+def _all_runs(experiment: Experiment, contenders: Sequence[Contender], seeds: Sequence[int]) -> tuple[list[Run], bool]:
+    """The runs that were finished, and whether Ctrl-C came before the last; raises KeyboardInterrupt without any."""
+    runs: list[Run] = []
+    with ComparisonProgress(len(contenders) * len(seeds), experiment.budget) as progress:
+        try:
+            for run in experiment.runs(contenders, seeds, progress.on_evaluation, progress.on_end):
+                runs.append(run)
+        except KeyboardInterrupt:
+            if not runs:
+                raise
+            return runs, True
+    return runs, False
+
+
+def _written(summary: CompareSummary, found: Sequence[Outcome], answers: Answers, is_shown: bool) -> CompareSummary:
+    """Write everything down, and show it."""
+    folder = summary.folder
+    files = [*write_evaluations(folder, found, answers), write_summary(folder, summary)]
+    plots, missing = write_plots(folder, summary)
+    summary = replace(summary, remarks=[*summary.remarks, *missing])
+    report = write_whole(folder / REPORT_FILE, report_text(summary, plots))
+    summary = replace(summary, files=[report, *files, *plots])
+    if is_shown:
+        print_comparison(summary)
+    return summary

@@ -1,0 +1,57 @@
+"""Whether two metrics say the same: rank correlations over all points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from chop.actions.compare.statistics import ranks
+from chop.ir.goals import Goals, sign
+
+Array = np.ndarray[Any, Any]
+SAME = 0.95
+"""Rank correlation from which two objectives count as the same."""
+
+Correlations = dict[tuple[str, str], float]
+
+
+def rank_correlations(metrics: Mapping[str, Array]) -> Correlations:
+    """Spearman's rank correlation of every two metrics that vary, over the points that have all of them.
+
+    >>> found = rank_correlations({"a": np.array([1.0, 2.0, 3.0]), "b": np.array([1.0, 4.0, 9.0])})
+    >>> round(found["a", "b"], 9)
+    1.0
+    """
+    kept = np.logical_and.reduce([np.isfinite(values) for values in metrics.values()])
+    columns = {name: ranks(values[kept]) for name, values in metrics.items()}
+    varying = {name: own - own.mean() for name, own in columns.items() if len(own) > 1 and np.ptp(own) > 0}
+    norms = {name: float(np.linalg.norm(own)) for name, own in varying.items()}
+    return {(a, b): float(varying[a] @ varying[b] / (norms[a] * norms[b])) for a, b in combinations(varying, 2)}
+
+
+def redundancy_remarks(correlations: Correlations, goals: Goals) -> list[str]:
+    """What the correlations say about the objectives; and about accuracy and loss, objectives or not."""
+    ways = {o.metric: sign(o.direction) * (1 if o.scale > 0 else -1) for o in goals.objectives}
+    remarks = []
+    for (a, b), rho in correlations.items():
+        if a in ways and b in ways and rho * ways[a] * ways[b] >= SAME:
+            remarks.append(
+                f"Warning: the objectives {a} and {b} say the same (rank correlation {rho:+.3f}): what is better in "
+                "one is better in the other. Leave one out; the front is smaller and found sooner."
+            )
+        elif {a, b} == {"accuracy", "loss"}:
+            remarks.append(_accuracy_and_loss(rho))
+    return remarks
+
+
+def _accuracy_and_loss(rho: float) -> str:
+    if rho <= -SAME:
+        told = "they order the networks alike, so one of them is enough as an objective"
+    elif rho < 0:
+        told = "they agree in tendency only, so they are not the same objective"
+    else:
+        told = "a network with a better accuracy does not tend to have a better loss"
+    return f"Accuracy and loss have a rank correlation of {rho:+.3f}: {told}."

@@ -1,0 +1,168 @@
+"""From runs to what is reported: curves by strategy, the verdict, and what the pictures show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chop.actions.compare.contenders import UNIFORM, Contender
+from chop.actions.compare.curves import (
+    Question,
+    band,
+    by_trial,
+    evaluations_to,
+    hypervolume_curve,
+    regret_curve,
+    spread,
+)
+from chop.actions.compare.experiment import Run
+from chop.actions.compare.redundancy import rank_correlations, redundancy_remarks
+from chop.actions.compare.statistics import Sample
+from chop.actions.compare.verdict import TARGET, Record, verdict
+from chop.actions.search.oracle import Oracle
+from chop.ir.front import Front
+from chop.report.compare_summary import TARGETS, CompareSummary, StrategySummary
+
+Array = np.ndarray[Any, Any]
+MOST_IN_CLOUD = 20_000
+"""Points of the space that a picture shows at the most."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a comparison was, but for its runs; `remarks` were made before the first."""
+
+    provenance: str
+    space_size: int
+    budget: int
+    seeds: Sequence[int]
+    is_exact: bool
+    folder: Path
+    remarks: Sequence[str]
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The runs of one strategy with their curves of the hypervolume, by seed."""
+
+    contender: Contender
+    runs: list[Run]
+    curves: list[Array]
+    budget: int
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether two seeds made the same proposals."""
+        return len(self.runs) > 1 and np.array_equal(self.runs[0].rows, self.runs[1].rows)
+
+    @property
+    def middle(self) -> Run:
+        """The run in the middle, by its hypervolume at the end."""
+        order = np.argsort([curve[-1] if len(curve) else 0.0 for curve in self.curves], kind="stable")
+        return self.runs[int(order[(len(order) - 1) // 2])]
+
+    def record(self) -> Record:
+        """What the verdict rests on."""
+        reach = tuple(evaluations_to(curve, TARGET) for curve in self.curves)
+        ends = tuple(-float(curve[-1]) if len(curve) else 0.0 for curve in self.curves)
+        fixed = self.deterministic
+        return Record(self.contender.name, Sample(reach, fixed), Sample(ends, fixed), self.contender.is_optuna)
+
+
+def outcomes(contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracle, budget: int) -> list[Outcome]:
+    """The runs by strategy, of those that have any."""
+    found = []
+    for contender in contenders:
+        own = [run for run in runs if run.strategy == contender.name]
+        if own:
+            curves = [hypervolume_curve(oracle, run.evaluated) for run in own]
+            found.append(Outcome(contender, own, curves, budget))
+    return found
+
+
+def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Sequence[Question]) -> CompareSummary:
+    """All that is reported."""
+    judged = verdict([one.record() for one in found], facts.budget, "exact" if facts.is_exact else "best known")
+    correlations = rank_correlations(oracle.landscape.metrics)
+    return CompareSummary(
+        goals=oracle.goals,
+        provenance=facts.provenance,
+        space_size=facts.space_size,
+        measured=oracle.landscape.size,
+        budget=facts.budget,
+        seeds=facts.seeds,
+        is_exact=facts.is_exact,
+        strategies=[strategy_summary(one, oracle, asked) for one in found],
+        verdict=judged.lines,
+        comparisons=judged.comparisons,
+        correlations=correlations,
+        remarks=[*redundancy_remarks(correlations, oracle.goals), *facts.remarks],
+        front=metrics_at(oracle, oracle.front.index),
+        cloud=cloud(oracle),
+        pairs=pairs(asked, oracle),
+        uniform=uniform_points(found, oracle),
+        folder=facts.folder,
+        interrupted=facts.interrupted,
+    )
+
+
+def strategy_summary(outcome: Outcome, oracle: Oracle, asked: Sequence[Question]) -> StrategySummary:
+    """A strategy's runs together."""
+    runs, curves, goals = outcome.runs, outcome.curves, oracle.goals
+    trials = max(len(run.rows) for run in runs)
+    regrets = {
+        question.label(goals): band((regret_curve(oracle, question, run.evaluated) for run in runs), outcome.budget)
+        for question in asked
+    }
+    return StrategySummary(
+        name=outcome.contender.name,
+        runs=len(runs),
+        deterministic=outcome.deterministic,
+        hypervolume=band(curves, outcome.budget),
+        hypervolume_by_trial=band((by_trial(c, run.is_new) for c, run in zip(curves, runs, strict=True)), trials),
+        regret=regrets,
+        evaluations_to={target: spread([evaluations_to(curve, target) for curve in curves]) for target in TARGETS},
+        evaluations=float(np.median([len(run.evaluated) for run in runs])),
+        duplicates=float(np.median([run.repeats for run in runs])),
+        seconds=float(np.median([run.seconds.sum() for run in runs])),
+        seconds_per_trial=float(np.median([run.seconds.mean() for run in runs])),
+        front=front_of(oracle, outcome.middle.evaluated),
+    )
+
+
+def front_of(oracle: Oracle, rows: Array) -> dict[str, Array]:
+    """The metrics of the front that some points make."""
+    distinct = np.unique(rows)
+    kept = distinct[np.isfinite(oracle.costs[distinct]).all(1)]
+    return metrics_at(oracle, Front.of(oracle.costs[kept], kept).index if len(kept) else kept)
+
+
+def metrics_at(oracle: Oracle, rows: Array) -> dict[str, Array]:
+    """The objectives' metrics of some points."""
+    names = [objective.metric for objective in oracle.goals.objectives]
+    return {name: oracle.landscape.metrics[name][rows] for name in names}
+
+
+def uniform_points(found: Sequence[Outcome], oracle: Oracle) -> dict[str, Array]:
+    """The networks with all layers alike, where the strategy that proposes them took part."""
+    rows = [outcome.runs[0].evaluated for outcome in found if outcome.contender.name == UNIFORM]
+    return metrics_at(oracle, rows[0] if rows else np.empty(0, dtype=np.int64))
+
+
+def cloud(oracle: Oracle) -> dict[str, Array]:
+    """Points of the space for the background of a picture, drawn at random where there are many."""
+    size = oracle.landscape.size
+    rows = np.random.default_rng(0).choice(size, min(size, MOST_IN_CLOUD), replace=False)
+    return metrics_at(oracle, np.sort(rows))
+
+
+def pairs(asked: Sequence[Question], oracle: Oracle) -> list[tuple[str, str]]:
+    """`(cost, value)`: the axes of the pictures of fronts."""
+    names = oracle.goals.names
+    drawn = [(names[q.cost], names[q.objective]) for q in asked if q.cost is not None]
+    return list(dict.fromkeys(drawn))

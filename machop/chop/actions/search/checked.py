@@ -1,0 +1,81 @@
+"""A search whose settings have been checked: what it measures, what it is after, and what is known of its space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chop.actions.calibration import calibrate
+from chop.actions.search.free_values import FreeValues
+from chop.actions.search.landscape import digest, landscape_key, landscape_of
+from chop.actions.search.measurement import Measured, Measurement
+from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.search.settings import SearchSettings
+from chop.actions.search.strategies.base import StrategyContext
+from chop.ir import MaseGraph
+from chop.ir.goals import Goals
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class CheckedSearch:
+    """Settings without a problem, with the space, the graph and the data that they are for; `folder` is its output."""
+
+    settings: SearchSettings
+    space: SearchSpaceBase
+    graph: MaseGraph
+    data_module: Any
+    folder: Path
+    seed: int
+    device: str
+    identity: Mapping[str, Any]
+
+    def measurement(self) -> Measurement:
+        """What measures the points; ranges of activations are measured first, where formats need them."""
+        settings = self.settings
+        if self.space.calibration_rows:
+            calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
+        memory = settings.setup.memory_mib * 2**20
+        parts = (self.space, self.graph, self.data_module, settings.runners, settings.eval_mode, self.device, memory)
+        return Measurement(*parts)
+
+    def goals(self, measurement: Measurement) -> Goals:
+        """What is optimised; the network in float is measured if a limit refers to it."""
+        relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
+        measured = measurement.measure_float() if relative else Measured({}, {})
+        goals = self.settings.goals({**measured.software, **measured.hardware})
+        for limit in goals.limits:
+            logger.info("limit: %s", limit)
+        return goals
+
+    def context(self, measurement: Measurement, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
+        """What a strategy may know."""
+        free = FreeValues(goals, measurement.cost_tables) if measurement.cost_tables else None
+        return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), free)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must not change between a search and its resumption."""
+        choices = digest(self.space.choices_flattened)
+        return {**self.identity, **self.settings.fingerprint(), "choices": choices}
+
+    def landscape_key(self) -> str:
+        """Equal for searches that measure the same things on the same space, whatever their strategy."""
+        return landscape_key(self.fingerprint())
+
+    def about_landscape(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
+        """What a landscape says of its space."""
+        assert measurement.folded is not None
+        return {
+            "key": self.landscape_key(),
+            "sizes": list(measurement.folded.sizes),
+            **goals.as_json(),
+            "provenance": self.data_module.dataset_info.provenance,
+        }
+
+    def known_landscape(self) -> Path | None:
+        """The metrics of all points of this space, where a project beside this one has measured them."""
+        return landscape_of(self.folder.parents[2], self.landscape_key()) if len(self.folder.parents) > 2 else None

@@ -1,0 +1,386 @@
+"""The pictures of a comparison, made to be put into a report as they are, by matplotlib (the extra `plots`)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from math import ceil, floor, isinf
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chop.ir.goals import sign
+from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, percent
+from chop.tools.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+Array = np.ndarray[Any, Any]
+Style = dict[str, Any]
+COLORS = {
+    "tpe": "#0072B2",
+    "nsgaii": "#56B4E9",
+    "evolution": "#009E73",
+    "greedy": "#CC79A7",
+    "sensitivity": "#E69F00",
+    "surrogate": "#D55E00",
+}
+"""Okabe and Ito's colours, told apart also by those who do not see all, the same in every report."""
+
+OTHERS = ("#000000", "#7F3C8D", "#8C6D31", "#17807E")
+
+BASELINES: dict[str, dict[str, Any]] = {
+    "brute_force": {"color": "#9a9a9a", "linestyle": (0, (1, 1.2))},
+    "brute_force_random": {"color": "#6b6b6b", "linestyle": (0, (4, 1.5))},
+    "uniform": {"color": "#6b6b6b", "linestyle": (0, (5, 1.2, 1, 1.2))},
+    "random": {"color": "#9a9a9a", "linestyle": "solid"},
+}
+LINES = ("solid", "dashed", "dotted")
+MARKERS = ("o", "s", "D", "^")
+SETTINGS: Any = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.7,
+    "legend.frameon": False,
+    "svg.hashsalt": "chop",
+}
+EVALUATIONS = "evaluations (different networks measured)"
+FEW = 50
+"""Evaluations up to which their axis is linear."""
+
+LEAST_GAP = 0.055
+"""Distance between labels at the end of curves, as a share of the height of the axes."""
+
+
+def write_plots(folder: Path, summary: CompareSummary) -> tuple[list[Path], list[str]]:
+    """Write the pictures as PNG and SVG; without matplotlib none, and a line that says what to install."""
+    if find_spec("matplotlib") is None:
+        return [], ["No pictures: matplotlib is not installed (pip install 'chop[plots]', or pip install matplotlib)."]
+    import matplotlib
+
+    files: list[Path] = []
+    drawings: dict[str, Callable[[CompareSummary], Figure | None]] = {
+        "hypervolume": hypervolume,
+        "front": front,
+        "regret": regret,
+        "evaluations_to": evaluations_to,
+    }
+    with matplotlib.rc_context(SETTINGS):
+        for name, draw in drawings.items():
+            figure = draw(summary)
+            if figure is not None:
+                files += [write_whole(folder / f"{name}.{kind}", _rendered(figure, kind)) for kind in ("png", "svg")]
+    return files, []
+
+
+def hypervolume(summary: CompareSummary) -> Figure:
+    """The share of the front's hypervolume by evaluation."""
+    figure = _figure(7.2, 4.4)
+    axes = figure.add_subplot()
+    styles = _styles(summary)
+    for one in summary.strategies:
+        _draw_band(axes, one.hypervolume, styles[one.name], scale=100)
+    axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)))
+    lowest = _lowest(summary)
+    axes.set_ylim(lowest, 100 + 0.04 * (100 - lowest))
+    axes.set_yticks([tick for tick in axes.get_yticks() if lowest <= tick <= 100])
+    axes.set_ylabel(f"hypervolume [% of the {summary.of_what} front's]")
+    _evaluations_axis(axes, summary.budget)
+    ends = [(one.name, 100 * float(one.hypervolume.median[-1])) for one in summary.strategies]
+    _label_ends(axes, [*ends, (f"{summary.of_what} front", 100.0)], styles)
+    axes.set_title(_what(summary), fontsize=9, color="#444444")
+    return figure
+
+
+def front(summary: CompareSummary) -> Figure | None:
+    """The exact front, the networks with all layers alike, and the front of each strategy's middle run."""
+    if not summary.pairs:
+        return None
+    cost, value = summary.pairs[0]
+    columns = min(3, len(summary.strategies))
+    rows = ceil(len(summary.strategies) / columns)
+    figure = _figure(max(4.5, 2.6 * columns), 1.0 + 2.1 * rows)
+    grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
+    styles = _styles(summary)
+    for axes, one in zip(grid, summary.strategies, strict=False):
+        _draw_front(axes, summary, one, cost, value, styles[one.name])
+    for place, axes in enumerate(grid):
+        axes.tick_params(labelbottom=place + columns >= len(summary.strategies))
+    for axes in grid[len(summary.strategies) :]:
+        axes.set_axis_off()
+    _front_limits(grid[0], summary, cost, value)
+    figure.supxlabel(_name(cost), fontsize=10)
+    figure.supylabel(_name(value), fontsize=10)
+    handles, labels = grid[0].get_legend_handles_labels()
+    title = (
+        f"Fronts of the run in the middle; % of the {summary.of_what} hypervolume after {summary.budget:,} evaluations"
+    )
+    title += "; two of the objectives are shown" if len(summary.goals.names) > 2 else ""
+    handles[0] = _dot("#c8c8c8")  # the points themselves are too small to be seen here
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9)
+    return figure
+
+
+def regret(summary: CompareSummary) -> Figure:
+    """How far the best network under each budget is from the best there is."""
+    labels = list(summary.strategies[0].regret)
+    columns = min(3, len(labels))
+    rows = ceil(len(labels) / columns)
+    values = {label.partition(", ")[0] for label in labels}
+    figure = _figure(max(5.4, 2.8 * columns), 1.3 + 2.4 * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey="all" if len(values) == 1 else "row", squeeze=False)
+    styles = _styles(summary)
+    for axes, label in zip(grid.ravel(), labels, strict=False):
+        for one in summary.strategies:
+            _draw_band(axes, one.regret[label], styles[one.name], label=one.name, alpha=0.07)
+        axes.set_title(_question(label, is_short=len(values) == 1), fontsize=9)
+        _evaluations_axis(axes, summary.budget, digits=(1,))
+        axes.set_xlabel("")
+    for axes in grid.ravel()[len(labels) :]:
+        axes.set_axis_off()
+    for axes, label in zip(grid.ravel(), labels, strict=False):
+        shown = [
+            one.regret[other].at(1 + summary.budget // 100)[1]
+            for one in summary.strategies
+            for other in _beside(label, labels)
+        ]
+        top = max(shown)
+        axes.set_ylim(-0.02 * (top or 1.0), 1.05 * (top or 1.0))
+    figure.supxlabel(EVALUATIONS, fontsize=10)
+    what = _name(values.pop()) if len(values) == 1 else "value"
+    figure.supylabel(f"{what}: distance from the best there is", fontsize=10)
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=ceil(len(names) / ceil(len(names) / 5)), fontsize=9)
+    return figure
+
+
+def evaluations_to(summary: CompareSummary) -> Figure:
+    """After how many evaluations each strategy has a share of the front's hypervolume."""
+    figure = _figure(7.2, 1.5 + 0.42 * len(summary.strategies))
+    axes = figure.add_subplot()
+    never, end = (share * summary.budget for share in ((1.1, 1.15) if summary.budget <= FEW else (1.35, 1.5)))
+    colors = ("#9ecae1", "#56B4E9", "#0072B2", "#08306b")
+    for place, one in enumerate(summary.strategies):
+        for step, target in enumerate(TARGETS):
+            low, median, high = (min(value, never) for value in one.evaluations_to[target])
+            at = place + 0.19 * (step - 1.5)
+            label = f"{100 * target:.0f} %" if place == 0 else None
+            axes.plot([low, high], [at, at], color=colors[step], linewidth=1.6, alpha=0.8, solid_capstyle="butt")
+            is_missed = isinf(one.evaluations_to[target][1])
+            face = "white" if is_missed else colors[step]
+            axes.plot(median, at, MARKERS[step], color=colors[step], markerfacecolor=face, markersize=6, label=label)
+    axes.axvspan(summary.budget, end, color="#f2f2f2", zorder=0)
+    axes.set_yticks(range(len(summary.strategies)), [one.name for one in summary.strategies])
+    axes.set_ylim(len(summary.strategies) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    for place in range(1, len(summary.strategies)):
+        axes.axhline(place - 0.5, color="#e6e6e6", linewidth=0.7)
+    _evaluations_axis(axes, summary.budget)
+    first = min(one.evaluations_to[target][0] for one in summary.strategies for target in TARGETS)
+    axes.set_xlim(max(0.9, 0.7 * min(first, summary.budget / 4)), end)
+    axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= summary.budget])
+    label = f"not within {summary.budget:,}"
+    axes.annotate(label, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=9)
+    axes.set_xlabel(f"evaluations to a share of the {summary.of_what} hypervolume (median, 10-90 %)")
+    handles, labels = axes.get_legend_handles_labels()
+    full = [_dot(colors[step], MARKERS[step]) for step in range(len(handles))]
+    figure.legend(full, labels, loc="outside upper left", ncols=len(TARGETS), fontsize=9)
+    return figure
+
+
+def _dot(color: str, marker: str = ".") -> Line2D:
+    """A marker for a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=color, marker=marker, linestyle="none", markersize=6)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _rendered(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def _styles(summary: CompareSummary) -> dict[str, Style]:
+    """A colour and a dash pattern by strategy; baselines are grey."""
+    learning = [one.name for one in summary.strategies if one.name not in BASELINES]
+    styles: dict[str, Style] = {name: dict(style) for name, style in BASELINES.items()}
+    others = [name for name in learning if name not in COLORS]
+    for name in learning:
+        turn, color = divmod(others.index(name), len(OTHERS)) if name in others else (0, 0)
+        styles[name] = {"color": COLORS.get(name, OTHERS[color]), "linestyle": LINES[turn % len(LINES)], "zorder": 3}
+    return styles
+
+
+def _draw_band(
+    axes: Axes, own: Band, style: Style, scale: float = 1.0, label: str | None = None, alpha: float = 0.12
+) -> None:
+    x = np.arange(1, len(own.median) + 1)
+    axes.fill_between(x, scale * own.low, scale * own.high, step="post", color=style["color"], alpha=alpha, linewidth=0)
+    axes.step(x, scale * own.median, where="post", label=label, **style)
+
+
+def _evaluations_axis(axes: Axes, budget: int, digits: Sequence[int] = (1, 2, 5)) -> None:
+    """A logarithmic axis of evaluations with plain numbers; a linear one where there are few."""
+    import matplotlib.ticker
+
+    axes.set_xlim(1, max(budget, 2))
+    axes.set_xlabel(EVALUATIONS)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    if budget <= FEW:
+        return
+    axes.set_xscale("log")
+    ticks = [digit * 10**power for power in range(7) for digit in digits if digit * 10**power <= budget]
+    ticks = [*(tick for tick in ticks if budget >= 1.6 * tick), budget]
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+
+
+def _label_ends(axes: Axes, ends: Sequence[tuple[str, float]], styles: dict[str, Style]) -> None:
+    """A name at the end of each curve, moved apart where curves end close together."""
+    bottom, top = axes.get_ylim()
+    ordered = sorted(ends, key=lambda end: end[1])
+    wanted = [(max(value, bottom) - bottom) / (top - bottom) for _, value in ordered]
+    for (name, value), height, at in zip(ordered, wanted, spaced(wanted, LEAST_GAP, 1.0), strict=True):
+        color = styles.get(name, {"color": "black"})["color"]
+        axes.annotate(
+            f"{name} {percent(value / 100, 1)}" if name in styles else name,
+            (1.0, height),
+            xytext=(1.06, at),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=color,
+            fontsize=9,
+            va="center",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def spaced(wanted: Sequence[float], gap: float, top: float) -> list[float]:
+    """Ascending heights moved as little as need be so that neighbours are `gap` apart and none is above `top`.
+
+    Those that would overlap make a group about their mean height.
+
+    >>> [round(height, 2) for height in spaced([0.1, 0.5, 0.52, 0.98], 0.1, 1.0)]
+    [0.1, 0.46, 0.56, 0.98]
+    """
+    groups: list[list[float]] = []
+    for place, height in enumerate(wanted):
+        groups.append([height - place * gap])
+        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    means = [fmean(group) for group in groups for _ in group]
+    heights = [mean + gap * place for place, mean in enumerate(means)]
+    limit = top
+    for place in reversed(range(len(heights))):
+        heights[place] = min(heights[place], limit)
+        limit = heights[place] - gap
+    return heights
+
+
+def _lowest(summary: CompareSummary) -> float:
+    """Where the axis of the hypervolume begins: what most strategies have after a few evaluations."""
+    first = max(1, min(10, summary.budget // 5))
+    after = [100 * one.hypervolume.at(first)[1] for one in summary.strategies]
+    return max(0.0, 10 * floor(float(np.quantile(after, 0.25)) / 10))
+
+
+def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost: str, value: str, style: Style) -> None:
+    size = 2.0 if summary.space_size > 1000 else 10.0
+    label = "all networks" if len(summary.cloud[cost]) == summary.space_size else "a sample of all networks"
+    axes.scatter(
+        summary.cloud[cost],
+        summary.cloud[value],
+        s=size,
+        color="#dddddd",
+        linewidths=0,
+        rasterized=True,
+        label=label,
+    )
+    x, y = _staircase(summary, cost, value)
+    axes.plot(x, y, color="black", linewidth=1.0, label=f"{summary.of_what} front")
+    if len(summary.uniform[cost]):
+        axes.plot(
+            summary.uniform[cost], summary.uniform[value], "x", color="#6b6b6b", markersize=4, label="all layers alike"
+        )
+    axes.plot(
+        one.front[cost],
+        one.front[value],
+        "o",
+        color=style["color"],
+        markersize=3.6,
+        alpha=0.9,
+        label="found by the strategy",
+    )
+    share = percent(float(one.hypervolume.median[-1]), 1)
+    axes.set_title(f"{one.name}: {share} %", color=style["color"], fontsize=9)
+
+
+def _staircase(summary: CompareSummary, cost: str, value: str) -> tuple[Array, Array]:
+    """The corners of the boundary between what two of the metrics can be together and what not."""
+    turns = {o.metric: sign(o.direction) * (1 if o.scale > 0 else -1) for o in summary.goals.objectives}
+    x, y = turns[cost] * summary.front[cost], turns[value] * summary.front[value]
+    order = np.lexsort((y, x))
+    x, y = x[order], y[order]
+    kept = np.append(True, y[1:] < np.minimum.accumulate(y)[:-1])
+    x, y = x[kept], y[kept]
+    far = 10 * (np.ptp(summary.cloud[cost]) + np.ptp(summary.cloud[value]) + 1.0)
+    x, y = np.append(np.repeat(x, 2), x[-1] + far), np.concatenate([[y[0] + far], np.repeat(y, 2)])
+    return turns[cost] * x, turns[value] * y
+
+
+def _front_limits(axes: Axes, summary: CompareSummary, cost: str, value: str) -> None:
+    """Axes about the fronts and not about the whole space, whose worst networks are of no interest."""
+    for name, set_limits in ((cost, axes.set_xlim), (value, axes.set_ylim)):
+        shown = np.concatenate([summary.front[name], *(one.front[name] for one in summary.strategies)])
+        margin = 0.06 * (float(np.ptp(shown)) or 1.0)
+        set_limits(float(shown.min()) - margin, float(shown.max()) + margin)
+
+
+def _what(summary: CompareSummary) -> str:
+    """Seeds and space in one line."""
+    seeds = f"{len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "one seed"
+    return f"median and 10-90 % band over {seeds}, {summary.space_size:,} networks in the space"
+
+
+def _beside(label: str, labels: Sequence[str]) -> list[str]:
+    """The questions about the same value."""
+    return [other for other in labels if other.partition(", ")[0] == label.partition(", ")[0]]
+
+
+def _question(label: str, is_short: bool) -> str:
+    value, _, budget = label.partition(", ")
+    budget = _name(budget).replace("<=", "≤").replace(">=", "≥")
+    return budget if budget and is_short else f"{_name(value)}{', ' if budget else ''}{budget}"
+
+
+def _name(metric: str) -> str:
+    return metric.replace("_", " ")

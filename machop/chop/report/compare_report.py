@@ -1,0 +1,171 @@
+"""The end of a comparison, for the terminal and as a file: the table, the verdict, what they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import isinf
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from chop.report.compare_summary import (
+    TARGETS,
+    CompareSummary,
+    Comparison,
+    Spread,
+    StrategySummary,
+    checkpoints,
+    percent,
+)
+
+REPORT_FILE = "report.md"
+CAPTIONS = {
+    "hypervolume": "Hypervolume by evaluation: median and 10-90 % band over seeds.",
+    "front": "The front that each strategy found in its middle run.",
+    "regret": "How far the best network under a budget is from the best there is: median and 10-90 % band.",
+    "evaluations_to": "Evaluations to a share of the hypervolume: median and 10-90 % range.",
+}
+
+
+def print_comparison(summary: CompareSummary) -> None:
+    """Show the comparison on standard output."""
+    console = Console()
+    table = Table(title=_title(summary), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in _columns(summary):
+        table.add_column(escape(name), justify="left" if name == "strategy" else "right", no_wrap=True)
+    for one in summary.strategies:
+        table.add_row(*map(escape, _cells(one, summary)))
+    console.print(table)
+    console.print(_legend(summary), soft_wrap=True, highlight=False, markup=False)
+    for line in [*summary.verdict, *_facts(summary)]:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    for file in summary.files:
+        console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
+
+
+def report_text(summary: CompareSummary, plots: Sequence[Path]) -> str:
+    """The comparison as Markdown, with the pictures `plots`."""
+    sections = [
+        [
+            f"# {_title(summary)}",
+            "",
+            *_markdown(_columns(summary), (_cells(s, summary) for s in summary.strategies)),
+            "",
+            _legend(summary),
+        ],
+        ["## Verdict", "", *(f"- {line}" for line in summary.verdict)],
+        ["## What it rests on", "", *(f"- {line}" for line in _facts(summary))],
+        *(_picture(plot) for plot in plots if plot.suffix == ".png"),
+        ["## Hypervolume by evaluation", "", *_hypervolume_table(summary, by_trial=False)],
+        ["## Hypervolume by trial, repeats among them", "", *_hypervolume_table(summary, by_trial=True)],
+        *(_regret_table(summary, label) for label in summary.strategies[0].regret),
+        _comparison_table(summary),
+        _correlation_table(summary),
+    ]
+    return "\n".join(line for section in sections for line in [*section, ""])
+
+
+def _title(summary: CompareSummary) -> str:
+    runs = f"{len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "1 seed"
+    what = "strategies" if len(summary.strategies) > 1 else "strategy"
+    return f"{len(summary.strategies)} {what}, {runs}, {summary.budget:,} evaluations of {summary.space_size:,} points"
+
+
+def _legend(summary: CompareSummary) -> str:
+    return (
+        f"Columns: median evaluations to 90 … 99 % of the {summary.of_what} hypervolume; the hypervolume after "
+        f"{summary.budget:,} evaluations, in %; trials that proposed a point again; time of the strategy itself."
+    )
+
+
+def _columns(summary: CompareSummary) -> list[str]:
+    targets = [f"{100 * target:.0f} %" for target in TARGETS]
+    return ["strategy", *targets, f"at {summary.budget} [10-90 %]", "repeats", "ms/trial"]
+
+
+def _cells(one: StrategySummary, summary: CompareSummary) -> list[str]:
+    targets = [_reached(one.evaluations_to[target][1], summary.budget) for target in TARGETS]
+    volume = _percent(one.hypervolume.at(summary.budget))
+    return [one.name, *targets, volume, f"{one.duplicates:g}", f"{1e3 * one.seconds_per_trial:.2g}"]
+
+
+def _reached(evaluations: float, budget: int) -> str:
+    return f"> {budget}" if isinf(evaluations) else f"{evaluations:g}"
+
+
+def _percent(at: Spread) -> str:
+    """A share with its band, in per cent."""
+    low, median, high = map(percent, at)
+    return median if low == high else f"{median} [{low}, {high}]"
+
+
+def _facts(summary: CompareSummary) -> list[str]:
+    fixed = [one.name for one in summary.strategies if one.deterministic]
+    short = [one for one in summary.strategies if one.evaluations < summary.budget]
+    facts = [summary.truth]
+    facts += [f"Limits: {', '.join(map(str, summary.goals.limits))}; points beyond them do not count."] * bool(
+        summary.goals.limits
+    )
+    facts += [f"The seed plays no part in {', '.join(fixed)}: run twice, with the same proposals."] * bool(fixed)
+    facts += [f"{one.name} proposed no more than {one.evaluations:g} different points (median)." for one in short]
+    facts += summary.remarks
+    facts += ["Interrupted: the figures are those of the runs that were finished."] * summary.interrupted
+    return [*facts, f"Data: {summary.provenance}"]
+
+
+def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return lines + [f"| {' | '.join(cells)} |" for cells in rows]
+
+
+def _picture(plot: Path) -> list[str]:
+    return [f"![{CAPTIONS[plot.stem]}]({plot.name})", "", CAPTIONS[plot.stem]]
+
+
+def _hypervolume_table(summary: CompareSummary, by_trial: bool) -> list[str]:
+    counts = checkpoints(summary.budget)
+    bands = {one.name: one.hypervolume_by_trial if by_trial else one.hypervolume for one in summary.strategies}
+    rows = [[name, *(_percent(own.at(count)) for count in counts)] for name, own in bands.items()]
+    return _markdown(["after", *map(str, counts)], rows)
+
+
+def _regret_table(summary: CompareSummary, label: str) -> list[str]:
+    counts = checkpoints(summary.budget)
+    rows = [[one.name, *(f"{one.regret[label].at(count)[1]:.4g}" for count in counts)] for one in summary.strategies]
+    return [f"## Regret: {label}", "", *_markdown(["after", *map(str, counts)], rows)]
+
+
+def _comparison_table(summary: CompareSummary) -> list[str]:
+    if not summary.comparisons:
+        return []
+    columns = ["strategy", "against", "measure", "own", "other", "p (Holm)", "A12", "times fewer [95 %]", "verdict"]
+    return ["## Comparisons", "", *_markdown(columns, (_comparison(one, summary) for one in summary.comparisons))]
+
+
+def _comparison(one: Comparison, summary: CompareSummary) -> list[str]:
+    is_share = one.measure == "hypervolume"
+    figures = [percent(v) if is_share else _reached(v, summary.budget) for v in (one.own, one.other)]
+    p = "-" if one.p is None else f"{one.p:.2g}"
+    ratio = _ratio(one, summary.budget)
+    return [one.strategy, one.reference, one.measure, *figures, p, f"{one.effect:.2f}", ratio, one.word]
+
+
+def _ratio(one: Comparison, budget: int) -> str:
+    """How many times fewer evaluations; at least so many where the other has not arrived."""
+    if one.ratio is None:
+        return ""
+    ends = "" if one.ratio_low is None else f" [{_number(one.ratio_low)}, {_number(one.ratio_high)}]"
+    return f"> {budget / one.own:.2g}{ends}" if isinf(one.ratio) else f"{one.ratio:.2g}{ends}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else "∞" if isinf(value) else f"{value:.2g}"
+
+
+def _correlation_table(summary: CompareSummary) -> list[str]:
+    if not summary.correlations:
+        return []
+    rows = [[a, b, f"{rho:+.3f}"] for (a, b), rho in summary.correlations.items()]
+    return ["## Rank correlation of the metrics", "", *_markdown(["metric", "metric", "Spearman"], rows)]

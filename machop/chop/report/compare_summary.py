@@ -1,0 +1,149 @@
+"""What a comparison of strategies found, as its report, its table and its pictures show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isinf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chop.ir.goals import Goals
+
+Array = np.ndarray[Any, Any]
+TARGETS = (0.90, 0.95, 0.98, 0.99)
+"""Shares of the exact hypervolume whose first evaluation is reported."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """The 10 % quantile, the median and the 90 % quantile over seeds, each `(evaluations,)` or `(trials,)`."""
+
+    low: Array
+    median: Array
+    high: Array
+
+    def at(self, count: int) -> tuple[float, float, float]:
+        """The three after `count` evaluations (the last ones where there are fewer)."""
+        place = min(count, len(self.median)) - 1
+        return float(self.low[place]), float(self.median[place]), float(self.high[place])
+
+
+Spread = tuple[float, float, float]
+"""10 % quantile, median and 90 % quantile; infinite where a target is not reached."""
+
+
+@dataclass(frozen=True)
+class StrategySummary:
+    """A strategy's runs together. `runs` have been made; a `deterministic` strategy stands for every seed with one.
+
+    `hypervolume` is by evaluation and `hypervolume_by_trial` by trial, as shares of the exact front's; `regret` by
+    the label of what was asked; `duplicates` and `seconds` (of the strategy itself) are medians of a whole run. `front`
+    has the metrics of the front that the run in the middle found.
+    """
+
+    name: str
+    runs: int
+    deterministic: bool
+    hypervolume: Band
+    hypervolume_by_trial: Band
+    regret: Mapping[str, Band]
+    evaluations_to: Mapping[float, Spread]
+    evaluations: float
+    duplicates: float
+    seconds: float
+    seconds_per_trial: float
+    front: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A strategy against a reference: `measure` is the evaluations to a target or the hypervolume at the budget.
+
+    `p` is corrected for the number of strategies (None: nothing is left to chance), `least_p` is what it could be at
+    the least with so many seeds; `effect` is A12, `ratio` how many times fewer evaluations the strategy needs.
+    """
+
+    strategy: str
+    reference: str
+    measure: str
+    own: float
+    other: float
+    p: float | None
+    effect: float
+    word: str
+    least_p: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+
+
+@dataclass(frozen=True)
+class CompareSummary:
+    """A whole comparison. `is_exact`: all points have been measured, so that `front` is the exact one; else it is that
+    of the `measured` points. `cloud` has the metrics of some of them, `uniform` of the networks with all layers alike,
+    `pairs` are the axes of pictures, `(cost, value)`.
+    """
+
+    goals: Goals
+    provenance: str
+    space_size: int
+    measured: int
+    budget: int
+    seeds: Sequence[int]
+    is_exact: bool
+    strategies: Sequence[StrategySummary]
+    verdict: Sequence[str]
+    comparisons: Sequence[Comparison]
+    correlations: Mapping[tuple[str, str], float]
+    remarks: Sequence[str]
+    front: Mapping[str, Array]
+    cloud: Mapping[str, Array]
+    pairs: Sequence[tuple[str, str]]
+    uniform: Mapping[str, Array]
+    folder: Path
+    interrupted: bool = False
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def of_what(self) -> str:
+        """What shares of the hypervolume are shares of."""
+        return "exact" if self.is_exact else "best known"
+
+    @property
+    def truth(self) -> str:
+        """What the strategies are judged by."""
+        if self.is_exact:
+            return f"The exact front: all {self.space_size:,} points have been measured."
+        return (
+            f"The exact front is not known: shares are of the front of the {self.measured:,} points that any strategy "
+            f"measured, of {self.space_size:,}. They flatter all strategies alike."
+        )
+
+
+def checkpoints(budget: int) -> list[int]:
+    """The numbers of evaluations at which the hypervolume is reported.
+
+    >>> checkpoints(300)
+    [10, 20, 50, 100, 200, 300]
+    """
+    usual = [digit * 10**power for power in range(1, 7) for digit in (1, 2, 5)]
+    return [*(count for count in usual if count < budget), budget]
+
+
+def percent(share: float, decimals: int = 2) -> str:
+    """A share in per cent as text; one that is not whole never reads as 100.
+
+    >>> percent(0.95), percent(0.99999), percent(1.0), percent(0.99999, decimals=1)
+    ('95', '99.99', '100', '99.9')
+    """
+    most = 100 - 10**-decimals if share < 1 - 1e-9 else 100.0
+    text = f"{min(100 * share, most):.{decimals}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number as JSON has it: what was not reached is null."""
+    return None if isinf(value) else value

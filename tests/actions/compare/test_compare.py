@@ -1,0 +1,223 @@
+"""A comparison from the table `[search]` to its files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from torch import nn
+
+from chop.actions.compare import job
+from chop.actions.compare.experiment import Experiment
+from chop.actions.compare.files import as_answer
+from chop.actions.compare.job import CompareOptions, compare
+from chop.actions.search.landscape import Landscape
+from chop.actions.search.oracle import Oracle
+from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
+from chop.dataset import MaseDataModule
+from chop.errors import ConfigError, SearchError
+from chop.models import get_model
+from chop.report import compare_plots
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take a second each; the tests that look at them say so."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(compare_plots, "find_spec", lambda name: None)
+
+
+@pytest.fixture
+def pictures() -> None:
+    pytest.importorskip("matplotlib")
+
+
+FEW = CompareOptions(("brute_force", "brute_force_random", "random", "tpe"), seeds=3)
+PICTURES = {"hypervolume", "front", "regret", "evaluations_to"}
+
+
+def rows(folder: Path) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = pyarrow.parquet.read_table(folder / "evaluations.parquet").to_pydict()
+    return {name: values for name, values in found.items() if name != "seconds"}
+
+
+@pytest.mark.usefixtures("pictures")
+def test_brute_force_is_judged_by_the_oracle_and_all_files_are_there(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    folder = tmp_path / "mine" / "software" / "compare"
+    summary = compare(jsc_tiny, jets, lab, folder, FEW)
+    assert (summary.is_exact, summary.budget, summary.space_size) == (True, 18, 18)
+    names = {path.name for path in folder.iterdir()}
+    pictures = {f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")}
+    assert (
+        names == {"report.md", "summary.json", "evaluations.parquet", "evaluations.csv", "landscape.parquet"} | pictures
+    )
+    oracle = Oracle(Landscape.read(folder / "landscape.parquet"))
+    by_index = summary.strategies[0]
+    assert (by_index.name, by_index.deterministic, by_index.runs) == ("brute_force", True, 2)
+    wanted = [oracle.hypervolume(range(count)) for count in range(1, 19)]
+    assert by_index.hypervolume.median == pytest.approx(wanted)
+    reached = next(count for count, share in enumerate(wanted, 1) if share >= 0.95)
+    assert by_index.evaluations_to[0.95] == (reached, reached, reached)
+    tidy = rows(folder)
+    assert set(zip(tidy["strategy"], tidy["seed"], strict=True)) == {
+        *(("brute_force", seed) for seed in range(2)),
+        *((name, seed) for name in FEW.strategies[1:] for seed in range(3)),  # type: ignore[index]
+    }
+    assert tidy["accuracy"] == oracle.landscape.metrics["accuracy"][tidy["point"]].tolist()
+    assert pyarrow.csv.read_csv(folder / "evaluations.csv").num_rows == len(tidy["trial"])
+    assert "| brute_force_random |" in (folder / "report.md").read_text()
+
+
+def test_the_answer_has_what_it_promises(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    options = replace(FEW, strategies=("brute_force", "tpe"), seeds=2, budget=12)
+    answer = json.loads(json.dumps(as_answer(compare(jsc_tiny, jets, lab, tmp_path / "c", options))))
+    assert list(answer) == ["strategies"]
+    assert list(answer["strategies"]) == ["brute_force", "tpe"]
+    for own in answer["strategies"].values():
+        assert set(own) == {"evaluations_to", "hypervolume_at", "duplicates", "seconds"}
+        assert list(own["evaluations_to"]) == ["0.90", "0.95", "0.98", "0.99"]
+        assert list(own["hypervolume_at"]) == ["10", "12"]
+        assert all(value is None or 1 <= value <= 12 for value in own["evaluations_to"].values())
+    assert answer["strategies"]["brute_force"]["evaluations_to"]["0.99"] is None
+    assert answer["strategies"]["brute_force"]["duplicates"] == 0
+
+
+def test_the_same_again_from_the_landscape_that_lies_beside_it(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine" / "software" / "compare"
+    compare(jsc_tiny, jets, lab, folder, FEW)
+    monkeypatch.setattr(job, "measured_blocks", None)
+    compare(jsc_tiny, jets, lab, folder, FEW)
+    assert not (folder / "landscape.parquet").exists()
+    assert rows(folder) == rows(folder.with_name("compare-1"))
+    compare(jsc_tiny, jets, lab, tmp_path / "other" / "software" / "compare", FEW)
+
+
+def test_a_space_that_is_not_enumerated_is_judged_by_what_is_known(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    exact = compare(jsc_tiny, jets, lab, tmp_path / "exact", FEW)
+    for budget, is_exact in ((18, True), (5, False)):
+        folder = tmp_path / f"union-{budget}"
+        summary = compare(jsc_tiny, jets, lab, folder, replace(FEW, budget=budget, most_points=17))
+        assert summary.is_exact == is_exact
+        assert not (folder / "landscape.parquet").exists()
+        if is_exact:
+            assert rows(folder)["point"] == rows(tmp_path / "exact")["point"]
+            for one, other in zip(summary.strategies, exact.strategies, strict=True):
+                assert one.hypervolume.median == pytest.approx(other.hypervolume.median)
+        else:
+            assert "The exact front is not known" in (folder / "report.md").read_text()
+            assert max(float(one.hypervolume.high[-1]) for one in summary.strategies) <= 1.0
+
+
+def test_a_part_of_jsc_toy_under_a_limit_with_three_objectives(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule
+) -> None:
+    lists = lab["search_space"]["seed"]["seq_blocks_2"]["config"]
+    few = {**lists, "bias_width": [4]}
+    lab["search_space"]["seed"] |= {name: {"config": few} for name in ("seq_blocks_2", "seq_blocks_5")}
+    lab["strategy"]["metrics"] |= {"memory_density": {}, "accuracy": {"min": 0.3, "direction": "maximize"}}
+    options = CompareOptions(("random", "tpe"), seeds=2, budget=20)
+    summary = compare(get_model("jsc-toy", pretrained=True), jets, lab, tmp_path / "c", options)
+    assert summary.space_size == 36
+    assert summary.front["accuracy"].min() >= 0.3
+    assert len(summary.pairs) == 2
+    assert all(0 < one.hypervolume.median[-1] <= 1 for one in summary.strategies)
+    assert any("average_bitwidth and memory_density say the same" in remark for remark in summary.remarks)
+
+
+def test_limits_that_no_network_keeps_are_told_before_the_first_run(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Experiment, "run", None)
+    lab["strategy"]["metrics"]["accuracy"]["min"] = 0.99
+    with pytest.raises(SearchError, match=r"keeps accuracy >= 0\.99"):
+        compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_sum_has_no_front_to_draw(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"]["setup"] = {"sum_scaled_metrics": True, "direction": "maximize"}
+    lab["strategy"]["metrics"]["average_bitwidth"]["scale"] = -0.02
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
+    assert summary.strategies[1].hypervolume.median[-1] == 1.0
+    assert {path.stem for path in (tmp_path / "c").glob("*.png")} == PICTURES - {"front"}
+
+
+def test_ctrl_c_keeps_the_runs_that_are_done(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, calls = Experiment.run, []
+
+    def interrupted(self: Experiment, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Experiment, "run", interrupted)
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
+    assert summary.interrupted
+    assert len(set(zip(*(rows(tmp_path / "c")[name] for name in ("strategy", "seed")), strict=True))) == 6
+    assert "Interrupted" in (tmp_path / "c" / "report.md").read_text()
+    calls[:] = [None] * 6  # type: ignore[list-item]
+    with pytest.raises(KeyboardInterrupt):
+        compare(jsc_tiny, jets, lab, tmp_path / "none", FEW)
+
+
+def test_without_matplotlib_there_are_no_pictures_but_all_else(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
+    assert not list((tmp_path / "c").glob("*.png"))
+    assert any("matplotlib is not installed" in remark for remark in summary.remarks)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"strategies": ("tpee",)}, "unknown strategy 'tpee'; did you mean 'tpe'?"),
+        ({"strategies": ()}, "--strategies: names none"),
+        ({"seeds": 0}, "--seeds: must be at least 1, got 0"),
+        ({"budget": -3}, "--budget: must be at least 1, got -3"),
+        (
+            {"strategies": ("one_value",)},
+            "one_value: it searches for the best of one value, and there are 2 objectives",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_runs(
+    options: dict[str, Any], told: str, tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    if "one_value" not in STRATEGIES:
+        STRATEGIES.register("one_value")(OneValue)
+    with pytest.raises(ConfigError, match=told.replace("?", r"\?")):
+        compare(jsc_tiny, jets, lab, tmp_path / "c", CompareOptions(**options))
+    assert not (tmp_path / "c").exists()
+
+
+class OneValue(SearchStrategyBase):
+    """The best of one value."""
+
+    multi_objective = False
+
+    def __init__(self, context: StrategyContext, options: Any = None) -> None:
+        super().__init__(context, options)
+        self._number = np.random.default_rng(context.seed)
+
+    def ask(self, n: int) -> list[Any]:
+        return [self.space.point(int(self._number.integers(self.space.size))) for _ in range(n)]

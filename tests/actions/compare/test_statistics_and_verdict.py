@@ -1,0 +1,122 @@
+"""Tests against scipy, and words against made-up figures."""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+import pytest
+
+from chop.actions.compare.statistics import Sample, difference, effect_size, holm, rank_sum_p, signed_rank_p
+from chop.actions.compare.verdict import NOT_REACHED, Record, verdict
+
+SEEDS = 10
+
+
+def test_exact_tests_agree_with_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    generator = np.random.default_rng(0)
+    for shift in (0.0, 0.7, 2.0):
+        own, other = generator.normal(0, 1, 9), generator.normal(shift, 1, 11)
+        wanted = stats.mannwhitneyu(own, other, method="exact").pvalue
+        assert rank_sum_p(own.tolist(), other.tolist()) == pytest.approx(wanted)
+        assert signed_rank_p((own - shift).tolist()) == pytest.approx(
+            stats.wilcoxon(own - shift, method="exact").pvalue
+        )
+    own, other = generator.integers(0, 5, 40), generator.integers(1, 6, 40)
+    wanted = stats.mannwhitneyu(own, other, method="asymptotic", use_continuity=False).pvalue
+    assert rank_sum_p(own.tolist(), other.tolist()) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_ties_and_what_was_not_reached_are_counted_out() -> None:
+    assert rank_sum_p([1, 1, 1], [1, 1, 1]) == 1.0
+    assert rank_sum_p([1, 2], [inf, inf]) == pytest.approx(1 / 3)
+    assert rank_sum_p([1, 1], [1, 2]) == 1.0
+    assert signed_rank_p([0.0, 0.0]) == 1.0
+    assert signed_rank_p([-inf, -2.0, -1.0]) == pytest.approx(0.25)
+    assert effect_size([inf, 1.0], [inf, inf]) == 0.75
+    assert holm([0.04, 0.01]) == [0.04, 0.02]
+
+
+def test_against_a_deterministic_strategy_its_copies_are_no_sample() -> None:
+    fixed = Sample((5.0, 5.0), deterministic=True)
+    assert difference(Sample((1.0, 2.0, 3.0, 4.0)), fixed).p == pytest.approx(0.125)
+    assert difference(fixed, Sample((6.0,) * 2, deterministic=True)).p is None
+
+
+def test_the_ratio_of_medians_comes_with_its_interval() -> None:
+    found = difference(Sample(tuple(np.arange(40.0, 50))), Sample(tuple(np.arange(90.0, 100))))
+    assert found.ratio == pytest.approx(94.5 / 44.5)
+    assert found.ratio_low is not None
+    assert found.ratio_high is not None
+    assert 1.9 < found.ratio_low < found.ratio < found.ratio_high < 2.4
+    assert difference(Sample((10.0, 12.0)), Sample((inf, inf))).ratio == inf
+    assert difference(Sample((inf, inf)), Sample((10.0, 12.0))).ratio is None
+
+
+def record(name: str, reach: list[float], volume: list[float], optuna: bool = False, fixed: bool = False) -> Record:
+    return Record(name, Sample(tuple(reach), fixed), Sample(tuple(-value for value in volume), fixed), optuna)
+
+
+def spread_about(middle: float) -> list[float]:
+    return [middle + step for step in range(-5, 5)]
+
+
+FAST = record("surrogate", spread_about(50), [0.99] * SEEDS)
+TPE = record("tpe", spread_about(200), [0.96] * SEEDS, optuna=True)
+TPE_TOO = record("another", [*spread_about(200)[1:], 195], [0.96] * SEEDS)
+CHANCE = record("brute_force_random", [inf] * SEEDS, [0.80 + 0.001 * seed for seed in range(SEEDS)])
+LAZY = record("uniform", [inf, inf], [0.85, 0.85], fixed=True)
+
+
+def line(lines: list[str], name: str) -> str:
+    return next(text for text in lines if text.startswith(f"{name} ("))
+
+
+def test_words_follow_from_the_figures() -> None:
+    found = verdict([LAZY, CHANCE, TPE, TPE_TOO, FAST], 300)
+    assert found.lines[0] == (
+        "Evaluations to 95 % of the exact hypervolume, median: surrogate 49.5, tpe 199.5, another 199.5. "
+        "Not within 300: uniform, brute_force_random."
+    )
+    assert found.lines[1].startswith("Here the best sampler of Optuna is tpe: surrogate needs 4 times fewer [3.")
+    surrogate = line(found.lines, "surrogate")
+    assert surrogate.startswith("surrogate (49.5 evaluations to 95 %, 99 % of the hypervolume after 300): better than")
+    assert "uniform (more than 6.1 times fewer)" in surrogate
+    assert "brute_force_random (more than 6.1 times fewer)" in surrogate
+    assert "tpe (4 times fewer [" in surrogate
+    assert line(found.lines, "another").endswith("; no difference shown from tpe.")
+    assert "better after 300 evaluations than brute_force_random" in line(found.lines, "uniform")
+
+
+def test_a_strategy_that_does_not_get_there_is_worse_than_one_that_does() -> None:
+    found = verdict([FAST, record("tpe", [inf] * SEEDS, [0.9] * SEEDS, optuna=True), CHANCE], 300)
+    assert found.lines[1] == (
+        "Here no sampler of Optuna gets to 95 % within 300, tpe comes nearest: surrogate needs more than 6.1 times "
+        "fewer evaluations."
+    )
+    words = {(one.strategy, one.reference, one.measure): one.word for one in found.comparisons}
+    assert words["brute_force_random", "tpe", "evaluations"] == NOT_REACHED
+    assert words["tpe", "brute_force_random", "evaluations"] == NOT_REACHED
+    assert "better after 300 evaluations than brute_force_random" in line(found.lines, "tpe")
+    slow = verdict([record("greedy", [inf] * SEEDS, [0.9] * SEEDS), TPE], 300)
+    assert "worse than tpe" in line(slow.lines, "greedy")
+
+
+def test_few_seeds_show_nothing_and_say_so() -> None:
+    few = [
+        record(one.name, list(one.reach.values[:3]), [0.9, 0.91, 0.92], one.is_optuna) for one in (FAST, TPE, CHANCE)
+    ]
+    found = verdict(few, 300)
+    assert all(one.word not in {"better", "worse"} for one in found.comparisons)
+    assert "no difference shown from" in line(found.lines, "surrogate")
+    assert found.lines[-1] == (
+        "With so few seeds not every difference from brute_force_random, tpe can be shown: take more (--seeds)."
+    )
+
+
+def test_without_chance_the_figures_speak_for_themselves() -> None:
+    greedy = record("greedy", [60.0, 60.0], [0.97, 0.97], fixed=True)
+    found = verdict([greedy, LAZY, record("same", [inf, inf], [0.85, 0.85], fixed=True)], 300)
+    assert "better than uniform (more than 5 times fewer)" in line(found.lines, "greedy")
+    assert "the same as uniform" in line(found.lines, "same")
