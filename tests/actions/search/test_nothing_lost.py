@@ -20,7 +20,8 @@ TPE = ("optuna", {"sampler": "tpe", "n_trials": 16})
 TPE_BY_THREE = ("optuna", {"sampler": "tpe", "n_trials": 16, "ask_batch": 3})
 LADDER = ("brute_force", {"order": "random", "ladder": [64, 200], "ladder_confidence": 0.9})
 PATIENCE = ("optuna", {"sampler": "random", "patience": 6, "ask_batch": 2})
-ALL = {"brute force": BRUTE_FORCE, "tpe": TPE, "tpe by three": TPE_BY_THREE, "ladder": LADDER, "patience": PATIENCE}
+OURS = {name: (name, {"n_trials": 16}) for name in ("evolution", "greedy", "sensitivity", "surrogate", "uniform")}
+ALL = {"brute force": BRUTE_FORCE, "tpe": TPE, "tpe by three": TPE_BY_THREE, "ladder": LADDER, "patience": PATIENCE} | OURS
 
 
 def survives(
