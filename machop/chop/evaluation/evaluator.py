@@ -21,7 +21,7 @@ from chop.evaluation.walk import Codes, Walk
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
 
-ROWS_AT_A_TIME = 192
+ROWS_AT_A_TIME = 384
 """Rows of vectors that go through the network together, so that what many configurations make of them fits a cache."""
 
 CHECKED, CHECKED_ROWS = 4, 32
