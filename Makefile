@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test format-check format lint types layers unit test-slow weights answers tables bench-formats bench clean
+.PHONY: help setup test format-check format lint types layers unit test-slow weights answers tables bench-formats bench scaling clean
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ bench-formats: setup ## Time every number format against a plain copy
 
 bench: setup     ## Time the evaluator against a plain loop
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python benchmarks/evaluator.py
+
+scaling: setup   ## Draw docs/pictures/scaling.svg: networks a second by layers, choices and samples
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python benchmarks/scaling.py
 
 clean:           ## Remove what was made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache mase_output

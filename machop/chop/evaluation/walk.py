@@ -98,11 +98,22 @@ class Walk:
         self._bytes_per_child = [0.0] * program.levels
         self._children_per_parent = [0.0] * program.levels
         self._widest_per_parent: list[float | None] = [None] * program.levels
+        self._rows = 1
 
-    def run(self, codes: Codes, fixed: Mapping[int, Value], emit: Emit) -> None:
-        """Compute the output for `codes`, sorted and without repeats; `fixed` are the values before any choice."""
+    def run(self, codes: Codes, fixed: Mapping[int, Value], emit: Emit, rows: int) -> None:
+        """Compute the output for `codes`, sorted and without repeats.
+
+        `fixed` are the values before any choice, of `rows` rows.
+        """
+        self._expect(rows)
         live: Live = {number: (value, np.zeros(1, dtype=np.int64)) for number, value in fixed.items()}
         self._descend(_Prefixes(codes), codes, 0, (0, 1), live, emit)
+
+    def _expect(self, rows: int) -> None:
+        """What is known of the sizes of values was learned with another number of rows."""
+        ratio, self._rows = rows / self._rows, rows
+        self._bytes_per_child = [size * ratio for size in self._bytes_per_child]
+        self._widest_per_parent = [None if size is None else size * ratio for size in self._widest_per_parent]
 
     def _descend(
         self, prefixes: _Prefixes, codes: Codes, level: int, span: tuple[int, int], live: Live, emit: Emit

@@ -21,7 +21,7 @@ from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.landscape import part_path, write_part
 from chop.errors import SearchError
 from chop.evaluation.measures import Scores
-from chop.evaluation.memory import keep_freed_memory, let_children_use_huge_pages
+from chop.evaluation.memory import keep_freed_memory, let_children_use_huge_pages, resident
 from chop.ir.front import Front
 from chop.ir.histogram import Histogram
 from chop.ir.trial import Direction, Objective
@@ -30,6 +30,10 @@ from chop.tools.logger import get_logger
 logger = get_logger(__name__)
 
 BLOCKS_FILE = "blocks.jsonl"
+BLOCK_BYTES = 2**26
+"""What a process needs for the metrics of a block and to write them."""
+LEAST_BYTES = 2**25
+"""What the values under way get at the least, however little the user gives."""
 MOST_DEATHS = 5
 """Workers that may die, one after the other, without a block being finished in between."""
 
@@ -226,7 +230,9 @@ class BlockLog:
 
 def measured_blocks(task: Task, numbers: Sequence[int], n_jobs: int) -> Iterator[Block]:
     """The blocks of `numbers` as they are done, by `n_jobs` processes; one that dies leaves its block to another."""
-    payload = _pickled(task) if n_jobs > 1 and len(numbers) > 1 else None
+    is_shared = n_jobs > 1 and len(numbers) > 1
+    _share_memory(task.folded, n_jobs if is_shared else 1)
+    payload = _pickled(task) if is_shared else None
     if payload is None:
         keep_freed_memory()
         for number in numbers:
@@ -252,6 +258,21 @@ def measured_blocks(task: Task, numbers: Sequence[int], n_jobs: int) -> Iterator
             logger.warning("a worker died; its block is done again")
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _share_memory(folded: FoldedMeasurement, n_jobs: int) -> None:
+    """Give the values under way what the processes themselves leave of the memory for the whole search."""
+    fixed = resident() * (n_jobs + 1 if n_jobs > 1 else 1) + n_jobs * BLOCK_BYTES
+    share = (folded.memory - fixed) // n_jobs
+    if share < LEAST_BYTES:
+        logger.warning(
+            "memory_mib = %d is less than %d process(es) need: about %d MiB before any value; take fewer n_jobs or "
+            "raise memory_mib",
+            folded.memory >> 20,
+            n_jobs,
+            fixed >> 20,
+        )
+    folded.limit(max(LEAST_BYTES, share))
 
 
 def _from_pool(pool: ProcessPoolExecutor, numbers: Sequence[int], n_jobs: int) -> Iterator[Block]:

@@ -38,6 +38,8 @@ BATCH_MACS = 5 * 10**9
 """Multiply-accumulates of points that are measured together: a second or so on one core."""
 
 MOST_TOGETHER = 256
+FEW_POINTS = 4
+"""So few are measured one after the other: there is too little to share for what folding them costs."""
 ROUNDING_SHARE = 0.005
 """Largest difference between a metric and the same measured singly where sums of floats are rounded."""
 
@@ -85,7 +87,7 @@ class Measurement:
 
     def measure_many(self, points: Sequence[Point]) -> list[Measured | MetricError]:
         """`measure` for each of the points; those that differ in little share what they have in common."""
-        folded = self.folded if len(points) > 1 else None
+        folded = self.folded if len(points) > FEW_POINTS else None
         if folded is None:
             return [self._measure_or_fail(point) for point in points]
         indexes = [self.space.index(point) for point in points]
