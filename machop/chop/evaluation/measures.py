@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ from chop.evaluation.values import Value, as_planes, each
 
 Scores = dict[str, np.ndarray[Any, Any]]
 """For each metric its value for every configuration, float64."""
+
+LARGEST_LOGARITHM = 85.0
+"""What the logarithm of a float32 may be at the most, with some room to spare."""
+MOST_FACTORS = 8
+"""Rows that share a logarithm at the most: each product rounds once more."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +100,17 @@ class Classification(Measure):
     def _of_one_class(self, scores: Tensor, target: int) -> Tensor:
         """The hits of each class and the sum of losses for rows of one class, `(classes + 1, configurations)`."""
         own = scores[target]
-        hits = torch.ones_like(own)
-        if target:
-            torch.lt(scores[:target].amax(0), own, out=hits)
-        if target + 1 < self.classes:
-            hits *= scores[target + 1 :].amax(0).le_(own)
+        leads = own.new_empty(self.classes - 1, *own.shape)  # of the other classes over the target's: a sign is exact
+        torch.sub(scores[:target], own, out=leads[:target])
+        torch.sub(scores[target + 1 :], own, out=leads[target:])
+        earlier, later = (part.amax(0) if len(part) else None for part in (leads[:target], leads[target:]))
+        losses = _losses(leads, [most for most in (earlier, later) if most is not None])
+        hits = torch.ones_like(own) if earlier is None else earlier.lt_(0)
+        if later is not None:
+            hits = later.le_(0) if earlier is None else hits.mul_(later.le_(0))
         sums = own.new_zeros(self.classes + 1, len(own), dtype=torch.float64)
         sums[target] = hits.sum(-1)
-        sums[-1] = -torch.log_softmax(scores, 0)[target].sum(-1)
+        sums[-1] = losses
         return sums
 
     def _of_any(self, scores: Tensor, chunk: RowChunk) -> Tensor:
@@ -125,6 +134,25 @@ class Classification(Measure):
             "accuracy": (recalls.double().sum(0) / self.classes).numpy(),
             "accuracy_micro": (hits.sum(0) / len(self.targets)).numpy(),
         }
+
+
+def _losses(leads: Tensor, most: Sequence[Tensor]) -> Tensor:
+    """Sums of `log(1 + Σ exp(lead))` over rows, `(configurations,)`; `leads` `(others, configurations, rows)` is lost.
+
+    `most` has the greatest leads of each row. Where exponentials are sure to stay within float32 one logarithm serves
+    several rows, as the logarithm of a product.
+    """
+    reach = math.inf
+    if leads.device.type == "cpu":  # elsewhere the answer would have to be waited for
+        reach = math.log(len(leads) + 1) + max([0.0, *(float(m.amax()) for m in most)])
+    if not reach < LARGEST_LOGARITHM:
+        return torch.logsumexp(torch.cat([leads, torch.zeros_like(leads[:1])]), 0).sum(-1)
+    found = leads.exp_().sum(0).add_(1.0)
+    factors = 1
+    while 2 * factors * reach < LARGEST_LOGARITHM and factors < MOST_FACTORS and found.shape[1] % 2 == 0:
+        factors, half = 2 * factors, found.shape[1] // 2
+        found = found[:, :half] * found[:, half:]
+    return found.log_().sum(-1)
 
 
 class WholePredictions(Measure):

@@ -5,6 +5,7 @@ Every operation has `one` (a choice on some configurations); some know a quicker
 
 from __future__ import annotations
 
+import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, each, join
+from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, count_of, each, join
 from chop.formats import Format
 
 CLOSE = 1e-5
@@ -194,7 +195,7 @@ class Call(Operation):
 
     def one(self, choice: Any, inputs: Sequence[Value]) -> Value:
         varying = [value for value in inputs if not isinstance(value, Same)]
-        if not varying or (count := _count(varying[0])) == 1:
+        if not varying or (count := count_of(varying[0])) == 1:
             return Each([self._single(choice, [each(value)[0] for value in inputs])])
         if self._folds is None:
             return self._tried(choice, inputs, count)
@@ -262,14 +263,25 @@ class Call(Operation):
 
 
 class Bound:
-    """A module with some of its tensors replaced, as a function of its inputs."""
+    """A module with some of its own tensors replaced, as a function of its inputs."""
 
     def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
         self.module = module
         self.tensors = tensors
+        self._twin = _with_parameters(module, tensors) if tensors.keys() <= module._parameters.keys() else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._twin is not None:
+            return self._twin(*args, **kwargs)
         return functional_call(self.module, self.tensors, args, kwargs)
+
+
+def _with_parameters(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The same module but for some parameters: what `functional_call` does, once and not in every call."""
+    twin = copy.copy(module)
+    own = {name: nn.Parameter(tensor, requires_grad=False) for name, tensor in tensors.items()}
+    twin._parameters = {**module._parameters, **own}
+    return twin
 
 
 class OnCopies:
@@ -294,18 +306,6 @@ def fill(template: Any, values: Sequence[Any]) -> Any:
 
 def _is_floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _count(value: Value) -> int:
-    match value:
-        case Same():
-            return 1
-        case Each(values):
-            return len(values)
-        case Rows(tensor):
-            return tensor.shape[0]
-        case Planes(tensor):
-            return tensor.shape[1]
 
 
 def _first(value: Value, count: int) -> Value:

@@ -39,6 +39,7 @@ class PlanRunner:
         self.targets = torch.cat([y for _, y in batches]).to(device)
         self._ops = graph.quantizable_nodes()
         self._weights: dict[str, dict[Any, dict[str, Tensor]]] = {name: {} for name in self._ops}
+        self._bound: dict[str, dict[Any, Bound]] = {name: {} for name in self._ops}
         graph.model.to(device)
         self._nodes = graph.nodes
         self._shares = not any(works_in_place(graph, node) for node in self._nodes)
@@ -112,9 +113,9 @@ class PlanRunner:
             return self._call_function(name, inner, op, formats, args, kwargs)
         if not op.params:
             return call_quantized(inner, op, formats, args, kwargs)
-        weights = self._kept_weights(name, inner, op, formats)
+        bound = self._kept_weights(name, inner, op, formats)
         others = {operand: chosen for operand, chosen in formats.items() if operand not in op.params}
-        return call_quantized(Bound(inner, weights), op, others, args, kwargs)
+        return call_quantized(bound, op, others, args, kwargs)
 
     def _call_function(
         self,
@@ -144,11 +145,12 @@ class PlanRunner:
             kept[key] = {operand: formats[operand].quantize(tensor)}
         return kept[key][operand]
 
-    def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> dict[str, Tensor]:
-        kept = self._weights[name]
+    def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> Bound:
+        """A module with its weights in `formats`."""
+        kept = self._bound[name]
         key = tuple(formats.get(operand) for operand in op.params)
         if key not in kept:
             if len(kept) >= _KEEP:
                 kept.pop(next(iter(kept)))
-            kept[key] = quantized_parameters(inner, op, formats)
+            kept[key] = Bound(inner, quantized_parameters(inner, op, formats))
         return kept[key]

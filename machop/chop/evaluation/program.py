@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class Program:
     example: Tensor
     """The output for a batch in float, its first row alone."""
 
-    @property
+    @cached_property
     def levels(self) -> int:
         """How many axes the output depends on, counted from the first to the last of them."""
         return 1 + max(stage.level for stage in self.stages)

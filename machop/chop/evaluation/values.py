@@ -89,6 +89,19 @@ def join(parts: Sequence[Value]) -> Value:
     return Each([value for part in parts for value in each(part)])
 
 
+def count_of(value: Value) -> int:
+    """How many configurations a value holds."""
+    match value:
+        case Same():
+            return 1
+        case Each(values):
+            return len(values)
+        case Rows(tensor):
+            return tensor.shape[0]
+        case Planes(tensor):
+            return tensor.shape[1]
+
+
 def each(value: Value) -> Sequence[Any]:
     """The value of each configuration as the model itself would have it; of `Same` the one."""
     match value:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from chop.evaluation.operations import Operation
 from chop.evaluation.program import Program, Stage
-from chop.evaluation.values import Each, Pick, Same, Value, join
+from chop.evaluation.values import Each, Pick, Same, Value, count_of, join
 
 Numbers = np.ndarray[Any, Any]
 Codes = Numbers
@@ -24,8 +24,9 @@ Live = dict[int, tuple[Value, Numbers]]
 Emit = Callable[[int, int, Value, Numbers], None]
 """Takes the output of configurations `first` to `last - 1`: the values, and which of them each configuration has."""
 
-CACHE_BYTES = 3 * 2**19
-"""How great the values of a stage should be at the most, so that the next stage finds them in the cache."""
+CACHE_BYTES = 3 * 2**20
+"""How great the values of a stage should be at the most, so that the next stage finds them in the cache; and not much
+less, since each step costs some fraction of a millisecond whatever its size."""
 MOST_PATTERNS = 4096
 
 
@@ -97,11 +98,22 @@ class Walk:
         self._bytes_per_child = [0.0] * program.levels
         self._children_per_parent = [0.0] * program.levels
         self._widest_per_parent: list[float | None] = [None] * program.levels
+        self._rows = 1
 
-    def run(self, codes: Codes, fixed: Mapping[int, Value], emit: Emit) -> None:
-        """Compute the output for `codes`, sorted and without repeats; `fixed` are the values before any choice."""
+    def run(self, codes: Codes, fixed: Mapping[int, Value], emit: Emit, rows: int) -> None:
+        """Compute the output for `codes`, sorted and without repeats.
+
+        `fixed` are the values before any choice, of `rows` rows.
+        """
+        self._expect(rows)
         live: Live = {number: (value, np.zeros(1, dtype=np.int64)) for number, value in fixed.items()}
         self._descend(_Prefixes(codes), codes, 0, (0, 1), live, emit)
+
+    def _expect(self, rows: int) -> None:
+        """What is known of the sizes of values was learned with another number of rows."""
+        ratio, self._rows = rows / self._rows, rows
+        self._bytes_per_child = [size * ratio for size in self._bytes_per_child]
+        self._widest_per_parent = [None if size is None else size * ratio for size in self._widest_per_parent]
 
     def _descend(
         self, prefixes: _Prefixes, codes: Codes, level: int, span: tuple[int, int], live: Live, emit: Emit
@@ -160,7 +172,7 @@ class Walk:
         stages = self._stages[level]
         found: Live = {number: (value, numbers[parents]) for number, (value, numbers) in live.items()}
         decided = alternatives[:, self._axes[level]]
-        key = (level, decided.tobytes(), *(numbers.tobytes() for _, numbers in found.values()))
+        key = (level, decided.tobytes(), *((numbers.tobytes(), count_of(value)) for value, numbers in found.values()))
         recipes = self._patterns.get(key)
         if recipes is None:
             if len(self._patterns) >= MOST_PATTERNS:
@@ -205,23 +217,27 @@ class Walk:
         )
 
     def _recipes(self, stages: Sequence[int], alternatives: Numbers, live: Live) -> list[_Recipe]:
-        numbers = {number: own for number, (_, own) in live.items()}
+        known = {number: (own, count_of(value)) for number, (value, own) in live.items()}
         recipes = []
         for number in stages:
             stage = self.program.stages[number]
-            recipes.append(_recipe(stage, alternatives, [numbers[source] for source in stage.inputs]))
-            numbers[number] = recipes[-1].numbers
+            recipe, count = _recipe(stage, alternatives, [known[source] for source in stage.inputs])
+            recipes.append(recipe)
+            known[number] = recipe.numbers, count
         return recipes
 
 
-def _recipe(stage: Stage, alternatives: Numbers, inputs: Sequence[Numbers]) -> _Recipe:
-    """The distinct combinations of choice and inputs, by choice, and which of them each prefix has."""
+def _recipe(stage: Stage, alternatives: Numbers, inputs: Sequence[tuple[Numbers, int]]) -> tuple[_Recipe, int]:
+    """The distinct combinations of choice and inputs, by choice, which of them each prefix has, and how many there are.
+
+    `inputs` say which value each prefix has, and how many are held.
+    """
     ids = np.zeros(len(alternatives), dtype=np.int64)
     if stage.choice_ids is not None:
         ids = stage.choice_ids[alternatives[:, stage.axis]]
-    counts = [int(numbers.max()) + 1 for numbers in inputs]
+    counts = [count for _, count in inputs]
     keys = ids
-    for numbers, count in zip(inputs, counts, strict=True):
+    for numbers, count in inputs:
         keys = keys * count + numbers
     distinct, own = np.unique(keys, return_inverse=True)
     columns: list[Numbers] = []
@@ -238,7 +254,7 @@ def _recipe(stage: Stage, alternatives: Numbers, inputs: Sequence[Numbers]) -> _
         for start, stop in pairwise(bounds)
     )
     is_product = len(inputs) == 1 and all(group.picks == (None,) for group in groups)
-    return _Recipe(groups, is_product, own.reshape(-1))
+    return _Recipe(groups, is_product, own.reshape(-1)), len(distinct)
 
 
 def _pick(numbers: Numbers, count: int) -> Pick | None:

@@ -16,7 +16,9 @@ TIMEOUT = 120.0
 def trials(folder: Path) -> list[dict[str, Any]]:
     """The lines of a trial log, but for what a clock says."""
     lines = (folder / "trials.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key not in ("seconds", "started")} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in ("seconds", "started")} for line in lines
+    ]
 
 
 def killed_at(line: int, run: Callable[[], object], log: Path) -> bool:

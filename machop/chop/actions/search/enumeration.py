@@ -18,12 +18,20 @@ from chop.actions.search.landscape import part_path, write_part
 from chop.actions.search.workers import Workers
 from chop.errors import SearchError
 from chop.evaluation.measures import Scores
-from chop.evaluation.memory import keep_freed_memory
+from chop.evaluation.memory import keep_freed_memory, resident
 from chop.ir.front import Front
 from chop.ir.goals import Goals
 from chop.ir.histogram import Histogram
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 BLOCKS_FILE = "blocks.jsonl"
+BLOCK_BYTES = 2**26
+"""What a process needs for the metrics of a block and to write them."""
+
+LEAST_BYTES = 2**25
+"""What the values under way get at the least, however little the user gives."""
 
 
 @dataclass(frozen=True)
@@ -231,10 +239,26 @@ class BlockLog:
 
 def measured_blocks(task: Task, numbers: Sequence[int], n_jobs: int) -> Iterator[Block]:
     """The blocks of `numbers` as they are done, by `n_jobs` processes; one that dies leaves its block to another."""
+    _share_memory(task.folded, n_jobs if len(numbers) > 1 else 1)
     keep_freed_memory()
     with Workers(task.measure, n_jobs) as workers:
         for _, block in workers.results(numbers):
             yield block
+
+
+def _share_memory(folded: FoldedMeasurement, n_jobs: int) -> None:
+    """Give the values under way what the processes themselves leave of the memory for the whole search."""
+    fixed = resident() * (n_jobs + 1 if n_jobs > 1 else 1) + n_jobs * BLOCK_BYTES
+    share = (folded.memory - fixed) // n_jobs
+    if share < LEAST_BYTES:
+        logger.warning(
+            "memory_mib = %d is less than %d process(es) need: about %d MiB before any value; take fewer n_jobs or "
+            "raise memory_mib",
+            folded.memory >> 20,
+            n_jobs,
+            fixed >> 20,
+        )
+    folded.limit(max(LEAST_BYTES, share))
 
 
 def _checksum(scores: Scores) -> int:

@@ -16,8 +16,9 @@ from chop.evaluation.program import Axis
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
 
-MOST_CONFIGURATIONS = 150_000
-"""Configurations that are measured together at the most."""
+MOST_CONFIGURATIONS = 20_000
+"""Configurations that are measured together at the most: a fraction of a second of a small network, so that progress
+is seen."""
 
 
 @dataclass
@@ -64,6 +65,11 @@ class FoldedMeasurement:
                 return block * min(size, max(1, most // block))
             block *= size
         return block
+
+    def limit(self, memory: int) -> None:
+        """Let all values under way take `memory` bytes; blocks stay as they are."""
+        for evaluator, _ in self.evaluators:
+            evaluator.walk.memory = memory // len(self.evaluators)
 
     def _sorted_scores(self, codes: Codes) -> Scores:
         found: Scores = {}

@@ -47,6 +47,8 @@ SINGLY_TOGETHER = 16
 CHUNKS = 8
 """Parts of a second's work that several processes may share."""
 
+FEW_POINTS = 4
+"""So few are measured one after the other: there is too little to share for what folding them costs."""
 ROUNDING_SHARE = 0.005
 """Largest difference between a metric and the same measured singly where sums of floats are rounded."""
 
@@ -113,7 +115,7 @@ class Measurement:
 
     def measure_many(self, points: Sequence[Point]) -> list[Measured | MetricError]:
         """`measure` for each of the points; those that differ in little share what they have in common."""
-        folded = self.folded if len(points) > 1 else None
+        folded = self.folded if len(points) > FEW_POINTS else None
         if folded is None:
             return [self.outcome(point) for point in points]
         return self.rows_of(folded.scores(self.codes(points)))
