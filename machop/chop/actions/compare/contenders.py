@@ -39,8 +39,8 @@ class Contender:
 
     @property
     def is_optuna(self) -> bool:
-        """Whether it is a sampler of Optuna that learns."""
-        return self.strategy is Optuna and self.name != "random"
+        """Whether it is a sampler of Optuna, random search among them."""
+        return self.strategy is Optuna
 
 
 def sampler_names() -> tuple[str, ...]:
