@@ -27,6 +27,12 @@ Array = np.ndarray[Any, Any]
 MOST_WEIGHTS = 32
 """Columns up to which each has a weight of its own; of more, those of one operand share theirs."""
 
+REACH = 6.0
+"""Deviations of the priors within which parameters are looked for: beyond, the kernel is no number any more."""
+
+IMPOSSIBLE = 1e10
+"""The loss of parameters whose kernel has no Cholesky factor in double precision."""
+
 JITTER = 1e-6
 SMALLEST = 1e-10
 WEIGHT_PRIOR, SCALE_PRIORS = (-0.5, 1.5), ((-1.0, 1.5), (-6.0, 2.0), (0.0, 1.5), (-1.0, 1.5))
@@ -78,17 +84,25 @@ class GaussianProcess:
 
     def fit(self, codes: Array, values: Array, steps: int) -> None:
         """Learn `values` `(points,)`; parameters start where the fit before ended and are improved in `steps`."""
-        mean, deviation = float(values.mean()), float(values.std()) or 1.0
-        wanted = (values - mean) / deviation
+        centre, spread = float(values.mean()), float(values.std()) or 1.0
+        wanted = (values - centre) / spread
         parts = self._parts(codes, codes)
+        bounds = [(mean - REACH * deviation, mean + REACH * deviation) for mean, deviation in self._priors]
         found = minimize(
-            self._loss, self._parameters, (parts, wanted), jac=True, method="L-BFGS-B", options={"maxiter": steps}
+            self._loss,
+            self._parameters,
+            (parts, wanted),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": steps},
         )
-        self._parameters = found.x
+        usual = np.array([prior for prior, _ in self._priors])
+        self._parameters = found.x if found.fun < IMPOSSIBLE else usual
         kernel, _ = self._kernel(self._parameters, parts)
         factor = np.linalg.cholesky(kernel + np.eye(len(codes)) * self._noise(self._parameters))
         dual = cho_solve((factor, True), wanted)
-        self._fitted = _Fitted(codes, self._parameters, factor, dual, mean, deviation)
+        self._fitted = _Fitted(codes, self._parameters, factor, dual, centre, spread)
 
     def predict(self, codes: Array) -> tuple[Array, Array]:
         """The means and the standard deviations at `codes` `(points, axes)`."""
@@ -145,7 +159,7 @@ class GaussianProcess:
         try:
             factor = np.linalg.cholesky(kernel + np.eye(count) * noise)
         except np.linalg.LinAlgError:
-            return 1e10, np.zeros_like(parameters)
+            return IMPOSSIBLE, np.zeros_like(parameters)
         inverse = cho_solve((factor, True), np.eye(count))
         dual = inverse @ wanted
         pull = 0.5 * (inverse - np.outer(dual, dual))  # the gradient by the kernel's entries
