@@ -24,6 +24,12 @@ def bits_per_value(chosen: Format | None) -> float:
     return FLOAT_BITS if chosen is None else chosen.bits(_PROBE) / (_PROBE[0] * _PROBE[1])
 
 
+def axis_bits(axis: Axis) -> Array:
+    """For each alternative of an axis the bits of a value, over all operands that any of them has a format for."""
+    slots = sorted({(node, operand) for own in axis for node, chosen in own.items() for operand in chosen})
+    return np.array([sum(bits_per_value(own.get(node, {}).get(operand)) for node, operand in slots) for own in axis])
+
+
 @dataclass(frozen=True)
 class AxisLevels:
     """An axis by columns, one for each operand (or kind of format) that varies: `values` `(alternatives, columns)`.
@@ -67,10 +73,11 @@ def uniform_codes(axes: Sequence[Axis]) -> Array:
     """
     profiles = [[_profile(alternative, _deciding(axis)) for alternative in axis] for axis in axes]
     wanted = list(dict.fromkeys(_key(profile) for axis in profiles for profile in axis))
-    wanted.sort(key=lambda key: -sum(bits for _, _, bits in key))
     distinct = [{key: number for number, key in reversed(list(enumerate(map(_key, axis))))} for axis in profiles]
     codes = [[_most_alike(key, own) for own in distinct] for key in wanted[:MOST_UNIFORM]]
-    return np.array(list(dict.fromkeys(map(tuple, codes))), dtype=np.int64).reshape(-1, len(axes))
+    found = np.array(list(dict.fromkeys(map(tuple, codes))), dtype=np.int64).reshape(-1, len(axes))
+    bits = sum((axis_bits(axis)[found[:, number]] for number, axis in enumerate(axes)), np.zeros(len(found)))
+    return np.asarray(found[np.argsort(-bits, kind="stable")])
 
 
 _Key = tuple[tuple[str, str, float], ...]

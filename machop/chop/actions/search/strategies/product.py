@@ -13,9 +13,9 @@ from chop.actions.search.folded import code_of
 from chop.actions.search.free_values import FreeValues
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext, Values
-from chop.actions.search.strategies.choice_levels import bits_per_value
+from chop.actions.search.strategies.choice_levels import axis_bits
 from chop.errors import SearchError
-from chop.evaluation.program import Alternative, Axis
+from chop.evaluation.program import Axis
 from chop.ir.front import Front
 
 Array = np.ndarray[Any, Any]
@@ -81,7 +81,7 @@ class ProductStrategy(SearchStrategyBase):
 
     def widest(self) -> Code:
         """The point with most bits at every axis; of equal alternatives the first."""
-        return tuple(int(np.argmax([_bits(alternative) for alternative in axis])) for axis in self.axes)
+        return tuple(int(axis_bits(axis).argmax()) for axis in self.axes)
 
     @cached_property
     def size(self) -> int:
@@ -130,8 +130,3 @@ class ProductStrategy(SearchStrategyBase):
             if own not in self.told and own not in given:
                 given.add(own)
                 yield own
-
-
-def _bits(alternative: Alternative) -> float:
-    """Bits of a value over all operands that an alternative decides."""
-    return sum(bits_per_value(chosen) for own in alternative.values() for chosen in own.values())
