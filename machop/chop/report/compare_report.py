@@ -34,7 +34,8 @@ def print_comparison(summary: CompareSummary) -> None:
     console = Console()
     table = Table(title=_title(summary), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in _columns(summary):
-        table.add_column(escape(name), justify="left" if name == "strategy" else "right", no_wrap=True)
+        may_wrap = name.startswith("at ")
+        table.add_column(escape(name), justify="left" if name == "strategy" else "right", no_wrap=not may_wrap)
     for one in summary.strategies:
         table.add_row(*map(escape, _cells(one, summary)))
     console.print(table)
