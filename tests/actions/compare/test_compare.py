@@ -179,6 +179,25 @@ def test_ctrl_c_keeps_the_runs_that_are_done(
         compare(jsc_tiny, jets, lab, tmp_path / "none", FEW)
 
 
+def test_a_strategy_that_fails_costs_its_own_runs_alone(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Experiment.run
+
+    def failing(self: Experiment, contender: Any, *arguments: Any) -> Any:
+        if contender.name == "random":
+            raise ZeroDivisionError("made to fail")
+        return run(self, contender, *arguments)
+
+    monkeypatch.setattr(Experiment, "run", failing)
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
+    assert "random" in FEW.strategies
+    assert "random" not in set(rows(tmp_path / "c")["strategy"])
+    assert any("random failed with seed" in remark and "made to fail" in remark for remark in summary.remarks)
+    with pytest.raises(SearchError, match="no run came to its end"):
+        compare(jsc_tiny, jets, lab, tmp_path / "d", replace(FEW, strategies=("random",)))
+
+
 def test_without_matplotlib_there_are_no_pictures_but_all_else(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
@@ -196,7 +215,7 @@ def test_without_matplotlib_there_are_no_pictures_but_all_else(
         ({"budget": -3}, "--budget: must be at least 1, got -3"),
         (
             {"strategies": ("one_value",)},
-            "one_value: it searches for the best of one value, and there are 2 objectives",
+            "one_value: it optimises one number, the file has 2 objectives",
         ),
     ],
 )

@@ -125,7 +125,8 @@ def test_what_cannot_serve_is_found_out_beforehand() -> None:
     options = Script((1,))
     assert unfit(Contender("fine", Scripted, options), context) is None
     told = unfit(Contender("single", Single, options), context)
-    assert told == "it searches for the best of one value, and there are 2 objectives"
+    assert told is not None
+    assert told.startswith("it optimises one number, the file has 2 objectives")
     assert unfit(Contender("broken", Broken, options), context) == "needs a grid"
     assert unfit(Contender("idle", Scripted, Script(())), context) == "it proposes nothing"
 

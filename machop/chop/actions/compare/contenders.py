@@ -91,8 +91,9 @@ def default_names() -> list[str]:
 
 def unfit(chosen: Contender, context: StrategyContext) -> str | None:
     """Why a strategy cannot serve this space and these goals, or None; found out by asking it for one point."""
-    if not chosen.strategy.multi_objective and len(context.directions) > 1:
-        return f"it searches for the best of one value, and there are {len(context.directions)} objectives"
+    problem = chosen.strategy.problem(chosen.options, len(context.directions))
+    if problem is not None:
+        return problem
     try:
         proposed = chosen.strategy(context, chosen.options).ask(1)
     except Exception as error:

@@ -70,22 +70,30 @@ class Experiment:
         seeds: Sequence[int],
         on_evaluation: Callable[[str, int], None] = lambda name, seed: None,
         on_end: Callable[[], None] = lambda: None,
+        on_failure: Callable[[str, int, Exception], None] | None = None,
     ) -> Iterator[Run]:
         """All runs, seed by seed. A strategy that makes the same proposals with the first two seeds is not run again.
 
         `on_evaluation` is given the strategy and the seed under way, `on_end` is called for each run that is done or
-        need not be.
+        need not be. A strategy that fails is told to `on_failure` and not run again; without that its error is raised.
         """
         first: dict[str, Run] = {}
         settled: set[str] = set()
         for place, seed in enumerate(seeds):
             for contender in contenders:
                 if contender.name not in settled:
-                    run = self.run(contender, seed, on_evaluation)
-                    if place == 1 and np.array_equal(run.rows, first[contender.name].rows):
+                    try:
+                        run = self.run(contender, seed, on_evaluation)
+                    except Exception as error:
+                        if on_failure is None:
+                            raise
+                        on_failure(contender.name, seed, error)
                         settled.add(contender.name)
-                    first.setdefault(contender.name, run)
-                    yield run
+                    else:
+                        if place == 1 and np.array_equal(run.rows, first[contender.name].rows):
+                            settled.add(contender.name)
+                        first.setdefault(contender.name, run)
+                        yield run
                 on_end()
 
     def run(

@@ -25,7 +25,7 @@ from chop.actions.search.search import checked_call, checked_run
 from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.config.run_config import RunConfig
-from chop.errors import ConfigError
+from chop.errors import ConfigError, SearchError
 from chop.ir.goals import Goals
 from chop.report.compare_plots import write_plots
 from chop.report.compare_report import REPORT_FILE, print_comparison, report_text
@@ -105,7 +105,7 @@ class CompareJob(CheckedSearch):
         batch = 1 if answers.is_exact else measurement.batch
         experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch)
         seeds = range(self.seed, self.seed + options.seeds)
-        runs, interrupted = _all_runs(experiment, contenders, seeds)
+        runs, interrupted = _all_runs(experiment, contenders, seeds, remarks)
         oracle = Oracle(answers.landscape(), goals)
         facts = Facts(
             provenance=self.data_module.dataset_info.provenance,
@@ -166,17 +166,29 @@ def _contenders(
     return [one for one in chosen if not reasons[one.name]], remarks
 
 
-def _all_runs(experiment: Experiment, contenders: Sequence[Contender], seeds: Sequence[int]) -> tuple[list[Run], bool]:
-    """The runs that were finished, and whether Ctrl-C came before the last; raises KeyboardInterrupt without any."""
+def _all_runs(
+    experiment: Experiment, contenders: Sequence[Contender], seeds: Sequence[int], remarks: list[str]
+) -> tuple[list[Run], bool]:
+    """The runs that were finished, and whether Ctrl-C came before the last; raises KeyboardInterrupt without any.
+
+    Adds a line to `remarks` for a strategy that failed; raises SearchError where all did.
+    """
     runs: list[Run] = []
+
+    def note(name: str, seed: int, error: Exception) -> None:
+        remarks.append(f"{name} failed with seed {seed} and was not run again: {type(error).__name__}: {error}.")
+        logger.warning("%s", remarks[-1])
+
     with ComparisonProgress(len(contenders) * len(seeds), experiment.budget) as progress:
         try:
-            for run in experiment.runs(contenders, seeds, progress.on_evaluation, progress.on_end):
+            for run in experiment.runs(contenders, seeds, progress.on_evaluation, progress.on_end, note):
                 runs.append(run)
         except KeyboardInterrupt:
             if not runs:
                 raise
             return runs, True
+    if not runs:
+        raise SearchError(f"no run came to its end: {' '.join(remarks)}")
     return runs, False
 
 
