@@ -36,7 +36,7 @@ test-slow: setup ## The tests that take longer
 weights: setup   ## Train the weights that ship and write docs/models.md
 	$(BIN)/python scripts/make_weights.py
 
-answers: setup   ## Make the figures of docs/labs/lab3_answers.md
+answers: setup   ## Print the figures of tasks 1 and 2 in docs/labs/lab3_answers.md
 	$(BIN)/python scripts/lab3_answers.py
 
 tables: setup    ## Write docs/formats.md: formats, oracles, every format on every op

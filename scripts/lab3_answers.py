@@ -1,4 +1,4 @@
-"""Make the figures of docs/labs/lab3_answers.md, and print them: `make answers`."""
+"""Print the figures of tasks 1 and 2 in docs/labs/lab3_answers.md: `make answers`."""
 
 from __future__ import annotations
 
@@ -19,25 +19,17 @@ from chop.tools.logger import set_logging_verbosity
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "machop" / "configs" / "examples"
-SEEDS = range(20)
-TRIALS = 20
 
 
-def run(file: str, seed: int = 0, **setup: Any) -> Any:
-    """The result of an example's search, with some keys of its set-up changed."""
+def run(file: str) -> Any:
+    """The result of an example's search."""
     document = TomlDocument.read(EXAMPLES / file)
     data = MaseDataModule(document.data["dataset"], batch_size=512)
     data.setup()
     table = document.data["search"]
-    table["strategy"]["setup"] = {**table["strategy"].get("setup", {}), **setup}
     model = get_model(document.data["model"], pretrained=True)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
-        return search(model, data, table, folder, seed=seed)
-
-
-def front(result: Any) -> set[tuple[float, float]]:
-    """The front's accuracies and bitwidths."""
-    return {(row.trial.metrics["accuracy"], row.trial.metrics["average_bitwidth"]) for row in result.best}
+        return search(model, data, table, folder)
 
 
 def rank_correlation(a: list[float], b: list[float]) -> float:
@@ -63,31 +55,12 @@ def more_metrics() -> None:
     print(f"FLOPs of all networks: {flops}")
 
 
-def brute_force_against_tpe() -> None:
-    """Tasks 3 and 4: the exact front, and how much of it 20 trials of each sampler find."""
-    truth = run("jsc_tiny_brute_force.toml")
-    exact = front(truth)
-    best = max(accuracy for accuracy, _ in exact)
-    print(f"brute force: {len(truth.trials)} trials, front of {len(exact)}, best accuracy {best:.4f}")
-    for sampler in ("tpe", "random"):
-        results = [run("jsc_toy_by_type.toml", seed, sampler=sampler, n_trials=TRIALS) for seed in SEEDS]
-        distinct = [sum(trial.repeats is None for trial in result.trials) for result in results]
-        found = [len(front(result) & exact) / len(exact) for result in results]
-        hit = sum(max(accuracy for accuracy, _ in front(result)) == best for result in results)
-        print(
-            f"{sampler}: {TRIALS} trials, {statistics.median(distinct):.0f} distinct networks (median), "
-            f"{100 * statistics.median(found):.0f} % of the front (median), "
-            f"best network found by {hit} of {len(results)} seeds"
-        )
-
-
 def main() -> None:
     """All figures."""
     torch.set_num_threads(1)
     set_logging_verbosity("error")
     one_metric_or_two()
     more_metrics()
-    brute_force_against_tpe()
 
 
 if __name__ == "__main__":
