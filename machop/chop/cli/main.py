@@ -216,6 +216,7 @@ def main() -> None:
             raise
         sys.exit(_report(ChopError(f"{error.filename or 'input or output'}: {error.strerror or error}")))
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 - the answer to Ctrl-C
         sys.exit(INTERRUPTED)
 
 

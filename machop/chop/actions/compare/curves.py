@@ -63,7 +63,12 @@ def hypervolume_curve(oracle: Oracle, rows: Array) -> Array:
         if counts[place]:
             front.add(scaled[place])
         curve[place] = front.volume
-    return np.minimum(curve / oracle.volume, 1.0)
+    # Equal sets of points give equal shares, whatever the order in which their volumes were added up.
+    return np.asarray(np.minimum(curve / oracle.volume, 1.0).round(DIGITS))
+
+
+DIGITS = 12
+"""Decimals of a share of the hypervolume: the last ones depend on the order of a sum."""
 
 
 @dataclass(frozen=True)

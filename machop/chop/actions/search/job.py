@@ -247,8 +247,17 @@ class SearchJob(CheckedSearch):
     def _tell_size(self) -> None:
         size, budget = self.space.size, self.settings.setup.n_trials
         logger.info("%s distinct points, %s", f"{size:,}", self.settings.strategy)
-        if not STRATEGIES[self.settings.strategy].needs_budget and budget is not None and budget < size:
+        if STRATEGIES[self.settings.strategy].exhaustive and budget is not None and budget < size:
             logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
+        first = len(self.initial.first)
+        if budget is not None and first > budget:
+            logger.warning(
+                "n_trials = %d: only the first %d of the %d points of earlier searches are measured, and the "
+                "strategy is not asked for any; raise n_trials",
+                budget,
+                budget,
+                first,
+            )
 
     def _finish(
         self, measurement: Measurement, goals: Goals, trials: list[Trial], reason: Reason, ladder: Ladder | None
