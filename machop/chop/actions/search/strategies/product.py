@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from math import prod
@@ -57,9 +58,9 @@ class ProductStrategy(SearchStrategyBase):
                 break
         return found
 
+    @abstractmethod
     def proposals(self, n: int) -> Iterable[Code]:
         """Codes to measure next, best first; more than `n` are cut off."""
-        raise NotImplementedError
 
     def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:
         for point, own in zip(points, values, strict=True):
