@@ -8,6 +8,7 @@ import filecmp
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 import venv
 from collections.abc import Iterator
@@ -45,7 +46,8 @@ def install(dev: bool) -> None:
     shutil.rmtree(MADE_FROM, ignore_errors=True)
     venv.create(VENV, with_pip=True, clear=not (VENV / "bin").exists())
     target = f"{ROOT}[dev]" if dev else str(ROOT)
-    run_pip("install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), "--editable", target)
+    run_pip("install", "--quiet", "--no-compile", "--constraint", str(ROOT / "constraints.txt"), "--editable", target)
+    compile_packages()
     MADE_FROM.mkdir(exist_ok=True)
     for name in INPUTS:
         shutil.copy(ROOT / name, MADE_FROM / name)
@@ -63,6 +65,14 @@ def run_pip(*arguments: str) -> None:
         say("\n".join(["", *output.splitlines()[-15:]]))
         say("error: the packages could not be installed. With a network at hand, run the command again.")
         sys.exit(1)
+
+
+def compile_packages() -> None:
+    """Compile what was installed on all cores, which pip does on one; files for other versions of Python may fail."""
+    packages = sysconfig.get_path("purelib", scheme="venv", vars={"base": str(VENV)})
+    command = [str(VENV / "bin" / "python"), "-m", "compileall", "-q", "-j", "0", packages]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        wait_with_dots(process)
 
 
 def wait_with_dots(process: subprocess.Popen[str]) -> str:
