@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +25,27 @@ _KEEP = 64
 """Quantised parameter sets that are kept for each node."""
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A node and what it calls; `sources` are its arguments where all of them are nodes, and passed by their places."""
+
+    node: fx.Node
+    inner: Any
+    sources: tuple[fx.Node, ...] | None
+
+    def arguments(self, values: dict[fx.Node, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of the call, by place and by name."""
+        if self.sources is not None:
+            return tuple(values[source] for source in self.sources), {}
+        args, kwargs = fx.node.map_arg((self.node.args, dict(self.node.kwargs)), values.__getitem__)
+        return args, kwargs
+
+
+def _sources(node: fx.Node) -> tuple[fx.Node, ...] | None:
+    nodes = tuple(arg for arg in node.args if isinstance(arg, fx.Node))
+    return nodes if len(nodes) == len(node.args) and not node.kwargs else None
+
+
 class PlanRunner:
     """Predictions of `graph` (its pristine weights) for plans, on fixed batches `[(x, y), …]` of a device.
 
@@ -42,6 +64,7 @@ class PlanRunner:
         self._bound: dict[str, dict[Any, Bound]] = {name: {} for name in self._ops}
         graph.model.to(device)
         self._nodes = graph.nodes
+        self._steps = [_Step(node, graph.inner(node), _sources(node)) for node in self._nodes]
         self._shares = not any(works_in_place(graph, node) for node in self._nodes)
         self._values: list[dict[fx.Node, Any]] = [{} for _ in batches]
         self._last: dict[str, dict[str, Format]] | None = None
@@ -50,7 +73,7 @@ class PlanRunner:
     def predictions(self, plan: QuantPlan) -> Tensor:
         """The model's outputs for all rows, `(rows, *output)`."""
         plan = self.graph.freeze(plan)
-        chosen = {name: plan[name] for name in plan}
+        chosen = {name: dict(formats) for name, formats in plan.choices}
         stale = self._stale(chosen)
         self._last = None  # whatever ends this run early, nothing half done is taken for whole
         found = torch.cat([self._run(x, chosen, stale, self._values[i]) for i, x in enumerate(self._inputs)])
@@ -80,21 +103,21 @@ class PlanRunner:
         self, x: Any, chosen: dict[str, dict[str, Format]], stale: set[fx.Node], values: dict[fx.Node, Any]
     ) -> Tensor:
         inputs = iter(placeholder_values(self.graph, x if self._shares else to_device(x, self.device)))
-        for node in self._nodes:
+        for step in self._steps:
+            node = step.node
             if node.op == "placeholder":
                 values[node] = next(inputs)
             elif node.op == "output":
                 return predictions_of(fx.node.map_arg(node.args[0], values.__getitem__))
             elif node in stale:
-                values[node] = self._call(node, chosen.get(node.name, {}), values)
+                values[node] = self._call(step, chosen.get(node.name, {}), values)
         raise AssertionError("a graph ends in an output node")
 
-    def _call(self, node: fx.Node, formats: dict[str, Format], values: dict[fx.Node, Any]) -> Any:
+    def _call(self, step: _Step, formats: dict[str, Format], values: dict[fx.Node, Any]) -> Any:
+        node, inner = step.node, step.inner
         if node.op == "get_attr":
             return attribute(self.graph.model, str(node.target))
-        args = fx.node.map_arg(node.args, values.__getitem__)
-        kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
-        inner = self.graph.inner(node)
+        args, kwargs = step.arguments(values)
         if not formats:
             return inner(*args, **kwargs)
         op = self._ops[node.name]

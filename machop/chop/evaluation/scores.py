@@ -42,8 +42,9 @@ def score(
     _check_classes(predictions, num_classes)
     scores = {"loss": float(per_sample_loss(predictions, targets, data_module_loss).double().mean())}
     if num_classes is not None:
-        scores["accuracy"] = accuracy_macro(predictions, targets)
-        scores["accuracy_micro"] = accuracy_micro(predictions, targets)
+        predicted = predictions.argmax(1)
+        scores["accuracy"] = _macro(*_recalls(predicted, targets, predictions.shape[1]))
+        scores["accuracy_micro"] = _micro(predicted, targets)
     return scores | {
         name: _call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()
     }
@@ -65,8 +66,9 @@ def score_with_intervals(
     _check_classes(predictions, num_classes)
     found = {"loss": _loss_interval(predictions, targets, data_module_loss)}
     if num_classes is not None:
-        found["accuracy"] = _macro_interval(predictions, targets)
-        found["accuracy_micro"] = wilson_interval(int(_hits(predictions, targets).sum()), len(targets))
+        predicted = predictions.argmax(1)
+        found["accuracy"] = _macro_interval(*_recalls(predicted, targets, predictions.shape[1]))
+        found["accuracy_micro"] = wilson_interval(int((predicted == targets).sum()), len(targets))
     for name, (function, _) in (metrics or {}).items():
         found[name] = _bootstrap_interval(function, name, predictions, targets)
     return found
@@ -87,7 +89,7 @@ def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = No
 
 def accuracy_micro(predictions: Tensor, targets: Tensor) -> float:
     """The share of rows whose greatest score stands at the target; of equal scores the first counts."""
-    return float(_hits(predictions, targets).double().mean())
+    return _micro(predictions.argmax(1), targets)
 
 
 def accuracy_macro(predictions: Tensor, targets: Tensor) -> float:
@@ -95,9 +97,7 @@ def accuracy_macro(predictions: Tensor, targets: Tensor) -> float:
 
     As there, a class with no row counts 0 if it was predicted and is left out if it was not.
     """
-    recalls = _recalls(predictions, targets)
-    # Recalls are float32, as torchmetrics has them; their sum in float64 is exact, so its order plays no part.
-    return float(torch.stack([recall for recall, _ in recalls]).double().sum() / len(recalls))
+    return _macro(*_recalls(predictions.argmax(1), targets, predictions.shape[1]))
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:
@@ -112,18 +112,24 @@ def wilson_interval(successes: int, trials: int) -> Interval:
     return share, centre - half, centre + half
 
 
-def _hits(predictions: Tensor, targets: Tensor) -> Tensor:
-    return predictions.argmax(1) == targets
+def _micro(predicted: Tensor, targets: Tensor) -> float:
+    return int((predicted == targets).sum()) / targets.numel()
 
 
-def _recalls(predictions: Tensor, targets: Tensor) -> list[tuple[Tensor, int]]:
-    """For each class that has rows or predictions: its recall (float32, as torchmetrics has it) and its rows."""
-    classes = predictions.shape[1]
+def _macro(recalls: Tensor, rows: Tensor) -> float:
+    # Recalls are float32, as torchmetrics has them; their sum in float64 is exact, so its order plays no part.
+    return float(recalls.double().sum() / len(rows))
+
+
+def _recalls(predicted: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Of each class that has rows or predictions its recall (float32, as torchmetrics has it) and its rows."""
     rows = torch.bincount(targets, minlength=classes)
-    predicted = torch.bincount(predictions.argmax(1), minlength=classes)
-    right = torch.bincount(targets[_hits(predictions, targets)], minlength=classes)
-    found = (rows + predicted > 0).nonzero().flatten().tolist()
-    return [(right[c].float() / rows[c].clamp(min=1).float(), int(rows[c])) for c in found]
+    right = torch.bincount(targets[predicted == targets], minlength=classes)
+    recalls = right.float() / rows.clamp(min=1).float()
+    if bool(rows.all()):
+        return recalls, rows
+    present = rows + torch.bincount(predicted, minlength=classes) > 0
+    return recalls[present], rows[present]
 
 
 def _check_classes(predictions: Tensor, num_classes: int | None) -> None:
@@ -153,12 +159,11 @@ def _mean_interval(values: Tensor) -> Interval:
     return mean, mean - half, mean + half
 
 
-def _macro_interval(predictions: Tensor, targets: Tensor) -> Interval:
+def _macro_interval(recalls: Tensor, rows: Tensor) -> Interval:
     """The classes are strata: the variances of their recalls (two rows right and two wrong added) add up."""
-    recalls = _recalls(predictions, targets)
-    mean = accuracy_macro(predictions, targets)
-    adjusted = [((float(recall) * rows + 2) / (rows + 4), rows + 4) for recall, rows in recalls]
-    half = Z * math.sqrt(sum(p * (1 - p) / n for p, n in adjusted)) / len(recalls)
+    mean = _macro(recalls, rows)
+    shares, counts = (recalls.double() * rows + 2) / (rows + 4), rows + 4
+    half = Z * math.sqrt(float((shares * (1 - shares) / counts).sum())) / len(recalls)
     return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 

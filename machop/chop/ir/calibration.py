@@ -42,12 +42,12 @@ class Calibration:
 
         Raises GraphError for a slot that nothing was seen at.
         """
-        if not any(chosen.is_measured for node in plan for chosen in plan[node].values()):
+        if not any(chosen.is_measured for _, formats in plan.choices for _, chosen in formats):
             return plan
         return QuantPlan.of(
             {
-                node: {operand: self._freeze((node, operand), chosen) for operand, chosen in plan[node].items()}
-                for node in plan
+                node: {operand: self._freeze((node, operand), chosen) for operand, chosen in formats}
+                for node, formats in plan.choices
             }
         )
 

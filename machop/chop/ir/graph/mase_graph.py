@@ -220,10 +220,9 @@ class MaseGraph:
         Raises GraphError for a node whose activations are not known.
         """
         plan = self.calibration.freeze(plan)
-        open_shifts = [name for name in plan if _open_shift(plan[name]) is not None]
-        if not open_shifts:
+        if all(_open_shift(dict(formats)) is None for _, formats in plan.choices):
             return plan
-        return QuantPlan.of({name: self._shifted(name, plan[name]) for name in plan})
+        return QuantPlan.of({name: self._shifted(name, dict(formats)) for name, formats in plan.choices})
 
     def _shifted(self, name: str, formats: dict[str, Format]) -> dict[str, Format]:
         """The formats with the shift of a bias correction measured: the mean error of the node's results."""
