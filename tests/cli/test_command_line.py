@@ -17,19 +17,20 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "machop" / "configs" / "examples"
 LAB = str(EXAMPLES / "jsc_toy_by_type.toml")
 BRUTE_FORCE = str(EXAMPLES / "jsc_tiny_brute_force.toml")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "machop"), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "machop"), "OMP_NUM_THREADS": "1"}
 
 
-def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+def start(*arguments: str, folder: Path, columns: int = 120) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "chop.cli", *arguments]
+    environment = {**ENVIRONMENT, "COLUMNS": str(columns)}
     return subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
-def ch(*arguments: str, folder: Path, status: int = 0) -> tuple[str, str]:
+def ch(*arguments: str, folder: Path, status: int = 0, columns: int = 120) -> tuple[str, str]:
     """Standard output and error of `ch …`, which must end with `status`."""
-    process = start(*arguments, folder=folder)
+    process = start(*arguments, folder=folder, columns=columns)
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, out + err
     assert "Traceback" not in err
@@ -164,12 +165,27 @@ def test_info_stands_before_the_action_too(flag: str, tmp_path: Path) -> None:
 
 
 def test_info_says_what_each_strategy_and_sampler_can(tmp_path: Path) -> None:
-    out, _ = ch("info", "strategy", folder=tmp_path)
+    out, _ = ch("info", "strategy", folder=tmp_path, columns=80)
     for sampler in ("tpe", "nsgaii", "nsgaiii", "gp", "cmaes", "qmc", "random"):
-        assert f'sampler = "{sampler}"' in out
-    assert re.search(r"brute_force .*yes .*no .*yes .*optimum", out)
-    assert re.search(r'"cmaes" .*no .*no .*no .*one number', out)
-    assert re.search(r'"nsgaii" .*population_size .*yes .*yes .*no', out)
+        assert re.search(rf"│   {sampler} ", out)
+    knows = {name: set(re.findall("fronts|limits|all points", known)) for name, known in _info_rows(out).items()}
+    assert knows["brute_force"] == {"fronts", "all points"}
+    assert knows["cmaes"] == set()
+    assert knows["nsgaii"] == {"fronts", "limits"}
+    for key in ("most_model_runs", "crossover_probability", "n_startup_trials"):
+        assert key in out
+
+
+def _info_rows(table: str) -> dict[str, str]:
+    """The text of the third column of every row, by the name in the first."""
+    rows: dict[str, str] = {}
+    name = ""
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.split("│")[1:-1]]
+        if len(cells) == 4:
+            name = cells[0] or name
+            rows[name] = f"{rows.get(name, '')} {cells[2]}"
+    return rows
 
 
 def test_the_command_line_goes_before_the_file_also_with_the_default_value(tmp_path: Path) -> None:
@@ -287,7 +303,10 @@ def test_what_is_wrong_with_a_comparison_is_told_at_once(tmp_path: Path) -> None
     for told in ("'tpee'; did you mean 'tpe'?", "--seeds: must be", "--budget: must be", "--batch-size"):
         assert told in err
     _, err = ch("compare", "jsc-tiny", "jsc", "--pretrained", folder=tmp_path, status=2)
-    assert "no table [search]" in err
+    assert "command line: --config FILE.toml is needed" in err
+    (tmp_path / "bare.toml").write_text('model = "jsc-tiny"\ndataset = "jsc"\n')
+    _, err = ch("compare", "--config", "bare.toml", folder=tmp_path, status=2)
+    assert "bare.toml: there is no table [search]" in err
     assert not (tmp_path / "mase_output").exists()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 
 from rich.console import Console
@@ -84,27 +84,31 @@ def strategies() -> Table:
     """The search strategies, their keys, what each can and what it is for."""
     from chop.actions.search import STRATEGIES
 
-    table = _table("Search strategies", "name", "keys", "fronts", "limits", "exhaustive", "what it is for")
+    table = _table("Search strategies", "name", "keys", "knows", "what it is for")
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    table.columns[3].overflow = "fold"
     table.caption = escape(
-        "Keys stand under [search.strategy.setup]. Fronts: searches for several objectives at once. Limits: knows how "
-        "far a network is beyond them; any other is told values that are worse. Exhaustive: ends with every point "
-        "measured."
+        "Keys stand under [search.strategy.setup]; indented are the values of optuna's key sampler (sampler = "
+        '"tpe"). Fronts: searches for several objectives at once. Limits: knows how far a network is beyond them; any '
+        "other is told values that are worse. All points: ends with every point measured."
     )
     table.caption_justify = "left"
     for name in STRATEGIES:
         cls = STRATEGIES[name]
         theirs = {key for variant in cls.variants for key in variant.keys}
         keys = [f.name for f in fields(cls.Options) if f.name not in theirs]
-        abilities = () if cls.variants else (cls.multi_objective, cls.constraints, cls.exhaustive)
-        table.add_row(name, ", ".join(keys), *_marks(abilities, 3), cls.purpose or _first_line(cls))
+        own = "" if cls.variants else _known(cls.multi_objective, cls.constraints, cls.exhaustive)
+        table.add_row(name, "\n".join(keys), own, cls.purpose or _first_line(cls))
         for variant in cls.variants:
-            marks = _marks((variant.multi_objective, variant.constraints, cls.exhaustive), 3)
-            table.add_row(f"  {variant.setting}", ", ".join(variant.keys), *marks, variant.purpose)
+            known = _known(variant.multi_objective, variant.constraints, cls.exhaustive)
+            table.add_row(f"  {variant.name}", "\n".join(variant.keys), known, variant.purpose)
     return table
 
 
-def _marks(abilities: Sequence[bool], columns: int) -> list[str]:
-    return ["yes" if ability else "no" for ability in abilities] or [""] * columns
+def _known(fronts: bool, limits: bool, all_points: bool) -> str:
+    can = {"fronts": fronts, "limits": limits, "all points": all_points}
+    return "\n".join(what for what, is_known in can.items() if is_known)
 
 
 def runners() -> Table:

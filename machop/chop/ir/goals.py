@@ -17,11 +17,16 @@ SUM = "sum"
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound that a network must keep: `metric` at least (`kind` "min") or at most ("max") `bound`."""
+    """A bound that a network must keep: `metric` at least (`kind` "min") or at most ("max") `bound`, in `unit`.
+
+    `origin` says how the user put it, where that is not the bound itself.
+    """
 
     metric: str
     kind: Literal["min", "max"]
     bound: float
+    unit: str = ""
+    origin: str = ""
 
     def violation(self, value: Any) -> Any:
         """How far a value, or an array of them, is beyond the bound, as a share of it; 0 or less: within.
@@ -34,6 +39,14 @@ class Limit:
 
     def __str__(self) -> str:
         return f"{self.metric} {'>=' if self.kind == 'min' else '<='} {self.bound:.6g}"
+
+    def explained(self) -> str:
+        """The limit with its unit and its origin.
+
+        >>> Limit("model_size", "max", 2048.0, "byte", "2 KiB").explained()
+        'model_size <= 2048 byte (2 KiB)'
+        """
+        return f"{self}{f' {self.unit}' if self.unit else ''}{f' ({self.origin})' if self.origin else ''}"
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,10 @@ class Goals:
     def is_within(self, metrics: Mapping[str, float]) -> bool:
         """Whether a network keeps every limit."""
         return all(violation <= 0 for violation in self.violations(metrics))
+
+    def limits_explained(self) -> str:
+        """All limits in one line."""
+        return ", ".join(limit.explained() for limit in self.limits)
 
     def costs(self, metrics: Mapping[str, Array]) -> Array:
         """`(points, values)`, less is better."""

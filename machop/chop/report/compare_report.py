@@ -106,11 +106,10 @@ def _facts(summary: CompareSummary) -> list[str]:
     fixed = [one.name for one in summary.strategies if one.deterministic]
     short = [one for one in summary.strategies if one.evaluations < summary.budget]
     facts = [summary.truth]
-    facts += [f"Limits: {', '.join(map(str, summary.goals.limits))}; points beyond them do not count."] * bool(
-        summary.goals.limits
-    )
+    if summary.goals.limits:
+        facts.append(f"Limits: {summary.goals.limits_explained()}; points beyond them do not count.")
     facts += [f"The seed plays no part in {', '.join(fixed)}: run twice, with the same proposals."] * bool(fixed)
-    facts += [f"{one.name} proposed no more than {one.evaluations:g} different points (median)." for one in short]
+    facts += [f"{one.name} proposed no more than {one.evaluations:.0f} different points (median)." for one in short]
     facts += summary.remarks
     facts += ["Interrupted: the figures are those of the runs that were finished."] * summary.interrupted
     return [*facts, f"Data: {summary.provenance}"]

@@ -11,8 +11,10 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
@@ -41,12 +43,13 @@ class SearchProgress:
         if trial.counts and self._goals.is_within(trial.metrics):
             self._show_best(trial)
         speed = self._progress.tasks[0].speed
-        self._progress.update(
-            self._task,
-            advance=1,
-            rate=f"{speed:.0f}" if speed else "-",
-            best=" ".join(f"{name} {value:.4g}" for name, value in self._best.items()),
-        )
+        rate = f"{speed:.0f}" if speed else "-"
+        self._progress.update(self._task, advance=1, rate=rate, best=self._best_so_far())
+
+    def _best_so_far(self) -> str:
+        """The best values, which need not be those of one network."""
+        values = ", ".join(f"{name} {value:.4g}" for name, value in self._best.items())
+        return f"{'best of each' if len(self._best) > 1 else 'best'}: {values}" if values else ""
 
     def _show_best(self, trial: Trial) -> None:
         goals = self._goals
@@ -130,6 +133,7 @@ def _bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search"
         rate,
         "left",
         TimeRemainingColumn(),
-        found,
+        TextColumn(found, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),  # what is cut if need be
         console=Console(stderr=True),
+        expand=True,
     )

@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chop.ir.goals import Goals, sign
+from chop.ir.goals import SUM, Goals, sign
 from chop.ir.trial import BestRow, TestMetrics
 
 MOST_ROWS = 25
+GAP = 2
+LEAST_FOR_FORMATS = 30
+"""Characters that the column of formats must have, to stand beside the figures."""
 FIXED_POINT = ("integer", "fixed", "integer_floor")
 LETTERS = {"data_in": "x", "weight": "w", "bias": "b", "data_out": "y"}
 
@@ -52,21 +55,49 @@ def print_summary(summary: SearchSummary) -> None:
     """Show the summary on standard output."""
     console = Console()
     rows = _sorted_rows(summary)
-    table = Table(title=_title(summary), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in _columns(summary):
-        is_text = name == "formats"
-        table.add_column(escape(name), justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
-    for row in rows[:MOST_ROWS]:
-        table.add_row(*map(escape, _cells(row, summary)))
+    shown = [_cells(row, summary) for row in rows[:MOST_ROWS]]
     if summary.float_row is not None:
-        table.add_row("float", *map(escape, _cells(summary.float_row, summary)[1:]))
-    console.print(table)
+        shown.append(["float", *_cells(summary.float_row, summary)[1:]])
+    console.print(_title(summary), style="bold", highlight=False, soft_wrap=True)
+    for table in _tables(_columns(summary), shown, console.width):
+        console.print(table)
     if len(rows) > MOST_ROWS:
         console.print(f"… and {len(rows) - MOST_ROWS} more in best.json")
     for line in _facts(summary):
         console.print(line, soft_wrap=True, highlight=False)
     for file in sorted(summary.folder.iterdir()):
         console.print(f"  {file}", soft_wrap=True, highlight=False)
+
+
+def _tables(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Table]:
+    """The rows as one table; as two, formats below figures, where both do not fit into `width` characters."""
+    ends = [max(len(text) for text in column) + GAP for column in zip(columns, *rows, strict=True)]
+    if sum(ends[:-1]) + min(ends[-1], LEAST_FOR_FORMATS) <= width:
+        return [_table(columns, rows)]
+    figures = columns[:-1] if sum(ends[:-1]) <= width else [_broken(column) for column in columns[:-1]]
+    return [
+        _table(figures, [row[:-1] for row in rows]),
+        _table([columns[0], columns[-1]], [[row[0], row[-1]] for row in rows if row[0] != "float"]),
+    ]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        is_text = name == "formats"
+        table.add_column(escape(name), justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _broken(heading: str) -> str:
+    """A heading in two lines: before its brackets, or behind the underscore that is nearest to its middle."""
+    if " [" in heading:
+        return heading.replace(" [", "\n[")
+    places = [place + 1 for place, letter in enumerate(heading) if letter in "_ "]
+    middle = min(places, key=lambda place: abs(place - len(heading) / 2), default=0)
+    return f"{heading[:middle]}\n{heading[middle:]}" if middle else heading
 
 
 def report_text(summary: SearchSummary) -> str:
@@ -148,11 +179,13 @@ def _test_names(summary: SearchSummary) -> list[str]:
 
 def _columns(summary: SearchSummary) -> list[str]:
     tests = [f"test {name} [95 %]" for name in _test_names(summary)]
-    return ["trial", *_metric_names(summary), *tests, "formats"]
+    return ["trial", *[SUM] * bool(summary.goals.sum_direction), *_metric_names(summary), *tests, "formats"]
 
 
 def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
-    values = [f"{row.trial.metrics[name]:.4g}" for name in _metric_names(summary)]
+    metrics = row.trial.metrics
+    values = [f"{value:.4g}" for value in summary.goals.values(metrics)] if summary.goals.sum_direction else []
+    values += [f"{metrics[name]:.4g}" for name in _metric_names(summary)]
     tests = [_interval(row.test_metrics, name) for name in _test_names(summary)]
     formats = describe_formats(row.sampled_config, named=len(_format_names(summary)) > 1)
     return [str(row.trial.number), *values, *tests, formats]
@@ -181,13 +214,14 @@ def _facts(summary: SearchSummary) -> list[str]:
     answered += f", {summary.failed} failed (a metric that is no finite number)" if summary.failed else ""
     answered += f", {summary.stopped:,} given up on few rows (they could not win)" if summary.stopped else ""
     answered += f"; {summary.inherited} more from earlier searches" if summary.inherited else ""
-    trials = summary.measured + summary.repeats
+    count = summary.measured + summary.repeats
+    trials = f"{count:,} trial{'' if count == 1 else 's'}"
     facts = [
-        f"{summary.strategy}: {trials:,} trials{answered}; ended because {REASONS[summary.reason]}.",
+        f"{summary.strategy}: {trials}{answered}; ended because {REASONS[summary.reason]}.",
         f"Data: {summary.provenance}",
     ]
     if summary.goals.limits:
-        facts.append(f"Limits: {', '.join(map(str, summary.goals.limits))}.")
+        facts.append(f"Limits: {summary.goals.limits_explained()}.")
     names = _format_names(summary)
     if names:
         facts.append(

@@ -50,7 +50,8 @@ def test_only_networks_within_the_limits_make_the_front(
     within = {number: own for number, own in points.items() if own[0] >= 0.55 and own[1] <= 16.5}
     assert 0 < len(within) < len(points)
     assert {row.trial.number for row in result.best} == undominated(within)
-    assert "Limits: accuracy >= 0.55, average_bitwidth <= 16.5." in (tmp_path / "report.md").read_text()
+    told = "Limits: accuracy >= 0.55 (55 %), average_bitwidth <= 16.5 bit (16.5 bits)."
+    assert told in (tmp_path / "report.md").read_text()
 
 
 def test_a_table_of_limits_alone_is_no_objective(
@@ -115,7 +116,7 @@ def test_where_nothing_keeps_the_limits_the_nearest_is_shown_and_how_near_it_cam
     assert [row.trial.metrics["accuracy"] for row in result.best] == [best]
     report = (tmp_path / "report.md").read_text()
     assert "No network keeps all limits; the nearest of 18 measured networks" in report
-    assert f"it misses accuracy >= 0.9 (it has {best:.6g}, {0.9 - best:.3g} away)" in report
+    assert f"it misses accuracy >= 0.9: it has {best:.6g}, {0.9 - best:.3g} away" in report
 
 
 def test_a_sum_is_taken_of_those_within_the_limits(

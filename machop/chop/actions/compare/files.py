@@ -70,11 +70,16 @@ def as_answer(summary: CompareSummary) -> dict[str, Any]:
 
 def _strategy(one: StrategySummary, budget: int) -> dict[str, Any]:
     return {
-        "evaluations_to": {f"{share:.2f}": finite_or_none(at[1]) for share, at in one.evaluations_to.items()},
+        "evaluations_to": {f"{share:.2f}": _count(at[1]) for share, at in one.evaluations_to.items()},
         "hypervolume_at": {str(count): one.hypervolume.at(count)[1] for count in checkpoints(budget)},
-        "duplicates": one.duplicates,
+        "duplicates": _count(one.duplicates),
         "seconds": one.seconds,
     }
+
+
+def _count(median: float) -> float | int | None:
+    """A median of whole numbers, which may lie between two of them."""
+    return int(median) if median.is_integer() else finite_or_none(median)
 
 
 def write_summary(folder: Path, summary: CompareSummary) -> Path:

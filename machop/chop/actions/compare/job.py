@@ -93,6 +93,8 @@ class CompareJob(CheckedSearch):
     def run(self, options: CompareOptions, is_shown: bool) -> CompareSummary:
         """Run every strategy with every seed, and report; on Ctrl-C on the runs that are done."""
         budget = min(options.budget or BUDGET, self.space.size)
+        if options.budget is not None and budget < options.budget:
+            logger.info("--budget %d: the space has no more than %d points", options.budget, budget)
         measurement = self.measurement()
         goals = self.goals(measurement)
         context = self.context(measurement, goals, self.seed, budget)
@@ -186,6 +188,7 @@ def _all_runs(
         except KeyboardInterrupt:
             if not runs:
                 raise
+            logger.warning("interrupted: the figures are those of the %d runs that were finished", len(runs))
             return runs, True
     if not runs:
         raise SearchError(f"no run came to its end: {' '.join(remarks)}")

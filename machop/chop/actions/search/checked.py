@@ -49,7 +49,7 @@ class CheckedSearch:
         measured = measurement.measure_float() if relative else Measured({}, {})
         goals = self.settings.goals({**measured.software, **measured.hardware})
         for limit in goals.limits:
-            logger.info("limit: %s", limit)
+            logger.info("limit: %s", limit.explained())
         return goals
 
     def context(self, measurement: Measurement, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:

@@ -246,7 +246,7 @@ class SearchJob(CheckedSearch):
 
     def _tell_size(self) -> None:
         size, budget = self.space.size, self.settings.setup.n_trials
-        logger.info("%s distinct points, %s", f"{size:,}", self.settings.strategy)
+        logger.info("%s distinct point%s, %s", f"{size:,}", "" if size == 1 else "s", self.settings.strategy)
         if STRATEGIES[self.settings.strategy].exhaustive and budget is not None and budget < size:
             logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
         first = len(self.initial.first)

@@ -80,7 +80,7 @@ class Oracle:
         """The exact front; raises SearchError where no point keeps all limits."""
         finite = np.flatnonzero(np.isfinite(self.costs).all(1))
         if not len(finite):
-            raise SearchError(f"no point of {self.landscape.path} keeps {', '.join(map(str, self.goals.limits))}")
+            raise SearchError(f"no point of {self.landscape.path} keeps {self.goals.limits_explained()}")
         return Front.of(self.costs[finite], finite)
 
     @cached_property

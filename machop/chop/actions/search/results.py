@@ -76,7 +76,7 @@ def nearest(trials: Sequence[Trial], goals: Goals) -> Trial:
 def shortfall(metrics: Mapping[str, float], goals: Goals) -> str:
     """One line on limits that the nearest network does not keep."""
     missed = [
-        f"{limit} (it has {metrics[limit.metric]:.6g}, {abs(metrics[limit.metric] - limit.bound):.3g} away)"
+        f"{limit.explained()}: it has {metrics[limit.metric]:.6g}, {abs(metrics[limit.metric] - limit.bound):.3g} away"
         for limit in goals.limits
         if limit.violation(metrics[limit.metric]) > 0
     ]

@@ -97,11 +97,10 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
 
     Raises ConfigError with all that is wrong, the caller's `problems` among it.
     """
-    prepared = _prepare(run_config, problems)
     table = run_config.tables.get("search")
     if table is None:
-        missing = "search: the file has no table [search]; see configs/examples"
-        raise ConfigError([*run_config.problems, *problems, missing])
+        raise ConfigError([*run_config.problems, *problems, _no_search(run_config)])
+    prepared = _prepare(run_config, problems)
     model, data_module = (prepared.model, prepared.data_module) if prepared else (None, None)
     settings, space, graph, found = _check(model, data_module, table)
     lines = [*run_config.problems, *problems, *pass_name_problems(run_config)]
@@ -113,6 +112,12 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     where, device = software_dir(options) / folder, resolve_accelerator(options)
     identity = _identity(run_config, prepared)
     return kind(settings, space, graph, prepared.data_module, where, options.seed, device, identity)
+
+
+def _no_search(run_config: RunConfig) -> str:
+    if run_config.document is None:
+        return "command line: --config FILE.toml is needed, with a table [search]; see machop/configs/examples"
+    return f"{run_config.document.name}: there is no table [search]; see machop/configs/examples"
 
 
 def _prepare(run_config: RunConfig, problems: Sequence[str]) -> Prepared | None:

@@ -64,20 +64,31 @@ LimitKind = Literal["min", "max", "max_drop"]
 
 @dataclass(frozen=True)
 class LimitSetting:
-    """A limit as the file has it; `max_drop` is how much worse than the network in float a metric may be."""
+    """A limit as the file has it; `max_drop` is how much worse than the network in float a metric may be.
+
+    `bound` is in `unit`; `text` is what the file says where it names a unit.
+    """
 
     metric: str
     kind: LimitKind
     bound: float
     better: Direction
+    unit: str = ""
+    text: str = ""
 
     def resolved(self, in_float: Mapping[str, float]) -> Limit:
         """The limit, given the metrics of the network in float."""
         if self.kind != "max_drop":
-            return Limit(self.metric, self.kind, self.bound)
+            return Limit(self.metric, self.kind, self.bound, self.unit, self.text)
+        reference = in_float[self.metric]
+        origin = f"max_drop {self.text or f'{self.bound:g}'} from {reference:.4g} in float"
         if self.better == "maximize":
-            return Limit(self.metric, "min", in_float[self.metric] - self.bound)
-        return Limit(self.metric, "max", in_float[self.metric] + self.bound)
+            return Limit(self.metric, "min", reference - self.bound, self.unit, origin)
+        return Limit(self.metric, "max", reference + self.bound, self.unit, origin)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the limit means, however it is put."""
+        return {"metric": self.metric, "kind": self.kind, "bound": self.bound, "better": self.better}
 
 
 _Goals = tuple[tuple[Objective, ...], tuple[LimitSetting, ...]]
@@ -112,7 +123,7 @@ class SearchSettings:
             "strategy": [self.strategy, asdict(self.strategy_options)],
             "runners": [[runner.group, runner.name, asdict(runner.options)] for runner in self.runners],
             "metrics": [asdict(objective) for objective in self.objectives],
-            "limits": [asdict(limit) for limit in self.limits],
+            "limits": [limit.fingerprint() for limit in self.limits],
             "sum_scaled_metrics": [self.setup.sum_scaled_metrics, self.setup.direction],
             "ask_batch": self.setup.ask_batch,
             "ladder": [self.setup.ladder, self.setup.ladder_confidence] if self.setup.ladder else [],
@@ -333,7 +344,8 @@ def _limits(metric: Metric, table: _MetricTable, problems: list[Problem]) -> lis
         try:
             if given is not None:
                 bound = parse_quantity(given, metric.unit) if isinstance(given, str) else float(given)
-                limits.append(LimitSetting(metric.name, kind, bound, metric.direction))
+                text = given if isinstance(given, str) else ""
+                limits.append(LimitSetting(metric.name, kind, bound, metric.direction, metric.unit, text))
         except ValueError as error:
             problems.append(Problem((kind,), str(error)))
     if table.min is not None and table.max is not None and not problems and limits[0].bound > limits[1].bound:

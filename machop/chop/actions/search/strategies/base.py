@@ -38,9 +38,11 @@ class StrategyContext:
 
 @dataclass(frozen=True)
 class Variant:
-    """One of several algorithms behind a strategy's name: the `setting` that chooses it and what `ch info` shows."""
+    """One of several algorithms behind a strategy's name: the value of the key that chooses it, and what `ch info`
+    shows.
+    """
 
-    setting: str
+    name: str
     purpose: str
     keys: tuple[str, ...] = ()
     multi_objective: bool = True

@@ -58,7 +58,7 @@ class Optuna(SearchStrategyBase):
     constraints = True
     purpose = "methods that are widely known; `sampler` says which"
     variants = tuple(
-        Variant(f'sampler = "{name}"', facts.purpose, facts.keys, facts.multi_objective, facts.constraints)
+        Variant(name, facts.purpose, facts.keys, facts.multi_objective, facts.constraints)
         for name, facts in SAMPLERS.items()
     )
 
