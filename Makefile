@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test format-check format lint types layers unit test-slow weights answers tables bench-formats bench bench-ladder scaling clean
+.PHONY: help setup test format-check format lint types layers unit test-slow weights answers tables bench-formats bench bench-ladder bench-strategies scaling clean
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ bench: setup     ## Time the evaluator against a plain loop
 
 bench-ladder: setup ## What a ladder of sample sizes saves, and that it gives up no winner
 	$(BIN)/python benchmarks/ladder.py
+
+bench-strategies: setup ## Evaluations that strategies need on enumerated spaces; an hour and more
+	$(BIN)/python benchmarks/strategies.py
 
 scaling: setup   ## Draw docs/pictures/scaling.svg: networks a second by layers, choices and samples
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python benchmarks/scaling.py

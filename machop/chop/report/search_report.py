@@ -16,7 +16,7 @@ from chop.ir.trial import BestRow, TestMetrics
 
 MOST_ROWS = 25
 GAP = 2
-LEAST_FOR_FORMATS = 30
+LEAST_FOR_FORMATS = 40
 """Characters that the column of formats must have, to stand beside the figures."""
 FIXED_POINT = ("integer", "fixed", "integer_floor")
 LETTERS = {"data_in": "x", "weight": "w", "bias": "b", "data_out": "y"}

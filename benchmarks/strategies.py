@@ -1,0 +1,74 @@
+"""Evaluations that strategies need on enumerated spaces, by `ch compare`: `make bench-strategies`, an hour and more.
+
+None of the spaces served to tune a strategy. Optuna's `gp` takes up to a second of its own for a trial, so it has fewer
+seeds and a smaller budget.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "machop" / "configs" / "examples"
+HELD_OUT = ("toy_residual_brute_force", "shapes_cnn_brute_force", "jsc_s_brute_force", "jsc_toy_two_formats")
+STRATEGIES = "surrogate,sensitivity,greedy,evolution,tpe,nsgaii,random,uniform"
+SLOW = "gp"
+TARGETS = ("0.90", "0.95", "0.98", "0.99")
+
+
+def compare(space: str, strategies: str, seeds: int, budget: int, folder: Path) -> dict[str, Any]:
+    """All figures of a comparison, as `summary.json` has them."""
+    project = f"{space}-{strategies.partition(',')[0]}"
+    config = EXAMPLES / f"{space}.toml"
+    command = [sys.executable, "-m", "chop.cli", "compare", "--config", str(config), "--pretrained", "--json"]
+    command += ["--strategies", strategies, "--seeds", str(seeds), "--budget", str(budget)]
+    command += ["--project-dir", str(folder), "--project", project]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    found: dict[str, Any] = json.loads((folder / project / "software" / "compare" / "summary.json").read_text())
+    return found
+
+
+def table(summaries: list[dict[str, Any]]) -> list[str]:
+    """Markdown: a row for each strategy, the fewest evaluations to 95 % first."""
+    lines = ["| | seeds | for 90 % | for 95 % | for 98 % | for 99 % | at the end | ms a trial |", f"|{'---|' * 8}"]
+    rows = [(name, one, own) for own in summaries for name, one in own["strategies"].items()]
+    for name, one, own in sorted(rows, key=lambda row: median(row[1], "0.95")):
+        reached = [f"{median(one, target):g}".replace("inf", "") for target in TARGETS]
+        end = one["hypervolume_at"][str(own["budget"])]["median"]
+        cells = [f"`{name}`", str(one["runs"]), *reached, f"{end:.1%} ({own['budget']})"]
+        lines.append(f"| {' | '.join(cells)} | {1e3 * one['seconds_per_trial']:.2g} |")
+    return lines
+
+
+def median(strategy: dict[str, Any], target: str) -> float:
+    """The median of the evaluations to a share of the hypervolume; infinite where that is not reached."""
+    found = strategy["evaluations_to"][target]["median"]
+    return float("inf") if found is None else float(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("spaces", nargs="*", default=HELD_OUT, help="examples, by name")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--budget", type=int, default=300)
+    parser.add_argument("--slow-seeds", type=int, default=3, help=f"seeds of {SLOW}")
+    parser.add_argument("--slow-budget", type=int, default=150, help=f"budget of {SLOW}")
+    parser.add_argument("--folder", type=Path, default=Path("mase_output/bench-strategies"))
+    asked = parser.parse_args()
+    for space in asked.spaces:
+        summaries = [compare(space, STRATEGIES, asked.seeds, asked.budget, asked.folder)]
+        if asked.slow_seeds:
+            summaries.append(compare(space, SLOW, asked.slow_seeds, asked.slow_budget, asked.folder))
+        size = f"{summaries[0]['space_size']:,} networks"
+        print("\n".join(["", f"**{space}**, {size}:", "", *table(summaries)]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
