@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -20,16 +21,12 @@ from chop.ir.goals import Goals
 from chop.ir.trial import Trial
 
 
-class SearchProgress:
-    """Shows each trial as it comes in; a context manager. `total` is None where its number is not known beforehand."""
+class _Shown:
+    """A context manager that shows a bar as long as it is entered."""
 
-    def __init__(self, total: int | None, goals: Goals) -> None:
-        self._goals = goals
-        self._best: dict[str, float] = {}
-        self._progress = _bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
-        self._task = self._progress.add_task("search", total=total, rate="-", best="")
+    _progress: Progress
 
-    def __enter__(self) -> SearchProgress:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -37,6 +34,16 @@ class SearchProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+
+class SearchProgress(_Shown):
+    """Shows each trial as it comes in; a context manager. `total` is None where its number is not known beforehand."""
+
+    def __init__(self, total: int | None, goals: Goals) -> None:
+        self._goals = goals
+        self._best: dict[str, float] = {}
+        self._progress = _bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
+        self._task = self._progress.add_task("search", total=total, rate="-", best="")
 
     def on_trial(self, trial: Trial) -> None:
         """Count a trial and show the best of every metric that is optimised, or of their sum, so far."""
@@ -59,7 +66,7 @@ class SearchProgress:
             self._best[name] = better(value, self._best.get(name, value))
 
 
-class EnumerationProgress:
+class EnumerationProgress(_Shown):
     """Shows how many points of a space are measured, how many a second, and the time left; a context manager."""
 
     def __init__(self, points: int) -> None:
@@ -68,15 +75,6 @@ class EnumerationProgress:
         self._started = time.monotonic()
         self._earlier = 0
         self._task = self._progress.add_task("search", total=points, rate="-", front="-", done=f"0/{points:,}")
-
-    def __enter__(self) -> EnumerationProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def start_from(self, points: int) -> None:
         """Count points that an earlier run has measured, which say nothing of the rate."""
@@ -90,7 +88,7 @@ class EnumerationProgress:
         self._progress.update(self._task, completed=points, rate=f"{rate:,.0f}", front=front, done=done)
 
 
-class ComparisonProgress:
+class ComparisonProgress(_Shown):
     """Shows which strategy is under way with which seed, and how much of all runs is done; a context manager."""
 
     def __init__(self, runs: int, budget: int) -> None:
@@ -101,15 +99,6 @@ class ComparisonProgress:
         self._budget = budget
         self._ended = 0
         self._task = self._progress.add_task("compare", total=runs * budget, rate="-", now="", done=f"0/{runs} runs")
-
-    def __enter__(self) -> ComparisonProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def on_evaluation(self, strategy: str, seed: int) -> None:
         """Count an evaluation."""

@@ -80,6 +80,8 @@ def test_a_killed_search_goes_on_wherever_it_was_killed(
     monkeypatch.setattr(measuring, "SECONDS_ALONE", 0.0)
     monkeypatch.setattr(measurement, "CHUNKS", measurement.BATCH_MACS)  # chunks of one point
     strategy, setup = ALL[name]
+    kills = 0
     for seed in range(3 if n_jobs == 1 else 1):
         lab["strategy"] |= {"name": strategy, "setup": {**setup, "n_jobs": n_jobs}}
-        survives(lab, jets, jsc_tiny, tmp_path / str(seed), kills=5, draw=random.Random(seed))
+        kills += survives(lab, jets, jsc_tiny, tmp_path / str(seed), kills=5, draw=random.Random(seed))
+    assert kills > 0
