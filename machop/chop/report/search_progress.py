@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +19,9 @@ from rich.table import Column
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
 
+REFRESH = 0.1
+"""Seconds between two updates of a bar whose trials come in faster."""
+
 
 class _Shown:
     """A context manager that shows a bar as long as it is entered."""
@@ -30,9 +32,7 @@ class _Shown:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         self._progress.stop()
 
 
@@ -41,6 +41,7 @@ class SearchProgress(_Shown):
 
     def __init__(self, total: int | None, goals: Goals) -> None:
         self._goals = goals
+        self._trials, self._shown = 0, 0.0
         self._best: dict[str, float] = {}
         self._progress = _bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
         self._task = self._progress.add_task("search", total=total, rate="-", best="")
@@ -49,9 +50,19 @@ class SearchProgress(_Shown):
         """Count a trial and show the best of every metric that is optimised, or of their sum, so far."""
         if trial.counts and self._goals.is_within(trial.metrics):
             self._show_best(trial)
+        self._trials += 1
+        if time.monotonic() - self._shown >= REFRESH:
+            self._show()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._show()
+        super().__exit__(*raised)
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
         speed = self._progress.tasks[0].speed
         rate = f"{speed:.0f}" if speed else "-"
-        self._progress.update(self._task, advance=1, rate=rate, best=self._best_so_far())
+        self._progress.update(self._task, completed=self._trials, rate=rate, best=self._best_so_far())
 
     def _best_so_far(self) -> str:
         """The best values, which need not be those of one network."""

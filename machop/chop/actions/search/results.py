@@ -110,7 +110,8 @@ def write_log(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], sp
     else:
         rows = [(row.trial, row.sampled_config) for row in best]
     written = [{**trial_as_json(trial, config), **_of_space(space, trial)} for trial, config in rows]
-    write_json(folder / LOG_FILE, {str(number): row for number, row in enumerate(written)})
+    rows_as_text = (f'"{number}": {json.dumps(row)}' for number, row in enumerate(written))  # a line each: many of them
+    write_whole(folder / LOG_FILE, "{\n" + ",\n".join(rows_as_text) + "\n}\n")
 
 
 def _of_space(space: SearchSpaceBase, trial: Trial) -> dict[str, int]:

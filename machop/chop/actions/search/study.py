@@ -93,11 +93,12 @@ class _Progress:
         goals = self._study.goals
         if not trial.counts or not goals.is_within(trial.metrics):
             return
-        own = Front.of(goals.costs_of([trial]), np.array([trial.number]))
-        front = own if self.front is None else self.front.joined(own)
-        if self.front is None or not np.array_equal(front.costs, self.front.costs):
-            self.moved_at = self.trials
-        self.front = front
+        costs = goals.costs_of([trial])
+        if self.front is not None and (self.front.costs <= costs).all(1).any():
+            return
+        own = Front.of(costs, np.array([trial.number]))
+        self.front = own if self.front is None else self.front.joined(own)
+        self.moved_at = self.trials
 
 
 @dataclass(frozen=True)

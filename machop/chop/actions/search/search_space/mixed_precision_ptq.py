@@ -87,7 +87,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     def problems(self) -> list[Problem]:
         return self._problems
 
-    @property
+    @cached_property
     def size(self) -> int:
         return prod(node.size for node in self.nodes)
 
@@ -101,10 +101,15 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return self._decided(point)
 
     def canonical(self, point: Point) -> Point:
-        flat: dict[str, int] = {}
-        for node in self.nodes:
+        flat = dict(self._first)
+        for node in self._open_nodes:
             flat |= _flatten(node, node.canonical(self._indexes(node, point)))
         return self._decided(flat)
+
+    @cached_property
+    def _first(self) -> Point:
+        """The first point, with all keys."""
+        return {key: index for node in self.nodes for key, index in _flatten(node, node.alternative(0)).items()}
 
     def axes(self) -> list[Axis] | None:
         if any(node.size > MOST_ALTERNATIVES for node in self.nodes):
@@ -124,7 +129,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     def index(self, point: Point) -> int:
         number = 0
-        for node in self.nodes:
+        for node in self._open_nodes:
             number = number * node.size + node.number(self._indexes(node, point))
         return number
 

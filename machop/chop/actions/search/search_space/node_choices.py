@@ -52,7 +52,7 @@ class _Branch:
     head: Indexes
     operands: Mapping[str, _OperandChoices]
 
-    @property
+    @cached_property
     def size(self) -> int:
         return prod(len(operand.formats) for operand in self.operands.values())
 
@@ -111,7 +111,7 @@ class NodeChoices:
             for chosen in choices.formats
         )
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The number of distinct alternatives."""
         return sum(branch.size for branch in self.branches)
