@@ -20,6 +20,7 @@ EXPLORATION = 0.5
 """The share of a prediction's standard deviation that counts: a front has so many points that being right about most
 of them pays more than learning where the model is unsure."""
 
+LEAST_INITIAL, MOST_INITIAL = 10, 30
 STEPS = 20
 """Steps in which the model's parameters are improved before each batch."""
 
@@ -36,12 +37,13 @@ WHOLE_SPACE = 6_000
 
 @dataclass(frozen=True)
 class SurrogateOptions:
-    """`initial`: points that are measured before there is a model: uniform ones, then random ones.
+    """`initial`: points that are measured before there is a model: uniform ones, then random ones (absent: as many as
+    there are uniform ones, but 10 at the least and 30 at the most).
 
     `most_model_points`: the model learns from so many trials at the most, those nearest to the front.
     """
 
-    initial: Annotated[int, Ge(2)] = 18
+    initial: Annotated[int, Ge(2)] | None = None
     most_model_points: Annotated[int, Ge(10)] = 400
 
 
@@ -76,10 +78,12 @@ class Surrogate(ProductStrategy):
         super().__init__(context, options)
         levels = [levels_of(axis) for axis in self.axes]
         self._models = {place: GaussianProcess(levels) for place, new in enumerate(self.free.is_learned) if new}
+        self._uniform = uniform_codes(self.axes)
+        self._first = self.options.initial or min(max(len(self._uniform), LEAST_INITIAL), MOST_INITIAL)
         self._initial = self._initial_codes()
 
     def proposals(self, n: int) -> Iterable[Code]:
-        if len(self.told) < self.options.initial and self._initial:
+        if len(self.told) < self._first and self._initial:
             first, self._initial = self._initial[:n], self._initial[n:]
             return self.unseen(first) if any(code not in self.told for code in first) else self.proposals(n)
         codes, costs = self.measured()
@@ -91,10 +95,10 @@ class Surrogate(ProductStrategy):
 
     def _initial_codes(self) -> list[Code]:
         """Uniform points in random order, and random ones."""
-        uniform = self.random.permutation(uniform_codes(self.axes))
-        drawn = self.random_codes(self.options.initial)
+        uniform = self.random.permutation(self._uniform)
+        drawn = self.random_codes(self._first)
         codes = dict.fromkeys(tuple(map(int, code)) for code in [*uniform, *drawn])
-        return list(codes)[: self.options.initial]
+        return list(codes)[: self._first]
 
     def _best(self, n: int, codes: Array, costs: Array) -> list[Code]:
         """The `n` points that add most, each given that those before it turn out as predicted."""
