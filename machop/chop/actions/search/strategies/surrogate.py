@@ -20,7 +20,7 @@ EXPLORATION = 0.5
 """The share of a prediction's standard deviation that counts: a front has so many points that being right about most
 of them pays more than learning where the model is unsure."""
 
-LEAST_INITIAL, MOST_INITIAL = 10, 30
+LEAST_INITIAL, MOST_INITIAL = 18, 30
 STEPS = 20
 """Steps in which the model's parameters are improved before each batch."""
 
@@ -38,7 +38,7 @@ WHOLE_SPACE = 6_000
 @dataclass(frozen=True)
 class SurrogateOptions:
     """`initial`: points that are measured before there is a model: uniform ones, then random ones (absent: as many as
-    there are uniform ones, but 10 at the least and 30 at the most).
+    there are uniform ones, but 18 at the least and 30 at the most).
 
     `most_model_points`: the model learns from so many trials at the most, those nearest to the front.
     """
