@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from rich.table import Table
 from chop.actions.replay import LOG_FILE
 from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape
 from chop.actions.search.oracle import Oracle
+from chop.actions.search.results import TRIALS_FILE
 from chop.errors import SearchError
+from chop.ir.goals import Goals
+from chop.ir.trial_log import read_header
 
 MOST_ROWS = 25
 
@@ -24,7 +27,7 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
     landscape = Landscape.read(path / LANDSCAPE_FILE if path.is_dir() else path)
     oracle = Oracle(landscape)
     standings = [asdict(oracle.standing(point)) for point in points]
-    gaps = {str(study): asdict(oracle.gap(points_of(study, landscape))) for study in studies}
+    gaps = {str(study): asdict(_oracle_of(study, oracle).gap(points_of(study, landscape))) for study in studies}
     front = [
         {"point": index, "equal_points": count - 1, **_metrics(landscape, index)}
         for index, count in zip(oracle.front.index.tolist(), oracle.front.count.tolist(), strict=True)
@@ -42,8 +45,16 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
         rows = [_flat(standing) for standing in standings]
         console.print(_table("Points; regret: how much better the best is that is no worse in all else", rows))
     if gaps:
-        rows = [{"study": name, **_flat(gap)} for name, gap in gaps.items()]
+        rows = [{"study": name, **_flat(gap)} for name, gap in zip(_short(gaps), gaps.values(), strict=True)]
         console.print(_table("Searches; hypervolume: as a share of the exact front's", rows))
+
+
+def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
+    """The oracle with the goals of a search: its limits may be others than those of the landscape."""
+    if not (study / TRIALS_FILE).exists():
+        return oracle
+    goals = read_header(study / TRIALS_FILE).get("goals")
+    return Oracle(oracle.landscape, Goals.from_json(goals)) if goals else oracle
 
 
 def points_of(study: Path, landscape: Landscape) -> list[int]:
@@ -63,6 +74,21 @@ def points_of(study: Path, landscape: Landscape) -> list[int]:
     return found
 
 
+def _short(paths: Iterable[str]) -> list[str]:
+    """Paths without the folders that all of them share, at their beginnings and their ends.
+
+    >>> _short(["out/a/software/ckpts", "out/b/software/ckpts"])
+    ['a', 'b']
+    """
+    parts = [Path(path).parts for path in paths]
+    if len(set(parts)) < 2:
+        return ["/".join(own) for own in parts]
+    same = [len(set(places)) == 1 for places in zip(*parts, strict=False)]
+    head = same.index(False) if False in same else len(same)
+    tail = next(k for k in range(len(parts[0]) + 1) if len({own[-k - 1 :] for own in parts}) > 1)
+    return ["/".join(own[head : len(own) - tail]) or "/".join(own) for own in parts]
+
+
 def _metrics(landscape: Landscape, index: int) -> dict[str, float]:
     return {name: float(values[index]) for name, values in landscape.metrics.items()}
 
@@ -79,7 +105,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in rows[0] if rows else ():
-        table.add_column(name.replace("_", " "), justify="left" if name == "study" else "right")
+        table.add_column(name.replace("_", " "), justify="left" if name == "study" else "right", overflow="fold")
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     return table

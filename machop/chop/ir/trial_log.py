@@ -157,7 +157,13 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
 
 
 def row_to_trial(row: Mapping[str, Any]) -> Trial:
-    """A line of the log as a trial; raises KeyError or TypeError for one that is none."""
+    """A line of the log as a trial; raises KeyError, TypeError or ValueError for one that is none."""
+    for name in ("software_metrics", "hardware_metrics", "scaled_metrics", "point"):
+        wrong = [
+            key for key, value in row[name].items() if isinstance(value, bool) or not isinstance(value, int | float)
+        ]
+        if wrong:
+            raise ValueError(f"trial {row['number']} has no number for {wrong[0]}")
     return Trial(
         number=row["number"],
         point=row["point"],

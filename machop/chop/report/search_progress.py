@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
+from typing import Any, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -13,11 +14,14 @@ from rich.progress import (
     ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
+    track,
 )
 from rich.table import Column
 
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
+
+Item = TypeVar("Item")
 
 REFRESH = 0.1
 """Seconds between two updates of a bar whose trials come in faster."""
@@ -122,6 +126,11 @@ class ComparisonProgress(_Shown):
         self._ended += 1
         done = f"{self._ended}/{self._runs} runs"
         self._progress.update(self._task, completed=self._ended * self._budget, done=done)
+
+
+def each_shown(items: Sequence[Item], what: str) -> Iterable[Item]:
+    """The items, with a bar that goes when the last is done."""
+    return track(items, description=f"[bold]{what}", console=Console(stderr=True), transient=True)
 
 
 def _bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search") -> Progress:

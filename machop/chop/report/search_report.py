@@ -210,7 +210,7 @@ def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
 
 
 def _facts(summary: SearchSummary) -> list[str]:
-    answered = f", {summary.repeats} of them repeats answered from the log" if summary.repeats else ""
+    answered = f", {summary.repeats:,} of them repeats answered from the log" if summary.repeats else ""
     answered += f", {summary.failed} failed (a metric that is no finite number)" if summary.failed else ""
     answered += f", {summary.stopped:,} given up on few rows (they could not win)" if summary.stopped else ""
     answered += f"; {summary.inherited} more from earlier searches" if summary.inherited else ""

@@ -98,6 +98,46 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_end(
 
 
 @pytest.mark.usefixtures("in_blocks")
+@pytest.mark.parametrize("lost", ["the report", "a part of the landscape"])
+def test_a_search_that_was_killed_while_it_finished_is_finished_by_resuming(
+    lost: str, tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    toy["strategy"]["setup"] = {"landscape": True}
+    search(jsc_toy, jets, toy, tmp_path)
+    wanted = (rows(tmp_path), (tmp_path / "report.md").read_text())
+    truth = Landscape.read(tmp_path / "landscape.parquet")
+    (tmp_path / "report.md").unlink()
+    if lost == "a part of the landscape":
+        (tmp_path / "landscape.parquet").unlink()
+    search(jsc_toy, jets, toy, tmp_path, resume=True)
+    assert (rows(tmp_path), (tmp_path / "report.md").read_text()) == wanted
+    again = Landscape.read(tmp_path / "landscape.parquet")
+    assert all(np.array_equal(again.metrics[name], truth.metrics[name]) for name in truth.metrics)
+
+
+def test_a_budget_of_all_points_gives_the_landscape_too(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    points = len(search(jsc_toy, jets, toy, tmp_path / "a").trials)
+    toy["strategy"]["setup"] = {"landscape": True, "n_trials": points}
+    assert search(jsc_toy, jets, toy, tmp_path / "b").reason == "exhausted"
+    assert (tmp_path / "b" / "landscape.parquet").exists()
+
+
+def test_a_landscape_with_other_bytes_is_refused(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    toy["strategy"]["setup"] = {"landscape": True}
+    search(jsc_toy, jets, toy, tmp_path)
+    path = tmp_path / "landscape.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(SearchError, match="is damaged"):
+        Landscape.read(path)
+
+
+@pytest.mark.usefixtures("in_blocks")
 def test_a_part_of_a_space_is_no_landscape_and_can_be_continued(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
 ) -> None:

@@ -155,6 +155,12 @@ def test_wrong_sources_get_one_clear_line(
         search(jsc_tiny, jets, lab, tmp_path / "new", init_from=[earlier])
 
 
+def test_an_export_says_where_to(earlier: Path, tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"expected sqlite:///FILE\.db"):
+        export_search(earlier, str(tmp_path / "study"))
+    assert not (tmp_path / "study").exists()
+
+
 @pytest.mark.parametrize("kind", ["sqlite:///{}/study.db", "{}/study.log"])
 def test_a_search_survives_the_way_through_optuna(
     kind: str, earlier: Path, tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module

@@ -13,6 +13,7 @@ from chop.actions.search import folded, job, run_search, search
 from chop.actions.search.landscape import Landscape
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.study import WORST, told_values
+from chop.cli.oracle import show_oracle
 from chop.config import load_run_config
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
@@ -105,6 +106,37 @@ def test_block_by_block_finds_what_trial_by_trial_finds(
     ]
     tables = [(tmp_path / name / "report.md").read_text().splitlines()[:5] for name in ("blocks", "trials")]
     assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"min": float("nan")}, "expected a finite number"),
+        ({"scale": float("nan")}, "must be a finite number other than 0"),
+        ({"min": 73}, 'accuracy lies between 0 and 1 (in per cent: "73 %")'),
+        ({"max": -0.5}, "accuracy lies between 0 and 1"),
+        ({"max_drop": -0.1}, "must be 0 or more"),
+    ],
+)
+def test_what_no_network_can_keep_is_refused(
+    table: dict[str, float], told: str, tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"]["metrics"]["accuracy"] |= table
+    with pytest.raises(ConfigError) as caught:
+        search(jsc_tiny, jets, lab, tmp_path)
+    assert told in str(caught.value)
+
+
+def test_the_oracle_judges_a_search_by_its_own_limits(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab["strategy"]["setup"] = {"landscape": True}
+    search(jsc_tiny, jets, lab, tmp_path / "all")
+    with_limits(lab, accuracy={"min": 0.99})
+    lab["strategy"]["setup"] = {}
+    search(jsc_tiny, jets, lab, tmp_path / "limited")
+    with pytest.raises(SearchError, match=r"accuracy >= 0\.99|keeps all limits"):
+        show_oracle(tmp_path / "all", [], [tmp_path / "limited"], as_json=True)
 
 
 def test_where_nothing_keeps_the_limits_the_nearest_is_shown_and_how_near_it_came(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from torch import nn
 
 from chop.actions.search import search
+from chop.actions.search.strategies import STRATEGIES, SearchStrategyBase
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
@@ -80,6 +82,62 @@ def test_a_damaged_log_is_told(tmp_path: Path, lab: dict[str, Any], jets: MaseDa
     (tmp_path / "trials.jsonl").write_text("no json\n")
     with pytest.raises(SearchError, match="is no trial log"):
         search(jsc_tiny, jets, lab, tmp_path, resume=True)
+
+
+def test_a_metric_that_is_no_number_is_told(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    search(jsc_tiny, jets, lab, tmp_path)
+    log = tmp_path / "trials.jsonl"
+    log.write_text(re.sub(r'"accuracy": [0-9.]+', '"accuracy": null', log.read_text(), count=1))
+    with pytest.raises(SearchError, match="trial 0 has no number for accuracy"):
+        search(jsc_tiny, jets, lab, tmp_path, resume=True)
+
+
+class Wrong(SearchStrategyBase):
+    """Asks for what is no point, or fails itself."""
+
+    asked: ClassVar[Any] = None
+
+    def ask(self, n: int) -> Any:
+        return self.asked()
+
+    def tell(self, points: Any, values: Any) -> None:
+        """Learns nothing."""
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (lambda: ["foo"], "Wrong.ask gave 'foo', which is no point"),
+        (lambda: [{"seq_blocks_2/config/weight_width": 9}], "gave choice 9 of seq_blocks_2/config/weight_width"),
+        (lambda: 1 / 0, "trial 0 failed: ZeroDivisionError"),
+    ],
+)
+def test_a_strategy_that_goes_wrong_is_told_and_what_was_measured_is_kept(
+    asked: Any,
+    told: str,
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "wrong" not in STRATEGIES
+    monkeypatch.setitem(STRATEGIES._items, "wrong", Wrong)
+    monkeypatch.setattr(Wrong, "asked", staticmethod(asked))
+    lab["strategy"] |= {"name": "wrong", "setup": {"n_trials": 3}}
+    with pytest.raises(SearchError, match=re.escape(told)):
+        search(jsc_tiny, jets, lab, tmp_path)
+    assert (tmp_path / "trials.jsonl").exists()
+
+
+def test_a_batch_is_no_greater_than_the_budget(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"] |= {"name": "optuna", "setup": {"n_trials": 8, "ask_batch": 100_000}}
+    with pytest.raises(ConfigError, match=r"ask_batch.*n_trials \(8\)"):
+        search(jsc_tiny, jets, lab, tmp_path)
 
 
 def test_there_must_be_a_search_to_resume(

@@ -106,8 +106,11 @@ class Task:
         return number * self.block_size, min(self.points, (number + 1) * self.block_size)
 
     def holds(self, block: Block) -> bool:
-        """Whether a block is one of this task's: the last one of a search with fewer points is cut short."""
-        return (block.first, block.stop) == self.bounds(block.number)
+        """Whether a block is one of this task's (the last one of a search with fewer points is cut short), and its
+        metrics are where they go.
+        """
+        is_kept = self.parts is None or part_path(self.parts, block.number).exists()
+        return is_kept and (block.first, block.stop) == self.bounds(block.number)
 
     def measure(self, number: int) -> Block:
         """Measure block `number`."""

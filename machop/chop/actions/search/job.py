@@ -29,6 +29,7 @@ from chop.actions.search.landscape import (
     Landscape,
     join_parts,
     part_path,
+    read_about,
     write_part,
 )
 from chop.actions.search.measurement import FLOAT_CONFIG, Measurement
@@ -52,7 +53,7 @@ from chop.errors import MetricError, SearchError
 from chop.ir.goals import Goals
 from chop.ir.trial import BestRow, Trial
 from chop.ir.trial_log import TrialLog
-from chop.report.search_progress import EnumerationProgress, SearchProgress
+from chop.report.search_progress import EnumerationProgress, SearchProgress, each_shown
 from chop.report.search_report import SearchSummary, print_summary, report_text
 from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
@@ -144,9 +145,11 @@ class SearchJob(CheckedSearch):
         folded, setup = measurement.folded, self.settings.setup
         assert folded is not None
         self._tell_size()
-        parts = self.folder / PARTS_FOLDER if self.settings.strategy_options.landscape else None
+        wanted: bool = self.settings.strategy_options.landscape
+        is_written = wanted and resume and self._holds_landscape()
+        parts = self.folder / PARTS_FOLDER if wanted and not is_written else None
         task = Task(folded, goals, folded.block_size, self._points, parts)
-        header = {"fingerprint": self.fingerprint(), "block_size": task.block_size, "landscape": parts is not None}
+        header = {"fingerprint": self.fingerprint(), "block_size": task.block_size, "landscape": wanted}
         log = BlockLog(self.folder / BLOCKS_FILE, header, resume)
         log.blocks = [block for block in log.blocks if task.holds(block)]
         started = time.monotonic() - sum(block.seconds for block in log.blocks)
@@ -164,7 +167,10 @@ class SearchJob(CheckedSearch):
                 found, reason = enumeration_of(log.blocks), "interrupted"
         if found.points == 0:
             raise SearchError(f"the search ended ({reason}) before its first block; nothing was measured")
-        remarks = self._write_enumeration(measurement, goals, found, parts if reason == "exhausted" else None)
+        if parts is not None and reason == "exhausted":
+            join_parts(parts, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
+            is_written = True
+        remarks = self._write_histograms(found, is_written)
         best = self._enumerated_rows(measurement, goals, found)
         if not best:
             raise SearchError(f"all {found.points:,} points failed: none has metrics that are finite numbers")
@@ -183,14 +189,16 @@ class SearchJob(CheckedSearch):
             rows.append(BestRow(trial, (), config, equal_points=count - 1))
         return rows
 
-    def _write_enumeration(
-        self, measurement: Measurement, goals: Goals, found: Enumeration, parts: Path | None
-    ) -> tuple[str, ...]:
-        """Write the histograms and, once all parts are there, the landscape; says what they are."""
+    def _holds_landscape(self) -> bool:
+        """Whether the folder has the landscape of this space already: a resumed search may have got that far."""
+        path = self.folder / LANDSCAPE_FILE
+        return path.exists() and read_about(path).get("key") == self.landscape_key()
+
+    def _write_histograms(self, found: Enumeration, has_landscape: bool) -> tuple[str, ...]:
+        """Write how the values of all points are spread; says where that and all metrics are."""
         histograms = {name: histogram.as_json() for name, histogram in (found.histograms or {}).items()}
         write_json(self.folder / HISTOGRAMS_FILE, histograms)
-        if parts is not None:
-            join_parts(parts, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
+        if has_landscape:
             return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
         return (f"How the values of all points are spread: {HISTOGRAMS_FILE}.",)
 
@@ -248,7 +256,9 @@ class SearchJob(CheckedSearch):
         size, budget = self.space.size, self.settings.setup.n_trials
         logger.info("%s distinct point%s, %s", f"{size:,}", "" if size == 1 else "s", self.settings.strategy)
         if STRATEGIES[self.settings.strategy].exhaustive and budget is not None and budget < size:
-            logger.warning("n_trials = %d: only the first %d of %s points are measured", budget, budget, f"{size:,}")
+            landscape = ", so there is no landscape" if self.settings.strategy_options.landscape else ""
+            said = (budget, budget, f"{size:,}", landscape)
+            logger.warning("n_trials = %d: only the first %d of %s points are measured%s", *said)
         first = len(self.initial.first)
         if budget is not None and first > budget:
             logger.warning(
@@ -289,7 +299,7 @@ class SearchJob(CheckedSearch):
         if not goals.is_within(best[0].trial.metrics):
             remarks = (shortfall(best[0].trial.metrics, goals), *remarks)
         if reason != "interrupted":
-            best = [_measured_again(measurement, row) for row in best]
+            best = [_measured_again(measurement, row) for row in each_shown(best, "winners again")]
             float_row = _float_row(measurement)
         write_best(self.folder, best, self.space)
         summary = SearchSummary(

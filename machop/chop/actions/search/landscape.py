@@ -17,6 +17,9 @@ import numpy as np
 
 from chop.errors import SearchError
 from chop.evaluation.measures import Scores
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 LANDSCAPE_FILE = "landscape.parquet"
 PARTS_FOLDER = "landscape.parts"
@@ -39,7 +42,7 @@ def write_part(path: Path, first: int, scores: Scores) -> None:
     table = pa.table({"index": np.arange(first, first + rows), **scores})
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".writing")
-    pq.write_table(table, temporary, compression="zstd")
+    pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
     temporary.replace(path)
 
 
@@ -50,9 +53,9 @@ def join_parts(parts: Path, target: Path, about: Mapping[str, Any]) -> Path:
     files = sorted(parts.glob("*.parquet"))
     schema = pq.read_schema(files[0]).with_metadata({_KEY: json.dumps(dict(about)).encode()})
     temporary = target.with_suffix(".writing")
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
         for file in files:
-            writer.write_table(pq.read_table(file).replace_schema_metadata(schema.metadata))
+            writer.write_table(_read_table(file).replace_schema_metadata(schema.metadata))
     temporary.replace(target)
     shutil.rmtree(parts)
     return target
@@ -68,17 +71,27 @@ class Landscape:
 
     @classmethod
     def read(cls, path: Path) -> Landscape:
-        """Read a file that a search wrote; raises SearchError for any other."""
-        import pyarrow.parquet as pq
+        """Read a file that a search wrote; raises SearchError for any other, or one that is damaged."""
+        import pyarrow as pa
 
         about = read_about(path)
-        table = pq.read_table(path)
+        try:
+            table = _read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise SearchError(f"{path} is damaged ({error}); search the space once more") from error
         return cls(path, about, {n: table[n].to_numpy() for n in table.column_names if n != "index"})
 
     @property
     def size(self) -> int:
         """The number of points."""
         return len(next(iter(self.metrics.values())))
+
+
+def _read_table(path: Path) -> Any:
+    """A file whose pages have the checksums that they were written with."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path, page_checksum_verification=True)
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -111,6 +124,6 @@ def landscape_of(folder: Path, key: str) -> Path | None:
         try:
             if read_about(path).get("key") == key:
                 return path
-        except SearchError:
-            continue
+        except SearchError as error:
+            logger.warning("%s; it is left out of account", error)
     return None

@@ -206,6 +206,8 @@ def _open(address: str, must_exist: bool) -> BaseStorage:
     file = Path(address.removeprefix(SQLITE)) if address.startswith(SQLITE) else Path(address)
     if "://" in address and not address.startswith(SQLITE):
         return optuna.storages.RDBStorage(address)
+    if not address.startswith(SQLITE) and file.suffix != ".log" and not file.is_file():
+        raise SearchError(f"{address}: expected {SQLITE}FILE.db, another database's address, or a journal FILE.log")
     if must_exist and not file.is_file():
         raise SearchError(f"{address}: there is no file {file}")
     if not file.parent.is_dir():

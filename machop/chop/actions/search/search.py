@@ -23,7 +23,7 @@ from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_
 from chop.actions.transform import pass_name_problems
 from chop.config.run_config import RunConfig, dump_toml
 from chop.config.typed import Problem, parse_table
-from chop.errors import ChopError, ConfigError
+from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.ir.trial_log import require_unused
 from chop.tools.files import move_aside, write_whole
@@ -62,11 +62,17 @@ def run_search(run_config: RunConfig, resume: bool = False, init_from: Sequence[
     job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
     for file in (TRIALS_FILE, BLOCKS_FILE):
         require_unused(job.folder / file)
+    if resume and not any((job.folder / file).exists() for file in (TRIALS_FILE, BLOCKS_FILE)):
+        raise SearchError(f"there is no search to resume in {job.folder}; start one without --resume")
     if not resume and ((job.folder / TRIALS_FILE).exists() or (job.folder / BLOCKS_FILE).exists()):
         logger.info("the earlier search is kept in %s", move_aside(job.folder))
     job.folder.mkdir(parents=True, exist_ok=True)
     write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
-    return job.run(resume)
+    try:
+        return job.run(resume)
+    except KeyboardInterrupt:
+        logger.warning("interrupted before the report: all that was measured is in %s, go on with --resume", job.folder)
+        raise
 
 
 def checked_call(

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from chop.actions.search.ladder_settings import ladder_problems
+from chop.actions.search.metric_settings import LimitSetting, MetricTable, limits_of, objective_of
 from chop.actions.search.search_space.base import SEARCH_SPACES, SpaceSetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric
 from chop.config.typed import Problem, parse_table, unknown_key
-from chop.config.units import parse_quantity
 from chop.errors import ChopError, did_you_mean
-from chop.ir.goals import Goals, Limit
+from chop.ir.goals import Goals
 from chop.ir.trial import Direction, Objective
 from chop.tools.logger import get_logger
 
@@ -57,38 +57,6 @@ class RunnerChoice:
     group: Literal["sw_runner", "hw_runner"]
     name: str
     options: Any
-
-
-LimitKind = Literal["min", "max", "max_drop"]
-
-
-@dataclass(frozen=True)
-class LimitSetting:
-    """A limit as the file has it; `max_drop` is how much worse than the network in float a metric may be.
-
-    `bound` is in `unit`; `text` is what the file says where it names a unit.
-    """
-
-    metric: str
-    kind: LimitKind
-    bound: float
-    better: Direction
-    unit: str = ""
-    text: str = ""
-
-    def resolved(self, in_float: Mapping[str, float]) -> Limit:
-        """The limit, given the metrics of the network in float."""
-        if self.kind != "max_drop":
-            return Limit(self.metric, self.kind, self.bound, self.unit, self.text)
-        reference = in_float[self.metric]
-        origin = f"max_drop {self.text or f'{self.bound:g}'} from {reference:.4g} in float"
-        if self.better == "maximize":
-            return Limit(self.metric, "min", reference - self.bound, self.unit, origin)
-        return Limit(self.metric, "max", reference + self.bound, self.unit, origin)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What the limit means, however it is put."""
-        return {"metric": self.metric, "kind": self.kind, "bound": self.bound, "better": self.better}
 
 
 _Goals = tuple[tuple[Objective, ...], tuple[LimitSetting, ...]]
@@ -268,7 +236,7 @@ def _parse_setup(strategy: _StrategyTable) -> tuple[Any, StudySetup | None, list
         )
         problems += found
         problems += _budget_problem(strategy, setup)
-    _tell_unused(strategy, other_keys)
+    _tell_unused(strategy, other_keys, setup)
     return options, setup, problems
 
 
@@ -287,6 +255,9 @@ def _budget_problem(strategy: _StrategyTable, setup: StudySetup | None) -> list[
     if STRATEGIES[strategy.name].needs_budget and all(end is None for end in ends):
         message = f"'{strategy.name}' would never end: give n_trials, timeout or patience"
         problems.append(Problem(("strategy", "setup"), message))
+    if setup.n_trials is not None and setup.ask_batch is not None and setup.ask_batch > setup.n_trials:
+        message = f"must not be above n_trials ({setup.n_trials}): a batch is asked for and measured as a whole"
+        problems.append(Problem(("strategy", "setup", "ask_batch"), message))
     if setup.sum_scaled_metrics and setup.direction is None:
         message = 'sum_scaled_metrics = true needs direction = "maximize" or "minimize"'
         problems.append(Problem(("strategy", "setup", "sum_scaled_metrics"), message))
@@ -298,8 +269,12 @@ def _strategy_problem(strategy: _StrategyTable, options: Any, objectives: int) -
     return [Problem(("strategy", "setup"), message)] if message else []
 
 
-def _tell_unused(strategy: _StrategyTable, other_keys: set[str]) -> None:
+def _tell_unused(strategy: _StrategyTable, other_keys: set[str], setup: StudySetup | None) -> None:
     unused = sorted(other_keys & set(strategy.setup))
+    if setup is not None and not setup.ladder and "ladder_confidence" in strategy.setup:
+        logger.info("setup: ladder_confidence has no effect without a ladder")
+    if setup is not None and not setup.sum_scaled_metrics and setup.direction is not None:
+        logger.info("setup: direction has no effect without sum_scaled_metrics; a metric's own stands in its table")
     if unused:
         logger.info("setup: '%s' makes no use of %s", strategy.name, ", ".join(unused))
     for key in sorted(set(RETIRED_KEYS) & set(strategy.setup)):
@@ -313,59 +288,17 @@ def _parse_metrics(strategy: _StrategyTable, data_module: Any) -> tuple[_Goals, 
     problems: list[Problem] = []
     for name, table in sorted(strategy.metrics.items()):
         metric = known.get(name)
-        parsed, found = parse_table(_MetricTable, table)
+        parsed, found = parse_table(MetricTable, table)
         if metric is None:
             found.append(_missing_metric(name, known))
         elif parsed is not None:
-            limits += _limits(metric, parsed, found)
-            objectives += _objective(metric, parsed, found)
+            limits += limits_of(metric, parsed, found)
+            objectives += objective_of(metric, parsed, found)
         prefix = ("strategy", "metrics") if metric is None else ("strategy", "metrics", name)
         problems += [problem.below(*prefix) for problem in found]
     if not objectives and not problems:
         problems.append(Problem(("strategy", "metrics"), "names nothing to optimise: give a metric a direction"))
     return (tuple(objectives), tuple(limits)), problems
-
-
-@dataclass(frozen=True)
-class _MetricTable:
-    scale: float | None = None
-    direction: Direction | None = None
-    min: float | str | None = None
-    max: float | str | None = None
-    max_drop: float | str | None = None
-
-
-def _limits(metric: Metric, table: _MetricTable, problems: list[Problem]) -> list[LimitSetting]:
-    """The limits of a metric's table; what is wrong with them is added to `problems`."""
-    limits: list[LimitSetting] = []
-    kinds: tuple[LimitKind, ...] = ("min", "max", "max_drop")
-    for kind in kinds:
-        given = getattr(table, kind)
-        try:
-            if given is not None:
-                bound = parse_quantity(given, metric.unit) if isinstance(given, str) else float(given)
-                text = given if isinstance(given, str) else ""
-                limits.append(LimitSetting(metric.name, kind, bound, metric.direction, metric.unit, text))
-        except ValueError as error:
-            problems.append(Problem((kind,), str(error)))
-    if table.min is not None and table.max is not None and not problems and limits[0].bound > limits[1].bound:
-        problems.append(Problem(("min",), f"must not be above max, but {table.min} > {table.max}"))
-    return limits
-
-
-def _objective(metric: Metric, table: _MetricTable, problems: list[Problem]) -> list[Objective]:
-    """The objective of a metric's table; a table of limits alone is none."""
-    is_limit_alone = table.scale is None and table.direction is None
-    if is_limit_alone and any(bound is not None for bound in (table.min, table.max, table.max_drop)):
-        return []
-    scale = 1.0 if table.scale is None else table.scale
-    if scale == 0:
-        problems.append(Problem(("scale",), "must not be 0: the metric would say nothing"))
-        return []
-    direction = table.direction or metric.direction
-    if direction != metric.direction and scale > 0:
-        logger.warning("metric %s: better is to %s it, the file says %s", metric.name, metric.direction, direction)
-    return [Objective(metric.name, scale, direction)]
 
 
 def _warn_of_signs(objectives: Iterable[Objective], known: Mapping[str, Metric], direction: Direction | None) -> None:

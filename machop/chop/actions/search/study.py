@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from chop.actions.search.measurement import Measured
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.settings import StudySetup
 from chop.actions.search.strategies.base import WORST, SearchStrategyBase, Values
-from chop.errors import MetricError, SearchError
+from chop.errors import ChopError, MetricError, SearchError
 from chop.ir.front import Front
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
@@ -136,6 +136,13 @@ class Study:
             return self._go_on(proposals, progress, on_trial)
         except KeyboardInterrupt:
             return "interrupted"
+        except ChopError:
+            raise
+        except Exception as error:  # of a strategy or runner, which may be anyone's
+            raise SearchError(
+                f"trial {progress.trials} failed: {type(error).__name__}: {error} (--debug shows where). The trials "
+                f"before it are in {self.log.path}: mend the cause and go on with --resume"
+            ) from error
 
     def _proposals(self, progress: _Progress) -> Iterator[_Proposal]:
         """The points to begin with, then what the strategy asks for, one after the other.
@@ -156,8 +163,25 @@ class Study:
     def _asked(self) -> Iterator[Sequence[Point]]:
         """Points that are measured together."""
         yield from (self.first[at : at + self.batch] for at in range(0, len(self.first), self.batch))
+        parameters = self.space.parameters
         while asked := self.strategy.ask(self.batch):
+            for point in asked:
+                self._require_point(point, parameters)
             yield asked
+
+    def _require_point(self, point: Any, parameters: Mapping[str, Sequence[Any]]) -> None:
+        """Raise SearchError for what a strategy asks for where it is no point of the space."""
+        if not isinstance(point, Mapping) or not point.keys() <= parameters.keys():
+            raise SearchError(
+                f"{type(self.strategy).__name__}.ask gave {point!r}, which is no point: expected a dictionary of "
+                f"{', '.join(list(parameters)[:3])} … to the numbers of their choices"
+            )
+        wrong = [key for key, index in point.items() if not 0 <= index < len(parameters[key])]
+        if wrong:
+            raise SearchError(
+                f"{type(self.strategy).__name__}.ask gave choice {point[wrong[0]]} of {wrong[0]}, which has "
+                f"{len(parameters[wrong[0]])} (they are counted from 0)"
+            )
 
     def _inherit(self, progress: _Progress, on_trial: Callable[[Trial], None]) -> list[Trial]:
         """Tell the strategy what earlier searches found; gives the trials of the log that are this search's own."""
@@ -210,10 +234,10 @@ class Study:
 
     def _stop_reason(self, progress: _Progress, seconds: float) -> Reason | None:
         own = progress.trials - progress.inherited
-        if self.setup.n_trials is not None and own >= self.setup.n_trials:
-            return "n_trials"
         if len(progress.seen) >= self.space.size:
             return "exhausted"
+        if self.setup.n_trials is not None and own >= self.setup.n_trials:
+            return "n_trials"
         if self.setup.timeout is not None and seconds >= self.setup.timeout:
             return "timeout"
         if self.setup.patience is not None and progress.trials - progress.moved_at >= self.setup.patience:

@@ -11,6 +11,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -34,11 +35,12 @@ Formats = Mapping[str, Format]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that a runner gives: its name, its unit (empty: none) and which way is better."""
+    """A number that a runner gives: its name, its unit (empty: none), which way is better, and what it can be."""
 
     name: str
     unit: str
     direction: Direction
+    range: tuple[float, float] = (-inf, inf)
 
 
 @dataclass(frozen=True)

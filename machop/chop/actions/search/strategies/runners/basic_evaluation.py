@@ -16,8 +16,8 @@ from chop.evaluation.scores import per_sample_loss, score
 Part = Literal["train_dataloader", "val_dataloader", "test_dataloader"]
 
 CLASSIFICATION = (
-    Metric("accuracy", "", "maximize"),
-    Metric("accuracy_micro", "", "maximize"),
+    Metric("accuracy", "", "maximize", (0.0, 1.0)),
+    Metric("accuracy_micro", "", "maximize", (0.0, 1.0)),
 )
 
 

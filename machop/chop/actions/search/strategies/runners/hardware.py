@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
@@ -34,7 +35,10 @@ class AverageBitwidth(AnalyticRunner):
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
-        return (Metric("average_bitwidth", "bit", "minimize"), Metric("memory_density", "x", "maximize"))
+        return (
+            Metric("average_bitwidth", "bit", "minimize", (0.0, inf)),
+            Metric("memory_density", "x", "maximize", (0.0, inf)),
+        )
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
         tensors = _inputs_and_parameters(cost)
@@ -55,7 +59,7 @@ class ModelSize(AnalyticRunner):
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
-        return (Metric("model_size", "byte", "minimize"),)
+        return (Metric("model_size", "byte", "minimize", (0.0, inf)),)
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
         return (sum(bits_of(tensor, formats) for tensor in cost.tensors if tensor.is_parameter) / 8,)
@@ -73,7 +77,7 @@ class Flops(AnalyticRunner):
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
-        return (Metric("flops", "FLOP/sample", "minimize"),)
+        return (Metric("flops", "FLOP/sample", "minimize", (0.0, inf)),)
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
         return (2.0 * cost.macs,)
@@ -88,7 +92,7 @@ class BitOps(AnalyticRunner):
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
-        return (Metric("bitops", "BitOP/sample", "minimize"),)
+        return (Metric("bitops", "BitOP/sample", "minimize", (0.0, inf)),)
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
         return (bitops(cost, formats),)
@@ -120,7 +124,7 @@ class Latency(AnalyticRunner):
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
-        return (Metric("latency", "s/sample", "minimize"),)
+        return (Metric("latency", "s/sample", "minimize", (0.0, inf)),)
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
         arithmetic = bitops(cost, formats) / self.options.bitops_per_second

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Any
 
 import torch
@@ -36,7 +37,10 @@ class SimulationTime(ModelRunner):
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
-        return (Metric("simulation_time", "s", "minimize"), Metric("simulation_time_iqr", "s", "minimize"))
+        return (
+            Metric("simulation_time", "s", "minimize", (0.0, inf)),
+            Metric("simulation_time_iqr", "s", "minimize", (0.0, inf)),
+        )
 
     def measure(self, graph: MaseGraph) -> dict[str, float]:
         rows = self.options.num_samples

@@ -1,0 +1,105 @@
+"""What a metric's table under `[search.strategy.metrics]` asks for: an objective, and limits with their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Literal
+
+from chop.actions.search.strategies.runners.base import Metric
+from chop.config.typed import Problem
+from chop.config.units import parse_quantity
+from chop.ir.goals import Limit
+from chop.ir.trial import Direction, Objective
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+LimitKind = Literal["min", "max", "max_drop"]
+
+
+@dataclass(frozen=True)
+class LimitSetting:
+    """A limit as the file has it; `max_drop` is how much worse than the network in float a metric may be.
+
+    `bound` is in `unit`; `text` is what the file says where it names a unit.
+    """
+
+    metric: str
+    kind: LimitKind
+    bound: float
+    better: Direction
+    unit: str = ""
+    text: str = ""
+
+    def resolved(self, in_float: Mapping[str, float]) -> Limit:
+        """The limit, given the metrics of the network in float."""
+        if self.kind != "max_drop":
+            return Limit(self.metric, self.kind, self.bound, self.unit, self.text)
+        reference = in_float[self.metric]
+        origin = f"max_drop {self.text or f'{self.bound:g}'} from {reference:.4g} in float"
+        if self.better == "maximize":
+            return Limit(self.metric, "min", reference - self.bound, self.unit, origin)
+        return Limit(self.metric, "max", reference + self.bound, self.unit, origin)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the limit means, however it is put."""
+        return {"metric": self.metric, "kind": self.kind, "bound": self.bound, "better": self.better}
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """The keys of a metric's table; bounds are numbers, or texts with a unit."""
+
+    scale: float | None = None
+    direction: Direction | None = None
+    min: float | str | None = None
+    max: float | str | None = None
+    max_drop: float | str | None = None
+
+
+def limits_of(metric: Metric, table: MetricTable, problems: list[Problem]) -> list[LimitSetting]:
+    """The limits of a metric's table; what is wrong with them is added to `problems`."""
+    limits: list[LimitSetting] = []
+    kinds: tuple[LimitKind, ...] = ("min", "max", "max_drop")
+    for kind in kinds:
+        given = getattr(table, kind)
+        try:
+            if given is not None:
+                bound = parse_quantity(given, metric.unit) if isinstance(given, str) else float(given)
+                text = given if isinstance(given, str) else ""
+                _require_possible(metric, kind, bound)
+                limits.append(LimitSetting(metric.name, kind, bound, metric.direction, metric.unit, text))
+        except ValueError as error:
+            problems.append(Problem((kind,), str(error)))
+    if table.min is not None and table.max is not None and not problems and limits[0].bound > limits[1].bound:
+        problems.append(Problem(("min",), f"must not be above max, but {table.min} > {table.max}"))
+    return limits
+
+
+def _require_possible(metric: Metric, kind: LimitKind, bound: float) -> None:
+    """Raise ValueError for a limit that says nothing, or that no network can keep."""
+    low, high = metric.range
+    if not isfinite(bound):
+        raise ValueError(f"expected a finite number, got {bound}")
+    if kind == "max_drop" and bound < 0:
+        raise ValueError(f"must be 0 or more, got {bound:g}: it is how much worse than the network in float")
+    if (kind == "min" and bound > high) or (kind == "max" and bound < low):
+        percent = f' (in per cent: "{bound:g} %")' if high == 1 and bound <= 100 else ""
+        raise ValueError(f"no network keeps {bound:g}: {metric.name} lies between {low:g} and {high:g}{percent}")
+
+
+def objective_of(metric: Metric, table: MetricTable, problems: list[Problem]) -> list[Objective]:
+    """The objective of a metric's table; a table of limits alone is none."""
+    is_limit_alone = table.scale is None and table.direction is None
+    if is_limit_alone and any(bound is not None for bound in (table.min, table.max, table.max_drop)):
+        return []
+    scale = 1.0 if table.scale is None else table.scale
+    if scale == 0 or not isfinite(scale):
+        problems.append(Problem(("scale",), f"must be a finite number other than 0, got {scale:g}"))
+        return []
+    direction = table.direction or metric.direction
+    if direction != metric.direction and scale > 0:
+        logger.warning("metric %s: better is to %s it, the file says %s", metric.name, metric.direction, direction)
+    return [Objective(metric.name, scale, direction)]
