@@ -42,7 +42,7 @@ def only_one_at_a_time() -> Iterator[None]:
 def install(dev: bool) -> None:
     """Make the environment anew and install the package, with its tools for development if `dev`."""
     started = time.monotonic()
-    say(f"first run: making {VENV} (about a minute)")
+    say(f"first run: making {VENV} (some two minutes)")
     shutil.rmtree(MADE_FROM, ignore_errors=True)
     venv.create(VENV, with_pip=True, clear=not (VENV / "bin").exists())
     target = f"{ROOT}[dev]" if dev else str(ROOT)

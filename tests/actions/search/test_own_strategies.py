@@ -15,6 +15,7 @@ from scipy.stats import multivariate_normal
 
 from chop.actions.search.strategies import STRATEGIES
 from chop.actions.search.strategies.choice_levels import axis_bits, levels_of, uniform_codes
+from chop.actions.search.strategies.evolution import Evolution, EvolutionOptions
 from chop.actions.search.strategies.gaussian_process import GaussianProcess
 from chop.actions.search.strategies.hypervolume_gain import expected_gain, undominated
 from chop.ir.front import Front
@@ -168,6 +169,11 @@ def test_the_best_network_within_a_limit_is_found(strategy: str) -> None:
     within = np.flatnonzero(-every[:, 0] >= 0.6)
     smallest = every[within, 1].min()
     assert min(every[index, 1] for index in order if -every[index, 0] >= 0.6) <= 1.1 * smallest
+
+
+def test_a_tournament_needs_a_population() -> None:
+    options = EvolutionOptions(population_size=3, tournament_size=9)
+    assert "tournament_size = 9 is more than" in str(Evolution.problem(options, 1))
 
 
 def test_greedy_goes_down_from_the_widest_formats() -> None:

@@ -40,6 +40,14 @@ class Evolution(ProductStrategy):
     Options = EvolutionOptions
     purpose = "large budgets of cheap evaluations; needs no model and no order among choices"
 
+    @classmethod
+    def problem(cls, options: EvolutionOptions, objectives: int) -> str | None:
+        if options.tournament_size > options.population_size:
+            return (
+                f"tournament_size = {options.tournament_size} is more than population_size = {options.population_size}"
+            )
+        return super().problem(options, objectives)
+
     def __init__(self, context: StrategyContext, options: EvolutionOptions | None = None) -> None:
         super().__init__(context, options)
         uniform = self.random.permutation(uniform_codes(self.axes))[: self.options.population_size]
