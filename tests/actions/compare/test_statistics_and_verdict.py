@@ -52,6 +52,9 @@ def test_the_ratio_of_medians_comes_with_its_interval() -> None:
     assert 1.9 < found.ratio_low < found.ratio < found.ratio_high < 2.4
     assert difference(Sample((10.0, 12.0)), Sample((inf, inf))).ratio == inf
     assert difference(Sample((inf, inf)), Sample((10.0, 12.0))).ratio is None
+    for fixed in (False, True):  # nothing within the limits: no hypervolume
+        assert difference(Sample((0.0, 0.0), fixed), Sample((-0.5, -0.25))).ratio is None
+    assert difference(Sample((0.0, 0.0)), Sample((0.0, 0.0))).ratio is None
 
 
 def record(name: str, reach: list[float], volume: list[float], optuna: bool = False, fixed: bool = False) -> Record:
