@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chop.ir.goals import sign
-from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, percent
+from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, counted, percent
 from chop.tools.files import write_whole
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def front(summary: CompareSummary) -> Figure | None:
         f"Fronts of the run in the middle; % of the {summary.of_what} hypervolume after {summary.budget:,} evaluations"
     )
     title += "; two of the objectives are shown" if len(summary.goals.names) > 2 else ""
+    title += f"\n{summary.extent}" if summary.interrupted else ""
     handles[0] = _dot("#c8c8c8")  # the points themselves are too small to be seen here
     figure.legend(handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9)
     return figure
@@ -163,7 +164,10 @@ def regret(summary: CompareSummary) -> Figure:
     what = _name(values.pop()) if len(values) == 1 else "value"
     figure.supylabel(f"{what}: distance from the best there is", fontsize=10)
     handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=ceil(len(names) / ceil(len(names) / 5)), fontsize=9)
+    abreast = ceil(len(names) / ceil(len(names) / 5))
+    figure.legend(
+        handles, names, title=_shortened(summary), loc="outside upper center", ncols=abreast, fontsize=9, title_fontsize=9
+    )
     return figure
 
 
@@ -198,7 +202,15 @@ def evaluations_to(summary: CompareSummary) -> Figure:
     axes.set_xlabel(f"evaluations to a share of the {summary.of_what} hypervolume (median, 10-90 %)")
     handles, labels = axes.get_legend_handles_labels()
     full = [_dot(colors[step], MARKERS[step]) for step in range(len(handles))]
-    figure.legend(full, labels, loc="outside upper left", ncols=len(TARGETS), fontsize=9)
+    figure.legend(
+        full,
+        labels,
+        title=_shortened(summary),
+        loc="outside upper left",
+        ncols=len(TARGETS),
+        fontsize=9,
+        title_fontsize=9,
+    )
     return figure
 
 
@@ -367,8 +379,13 @@ def _front_limits(axes: Axes, summary: CompareSummary, cost: str, value: str) ->
 
 def _what(summary: CompareSummary) -> str:
     """Seeds and space in one line."""
-    seeds = f"{len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "one seed"
-    return f"median and 10-90 % band over {seeds}, {summary.space_size:,} networks in the space"
+    size = counted(summary.space_size, "network")
+    return f"median and 10-90 % band over {summary.extent}{';' if summary.interrupted else ','} {size} in the space"
+
+
+def _shortened(summary: CompareSummary) -> str | None:
+    """What pictures that do not tell the number of seeds say where runs are missing."""
+    return summary.extent if summary.interrupted else None
 
 
 def _beside(label: str, labels: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from chop.report.compare_summary import (
     Spread,
     StrategySummary,
     checkpoints,
+    counted,
     percent,
 )
 
@@ -69,9 +70,9 @@ def report_text(summary: CompareSummary, plots: Sequence[Path]) -> str:
 
 
 def _title(summary: CompareSummary) -> str:
-    runs = f"{len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "1 seed"
     what = "strategies" if len(summary.strategies) > 1 else "strategy"
-    return f"{len(summary.strategies)} {what}, {runs}, {summary.budget:,} evaluations of {summary.space_size:,} points"
+    size = f"{counted(summary.budget, 'evaluation')} of {counted(summary.space_size, 'point')}"
+    return f"{len(summary.strategies)} {what}, {summary.extent}, {size}"
 
 
 def _legend(summary: CompareSummary) -> str:
@@ -111,7 +112,9 @@ def _facts(summary: CompareSummary) -> list[str]:
     facts += [f"The seed plays no part in {', '.join(fixed)}: run twice, with the same proposals."] * bool(fixed)
     facts += [f"{one.name} proposed no more than {one.evaluations:.0f} different points (median)." for one in short]
     facts += summary.remarks
-    facts += ["Interrupted: the figures are those of the runs that were finished."] * summary.interrupted
+    if summary.interrupted:
+        runs = ", ".join(f"{one.name} {one.runs}" for one in summary.strategies)
+        facts.append(f"Interrupted: the figures are those of the runs that were finished. Runs: {runs}.")
     return [*facts, f"Data: {summary.provenance}"]
 
 

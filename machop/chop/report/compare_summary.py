@@ -84,7 +84,8 @@ class Comparison:
 class CompareSummary:
     """A whole comparison. `is_exact`: all points have been measured, so that `front` is the exact one; else it is that
     of the `measured` points. `cloud` has the metrics of some of them, `uniform` of the networks with all layers alike,
-    `pairs` are the axes of pictures, `(cost, value)`.
+    `pairs` are the axes of pictures, `(cost, value)`. Of the `planned_runs` (strategies times seeds) `runs` have ended,
+    or need not be made because the seed plays no part.
     """
 
     goals: Goals
@@ -104,8 +105,21 @@ class CompareSummary:
     pairs: Sequence[tuple[str, str]]
     uniform: Mapping[str, Array]
     folder: Path
-    interrupted: bool = False
+    runs: int
+    planned_runs: int
     files: list[Path] = field(default_factory=list)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether runs are missing."""
+        return self.runs < self.planned_runs
+
+    @property
+    def extent(self) -> str:
+        """How many seeds; how many runs of how many where it was interrupted."""
+        if self.interrupted:
+            return f"{self.runs} of {counted(self.planned_runs, 'run')}, interrupted"
+        return counted(len(self.seeds), "seed")
 
     @property
     def of_what(self) -> str:
@@ -133,14 +147,23 @@ def checkpoints(budget: int) -> list[int]:
     return [*(count for count in usual if count < budget), budget]
 
 
+def counted(number: float, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "seed"), counted(1200, "point")
+    ('1 seed', '1,200 points')
+    """
+    return f"{number:,.10g} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(share: float, decimals: int = 2) -> str:
     """A share in per cent as text; one that is not whole never reads as 100.
 
-    >>> percent(0.95), percent(0.99999), percent(1.0), percent(0.99999, decimals=1)
-    ('95', '99.99', '100', '99.9')
+    >>> percent(0.95), percent(0.99999), percent(1.0), percent(0.99999, decimals=1), percent(-0.0)
+    ('95', '99.99', '100', '99.9', '0')
     """
     most = 100 - 10**-decimals if share < 1 - 1e-9 else 100.0
-    text = f"{min(100 * share, most):.{decimals}f}"
+    text = f"{min(100 * share + 0.0, most):.{decimals}f}"  # -0.0 becomes 0.0
     return text.rstrip("0").rstrip(".")
 
 

@@ -171,9 +171,18 @@ def test_ctrl_c_keeps_the_runs_that_are_done(
 
     monkeypatch.setattr(Experiment, "run", interrupted)
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
-    assert summary.interrupted
+    assert (summary.interrupted, summary.runs, summary.planned_runs) == (True, 6, 12)
+    told = json.loads((tmp_path / "c" / "summary.json").read_text())
+    assert (told["seeds"], told["runs"], told["planned_runs"]) == ([0, 1, 2], 6, 12)
     assert len(set(zip(*(rows(tmp_path / "c")[name] for name in ("strategy", "seed")), strict=True))) == 6
-    assert "Interrupted" in (tmp_path / "c" / "report.md").read_text()
+    report = (tmp_path / "c" / "report.md").read_text()
+    assert report.startswith("# 4 strategies, 6 of 12 runs, interrupted, 18 evaluations of 18 points")
+    assert "Runs: brute_force 2, brute_force_random 2, random 1, tpe 1." in report
+    assert "6 of 12 runs, interrupted" in compare_plots._what(summary)
+    assert not any("brute_force" in remark for remark in summary.remarks)
+    calls[:] = [None] * 5  # type: ignore[list-item]
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "one", FEW)
+    assert "tpe has no finished run." in summary.remarks
     calls[:] = [None] * 6  # type: ignore[list-item]
     with pytest.raises(KeyboardInterrupt):
         compare(jsc_tiny, jets, lab, tmp_path / "none", FEW)

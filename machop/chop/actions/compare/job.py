@@ -107,7 +107,7 @@ class CompareJob(CheckedSearch):
         batch = 1 if answers.is_exact else measurement.batch
         experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch)
         seeds = range(self.seed, self.seed + options.seeds)
-        runs, interrupted = _all_runs(experiment, contenders, seeds, remarks)
+        runs, ended = _all_runs(experiment, contenders, seeds, remarks)
         oracle = Oracle(answers.landscape(), goals)
         facts = Facts(
             provenance=self.data_module.dataset_info.provenance,
@@ -117,7 +117,8 @@ class CompareJob(CheckedSearch):
             is_exact=answers.is_exact,
             folder=self.folder,
             remarks=remarks,
-            interrupted=interrupted,
+            runs=ended,
+            planned_runs=len(contenders) * len(seeds),
         )
         found = outcomes(contenders, runs, oracle, budget)
         is_learned = context.free.is_learned if context.free else (True,) * len(goals.names)
@@ -170,12 +171,19 @@ def _contenders(
 
 def _all_runs(
     experiment: Experiment, contenders: Sequence[Contender], seeds: Sequence[int], remarks: list[str]
-) -> tuple[list[Run], bool]:
-    """The runs that were finished, and whether Ctrl-C came before the last; raises KeyboardInterrupt without any.
+) -> tuple[list[Run], int]:
+    """The runs that were finished, and how many of all have ended or need not be made: not all of them if Ctrl-C came
+    before the last. Raises KeyboardInterrupt without any run.
 
-    Adds a line to `remarks` for a strategy that failed; raises SearchError where all did.
+    Adds a line to `remarks` for a strategy that failed or was not reached; raises SearchError where all failed.
     """
     runs: list[Run] = []
+    ended = 0
+
+    def on_end() -> None:
+        nonlocal ended
+        ended += 1
+        progress.on_end()
 
     def note(name: str, seed: int, error: Exception) -> None:
         remarks.append(f"{name} failed with seed {seed} and was not run again: {type(error).__name__}: {error}.")
@@ -183,16 +191,21 @@ def _all_runs(
 
     with ComparisonProgress(len(contenders) * len(seeds), experiment.budget) as progress:
         try:
-            for run in experiment.runs(contenders, seeds, progress.on_evaluation, progress.on_end, note):
+            for run in experiment.runs(contenders, seeds, progress.on_evaluation, on_end, note):
                 runs.append(run)
         except KeyboardInterrupt:
             if not runs:
                 raise
             logger.warning("interrupted: the figures are those of the %d runs that were finished", len(runs))
-            return runs, True
+            remarks += [f"{name} has no finished run." for name in _without_run(contenders, runs)]
     if not runs:
         raise SearchError(f"no run came to its end: {' '.join(remarks)}")
-    return runs, False
+    return runs, ended
+
+
+def _without_run(contenders: Sequence[Contender], runs: Sequence[Run]) -> list[str]:
+    done = {run.strategy for run in runs}
+    return [one.name for one in contenders if one.name not in done]
 
 
 def _written(summary: CompareSummary, found: Sequence[Outcome], answers: Answers, is_shown: bool) -> CompareSummary:

@@ -34,7 +34,9 @@ MOST_IN_CLOUD = 20_000
 
 @dataclass(frozen=True)
 class Facts:
-    """What a comparison was, but for its runs; `remarks` were made before the first."""
+    """What a comparison was. `remarks` were made before its end; `runs` of the `planned_runs` (strategies times seeds)
+    have ended, or need not be made because the seed plays no part.
+    """
 
     provenance: str
     space_size: int
@@ -43,7 +45,8 @@ class Facts:
     is_exact: bool
     folder: Path
     remarks: Sequence[str]
-    interrupted: bool
+    runs: int
+    planned_runs: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
         pairs=pairs(asked, oracle),
         uniform=uniform_points(found, oracle),
         folder=facts.folder,
-        interrupted=facts.interrupted,
+        runs=facts.runs,
+        planned_runs=facts.planned_runs,
     )
 
 

@@ -86,7 +86,7 @@ def _comparison(
     ratios = (one.ratio, one.ratio_low, one.ratio_high) if measure == REACH else (None, None, None)
     word = word_for(medians, p, one.effect)
     least = None if one.least_p is None else min(1.0, one.least_p * tests)
-    return Comparison(*names, turn * medians[0], turn * medians[1], p, one.effect, word, least, *ratios)
+    return Comparison(*names, turn * medians[0] + 0.0, turn * medians[1] + 0.0, p, one.effect, word, least, *ratios)
 
 
 def word_for(medians: tuple[float, float], p: float | None, effect: float) -> str:
