@@ -166,7 +166,13 @@ def regret(summary: CompareSummary) -> Figure:
     handles, names = grid[0, 0].get_legend_handles_labels()
     abreast = ceil(len(names) / ceil(len(names) / 5))
     figure.legend(
-        handles, names, title=_shortened(summary), loc="outside upper center", ncols=abreast, fontsize=9, title_fontsize=9
+        handles,
+        names,
+        title=_shortened(summary),
+        loc="outside upper center",
+        ncols=abreast,
+        fontsize=9,
+        title_fontsize=9,
     )
     return figure
 

@@ -141,10 +141,15 @@ def test_a_part_of_jsc_toy_under_a_limit_with_three_objectives(
 def test_limits_that_no_network_keeps_are_told_before_the_first_run(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = Experiment.run
     monkeypatch.setattr(Experiment, "run", None)
     lab["strategy"]["metrics"]["accuracy"]["min"] = 0.99
-    with pytest.raises(SearchError, match=r"keeps accuracy >= 0\.99"):
+    told = r"keeps accuracy >= 0\.99\. The nearest misses accuracy >= 0\.99: it has 0\.\d+, 0\.\d+ away"
+    with pytest.raises(SearchError, match=told):
         compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
+    monkeypatch.setattr(Experiment, "run", run)
+    with pytest.raises(SearchError, match=f"no point of the measured points {told}"):
+        compare(jsc_tiny, jets, lab, tmp_path / "d", replace(FEW, most_points=17, budget=5))
 
 
 @pytest.mark.usefixtures("pictures")
