@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,16 +93,33 @@ def test_the_answer_has_what_it_promises(
     assert answer["strategies"]["brute_force"]["duplicates"] == 0
 
 
+def no_link(*paths: Any) -> None:
+    raise OSError("made to fail")
+
+
+@pytest.mark.parametrize("link", [os.link, no_link])
 def test_the_same_again_from_the_landscape_that_lies_beside_it(
-    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    link: Any,
 ) -> None:
+    monkeypatch.setattr(os, "link", link)
     folder = tmp_path / "mine" / "software" / "compare"
     compare(jsc_tiny, jets, lab, folder, FEW)
     monkeypatch.setattr(job, "measured_blocks", None)
     compare(jsc_tiny, jets, lab, folder, FEW)
-    assert not (folder / "landscape.parquet").exists()
+    first, again = (Landscape.read(place / "landscape.parquet") for place in (folder.with_name("compare-1"), folder))
+    assert (first.about, list(first.metrics)) == (again.about, list(again.metrics))
+    assert all(np.array_equal(first.metrics[name], again.metrics[name]) for name in first.metrics)
     assert rows(folder) == rows(folder.with_name("compare-1"))
-    compare(jsc_tiny, jets, lab, tmp_path / "other" / "software" / "compare", FEW)
+    lab["strategy"]["metrics"]["accuracy"]["min"] = 0.3
+    other = tmp_path / "other" / "software" / "compare"
+    summary = compare(jsc_tiny, jets, lab, other, FEW)
+    assert Oracle(Landscape.read(other / "landscape.parquet")).goals == summary.goals
+    assert not (other / "landscape.parts").exists()
 
 
 def test_a_space_that_is_not_enumerated_is_judged_by_what_is_known(
@@ -112,8 +130,11 @@ def test_a_space_that_is_not_enumerated_is_judged_by_what_is_known(
         folder = tmp_path / f"union-{budget}"
         summary = compare(jsc_tiny, jets, lab, folder, replace(FEW, budget=budget, most_points=17))
         assert summary.is_exact == is_exact
-        assert not (folder / "landscape.parquet").exists()
+        assert (folder / "landscape.parquet").exists() == is_exact
         if is_exact:
+            truth, own = (Landscape.read(place / "landscape.parquet") for place in (tmp_path / "exact", folder))
+            for name, values in truth.metrics.items():
+                assert own.metrics[name] == pytest.approx(values, rel=1e-4)
             assert rows(folder)["point"] == rows(tmp_path / "exact")["point"]
             for one, other in zip(summary.strategies, exact.strategies, strict=True):
                 assert one.hypervolume.median == pytest.approx(other.hypervolume.median)

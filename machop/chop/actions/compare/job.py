@@ -15,6 +15,7 @@ from chop.actions.compare.curves import questions
 from chop.actions.compare.experiment import Experiment, Run
 from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
+from chop.actions.compare.truth import keep_landscape, write_measured
 from chop.actions.search.checked import CheckedSearch
 from chop.actions.search.enumeration import Task, enumeration_of, measured_blocks
 from chop.actions.search.folded import FoldedMeasurement
@@ -110,6 +111,8 @@ class CompareJob(CheckedSearch):
         runs, ended = _all_runs(experiment, contenders, seeds, remarks)
         oracle = Oracle(answers.landscape(), goals)
         _ = oracle.front  # of what was measured no point may count
+        if answers.is_exact and not (self.folder / LANDSCAPE_FILE).exists():
+            write_measured(answers, self.folder, self._about(measurement, goals))
         facts = Facts(
             provenance=self.data_module.dataset_info.provenance,
             space_size=self.space.size,
@@ -131,7 +134,8 @@ class CompareJob(CheckedSearch):
         known = self.known_landscape()
         if known is not None:
             logger.info("%s has the metrics of all %s points", known, f"{self.space.size:,}")
-            return Enumerated(self.space, Landscape.read(known))
+            own = keep_landscape(known, self.folder, self._about(measurement, goals))
+            return Enumerated(self.space, Landscape.read(own))
         if self.space.size > most_points:
             logger.info("%s points are more than --most-points %d", f"{self.space.size:,}", most_points)
             return Cache(self.space, measurement)
@@ -141,6 +145,13 @@ class CompareJob(CheckedSearch):
             )
             return Cache(self.space, measurement)
         return Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.folded)))
+
+    def _about(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
+        """What the landscape in the folder says of its space, measured whole or point by point."""
+        if measurement.folded is not None:
+            return self.about_landscape(measurement, goals)
+        provenance = self.data_module.dataset_info.provenance
+        return {"key": self.landscape_key(), **goals.as_json(), "provenance": provenance}
 
     def _enumerate(self, measurement: Measurement, goals: Goals, folded: FoldedMeasurement) -> Path:
         """Measure all points and write them down, so that they are found again."""
