@@ -127,13 +127,31 @@ class CompareSummary:
         return "exact" if self.is_exact else "best known"
 
     @property
+    def share(self) -> str:
+        """What strategies have shares of: the hypervolume, or a way where one value is optimised."""
+        return share_name(self.goals)
+
+    @property
+    def whole(self) -> str:
+        """What a share of 100 % is."""
+        return whole_name(self.goals, self.is_exact)
+
+    @property
+    def best(self) -> str:
+        """What is found with a share of 100 %."""
+        return f"{self.of_what} front" if len(self.goals.names) > 1 else "best value" if self.is_exact else "best known"
+
+    @property
     def truth(self) -> str:
         """What the strategies are judged by."""
+        is_front = len(self.goals.names) > 1
         if self.is_exact:
-            return f"The exact front: all {self.space_size:,} points have been measured."
+            measured = f"all {self.space_size:,} points have" if self.space_size > 1 else "the only point has"
+            return f"{'The exact front' if is_front else 'The best value is exact'}: {measured} been measured."
+        what, whose = ("exact front", "front") if is_front else ("best value", "best value")
         return (
-            f"The exact front is not known: shares are of the front of the {self.measured:,} points that any strategy "
-            f"measured, of {self.space_size:,}. They flatter all strategies alike."
+            f"The {what} is not known: shares are of the {whose} of the {counted(self.measured, 'point')} that any "
+            f"strategy measured, of {self.space_size:,}. They flatter all strategies alike."
         )
 
 
@@ -145,6 +163,18 @@ def checkpoints(budget: int) -> list[int]:
     """
     usual = [digit * 10**power for power in range(1, 7) for digit in (1, 2, 5)]
     return [*(count for count in usual if count < budget), budget]
+
+
+def share_name(goals: Goals) -> str:
+    """What strategies have shares of, in a word or two."""
+    return "hypervolume" if len(goals.names) > 1 else "way to the best"
+
+
+def whole_name(goals: Goals, is_exact: bool) -> str:
+    """What a share of 100 % is."""
+    if len(goals.names) > 1:
+        return f"{'exact' if is_exact else 'best known'} hypervolume"
+    return f"way from the worst value to the best{'' if is_exact else ' known'}"
 
 
 def counted(number: float, noun: str) -> str:
