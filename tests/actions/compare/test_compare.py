@@ -24,7 +24,7 @@ from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, 
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.models import get_model
-from chop.report import compare_plots
+from chop.report import compare_plots, compare_report
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +181,73 @@ def test_a_sum_has_no_front_to_draw(
     lab["strategy"]["metrics"]["average_bitwidth"]["scale"] = -0.02
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
     assert summary.strategies[1].hypervolume.median[-1] == 1.0
+    report = (tmp_path / "c" / "report.md").read_text()
+    told = "% of the way from the worst value to the best"
+    assert f"Columns: median evaluations to 90 … 99 {told}; the way to the best after 18 evaluations" in report
+    assert f"Evaluations to 95 {told}, median: " in report
+    assert "- The best value is exact: all 18 points have been measured." in report
+    svg = "".join(path.read_text() for path in (tmp_path / "c").glob("*.svg"))
+    assert "way from the worst value to the best" in svg
+    assert not [word for word in ("ypervolume", "exact front") if word in report.replace("hypervolume.png", "") + svg]
     assert {path.stem for path in (tmp_path / "c").glob("*.png")} == PICTURES - {"front"}
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.filterwarnings("error")
+def test_an_objective_that_never_varies_is_named_and_not_drawn(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"]["hw_runner"]["flops"] = {}
+    lab["strategy"]["metrics"] = {"accuracy": {"direction": "maximize"}, "flops": {"direction": "minimize"}}
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, strategies=("brute_force", "tpe"), seeds=1))
+    assert summary.remarks[0].startswith("Warning: flops is the same (")
+    assert summary.remarks[1] == "There is no picture of the front: fewer than two objectives vary."
+    assert {path.stem for path in (tmp_path / "c").glob("*.png")} == PICTURES - {"front"}
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("widths", "told"),
+    [
+        ([8], ("1 seed, 1 evaluation of 1 point", "after 1 evaluation,", "the only point has", "1 evaluation to 95 %")),
+        ([4, 8], ("1 seed, 2 evaluations of 2 points", "all 2 points have", "after 2 evaluations,")),
+    ],
+)
+def test_the_smallest_spaces_are_told_in_the_singular_and_drawn(
+    widths: list[int], told: tuple[str, ...], tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: Any
+) -> None:
+    lab["search_space"]["seed"]["seq_blocks_2"]["config"] |= {
+        "data_in_width": widths,
+        "weight_width": [8],
+        "bias_width": [8],
+    }
+    compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, strategies=("brute_force", "tpe"), seeds=1))
+    report = (tmp_path / "c" / "report.md").read_text()
+    assert not [words for words in told if words not in report]
+    assert "proposed no more" not in report
+
+
+@pytest.mark.usefixtures("pictures")
+def test_the_table_fits_a_terminal_and_the_pictures_tell_strategies_apart(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, budget=5))
+    summary = replace(summary, budget=300)  # the widest of the usual
+    compare_report.print_comparison(summary)
+    table = capsys.readouterr().out.partition("Columns:")[0].splitlines()
+    assert len(table) == 2 + len(summary.strategies)
+    assert "at 300 [10-90]  repeats" in table[1]
+    front = compare_plots.front(summary)
+    assert front is not None
+    handles = front.legends[0].legend_handles
+    assert [text.get_text() for text in front.legends[0].get_texts()][-1] == "found by the strategy"
+    assert handles[-1].get_markerfacecolor() == "white" != handles[-1].get_markeredgecolor()  # type: ignore[union-attr]
+    assert all(axes.lines[-1].get_markeredgecolor() == "black" for axes in front.axes if axes.lines)
+    lines = compare_plots.hypervolume(replace(summary, budget=5)).axes[0].lines
+    looks = {(str(line._dash_pattern), line.get_linewidth()) for line in lines[:-1]}  # type: ignore[attr-defined]
+    assert len(looks) == len(summary.strategies)
+    assert all(line.get_xdata()[-1] > 5 for line in lines[:-1])  # type: ignore[index]
 
 
 def test_ctrl_c_keeps_the_runs_that_are_done(

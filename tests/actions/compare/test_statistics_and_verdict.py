@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from chop.actions.compare.statistics import Sample, difference, effect_size, holm, rank_sum_p, signed_rank_p
-from chop.actions.compare.verdict import NOT_REACHED, Record, verdict
+from chop.actions.compare.verdict import NOT_REACHED, REACH, Record, verdict
+from chop.report.compare_report import _ratio
 
 SEEDS = 10
 
@@ -86,6 +87,9 @@ def test_words_follow_from_the_figures() -> None:
     surrogate = line(found.lines, "surrogate")
     assert surrogate.startswith("surrogate (49.5 evaluations to 95 %, 99 % of the hypervolume after 300): better than")
     assert "uniform (more than 6.1 times fewer)" in surrogate
+    ratios = {(one.strategy, one.reference): _ratio(one, 300) for one in found.comparisons if one.measure == REACH}
+    assert ratios["surrogate", "uniform"] == "> 6.1"
+    assert ratios["surrogate", "tpe"].startswith("4 [3.")
     assert "brute_force_random (more than 6.1 times fewer)" in surrogate
     assert "tpe (4 times fewer [" in surrogate
     assert line(found.lines, "another").endswith("; no difference shown from tpe.")
