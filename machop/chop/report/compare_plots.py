@@ -143,7 +143,10 @@ def front(summary: CompareSummary) -> Figure | None:
     title += f"\n{summary.extent}" if summary.interrupted else ""
     handles[0] = _dot(CLOUD)  # the points themselves are too small to be seen here
     handles[-1] = _dot("white", "o", markeredgecolor="black", markeredgewidth=EDGE)  # of any colour
-    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9)
+    legend = figure.legend(
+        handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9
+    )
+    legend.get_title().set_multialignment("center")
     return figure
 
 
@@ -176,7 +179,8 @@ def regret(summary: CompareSummary) -> Figure:
     what = _name(values.pop()) if len(values) == 1 else "value"
     figure.supylabel(f"{what}: distance from the best there is", fontsize=10)
     handles, names = grid[0, 0].get_legend_handles_labels()
-    abreast = ceil(len(names) / ceil(len(names) / 5))
+    most = int(figure.get_figwidth() / 1.6)  # names side by side, so wide that none is cut off
+    abreast = ceil(len(names) / ceil(len(names) / most))
     figure.legend(
         handles,
         names,
@@ -213,7 +217,8 @@ def evaluations_to(summary: CompareSummary) -> Figure:
         axes.axhline(place - 0.5, color="#e6e6e6", linewidth=0.7)
     _evaluations_axis(axes, summary.budget)
     first = min(one.evaluations_to[target][0] for one in summary.strategies for target in TARGETS)
-    axes.set_xlim(max(0.9, 0.7 * min(first, summary.budget / 4)), end)
+    is_linear = summary.budget <= FEW  # the marker at 1 is to be seen whole
+    axes.set_xlim(1 - 0.03 * end if is_linear else max(0.9, 0.7 * min(first, summary.budget / 4)), end)
     axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= summary.budget])
     label = f"not within {summary.budget:,}"
     axes.annotate(label, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=9)

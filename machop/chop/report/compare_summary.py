@@ -148,7 +148,7 @@ class CompareSummary:
         if self.is_exact:
             measured = f"all {self.space_size:,} points have" if self.space_size > 1 else "the only point has"
             return f"{'The exact front' if is_front else 'The best value is exact'}: {measured} been measured."
-        what, whose = ("exact front", "front") if is_front else ("best value", "best value")
+        what, whose = ("exact front", "front") if is_front else ("best value", "way to the best")
         return (
             f"The {what} is not known: shares are of the {whose} of the {counted(self.measured, 'point')} that any "
             f"strategy measured, of {self.space_size:,}. They flatter all strategies alike."

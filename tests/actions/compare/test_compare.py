@@ -186,6 +186,7 @@ def test_a_sum_has_no_front_to_draw(
     assert f"Columns: median evaluations to 90 … 99 {told}; the way to the best after 18 evaluations" in report
     assert f"Evaluations to 95 {told}, median: " in report
     assert "- The best value is exact: all 18 points have been measured." in report
+    assert compare_plots.regret(summary).legends[0]._ncols <= 3  # type: ignore[attr-defined] # more are cut off
     svg = "".join(path.read_text() for path in (tmp_path / "c").glob("*.svg"))
     assert "way from the worst value to the best" in svg
     assert not [word for word in ("ypervolume", "exact front") if word in report.replace("hypervolume.png", "") + svg]
