@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chop.ir.goals import sign
-from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, percent
+from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, counted, percent
 from chop.tools.files import write_whole
 
 if TYPE_CHECKING:
@@ -39,9 +39,14 @@ BASELINES: dict[str, dict[str, Any]] = {
     "brute_force": {"color": "#9a9a9a", "linestyle": (0, (1, 1.2))},
     "brute_force_random": {"color": "#6b6b6b", "linestyle": (0, (4, 1.5))},
     "uniform": {"color": "#6b6b6b", "linestyle": (0, (5, 1.2, 1, 1.2))},
-    "random": {"color": "#9a9a9a", "linestyle": "solid"},
+    "random": {"color": "#a8a8a8", "linestyle": "solid", "linewidth": 3.4},
 }
-LINES = ("solid", "dashed", "dotted")
+WIDE = 2.2
+"""Width of the lines of baselines, which lie below the others and are seen beside them where runs begin alike."""
+
+LINES: tuple[Any, ...] = ("solid", (0, (4, 3)), (0, (3, 2)), (0, (7, 2, 1.5, 2)), (0, (1.5, 1.5)), (0, (6, 4)))
+"""Dashes, by the place of a strategy in `COLORS`: those above leave gaps for those below."""
+
 MARKERS = ("o", "s", "D", "^")
 SETTINGS: Any = {
     "font.size": 10,
@@ -55,9 +60,14 @@ SETTINGS: Any = {
     "grid.linewidth": 0.7,
     "lines.linewidth": 1.7,
     "legend.frameon": False,
+    "legend.handlelength": 3.0,
     "svg.hashsalt": "chop",
 }
 EVALUATIONS = "evaluations (different networks measured)"
+CLOUD = "#dddddd"
+EDGE = 0.7
+"""Width of the dark edge of points that a strategy found: it stands out from the cloud whatever the colour."""
+
 FEW = 50
 """Evaluations up to which their axis is linear."""
 
@@ -96,11 +106,13 @@ def hypervolume(summary: CompareSummary) -> Figure:
     axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)))
     lowest = _lowest(summary)
     axes.set_ylim(lowest, 100 + 0.04 * (100 - lowest))
-    axes.set_yticks([tick for tick in axes.get_yticks() if lowest <= tick <= 100])
-    axes.set_ylabel(f"hypervolume [% of the {summary.of_what} front's]")
+    axes.set_yticks(sorted({lowest, *(tick for tick in axes.get_yticks() if lowest <= tick <= 100)}))
+    cut = f"; axis from {lowest:g}" if lowest else ""
+    is_front = len(summary.goals.names) > 1
+    axes.set_ylabel(f"hypervolume [% of the {summary.best}'s{cut}]" if is_front else f"{summary.whole} [%{cut}]")
     _evaluations_axis(axes, summary.budget)
     ends = [(one.name, 100 * float(one.hypervolume.median[-1])) for one in summary.strategies]
-    _label_ends(axes, [*ends, (f"{summary.of_what} front", 100.0)], styles)
+    _label_ends(axes, [*ends, (summary.best, 100.0)], styles)
     axes.set_title(_what(summary), fontsize=9, color="#444444")
     return figure
 
@@ -125,12 +137,16 @@ def front(summary: CompareSummary) -> Figure | None:
     figure.supxlabel(_name(cost), fontsize=10)
     figure.supylabel(_name(value), fontsize=10)
     handles, labels = grid[0].get_legend_handles_labels()
-    title = (
-        f"Fronts of the run in the middle; % of the {summary.of_what} hypervolume after {summary.budget:,} evaluations"
-    )
+    after = counted(summary.budget, "evaluation")
+    title = f"Fronts of the run in the middle; % of the {summary.whole} after {after}"
     title += "; two of the objectives are shown" if len(summary.goals.names) > 2 else ""
-    handles[0] = _dot("#c8c8c8")  # the points themselves are too small to be seen here
-    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9)
+    title += f"\n{summary.extent}" if summary.interrupted else ""
+    handles[0] = _dot(CLOUD)  # the points themselves are too small to be seen here
+    handles[-1] = _dot("white", "o", markeredgecolor="black", markeredgewidth=EDGE)  # of any colour
+    legend = figure.legend(
+        handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9
+    )
+    legend.get_title().set_multialignment("center")
     return figure
 
 
@@ -163,7 +179,17 @@ def regret(summary: CompareSummary) -> Figure:
     what = _name(values.pop()) if len(values) == 1 else "value"
     figure.supylabel(f"{what}: distance from the best there is", fontsize=10)
     handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=ceil(len(names) / ceil(len(names) / 5)), fontsize=9)
+    most = int(figure.get_figwidth() / 1.6)  # names side by side, so wide that none is cut off
+    abreast = ceil(len(names) / ceil(len(names) / most))
+    figure.legend(
+        handles,
+        names,
+        title=_shortened(summary),
+        loc="outside upper center",
+        ncols=abreast,
+        fontsize=9,
+        title_fontsize=9,
+    )
     return figure
 
 
@@ -191,22 +217,31 @@ def evaluations_to(summary: CompareSummary) -> Figure:
         axes.axhline(place - 0.5, color="#e6e6e6", linewidth=0.7)
     _evaluations_axis(axes, summary.budget)
     first = min(one.evaluations_to[target][0] for one in summary.strategies for target in TARGETS)
-    axes.set_xlim(max(0.9, 0.7 * min(first, summary.budget / 4)), end)
+    is_linear = summary.budget <= FEW  # the marker at 1 is to be seen whole
+    axes.set_xlim(1 - 0.03 * end if is_linear else max(0.9, 0.7 * min(first, summary.budget / 4)), end)
     axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= summary.budget])
     label = f"not within {summary.budget:,}"
     axes.annotate(label, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=9)
-    axes.set_xlabel(f"evaluations to a share of the {summary.of_what} hypervolume (median, 10-90 %)")
+    axes.set_xlabel(f"evaluations to a share of the {summary.whole} (median, 10-90 %)")
     handles, labels = axes.get_legend_handles_labels()
     full = [_dot(colors[step], MARKERS[step]) for step in range(len(handles))]
-    figure.legend(full, labels, loc="outside upper left", ncols=len(TARGETS), fontsize=9)
+    figure.legend(
+        full,
+        labels,
+        title=_shortened(summary),
+        loc="outside upper left",
+        ncols=len(TARGETS),
+        fontsize=9,
+        title_fontsize=9,
+    )
     return figure
 
 
-def _dot(color: str, marker: str = ".") -> Line2D:
+def _dot(color: str, marker: str = ".", **style: Any) -> Line2D:
     """A marker for a legend."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=color, marker=marker, linestyle="none", markersize=6)
+    return Line2D([], [], color=color, marker=marker, linestyle="none", markersize=6, **style)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -224,27 +259,28 @@ def _rendered(figure: Figure, kind: str) -> bytes:
 def _styles(summary: CompareSummary) -> dict[str, Style]:
     """A colour and a dash pattern by strategy; baselines are grey."""
     learning = [one.name for one in summary.strategies if one.name not in BASELINES]
-    styles: dict[str, Style] = {name: dict(style) for name, style in BASELINES.items()}
-    others = [name for name in learning if name not in COLORS]
-    for name in learning:
-        turn, color = divmod(others.index(name), len(OTHERS)) if name in others else (0, 0)
-        styles[name] = {"color": COLORS.get(name, OTHERS[color]), "linestyle": LINES[turn % len(LINES)], "zorder": 3}
+    styles: dict[str, Style] = {name: {"linewidth": WIDE, **style} for name, style in BASELINES.items()}
+    known = [*COLORS, *(name for name in learning if name not in COLORS)]
+    colors = [*COLORS.values(), *(OTHERS[place % len(OTHERS)] for place in range(len(known) - len(COLORS)))]
+    for place, (name, color) in enumerate(zip(known, colors, strict=True)):
+        styles[name] = {"color": color, "linestyle": LINES[place % len(LINES)], "zorder": 3 + place / 100}
     return styles
 
 
 def _draw_band(
     axes: Axes, own: Band, style: Style, scale: float = 1.0, label: str | None = None, alpha: float = 0.12
 ) -> None:
-    x = np.arange(1, len(own.median) + 1)
-    axes.fill_between(x, scale * own.low, scale * own.high, step="post", color=style["color"], alpha=alpha, linewidth=0)
-    axes.step(x, scale * own.median, where="post", label=label, **style)
+    x = np.arange(1, len(own.median) + 2)  # the last value is seen up to the evaluation that was not made
+    low, median, high = (scale * np.append(values, values[-1]) for values in (own.low, own.median, own.high))
+    axes.fill_between(x, low, high, step="post", color=style["color"], alpha=alpha, linewidth=0)
+    axes.step(x, median, where="post", label=label, **style)
 
 
 def _evaluations_axis(axes: Axes, budget: int, digits: Sequence[int] = (1, 2, 5)) -> None:
     """A logarithmic axis of evaluations with plain numbers; a linear one where there are few."""
     import matplotlib.ticker
 
-    axes.set_xlim(1, max(budget, 2))
+    axes.set_xlim(1, budget + 0.5 if budget <= FEW else budget)
     axes.set_xlabel(EVALUATIONS)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     if budget <= FEW:
@@ -265,7 +301,7 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, float]], styles: dict[str,
     for (name, value), height, at in zip(ordered, wanted, spaced(wanted, LEAST_GAP, 1.0), strict=True):
         color = styles.get(name, {"color": "black"})["color"]
         axes.annotate(
-            f"{name} {percent(value / 100, 1)}" if name in styles else name,
+            f"{name} {percent(value / 100, 1)}{' ↓' if value < bottom else ''}" if name in styles else name,
             (1.0, height),
             xytext=(1.06, at),
             xycoords="axes fraction",
@@ -307,10 +343,15 @@ def spaced(wanted: Sequence[float], gap: float, top: float) -> list[float]:
 
 
 def _lowest(summary: CompareSummary) -> float:
-    """Where the axis of the hypervolume begins: what most strategies have after a few evaluations."""
+    """Where the axis of the hypervolume begins: what most strategies have after a few evaluations.
+
+    A strategy that ends below is seen as a whole where there are few evaluations.
+    """
     first = max(1, min(10, summary.budget // 5))
     after = [100 * one.hypervolume.at(first)[1] for one in summary.strategies]
-    return max(0.0, 10 * floor(float(np.quantile(after, 0.25)) / 10))
+    ends = [100 * float(one.hypervolume.median[-1]) for one in summary.strategies]
+    seen = min(float(np.quantile(after, 0.25)), 90.0, *(ends if summary.budget <= FEW else []))
+    return max(0.0, 10.0 * floor(seen / 10))
 
 
 def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost: str, value: str, style: Style) -> None:
@@ -320,13 +361,13 @@ def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost:
         summary.cloud[cost],
         summary.cloud[value],
         s=size,
-        color="#dddddd",
+        color=CLOUD,
         linewidths=0,
         rasterized=True,
         label=label,
     )
     x, y = _staircase(summary, cost, value)
-    axes.plot(x, y, color="black", linewidth=1.0, label=f"{summary.of_what} front")
+    axes.plot(x, y, color="black", linewidth=1.0, label=summary.best)
     if len(summary.uniform[cost]):
         axes.plot(
             summary.uniform[cost], summary.uniform[value], "x", color="#6b6b6b", markersize=4, label="all layers alike"
@@ -336,8 +377,9 @@ def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost:
         one.front[value],
         "o",
         color=style["color"],
-        markersize=3.6,
-        alpha=0.9,
+        markersize=4.2,
+        markeredgecolor="black",
+        markeredgewidth=EDGE,
         label="found by the strategy",
     )
     share = percent(float(one.hypervolume.median[-1]), 1)
@@ -367,8 +409,13 @@ def _front_limits(axes: Axes, summary: CompareSummary, cost: str, value: str) ->
 
 def _what(summary: CompareSummary) -> str:
     """Seeds and space in one line."""
-    seeds = f"{len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "one seed"
-    return f"median and 10-90 % band over {seeds}, {summary.space_size:,} networks in the space"
+    size = counted(summary.space_size, "network")
+    return f"median and 10-90 % band over {summary.extent}{';' if summary.interrupted else ','} {size} in the space"
+
+
+def _shortened(summary: CompareSummary) -> str | None:
+    """What pictures that do not tell the number of seeds say where runs are missing."""
+    return summary.extent if summary.interrupted else None
 
 
 def _beside(label: str, labels: Sequence[str]) -> list[str]:

@@ -17,15 +17,16 @@ from chop.report.compare_summary import (
     Spread,
     StrategySummary,
     checkpoints,
+    counted,
     percent,
 )
 
 REPORT_FILE = "report.md"
 CAPTIONS = {
-    "hypervolume": "Hypervolume by evaluation: median and 10-90 % band over seeds.",
+    "hypervolume": "{share} by evaluation: median and 10-90 % band over seeds.",
     "front": "The front that each strategy found in its middle run.",
     "regret": "How far the best network under a budget is from the best there is: median and 10-90 % band.",
-    "evaluations_to": "Evaluations to a share of the hypervolume: median and 10-90 % range.",
+    "evaluations_to": "Evaluations to a share of the {whole}: median and 10-90 % range.",
 }
 
 
@@ -37,7 +38,7 @@ def print_comparison(summary: CompareSummary) -> None:
         may_wrap = name.startswith("at ")
         table.add_column(escape(name), justify="left" if name == "strategy" else "right", no_wrap=not may_wrap)
     for one in summary.strategies:
-        table.add_row(*map(escape, _cells(one, summary)))
+        table.add_row(*map(escape, _cells(one, summary, decimals=1)))  # fits 80 columns
     console.print(table)
     console.print(_legend(summary), soft_wrap=True, highlight=False, markup=False)
     for line in [*summary.verdict, *_facts(summary)]:
@@ -58,9 +59,9 @@ def report_text(summary: CompareSummary, plots: Sequence[Path]) -> str:
         ],
         ["## Verdict", "", *(f"- {line}" for line in summary.verdict)],
         ["## What it rests on", "", *(f"- {line}" for line in _facts(summary))],
-        *(_picture(plot) for plot in plots if plot.suffix == ".png"),
-        ["## Hypervolume by evaluation", "", *_hypervolume_table(summary, by_trial=False)],
-        ["## Hypervolume by trial, repeats among them", "", *_hypervolume_table(summary, by_trial=True)],
+        *(_picture(plot, summary) for plot in plots if plot.suffix == ".png"),
+        [f"## {_share(summary)} by evaluation", "", *_hypervolume_table(summary, by_trial=False)],
+        [f"## {_share(summary)} by trial, repeats among them", "", *_hypervolume_table(summary, by_trial=True)],
         *(_regret_table(summary, label) for label in summary.strategies[0].regret),
         _comparison_table(summary),
         _correlation_table(summary),
@@ -69,36 +70,52 @@ def report_text(summary: CompareSummary, plots: Sequence[Path]) -> str:
 
 
 def _title(summary: CompareSummary) -> str:
-    runs = f"{len(summary.seeds)} seeds" if len(summary.seeds) > 1 else "1 seed"
     what = "strategies" if len(summary.strategies) > 1 else "strategy"
-    return f"{len(summary.strategies)} {what}, {runs}, {summary.budget:,} evaluations of {summary.space_size:,} points"
+    size = f"{counted(summary.budget, 'evaluation')} of {counted(summary.space_size, 'point')}"
+    return f"{len(summary.strategies)} {what}, {summary.extent}, {size}"
 
 
 def _legend(summary: CompareSummary) -> str:
     return (
-        f"Columns: median evaluations to 90 … 99 % of the {summary.of_what} hypervolume; the hypervolume after "
-        f"{summary.budget:,} evaluations, in %; trials that proposed a point again; time of the strategy itself."
+        f"Columns: median evaluations to 90 … 99 % of the {summary.whole}; the {summary.share} after "
+        f"{counted(summary.budget, 'evaluation')}, median and 10-90 % band in %; trials that proposed a point again; "
+        "time of the strategy itself, ms a trial."
     )
+
+
+def _share(summary: CompareSummary) -> str:
+    """What is measured, as a heading begins."""
+    return summary.share.capitalize()
 
 
 def _columns(summary: CompareSummary) -> list[str]:
     targets = [f"{100 * target:.0f} %" for target in TARGETS]
-    return ["strategy", *targets, f"at {summary.budget} [10-90 %]", "repeats", "ms/trial"]
+    return ["strategy", *targets, f"at {summary.budget} [10-90]", "repeats", "ms"]
 
 
-def _cells(one: StrategySummary, summary: CompareSummary) -> list[str]:
+def _cells(one: StrategySummary, summary: CompareSummary, decimals: int = 2) -> list[str]:
     targets = [_reached(one.evaluations_to[target][1], summary.budget) for target in TARGETS]
-    volume = _percent(one.hypervolume.at(summary.budget))
-    return [one.name, *targets, volume, f"{one.duplicates:g}", f"{1e3 * one.seconds_per_trial:.2g}"]
+    volume = _percent(one.hypervolume.at(summary.budget), decimals)
+    return [one.name, *targets, volume, f"{one.duplicates:g}", _milliseconds(one.seconds_per_trial)]
+
+
+def _milliseconds(seconds: float) -> str:
+    """Two digits or so, in four characters.
+
+    >>> [_milliseconds(seconds) for seconds in (0.00004, 0.00123, 0.0456, 0.789)]
+    ['0.04', '1.2', '46', '789']
+    """
+    time = 1e3 * seconds
+    return f"{time:.2f}" if time < 1 else f"{time:.1f}" if time < 10 else f"{time:.0f}"
 
 
 def _reached(evaluations: float, budget: int) -> str:
     return f"> {budget}" if isinf(evaluations) else f"{evaluations:g}"
 
 
-def _percent(at: Spread) -> str:
+def _percent(at: Spread, decimals: int = 2) -> str:
     """A share with its band, in per cent."""
-    low, median, high = map(percent, at)
+    low, median, high = (percent(share, decimals) for share in at)
     return median if low == high else f"{median} [{low}, {high}]"
 
 
@@ -109,9 +126,13 @@ def _facts(summary: CompareSummary) -> list[str]:
     if summary.goals.limits:
         facts.append(f"Limits: {summary.goals.limits_explained()}; points beyond them do not count.")
     facts += [f"The seed plays no part in {', '.join(fixed)}: run twice, with the same proposals."] * bool(fixed)
-    facts += [f"{one.name} proposed no more than {one.evaluations:.0f} different points (median)." for one in short]
+    facts += [
+        f"{one.name} proposed no more than {counted(one.evaluations, 'different point')} (median)." for one in short
+    ]
     facts += summary.remarks
-    facts += ["Interrupted: the figures are those of the runs that were finished."] * summary.interrupted
+    if summary.interrupted:
+        runs = ", ".join(f"{one.name} {one.runs}" for one in summary.strategies)
+        facts.append(f"Interrupted: the figures are those of the runs that were finished. Runs: {runs}.")
     return [*facts, f"Data: {summary.provenance}"]
 
 
@@ -120,8 +141,9 @@ def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str
     return lines + [f"| {' | '.join(cells)} |" for cells in rows]
 
 
-def _picture(plot: Path) -> list[str]:
-    return [f"![{CAPTIONS[plot.stem]}]({plot.name})", "", CAPTIONS[plot.stem]]
+def _picture(plot: Path, summary: CompareSummary) -> list[str]:
+    caption = CAPTIONS[plot.stem].format(share=_share(summary), whole=summary.whole)
+    return [f"![{caption}]({plot.name})", "", caption]
 
 
 def _hypervolume_table(summary: CompareSummary, by_trial: bool) -> list[str]:
@@ -149,15 +171,18 @@ def _comparison(one: Comparison, summary: CompareSummary) -> list[str]:
     figures = [percent(v) if is_share else _reached(v, summary.budget) for v in (one.own, one.other)]
     p = "-" if one.p is None else f"{one.p:.2g}"
     ratio = _ratio(one, summary.budget)
-    return [one.strategy, one.reference, one.measure, *figures, p, f"{one.effect:.2f}", ratio, one.word]
+    measure = summary.share if is_share else one.measure
+    return [one.strategy, one.reference, measure, *figures, p, f"{one.effect:.2f}", ratio, one.word]
 
 
 def _ratio(one: Comparison, budget: int) -> str:
     """How many times fewer evaluations; at least so many where the other has not arrived."""
     if one.ratio is None:
         return ""
+    if isinf(one.ratio):
+        return f"> {budget / one.own:.2g}"
     ends = "" if one.ratio_low is None else f" [{_number(one.ratio_low)}, {_number(one.ratio_high)}]"
-    return f"> {budget / one.own:.2g}{ends}" if isinf(one.ratio) else f"{one.ratio:.2g}{ends}"
+    return f"{one.ratio:.2g}{ends}"
 
 
 def _number(value: float | None) -> str:

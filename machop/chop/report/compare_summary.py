@@ -84,7 +84,8 @@ class Comparison:
 class CompareSummary:
     """A whole comparison. `is_exact`: all points have been measured, so that `front` is the exact one; else it is that
     of the `measured` points. `cloud` has the metrics of some of them, `uniform` of the networks with all layers alike,
-    `pairs` are the axes of pictures, `(cost, value)`.
+    `pairs` are the axes of pictures, `(cost, value)`. Of the `planned_runs` (strategies times seeds) `runs` have ended,
+    or need not be made because the seed plays no part.
     """
 
     goals: Goals
@@ -104,8 +105,21 @@ class CompareSummary:
     pairs: Sequence[tuple[str, str]]
     uniform: Mapping[str, Array]
     folder: Path
-    interrupted: bool = False
+    runs: int
+    planned_runs: int
     files: list[Path] = field(default_factory=list)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether runs are missing."""
+        return self.runs < self.planned_runs
+
+    @property
+    def extent(self) -> str:
+        """How many seeds; how many runs of how many where it was interrupted."""
+        if self.interrupted:
+            return f"{self.runs} of {counted(self.planned_runs, 'run')}, interrupted"
+        return counted(len(self.seeds), "seed")
 
     @property
     def of_what(self) -> str:
@@ -113,13 +127,31 @@ class CompareSummary:
         return "exact" if self.is_exact else "best known"
 
     @property
+    def share(self) -> str:
+        """What strategies have shares of: the hypervolume, or a way where one value is optimised."""
+        return share_name(self.goals)
+
+    @property
+    def whole(self) -> str:
+        """What a share of 100 % is."""
+        return whole_name(self.goals, self.is_exact)
+
+    @property
+    def best(self) -> str:
+        """What is found with a share of 100 %."""
+        return f"{self.of_what} front" if len(self.goals.names) > 1 else "best value" if self.is_exact else "best known"
+
+    @property
     def truth(self) -> str:
         """What the strategies are judged by."""
+        is_front = len(self.goals.names) > 1
         if self.is_exact:
-            return f"The exact front: all {self.space_size:,} points have been measured."
+            measured = f"all {self.space_size:,} points have" if self.space_size > 1 else "the only point has"
+            return f"{'The exact front' if is_front else 'The best value is exact'}: {measured} been measured."
+        what, whose = ("exact front", "front") if is_front else ("best value", "way to the best")
         return (
-            f"The exact front is not known: shares are of the front of the {self.measured:,} points that any strategy "
-            f"measured, of {self.space_size:,}. They flatter all strategies alike."
+            f"The {what} is not known: shares are of the {whose} of the {counted(self.measured, 'point')} that any "
+            f"strategy measured, of {self.space_size:,}. They flatter all strategies alike."
         )
 
 
@@ -133,14 +165,35 @@ def checkpoints(budget: int) -> list[int]:
     return [*(count for count in usual if count < budget), budget]
 
 
+def share_name(goals: Goals) -> str:
+    """What strategies have shares of, in a word or two."""
+    return "hypervolume" if len(goals.names) > 1 else "way to the best"
+
+
+def whole_name(goals: Goals, is_exact: bool) -> str:
+    """What a share of 100 % is."""
+    if len(goals.names) > 1:
+        return f"{'exact' if is_exact else 'best known'} hypervolume"
+    return f"way from the worst value to the best{'' if is_exact else ' known'}"
+
+
+def counted(number: float, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "seed"), counted(1200, "point")
+    ('1 seed', '1,200 points')
+    """
+    return f"{number:,.10g} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(share: float, decimals: int = 2) -> str:
     """A share in per cent as text; one that is not whole never reads as 100.
 
-    >>> percent(0.95), percent(0.99999), percent(1.0), percent(0.99999, decimals=1)
-    ('95', '99.99', '100', '99.9')
+    >>> percent(0.95), percent(0.99999), percent(1.0), percent(0.99999, decimals=1), percent(-0.0)
+    ('95', '99.99', '100', '99.9', '0')
     """
     most = 100 - 10**-decimals if share < 1 - 1e-9 else 100.0
-    text = f"{min(100 * share, most):.{decimals}f}"
+    text = f"{min(100 * share + 0.0, most):.{decimals}f}"  # -0.0 becomes 0.0
     return text.rstrip("0").rstrip(".")
 
 

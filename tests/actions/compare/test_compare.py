@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, 
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.models import get_model
-from chop.report import compare_plots
+from chop.report import compare_plots, compare_report
 
 
 @pytest.fixture(autouse=True)
@@ -92,16 +93,33 @@ def test_the_answer_has_what_it_promises(
     assert answer["strategies"]["brute_force"]["duplicates"] == 0
 
 
+def no_link(*paths: Any) -> None:
+    raise OSError("made to fail")
+
+
+@pytest.mark.parametrize("link", [os.link, no_link])
 def test_the_same_again_from_the_landscape_that_lies_beside_it(
-    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    link: Any,
 ) -> None:
+    monkeypatch.setattr(os, "link", link)
     folder = tmp_path / "mine" / "software" / "compare"
     compare(jsc_tiny, jets, lab, folder, FEW)
     monkeypatch.setattr(job, "measured_blocks", None)
     compare(jsc_tiny, jets, lab, folder, FEW)
-    assert not (folder / "landscape.parquet").exists()
+    first, again = (Landscape.read(place / "landscape.parquet") for place in (folder.with_name("compare-1"), folder))
+    assert (first.about, list(first.metrics)) == (again.about, list(again.metrics))
+    assert all(np.array_equal(first.metrics[name], again.metrics[name]) for name in first.metrics)
     assert rows(folder) == rows(folder.with_name("compare-1"))
-    compare(jsc_tiny, jets, lab, tmp_path / "other" / "software" / "compare", FEW)
+    lab["strategy"]["metrics"]["accuracy"]["min"] = 0.3
+    other = tmp_path / "other" / "software" / "compare"
+    summary = compare(jsc_tiny, jets, lab, other, FEW)
+    assert Oracle(Landscape.read(other / "landscape.parquet")).goals == summary.goals
+    assert not (other / "landscape.parts").exists()
 
 
 def test_a_space_that_is_not_enumerated_is_judged_by_what_is_known(
@@ -112,8 +130,11 @@ def test_a_space_that_is_not_enumerated_is_judged_by_what_is_known(
         folder = tmp_path / f"union-{budget}"
         summary = compare(jsc_tiny, jets, lab, folder, replace(FEW, budget=budget, most_points=17))
         assert summary.is_exact == is_exact
-        assert not (folder / "landscape.parquet").exists()
+        assert (folder / "landscape.parquet").exists() == is_exact
         if is_exact:
+            truth, own = (Landscape.read(place / "landscape.parquet") for place in (tmp_path / "exact", folder))
+            for name, values in truth.metrics.items():
+                assert own.metrics[name] == pytest.approx(values, rel=1e-4)
             assert rows(folder)["point"] == rows(tmp_path / "exact")["point"]
             for one, other in zip(summary.strategies, exact.strategies, strict=True):
                 assert one.hypervolume.median == pytest.approx(other.hypervolume.median)
@@ -141,10 +162,15 @@ def test_a_part_of_jsc_toy_under_a_limit_with_three_objectives(
 def test_limits_that_no_network_keeps_are_told_before_the_first_run(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = Experiment.run
     monkeypatch.setattr(Experiment, "run", None)
     lab["strategy"]["metrics"]["accuracy"]["min"] = 0.99
-    with pytest.raises(SearchError, match=r"keeps accuracy >= 0\.99"):
+    told = r"keeps accuracy >= 0\.99\. The nearest misses accuracy >= 0\.99: it has 0\.\d+, 0\.\d+ away"
+    with pytest.raises(SearchError, match=told):
         compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
+    monkeypatch.setattr(Experiment, "run", run)
+    with pytest.raises(SearchError, match=f"no point of the measured points {told}"):
+        compare(jsc_tiny, jets, lab, tmp_path / "d", replace(FEW, most_points=17, budget=5))
 
 
 @pytest.mark.usefixtures("pictures")
@@ -155,7 +181,74 @@ def test_a_sum_has_no_front_to_draw(
     lab["strategy"]["metrics"]["average_bitwidth"]["scale"] = -0.02
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
     assert summary.strategies[1].hypervolume.median[-1] == 1.0
+    report = (tmp_path / "c" / "report.md").read_text()
+    told = "% of the way from the worst value to the best"
+    assert f"Columns: median evaluations to 90 … 99 {told}; the way to the best after 18 evaluations" in report
+    assert f"Evaluations to 95 {told}, median: " in report
+    assert "- The best value is exact: all 18 points have been measured." in report
+    assert compare_plots.regret(summary).legends[0]._ncols <= 3  # type: ignore[attr-defined] # more are cut off
+    svg = "".join(path.read_text() for path in (tmp_path / "c").glob("*.svg"))
+    assert "way from the worst value to the best" in svg
+    assert not [word for word in ("ypervolume", "exact front") if word in report.replace("hypervolume.png", "") + svg]
     assert {path.stem for path in (tmp_path / "c").glob("*.png")} == PICTURES - {"front"}
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.filterwarnings("error")
+def test_an_objective_that_never_varies_is_named_and_not_drawn(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"]["hw_runner"]["flops"] = {}
+    lab["strategy"]["metrics"] = {"accuracy": {"direction": "maximize"}, "flops": {"direction": "minimize"}}
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, strategies=("brute_force", "tpe"), seeds=1))
+    assert summary.remarks[0].startswith("Warning: flops is the same (")
+    assert summary.remarks[1] == "There is no picture of the front: fewer than two objectives vary."
+    assert {path.stem for path in (tmp_path / "c").glob("*.png")} == PICTURES - {"front"}
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("widths", "told"),
+    [
+        ([8], ("1 seed, 1 evaluation of 1 point", "after 1 evaluation,", "the only point has", "1 evaluation to 95 %")),
+        ([4, 8], ("1 seed, 2 evaluations of 2 points", "all 2 points have", "after 2 evaluations,")),
+    ],
+)
+def test_the_smallest_spaces_are_told_in_the_singular_and_drawn(
+    widths: list[int], told: tuple[str, ...], tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: Any
+) -> None:
+    lab["search_space"]["seed"]["seq_blocks_2"]["config"] |= {
+        "data_in_width": widths,
+        "weight_width": [8],
+        "bias_width": [8],
+    }
+    compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, strategies=("brute_force", "tpe"), seeds=1))
+    report = (tmp_path / "c" / "report.md").read_text()
+    assert not [words for words in told if words not in report]
+    assert "proposed no more" not in report
+
+
+@pytest.mark.usefixtures("pictures")
+def test_the_table_fits_a_terminal_and_the_pictures_tell_strategies_apart(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, budget=5))
+    summary = replace(summary, budget=300)  # the widest of the usual
+    compare_report.print_comparison(summary)
+    table = capsys.readouterr().out.partition("Columns:")[0].splitlines()
+    assert len(table) == 2 + len(summary.strategies)
+    assert "at 300 [10-90]  repeats" in table[1]
+    front = compare_plots.front(summary)
+    assert front is not None
+    handles = front.legends[0].legend_handles
+    assert [text.get_text() for text in front.legends[0].get_texts()][-1] == "found by the strategy"
+    assert handles[-1].get_markerfacecolor() == "white" != handles[-1].get_markeredgecolor()  # type: ignore[union-attr]
+    assert all(axes.lines[-1].get_markeredgecolor() == "black" for axes in front.axes if axes.lines)
+    lines = compare_plots.hypervolume(replace(summary, budget=5)).axes[0].lines
+    looks = {(str(line._dash_pattern), line.get_linewidth()) for line in lines[:-1]}  # type: ignore[attr-defined]
+    assert len(looks) == len(summary.strategies)
+    assert all(line.get_xdata()[-1] > 5 for line in lines[:-1])  # type: ignore[index]
 
 
 def test_ctrl_c_keeps_the_runs_that_are_done(
@@ -171,9 +264,18 @@ def test_ctrl_c_keeps_the_runs_that_are_done(
 
     monkeypatch.setattr(Experiment, "run", interrupted)
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
-    assert summary.interrupted
+    assert (summary.interrupted, summary.runs, summary.planned_runs) == (True, 6, 12)
+    told = json.loads((tmp_path / "c" / "summary.json").read_text())
+    assert (told["seeds"], told["runs"], told["planned_runs"]) == ([0, 1, 2], 6, 12)
     assert len(set(zip(*(rows(tmp_path / "c")[name] for name in ("strategy", "seed")), strict=True))) == 6
-    assert "Interrupted" in (tmp_path / "c" / "report.md").read_text()
+    report = (tmp_path / "c" / "report.md").read_text()
+    assert report.startswith("# 4 strategies, 6 of 12 runs, interrupted, 18 evaluations of 18 points")
+    assert "Runs: brute_force 2, brute_force_random 2, random 1, tpe 1." in report
+    assert "6 of 12 runs, interrupted" in compare_plots._what(summary)
+    assert not any("brute_force" in remark for remark in summary.remarks)
+    calls[:] = [None] * 5  # type: ignore[list-item]
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "one", FEW)
+    assert "tpe has no finished run." in summary.remarks
     calls[:] = [None] * 6  # type: ignore[list-item]
     with pytest.raises(KeyboardInterrupt):
         compare(jsc_tiny, jets, lab, tmp_path / "none", FEW)

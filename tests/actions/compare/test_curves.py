@@ -21,6 +21,7 @@ from chop.actions.compare.curves import (
 from chop.actions.compare.redundancy import rank_correlations, redundancy_remarks
 from chop.actions.search.landscape import Landscape
 from chop.actions.search.oracle import Oracle
+from chop.errors import SearchError
 from chop.ir.goals import Goals, Limit
 from chop.ir.trial import Objective
 
@@ -64,6 +65,28 @@ def test_the_curve_is_the_oracles_hypervolume_of_every_beginning(objectives: int
     rows = generator.permutation(60)[:40]
     wanted = [truth.hypervolume(rows[: count + 1].tolist()) for count in range(len(rows))]
     assert hypervolume_curve(truth, rows) == pytest.approx(wanted, abs=1e-12)
+
+
+NAN = [np.nan] * 4
+
+
+@pytest.mark.parametrize(
+    ("metrics", "limits", "told"),
+    [
+        (FOUR | {"bits": NAN}, (), r"no point of made up has finite metrics \(none anywhere: bits\)"),
+        (FOUR | {"size": NAN}, (Limit("size", "max", 4.0),), r"finite metrics \(none anywhere: size\)"),
+        ({"accuracy": [1.0, np.nan], "bits": [np.nan, 1.0]}, (), "has finite metrics$"),
+        ({}, (), "no point of made up has metrics"),
+        (
+            FOUR,
+            (Limit("accuracy", "min", 0.8), Limit("bits", "max", 3.0, "bit")),
+            r"keeps .*\. The nearest misses accuracy >= 0\.8: it has 0\.75, 0\.05 away; bits <= 3 bit: it",
+        ),
+    ],
+)
+def test_why_no_point_counts_is_told(metrics: dict[str, Any], limits: tuple[Limit, ...], told: str) -> None:
+    with pytest.raises(SearchError, match=told):
+        _ = oracle(Goals((ACCURACY, BITS), limits), **metrics).front
 
 
 def test_regret_is_the_distance_from_the_best_under_a_budget() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from chop.actions.compare.statistics import Sample, difference, effect_size, holm, rank_sum_p, signed_rank_p
-from chop.actions.compare.verdict import NOT_REACHED, Record, verdict
+from chop.actions.compare.verdict import NOT_REACHED, REACH, Record, verdict
+from chop.report.compare_report import _ratio
 
 SEEDS = 10
 
@@ -52,6 +53,9 @@ def test_the_ratio_of_medians_comes_with_its_interval() -> None:
     assert 1.9 < found.ratio_low < found.ratio < found.ratio_high < 2.4
     assert difference(Sample((10.0, 12.0)), Sample((inf, inf))).ratio == inf
     assert difference(Sample((inf, inf)), Sample((10.0, 12.0))).ratio is None
+    for fixed in (False, True):  # nothing within the limits: no hypervolume
+        assert difference(Sample((0.0, 0.0), fixed), Sample((-0.5, -0.25))).ratio is None
+    assert difference(Sample((0.0, 0.0)), Sample((0.0, 0.0))).ratio is None
 
 
 def record(name: str, reach: list[float], volume: list[float], optuna: bool = False, fixed: bool = False) -> Record:
@@ -83,6 +87,9 @@ def test_words_follow_from_the_figures() -> None:
     surrogate = line(found.lines, "surrogate")
     assert surrogate.startswith("surrogate (49.5 evaluations to 95 %, 99 % of the hypervolume after 300): better than")
     assert "uniform (more than 6.1 times fewer)" in surrogate
+    ratios = {(one.strategy, one.reference): _ratio(one, 300) for one in found.comparisons if one.measure == REACH}
+    assert ratios["surrogate", "uniform"] == "> 6.1"
+    assert ratios["surrogate", "tpe"].startswith("4 [3.")
     assert "brute_force_random (more than 6.1 times fewer)" in surrogate
     assert "tpe (4 times fewer [" in surrogate
     assert line(found.lines, "another").endswith("; no difference shown from tpe.")

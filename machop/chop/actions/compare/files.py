@@ -97,6 +97,8 @@ def _summary(summary: CompareSummary) -> dict[str, Any]:
         "is_exact": summary.is_exact,
         "measured": summary.measured,
         "interrupted": summary.interrupted,
+        "runs": summary.runs,
+        "planned_runs": summary.planned_runs,
         "provenance": summary.provenance,
         "goals": summary.goals.as_json(),
         "front": _lists(summary.front),

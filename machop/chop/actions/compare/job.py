@@ -15,6 +15,7 @@ from chop.actions.compare.curves import questions
 from chop.actions.compare.experiment import Experiment, Run
 from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
+from chop.actions.compare.truth import keep_landscape, write_measured
 from chop.actions.search.checked import CheckedSearch
 from chop.actions.search.enumeration import Task, enumeration_of, measured_blocks
 from chop.actions.search.folded import FoldedMeasurement
@@ -107,8 +108,11 @@ class CompareJob(CheckedSearch):
         batch = 1 if answers.is_exact else measurement.batch
         experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch)
         seeds = range(self.seed, self.seed + options.seeds)
-        runs, interrupted = _all_runs(experiment, contenders, seeds, remarks)
+        runs, ended = _all_runs(experiment, contenders, seeds, remarks)
         oracle = Oracle(answers.landscape(), goals)
+        _ = oracle.front  # of what was measured no point may count
+        if answers.is_exact and not (self.folder / LANDSCAPE_FILE).exists():
+            write_measured(answers, self.folder, self._about(measurement, goals))
         facts = Facts(
             provenance=self.data_module.dataset_info.provenance,
             space_size=self.space.size,
@@ -117,7 +121,8 @@ class CompareJob(CheckedSearch):
             is_exact=answers.is_exact,
             folder=self.folder,
             remarks=remarks,
-            interrupted=interrupted,
+            runs=ended,
+            planned_runs=len(contenders) * len(seeds),
         )
         found = outcomes(contenders, runs, oracle, budget)
         is_learned = context.free.is_learned if context.free else (True,) * len(goals.names)
@@ -129,7 +134,8 @@ class CompareJob(CheckedSearch):
         known = self.known_landscape()
         if known is not None:
             logger.info("%s has the metrics of all %s points", known, f"{self.space.size:,}")
-            return Enumerated(self.space, Landscape.read(known))
+            own = keep_landscape(known, self.folder, self._about(measurement, goals))
+            return Enumerated(self.space, Landscape.read(own))
         if self.space.size > most_points:
             logger.info("%s points are more than --most-points %d", f"{self.space.size:,}", most_points)
             return Cache(self.space, measurement)
@@ -139,6 +145,13 @@ class CompareJob(CheckedSearch):
             )
             return Cache(self.space, measurement)
         return Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.folded)))
+
+    def _about(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
+        """What the landscape in the folder says of its space, measured whole or point by point."""
+        if measurement.folded is not None:
+            return self.about_landscape(measurement, goals)
+        provenance = self.data_module.dataset_info.provenance
+        return {"key": self.landscape_key(), **goals.as_json(), "provenance": provenance}
 
     def _enumerate(self, measurement: Measurement, goals: Goals, folded: FoldedMeasurement) -> Path:
         """Measure all points and write them down, so that they are found again."""
@@ -170,12 +183,19 @@ def _contenders(
 
 def _all_runs(
     experiment: Experiment, contenders: Sequence[Contender], seeds: Sequence[int], remarks: list[str]
-) -> tuple[list[Run], bool]:
-    """The runs that were finished, and whether Ctrl-C came before the last; raises KeyboardInterrupt without any.
+) -> tuple[list[Run], int]:
+    """The runs that were finished, and how many of all have ended or need not be made: not all of them if Ctrl-C came
+    before the last. Raises KeyboardInterrupt without any run.
 
-    Adds a line to `remarks` for a strategy that failed; raises SearchError where all did.
+    Adds a line to `remarks` for a strategy that failed or was not reached; raises SearchError where all failed.
     """
     runs: list[Run] = []
+    ended = 0
+
+    def on_end() -> None:
+        nonlocal ended
+        ended += 1
+        progress.on_end()
 
     def note(name: str, seed: int, error: Exception) -> None:
         remarks.append(f"{name} failed with seed {seed} and was not run again: {type(error).__name__}: {error}.")
@@ -183,16 +203,21 @@ def _all_runs(
 
     with ComparisonProgress(len(contenders) * len(seeds), experiment.budget) as progress:
         try:
-            for run in experiment.runs(contenders, seeds, progress.on_evaluation, progress.on_end, note):
+            for run in experiment.runs(contenders, seeds, progress.on_evaluation, on_end, note):
                 runs.append(run)
         except KeyboardInterrupt:
             if not runs:
                 raise
             logger.warning("interrupted: the figures are those of the %d runs that were finished", len(runs))
-            return runs, True
+            remarks += [f"{name} has no finished run." for name in _without_run(contenders, runs)]
     if not runs:
         raise SearchError(f"no run came to its end: {' '.join(remarks)}")
-    return runs, False
+    return runs, ended
+
+
+def _without_run(contenders: Sequence[Contender], runs: Sequence[Run]) -> list[str]:
+    done = {run.strategy for run in runs}
+    return [one.name for one in contenders if one.name not in done]
 
 
 def _written(summary: CompareSummary, found: Sequence[Outcome], answers: Answers, is_shown: bool) -> CompareSummary:

@@ -1,4 +1,4 @@
-"""Whether two metrics say the same: rank correlations over all points."""
+"""Whether metrics tell networks apart: those that never vary, and rank correlations of two over all points."""
 
 from __future__ import annotations
 
@@ -30,6 +30,30 @@ def rank_correlations(metrics: Mapping[str, Array]) -> Correlations:
     varying = {name: own - own.mean() for name, own in columns.items() if len(own) > 1 and np.ptp(own) > 0}
     norms = {name: float(np.linalg.norm(own)) for name, own in varying.items()}
     return {(a, b): float(varying[a] @ varying[b] / (norms[a] * norms[b])) for a, b in combinations(varying, 2)}
+
+
+def constant_objectives(metrics: Mapping[str, Array], goals: Goals) -> dict[str, float]:
+    """The objectives that are the same for every network that has them, and what they are."""
+    finite = {o.metric: metrics[o.metric][np.isfinite(metrics[o.metric])] for o in goals.objectives}
+    return {name: float(own[0]) for name, own in finite.items() if len(own) > 1 and np.ptp(own) == 0}
+
+
+def constant_remarks(metrics: Mapping[str, Array], goals: Goals, is_drawn: bool) -> list[str]:
+    """What is said of objectives that never vary; `is_drawn`: enough others are left for a picture of the front.
+
+    >>> from chop.ir.trial import Objective
+    >>> goals = Goals((Objective("accuracy"), Objective("flops", direction="minimize")))
+    >>> constant_remarks({"accuracy": np.array([0.1, 0.2]), "flops": np.array([9.0, 9.0])}, goals, is_drawn=True)
+    ['Warning: flops is the same (9) for all networks and so decides nothing: leave it out.']
+    """
+    same = constant_objectives(metrics, goals)
+    told = [
+        f"Warning: {name} is the same ({value:.6g}) for all networks and so decides nothing: leave it out."
+        for name, value in same.items()
+    ]
+    if told and not is_drawn and len(goals.names) > 1:
+        told.append("There is no picture of the front: fewer than two objectives vary.")
+    return told
 
 
 def redundancy_remarks(correlations: Correlations, goals: Goals) -> list[str]:

@@ -39,7 +39,7 @@ class Difference:
 
     `effect` is Vargha and Delaney's A12: the chance that a run of the one is better than a run of the other, ties
     half. `ratio` is how many times the one's median goes into the other's, with a 95 % interval; infinite where only
-    the other has not reached the target, None where it says nothing.
+    the other has not reached the target, None where it says nothing (the one has not reached it, or has a median of 0).
     """
 
     p: float | None
@@ -150,7 +150,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def _ratio(own: Sample, reference: Sample, seed: int) -> tuple[float | None, float | None, float | None]:
     """The ratio of the medians with its 95 % interval by bootstrap over seeds, the same seeds drawn for both."""
-    if isinf(own.median):
+    if isinf(own.median) or own.median == 0:
         return None, None, None
     count = max(len(own.values), len(reference.values))
     ours, theirs = (_by_seed(sample, count) for sample in (own, reference))

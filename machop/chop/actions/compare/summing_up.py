@@ -20,12 +20,12 @@ from chop.actions.compare.curves import (
     spread,
 )
 from chop.actions.compare.experiment import Run
-from chop.actions.compare.redundancy import rank_correlations, redundancy_remarks
+from chop.actions.compare.redundancy import constant_objectives, constant_remarks, rank_correlations, redundancy_remarks
 from chop.actions.compare.statistics import Sample
 from chop.actions.compare.verdict import TARGET, Record, verdict
 from chop.actions.search.oracle import Oracle
 from chop.ir.front import Front
-from chop.report.compare_summary import TARGETS, CompareSummary, StrategySummary
+from chop.report.compare_summary import TARGETS, CompareSummary, StrategySummary, share_name, whole_name
 
 Array = np.ndarray[Any, Any]
 MOST_IN_CLOUD = 20_000
@@ -34,7 +34,9 @@ MOST_IN_CLOUD = 20_000
 
 @dataclass(frozen=True)
 class Facts:
-    """What a comparison was, but for its runs; `remarks` were made before the first."""
+    """What a comparison was. `remarks` were made before its end; `runs` of the `planned_runs` (strategies times seeds)
+    have ended, or need not be made because the seed plays no part.
+    """
 
     provenance: str
     space_size: int
@@ -43,7 +45,8 @@ class Facts:
     is_exact: bool
     folder: Path
     remarks: Sequence[str]
-    interrupted: bool
+    runs: int
+    planned_runs: int
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,11 @@ def outcomes(contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracl
 
 def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Sequence[Question]) -> CompareSummary:
     """All that is reported."""
-    judged = verdict([one.record() for one in found], facts.budget, "exact" if facts.is_exact else "best known")
+    names = whole_name(oracle.goals, facts.is_exact), share_name(oracle.goals)
+    judged = verdict([one.record() for one in found], facts.budget, *names)
     correlations = rank_correlations(oracle.landscape.metrics)
+    drawn = pairs(asked, oracle)
+    constant = constant_remarks(oracle.landscape.metrics, oracle.goals, is_drawn=bool(drawn))
     return CompareSummary(
         goals=oracle.goals,
         provenance=facts.provenance,
@@ -101,13 +107,14 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
         verdict=judged.lines,
         comparisons=judged.comparisons,
         correlations=correlations,
-        remarks=[*redundancy_remarks(correlations, oracle.goals), *facts.remarks],
+        remarks=[*constant, *redundancy_remarks(correlations, oracle.goals), *facts.remarks],
         front=metrics_at(oracle, oracle.front.index),
         cloud=cloud(oracle),
-        pairs=pairs(asked, oracle),
+        pairs=drawn,
         uniform=uniform_points(found, oracle),
         folder=facts.folder,
-        interrupted=facts.interrupted,
+        runs=facts.runs,
+        planned_runs=facts.planned_runs,
     )
 
 
@@ -162,7 +169,8 @@ def cloud(oracle: Oracle) -> dict[str, Array]:
 
 
 def pairs(asked: Sequence[Question], oracle: Oracle) -> list[tuple[str, str]]:
-    """`(cost, value)`: the axes of the pictures of fronts."""
+    """`(cost, value)`: the axes of the pictures of fronts, of objectives that vary."""
     names = oracle.goals.names
+    varying = set(names) - set(constant_objectives(oracle.landscape.metrics, oracle.goals))
     drawn = [(names[q.cost], names[q.objective]) for q in asked if q.cost is not None]
-    return list(dict.fromkeys(drawn))
+    return [pair for pair in dict.fromkeys(drawn) if varying.issuperset(pair)]

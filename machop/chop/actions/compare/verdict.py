@@ -8,7 +8,7 @@ from math import isinf
 
 from chop.actions.compare.contenders import RANDOM_ORDER, UNIFORM
 from chop.actions.compare.statistics import Difference, Sample, difference, holm
-from chop.report.compare_summary import Comparison, percent
+from chop.report.compare_summary import Comparison, counted, percent
 
 LEVEL = 0.05
 """Corrected p below which a difference counts as shown."""
@@ -37,17 +37,22 @@ class Verdict:
     lines: list[str]
 
 
-def verdict(records: Sequence[Record], budget: int, of_what: str = "exact") -> Verdict:
-    """Judge strategies against the baselines, where they took part, and against the best sampler of Optuna."""
+def verdict(
+    records: Sequence[Record], budget: int, whole: str = "exact hypervolume", share: str = "hypervolume"
+) -> Verdict:
+    """Judge strategies against the baselines, where they took part, and against the best sampler of Optuna.
+
+    `whole` is what 100 % are, `share` the word for what a strategy has of it.
+    """
     best = best_sampler(records)
     references = [record for record in records if record.name in BASELINES or record is best]
     comparisons = [one for reference in references for one in _against(reference, records)]
-    lines = [_ranking(records, budget, of_what), *_on_sampler(best, comparisons, budget)]
+    lines = [_ranking(records, budget, whole), *_on_sampler(best, comparisons, budget)]
     told: set[tuple[str, str]] = set()
     for record in sorted(records, key=lambda record: record.name in BASELINES):
         own = [one for one in comparisons if one.strategy == record.name and (one.reference, one.strategy) not in told]
         told |= {(one.strategy, one.reference) for one in own}
-        lines += _sentence(record, own, budget)
+        lines += _sentence(record, own, budget, share)
     lines += _on_seeds(comparisons)
     return Verdict(comparisons, lines)
 
@@ -86,7 +91,7 @@ def _comparison(
     ratios = (one.ratio, one.ratio_low, one.ratio_high) if measure == REACH else (None, None, None)
     word = word_for(medians, p, one.effect)
     least = None if one.least_p is None else min(1.0, one.least_p * tests)
-    return Comparison(*names, turn * medians[0], turn * medians[1], p, one.effect, word, least, *ratios)
+    return Comparison(*names, turn * medians[0] + 0.0, turn * medians[1] + 0.0, p, one.effect, word, least, *ratios)
 
 
 def word_for(medians: tuple[float, float], p: float | None, effect: float) -> str:
@@ -104,11 +109,11 @@ def word_for(medians: tuple[float, float], p: float | None, effect: float) -> st
     return NOT_REACHED if isinf(medians[0]) else NOT_SHOWN
 
 
-def _ranking(records: Sequence[Record], budget: int, of_what: str) -> str:
+def _ranking(records: Sequence[Record], budget: int, whole: str) -> str:
     reached = sorted((r for r in records if not isinf(r.reach.median)), key=lambda record: record.reach.median)
     missed = [record.name for record in records if isinf(record.reach.median)]
     told = ", ".join(f"{record.name} {record.reach.median:g}" for record in reached)
-    text = f"Evaluations to {percent(TARGET)} % of the {of_what} hypervolume, median: {told or 'none gets there'}."
+    text = f"Evaluations to {percent(TARGET)} % of the {whole}, median: {told or 'none gets there'}."
     return text + (f" Not within {budget}: {', '.join(missed)}." if missed else "")
 
 
@@ -125,7 +130,7 @@ def _on_sampler(best: Record | None, comparisons: Sequence[Comparison], budget: 
     return [f"Here {what}{': ' if faster else ''}{', '.join(faster)}{' evaluations' if faster else ''}."]
 
 
-def _sentence(record: Record, comparisons: Sequence[Comparison], budget: int) -> list[str]:
+def _sentence(record: Record, comparisons: Sequence[Comparison], budget: int, share: str) -> list[str]:
     """A strategy against every reference, in one line, what it is better than first."""
     reach = [one for one in comparisons if one.measure == REACH]
     volume = {one.reference: one for one in comparisons if one.measure == VOLUME}
@@ -134,8 +139,8 @@ def _sentence(record: Record, comparisons: Sequence[Comparison], budget: int) ->
         claim, reference = _claim(one, volume[one.reference], budget)
         claims.setdefault(claim, []).append(reference)
     order = sorted(claims, key=lambda claim: [BETTER, WORSE, SAME, NOT_SHOWN].index(_word_of(claim)))
-    own = "" if isinf(record.reach.median) else f"{record.reach.median:g} evaluations to {percent(TARGET)} %, "
-    figures = f"{own}{percent(-record.volume.median)} % of the hypervolume after {budget}"
+    own = "" if isinf(record.reach.median) else f"{counted(record.reach.median, 'evaluation')} to {percent(TARGET)} %, "
+    figures = f"{own}{percent(-record.volume.median)} % of the {share} after {budget}"
     told = "; ".join(f"{claim} {', '.join(claims[claim])}" for claim in order)
     return [f"{record.name} ({figures}): {told}."] if claims else []
 
@@ -148,7 +153,7 @@ def _claim(reach: Comparison, volume: Comparison, budget: int) -> tuple[str, str
         times = f" ({_times(reach, budget)})" if reach.ratio else ""
         return f"{reach.word} than", f"{reach.reference}{times}"
     if volume.word in (BETTER, WORSE):
-        return f"{volume.word} after {budget} evaluations than", volume.reference
+        return f"{volume.word} after {counted(budget, 'evaluation')} than", volume.reference
     if volume.word == SAME and reach.word in (SAME, NOT_REACHED):
         return f"{SAME} as", reach.reference
     return f"{NOT_SHOWN} from", reach.reference

@@ -59,13 +59,16 @@ class Oracle:
         self.goals = goals or Goals.from_json(landscape.about)
         missing = [metric for metric in self.goals.metrics if metric not in landscape.metrics]
         if missing:
+            if not landscape.metrics:
+                raise SearchError(f"no point of {landscape.path} has metrics: none could be measured")
             raise SearchError(f"{landscape.path} has no {missing[0]} (it has {', '.join(landscape.metrics)})")
 
     @cached_property
     def costs(self) -> np.ndarray[Any, Any]:
         """`(points, objectives)`, less is better; a point without metrics, or beyond a limit, has infinite costs."""
         costs = self.goals.costs(self.landscape.metrics)
-        costs[~np.isfinite(costs).all(1) | (self.goals.excess(self.landscape.metrics) > 0)] = np.inf
+        within = self.goals.excess(self.landscape.metrics) <= 0  # False where a metric is NaN
+        costs[~(np.isfinite(costs).all(1) & within)] = np.inf
         return costs
 
     @cached_property
@@ -77,11 +80,26 @@ class Oracle:
 
     @cached_property
     def front(self) -> Front:
-        """The exact front; raises SearchError where no point keeps all limits."""
+        """The exact front; raises SearchError where no point has metrics and keeps all limits."""
         finite = np.flatnonzero(np.isfinite(self.costs).all(1))
         if not len(finite):
-            raise SearchError(f"no point of {self.landscape.path} keeps {self.goals.limits_explained()}")
+            raise SearchError(f"no point of {self.landscape.path} {self._nothing_counts()}")
         return Front.of(self.costs[finite], finite)
+
+    def _nothing_counts(self) -> str:
+        """Why no point counts: none has finite metrics, or the nearest misses a limit by so much."""
+        metrics = {name: self.landscape.metrics[name] for name in self.goals.metrics}
+        finite = np.logical_and.reduce([np.isfinite(values) for values in metrics.values()])
+        if not finite.any():
+            nowhere = ", ".join(name for name, values in metrics.items() if not np.isfinite(values).any())
+            return f"has finite metrics{f' (none anywhere: {nowhere})' if nowhere else ''}"
+        nearest = int(np.where(finite, self.goals.excess(metrics), np.inf).argmin())
+        missed = [
+            f"{limit.explained()}: it has {value:.6g}, {abs(value - limit.bound):.3g} away"
+            for limit in self.goals.limits
+            if limit.violation(value := float(metrics[limit.metric][nearest])) > 0
+        ]
+        return f"keeps {self.goals.limits_explained()}. The nearest misses {'; '.join(missed)}"
 
     @cached_property
     def volume(self) -> float:
