@@ -92,6 +92,14 @@ class Goals:
         """Whether a network keeps every limit."""
         return all(violation <= 0 for violation in self.violations(metrics))
 
+    def misses(self, metrics: Mapping[str, float]) -> str:
+        """The limits that a network does not keep, and how far it is from each."""
+        return "; ".join(
+            f"{limit.explained()}: it has {value:.6g}, {abs(value - limit.bound):.3g} away"
+            for limit in self.limits
+            if limit.violation(value := float(metrics[limit.metric])) > 0
+        )
+
     def limits_explained(self) -> str:
         """All limits in one line."""
         return ", ".join(limit.explained() for limit in self.limits)

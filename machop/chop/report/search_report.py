@@ -70,15 +70,23 @@ def print_summary(summary: SearchSummary) -> None:
 
 
 def _tables(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Table]:
-    """The rows as one table; as two, formats below figures, where both do not fit into `width` characters."""
-    ends = [max(len(text) for text in column) + GAP for column in zip(columns, *rows, strict=True)]
-    if sum(ends[:-1]) + min(ends[-1], LEAST_FOR_FORMATS) <= width:
-        return [_table(columns, rows)]
-    figures = columns[:-1] if sum(ends[:-1]) <= width else [_broken(column) for column in columns[:-1]]
+    """The rows as one table, with headings in two lines if need be; as two, formats below figures, where both do not
+    fit into `width` characters.
+    """
+    broken = [*map(_broken, columns)]
+    for headings in (columns, broken):
+        *figures, formats = _widths([headings, *rows])
+        if sum(figures) + min(formats, LEAST_FOR_FORMATS) <= width:
+            return [_table(headings, rows)]
     return [
-        _table(figures, [row[:-1] for row in rows]),
+        _table(broken[:-1], [row[:-1] for row in rows]),
         _table([columns[0], columns[-1]], [[row[0], row[-1]] for row in rows if row[0] != "float"]),
     ]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The characters that each column takes, with the gap behind it."""
+    return [max(len(line) for text in column for line in text.split("\n")) + GAP for column in zip(*rows, strict=True)]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -94,12 +94,8 @@ class Oracle:
             nowhere = ", ".join(name for name, values in metrics.items() if not np.isfinite(values).any())
             return f"has finite metrics{f' (none anywhere: {nowhere})' if nowhere else ''}"
         nearest = int(np.where(finite, self.goals.excess(metrics), np.inf).argmin())
-        missed = [
-            f"{limit.explained()}: it has {value:.6g}, {abs(value - limit.bound):.3g} away"
-            for limit in self.goals.limits
-            if limit.violation(value := float(metrics[limit.metric][nearest])) > 0
-        ]
-        return f"keeps {self.goals.limits_explained()}. The nearest misses {'; '.join(missed)}"
+        misses = self.goals.misses({name: float(values[nearest]) for name, values in metrics.items()})
+        return f"keeps {self.goals.limits_explained()}. The nearest misses {misses}"
 
     @cached_property
     def volume(self) -> float:

@@ -75,12 +75,7 @@ def nearest(trials: Sequence[Trial], goals: Goals) -> Trial:
 
 def shortfall(metrics: Mapping[str, float], goals: Goals) -> str:
     """One line on limits that the nearest network does not keep."""
-    missed = [
-        f"{limit.explained()}: it has {metrics[limit.metric]:.6g}, {abs(metrics[limit.metric] - limit.bound):.3g} away"
-        for limit in goals.limits
-        if limit.violation(metrics[limit.metric]) > 0
-    ]
-    return f"No measured network keeps all limits. The nearest is shown; it misses {'; '.join(missed)}."
+    return f"No measured network keeps all limits. The nearest is shown; it misses {goals.misses(metrics)}."
 
 
 def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, Any]:
