@@ -9,9 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from chop.cli.main import main
+from chop.tools import logger
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "machop" / "configs" / "examples"
@@ -35,6 +39,25 @@ def ch(*arguments: str, folder: Path, status: int = 0, columns: int = 120) -> tu
     assert process.returncode == status, out + err
     assert "Traceback" not in err
     return out, err
+
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Standard error of `ch …` in this process, whose arguments must be refused: nothing to start another for."""
+
+    def run(*arguments: str, statuses: tuple[int, ...] = (2,)) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["ch", *arguments])
+        monkeypatch.setattr(logger, "set_logging_verbosity", lambda level: None)  # other tests read the log
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in statuses
+        return capsys.readouterr().err
+
+    return run
 
 
 def trials(folder: Path) -> list[dict[str, object]]:
@@ -72,7 +95,7 @@ def test_a_row_taken_along_keeps_its_accuracy(tmp_path: Path) -> None:
         assert scores[name] == interval
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_search_that_is_cut_off_goes_on_to_the_same_trials(how: signal.Signals, tmp_path: Path) -> None:
     config = tmp_path / "big.toml"
     config.write_text((EXAMPLES / "jsc_toy_brute_force.toml").read_text().replace("[search.strategy.setup]", SETUP))
@@ -139,10 +162,8 @@ def test_all_wrong_keys_are_told_at_once_with_their_lines(tmp_path: Path) -> Non
         (("train", "jsc-tiny", "jsc", "--batch-size", "0"), "--batch-size"),
     ],
 )
-def test_wrong_input_gets_one_clear_line(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:
-    process = start(*arguments, folder=tmp_path)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode in (1, 2)
+def test_wrong_input_gets_one_clear_line(arguments: tuple[str, ...], told: str, refused: Refused) -> None:
+    err = refused(*arguments, statuses=(1, 2))
     assert told in err
     assert "Traceback" not in err
 
@@ -218,7 +239,7 @@ def test_random_weights_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_in_a_seed_is_told_also_where_it_serves_no_node(
-    wrong: str, right: str, told: str, tmp_path: Path
+    wrong: str, right: str, told: str, tmp_path: Path, refused: Refused
 ) -> None:
     text = Path(LAB).read_text()
     if wrong == "regex_name":
@@ -230,7 +251,7 @@ def test_what_is_wrong_in_a_seed_is_told_also_where_it_serves_no_node(
         assert right in text
         text = text.replace(right, wrong)
     (tmp_path / "wrong.toml").write_text(text)
-    _, err = ch("search", "--config", "wrong.toml", "--pretrained", folder=tmp_path, status=2)
+    err = refused("search", "--config", "wrong.toml", "--pretrained")
     assert told in err
     assert "wrong.toml:" in err
 
@@ -249,6 +270,7 @@ def build_data():
 """
 
 
+@pytest.mark.slow
 def test_a_row_of_a_search_over_a_model_of_ones_own_comes_back(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     text = Path(BRUTE_FORCE).read_text().replace("accuracy.", "mae.").replace('"maximize"', '"minimize"')
@@ -297,15 +319,15 @@ def test_a_comparison_answers_in_json_and_nothing_else(tmp_path: Path) -> None:
     assert "mase_output/c/software/compare/report.md" in out
 
 
-def test_what_is_wrong_with_a_comparison_is_told_at_once(tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_comparison_is_told_at_once(tmp_path: Path, refused: Refused) -> None:
     wrong = ("--strategies", "brute_force,tpee", "--seeds", "0", "--budget", "-1", "--batch-size", "0")
-    _, err = ch(*COMPARE, *wrong, folder=tmp_path, status=2)
+    err = refused(*COMPARE, *wrong)
     for told in ("'tpee'; did you mean 'tpe'?", "--seeds: must be", "--budget: must be", "--batch-size"):
         assert told in err
-    _, err = ch("compare", "jsc-tiny", "jsc", "--pretrained", folder=tmp_path, status=2)
+    err = refused("compare", "jsc-tiny", "jsc", "--pretrained")
     assert "command line: --config FILE.toml is needed" in err
     (tmp_path / "bare.toml").write_text('model = "jsc-tiny"\ndataset = "jsc"\n')
-    _, err = ch("compare", "--config", "bare.toml", folder=tmp_path, status=2)
+    err = refused("compare", "--config", "bare.toml")
     assert "bare.toml: there is no table [search]" in err
     assert not (tmp_path / "mase_output").exists()
 
