@@ -14,6 +14,7 @@ import numpy as np
 
 from chop.ir.goals import sign
 from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, counted, percent
+from chop.report.line_styles import Style, line_styles
 from chop.tools.files import write_whole
 
 if TYPE_CHECKING:
@@ -22,31 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 Array = np.ndarray[Any, Any]
-Style = dict[str, Any]
-COLORS = {
-    "tpe": "#0072B2",
-    "nsgaii": "#56B4E9",
-    "evolution": "#009E73",
-    "greedy": "#CC79A7",
-    "sensitivity": "#E69F00",
-    "surrogate": "#D55E00",
-}
-"""Okabe and Ito's colours, told apart also by those who do not see all, the same in every report."""
-
-OTHERS = ("#000000", "#7F3C8D", "#8C6D31", "#17807E")
-
-BASELINES: dict[str, dict[str, Any]] = {
-    "brute_force": {"color": "#9a9a9a", "linestyle": (0, (1, 1.2))},
-    "brute_force_random": {"color": "#6b6b6b", "linestyle": (0, (4, 1.5))},
-    "uniform": {"color": "#6b6b6b", "linestyle": (0, (5, 1.2, 1, 1.2))},
-    "random": {"color": "#a8a8a8", "linestyle": "solid", "linewidth": 3.4},
-}
-WIDE = 2.2
-"""Width of the lines of baselines, which lie below the others and are seen beside them where runs begin alike."""
-
-LINES: tuple[Any, ...] = ("solid", (0, (4, 3)), (0, (3, 2)), (0, (7, 2, 1.5, 2)), (0, (1.5, 1.5)), (0, (6, 4)))
-"""Dashes, by the place of a strategy in `COLORS`: those above leave gaps for those below."""
-
 MARKERS = ("o", "s", "D", "^")
 SETTINGS: Any = {
     "font.size": 10,
@@ -100,7 +76,7 @@ def hypervolume(summary: CompareSummary) -> Figure:
     """The share of the front's hypervolume by evaluation."""
     figure = _figure(7.2, 4.4)
     axes = figure.add_subplot()
-    styles = _styles(summary)
+    styles = line_styles([one.name for one in summary.strategies])
     for one in summary.strategies:
         _draw_band(axes, one.hypervolume, styles[one.name], scale=100)
     axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)))
@@ -126,7 +102,7 @@ def front(summary: CompareSummary) -> Figure | None:
     rows = ceil(len(summary.strategies) / columns)
     figure = _figure(max(4.5, 2.6 * columns), 1.0 + 2.1 * rows)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
-    styles = _styles(summary)
+    styles = line_styles([one.name for one in summary.strategies])
     for axes, one in zip(grid, summary.strategies, strict=False):
         _draw_front(axes, summary, one, cost, value, styles[one.name])
     for place, axes in enumerate(grid):
@@ -158,7 +134,7 @@ def regret(summary: CompareSummary) -> Figure:
     values = {label.partition(", ")[0] for label in labels}
     figure = _figure(max(5.4, 2.8 * columns), 1.3 + 2.4 * rows)
     grid = figure.subplots(rows, columns, sharex=True, sharey="all" if len(values) == 1 else "row", squeeze=False)
-    styles = _styles(summary)
+    styles = line_styles([one.name for one in summary.strategies])
     for axes, label in zip(grid.ravel(), labels, strict=False):
         for one in summary.strategies:
             _draw_band(axes, one.regret[label], styles[one.name], label=one.name, alpha=0.07)
@@ -254,17 +230,6 @@ def _rendered(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()
-
-
-def _styles(summary: CompareSummary) -> dict[str, Style]:
-    """A colour and a dash pattern by strategy; baselines are grey."""
-    learning = [one.name for one in summary.strategies if one.name not in BASELINES]
-    styles: dict[str, Style] = {name: {"linewidth": WIDE, **style} for name, style in BASELINES.items()}
-    known = [*COLORS, *(name for name in learning if name not in COLORS)]
-    colors = [*COLORS.values(), *(OTHERS[place % len(OTHERS)] for place in range(len(known) - len(COLORS)))]
-    for place, (name, color) in enumerate(zip(known, colors, strict=True)):
-        styles[name] = {"color": color, "linestyle": LINES[place % len(LINES)], "zorder": 3 + place / 100}
-    return styles
 
 
 def _draw_band(

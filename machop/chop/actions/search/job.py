@@ -90,6 +90,7 @@ class SearchJob(CheckedSearch):
         return {**super().fingerprint(), **self.initial.fingerprint()}
 
     def run(self, resume: bool) -> SearchResult:
+        """Search from the first trial, or on from those in the folder; write everything down and show it."""
         measurement = self.measurement()
         goals = self.goals(measurement)
         if self._is_enumeration(measurement):
