@@ -15,8 +15,9 @@ from torch import Tensor, fx, nn
 from chop.errors import GraphError
 from chop.formats import Format, OutputShift
 from chop.ir.calibration import Calibration, Slot
-from chop.ir.graph.export_trace import ExampleInputs, export_trace
+from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.metadata import MaseMetadata
+from chop.ir.graph.trace import trace
 from chop.ir.plan import QuantPlan
 from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
 from chop.nn.quantized import Quantized, TensorMethod, call_quantized
@@ -28,17 +29,6 @@ class FloatNode:
 
     op: str
     target: Any
-
-
-class _LeafTracer(fx.Tracer):
-    """Traces into everything but the layers of `torch.nn`, quantised wrappers and the user's own leaf modules."""
-
-    def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
-        super().__init__()
-        self._leaves: tuple[type[nn.Module], ...] = (Quantized, *leaves)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
 
 
 class MaseGraph:
@@ -65,7 +55,7 @@ class MaseGraph:
                 '{"by": "type", "default": {"config": {"name": "NA"}}} first'
             )
         leaves = tuple((custom_ops or {}).get("modules", ()))
-        self.model: fx.GraphModule = _trace(copy.deepcopy(model).eval(), cf_args, leaves, example_inputs)
+        self.model: fx.GraphModule = trace(copy.deepcopy(model).eval(), cf_args, leaves, example_inputs)
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
         self._requested = QuantPlan()
@@ -368,39 +358,3 @@ def _of_rank(op: Op | None, node: fx.Node) -> Op | None:
     if op is not None and op.name == "batch_norm1d" and isinstance(value, Tensor) and value.ndim == 4:
         return replace(op, name="batch_norm2d")
     return op
-
-
-def _trace(
-    model: nn.Module,
-    cf_args: dict[str, Any] | None,
-    leaves: tuple[type[nn.Module], ...],
-    example_inputs: ExampleInputs | None,
-) -> fx.GraphModule:
-    tracer = _LeafTracer(leaves)
-    try:
-        graph = tracer.trace(model, cf_args)
-    except Exception as error:
-        if example_inputs is not None:
-            return _export(model, example_inputs, error)
-        raise GraphError(
-            f"{type(model).__name__} cannot be traced ({_first_line(error)}); "
-            "its forward must not branch on the values of tensors: write the branch with torch.where, pass a constant "
-            "through cf_args, keep the module that branches whole with custom_ops={'modules': [ThatClass]}, or give "
-            "example_inputs, so that torch.export can take it"
-        ) from error
-    return fx.GraphModule(tracer.root, graph, type(model).__name__)
-
-
-def _export(model: nn.Module, example_inputs: ExampleInputs, fx_error: Exception) -> fx.GraphModule:
-    try:
-        return export_trace(model, example_inputs)
-    except Exception as error:
-        raise GraphError(
-            f"{type(model).__name__} can be traced neither by torch.fx ({_first_line(fx_error)}) nor by torch.export "
-            f"({_first_line(error)}); rewrite what they name, or keep that module whole with "
-            "custom_ops={'modules': [ThatClass]}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

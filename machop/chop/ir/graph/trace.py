@@ -1,0 +1,62 @@
+"""From a model to a graph of its calls: by torch.fx, else by torch.export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx, nn
+
+from chop.errors import GraphError
+from chop.ir.graph.export_trace import ExampleInputs, export_trace
+from chop.nn.quantized import Quantized
+
+
+class _LeafTracer(fx.Tracer):
+    """Traces into everything but the layers of `torch.nn`, quantised wrappers and the user's own leaf modules."""
+
+    def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
+        super().__init__()
+        self._leaves: tuple[type[nn.Module], ...] = (Quantized, *leaves)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(
+    model: nn.Module,
+    cf_args: dict[str, Any] | None,
+    leaves: tuple[type[nn.Module], ...],
+    example_inputs: ExampleInputs | None,
+) -> fx.GraphModule:
+    """The graph of `model` by torch.fx, by torch.export where that fails and there are `example_inputs`.
+
+    Raises GraphError where neither can.
+    """
+    tracer = _LeafTracer(leaves)
+    try:
+        graph = tracer.trace(model, cf_args)
+    except Exception as error:
+        if example_inputs is not None:
+            return _export(model, example_inputs, error)
+        raise GraphError(
+            f"{type(model).__name__} cannot be traced ({_first_line(error)}); "
+            "its forward must not branch on the values of tensors: write the branch with torch.where, pass a constant "
+            "through cf_args, keep the module that branches whole with custom_ops={'modules': [ThatClass]}, or give "
+            "example_inputs, so that torch.export can take it"
+        ) from error
+    return fx.GraphModule(tracer.root, graph, type(model).__name__)
+
+
+def _export(model: nn.Module, example_inputs: ExampleInputs, fx_error: Exception) -> fx.GraphModule:
+    try:
+        return export_trace(model, example_inputs)
+    except Exception as error:
+        raise GraphError(
+            f"{type(model).__name__} can be traced neither by torch.fx ({_first_line(fx_error)}) nor by torch.export "
+            f"({_first_line(error)}); rewrite what they name, or keep that module whole with "
+            "custom_ops={'modules': [ThatClass]}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
