@@ -62,6 +62,7 @@ class MaseDataModule:
         self._parts: Parts | None = None
         self._user_data: UserData | None = None
         self._rows: dict[Part, Batch] = {}
+        self._told_short: set[tuple[Part, int]] = set()
 
     @property
     def dataset_info(self) -> DatasetInfo:
@@ -119,11 +120,16 @@ class MaseDataModule:
         x, y = self._stored_rows(_part(part))
         rows = count_rows(x)
         if num_samples is not None and num_samples > rows:
-            logger.info("the %s part has %d rows: all are used, not %d", _part(part), rows, num_samples)
+            self._tell_short(_part(part), rows, num_samples)
         stop = rows if num_samples is None else min(num_samples, rows)
         step = batch_size or MEASURING_BATCH
         bounds = [(start, min(start + step, stop)) for start in range(0, stop, step)]
         return [(cut(x, start, end), cut(y, start, end)) for start, end in bounds]
+
+    def _tell_short(self, part: Part, rows: int, wanted: int) -> None:
+        if (part, wanted) not in self._told_short:
+            self._told_short.add((part, wanted))
+            logger.info("the %s part has %d rows: all are used, not %d", part, rows, wanted)
 
     def _loader(self, part: Part, shuffle: bool) -> DataLoader[Batch]:
         if self._user_data is not None:

@@ -122,6 +122,20 @@ def test_the_same_again_from_the_landscape_that_lies_beside_it(
     assert not (other / "landscape.parts").exists()
 
 
+def test_a_damaged_landscape_beside_it_is_passed_over(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged, folder = (tmp_path / name / "software" / "compare" for name in ("a", "b"))
+    compare(jsc_tiny, jets, lab, damaged, FEW)
+    path = damaged / "landscape.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    path.write_bytes(data)
+    assert compare(jsc_tiny, jets, lab, folder, FEW).is_exact
+    assert "is left out of account" in caplog.text
+    assert rows(folder) == rows(damaged)
+
+
 def test_a_space_that_is_not_enumerated_is_judged_by_what_is_known(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:

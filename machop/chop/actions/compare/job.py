@@ -133,9 +133,9 @@ class CompareJob(CheckedSearch):
         """All points, measured now or by an earlier search beside this one; else a cache that all strategies share."""
         known = self.known_landscape()
         if known is not None:
-            logger.info("%s has the metrics of all %s points", known, f"{self.space.size:,}")
-            own = keep_landscape(known, self.folder, self._about(measurement, goals))
-            return Enumerated(self.space, Landscape.read(own))
+            logger.info("%s has the metrics of all %s points", known.path, f"{self.space.size:,}")
+            own = keep_landscape(known.path, self.folder, self._about(measurement, goals))
+            return Enumerated(self.space, replace(known, path=own))
         if self.space.size > most_points:
             logger.info("%s points are more than --most-points %d", f"{self.space.size:,}", most_points)
             return Cache(self.space, measurement)

@@ -9,7 +9,7 @@ from typing import Any
 
 from chop.actions.calibration import calibrate
 from chop.actions.search.free_values import FreeValues
-from chop.actions.search.landscape import digest, landscape_key, landscape_of
+from chop.actions.search.landscape import Landscape, digest, landscape_key, landscape_of
 from chop.actions.search.measurement import Measured, Measurement
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings import SearchSettings
@@ -76,6 +76,6 @@ class CheckedSearch:
             "provenance": self.data_module.dataset_info.provenance,
         }
 
-    def known_landscape(self) -> Path | None:
+    def known_landscape(self) -> Landscape | None:
         """The metrics of all points of this space, where a project beside this one has measured them."""
         return landscape_of(self.folder.parents[2], self.landscape_key()) if len(self.folder.parents) > 2 else None

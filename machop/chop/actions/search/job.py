@@ -26,7 +26,6 @@ from chop.actions.search.ladder import Ladder
 from chop.actions.search.landscape import (
     LANDSCAPE_FILE,
     PARTS_FOLDER,
-    Landscape,
     join_parts,
     part_path,
     read_about,
@@ -219,13 +218,13 @@ class SearchJob(CheckedSearch):
 
     def _gap(self, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
         """How far the search is from the optimum, where a search beside it has measured the whole space."""
-        path = self.known_landscape()
+        known = self.known_landscape()
         is_any_within = any(trial.counts and goals.is_within(trial.metrics) for trial in trials)
-        if path is None or self.space.index(trials[0].point) is None or not is_any_within:
+        if known is None or self.space.index(trials[0].point) is None or not is_any_within:
             return ()
-        oracle = Oracle(Landscape.read(path), goals)
+        oracle = Oracle(known, goals)
         indexes = [index for trial in trials if trial.counts and (index := self.space.index(trial.point)) is not None]
-        return (f"{oracle.gap(indexes).as_text()} (exact, from {path}).",)
+        return (f"{oracle.gap(indexes).as_text()} (exact, from {known.path}).",)
 
     def _open_log(self, goals: Goals, resume: bool) -> TrialLog:
         path, fingerprint = self.folder / TRIALS_FILE, self.fingerprint()

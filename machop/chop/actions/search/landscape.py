@@ -118,12 +118,15 @@ def landscape_key(fingerprint: Mapping[str, Any]) -> str:
     return digest([fingerprint.get(name) for name in LANDSCAPE_IDENTITY])
 
 
-def landscape_of(folder: Path, key: str) -> Path | None:
-    """A landscape with this key among those of the projects in `folder`, whether a search or a comparison wrote it."""
+def landscape_of(folder: Path, key: str) -> Landscape | None:
+    """A landscape with this key among those of the projects in `folder`, whether a search or a comparison wrote it.
+
+    One that is damaged is told and passed over.
+    """
     for path in sorted(folder.glob(f"*/software/*/{LANDSCAPE_FILE}")):
         try:
             if read_about(path).get("key") == key:
-                return path
+                return Landscape.read(path)
         except SearchError as error:
             logger.warning("%s; it is left out of account", error)
     return None

@@ -136,19 +136,18 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
     problems += found
     if strategy is None:
         return None, problems
-    runners, found = _parse_runners(strategy)
-    problems += found
+    runners, in_runners = _parse_runners(strategy)
     options, setup, found = _parse_setup(strategy)
-    problems += found
+    problems += in_runners + found
+    if setup is not None and not in_runners:
+        found = ladder_problems(setup.ladder, runners, options, strategy.eval_mode, data_module)
+        problems += [problem.below("strategy", "setup") for problem in found]
     (objectives, limits), found = _parse_metrics(strategy, data_module)
     problems += found
     if not problems and setup is not None:
         problems += _strategy_problem(strategy, options, 1 if setup.sum_scaled_metrics else len(objectives))
     if problems or space is None or space_setup is None or setup is None:
         return None, problems
-    problems = ladder_problems(setup.ladder, runners, options, strategy.eval_mode, data_module)
-    if problems:
-        return None, [problem.below("strategy", "setup") for problem in problems]
     if setup.sum_scaled_metrics:
         _warn_of_signs(objectives, _known_metrics(strategy, data_module), setup.direction)
     return (

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_solve, solve_triangular
-from scipy.optimize import minimize
+import scipy  # its parts are imported when they are first used
 
 from chop.actions.search.strategies.choice_levels import AxisLevels
 
@@ -88,7 +87,7 @@ class GaussianProcess:
         wanted = (values - centre) / spread
         parts = self._parts(codes, codes)
         bounds = [(mean - REACH * deviation, mean + REACH * deviation) for mean, deviation in self._priors]
-        found = minimize(
+        found = scipy.optimize.minimize(
             self._loss,
             self._parameters,
             (parts, wanted),
@@ -101,7 +100,7 @@ class GaussianProcess:
         self._parameters = found.x if found.fun < IMPOSSIBLE else usual
         kernel, _ = self._kernel(self._parameters, parts)
         factor = np.linalg.cholesky(kernel + np.eye(len(codes)) * self._noise(self._parameters))
-        dual = cho_solve((factor, True), wanted)
+        dual = scipy.linalg.cho_solve((factor, True), wanted)
         self._fitted = _Fitted(codes, self._parameters, factor, dual, centre, spread)
 
     def predict(self, codes: Array) -> tuple[Array, Array]:
@@ -110,7 +109,7 @@ class GaussianProcess:
         assert fitted is not None, "fit comes first"
         kernel = self._kernel_with(codes, fitted)
         scales = np.exp(fitted.parameters[self._weights :])
-        explained = solve_triangular(fitted.factor, kernel.T, lower=True)
+        explained = scipy.linalg.solve_triangular(fitted.factor, kernel.T, lower=True)
         variance = scales[0] + scales[2] + scales[3] - np.einsum("ij,ij->j", explained, explained)
         mean = kernel @ fitted.dual
         return mean * fitted.deviation + fitted.mean, np.sqrt(np.maximum(variance, SMALLEST)) * fitted.deviation
@@ -160,7 +159,7 @@ class GaussianProcess:
             factor = np.linalg.cholesky(kernel + np.eye(count) * noise)
         except np.linalg.LinAlgError:
             return IMPOSSIBLE, np.zeros_like(parameters)
-        inverse = cho_solve((factor, True), np.eye(count))
+        inverse = scipy.linalg.cho_solve((factor, True), np.eye(count))
         dual = inverse @ wanted
         pull = 0.5 * (inverse - np.outer(dual, dual))  # the gradient by the kernel's entries
         _, _, columns, axes = np.exp(parameters[self._weights :])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+import scipy  # its parts are imported when they are first used
 
 Array = np.ndarray[Any, Any]
 Boxes = tuple[Array, Array]
@@ -64,5 +64,5 @@ def _below(bound: float, mean: Array, deviation: Array) -> Array:
     """The mean of `max(0, bound − value)`."""
     safe = np.maximum(deviation, 1e-12)
     z = (bound - mean) / safe
-    found: Array = safe * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+    found: Array = safe * (z * scipy.special.ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
     return found

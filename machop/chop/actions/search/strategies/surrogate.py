@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import scipy  # its parts are imported when they are first used
 from annotated_types import Ge
-from scipy.special import ndtr
 
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.choice_levels import levels_of, uniform_codes
@@ -185,5 +185,5 @@ class Surrogate(ProductStrategy):
     def _chance(self, mean: Array, deviation: Array) -> Array:
         """The probability `(points,)` that all violations `(points, limits)` are 0 or less."""
         z = (1e-12 - mean) / np.maximum(deviation, 1e-13)
-        found: Array = np.prod(ndtr(z), axis=1)
+        found: Array = np.prod(scipy.special.ndtr(z), axis=1)
         return found
