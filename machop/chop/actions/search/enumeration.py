@@ -33,6 +33,9 @@ BLOCK_BYTES = 2**26
 LEAST_BYTES = 2**25
 """What the values under way get at the least, however little the user gives."""
 
+_WITHOUT_DATA = resident()
+"""What this process takes before it has a model or data: about what a worker takes, which is sent the task alone."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -251,17 +254,17 @@ def measured_blocks(task: Task, numbers: Sequence[int], n_jobs: int) -> Iterator
 
 def _share_memory(folded: FoldedMeasurement, n_jobs: int) -> None:
     """Give the values under way what the processes themselves leave of the memory for the whole search."""
-    fixed = resident() * (n_jobs + 1 if n_jobs > 1 else 1) + n_jobs * BLOCK_BYTES
-    share = (folded.memory - fixed) // n_jobs
-    if share < LEAST_BYTES:
+    workers = n_jobs * _WITHOUT_DATA if n_jobs > 1 else 0
+    fixed = resident() + workers + n_jobs * BLOCK_BYTES
+    least = fixed + n_jobs * LEAST_BYTES
+    if folded.memory < least:
         logger.warning(
-            "memory_mib = %d is less than %d process(es) need: about %d MiB before any value; take fewer n_jobs or "
-            "raise memory_mib",
+            "memory_mib = %d is less than %d process(es) need, about %d MiB; take fewer n_jobs or raise memory_mib",
             folded.memory >> 20,
             n_jobs,
-            fixed >> 20,
+            least >> 20,
         )
-    folded.limit(max(LEAST_BYTES, share))
+    folded.limit(max(folded.memory, least) // n_jobs - fixed // n_jobs)
 
 
 def _checksum(scores: Scores) -> int:
