@@ -43,6 +43,8 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
         console.print(f"… and {len(front) - MOST_ROWS} more with --json")
     if standings:
         rows = [_flat(standing) for standing in standings]
+        if not any(row["misses"] for row in rows):
+            rows = [{key: value for key, value in row.items() if key != "misses"} for row in rows]
         console.print(_table("Points; regret: how much better the best is that is no worse in all else", rows))
     if gaps:
         rows = [{"study": name, **_flat(gap)} for name, gap in zip(_short(gaps), gaps.values(), strict=True)]
@@ -68,7 +70,7 @@ def points_of(study: Path, landscape: Landscape) -> list[int]:
         found = [int(row["point"]) for row in rows]
         sizes = {row["of_points"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SearchError(f"{file} is no log of a finished search with numbered points ({error!r})") from error
+        raise SearchError(f"{file} is no log of a finished search with numbered points ({error})") from error
     if sizes != {landscape.size}:
         raise SearchError(f"{study} searched a space of {sizes} points, {landscape.path} has {landscape.size}")
     return found
@@ -107,5 +109,11 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in rows[0] if rows else ():
         table.add_column(name.replace("_", " "), justify="left" if name == "study" else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        table.add_row(*map(_cell, row.values()))
     return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

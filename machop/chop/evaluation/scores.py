@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from chop.errors import ChopError
 from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Interval = tuple[float, float, float]
@@ -170,9 +173,22 @@ def _macro_interval(recalls: Tensor, rows: Tensor) -> Interval:
 def _bootstrap_interval(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Interval:
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randint(len(targets), (len(targets),), generator=generator) for _ in range(RESAMPLES)]
-    values = torch.tensor([_call(function, name, predictions[rows], targets[rows]) for rows in drawn]).double()
+    value = _call(function, name, predictions, targets)
+    found = [_call_or_nan(function, predictions[rows], targets[rows]) for rows in drawn]
+    values = torch.tensor([one for one in found if math.isfinite(one)]).double()
+    if len(values) < RESAMPLES / 2:
+        logger.warning("%s: no interval, since it has no value for most resamples of the rows", name)
+        return value, value, value
     low, high = torch.quantile(values, torch.tensor([0.025, 0.975]).double()).tolist()
-    return _call(function, name, predictions, targets), low, high
+    return value, low, high
+
+
+def _call_or_nan(function: Any, predictions: Tensor, targets: Tensor) -> float:
+    """A metric of drawn rows, which may lack what it needs (a row of each class, say)."""
+    try:
+        return float(function(predictions, targets))
+    except Exception:
+        return math.nan
 
 
 def _call(function: Any, name: str, predictions: Tensor, targets: Tensor) -> float:

@@ -49,6 +49,11 @@ class Objective:
     scale: float = 1.0
     direction: Direction = "maximize"
 
+    @property
+    def turn(self) -> int:
+        """What turns the metric, before it is scaled, so that less is better."""
+        return (1 if self.direction == "minimize" else -1) * (1 if self.scale > 0 else -1)
+
 
 @dataclass(frozen=True)
 class FrontRow:

@@ -68,7 +68,9 @@ class TrialLog:
         return cls(path, trials, stream)
 
     def append(self, trial: Trial) -> None:
-        """Write a trial; when this returns it outlives this process, and a second later a loss of power."""
+        """Write a trial; when this returns it outlives this process. The disk is told with the first trial that comes a
+        second after the last time, so a loss of power may cost one or two.
+        """
         self._write(trial_to_row(trial))
         self.trials.append(trial)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chop.ir.goals import sign
 from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, counted, percent
 from chop.report.line_styles import Style, line_styles
 from chop.tools.files import write_whole
@@ -321,7 +320,7 @@ def _lowest(summary: CompareSummary) -> float:
 
 def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost: str, value: str, style: Style) -> None:
     size = 2.0 if summary.space_size > 1000 else 10.0
-    label = "all networks" if len(summary.cloud[cost]) == summary.space_size else "a sample of all networks"
+    label = "all networks" if len(summary.cloud[cost]) == summary.space_size else "networks of the space"
     axes.scatter(
         summary.cloud[cost],
         summary.cloud[value],
@@ -353,7 +352,7 @@ def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost:
 
 def _staircase(summary: CompareSummary, cost: str, value: str) -> tuple[Array, Array]:
     """The corners of the boundary between what two of the metrics can be together and what not."""
-    turns = {o.metric: sign(o.direction) * (1 if o.scale > 0 else -1) for o in summary.goals.objectives}
+    turns = {o.metric: o.turn for o in summary.goals.objectives}
     x, y = turns[cost] * summary.front[cost], turns[value] * summary.front[value]
     order = np.lexsort((y, x))
     x, y = x[order], y[order]

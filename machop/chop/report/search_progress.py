@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from chop.ir.goals import Goals
+from chop.ir.goals import Goals, sign
 from chop.ir.trial import Trial
 
 Item = TypeVar("Item")
@@ -76,8 +76,9 @@ class SearchProgress(_Shown):
     def _show_best(self, trial: Trial) -> None:
         goals = self._goals
         values = goals.values(trial.metrics) if goals.sum_direction else [trial.metrics[name] for name in goals.names]
-        for name, direction, value in zip(goals.names, goals.directions, values, strict=True):
-            better = max if direction == "maximize" else min
+        turns = [sign(goals.sum_direction)] if goals.sum_direction else [own.turn for own in goals.objectives]
+        for name, turn, value in zip(goals.names, turns, values, strict=True):
+            better = min if turn > 0 else max
             self._best[name] = better(value, self._best.get(name, value))
 
 

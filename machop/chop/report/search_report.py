@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chop.ir.goals import SUM, Goals, sign
+from chop.ir.goals import SUM, Goals
 from chop.ir.trial import BestRow, TestMetrics
 
 MOST_ROWS = 25
@@ -49,6 +49,7 @@ class SearchSummary:
     float_row: BestRow | None
     folder: Path
     remarks: tuple[str, ...] = ()
+    saw_test: bool = False
 
 
 def print_summary(summary: SearchSummary) -> None:
@@ -58,15 +59,15 @@ def print_summary(summary: SearchSummary) -> None:
     shown = [_cells(row, summary) for row in rows[:MOST_ROWS]]
     if summary.float_row is not None:
         shown.append(["float", *_cells(summary.float_row, summary)[1:]])
-    console.print(_title(summary), style="bold", highlight=False, soft_wrap=True)
+    console.print(_title(summary), style="bold", highlight=False, soft_wrap=True, markup=False)
     for table in _tables(_columns(summary), shown, console.width):
         console.print(table)
     if len(rows) > MOST_ROWS:
         console.print(f"… and {len(rows) - MOST_ROWS} more in best.json")
     for line in _facts(summary):
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     for file in sorted(summary.folder.iterdir()):
-        console.print(f"  {file}", soft_wrap=True, highlight=False)
+        console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _tables(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Table]:
@@ -212,9 +213,7 @@ def _notation(names: Sequence[str]) -> str:
 
 def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
     first = summary.goals.objectives[0]
-    return sorted(
-        summary.best, key=lambda row: (sign(first.direction) * row.trial.metrics[first.metric], row.trial.number)
-    )
+    return sorted(summary.best, key=lambda row: (first.turn * row.trial.metrics[first.metric], row.trial.number))
 
 
 def _facts(summary: SearchSummary) -> list[str]:
@@ -237,8 +236,11 @@ def _facts(summary: SearchSummary) -> list[str]:
         )
     facts += summary.remarks
     if summary.float_row is not None:
+        again = "Test columns: the same networks measured once more on the whole test part"
         facts.append(
-            "Test columns: the same networks measured once more on the whole test part, which the search did not see; "
-            "winners picked on few validation rows flatter themselves."
+            f"{again}. The search measured on that part too, so these figures flatter its winners: choose another "
+            "data_loader."
+            if summary.saw_test
+            else f"{again}, which the search did not see; winners picked on few validation rows flatter themselves."
         )
     return facts

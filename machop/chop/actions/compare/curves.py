@@ -93,7 +93,7 @@ class Question:
             return goals.names[self.objective]
         objective = goals.objectives[self.cost]
         bound = self.most / (sign(objective.direction) * objective.scale)
-        relation = "<=" if (objective.direction == "minimize") == (objective.scale > 0) else ">="
+        relation = "<=" if objective.turn > 0 else ">="
         return f"{goals.names[self.objective]}, {objective.metric} {relation} {bound:.4g}"
 
 

@@ -112,7 +112,7 @@ class CompareJob(CheckedSearch):
         oracle = Oracle(answers.landscape(), goals)
         _ = oracle.front  # of what was measured no point may count
         if answers.is_exact and not (self.folder / LANDSCAPE_FILE).exists():
-            write_measured(answers, self.folder, self._about(measurement, goals))
+            write_measured(answers, self.folder, self.about_landscape(measurement, goals))
         facts = Facts(
             provenance=self.data_module.dataset_info.provenance,
             space_size=self.space.size,
@@ -134,7 +134,7 @@ class CompareJob(CheckedSearch):
         known = self.known_landscape()
         if known is not None:
             logger.info("%s has the metrics of all %s points", known.path, f"{self.space.size:,}")
-            own = keep_landscape(known.path, self.folder, self._about(measurement, goals))
+            own = keep_landscape(known.path, self.folder, self.about_landscape(measurement, goals))
             return Enumerated(self.space, replace(known, path=own))
         if self.space.size > most_points:
             logger.info("%s points are more than --most-points %d", f"{self.space.size:,}", most_points)
@@ -146,13 +146,6 @@ class CompareJob(CheckedSearch):
             return Cache(self.space, measurement)
         return Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.folded)))
 
-    def _about(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
-        """What the landscape in the folder says of its space, measured whole or point by point."""
-        if measurement.folded is not None:
-            return self.about_landscape(measurement, goals)
-        provenance = self.data_module.dataset_info.provenance
-        return {"key": self.landscape_key(), **goals.as_json(), "provenance": provenance}
-
     def _enumerate(self, measurement: Measurement, goals: Goals, folded: FoldedMeasurement) -> Path:
         """Measure all points and write them down, so that they are found again."""
         parts = self.folder / PARTS_FOLDER
@@ -162,7 +155,7 @@ class CompareJob(CheckedSearch):
             for block in measured_blocks(task, range(task.blocks), self.settings.setup.n_jobs):
                 found.add(block)
                 progress.show(found.points, 0 if found.front is None else len(found.front.index))
-        return join_parts(parts, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
+        return join_parts(parts, task.blocks, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
 
 
 def _contenders(

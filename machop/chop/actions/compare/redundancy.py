@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chop.actions.compare.statistics import ranks
-from chop.ir.goals import Goals, sign
+from chop.ir.goals import Goals
 
 Array = np.ndarray[Any, Any]
 SAME = 0.95
@@ -58,7 +58,7 @@ def constant_remarks(metrics: Mapping[str, Array], goals: Goals, is_drawn: bool)
 
 def redundancy_remarks(correlations: Correlations, goals: Goals) -> list[str]:
     """What the correlations say about the objectives; and about accuracy and loss, objectives or not."""
-    ways = {o.metric: sign(o.direction) * (1 if o.scale > 0 else -1) for o in goals.objectives}
+    ways = {o.metric: o.turn for o in goals.objectives}
     remarks = []
     for (a, b), rho in correlations.items():
         if a in ways and b in ways and rho * ways[a] * ways[b] >= SAME:

@@ -163,9 +163,11 @@ def uniform_points(found: Sequence[Outcome], oracle: Oracle) -> dict[str, Array]
 
 def cloud(oracle: Oracle) -> dict[str, Array]:
     """Points of the space for the background of a picture, drawn at random where there are many."""
-    size = oracle.landscape.size
-    rows = np.random.default_rng(0).choice(size, min(size, MOST_IN_CLOUD), replace=False)
-    return metrics_at(oracle, np.sort(rows))
+    finite = np.logical_and.reduce([np.isfinite(oracle.landscape.metrics[name]) for name in oracle.goals.metrics])
+    rows = np.flatnonzero(finite)
+    if len(rows) > MOST_IN_CLOUD:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_IN_CLOUD, replace=False))
+    return metrics_at(oracle, rows)
 
 
 def pairs(asked: Sequence[Question], oracle: Oracle) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ def keep_landscape(known: Path, folder: Path, about: Mapping[str, Any]) -> Path:
     parts = folder / PARTS_FOLDER
     parts.mkdir(exist_ok=True)
     shutil.copyfile(known, part_path(parts, 0))
-    return join_parts(parts, target, about)
+    return join_parts(parts, 1, target, about)
 
 
 def write_measured(answers: Answers, folder: Path, about: Mapping[str, Any]) -> None:
@@ -44,4 +44,4 @@ def write_measured(answers: Answers, folder: Path, about: Mapping[str, Any]) -> 
     if np.array_equal(indexes[order], rows):
         parts = folder / PARTS_FOLDER
         write_part(part_path(parts, 0), 0, {name: values[order] for name, values in measured.metrics.items()})
-        join_parts(parts, folder / LANDSCAPE_FILE, about)
+        join_parts(parts, 1, folder / LANDSCAPE_FILE, about)

@@ -68,10 +68,10 @@ class CheckedSearch:
 
     def about_landscape(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
         """What a landscape says of its space."""
-        assert measurement.folded is not None
+        sizes = {} if measurement.folded is None else {"sizes": list(measurement.folded.sizes)}
         return {
             "key": self.landscape_key(),
-            "sizes": list(measurement.folded.sizes),
+            **sizes,
             **goals.as_json(),
             "provenance": self.data_module.dataset_info.provenance,
         }

@@ -199,15 +199,24 @@ class BlockLog:
     def __init__(self, path: Path, header: Mapping[str, Any], resume: bool) -> None:
         if resume and not path.exists():
             raise SearchError(f"there is no search to resume: {path} does not exist; start one without --resume")
+        if not resume and path.exists():
+            raise SearchError(f"{path} exists; resume it with --resume or choose another --project")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = path.open("a+b")
+        try:
+            self._begin(path, header)
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def _begin(self, path: Path, header: Mapping[str, Any]) -> None:
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise SearchError(f"{path} is in use: that search is still running; choose another --project") from error
         self.blocks: list[Block] = []
         self._stream.seek(0)
-        lines = self._stream.read().splitlines(keepends=True) if resume else []
+        lines = self._stream.read().splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):
             lines.pop()  # a line that was cut off: that block is done again
         self._stream.truncate(sum(map(len, lines)))

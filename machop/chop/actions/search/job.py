@@ -45,9 +45,11 @@ from chop.actions.search.results import (
     write_json,
     write_log,
 )
+from chop.actions.search.settings import RunnerChoice
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.actions.search.study import Reason, Study, scaled_metrics
+from chop.dataset.data_module import PART_NAMES
 from chop.errors import MetricError, SearchError
 from chop.ir.goals import Goals
 from chop.ir.trial import BestRow, Trial
@@ -92,7 +94,7 @@ class SearchJob(CheckedSearch):
         """Search from the first trial, or on from those in the folder; write everything down and show it."""
         measurement = self.measurement()
         goals = self.goals(measurement)
-        if self._is_enumeration(measurement):
+        if self._is_enumeration(measurement, resume):
             return self._enumerate(measurement, goals, resume)
         ladder = self._ladder(measurement, goals)
         with (
@@ -119,7 +121,7 @@ class SearchJob(CheckedSearch):
         """How many points an exhaustive search measures."""
         return min(self.settings.setup.n_trials or self.space.size, self.space.size)
 
-    def _is_enumeration(self, measurement: Measurement) -> bool:
+    def _is_enumeration(self, measurement: Measurement, resume: bool) -> bool:
         """Whether there are too many trials to write each down, and no need to: the points come by their numbers."""
         options = self.settings.strategy_options
         if not isinstance(options, BruteForceOptions):
@@ -129,6 +131,8 @@ class SearchJob(CheckedSearch):
                 f"{self._points:,} points, and a runner must run the model itself for each: give n_trials, fewer "
                 f"choices, or raise most_model_runs = {options.most_model_runs} under [search.strategy.setup]"
             )
+        if resume and (self.folder / TRIALS_FILE).exists():
+            return False  # begun with a smaller n_trials: every trial is in the log
         if options.order != "index" or self._points <= LARGEST_LOG or measurement.folded is None:
             return False
         if self.settings.setup.ladder:
@@ -151,7 +155,7 @@ class SearchJob(CheckedSearch):
         task = Task(folded, goals, folded.block_size, self._points, parts)
         header = {"fingerprint": self.fingerprint(), "block_size": task.block_size, "landscape": wanted}
         log = BlockLog(self.folder / BLOCKS_FILE, header, resume)
-        log.blocks = [block for block in log.blocks if task.holds(block)]
+        log.blocks = list({block.number: block for block in log.blocks if task.holds(block)}.values())
         started = time.monotonic() - sum(block.seconds for block in log.blocks)
 
         def is_over() -> bool:
@@ -168,7 +172,7 @@ class SearchJob(CheckedSearch):
         if found.points == 0:
             raise SearchError(f"the search ended ({reason}) before its first block; nothing was measured")
         if parts is not None and reason == "exhausted":
-            join_parts(parts, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
+            join_parts(parts, task.blocks, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
             is_written = True
         remarks = self._write_histograms(found, is_written)
         best = self._enumerated_rows(measurement, goals, found)
@@ -204,16 +208,18 @@ class SearchJob(CheckedSearch):
 
     def _write_small_landscape(self, measurement: Measurement, goals: Goals, trials: list[Trial]) -> tuple[str, ...]:
         """Write the landscape of a space whose points are all among the trials, if it was asked for."""
-        folded = measurement.folded
-        if folded is None or not getattr(self.settings.strategy_options, "landscape", False):
+        if not getattr(self.settings.strategy_options, "landscape", False):
             return ()
+        if self.space.index(trials[0].point) is None:
+            return ("There is no landscape: the points of this space have no numbers.",)
         names = next(trial.metrics for trial in trials if not trial.failed)
         scores = {name: np.full(self.space.size, np.nan) for name in names}
         for trial in trials:
             for name, value in trial.metrics.items():
                 scores[name][self.space.index(trial.point)] = value
         write_part(part_path(self.folder / PARTS_FOLDER, 0), 0, scores)
-        join_parts(self.folder / PARTS_FOLDER, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
+        about = self.about_landscape(measurement, goals)
+        join_parts(self.folder / PARTS_FOLDER, 1, self.folder / LANDSCAPE_FILE, about)
         return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
 
     def _gap(self, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
@@ -317,6 +323,7 @@ class SearchJob(CheckedSearch):
             float_row=float_row,
             folder=self.folder,
             remarks=remarks,
+            saw_test=any(map(_measures_on_test, self.settings.runners)),
         )
         write_whole(self.folder / REPORT_FILE, report_text(summary))
         print_summary(summary)
@@ -345,6 +352,10 @@ class _Counts:
             stopped=sum(trial.stopped_at is not None and trial.repeats is None for trial in trials),
             inherited=sum(bool(trial.inherited) for trial in trials),
         )
+
+
+def _measures_on_test(runner: RunnerChoice) -> bool:
+    return PART_NAMES.get(getattr(runner.options, "data_loader", "")) == "test"
 
 
 def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:

@@ -46,11 +46,14 @@ def write_part(path: Path, first: int, scores: Scores) -> None:
     temporary.replace(path)
 
 
-def join_parts(parts: Path, target: Path, about: Mapping[str, Any]) -> Path:
-    """Make one file of all parts, a row group each, and remove them; `about` is what the space was."""
+def join_parts(parts: Path, count: int, target: Path, about: Mapping[str, Any]) -> Path:
+    """Make one file of the first `count` parts, a row group each, and remove the folder; `about` is what the space was.
+
+    Whatever else lies in the folder is of another search.
+    """
     import pyarrow.parquet as pq
 
-    files = sorted(parts.glob("*.parquet"))
+    files = [part_path(parts, number) for number in range(count)]
     schema = pq.read_schema(files[0]).with_metadata({_KEY: json.dumps(dict(about)).encode()})
     temporary = target.with_suffix(".writing")
     with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:

@@ -97,7 +97,8 @@ def without_password(name: str) -> str:
     >>> without_password("mysql://me:secret@host/db#study")
     'mysql://me:***@host/db#study'
     """
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", name)
+    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", name)
+    return re.sub(r"([?&]password=)[^&#]*", r"\1***", hidden)
 
 
 def stored(value: Any) -> Any:

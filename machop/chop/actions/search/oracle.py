@@ -19,13 +19,15 @@ from chop.ir.goals import Goals
 class Standing:
     """Where a point stands: how many points dominate it (0: it is on the front), and its regret by objective.
 
-    The regret is how much better the best point is that is no worse in every other objective.
+    The regret is how much better the best point is that is no worse in every other objective. Both are None for a point
+    that does not count: it `misses` a limit by so much, or has a metric that is no finite number (None).
     """
 
     index: int
-    metrics: dict[str, float]
-    dominated_by: int
-    regret: dict[str, float]
+    metrics: dict[str, float | None]
+    dominated_by: int | None
+    regret: dict[str, float | None]
+    misses: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,17 +122,25 @@ class Oracle:
         """Where point `index` stands; raises SearchError where there is none."""
         if not 0 <= index < self.landscape.size:
             raise SearchError(f"{self.landscape.path} has points 0 to {self.landscape.size - 1}, not {index}")
+        metrics = {name: float(values[index]) for name, values in self.landscape.metrics.items()}
+        if not np.isfinite(self.costs[index]).all():
+            return self._not_counting(index, metrics)
         own = self.goals.costs({name: values[[index]] for name, values in self.landscape.metrics.items()})[0]
         no_worse = self.costs <= own
         dominated_by = int((no_worse.all(1) & (self.costs < own).any(1)).sum())
-        regret = {}
+        regret: dict[str, float | None] = {}
         for column, name in enumerate(self.goals.names):
             others = np.delete(no_worse, column, axis=1).all(1)
             regret[name] = (
                 float(own[column] - self.costs[others, column].min(initial=own[column])) / self._scales[column]
             )
-        metrics = {name: float(values[index]) for name, values in self.landscape.metrics.items()}
-        return Standing(index, metrics, dominated_by, regret)
+        return Standing(index, {**metrics}, dominated_by, regret)
+
+    def _not_counting(self, index: int, metrics: dict[str, float]) -> Standing:
+        known = {name: value if np.isfinite(value) else None for name, value in metrics.items()}
+        failed = [name for name in self.goals.metrics if known[name] is None]
+        misses = f"no finite {', '.join(failed)}" if failed else self.goals.misses(metrics)
+        return Standing(index, known, None, dict.fromkeys(self.goals.names), misses)
 
     def gap(self, indexes: Sequence[int]) -> Gap:
         """How near a set of points comes to the exact front."""

@@ -67,12 +67,16 @@ def run_search(run_config: RunConfig, resume: bool = False, init_from: Sequence[
     if not resume and ((job.folder / TRIALS_FILE).exists() or (job.folder / BLOCKS_FILE).exists()):
         logger.info("the earlier search is kept in %s", move_aside(job.folder))
     job.folder.mkdir(parents=True, exist_ok=True)
-    write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
+    if not resume:
+        write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
     try:
-        return job.run(resume)
+        result = job.run(resume)
     except KeyboardInterrupt:
         logger.warning("interrupted before the report: all that was measured is in %s, go on with --resume", job.folder)
         raise
+    if resume:  # not before: it may be refused as another search than the one in the folder
+        write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
+    return result
 
 
 def checked_call(

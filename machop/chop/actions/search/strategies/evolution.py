@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated
 
 import numpy as np
@@ -73,7 +74,7 @@ class Evolution(ProductStrategy):
 
     def _population(self) -> tuple[Array, Array]:
         """The latest points, and for each its rank among them: less is better."""
-        latest = list(self.told.items())[-self.options.population_size :]
+        latest = list(islice(reversed(self.told.items()), self.options.population_size))[::-1]
         rows = [(code, costs) for code, costs in latest if np.isfinite(costs).all()]
         codes = np.array([code for code, _ in rows], dtype=np.int64).reshape(-1, len(self.sizes))
         return codes, self._ranks(np.array([costs for _, costs in rows]))
