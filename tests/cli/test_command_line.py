@@ -81,6 +81,9 @@ def test_train_search_test_and_resume(tmp_path: Path) -> None:
     ch(*arguments, folder=tmp_path)
     assert trials(found) == before
     assert len(before) == 20
+    config = (found / "resolved.toml").read_text()
+    ch(*arguments, "--seed", "2", folder=tmp_path, status=1)
+    assert (found / "resolved.toml").read_text() == config
 
 
 def test_a_row_taken_along_keeps_its_accuracy(tmp_path: Path) -> None:

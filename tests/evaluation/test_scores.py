@@ -88,6 +88,20 @@ def test_intervals_hold_the_scores_that_score_gives() -> None:
     assert with_bounds == score_with_intervals(predictions, targets, None, own, 4)
 
 
+def test_resamples_on_which_a_metric_has_no_value_are_left_out() -> None:
+    def recall_of_the_rare_class(p: torch.Tensor, y: torch.Tensor) -> float:
+        if not (y == 1).any():
+            raise ValueError("no such row")
+        return float((p.argmax(1) == y)[y == 1].float().mean())
+
+    predictions, targets = torch.randn(60, 2), torch.zeros(60, dtype=torch.long)
+    targets[:2], predictions[0, 1], predictions[1, 1] = 1, 9.0, -9.0
+    value, low, high = score_with_intervals(
+        predictions, targets, None, {"own": (recall_of_the_rare_class, "maximize")}
+    )["own"]
+    assert (value, low, high) == (0.5, 0.0, 1.0)
+
+
 def test_wilson_interval_is_that_of_the_literature() -> None:
     """Newcombe 1998 (doi:10.1002/(SICI)1097-0258), table I, method 3."""
     for hits, rows, low, high in (

@@ -12,7 +12,7 @@ import pytest
 from torch import nn
 
 from chop.actions.search import enumeration, folded, job, search
-from chop.actions.search.landscape import Landscape
+from chop.actions.search.landscape import Landscape, part_path, write_part
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner
 from chop.dataset import MaseDataModule
@@ -113,6 +113,20 @@ def test_a_search_that_was_killed_while_it_finished_is_finished_by_resuming(
     assert (rows(tmp_path), (tmp_path / "report.md").read_text()) == wanted
     again = Landscape.read(tmp_path / "landscape.parquet")
     assert all(np.array_equal(again.metrics[name], truth.metrics[name]) for name in truth.metrics)
+    assert search(jsc_toy, jets, toy, tmp_path, resume=True).reason == "exhausted"  # blocks done twice count once
+    assert rows(tmp_path) == wanted[0]
+    with pytest.raises(SearchError, match=r"blocks.jsonl exists; resume it"):
+        search(jsc_toy, jets, toy, tmp_path)
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_parts_of_an_earlier_search_are_no_part_of_a_landscape(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    write_part(part_path(tmp_path / "landscape.parts", 99), 0, {"accuracy": np.ones(5)})
+    toy["strategy"]["setup"] = {"landscape": True}
+    search(jsc_toy, jets, toy, tmp_path)
+    assert Landscape.read(tmp_path / "landscape.parquet").size == 2 * 18 * 18
 
 
 def test_a_budget_of_all_points_gives_the_landscape_too(

@@ -178,7 +178,10 @@ def test_the_oracle_and_the_gap_know_the_limits(
     beyond = [trial.number for trial in found.trials if trial.metrics["accuracy"] < 0.6]
     assert oracle.hypervolume(beyond) == 0
     assert oracle.gap([*beyond, *oracle.front.index.tolist()]).hypervolume == pytest.approx(1.0)
-    assert oracle.standing(beyond[0]).metrics["accuracy"] < 0.6
+    standing = oracle.standing(beyond[0])
+    assert standing.metrics["accuracy"] == found.trials[beyond[0]].metrics["accuracy"]
+    assert (standing.dominated_by, set(standing.regret.values())) == (None, {None})
+    assert "accuracy" in standing.misses
     with pytest.raises(SearchError, match="keeps all limits"):
         oracle.gap(beyond)
 

@@ -96,6 +96,8 @@ def without_password(name: str) -> str:
 
     >>> without_password("mysql://me:secret@host/db#study")
     'mysql://me:***@host/db#study'
+    >>> without_password("mysql://me:p@ss/word@host/db?password=secret")
+    'mysql://me:***@host/db?password=***'
     """
     hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", name)
     return re.sub(r"([?&]password=)[^&#]*", r"\1***", hidden)
