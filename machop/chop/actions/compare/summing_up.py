@@ -64,6 +64,12 @@ class Outcome:
         return len(self.runs) > 1 and np.array_equal(self.runs[0].rows, self.runs[1].rows)
 
     @property
+    def measured_alike(self) -> bool:
+        """Whether the seed decides nothing but the order: all runs measured the same points."""
+        points = [np.unique(run.rows) for run in self.runs]
+        return len(points) > 1 and all(np.array_equal(points[0], other) for other in points[1:])
+
+    @property
     def middle(self) -> Run:
         """The run in the middle, by its hypervolume at the end."""
         order = np.argsort([curve[-1] if len(curve) else 0.0 for curve in self.curves], kind="stable")
@@ -73,8 +79,11 @@ class Outcome:
         """What the verdict rests on."""
         reach = tuple(evaluations_to(curve, TARGET) for curve in self.curves)
         ends = tuple(-float(curve[-1]) if len(curve) else 0.0 for curve in self.curves)
-        fixed = self.deterministic
-        return Record(self.contender.name, Sample(reach, fixed), Sample(ends, fixed), self.contender.is_optuna)
+        return Record(self.contender.name, self._sample(reach), self._sample(ends), self.contender.is_optuna)
+
+    def _sample(self, values: tuple[float, ...]) -> Sample:
+        """Values by run; what looks like many may be one of a strategy without chance."""
+        return Sample(values, self.deterministic or (self.measured_alike and len(set(values)) == 1))
 
 
 def outcomes(contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracle, budget: int) -> list[Outcome]:
@@ -107,7 +116,12 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
         verdict=judged.lines,
         comparisons=judged.comparisons,
         correlations=correlations,
-        remarks=[*constant, *redundancy_remarks(correlations, oracle.goals), *facts.remarks],
+        remarks=[
+            *alike_remarks(found, facts),
+            *constant,
+            *redundancy_remarks(correlations, oracle.goals),
+            *facts.remarks,
+        ],
         front=metrics_at(oracle, oracle.front.index),
         cloud=cloud(oracle),
         pairs=drawn,
@@ -115,6 +129,16 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
         folder=facts.folder,
         runs=facts.runs,
         planned_runs=facts.planned_runs,
+    )
+
+
+def alike_remarks(found: Sequence[Outcome], facts: Facts) -> list[str]:
+    """A line on strategies whose runs are not as many samples as they look."""
+    if facts.budget >= facts.space_size:
+        return []  # they had to measure all there is
+    names = [one.contender.name for one in found if one.measured_alike and not one.deterministic]
+    return (
+        [f"The seed changes the order alone, all runs measured the same points: {', '.join(names)}."] if names else []
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 
 from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase
 from chop.evaluation.evaluator import Evaluator
@@ -73,12 +75,24 @@ class FoldedMeasurement:
 
     def _sorted_scores(self, codes: Codes) -> Scores:
         found: Scores = {}
-        for evaluator, measures in self.evaluators:
-            for scores in evaluator.run_sorted(codes, measures):
-                found |= scores
+        with _one_thread():
+            for evaluator, measures in self.evaluators:
+                for scores in evaluator.run_sorted(codes, measures):
+                    found |= scores
         for table in self.tables:
             found |= table.scores(codes)
         return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Pieces are as large as the cache: threads that wait for each other would cost more than they do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fold(
