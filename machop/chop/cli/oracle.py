@@ -60,18 +60,18 @@ def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
 
 
 def points_of(study: Path, landscape: Landscape) -> list[int]:
-    """The numbers of the points that a search measured.
+    """The numbers of the points that a search measured: none that failed or was given up on few rows.
 
     Raises SearchError for a folder without a finished search, or with one of another space.
     """
     file = study / LOG_FILE
     try:
-        rows = json.loads(file.read_text()).values()
+        rows = [r for r in json.loads(file.read_text()).values() if r.get("stopped_at") is None and not r.get("failed")]
         found = [int(row["point"]) for row in rows]
         sizes = {row["of_points"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SearchError(f"{file} is no log of a finished search with numbered points ({error})") from error
-    if sizes != {landscape.size}:
+    if sizes - {landscape.size}:
         raise SearchError(f"{study} searched a space of {sizes} points, {landscape.path} has {landscape.size}")
     return found
 

@@ -59,8 +59,10 @@ class CheckedSearch:
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change between a search and its resumption."""
-        choices = digest(self.space.choices_flattened)
-        return {**self.identity, **self.settings.fingerprint(), "choices": choices}
+        setup = self.settings.space_setup
+        choices = digest([self.space.choices_flattened, setup.tie, setup.tie_operands])
+        layers = digest([repr(self.graph.model), self.graph.model.code])
+        return {**self.identity, **self.settings.fingerprint(), "choices": choices, "layers": layers}
 
     def landscape_key(self) -> str:
         """Equal for searches that measure the same things on the same space, whatever their strategy."""

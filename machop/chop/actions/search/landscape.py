@@ -24,7 +24,16 @@ logger = get_logger(__name__)
 LANDSCAPE_FILE = "landscape.parquet"
 PARTS_FOLDER = "landscape.parts"
 _KEY = b"chop"
-LANDSCAPE_IDENTITY = ("weights", "dataset", "search_space", "choices", "calibration_rows", "runners", "eval_mode")
+LANDSCAPE_IDENTITY = (
+    "weights",
+    "dataset",
+    "search_space",
+    "choices",
+    "layers",
+    "calibration_rows",
+    "runners",
+    "eval_mode",
+)
 """What two searches must have in common for the figures of one to be the truth for the other."""
 
 

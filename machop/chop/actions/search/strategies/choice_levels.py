@@ -71,7 +71,10 @@ def uniform_codes(axes: Sequence[Axis]) -> Array:
 
     For each choice that any node has, every node takes the alternative that is most like it.
     """
-    profiles = [[_profile(alternative, _deciding(axis)) for alternative in axis] for axis in axes]
+    profiles = []
+    for axis in axes:
+        deciding = _deciding(axis)
+        profiles.append([_profile(alternative, deciding) for alternative in axis])
     wanted = list(dict.fromkeys(_key(profile) for axis in profiles for profile in axis))
     distinct = [{key: number for number, key in reversed(list(enumerate(map(_key, axis))))} for axis in profiles]
     codes = [[_most_alike(key, own) for own in distinct] for key in wanted[:MOST_UNIFORM]]
