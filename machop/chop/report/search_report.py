@@ -50,6 +50,7 @@ class SearchSummary:
     folder: Path
     remarks: tuple[str, ...] = ()
     saw_test: bool = False
+    """Whether a runner measured on the test part."""
 
 
 def print_summary(summary: SearchSummary) -> None:

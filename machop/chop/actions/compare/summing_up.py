@@ -136,10 +136,8 @@ def alike_remarks(found: Sequence[Outcome], facts: Facts) -> list[str]:
     """A line on strategies whose runs are not as many samples as they look."""
     if facts.budget >= facts.space_size:
         return []  # they had to measure all there is
-    names = [one.contender.name for one in found if one.measured_alike and not one.deterministic]
-    return (
-        [f"The seed changes the order alone, all runs measured the same points: {', '.join(names)}."] if names else []
-    )
+    names = ", ".join(one.contender.name for one in found if one.measured_alike and not one.deterministic)
+    return [f"The seed changes the order alone, all runs measured the same points: {names}."] if names else []
 
 
 def strategy_summary(outcome: Outcome, oracle: Oracle, asked: Sequence[Question]) -> StrategySummary:
