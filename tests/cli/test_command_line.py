@@ -86,6 +86,36 @@ def test_train_search_test_and_resume(tmp_path: Path) -> None:
     assert (found / "resolved.toml").read_text() == config
 
 
+def test_a_row_that_was_given_up_or_failed_is_tested_by_what_the_search_knows_of_it(tmp_path: Path) -> None:
+    text = (
+        Path(BRUTE_FORCE).read_text().replace("[search.strategy.setup]\n", "[search.strategy.setup]\nladder = [128]\n")
+    )
+    (tmp_path / "ladder.toml").write_text(text.rstrip() + "\naverage_bitwidth.max = 15\n")
+    ch("search", "--config", "ladder.toml", "--pretrained", "--project", "p", folder=tmp_path)
+    found = Path("mase_output/p/software/search_ckpts")
+    log = json.loads((tmp_path / found / "log.json").read_text())
+    given_up = next(row["number"] for row in log.values() if "stopped_at" in row)
+    out, _ = ch("test", "--from-search", str(found), "--row", str(given_up), folder=tmp_path)
+    assert "on 128 rows" in out
+    log["0"] |= {"failed": "loss is nan", "software_metrics": {}, "hardware_metrics": {}}
+    (tmp_path / found / "log.json").write_text(json.dumps(log))
+    (tmp_path / found / "best.json").write_text("{}")
+    out, err = ch("test", "--from-search", str(found), "--row", "0", folder=tmp_path)
+    assert "has no metrics to compare with: it failed in the search (loss is nan)" in " ".join(err.split())
+    assert "test part" in out
+
+
+def test_a_refused_search_moves_no_earlier_one_aside(tmp_path: Path) -> None:
+    ch("search", "--config", BRUTE_FORCE, "--pretrained", "--project", "p", folder=tmp_path)
+    text = Path(BRUTE_FORCE).read_text().replace(".basic_evaluation]\ndata_loader", ".basic_train]\ndata_loader")
+    text = text.replace("num_samples = 512", "").replace("n_jobs = 1", "most_model_runs = 5")
+    (tmp_path / "refused.toml").write_text(text)
+    before = sorted(path.name for path in (tmp_path / "mase_output/p/software").iterdir())
+    _, err = ch("search", "--config", "refused.toml", "--pretrained", "--project", "p", folder=tmp_path, status=1)
+    assert "a runner must run the model itself" in " ".join(err.split())
+    assert sorted(path.name for path in (tmp_path / "mase_output/p/software").iterdir()) == before
+
+
 def test_a_row_taken_along_keeps_its_accuracy(tmp_path: Path) -> None:
     ch("search", "--config", BRUTE_FORCE, "--pretrained", "--project", "p", folder=tmp_path)
     found = tmp_path / "mase_output/p/software/search_ckpts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import isclose
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
 from chop.actions.search.measurement import TOLERANCE
 from chop.actions.search.settings import parse_search_settings
-from chop.actions.search.strategies.runners import RUNNERS, ModelRunner
+from chop.actions.search.strategies.runners import RUNNERS, ModelRunner, OutputRunner
 from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
@@ -61,11 +62,17 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
     if settings is None:
         told = [f"{row.config_path}: search.{'.'.join(p.path)}: {p.message}" for p in problems]
         raise ConfigError([*told, "names of a plug-in are known once it is given: --plugin FILE.py"])
-    table = Table(
-        "metric", "measured now", "in the search", title=f"trial {row.number}", title_justify="left", box=None
-    )
+    if failed := row.values.get("failed"):
+        logger.warning("trial %d has no metrics to compare with: it failed in the search (%s)", row.number, failed)
+        return
+    stopped_at = row.values.get("stopped_at")
+    where = "in the search" if stopped_at is None else f"in the search, on {stopped_at} rows"
+    table = Table("metric", "measured now", where, title=f"trial {row.number}", title_justify="left", box=None)
     for choice in settings.runners:
-        runner: Any = RUNNERS[choice.name](prepared.data_module, choice.options)
+        options = choice.options
+        if stopped_at is not None and issubclass(RUNNERS[choice.name], OutputRunner):
+            options = replace(options, num_samples=stopped_at)
+        runner: Any = RUNNERS[choice.name](prepared.data_module, options)
         measured = runner(prepared.data_module, graph, row.values["sampled_config"])
         for name, value in measured.items():
             table.add_row(name, f"{value:.10g}", f"{row.metrics[name]:.10g}")

@@ -55,16 +55,20 @@ class TrialLog:
         if not path.exists():
             raise SearchError(f"there is no search to resume: {path} does not exist; start one without --resume")
         stream = path.open("r+b")
-        _lock(stream, path)
-        trials, found, complete = read_lines(path)
-        differing = [key for key in {*fingerprint, *found} if fingerprint.get(key) != found.get(key)]
-        if differing:
-            raise SearchError(
-                f"{path} belongs to another search: {', '.join(sorted(differing))} changed; undo the change, or start "
-                "anew without --resume"
-            )
-        stream.truncate(complete)
-        stream.seek(complete)
+        try:
+            _lock(stream, path)
+            trials, found, complete = read_lines(path)
+            differing = [key for key in {*fingerprint, *found} if fingerprint.get(key) != found.get(key)]
+            if differing:
+                raise SearchError(
+                    f"{path} belongs to another search: {', '.join(sorted(differing))} changed; undo the change, or "
+                    "start anew without --resume"
+                )
+            stream.truncate(complete)
+            stream.seek(complete)
+        except BaseException:
+            stream.close()
+            raise
         return cls(path, trials, stream)
 
     def append(self, trial: Trial) -> None:
@@ -123,12 +127,20 @@ def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
         logger.warning("%s: the last line was cut off; that trial will be measured again", path)
     if not complete:
         raise SearchError(f"{path} holds no trial yet; start anew without --resume")
+    header, *lines = data[:complete].split(b"\n")[:-1]
+    trials = []
+    number = 1
     try:
-        header, *rows = [json.loads(line) for line in data[:complete].decode().splitlines()]
-        trials = [row_to_trial(row) for row in rows]
-        fingerprint = dict(header["fingerprint"])
+        fingerprint = dict(json.loads(header)["fingerprint"])
+        for number, line in enumerate(lines, start=2):
+            trials.append(row_to_trial(json.loads(line)))
+            if trials[-1].number != number - 2:
+                raise ValueError(f"trial {trials[-1].number} where {number - 2} is expected: a line is missing")
     except (ValueError, KeyError, TypeError) as error:
-        raise SearchError(f"{path} is no trial log, or it is damaged ({error}); start anew without --resume") from error
+        raise SearchError(
+            f"{path} is no trial log, or it is damaged (line {number}: {type(error).__name__}: {error}); start anew "
+            "without --resume"
+        ) from error
     return trials, fingerprint, complete
 
 

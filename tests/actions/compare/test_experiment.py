@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,13 +104,30 @@ def test_failed_points_and_points_beyond_limits_are_told_as_a_search_tells_them(
 
 def test_a_strategy_without_chance_is_run_with_two_seeds_alone() -> None:
     ended: list[None] = []
-    contenders = [scripted(1, 2, name="fixed"), scripted(1, 2, name="drawn", by_seed=True)]
-    runs = list(experiment(2).runs(contenders, range(4), on_end=lambda: ended.append(None)))
+    contenders = [scripted(*range(10), name="fixed"), scripted(*range(10), name="drawn", by_seed=True)]
+    runs = list(experiment(10).runs(contenders, range(4), on_end=lambda: ended.append(None)))
     assert [(run.strategy, run.seed) for run in runs] == [
         *(("fixed", 0), ("drawn", 0), ("fixed", 1), ("drawn", 1)),
         *(("drawn", 2), ("drawn", 3)),
     ]
     assert len(ended) == 8
+
+
+def test_few_equal_proposals_may_be_chance_and_every_seed_is_run() -> None:
+    runs = list(experiment(2).runs([scripted(1, 2, name="fixed")], range(4)))
+    assert [run.seed for run in runs] == [0, 1, 2, 3]
+
+
+def test_no_more_is_measured_than_the_budget_has_room_for() -> None:
+    asked: list[int] = []
+
+    class Noting(Numbers):
+        def rows(self, points: Sequence[Point]) -> list[int]:
+            asked.extend(point["x"] for point in points)
+            return super().rows(points)
+
+    run = replace(experiment(3), answers=Noting()).run(scripted(1, 1, 2, 4, 5, 6), 0)
+    assert (run.end, run.rows.tolist(), asked) == ("budget", [1, 1, 2, 4], [1, 1, 2, 4])
 
 
 def test_what_cannot_serve_is_found_out_beforehand() -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from chop.actions.search import enumeration, folded, job, search
 from chop.actions.search.landscape import Landscape, part_path, write_part
 from chop.actions.search.oracle import Oracle
-from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner
+from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner, OutputRunner
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.models import get_model
@@ -167,6 +168,53 @@ def test_a_part_of_a_space_is_no_landscape_and_can_be_continued(
 
 
 @pytest.mark.usefixtures("in_blocks")
+def test_a_resumed_search_keeps_the_blocks_it_has_whatever_else_would_suit(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy["strategy"]["setup"] = {"n_trials": 220}
+    search(jsc_toy, jets, toy, tmp_path)
+    begun = blocks(tmp_path)
+    monkeypatch.setattr(folded, "MOST_CONFIGURATIONS", 50)  # as with a smaller memory_mib
+    toy["strategy"]["setup"] = {"n_trials": 90}  # so few that a new search would write each of them down
+    assert search(jsc_toy, jets, toy, tmp_path, resume=True).reason == "n_trials"
+    toy["strategy"]["setup"] = {}
+    assert search(jsc_toy, jets, toy, tmp_path, resume=True).reason == "exhausted"
+    sizes = {row["stop"] - row["first"] for row in begun}
+    assert {row["stop"] - row["first"] for row in blocks(tmp_path)} == {*sizes, 90}
+    with monkeypatch.context() as patch, pytest.raises(SearchError, match="measures its points block by block"):
+        patch.setitem(toy["strategy"]["setup"], "order", "random")
+        search(jsc_toy, jets, toy, tmp_path, resume=True)
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_a_block_whose_metrics_are_gone_or_others_is_measured_again(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    toy["strategy"]["setup"] = {"landscape": True}
+    search(jsc_toy, jets, toy, tmp_path / "whole")
+    toy["strategy"]["setup"] = {"landscape": True, "n_trials": 400}
+    search(jsc_toy, jets, toy, tmp_path / "part")
+    first, second, third = (part_path(tmp_path / "part" / "landscape.parts", number) for number in range(3))
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(b"no table")
+    third.unlink()
+    toy["strategy"]["setup"] = {"landscape": True}
+    search(jsc_toy, jets, toy, tmp_path / "part", resume=True)
+    ours, theirs = (Landscape.read(tmp_path / name / "landscape.parquet") for name in ("part", "whole"))
+    assert all(np.array_equal(ours.metrics[name], theirs.metrics[name]) for name in theirs.metrics)
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_a_damaged_line_is_named(tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module) -> None:
+    search(jsc_toy, jets, toy, tmp_path)
+    path = tmp_path / "blocks.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], lines[2][1:], *lines[3:]]) + "\n")
+    with pytest.raises(SearchError, match=r"blocks.jsonl is damaged \(line 3: "):
+        search(jsc_toy, jets, toy, tmp_path, resume=True)
+
+
+@pytest.mark.usefixtures("in_blocks")
 def test_there_must_be_blocks_to_resume(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
 ) -> None:
@@ -190,7 +238,11 @@ def test_workers_give_the_same_to_the_bit_also_when_one_is_killed(
 
     monkeypatch.setattr(enumeration.Enumeration, "add", add_and_kill)
     toy["strategy"]["setup"] = {"n_jobs": 2}
+    started = time.monotonic()
     together = search(jsc_toy, jets, toy, tmp_path / "together")
+    passed = time.monotonic() - started
+    lines = (tmp_path / "together" / "blocks.jsonl").read_text().splitlines()[1:]
+    assert 0 < sum(json.loads(line)["seconds"] for line in lines) <= passed  # a timeout counts them once, not by worker
     assert killed
     assert together.reason == alone.reason
     assert blocks(tmp_path / "together") == blocks(tmp_path / "alone")
@@ -253,6 +305,37 @@ class NeedsTheModel(ModelRunner):
         return {"one": 1.0}
 
 
+class Undefined(OutputRunner):
+    """A metric that networks have which call a third of all rows or less their first class; for others it is NaN."""
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("undefined", "", "minimize"),)
+
+    def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        share = float((predictions.argmax(1) == 0).double().mean())
+        return {"undefined": share if share < 1 / 3 else float("nan")}
+
+
+def test_a_point_without_all_its_metrics_counts_nowhere(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "undefined" not in RUNNERS:
+        RUNNERS.register("undefined")(Undefined)
+    toy["strategy"]["sw_runner"]["undefined"] = {"num_samples": 400}
+    toy["strategy"]["setup"] = {"landscape": True}
+    trials = search(jsc_toy, jets, toy, tmp_path / "trials")
+    failed = [trial.number for trial in trials.trials if trial.failed]
+    assert 0 < len(failed) < len(trials.trials)
+    monkeypatch.setattr(job, "LARGEST_LOG", 100)
+    search(jsc_toy, jets, toy, tmp_path / "blocks")
+    for name in ("trials", "blocks"):
+        oracle = Oracle(Landscape.read(tmp_path / name / "landscape.parquet"))
+        assert np.flatnonzero(~oracle.landscape.is_measured).tolist() == failed
+        assert sorted(oracle.front.index.tolist()) == [row.trial.number for row in trials.best]
+        assert "undefined" in oracle.standing(failed[0]).misses
+
+
 def test_too_many_model_runs_are_refused(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
 ) -> None:
@@ -270,5 +353,7 @@ def test_memory_and_workers_must_make_sense(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
 ) -> None:
     toy["strategy"]["setup"] = {"memory_mib": 1, "n_jobs": 0}
-    with pytest.raises(ConfigError, match="memory_mib"):
+    with pytest.raises(ConfigError) as caught:
         search(jsc_toy, jets, toy, tmp_path)
+    assert "memory_mib" in str(caught.value)
+    assert "n_jobs" in str(caught.value)

@@ -81,6 +81,15 @@ def test_another_beginning_is_not_resumed(
         search(jsc_tiny, jets, tpe(lab, 4), tmp_path / "new", resume=True)
 
 
+def test_what_an_earlier_search_in_the_folder_began_with_is_forgotten(
+    earlier: Path, tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    search(jsc_tiny, jets, tpe(lab, 2), tmp_path / "new", init_from=[earlier])
+    (tmp_path / "new/trials.jsonl").unlink()
+    search(jsc_tiny, jets, tpe(lab, 2), tmp_path / "new")
+    assert len(search(jsc_tiny, jets, tpe(lab, 3), tmp_path / "new", resume=True).trials) == 3
+
+
 def test_brute_force_measures_what_is_left(
     earlier: Path, tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:

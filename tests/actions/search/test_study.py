@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,6 +83,31 @@ def test_a_damaged_log_is_told(tmp_path: Path, lab: dict[str, Any], jets: MaseDa
     (tmp_path / "trials.jsonl").write_text("no json\n")
     with pytest.raises(SearchError, match="is no trial log"):
         search(jsc_tiny, jets, lab, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda lines: [*lines[:3], lines[3][9:], *lines[4:]], r"damaged \(line 4: JSONDecodeError"),
+        (lambda lines: [*lines[:3], *lines[4:]], r"damaged \(line 4: .*trial 3 where 2 is expected: a line is missing"),
+    ],
+)
+def test_a_log_that_is_damaged_within_names_the_line_and_can_be_mended(
+    damage: Callable[[list[str]], list[str]],
+    told: str,
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+) -> None:
+    search(jsc_tiny, jets, lab, tmp_path)
+    path = tmp_path / "trials.jsonl"
+    whole = path.read_text()
+    path.write_text("\n".join(damage(whole.splitlines())) + "\n")
+    with pytest.raises(SearchError, match=told):
+        search(jsc_tiny, jets, lab, tmp_path, resume=True)
+    path.write_text(whole)  # the same process may go on: the log was given free
+    assert len(search(jsc_tiny, jets, lab, tmp_path, resume=True).trials) == 18
 
 
 def test_a_metric_that_is_no_number_is_told(

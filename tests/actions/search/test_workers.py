@@ -91,7 +91,7 @@ def test_processes_that_would_not_pay_are_not_started_and_it_is_said_why(
     assert "n_jobs = 2: all was measured in one process: " in caplog.text
     lab["strategy"] |= {"name": "optuna", "setup": {"n_jobs": 2, "n_trials": 2}}
     search(jsc_tiny, jets, lab, tmp_path / "single")
-    assert "points came one at a time; give setup.ask_batch" in caplog.text
+    assert "points came one at a time (a search with setup.ask_batch" in caplog.text
 
 
 def squared(number: int) -> int:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chop.actions.search.landscape import Landscape
-from chop.actions.search.measurement import Measured, Measurement
+from chop.actions.search.measurement import Measured
 from chop.actions.search.search_space import Point, SearchSpaceBase
-from chop.errors import MetricError
+from chop.actions.search.study import Outcome
 
 Metrics = dict[str, float]
 Array = np.ndarray[Any, Any]
@@ -55,7 +55,9 @@ class Enumerated(Answers):
         return [row for row in found if row is not None]
 
     def metrics(self, row: int) -> Metrics | None:
-        return _finite({name: float(values[row]) for name, values in self._landscape.metrics.items()})
+        if not self._landscape.is_measured[row]:
+            return None
+        return {name: float(values[row]) for name, values in self._landscape.metrics.items()}
 
     def indexes(self, rows: Array) -> Array:
         return rows
@@ -67,9 +69,9 @@ class Enumerated(Answers):
 class Cache(Answers):
     """Measures a point when it is first asked for; rows are numbered in that order."""
 
-    def __init__(self, space: SearchSpaceBase, measurement: Measurement) -> None:
+    def __init__(self, space: SearchSpaceBase, measure: Callable[[Sequence[Point]], Sequence[Outcome]]) -> None:
         self._space = space
-        self._measurement = measurement
+        self._measure = measure
         self._known: dict[tuple[int, ...], int] = {}
         self._points: list[Point] = []
         self._metrics: list[Metrics] = []
@@ -82,7 +84,7 @@ class Cache(Answers):
         keys = [tuple(self._space.canonical(point).values()) for point in points]
         new = {key: point for key, point in zip(keys, points, strict=True) if key not in self._known}
         if new:
-            found = self._measurement.measure_many(list(new.values()))
+            found = self._measure(list(new.values()))
             for key, point, outcome in zip(new, new.values(), found, strict=True):
                 self._known[key] = len(self._known)
                 self._points.append(point)
@@ -102,9 +104,5 @@ class Cache(Answers):
         return Landscape(Path("the measured points"), {}, columns)
 
 
-def _metrics_of(outcome: Measured | MetricError) -> Metrics:
+def _metrics_of(outcome: Outcome) -> Metrics:
     return {**outcome.software, **outcome.hardware} if isinstance(outcome, Measured) else {}
-
-
-def _finite(metrics: Metrics) -> Metrics | None:
-    return metrics if np.isfinite(list(metrics.values())).all() else None

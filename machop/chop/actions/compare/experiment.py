@@ -25,6 +25,9 @@ End = Literal["budget", "trials", "strategy"]
 TRIALS_PER_EVALUATION = 5
 """Trials after which a run ends, times its budget: a strategy may repeat itself without end."""
 
+ENOUGH_TO_TELL = 10
+"""Equal proposals with two seeds that show a strategy to be without chance, and not two draws to be alike."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -43,6 +46,10 @@ class Run:
     def evaluated(self) -> Array:
         """The rows of its evaluations, in order."""
         return self.rows[self.is_new]
+
+    def proposes_as(self, other: Run) -> bool:
+        """Whether another run made the same proposals."""
+        return np.array_equal(self.rows, other.rows)
 
     @property
     def repeats(self) -> int:
@@ -72,7 +79,8 @@ class Experiment:
         on_end: Callable[[], None] = lambda: None,
         on_failure: Callable[[str, int, Exception], None] | None = None,
     ) -> Iterator[Run]:
-        """All runs, seed by seed. A strategy that makes the same proposals with the first two seeds is not run again.
+        """All runs, seed by seed. A strategy that makes the same proposals with the first two seeds, and enough of them
+        for that to be no chance, is not run again.
 
         `on_evaluation` is given the strategy and the seed under way, `on_end` is called for each run that is done or
         need not be. A strategy that fails is told to `on_failure` and not run again; without that its error is raised.
@@ -90,7 +98,7 @@ class Experiment:
                         on_failure(contender.name, seed, error)
                         settled.add(contender.name)
                     else:
-                        if place == 1 and np.array_equal(run.rows, first[contender.name].rows):
+                        if place == 1 and len(run.rows) >= ENOUGH_TO_TELL and run.proposes_as(first[contender.name]):
                             settled.add(contender.name)
                         first.setdefault(contender.name, run)
                         yield run
@@ -127,8 +135,11 @@ class Experiment:
             seconds = time.perf_counter() - started
             if not points:
                 return
-            for point, row in zip(points, self.answers.rows(points), strict=True):
-                yield point, row, seconds / len(points)
+            each = seconds / len(points)
+            while points:  # no more are measured than the budget has room for
+                left = self.budget - len(seen)
+                now, points = points[:left], points[left:]
+                yield from ((point, row, each) for point, row in zip(now, self.answers.rows(now), strict=True))
 
     def _tell(self, strategy: SearchStrategyBase, point: Point, row: int, number: int) -> float:
         """Tell the strategy what a search would; gives the seconds that it took."""

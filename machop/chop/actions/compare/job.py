@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from chop.actions.search.enumeration import Task, enumeration_of, measured_block
 from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, Landscape, join_parts
 from chop.actions.search.measurement import Measurement
+from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.search import checked_call, checked_run
 from chop.actions.search.settings import SearchSettings
@@ -34,6 +36,7 @@ from chop.report.compare_summary import CompareSummary
 from chop.report.search_progress import ComparisonProgress, EnumerationProgress
 from chop.tools.files import move_aside, write_whole
 from chop.tools.logger import get_logger
+from chop.tools.threads import one_thread
 
 logger = get_logger(__name__)
 
@@ -102,13 +105,13 @@ class CompareJob(CheckedSearch):
         contenders, remarks = _contenders(options, self.settings, context)
         if (aside := move_aside(self.folder)) is not None:
             logger.info("the earlier comparison is kept in %s", aside)
-        answers = self._answers(measurement, goals, options.most_points)
-        if answers.is_exact:
-            _ = Oracle(answers.landscape(), goals).front  # no point may keep the limits: better told now than later
-        batch = 1 if answers.is_exact else measurement.batch
-        experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch)
         seeds = range(self.seed, self.seed + options.seeds)
-        runs, ended = _all_runs(experiment, contenders, seeds, remarks)
+        with self._answers(measurement, goals, options.most_points) as answers:
+            if answers.is_exact:
+                _ = Oracle(answers.landscape(), goals).front  # no point may keep the limits: better told now than later
+            batch = 1 if answers.is_exact else measurement.batch
+            experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch)
+            runs, ended = _all_runs(experiment, contenders, seeds, remarks)
         oracle = Oracle(answers.landscape(), goals)
         _ = oracle.front  # of what was measured no point may count
         if answers.is_exact and not (self.folder / LANDSCAPE_FILE).exists():
@@ -129,22 +132,24 @@ class CompareJob(CheckedSearch):
         summary = summarise(facts, found, oracle, questions(oracle, is_learned))
         return _written(summary, found, answers, is_shown)
 
-    def _answers(self, measurement: Measurement, goals: Goals, most_points: int) -> Answers:
+    @contextmanager
+    def _answers(self, measurement: Measurement, goals: Goals, most_points: int) -> Iterator[Answers]:
         """All points, measured now or by an earlier search beside this one; else a cache that all strategies share."""
         known = self.known_landscape()
         if known is not None:
             logger.info("%s has the metrics of all %s points", known.path, f"{self.space.size:,}")
             own = keep_landscape(known.path, self.folder, self.about_landscape(measurement, goals))
-            return Enumerated(self.space, replace(known, path=own))
-        if self.space.size > most_points:
-            logger.info("%s points are more than --most-points %d", f"{self.space.size:,}", most_points)
-            return Cache(self.space, measurement)
-        if measurement.folded is None:
-            logger.info(
-                "a runner runs the model itself, or the space is no product: points are measured when asked for"
-            )
-            return Cache(self.space, measurement)
-        return Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.folded)))
+            yield Enumerated(self.space, replace(known, path=own))
+        elif self.space.size <= most_points and measurement.folded is not None:
+            yield Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.folded)))
+        else:
+            why = "a runner runs the model itself, or the space is no product"
+            if self.space.size > most_points:
+                why = f"{self.space.size:,} points are more than --most-points {most_points}"
+            logger.info("%s: points are measured when asked for", why)
+            n_jobs = self.settings.setup.n_jobs
+            with one_thread(measurement.is_light or n_jobs > 1), Measuring(measurement, n_jobs) as measuring:
+                yield Cache(self.space, lambda points: measuring.measure(points, None))
 
     def _enumerate(self, measurement: Measurement, goals: Goals, folded: FoldedMeasurement) -> Path:
         """Measure all points and write them down, so that they are found again."""

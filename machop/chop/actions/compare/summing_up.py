@@ -60,8 +60,8 @@ class Outcome:
 
     @property
     def deterministic(self) -> bool:
-        """Whether two seeds made the same proposals."""
-        return len(self.runs) > 1 and np.array_equal(self.runs[0].rows, self.runs[1].rows)
+        """Whether all seeds made the same proposals."""
+        return len(self.runs) > 1 and all(run.proposes_as(self.runs[0]) for run in self.runs[1:])
 
     @property
     def measured_alike(self) -> bool:
@@ -185,8 +185,7 @@ def uniform_points(found: Sequence[Outcome], oracle: Oracle) -> dict[str, Array]
 
 def cloud(oracle: Oracle) -> dict[str, Array]:
     """Points of the space for the background of a picture, drawn at random where there are many."""
-    finite = np.logical_and.reduce([np.isfinite(oracle.landscape.metrics[name]) for name in oracle.goals.metrics])
-    rows = np.flatnonzero(finite)
+    rows = np.flatnonzero(oracle.landscape.is_measured)
     if len(rows) > MOST_IN_CLOUD:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_IN_CLOUD, replace=False))
     return metrics_at(oracle, rows)

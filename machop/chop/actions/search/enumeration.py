@@ -7,14 +7,14 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chop.actions.search.folded import FoldedMeasurement
-from chop.actions.search.landscape import part_path, write_part
+from chop.actions.search.landscape import part_path, read_part, write_part
 from chop.actions.search.workers import Workers
 from chop.errors import SearchError
 from chop.evaluation.measures import Scores
@@ -110,10 +110,14 @@ class Task:
 
     def holds(self, block: Block) -> bool:
         """Whether a block is one of this task's (the last one of a search with fewer points is cut short), and its
-        metrics are where they go.
+        metrics, unchanged, are where they go.
         """
-        is_kept = self.parts is None or part_path(self.parts, block.number).exists()
-        return is_kept and (block.first, block.stop) == self.bounds(block.number)
+        if (block.first, block.stop) != self.bounds(block.number):
+            return False
+        if self.parts is None:
+            return True
+        scores = read_part(part_path(self.parts, block.number))
+        return scores is not None and _checksum(scores) == block.checksum
 
     def measure(self, number: int) -> Block:
         """Measure block `number`."""
@@ -226,17 +230,32 @@ class BlockLog:
             self._write(dict(header))
 
     def _read(self, path: Path, header: Mapping[str, Any], lines: Sequence[bytes]) -> None:
+        known: dict[str, Any] = {}
         try:
-            known, *rows = [json.loads(line) for line in lines]
-            self.blocks = [Block.from_row(row) for row in rows]
+            known = dict(json.loads(lines[0]))
+            for line in lines[1:]:
+                self.blocks.append(Block.from_row(json.loads(line)))
         except (ValueError, KeyError, TypeError) as error:
-            raise SearchError(f"{path} is damaged ({error}); start anew without --resume") from error
+            number = 1 + bool(known) + len(self.blocks)
+            raise SearchError(
+                f"{path} is damaged (line {number}: {type(error).__name__}: {error}); start anew without --resume"
+            ) from error
         wanted = json.loads(json.dumps(dict(header)))
         changed = [name for name in {*known, *wanted} if known.get(name) != wanted.get(name)]
         if changed:
             raise SearchError(
                 f"{path} is of another search: {', '.join(sorted(changed))} differ; start anew without --resume"
             )
+
+    @staticmethod
+    def block_size_of(path: Path) -> int | None:
+        """How many points the blocks of a log have; None where it does not say, or is none."""
+        try:
+            with path.open("rb") as stream:
+                found = json.loads(stream.readline())["block_size"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return found if isinstance(found, int) and found > 0 else None
 
     def append(self, block: Block) -> None:
         """Write a block down."""
@@ -289,12 +308,16 @@ def enumerate_points(
     """Measure all blocks that `log` does not hold; `show` is given the
     numbers of points that are done and that are on the front; `is_over` may end it early.
 
-    On Ctrl-C all blocks that are done are in the log, and KeyboardInterrupt goes on.
+    On Ctrl-C all blocks that are done are in the log, and KeyboardInterrupt goes on. `seconds` of a block are those
+    since the block before it was done.
     """
     found = enumeration_of(log.blocks)
     done = {block.number for block in log.blocks}
+    last = time.monotonic()
     for block in measured_blocks(task, [n for n in range(task.blocks) if n not in done], n_jobs):
-        log.append(block)
+        now = time.monotonic()
+        log.append(replace(block, seconds=now - last))
+        last = now
         found.add(block)
         show(found.points, len(block.front.index) if found.front is None else len(found.front.index))
         if is_over():

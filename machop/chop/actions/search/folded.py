@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 
 from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase
 from chop.evaluation.evaluator import Evaluator
@@ -17,6 +15,7 @@ from chop.evaluation.measures import Measure, Scores
 from chop.evaluation.program import Axis
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
+from chop.tools.threads import one_thread
 
 MOST_CONFIGURATIONS = 20_000
 """Configurations that are measured together at the most: a fraction of a second of a small network, so that progress
@@ -75,24 +74,13 @@ class FoldedMeasurement:
 
     def _sorted_scores(self, codes: Codes) -> Scores:
         found: Scores = {}
-        with _one_thread():
+        with one_thread():  # pieces are as large as the cache
             for evaluator, measures in self.evaluators:
                 for scores in evaluator.run_sorted(codes, measures):
                     found |= scores
         for table in self.tables:
             found |= table.scores(codes)
         return found
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Pieces are as large as the cache: threads that wait for each other would cost more than they do."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def fold(

@@ -43,9 +43,11 @@ class Initial:
         return {"init_from": [*self.names, digest(self._as_json())]} if self.names else {}
 
     def write(self, folder: Path) -> None:
-        """Keep it with the search, so that the earlier ones may go."""
+        """Keep it with the search, so that the earlier ones may go, in place of what another one began with."""
         if self.names:
             write_json(folder / INITIAL_FILE, self._as_json())
+        else:
+            (folder / INITIAL_FILE).unlink(missing_ok=True)
 
     @classmethod
     def read(cls, folder: Path, names: Sequence[str]) -> Initial:

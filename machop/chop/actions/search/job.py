@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -58,6 +58,7 @@ from chop.report.search_progress import EnumerationProgress, SearchProgress, eac
 from chop.report.search_report import SearchSummary, print_summary, report_text
 from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
+from chop.tools.threads import one_thread
 
 logger = get_logger(__name__)
 
@@ -90,13 +91,22 @@ class SearchJob(CheckedSearch):
     def fingerprint(self) -> dict[str, Any]:
         return {**super().fingerprint(), **self.initial.fingerprint()}
 
-    def run(self, resume: bool) -> SearchResult:
-        """Search from the first trial, or on from those in the folder; write everything down and show it."""
+    def run(self, resume: bool, before_first: Callable[[], None] = lambda: None) -> SearchResult:
+        """Search from the first trial, or on from those in the folder; write everything down and show it.
+
+        `before_first` is called when nothing is left that could refuse a new search, and nothing is written yet.
+        """
         measurement = self.measurement()
+        with one_thread(measurement.is_light or self.settings.setup.n_jobs > 1):
+            return self._run(measurement, resume, before_first)
+
+    def _run(self, measurement: Measurement, resume: bool, before_first: Callable[[], None]) -> SearchResult:
         goals = self.goals(measurement)
         if self._is_enumeration(measurement, resume):
+            before_first()
             return self._enumerate(measurement, goals, resume)
         ladder = self._ladder(measurement, goals)
+        before_first()
         with (
             self._open_log(goals, resume) as log,
             Measuring(measurement, self.settings.setup.n_jobs, ladder, log.trials.__getitem__) as measuring,
@@ -133,28 +143,31 @@ class SearchJob(CheckedSearch):
             )
         if resume and (self.folder / TRIALS_FILE).exists():
             return False  # begun with a smaller n_trials: every trial is in the log
-        if options.order != "index" or self._points <= LARGEST_LOG or measurement.folded is None:
+        are_many = self._points > LARGEST_LOG or (resume and (self.folder / BLOCKS_FILE).exists())
+        if options.order != "index" or not are_many or measurement.folded is None:
             return False
         if self.settings.setup.ladder:
             raise SearchError(
                 f"{self._points:,} points are measured block by block, many in each call, and none is given up: remove "
                 f"ladder under [search.strategy.setup], or give n_trials of at most {LARGEST_LOG:,}"
             )
+        if self.initial.names:
+            raise SearchError("--init-from has no use here: every point is measured, block by block; leave it out")
         return True
 
     def _enumerate(self, measurement: Measurement, goals: Goals, resume: bool) -> SearchResult:
         """Measure all points block by block; what is kept is the front."""
-        if self.initial.names:
-            raise SearchError("--init-from has no use here: every point is measured, block by block; leave it out")
         folded, setup = measurement.folded, self.settings.setup
         assert folded is not None
         self._tell_size()
         wanted: bool = self.settings.strategy_options.landscape
         is_written = wanted and resume and self._holds_landscape()
         parts = self.folder / PARTS_FOLDER if wanted and not is_written else None
-        task = Task(folded, goals, folded.block_size, self._points, parts)
-        header = {"fingerprint": self.fingerprint(), "block_size": task.block_size, "landscape": wanted}
-        log = BlockLog(self.folder / BLOCKS_FILE, header, resume)
+        path = self.folder / BLOCKS_FILE
+        block_size = (BlockLog.block_size_of(path) if resume else None) or folded.block_size
+        task = Task(folded, goals, block_size, self._points, parts)
+        header = {"fingerprint": self.fingerprint(), "block_size": block_size, "landscape": wanted}
+        log = BlockLog(path, header, resume)
         log.blocks = list({block.number: block for block in log.blocks if task.holds(block)}.values())
         started = time.monotonic() - sum(block.seconds for block in log.blocks)
 
@@ -235,6 +248,11 @@ class SearchJob(CheckedSearch):
     def _open_log(self, goals: Goals, resume: bool) -> TrialLog:
         path, fingerprint = self.folder / TRIALS_FILE, self.fingerprint()
         if resume:
+            if not path.exists() and (self.folder / BLOCKS_FILE).exists():
+                raise SearchError(
+                    f"the search in {self.folder} measures its points block by block, in the order of their numbers; "
+                    "undo what was changed under [search] since, or start anew without --resume"
+                )
             return TrialLog.resume(path, fingerprint)
         if not path.exists():
             self.initial.write(self.folder)

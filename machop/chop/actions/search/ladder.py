@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chop.actions.search.measurement import Measured, Measurement
+from chop.actions.search.measurement import Measured, Measurement, row_key
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.runners.base import OutputRunner, check_finite
 from chop.dataset.rows import cut
@@ -137,10 +137,9 @@ class Ladder:
 
     def _lay_rows(self) -> None:
         m = self.measurement
-        options = {row_key(runner): runner.options for runner in self.runners}
         self.rows = {
-            key: _Rows(m.graph, m.data_module.batches(own.data_loader, own.num_samples, None), self.rungs, m.device)
-            for key, own in options.items()
+            key: _Rows(m.graph, m.data_module.batches(*key), self.rungs, m.device)
+            for key in dict.fromkeys(map(row_key, self.runners))
         }
         self._targets = {
             metric.name: self.rows[row_key(runner)].targets for runner in self.runners for metric in runner.metrics
@@ -281,8 +280,3 @@ class Ladder:
 
     def _key(self, point: Point) -> tuple[int, ...]:
         return tuple(self.measurement.space.canonical(point).values())
-
-
-def row_key(runner: OutputRunner) -> tuple[Any, ...]:
-    """Equal for runners that measure on the same rows."""
-    return runner.options.data_loader, runner.options.num_samples

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def write_part(path: Path, first: int, scores: Scores) -> None:
     temporary.replace(path)
 
 
+def read_part(path: Path) -> Scores | None:
+    """The metrics that `write_part` wrote; None where there is no such file, or it is damaged."""
+    import pyarrow as pa
+
+    try:
+        table = _read_table(path)
+    except (OSError, pa.ArrowException):
+        return None
+    return {name: table[name].to_numpy() for name in table.column_names if name != "index"}
+
+
 def join_parts(parts: Path, count: int, target: Path, about: Mapping[str, Any]) -> Path:
     """Make one file of the first `count` parts, a row group each, and remove the folder; `about` is what the space was.
 
@@ -92,6 +104,12 @@ class Landscape:
         except (OSError, pa.ArrowException) as error:
             raise SearchError(f"{path} is damaged ({error}); search the space once more") from error
         return cls(path, about, {n: table[n].to_numpy() for n in table.column_names if n != "index"})
+
+    @cached_property
+    def is_measured(self) -> np.ndarray[Any, Any]:
+        """By point: whether all of its metrics are finite numbers. A search counts any other as failed."""
+        found: np.ndarray[Any, Any] = np.logical_and.reduce([np.isfinite(values) for values in self.metrics.values()])
+        return found
 
     @property
     def size(self) -> int:

@@ -32,7 +32,7 @@ from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
 from chop.formats.integer import FixedPoint
 from chop.ir import MaseGraph, QuantPlan
-from chop.ir.graph.node_costs import node_costs
+from chop.ir.graph.node_costs import NodeCost, node_costs
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -43,6 +43,9 @@ BATCH_MACS = 5 * 10**9
 MOST_TOGETHER = 256
 SINGLY_TOGETHER = 16
 """Points that are asked for together, by strategies that do not mind, where each is measured on its own."""
+
+LIGHT_MACS = 2 * 10**8
+"""Multiply-accumulates of a batch, below which one thread is as quick as several."""
 
 CHUNKS = 8
 """Parts of a second's work that several processes may share."""
@@ -88,7 +91,7 @@ class Measurement:
         self.device = device
         self.memory = memory
         self._runners = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in runners]
-        self._costs = self._node_costs()
+        self._costs = self._analytic_costs()
         self._plan_runners: dict[Any, PlanRunner] = {}
         self._evaluators: dict[Any, Evaluator] = {}
 
@@ -100,7 +103,7 @@ class Measurement:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._costs = self._node_costs()
+        self._costs = self._analytic_costs()
 
     def measure(self, point: Point) -> Measured:
         """All metrics of a point; raises MetricError for one that is no finite number."""
@@ -158,6 +161,16 @@ class Measurement:
         return SINGLY_TOGETHER if self.folded is None else max(1, min(MOST_TOGETHER, BATCH_MACS // self._macs))
 
     @cached_property
+    def is_light(self) -> bool:
+        """Whether a batch is so little work that several threads would only wait for each other."""
+        parts = {row_key(runner) for runner in self.output_runners} or {("val_dataloader", None)}
+        rows = max(len(self.data_module.batches(*part)[0][1]) for part in parts)
+        try:
+            return rows * self._macs_of_row < LIGHT_MACS
+        except GraphError:  # a model that takes batches of one size alone
+            return False
+
+    @cached_property
     def chunk(self) -> int:
         """How many points a process measures together, whatever the number of processes: results must not hang on it.
 
@@ -170,9 +183,12 @@ class Measurement:
     def _macs(self) -> int:
         """Multiply-accumulates of one point on all its rows, were nothing shared."""
         assert self.folded is not None
-        x, _ = self.data_module.batches("val_dataloader", 3, 3)[0]
-        macs = sum(cost.macs for cost in (self._costs or node_costs(self.graph, x)).values())
-        return max(1, macs * sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators))
+        return max(1, self._macs_of_row * sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators))
+
+    @cached_property
+    def _macs_of_row(self) -> int:
+        """Multiply-accumulates of the model for one row."""
+        return sum(cost.macs for cost in (self._costs or self._node_costs()).values())
 
     @cached_property
     def folded(self) -> FoldedMeasurement | None:
@@ -189,9 +205,9 @@ class Measurement:
 
     def _evaluator(self, runner: OutputRunner, axes: Sequence[Axis]) -> Evaluator:
         """One for all runners that measure on the same rows."""
-        key = (runner.options.data_loader, runner.options.num_samples)
+        key = row_key(runner)
         if key not in self._evaluators:
-            batches = self.data_module.batches(*key, None)
+            batches = self.data_module.batches(*key)
             self._evaluators[key] = Evaluator(self.graph, axes, batches, self.device, self.memory // 2)
         return self._evaluators[key]
 
@@ -217,7 +233,7 @@ class Measurement:
         return Measured(found["sw_runner"], found["hw_runner"])
 
     def measure_float(self) -> Measured:
-        """All metrics of the network without any format."""
+        """All metrics of the network without any format, treated as all others are."""
         return self._measure(QuantPlan(), FLOAT_CONFIG)
 
     def _measure(self, plan: QuantPlan, config: SampledConfig) -> Measured:
@@ -269,11 +285,10 @@ class Measurement:
     def test_metrics(self, graph: MaseGraph) -> dict[str, tuple[float, float, float]]:
         """Scores of a network on the whole test part with 95 % intervals, `{name: (value, low, high)}`.
 
-        Runners change the graph as their metrics suppose it (they train it, say).
+        Runners change the graph as their metrics suppose it (they train it, say), also one that is all in float.
         """
-        if graph.plan.choices:
-            for _, runner in self._runners:
-                runner.adapt(graph)
+        for _, runner in self._runners:
+            runner.adapt(graph)
         predictions, targets = self._predict(graph, "test_dataloader", None)
         return score_with_intervals(
             predictions,
@@ -305,7 +320,7 @@ class Measurement:
 
     def _run_seeded(self, runner: RunnerBase, graph: MaseGraph) -> Metrics:
         if isinstance(runner, OutputRunner):
-            return runner.score(*self._predict(graph, runner.options.data_loader, runner.options.num_samples))
+            return runner.score(*self._predict(graph, *row_key(runner)))
         assert isinstance(runner, ModelRunner)
         return runner.measure(graph)
 
@@ -316,21 +331,29 @@ class Measurement:
 
     def _plan_runner(self, runner: OutputRunner) -> PlanRunner:
         """One for all runners that measure on the same rows."""
-        key = (runner.options.data_loader, runner.options.num_samples)
+        key = row_key(runner)
         if key not in self._plan_runners:
-            batches = self.data_module.batches(*key, None)
+            batches = self.data_module.batches(*key)
             self._plan_runners[key] = PlanRunner(self.graph, batches, self.device)
         return self._plan_runners[key]
 
     def _predict(self, graph: MaseGraph, part: str, rows: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        batches = self.data_module.batches(part, rows, None)
+        batches = self.data_module.batches(part, rows)
         return predict(graph.model, batches, self.device)
 
-    def _node_costs(self) -> dict[str, Any]:
-        if not any(isinstance(runner, AnalyticRunner) for _, runner in self._runners):
-            return {}
+    def _analytic_costs(self) -> dict[str, NodeCost]:
+        """What analytic runners add up, if there are any."""
+        is_needed = any(isinstance(runner, AnalyticRunner) for _, runner in self._runners)
+        return self._node_costs() if is_needed else {}
+
+    def _node_costs(self) -> dict[str, NodeCost]:
         x, _ = self.data_module.batches("val_dataloader", 3, 3)[0]
         return node_costs(self.graph, x)
+
+
+def row_key(runner: OutputRunner) -> tuple[str, int | None]:
+    """The part and the number of rows that a runner measures on: equal for runners that see the same rows."""
+    return runner.options.data_loader, runner.options.num_samples
 
 
 def _is_exact(plan: QuantPlan, graph: MaseGraph) -> bool:

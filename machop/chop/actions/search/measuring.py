@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, overload
 
 import numpy as np
-import torch
 
 from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.ladder import Candidate, Ladder, Rival
@@ -26,21 +25,25 @@ SECONDS_ALONE = 5.0
 
 
 class Measuring:
-    """Measures points for a study; a context manager. `trial` gives the trial of a number, for the rivals on a ladder.
+    """Measures points in up to `n_jobs` processes; a context manager.
 
-    What is measured in one call never depends on `n_jobs`. While several processes may be at work this one has a
-    single thread too, as they have: the number of threads may move the last bit of a sum.
+    A `ladder` needs `trial`, which gives the trial of a number of the study, for its rivals.
+
+    What is measured in one call never depends on `n_jobs`.
     """
 
     def __init__(
-        self, measurement: Measurement, n_jobs: int, ladder: Ladder | None, trial: Callable[[int], Trial]
+        self,
+        measurement: Measurement,
+        n_jobs: int,
+        ladder: Ladder | None = None,
+        trial: Callable[[int], Trial] | None = None,
     ) -> None:
         self._measurement = measurement
         self._n_jobs = n_jobs
         self._ladder = ladder
         self._trial = trial
         self._workers: Workers[Any, Any] | None = None
-        self._threads = torch.get_num_threads()
 
     @property
     def batch(self) -> int:
@@ -59,6 +62,7 @@ class Measuring:
         return self._together(self._measurement.folded, points)
 
     def _rival(self, number: int) -> Rival:
+        assert self._trial is not None
         trial = self._trial(number)
         return Rival(dict(trial.point), trial.metrics)
 
@@ -82,8 +86,6 @@ class Measuring:
         return self._workers
 
     def __enter__(self) -> Measuring:
-        if self._n_jobs > 1:
-            torch.set_num_threads(1)
         return self
 
     def __exit__(
@@ -93,11 +95,10 @@ class Measuring:
             logger.info("n_jobs = %d: all was measured in one process: %s", self._n_jobs, self._why_alone())
         if self._workers is not None:
             self._workers.close()
-        torch.set_num_threads(self._threads)
 
     def _why_alone(self) -> str:
         if self._workers is None:
-            return "points came one at a time; give setup.ask_batch for a strategy to ask for more"
+            return "points came one at a time (a search with setup.ask_batch = 4, say, has more to share)"
         return f"measuring took {self._workers.seconds:.1f} s, less than processes take to start"
 
 
@@ -123,6 +124,8 @@ class _AsNeeded(Sequence[Outcome]):
     def __getitem__(self, place: int | slice) -> Outcome | Sequence[Outcome]:
         if isinstance(place, slice):
             return [self[index] for index in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self._items):
+            raise IndexError(place)
         if self._first is None:
             self._first = place
             self._stream = self._results(self._items[place:])

@@ -69,16 +69,16 @@ class Oracle:
     def costs(self) -> np.ndarray[Any, Any]:
         """`(points, objectives)`, less is better; a point without metrics, or beyond a limit, has infinite costs."""
         costs = self.goals.costs(self.landscape.metrics)
-        within = self.goals.excess(self.landscape.metrics) <= 0  # False where a metric is NaN
-        costs[~(np.isfinite(costs).all(1) & within)] = np.inf
+        within = self.goals.excess(self.landscape.metrics) <= 0
+        costs[~(self.landscape.is_measured & within)] = np.inf
         return costs
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """The least and the greatest cost by objective over the whole space, limits or not."""
         costs = self.goals.costs(self.landscape.metrics)
-        finite = costs[np.isfinite(costs).all(1)]
-        return finite.min(0), finite.max(0)
+        measured = costs[self.landscape.is_measured]
+        return measured.min(0), measured.max(0)
 
     @cached_property
     def front(self) -> Front:
@@ -90,12 +90,11 @@ class Oracle:
 
     def _nothing_counts(self) -> str:
         """Why no point counts: none has finite metrics, or the nearest misses a limit by so much."""
-        metrics = {name: self.landscape.metrics[name] for name in self.goals.metrics}
-        finite = np.logical_and.reduce([np.isfinite(values) for values in metrics.values()])
-        if not finite.any():
+        metrics = self.landscape.metrics
+        if not self.landscape.is_measured.any():
             nowhere = ", ".join(name for name, values in metrics.items() if not np.isfinite(values).any())
             return f"has finite metrics{f' (none anywhere: {nowhere})' if nowhere else ''}"
-        nearest = int(np.where(finite, self.goals.excess(metrics), np.inf).argmin())
+        nearest = int(np.where(self.landscape.is_measured, self.goals.excess(metrics), np.inf).argmin())
         misses = self.goals.misses({name: float(values[nearest]) for name, values in metrics.items()})
         return f"keeps {self.goals.limits_explained()}. The nearest misses {misses}"
 
@@ -138,7 +137,7 @@ class Oracle:
 
     def _not_counting(self, index: int, metrics: dict[str, float]) -> Standing:
         known = {name: value if np.isfinite(value) else None for name, value in metrics.items()}
-        failed = [name for name in self.goals.metrics if known[name] is None]
+        failed = [name for name, value in known.items() if value is None]
         misses = f"no finite {', '.join(failed)}" if failed else self.goals.misses(metrics)
         return Standing(index, known, None, dict.fromkeys(self.goals.names), misses)
 

@@ -64,13 +64,16 @@ def run_search(run_config: RunConfig, resume: bool = False, init_from: Sequence[
         require_unused(job.folder / file)
     if resume and not any((job.folder / file).exists() for file in (TRIALS_FILE, BLOCKS_FILE)):
         raise SearchError(f"there is no search to resume in {job.folder}; start one without --resume")
-    if not resume and ((job.folder / TRIALS_FILE).exists() or (job.folder / BLOCKS_FILE).exists()):
-        logger.info("the earlier search is kept in %s", move_aside(job.folder))
-    job.folder.mkdir(parents=True, exist_ok=True)
-    if not resume:
+
+    def make_room() -> None:
+        """Move an earlier search aside, for a new one."""
+        if (job.folder / TRIALS_FILE).exists() or (job.folder / BLOCKS_FILE).exists():
+            logger.info("the earlier search is kept in %s", move_aside(job.folder))
+        job.folder.mkdir(parents=True, exist_ok=True)
         write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
+
     try:
-        result = job.run(resume)
+        result = job.run(resume, (lambda: None) if resume else make_room)
     except KeyboardInterrupt:
         logger.warning("interrupted before the report: all that was measured is in %s, go on with --resume", job.folder)
         raise
