@@ -60,6 +60,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     >>> did_you_mean("n_trails", ["n_trials", "timeout"])
     "; did you mean 'n_trials'?"
+    >>> did_you_mean("TPE", ["tpe", "random"])
+    "; did you mean 'tpe'?"
     """
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    spelled = {other.lower(): other for other in known}
+    near = get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
+    return f"; did you mean '{spelled[near[0]]}'?" if near else ""

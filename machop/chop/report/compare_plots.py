@@ -346,8 +346,7 @@ def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost:
         markeredgewidth=EDGE,
         label="found by the strategy",
     )
-    share = percent(float(one.hypervolume.median[-1]), 1)
-    axes.set_title(f"{one.name}: {share} %", color=style["color"], fontsize=9)
+    axes.set_title(f"{one.name}: {percent(one.front_share, 1)} %", color=style["color"], fontsize=9)
 
 
 def _staircase(summary: CompareSummary, cost: str, value: str) -> tuple[Array, Array]:

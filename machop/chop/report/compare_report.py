@@ -62,6 +62,7 @@ def report_text(summary: CompareSummary, plots: Sequence[Path]) -> str:
         *(_picture(plot, summary) for plot in plots if plot.suffix == ".png"),
         [f"## {_share(summary)} by evaluation", "", *_hypervolume_table(summary, by_trial=False)],
         [f"## {_share(summary)} by trial, repeats among them", "", *_hypervolume_table(summary, by_trial=True)],
+        _evaluations_table(summary),
         *(_regret_table(summary, label) for label in summary.strategies[0].regret),
         _comparison_table(summary),
         _correlation_table(summary),
@@ -155,14 +156,30 @@ def _hypervolume_table(summary: CompareSummary, by_trial: bool) -> list[str]:
 
 def _regret_table(summary: CompareSummary, label: str) -> list[str]:
     counts = checkpoints(summary.budget)
-    rows = [[one.name, *(f"{one.regret[label].at(count)[1]:.4g}" for count in counts)] for one in summary.strategies]
+    rows = [[one.name, *(_regret(one.regret[label].at(count)) for count in counts)] for one in summary.strategies]
     return [f"## Regret: {label}", "", *_markdown(["after", *map(str, counts)], rows)]
+
+
+def _regret(at: Spread) -> str:
+    low, median, high = (f"{value:.4g}" for value in at)
+    return median if low == high else f"{median} [{low}, {high}]"
+
+
+def _evaluations_table(summary: CompareSummary) -> list[str]:
+    columns = ["strategy", *(f"{100 * target:.0f} %" for target in TARGETS)]
+    rows = [[one.name, *(_range(one.evaluations_to[t], summary.budget) for t in TARGETS)] for one in summary.strategies]
+    return [f"## Evaluations to a share of the {summary.whole}", "", *_markdown(columns, rows)]
+
+
+def _range(at: Spread, budget: int) -> str:
+    low, median, high = (_reached(value, budget) for value in at)
+    return median if low == high else f"{median} [{low}, {high}]"
 
 
 def _comparison_table(summary: CompareSummary) -> list[str]:
     if not summary.comparisons:
         return []
-    columns = ["strategy", "against", "measure", "own", "other", "p (Holm)", "A12", "times fewer [95 %]", "verdict"]
+    columns = ["strategy", "against", "measure", "own", "other", "p (Holm)", "r", "times fewer [95 %]", "verdict"]
     return ["## Comparisons", "", *_markdown(columns, (_comparison(one, summary) for one in summary.comparisons))]
 
 
@@ -172,7 +189,7 @@ def _comparison(one: Comparison, summary: CompareSummary) -> list[str]:
     p = "-" if one.p is None else f"{one.p:.2g}"
     ratio = _ratio(one, summary.budget)
     measure = summary.share if is_share else one.measure
-    return [one.strategy, one.reference, measure, *figures, p, f"{one.effect:.2f}", ratio, one.word]
+    return [one.strategy, one.reference, measure, *figures, p, f"{one.effect + 0.0:.2f}", ratio, one.word]
 
 
 def _ratio(one: Comparison, budget: int) -> str:
@@ -180,7 +197,8 @@ def _ratio(one: Comparison, budget: int) -> str:
     if one.ratio is None:
         return ""
     if isinf(one.ratio):
-        return f"> {budget / one.own:.2g}"
+        least = one.times_at_least(budget)
+        return "" if least is None else f"> {least:.2g}"
     ends = "" if one.ratio_low is None else f" [{_number(one.ratio_low)}, {_number(one.ratio_high)}]"
     return f"{one.ratio:.2g}{ends}"
 

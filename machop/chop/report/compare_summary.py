@@ -41,7 +41,7 @@ class StrategySummary:
 
     `hypervolume` is by evaluation and `hypervolume_by_trial` by trial, as shares of the exact front's; `regret` by
     the label of what was asked; `duplicates` and `seconds` (of the strategy itself) are medians of a whole run. `front`
-    has the metrics of the front that the run in the middle found.
+    has the metrics of the front that the run in the middle found, `front_share` is that run's hypervolume at its end.
     """
 
     name: str
@@ -56,6 +56,7 @@ class StrategySummary:
     seconds: float
     seconds_per_trial: float
     front: Mapping[str, Array]
+    front_share: float
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class Comparison:
     """A strategy against a reference: `measure` is the evaluations to a target or the hypervolume at the budget.
 
     `p` is corrected for the number of strategies (None: nothing is left to chance), `least_p` is what it could be at
-    the least with so many seeds; `effect` is A12, `ratio` how many times fewer evaluations the strategy needs.
+    the least with so many seeds; `effect` is the rank-biserial correlation of pairs of runs with one seed (1: always
+    better, -1: always worse), `ratio` how many times fewer evaluations the strategy needs; `other_spent` is how many
+    the reference made in all (median).
     """
 
     strategy: str
@@ -78,6 +81,13 @@ class Comparison:
     ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
+    other_spent: float = 0.0
+
+    def times_at_least(self, budget: int) -> float | None:
+        """How many times the evaluations of the strategy the reference made without arriving; None where it ended of
+        itself, so that a greater budget would be no use to it.
+        """
+        return None if self.other_spent < budget else budget / self.own
 
 
 @dataclass(frozen=True)

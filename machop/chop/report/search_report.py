@@ -217,6 +217,13 @@ def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
     return sorted(summary.best, key=lambda row: (first.turn * row.trial.metrics[first.metric], row.trial.number))
 
 
+def _why(summary: SearchSummary) -> str:
+    """Why the search ended."""
+    if summary.reason == "patience" and not summary.goals.is_within(summary.best[0].trial.metrics):
+        return "no network has come nearer to the limits for as many trials as setup.patience allows"
+    return REASONS[summary.reason]
+
+
 def _facts(summary: SearchSummary) -> list[str]:
     answered = f", {summary.repeats:,} of them repeats answered from the log" if summary.repeats else ""
     answered += f", {summary.failed} failed (a metric that is no finite number)" if summary.failed else ""
@@ -225,7 +232,7 @@ def _facts(summary: SearchSummary) -> list[str]:
     count = summary.measured + summary.repeats
     trials = f"{count:,} trial{'' if count == 1 else 's'}"
     facts = [
-        f"{summary.strategy}: {trials}{answered}; ended because {REASONS[summary.reason]}.",
+        f"{summary.strategy}: {trials}{answered}; ended because {_why(summary)}.",
         f"Data: {summary.provenance}",
     ]
     if summary.goals.limits:

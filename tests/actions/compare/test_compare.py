@@ -18,7 +18,9 @@ from chop.actions.compare import job
 from chop.actions.compare.experiment import Experiment
 from chop.actions.compare.files import as_answer
 from chop.actions.compare.job import CompareOptions, compare
+from chop.actions.search import enumeration, folded, search
 from chop.actions.search.landscape import Landscape
+from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
 from chop.dataset import MaseDataModule
@@ -109,7 +111,7 @@ def test_the_same_again_from_the_landscape_that_lies_beside_it(
     monkeypatch.setattr(os, "link", link)
     folder = tmp_path / "mine" / "software" / "compare"
     compare(jsc_tiny, jets, lab, folder, FEW)
-    monkeypatch.setattr(job, "measured_blocks", None)
+    monkeypatch.setattr(job, "enumerate_points", None)
     compare(jsc_tiny, jets, lab, folder, FEW)
     first, again = (Landscape.read(place / "landscape.parquet") for place in (folder.with_name("compare-1"), folder))
     assert (first.about, list(first.metrics)) == (again.about, list(again.metrics))
@@ -293,6 +295,82 @@ def test_ctrl_c_keeps_the_runs_that_are_done(
     calls[:] = [None] * 6  # type: ignore[list-item]
     with pytest.raises(KeyboardInterrupt):
         compare(jsc_tiny, jets, lab, tmp_path / "none", FEW)
+
+
+def test_what_was_measured_before_a_comparison_was_cut_off_is_not_measured_again(
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options = CompareOptions(("greedy", "brute_force"), seeds=1, budget=8, most_points=1)
+    whole = compare(jsc_tiny, jets, lab, tmp_path / "whole", options)
+    measure, asked = Measuring.measure, []
+
+    def counted(self: Measuring, points: Any, front: Any) -> Any:
+        if asked:
+            raise KeyboardInterrupt
+        asked.extend(points)
+        return measure(self, points, front)
+
+    monkeypatch.setattr(Measuring, "measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        compare(jsc_tiny, jets, lab, tmp_path / "cut", options)
+    measured = len(asked)
+    asked[:] = []
+    monkeypatch.setattr(
+        Measuring, "measure", lambda self, points, front: asked.extend(points) or measure(self, points, front)
+    )
+    caplog.set_level("INFO")
+    again = compare(jsc_tiny, jets, lab, tmp_path / "cut", options)
+    assert f"has the metrics of {measured} points; they are not measured again" in caplog.text
+    assert len(asked) == whole.measured - measured
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    assert again.verdict == whole.verdict
+    asked[:] = []
+    compare(jsc_tiny, jets, lab, tmp_path / "cut", options)  # the one before is done, and moved aside
+    assert not asked
+    assert rows(tmp_path / "cut") == rows(tmp_path / "cut-1")
+
+
+def test_an_enumeration_that_was_cut_off_goes_on(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folded, "MOST_CONFIGURATIONS", 6)
+    whole = compare(jsc_tiny, jets, lab, tmp_path / "whole", FEW)
+    measure, done = enumeration.Task.measure, []
+
+    def cut_off(task: enumeration.Task, number: int) -> enumeration.Block:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(number)
+        return measure(task, number)
+
+    monkeypatch.setattr(enumeration.Task, "measure", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        compare(jsc_tiny, jets, lab, tmp_path / "cut", FEW)
+    monkeypatch.setattr(enumeration.Task, "measure", lambda task, number: done.append(number) or measure(task, number))
+    assert compare(jsc_tiny, jets, lab, tmp_path / "cut", FEW).verdict == whole.verdict
+    assert done == [0, 1, 2]
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    assert not (tmp_path / "cut" / "blocks.jsonl").exists()
+    assert not (tmp_path / "cut-1").exists()
+
+
+def test_points_are_asked_for_together_as_the_file_says(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"]["setup"] = {"ask_batch": 4}
+    options = CompareOptions(("tpe",), seeds=1, budget=18)
+    compare(jsc_tiny, jets, lab, tmp_path / "four", options)
+    lab["strategy"] |= {"name": "optuna", "setup": {"sampler": "tpe", "ask_batch": 4, "n_trials": 60}}
+    found = search(jsc_tiny, jets, lab, tmp_path / "search")
+    own = rows(tmp_path / "four")["point"]
+    space = [int(row["point"]) for row in json.loads((tmp_path / "search" / "log.json").read_text()).values()]
+    assert len(found.trials) >= len(own)
+    assert space[: len(own)] == own
 
 
 def test_a_strategy_that_fails_costs_its_own_runs_alone(

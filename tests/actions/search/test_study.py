@@ -246,6 +246,21 @@ def test_patience_ends_a_search_whose_front_has_not_moved(
     assert "the front has not moved for as many trials as setup.patience allows" in (tmp_path / "report.md").read_text()
 
 
+def test_patience_waits_while_networks_come_nearer_to_the_limits(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"]["metrics"]["accuracy"]["min"] = 0.99
+    found = [trial.metrics["accuracy"] for trial in search(jsc_tiny, jets, lab, tmp_path / "all").trials]
+    nearer = [number for number, own in enumerate(found) if own > max(found[:number], default=0.0)]
+    last = next(number for number in nearer if not {number + 1, number + 2, number + 3} & {*nearer})
+    lab["strategy"]["setup"] = {"patience": 3}
+    result = search(jsc_tiny, jets, lab, tmp_path / "few")
+    assert (result.reason, len(result.trials)) == ("patience", last + 1 + 3)
+    assert last > 2
+    told = "no network has come nearer to the limits for as many trials"
+    assert told in (tmp_path / "few" / "report.md").read_text()
+
+
 def test_more_patience_goes_on_and_equals_a_search_that_had_it_from_the_start(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:

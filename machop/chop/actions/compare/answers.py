@@ -13,6 +13,8 @@ from chop.actions.search.landscape import Landscape
 from chop.actions.search.measurement import Measured
 from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.actions.search.study import Outcome
+from chop.ir.trial import Trial
+from chop.ir.trial_log import TrialLog
 
 Metrics = dict[str, float]
 Array = np.ndarray[Any, Any]
@@ -67,11 +69,18 @@ class Enumerated(Answers):
 
 
 class Cache(Answers):
-    """Measures a point when it is first asked for; rows are numbered in that order."""
+    """Measures a point when it is first asked for; rows are numbered in that order.
 
-    def __init__(self, space: SearchSpaceBase, measure: Callable[[Sequence[Point]], Sequence[Outcome]]) -> None:
+    Each is written to `log` before the next is measured; those that the log holds already are not measured again.
+    """
+
+    def __init__(
+        self, space: SearchSpaceBase, measure: Callable[[Sequence[Point]], Sequence[Outcome]], log: TrialLog
+    ) -> None:
         self._space = space
         self._measure = measure
+        self._log = log
+        self._logged = {self._key(trial.point): trial.metrics for trial in log.trials}
         self._known: dict[tuple[int, ...], int] = {}
         self._points: list[Point] = []
         self._metrics: list[Metrics] = []
@@ -81,15 +90,24 @@ class Cache(Answers):
         return len(self._known) == self._space.size
 
     def rows(self, points: Sequence[Point]) -> list[int]:
-        keys = [tuple(self._space.canonical(point).values()) for point in points]
-        new = {key: point for key, point in zip(keys, points, strict=True) if key not in self._known}
-        if new:
-            found = self._measure(list(new.values()))
-            for key, point, outcome in zip(new, new.values(), found, strict=True):
+        keys = [self._key(point) for point in points]
+        asked = dict(zip(keys, points, strict=True))
+        unmeasured = {key: point for key, point in asked.items() if key not in self._logged}
+        if unmeasured:
+            outcomes = self._measure(list(unmeasured.values()))
+            for (key, point), outcome in zip(unmeasured.items(), outcomes, strict=True):
+                trial = _trial(len(self._log.trials), point, outcome)
+                self._log.append(trial)
+                self._logged[key] = trial.metrics
+        for key, point in asked.items():
+            if key not in self._known:
                 self._known[key] = len(self._known)
                 self._points.append(point)
-                self._metrics.append(_metrics_of(outcome))
+                self._metrics.append(self._logged[key])
         return [self._known[key] for key in keys]
+
+    def _key(self, point: Point) -> tuple[int, ...]:
+        return tuple(self._space.canonical(point).values())
 
     def metrics(self, row: int) -> Metrics | None:
         return self._metrics[row] or None
@@ -104,5 +122,7 @@ class Cache(Answers):
         return Landscape(Path("the measured points"), {}, columns)
 
 
-def _metrics_of(outcome: Outcome) -> Metrics:
-    return {**outcome.software, **outcome.hardware} if isinstance(outcome, Measured) else {}
+def _trial(number: int, point: Point, outcome: Outcome) -> Trial:
+    if isinstance(outcome, Measured):
+        return Trial(number, dict(point), outcome.software, outcome.hardware, {})
+    return Trial(number, dict(point), {}, {}, {}, failed=str(outcome))

@@ -61,8 +61,8 @@ class Run:
 class Experiment:
     """Runs of strategies that are answered from `answers`, each with `budget` evaluations.
 
-    `context_of` gives what a strategy with a seed may know; `batch` is how many points are asked for at a time of a
-    strategy that does not learn.
+    `context_of` gives what a strategy with a seed may know; `ask_batch` is how many points are asked for at a time
+    (None: as many as a strategy likes, `batch` of one that does not learn).
     """
 
     answers: Answers
@@ -70,6 +70,7 @@ class Experiment:
     budget: int
     context_of: Callable[[int], StrategyContext]
     batch: int = 1
+    ask_batch: int | None = None
 
     def runs(
         self,
@@ -131,7 +132,7 @@ class Experiment:
         while True:
             left = self.budget - len(seen)
             started = time.perf_counter()
-            points = strategy.ask(min(self.batch, left) if strategy.asks_ahead else strategy.batch)
+            points = strategy.ask(self.ask_batch or (min(self.batch, left) if strategy.asks_ahead else strategy.batch))
             seconds = time.perf_counter() - started
             if not points:
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from chop.actions.compare.curves import questions
 from chop.actions.compare.experiment import Experiment, Run
 from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
-from chop.actions.compare.truth import keep_landscape, write_measured
+from chop.actions.compare.truth import MEASURED_FILE, keep_landscape, open_measured, write_measured
 from chop.actions.search.checked import CheckedSearch
-from chop.actions.search.enumeration import Task, enumeration_of, measured_blocks
+from chop.actions.search.enumeration import BLOCKS_FILE, BlockLog, Task, enumerate_points
 from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, Landscape, join_parts
 from chop.actions.search.measurement import Measurement
@@ -30,9 +30,10 @@ from chop.actions.search.strategies.base import StrategyContext
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
 from chop.ir.goals import Goals
+from chop.ir.trial_log import require_unused
 from chop.report.compare_plots import write_plots
 from chop.report.compare_report import REPORT_FILE, print_comparison, report_text
-from chop.report.compare_summary import CompareSummary
+from chop.report.compare_summary import CompareSummary, counted
 from chop.report.search_progress import ComparisonProgress, EnumerationProgress
 from chop.tools.files import move_aside, write_whole
 from chop.tools.logger import get_logger
@@ -71,7 +72,12 @@ class CompareOptions:
 def run_compare(run_config: RunConfig, options: CompareOptions, as_json: bool = False) -> CompareSummary:
     """`ch compare`: the strategies on the space of a TOML file; shows the result unless it is printed as JSON."""
     job = checked_run(CompareJob, run_config, FOLDER, options.problems())
-    return job.run(options, is_shown=not as_json)
+    try:
+        return job.run(options, is_shown=not as_json)
+    except KeyboardInterrupt:
+        said = "interrupted before the first run was finished: what was measured is in %s, and is not measured again"
+        logger.warning(said, job.folder)
+        raise
 
 
 def compare(
@@ -103,14 +109,14 @@ class CompareJob(CheckedSearch):
         goals = self.goals(measurement)
         context = self.context(measurement, goals, self.seed, budget)
         contenders, remarks = _contenders(options, self.settings, context)
-        if (aside := move_aside(self.folder)) is not None:
-            logger.info("the earlier comparison is kept in %s", aside)
+        earlier = self._make_room()
         seeds = range(self.seed, self.seed + options.seeds)
-        with self._answers(measurement, goals, options.most_points) as answers:
+        with self._answers(measurement, goals, options.most_points, earlier) as answers:
             if answers.is_exact:
                 _ = Oracle(answers.landscape(), goals).front  # no point may keep the limits: better told now than later
             batch = 1 if answers.is_exact else measurement.batch
-            experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch)
+            ask_batch = self.settings.setup.ask_batch
+            experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch, ask_batch)
             runs, ended = _all_runs(experiment, contenders, seeds, remarks)
         oracle = Oracle(answers.landscape(), goals)
         _ = oracle.front  # of what was measured no point may count
@@ -132,8 +138,18 @@ class CompareJob(CheckedSearch):
         summary = summarise(facts, found, oracle, questions(oracle, is_learned))
         return _written(summary, found, answers, is_shown)
 
+    def _make_room(self) -> Path:
+        """Move an earlier comparison aside, and give its new folder; one that was cut off stays, to be gone on with."""
+        for file in (MEASURED_FILE, BLOCKS_FILE):
+            require_unused(self.folder / file)
+        aside = move_aside(self.folder) if (self.folder / REPORT_FILE).exists() else None
+        if aside is None:
+            return self.folder
+        logger.info("the earlier comparison is kept in %s", aside)
+        return aside
+
     @contextmanager
-    def _answers(self, measurement: Measurement, goals: Goals, most_points: int) -> Iterator[Answers]:
+    def _answers(self, measurement: Measurement, goals: Goals, most_points: int, earlier: Path) -> Iterator[Answers]:
         """All points, measured now or by an earlier search beside this one; else a cache that all strategies share."""
         known = self.known_landscape()
         if known is not None:
@@ -148,19 +164,33 @@ class CompareJob(CheckedSearch):
                 why = f"{self.space.size:,} points are more than --most-points {most_points}"
             logger.info("%s: points are measured when asked for", why)
             n_jobs = self.settings.setup.n_jobs
-            with one_thread(measurement.is_light or n_jobs > 1), Measuring(measurement, n_jobs) as measuring:
-                yield Cache(self.space, lambda points: measuring.measure(points, None))
+            with (
+                open_measured(self.folder, earlier, self.landscape_key()) as log,
+                one_thread(measurement.is_light or n_jobs > 1),
+                Measuring(measurement, n_jobs) as measuring,
+            ):
+                yield Cache(self.space, lambda points: measuring.measure(points, None), log)
 
     def _enumerate(self, measurement: Measurement, goals: Goals, folded: FoldedMeasurement) -> Path:
-        """Measure all points and write them down, so that they are found again."""
-        parts = self.folder / PARTS_FOLDER
-        task = Task(folded, goals, folded.block_size, self.space.size, parts)
-        found = enumeration_of([])
-        with EnumerationProgress(self.space.size) as progress:
-            for block in measured_blocks(task, range(task.blocks), self.settings.setup.n_jobs):
-                found.add(block)
-                progress.show(found.points, 0 if found.front is None else len(found.front.index))
-        return join_parts(parts, task.blocks, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
+        """Measure all points and write them down, block by block, so that they are found again."""
+        parts, path = self.folder / PARTS_FOLDER, self.folder / BLOCKS_FILE
+        block_size = BlockLog.block_size_of(path) or folded.block_size
+        task = Task(folded, goals, block_size, self.space.size, parts)
+        header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
+        try:
+            log = BlockLog(path, header, resume=path.exists())
+        except SearchError as error:
+            logger.info("%s; all points are measured anew", error)
+            path.unlink()
+            log = BlockLog(path, header, resume=False)
+        log.blocks = [block for block in log.blocks if task.holds(block)]
+        with closing(log), EnumerationProgress(self.space.size) as progress:
+            progress.start_from(sum(block.stop - block.first for block in log.blocks))
+            enumerate_points(task, log, self.settings.setup.n_jobs, lambda: False, progress.show)
+        target = self.folder / LANDSCAPE_FILE
+        join_parts(parts, task.blocks, target, self.about_landscape(measurement, goals))
+        path.unlink()
+        return target
 
 
 def _contenders(
@@ -206,7 +236,7 @@ def _all_runs(
         except KeyboardInterrupt:
             if not runs:
                 raise
-            logger.warning("interrupted: the figures are those of the %d runs that were finished", len(runs))
+            logger.warning("interrupted after %s: the figures are of what is done", counted(len(runs), "run"))
             remarks += [f"{name} has no finished run." for name in _without_run(contenders, runs)]
     if not runs:
         raise SearchError(f"no run came to its end: {' '.join(remarks)}")

@@ -1,18 +1,15 @@
-"""Whether two strategies differ: exact rank tests, effect sizes, corrections for many comparisons."""
+"""Whether two strategies differ: an exact test for pairs, effect sizes, a correction for many comparisons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, erfc, isinf, sqrt
+from math import isinf
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-EXACT_UP_TO = 60
-"""Runs of both strategies together up to which the distribution of the rank sum is counted out."""
-
 DRAWS = 2000
 
 
@@ -37,13 +34,15 @@ class Difference:
     """How one sample compares with a reference. `p` is None where neither leaves anything to chance; `least_p` is what
     samples of that size have at the least.
 
-    `effect` is Vargha and Delaney's A12: the chance that a run of the one is better than a run of the other, ties
-    half. `ratio` is how many times the one's median goes into the other's, with a 95 % interval; infinite where only
-    the other has not reached the target, None where it says nothing (the one has not reached it, or has a median of 0).
+    `effect` is the rank-biserial correlation of matched pairs: 1 where the one is better with every seed, -1 where it
+    is worse with every seed; its sign is that of the test. `alike`: the two are the same with every seed. `ratio` is
+    how many times the one's median goes into the other's, with a 95 % interval; infinite where only the other has not
+    reached the target, None where it says nothing (the one has not reached it, or has a median of 0).
     """
 
     p: float | None
     effect: float
+    alike: bool
     least_p: float | None = None
     ratio: float | None = None
     ratio_low: float | None = None
@@ -51,41 +50,18 @@ class Difference:
 
 
 def difference(own: Sample, reference: Sample, seed: int = 0) -> Difference:
-    """Compare two samples.
+    """Compare two samples seed by seed, those seeds that both have.
 
-    Runs of two strategies share nothing but the space, so the test is Mann and Whitney's. Against a deterministic
-    strategy, whose copies are no sample, it is Wilcoxon's signed-rank test on the differences from its one value.
+    Strategies with one seed may begin alike (samplers that draw their first points with it do), so that their runs are
+    pairs: the test is Wilcoxon's for matched pairs. A strategy without chance has the same value in every pair.
     """
-    if own.deterministic and reference.deterministic:
-        p = least = None
-    elif own.deterministic or reference.deterministic:
-        chance, fixed = (reference, own) if own.deterministic else (own, reference)
-        p = signed_rank_p([_minus(value, fixed.values[0]) for value in chance.values])
-        least = min(1.0, 2.0 ** (1 - len(chance.values)))
-    else:
-        p = rank_sum_p(own.values, reference.values)
-        least = min(1.0, 2 / comb(len(own.values) + len(reference.values), len(own.values)))
-    ratio, low, high = _ratio(own, reference, seed)
-    return Difference(p, effect_size(own.values, reference.values), least, ratio, low, high)
-
-
-def rank_sum_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p of the Mann-Whitney test, exact also with ties (the permutation distribution of the rank sum).
-
-    >>> round(rank_sum_p([1, 2, 3], [4, 5, 6]), 6)
-    0.1
-    """
-    twice = np.rint(2 * ranks(np.array([*first, *second], dtype=np.float64))).astype(np.int64)
-    own, n = int(twice[: len(first)].sum()), len(first)
-    mean = n * twice.sum() / len(twice)
-    if len(twice) > EXACT_UP_TO:
-        variance = n * len(second) / len(twice) * twice.var(ddof=1)
-        return erfc(abs(own - mean) / sqrt(2 * variance)) if variance else 1.0
-    ways = np.zeros((n + 1, int(twice.sum()) + 1))
-    ways[0, 0] = 1.0
-    for rank in twice.tolist():
-        ways[1:, rank:] += ways[:-1, : ways.shape[1] - rank].copy()
-    return _tails(ways[n], abs(own - mean), mean)
+    ours, theirs = _paired(own, reference)
+    differences = [_minus(theirs, ours) for ours, theirs in zip(ours.tolist(), theirs.tolist(), strict=True)]
+    is_certain = own.deterministic and reference.deterministic
+    p = None if is_certain else signed_rank_p(differences)
+    least = None if is_certain else min(1.0, 2.0 ** (1 - len(differences)))
+    ratios = _ratio(own.median, reference.median, ours, theirs, seed)
+    return Difference(p, rank_biserial(differences), not any(differences), least, *ratios)
 
 
 def signed_rank_p(differences: Sequence[float]) -> float:
@@ -94,7 +70,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     >>> signed_rank_p([1.0, 2.0, 3.0, float("inf")])
     0.125
     """
-    kept = np.array([value for value in differences if value != 0], dtype=np.float64)
+    kept = _not_zero(differences)
     if not len(kept):
         return 1.0
     twice = np.rint(2 * ranks(np.abs(kept))).astype(np.int64)
@@ -103,13 +79,26 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     for rank in twice.tolist():
         ways[rank:] += ways[: len(ways) - rank].copy()
     mean = twice.sum() / 2
-    return _tails(ways, abs(int(twice[kept > 0].sum()) - mean), mean)
-
-
-def _tails(ways: Array, distance: float, mean: float) -> float:
-    """The share of `ways` (by sum) that lie at least `distance` from `mean`."""
-    far = np.abs(np.arange(len(ways)) - mean) >= distance - 1e-9
+    far = np.abs(np.arange(len(ways)) - mean) >= abs(int(twice[kept > 0].sum()) - mean) - 1e-9
     return float(min(1.0, ways[far].sum() / ways.sum()))
+
+
+def rank_biserial(differences: Sequence[float]) -> float:
+    """The rank-biserial correlation of matched pairs (Kerby, Comprehensive Psychology 3, 2014): the share of the ranks
+    of the differences that are positive, less the share that are negative; 0 where there is none.
+
+    >>> rank_biserial([1.0, 2.0, 3.0]), rank_biserial([-1.0, 3.0, 0.0])
+    (1.0, 0.3333333333333333)
+    """
+    kept = _not_zero(differences)
+    if not len(kept):
+        return 0.0
+    own = ranks(np.abs(kept))
+    return float((own * np.sign(kept)).sum() / own.sum())
+
+
+def _not_zero(differences: Sequence[float]) -> Array:
+    return np.array([value for value in differences if value != 0], dtype=np.float64)
 
 
 def ranks(values: Array) -> Array:
@@ -121,16 +110,6 @@ def ranks(values: Array) -> Array:
     _, own, count = np.unique(values, return_inverse=True, return_counts=True)
     mean: Array = np.cumsum(count) - (count - 1) / 2
     return mean[own.reshape(-1)]
-
-
-def effect_size(own: Sequence[float], reference: Sequence[float]) -> float:
-    """A12 of Vargha and Delaney (2000) for values of which less is better.
-
-    >>> effect_size([1, 2], [2, 3])
-    0.875
-    """
-    ours, theirs = np.array(own, dtype=np.float64)[:, None], np.array(reference, dtype=np.float64)[None]
-    return float((ours < theirs).mean() + 0.5 * (ours == theirs).mean())
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -148,25 +127,35 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _ratio(own: Sample, reference: Sample, seed: int) -> tuple[float | None, float | None, float | None]:
-    """The ratio of the medians with its 95 % interval by bootstrap over seeds, the same seeds drawn for both."""
-    if isinf(own.median) or own.median == 0:
+def _ratio(
+    own: float, reference: float, ours: Array, theirs: Array, seed: int
+) -> tuple[float | None, float | None, float | None]:
+    """The ratio of the medians with its 95 % interval by bootstrap over pairs; no interval where all pairs are alike.
+
+    Where neither median of a resample is finite the resample shows no difference, and counts as 1.
+    """
+    if isinf(own) or own == 0:
         return None, None, None
-    count = max(len(own.values), len(reference.values))
-    ours, theirs = (_by_seed(sample, count) for sample in (own, reference))
-    shared = min(len(ours), len(theirs))
-    drawn = np.random.default_rng(seed).integers(0, shared, (DRAWS, shared))
+    if len(np.unique(ours)) == len(np.unique(theirs)) == 1:
+        return reference / own, None, None
+    drawn = np.random.default_rng(seed).integers(0, len(ours), (DRAWS, len(ours)))
+    below, above = np.median(ours[drawn], 1), np.median(theirs[drawn], 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = np.median(theirs[drawn], 1) / np.median(ours[drawn], 1)
+        ratios = np.where(np.isinf(below) & np.isinf(above), 1.0, above / below)
     ratios = np.sort(ratios[~np.isnan(ratios)])
     if not len(ratios):
-        return reference.median / own.median, None, None
+        return reference / own, None, None
     low, high = np.quantile(ratios, 0.025, method="lower"), np.quantile(ratios, 0.975, method="higher")
-    return reference.median / own.median, float(low), float(high)
+    return reference / own, float(low), float(high)
 
 
-def _by_seed(sample: Sample, count: int) -> Array:
-    return np.repeat(sample.values[:1], count) if sample.deterministic else np.array(sample.values)
+def _paired(own: Sample, reference: Sample) -> tuple[Array, Array]:
+    """Two samples by seed, the seeds that both have; what is certain is so for every seed."""
+    pairs = min((len(s.values) for s in (own, reference) if not s.deterministic), default=1)
+    ours, theirs = (
+        np.repeat(s.values[:1], pairs) if s.deterministic else np.array(s.values[:pairs]) for s in (own, reference)
+    )
+    return ours, theirs
 
 
 def _minus(value: float, other: float) -> float:

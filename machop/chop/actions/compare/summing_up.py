@@ -70,16 +70,27 @@ class Outcome:
         return len(points) > 1 and all(np.array_equal(points[0], other) for other in points[1:])
 
     @property
-    def middle(self) -> Run:
-        """The run in the middle, by its hypervolume at the end."""
-        order = np.argsort([curve[-1] if len(curve) else 0.0 for curve in self.curves], kind="stable")
-        return self.runs[int(order[(len(order) - 1) // 2])]
+    def shares(self) -> list[float]:
+        """The hypervolume at the end, by run."""
+        return [float(curve[-1]) if len(curve) else 0.0 for curve in self.curves]
+
+    @property
+    def middle(self) -> int:
+        """Which run is the one in the middle, by its hypervolume at the end."""
+        order = np.argsort(self.shares, kind="stable")
+        return int(order[(len(order) - 1) // 2])
+
+    @property
+    def evaluations(self) -> float:
+        """How many evaluations a run made (median)."""
+        return float(np.median([len(run.evaluated) for run in self.runs]))
 
     def record(self) -> Record:
         """What the verdict rests on."""
         reach = tuple(evaluations_to(curve, TARGET) for curve in self.curves)
-        ends = tuple(-float(curve[-1]) if len(curve) else 0.0 for curve in self.curves)
-        return Record(self.contender.name, self._sample(reach), self._sample(ends), self.contender.is_optuna)
+        ends = tuple(-share for share in self.shares)
+        samples = self._sample(reach), self._sample(ends)
+        return Record(self.contender.name, *samples, self.evaluations, self.contender.is_optuna)
 
     def _sample(self, values: tuple[float, ...]) -> Sample:
         """Values by run; what looks like many may be one of a strategy without chance."""
@@ -156,11 +167,12 @@ def strategy_summary(outcome: Outcome, oracle: Oracle, asked: Sequence[Question]
         hypervolume_by_trial=band((by_trial(c, run.is_new) for c, run in zip(curves, runs, strict=True)), trials),
         regret=regrets,
         evaluations_to={target: spread([evaluations_to(curve, target) for curve in curves]) for target in TARGETS},
-        evaluations=float(np.median([len(run.evaluated) for run in runs])),
+        evaluations=outcome.evaluations,
         duplicates=float(np.median([run.repeats for run in runs])),
         seconds=float(np.median([run.seconds.sum() for run in runs])),
         seconds_per_trial=float(np.median([run.seconds.mean() for run in runs])),
-        front=front_of(oracle, outcome.middle.evaluated),
+        front=front_of(oracle, runs[outcome.middle].evaluated),
+        front_share=outcome.shares[outcome.middle],
     )
 
 

@@ -1,4 +1,4 @@
-"""The landscape in the folder of a comparison, wherever its figures come from."""
+"""What the folder of a comparison knows of the points: their landscape, or those that were measured when asked for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ import numpy as np
 
 from chop.actions.compare.answers import Answers
 from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, join_parts, part_path, read_about, write_part
+from chop.errors import SearchError
+from chop.ir.trial import Trial
+from chop.ir.trial_log import TrialLog, read_lines
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+MEASURED_FILE = "measured.jsonl"
 
 
 def keep_landscape(known: Path, folder: Path, about: Mapping[str, Any]) -> Path:
@@ -23,6 +31,8 @@ def keep_landscape(known: Path, folder: Path, about: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / LANDSCAPE_FILE
     if read_about(known) == json.loads(json.dumps(dict(about))):
+        if known == target:
+            return target
         try:
             os.link(known, target)
         except OSError:
@@ -33,6 +43,40 @@ def keep_landscape(known: Path, folder: Path, about: Mapping[str, Any]) -> Path:
     parts.mkdir(exist_ok=True)
     shutil.copyfile(known, part_path(parts, 0))
     return join_parts(parts, 1, target, about)
+
+
+def open_measured(folder: Path, earlier: Path, key: str) -> TrialLog:
+    """The log of the points that are measured when they are asked for, one that was cut off with what it has.
+
+    A new one begins with what the comparison in `earlier` measured of the same space (`key`).
+    """
+    path = folder / MEASURED_FILE
+    fingerprint = {"key": key}
+    if path.exists():
+        try:
+            return _told(TrialLog.resume(path, fingerprint), path)
+        except SearchError as error:
+            logger.info("%s; points are measured anew", error)
+            path.unlink()
+    log = TrialLog.create(path, fingerprint)
+    for trial in _measured(earlier / MEASURED_FILE, key):
+        log.append(trial)
+    return _told(log, earlier)
+
+
+def _told(log: TrialLog, where: Path) -> TrialLog:
+    if log.trials:
+        logger.info("%s has the metrics of %d points; they are not measured again", where, len(log.trials))
+    return log
+
+
+def _measured(path: Path, key: str) -> list[Trial]:
+    """What an earlier log has, if it is of the same space and whole."""
+    try:
+        trials, fingerprint, _ = read_lines(path)
+    except (OSError, SearchError):
+        return []
+    return trials if fingerprint == {"key": key} else []
 
 
 def write_measured(answers: Answers, folder: Path, about: Mapping[str, Any]) -> None:

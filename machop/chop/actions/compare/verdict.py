@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isinf
 
 from chop.actions.compare.contenders import RANDOM_ORDER, UNIFORM
@@ -21,11 +21,15 @@ REACH, VOLUME = "evaluations", "hypervolume"
 
 @dataclass(frozen=True)
 class Record:
-    """A strategy by seed: evaluations to `TARGET` of the hypervolume, and the hypervolume at the end of the budget."""
+    """A strategy by seed: evaluations to `TARGET` of the hypervolume, and the hypervolume at the end of the budget.
+
+    `spent` are all evaluations that it made (median): fewer than the budget where it had nothing left to propose.
+    """
 
     name: str
     reach: Sample
     volume: Sample
+    spent: float
     is_optuna: bool = False
 
 
@@ -47,7 +51,7 @@ def verdict(
     best = best_sampler(records)
     references = [record for record in records if record.name in BASELINES or record is best]
     comparisons = [one for reference in references for one in _against(reference, records)]
-    lines = [_ranking(records, budget, whole), *_on_sampler(best, comparisons, budget)]
+    lines = [_ranking(records, budget, whole), *_on_sampler(records, best, comparisons, budget)]
     told: set[tuple[str, str]] = set()
     for record in sorted(records, key=lambda record: record.name in BASELINES):
         own = [one for one in comparisons if one.strategy == record.name and (one.reference, one.strategy) not in told]
@@ -60,7 +64,11 @@ def verdict(
 def best_sampler(records: Sequence[Record]) -> Record | None:
     """Optuna's sampler with the fewest evaluations to the target; of those that do not reach it the largest volume."""
     samplers = [record for record in records if record.is_optuna]
-    return min(samplers, key=lambda record: (record.reach.median, record.volume.median), default=None)
+    return min(samplers, key=_rank, default=None)
+
+
+def _rank(record: Record) -> tuple[float, float]:
+    return record.reach.median, record.volume.median
 
 
 def _against(reference: Record, records: Sequence[Record]) -> list[Comparison]:
@@ -73,7 +81,8 @@ def _against(reference: Record, records: Sequence[Record]) -> list[Comparison]:
         corrected = holm([one.p for one in differences])
         tests = sum(p is not None for p in corrected)
         for record, (own, other), one, p in zip(others, pairs, differences, corrected, strict=True):
-            found.append(_comparison((record.name, reference.name, measure), own, other, one, p, tests))
+            names = (record.name, reference.name, measure)
+            found.append(replace(_comparison(names, own, other, one, p, tests), other_spent=reference.spent))
     return found
 
 
@@ -89,44 +98,53 @@ def _comparison(
     turn = 1.0 if measure == REACH else -1.0
     medians = (own.median, other.median)
     ratios = (one.ratio, one.ratio_low, one.ratio_high) if measure == REACH else (None, None, None)
-    word = word_for(medians, p, one.effect)
+    word = SAME if one.alike and not isinf(own.median) else word_for(medians, p, one.effect)
     least = None if one.least_p is None else min(1.0, one.least_p * tests)
     return Comparison(*names, turn * medians[0] + 0.0, turn * medians[1] + 0.0, p, one.effect, word, least, *ratios)
 
 
 def word_for(medians: tuple[float, float], p: float | None, effect: float) -> str:
-    """One word on a strategy: its median and its reference's (less is better), corrected p, A12.
+    """One word on a strategy: its median and its reference's (less is better), corrected p, effect.
 
-    >>> word_for((50.0, 200.0), 0.001, 0.98), word_for((50.0, 60.0), 0.4, 0.6)
+    >>> word_for((50.0, 200.0), 0.001, 0.98), word_for((50.0, 60.0), 0.4, 0.2)
     ('better', 'no difference shown')
     """
     if isinf(medians[0]) and isinf(medians[1]):
         return NOT_REACHED
-    if p is None:
-        return SAME if effect == 0.5 else BETTER if effect > 0.5 else WORSE
-    if p < LEVEL and effect != 0.5:
-        return BETTER if effect > 0.5 else WORSE
+    if p is None or p < LEVEL:
+        return BETTER if effect > 0 else WORSE
     return NOT_REACHED if isinf(medians[0]) else NOT_SHOWN
 
 
 def _ranking(records: Sequence[Record], budget: int, whole: str) -> str:
     reached = sorted((r for r in records if not isinf(r.reach.median)), key=lambda record: record.reach.median)
-    missed = [record.name for record in records if isinf(record.reach.median)]
+    missed = [record for record in records if isinf(record.reach.median)]
+    within = [record.name for record in missed if record.spent >= budget]
+    ended = [f"{record.name} ({record.spent:g})" for record in missed if record.spent < budget]
     told = ", ".join(f"{record.name} {record.reach.median:g}" for record in reached)
     text = f"Evaluations to {percent(TARGET)} % of the {whole}, median: {told or 'none gets there'}."
-    return text + (f" Not within {budget}: {', '.join(missed)}." if missed else "")
+    text += f" Not within {budget}: {', '.join(within)}." if within else ""
+    return text + (f" Not with all that they propose: {', '.join(ended)}." if ended else "")
 
 
-def _on_sampler(best: Record | None, comparisons: Sequence[Comparison], budget: int) -> list[str]:
+def _on_sampler(
+    records: Sequence[Record], best: Record | None, comparisons: Sequence[Comparison], budget: int
+) -> list[str]:
     """What the strategies that are no sampler of Optuna save against the best of those."""
     if best is None:
         return []
     own = [one for one in comparisons if one.reference == best.name and one.measure == REACH]
-    faster = [f"{one.strategy} needs {_times(one, budget)}" for one in own if one.word == BETTER and one.ratio]
+    equal = [r.name for r in records if r.is_optuna and r is not best and _rank(r) == _rank(best)]
+    faster = [
+        f"{one.strategy} needs {_times(one, budget)}"
+        for one in own
+        if one.word == BETTER and one.ratio and best.spent >= budget
+    ]
     if isinf(best.reach.median):
         what = f"no sampler of Optuna gets to {percent(TARGET)} % within {budget}, {best.name} comes nearest"
     else:
         what = f"the best sampler of Optuna is {best.name}"
+    what += f" ({', '.join(equal)} as near)" if equal else ""
     return [f"Here {what}{': ' if faster else ''}{', '.join(faster)}{' evaluations' if faster else ''}."]
 
 
@@ -147,10 +165,13 @@ def _sentence(record: Record, comparisons: Sequence[Comparison], budget: int, sh
 
 def _claim(reach: Comparison, volume: Comparison, budget: int) -> tuple[str, str]:
     """What is said of a strategy, and of which reference: by the evaluations to the target; by the hypervolume at the
-    end where they show nothing.
+    end where they show nothing; by both where they disagree.
     """
+    times = f" ({_times(reach, budget)})" if reach.ratio and reach.word in (BETTER, WORSE) else ""
+    if {reach.word, volume.word} == {BETTER, WORSE}:
+        at = f"{reach.word} to {percent(TARGET)} % but {volume.word} after {counted(budget, 'evaluation')}"
+        return f"{at} than", f"{reach.reference}{times}"
     if reach.word in (BETTER, WORSE):
-        times = f" ({_times(reach, budget)})" if reach.ratio else ""
         return f"{reach.word} than", f"{reach.reference}{times}"
     if volume.word in (BETTER, WORSE):
         return f"{volume.word} after {counted(budget, 'evaluation')} than", volume.reference
@@ -167,7 +188,10 @@ def _times(reach: Comparison, budget: int) -> str:
     """How many times fewer, or more, evaluations; at least so many where the reference has not arrived."""
     assert reach.ratio is not None
     if isinf(reach.ratio):
-        return f"more than {budget / reach.own:.2g} times fewer"
+        least = reach.times_at_least(budget)
+        if least is None:
+            return f"which ends after {reach.other_spent:g} without"
+        return f"more than {least:.2g} times fewer"
     is_fewer = reach.ratio >= 1
     ends = (reach.ratio, reach.ratio_low, reach.ratio_high)
     if not is_fewer:

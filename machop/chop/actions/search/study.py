@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from chop.actions.search.settings import StudySetup
 from chop.actions.search.strategies.base import WORST, SearchStrategyBase, Values
 from chop.errors import ChopError, MetricError, SearchError
 from chop.ir.front import Front
-from chop.ir.goals import Goals
+from chop.ir.goals import Goals, columns
 from chop.ir.trial import Trial
 from chop.ir.trial_log import TrialLog
 from chop.tools.logger import get_logger
@@ -76,12 +77,16 @@ class _Proposal:
 
 
 class _Progress:
-    """What a study knows of its trials: which points were seen, the front, and when it last moved."""
+    """What a study knows of its trials: which points were seen, the front, and when it last moved.
+
+    While no network keeps all limits, one that comes nearer to them counts as a move.
+    """
 
     def __init__(self, study: Study) -> None:
         self._study = study
         self.seen: dict[PointKey, Trial] = {}
         self.front: Front | None = None
+        self.excess = inf
         self.trials = 0
         self.inherited = 0
         self.moved_at = 0
@@ -91,7 +96,10 @@ class _Progress:
         self.seen.setdefault(self._study.key(trial.point), trial)
         self.trials += 1
         goals = self._study.goals
-        if not trial.counts or not goals.is_within(trial.metrics):
+        if not trial.counts:
+            return
+        if not goals.is_within(trial.metrics):
+            self._come_nearer(float(goals.excess(columns([trial], goals.metrics))[0]))
             return
         costs = goals.costs_of([trial])
         if self.front is not None and (self.front.costs <= costs).all(1).any():
@@ -99,6 +107,11 @@ class _Progress:
         own = Front.of(costs, np.array([trial.number]))
         self.front = own if self.front is None else self.front.joined(own)
         self.moved_at = self.trials
+
+    def _come_nearer(self, excess: float) -> None:
+        if self.front is None and excess < self.excess:
+            self.excess = excess
+            self.moved_at = self.trials
 
 
 @dataclass(frozen=True)
