@@ -21,6 +21,7 @@ from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
 from chop.evaluation.scores import score
 from chop.evaluation.values import Planes
+from chop.evaluation.walk import Walk
 from chop.formats import FORMATS, Format, Integer
 from chop.ir import MaseGraph, QuantPlan
 
@@ -239,6 +240,97 @@ def test_of_equal_scores_the_first_counts(seed: int) -> None:
 def product(axes: Sequence[Axis]) -> Any:
     sizes = [len(axis) for axis in axes]
     return np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), 1)
+
+
+class Branches(nn.Module):
+    """Many branches that one stage reads together."""
+
+    def __init__(self, count: int = 24) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList([nn.Linear(4, 3) for _ in range(count)])
+        self.head = nn.Linear(3 * count, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.cat([branch(x) for branch in self.branches], 1))
+
+
+def test_any_number_of_inputs_of_a_stage_keeps_configurations_apart() -> None:
+    torch.manual_seed(0)
+    graph = MaseGraph(Branches().eval())
+    names = [name for name, op in graph.quantizable_nodes().items() if op.name == "linear"]
+    widths = [Integer(width, fraction) for width in range(3, 11) for fraction in range(1, 5)]
+    axes = [[{name: {"weight": chosen}} for chosen in widths] for name in names]
+    batches = [(torch.randn(40, 4), torch.arange(40) % CLASSES)]
+    codes = np.random.default_rng(0).integers(0, len(widths), (200, len(axes)))
+    found = predictions(Evaluator(graph, axes, batches), codes)
+    assert torch.allclose(found, reference(graph, axes, batches, codes), atol=1e-5)
+
+
+class BatchStatistics(nn.Module):
+    """A norm that mixes rows without changing a shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)
+        self.head = nn.Linear(4, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+
+
+def test_a_call_that_mixes_rows_is_found_out_though_the_first_configurations_are_alike() -> None:
+    torch.manual_seed(0)
+    graph = MaseGraph(BatchStatistics().eval())
+    alike = [Integer(30 - step, 8) for step in range(12)]
+    axes = [[{"conv": {"data_in": chosen}} for chosen in [*alike, Integer(2, 0), Integer(3, 0)]]]
+    batches = [(torch.randn(40, 1, 6, 6), torch.arange(40) % CLASSES)]
+    codes = np.arange(len(axes[0]))[:, None]
+    found = predictions(Evaluator(graph, axes, batches), codes)
+    assert torch.allclose(found, reference(graph, axes, batches, codes), atol=1e-5)
+
+
+class Constants(nn.Module):
+    """Constants whose first dimension is as long as a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(8, 8), nn.Linear(8, CLASSES)
+        self.scale = nn.Parameter(torch.rand(8) + 0.5)
+        self.register_buffer("neighbours", torch.rand(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.neighbours @ (self.first(x) * self.scale)
+        return self.head(F.layer_norm(x, (8,), self.scale, self.scale).sum(1))
+
+
+@pytest.mark.parametrize("last", [8, 4, 1])
+def test_a_constant_as_long_as_a_batch_is_no_rows(last: int) -> None:
+    torch.manual_seed(0)
+    graph = MaseGraph(Constants().eval())
+    axes = [[{name: {"weight": Integer(width)}} for width in (3, 4, 5, 6, 8)] for name in ("first", "head")]
+    batches = [(torch.randn(rows, 4, 8), torch.arange(rows) % CLASSES) for rows in (64, last)]
+    codes = np.stack(np.unravel_index(np.arange(25), (5, 5)), 1)
+    found = predictions(Evaluator(graph, axes, batches), codes)
+    assert torch.allclose(found, reference(graph, axes, batches, codes), atol=1e-5)
+
+
+def test_the_first_piece_keeps_to_the_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    graph = MaseGraph(BatchStatistics().eval())
+    axes = [[{"conv": {"weight": Integer(width, fraction)}} for width in range(3, 11) for fraction in range(8)]]
+    batches = [(torch.randn(64, 1, 16, 16), torch.arange(64) % CLASSES)]
+    evaluator = Evaluator(graph, axes, batches, memory=2**23)
+    compute, sizes = Walk._compute, []
+
+    def noting(walk: Walk, level: int, parents: Any, alternatives: Any, live: Any) -> Any:
+        found = compute(walk, level, parents, alternatives, live)
+        sizes.append(walk._bytes_per_child[level] * len(parents))  # type: ignore[operator]
+        return found
+
+    monkeypatch.setattr(Walk, "_compute", noting)
+    predictions(evaluator, np.arange(len(axes[0]))[:, None])
+    assert len(sizes) > 2
+    assert max(sizes) <= 2**23
 
 
 def test_little_memory_changes_no_result() -> None:

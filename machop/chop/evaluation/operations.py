@@ -6,7 +6,6 @@ Every operation has `one` (a choice on some configurations); some know a quicker
 from __future__ import annotations
 
 import copy
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,12 @@ CLOSE = 1e-5
 """Largest difference, relative to the greatest value, that another order of a float sum may make."""
 PROBED = 2
 """Configurations on which folding is tried once, against one call for each."""
+
+LARGEST_FOLDED = 2**15
+"""Values of one configuration's result, beyond which a call of its own costs little more than its share of a joint one.
+
+Counted and not timed: joining may move the last bit of a float sum, so every process, and every run, must decide alike.
+"""
 
 
 @dataclass(frozen=True)
@@ -182,14 +187,17 @@ class Call(Operation):
     """Any module or function, with all configurations laid along the batch where that is right and pays.
 
     A choice is `{operand: format}`, as a tuple, for tensors that belong to the model: `owned` says how a function takes
-    them (the place of each among `owned`), a module has them under their names. Folding is tried on the first
-    configurations that come, against one call for each: it must give the same and take less time.
+    them (the place of each among `owned`), a module has them under their names. `has_rows` says of each input, and last
+    of the result, whether it has a row for every row of the batch.
+
+    Folding is tried once, on values made unlike each other, against one call for each.
     """
 
     function: Any
     args: Any
     kwargs: Mapping[str, Any]
     owned: Mapping[str, tuple[Slot, Tensor]] = field(default_factory=dict)
+    has_rows: tuple[bool, ...] = (False,)
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _folds: bool | None = None
 
@@ -198,23 +206,34 @@ class Call(Operation):
         if not varying or (count := count_of(varying[0])) == 1:
             return Each([self._single(choice, [each(value)[0] for value in inputs])])
         if self._folds is None:
-            return self._tried(choice, inputs, count)
-        folded = self._folded(choice, inputs) if self._folds else None
+            self._folds = self._may_fold(choice, inputs)
+        folded = self._folded_or_none(choice, inputs) if self._folds else None
         return Each(self._singles(choice, inputs, count)) if folded is None else Rows(folded)
 
-    def _tried(self, choice: Any, inputs: Sequence[Value], count: int) -> Value:
-        """The results one by one, the first of them also folded: which is how it will be done from now on?"""
-        few = [_first(value, PROBED) for value in inputs]
-        started = time.perf_counter()
-        singly = self._singles(choice, few, PROBED)
-        seconds = time.perf_counter() - started
-        started = time.perf_counter()
+    def _may_fold(self, choice: Any, inputs: Sequence[Value]) -> bool:
+        """Whether configurations laid along the batch give what they give singly, in calls that are worth joining.
+
+        Their values may be equal by chance, so it is tried on others: then a call that mixes rows does not agree.
+        """
+        probes = [
+            value
+            if isinstance(value, Same)
+            else Each([_unlike(v, place) for place, v in enumerate(each(value)[:PROBED])])
+            for value in inputs
+        ]
+        folded = self._folded_or_none(choice, probes)
+        if folded is None or folded[0].numel() > LARGEST_FOLDED:
+            return False
         try:
-            folded = self._folded(choice, few)
+            return _agrees(folded, self._singles(choice, probes, PROBED))
+        except Exception:  # of a model's own code, on values that are not its own
+            return False
+
+    def _folded_or_none(self, choice: Any, inputs: Sequence[Value]) -> Tensor | None:
+        try:
+            return self._folded(choice, inputs)
         except Exception:  # whatever a model's own code raises for a batch that is not its own
-            folded = None
-        self._folds = folded is not None and time.perf_counter() - started < seconds and _agrees(folded, singly)
-        return Each([*singly, *self._singles(choice, [_rest(value, PROBED) for value in inputs], count - PROBED)])
+            return None
 
     def _singles(self, choice: Any, inputs: Sequence[Value], count: int) -> list[Any]:
         columns = [[value.value] * count if isinstance(value, Same) else each(value) for value in inputs]
@@ -244,16 +263,22 @@ class Call(Operation):
 
     def _folded(self, choice: Any, inputs: Sequence[Value]) -> Tensor | None:
         """The result of one call on all configurations, laid along the batch; None where that cannot be done."""
+        *have_rows, gives_rows = self.has_rows
+        known = list(zip(inputs, have_rows, strict=True))
+        if not gives_rows or not all(has_rows for value, has_rows in known if not isinstance(value, Same)):
+            return None
         tensors: list[Any] = [value.value if isinstance(value, Same) else as_rows(value) for value in inputs]
         varying = [tensor for value, tensor in zip(inputs, tensors, strict=True) if not isinstance(value, Same)]
         if any(tensor is None or tensor.ndim < 2 for tensor in varying):
             return None
         count, rows = varying[0].shape[:2]
-        if any(tensor.shape[:2] != (count, rows) for tensor in varying):
-            return None
         laid = [
-            _repeated(tensor, count, rows) if isinstance(value, Same) else tensor.flatten(0, 1)
-            for value, tensor in zip(inputs, tensors, strict=True)
+            tensor.flatten(0, 1)
+            if not isinstance(value, Same)
+            else tensor.expand(count, *tensor.shape).flatten(0, 1)
+            if has_rows
+            else tensor
+            for (value, has_rows), tensor in zip(known, tensors, strict=True)
         ]
         found = self._single(choice, laid)
         if not isinstance(found, Tensor) or found.ndim < 1 or found.shape[0] != count * rows:
@@ -308,19 +333,21 @@ def _is_floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _first(value: Value, count: int) -> Value:
-    return value if isinstance(value, Same) else Each(list(each(value)[:count]))
+def _unlike(value: Any, place: int) -> Any:
+    """A value like `value`, with other rows for each `place`.
 
-
-def _rest(value: Value, count: int) -> Value:
-    return value if isinstance(value, Same) else Each(list(each(value)[count:]))
-
-
-def _repeated(value: Any, count: int, rows: int) -> Any:
-    """A value of all configurations, once for each of them if it has rows."""
-    if isinstance(value, Tensor) and value.ndim and value.shape[0] == rows:
-        return value.expand(count, *value.shape).flatten(0, 1)
-    return value
+    Whole numbers, which may be indexes, are those that it has; what is never negative stays so.
+    """
+    if not isinstance(value, Tensor) or not value.ndim:
+        return value
+    if not value.is_floating_point():
+        return value.roll(place, 0)
+    generator = torch.Generator().manual_seed(place)
+    factor, shift = (torch.rand(value.shape, generator=generator).to(value) for _ in range(2))
+    known = value.nan_to_num(0.0, 0.0, 0.0)
+    size = float(known.abs().amax()) if known.numel() else 0.0
+    low = 0.0 if bool((known >= 0).all()) else -0.5
+    return known * (0.5 + factor) + 0.2 * (size or 1.0) * (shift + low)
 
 
 def _agrees(folded: Tensor, singly: Sequence[Any]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from chop.dataset.rows import cut
 from chop.errors import GraphError
 from chop.evaluation.operations import (
     AddBias,
@@ -118,6 +119,8 @@ class _Builder:
         self.stage_of: dict[fx.Node, int] = {}
         self.seen = _float_values(graph, x)
         self.rows = _batch_rows(x)
+        self.row_nodes = _nodes_with_rows(graph, x, self.seen)
+        self.row_stages: set[int] = set()
 
     @torch.no_grad()
     def build(self) -> Program:
@@ -126,6 +129,8 @@ class _Builder:
                 output, predictions = self._output(node)
                 return Program(self.stages, self.placeholders, self.constants, output, predictions[:1].clone())
             self.stage_of[node] = self._stage(node)
+            if node in self.row_nodes:
+                self.row_stages.add(self.stage_of[node])
         raise AssertionError("a graph ends in an output node")
 
     def _stage(self, node: fx.Node) -> int:
@@ -169,7 +174,10 @@ class _Builder:
         return any(operand in formats for formats in self._alternatives(node))
 
     def _quantise(self, node: fx.Node, operand: str, source: int) -> int:
-        return self._add(Quantise(), [source], node, lambda formats: formats.get(operand))
+        found = self._add(Quantise(), [source], node, lambda formats: formats.get(operand))
+        if source in self.row_stages:
+            self.row_stages.add(found)
+        return found
 
     def _call(self, node: fx.Node) -> int:
         op = self.graph.op(node)
@@ -189,7 +197,8 @@ class _Builder:
             else:
                 kwargs[place] = named[operand][0]
         operands = tuple(op.params) if op is not None and isinstance(inner, nn.Module) else tuple(named)
-        call = Call(inner, tuple(args), kwargs, named)
+        has_rows = (*(number in self.row_stages for number in template.inputs), node in self.row_nodes)
+        call = Call(inner, tuple(args), kwargs, named, has_rows)
         return self._add(call, template.inputs, node, lambda formats: _chosen(formats, operands))
 
     def _without_side_effects(self, node: fx.Node) -> Any:
@@ -354,6 +363,30 @@ def _float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
             args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), values.__getitem__)
             values[node] = graph.inner(node)(*args, **kwargs)
     return values
+
+
+def _nodes_with_rows(graph: MaseGraph, x: Any, seen: Mapping[fx.Node, Any]) -> set[fx.Node]:
+    """The nodes whose value has a row for every row of the batch: it grows with the batch.
+
+    A model that takes no other batch tells nothing; of that the nodes count that come from its inputs and have as many.
+    """
+    rows = _batch_rows(x)
+    large = min(rows, 3)
+    try:
+        found = [(n, _float_values(graph, cut(x, 0, n))) for n in (large - 1, large)] if rows > 1 else []
+    except Exception:  # of a model's own code, on a batch that is not its own
+        found = []
+    if found:
+        return {node for node in seen if all(_rows_of(values[node]) == n for n, values in found)}
+    moving: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or any(source in moving for source in node.all_input_nodes):
+            moving.add(node)
+    return {node for node in moving if node in seen and _rows_of(seen[node]) == rows}
+
+
+def _rows_of(value: Any) -> int | None:
+    return len(value) if isinstance(value, Tensor) and value.ndim else None
 
 
 def attribute(model: nn.Module, path: str) -> Any:

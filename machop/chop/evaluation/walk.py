@@ -28,6 +28,7 @@ CACHE_BYTES = 3 * 2**19
 """How great the values of a stage should be at the most, so that the next stage finds them in the cache; and not much
 less, since each step costs some fraction of a millisecond whatever its size."""
 MOST_PATTERNS = 4096
+LARGEST_KEY = 2**62
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Walk:
         self._may_overwrite = {number: self._reads_only_what_is_its_own(number) for number in self._read_last}
         self._patterns: dict[Any, list[_Recipe]] = {}
         self._picks: dict[bytes, tuple[Pick, Numbers]] = {}
-        self._bytes_per_child = [0.0] * program.levels
+        self._bytes_per_child: list[float | None] = [None] * program.levels
         self._children_per_parent = [0.0] * program.levels
         self._widest_per_parent: list[float | None] = [None] * program.levels
         self._rows = 1
@@ -112,8 +113,8 @@ class Walk:
     def _expect(self, rows: int) -> None:
         """What is known of the sizes of values was learned with another number of rows."""
         ratio, self._rows = rows / self._rows, rows
-        self._bytes_per_child = [size * ratio for size in self._bytes_per_child]
-        self._widest_per_parent = [None if size is None else size * ratio for size in self._widest_per_parent]
+        for sizes in (self._bytes_per_child, self._widest_per_parent):
+            sizes[:] = [None if size is None else size * ratio for size in sizes]
 
     def _descend(
         self, prefixes: _Prefixes, codes: Codes, level: int, span: tuple[int, int], live: Live, emit: Emit
@@ -144,15 +145,19 @@ class Walk:
         self, prefixes: _Prefixes, codes: Codes, level: int, span: tuple[int, int], live: Live, emit: Emit
     ) -> None:
         """Compute a level for all continuations of the prefixes in `span`, as many at a time as memory allows."""
-        begin, end = prefixes.below(level, *span)
-        each = self._bytes_per_child[level]
-        step = max(1, int(self.memory / self.program.levels / each)) if each else end - begin
-        for start in range(begin, end, step):
-            stop = min(end, start + step)
+        start, end = prefixes.below(level, *span)
+        while start < end:
+            stop = min(end, start + self._children_at_a_time(level))
             firsts = prefixes.first[level + 1][start:stop]
             parents = prefixes.of[level][firsts] - span[0]
             longer = self._compute(level, parents, codes[firsts], live)
             self._descend(prefixes, codes, level + 1, (start, stop), longer, emit)
+            start = stop
+
+    def _children_at_a_time(self, level: int) -> int:
+        """So many that the values of all levels fit the memory; one, as long as nothing is known of their size."""
+        each = self._bytes_per_child[level]
+        return 1 if each is None else max(1, int(self.memory / self.program.levels / max(each, 1.0)))
 
     def _narrowed(self, live: Live, first: int, last: int) -> Live:
         """What prefixes `first` to `last - 1` need of the live values, numbered anew."""
@@ -235,26 +240,33 @@ def _recipe(stage: Stage, alternatives: Numbers, inputs: Sequence[tuple[Numbers,
     ids = np.zeros(len(alternatives), dtype=np.int64)
     if stage.choice_ids is not None:
         ids = stage.choice_ids[alternatives[:, stage.axis]]
-    counts = [count for _, count in inputs]
-    keys = ids
-    for numbers, count in inputs:
-        keys = keys * count + numbers
-    distinct, own = np.unique(keys, return_inverse=True)
-    columns: list[Numbers] = []
-    rest = distinct
-    for count in reversed(counts):
-        rest, column = np.divmod(rest, count)
-        columns.insert(0, column)
-    bounds = np.append(np.flatnonzero(np.append(True, rest[1:] != rest[:-1])), len(rest))
+    first, own = _distinct(ids, inputs)
+    chosen = ids[first]
+    bounds = np.append(np.flatnonzero(np.append(True, chosen[1:] != chosen[:-1])), len(chosen))
     groups = tuple(
         _Group(
-            stage.choices[int(rest[start])],
-            tuple(_pick(c[start:stop], n) for c, n in zip(columns, counts, strict=True)),
+            stage.choices[int(chosen[start])],
+            tuple(_pick(numbers[first[start:stop]], count) for numbers, count in inputs),
         )
         for start, stop in pairwise(bounds)
     )
     is_product = len(inputs) == 1 and all(group.picks == (None,) for group in groups)
-    return _Recipe(groups, is_product, own.reshape(-1)), len(distinct)
+    return _Recipe(groups, is_product, own), len(first)
+
+
+def _distinct(ids: Numbers, inputs: Sequence[tuple[Numbers, int]]) -> tuple[Numbers, Numbers]:
+    """Of the distinct combinations of choice and inputs, in ascending order: where each comes first, and which of them
+    each prefix has.
+    """
+    keys, size = ids, int(ids.max()) + 1
+    for numbers, count in inputs:
+        if size * count > LARGEST_KEY:  # many inputs: numbered anew, in the same order
+            _, keys = np.unique(keys, return_inverse=True)
+            keys = keys.reshape(-1)
+            size = int(keys.max()) + 1
+        keys, size = keys * count + numbers, size * count
+    _, first, own = np.unique(keys, return_index=True, return_inverse=True)
+    return first, own.reshape(-1)
 
 
 def _pick(numbers: Numbers, count: int) -> Pick | None:
