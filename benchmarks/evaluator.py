@@ -378,7 +378,7 @@ def whole_space(n_jobs: int) -> None:
     objectives = (Objective("accuracy"), Objective("loss", direction="minimize"))
     task = Task(folded, Goals(objectives), folded.block_size, folded.space_size, None)
     started = time.perf_counter()
-    busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), n_jobs))
+    busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), task.blocks, n_jobs))
     seconds = time.perf_counter() - started
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if n_jobs > 1 else 0
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + n_jobs * children) / 2**20

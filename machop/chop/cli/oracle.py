@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from chop.actions.replay import LOG_FILE
-from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape
-from chop.actions.search.oracle import Oracle
-from chop.actions.search.results import TRIALS_FILE
+from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape, landscape_key
+from chop.actions.search.oracle import Oracle, goals_of
+from chop.actions.search.results import BLOCKS_FILE, TRIALS_FILE
 from chop.errors import SearchError
-from chop.ir.goals import Goals
 from chop.ir.trial_log import read_header
 
 MOST_ROWS = 25
@@ -52,11 +51,20 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
 
 
 def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
-    """The oracle with the goals of a search: its limits may be others than those of the landscape."""
-    if not (study / TRIALS_FILE).exists():
-        return oracle
-    goals = read_header(study / TRIALS_FILE).get("goals")
-    return Oracle(oracle.landscape, Goals.from_json(goals)) if goals else oracle
+    """The oracle with the goals of a search: its limits may be others than those of the landscape.
+
+    Raises SearchError for a search that measured other things, or on another space.
+    """
+    log = next((study / file for file in (TRIALS_FILE, BLOCKS_FILE) if (study / file).exists()), None)
+    if log is None:
+        raise SearchError(f"{study}: no search there; give the folder search_ckpts of one, with its log")
+    header = read_header(log)
+    if landscape_key(header["fingerprint"]) != oracle.landscape.about.get("key"):
+        raise SearchError(
+            f"{study} is a search of another space than {oracle.landscape.path}, or measured it otherwise (weights, "
+            "data, samples, runners): its points are not among those of the landscape"
+        )
+    return Oracle(oracle.landscape, goals_of(header["goals"], log)) if "goals" in header else oracle
 
 
 def points_of(study: Path, landscape: Landscape) -> list[int]:
@@ -73,6 +81,8 @@ def points_of(study: Path, landscape: Landscape) -> list[int]:
         raise SearchError(f"{file} is no log of a finished search with numbered points ({error})") from error
     if sizes - {landscape.size}:
         raise SearchError(f"{study} searched a space of {sizes} points, {landscape.path} has {landscape.size}")
+    if any(not 0 <= index < landscape.size for index in found):
+        raise SearchError(f"{file} is damaged: it names points that a space of {landscape.size} points does not have")
     return found
 
 

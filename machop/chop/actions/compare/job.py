@@ -18,12 +18,13 @@ from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
 from chop.actions.compare.truth import MEASURED_FILE, keep_landscape, open_measured, write_measured
 from chop.actions.search.checked import CheckedSearch
-from chop.actions.search.enumeration import BLOCKS_FILE, BlockLog, Task, enumerate_points
+from chop.actions.search.enumeration import BlockLog, Task, enumerate_points, taken_over
 from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, Landscape, join_parts
 from chop.actions.search.measurement import Measurement
 from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
+from chop.actions.search.results import BLOCKS_FILE
 from chop.actions.search.search import checked_call, checked_run
 from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
@@ -177,20 +178,29 @@ class CompareJob(CheckedSearch):
         block_size = BlockLog.block_size_of(path) or folded.block_size
         task = Task(folded, goals, block_size, self.space.size, parts)
         header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
-        try:
-            log = BlockLog(path, header, resume=path.exists())
-        except SearchError as error:
-            logger.info("%s; all points are measured anew", error)
+        if path.exists() and not _is_log_of(path, header):
             path.unlink()
-            log = BlockLog(path, header, resume=False)
-        log.blocks = [block for block in log.blocks if task.holds(block)]
-        with closing(log), EnumerationProgress(self.space.size) as progress:
-            progress.start_from(sum(block.stop - block.first for block in log.blocks))
-            enumerate_points(task, log, self.settings.setup.n_jobs, lambda: False, progress.show)
+        with closing(BlockLog(path, header, resume=path.exists())) as log:
+            found = taken_over(task, log)
+            with EnumerationProgress(self.space.size) as progress:
+                progress.start_from(found.points)
+                enumerate_points(task, found, log, self.settings.setup.n_jobs, lambda: False, progress.show)
         target = self.folder / LANDSCAPE_FILE
         join_parts(parts, task.blocks, target, self.about_landscape(measurement, goals))
         path.unlink()
         return target
+
+
+def _is_log_of(path: Path, header: Mapping[str, Any]) -> bool:
+    """Whether the blocks of an earlier comparison are whole, and of the same space and goals; if not, says so."""
+    try:
+        with closing(BlockLog(path, header, resume=True)) as log:
+            for _ in log.blocks():
+                pass
+    except SearchError as error:
+        logger.info("%s: all points are measured anew", str(error).partition(";")[0])
+        return False
+    return True
 
 
 def _contenders(

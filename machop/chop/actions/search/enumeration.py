@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-BLOCKS_FILE = "blocks.jsonl"
 BLOCK_BYTES = 2**26
 """What a process needs for the metrics of a block and to write them."""
 
@@ -155,6 +155,10 @@ class Enumeration:
     points: int = 0
     failed: int = 0
     excess: float = 0.0
+    done: set[int] = field(default_factory=set)
+    """The numbers of the blocks."""
+
+    seconds: float = 0.0
 
     def add(self, block: Block) -> None:
         """Fold a block in; the order of blocks plays no part."""
@@ -168,6 +172,8 @@ class Enumeration:
         }
         self.points += block.stop - block.first
         self.failed += block.failed
+        self.done.add(block.number)
+        self.seconds += block.seconds
 
     def _front_with(self, block: Block) -> Front:
         """The joined front; of two that exceed the limits the nearer one, the earlier of equal ones."""
@@ -189,14 +195,6 @@ class Enumeration:
             yield index, count, self.metrics[index]
 
 
-def enumeration_of(blocks: Iterable[Block]) -> Enumeration:
-    """What blocks make up."""
-    found = Enumeration()
-    for block in blocks:
-        found.add(block)
-    return found
-
-
 class BlockLog:
     """The blocks that are done, a line each, in a file that only one search writes."""
 
@@ -206,46 +204,65 @@ class BlockLog:
         if not resume and path.exists():
             raise SearchError(f"{path} exists; resume it with --resume or choose another --project")
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
         self._stream = path.open("a+b")
         try:
-            self._begin(path, header)
+            self._begin(header)
         except BaseException:
             self._stream.close()
             raise
 
-    def _begin(self, path: Path, header: Mapping[str, Any]) -> None:
+    def _begin(self, header: Mapping[str, Any]) -> None:
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise SearchError(f"{path} is in use: that search is still running; choose another --project") from error
-        self.blocks: list[Block] = []
-        self._stream.seek(0)
-        lines = self._stream.read().splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):
-            lines.pop()  # a line that was cut off: that block is done again
-        self._stream.truncate(sum(map(len, lines)))
-        if lines:
-            self._read(path, header, lines)
-        else:
-            self._write(dict(header))
-
-    def _read(self, path: Path, header: Mapping[str, Any], lines: Sequence[bytes]) -> None:
-        known: dict[str, Any] = {}
-        try:
-            known = dict(json.loads(lines[0]))
-            for line in lines[1:]:
-                self.blocks.append(Block.from_row(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
-            number = 1 + bool(known) + len(self.blocks)
             raise SearchError(
-                f"{path} is damaged (line {number}: {type(error).__name__}: {error}); start anew without --resume"
+                f"{self.path} is in use: that search is still running; choose another --project"
             ) from error
+        self._cut_off_half_a_line()
+        self._stream.seek(0)
+        first = self._stream.readline()
+        if not first:
+            self._write(dict(header))
+            return
+        try:
+            known = dict(json.loads(first))
+        except (ValueError, TypeError) as error:
+            raise self._damaged(1, error) from error
         wanted = json.loads(json.dumps(dict(header)))
         changed = [name for name in {*known, *wanted} if known.get(name) != wanted.get(name)]
         if changed:
             raise SearchError(
-                f"{path} is of another search: {', '.join(sorted(changed))} differ; start anew without --resume"
+                f"{self.path} is of another search: {', '.join(sorted(changed))} differ; start anew without --resume"
             )
+
+    def _cut_off_half_a_line(self) -> None:
+        """Leave whole lines: a block that was being written is done again."""
+        end = self._stream.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - 2**16)
+            self._stream.seek(start)
+            place = self._stream.read(end - start).rfind(b"\n")
+            if place >= 0:
+                end = start + place + 1
+                break
+            end = start
+        self._stream.truncate(end)
+
+    def _damaged(self, line: int, error: Exception) -> SearchError:
+        what = f"line {line}: {type(error).__name__}: {error}"
+        return SearchError(f"{self.path} is damaged ({what}); start anew without --resume")
+
+    def blocks(self) -> Iterator[Block]:
+        """The blocks that it held when it was opened, as they are read; raises SearchError for what is none."""
+        with self.path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if number == 1:
+                    continue
+                try:
+                    yield Block.from_row(json.loads(line))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise self._damaged(number, error) from error
 
     @staticmethod
     def block_size_of(path: Path) -> int | None:
@@ -260,7 +277,6 @@ class BlockLog:
     def append(self, block: Block) -> None:
         """Write a block down."""
         self._write(block.as_row())
-        self.blocks.append(block)
 
     def _write(self, row: Mapping[str, Any]) -> None:
         self._stream.write(json.dumps(row).encode() + b"\n")
@@ -271,9 +287,11 @@ class BlockLog:
         self._stream.close()
 
 
-def measured_blocks(task: Task, numbers: Sequence[int], n_jobs: int) -> Iterator[Block]:
-    """The blocks of `numbers` as they are done, by `n_jobs` processes; one that dies leaves its block to another."""
-    _share_memory(task.folded, n_jobs if len(numbers) > 1 else 1)
+def measured_blocks(task: Task, numbers: Iterable[int], count: int, n_jobs: int) -> Iterator[Block]:
+    """The `count` blocks of `numbers` as they are done, by `n_jobs` processes; one that dies leaves its block to
+    another.
+    """
+    _share_memory(task.folded, n_jobs if count > 1 else 1)
     keep_freed_memory()
     with Workers(task.measure, n_jobs) as workers:
         for _, block in workers.results(numbers):
@@ -302,24 +320,38 @@ def _checksum(scores: Scores) -> int:
     return found
 
 
-def enumerate_points(
-    task: Task, log: BlockLog, n_jobs: int, is_over: Callable[[], bool], show: Callable[[int, int], None]
-) -> Enumeration:
-    """Measure all blocks that `log` does not hold; `show` is given the
-    numbers of points that are done and that are on the front; `is_over` may end it early.
+def taken_over(task: Task, log: BlockLog) -> Enumeration:
+    """What the blocks of a log make up that `task` has use for, each once."""
+    found = Enumeration()
+    for block in log.blocks():
+        if block.number not in found.done and task.holds(block):
+            found.add(block)
+    return found
 
-    On Ctrl-C all blocks that are done are in the log, and KeyboardInterrupt goes on. `seconds` of a block are those
-    since the block before it was done.
+
+def enumerate_points(
+    task: Task,
+    found: Enumeration,
+    log: BlockLog,
+    n_jobs: int,
+    is_over: Callable[[], bool],
+    show: Callable[[int, int], None],
+) -> None:
+    """Measure all blocks that `found` does not hold, and add them to it and to `log`; `show` is given the numbers of
+    points that are done and that are on the front; `is_over` may end it early.
+
+    On Ctrl-C all blocks that are done are in `found` and `log`, and KeyboardInterrupt goes on. `seconds` of a block are
+    those since the block before it was done.
     """
-    found = enumeration_of(log.blocks)
-    done = {block.number for block in log.blocks}
+    done = frozenset(found.done)
+    left = (number for number in range(task.blocks) if number not in done)
     last = time.monotonic()
-    for block in measured_blocks(task, [n for n in range(task.blocks) if n not in done], n_jobs):
+    for block in measured_blocks(task, left, task.blocks - len(done), n_jobs):
         now = time.monotonic()
-        log.append(replace(block, seconds=now - last))
+        block_now = replace(block, seconds=now - last)
         last = now
-        found.add(block)
-        show(found.points, len(block.front.index) if found.front is None else len(found.front.index))
+        log.append(block_now)
+        found.add(block_now)
+        show(found.points, 0 if found.front is None else len(found.front.index))
         if is_over():
             break
-    return found

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from chop.actions.replay import LOG_FILE
-from chop.actions.search.enumeration import BLOCKS_FILE
 from chop.actions.search.landscape import LANDSCAPE_IDENTITY, digest, landscape_key
 from chop.actions.search.optuna_storage import StoredPoint, is_storage, points_of_storage, stored, without_password
-from chop.actions.search.results import TRIALS_FILE, write_json
+from chop.actions.search.results import BLOCKS_FILE, TRIALS_FILE, write_json
 from chop.actions.search.search_space.base import Point, SampledConfig, SearchSpaceBase
 from chop.errors import PassError, SearchError
 from chop.ir.trial import Objective, Trial

@@ -14,27 +14,27 @@ import numpy as np
 
 from chop.actions.search.checked import CheckedSearch
 from chop.actions.search.enumeration import (
-    BLOCKS_FILE,
     BlockLog,
     Enumeration,
     Task,
     enumerate_points,
-    enumeration_of,
+    taken_over,
 )
 from chop.actions.search.initial import NOTHING, Initial, gather
 from chop.actions.search.ladder import Ladder
 from chop.actions.search.landscape import (
     LANDSCAPE_FILE,
     PARTS_FOLDER,
+    Landscape,
     join_parts,
     part_path,
-    read_about,
     write_part,
 )
 from chop.actions.search.measurement import FLOAT_CONFIG, Measurement
 from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.results import (
+    BLOCKS_FILE,
     HISTOGRAMS_FILE,
     LARGEST_LOG,
     REPORT_FILE,
@@ -166,22 +166,26 @@ class SearchJob(CheckedSearch):
         path = self.folder / BLOCKS_FILE
         block_size = (BlockLog.block_size_of(path) if resume else None) or folded.block_size
         task = Task(folded, goals, block_size, self._points, parts)
-        header = {"fingerprint": self.fingerprint(), "block_size": block_size, "landscape": wanted}
-        log = BlockLog(path, header, resume)
-        log.blocks = list({block.number: block for block in log.blocks if task.holds(block)}.values())
-        started = time.monotonic() - sum(block.seconds for block in log.blocks)
+        header = {
+            "fingerprint": self.fingerprint(),
+            "block_size": block_size,
+            "landscape": wanted,
+            "goals": goals.as_json(),
+        }
+        with closing(BlockLog(path, header, resume)) as log, EnumerationProgress(self._points) as progress:
+            found = taken_over(task, log)
+            started = time.monotonic() - found.seconds
 
-        def is_over() -> bool:
-            return setup.timeout is not None and time.monotonic() - started >= setup.timeout
+            def is_over() -> bool:
+                return setup.timeout is not None and time.monotonic() - started >= setup.timeout
 
-        with closing(log), EnumerationProgress(self._points) as progress:
-            progress.start_from(sum(block.stop - block.first for block in log.blocks))
+            progress.start_from(found.points)
             reason: Reason = "exhausted" if self._points == self.space.size else "n_trials"
             try:
-                found = enumerate_points(task, log, setup.n_jobs, is_over, progress.show)
+                enumerate_points(task, found, log, setup.n_jobs, is_over, progress.show)
                 reason = reason if found.points == self._points else "timeout"
             except KeyboardInterrupt:
-                found, reason = enumeration_of(log.blocks), "interrupted"
+                reason = "interrupted"
         if found.points == 0:
             raise SearchError(f"the search ended ({reason}) before its first block; nothing was measured")
         if parts is not None and reason == "exhausted":
@@ -189,6 +193,8 @@ class SearchJob(CheckedSearch):
             is_written = True
         remarks = self._write_histograms(found, is_written)
         best = self._enumerated_rows(measurement, goals, found)
+        if reason != "exhausted":
+            remarks = (*remarks, *self._gap([row.trial for row in best], goals))
         if not best:
             raise SearchError(f"all {found.points:,} points failed: none has metrics that are finite numbers")
         write_log(self.folder, [row.trial for row in best], best, self.space)
@@ -207,9 +213,11 @@ class SearchJob(CheckedSearch):
         return rows
 
     def _holds_landscape(self) -> bool:
-        """Whether the folder has the landscape of this space already: a resumed search may have got that far."""
-        path = self.folder / LANDSCAPE_FILE
-        return path.exists() and read_about(path).get("key") == self.landscape_key()
+        """Whether the folder has the landscape of this space, whole: a resumed search may have got that far."""
+        try:
+            return Landscape.read(self.folder / LANDSCAPE_FILE).about.get("key") == self.landscape_key()
+        except SearchError:
+            return False
 
     def _write_histograms(self, found: Enumeration, has_landscape: bool) -> tuple[str, ...]:
         """Write how the values of all points are spread; says where that and all metrics are."""
@@ -237,9 +245,9 @@ class SearchJob(CheckedSearch):
 
     def _gap(self, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
         """How far the search is from the optimum, where a search beside it has measured the whole space."""
-        known = self.known_landscape()
         is_any_within = any(trial.counts and goals.is_within(trial.metrics) for trial in trials)
-        if known is None or self.space.index(trials[0].point) is None or not is_any_within:
+        known = self.known_landscape() if is_any_within else None
+        if known is None or self.space.index(trials[0].point) is None:
             return ()
         oracle = Oracle(known, goals)
         indexes = [index for trial in trials if trial.counts and (index := self.space.index(trial.point)) is not None]

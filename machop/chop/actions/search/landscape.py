@@ -103,6 +103,10 @@ class Landscape:
             table = _read_table(path)
         except (OSError, pa.ArrowException) as error:
             raise SearchError(f"{path} is damaged ({error}); search the space once more") from error
+        if "index" not in table.column_names or not np.array_equal(
+            table["index"].to_numpy(), np.arange(table.num_rows)
+        ):
+            raise SearchError(f"{path} is no landscape of a search (it has not every point once, in order)")
         return cls(path, about, {n: table[n].to_numpy() for n in table.column_names if n != "index"})
 
     @cached_property
@@ -130,10 +134,11 @@ def read_about(path: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise SearchError(f"{path} does not exist; write one with landscape = true under [search.strategy.setup]")
+        what = "is no file" if path.exists() else "does not exist"
+        raise SearchError(f"{path} {what}; write one with landscape = true under [search.strategy.setup]")
     try:
-        about: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {})[_KEY])
-    except (KeyError, ValueError, pa.ArrowException) as error:
+        about: dict[str, Any] = dict(json.loads((pq.read_schema(path).metadata or {})[_KEY]))
+    except (KeyError, ValueError, TypeError, OSError, pa.ArrowException) as error:
         raise SearchError(f"{path} is no landscape of a search ({error})") from error
     return about
 

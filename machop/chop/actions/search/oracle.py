@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class Oracle:
 
     def __init__(self, landscape: Landscape, goals: Goals | None = None) -> None:
         self.landscape = landscape
-        self.goals = goals or Goals.from_json(landscape.about)
+        self.goals = goals or goals_of(landscape.about, landscape.path)
         missing = [metric for metric in self.goals.metrics if metric not in landscape.metrics]
         if missing:
             if not landscape.metrics:
@@ -161,3 +162,11 @@ class Oracle:
     def _scales(self) -> np.ndarray[Any, Any]:
         """What turns differences of costs into differences of metrics."""
         return np.array([1.0] if self.goals.sum_direction else [abs(o.scale) for o in self.goals.objectives])
+
+
+def goals_of(row: Any, path: Path) -> Goals:
+    """The goals that a file has; raises SearchError where these are none."""
+    try:
+        return Goals.from_json(row)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SearchError(f"{path} says nothing of what is optimised ({type(error).__name__}: {error})") from error

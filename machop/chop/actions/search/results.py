@@ -18,6 +18,7 @@ from chop.tools.files import write_whole
 
 LARGEST_LOG = 100_000
 TRIALS_FILE = "trials.jsonl"
+BLOCKS_FILE = "blocks.jsonl"
 HISTOGRAMS_FILE = "histograms.json"
 REPORT_FILE = "report.md"
 

@@ -12,11 +12,8 @@ from torch import nn
 
 from chop.actions.replay import CONFIG_FILE
 from chop.actions.search.checked import CheckedSearch
-from chop.actions.search.enumeration import BLOCKS_FILE
 from chop.actions.search.job import SearchJob, SearchResult
-from chop.actions.search.results import (
-    TRIALS_FILE,
-)
+from chop.actions.search.results import BLOCKS_FILE, TRIALS_FILE
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
 from chop.actions.search.settings import SearchSettings, parse_search_settings
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced

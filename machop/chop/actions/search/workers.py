@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context, parent_process
+from itertools import islice
+from multiprocessing import get_context, parent_process, resource_tracker
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -32,6 +36,32 @@ MOST_DEATHS = 5
 
 class CannotStart(ChopError):
     """A worker cannot take the work that it was sent."""
+
+
+class _Left(Generic[Item]):
+    """The items that are left, each with its place."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._coming = enumerate(items)
+        self._ready: deque[tuple[int, Item]] = deque()
+
+    def are_at_least(self, count: int) -> bool:
+        """Whether there are so many."""
+        self._ready.extend(islice(self._coming, max(0, count - len(self._ready))))
+        return len(self._ready) >= count
+
+    @property
+    def first(self) -> Item:
+        """The item that is taken next."""
+        return self._ready[0][1]
+
+    def take(self) -> tuple[int, Item]:
+        """The next item with its place."""
+        return self._ready.popleft()
+
+    def put_back(self, taken: tuple[int, Item]) -> None:
+        """Take an item that was not finished before all others."""
+        self._ready.appendleft(taken)
 
 
 class Workers(Generic[Item, Result]):
@@ -55,15 +85,15 @@ class Workers(Generic[Item, Result]):
         self.was_shared = False
         """Whether other processes were started."""
 
-    def results(self, items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
-        """The place of each item and what the call gives for it, as they are done."""
-        left = dict(enumerate(items))
-        while left:
-            if len(left) > 1 and self._may_share():
+    def results(self, items: Iterable[Item]) -> Iterator[tuple[int, Result]]:
+        """The place of each item and what the call gives for it, as they are done; none is taken before it is due."""
+        left = _Left(items)
+        while left.are_at_least(1):
+            if left.are_at_least(2) and self._may_share():
                 yield from self._shared(left)
             else:
-                place = next(iter(left))
-                yield place, self._here(left.pop(place))
+                place, item = left.take()
+                yield place, self._here(item)
 
     def _may_share(self) -> bool:
         if self._n_jobs == 1 or self.seconds < self._patience:
@@ -80,21 +110,19 @@ class Workers(Generic[Item, Result]):
         self.seconds += time.monotonic() - started
         return result
 
-    def _shared(self, left: dict[int, Item]) -> Iterator[tuple[int, Result]]:
+    def _shared(self, left: _Left[Item]) -> Iterator[tuple[int, Result]]:
         """What other processes give; it ends early, with the rest in `left`, where one of them dies."""
-        running: dict[Future[Result], int] = {}
+        running: dict[Future[Result], tuple[int, Item]] = {}
         try:
             pool = self._started()
-            todo = iter(list(left))
-            while left:
-                for place in todo:
-                    running[pool.submit(_run, left[place])] = place
-                    if len(running) > self._n_jobs:  # no more are handed out than keep the workers busy
-                        break
+            while running or left.are_at_least(1):
+                while len(running) <= self._n_jobs and left.are_at_least(1):  # no more than keep the workers busy
+                    with _no_interrupt_for_children():
+                        future = pool.submit(_run, left.first)
+                    running[future] = left.take()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    place = running.pop(future)
                     result = future.result()
-                    del left[place]
+                    place, _ = running.pop(future)
                     self._deaths, self._has_results = 0, True
                     yield place, result
         except BrokenProcessPool as error:
@@ -105,8 +133,9 @@ class Workers(Generic[Item, Result]):
             self._n_jobs = 1
             logger.warning("n_jobs: %s; the search goes on in one process", error)
         finally:
-            for future in running:
+            for future, unfinished in reversed(running.items()):
                 future.cancel()
+                left.put_back(unfinished)
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -148,14 +177,26 @@ class Workers(Generic[Item, Result]):
         self.close()
 
 
+@contextmanager
+def _no_interrupt_for_children() -> Iterator[None]:
+    """Processes that are started hear of no Ctrl-C, from their first instruction on; this one hears of it afterwards.
+
+    Python's own helper process is started first: doing so lets Ctrl-C through again.
+    """
+    resource_tracker.ensure_running()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
 _call: Callable[[Any], Any] | None = None
 _problem = ""
 
 
 def _start(payload: bytes, plugins: Sequence[Path]) -> None:
     """Start of a worker: one thread, and no word on Ctrl-C, which the parent hears too."""
-    import signal
-
     import torch
 
     global _call, _problem  # noqa: PLW0603 - a worker process has one task
