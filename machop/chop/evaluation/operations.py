@@ -16,11 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from chop.evaluation.kept import Kept
 from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, count_of, each, join
 from chop.formats import Format
 
 CLOSE = 1e-5
 """Largest difference, relative to the greatest value, that another order of a float sum may make."""
+WEIGHT_BYTES = 2**24
+"""What an operation keeps of its weights in formats and stacks of them, each."""
+
 PROBED = 2
 """Configurations on which folding is tried once, against one call for each."""
 
@@ -107,7 +111,8 @@ class Linear(AllAtOnce):
     """
 
     weight: Tensor
-    _kept: dict[Any, Tensor] = field(default_factory=dict)
+    _quantised: Kept[Tensor] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
+    _stacks: Kept[Tensor] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
 
     def every(self, choices: Sequence[Format | None], inputs: Sequence[Value]) -> Value:
         x = as_planes(inputs[0])
@@ -118,10 +123,11 @@ class Linear(AllAtOnce):
 
     def _stacked(self, choices: tuple[Format | None, ...]) -> Tensor:
         """`(outputs · choices, inputs)`: of an output all choices stand together."""
-        if choices not in self._kept:
-            variants = [self.weight if choice is None else choice.quantize(self.weight) for choice in choices]
-            self._kept[choices] = torch.stack(variants, 1).flatten(0, 1).contiguous()
-        return self._kept[choices]
+        if (known := self._stacks.get(choices)) is None:
+            variants = [_in_format(self.weight, choice, self._quantised) for choice in choices]
+            made = torch.stack(variants, 1).flatten(0, 1).contiguous()
+            known = self._stacks.put(choices, made, made.nbytes)
+        return known
 
 
 @dataclass
@@ -129,7 +135,8 @@ class AddBias(AllAtOnce):
     """Adds a bias `(outputs)` to vectors; a choice is its format."""
 
     bias: Tensor
-    _kept: dict[Any, Tensor] = field(default_factory=dict)
+    _quantised: Kept[Tensor] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
+    _stacks: Kept[Tensor] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
 
     def every(self, choices: Sequence[Format | None], inputs: Sequence[Value]) -> Value:
         x = as_planes(inputs[0])
@@ -137,10 +144,11 @@ class AddBias(AllAtOnce):
         return Planes(found.flatten(1, 2))
 
     def _spread(self, choices: tuple[Format | None, ...]) -> Tensor:
-        if choices not in self._kept:
-            variants = [self.bias if choice is None else choice.quantize(self.bias) for choice in choices]
-            self._kept[choices] = torch.stack(variants, 1)[:, :, None, None]
-        return self._kept[choices]
+        if (known := self._stacks.get(choices)) is None:
+            variants = [_in_format(self.bias, choice, self._quantised) for choice in choices]
+            made = torch.stack(variants, 1)[:, :, None, None]
+            known = self._stacks.put(choices, made, made.nbytes)
+        return known
 
 
 @dataclass
@@ -198,7 +206,7 @@ class Call(Operation):
     kwargs: Mapping[str, Any]
     owned: Mapping[str, tuple[Slot, Tensor]] = field(default_factory=dict)
     has_rows: tuple[bool, ...] = (False,)
-    _kept: dict[Hashable, Any] = field(default_factory=dict)
+    _kept: Kept[tuple[Any, list[Tensor]]] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
     _folds: bool | None = None
 
     def one(self, choice: Any, inputs: Sequence[Value]) -> Value:
@@ -246,20 +254,19 @@ class Call(Operation):
 
     def _bound(self, choice: Any) -> tuple[Any, list[Tensor]]:
         """The function with its own tensors in the formats of `choice`, and those that are passed as arguments."""
-        if choice not in self._kept:
-            formats = dict(choice)
-            if isinstance(self.function, nn.Module):
-                named = {name: getattr(self.function, name, None) for name in formats}
-                tensors = {n: formats[n].quantize(t) for n, t in named.items() if t is not None}
-                self._kept[choice] = (Bound(self.function, tensors) if tensors else self.function, [])
-            else:
-                owned = [
-                    formats[name].quantize(tensor) if name in formats else tensor
-                    for name, (_, tensor) in sorted(self.owned.items(), key=lambda item: item[1][0].index)
-                ]
-                self._kept[choice] = (self.function, owned)
-        found: tuple[Any, list[Tensor]] = self._kept[choice]
-        return found
+        if (known := self._kept.get(choice)) is not None:
+            return known
+        formats = dict(choice)
+        if isinstance(self.function, nn.Module):
+            named = {name: getattr(self.function, name, None) for name in formats}
+            tensors = {n: formats[n].quantize(t) for n, t in named.items() if t is not None}
+            bound = Bound(self.function, tensors) if tensors else self.function
+            return self._kept.put(choice, (bound, []), sum(tensor.nbytes for tensor in tensors.values()))
+        owned = [
+            formats[name].quantize(tensor) if name in formats else tensor
+            for name, (_, tensor) in sorted(self.owned.items(), key=lambda item: item[1][0].index)
+        ]
+        return self._kept.put(choice, (self.function, owned), sum(tensor.nbytes for tensor in owned))
 
     def _folded(self, choice: Any, inputs: Sequence[Value]) -> Tensor | None:
         """The result of one call on all configurations, laid along the batch; None where that cannot be done."""
@@ -327,6 +334,15 @@ def copied(values: Any) -> Any:
 def fill(template: Any, values: Sequence[Any]) -> Any:
     """`template`, nested tuples, lists and dictionaries, with every slot's value in its place."""
     return fx.node.map_aggregate(template, lambda a: values[a.index] if isinstance(a, Slot) else a)
+
+
+def _in_format(tensor: Tensor, choice: Format | None, kept: Kept[Tensor]) -> Tensor:
+    """A tensor of the model in a format (None: as it is), rounded once while it is kept."""
+    if choice is None:
+        return tensor
+    if (known := kept.get(choice)) is None:
+        known = kept.put(choice, choice.quantize(tensor), tensor.nbytes)
+    return known
 
 
 def _is_floating(value: Any) -> bool:

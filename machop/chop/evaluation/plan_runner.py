@@ -164,6 +164,8 @@ class PlanRunner:
         kept = self._weights[name]
         key = (operand, formats[operand])
         if key not in kept:
+            if len(kept) >= _KEEP:
+                kept.pop(next(iter(kept)))
             tensor = self.graph.calibration.tensors[name, operand].to(self.device)
             kept[key] = {operand: formats[operand].quantize(tensor)}
         return kept[key][operand]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from chop.evaluation.kept import Kept
 from chop.evaluation.operations import Operation
 from chop.evaluation.program import Program, Stage
 from chop.evaluation.values import Each, Pick, Same, Value, count_of, join
@@ -27,7 +28,9 @@ Emit = Callable[[int, int, Value, Numbers], None]
 CACHE_BYTES = 3 * 2**19
 """How great the values of a stage should be at the most, so that the next stage finds them in the cache; and not much
 less, since each step costs some fraction of a millisecond whatever its size."""
-MOST_PATTERNS = 4096
+PATTERN_BYTES = 2**24
+"""What the recipes for patterns of configurations that were met may take, and as much the picks."""
+
 LARGEST_KEY = 2**62
 
 
@@ -94,8 +97,8 @@ class Walk:
         self._axes = [sorted({axis for axis in own if axis is not None}) for own in decided]
         self._read_last = self._last_readers()
         self._may_overwrite = {number: self._reads_only_what_is_its_own(number) for number in self._read_last}
-        self._patterns: dict[Any, list[_Recipe]] = {}
-        self._picks: dict[bytes, tuple[Pick, Numbers]] = {}
+        self._patterns: Kept[list[_Recipe]] = Kept(PATTERN_BYTES)
+        self._picks: Kept[tuple[Pick, Numbers]] = Kept(PATTERN_BYTES)
         self._bytes_per_child: list[float | None] = [None] * program.levels
         self._children_per_parent = [0.0] * program.levels
         self._widest_per_parent: list[float | None] = [None] * program.levels
@@ -165,12 +168,10 @@ class Walk:
 
     def _of_span(self, value: Value, numbers: Numbers) -> tuple[Value, Numbers]:
         key = numbers.tobytes()
-        if key not in self._picks:
-            if len(self._picks) >= MOST_PATTERNS:
-                self._picks.clear()
+        if (known := self._picks.get(key)) is None:
             needed, own = np.unique(numbers, return_inverse=True)
-            self._picks[key] = Pick(needed), own.reshape(-1)
-        pick, own = self._picks[key]
+            known = self._picks.put(key, (Pick(needed), own.reshape(-1)), 3 * numbers.nbytes)
+        pick, own = known
         return pick.of(value), own
 
     def _compute(self, level: int, parents: Numbers, alternatives: Numbers, live: Live) -> Live:
@@ -180,9 +181,8 @@ class Walk:
         key = (level, decided.tobytes(), *((numbers.tobytes(), count_of(value)) for value, numbers in found.values()))
         recipes = self._patterns.get(key)
         if recipes is None:
-            if len(self._patterns) >= MOST_PATTERNS:
-                self._patterns.clear()
-            recipes = self._patterns[key] = self._recipes(stages, alternatives, found)
+            made = self._recipes(stages, alternatives, found)
+            recipes = self._patterns.put(key, made, 8 * len(parents) * (3 * len(made) + len(found)))
         widest, total = 0, 0
         for number, recipe in zip(stages, recipes, strict=True):
             stage = self.program.stages[number]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,21 @@ def _images(size: tuple[int, int] | None) -> str:
     return f"images of {size[0]} x {size[1]} pixels" if size else "no images"
 
 
+def ships_weights(name: str) -> bool:
+    """Whether weights ship with the model `name`."""
+    return not is_user_reference(name) and _shipped(name).is_file()
+
+
 def load_shipped_weights(model: nn.Module, name: str) -> None:
     """Put the weights that ship with the model `name` into `model`; raises CheckpointError where there are none."""
-    resource = files("chop.models").joinpath("weights", f"{name}.safetensors")
-    if is_user_reference(name) or not resource.is_file():
+    if not ships_weights(name):
         raise CheckpointError(f"no weights ship with '{name}'; train it (ch train) and use --load PATH")
-    with as_file(resource) as path:
+    with as_file(_shipped(name)) as path:
         load_weights(model, path)
+
+
+def _shipped(name: str) -> Traversable:
+    return files("chop.models").joinpath("weights", f"{name}.safetensors")
 
 
 def _builtin(name: str, task: str, dataset_info: Any) -> nn.Module:

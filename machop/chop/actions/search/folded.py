@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,23 +20,23 @@ MOST_CONFIGURATIONS = 20_000
 """Configurations that are measured together at the most: a fraction of a second of a small network, so that progress
 is seen."""
 
+BLOCK_MACS = 4 * 10**10
+"""Multiply-accumulates of a block of a large network at the most: seconds of one core."""
+
 
 @dataclass
 class FoldedMeasurement:
-    """Runs `evaluators` (with what each measures) and adds up `tables`; `sizes` are those of the axes.
+    """Runs `evaluators` (with what each measures) and adds up `tables`; `sizes` are those of the axes, `macs` the
+    multiply-accumulates, on all rows, of the nodes of each.
 
     It holds all that it needs, so that it can be sent to another process.
     """
 
     sizes: tuple[int, ...]
+    macs: tuple[int, ...]
     evaluators: list[tuple[Evaluator, list[Measure]]]
     tables: list[CostTable]
     memory: int
-
-    @property
-    def space_size(self) -> int:
-        """The number of points."""
-        return prod(self.sizes)
 
     def scores(self, codes: Codes) -> Scores:
         """The metrics of configurations in any order."""
@@ -55,17 +54,27 @@ class FoldedMeasurement:
 
     @property
     def block_size(self) -> int:
-        """How many points to measure together: a product of whole axes, from the last, that memory has room for."""
-        each = sum(m.bytes_per_configuration for _, measures in self.evaluators for m in measures) + 64 * len(
-            self.sizes
-        )
-        most = max(1, min(MOST_CONFIGURATIONS, self.memory // 2 // each))
+        """How many points to measure together: a product of whole axes, from the last, for which there is memory, and
+        which takes some seconds at the most.
+        """
         block = 1
         for size in reversed(self.sizes):
-            if block * size > most:
-                return block * min(size, max(1, most // block))
-            block *= size
+            fitting = next(count for count in range(size, 0, -1) if count == 1 or self._fits(block * count))
+            block *= fitting
+            if fitting < size:
+                return block
         return block
+
+    def _fits(self, block: int) -> bool:
+        """Whether so many points are not too many to be measured together."""
+        measured = sum(m.bytes_per_configuration for _, measures in self.evaluators for m in measures)
+        if block > min(MOST_CONFIGURATIONS, self.memory // 2 // (measured + 64 * len(self.sizes))):
+            return False
+        macs, behind = 0, 1
+        for size, own in zip(reversed(self.sizes), reversed(self.macs), strict=True):
+            macs += own * -(-block // behind)  # once for each prefix that ends with this axis
+            behind *= size
+        return macs <= BLOCK_MACS
 
     def limit(self, memory: int) -> None:
         """Let all values under way take `memory` bytes; blocks stay as they are."""
@@ -85,13 +94,14 @@ class FoldedMeasurement:
 
 def fold(
     axes: Sequence[Axis],
+    macs: Sequence[int],
     runners: Iterable[RunnerBase],
     evaluator_of: Any,
     tables: list[CostTable],
     memory: int,
 ) -> FoldedMeasurement:
     """What measures all of `runners`, none of which runs the model itself; `evaluator_of` gives each that needs one
-    its evaluator, `tables` have the metrics of the others.
+    its evaluator, `tables` have the metrics of the others. `macs` are the multiply-accumulates of each axis for a row.
     """
     evaluators: list[tuple[Evaluator, list[Measure]]] = []
     for runner in runners:
@@ -104,7 +114,10 @@ def fold(
             evaluators.append((evaluator, [measure]))
         else:
             known.append(measure)
-    return FoldedMeasurement(tuple(len(axis) for axis in axes), evaluators, tables, memory)
+    rows = sum(len(evaluator.targets) for evaluator, _ in evaluators)
+    return FoldedMeasurement(
+        tuple(len(axis) for axis in axes), tuple(rows * own for own in macs), evaluators, tables, memory
+    )
 
 
 def code_of(index: int, sizes: Sequence[int]) -> list[int]:

@@ -137,8 +137,9 @@ class SearchJob(CheckedSearch):
         if not isinstance(options, BruteForceOptions):
             return False
         if measurement.runs_models and self._points > options.most_model_runs:
+            why = "" if self.settings.eval_mode else " (eval_mode = false)"
             raise SearchError(
-                f"{self._points:,} points, and a runner must run the model itself for each: give n_trials, fewer "
+                f"{self._points:,} points, and a runner must run the model itself for each{why}: give n_trials, fewer "
                 f"choices, or raise most_model_runs = {options.most_model_runs} under [search.strategy.setup]"
             )
         if resume and (self.folder / TRIALS_FILE).exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import isclose
 from typing import Any
 
@@ -53,7 +53,8 @@ CHUNKS = 8
 FEW_POINTS = 4
 """So few are measured one after the other: there is too little to share for what folding them costs."""
 ROUNDING_SHARE = 0.005
-"""Largest difference between a metric and the same measured singly where sums of floats are rounded."""
+"""Largest difference between a metric and the same measured singly where sums of floats are rounded: as a share of the
+metric, or of the rows for one that lies between 0 and 1."""
 
 Metrics = dict[str, float]
 FLOAT_CONFIG: SampledConfig = {"by": "name", "default": {"config": {"name": "NA"}}}
@@ -149,8 +150,9 @@ class Measurement:
 
     @property
     def runs_models(self) -> bool:
-        """Whether any runner must run the model itself for each point."""
-        return any(isinstance(runner, ModelRunner) for _, runner in self._runners)
+        """Whether the model itself must be run for each point: a runner does, or any in training mode."""
+        kinds = ModelRunner if self.eval_mode else (ModelRunner, OutputRunner)
+        return any(isinstance(runner, kinds) for _, runner in self._runners)
 
     @cached_property
     def batch(self) -> int:
@@ -198,12 +200,28 @@ class Measurement:
         if axes is None or any(isinstance(runner, ModelRunner) for runner in runners):
             return None
         try:
-            return fold(axes, runners, lambda runner: self._evaluator(runner, axes), self.cost_tables, self.memory)
+            evaluator_of = partial(self._evaluator, axes)
+            return fold(axes, self._macs_of(axes), runners, evaluator_of, self.cost_tables, self.memory)
         except GraphError as error:
             logger.info("points are measured one after the other: %s", error)
             return None
 
-    def _evaluator(self, runner: OutputRunner, axes: Sequence[Axis]) -> Evaluator:
+    def _macs_of(self, axes: Sequence[Axis]) -> list[int]:
+        """Multiply-accumulates of the nodes of each axis for one row, those of all other nodes with the last.
+
+        None of a model that takes batches of one size alone, so that nothing can be told of a row.
+        """
+        try:
+            costs = self._costs or self._node_costs()
+        except GraphError:
+            costs = {}
+        axis_of = {node: number for number, axis in enumerate(axes) for alternative in axis for node in alternative}
+        macs = [0] * len(axes)
+        for name, cost in costs.items():
+            macs[axis_of.get(name, -1)] += cost.macs
+        return macs
+
+    def _evaluator(self, axes: Sequence[Axis], runner: OutputRunner) -> Evaluator:
         """One for all runners that measure on the same rows."""
         key = row_key(runner)
         if key not in self._evaluators:
@@ -252,7 +270,7 @@ class Measurement:
         for _, runner in self._runners:
             for name, value in self._run_singly(runner, graph).items():
                 if not isclose(value, logged[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-                    if self._is_a_matter_of_rounding(runner, graph, name, abs(value - logged[name])):
+                    if self._is_a_matter_of_rounding(runner, graph, name, (value, logged[name])):
                         continue
                     raise SearchError(
                         f"the search measured {name} = {logged[name]!r}, the network on its own has {value!r}: "
@@ -261,7 +279,9 @@ class Measurement:
                     )
         return graph
 
-    def _is_a_matter_of_rounding(self, runner: RunnerBase, graph: MaseGraph, metric: str, difference: float) -> bool:
+    def _is_a_matter_of_rounding(
+        self, runner: RunnerBase, graph: MaseGraph, metric: str, values: tuple[float, float]
+    ) -> bool:
         """Whether a small difference is what another order of float sums makes.
 
         A float layer's result may move by its last bit, and a layer behind it may then round a few values to the next
@@ -269,16 +289,18 @@ class Measurement:
         """
         if not self._evaluators or not isinstance(runner, OutputRunner):
             return False  # measured one by one, in the order of sums of the network itself
-        if _is_exact(graph.plan, graph) or difference > ROUNDING_SHARE:
+        difference = abs(values[0] - values[1])
+        counts_rows = any(own.name == metric and own.range == (0.0, 1.0) for own in runner.metrics)
+        whole = 1.0 if counts_rows else max(map(abs, values))
+        if _is_exact(graph.plan, graph) or difference > ROUNDING_SHARE * whole:
             return False
-        rows = runner.options.num_samples or len(self._plan_runner(runner).targets)
+        rows = len(self._plan_runner(runner).targets)
         logger.warning(
             "%s: layers in float, or in formats whose sums are rounded, give %.2g more or less by the order of their "
-            "sums (about %d of %d samples)",
+            "sums%s",
             metric,
             difference,
-            round(difference * rows),
-            rows,
+            f" (about {difference * rows:.0f} of {rows} samples)" if counts_rows else "",
         )
         return True
 

@@ -23,6 +23,7 @@ from chop.config.typed import Problem, parse_table
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.ir.trial_log import require_unused
+from chop.models.build import ships_weights
 from chop.tools.files import move_aside, write_whole
 from chop.tools.logger import get_logger
 
@@ -173,14 +174,16 @@ def _line(run_config: RunConfig, problem: Problem) -> str:
 
 def _tell_untrained(run_config: RunConfig) -> None:
     options = run_config.options
-    if not options.load_name and not options.is_pretrained:
-        logger.warning(
-            "neither --load nor --pretrained is given: the weights are random, and so are all figures. "
-            "Train with `ch train %s %s`, then add --load PATH; or add --pretrained for the weights that ship with %s",
-            options.model,
-            options.dataset,
-            options.model,
-        )
+    if options.load_name or options.is_pretrained:
+        return
+    model = options.model or ""
+    logger.warning(
+        "neither --load nor --pretrained is given: the weights are random, and so are all figures. Train with "
+        "`ch train %s %s`, then add --load PATH%s",
+        model,
+        options.dataset,
+        f"; or add --pretrained for the weights that ship with {model}" if ships_weights(model) else "",
+    )
 
 
 def _identity(run_config: RunConfig, prepared: Prepared) -> dict[str, Any]:

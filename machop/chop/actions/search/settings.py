@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from chop.actions.search.ladder_settings import ladder_problems
 from chop.actions.search.metric_settings import LimitSetting, MetricTable, limits_of, objective_of
@@ -44,7 +44,7 @@ class StudySetup:
     ask_batch: Annotated[int, Ge(1)] | None = None
     ladder: list[Annotated[int, Ge(1)]] = field(default_factory=list)
     ladder_confidence: Annotated[float, Gt(0.5), Lt(1)] = 0.9999
-    n_jobs: Annotated[int, Ge(1)] = 1
+    n_jobs: Annotated[int, Ge(1), Le(256)] = 1
     memory_mib: Annotated[int, Ge(128)] = 1024
     sum_scaled_metrics: bool = False
     direction: Direction | None = None
