@@ -35,7 +35,7 @@ def test_a_front_is_what_no_point_dominates_in_whatever_parts(
         assert (index, count) == (equal[0], len(equal))
 
 
-@given(seed=st.integers(0, 10**6), objectives=st.integers(1, 4))
+@given(seed=st.integers(0, 10**6), objectives=st.integers(1, 6))
 def test_the_hypervolume_is_the_share_of_cells_that_are_dominated(seed: int, objectives: int) -> None:
     """On a grid of whole numbers every unit cell is dominated as a whole, or not at all."""
     costs = np.random.default_rng(seed).integers(0, 5, (8, objectives)).astype(float)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from chop.actions.search import enumeration, folded, job, search
 from chop.actions.search.landscape import Landscape, part_path, write_part
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner, OutputRunner
+from chop.cli.oracle import show_oracle
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.models import get_model
@@ -99,7 +101,7 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_end(
 
 
 @pytest.mark.usefixtures("in_blocks")
-@pytest.mark.parametrize("lost", ["the report", "a part of the landscape"])
+@pytest.mark.parametrize("lost", ["the report", "the landscape", "the end of the landscape"])
 def test_a_search_that_was_killed_while_it_finished_is_finished_by_resuming(
     lost: str, tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
 ) -> None:
@@ -108,8 +110,11 @@ def test_a_search_that_was_killed_while_it_finished_is_finished_by_resuming(
     wanted = (rows(tmp_path), (tmp_path / "report.md").read_text())
     truth = Landscape.read(tmp_path / "landscape.parquet")
     (tmp_path / "report.md").unlink()
-    if lost == "a part of the landscape":
+    if lost == "the landscape":
         (tmp_path / "landscape.parquet").unlink()
+    if lost == "the end of the landscape":
+        data = (tmp_path / "landscape.parquet").read_bytes()
+        (tmp_path / "landscape.parquet").write_bytes(data[: len(data) // 2])
     search(jsc_toy, jets, toy, tmp_path, resume=True)
     assert (rows(tmp_path), (tmp_path / "report.md").read_text()) == wanted
     again = Landscape.read(tmp_path / "landscape.parquet")
@@ -266,6 +271,7 @@ def test_the_oracle_knows_the_space_and_judges_other_searches(
     jets: MaseDataModule,
     jsc_toy: nn.Module,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     truth = tmp_path / "truth" / "software" / "search_ckpts"
     if not is_small:
@@ -289,9 +295,55 @@ def test_the_oracle_knows_the_space_and_judges_other_searches(
     numbers = [row["point"] for row in json.loads((other / "log.json").read_text()).values()]
     assert f"{oracle.gap(numbers).hypervolume:.2%} of the exact hypervolume" in report
 
+    show_oracle(truth, [], [other], as_json=True)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["gaps"][str(other)]["front"] == gap.front
+    log = json.loads((other / "log.json").read_text())
+    log["0"]["point"] = 648
+    (other / "log.json").write_text(json.dumps(log))
+    with pytest.raises(SearchError, match="names points that a space of 648 points does not have"):
+        show_oracle(truth, [], [other], as_json=True)
+
     toy["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = 100
-    search(jsc_toy, jets, toy, tmp_path / "third" / "software" / "search_ckpts")
-    assert "Gap" not in (tmp_path / "third" / "software" / "search_ckpts" / "report.md").read_text()
+    third = tmp_path / "third" / "software" / "search_ckpts"
+    search(jsc_toy, jets, toy, third)
+    assert "Gap" not in (third / "report.md").read_text()
+    with pytest.raises(SearchError, match="is a search of another space than"):
+        show_oracle(truth, [], [third], as_json=True)
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_a_part_of_an_enumerated_space_is_judged_by_its_own_limits(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, part = (tmp_path / name / "software" / "search_ckpts" for name in ("truth", "part"))
+    toy["strategy"]["setup"] = {"landscape": True}
+    search(jsc_toy, jets, toy, truth)
+    toy["strategy"]["metrics"]["average_bitwidth"]["max"] = 14.0
+    toy["strategy"]["setup"] = {"n_trials": 200}
+    search(jsc_toy, jets, toy, part)
+    assert "Gap to the optimum" in (part / "report.md").read_text()
+    capsys.readouterr()
+    show_oracle(truth, [], [part], as_json=True)
+    gap = json.loads(capsys.readouterr().out.splitlines()[-1])["gaps"][str(part)]
+    landscape = Landscape.read(truth / "landscape.parquet")
+    limited = landscape.metrics["average_bitwidth"] <= 14.0
+    accuracy, bits = (landscape.metrics[name][limited] for name in ("accuracy", "average_bitwidth"))
+    own = np.stack([-accuracy, bits], 1)
+    assert gap["front"] == sum(not ((own <= row).all(1) & (own < row).any(1)).any() for row in np.unique(own, axis=0))
+
+
+@pytest.mark.parametrize("metadata", [b"{}", b"[1]", b"no json"])
+def test_a_landscape_that_says_nothing_of_its_space_is_refused(metadata: bytes, tmp_path: Path) -> None:
+    write_part(tmp_path / "part", 0, {"accuracy": np.ones(5)})
+    table = pyarrow.parquet.read_table(tmp_path / "part").replace_schema_metadata({b"chop": metadata})
+    pyarrow.parquet.write_table(table, tmp_path / "landscape.parquet")
+    with pytest.raises(SearchError, match=r"says nothing of what is optimised|is no landscape of a search"):
+        show_oracle(tmp_path, [], [], as_json=True)
+    write_part(tmp_path / "some", 3, {"accuracy": np.ones(5)})
+    table = pyarrow.parquet.read_table(tmp_path / "some").replace_schema_metadata({b"chop": b"{}"})
+    pyarrow.parquet.write_table(table, tmp_path / "landscape.parquet")
+    with pytest.raises(SearchError, match="it has not every point once, in order"):
+        show_oracle(tmp_path, [], [], as_json=True)
 
 
 class NeedsTheModel(ModelRunner):
@@ -347,6 +399,10 @@ def test_too_many_model_runs_are_refused(
         search(jsc_toy, jets, toy, tmp_path)
     toy["strategy"]["setup"] = {"most_model_runs": 500, "n_trials": 3}
     assert search(jsc_toy, jets, toy, tmp_path).reason == "n_trials"
+    del toy["strategy"]["hw_runner"]["needs_the_model"]
+    toy["strategy"] |= {"eval_mode": False, "setup": {"most_model_runs": 500}}
+    with pytest.raises(SearchError, match=r"run the model itself for each \(eval_mode = false\)"):
+        search(jsc_toy, jets, toy, tmp_path / "training")
 
 
 def test_memory_and_workers_must_make_sense(

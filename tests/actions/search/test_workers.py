@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,14 @@ def squared(number: int) -> int:
 
 def dies(number: int) -> int:
     os._exit(1)
+
+
+def test_items_are_taken_as_they_are_needed_however_many_there_are() -> None:
+    found = Workers(partial(pow, 2), 1).results(count())
+    assert dict(islice(found, 3)) == {0: 1, 1: 2, 2: 4}
+    with Workers(partial(pow, 2), 2) as pool:
+        shared = pool.results(count())
+        assert {place: 2**place for place, _ in zip(range(6), shared, strict=False)} == {n: 2**n for n in range(6)}
 
 
 def test_workers_that_never_come_up_leave_the_work_to_this_process(

@@ -226,7 +226,7 @@ class SearchJob(CheckedSearch):
         write_json(self.folder / HISTOGRAMS_FILE, histograms)
         if has_landscape:
             return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
-        return (f"How the values of all points are spread: {HISTOGRAMS_FILE}.",)
+        return (f"How the values of all measured points are spread: {HISTOGRAMS_FILE}.",)
 
     def _write_small_landscape(self, measurement: Measurement, goals: Goals, trials: list[Trial]) -> tuple[str, ...]:
         """Write the landscape of a space whose points are all among the trials, if it was asked for."""
