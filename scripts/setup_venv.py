@@ -16,6 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+EXTRAS = "plots,optuna-samplers"
+"""What the commands of the README draw with and may be asked for."""
+
 MADE_FROM = VENV / "made-from"
 INPUTS = ("pyproject.toml", "constraints.txt")
 DEV_MARK = MADE_FROM / "with-dev"
@@ -45,7 +48,7 @@ def install(dev: bool) -> None:
     say(f"first run: making {VENV} (some two minutes)")
     shutil.rmtree(MADE_FROM, ignore_errors=True)
     venv.create(VENV, with_pip=True, clear=not (VENV / "bin").exists())
-    target = f"{ROOT}[dev]" if dev else str(ROOT)
+    target = f"{ROOT}[{'dev' if dev else EXTRAS}]"
     run_pip("install", "--quiet", "--no-compile", "--constraint", str(ROOT / "constraints.txt"), "--editable", target)
     compile_packages()
     MADE_FROM.mkdir(exist_ok=True)

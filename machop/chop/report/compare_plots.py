@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from math import ceil, floor, isinf
@@ -53,7 +54,7 @@ LEAST_GAP = 0.055
 def write_plots(folder: Path, summary: CompareSummary) -> tuple[list[Path], list[str]]:
     """Write the pictures as PNG and SVG; without matplotlib none, and a line that says what to install."""
     if find_spec("matplotlib") is None:
-        return [], ["No pictures: matplotlib is not installed (pip install 'chop[plots]', or pip install matplotlib)."]
+        return [], [f"No pictures: matplotlib is not installed ({sys.executable} -m pip install matplotlib)."]
     import matplotlib
 
     files: list[Path] = []

@@ -183,7 +183,8 @@ def _metric_names(summary: SearchSummary) -> list[str]:
 
 def _test_names(summary: SearchSummary) -> list[str]:
     """The objectives that were measured again on the test part; without any, all that was."""
-    measured = summary.float_row.test_metrics or {} if summary.float_row else {}
+    rows = [*([summary.float_row] if summary.float_row else []), *summary.best]
+    measured = next((row.test_metrics for row in rows if row.test_metrics), {})
     return [name for name in _metric_names(summary) if name in measured] or list(measured)
 
 
@@ -243,7 +244,7 @@ def _facts(summary: SearchSummary) -> list[str]:
             f"Formats: {', '.join(names)}; input x, weight w, bias b, result y {_notation(names)}; the rest in float."
         )
     facts += summary.remarks
-    if summary.float_row is not None:
+    if _test_names(summary):
         again = "Test columns: the same networks measured once more on the whole test part"
         facts.append(
             f"{again}. The search measured on that part too, so these figures flatter its winners: choose another "

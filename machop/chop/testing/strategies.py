@@ -153,11 +153,11 @@ class StrategyConformance:
 
     @pytest.mark.parametrize("failing", ["some", "all"])
     def test_it_survives_trials_that_fail(self, case: StrategyCase, failing: str, tmp_path: Path) -> None:
-        """They are told the worst value there is."""
+        """They are told the worst value there is, and it goes on."""
         search = MadeUpSearch(objectives=max(case.objectives[:2]), failing=failing, limits=LIMITS[:1])
         trials = search.run(case, TRIALS, tmp_path / "log")
         _check_points(search, [trial.point for trial in trials])
-        assert case.cls.exhaustive or failing == "some" or all(trial.failed for trial in trials)
+        assert len(trials) > 1
 
 
 def _facts(trials: Sequence[Trial]) -> list[tuple[Any, ...]]:
