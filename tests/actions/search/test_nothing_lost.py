@@ -21,13 +21,21 @@ TPE_BY_THREE = ("optuna", {"sampler": "tpe", "n_trials": 16, "ask_batch": 3})
 LADDER = ("brute_force", {"order": "random", "ladder": [64, 200], "ladder_confidence": 0.9})
 PATIENCE = ("optuna", {"sampler": "random", "patience": 6, "ask_batch": 2})
 OURS = {name: (name, {"n_trials": 16}) for name in ("evolution", "greedy", "sensitivity", "surrogate", "uniform")}
+SAMPLERS = {name: ("optuna", {"sampler": name, "n_trials": 16}) for name in ("nsgaii", "nsgaiii", "qmc")}
+SAMPLERS["gp"] = ("optuna", {"sampler": "gp", "n_trials": 12})
+SAMPLERS["cmaes"] = (
+    "optuna",
+    {"sampler": "cmaes", "n_trials": 16, "sum_scaled_metrics": True, "direction": "maximize"},
+)
 ALL = {
     "brute force": BRUTE_FORCE,
     "tpe": TPE,
     "tpe by three": TPE_BY_THREE,
     "ladder": LADDER,
     "patience": PATIENCE,
-} | OURS
+    **SAMPLERS,
+    **OURS,
+}
 
 
 def survives(
