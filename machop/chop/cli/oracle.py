@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from chop.actions.replay import LOG_FILE
@@ -37,17 +38,19 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
         return
     console = Console()
     title = f"Exact Pareto front: {len(front)} of {landscape.size:,} points"
-    console.print(_table(title, front[:MOST_ROWS]))
+    if oracle.goals.limits:
+        console.print(f"Limits: {oracle.goals.limits_explained()}", soft_wrap=True, highlight=False, markup=False)
+    _show(console, title, front[:MOST_ROWS])
     if len(front) > MOST_ROWS:
         console.print(f"… and {len(front) - MOST_ROWS} more with --json")
     if standings:
         rows = [_flat(standing) for standing in standings]
         if not any(row["misses"] for row in rows):
             rows = [{key: value for key, value in row.items() if key != "misses"} for row in rows]
-        console.print(_table("Points; regret: how much better the best is that is no worse in all else", rows))
+        _show(console, "Points; regret: how much better the best is that is no worse in all else", rows)
     if gaps:
         rows = [{"study": name, **_flat(gap)} for name, gap in zip(_short(gaps), gaps.values(), strict=True)]
-        console.print(_table("Searches; hypervolume: as a share of the exact front's", rows))
+        _show(console, "Searches, each by its own limits; hypervolume: as a share of the exact front's", rows)
 
 
 def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
@@ -114,13 +117,29 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in rows[0] if rows else ():
-        table.add_column(name.replace("_", " "), justify="left" if name == "study" else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*map(_cell, row.values()))
-    return table
+def _show(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as a table, or, where they are too wide for it, each as a list of names and values."""
+    console.print(title, style="bold", highlight=False, soft_wrap=True, markup=False)
+    shown = [{name.replace("_", " "): _cell(value) for name, value in row.items()} for row in rows]
+    for headings in ([[name] for name in shown[0]], [name.split() for name in shown[0]]):
+        columns = zip(headings, zip(*(row.values() for row in shown), strict=True), strict=True)
+        if sum(max(map(len, [*lines, *cells])) + 2 for lines, cells in columns) <= console.width + 2:
+            table = Table(box=None, pad_edge=False, header_style="bold")
+            for lines in headings:
+                justify: Literal["left", "right"] = "left" if lines == ["study"] else "right"
+                table.add_column("\n".join(lines), justify=justify, no_wrap=True)
+            for row in shown:
+                table.add_row(*map(escape, row.values()))
+            console.print(table)
+            return
+    for row in shown:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, cell in row.items():
+            table.add_row(name, escape(cell))
+        console.print(table)
+        console.print()
 
 
 def _cell(value: Any) -> str:

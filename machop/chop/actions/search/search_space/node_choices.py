@@ -89,6 +89,7 @@ class NodeChoices:
         }
         self.choices = {key: values for key, values in stated.items() if key not in self._tied_keys}
         self._meanings: dict[tuple[int, ...], _Meaning] = {}
+        self._branches: dict[tuple[tuple[str, int], ...], _Branch] = {}
 
     @cached_property
     def branches(self) -> list[_Branch]:
@@ -210,6 +211,13 @@ class NodeChoices:
             raise
 
     def _branch(self, head: Indexes) -> _Branch:
+        """What the choices that hold for all operands leave to choose, worked out once."""
+        key = tuple(head.items())
+        if key not in self._branches:
+            self._branches[key] = self._made_branch(head)
+        return self._branches[key]
+
+    def _made_branch(self, head: Indexes) -> _Branch:
         values = {key: self.choices[key][index] for key, index in head.items()}
         operands = [] if is_float(values) else [name for name in self.op.operands if name not in self._followers]
         return _Branch(head, {operand: self._operand_choices(head, operand) for operand in operands})
