@@ -89,12 +89,8 @@ class Outcome:
         """What the verdict rests on."""
         reach = tuple(evaluations_to(curve, TARGET) for curve in self.curves)
         ends = tuple(-share for share in self.shares)
-        samples = self._sample(reach), self._sample(ends)
+        samples = Sample(reach, self.deterministic), Sample(ends, self.deterministic)
         return Record(self.contender.name, *samples, self.evaluations, self.contender.is_optuna)
-
-    def _sample(self, values: tuple[float, ...]) -> Sample:
-        """Values by run; what looks like many may be one of a strategy without chance."""
-        return Sample(values, self.deterministic or (self.measured_alike and len(set(values)) == 1))
 
 
 def outcomes(contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracle, budget: int) -> list[Outcome]:
