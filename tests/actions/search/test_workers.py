@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -119,6 +120,34 @@ def test_workers_that_never_come_up_leave_the_work_to_this_process(
     monkeypatch.setattr(pool, "_here", squared)
     assert dict(pool.results(range(3))) == {0: 0, 1: 1, 2: 4}
     assert "no worker comes up" in caplog.text
+
+
+def sized(large: bytes, number: int) -> int:
+    return len(large) + number
+
+
+def kill_a_starting_worker(killed: list[int]) -> None:
+    """Kill the first process that is started for work, as early as it is seen."""
+    until = time.monotonic() + 60
+    while not killed and time.monotonic() < until:
+        with suppress(ProcessLookupError, FileNotFoundError):  # threads and processes of earlier tests are ending
+            children = " ".join(file.read_text() for file in Path("/proc/self/task").glob("*/children")).split()
+            for child in children:
+                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    os.kill(int(child), signal.SIGKILL)
+                    killed.append(int(child))
+                    return
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_a_worker_that_is_killed_while_it_starts_leaves_its_work_to_others() -> None:
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_a_starting_worker, args=(killed,), daemon=True)
+    killer.start()
+    with Workers(partial(sized, bytes(2**22)), 2) as pool:
+        assert dict(pool.results(range(4))) == {number: 2**22 + number for number in range(4)}
+    killer.join()
+    assert killed
 
 
 def test_workers_that_keep_dying_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process, resource_tracker
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -77,6 +78,7 @@ class Workers(Generic[Item, Result]):
         self._patience = patience
         self._payload: bytes | None = None
         self._pool: ProcessPoolExecutor | None = None
+        self._folder: TemporaryDirectory[str] | None = None
         self._deaths = 0
         self._has_results = False
         self.seconds = 0.0
@@ -117,8 +119,7 @@ class Workers(Generic[Item, Result]):
             pool = self._started()
             while running or left.are_at_least(1):
                 while len(running) <= self._n_jobs and left.are_at_least(1):  # no more than keep the workers busy
-                    with _no_interrupt_for_children():
-                        future = pool.submit(_run, left.first)
+                    future = self._submitted(pool, left.first)
                     running[future] = left.take()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     result = future.result()
@@ -141,11 +142,23 @@ class Workers(Generic[Item, Result]):
         if self._pool is None:
             let_children_use_huge_pages()
             assert self._payload is not None
-            start = partial(_start, self._payload, loaded_plugins())
+            # In a file: one that dies while a long message is written to it would leave the writer waiting for ever.
+            self._folder = TemporaryDirectory(prefix="chop-")
+            payload = Path(self._folder.name) / "call"
+            payload.write_bytes(self._payload)
+            start = partial(_start, payload, loaded_plugins())
             self._pool = ProcessPoolExecutor(self._n_jobs, get_context("spawn"), start)
             self.was_shared = True
             logger.info("n_jobs: up to %d processes share the work from now on", self._n_jobs)
         return self._pool
+
+    def _submitted(self, pool: ProcessPoolExecutor, item: Item) -> Future[Result]:
+        """Hand an item out; raises BrokenProcessPool also where the pool breaks just then."""
+        try:
+            with _no_interrupt_for_children():
+                return pool.submit(_run, item)
+        except OSError as error:  # a process is started with pipes that the breaking pool has closed
+            raise BrokenProcessPool(str(error)) from error
 
     def _count_death(self, error: BrokenProcessPool) -> None:
         """Raise SearchError after too many deaths; where no worker ever came up, go on in this process."""
@@ -167,6 +180,8 @@ class Workers(Generic[Item, Result]):
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.kill()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def __enter__(self) -> Workers[Item, Result]:
         return self
@@ -195,7 +210,7 @@ _call: Callable[[Any], Any] | None = None
 _problem = ""
 
 
-def _start(payload: bytes, plugins: Sequence[Path]) -> None:
+def _start(payload: Path, plugins: Sequence[Path]) -> None:
     """Start of a worker: one thread, and no word on Ctrl-C, which the parent hears too."""
     import torch
 
@@ -207,7 +222,7 @@ def _start(payload: bytes, plugins: Sequence[Path]) -> None:
     try:
         for path in plugins:
             load_plugin(path)
-        _call = _unpickled(payload)
+        _call = _unpickled(payload.read_bytes())
     except Exception as error:
         _problem = f"a worker cannot take what it was sent ({type(error).__name__}: {error})"
 
