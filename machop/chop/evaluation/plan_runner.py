@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from chop.evaluation.float_values import attribute
 from chop.evaluation.operations import Bound
-from chop.evaluation.program import attribute, works_in_place
+from chop.evaluation.program import works_in_place
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device

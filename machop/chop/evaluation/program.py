@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from chop.dataset.rows import cut
 from chop.errors import GraphError
+from chop.evaluation.float_values import batch_rows, float_values, nodes_with_rows
 from chop.evaluation.operations import (
     AddBias,
     BatchNorm,
@@ -23,11 +23,9 @@ from chop.evaluation.operations import (
     Operation,
     Quantise,
     Slot,
-    copied,
 )
 from chop.formats import Format
 from chop.ir import MaseGraph
-from chop.ir.graph.inputs import placeholder_values
 from chop.nn.ops import Arg, Op
 from chop.tools.get_input import predictions_of
 
@@ -117,9 +115,9 @@ class _Builder:
         self.constants: dict[int, Any] = {}
         self.placeholders: list[int] = []
         self.stage_of: dict[fx.Node, int] = {}
-        self.seen = _float_values(graph, x)
-        self.rows = _batch_rows(x)
-        self.row_nodes = _nodes_with_rows(graph, x, self.seen)
+        self.seen = float_values(graph, x)
+        self.rows = batch_rows(x)
+        self.row_nodes = nodes_with_rows(graph, x, self.seen)
         self.row_stages: set[int] = set()
 
     @torch.no_grad()
@@ -347,56 +345,3 @@ def works_in_place(graph: MaseGraph, node: fx.Node) -> bool:
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     name = str(name).partition(".")[0]
     return name.endswith("_") or name in IN_PLACE_OPERATORS or bool(node.kwargs.get("inplace"))
-
-
-@torch.no_grad()
-def _float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
-    """What every node gives in float."""
-    inputs = iter(copied(placeholder_values(graph, x)))
-    values: dict[fx.Node, Any] = {}
-    for node in graph.nodes:
-        if node.op == "placeholder":
-            values[node] = next(inputs)
-        elif node.op == "get_attr":
-            values[node] = attribute(graph.model, str(node.target))
-        elif node.op != "output":
-            args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), values.__getitem__)
-            values[node] = graph.inner(node)(*args, **kwargs)
-    return values
-
-
-def _nodes_with_rows(graph: MaseGraph, x: Any, seen: Mapping[fx.Node, Any]) -> set[fx.Node]:
-    """The nodes whose value has a row for every row of the batch: it grows with the batch.
-
-    A model that takes no other batch tells nothing; of that the nodes count that come from its inputs and have as many.
-    """
-    rows = _batch_rows(x)
-    large = min(rows, 3)
-    try:
-        found = [(n, _float_values(graph, cut(x, 0, n))) for n in (large - 1, large)] if rows > 1 else []
-    except Exception:  # of a model's own code, on a batch that is not its own
-        found = []
-    if found:
-        return {node for node in seen if all(_rows_of(values[node]) == n for n, values in found)}
-    moving: set[fx.Node] = set()
-    for node in graph.nodes:
-        if node.op == "placeholder" or any(source in moving for source in node.all_input_nodes):
-            moving.add(node)
-    return {node for node in moving if node in seen and _rows_of(seen[node]) == rows}
-
-
-def _rows_of(value: Any) -> int | None:
-    return len(value) if isinstance(value, Tensor) and value.ndim else None
-
-
-def attribute(model: nn.Module, path: str) -> Any:
-    """What stands at a dotted path below a model."""
-    value: Any = model
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _batch_rows(x: Any) -> int:
-    first = next(iter(x.values())) if isinstance(x, dict) else x if isinstance(x, Tensor) else x[0]
-    return len(first)

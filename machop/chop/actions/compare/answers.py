@@ -80,7 +80,7 @@ class Cache(Answers):
         self._space = space
         self._measure = measure
         self._log = log
-        self._logged = {self._key(trial.point): trial.metrics for trial in log.trials}
+        self._logged = {self._space.key(trial.point): trial.metrics for trial in log.trials}
         self._known: dict[tuple[int, ...], int] = {}
         self._points: list[Point] = []
         self._metrics: list[Metrics] = []
@@ -90,7 +90,7 @@ class Cache(Answers):
         return len(self._known) == self._space.size
 
     def rows(self, points: Sequence[Point]) -> list[int]:
-        keys = [self._key(point) for point in points]
+        keys = [self._space.key(point) for point in points]
         asked = dict(zip(keys, points, strict=True))
         unmeasured = {key: point for key, point in asked.items() if key not in self._logged}
         if unmeasured:
@@ -105,9 +105,6 @@ class Cache(Answers):
                 self._points.append(point)
                 self._metrics.append(self._logged[key])
         return [self._known[key] for key in keys]
-
-    def _key(self, point: Point) -> tuple[int, ...]:
-        return tuple(self._space.canonical(point).values())
 
     def metrics(self, row: int) -> Metrics | None:
         return self._metrics[row] or None

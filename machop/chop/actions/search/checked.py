@@ -9,11 +9,12 @@ from typing import Any
 
 from chop.actions.calibration import calibrate
 from chop.actions.search.free_values import FreeValues
-from chop.actions.search.landscape import Landscape, digest, landscape_key, landscape_of
+from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape, digest, landscape_key, landscape_of
 from chop.actions.search.measurement import Measured, Measurement
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
+from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.ir.goals import Goals
 from chop.tools.logger import get_logger
@@ -81,3 +82,10 @@ class CheckedSearch:
     def known_landscape(self) -> Landscape | None:
         """The metrics of all points of this space, where a project beside this one has measured them."""
         return landscape_of(self.folder.parents[2], self.landscape_key()) if len(self.folder.parents) > 2 else None
+
+    def holds_landscape(self) -> bool:
+        """Whether the folder has the landscape of this space, whole: a resumed search may have got that far."""
+        try:
+            return Landscape.read(self.folder / LANDSCAPE_FILE).about.get("key") == self.landscape_key()
+        except SearchError:
+            return False

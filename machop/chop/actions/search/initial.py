@@ -105,10 +105,10 @@ def gather(
         for trial in source.trials:
             taken = replace(trial, number=len(inherited), inherited=source.name, repeats=None)
             scaled = {} if trial.failed else {o.metric: o.scale * trial.metrics[o.metric] for o in objectives}
-            inherited.setdefault(_key(space, trial.point), replace(taken, scaled_metrics=scaled))
+            inherited.setdefault(space.key(trial.point), replace(taken, scaled_metrics=scaled))
         for point in source.points:
             if point is not None:
-                first.setdefault(_key(space, point), point)
+                first.setdefault(space.key(point), point)
     points = tuple(point for key, point in first.items() if key not in inherited)
     return Initial(tuple(map(without_password, names)), tuple(inherited.values()), points)
 
@@ -117,7 +117,7 @@ def _tell(source: _Source, space: SearchSpaceBase) -> None:
     if source.trials:
         logger.info("%s: %d trials are taken over as they were measured", source.name, len(source.trials))
         return
-    found = {_key(space, point) for point in source.points if point is not None}
+    found = {space.key(point) for point in source.points if point is not None}
     if not found:
         raise SearchError(
             f"--init-from {source.name}: none of its {len(source.points)} points is one of the {space.size:,} of this "
@@ -212,7 +212,3 @@ def _choice(choices: Sequence[Any], config: Mapping[str, Any], name: str) -> int
     if name in config:
         return choices.index(config[name]) if config[name] in choices else None
     return next((choices.index(value) for value in DEFAULTS if value in choices), 0)
-
-
-def _key(space: SearchSpaceBase, point: Point) -> tuple[int, ...]:
-    return tuple(space.canonical(point).values())

@@ -25,7 +25,6 @@ from chop.actions.search.ladder import Ladder
 from chop.actions.search.landscape import (
     LANDSCAPE_FILE,
     PARTS_FOLDER,
-    Landscape,
     join_parts,
     part_path,
     write_part,
@@ -162,7 +161,7 @@ class SearchJob(CheckedSearch):
         assert folded is not None
         self._tell_size()
         wanted: bool = self.settings.strategy_options.landscape
-        is_written = wanted and resume and self._holds_landscape()
+        is_written = wanted and resume and self.holds_landscape()
         parts = self.folder / PARTS_FOLDER if wanted and not is_written else None
         path = self.folder / BLOCKS_FILE
         block_size = (BlockLog.block_size_of(path) if resume else None) or folded.block_size
@@ -212,13 +211,6 @@ class SearchJob(CheckedSearch):
             config = self.space.flattened_indexes_to_config(point)
             rows.append(BestRow(trial, (), config, equal_points=count - 1))
         return rows
-
-    def _holds_landscape(self) -> bool:
-        """Whether the folder has the landscape of this space, whole: a resumed search may have got that far."""
-        try:
-            return Landscape.read(self.folder / LANDSCAPE_FILE).about.get("key") == self.landscape_key()
-        except SearchError:
-            return False
 
     def _write_histograms(self, found: Enumeration, has_landscape: bool) -> tuple[str, ...]:
         """Write how the values of all points are spread; says where that and all metrics are."""

@@ -263,7 +263,7 @@ class Ladder:
 
     def _by_row(self, point: Point) -> ByRow:
         """The values of a rival on all rows; measured again if they were not kept."""
-        key = self._key(point)
+        key = self.measurement.space.key(point)
         if key not in self._kept:
             climb = _Climb(self, self.measurement.space.plan(point))
             for _ in range(len(self.rungs) + 1):
@@ -273,10 +273,7 @@ class Ladder:
         return self._kept[key]
 
     def _keep(self, point: Point, values: ByRow) -> None:
-        self._kept[self._key(point)] = values
+        self._kept[self.measurement.space.key(point)] = values
         each = sum(own.values.nbytes for own in values.values())
         while len(self._kept) > 1 and len(self._kept) * each > KEPT_BYTES:
             self._kept.popitem(last=False)
-
-    def _key(self, point: Point) -> tuple[int, ...]:
-        return tuple(self.measurement.space.canonical(point).values())

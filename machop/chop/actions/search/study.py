@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from chop.actions.search.measurement import Measured
-from chop.actions.search.search_space.base import Point, SearchSpaceBase
+from chop.actions.search.search_space.base import Point, PointKey, SearchSpaceBase
 from chop.actions.search.settings import StudySetup
 from chop.actions.search.strategies.base import WORST, SearchStrategyBase, Values
 from chop.errors import ChopError, MetricError, SearchError
@@ -28,7 +28,6 @@ Outcome = Measured | MetricError
 Measure = Callable[[Sequence[Point], Front | None], Sequence[Outcome]]
 """Measures points; the front so far (of costs, by number of trial) may be used to give up those that cannot win."""
 
-PointKey = tuple[int, ...]
 Reason = Literal["n_trials", "timeout", "patience", "exhausted", "strategy", "interrupted"]
 
 
@@ -93,7 +92,7 @@ class _Progress:
 
     def add(self, trial: Trial) -> None:
         """Take a trial in."""
-        self.seen.setdefault(self._study.key(trial.point), trial)
+        self.seen.setdefault(self._study.space.key(trial.point), trial)
         self.trials += 1
         goals = self._study.goals
         if not trial.counts:
@@ -165,7 +164,7 @@ class Study:
         answered from the log.
         """
         for asked in self._asked():
-            keys = [self.key(point) for point in asked]
+            keys = [self.space.key(point) for point in asked]
             fresh = {
                 key: point for key, point in reversed([*zip(keys, asked, strict=True)]) if key not in progress.seen
             }
@@ -259,7 +258,7 @@ class Study:
 
     def _trial(self, proposal: _Proposal, progress: _Progress) -> Trial:
         point, number = proposal.point, len(self.log.trials)
-        earlier = progress.seen.get(self.key(point))
+        earlier = progress.seen.get(self.space.key(point))
         if earlier:
             return replace(earlier, number=number, point=dict(point), repeats=earlier.number, inherited="")
         measured = proposal.measured()
@@ -269,10 +268,6 @@ class Study:
         scaled = scaled_metrics(measured, self.goals)
         stopped = measured.stopped_at
         return Trial(number, dict(point), measured.software, measured.hardware, scaled, stopped_at=stopped)
-
-    def key(self, point: Point) -> PointKey:
-        """Equal for points that mean the same network."""
-        return tuple(self.space.canonical(point).values())
 
 
 def scaled_metrics(measured: Measured, goals: Goals) -> dict[str, float]:

@@ -17,6 +17,7 @@ from chop.registry import Registry
 Point = Mapping[str, int]
 """For every parameter the index of its choice."""
 
+PointKey = tuple[int, ...]
 SampledConfig = Mapping[str, Any]
 Operand = Literal["data_in", "weight", "bias", "data_out"]
 
@@ -78,6 +79,10 @@ class SearchSpaceBase(ABC):
     @abstractmethod
     def canonical(self, point: Point) -> Point:
         """The indexes that stand for every point which means the same network as `point`."""
+
+    def key(self, point: Point) -> PointKey:
+        """Equal for points that mean the same network."""
+        return tuple(self.canonical(point).values())
 
     def axes(self) -> list[Axis] | None:
         """The space as a product: for each decision what its alternatives mean, formats frozen.

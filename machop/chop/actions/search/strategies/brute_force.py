@@ -54,16 +54,13 @@ class BruteForce(SearchStrategyBase):
 
     def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:
         if not self._has_begun:
-            self._known |= {self._key(point) for point in points}
+            self._known |= {self.space.key(point) for point in points}
 
     def _new_points(self) -> Iterator[Point]:
         for index in self._order():
             point = self.space.point(index)
-            if not self._known or self._key(point) not in self._known:
+            if not self._known or self.space.key(point) not in self._known:
                 yield point
-
-    def _key(self, point: Point) -> tuple[int, ...]:
-        return tuple(self.space.canonical(point).values())
 
     def _order(self) -> Iterator[int]:
         if self.options.order == "index":

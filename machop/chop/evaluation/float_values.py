@@ -1,0 +1,68 @@
+"""What the nodes of a graph give in float for a batch, and which of that has a row for every row of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from chop.dataset.rows import cut
+from chop.evaluation.operations import copied
+from chop.ir import MaseGraph
+from chop.ir.graph.inputs import placeholder_values
+
+
+@torch.no_grad()
+def float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
+    """What every node gives in float."""
+    inputs = iter(copied(placeholder_values(graph, x)))
+    values: dict[fx.Node, Any] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            values[node] = next(inputs)
+        elif node.op == "get_attr":
+            values[node] = attribute(graph.model, str(node.target))
+        elif node.op != "output":
+            args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), values.__getitem__)
+            values[node] = graph.inner(node)(*args, **kwargs)
+    return values
+
+
+def nodes_with_rows(graph: MaseGraph, x: Any, seen: Mapping[fx.Node, Any]) -> set[fx.Node]:
+    """The nodes whose value has a row for every row of the batch: it grows with the batch.
+
+    A model that takes no other batch tells nothing; of that the nodes count that come from its inputs and have as many.
+    """
+    rows = batch_rows(x)
+    large = min(rows, 3)
+    try:
+        found = [(n, float_values(graph, cut(x, 0, n))) for n in (large - 1, large)] if rows > 1 else []
+    except Exception:  # of a model's own code, on a batch that is not its own
+        found = []
+    if found:
+        return {node for node in seen if all(_rows_of(values[node]) == n for n, values in found)}
+    moving: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or any(source in moving for source in node.all_input_nodes):
+            moving.add(node)
+    return {node for node in moving if node in seen and _rows_of(seen[node]) == rows}
+
+
+def _rows_of(value: Any) -> int | None:
+    return len(value) if isinstance(value, Tensor) and value.ndim else None
+
+
+def attribute(model: nn.Module, path: str) -> Any:
+    """What stands at a dotted path below a model."""
+    value: Any = model
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def batch_rows(x: Any) -> int:
+    """The rows of a batch as the model takes it."""
+    first = next(iter(x.values())) if isinstance(x, dict) else x if isinstance(x, Tensor) else x[0]
+    return len(first)
