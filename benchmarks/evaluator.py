@@ -376,7 +376,7 @@ def whole_space(n_jobs: int) -> None:
     evaluator, measure = problem.evaluator()
     folded = FoldedMeasurement(problem.sizes, [(evaluator, [measure])], [], 2**30)
     objectives = (Objective("accuracy"), Objective("loss", direction="minimize"))
-    task = Task(folded, Goals(objectives), folded.block_size, folded.space_size, None)
+    task = Task(folded, Goals(objectives), folded.block_size(), folded.space_size, None)
     started = time.perf_counter()
     busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), task.blocks, n_jobs))
     seconds = time.perf_counter() - started

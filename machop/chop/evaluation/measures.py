@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,10 @@ class Measure(ABC):
     @abstractmethod
     def finish(self) -> Scores:
         """The metrics of all configurations."""
+
+    def seconds_per_configuration(self) -> float:
+        """What `finish` takes for each, as far as that is not told by the size of the outputs."""
+        return 0.0
 
 
 class Classification(Measure):
@@ -163,6 +168,7 @@ class WholePredictions(Measure):
     ) -> None:
         self.targets = targets
         self.score = score
+        self.example = example
         self.shape = example.shape[1:]
         self.dtype = example.dtype
         self.predictions = example.new_empty(0)
@@ -170,6 +176,16 @@ class WholePredictions(Measure):
     @property
     def bytes_per_configuration(self) -> int:
         return len(self.targets) * self.shape.numel() * self.dtype.itemsize
+
+    def seconds_per_configuration(self) -> float:
+        predictions = self.example.expand(len(self.targets), *self.shape)
+        try:
+            _ = self.score(predictions, self.targets)  # the first call may prepare something
+            started = time.perf_counter()
+            _ = self.score(predictions, self.targets)
+        except Exception:  # one that cannot do with equal rows, say
+            return 0.0
+        return time.perf_counter() - started
 
     def start(self, configurations: int) -> None:
         shape = (configurations, len(self.targets), *self.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -77,3 +77,27 @@ class BestRow:
     test_metrics: TestMetrics | None = None
     equal_points: int = 0
     """How many points equal it that are not listed in `equals`: an enumeration counts them."""
+
+
+@dataclass(frozen=True)
+class TrialCounts:
+    """How many points were measured, how many trials repeated one, how many have no metrics, how many were given up
+    early, and how many earlier searches had measured.
+    """
+
+    measured: int
+    repeats: int
+    failed: int
+    stopped: int
+    inherited: int
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial]) -> TrialCounts:
+        """The counts of some trials."""
+        return cls(
+            measured=sum(trial.repeats is None and not trial.inherited for trial in trials),
+            repeats=sum(trial.repeats is not None for trial in trials),
+            failed=sum(bool(trial.failed) for trial in trials),
+            stopped=sum(trial.stopped_at is not None and trial.repeats is None for trial in trials),
+            inherited=sum(bool(trial.inherited) for trial in trials),
+        )

@@ -27,7 +27,7 @@ REASONS = {
     "patience": "the front has not moved for as many trials as setup.patience allows",
     "exhausted": "every point of the space has been measured",
     "strategy": "the strategy had nothing more to propose",
-    "interrupted": "interrupted: go on with the same command and --resume",
+    "interrupted": "it was interrupted: go on with the same command and --resume",
 }
 
 
@@ -61,7 +61,9 @@ def print_summary(summary: SearchSummary) -> None:
     if summary.float_row is not None:
         shown.append(["float", *_cells(summary.float_row, summary)[1:]])
     console.print(_title(summary), style="bold", highlight=False, soft_wrap=True, markup=False)
-    for table in _tables(_columns(summary), shown, console.width):
+    for number, table in enumerate(_tables(_columns(summary), shown, console.width)):
+        if number:
+            console.print()
         console.print(table)
     if len(rows) > MOST_ROWS:
         console.print(f"… and {len(rows) - MOST_ROWS} more in best.json")
@@ -72,18 +74,23 @@ def print_summary(summary: SearchSummary) -> None:
 
 
 def _tables(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Table]:
-    """The rows as one table, with headings in two lines if need be; as two, formats below figures, where both do not
-    fit into `width` characters.
+    """The rows as one table, with headings in two lines if need be; as several, one below the other, where the columns
+    do not fit into `width` characters. Each begins with the number of the trial, the formats are the last.
     """
     broken = [*map(_broken, columns)]
     for headings in (columns, broken):
         *figures, formats = _widths([headings, *rows])
         if sum(figures) + min(formats, LEAST_FOR_FORMATS) <= width:
             return [_table(headings, rows)]
-    return [
-        _table(broken[:-1], [row[:-1] for row in rows]),
-        _table([columns[0], columns[-1]], [[row[0], row[-1]] for row in rows if row[0] != "float"]),
-    ]
+    first, *others = figures
+    stacks: list[list[int]] = [[]]
+    for place, own in enumerate(others, start=1):
+        if stacks[-1] and first + sum(figures[other] for other in stacks[-1]) + own > width + GAP:
+            stacks.append([])
+        stacks[-1].append(place)
+    tables = [_table([broken[p] for p in (0, *own)], [[row[p] for p in (0, *own)] for row in rows]) for own in stacks]
+    formats_of = [[row[0], row[-1]] for row in rows if row[0] != "float"]
+    return [*tables, _table([columns[0], columns[-1]], formats_of)]
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +29,116 @@ def test_other_ties_or_layers_are_another_search(tmp_path: Path, lab: dict[str, 
     model.set_submodule(name, nn.Tanh())
     with pytest.raises(SearchError, match="layers changed"):
         search(model, jets, lab, tmp_path, resume=True)
+
+
+OWN_DATA = """
+from pathlib import Path
+
+import torch
+
+SCALE = Path(__file__).with_name("scale.txt")
+ROWS = {rows}
+THRESHOLD = {threshold}
+
+
+def share_above(predictions, targets):
+    return float(SCALE.read_text()) * (predictions.amax(1) > THRESHOLD).float().mean()
+
+
+def build_data():
+    parts = {{}}
+    for seed, (part, rows) in enumerate(dict(train=256, val=ROWS, test=128).items()):
+        generator = torch.Generator().manual_seed(seed)
+        y = torch.arange(rows) % 5
+        parts[part] = [(torch.randn(rows, 16, generator=generator) + y[:, None] / 4, y)]
+    return parts | {{"metrics": {{"share_above": (share_above, "maximize")}}}}
+"""
+
+
+@dataclass
+class OwnData:
+    """A file of the user's own that may be written anew, and one that it reads."""
+
+    folder: Path
+
+    def module(self, rows: int = 96, threshold: float = 0.25, scale: float = 1.0) -> MaseDataModule:
+        for known in [name for name in sys.modules if name.startswith("chop_user_own_")]:
+            del sys.modules[known]
+        (self.folder / "scale.txt").write_text(str(scale))
+        (self.folder / "own.py").write_text(OWN_DATA.format(rows=rows, threshold=threshold))
+        data = MaseDataModule(f"{self.folder / 'own.py'}:build_data", 512)
+        data.setup()
+        return data
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OwnData:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return OwnData(tmp_path)
+
+
+@pytest.fixture
+def lab_of_own(lab: dict[str, Any]) -> dict[str, Any]:
+    lab["strategy"]["sw_runner"]["basic_evaluation"].pop("num_samples")
+    lab["strategy"]["metrics"]["share_above"] = {"scale": 1.0}
+    lab["strategy"]["setup"] = {"landscape": True}
+    return lab
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({"rows": 95}, "dataset changed"), ({"threshold": 0.5}, "user_code changed")]
+)
+def test_other_rows_or_metrics_of_the_user_are_another_search(
+    own: OwnData, lab_of_own: dict[str, Any], change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    model = get_model("jsc-tiny", pretrained=True)
+    search(model, own.module(), lab_of_own, tmp_path / "found")
+    search(model, own.module(), lab_of_own, tmp_path / "found", resume=True)
+    with pytest.raises(SearchError, match=said):
+        search(model, own.module(**change), lab_of_own, tmp_path / "found", resume=True)
+
+
+def test_what_no_checksum_tells_shows_in_the_first_network(
+    own: OwnData, lab_of_own: dict[str, Any], tmp_path: Path
+) -> None:
+    model = get_model("jsc-tiny", pretrained=True)
+    search(model, own.module(), lab_of_own, tmp_path / "found")
+    with pytest.raises(SearchError, match=r"share_above = .*, but .* now: .* have changed"):
+        search(model, own.module(scale=0.5), lab_of_own, tmp_path / "found", resume=True)
+
+
+def test_the_landscape_of_other_rows_or_metrics_is_not_the_truth(
+    own: OwnData, lab_of_own: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = get_model("jsc-tiny", pretrained=True)
+
+    def gap(name: str, **change: Any) -> bool:
+        table = copy.deepcopy(lab_of_own)
+        table["strategy"] |= {"name": "optuna", "setup": {"sampler": "random", "n_trials": 5}}
+        folder = tmp_path / name / "software" / "search_ckpts"
+        search(model, own.module(**change), table, folder)
+        return "Gap to the optimum" in (folder / "report.md").read_text()
+
+    search(model, own.module(), lab_of_own, tmp_path / "whole" / "software" / "search_ckpts")
+    assert gap("same")
+    assert not gap("rows", rows=95)
+    assert not gap("threshold", threshold=0.5)
+    assert "left out of account" not in caplog.text
+    assert not gap("scale", scale=0.5)
+    assert "left out of account" in caplog.text
+
+
+def test_a_search_that_cannot_be_trusted_leaves_no_result(
+    own: OwnData, lab_of_own: dict[str, Any], tmp_path: Path
+) -> None:
+    data = own.module()
+    (_, direction), calls = data.metrics["share_above"], iter(range(10_000))
+    own_metrics = dict(data.metrics)
+    own_metrics["share_above"] = (lambda predictions, targets: next(calls) / 1000, direction)
+    assert data._user_data is not None
+    data._user_data = replace(data._user_data, metrics=own_metrics)
+    folder = tmp_path / "found"
+    with pytest.raises(SearchError, match="no result of this search can be trusted"):
+        search(get_model("jsc-tiny", pretrained=True), data, lab_of_own, folder)
+    assert {file.name for file in folder.iterdir()} == {"trials.jsonl", "log.json"}

@@ -71,7 +71,7 @@ class Enumerated(Answers):
 class Cache(Answers):
     """Measures a point when it is first asked for; rows are numbered in that order.
 
-    Each is written to `log` before the next is measured; those that the log holds already are not measured again.
+    Each is written to `log` before the next is measured; those that the log holds already have the first rows.
     """
 
     def __init__(
@@ -80,10 +80,11 @@ class Cache(Answers):
         self._space = space
         self._measure = measure
         self._log = log
-        self._logged = {self._space.key(trial.point): trial.metrics for trial in log.trials}
         self._known: dict[tuple[int, ...], int] = {}
         self._points: list[Point] = []
         self._metrics: list[Metrics] = []
+        for trial in log.trials:
+            self._take(self._space.key(trial.point), trial)
 
     @property
     def is_exact(self) -> bool:  # type: ignore[override]
@@ -91,20 +92,20 @@ class Cache(Answers):
 
     def rows(self, points: Sequence[Point]) -> list[int]:
         keys = [self._space.key(point) for point in points]
-        asked = dict(zip(keys, points, strict=True))
-        unmeasured = {key: point for key, point in asked.items() if key not in self._logged}
+        unmeasured = {key: point for key, point in zip(keys, points, strict=True) if key not in self._known}
         if unmeasured:
             outcomes = self._measure(list(unmeasured.values()))
             for (key, point), outcome in zip(unmeasured.items(), outcomes, strict=True):
                 trial = _trial(len(self._log.trials), point, outcome)
                 self._log.append(trial)
-                self._logged[key] = trial.metrics
-        for key, point in asked.items():
-            if key not in self._known:
-                self._known[key] = len(self._known)
-                self._points.append(point)
-                self._metrics.append(self._logged[key])
+                self._take(key, trial)
         return [self._known[key] for key in keys]
+
+    def _take(self, key: tuple[int, ...], trial: Trial) -> None:
+        if key not in self._known:
+            self._known[key] = len(self._known)
+            self._points.append(trial.point)
+            self._metrics.append(trial.metrics)
 
     def metrics(self, row: int) -> Metrics | None:
         return self._metrics[row] or None

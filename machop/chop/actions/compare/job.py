@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
 from chop.actions.compare.truth import MEASURED_FILE, keep_landscape, open_measured, write_measured
 from chop.actions.search.checked import CheckedSearch
-from chop.actions.search.enumeration import BlockLog, Task, enumerate_points, taken_over
+from chop.actions.search.enumeration import BlockLog, Enumeration, Task, enumerate_points, taken_over
 from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, Landscape, join_parts
 from chop.actions.search.measurement import Measurement
@@ -31,6 +32,7 @@ from chop.actions.search.strategies.base import StrategyContext
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
 from chop.ir.goals import Goals
+from chop.ir.trial import Trial
 from chop.ir.trial_log import require_unused
 from chop.report.compare_plots import write_plots
 from chop.report.compare_report import REPORT_FILE, print_comparison, report_text
@@ -76,8 +78,7 @@ def run_compare(run_config: RunConfig, options: CompareOptions, as_json: bool = 
     try:
         return job.run(options, is_shown=not as_json)
     except KeyboardInterrupt:
-        said = "interrupted before the first run was finished: what was measured is in %s, and is not measured again"
-        logger.warning(said, job.folder)
+        logger.warning("interrupted: what was measured is in %s, and is not measured again", job.folder)
         raise
 
 
@@ -115,7 +116,7 @@ class CompareJob(CheckedSearch):
         with self._answers(measurement, goals, options.most_points, earlier) as answers:
             if answers.is_exact:
                 _ = Oracle(answers.landscape(), goals).front  # no point may keep the limits: better told now than later
-            batch = 1 if answers.is_exact else measurement.batch
+            batch = 1 if isinstance(answers, Enumerated) else measurement.batch
             ask_batch = self.settings.setup.ask_batch
             experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch, ask_batch)
             runs, ended = _all_runs(experiment, contenders, seeds, remarks)
@@ -152,7 +153,7 @@ class CompareJob(CheckedSearch):
     @contextmanager
     def _answers(self, measurement: Measurement, goals: Goals, most_points: int, earlier: Path) -> Iterator[Answers]:
         """All points, measured now or by an earlier search beside this one; else a cache that all strategies share."""
-        known = self.known_landscape()
+        known = self.known_landscape(measurement)
         if known is not None:
             logger.info("%s has the metrics of all %s points", known.path, f"{self.space.size:,}")
             own = keep_landscape(known.path, self.folder, self.about_landscape(measurement, goals))
@@ -160,13 +161,19 @@ class CompareJob(CheckedSearch):
         elif self.space.size <= most_points and measurement.folded is not None:
             yield Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.folded)))
         else:
-            why = "a runner runs the model itself, or the space is no product"
+            why = "the space is no product of choices for its layers"
+            if measurement.runs_models:
+                why = "a runner must run the model itself for each point"
             if self.space.size > most_points:
                 why = f"{self.space.size:,} points are more than --most-points {most_points}"
             logger.info("%s: points are measured when asked for", why)
             n_jobs = self.settings.setup.n_jobs
+
+            def check(path: Path, trial: Trial) -> None:
+                self.require_unchanged(measurement, path, trial.point, trial.metrics)
+
             with (
-                open_measured(self.folder, earlier, self.landscape_key()) as log,
+                open_measured(self.folder, earlier, self.landscape_key(), check) as log,
                 one_thread(measurement.is_light or n_jobs > 1),
                 Measuring(measurement, n_jobs) as measuring,
             ):
@@ -175,32 +182,37 @@ class CompareJob(CheckedSearch):
     def _enumerate(self, measurement: Measurement, goals: Goals, folded: FoldedMeasurement) -> Path:
         """Measure all points and write them down, block by block, so that they are found again."""
         parts, path = self.folder / PARTS_FOLDER, self.folder / BLOCKS_FILE
-        block_size = BlockLog.block_size_of(path) or folded.block_size
+        block_size = BlockLog.block_size_of(path) or folded.block_size()
         task = Task(folded, goals, block_size, self.space.size, parts)
         header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
-        if path.exists() and not _is_log_of(path, header):
-            path.unlink()
-        with closing(BlockLog(path, header, resume=path.exists())) as log:
-            found = taken_over(task, log)
-            with EnumerationProgress(self.space.size) as progress:
-                progress.start_from(found.points)
-                enumerate_points(task, found, log, self.settings.setup.n_jobs, lambda: False, progress.show)
+        log, found = self._open_blocks(measurement, task, path, header)
+        with closing(log), EnumerationProgress(self.space.size) as progress:
+            progress.start_from(found.points)
+            enumerate_points(task, found, log, self.settings.setup.n_jobs, lambda: False, progress.show)
         target = self.folder / LANDSCAPE_FILE
         join_parts(parts, task.blocks, target, self.about_landscape(measurement, goals))
         path.unlink()
         return target
 
-
-def _is_log_of(path: Path, header: Mapping[str, Any]) -> bool:
-    """Whether the blocks of an earlier comparison are whole, and of the same space and goals; if not, says so."""
-    try:
-        with closing(BlockLog(path, header, resume=True)) as log:
-            for _ in log.blocks():
-                pass
-    except SearchError as error:
-        logger.info("%s: all points are measured anew", str(error).partition(";")[0])
-        return False
-    return True
+    def _open_blocks(
+        self, measurement: Measurement, task: Task, path: Path, header: Mapping[str, Any]
+    ) -> tuple[BlockLog, Enumeration]:
+        """The log of a comparison that was cut off, and what it holds; a new one where that is of something else."""
+        if path.exists():
+            try:
+                log = BlockLog(path, header, resume=True)
+                try:
+                    found = taken_over(task, log)
+                    for index, _, metrics in islice(found.rows(), 1):
+                        self.require_unchanged(measurement, path, self.space.point(index), metrics)
+                except BaseException:
+                    log.close()
+                    raise
+                return log, found
+            except SearchError as error:
+                logger.info("%s: all points are measured anew", str(error).partition(";")[0])
+                path.unlink()
+        return BlockLog(path, header, resume=False), Enumeration()
 
 
 def _contenders(
@@ -236,7 +248,8 @@ def _all_runs(
         progress.on_end()
 
     def note(name: str, seed: int, error: Exception) -> None:
-        remarks.append(f"{name} failed with seed {seed} and was not run again: {type(error).__name__}: {error}.")
+        what = " ".join(str(error).split())
+        remarks.append(f"{name} failed with seed {seed} and was not run again: {type(error).__name__}: {what}.")
         logger.warning("%s", remarks[-1])
 
     with ComparisonProgress(len(contenders) * len(seeds), experiment.budget) as progress:
@@ -262,7 +275,10 @@ def _written(summary: CompareSummary, found: Sequence[Outcome], answers: Answers
     """Write everything down, and show it."""
     folder = summary.folder
     files = [*write_evaluations(folder, found, answers), write_summary(folder, summary)]
-    plots, missing = write_plots(folder, summary)
+    try:
+        plots, missing = write_plots(folder, summary)
+    except KeyboardInterrupt:
+        plots, missing = [], ["Interrupted: the pictures are not drawn."]
     summary = replace(summary, remarks=[*summary.remarks, *missing])
     report = write_whole(folder / REPORT_FILE, report_text(summary, plots))
     summary = replace(summary, files=[report, *files, *plots])

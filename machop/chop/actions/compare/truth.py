@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from chop.tools.logger import get_logger
 logger = get_logger(__name__)
 
 MEASURED_FILE = "measured.jsonl"
+Check = Callable[[Path, Trial], None]
 
 
 def keep_landscape(known: Path, folder: Path, about: Mapping[str, Any]) -> Path:
@@ -45,23 +47,35 @@ def keep_landscape(known: Path, folder: Path, about: Mapping[str, Any]) -> Path:
     return join_parts(parts, 1, target, about)
 
 
-def open_measured(folder: Path, earlier: Path, key: str) -> TrialLog:
+def open_measured(folder: Path, earlier: Path, key: str, check: Check) -> TrialLog:
     """The log of the points that are measured when they are asked for, one that was cut off with what it has.
 
-    A new one begins with what the comparison in `earlier` measured of the same space (`key`).
+    A new one begins with what the comparison in `earlier` measured of the same space (`key`). Neither is used where
+    `check`, which is given the first of its points, raises SearchError.
     """
     path = folder / MEASURED_FILE
     fingerprint = {"key": key}
     if path.exists():
         try:
-            return _told(TrialLog.resume(path, fingerprint), path)
+            log = TrialLog.resume(path, fingerprint)
+            try:
+                _check_first(log.trials, path, check)
+            except BaseException:
+                log.close()
+                raise
+            return _told(log, path)
         except SearchError as error:
-            logger.info("%s; points are measured anew", error)
+            logger.info("%s; points are measured anew", str(error).partition(";")[0])
             path.unlink()
     log = TrialLog.create(path, fingerprint)
-    for trial in _measured(earlier / MEASURED_FILE, key):
+    for trial in _measured(earlier / MEASURED_FILE, key, check):
         log.append(trial)
     return _told(log, earlier)
+
+
+def _check_first(trials: Sequence[Trial], path: Path, check: Check) -> None:
+    for trial in islice((trial for trial in trials if trial.counts), 1):
+        check(path, trial)
 
 
 def _told(log: TrialLog, where: Path) -> TrialLog:
@@ -70,13 +84,19 @@ def _told(log: TrialLog, where: Path) -> TrialLog:
     return log
 
 
-def _measured(path: Path, key: str) -> list[Trial]:
+def _measured(path: Path, key: str, check: Check) -> list[Trial]:
     """What an earlier log has, if it is of the same space and whole."""
     try:
         trials, fingerprint, _ = read_lines(path)
-    except (OSError, SearchError):
+        if fingerprint != {"key": key}:
+            return []
+        _check_first(trials, path, check)
+    except OSError:
         return []
-    return trials if fingerprint == {"key": key} else []
+    except SearchError as error:
+        logger.info("%s; points are measured anew", str(error).partition(";")[0])
+        return []
+    return trials
 
 
 def write_measured(answers: Answers, folder: Path, about: Mapping[str, Any]) -> None:

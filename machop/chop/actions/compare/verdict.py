@@ -191,7 +191,7 @@ def _times(reach: Comparison, budget: int) -> str:
         least = reach.times_at_least(budget)
         if least is None:
             return f"which ends after {reach.other_spent:g} without"
-        return f"more than {least:.2g} times fewer"
+        return f"more than {least:.2g} times fewer" if least > 1 else f"which is not there after {budget}"
     is_fewer = reach.ratio >= 1
     ends = (reach.ratio, reach.ratio_low, reach.ratio_high)
     if not is_fewer:

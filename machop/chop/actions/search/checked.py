@@ -11,7 +11,7 @@ from chop.actions.calibration import calibrate
 from chop.actions.search.free_values import FreeValues
 from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape, digest, landscape_key, landscape_of
 from chop.actions.search.measurement import Measured, Measurement
-from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.errors import SearchError
@@ -79,9 +79,33 @@ class CheckedSearch:
             "provenance": self.data_module.dataset_info.provenance,
         }
 
-    def known_landscape(self) -> Landscape | None:
-        """The metrics of all points of this space, where a project beside this one has measured them."""
-        return landscape_of(self.folder.parents[2], self.landscape_key()) if len(self.folder.parents) > 2 else None
+    def require_unchanged(
+        self, measurement: Measurement, path: Path, point: Point, logged: Mapping[str, float]
+    ) -> None:
+        """Measure a network of the log at `path` once more; raises SearchError where it has other figures now."""
+        contradiction = measurement.contradiction(point, logged)
+        if contradiction:
+            raise SearchError(
+                f"{path} has a network with {contradiction} now: model, data, loss or metrics have changed, or draw at "
+                "random; undo the change, or start anew without --resume"
+            )
+
+    def known_landscape(self, measurement: Measurement) -> Landscape | None:
+        """The metrics of all points of this space, where a project beside this one has measured them.
+
+        One of its points is measured once more: what its key does not tell (a helper that changed) shows there.
+        """
+        known = landscape_of(self.folder.parents[2], self.landscape_key()) if len(self.folder.parents) > 2 else None
+        if known is None or not known.is_measured.any():
+            return known
+        index = int(known.is_measured.argmax())
+        metrics = {name: float(values[index]) for name, values in known.metrics.items()}
+        try:
+            self.require_unchanged(measurement, known.path, self.space.point(index), metrics)
+        except SearchError as error:
+            logger.warning("%s; it is left out of account", str(error).partition(";")[0])
+            return None
+        return known
 
     def holds_landscape(self) -> bool:
         """Whether the folder has the landscape of this space, whole: a resumed search may have got that far."""

@@ -187,6 +187,10 @@ class Enumeration:
         self.excess = block.excess
         return block.front
 
+    def never_finite(self) -> str:
+        """The metrics that have been no finite number for any point, which then all failed."""
+        return ", ".join(name for name, spread in (self.histograms or {}).items() if not spread.counts)
+
     def rows(self) -> Iterator[tuple[int, int, dict[str, float]]]:
         """The front by number: a point, how many have the same costs, its metrics."""
         if self.front is None or self.metrics is None:
@@ -344,6 +348,7 @@ def enumerate_points(
     those since the block before it was done.
     """
     done = frozenset(found.done)
+    is_told = bool(done)
     left = (number for number in range(task.blocks) if number not in done)
     last = time.monotonic()
     for block in measured_blocks(task, left, task.blocks - len(done), n_jobs):
@@ -352,6 +357,10 @@ def enumerate_points(
         last = now
         log.append(block_now)
         found.add(block_now)
+        if found.failed == found.points and not is_told:
+            is_told = True
+            said = (f"{found.points:,}", found.never_finite() or "some metric")
+            logger.warning("none of the first %s points counts: %s is no finite number", *said)
         show(found.points, 0 if found.front is None else len(found.front.index))
         if is_over():
             break

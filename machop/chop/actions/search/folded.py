@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase
 from chop.evaluation.evaluator import Evaluator
-from chop.evaluation.measures import Measure, Scores
+from chop.evaluation.measures import Measure, Scores, WholePredictions
 from chop.evaluation.program import Axis
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
@@ -22,6 +23,9 @@ is seen."""
 
 BLOCK_MACS = 4 * 10**10
 """Multiply-accumulates of a block of a large network at the most: seconds of one core."""
+
+BLOCK_SECONDS = 2.0
+"""Seconds of a block that are spent in functions which are called for each point."""
 
 
 @dataclass
@@ -43,19 +47,31 @@ class FoldedMeasurement:
         distinct, own = np.unique(codes, axis=0, return_inverse=True)
         own = own.reshape(-1)
         found: Scores = {}
-        for start in range(0, len(distinct), self.block_size):
-            part = self._sorted_scores(distinct[start : start + self.block_size])
+        for start in range(0, len(distinct), self.most_together):
+            part = self._sorted_scores(distinct[start : start + self.most_together])
             found = {name: np.concatenate([found[name], part[name]]) if found else part[name] for name in part}
         return {name: values[own] for name, values in found.items()}
 
     def scores_of_range(self, first: int, stop: int) -> Scores:
-        """The metrics of points `first` to `stop - 1`; ask for no more than `block_size` at a time."""
+        """The metrics of points `first` to `stop - 1`; ask for no more than `most_together` at a time."""
         return self._sorted_scores(codes_of_range(first, stop, self.sizes))
 
     @property
+    def calls_functions(self) -> bool:
+        """Whether a function is called for each point, whose time cannot be told from the size of the network."""
+        return any(isinstance(measure, WholePredictions) for _, measures in self.evaluators for measure in measures)
+
     def block_size(self) -> int:
-        """How many points to measure together: a product of whole axes, from the last, for which there is memory, and
-        which takes some seconds at the most.
+        """How many points of an enumeration make a block: `most_together`, or fewer where a function that is called for
+        each is slow. That is told by the clock: ask once.
+        """
+        seconds = sum(own.seconds_per_configuration() for _, measures in self.evaluators for own in measures)
+        return max(1, min(self.most_together, int(BLOCK_SECONDS / max(seconds, 1e-9))))
+
+    @cached_property
+    def most_together(self) -> int:
+        """How many points to measure together at the most: a product of whole axes, from the last, for which there is
+        memory, and which takes some seconds.
         """
         block = 1
         for size in reversed(self.sizes):

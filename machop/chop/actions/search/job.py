@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from chop.actions.replay import BEST_FILE
 from chop.actions.search.checked import CheckedSearch
 from chop.actions.search.enumeration import (
     BlockLog,
@@ -29,7 +31,7 @@ from chop.actions.search.landscape import (
     part_path,
     write_part,
 )
-from chop.actions.search.measurement import FLOAT_CONFIG, Measurement
+from chop.actions.search.measurement import Measurement
 from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.results import (
@@ -48,20 +50,19 @@ from chop.actions.search.settings import RunnerChoice
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.actions.search.study import Reason, Study, scaled_metrics
+from chop.actions.search.winners import float_row, measured_again
 from chop.dataset.data_module import PART_NAMES
-from chop.errors import MetricError, SearchError
+from chop.errors import SearchError
 from chop.ir.goals import Goals
-from chop.ir.trial import BestRow, Trial
+from chop.ir.trial import BestRow, Trial, TrialCounts
 from chop.ir.trial_log import TrialLog
-from chop.report.search_progress import EnumerationProgress, SearchProgress, each_shown
+from chop.report.search_progress import EnumerationProgress, SearchProgress
 from chop.report.search_report import SearchSummary, print_summary, report_text
 from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
 
 logger = get_logger(__name__)
-
-FLOAT_ROW = -1
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class SearchJob(CheckedSearch):
             self._open_log(goals, resume) as log,
             Measuring(measurement, self.settings.setup.n_jobs, ladder, log.trials.__getitem__) as measuring,
         ):
+            for trial in islice((trial for trial in log.trials if trial.counts), 1):
+                self.require_unchanged(measurement, log.path, trial.point, trial.metrics)
             study = self._study(measurement, measuring, goals, log)
             with SearchProgress(self._expected_trials(), goals) as progress:
                 reason = study.run(progress.on_trial)
@@ -146,10 +149,12 @@ class SearchJob(CheckedSearch):
         are_many = self._points > LARGEST_LOG or (resume and (self.folder / BLOCKS_FILE).exists())
         if options.order != "index" or not are_many or measurement.folded is None:
             return False
-        if self.settings.setup.ladder:
+        setup = self.settings.setup
+        for key in (name for name in ("ladder", "patience") if getattr(setup, name)):
             raise SearchError(
-                f"{self._points:,} points are measured block by block, many in each call, and none is given up: remove "
-                f"ladder under [search.strategy.setup], or give n_trials of at most {LARGEST_LOG:,}"
+                f"{self._points:,} points are measured block by block, many in each call, so that none can be given up "
+                f"and the search ends between blocks only: remove {key} under [search.strategy.setup], or give "
+                f'order = "random" or n_trials of at most {LARGEST_LOG:,}'
             )
         if self.initial.names:
             raise SearchError("--init-from has no use here: every point is measured, block by block; leave it out")
@@ -164,7 +169,7 @@ class SearchJob(CheckedSearch):
         is_written = wanted and resume and self.holds_landscape()
         parts = self.folder / PARTS_FOLDER if wanted and not is_written else None
         path = self.folder / BLOCKS_FILE
-        block_size = (BlockLog.block_size_of(path) if resume else None) or folded.block_size
+        block_size = (BlockLog.block_size_of(path) if resume else None) or folded.block_size()
         task = Task(folded, goals, block_size, self._points, parts)
         header = {
             "fingerprint": self.fingerprint(),
@@ -174,6 +179,8 @@ class SearchJob(CheckedSearch):
         }
         with closing(BlockLog(path, header, resume)) as log, EnumerationProgress(self._points) as progress:
             found = taken_over(task, log)
+            for index, _, metrics in islice(found.rows(), 1):
+                self.require_unchanged(measurement, path, self.space.point(index), metrics)
             started = time.monotonic() - found.seconds
 
             def is_over() -> bool:
@@ -187,18 +194,23 @@ class SearchJob(CheckedSearch):
             except KeyboardInterrupt:
                 reason = "interrupted"
         if found.points == 0:
+            if reason == "interrupted":
+                raise KeyboardInterrupt
             raise SearchError(f"the search ended ({reason}) before its first block; nothing was measured")
+        best = self._enumerated_rows(measurement, goals, found)
+        if not best:
+            raise SearchError(
+                f"all {found.points:,} points failed: {found.never_finite() or 'some metric'} is no finite number"
+            )
+        write_log(self.folder, [row.trial for row in best], best, self.space)
+        best = self._measured_again(measurement, best, reason)
         if parts is not None and reason == "exhausted":
             join_parts(parts, task.blocks, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
             is_written = True
         remarks = self._write_histograms(found, is_written)
-        best = self._enumerated_rows(measurement, goals, found)
         if reason != "exhausted":
-            remarks = (*remarks, *self._gap([row.trial for row in best], goals))
-        if not best:
-            raise SearchError(f"all {found.points:,} points failed: none has metrics that are finite numbers")
-        write_log(self.folder, [row.trial for row in best], best, self.space)
-        counts = _Counts(found.points, 0, found.failed, 0, 0)
+            remarks = (*remarks, *self._gap(measurement, [row.trial for row in best], goals))
+        counts = TrialCounts(found.points, 0, found.failed, 0, 0)
         return self._report(measurement, goals, best, counts, reason, [], remarks)
 
     def _enumerated_rows(self, measurement: Measurement, goals: Goals, found: Enumeration) -> list[BestRow]:
@@ -236,10 +248,10 @@ class SearchJob(CheckedSearch):
         join_parts(self.folder / PARTS_FOLDER, 1, self.folder / LANDSCAPE_FILE, about)
         return (f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them.",)
 
-    def _gap(self, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
+    def _gap(self, measurement: Measurement, trials: list[Trial], goals: Goals) -> tuple[str, ...]:
         """How far the search is from the optimum, where a search beside it has measured the whole space."""
         is_any_within = any(trial.counts and goals.is_within(trial.metrics) for trial in trials)
-        known = self.known_landscape() if is_any_within else None
+        known = self.known_landscape(measurement) if is_any_within else None
         if known is None or self.space.index(trials[0].point) is None:
             return ()
         oracle = Oracle(known, goals)
@@ -301,45 +313,53 @@ class SearchJob(CheckedSearch):
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
         best = best_rows(trials, goals, self.space)
         write_log(self.folder, trials, best, self.space)
-        write_best(self.folder, best, self.space)  # kept, whatever happens while winners are measured again
         if not best:
             raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
+        best = self._measured_again(measurement, best, reason)
         remarks = self._write_small_landscape(measurement, goals, trials) if reason == "exhausted" else ()
-        remarks = (*(remarks or self._gap(trials, goals)), *(ladder.rows_saved(trials) if ladder else ()))
-        return self._report(measurement, goals, best, _Counts.of(trials), reason, trials, remarks)
+        remarks = (*(remarks or self._gap(measurement, trials, goals)), *(ladder.rows_saved(trials) if ladder else ()))
+        return self._report(measurement, goals, best, TrialCounts.of(trials), reason, trials, remarks)
+
+    def _measured_again(self, measurement: Measurement, best: list[BestRow], reason: Reason) -> list[BestRow]:
+        """Write the best rows down, measure them again on their own, but not after Ctrl-C, and write that down.
+
+        Where they do not agree no file is left that passes for a result: neither these rows nor, since it is published
+        later, a landscape.
+        """
+        write_best(self.folder, best, self.space)
+        if reason == "interrupted":
+            return best
+        try:
+            best = measured_again(measurement, best)
+        except SearchError:
+            for file in (BEST_FILE, REPORT_FILE):
+                (self.folder / file).unlink(missing_ok=True)
+            raise
+        write_best(self.folder, best, self.space)
+        return best
 
     def _report(
         self,
         measurement: Measurement,
         goals: Goals,
         best: list[BestRow],
-        counts: _Counts,
+        counts: TrialCounts,
         reason: Reason,
         trials: list[Trial],
         remarks: tuple[str, ...],
     ) -> SearchResult:
-        """Measure the best rows again, write everything down and show it."""
-        write_best(self.folder, best, self.space)  # kept, whatever happens while winners are measured again
-        float_row = None
+        """Write everything down and show it."""
         if not goals.is_within(best[0].trial.metrics):
             remarks = (shortfall(best[0].trial.metrics, goals), *remarks)
-        if reason != "interrupted":
-            best = [_measured_again(measurement, row) for row in each_shown(best, "winners again")]
-            float_row = _float_row(measurement)
-        write_best(self.folder, best, self.space)
         summary = SearchSummary(
             strategy=self.settings.strategy,
             goals=goals,
             provenance=self.data_module.dataset_info.provenance,
             space_size=self.space.size,
-            measured=counts.measured,
-            repeats=counts.repeats,
-            failed=counts.failed,
-            stopped=counts.stopped,
-            inherited=counts.inherited,
+            **asdict(counts),
             best=best,
             reason=reason,
-            float_row=float_row,
+            float_row=None if reason == "interrupted" else float_row(measurement),
             folder=self.folder,
             remarks=remarks,
             saw_test=any(map(_measures_on_test, self.settings.runners)),
@@ -349,47 +369,5 @@ class SearchJob(CheckedSearch):
         return SearchResult(trials, best, reason, self.folder)
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """How many points were measured, how many trials repeated one, how many have no metrics, how many were given up
-    early, and how many earlier searches had measured.
-    """
-
-    measured: int
-    repeats: int
-    failed: int
-    stopped: int
-    inherited: int
-
-    @classmethod
-    def of(cls, trials: Sequence[Trial]) -> _Counts:
-        """The counts of some trials."""
-        return cls(
-            measured=sum(trial.repeats is None and not trial.inherited for trial in trials),
-            repeats=sum(trial.repeats is not None for trial in trials),
-            failed=sum(bool(trial.failed) for trial in trials),
-            stopped=sum(trial.stopped_at is not None and trial.repeats is None for trial in trials),
-            inherited=sum(bool(trial.inherited) for trial in trials),
-        )
-
-
 def _measures_on_test(runner: RunnerChoice) -> bool:
     return PART_NAMES.get(getattr(runner.options, "data_loader", "")) == "test"
-
-
-def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:
-    graph = measurement.check_singly(row.sampled_config, row.trial.metrics)
-    if not measurement.eval_mode:  # running it has moved its running statistics
-        graph = measurement.rebuild(row.sampled_config)
-    return replace(row, test_metrics=measurement.test_metrics(graph))
-
-
-def _float_row(measurement: Measurement) -> BestRow | None:
-    """The network in float, as a row to compare with."""
-    try:
-        measured = measurement.measure_float()
-    except MetricError as error:
-        logger.warning("the network in float has no row: %s", error)
-        return None
-    trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
-    return BestRow(trial, (), FLOAT_CONFIG, measurement.test_metrics(measurement.rebuild(FLOAT_CONFIG)))

@@ -28,6 +28,7 @@ _KEY = b"chop"
 LANDSCAPE_IDENTITY = (
     "weights",
     "dataset",
+    "user_code",
     "search_space",
     "choices",
     "layers",

@@ -42,7 +42,8 @@ BATCH_MACS = 5 * 10**9
 
 MOST_TOGETHER = 256
 SINGLY_TOGETHER = 16
-"""Points that are asked for together, by strategies that do not mind, where each is measured on its own."""
+"""Points that are asked for together, by strategies that do not mind, where each is measured on its own, or a function
+of its predictions is called that may be slow."""
 
 LIGHT_MACS = 2 * 10**8
 """Multiply-accumulates of a batch, below which one thread is as quick as several."""
@@ -160,7 +161,9 @@ class Measurement:
 
         Told from counted operations and not from the clock, so that an interrupted search goes on as it began.
         """
-        return SINGLY_TOGETHER if self.folded is None else max(1, min(MOST_TOGETHER, BATCH_MACS // self._macs))
+        if self.folded is None or self.folded.calls_functions:
+            return SINGLY_TOGETHER
+        return max(1, min(MOST_TOGETHER, BATCH_MACS // self._macs))
 
     @cached_property
     def is_light(self) -> bool:
@@ -179,7 +182,9 @@ class Measurement:
         Few points of a large network, so that there is something to share; all of a small one, which saves most where
         many are measured in one call.
         """
-        return max(1, min(MOST_TOGETHER, BATCH_MACS // CHUNKS // self._macs))
+        assert self.folded is not None
+        most = SINGLY_TOGETHER // CHUNKS if self.folded.calls_functions else MOST_TOGETHER
+        return max(1, min(most, BATCH_MACS // CHUNKS // self._macs))
 
     @cached_property
     def _macs(self) -> int:
@@ -264,20 +269,31 @@ class Measurement:
     def check_singly(self, sampled_config: SampledConfig, logged: Mapping[str, float]) -> MaseGraph:
         """Measure a network as a model of its own, built by the quantise pass, and compare with the search's figures.
 
-        Gives that network. Raises SearchError where they differ. Measured times are left out: they never agree.
+        Gives that network. Raises SearchError where they differ.
         """
         graph = self.rebuild(sampled_config)
+        difference = self._difference(graph, logged)
+        if difference:
+            raise SearchError(
+                f"the search measured {difference} for the network on its own: these must agree, so no result of this "
+                "search can be trusted. Data, a loss or metrics of your own that change or draw at random from call to "
+                f"call do this; where there are none, please report it with {sampled_config}"
+            )
+        return graph
+
+    def contradiction(self, point: Point, logged: Mapping[str, float]) -> str:
+        """How a network measured on its own differs from what was written down of it; empty where it does not."""
+        return self._difference(self.rebuild(self.space.flattened_indexes_to_config(point)), logged)
+
+    def _difference(self, graph: MaseGraph, logged: Mapping[str, float]) -> str:
+        """Measured times are left out: they never agree."""
         for _, runner in self._runners:
             for name, value in self._run_singly(runner, graph).items():
-                if not isclose(value, logged[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-                    if self._is_a_matter_of_rounding(runner, graph, name, (value, logged[name])):
-                        continue
-                    raise SearchError(
-                        f"the search measured {name} = {logged[name]!r}, the network on its own has {value!r}: "
-                        "these must agree, so no result of this search can be trusted; please report it with "
-                        f"{sampled_config}"
-                    )
-        return graph
+                if isclose(value, logged[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+                    continue
+                if not self._is_a_matter_of_rounding(runner, graph, name, (value, logged[name])):
+                    return f"{name} = {logged[name]!r}, but {value!r}"
+        return ""
 
     def _is_a_matter_of_rounding(
         self, runner: RunnerBase, graph: MaseGraph, metric: str, values: tuple[float, float]

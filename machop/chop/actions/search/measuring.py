@@ -44,6 +44,7 @@ class Measuring:
         self._ladder = ladder
         self._trial = trial
         self._workers: Workers[Any, Any] | None = None
+        self._has_measured = False
 
     @property
     def batch(self) -> int:
@@ -52,6 +53,7 @@ class Measuring:
 
     def measure(self, points: Sequence[Point], front: Front | None) -> Sequence[Outcome]:
         """The outcomes of points; where each is measured on its own, as late as it is read."""
+        self._has_measured = True
         if self._ladder:
             rivals = tuple(self._rival(number) for number in front.index.tolist()) if front else ()
             return self._singly(self._ladder.measure, [Candidate(point, rivals) for point in points])
@@ -91,7 +93,7 @@ class Measuring:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._n_jobs > 1 and not (self._workers and self._workers.was_shared):
+        if self._n_jobs > 1 and self._has_measured and not (self._workers and self._workers.was_shared):
             logger.info("n_jobs = %d: all was measured in one process: %s", self._n_jobs, self._why_alone())
         if self._workers is not None:
             self._workers.close()

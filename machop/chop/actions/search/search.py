@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from chop.actions.replay import CONFIG_FILE
 from chop.actions.search.checked import CheckedSearch
+from chop.actions.search.identity import identity_of
 from chop.actions.search.job import SearchJob, SearchResult
 from chop.actions.search.results import BLOCKS_FILE, TRIALS_FILE
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
@@ -98,8 +97,7 @@ def checked_call(
     lines = [*problems, *(f"search.{'.'.join(problem.path)}: {problem.message}" for problem in found)]
     if lines or settings is None or space is None:
         raise ConfigError(lines)
-    info = data_module.dataset_info
-    identity = {"weights": weights_digest(model), "dataset": [info.name, info.sha256], "seed": seed}
+    identity = identity_of(model, data_module, settings, space, seed)
     return kind(settings, space, graph, data_module, folder, seed, device, identity)
 
 
@@ -121,7 +119,11 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     _tell_untrained(run_config)
     options = run_config.options
     where, device = software_dir(options) / folder, resolve_accelerator(options)
-    identity = _identity(run_config, prepared)
+    identity = {
+        "model": options.model,
+        "batch_size": options.batch_size,
+        **identity_of(prepared.model, prepared.data_module, settings, space, options.seed),
+    }
     return kind(settings, space, graph, prepared.data_module, where, options.seed, device, identity)
 
 
@@ -184,24 +186,3 @@ def _tell_untrained(run_config: RunConfig) -> None:
         options.dataset,
         f"; or add --pretrained for the weights that ship with {model}" if ships_weights(model) else "",
     )
-
-
-def _identity(run_config: RunConfig, prepared: Prepared) -> dict[str, Any]:
-    """What a resumed search must find unchanged, besides its settings."""
-    info = prepared.data_module.dataset_info
-    return {
-        "model": run_config.options.model,
-        "weights": weights_digest(prepared.model),
-        "dataset": [info.name, info.sha256],
-        "seed": run_config.options.seed,
-        "batch_size": run_config.options.batch_size,
-    }
-
-
-def weights_digest(model: nn.Module) -> str:
-    """A checksum of all tensors of a model, by name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
