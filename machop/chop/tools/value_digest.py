@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -32,6 +33,21 @@ def value_digest(value: Any) -> str:
     for part in _described(value, {}):
         found.update(part.encode(errors="surrogatepass") + b"\0" if isinstance(part, str) else part)
     return found.hexdigest()[:16]
+
+
+_OF_CODE: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
+def code_digest(code: Any) -> str:
+    """`value_digest` of a function, class or object that is called, as it was when it was first seen: what it counts or
+    keeps while it is used does not change it.
+    """
+    try:
+        if code not in _OF_CODE:
+            _OF_CODE[code] = value_digest(code)
+        return _OF_CODE[code]
+    except TypeError:  # cannot be a key
+        return value_digest(code)
 
 
 def is_own_code(value: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from chop.actions.search.landscape import Landscape
 from chop.actions.search.measurement import Measured
 from chop.actions.search.search_space import Point, SearchSpaceBase
-from chop.actions.search.study import Outcome
+from chop.actions.search.study import Outcome, require_point
 from chop.ir.trial import Trial
 from chop.ir.trial_log import TrialLog
 
@@ -28,7 +28,7 @@ class Answers(ABC):
 
     @abstractmethod
     def rows(self, points: Sequence[Point]) -> list[int]:
-        """The rows of some points, measured now if they were not before."""
+        """The rows of some points, measured now if they were not before; raises SearchError for what is no point."""
 
     @abstractmethod
     def metrics(self, row: int) -> Metrics | None:
@@ -53,6 +53,7 @@ class Enumerated(Answers):
         self._landscape = landscape
 
     def rows(self, points: Sequence[Point]) -> list[int]:
+        _require_points(points, self._space)
         found = [self._space.index(point) for point in points]
         return [row for row in found if row is not None]
 
@@ -91,6 +92,7 @@ class Cache(Answers):
         return len(self._known) == self._space.size
 
     def rows(self, points: Sequence[Point]) -> list[int]:
+        _require_points(points, self._space)
         keys = [self._space.key(point) for point in points]
         unmeasured = {key: point for key, point in zip(keys, points, strict=True) if key not in self._known}
         if unmeasured:
@@ -118,6 +120,12 @@ class Cache(Answers):
         names = list(dict.fromkeys(name for own in self._metrics for name in own))
         columns = {name: np.array([own.get(name, np.nan) for own in self._metrics]) for name in names}
         return Landscape(Path("the measured points"), {}, columns)
+
+
+def _require_points(points: Sequence[Point], space: SearchSpaceBase) -> None:
+    parameters = space.parameters
+    for point in points:
+        require_point("strategy", point, parameters)
 
 
 def _trial(number: int, point: Point, outcome: Outcome) -> Trial:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from chop.actions.compare.answers import Answers
 from chop.actions.compare.contenders import Contender
 from chop.actions.search.search_space import Point
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
-from chop.actions.search.study import require_point, told_values
+from chop.actions.search.study import told_values
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
 from chop.tools.logger import get_logger
@@ -109,15 +109,13 @@ class Experiment:
         self, contender: Contender, seed: int, on_evaluation: Callable[[str, int], None] = lambda name, seed: None
     ) -> Run:
         """One strategy with one seed, from its first trial to the end of the budget."""
-        context = self.context_of(seed)
-        strategy = contender.strategy(context, contender.options)
-        parameters = context.space.parameters
+        strategy = contender.strategy(self.context_of(seed), contender.options)
         rows: list[int] = []
         is_new: list[bool] = []
         seconds: list[float] = []
         seen: set[int] = set()
         end: End = "strategy"
-        for point, row, asking in self._proposals(strategy, parameters, seen):
+        for point, row, asking in self._proposals(strategy, seen):
             is_new.append(row not in seen)
             rows.append(row)
             seen.add(row)
@@ -129,9 +127,7 @@ class Experiment:
                 break
         return Run(contender.name, seed, np.array(rows, np.int64), np.array(is_new, bool), np.array(seconds), end)
 
-    def _proposals(
-        self, strategy: SearchStrategyBase, parameters: Mapping[str, Sequence[Any]], seen: Set[int]
-    ) -> Iterator[tuple[Point, int, float]]:
+    def _proposals(self, strategy: SearchStrategyBase, seen: Set[int]) -> Iterator[tuple[Point, int, float]]:
         """Points, their rows, and the seconds that asking for each took; `seen` are the rows that the run has had."""
         while True:
             left = self.budget - len(seen)
@@ -140,8 +136,6 @@ class Experiment:
             seconds = time.perf_counter() - started
             if not points:
                 return
-            for point in points:
-                require_point(strategy, point, parameters)
             each = seconds / len(points)
             while points:  # no more are measured than the budget has room for
                 left = self.budget - len(seen)

@@ -13,7 +13,7 @@ from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.runners.base import RUNNERS, ModelRunner
 from chop.dataset.data_module import PART_NAMES
 from chop.formats import FORMATS
-from chop.tools.value_digest import is_own_code, value_digest
+from chop.tools.value_digest import code_digest, is_own_code, value_digest
 
 
 def identity_of(
@@ -50,4 +50,5 @@ def _code_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceB
     own = [one for one in classes if is_own_code(one)]
     if data_module.loss is None and not data_module.metrics and not own:
         return None
-    return value_digest([data_module.loss, data_module.metrics, own])
+    metrics = {name: [code_digest(function), direction] for name, (function, direction) in data_module.metrics.items()}
+    return value_digest([code_digest(data_module.loss), metrics, [*map(code_digest, own)]])

@@ -178,7 +178,7 @@ class Study:
         parameters = self.space.parameters
         while asked := self.strategy.ask(self.batch):
             for point in asked:
-                require_point(self.strategy, point, parameters)
+                require_point(type(self.strategy).__name__, point, parameters)
             yield asked
 
     def _inherit(self, progress: _Progress, on_trial: Callable[[Trial], None]) -> list[Trial]:
@@ -279,16 +279,16 @@ def told_values(trial: Trial, goals: Goals, with_violations: bool) -> Values:
     return tuple(bad * (1 + beyond) / 2 for bad in worst) if beyond > 0 else values
 
 
-def require_point(strategy: SearchStrategyBase, point: Any, parameters: Mapping[str, Sequence[Any]]) -> None:
+def require_point(strategy: str, point: Any, parameters: Mapping[str, Sequence[Any]]) -> None:
     """Raise SearchError for what a strategy asks for where it is no point of a space with these `parameters`."""
     if not isinstance(point, Mapping) or not point.keys() <= parameters.keys():
         raise SearchError(
-            f"{type(strategy).__name__}.ask gave {point!r}, which is no point: expected a dictionary of "
+            f"{strategy}.ask gave {point!r}, which is no point: expected a dictionary of "
             f"{', '.join(list(parameters)[:3])} … to the numbers of their choices"
         )
     wrong = [key for key, index in point.items() if not 0 <= index < len(parameters[key])]
     if wrong:
         raise SearchError(
-            f"{type(strategy).__name__}.ask gave choice {point[wrong[0]]} of {wrong[0]}, which has "
+            f"{strategy}.ask gave choice {point[wrong[0]]} of {wrong[0]}, which has "
             f"{len(parameters[wrong[0]])} (they are counted from 0)"
         )

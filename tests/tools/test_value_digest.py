@@ -1,0 +1,85 @@
+"""Equal checksums mean equal behaviour: of tensors, and of functions with all that they use."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from chop.tools.value_digest import code_digest, value_digest
+
+
+def defined(source: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"__name__": "mine", "torch": torch, "logging": logging}
+    exec(source, found)
+    return found
+
+
+METRIC = """
+SCALE = 2
+LOG = logging.getLogger("mine")
+KNOWN = {}
+
+def helper(x):
+    return SCALE * x
+
+class Weighted:
+    weight = 1.0
+    def __call__(self, p, y):
+        return self.weight * helper(p - y).abs().mean()
+
+def metric(p, y):
+    LOG.debug("called")
+    KNOWN["last"] = KNOWN.get("last", 0) + 1
+    return max(helper(row) for row in p - y)
+"""
+
+
+@pytest.mark.parametrize("name", ["metric", "Weighted"])
+def test_a_function_is_what_it_uses(name: str) -> None:
+    def digest(old: str = "", new: str = "") -> str:
+        return value_digest(defined(METRIC.replace(old, new))[name])
+
+    assert digest() == digest() == digest("def helper", "# a remark\n\ndef helper")
+    assert digest("SCALE = 2", "SCALE = 3") != digest()
+    assert digest("SCALE * x", "SCALE + x") != digest()
+    assert digest("weight = 1.0", "weight = 2.0") == digest() or name == "Weighted"
+
+
+def test_what_a_function_keeps_while_it_is_used_does_not_change_it() -> None:
+    one, other = defined(METRIC), defined(METRIC)
+    before = code_digest(one["metric"])
+    one["metric"](torch.ones(2), torch.zeros(2))
+    assert one["KNOWN"]
+    assert code_digest(one["metric"]) == before == code_digest(other["metric"])
+
+
+class Loss(nn.Module):
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.own = nn.CrossEntropyLoss(torch.full((5,), weight))
+
+
+@pytest.mark.parametrize(
+    "of", [Loss, lambda x: functools.partial(min, x), lambda x: [{"a": torch.tensor(x)}], lambda x: lambda y: x * y]
+)
+def test_objects_are_how_they_are_set(of: Callable[[float], Any]) -> None:
+    assert value_digest(of(1.0)) == value_digest(of(1.0))
+    assert value_digest(of(1.0)) != value_digest(of(2.0))
+
+
+def test_tensors_are_their_values_shape_and_type() -> None:
+    x = torch.arange(6.0)
+    others = [x.view(2, 3), x.double(), x + 1, x.bool(), x[:5], x.bfloat16(), x[:0]]
+    assert len({value_digest(one) for one in [x, *others]}) == 1 + len(others)
+    assert value_digest(torch.arange(12.0)[::2] / 2) == value_digest(x)
+
+
+def test_what_is_installed_counts_by_its_name() -> None:
+    assert value_digest(nn.functional.mse_loss) == value_digest(nn.functional.mse_loss)
+    assert value_digest(nn.functional.mse_loss) != value_digest(nn.functional.l1_loss)
