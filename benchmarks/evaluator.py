@@ -13,12 +13,14 @@ import argparse
 import io
 import itertools
 import logging
+import math
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ class Row:
 class PlainLayer(nn.Module):
     """A linear or convolutional layer that rounds its input, weight and bias to fixed point, written down by hand."""
 
-    def __init__(self, inner: nn.Module) -> None:
+    def __init__(self, inner: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
         self.inner = inner
         self.widths: tuple[int, int, int] | None = None
@@ -77,12 +79,13 @@ class PlainLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.widths is None:
             return self.inner(x)
-        x, weight, bias = (
-            fixed(t, width) for t, width in zip((x, self.inner.weight, self.inner.bias), self.widths, strict=True)
-        )
-        if isinstance(self.inner, nn.Linear):
+        inner = self.inner
+        assert inner.bias is not None
+        operands = zip((x, inner.weight, inner.bias), self.widths, strict=True)
+        x, weight, bias = (fixed(operand, width) for operand, width in operands)
+        if isinstance(inner, nn.Linear):
             return F.linear(x, weight, bias)
-        return F.conv2d(x, weight, bias, self.inner.stride, self.inner.padding)
+        return F.conv2d(x, weight, bias, inner.stride, inner.padding)
 
 
 def fixed(x: Tensor, width: int) -> Tensor:
@@ -115,9 +118,12 @@ class Problem:
 
         plain = copy.deepcopy(model)
         paths = [str(self.graph.node(node).target) for node in self.nodes]
-        layers = [PlainLayer(plain.get_submodule(path)) for path in paths]
-        for path, layer in zip(paths, layers, strict=True):
-            plain.set_submodule(path, layer)
+        layers = []
+        for path in paths:
+            inner = plain.get_submodule(path)
+            assert isinstance(inner, nn.Linear | nn.Conv2d)
+            layers.append(PlainLayer(inner))
+            plain.set_submodule(path, layers[-1])
         return plain, layers
 
     @torch.no_grad()
@@ -151,7 +157,7 @@ def compare(name: str, problem: Problem, codes: np.ndarray, aim: str) -> Row:
     done, spent = 0, 0.0
     while spent < SECONDS and done < len(codes):
         chosen = order[done : done + 20]
-        seconds, found = timed(lambda chosen=chosen: problem.loop(codes[chosen]), time.process_time)
+        seconds, found = timed(partial(problem.loop, codes[chosen]), time.process_time)
         done, spent = done + len(chosen), spent + seconds
         for row, (loss, accuracy) in zip(chosen, found, strict=True):
             assert abs(scores["loss"][row] - loss) < 1e-4 * max(1.0, abs(loss)), (name, row, scores["loss"][row], loss)
@@ -370,20 +376,28 @@ def ms(seconds: float) -> str:
     return f"{1000 * seconds:.1f} ms"
 
 
+def whole() -> None:
+    """All of jsc-s with two processes and with one."""
+    for n_jobs in (2, 1):
+        whole_space(n_jobs)
+
+
 def whole_space(n_jobs: int) -> None:
     """All of jsc-s, as `ch search` does it."""
     problem = jsc_s(512)
     evaluator, measure = problem.evaluator()
-    folded = FoldedMeasurement(problem.sizes, [(evaluator, [measure])], [], 2**30)
+    macs = tuple(512 * layer.inner.weight.numel() for layer in problem.plain_layers)
+    folded = FoldedMeasurement(problem.sizes, macs, [(evaluator, [measure])], [], 2**30)
+    points = math.prod(problem.sizes)
     objectives = (Objective("accuracy"), Objective("loss", direction="minimize"))
-    task = Task(folded, Goals(objectives), folded.block_size(), folded.space_size, None)
+    task = Task(folded, Goals(objectives), folded.block_size(), points, None)
     started = time.perf_counter()
     busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), task.blocks, n_jobs))
     seconds = time.perf_counter() - started
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if n_jobs > 1 else 0
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + n_jobs * children) / 2**20
     print(
-        f"all {folded.space_size:,} points of jsc-s, {n_jobs} process(es): {seconds:.1f} s with start-up, "
+        f"all {points:,} points of jsc-s, {n_jobs} process(es): {seconds:.1f} s with start-up, "
         f"{busy / n_jobs:.1f} s of measuring each, at most {peak:.2f} GiB"
     )
 
@@ -436,7 +450,7 @@ def main() -> None:
         "transformer": lambda: show(transformer()),
         "worst": lambda: show(worst()),
         "tpe": tpe_trials,
-        "whole": lambda: [whole_space(jobs) for jobs in (2, 1)] and None,
+        "whole": whole,
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="which benchmarks; all without any")

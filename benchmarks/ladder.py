@@ -13,7 +13,7 @@ import argparse
 import logging
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,13 @@ def searched(truth: Truth, name: str, seed: int, trials: int, rungs: Sequence[in
 
 def judged(truth: Truth, trials: Sequence[Trial]) -> Found:
     """Compare what a search gave up with the truth."""
-    point = truth.measurement.space.index
+    space = truth.measurement.space
+
+    def point(of: Mapping[str, int]) -> int:
+        index = space.index(of)
+        assert index is not None
+        return index
+
     kept = [point(trial.point) for trial in trials if trial.counts]
     stopped = {point(trial.point): trial.stopped_at for trial in trials if trial.stopped_at}
     best = {tuple(row) for row in truth.front.costs.tolist()}

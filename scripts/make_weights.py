@@ -10,6 +10,7 @@ import argparse
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -40,7 +41,7 @@ def recipe(model: str, dataset: str, seed: int, epochs: int, rate: float, batch:
     )
 
 
-SCHEDULE = "cosine"
+SCHEDULE: Literal["cosine"] = "cosine"
 
 RECIPES = (
     recipe("toy", "toy_tiny", seed=1, epochs=60, rate=5e-3, batch=64),
@@ -138,6 +139,7 @@ def main() -> None:
     for options in chosen:
         trained = train_one(options)
         save_weights(trained.prepared.model, WEIGHTS / f"{options.model}.safetensors")
+        assert options.model is not None
         rows[options.model] = table_row(trained)
     write_table(rows)
 
