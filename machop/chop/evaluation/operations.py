@@ -300,12 +300,22 @@ class Bound:
     def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
         self.module = module
         self.tensors = tensors
-        self._twin = _with_parameters(module, tensors) if tensors.keys() <= module._parameters.keys() else None
+        twin = _with_parameters(module, tensors) if tensors.keys() <= module._parameters.keys() else None
+        self._call = self._functional if twin is None else called(twin)
+
+    def _functional(self, *args: Any, **kwargs: Any) -> Any:
+        return functional_call(self.module, self.tensors, args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._twin is not None:
-            return self._twin(*args, **kwargs)
-        return functional_call(self.module, self.tensors, args, kwargs)
+        return self._call(*args, **kwargs)
+
+
+def called(inner: Any) -> Any:
+    """What calling `inner` comes to: the `forward` of a module of torch's own that nothing is hooked to."""
+    if not isinstance(inner, nn.Module) or not type(inner).__module__.startswith("torch.nn.modules."):
+        return inner
+    is_hooked = any(value for name, value in vars(inner).items() if name.endswith("_hooks"))
+    return inner if is_hooked else inner.forward
 
 
 def _with_parameters(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

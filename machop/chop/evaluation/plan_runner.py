@@ -3,69 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from chop.evaluation.float_values import attribute
-from chop.evaluation.operations import Bound
+from chop.evaluation.operations import Bound, called, copied
 from chop.evaluation.program import works_in_place
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
 from chop.nn.ops import Op
-from chop.nn.quantized import call_quantized, quantized_parameters
+from chop.nn.quantized import argument_slots, quantize_arguments, quantized_parameters
 from chop.tools.get_input import predictions_of
 
 MOST_BYTES = 2**29
 """Bytes of node values that are kept from one plan to the next."""
 
+WORTH_KEEPING = 0.25
+"""Share of the nodes that must be as in the plan before for the values to be kept: keeping costs about a tenth."""
+
 _KEEP = 64
 """Quantised parameter sets that are kept for each node."""
 
 
-@dataclass(frozen=True)
 class _Step:
-    """A node and what it calls; `sources` are its arguments where all of them are nodes, and passed by their places."""
+    """A node and what it calls, with all that can be known of the call beforehand."""
 
-    node: fx.Node
-    inner: Any
-    sources: tuple[fx.Node, ...] | None
+    def __init__(self, graph: MaseGraph, node: fx.Node, op: Op | None) -> None:
+        self.node = node
+        self.inner = graph.inner(node)
+        self.call = called(self.inner)
+        self.op = op
+        self.slots = argument_slots(op, isinstance(self.inner, nn.Module)) if op is not None else ()
+        sources = tuple(arg for arg in node.args if isinstance(arg, fx.Node))
+        self._sources = sources if len(sources) == len(node.args) and not node.kwargs else None
 
-    def arguments(self, values: dict[fx.Node, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self, values: dict[fx.Node, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments of the call, by place and by name."""
-        if self.sources is not None:
-            return tuple(values[source] for source in self.sources), {}
+        if self._sources is not None:
+            return [values[source] for source in self._sources], {}
         args, kwargs = fx.node.map_arg((self.node.args, dict(self.node.kwargs)), values.__getitem__)
-        return args, kwargs
+        return list(args), dict(kwargs)
 
 
-def _sources(node: fx.Node) -> tuple[fx.Node, ...] | None:
-    nodes = tuple(arg for arg in node.args if isinstance(arg, fx.Node))
-    return nodes if len(nodes) == len(node.args) and not node.kwargs else None
+def _last_readers(nodes: Sequence[fx.Node]) -> dict[fx.Node, list[fx.Node]]:
+    """For each node the nodes whose values nothing after it reads."""
+    last = {source: node for node in nodes for source in node.all_input_nodes}
+    found: dict[fx.Node, list[fx.Node]] = {}
+    for source, reader in last.items():
+        found.setdefault(reader, []).append(source)
+    return found
 
 
 class PlanRunner:
     """Predictions of `graph` (its pristine weights) for plans, on fixed batches `[(x, y), …]` of a device.
 
-    Each node's weights are quantised once per choice and kept. So are the values of the plan before: a node is computed
-    anew only where its own formats, or something that it depends on, have changed. Nothing is kept of models that work
-    in place, or whose values take more than half a gibibyte.
+    Each node's weights are quantised once per choice and kept. So are the values of a plan that has enough in common
+    with the one before: then a node is computed anew only where its own formats, or something that it depends on, have
+    changed. Else a value is let go with its last reader, so that its memory, still in the cache, is there for another.
+    Nothing is kept of models that work in place, or whose values take more than half a gibibyte.
     """
 
     def __init__(self, graph: MaseGraph, batches: Sequence[tuple[Any, Any]], device: str = "cpu") -> None:
         self.graph = graph
         self.device = device
-        self._inputs = [to_device(x, device) for x, _ in batches]
+        self._inputs = [placeholder_values(graph, to_device(x, device)) for x, _ in batches]
         self.targets = torch.cat([y for _, y in batches]).to(device)
         self._ops = graph.quantizable_nodes()
         self._weights: dict[str, dict[Any, dict[str, Tensor]]] = {name: {} for name in self._ops}
         self._bound: dict[str, dict[Any, Bound]] = {name: {} for name in self._ops}
         graph.model.to(device)
         self._nodes = graph.nodes
-        self._steps = [_Step(node, graph.inner(node), _sources(node)) for node in self._nodes]
+        self._steps = [_Step(graph, node, self._ops.get(node.name)) for node in self._nodes]
+        self._read_last = _last_readers(self._nodes)
         self._shares = not any(works_in_place(graph, node) for node in self._nodes)
         self._values: list[dict[fx.Node, Any]] = [{} for _ in batches]
         self._last: dict[str, dict[str, Format]] | None = None
@@ -75,35 +87,42 @@ class PlanRunner:
         """The model's outputs for all rows, `(rows, *output)`."""
         plan = self.graph.freeze(plan)
         chosen = {name: dict(formats) for name, formats in plan.choices}
-        stale = self._stale(chosen)
-        self._last = None  # whatever ends this run early, nothing half done is taken for whole
-        found = torch.cat([self._run(x, chosen, stale, self._values[i]) for i, x in enumerate(self._inputs)])
-        self._keep_or_forget(chosen)
-        return found
+        changed = self._changed(chosen)
+        keeps = self._shares and len(changed) <= (1 - WORTH_KEEPING) * len(self._nodes)
+        values, self._values = self._values, [{} for _ in self._inputs]  # whatever ends this early, none is half done
+        stale = changed if values[0] else set(self._nodes)
+        found = [self._run(x, chosen, stale, own, keeps) for x, own in zip(self._inputs, values, strict=True)]
+        self._last = chosen
+        if keeps:
+            self._keep(values)
+        return torch.cat(found) if len(found) > 1 else found[0].clone()
 
-    def _stale(self, chosen: dict[str, dict[str, Format]]) -> set[fx.Node]:
+    def _changed(self, chosen: dict[str, dict[str, Format]]) -> set[fx.Node]:
         """The nodes whose values differ from those of the plan before."""
         if self._last is None:
             return set(self._nodes)
-        stale: set[fx.Node] = set()
+        changed: set[fx.Node] = set()
         for node in self._nodes:
-            is_changed = chosen.get(node.name) != self._last.get(node.name)
-            if is_changed or any(source in stale for source in node.all_input_nodes):
-                stale.add(node)
-        return stale
+            is_other = chosen.get(node.name) != self._last.get(node.name)
+            if is_other or not changed.isdisjoint(node.all_input_nodes):
+                changed.add(node)
+        return changed
 
-    def _keep_or_forget(self, chosen: dict[str, dict[str, Format]]) -> None:
-        held = [value for values in self._values for value in values.values() if isinstance(value, Tensor)]
-        self._shares = self._shares and sum(value.nbytes for value in held) <= MOST_BYTES
+    def _keep(self, values: list[dict[fx.Node, Any]]) -> None:
+        held = [value for own in values for value in own.values() if isinstance(value, Tensor)]
+        self._shares = sum(value.nbytes for value in held) <= MOST_BYTES
         if self._shares:
-            self._last = chosen
-        else:
-            self._values = [{} for _ in self._inputs]
+            self._values = values
 
     def _run(
-        self, x: Any, chosen: dict[str, dict[str, Format]], stale: set[fx.Node], values: dict[fx.Node, Any]
+        self,
+        x: Sequence[Any],
+        chosen: dict[str, dict[str, Format]],
+        stale: set[fx.Node],
+        values: dict[fx.Node, Any],
+        keeps: bool,
     ) -> Tensor:
-        inputs = iter(placeholder_values(self.graph, x if self._shares else to_device(x, self.device)))
+        inputs = iter(x if self._shares else copied(x))
         for step in self._steps:
             node = step.node
             if node.op == "placeholder":
@@ -111,55 +130,41 @@ class PlanRunner:
             elif node.op == "output":
                 return predictions_of(fx.node.map_arg(node.args[0], values.__getitem__))
             elif node in stale:
-                values[node] = self._call(step, chosen.get(node.name, {}), values)
+                values[node] = self._call(step, chosen.get(node.name), values)
+            if not keeps:
+                for source in self._read_last.get(node, ()):
+                    del values[source]
         raise AssertionError("a graph ends in an output node")
 
-    def _call(self, step: _Step, formats: dict[str, Format], values: dict[fx.Node, Any]) -> Any:
-        node, inner = step.node, step.inner
-        if node.op == "get_attr":
-            return attribute(self.graph.model, str(node.target))
+    def _call(self, step: _Step, formats: dict[str, Format] | None, values: dict[fx.Node, Any]) -> Any:
+        if step.node.op == "get_attr":
+            return attribute(self.graph.model, str(step.node.target))
         args, kwargs = step.arguments(values)
+        call = step.call
         if not formats:
-            return inner(*args, **kwargs)
-        op = self._ops[node.name]
-        return self._call_with_kept_weights(node.name, inner, op, formats, args, kwargs)
+            return call(*args, **kwargs)
+        assert step.op is not None
+        if isinstance(step.inner, nn.Module):
+            if step.op.params:
+                call = self._kept_weights(step.node.name, step.inner, step.op, formats)
+            quantize_arguments(step.slots, formats, args, kwargs)
+        else:
+            kept = self._put_kept_parameters(step.node.name, step.op, formats, args)
+            quantize_arguments([slot for slot in step.slots if slot[0] not in kept], formats, args, kwargs)
+        result = call(*args, **kwargs)
+        return formats["data_out"].quantize(result) if "data_out" in formats else result
 
-    def _call_with_kept_weights(
-        self,
-        name: str,
-        inner: Any,
-        op: Op,
-        formats: dict[str, Format],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        if not isinstance(inner, nn.Module):
-            return self._call_function(name, inner, op, formats, args, kwargs)
-        if not op.params:
-            return call_quantized(inner, op, formats, args, kwargs)
-        bound = self._kept_weights(name, inner, op, formats)
-        others = {operand: chosen for operand, chosen in formats.items() if operand not in op.params}
-        return call_quantized(bound, op, others, args, kwargs)
-
-    def _call_function(
-        self,
-        name: str,
-        function: Any,
-        op: Op,
-        formats: dict[str, Format],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """A function whose weights belong to the model: they are quantised once, and passed in their places."""
+    def _put_kept_parameters(self, name: str, op: Op, formats: dict[str, Format], args: list[Any]) -> set[str]:
+        """Put weights that belong to the model, and are passed to a function, in their places, each quantised once;
+        gives their names.
+        """
         known = self.graph.calibration.tensors
-        kept = {operand: arg for operand, arg in op.params.items() if operand in formats and (name, operand) in known}
-        places = {arg.index: operand for operand, arg in kept.items() if arg.index < len(args)}
-        passed = tuple(
-            self._kept_parameter(name, places[index], formats) if index in places else value
-            for index, value in enumerate(args)
-        )
-        others = {operand: chosen for operand, chosen in formats.items() if operand not in places.values()}
-        return call_quantized(function, op, others, passed, kwargs)
+        kept = set()
+        for operand, arg in op.params.items():
+            if operand in formats and (name, operand) in known and arg.index < len(args):
+                args[arg.index] = self._kept_parameter(name, operand, formats)
+                kept.add(operand)
+        return kept
 
     def _kept_parameter(self, name: str, operand: str, formats: dict[str, Format]) -> Tensor:
         kept = self._weights[name]

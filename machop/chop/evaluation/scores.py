@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
+
+Counts = np.ndarray[Any, Any]
+"""By class."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Interval = tuple[float, float, float]
@@ -43,11 +47,11 @@ def score(
     Raises ChopError where predictions are no `(rows, classes)`, or where a loss or metric of the data fails.
     """
     _check_classes(predictions, num_classes)
-    scores = {"loss": float(per_sample_loss(predictions, targets, data_module_loss).double().mean())}
+    scores = {"loss": float(per_sample_loss(predictions, targets, data_module_loss).mean(dtype=torch.float64))}
     if num_classes is not None:
-        predicted = predictions.argmax(1)
-        scores["accuracy"] = _macro(*_recalls(predicted, targets, predictions.shape[1]))
-        scores["accuracy_micro"] = _micro(predicted, targets)
+        right, rows = _hits(predictions, targets)
+        scores["accuracy"] = _macro(*_recalls(right, rows))
+        scores["accuracy_micro"] = int(right.sum()) / len(targets)
     return scores | {
         name: _call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()
     }
@@ -69,9 +73,9 @@ def score_with_intervals(
     _check_classes(predictions, num_classes)
     found = {"loss": _loss_interval(predictions, targets, data_module_loss)}
     if num_classes is not None:
-        predicted = predictions.argmax(1)
-        found["accuracy"] = _macro_interval(*_recalls(predicted, targets, predictions.shape[1]))
-        found["accuracy_micro"] = wilson_interval(int((predicted == targets).sum()), len(targets))
+        right, rows = _hits(predictions, targets)
+        found["accuracy"] = _macro_interval(*_recalls(right, rows))
+        found["accuracy_micro"] = wilson_interval(int(right.sum()), len(targets))
     for name, (function, _) in (metrics or {}).items():
         found[name] = _bootstrap_interval(function, name, predictions, targets)
     return found
@@ -85,14 +89,17 @@ def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = No
     if loss is None:
         if targets.is_floating_point():
             raise ChopError("the targets are no classes and the data has no loss; let it return loss(predictions, y)")
-        return F.cross_entropy(predictions, targets, reduction="none").reshape(len(targets), -1).mean(1)
-    values = _own_loss(loss, predictions, targets)
-    return values.reshape(len(targets), -1).mean(1) if values.ndim else values.expand(len(targets))
+        values = F.cross_entropy(predictions, targets, reduction="none")
+    else:
+        values = _own_loss(loss, predictions, targets)
+    if not values.ndim:
+        return values.expand(len(targets))
+    return values if values.shape == (len(targets),) else values.reshape(len(targets), -1).mean(1)
 
 
 def accuracy_micro(predictions: Tensor, targets: Tensor) -> float:
     """The share of rows whose greatest score stands at the target; of equal scores the first counts."""
-    return _micro(predictions.argmax(1), targets)
+    return int(_hits(predictions, targets)[0].sum()) / len(targets)
 
 
 def accuracy_macro(predictions: Tensor, targets: Tensor) -> float:
@@ -100,7 +107,7 @@ def accuracy_macro(predictions: Tensor, targets: Tensor) -> float:
 
     As there, a class with no row counts 0 if it was predicted and is left out if it was not.
     """
-    return _macro(*_recalls(predictions.argmax(1), targets, predictions.shape[1]))
+    return _macro(*_recalls(*_hits(predictions, targets)))
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:
@@ -115,24 +122,28 @@ def wilson_interval(successes: int, trials: int) -> Interval:
     return share, centre - half, centre + half
 
 
-def _micro(predicted: Tensor, targets: Tensor) -> float:
-    return int((predicted == targets).sum()) / targets.numel()
-
-
-def _macro(recalls: Tensor, rows: Tensor) -> float:
+def _macro(recalls: Counts, rows: Counts) -> float:
     # Recalls are float32, as torchmetrics has them; their sum in float64 is exact, so its order plays no part.
-    return float(recalls.double().sum() / len(rows))
+    return float(recalls.sum(dtype=np.float64)) / len(rows)
 
 
-def _recalls(predicted: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Of each class that has rows or predictions its recall (float32, as torchmetrics has it) and its rows."""
-    rows = torch.bincount(targets, minlength=classes)
-    right = torch.bincount(targets[predicted == targets], minlength=classes)
-    recalls = right.float() / rows.clamp(min=1).float()
-    if bool(rows.all()):
-        return recalls, rows
-    present = rows + torch.bincount(predicted, minlength=classes) > 0
-    return recalls[present], rows[present]
+def _hits(predictions: Tensor, targets: Tensor) -> tuple[Counts, Counts]:
+    """Of each class how many of its rows are right, and how many it has; no rows for one that was but predicted, and
+    none of the others that have no rows.
+    """
+    predicted, classes = predictions.argmax(1), predictions.shape[1]
+    counts = torch.bincount(torch.add(predicted == targets, targets, alpha=2), minlength=2 * classes)
+    right = counts.cpu().numpy()[1::2]
+    rows = counts.cpu().numpy()[::2] + right
+    if rows.all():
+        return right, rows
+    present = rows + np.bincount(predicted.cpu().numpy(), minlength=classes) > 0
+    return right[present], rows[present]
+
+
+def _recalls(right: Counts, rows: Counts) -> tuple[Counts, Counts]:
+    """The share of each class's rows that is right (float32, as torchmetrics has it), and its rows."""
+    return right.astype(np.float32) / np.maximum(rows, 1).astype(np.float32), rows
 
 
 def _check_classes(predictions: Tensor, num_classes: int | None) -> None:
@@ -162,10 +173,10 @@ def _mean_interval(values: Tensor) -> Interval:
     return mean, mean - half, mean + half
 
 
-def _macro_interval(recalls: Tensor, rows: Tensor) -> Interval:
+def _macro_interval(recalls: Counts, rows: Counts) -> Interval:
     """The classes are strata: the variances of their recalls (two rows right and two wrong added) add up."""
     mean = _macro(recalls, rows)
-    shares, counts = (recalls.double() * rows + 2) / (rows + 4), rows + 4
+    shares, counts = (recalls.astype(np.float64) * rows + 2) / (rows + 4), rows + 4
     half = Z * math.sqrt(float((shares * (1 - shares) / counts).sum())) / len(recalls)
     return mean, max(0.0, mean - half), min(1.0, mean + half)
 

@@ -129,6 +129,11 @@ class Walk:
             value, numbers = live[self.program.output]
             emit(begin, end, value, numbers[prefixes.of[level][begin:end] - first])
             return
+        if last - first == 1 and prefixes.first[level][last] - prefixes.first[level][first] == 1:
+            begin = int(prefixes.first[level][first])
+            value = self._alone(level, codes[begin], live)
+            emit(begin, begin + 1, value, np.zeros(1, dtype=np.int64))
+            return
         step = self._parents_at_a_time(level)
         step = -(-(last - first) // -(-(last - first) // step))  # parts of about the same size
         for start in range(first, last, step):
@@ -198,6 +203,29 @@ class Walk:
         self._children_per_parent[level] = len(parents) / (int(parents[-1]) + 1)
         self._bytes_per_child[level] = total / len(parents)
         return found
+
+    def _alone(self, level: int, code: Numbers, live: Live) -> Value:
+        """The output for the one configuration that there is from `level` on: nothing is shared or picked."""
+        values = {number: self._of_span(value, numbers)[0] for number, (value, numbers) in live.items()}
+        for deeper in range(level, self.program.levels):
+            widest, total = 0, 0
+            for number in self._stages[deeper]:
+                stage = self.program.stages[number]
+                choice = stage.choices[0 if stage.choice_ids is None else int(stage.choice_ids[code[stage.axis]])]
+                inputs = [values[source] for source in stage.inputs]
+                if self._may_overwrite[number] and len(inputs) == 1:
+                    found = stage.operation.on_last_reading(choice, inputs)
+                else:
+                    found = stage.operation.one(choice, inputs)
+                size = _bytes(found)
+                widest, total = max(widest, size), total + size
+                values[number] = found
+                for source in self._read_last[number]:
+                    del values[source]
+            if self._bytes_per_child[deeper] is None:
+                self._widest_per_parent[deeper], self._bytes_per_child[deeper] = float(widest), float(total)
+                self._children_per_parent[deeper] = 1.0
+        return values[self.program.output]
 
     def _last_readers(self) -> dict[int, list[int]]:
         """For each stage the values that nothing after it reads."""

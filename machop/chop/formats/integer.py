@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -159,6 +160,7 @@ class FixedPoint(Format):
     def _to_integer_(scaled: Tensor) -> Tensor: ...
 
 
+@cache
 def _round_down(code: int, dtype: torch.dtype) -> float:
     """The greatest value of `dtype` that is no greater than `code` (float32 holds integers to 2^24 only)."""
     if dtype is torch.float64:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from chop.formats import Format
 from chop.nn.ops import Arg, Op
 
 OperandFormats = Mapping[str, Format]
+Slots = Sequence[tuple[str, Arg]]
 INNER = "inner."
 
 
@@ -69,9 +70,7 @@ def call_quantized(
     """The result of `inner(*args, **kwargs)` with every operand in `formats` quantised."""
     is_module = isinstance(inner, nn.Module)
     call_args, call_kwargs = list(args), dict(kwargs)
-    for operand, arg in _argument_slots(op, is_module):
-        if operand in formats:
-            _quantize_argument(arg, formats[operand], call_args, call_kwargs)
+    quantize_arguments(argument_slots(op, is_module), formats, call_args, call_kwargs)
     if isinstance(inner, nn.Module):
         tensors = quantized_parameters(inner, op, formats)
         result = (
@@ -90,9 +89,17 @@ def quantized_parameters(module: nn.Module, op: Op, formats: OperandFormats) -> 
     return {name: formats[name].quantize(tensor) for name, tensor in tensors.items() if tensor is not None}
 
 
-def _argument_slots(op: Op, is_module: bool) -> list[tuple[str, Arg]]:
+def argument_slots(op: Op, is_module: bool) -> Slots:
+    """The arguments of a call that formats can be chosen for, each with its operand."""
     slots = [(operand, arg) for operand, args in op.args.items() for arg in args]
     return slots if is_module else slots + list(op.params.items())
+
+
+def quantize_arguments(slots: Slots, formats: OperandFormats, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Quantise those of the arguments whose operand has a format, in place."""
+    for operand, arg in slots:
+        if operand in formats:
+            _quantize_argument(arg, formats[operand], args, kwargs)
 
 
 def _quantize_argument(arg: Arg, number_format: Format, args: list[Any], kwargs: dict[str, Any]) -> None:
