@@ -25,7 +25,7 @@ Live = dict[int, tuple[Value, Numbers]]
 Emit = Callable[[int, int, Value, Numbers], None]
 """Takes the output of configurations `first` to `last - 1`: the values, and which of them each configuration has."""
 
-CACHE_BYTES = 3 * 2**19
+CACHE_BYTES = 3 * 2**20
 """How great the values of a stage should be at the most, so that the next stage finds them in the cache; and not much
 less, since each step costs some fraction of a millisecond whatever its size."""
 PATTERN_BYTES = 2**24
