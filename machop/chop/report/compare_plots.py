@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil, floor, isinf
 from pathlib import Path
@@ -110,8 +110,8 @@ def front(summary: CompareSummary) -> Figure | None:
     for axes in grid[len(summary.strategies) :]:
         axes.set_axis_off()
     _front_limits(grid[0], summary, cost, value)
-    figure.supxlabel(_name(cost), fontsize=10)
-    figure.supylabel(_name(value), fontsize=10)
+    figure.supxlabel(_with_unit(cost, summary.units), fontsize=10)
+    figure.supylabel(_with_unit(value, summary.units), fontsize=10)
     handles, labels = grid[0].get_legend_handles_labels()
     after = counted(summary.budget, "evaluation")
     title = f"Fronts of the run in the middle; % of the {summary.whole} after {after}"
@@ -138,7 +138,7 @@ def regret(summary: CompareSummary) -> Figure:
     for axes, label in zip(grid.ravel(), labels, strict=False):
         for one in summary.strategies:
             _draw_band(axes, one.regret[label], styles[one.name], label=one.name, alpha=0.07)
-        axes.set_title(_question(label, is_short=len(values) == 1), fontsize=9)
+        axes.set_title(_question(label, summary.units, is_short=len(values) == 1), fontsize=9)
         _evaluations_axis(axes, summary.budget, digits=(1,))
         axes.set_xlabel("")
     for axes in grid.ravel()[len(labels) :]:
@@ -152,8 +152,8 @@ def regret(summary: CompareSummary) -> Figure:
         top = max(shown)
         axes.set_ylim(-0.02 * (top or 1.0), 1.05 * (top or 1.0))
     figure.supxlabel(EVALUATIONS, fontsize=10)
-    what = _name(values.pop()) if len(values) == 1 else "value"
-    figure.supylabel(f"{what}: distance from the best there is", fontsize=10)
+    what = f"{_with_unit(values.pop(), summary.units)}: " if len(values) == 1 else ""
+    figure.supylabel(f"{what}distance from the best there is", fontsize=10)
     handles, names = grid[0, 0].get_legend_handles_labels()
     most = int(figure.get_figwidth() / 1.6)  # names side by side, so wide that none is cut off
     abreast = ceil(len(names) / ceil(len(names) / most))
@@ -387,10 +387,15 @@ def _beside(label: str, labels: Sequence[str]) -> list[str]:
     return [other for other in labels if other.partition(", ")[0] == label.partition(", ")[0]]
 
 
-def _question(label: str, is_short: bool) -> str:
+def _question(label: str, units: Mapping[str, str], is_short: bool) -> str:
     value, _, budget = label.partition(", ")
     budget = _name(budget).replace("<=", "≤").replace(">=", "≥")
-    return budget if budget and is_short else f"{_name(value)}{', ' if budget else ''}{budget}"
+    return budget if budget and is_short else f"{_with_unit(value, units)}{', ' if budget else ''}{budget}"
+
+
+def _with_unit(metric: str, units: Mapping[str, str]) -> str:
+    unit = units.get(metric)
+    return f"{_name(metric)} [{unit}]" if unit else _name(metric)
 
 
 def _name(metric: str) -> str:

@@ -95,7 +95,7 @@ class CompareSummary:
     """A whole comparison. `is_exact`: all points have been measured, so that `front` is the exact one; else it is that
     of the `measured` points. `cloud` has the metrics of some of them, `uniform` of the networks with all layers alike,
     `pairs` are the axes of pictures, `(cost, value)`. Of the `planned_runs` (strategies times seeds) `runs` have ended,
-    or need not be made because the seed plays no part.
+    or need not be made because the seed plays no part. `units` are those of metrics that have one.
     """
 
     goals: Goals
@@ -117,6 +117,7 @@ class CompareSummary:
     folder: Path
     runs: int
     planned_runs: int
+    units: Mapping[str, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
 
     @property

@@ -28,7 +28,8 @@ WIDE = 2.2
 """Width of the lines of baselines, which lie below the others and are seen beside them where runs begin alike."""
 
 LINES: tuple[Any, ...] = ("solid", (0, (4, 3)), (0, (3, 2)), (0, (7, 2, 1.5, 2)), (0, (1.5, 1.5)), (0, (6, 4)))
-"""Dashes, by the place of a strategy in `COLORS`: those above leave gaps for those below."""
+"""Dashes, by the place of a strategy in `COLORS`: those above leave gaps for those below, so that the
+solid line is the lowest."""
 
 
 def line_styles(strategies: Sequence[str]) -> dict[str, Style]:
@@ -38,5 +39,6 @@ def line_styles(strategies: Sequence[str]) -> dict[str, Style]:
     known = [*COLORS, *(name for name in learning if name not in COLORS)]
     colors = [*COLORS.values(), *(OTHERS[place % len(OTHERS)] for place in range(len(known) - len(COLORS)))]
     for place, (name, color) in enumerate(zip(known, colors, strict=True)):
-        styles[name] = {"color": color, "linestyle": LINES[place % len(LINES)], "zorder": 3 + place / 100}
+        dashes = LINES[place] if place < len(LINES) else LINES[1 + (place - len(LINES)) % (len(LINES) - 1)]
+        styles[name] = {"color": color, "linestyle": dashes, "zorder": 3 + place / 100}
     return styles

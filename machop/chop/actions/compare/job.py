@@ -134,6 +134,7 @@ class CompareJob(CheckedSearch):
             remarks=remarks,
             runs=ended,
             planned_runs=len(contenders) * len(seeds),
+            units=measurement.units,
         )
         found = outcomes(contenders, runs, oracle, budget)
         is_learned = context.free.is_learned if context.free else (True,) * len(goals.names)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Facts:
     remarks: Sequence[str]
     runs: int
     planned_runs: int
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
         folder=facts.folder,
         runs=facts.runs,
         planned_runs=facts.planned_runs,
+        units=facts.units,
     )
 
 

@@ -137,6 +137,11 @@ class Measurement:
         return [self._row({name: float(values[row]) for name, values in scores.items()}) for row in range(points)]
 
     @property
+    def units(self) -> dict[str, str]:
+        """The unit of each metric; empty of a plain number."""
+        return {metric.name: metric.unit for _, runner in self._runners for metric in runner.metrics}
+
+    @property
     def output_runners(self) -> list[OutputRunner]:
         """The runners whose metrics are functions of predictions."""
         return [runner for _, runner in self._runners if isinstance(runner, OutputRunner)]
