@@ -139,7 +139,8 @@ class Oracle:
     def _not_counting(self, index: int, metrics: dict[str, float]) -> Standing:
         known = {name: value if np.isfinite(value) else None for name, value in metrics.items()}
         failed = [name for name, value in known.items() if value is None]
-        misses = f"no finite {', '.join(failed)}" if failed else self.goals.misses(metrics)
+        lacking = "metric" if len(failed) == len(known) else ", ".join(failed)
+        misses = f"no finite {lacking}" if failed else self.goals.misses(metrics)
         return Standing(index, known, None, dict.fromkeys(self.goals.names), misses)
 
     def gap(self, indexes: Sequence[int]) -> Gap:

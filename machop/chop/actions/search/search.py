@@ -15,6 +15,7 @@ from chop.actions.search.job import SearchJob, SearchResult
 from chop.actions.search.results import BLOCKS_FILE, TRIALS_FILE
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
 from chop.actions.search.settings import SearchSettings, parse_search_settings
+from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
 from chop.actions.transform import pass_name_problems
 from chop.config.run_config import RunConfig, dump_toml
@@ -106,6 +107,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
 
     Raises ConfigError with all that is wrong, the caller's `problems` among it.
     """
+    problems = [*problems, *_no_search_strategy(run_config.options.strategy)]
     table = run_config.tables.get("search")
     if table is None:
         raise ConfigError([*run_config.problems, *problems, _no_search(run_config)])
@@ -125,6 +127,17 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
         **identity_of(prepared.model, prepared.data_module, settings, space, options.seed),
     }
     return kind(settings, space, graph, prepared.data_module, where, options.seed, device, identity)
+
+
+def _no_search_strategy(given: str) -> list[str]:
+    """A line where the option for training on several devices is given the name of a search strategy."""
+    names = {name for known in STRATEGIES for name in (known, *(one.name for one in STRATEGIES[known].variants))}
+    if given not in names:
+        return []
+    return [
+        f"command line: --strategy {given}: that option spreads training over devices. A search has name = under "
+        "[search.strategy] of its file, ch compare has --strategies"
+    ]
 
 
 def _no_search(run_config: RunConfig) -> str:

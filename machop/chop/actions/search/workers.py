@@ -248,7 +248,9 @@ def _pickled(call: Callable[[Item], Result]) -> bytes | None:
             payload = pickle.dumps(call)
         _unpickled(payload)
     except Exception as error:
-        logger.warning("n_jobs: this search cannot be sent to other processes (%s); it goes on in one", error)
+        is_nameless = any(text in str(error) for text in ("<lambda>", "<locals>", "local object"))
+        cure = ": define it with def, outside of all functions" if is_nameless else ""
+        logger.warning("n_jobs: this search cannot be sent to other processes (%s%s); it goes on in one", error, cure)
         return None
     return payload
 
