@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from chop.actions.compare.experiment import Experiment
 from chop.actions.compare.files import as_answer
 from chop.actions.compare.job import CompareOptions, compare
 from chop.actions.search import enumeration, folded, search
-from chop.actions.search.landscape import Landscape
+from chop.actions.search.landscape import Landscape, join_parts, part_path, read_about, write_part
 from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
@@ -333,6 +334,83 @@ def test_what_was_measured_before_a_comparison_was_cut_off_is_not_measured_again
     compare(jsc_tiny, jets, lab, tmp_path / "cut", options)  # the one before is done, and moved aside
     assert not asked
     assert rows(tmp_path / "cut") == rows(tmp_path / "cut-1")
+
+
+@pytest.mark.parametrize("most_points", [1, 18])
+def test_what_was_measured_of_other_data_is_measured_anew(
+    most_points: int,
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options = CompareOptions(("brute_force",), seeds=1, budget=18, most_points=most_points)
+    folder = tmp_path / "a" / "software" / "compare"
+    compare(jsc_tiny, jets, lab, folder, options)
+    truth = Landscape.read(folder / "landscape.parquet").metrics["accuracy"]
+    if most_points == 1:  # a log with other figures, as of data that no checksum told from these
+        (folder / "landscape.parquet").unlink()
+        log = folder / "measured.jsonl"
+        log.write_text(re.sub(r'"accuracy": [0-9.]+', '"accuracy": 0.123', log.read_text()))
+    else:
+        about = read_about(folder / "landscape.parquet")
+        wrong = {name: values + 1 for name, values in Landscape.read(folder / "landscape.parquet").metrics.items()}
+        write_part(part_path(folder / "parts", 0), 0, wrong)
+        join_parts(folder / "parts", 1, folder / "landscape.parquet", about)
+    caplog.set_level("INFO")
+    compare(jsc_tiny, jets, lab, folder, options)
+    assert "model, data, loss or metrics have changed" in caplog.text
+    assert Landscape.read(folder / "landscape.parquet").metrics["accuracy"] == pytest.approx(truth, rel=1e-6)
+
+
+def test_the_best_known_front_is_that_of_all_that_was_measured(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    options = CompareOptions(("brute_force_random",), seeds=4, budget=8, most_points=1)
+    first = compare(jsc_tiny, jets, lab, tmp_path / "c", options)
+    again = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(options, budget=1, seeds=1))
+    assert again.measured == first.measured
+    assert again.front["accuracy"].tolist() == first.front["accuracy"].tolist()
+    assert again.strategies[0].hypervolume.median[-1] < 1
+
+
+@pytest.mark.parametrize(
+    ("proposed", "said"), [({"nowhere": 0}, "which is no point"), ({"seq_blocks_2/config/weight_width": 9}, "choice 9")]
+)
+def test_proposals_that_are_no_points_end_their_strategy(
+    proposed: dict[str, int],
+    said: str,
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Astray(SearchStrategyBase):
+        asked = 0
+
+        def ask(self, n: int) -> list[Any]:
+            self.asked += 1
+            return [self.space.point(0) if self.asked == 1 else proposed]
+
+    monkeypatch.setattr(STRATEGIES, "_items", {**STRATEGIES._items, "astray": Astray})
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", CompareOptions(("astray", "uniform"), seeds=1))
+    assert [one.name for one in summary.strategies] == ["uniform"]
+    assert any("astray failed" in remark and said in remark for remark in summary.remarks)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_ctrl_c_while_pictures_are_drawn_costs_the_pictures_alone(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(summary: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare_plots, "front", cut_off)
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
+    assert "pictures are not drawn" in (tmp_path / "c" / "report.md").read_text()
+    assert summary.verdict
 
 
 def test_an_enumeration_that_was_cut_off_goes_on(

@@ -263,6 +263,82 @@ def test_a_timeout_keeps_what_is_done(
     assert len(blocks(tmp_path)) == 1
 
 
+@pytest.mark.usefixtures("in_blocks")
+def test_an_interruption_before_the_first_block_is_one(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(task: enumeration.Task, number: int) -> enumeration.Block:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(enumeration.Task, "measure", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        search(jsc_toy, jets, toy, tmp_path)
+
+
+class Slow(OutputRunner):
+    """Takes its time for each network."""
+
+    seconds = 0.0
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("slowly", "", "minimize"),)
+
+    def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        time.sleep(self.seconds)
+        return {"slowly": float(predictions.abs().mean())}
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_blocks_are_small_where_a_function_of_the_users_is_slow(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "slowly" not in RUNNERS:
+        RUNNERS.register("slowly")(Slow)
+    monkeypatch.setattr(Slow, "seconds", 0.02)
+    monkeypatch.setattr(folded, "BLOCK_SECONDS", 0.2)
+    toy["strategy"]["sw_runner"]["slowly"] = {"num_samples": 20}
+    toy["strategy"]["setup"] = {"timeout": 0.05}
+    search(jsc_toy, jets, toy, tmp_path)
+    (block,) = blocks(tmp_path)
+    assert 1 <= block["stop"] <= 10
+
+
+@pytest.mark.usefixtures("in_blocks")
+@pytest.mark.parametrize(("key", "value"), [("patience", 20), ("ladder", [100])])
+def test_what_blocks_cannot_heed_is_refused(
+    key: str, value: Any, tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    toy["strategy"]["setup"] = {key: value}
+    with pytest.raises(SearchError, match=f'remove {key} .* or give order = "random" or n_trials'):
+        search(jsc_toy, jets, toy, tmp_path)
+    toy["strategy"]["setup"] = {key: value, "order": "random", "n_trials": 150}
+    assert search(jsc_toy, jets, toy, tmp_path).reason in ("n_trials", key)
+
+
+class NeverFinite(Slow):
+    """Gives no number for any network."""
+
+    def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        return {"never": float("nan")}
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("never", "", "minimize"),)
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_a_metric_that_is_never_finite_is_named_at_once(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    if "never" not in RUNNERS:
+        RUNNERS.register("never")(NeverFinite)
+    toy["strategy"]["sw_runner"]["never"] = {}
+    with pytest.raises(SearchError, match="all 648 points failed: never is no finite number"):
+        search(jsc_toy, jets, toy, tmp_path)
+    assert caplog.text.count("none of the first 108 points counts: never is no finite number") == 1
+
+
 @pytest.mark.parametrize("is_small", [True, False])
 def test_the_oracle_knows_the_space_and_judges_other_searches(
     is_small: bool,
@@ -385,7 +461,7 @@ def test_a_point_without_all_its_metrics_counts_nowhere(
         oracle = Oracle(Landscape.read(tmp_path / name / "landscape.parquet"))
         assert np.flatnonzero(~oracle.landscape.is_measured).tolist() == failed
         assert sorted(oracle.front.index.tolist()) == [row.trial.number for row in trials.best]
-        assert "undefined" in oracle.standing(failed[0]).misses
+        assert oracle.standing(failed[0]).misses in ("no finite undefined", "no finite metric")
 
 
 def test_too_many_model_runs_are_refused(

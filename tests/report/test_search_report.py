@@ -1,0 +1,42 @@
+"""The table at the end of a search: nothing in it is cut off, however narrow the terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from chop.ir.goals import Goals
+from chop.ir.trial import BestRow, Objective, Trial
+from chop.report.search_report import SearchSummary, print_summary
+
+NAMES = ("accuracy", "average_bitwidth", "memory_density", "bitops", "model_size", "loss")
+VALUES = (0.71234, 17.625, 1.8163, 1_234_567.0, 98_765.0, 0.8765)
+
+
+def summary_of(objectives: int, folder: Path) -> SearchSummary:
+    metrics = dict(zip(NAMES[:objectives], VALUES, strict=False))
+    trials = [Trial(123_456 + number, {}, metrics, {}, {}) for number in range(3)]
+    config = {"layer": {"config": {"name": "integer", "weight_width": 8}}}
+    best = [BestRow(trial, (), config, {"accuracy": (0.7, 0.69, 0.71)}) for trial in trials]
+    goals = Goals(tuple(Objective(name) for name in metrics))
+    counts = {"measured": 3, "repeats": 0, "failed": 0, "stopped": 0, "inherited": 0}
+    return SearchSummary(
+        "random", goals, "jets", 9, **counts, best=best, reason="n_trials", float_row=best[0], folder=folder
+    )
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("objectives", [1, 3, 6])
+def test_every_figure_is_there_whole(
+    objectives: int, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    summary = summary_of(objectives, tmp_path)
+    print_summary(summary)
+    shown = capsys.readouterr().out.split("random: ")[0]
+    for word in ("123456", "123458", *(f"{value:.4g}" for value in VALUES[:objectives]), "0.700 [0.690, 0.710]"):
+        assert re.search(rf"(^|\s){re.escape(word)}(\s|$)", shown), word
+    assert all(len(line.rstrip()) <= columns for line in shown.splitlines()[1:])
+    assert "…" not in shown
