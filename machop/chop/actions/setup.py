@@ -13,10 +13,12 @@ from torch import nn
 from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
-from chop.errors import ChopError
+from chop.errors import ChopError, GraphError
 from chop.ir import MaseGraph
+from chop.ir.graph.inputs import to_device
 from chop.models import ModelInfo, get_model, get_model_info
 from chop.models.checkpoint import load_weights
+from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 from chop.tools.user_code import is_user_reference
 
@@ -73,7 +75,37 @@ def build_model(options: RunOptions, data_module: MaseDataModule) -> nn.Module:
 
 def traced(model: nn.Module, data_module: Any) -> MaseGraph:
     """The graph of a model, with two training rows at hand for models that only torch.export can take."""
-    return MaseGraph(model, example_inputs=data_module.batches("train", 2)[0][0])
+    x, _ = data_module.batches("train", 2)[0]
+    graph = MaseGraph(model, example_inputs=x)
+    _require_same_results(model, graph, x)
+    return graph
+
+
+@torch.no_grad()
+def _require_same_results(model: nn.Module, graph: MaseGraph, x: Any) -> None:
+    """Raise GraphError where the graph of a model, in eval mode, does not compute what the model does.
+
+    Tracing sees no write on a value that is read again later. Models that draw at random, or take batches of one size
+    alone, are not compared.
+    """
+    modules = {*model.modules(), *graph.model.modules()}
+    modes = {module: module.training for module in modules}
+    device = str(next((tensor.device for tensor in model.parameters()), "cpu"))
+    try:
+        for module in modules:
+            module.training = False
+        with torch.random.fork_rng(devices=[]):
+            first, again, own = (call_model(one, to_device(x, device)) for one in (model, model, graph.model))
+    except Exception:  # of the model's own code, on two rows
+        return
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if torch.equal(first, again) and not torch.allclose(first, own, rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise GraphError(
+            f"the graph of {type(model).__name__} gives other results than the model: it writes on a value (+=, copy_) "
+            "that is read again later, which tracing does not see; write h = h + y, and use the new name behind it"
+        )
 
 
 def resolve_accelerator(options: RunOptions) -> str:

@@ -19,6 +19,7 @@ from torch.func import functional_call
 from chop.evaluation.kept import Kept
 from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, count_of, each, join
 from chop.formats import Format
+from chop.nn.quantized import without_parametrizations
 
 CLOSE = 1e-5
 """Largest difference, relative to the greatest value, that another order of a float sum may make."""
@@ -298,9 +299,10 @@ class Bound:
     """A module with some of its own tensors replaced, as a function of its inputs."""
 
     def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-        self.module = module
+        self.module = without_parametrizations(module)
         self.tensors = tensors
-        twin = _with_parameters(module, tensors) if tensors.keys() <= module._parameters.keys() else None
+        is_simple = tensors.keys() <= self.module._parameters.keys()
+        twin = _with_parameters(self.module, tensors) if is_simple else None
         self._call = self._functional if twin is None else called(twin)
 
     def _functional(self, *args: Any, **kwargs: Any) -> Any:
@@ -314,8 +316,12 @@ def called(inner: Any) -> Any:
     """What calling `inner` comes to: the `forward` of a module of torch's own that nothing is hooked to."""
     if not isinstance(inner, nn.Module) or not type(inner).__module__.startswith("torch.nn.modules."):
         return inner
-    is_hooked = any(value for name, value in vars(inner).items() if name.endswith("_hooks"))
-    return inner if is_hooked else inner.forward
+    return inner if is_hooked(inner) else inner.forward
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether calling a module does more than its `forward`."""
+    return any(value for name, value in vars(module).items() if name.endswith("_hooks"))
 
 
 def _with_parameters(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

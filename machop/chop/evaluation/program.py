@@ -23,6 +23,7 @@ from chop.evaluation.operations import (
     Operation,
     Quantise,
     Slot,
+    is_hooked,
 )
 from chop.formats import Format
 from chop.ir import MaseGraph
@@ -207,7 +208,8 @@ class _Builder:
         inner = self.graph.inner(node)
         if not works_in_place(self.graph, node):
             return inner
-        written = node.all_input_nodes[0] if node.all_input_nodes else None
+        written = node.kwargs.get("out") or (node.all_input_nodes[0] if node.all_input_nodes else None)
+        written = written if isinstance(written, fx.Node) else None
         if written is None or len(written.users) > 1 or written.op == "get_attr" or not node.users:
             raise GraphError(f"node '{node.name}' writes on a value that is read elsewhere too")
         return OnCopies(inner)
@@ -243,7 +245,7 @@ class _Builder:
 
     def _lowered(self, node: fx.Node, op: Op | None, inner: Any, values: Mapping[Any, int]) -> int | None:
         """The stages of an op on vectors in planes, or None for anything else."""
-        if op is None or not self._is_vector(node):
+        if op is None or not self._is_vector(node) or (isinstance(inner, nn.Module) and is_hooked(inner)):
             return None
         sources = [arg for arg in [*node.args, *node.kwargs.values()] if isinstance(arg, fx.Node)]
         is_decided = any(formats != self._alternatives(node)[0] for formats in self._alternatives(node))
@@ -295,6 +297,8 @@ class _Builder:
             return source
 
         fx.node.map_arg(result, note)
+        if not found:
+            raise GraphError(f"the model gives a {type(result).__name__}, in which no result of a node is found")
         return found[0], chosen
 
 
@@ -336,7 +340,7 @@ def _argument(node: fx.Node, arg: Arg) -> tuple[tuple[str, int] | None, Any]:
 
 
 def works_in_place(graph: MaseGraph, node: fx.Node) -> bool:
-    """Whether a call may write on its inputs: `relu_`, `+=`, `inplace=True`."""
+    """Whether a call may write on its inputs: `relu_`, `+=`, `inplace=True`, `out=`."""
     if node.op == "call_module":
         own = graph.model.get_submodule(str(node.target)).modules()
         return any(getattr(module, "inplace", False) for module in own)
@@ -344,4 +348,6 @@ def works_in_place(graph: MaseGraph, node: fx.Node) -> bool:
         return False
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     name = str(name).partition(".")[0]
-    return name.endswith("_") or name in IN_PLACE_OPERATORS or bool(node.kwargs.get("inplace"))
+    return (
+        name.endswith("_") or name in IN_PLACE_OPERATORS or bool(node.kwargs.get("inplace") or node.kwargs.get("out"))
+    )

@@ -155,10 +155,8 @@ def _check_classes(predictions: Tensor, num_classes: int | None) -> None:
 
 
 def _own_loss(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
-    try:
-        return loss(predictions, targets)
-    except Exception as error:
-        raise ChopError(f"the loss of the data failed: {type(error).__name__}: {error}") from error
+    found: Tensor = _called(loss, "loss", predictions, targets)
+    return found
 
 
 def _loss_interval(predictions: Tensor, targets: Tensor, loss: Loss | None) -> Interval:
@@ -203,7 +201,18 @@ def _call_or_nan(function: Any, predictions: Tensor, targets: Tensor) -> float:
 
 
 def _call(function: Any, name: str, predictions: Tensor, targets: Tensor) -> float:
+    return float(_called(function, f"metric '{name}'", predictions, targets))
+
+
+def _called(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Any:
+    """What a function of the user's own gives; raises ChopError where it fails, or writes on what others still read."""
+    before = predictions._version, targets._version
     try:
-        return float(function(predictions, targets))
+        found = function(predictions, targets)
     except Exception as error:
-        raise ChopError(f"the metric '{name}' of the data failed: {type(error).__name__}: {error}") from error
+        raise ChopError(f"the {name} of the data failed: {type(error).__name__}: {error}") from error
+    if (predictions._version, targets._version) != before:
+        raise ChopError(
+            f"the {name} of the data writes on its arguments (clamp_, +=, …): let it work on copies, x.clone()"
+        )
+    return found

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.parametrize import is_parametrized
 
 from chop.formats import Format
 from chop.nn.ops import Arg, Op
@@ -72,6 +73,7 @@ def call_quantized(
     call_args, call_kwargs = list(args), dict(kwargs)
     quantize_arguments(argument_slots(op, is_module), formats, call_args, call_kwargs)
     if isinstance(inner, nn.Module):
+        inner = without_parametrizations(inner)
         tensors = quantized_parameters(inner, op, formats)
         result = (
             functional_call(inner, tensors, tuple(call_args), call_kwargs)
@@ -81,6 +83,20 @@ def call_quantized(
     else:
         result = inner(*call_args, **call_kwargs)
     return formats["data_out"].quantize(result) if "data_out" in formats else result
+
+
+def without_parametrizations(module: nn.Module) -> nn.Module:
+    """A twin of a module with parametrised tensors (`torch.nn.utils.parametrizations`), in which these are what they
+    come to now: a rounded one would be taken for the original, and parametrised once more. Any other is given back.
+    """
+    if not is_parametrized(module):
+        return module
+    twin: nn.Module = object.__new__(type(module).__mro__[1])
+    twin.__dict__.update(vars(module))
+    parametrized: nn.ModuleDict = module.parametrizations  # type: ignore[assignment]
+    twin._modules = {name: own for name, own in module._modules.items() if own is not parametrized}
+    twin._buffers = {**module._buffers, **{name: getattr(module, name) for name in parametrized}}
+    return twin
 
 
 def quantized_parameters(module: nn.Module, op: Op, formats: OperandFormats) -> dict[str, Tensor]:

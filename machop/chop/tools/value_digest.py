@@ -6,9 +6,9 @@ import functools
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +16,9 @@ import numpy as np
 import torch
 
 PACKAGE = "chop"
+_Seen = dict[int, tuple[int, Any]]
+"""Objects by address, numbered and kept alive."""
+
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
 
@@ -23,8 +26,9 @@ _INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("s
 def value_digest(value: Any) -> str:
     """A checksum of tensors, numbers, texts, functions, classes and objects, and of tables of them.
 
-    Of code of the user's own all counts that it uses, but for comments and the names of files; of what is installed the
-    name alone. Another version of Python may give another checksum.
+    Of code of the user's own all counts that it uses by name, but for comments, docstrings and the names of files; of
+    what is installed the name alone. What is looked up while it runs (a file, `getattr`) is not seen. Another version
+    of Python may give another one.
 
     >>> value_digest(lambda x: x + 1) == value_digest(lambda x: x + 1), value_digest(abs) == value_digest(max)
     (True, False)
@@ -51,8 +55,8 @@ def code_digest(code: Any) -> str:
 
 
 def is_own_code(value: Any) -> bool:
-    """Whether a function or class is neither of this package nor of an installed one."""
-    name = getattr(value, "__module__", None)
+    """Whether a function, class or module is neither of this package nor of an installed one."""
+    name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
     module = sys.modules.get(str(name))
     file = getattr(module, "__file__", None)
     if name in (None, "builtins") or str(name).partition(".")[0] == PACKAGE:
@@ -60,17 +64,17 @@ def is_own_code(value: Any) -> bool:
     return file is None or not str(Path(file).resolve()).startswith(_INSTALLED)
 
 
-def _described(value: Any, seen: dict[int, Any]) -> Iterator[str | memoryview]:
-    """What decides a value's behaviour, as texts and bytes; `seen` holds the objects that were described already."""
+def _described(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
+    """What decides a value's behaviour, as texts and bytes; `seen` are the objects that were described already."""
     if isinstance(value, _PLAIN):
         yield repr(value)
         return
     if id(value) in seen:
-        yield "again"
+        yield f"again {seen[id(value)][0]}"
         return
-    seen[id(value)] = value
+    seen[id(value)] = (len(seen), value)
     yield type(value).__qualname__
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) and type(value) in (torch.Tensor, torch.nn.Parameter):
         yield from (str(value.dtype), str(tuple(value.shape)))
         yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     elif isinstance(value, np.ndarray):
@@ -79,36 +83,80 @@ def _described(value: Any, seen: dict[int, Any]) -> Iterator[str | memoryview]:
         for key, own in value.items():
             yield from _described(key, seen)
             yield from _described(own, seen)
-    elif isinstance(value, list | tuple):
+    elif type(value) in (list, tuple):
         for own in value:
             yield from _described(own, seen)
     elif isinstance(value, set | frozenset):
-        yield str(sorted(repr(own) if isinstance(own, _PLAIN) else type(own).__qualname__ for own in value))
+        yield str(sorted(value_digest(own) for own in value))
     else:
         yield from _described_code(value, seen)
 
 
-def _described_code(value: Any, seen: dict[int, Any]) -> Iterator[str | memoryview]:
-    """The same of code, and of objects that are made of it; of all others no more than what they are called."""
+def _described_code(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
+    """The same of code, and of objects, by what a copy of them would be made of."""
     if isinstance(value, CodeType):
         yield from (value.co_code.hex(), str(value.co_names), str(value.co_varnames))
         yield from _described(value.co_consts, seen)
     elif isinstance(value, MethodType):
         yield from _described((value.__self__, value.__func__), seen)
+    elif isinstance(value, staticmethod | classmethod):
+        yield from _described(value.__func__, seen)
+    elif isinstance(value, property):
+        yield from _described((value.fget, value.fset), seen)
     elif isinstance(value, functools.partial):
         yield from _described((value.func, value.args, value.keywords), seen)
     elif isinstance(value, FunctionType) and is_own_code(value):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        used = {name: value.__globals__[name] for name in _names(value) if name in value.__globals__}
-        yield from _described((value.__code__, value.__defaults__, value.__kwdefaults__, cells, used), seen)
+        code = value.__code__
+        consts = tuple("" if own == value.__doc__ and place == 0 else own for place, own in enumerate(code.co_consts))
+        cells = [_content(cell) for cell in value.__closure__ or ()]
+        names = _names(value)
+        used = {name: _used(value.__globals__[name], names) for name in names if name in value.__globals__}
+        described = (code.co_code.hex(), code.co_names, code.co_varnames, consts)
+        yield from _described((described, value.__defaults__, value.__kwdefaults__, cells, used), seen)
     elif isinstance(value, type) and is_own_code(value):
         bases = [base for base in value.__bases__ if is_own_code(base)]
         members = {name: own for name, own in vars(value).items() if not name.startswith("__") or callable(own)}
         yield from _described((value.__qualname__, bases, members), seen)
-    elif isinstance(value, torch.nn.Module) or (is_own_code(type(value)) and hasattr(value, "__dict__")):
-        yield from _described((type(value), vars(value)), seen)
+    elif hasattr(value, "__wrapped__"):
+        yield from _described(value.__wrapped__, seen)
+    elif isinstance(value, torch.jit.ScriptFunction | torch.jit.ScriptModule):
+        yield str(value.code)
+    elif isinstance(value, ModuleType | FunctionType | BuiltinFunctionType | type):
+        yield _qualified(value)
     else:
-        yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', getattr(value, '__name__', ''))}"
+        yield from _described_object(value, seen)
+
+
+def _described_object(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
+    try:
+        reduced = value.__reduce_ex__(2)
+    except Exception:  # a lock, an open file: it has no state that a copy could have
+        yield _qualified(type(value))
+        return
+    if isinstance(reduced, str):
+        yield reduced
+        return
+    function, arguments, *parts = reduced
+    parts = [list(part) if isinstance(part, Iterator) else part for part in parts]
+    yield from _described([function, list(arguments), parts], seen)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing was put in it yet
+        return None
+
+
+def _used(value: Any, names: Sequence[str]) -> Any:
+    """What a function can reach by a global name: of a module of the user's own, what it has under any of the names."""
+    if isinstance(value, ModuleType) and is_own_code(value):
+        return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    return value
+
+
+def _qualified(value: Any) -> str:
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', getattr(value, '__name__', ''))}"
 
 
 def _names(function: FunctionType) -> list[str]:

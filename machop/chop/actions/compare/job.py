@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from chop.actions.compare.experiment import Experiment, Run
 from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
 from chop.actions.compare.truth import MEASURED_FILE, keep_landscape, open_measured, write_measured
-from chop.actions.search.checked import CheckedSearch
+from chop.actions.search.checked import CheckedSearch, spread_out
 from chop.actions.search.enumeration import BlockLog, Enumeration, Task, enumerate_points, taken_over
 from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, Landscape, join_parts
@@ -204,7 +203,7 @@ class CompareJob(CheckedSearch):
                 log = BlockLog(path, header, resume=True)
                 try:
                     found = taken_over(task, log)
-                    for index, _, metrics in islice(found.rows(), 1):
+                    for index, _, metrics in spread_out([*found.rows()]):
                         self.require_unchanged(measurement, path, self.space.point(index), metrics)
                 except BaseException:
                     log.close()

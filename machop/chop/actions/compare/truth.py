@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chop.actions.compare.answers import Answers
+from chop.actions.search.checked import spread_out
 from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, join_parts, part_path, read_about, write_part
 from chop.errors import SearchError
 from chop.ir.trial import Trial
@@ -51,7 +51,7 @@ def open_measured(folder: Path, earlier: Path, key: str, check: Check) -> TrialL
     """The log of the points that are measured when they are asked for, one that was cut off with what it has.
 
     A new one begins with what the comparison in `earlier` measured of the same space (`key`). Neither is used where
-    `check`, which is given the first of its points, raises SearchError.
+    `check`, which is given some of its points, raises SearchError.
     """
     path = folder / MEASURED_FILE
     fingerprint = {"key": key}
@@ -59,7 +59,7 @@ def open_measured(folder: Path, earlier: Path, key: str, check: Check) -> TrialL
         try:
             log = TrialLog.resume(path, fingerprint)
             try:
-                _check_first(log.trials, path, check)
+                _check_some(log.trials, path, check)
             except BaseException:
                 log.close()
                 raise
@@ -73,8 +73,8 @@ def open_measured(folder: Path, earlier: Path, key: str, check: Check) -> TrialL
     return _told(log, earlier)
 
 
-def _check_first(trials: Sequence[Trial], path: Path, check: Check) -> None:
-    for trial in islice((trial for trial in trials if trial.counts), 1):
+def _check_some(trials: Sequence[Trial], path: Path, check: Check) -> None:
+    for trial in spread_out([trial for trial in trials if trial.counts]):
         check(path, trial)
 
 
@@ -90,7 +90,7 @@ def _measured(path: Path, key: str, check: Check) -> list[Trial]:
         trials, fingerprint, _ = read_lines(path)
         if fingerprint != {"key": key}:
             return []
-        _check_first(trials, path, check)
+        _check_some(trials, path, check)
     except OSError:
         return []
     except SearchError as error:

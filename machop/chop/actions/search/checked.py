@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from chop.actions.calibration import calibrate
 from chop.actions.search.free_values import FreeValues
@@ -20,6 +22,11 @@ from chop.ir.goals import Goals
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
+
+Item = TypeVar("Item")
+
+SPOT_CHECKS = 5
+"""Networks that are measured once more before figures of an earlier run are relied on."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +100,15 @@ class CheckedSearch:
     def known_landscape(self, measurement: Measurement) -> Landscape | None:
         """The metrics of all points of this space, where a project beside this one has measured them.
 
-        One of its points is measured once more: what its key does not tell (a helper that changed) shows there.
+        Some of its points are measured once more: what its key does not tell (a file that a metric reads) shows there.
         """
         known = landscape_of(self.folder.parents[2], self.landscape_key()) if len(self.folder.parents) > 2 else None
         if known is None or not known.is_measured.any():
             return known
-        index = int(known.is_measured.argmax())
-        metrics = {name: float(values[index]) for name, values in known.metrics.items()}
         try:
-            self.require_unchanged(measurement, known.path, self.space.point(index), metrics)
+            for index in _telling_points(known):
+                metrics = {name: float(values[index]) for name, values in known.metrics.items()}
+                self.require_unchanged(measurement, known.path, self.space.point(index), metrics)
         except SearchError as error:
             logger.warning("%s; it is left out of account", str(error).partition(";")[0])
             return None
@@ -113,3 +120,18 @@ class CheckedSearch:
             return Landscape.read(self.folder / LANDSCAPE_FILE).about.get("key") == self.landscape_key()
         except SearchError:
             return False
+
+
+def spread_out(items: Sequence[Item]) -> list[Item]:
+    """A few of some items, the first and the last among them."""
+    places = np.linspace(0, len(items) - 1, SPOT_CHECKS if items else 0).round().astype(int).tolist()
+    return [items[place] for place in dict.fromkeys(places)]
+
+
+def _telling_points(landscape: Landscape) -> list[int]:
+    """Points whose metrics are the least or the greatest: those of the worst networks alone would change too little."""
+    measured = np.flatnonzero(landscape.is_measured)
+    ends = [
+        measured[turn(values[measured])] for values in landscape.metrics.values() for turn in (np.argmax, np.argmin)
+    ]
+    return spread_out([int(index) for index in dict.fromkeys(ends)])

@@ -23,6 +23,7 @@ def identity_of(
     info = data_module.dataset_info
     return {
         "weights": weights_digest(model),
+        "model_state": _state_digest(model),
         "dataset": [info.name, info.sha256 or _rows_digest(data_module, settings, space)],
         "user_code": _code_digest(data_module, settings, space),
         "seed": seed,
@@ -32,6 +33,23 @@ def identity_of(
 def weights_digest(model: nn.Module) -> str:
     """A checksum of all tensors of a model, by name."""
     return value_digest(dict(sorted(model.state_dict().items())))
+
+
+def _state_digest(model: nn.Module) -> str | None:
+    """A checksum of what decides a model's results and is in no state dict: buffers that are not saved, attributes and
+    hooks of its modules; None where there is nothing but torch's own.
+    """
+    found: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        buffers = {own: module._buffers.get(own) for own in module._non_persistent_buffers_set}
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        attributes: dict[str, Any] = {}
+        if not type(module).__module__.startswith(("torch.nn.modules.", "chop.")):
+            attributes = {own: value for own, value in vars(module).items() if not own.startswith("_")}
+            attributes.pop("training", None)
+        if buffers or hooks or attributes:
+            found[name] = [buffers, hooks, attributes]
+    return value_digest(found) if found else None
 
 
 def _rows_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceBase) -> str:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chop.actions.replay import BEST_FILE
-from chop.actions.search.checked import CheckedSearch
+from chop.actions.search.checked import CheckedSearch, spread_out
 from chop.actions.search.enumeration import (
     BlockLog,
     Enumeration,
@@ -111,7 +110,7 @@ class SearchJob(CheckedSearch):
             self._open_log(goals, resume) as log,
             Measuring(measurement, self.settings.setup.n_jobs, ladder, log.trials.__getitem__) as measuring,
         ):
-            for trial in islice((trial for trial in log.trials if trial.counts), 1):
+            for trial in spread_out([trial for trial in log.trials if trial.counts]):
                 self.require_unchanged(measurement, log.path, trial.point, trial.metrics)
             study = self._study(measurement, measuring, goals, log)
             with SearchProgress(self._expected_trials(), goals) as progress:
@@ -179,7 +178,7 @@ class SearchJob(CheckedSearch):
         }
         with closing(BlockLog(path, header, resume)) as log, EnumerationProgress(self._points) as progress:
             found = taken_over(task, log)
-            for index, _, metrics in islice(found.rows(), 1):
+            for index, _, metrics in spread_out([*found.rows()]):
                 self.require_unchanged(measurement, path, self.space.point(index), metrics)
             started = time.monotonic() - found.seconds
 

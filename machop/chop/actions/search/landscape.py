@@ -27,6 +27,7 @@ PARTS_FOLDER = "landscape.parts"
 _KEY = b"chop"
 LANDSCAPE_IDENTITY = (
     "weights",
+    "model_state",
     "dataset",
     "user_code",
     "search_space",

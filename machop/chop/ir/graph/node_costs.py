@@ -102,9 +102,10 @@ def _record(graph: MaseGraph, x: Any) -> dict[str, _Record]:
         with torch.no_grad():
             recorder.run(*placeholder_values(graph, x))
     except Exception as error:
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise GraphError(
             f"the model does not run on a batch of {_BATCHES[0]} or {_BATCHES[1]} rows "
-            f"({type(error).__name__}: {error}); costs per sample need a model that takes any batch size"
+            f"({reason}); costs per sample need a model that takes any batch size"
         ) from error
     return recorder.records
 
