@@ -51,25 +51,44 @@ LEAST_GAP = 0.055
 """Distance between labels at the end of curves, as a share of the height of the axes."""
 
 
+DRAWINGS = ("hypervolume", "front", "regret", "evaluations_to")
+KINDS = ("png", "svg")
+
+
 def write_plots(folder: Path, summary: CompareSummary) -> tuple[list[Path], list[str]]:
-    """Write the pictures as PNG and SVG; without matplotlib none, and a line that says what to install."""
+    """Write the pictures as PNG and SVG, all of them or, after Ctrl-C, none; without matplotlib none. A line says why.
+
+    Those of an earlier comparison that was cut off do not stay.
+    """
+    forget_plots(folder)
     if find_spec("matplotlib") is None:
         return [], [f"No pictures: matplotlib is not installed ({sys.executable} -m pip install matplotlib)."]
+    try:
+        return _drawn(folder, summary), []
+    except KeyboardInterrupt:
+        forget_plots(folder)
+        return [], ["Interrupted: the pictures are not drawn."]
+
+
+def forget_plots(folder: Path) -> None:
+    """Remove the pictures from a folder."""
+    for name in DRAWINGS:
+        for kind in KINDS:
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+
+
+def _drawn(folder: Path, summary: CompareSummary) -> list[Path]:
     import matplotlib
 
     files: list[Path] = []
-    drawings: dict[str, Callable[[CompareSummary], Figure | None]] = {
-        "hypervolume": hypervolume,
-        "front": front,
-        "regret": regret,
-        "evaluations_to": evaluations_to,
-    }
+    drawings: dict[str, Callable[[CompareSummary], Figure | None]]
+    drawings = dict(zip(DRAWINGS, (hypervolume, front, regret, evaluations_to), strict=True))
     with matplotlib.rc_context(SETTINGS):
         for name, draw in drawings.items():
             figure = draw(summary)
             if figure is not None:
-                files += [write_whole(folder / f"{name}.{kind}", _rendered(figure, kind)) for kind in ("png", "svg")]
-    return files, []
+                files += [write_whole(folder / f"{name}.{kind}", _rendered(figure, kind)) for kind in KINDS]
+    return files
 
 
 def hypervolume(summary: CompareSummary) -> Figure:
@@ -127,7 +146,7 @@ def front(summary: CompareSummary) -> Figure | None:
 
 
 def regret(summary: CompareSummary) -> Figure:
-    """How far the best network under each budget is from the best there is."""
+    """How far the best network under each budget is from the best there is, or is known."""
     labels = list(summary.strategies[0].regret)
     columns = min(3, len(labels))
     rows = ceil(len(labels) / columns)
@@ -153,7 +172,8 @@ def regret(summary: CompareSummary) -> Figure:
         axes.set_ylim(-0.02 * (top or 1.0), 1.05 * (top or 1.0))
     figure.supxlabel(EVALUATIONS, fontsize=10)
     what = f"{_with_unit(values.pop(), summary.units)}: " if len(values) == 1 else ""
-    figure.supylabel(f"{what}distance from the best there is", fontsize=10)
+    best = "there is" if summary.is_exact else "known"
+    figure.supylabel(f"{what}distance from the best {best}", fontsize=10)
     handles, names = grid[0, 0].get_legend_handles_labels()
     most = int(figure.get_figwidth() / 1.6)  # names side by side, so wide that none is cut off
     abreast = ceil(len(names) / ceil(len(names) / most))

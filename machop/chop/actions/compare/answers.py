@@ -12,7 +12,7 @@ import numpy as np
 from chop.actions.search.landscape import Landscape
 from chop.actions.search.measurement import Measured
 from chop.actions.search.search_space import Point, SearchSpaceBase
-from chop.actions.search.study import Outcome, require_point
+from chop.actions.search.study import Outcome, require_points
 from chop.ir.trial import Trial
 from chop.ir.trial_log import TrialLog
 
@@ -25,6 +25,9 @@ class Answers(ABC):
 
     is_exact: bool
     """Whether every point of the space has been measured."""
+
+    taken_over = 0
+    """How many of the points an earlier comparison has measured."""
 
     @abstractmethod
     def rows(self, points: Sequence[Point]) -> list[int]:
@@ -53,7 +56,7 @@ class Enumerated(Answers):
         self._landscape = landscape
 
     def rows(self, points: Sequence[Point]) -> list[int]:
-        _require_points(points, self._space)
+        require_points("strategy", points, self._space.parameters)
         found = [self._space.index(point) for point in points]
         return [row for row in found if row is not None]
 
@@ -84,6 +87,7 @@ class Cache(Answers):
         self._known: dict[tuple[int, ...], int] = {}
         self._points: list[Point] = []
         self._metrics: list[Metrics] = []
+        self.taken_over = len(log.trials)
         for trial in log.trials:
             self._take(self._space.key(trial.point), trial)
 
@@ -92,7 +96,7 @@ class Cache(Answers):
         return len(self._known) == self._space.size
 
     def rows(self, points: Sequence[Point]) -> list[int]:
-        _require_points(points, self._space)
+        require_points("strategy", points, self._space.parameters)
         keys = [self._space.key(point) for point in points]
         unmeasured = {key: point for key, point in zip(keys, points, strict=True) if key not in self._known}
         if unmeasured:
@@ -120,12 +124,6 @@ class Cache(Answers):
         names = list(dict.fromkeys(name for own in self._metrics for name in own))
         columns = {name: np.array([own.get(name, np.nan) for own in self._metrics]) for name in names}
         return Landscape(Path("the measured points"), {}, columns)
-
-
-def _require_points(points: Sequence[Point], space: SearchSpaceBase) -> None:
-    parameters = space.parameters
-    for point in points:
-        require_point("strategy", point, parameters)
 
 
 def _trial(number: int, point: Point, outcome: Outcome) -> Trial:

@@ -17,6 +17,7 @@ from chop.actions.search.study import told_values
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
 from chop.tools.logger import get_logger
+from chop.tools.threads import one_thread
 
 logger = get_logger(__name__)
 
@@ -132,7 +133,9 @@ class Experiment:
         while True:
             left = self.budget - len(seen)
             started = time.perf_counter()
-            points = strategy.ask(self.ask_batch or (min(self.batch, left) if strategy.asks_ahead else strategy.batch))
+            wanted = self.ask_batch or (min(self.batch, left) if strategy.asks_ahead else strategy.batch)
+            with one_thread():
+                points = strategy.ask(wanted)
             seconds = time.perf_counter() - started
             if not points:
                 return
@@ -150,5 +153,6 @@ class Experiment:
             Trial(number, point, metrics or {}, {}, {}, failed=failed), self.goals, strategy.constraints
         )
         started = time.perf_counter()
-        strategy.tell([point], [values])
+        with one_thread():
+            strategy.tell([point], [values])
         return time.perf_counter() - started

@@ -33,7 +33,7 @@ from chop.errors import ConfigError, SearchError
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
 from chop.ir.trial_log import require_unused
-from chop.report.compare_plots import write_plots
+from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import REPORT_FILE, print_comparison, report_text
 from chop.report.compare_summary import CompareSummary, counted
 from chop.report.search_progress import ComparisonProgress, EnumerationProgress
@@ -110,9 +110,9 @@ class CompareJob(CheckedSearch):
         goals = self.goals(measurement)
         context = self.context(measurement, goals, self.seed, budget)
         contenders, remarks = _contenders(options, self.settings, context)
-        earlier = self._make_room()
+        self._make_room()
         seeds = range(self.seed, self.seed + options.seeds)
-        with self._answers(measurement, goals, options.most_points, earlier) as answers:
+        with self._answers(measurement, goals, options.most_points) as answers:
             if answers.is_exact:
                 _ = Oracle(answers.landscape(), goals).front  # no point may keep the limits: better told now than later
             batch = 1 if isinstance(answers, Enumerated) else measurement.batch
@@ -123,6 +123,10 @@ class CompareJob(CheckedSearch):
         _ = oracle.front  # of what was measured no point may count
         if answers.is_exact and not (self.folder / LANDSCAPE_FILE).exists():
             write_measured(answers, self.folder, self.about_landscape(measurement, goals))
+        if answers.taken_over:
+            remarks.append(
+                f"{counted(answers.taken_over, 'point')} were measured by earlier comparisons in this folder."
+            )
         facts = Facts(
             provenance=self.data_module.dataset_info.provenance,
             space_size=self.space.size,
@@ -140,18 +144,16 @@ class CompareJob(CheckedSearch):
         summary = summarise(facts, found, oracle, questions(oracle, is_learned))
         return _written(summary, found, answers, is_shown)
 
-    def _make_room(self) -> Path:
-        """Move an earlier comparison aside, and give its new folder; one that was cut off stays, to be gone on with."""
+    def _make_room(self) -> None:
+        """Move an earlier comparison aside; one that was cut off stays, to be gone on with."""
         for file in (MEASURED_FILE, BLOCKS_FILE):
             require_unused(self.folder / file)
-        aside = move_aside(self.folder) if (self.folder / REPORT_FILE).exists() else None
-        if aside is None:
-            return self.folder
-        logger.info("the earlier comparison is kept in %s", aside)
-        return aside
+        if (self.folder / REPORT_FILE).exists():
+            logger.info("the earlier comparison is kept in %s", move_aside(self.folder))
+        forget_plots(self.folder)
 
     @contextmanager
-    def _answers(self, measurement: Measurement, goals: Goals, most_points: int, earlier: Path) -> Iterator[Answers]:
+    def _answers(self, measurement: Measurement, goals: Goals, most_points: int) -> Iterator[Answers]:
         """All points, measured now or by an earlier search beside this one; else a cache that all strategies share."""
         known = self.known_landscape(measurement)
         if known is not None:
@@ -173,7 +175,7 @@ class CompareJob(CheckedSearch):
                 self.require_unchanged(measurement, path, trial.point, trial.metrics)
 
             with (
-                open_measured(self.folder, earlier, self.landscape_key(), check) as log,
+                open_measured(self.folder, self.landscape_key(), check) as log,
                 one_thread(measurement.is_light or n_jobs > 1),
                 Measuring(measurement, n_jobs) as measuring,
             ):
@@ -275,10 +277,7 @@ def _written(summary: CompareSummary, found: Sequence[Outcome], answers: Answers
     """Write everything down, and show it."""
     folder = summary.folder
     files = [*write_evaluations(folder, found, answers), write_summary(folder, summary)]
-    try:
-        plots, missing = write_plots(folder, summary)
-    except KeyboardInterrupt:
-        plots, missing = [], ["Interrupted: the pictures are not drawn."]
+    plots, missing = write_plots(folder, summary)
     summary = replace(summary, remarks=[*summary.remarks, *missing])
     report = write_whole(folder / REPORT_FILE, report_text(summary, plots))
     summary = replace(summary, files=[report, *files, *plots])

@@ -32,6 +32,10 @@ MOST_IN_CLOUD = 20_000
 """Points of the space that a picture shows at the most."""
 
 
+ENOUGH_COPIES = 5
+"""Runs that all measured the same points which show that chance has no say in where they end: they are no samples."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a comparison was. `remarks` were made before its end; `runs` of the `planned_runs` (strategies times seeds)
@@ -90,8 +94,10 @@ class Outcome:
         """What the verdict rests on."""
         reach = tuple(evaluations_to(curve, TARGET) for curve in self.curves)
         ends = tuple(-share for share in self.shares)
-        samples = Sample(reach, self.deterministic), Sample(ends, self.deterministic)
-        return Record(self.contender.name, *samples, self.evaluations, self.contender.is_optuna)
+        are_copies = self.measured_alike and len(self.runs) >= ENOUGH_COPIES
+        reached = Sample(reach, self.deterministic or (are_copies and len(set(reach)) == 1))
+        ended = Sample(ends, self.deterministic or are_copies)
+        return Record(self.contender.name, reached, ended, self.evaluations, self.contender.is_optuna)
 
 
 def outcomes(contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracle, budget: int) -> list[Outcome]:

@@ -47,11 +47,11 @@ def keep_landscape(known: Path, folder: Path, about: Mapping[str, Any]) -> Path:
     return join_parts(parts, 1, target, about)
 
 
-def open_measured(folder: Path, earlier: Path, key: str, check: Check) -> TrialLog:
+def open_measured(folder: Path, key: str, check: Check) -> TrialLog:
     """The log of the points that are measured when they are asked for, one that was cut off with what it has.
 
-    A new one begins with what the comparison in `earlier` measured of the same space (`key`). Neither is used where
-    `check`, which is given some of its points, raises SearchError.
+    A new one begins with what the last comparison that was moved aside (`FOLDER-1` …) and is of the same space (`key`)
+    has measured. Neither is used where `check`, which is given some of its points, raises SearchError.
     """
     path = folder / MEASURED_FILE
     fingerprint = {"key": key}
@@ -68,9 +68,19 @@ def open_measured(folder: Path, earlier: Path, key: str, check: Check) -> TrialL
             logger.info("%s; points are measured anew", str(error).partition(";")[0])
             path.unlink()
     log = TrialLog.create(path, fingerprint)
-    for trial in _measured(earlier / MEASURED_FILE, key, check):
-        log.append(trial)
-    return _told(log, earlier)
+    asides = (one.parent for one in folder.parent.glob(f"{folder.name}-*/{MEASURED_FILE}"))
+    numbered = sorted((one for one in asides if _number(one).isdecimal()), key=lambda one: -int(_number(one)))
+    for earlier in numbered:
+        for trial in _measured(earlier / MEASURED_FILE, key, check):
+            log.append(trial)
+        if log.trials:
+            return _told(log, earlier)
+    return log
+
+
+def _number(folder: Path) -> str:
+    """What stands behind the last dash of a folder's name."""
+    return folder.name.rpartition("-")[2]
 
 
 def _check_some(trials: Sequence[Trial], path: Path, check: Check) -> None:

@@ -21,6 +21,7 @@ from chop.ir.goals import Goals, columns
 from chop.ir.trial import Trial
 from chop.ir.trial_log import TrialLog
 from chop.tools.logger import get_logger
+from chop.tools.threads import one_thread
 
 logger = get_logger(__name__)
 
@@ -176,9 +177,12 @@ class Study:
         """Points that are measured together."""
         yield from (self.first[at : at + self.batch] for at in range(0, len(self.first), self.batch))
         parameters = self.space.parameters
-        while asked := self.strategy.ask(self.batch):
-            for point in asked:
-                require_point(type(self.strategy).__name__, point, parameters)
+        while True:
+            with one_thread():
+                asked = self.strategy.ask(self.batch)
+            require_points(type(self.strategy).__name__, asked, parameters)
+            if not asked:
+                return
             yield asked
 
     def _inherit(self, progress: _Progress, on_trial: Callable[[Trial], None]) -> list[Trial]:
@@ -226,7 +230,8 @@ class Study:
 
     def _take(self, trial: Trial, point: Point, progress: _Progress, on_trial: Callable[[Trial], None]) -> None:
         """Tell the strategy of a trial that is in the log."""
-        self.strategy.tell([point], [told_values(trial, self.goals, self.strategy.constraints)])
+        with one_thread():
+            self.strategy.tell([point], [told_values(trial, self.goals, self.strategy.constraints)])
         progress.add(trial)
         on_trial(trial)
 
@@ -279,16 +284,28 @@ def told_values(trial: Trial, goals: Goals, with_violations: bool) -> Values:
     return tuple(bad * (1 + beyond) / 2 for bad in worst) if beyond > 0 else values
 
 
-def require_point(strategy: str, point: Any, parameters: Mapping[str, Sequence[Any]]) -> None:
-    """Raise SearchError for what a strategy asks for where it is no point of a space with these `parameters`."""
-    if not isinstance(point, Mapping) or not point.keys() <= parameters.keys():
-        raise SearchError(
-            f"{strategy}.ask gave {point!r}, which is no point: expected a dictionary of "
-            f"{', '.join(list(parameters)[:3])} … to the numbers of their choices"
-        )
-    wrong = [key for key, index in point.items() if not 0 <= index < len(parameters[key])]
-    if wrong:
-        raise SearchError(
-            f"{strategy}.ask gave choice {point[wrong[0]]} of {wrong[0]}, which has "
-            f"{len(parameters[wrong[0]])} (they are counted from 0)"
-        )
+def require_points(strategy: str, asked: Any, parameters: Mapping[str, Sequence[Any]]) -> None:
+    """Raise SearchError for what a strategy asks for where it is no list of points of a space with `parameters`."""
+    if not isinstance(asked, Sequence) or isinstance(asked, str):
+        raise SearchError(f"{strategy}.ask gave a {type(asked).__name__} where a list of points belongs")
+    for point in asked:
+        if not isinstance(point, Mapping) or not point.keys() <= parameters.keys():
+            raise _no_point(strategy, point, parameters)
+        for key, index in point.items():
+            if isinstance(index, bool) or not isinstance(index, int | np.integer):
+                raise SearchError(f"{strategy}.ask gave {index!r} for {key}, where the number of a choice belongs")
+            if not 0 <= index < len(parameters[key]):
+                raise SearchError(
+                    f"{strategy}.ask gave choice {index} of {key}, which has {len(parameters[key])} (they are counted "
+                    "from 0)"
+                )
+        if len(point) < len(parameters):
+            raise _no_point(strategy, point, parameters)
+
+
+def _no_point(strategy: str, point: Any, parameters: Mapping[str, Sequence[Any]]) -> SearchError:
+    keys = ", ".join([*list(parameters)[:3], *(["…"] if len(parameters) > 3 else [])])
+    return SearchError(
+        f"{strategy}.ask gave {point!r}, which is no point: expected a dictionary of {keys} to the numbers of their "
+        "choices"
+    )
