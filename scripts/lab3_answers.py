@@ -41,10 +41,10 @@ def rank_correlation(a: list[float], b: list[float]) -> float:
 def one_metric_or_two() -> None:
     """Task 1: accuracy and loss rank the networks almost alike."""
     rows = [trial.metrics for trial in run("jsc_tiny_brute_force.toml").trials]
-    correlation = rank_correlation([row["accuracy"] for row in rows], [-row["loss"] for row in rows])
-    print(f"rank correlation of accuracy and -loss over the 18 networks: {correlation:.3f}")
-    bits = rank_correlation([row["accuracy"] for row in rows], [-row["average_bitwidth"] for row in rows])
-    print(f"rank correlation of accuracy and -bitwidth: {bits:.3f}")
+    correlation = rank_correlation([row["accuracy"] for row in rows], [row["loss"] for row in rows])
+    print(f"rank correlation of accuracy and loss over the 18 networks: {correlation:.3f}")
+    bits = rank_correlation([row["accuracy"] for row in rows], [row["average_bitwidth"] for row in rows])
+    print(f"rank correlation of accuracy and bitwidth: {bits:.3f}")
 
 
 def more_metrics() -> None:

@@ -106,4 +106,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        say("interrupted: the environment is not whole, the next call makes it")
+        sys.exit(130)

@@ -20,6 +20,9 @@ Scores = dict[str, np.ndarray[Any, Any]]
 
 LARGEST_LOGARITHM = 85.0
 """What the logarithm of a float32 may be at the most, with some room to spare."""
+UNKNOWN_SECONDS = 0.1
+"""Taken for the time of a function that cannot be tried."""
+
 MOST_FACTORS = 8
 """Rows that share a logarithm at the most: each product rounds once more."""
 
@@ -178,13 +181,15 @@ class WholePredictions(Measure):
         return len(self.targets) * self.shape.numel() * self.dtype.itemsize
 
     def seconds_per_configuration(self) -> float:
-        predictions = self.example.expand(len(self.targets), *self.shape)
+        generator = torch.Generator().manual_seed(0)  # unlike rows: a function may be quick where all are alike
+        noise = torch.randn(len(self.targets), *self.shape, generator=generator).to(self.example.device)
+        predictions = (self.example + noise).to(self.dtype)
         try:
-            _ = self.score(predictions, self.targets)  # the first call may prepare something
+            _ = self.score(predictions.clone(), self.targets)  # the first call may prepare something
             started = time.perf_counter()
             _ = self.score(predictions, self.targets)
-        except Exception:  # one that cannot do with equal rows, say
-            return 0.0
+        except Exception:  # one that cannot do with such predictions: its time is not known
+            return UNKNOWN_SECONDS
         return time.perf_counter() - started
 
     def start(self, configurations: int) -> None:

@@ -96,6 +96,8 @@ class EnumerationProgress(_Shown):
         """Count points that an earlier run has measured, which say nothing of the rate."""
         self._earlier = points
         self._started = time.monotonic()
+        done = f"{points:,}/{self._points:,}"
+        self._progress.reset(self._task, completed=points, total=self._points, done=done, rate="-", front="-")
 
     def show(self, points: int, front: int) -> None:
         """Show that so many points are done and so many of them make up the front."""

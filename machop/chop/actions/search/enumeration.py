@@ -234,10 +234,11 @@ class BlockLog:
         except (ValueError, TypeError) as error:
             raise self._damaged(1, error) from error
         wanted = json.loads(json.dumps(dict(header)))
-        changed = [name for name in {*known, *wanted} if known.get(name) != wanted.get(name)]
+        changed = _differing(known, wanted)
         if changed:
             raise SearchError(
-                f"{self.path} is of another search: {', '.join(sorted(changed))} differ; start anew without --resume"
+                f"{self.path} belongs to another search: {', '.join(changed)} changed; undo the change, or start anew "
+                "without --resume"
             )
 
     def _cut_off_half_a_line(self) -> None:
@@ -289,6 +290,16 @@ class BlockLog:
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
+
+
+def _differing(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The keys that differ; in place of `fingerprint` those of its own keys that do."""
+    keys = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
+    tables = [table.get("fingerprint") for table in (known, wanted)]
+    if "fingerprint" not in keys or not all(isinstance(table, dict) for table in tables):
+        return keys
+    keys.remove("fingerprint")
+    return [*keys, *_differing(*({**table, "fingerprint": None} for table in tables))]  # type: ignore[dict-item]
 
 
 def measured_blocks(task: Task, numbers: Iterable[int], count: int, n_jobs: int) -> Iterator[Block]:

@@ -281,8 +281,8 @@ class Measurement:
         if difference:
             raise SearchError(
                 f"the search measured {difference} for the network on its own: these must agree, so no result of this "
-                "search can be trusted. Data, a loss or metrics of your own that change or draw at random from call to "
-                f"call do this; where there are none, please report it with {sampled_config}"
+                "search can be trusted. A model, loss or metric of your own that draws at random, or changes from call "
+                f"to call, does this; where there is none, please report it with {sampled_config}"
             )
         return graph
 
