@@ -83,3 +83,48 @@ def test_tensors_are_their_values_shape_and_type() -> None:
 def test_what_is_installed_counts_by_its_name() -> None:
     assert value_digest(nn.functional.mse_loss) == value_digest(nn.functional.mse_loss)
     assert value_digest(nn.functional.mse_loss) != value_digest(nn.functional.l1_loss)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "metric = staticmethod(lambda p: VALUE * p)",
+        "metric = property(lambda p: VALUE * p)",
+        "import functools\n@functools.lru_cache\ndef metric(p): return VALUE * p",
+        "import types\nmetric = types.SimpleNamespace(weight=VALUE)",
+        "class A:\n    __slots__ = ('x',)\nmetric = A()\nmetric.x = VALUE",
+        "import collections\nmetric = collections.deque([VALUE])",
+        "import fractions\nmetric = fractions.Fraction(VALUE, 7)",
+        "import numpy\nmetric = numpy.float32(VALUE)",
+        "import operator\nmetric = operator.itemgetter(VALUE)",
+        "metric = torch.distributions.Normal(0.0, VALUE).log_prob",
+        "metric = {(VALUE, 1), (5, 6)}",
+        "metric = range(VALUE)",
+        "metric = getattr(torch, {1: 'float32', 2: 'float64'}[VALUE])",
+        "import threading\nLOCK = threading.Lock()\ndef metric(p):\n    with LOCK: return VALUE * p",
+    ],
+)
+def test_whatever_holds_a_value_counts(source: str) -> None:
+    one, other, again = (value_digest(defined(f"VALUE = {value}\n{source}")["metric"]) for value in (1, 2, 1))
+    assert one == again
+    assert one != other
+
+
+def test_docstrings_and_cells_that_are_empty_do_not_count() -> None:
+    one, other = (value_digest(defined(f"def metric(p):\n    '{text}'\n    return p")["metric"]) for text in ("a", "b"))
+    assert one == other
+
+    def outer() -> Callable[[], Any]:
+        def inner() -> Any:
+            return later
+
+        if not outer:
+            later = 1
+        return inner
+
+    assert value_digest(outer()) == value_digest(outer())
+
+
+def test_which_object_comes_again_counts() -> None:
+    a, b = [1], [2]
+    assert value_digest([a, b, a]) != value_digest([a, b, b])

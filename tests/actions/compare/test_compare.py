@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -364,6 +365,35 @@ def test_what_was_measured_of_other_data_is_measured_anew(
     assert Landscape.read(folder / "landscape.parquet").metrics["accuracy"] == pytest.approx(truth, rel=1e-6)
 
 
+def test_points_are_found_again_behind_other_comparisons(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    options = CompareOptions(("brute_force_random",), seeds=2, budget=6, most_points=1)
+    first = compare(jsc_tiny, jets, lab, tmp_path / "c", options)
+    other = copy.deepcopy(lab)
+    other["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = 100
+    assert not [line for line in compare(jsc_tiny, jets, other, tmp_path / "c", options).remarks if "earlier" in line]
+    again = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(options, seeds=1, budget=1))
+    assert again.measured == first.measured
+    assert [
+        line
+        for line in again.remarks
+        if line.startswith(f"{first.measured} points were measured by earlier comparisons")
+    ]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_pictures_of_a_comparison_that_was_cut_off_do_not_stay(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir()
+    (folder / "regret.png").write_text("of another comparison")
+    monkeypatch.setattr(compare_plots, "find_spec", lambda name: None)
+    compare(jsc_tiny, jets, lab, folder, replace(FEW, seeds=1))
+    assert not list(folder.glob("*.png"))
+
+
 def test_the_best_known_front_is_that_of_all_that_was_measured(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
@@ -376,10 +406,17 @@ def test_the_best_known_front_is_that_of_all_that_was_measured(
 
 
 @pytest.mark.parametrize(
-    ("proposed", "said"), [({"nowhere": 0}, "which is no point"), ({"seq_blocks_2/config/weight_width": 9}, "choice 9")]
+    ("proposed", "said"),
+    [
+        ({"nowhere": 0}, "which is no point"),
+        ({}, "which is no point"),
+        ({"seq_blocks_2/config/weight_width": 9}, "choice 9"),
+        ({"seq_blocks_2/config/weight_width": 0.5}, "gave 0.5 for seq_blocks_2/config/weight_width"),
+        ({"seq_blocks_2/config/weight_width": True}, "gave True for"),
+    ],
 )
 def test_proposals_that_are_no_points_end_their_strategy(
-    proposed: dict[str, int],
+    proposed: dict[str, Any],
     said: str,
     tmp_path: Path,
     lab: dict[str, Any],
@@ -409,6 +446,7 @@ def test_ctrl_c_while_pictures_are_drawn_costs_the_pictures_alone(
 
     monkeypatch.setattr(compare_plots, "front", cut_off)
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
+    assert not [path for path in (tmp_path / "c").iterdir() if path.suffix in (".png", ".svg")]
     assert "pictures are not drawn" in (tmp_path / "c" / "report.md").read_text()
     assert summary.verdict
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from chop.actions.search import search
@@ -142,3 +143,25 @@ def test_a_search_that_cannot_be_trusted_leaves_no_result(
     with pytest.raises(SearchError, match="no result of this search can be trusted"):
         search(get_model("jsc-tiny", pretrained=True), data, lab_of_own, folder)
     assert {file.name for file in folder.iterdir()} == {"trials.jsonl", "log.json"}
+
+
+@pytest.mark.parametrize("kind", ["buffer", "attribute", "hook"])
+def test_what_no_state_dict_holds_of_a_model_counts(
+    kind: str, tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule
+) -> None:
+    def model(value: float) -> nn.Module:
+        found = get_model("jsc-tiny", pretrained=True)
+        layer = next(layer for layer in found.modules() if isinstance(layer, nn.ReLU))
+        if kind == "buffer":
+            layer.register_buffer("shift", torch.tensor(value), persistent=False)
+        elif kind == "attribute":
+            found.__class__ = type("Own", (type(found),), {"__module__": __name__})
+            found.shift = value  # type: ignore[assignment]
+        else:
+            layer.register_forward_hook(lambda module, inputs, output: output + 0 * value)
+        return found
+
+    search(model(1.0), jets, lab, tmp_path)
+    search(model(1.0), jets, lab, tmp_path, resume=True)
+    with pytest.raises(SearchError, match="model_state changed"):
+        search(model(0.5), jets, lab, tmp_path, resume=True)

@@ -96,7 +96,7 @@ class Measuring:
         if self._n_jobs > 1 and self._has_measured and not (self._workers and self._workers.was_shared):
             logger.info("n_jobs = %d: all was measured in one process: %s", self._n_jobs, self._why_alone())
         if self._workers is not None:
-            self._workers.close()
+            self._workers.__exit__(kind, error, trace)
 
     def _why_alone(self) -> str:
         if self._workers is None:

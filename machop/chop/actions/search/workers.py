@@ -39,6 +39,10 @@ class CannotStart(ChopError):
     """A worker cannot take the work that it was sent."""
 
 
+SECONDS_TO_END = 2.0
+"""For processes that have nothing left to do."""
+
+
 class _Left(Generic[Item]):
     """The items that are left, each with its place."""
 
@@ -171,14 +175,19 @@ class Workers(Generic[Item, Result]):
             logger.warning("n_jobs: no worker comes up (%s); the search goes on in one process", error)
             self._n_jobs = 1
 
-    def close(self) -> None:
-        """End the processes, whatever they are at."""
+    def close(self, patience: float = 0.0) -> None:
+        """End the processes, whatever they are at; `patience` are the seconds in which they may end of themselves, and
+        give back what they hold of the system.
+        """
         pool, self._pool = self._pool, None
         if pool is None:
             return
         processes = list((pool._processes or {}).values())  # `kill_workers`, from Python 3.14 on
         pool.shutdown(wait=False, cancel_futures=True)
+        deadline = time.monotonic() + patience
         for process in processes:
+            if patience:
+                process.join(max(0.0, deadline - time.monotonic()))
             process.kill()
         if self._folder is not None:
             self._folder.cleanup()
@@ -189,7 +198,7 @@ class Workers(Generic[Item, Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(patience=0.0 if kind else SECONDS_TO_END)
 
 
 @contextmanager
