@@ -138,9 +138,32 @@ class Data:
         return [(torch.randn(rows, 6, generator=torch.Generator().manual_seed(0)), torch.zeros(rows))]
 
 
+class Merges(Two):
+    """Computes otherwise while it is trained, and counts its calls."""
+
+    merged = False
+    calls = 0
+
+    def train(self, mode: bool = True) -> Merges:
+        self.merged = not mode
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.b(self.a(x)) if self.merged else self.a(self.b(x))
+
+
 def test_a_graph_that_is_not_its_model_is_refused() -> None:
-    with pytest.raises(GraphError, match="gives other results than the model: it writes on a value"):
+    with pytest.raises(GraphError, match="gives other results than the model; perhaps it writes on a value"):
         traced(ReadsWhatItWrote(), Data())
+    on_the_whole = Two()
+    on_the_whole.register_forward_hook(lambda module, inputs, output: output[:, :3])
+    with pytest.raises(GraphError, match="a hook on the whole model"):
+        traced(on_the_whole, Data())
+    merges = Merges()
+    calls = merges.calls
+    assert traced(merges, Data()).quantizable_nodes()
+    assert merges.calls <= calls + 1  # tracing itself
     model = Two().train()
     assert traced(model, Data()).quantizable_nodes()
     assert model.training

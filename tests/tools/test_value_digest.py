@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -128,3 +132,72 @@ def test_docstrings_and_cells_that_are_empty_do_not_count() -> None:
 def test_which_object_comes_again_counts() -> None:
     a, b = [1], [2]
     assert value_digest([a, b, a]) != value_digest([a, b, b])
+
+
+class Chain:
+    """Points to another, or to itself."""
+
+    def __init__(self, other: Any = None) -> None:
+        self.other = other
+        self.others = {self}
+
+
+class Evasive:
+    """Has any attribute that it is asked for."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise RuntimeError(name)
+        return Evasive(0)
+
+
+def test_what_is_deep_or_points_to_itself_ends() -> None:
+    chain = Chain()
+    chain.other = chain
+    for _ in range(500):
+        chain = Chain(chain)
+    assert value_digest(chain) == value_digest(chain)
+    assert value_digest(Evasive(1)) != value_digest(Evasive(2))
+
+
+class OwnTensor(torch.Tensor):
+    """A tensor of the user's own kind."""
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda x: torch.full((3,), x).as_subclass(OwnTensor),
+        lambda x: torch.diag(torch.full((3,), x)).to_sparse(),
+        lambda x: torch.full((3,), complex(x, 1.0)).conj(),
+        lambda x: np.array([x, "a", None], dtype=object),
+        lambda x: np.full(3, x),
+    ],
+)
+def test_tensors_and_arrays_of_any_kind_are_their_values(of: Callable[[float], Any]) -> None:
+    assert value_digest(of(1.0)) == value_digest(of(1.0))
+    assert value_digest(of(1.0)) != value_digest(of(2.0))
+
+
+def test_a_tensor_without_values_is_its_shape() -> None:
+    assert value_digest(torch.empty(2, device="meta")) != value_digest(torch.empty(3, device="meta"))
+
+
+def test_other_processes_find_the_same() -> None:
+    source = (
+        "import torch; from torch import nn; from chop.actions.search.identity import _state_digest as digest\n"
+        "model = nn.Sequential(nn.Linear(2, 2)); model[0].names = {'a', 'b', 'c', ('d', 1)}\n"
+        "for name in 'xyzuvw': model[0].register_buffer(name, torch.ones(2), persistent=False)\n"
+        "print(digest(model))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", source], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "12"
+    }
+    assert len(found) == 1
+    assert found != {b"None\n"}

@@ -206,13 +206,18 @@ def _call(function: Any, name: str, predictions: Tensor, targets: Tensor) -> flo
 
 def _called(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Any:
     """What a function of the user's own gives; raises ChopError where it fails, or writes on what others still read."""
-    before = predictions._version, targets._version
+    before = _versions(predictions, targets)
     try:
         found = function(predictions, targets)
     except Exception as error:
         raise ChopError(f"the {name} of the data failed: {type(error).__name__}: {error}") from error
-    if (predictions._version, targets._version) != before:
+    if _versions(predictions, targets) != before:
         raise ChopError(
             f"the {name} of the data writes on its arguments (clamp_, +=, …): let it work on copies, x.clone()"
         )
     return found
+
+
+def _versions(*tensors: Tensor) -> list[int]:
+    """How often each was written on, as far as torch counts it."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]

@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from threading import Lock
 
 import torch
 from threadpoolctl import ThreadpoolController
+
+_lock = Lock()
+_inside = 0
+_has_scipy = False
+_before = ExitStack()
 
 
 @contextmanager
 def one_thread(wanted: bool = True) -> Iterator[None]:
     """Compute on one thread for a while, if `wanted`: on little work, threads that wait for each other cost more than
     they do, many times more beside another program.
+
+    The number holds for the whole process; the last to leave puts back what the first has found.
     """
+    global _inside, _before, _has_scipy  # noqa: PLW0603 - as the setting itself
     if not wanted:
         yield
         return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with _lock:
+        if not _inside:
+            _before = ExitStack()
+            _before.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
+        has_scipy = "scipy.linalg" in sys.modules  # which brings a library of its own, perhaps since the last call
+        if not _inside or has_scipy != _has_scipy:
+            _before.enter_context(_libraries(has_scipy).limit(limits=1, user_api="blas"))
+            _has_scipy = has_scipy
+        _inside += 1
     try:
-        with _libraries("scipy.linalg" in sys.modules).limit(limits=1, user_api="blas"):
-            yield
+        yield
     finally:
-        torch.set_num_threads(threads)
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                _before.close()
 
 
 @cache
 def _libraries(with_scipy: bool) -> ThreadpoolController:
-    """What is loaded of BLAS by now; scipy brings its own."""
+    """What is loaded of BLAS by now."""
     return ThreadpoolController()

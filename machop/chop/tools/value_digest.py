@@ -7,6 +7,7 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import getattr_static
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -16,8 +17,8 @@ import numpy as np
 import torch
 
 PACKAGE = "chop"
-_Seen = dict[int, tuple[int, Any]]
-"""Objects by address, numbered and kept alive."""
+MOST_DEEP = 80
+"""Objects within objects that are looked into."""
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
@@ -34,7 +35,7 @@ def value_digest(value: Any) -> str:
     (True, False)
     """
     found = hashlib.sha256()
-    for part in _described(value, {}):
+    for part in _described(value, _Seen()):
         found.update(part.encode(errors="surrogatepass") + b"\0" if isinstance(part, str) else part)
     return found.hexdigest()[:16]
 
@@ -64,32 +65,62 @@ def is_own_code(value: Any) -> bool:
     return file is None or not str(Path(file).resolve()).startswith(_INSTALLED)
 
 
+class _Seen:
+    """The objects that were described already, by address, numbered and kept alive; and how deep one stands in them."""
+
+    def __init__(self) -> None:
+        self.objects: dict[int, tuple[int, Any]] = {}
+        self.depth = 0
+
+
 def _described(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
-    """What decides a value's behaviour, as texts and bytes; `seen` are the objects that were described already."""
+    """What decides a value's behaviour, as texts and bytes."""
     if isinstance(value, _PLAIN):
         yield repr(value)
         return
-    if id(value) in seen:
-        yield f"again {seen[id(value)][0]}"
+    if id(value) in seen.objects:
+        yield f"again {seen.objects[id(value)][0]}"
         return
-    seen[id(value)] = (len(seen), value)
+    seen.objects[id(value)] = (len(seen.objects), value)
     yield type(value).__qualname__
-    if isinstance(value, torch.Tensor) and type(value) in (torch.Tensor, torch.nn.Parameter):
-        yield from (str(value.dtype), str(tuple(value.shape)))
-        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-    elif isinstance(value, np.ndarray):
-        yield from (str(value.dtype), str(value.shape), str(value.tolist()))
-    elif isinstance(value, Mapping):
-        for key, own in value.items():
-            yield from _described(key, seen)
-            yield from _described(own, seen)
-    elif type(value) in (list, tuple):
-        for own in value:
-            yield from _described(own, seen)
-    elif isinstance(value, set | frozenset):
-        yield str(sorted(value_digest(own) for own in value))
-    else:
-        yield from _described_code(value, seen)
+    if seen.depth >= MOST_DEEP:
+        return
+    seen.depth += 1
+    try:
+        if isinstance(value, torch.Tensor):
+            yield from _described_tensor(value)
+        elif isinstance(value, np.ndarray):
+            yield from (str(value.dtype), str(value.shape))
+            yield from _described([*value.flat], seen) if value.dtype.hasobject else [memoryview(value.tobytes())]
+        elif isinstance(value, Mapping):
+            for key, own in value.items():
+                yield from _described(key, seen)
+                yield from _described(own, seen)
+        elif type(value) in (list, tuple):
+            for own in value:
+                yield from _described(own, seen)
+        elif isinstance(value, set | frozenset):
+            yield str(sorted(map(_as_element, value)))
+        else:
+            yield from _described_code(value, seen)
+    finally:
+        seen.depth -= 1
+
+
+def _described_tensor(value: torch.Tensor) -> Iterator[str | memoryview]:
+    yield from (str(value.dtype), str(tuple(value.shape)), str(value.layout))
+    try:
+        plain = value.detach().as_subclass(torch.Tensor)
+        dense = plain if plain.layout is torch.strided else plain.to_dense()
+        yield dense.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    except (RuntimeError, NotImplementedError, TypeError):  # without values (meta), or in a form of its own
+        return
+
+
+def _as_element(value: Any) -> str:
+    """An element of a set, whose order is not known: numbers, texts and tuples of them as they are."""
+    is_plain = isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(own, _PLAIN) for own in value))
+    return repr(value) if is_plain else type(value).__qualname__
 
 
 def _described_code(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
@@ -117,8 +148,8 @@ def _described_code(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
         bases = [base for base in value.__bases__ if is_own_code(base)]
         members = {name: own for name, own in vars(value).items() if not name.startswith("__") or callable(own)}
         yield from _described((value.__qualname__, bases, members), seen)
-    elif hasattr(value, "__wrapped__"):
-        yield from _described(value.__wrapped__, seen)
+    elif (wrapped := getattr_static(value, "__wrapped__", None)) is not None:
+        yield from _described(wrapped, seen)
     elif isinstance(value, torch.jit.ScriptFunction | torch.jit.ScriptModule):
         yield str(value.code)
     elif isinstance(value, ModuleType | FunctionType | BuiltinFunctionType | type):

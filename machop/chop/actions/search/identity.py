@@ -41,7 +41,7 @@ def _state_digest(model: nn.Module) -> str | None:
     """
     found: dict[str, Any] = {}
     for name, module in model.named_modules():
-        buffers = {own: module._buffers.get(own) for own in module._non_persistent_buffers_set}
+        buffers = {own: module._buffers.get(own) for own in sorted(module._non_persistent_buffers_set)}
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
         attributes: dict[str, Any] = {}
         if not type(module).__module__.startswith(("torch.nn.modules.", "chop.")):

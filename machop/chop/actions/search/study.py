@@ -180,6 +180,8 @@ class Study:
         while True:
             with one_thread():
                 asked = self.strategy.ask(self.batch)
+            if asked is None:
+                return
             require_points(type(self.strategy).__name__, asked, parameters)
             if not asked:
                 return
@@ -286,7 +288,7 @@ def told_values(trial: Trial, goals: Goals, with_violations: bool) -> Values:
 
 def require_points(strategy: str, asked: Any, parameters: Mapping[str, Sequence[Any]]) -> None:
     """Raise SearchError for what a strategy asks for where it is no list of points of a space with `parameters`."""
-    if not isinstance(asked, Sequence) or isinstance(asked, str):
+    if not isinstance(asked, Sequence) or isinstance(asked, str | bytes):
         raise SearchError(f"{strategy}.ask gave a {type(asked).__name__} where a list of points belongs")
     for point in asked:
         if not isinstance(point, Mapping) or not point.keys() <= parameters.keys():
