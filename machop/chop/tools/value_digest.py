@@ -110,8 +110,8 @@ def _described(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
 def _described_tensor(value: torch.Tensor) -> Iterator[str | memoryview]:
     yield from (str(value.dtype), str(tuple(value.shape)), str(value.layout))
     try:
-        plain = value.detach().as_subclass(torch.Tensor)
-        dense = plain if plain.layout is torch.strided else plain.to_dense()
+        dense = value.detach() if value.layout is torch.strided else value.detach().to_dense()
+        dense = dense.as_subclass(torch.Tensor)
         yield dense.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     except (RuntimeError, NotImplementedError, TypeError):  # without values (meta), or in a form of its own
         return
