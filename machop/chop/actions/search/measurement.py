@@ -294,6 +294,8 @@ class Measurement:
         """Measured times are left out: they never agree."""
         for _, runner in self._runners:
             for name, value in self._run_singly(runner, graph).items():
+                if name not in logged:
+                    return f"no {name}, but {value!r}"
                 if isclose(value, logged[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
                     continue
                 if not self._is_a_matter_of_rounding(runner, graph, name, (value, logged[name])):
