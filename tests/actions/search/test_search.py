@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from chop.actions.search import search
@@ -246,3 +246,27 @@ def test_other_weights_are_not_resumed(
     search(jsc_tiny, jets, lab, tmp_path)
     with pytest.raises(SearchError, match="weights changed"):
         search(get_model("jsc-tiny"), jets, lab, tmp_path, resume=True)
+
+
+class OneBatchSize(nn.Module):
+    """Takes batches of 40 rows alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seq_blocks_2 = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.seq_blocks_2(x) + torch.ones(40, 5)
+
+
+@pytest.mark.parametrize("rows", [40, 41])
+def test_a_model_of_one_batch_size_is_searched_with_it_and_told_without(
+    rows: int, tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule
+) -> None:
+    lab["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = rows
+    lab["strategy"]["hw_runner"] = {}
+    lab["strategy"]["metrics"] = {"accuracy": {"scale": 1.0}}
+    said = "tensor a .4096." if rows == 40 else "trial 0 failed: RuntimeError"  # the test part at the end, or at once
+    with pytest.raises((SearchError, RuntimeError), match=said):
+        search(OneBatchSize(), jets, lab, tmp_path)
+    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == (1 + 18 if rows == 40 else 1)

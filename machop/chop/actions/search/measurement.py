@@ -22,7 +22,7 @@ from chop.actions.search.strategies.runners.base import (
     RunnerBase,
     check_finite,
 )
-from chop.errors import GraphError, MetricError, SearchError
+from chop.errors import ChopError, GraphError, MetricError, SearchError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Scores
 from chop.evaluation.plan_runner import PlanRunner
@@ -175,10 +175,7 @@ class Measurement:
         """Whether a batch is so little work that several threads would only wait for each other."""
         parts = {row_key(runner) for runner in self.output_runners} or {("val_dataloader", None)}
         rows = max(len(self.data_module.batches(*part)[0][1]) for part in parts)
-        try:
-            return rows * self._macs_of_row < LIGHT_MACS
-        except GraphError:  # a model that takes batches of one size alone
-            return False
+        return 0 < rows * self._macs_of_row < LIGHT_MACS
 
     @cached_property
     def chunk(self) -> int:
@@ -199,8 +196,11 @@ class Measurement:
 
     @cached_property
     def _macs_of_row(self) -> int:
-        """Multiply-accumulates of the model for one row."""
-        return sum(cost.macs for cost in (self._costs or self._node_costs()).values())
+        """Multiply-accumulates of the model for one row; 0 of one that takes batches of one size alone."""
+        try:
+            return sum(cost.macs for cost in (self._costs or self._node_costs()).values())
+        except GraphError:
+            return 0
 
     @cached_property
     def folded(self) -> FoldedMeasurement | None:
@@ -236,7 +236,14 @@ class Measurement:
         key = row_key(runner)
         if key not in self._evaluators:
             batches = self.data_module.batches(*key)
-            self._evaluators[key] = Evaluator(self.graph, axes, batches, self.device, self.memory // 2)
+            try:
+                self._evaluators[key] = Evaluator(self.graph, axes, batches, self.device, self.memory // 2)
+            except ChopError:
+                raise
+            except Exception as error:  # of the model's own code
+                rows = len(batches[0][1])
+                reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                raise GraphError(f"the model does not run on {rows} rows at once ({reason})") from error
         return self._evaluators[key]
 
     def outcome(self, point: Point) -> Measured | MetricError:
