@@ -66,3 +66,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     spelled = {other.lower(): other for other in known}
     near = get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
     return f"; did you mean '{spelled[near[0]]}'?" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from chop.dataset.rows import cut
-from chop.errors import GraphError
+from chop.errors import ChopError, GraphError, first_line
 from chop.evaluation.measures import Measure, RowChunk, Scores, WholePredictions
 from chop.evaluation.operations import CLOSE
 from chop.evaluation.plan_runner import PlanRunner
@@ -46,7 +46,7 @@ class Evaluator:
     """Metrics of `graph` under any of the configurations that `axes` make, on fixed batches `[(x, y), …]`.
 
     `memory`, in bytes, is for the values of the configurations under way. Raises GraphError for a model that writes on
-    values which are still needed: such a one is run plan by plan (`PlanRunner`).
+    values which are still needed, or that fails on so many rows: such a one is run plan by plan (`PlanRunner`).
     """
 
     def __init__(
@@ -59,6 +59,15 @@ class Evaluator:
     ) -> None:
         graph.model.to(device)
         moved = [(to_device(x, device), y.to(device)) for x, y in batches]
+        try:
+            self._prepare(graph, axes, moved, memory)
+        except ChopError:
+            raise
+        except Exception as error:  # of the model's own code
+            rows = len(moved[0][1])
+            raise GraphError(f"the model does not run on {rows} rows at once ({first_line(error)})") from error
+
+    def _prepare(self, graph: MaseGraph, axes: Sequence[Axis], moved: list[tuple[Any, Tensor]], memory: int) -> None:
         self.program = build_program(graph, axes, moved[0][0])
         self.targets = torch.cat([y for _, y in moved])
         self.whole = _parts(self.program, graph, moved)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil, floor, isinf
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, counted, percent
+from chop.report.line_labels import label_ends
 from chop.report.line_styles import Style, line_styles
 from chop.tools.files import write_whole
 
@@ -46,10 +46,6 @@ EDGE = 0.7
 
 FEW = 50
 """Evaluations up to which their axis is linear."""
-
-LEAST_GAP = 0.055
-"""Distance between labels at the end of curves, as a share of the height of the axes."""
-
 
 DRAWINGS = ("hypervolume", "front", "regret", "evaluations_to")
 KINDS = ("png", "svg")
@@ -107,7 +103,7 @@ def hypervolume(summary: CompareSummary) -> Figure:
     axes.set_ylabel(f"hypervolume [% of the {summary.best}'s{cut}]" if is_front else f"{summary.whole} [%{cut}]")
     _evaluations_axis(axes, summary.budget)
     ends = [(one.name, 100 * float(one.hypervolume.median[-1])) for one in summary.strategies]
-    _label_ends(axes, [*ends, (summary.best, 100.0)], styles)
+    label_ends(axes, [*ends, (summary.best, 100.0)], styles)
     axes.set_title(_what(summary), fontsize=9, color="#444444")
     return figure
 
@@ -276,55 +272,6 @@ def _evaluations_axis(axes: Axes, budget: int, digits: Sequence[int] = (1, 2, 5)
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-
-
-def _label_ends(axes: Axes, ends: Sequence[tuple[str, float]], styles: dict[str, Style]) -> None:
-    """A name at the end of each curve, moved apart where curves end close together."""
-    bottom, top = axes.get_ylim()
-    ordered = sorted(ends, key=lambda end: end[1])
-    wanted = [(max(value, bottom) - bottom) / (top - bottom) for _, value in ordered]
-    for (name, value), height, at in zip(ordered, wanted, spaced(wanted, LEAST_GAP, 1.0), strict=True):
-        color = styles.get(name, {"color": "black"})["color"]
-        axes.annotate(
-            f"{name} {percent(value / 100, 1)}{' ↓' if value < bottom else ''}" if name in styles else name,
-            (1.0, height),
-            xytext=(1.06, at),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            color=color,
-            fontsize=9,
-            va="center",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": color,
-                "linewidth": 0.6,
-                "shrinkA": 1,
-                "shrinkB": 0,
-                "relpos": (0, 0.5),
-            },
-        )
-
-
-def spaced(wanted: Sequence[float], gap: float, top: float) -> list[float]:
-    """Ascending heights moved as little as need be so that neighbours are `gap` apart and none is above `top`.
-
-    Those that would overlap make a group about their mean height.
-
-    >>> [round(height, 2) for height in spaced([0.1, 0.5, 0.52, 0.98], 0.1, 1.0)]
-    [0.1, 0.46, 0.56, 0.98]
-    """
-    groups: list[list[float]] = []
-    for place, height in enumerate(wanted):
-        groups.append([height - place * gap])
-        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
-            groups[-2:] = [groups[-2] + groups[-1]]
-    means = [fmean(group) for group in groups for _ in group]
-    heights = [mean + gap * place for place, mean in enumerate(means)]
-    limit = top
-    for place in reversed(range(len(heights))):
-        heights[place] = min(heights[place], limit)
-        limit = heights[place] - gap
-    return heights
 
 
 def _lowest(summary: CompareSummary) -> float:

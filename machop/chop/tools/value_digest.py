@@ -7,6 +7,7 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from inspect import getattr_static
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -108,13 +109,12 @@ def _described(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
 
 
 def _described_tensor(value: torch.Tensor) -> Iterator[str | memoryview]:
+    """The type, the shape and the values; the last where there are any that can be laid out densely."""
     yield from (str(value.dtype), str(tuple(value.shape)), str(value.layout))
-    try:
+    with suppress(RuntimeError, NotImplementedError, TypeError):
         dense = value.detach() if value.layout is torch.strided else value.detach().to_dense()
         dense = dense.as_subclass(torch.Tensor)
         yield dense.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-    except (RuntimeError, NotImplementedError, TypeError):  # without values (meta), or in a form of its own
-        return
 
 
 def _as_element(value: Any) -> str:

@@ -22,15 +22,15 @@ from chop.actions.search.strategies.runners.base import (
     RunnerBase,
     check_finite,
 )
-from chop.errors import ChopError, GraphError, MetricError, SearchError
+from chop.errors import GraphError, MetricError, SearchError
 from chop.evaluation.evaluator import Evaluator
+from chop.evaluation.exactness import sums_are_exact
 from chop.evaluation.measures import Scores
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
 from chop.evaluation.scores import predict, score_with_intervals
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
-from chop.formats.integer import FixedPoint
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, node_costs
 from chop.tools.logger import get_logger
@@ -41,9 +41,9 @@ BATCH_MACS = 5 * 10**9
 """Multiply-accumulates of points that are measured together: a second or so on one core."""
 
 MOST_TOGETHER = 256
+"""Points that are asked for together at the most, by strategies that do not mind."""
 SINGLY_TOGETHER = 16
-"""Points that are asked for together, by strategies that do not mind, where each is measured on its own, or a function
-of its predictions is called that may be slow."""
+"""The same where each is measured on its own, or a function of its predictions is called that may be slow."""
 
 LIGHT_MACS = 2 * 10**8
 """Multiply-accumulates of a batch, below which one thread is as quick as several."""
@@ -236,14 +236,7 @@ class Measurement:
         key = row_key(runner)
         if key not in self._evaluators:
             batches = self.data_module.batches(*key)
-            try:
-                self._evaluators[key] = Evaluator(self.graph, axes, batches, self.device, self.memory // 2)
-            except ChopError:
-                raise
-            except Exception as error:  # of the model's own code
-                rows = len(batches[0][1])
-                reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-                raise GraphError(f"the model does not run on {rows} rows at once ({reason})") from error
+            self._evaluators[key] = Evaluator(self.graph, axes, batches, self.device, self.memory // 2)
         return self._evaluators[key]
 
     def outcome(self, point: Point) -> Measured | MetricError:
@@ -284,8 +277,7 @@ class Measurement:
         Gives that network. Raises SearchError where they differ.
         """
         graph = self.rebuild(sampled_config)
-        difference = self._difference(graph, logged)
-        if difference:
+        if difference := self._difference(graph, logged):
             raise SearchError(
                 f"the search measured {difference} for the network on its own: these must agree, so no result of this "
                 "search can be trusted. A model, loss or metric of your own that draws at random, or changes from call "
@@ -322,7 +314,7 @@ class Measurement:
         difference = abs(values[0] - values[1])
         counts_rows = any(own.name == metric and own.range == (0.0, 1.0) for own in runner.metrics)
         whole = 1.0 if counts_rows else max(map(abs, values))
-        if _is_exact(graph.plan, graph) or difference > ROUNDING_SHARE * whole:
+        if sums_are_exact(graph) or difference > ROUNDING_SHARE * whole:
             return False
         rows = len(self._plan_runner(runner).targets)
         logger.warning(
@@ -406,14 +398,3 @@ class Measurement:
 def row_key(runner: OutputRunner) -> tuple[str, int | None]:
     """The part and the number of rows that a runner measures on: equal for runners that see the same rows."""
     return runner.options.data_loader, runner.options.num_samples
-
-
-def _is_exact(plan: QuantPlan, graph: MaseGraph) -> bool:
-    """Whether every layer that multiplies has only fixed-point operands, so that no sum is rounded."""
-    products = [name for name, op in graph.quantizable_nodes().items() if op.macs is not None]
-    return all(
-        isinstance(plan[name].get(operand), FixedPoint)
-        for name in products
-        for operand in graph.quantizable_nodes()[name].operands
-        if operand != "data_out"
-    )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.dataset.rows import cut
-from chop.errors import GraphError
+from chop.errors import GraphError, first_line
 from chop.ir.graph.inputs import placeholder_values
 from chop.ir.graph.mase_graph import MaseGraph
 from chop.nn.ops import Op, Shape
@@ -102,10 +102,9 @@ def _record(graph: MaseGraph, x: Any) -> dict[str, _Record]:
         with torch.no_grad():
             recorder.run(*placeholder_values(graph, x))
     except Exception as error:
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise GraphError(
             f"the model does not run on a batch of {_BATCHES[0]} or {_BATCHES[1]} rows "
-            f"({reason}); costs per sample need a model that takes any batch size"
+            f"({first_line(error)}); costs per sample need a model that takes any batch size"
         ) from error
     return recorder.records
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from chop.errors import GraphError
+from chop.errors import GraphError, first_line
 from chop.ir.graph.export_trace import ExampleInputs, export_trace
 from chop.nn.quantized import Quantized
 
@@ -39,7 +39,7 @@ def trace(
         if example_inputs is not None:
             return _export(model, example_inputs, error)
         raise GraphError(
-            f"{type(model).__name__} cannot be traced ({_first_line(error)}); "
+            f"{type(model).__name__} cannot be traced ({first_line(error)}); "
             "its forward must not branch on the values of tensors: write the branch with torch.where, pass a constant "
             "through cf_args, keep the module that branches whole with custom_ops={'modules': [ThatClass]}, or give "
             "example_inputs, so that torch.export can take it"
@@ -52,11 +52,7 @@ def _export(model: nn.Module, example_inputs: ExampleInputs, fx_error: Exception
         return export_trace(model, example_inputs)
     except Exception as error:
         raise GraphError(
-            f"{type(model).__name__} can be traced neither by torch.fx ({_first_line(fx_error)}) nor by torch.export "
-            f"({_first_line(error)}); rewrite what they name, or keep that module whole with "
+            f"{type(model).__name__} can be traced neither by torch.fx ({first_line(fx_error)}) nor by torch.export "
+            f"({first_line(error)}); rewrite what they name, or keep that module whole with "
             "custom_ops={'modules': [ThatClass]}"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
