@@ -16,8 +16,9 @@ from scipy.stats import multivariate_normal
 from chop.actions.search.strategies import STRATEGIES
 from chop.actions.search.strategies.choice_levels import axis_bits, levels_of, uniform_codes
 from chop.actions.search.strategies.evolution import Evolution, EvolutionOptions
-from chop.actions.search.strategies.gaussian_process import GaussianProcess
+from chop.actions.search.strategies.gaussian_process import Features, GaussianProcess
 from chop.actions.search.strategies.hypervolume_gain import expected_gain, undominated
+from chop.actions.search.strategies.surrogate import SurrogateOptions
 from chop.ir.front import Front
 from chop.ir.goals import Limit
 from chop.testing.made_up_search import MadeUpSearch
@@ -95,35 +96,73 @@ def test_the_expected_gain_is_the_mean_of_what_may_come() -> None:
     assert expected_gain(boxes, mean, deviation) == pytest.approx(wanted, rel=0.03)
 
 
-def fitted(codes: np.ndarray, values: np.ndarray) -> GaussianProcess:
+TRENDS = Features(2, lambda codes: np.stack([BITS[codes].mean(1) / BITS.max(), np.sin(codes.sum(1))], 1))
+
+
+def fitted(codes: np.ndarray, values: np.ndarray, features: Features | None = None) -> GaussianProcess:
     axes = SEARCH.space.axes()
     assert axes is not None
-    model = GaussianProcess([levels_of(axis) for axis in axes])
+    model = GaussianProcess([levels_of(axis) for axis in axes], features)
     model.fit(codes, values, steps=20)
     return model
 
 
-def test_the_gradient_of_the_likelihood_is_that_of_its_differences() -> None:
+def apart_of(model: GaussianProcess, codes: np.ndarray) -> Any:
+    return model._choices.apart(codes), model._trends.apart(model._features.of(codes))
+
+
+@pytest.mark.parametrize("features", [None, TRENDS])
+def test_the_gradient_of_the_likelihood_is_that_of_its_differences(features: Features | None) -> None:
     rows = np.random.default_rng(0).choice(343, 30, replace=False)
     values = compounding(CODES[rows])
-    model = fitted(CODES[rows], values)
+    model = fitted(CODES[rows], values, features)
     wanted = (values - values.mean()) / values.std()
-    parts, at = model._parts(CODES[rows], CODES[rows]), model._parameters + 0.1
-    numeric = approx_fprime(at, lambda p: model._loss(p, parts, wanted)[0], 1e-6)
-    assert model._loss(at, parts, wanted)[1] == pytest.approx(numeric, abs=1e-3)
+    apart, at = apart_of(model, CODES[rows]), model._parameters + 0.1
+    numeric = approx_fprime(at, lambda p: model._loss(p, apart, wanted)[0], 1e-6)
+    assert model._loss(at, apart, wanted)[1] == pytest.approx(numeric, abs=1e-3)
 
 
-def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
+@pytest.mark.parametrize("features", [None, TRENDS])
+def test_the_likelihood_is_that_of_a_normal_distribution(features: Features | None) -> None:
     rows = np.arange(0, 343, 12)
     values = compounding(CODES[rows])
-    model = fitted(CODES[rows], values)
-    parts, at = model._parts(CODES[rows], CODES[rows]), model._parameters
+    model = fitted(CODES[rows], values, features)
+    apart, at = apart_of(model, CODES[rows]), model._parameters
     wanted = (values - values.mean()) / values.std()
-    kernel = model._kernel(at, parts)[0] + np.eye(len(rows)) * model._noise(at)
-    means, deviations = np.array(model._priors).T
+    kernel = model._covariance(at, apart)[0]
+    means, deviations = model._priors.T
     prior = 0.5 * (((at - means) / deviations) ** 2).sum() - 0.5 * len(rows) * np.log(2 * np.pi)
     normal = multivariate_normal(np.zeros(len(rows)), kernel).logpdf(wanted)
-    assert model._loss(at, parts, wanted)[0] == pytest.approx(prior - normal, rel=1e-6)
+    assert model._loss(at, apart, wanted)[0] == pytest.approx(prior - normal, rel=1e-6)
+
+
+@pytest.mark.parametrize("features", [None, TRENDS])
+def test_predictions_rest_on_the_kernel_of_the_known_points(features: Features | None) -> None:
+    rows, others = np.arange(0, 343, 12), np.arange(5, 343, 40)
+    values = compounding(CODES[rows])
+    model = fitted(CODES[rows], values, features)
+    both = np.concatenate([rows, others])
+    covariance = model._covariance(model._parameters, apart_of(model, CODES[both]))[0]
+    noise = model._split(model._parameters)[0]
+    known, cross = covariance[: len(rows), : len(rows)], covariance[len(rows) :, : len(rows)]
+    own = covariance[len(rows) :, len(rows) :] - noise * np.eye(len(others))
+    spread = values.std()
+    mean = cross @ np.linalg.solve(known, (values - values.mean()) / spread) * spread + values.mean()
+    variance = np.diag(own - cross @ np.linalg.solve(known, cross.T)) * spread**2
+    found, deviation = model.predict(CODES[others])
+    assert found == pytest.approx(mean, rel=1e-6)
+    assert deviation**2 == pytest.approx(variance, rel=1e-4, abs=1e-9)
+
+
+def test_a_model_believes_features_that_tell_the_values() -> None:
+    telling = Features(1, lambda codes: 5 * compounding(codes)[:, None])
+    rows = np.random.default_rng(2).choice(343, 12, replace=False)
+    others = np.setdiff1d(np.arange(343), rows)
+    wrong = {}
+    for name, features in (("none", None), ("telling", telling)):
+        found, _ = fitted(CODES[rows], compounding(CODES[rows]), features).predict(CODES[others])
+        wrong[name] = np.abs(found - compounding(CODES[others])).mean()
+    assert wrong["telling"] < 0.2 * wrong["none"]
 
 
 def test_a_model_knows_what_it_was_told_and_doubts_the_rest() -> None:
@@ -159,6 +198,44 @@ def test_surrogate_needs_fewer_evaluations_where_layers_compound(seed: int) -> N
     assert ours > 0.97
     for other in ("sensitivity", "greedy", "evolution"):
         assert ours > share(measured(other, compounding, 40, seed), compounding)
+
+
+class Guessed:
+    """Guesses that are right but for a scale; `asked` are the numbers of rows that were asked for."""
+
+    count = 1
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.remarks: list[str] = []
+
+    def __call__(self, rows: int) -> Guessed:
+        self.asked.append(rows)
+        return self
+
+    def features(self, codes: np.ndarray) -> np.ndarray:
+        return (0.5 - compounding(codes)[:, None]) * 4
+
+
+def test_surrogate_begins_with_the_front_that_guesses_promise() -> None:
+    guesses = Guessed()
+    search = replace(SEARCH, seed=3)
+    strategy = STRATEGIES["surrogate"](replace(search.context, guesses=guesses))
+    first = [search.space.index(point) for point in strategy.ask(12)]
+    assert guesses.asked == [512]
+    every = costs(compounding)
+    exact = set(Front.of(every, np.arange(343)).index.tolist())
+    assert set(first) <= exact and len(first) == min(12, len(exact))
+    assert share(first[:6], compounding) > 0.85 > share(measured("surrogate", compounding, 6, 3), compounding)
+
+
+def test_surrogate_without_probes_asks_for_no_guesses() -> None:
+    guesses = Guessed()
+    options = SurrogateOptions(probe_rows=0)
+    strategy = STRATEGIES["surrogate"](replace(SEARCH.context, guesses=guesses), options)
+    without = STRATEGIES["surrogate"](SEARCH.context)
+    assert strategy.ask(20) == without.ask(20)
+    assert guesses.asked == []
 
 
 @pytest.mark.parametrize("strategy", ["surrogate", "evolution"])

@@ -11,6 +11,7 @@ import numpy as np
 
 from chop.actions.calibration import calibrate
 from chop.actions.search.free_values import FreeValues
+from chop.actions.search.guesses import Guessing
 from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape, digest, landscape_key, landscape_of
 from chop.actions.search.measurement import Measured, Measurement
 from chop.actions.search.search_space import Point, SearchSpaceBase
@@ -63,7 +64,8 @@ class CheckedSearch:
     def context(self, measurement: Measurement, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
         """What a strategy may know."""
         free = FreeValues(goals, measurement.cost_tables) if measurement.cost_tables else None
-        return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), free)
+        guesses = Guessing(measurement)
+        return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), free, guesses)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change between a search and its resumption."""

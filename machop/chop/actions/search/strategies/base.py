@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
 
 from chop.actions.search.free_values import FreeValues
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.strategies.runners.base import NoOptions
 from chop.registry import Registry
 
+Array = np.ndarray[Any, Any]
 Values = tuple[float, ...]
 """One scaled value per objective, in the order of `StrategyContext.directions`; for a strategy that declares
 `constraints` one number for each limit behind them: how far it is exceeded, 0 or less where it is kept."""
@@ -20,12 +23,34 @@ WORST = 1e30
 """Told (or its negative, where more is better) in place of a metric that a failed trial does not have."""
 
 
+class Guesses(Protocol):
+    """What can be guessed of points without measuring one: `count` numbers for each, the less the better."""
+
+    @property
+    def count(self) -> int:
+        """How many numbers."""
+
+    def features(self, codes: Array) -> Array:
+        """The numbers for points of a product space `(points, axes)`, in standard units, `(points, count)`."""
+
+
+class Guesser(Protocol):
+    """Makes guesses from trying each alternative alone on so many training rows; None where that cannot be done.
+
+    A second call with the same number costs nothing. `remarks` say what was tried.
+    """
+
+    remarks: list[str]
+
+    def __call__(self, rows: int) -> Guesses | None: ...
+
+
 @dataclass(frozen=True)
 class StrategyContext:
     """What a strategy may know: the space, which way each objective is better, the seed and the trials it may spend.
 
     `limits` is how many limits a network must keep, `free` what of the values is known without measuring (None: the
-    space is no product, or nothing is).
+    space is no product, or nothing is), `guesses` makes guesses of what must be measured (None: there are none).
     """
 
     space: SearchSpaceBase
@@ -34,6 +59,7 @@ class StrategyContext:
     n_trials: int | None = None
     limits: int = 0
     free: FreeValues | None = None
+    guesses: Guesser | None = None
 
 
 @dataclass(frozen=True)

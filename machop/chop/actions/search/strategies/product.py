@@ -23,6 +23,9 @@ Array = np.ndarray[Any, Any]
 Code = tuple[int, ...]
 """The number of the alternative at each axis."""
 
+LARGEST_NUMBER = 2**62
+"""Spaces with so many points have numbers that no array holds."""
+
 FAILED = 1e29
 """Values beyond it stand for a trial without metrics."""
 
@@ -122,6 +125,14 @@ class ProductStrategy(SearchStrategyBase):
             changed[:, axis] = np.tile(np.arange(size), len(codes))
             found.append(changed)
         return np.concatenate(found)
+
+    def new_codes(self, codes: Array) -> Array:
+        """Those of `codes` `(points, axes)` that have not been told, each once, in the order of the space."""
+        if self.size >= LARGEST_NUMBER:
+            return np.array(list(self.unseen(np.unique(codes, axis=0))), np.int64).reshape(-1, len(self.sizes))
+        told = np.array(list(self.told), np.int64).reshape(-1, len(self.sizes))
+        numbers = np.setdiff1d(*(np.ravel_multi_index(tuple(one.T), self.sizes) for one in (codes, told)))
+        return np.stack(np.unravel_index(numbers, self.sizes), 1)
 
     def unseen(self, codes: Iterable[Sequence[int]]) -> Iterator[Code]:
         """Those of `codes` that have not been told, each once."""

@@ -12,7 +12,7 @@ from annotated_types import Ge
 
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.choice_levels import levels_of, uniform_codes
-from chop.actions.search.strategies.gaussian_process import GaussianProcess
+from chop.actions.search.strategies.gaussian_process import Features, GaussianProcess
 from chop.actions.search.strategies.hypervolume_gain import Boxes, expected_gain, undominated
 from chop.actions.search.strategies.product import Array, Code, ProductStrategy
 
@@ -21,6 +21,16 @@ EXPLORATION = 0.5
 of them pays more than learning where the model is unsure."""
 
 LEAST_INITIAL, MOST_INITIAL = 18, 30
+GUESSED_INITIAL = 12
+"""Points on the guessed front that are measured first, where there are guesses."""
+
+POOL, GUESSING_ROUNDS, MOST_BESIDE = 4_000, 3, 60
+"""Points drawn to find the guessed front, how often those beside it are looked at, and beside how many of its points.
+"""
+
+BEYOND = 1.05
+"""The reference of the guessed front, of which all objectives are scaled to 0 … 1: its ends count, too."""
+
 STEPS = 20
 """Steps in which the model's parameters are improved before each batch."""
 
@@ -37,12 +47,16 @@ WHOLE_SPACE = 6_000
 
 @dataclass(frozen=True)
 class SurrogateOptions:
-    """`initial`: points that are measured before there is a model: uniform ones, then random ones (absent: as many as
-    there are uniform ones, but 18 at the least and 30 at the most).
+    """`probe_rows`: training rows on which each alternative of each layer is tried alone, for a guess of all networks
+    before any is measured; 0: none.
+
+    `initial`: points that are measured before there is a model: 12 on the guessed front; without guesses uniform ones,
+    then random ones (absent: as many as there are uniform ones, but 18 at the least and 30 at the most).
 
     `most_model_points`: the model learns from so many trials at the most, those nearest to the front.
     """
 
+    probe_rows: Annotated[int, Ge(0)] = 512
     initial: Annotated[int, Ge(2)] | None = None
     most_model_points: Annotated[int, Ge(10)] = 400
 
@@ -77,10 +91,20 @@ class Surrogate(ProductStrategy):
     def __init__(self, context: StrategyContext, options: SurrogateOptions | None = None) -> None:
         super().__init__(context, options)
         levels = [levels_of(axis) for axis in self.axes]
-        self._models = {place: GaussianProcess(levels) for place, new in enumerate(self.free.is_learned) if new}
+        learned = [place for place, is_learned in enumerate(self.free.is_learned) if is_learned]
+        features = self._features() if learned else None
+        self._models = {place: GaussianProcess(levels, features) for place in learned}
         self._uniform = uniform_codes(self.axes)
-        self._first = self.options.initial or min(max(len(self._uniform), LEAST_INITIAL), MOST_INITIAL)
-        self._initial = self._initial_codes()
+        self._worst_known = self._most_known()
+        usual = min(max(len(self._uniform), LEAST_INITIAL), MOST_INITIAL)
+        self._first = self.options.initial or (GUESSED_INITIAL if features else usual)
+        self._initial = self._initial_codes(self._guessed_front(features) if features else [])
+
+    def _features(self) -> Features | None:
+        """What is guessed of points beforehand, if that is wanted and can be had."""
+        rows, guesser = self.options.probe_rows, self.context.guesses
+        guesses = guesser(rows) if guesser and rows else None
+        return Features(guesses.count, guesses.features) if guesses else None
 
     def proposals(self, n: int) -> Iterable[Code]:
         if len(self.told) < self._first and self._initial:
@@ -93,17 +117,51 @@ class Surrogate(ProductStrategy):
             return self.unseen(self.random_codes(20 * n))
         return self._best(n, codes, costs)
 
-    def _initial_codes(self) -> list[Code]:
-        """Uniform points in random order, and random ones."""
+    def _initial_codes(self, guessed: Sequence[Array]) -> list[Code]:
+        """The `guessed` points, uniform ones in random order, and random ones."""
         uniform = self.random.permutation(self._uniform)
         drawn = self.random_codes(self._first)
-        codes = dict.fromkeys(tuple(map(int, code)) for code in [*uniform, *drawn])
+        codes = dict.fromkeys(tuple(map(int, code)) for code in [*guessed, *uniform, *drawn])
         return list(codes)[: self._first]
+
+    def _most_known(self) -> Array:
+        """The worst of each objective that is known beforehand, as far as may be seen; no bound for the others."""
+        costs: Array = self.free.costs(np.concatenate([self._uniform, self.random_codes(POOL)])).max(0)
+        costs[list(self._models)] = -np.inf
+        return costs[: self.free.objectives]
+
+    def _guessed_front(self, features: Features) -> list[Array]:
+        """Points on the front that guesses promise, those first that add most to its hypervolume."""
+        around = np.concatenate([self._uniform, self.random_codes(POOL)])
+        for _ in range(GUESSING_ROUNDS):
+            front, _ = self._front_by_guess(around, features)
+            around = np.concatenate([front, self.neighbours(front[:: 1 + len(front) // MOST_BESIDE])])
+        front, costs = self._front_by_guess(around, features)
+        costs = (costs - costs.min(0)) / np.where(costs.max(0) > costs.min(0), costs.max(0) - costs.min(0), 1.0)
+        chosen: list[int] = []
+        for _ in range(min(self._first, len(front))):
+            gains = expected_gain(undominated(costs[chosen], BEYOND * np.ones(costs.shape[1])), costs, 0.0 * costs)
+            gains[chosen] = -1.0
+            chosen.append(int(gains.argmax()))
+        return list(front[chosen])
+
+    def _front_by_guess(self, codes: Array, features: Features) -> tuple[Array, Array]:
+        """Those of `codes` that nothing dominates if the first feature decides what must be measured, and their costs.
+
+        What is known beforehand counts, limits among it; limits on what is measured do not.
+        """
+        codes = np.unique(codes, axis=0)
+        costs = self.free.costs(codes)
+        for place in self._models:
+            known = costs[:, place] / (costs[:, place].std() or 1.0)
+            costs[:, place] = known + features.of(codes)[:, 0] if place < self.free.objectives else 0.0
+        rows = self.front_of(costs)
+        return codes[rows], costs[rows, : self.free.objectives]
 
     def _best(self, n: int, codes: Array, costs: Array) -> list[Code]:
         """The `n` points that add most, each given that those before it turn out as predicted."""
         self._learn(codes, costs)
-        worst = costs[:, : self.free.objectives].max(0)
+        worst = np.maximum(costs[:, : self.free.objectives].max(0), self._worst_known)
         candidates = self._candidates(codes, costs, worst)
         chosen: list[Code] = []
         known = costs
@@ -150,7 +208,7 @@ class Surrogate(ProductStrategy):
 
     def _predicted(self, codes: Array) -> _Candidates:
         """Those of `codes` that were not measured, each once, with the model's predictions."""
-        distinct = np.array(list(self.unseen(np.unique(codes, axis=0))), dtype=np.int64).reshape(-1, len(self.sizes))
+        distinct = self.new_codes(codes)
         mean = self.free.costs(distinct)
         deviation = np.zeros_like(mean)
         for place, model in self._models.items():

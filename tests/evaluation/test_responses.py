@@ -1,0 +1,129 @@
+"""Guesses from single alternatives, against networks that are run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.program import Axis
+from chop.evaluation.responses import Responses
+from chop.formats import Integer
+from chop.ir import MaseGraph, QuantPlan
+
+
+class Branches(nn.Module):
+    """Outputs to which three layers add, each on the input alone: changes of several add up exactly."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(6, outputs) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) + self.b(x) + self.c(x)
+
+
+class Chain(nn.Module):
+    """Layers behind each other, whose changes do not add up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(torch.relu(self.b(torch.relu(self.a(x)))))
+
+
+def axes_of() -> list[Axis]:
+    return [[{node: {"weight": Integer(width, width - 1)}} for width in (4, 5, 7)] for node in ("a", "b", "c")]
+
+
+CODES = np.stack(np.unravel_index(np.arange(27), (3, 3, 3)), 1)
+
+
+def made(model: nn.Module, targets: Tensor | None = None, rows: int = 200) -> tuple[Responses, PlanRunner]:
+    torch.manual_seed(1)
+    x = torch.randn(rows, 6)
+    y = torch.randint(0, 4, (rows,)) if targets is None else targets
+    graph = MaseGraph(model)
+    batches = [(x[:150], y[:150]), (x[150:], y[150:])]
+    return Responses(graph, axes_of(), [0, 0, 0], batches), PlanRunner(graph, batches)
+
+
+def judged(outputs: Tensor, in_float: Tensor, y: Tensor) -> list[float]:
+    wrong = float((outputs.argmax(1) != y).double().mean())
+    loss = float(functional.cross_entropy(outputs.double(), y).log())
+    return [wrong, loss, float((outputs - in_float).double().square().mean().log())]
+
+
+def plan(code: Sequence[int]) -> QuantPlan:
+    return QuantPlan.of({n: f for axis, own in zip(axes_of(), code, strict=True) for n, f in axis[own].items()})
+
+
+def raw(responses: Responses, codes: Any = CODES) -> np.ndarray:
+    return responses.features(codes) * responses._spread + responses._centre
+
+
+def test_where_layers_add_up_guesses_are_what_the_networks_give() -> None:
+    torch.manual_seed(0)
+    responses, runner = made(Branches(4))
+    assert responses.count == 6
+    in_float = runner.predictions(QuantPlan())
+    wanted = np.array([judged(runner.predictions(plan(code)), in_float, runner.targets) for code in CODES])
+    assert np.abs(responses.features(CODES)).max() < 4.0  # none was cut off
+    assert raw(responses)[:, :3] == pytest.approx(wanted, abs=1e-4)
+    assert raw(responses)[:, 3:] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_single_change_of_the_lowest_network_is_known() -> None:
+    torch.manual_seed(0)
+    responses, runner = made(Chain())
+    in_float = runner.predictions(QuantPlan())
+    single = np.array([[0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 2]])
+    wanted = np.array([judged(runner.predictions(plan(code)), in_float, runner.targets) for code in single])
+    assert np.abs(responses.features(single)[:, 3:]).max() < 4.0
+    assert raw(responses, single)[:, 3:] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_guesses_of_a_chain_go_with_what_the_networks_give() -> None:
+    torch.manual_seed(0)
+    responses, runner = made(Chain())
+    in_float = runner.predictions(QuantPlan())
+    apart = np.array([float((runner.predictions(plan(code)) - in_float).square().mean().log()) for code in CODES])
+    for column in (2, 5):
+        assert np.corrcoef(raw(responses)[:, column], apart)[0, 1] > 0.9
+
+
+def test_outputs_that_are_no_classes_are_judged_by_what_they_differ_by() -> None:
+    torch.manual_seed(0)
+    responses, runner = made(Branches(4), torch.randn(200, 4))
+    in_float = runner.predictions(QuantPlan())
+    wanted = [float((runner.predictions(plan(code)) - in_float).square().mean().log()) for code in CODES]
+    assert responses.count == 2
+    assert raw(responses)[:, 0] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_guess_does_not_hang_on_what_else_is_asked_for() -> None:
+    torch.manual_seed(0)
+    together = made(Chain())[0].features(CODES)
+    torch.manual_seed(0)
+    responses = made(Chain())[0]
+    alone = np.concatenate([responses.features(CODES[[place]]) for place in reversed(range(27))])[::-1]
+    assert np.array_equal(alone, together)
+    assert np.array_equal(responses.features(CODES), together)
+    assert responses.features(CODES[:0]).shape == (0, 6)
+
+
+def test_outputs_that_are_no_numbers_leave_finite_guesses() -> None:
+    class Exploding(Chain):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * torch.exp(1e3 * (self.b.weight.abs().amax() - 0.3))
+
+    responses, _ = made(Exploding())
+    assert np.isfinite(responses.features(CODES)).all()
