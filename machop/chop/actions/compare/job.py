@@ -128,7 +128,9 @@ class CompareJob(CheckedSearch):
                 f"{counted(answers.taken_over, 'point')} were measured by earlier comparisons in this folder."
             )
         guesses = context.guesses.remarks if context.guesses else []
-        remarks += [f"Before the first trial {what}; they are not counted as evaluations." for what in guesses]
+        remarks += [
+            f"Before the first trial of surrogate {what}; they are not counted as evaluations." for what in guesses
+        ]
         facts = Facts(
             provenance=self.data_module.dataset_info.provenance,
             space_size=self.space.size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chop.actions.search.measurement import Measurement, row_key
 from chop.actions.search.strategies.choice_levels import axis_bits
-from chop.errors import SearchError, first_line
+from chop.errors import ChopError, SearchError, first_line
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.responses import Responses
 from chop.ir import QuantPlan
@@ -34,8 +34,9 @@ class Guessing:
         if rows not in self._known:
             try:
                 self._known[rows] = self._tried(rows)
-            except Exception as error:  # of the model's own code, or no guess to be had
-                logger.info("what is measured first is chosen without guesses: %s", first_line(error))
+            except Exception as error:  # of the model's own code, on rows that it may not be made for
+                why = str(error) if isinstance(error, ChopError) else first_line(error)
+                logger.info("what is measured first is chosen without guesses: %s", why)
                 self._known[rows] = None
         return self._known[rows]
 
@@ -50,7 +51,7 @@ class Guessing:
         row = PlanRunner(graph, data.batches("train", 1), device).predictions(QuantPlan())
         fitting = min(rows, MOST_ADDED // (len(axes) * row.numel()))
         if fitting < min(rows, FEWEST_ROWS):
-            raise SearchError(f"{len(axes)} layers with {row.numel():,} outputs a row are too much to add up")
+            raise SearchError(f"{len(axes) * row.numel():,} outputs a row, over all layers, are too many to add up")
         batches = data.batches("train", fitting)
         tried = sum(len(y) for _, y in batches)
         remark = (
