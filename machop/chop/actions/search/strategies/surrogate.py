@@ -90,23 +90,14 @@ class Surrogate(ProductStrategy):
 
     def __init__(self, context: StrategyContext, options: SurrogateOptions | None = None) -> None:
         super().__init__(context, options)
-        levels = [levels_of(axis) for axis in self.axes]
-        learned = [place for place, is_learned in enumerate(self.free.is_learned) if is_learned]
-        features = self._features() if learned else None
-        self._models = {place: GaussianProcess(levels, features) for place in learned}
         self._uniform = uniform_codes(self.axes)
-        self._worst_known = self._most_known()
-        usual = min(max(len(self._uniform), LEAST_INITIAL), MOST_INITIAL)
-        self._first = self.options.initial or (GUESSED_INITIAL if features else usual)
-        self._initial = self._initial_codes(self._guessed_front(features) if features else [])
-
-    def _features(self) -> Features | None:
-        """What is guessed of points beforehand, if that is wanted and can be had."""
-        rows, guesser = self.options.probe_rows, self.context.guesses
-        guesses = guesser(rows) if guesser and rows else None
-        return Features(guesses.count, guesses.features) if guesses else None
+        self._models: dict[int, GaussianProcess] = {}
+        self._first = self.options.initial or min(max(len(self._uniform), LEAST_INITIAL), MOST_INITIAL)
+        self._initial: list[Code] | None = None
 
     def proposals(self, n: int) -> Iterable[Code]:
+        if self._initial is None:
+            self._initial = self._begin()
         if len(self.told) < self._first and self._initial:
             first, self._initial = self._initial[:n], self._initial[n:]
             return self.unseen(first) if any(code not in self.told for code in first) else self.proposals(n)
@@ -116,6 +107,24 @@ class Surrogate(ProductStrategy):
         if len(codes) < 2:
             return self.unseen(self.random_codes(20 * n))
         return self._best(n, codes, costs)
+
+    def _begin(self) -> list[Code]:
+        """Make the models, and choose the points that are measured before these can learn."""
+        learned = [place for place, is_learned in enumerate(self.free.is_learned) if is_learned]
+        features = self._features() if learned else None
+        levels = [levels_of(axis) for axis in self.axes]
+        self._models = {place: GaussianProcess(levels, features) for place in learned}
+        self._worst_known = self._most_known()
+        if features is None:
+            return self._initial_codes([])
+        self._first = self.options.initial or GUESSED_INITIAL
+        return self._initial_codes(self._guessed_front(features))
+
+    def _features(self) -> Features | None:
+        """What is guessed of points beforehand, if that is wanted and can be had."""
+        rows, guesser = self.options.probe_rows, self.context.guesses
+        guesses = guesser(rows) if guesser and rows else None
+        return Features(guesses.count, guesses.features) if guesses else None
 
     def _initial_codes(self, guessed: Sequence[Array]) -> list[Code]:
         """The `guessed` points, uniform ones in random order, and random ones."""
