@@ -53,7 +53,7 @@ def made(model: nn.Module, targets: Tensor | None = None, rows: int = 200) -> tu
     y = torch.randint(0, 4, (rows,)) if targets is None else targets
     graph = MaseGraph(model)
     batches = [(x[:150], y[:150]), (x[150:], y[150:])]
-    return Responses(graph, axes_of(), [0, 0, 0], batches), PlanRunner(graph, batches)
+    return Responses(graph, axes_of(), [0, 0, 0], batches, classes=4), PlanRunner(graph, batches)
 
 
 def judged(outputs: Tensor, in_float: Tensor, y: Tensor) -> list[float]:
@@ -127,3 +127,25 @@ def test_outputs_that_are_no_numbers_leave_finite_guesses() -> None:
 
     responses, _ = made(Exploding())
     assert np.isfinite(responses.features(CODES)).all()
+
+
+def test_a_dead_network_is_guessed_to_be_wrong() -> None:
+    torch.manual_seed(0)
+    model = Chain()
+    with torch.no_grad():
+        model.c.weight.copy_(model.c.weight * 0.05 / model.c.weight.abs().amax())  # nothing is left of it in four bits
+        model.c.bias.zero_()
+    responses, runner = made(model)
+    dead = [place for place, code in enumerate(CODES) if not runner.predictions(plan(code)).any()]
+    assert dead == [place for place, code in enumerate(CODES) if code[2] == 0]
+    assert (raw(responses)[dead, 3] > 0.7).all()
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32])
+def test_classes_may_be_of_any_whole_numbers(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    y = torch.randint(0, 4, (200,))
+    torch.manual_seed(0)
+    wanted = made(Chain(), y)[0].features(CODES)
+    torch.manual_seed(0)
+    assert np.array_equal(made(Chain(), y.to(kind))[0].features(CODES), wanted)

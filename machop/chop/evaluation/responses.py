@@ -42,7 +42,8 @@ Outputs = Callable[[Sequence[Choice]], Tensor]
 class Responses:
     """Guesses of the outputs of all configurations that `axes` make, on fixed batches `[(x, y), …]`.
 
-    `fewest` is the code of the configuration with fewest bits. Nothing but these rows is looked at, and no metric of a
+    `fewest` is the code of the configuration with fewest bits; `classes` how many classes targets number, if they do.
+    Nothing but these rows is looked at, and no metric of a
     search is measured.
     """
 
@@ -53,6 +54,7 @@ class Responses:
         fewest: Sequence[int],
         batches: Sequence[tuple[Any, Tensor]],
         device: str = "cpu",
+        classes: int | None = None,
     ) -> None:
         runner = PlanRunner(graph, batches, device)
 
@@ -61,10 +63,13 @@ class Responses:
             found = runner.predictions(plan).float().nan_to_num(LARGEST, LARGEST, -LARGEST)
             return found.clamp(-LARGEST, LARGEST).movedim(0, -1).contiguous()  # rows last: quick to add up over classes
 
-        self._targets = runner.targets
         in_float: list[Choice] = [{} for _ in axes]
         low: list[Choice] = [dict(axis[number]) for axis, number in zip(axes, fewest, strict=True)]
         self._float = outputs(in_float)
+        self._targets = runner.targets.long()
+        y, is_score_of_class = runner.targets, self._float.ndim == 2 and len(self._float) == classes
+        are_numbers = y.ndim == 1 and not y.is_floating_point() and 0 <= int(y.min()) <= int(y.max()) < (classes or 0)
+        self._are_classes = is_score_of_class and are_numbers
         self._bases = [_Base(outputs, axes, base) for base in (in_float, low)]
         self._remembered: dict[bytes, Array] = {}
         self._centre, self._spread = np.zeros(1), np.ones(1)
@@ -81,14 +86,6 @@ class Responses:
     def count(self) -> int:
         """How many features a configuration has."""
         return len(self._centre)
-
-    @property
-    def _are_classes(self) -> bool:
-        """Whether outputs are scores of classes, and targets their numbers."""
-        numbers, scores = self._targets, self._float
-        if numbers.ndim != 1 or numbers.is_floating_point() or scores.ndim != 2:
-            return False
-        return int(numbers.min()) >= 0 and int(numbers.max()) < len(scores)
 
     def features(self, codes: Codes) -> Array:
         """What is guessed of configurations, `(configurations, features)`, the less the better, in standard units.
@@ -113,15 +110,16 @@ class Responses:
         return torch.cat(found).double().cpu().numpy()
 
     def _judged(self, outputs: Tensor) -> Tensor:
-        """Features of outputs `(configurations, *output, rows)`, which are used up."""
+        """Features of outputs `(configurations, *output, rows)`, which are overwritten."""
         apart = (outputs - self._float).square_().flatten(1).mean(1)
         features = [apart.clamp_min(SMALLEST).log()]
         if self._are_classes:
             own = outputs.gather(1, self._targets.expand(len(outputs), 1, -1))
             leads = outputs.sub_(own)
             most = leads.amax(1)
+            wrong = (leads >= 0).sum(1) > 1  # also where all scores are alike, as those of a network that is dead
             loss = leads.sub_(most.unsqueeze(1)).exp_().sum(1).log_().add_(most).mean(1)
-            features = [(most > 0).float().mean(1), loss.clamp_min(SMALLEST).log(), *features]
+            features = [wrong.float().mean(1), loss.clamp_min(SMALLEST).log(), *features]
         return torch.stack(features, 1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args, get_type_hints
 
 from chop.actions.search.settings import SearchSettings
@@ -95,7 +95,7 @@ def unfit(chosen: Contender, context: StrategyContext) -> str | None:
     if problem is not None:
         return problem
     try:
-        proposed = chosen.strategy(context, chosen.options).ask(1)
+        proposed = chosen.strategy(replace(context, guesses=None), chosen.options).ask(1)
     except Exception as error:
         return str(error).strip().partition("\n")[0] or type(error).__name__
     return None if proposed else "it proposes nothing"

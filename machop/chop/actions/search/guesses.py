@@ -9,6 +9,7 @@ from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.responses import Responses
 from chop.ir import QuantPlan
 from chop.tools.logger import get_logger
+from chop.tools.threads import one_thread
 
 logger = get_logger(__name__)
 
@@ -33,7 +34,8 @@ class Guessing:
     def __call__(self, rows: int) -> Responses | None:
         if rows not in self._known:
             try:
-                self._known[rows] = self._tried(rows)
+                with one_thread():  # the same last digits whatever n_jobs is
+                    self._known[rows] = self._tried(rows)
             except Exception as error:  # of the model's own code, on rows that it may not be made for
                 why = str(error) if isinstance(error, ChopError) else first_line(error)
                 logger.info("what is measured first is chosen without guesses: %s", why)
@@ -58,7 +60,14 @@ class Guessing:
             f"{runs:,} networks with one layer changed are tried on {tried:,} training rows{self._share(runs * tried)}"
         )
         logger.info("guesses: %s", remark)
-        found = Responses(graph, axes, [int(axis_bits(axis).argmin()) for axis in axes], batches, device)
+        found = Responses(
+            graph,
+            axes,
+            [int(axis_bits(axis).argmin()) for axis in axes],
+            batches,
+            device,
+            data.dataset_info.num_classes,
+        )
         self.remarks.append(remark)
         return found
 

@@ -50,8 +50,9 @@ class SurrogateOptions:
     """`probe_rows`: training rows on which each alternative of each layer is tried alone, for a guess of all networks
     before any is measured; 0: none.
 
-    `initial`: points that are measured before there is a model: 12 on the guessed front; without guesses uniform ones,
-    then random ones (absent: as many as there are uniform ones, but 18 at the least and 30 at the most).
+    `initial`: points that are measured before there is a model. Absent: 12 on the guessed front; where that has fewer
+    (one objective, say), or there are no guesses, uniform ones follow, then random ones, as many as there are uniform
+    ones, but 18 at the least and 30 at the most.
 
     `most_model_points`: the model learns from so many trials at the most, those nearest to the front.
     """
@@ -117,8 +118,10 @@ class Surrogate(ProductStrategy):
         self._worst_known = self._most_known()
         if features is None:
             return self._initial_codes([])
-        self._first = self.options.initial or GUESSED_INITIAL
-        return self._initial_codes(self._guessed_front(features))
+        guessed = self._guessed_front(features)
+        if len(guessed) >= GUESSED_INITIAL:  # fewer where there is no front of two costs: as many as without guesses
+            self._first = self.options.initial or GUESSED_INITIAL
+        return self._initial_codes(guessed)
 
     def _features(self) -> Features | None:
         """What is guessed of points beforehand, if that is wanted and can be had."""
@@ -148,7 +151,7 @@ class Surrogate(ProductStrategy):
         front, costs = self._front_by_guess(around, features)
         costs = (costs - costs.min(0)) / np.where(costs.max(0) > costs.min(0), costs.max(0) - costs.min(0), 1.0)
         chosen: list[int] = []
-        for _ in range(min(self._first, len(front))):
+        for _ in range(min(self.options.initial or GUESSED_INITIAL, len(front))):
             gains = expected_gain(undominated(costs[chosen], BEYOND * np.ones(costs.shape[1])), costs, 0.0 * costs)
             gains[chosen] = -1.0
             chosen.append(int(gains.argmax()))
