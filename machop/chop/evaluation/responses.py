@@ -43,8 +43,7 @@ class Responses:
     """Guesses of the outputs of all configurations that `axes` make, on fixed batches `[(x, y), …]`.
 
     `fewest` is the code of the configuration with fewest bits; `classes` how many classes targets number, if they do.
-    Nothing but these rows is looked at, and no metric of a
-    search is measured.
+    Nothing but these rows is looked at, and no metric of a search is measured.
     """
 
     def __init__(
@@ -67,15 +66,20 @@ class Responses:
         low: list[Choice] = [dict(axis[number]) for axis, number in zip(axes, fewest, strict=True)]
         self._float = outputs(in_float)
         self._targets = runner.targets.long()
-        y, is_score_of_class = runner.targets, self._float.ndim == 2 and len(self._float) == classes
-        are_numbers = y.ndim == 1 and not y.is_floating_point() and 0 <= int(y.min()) <= int(y.max()) < (classes or 0)
-        self._are_classes = is_score_of_class and are_numbers
+        self._are_classes = self._tell_classes(runner.targets, classes)
         self._bases = [_Base(outputs, axes, base) for base in (in_float, low)]
         self._remembered: dict[bytes, Array] = {}
         self._centre, self._spread = np.zeros(1), np.ones(1)
         typical = np.random.default_rng(0).integers(0, [len(axis) for axis in axes], (TYPICAL, len(axes)))
         guessed = self._guess(typical)
         self._centre, self._spread = guessed.mean(0), np.maximum(guessed.std(0), SMALLEST)
+
+    def _tell_classes(self, targets: Tensor, classes: int | None) -> bool:
+        """Whether outputs are scores of classes, and targets their numbers."""
+        if classes is None or self._float.ndim != 2 or len(self._float) != classes:
+            return False
+        are_numbers = targets.ndim == 1 and not targets.is_floating_point()
+        return are_numbers and 0 <= int(targets.min()) <= int(targets.max()) < classes
 
     @staticmethod
     def runs(axes: Sequence[Axis]) -> int:

@@ -14,8 +14,11 @@ from chop.tools.threads import one_thread
 logger = get_logger(__name__)
 
 MOST_TRIED = 2_000
-MOST_ADDED, FEWEST_ROWS = 2**16, 32
-"""What a guess may add up, outputs of all rows for each axis; and rows that still tell something."""
+MOST_ADDED = 2**16
+"""What a guess may add up: axes, times rows, times outputs of a row."""
+
+FEWEST_ROWS = 32
+"""Rows that still tell something."""
 
 
 class Guessing:
@@ -56,18 +59,11 @@ class Guessing:
             raise SearchError(f"{len(axes) * row.numel():,} outputs a row, over all layers, are too many to add up")
         batches = data.batches("train", fitting)
         tried = sum(len(y) for _, y in batches)
-        remark = (
-            f"{runs:,} networks with one layer changed are tried on {tried:,} training rows{self._share(runs * tried)}"
-        )
+        remark = f"{runs:,} networks with one layer changed are tried on {tried:,} training rows"
+        remark += self._share(runs * tried)
         logger.info("guesses: %s", remark)
-        found = Responses(
-            graph,
-            axes,
-            [int(axis_bits(axis).argmin()) for axis in axes],
-            batches,
-            device,
-            data.dataset_info.num_classes,
-        )
+        fewest = [int(axis_bits(axis).argmin()) for axis in axes]
+        found = Responses(graph, axes, fewest, batches, device, data.dataset_info.num_classes)
         self.remarks.append(remark)
         return found
 
