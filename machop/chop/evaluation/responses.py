@@ -27,6 +27,9 @@ Array = np.ndarray[Any, Any]
 LARGEST = 1e6
 """Outputs beyond it, and those that are no numbers, count as this."""
 
+MOST_LEAD = 80.0
+"""Leads beyond it count as this: the exponential is a number in single precision, also of thousands together."""
+
 SMALLEST = 1e-9
 MOST_DEVIATIONS = 4.0
 TYPICAL = 1_000
@@ -37,13 +40,14 @@ MOST_REMEMBERED = 100_000
 
 Choice = Mapping[str, Mapping[str, Format]]
 Outputs = Callable[[Sequence[Choice]], Tensor]
+Leads = Callable[[Tensor], Tensor]
 
 
 class Responses:
     """Guesses of the outputs of all configurations that `axes` make, on fixed batches `[(x, y), …]`.
 
     `fewest` is the code of the configuration with fewest bits; `classes` how many classes targets number, if they do.
-    Nothing but these rows is looked at, and no metric of a search is measured.
+    Nothing but these rows is looked at, and no metric of a search is measured. `on_run` is called after each of `runs`.
     """
 
     def __init__(
@@ -54,32 +58,27 @@ class Responses:
         batches: Sequence[tuple[Any, Tensor]],
         device: str = "cpu",
         classes: int | None = None,
+        on_run: Callable[[], None] = lambda: None,
     ) -> None:
         runner = PlanRunner(graph, batches, device)
 
         def outputs(chosen: Sequence[Choice]) -> Tensor:
             plan = QuantPlan.of({node: formats for own in chosen for node, formats in own.items()})
             found = runner.predictions(plan).float().nan_to_num(LARGEST, LARGEST, -LARGEST)
+            on_run()
             return found.clamp(-LARGEST, LARGEST).movedim(0, -1).contiguous()  # rows last: quick to add up over classes
 
-        in_float: list[Choice] = [{} for _ in axes]
+        no_formats: list[Choice] = [{} for _ in axes]
         low: list[Choice] = [dict(axis[number]) for axis, number in zip(axes, fewest, strict=True)]
-        self._float = outputs(in_float)
-        self._targets = runner.targets.long()
-        self._are_classes = self._tell_classes(runner.targets, classes)
-        self._bases = [_Base(outputs, axes, base) for base in (in_float, low)]
+        in_float = outputs(no_formats)
+        leads = _leads_of(in_float, runner.targets, classes)
+        bases = (no_formats, in_float), (low, outputs(low))
+        self._bases = [_Base(outputs, axes, base, own, in_float, leads) for base, own in bases]
         self._remembered: dict[bytes, Array] = {}
         self._centre, self._spread = np.zeros(1), np.ones(1)
         typical = np.random.default_rng(0).integers(0, [len(axis) for axis in axes], (TYPICAL, len(axes)))
         guessed = self._guess(typical)
         self._centre, self._spread = guessed.mean(0), np.maximum(guessed.std(0), SMALLEST)
-
-    def _tell_classes(self, targets: Tensor, classes: int | None) -> bool:
-        """Whether outputs are scores of classes, and targets their numbers."""
-        if classes is None or self._float.ndim != 2 or len(self._float) != classes:
-            return False
-        are_numbers = targets.ndim == 1 and not targets.is_floating_point()
-        return are_numbers and 0 <= int(targets.min()) <= int(targets.max()) < classes
 
     @staticmethod
     def runs(axes: Sequence[Axis]) -> int:
@@ -108,40 +107,65 @@ class Responses:
 
     @torch.no_grad()
     def _guess(self, codes: Codes) -> Array:
-        size = max(1, VALUES_AT_ONCE // self._float.numel())
-        parts = [codes[first : first + size] for first in range(0, len(codes), size)]
-        found = [torch.cat([self._judged(base.outputs(part)) for base in self._bases], 1) for part in parts]
+        found = [torch.cat([base.features(part) for base in self._bases], 1) for part in self._parts(codes)]
         return torch.cat(found).double().cpu().numpy()
 
-    def _judged(self, outputs: Tensor) -> Tensor:
-        """Features of outputs `(configurations, *output, rows)`, which are overwritten."""
-        apart = (outputs - self._float).square_().flatten(1).mean(1)
-        features = [apart.clamp_min(SMALLEST).log()]
-        if self._are_classes:
-            own = outputs.gather(1, self._targets.expand(len(outputs), 1, -1))
-            leads = outputs.sub_(own)
-            most = leads.amax(1)
-            wrong = (leads >= 0).sum(1) > 1  # also where all scores are alike, as those of a network that is dead
-            loss = leads.sub_(most.unsqueeze(1)).exp_().sum(1).log_().add_(most).mean(1)
-            features = [wrong.float().mean(1), loss.clamp_min(SMALLEST).log(), *features]
-        return torch.stack(features, 1)
+    def _parts(self, codes: Codes) -> list[Codes]:
+        size = max(1, VALUES_AT_ONCE // self._bases[0].outputs)
+        return [codes[first : first + size] for first in range(0, len(codes), size)]
+
+
+def _leads_of(outputs: Tensor, targets: Tensor, classes: int | None) -> Leads | None:
+    """What gives, of scores `(classes, rows)`, how much the other classes have more than the right one, `(classes − 1,
+    rows)`; None where outputs are no scores of classes, or targets not their numbers.
+    """
+    if classes is None or classes < 2 or outputs.ndim != 2 or len(outputs) != classes:
+        return None
+    are_numbers = targets.ndim == 1 and not targets.is_floating_point()
+    if not are_numbers or not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+        return None
+    right = targets.long()[None]
+    others = torch.arange(classes - 1, device=targets.device)[:, None].expand(-1, len(targets))
+    others = others + (others >= right)
+    return lambda scores: scores.gather(0, others) - scores.gather(0, right)
 
 
 class _Base:
-    """A network, and what each alternative changes in its outputs when it alone is put in place of its own."""
+    """A network, and what each alternative changes in its outputs when it alone is put in place of its own.
 
-    def __init__(self, outputs: Outputs, axes: Sequence[Axis], base: Sequence[Choice]) -> None:
-        self._own = outputs(base)
-        changes = [
-            outputs([*base[:place], other, *base[place + 1 :]]) - self._own
-            for place, axis in enumerate(axes)
-            for other in axis
-        ]
-        self._changes = torch.stack(changes).flatten(1)
-        self._first = np.cumsum([0, *(len(axis) for axis in axes[:-1])])
+    All that is kept is linear in the outputs, so that changes add up: how far the other classes lead, for errors and
+    losses, and scalar products of the changes, for the distance from float.
+    """
 
-    def outputs(self, codes: Codes) -> Tensor:
-        """What the outputs of configurations would be if changes added up, `(configurations, *output, rows)`."""
-        rows = torch.from_numpy(codes + self._first).to(self._changes.device)
-        changes = functional.embedding_bag(rows, self._changes, mode="sum")
-        return changes.view(len(codes), *self._own.shape).add_(self._own)
+    def __init__(
+        self,
+        run: Outputs,
+        axes: Sequence[Axis],
+        base: Sequence[Choice],
+        own: Tensor,
+        in_float: Tensor,
+        leads: Leads | None,
+    ) -> None:
+        others = [run([*base[:place], other, *base[place + 1 :]]) for place, axis in enumerate(axes) for other in axis]
+        apart = torch.stack([*(other - own for other in others), own - in_float]).flatten(1).double()
+        self.outputs = own.numel()
+        self._products = apart @ apart.T / own.numel()
+        self._first = np.cumsum([0, *(len(axis) for axis in axes)])
+        self._leads = None
+        if leads is not None:
+            self._leads = leads(own)
+            self._changes = torch.stack([leads(other) - self._leads for other in others]).flatten(1)
+
+    def features(self, codes: Codes) -> Tensor:
+        """What is guessed of configurations around this network, `(configurations, features)`."""
+        last = np.zeros((len(codes), 1), codes.dtype)  # what sets this network apart from the one in float
+        rows = torch.from_numpy(np.concatenate([codes, last], 1) + self._first).to(self._products.device)
+        apart = self._products[rows[:, :, None], rows[:, None]].sum((1, 2))
+        features = [apart.clamp_min(SMALLEST).log()]
+        if self._leads is not None:
+            leads = functional.embedding_bag(rows[:, :-1], self._changes, mode="sum")
+            leads = leads.view(len(codes), *self._leads.shape).add_(self._leads)
+            wrong = leads.amax(1) >= 0  # also where all scores are alike, as those of a network that is dead
+            loss = leads.clamp_(max=MOST_LEAD).exp_().sum(1).log1p_().mean(1)
+            features = [wrong.double().mean(1), loss.clamp_min(SMALLEST).log().double(), *features]
+        return torch.stack(features, 1)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
+from chop.actions.search.free_values import FreeValues
 from chop.actions.search.strategies import STRATEGIES
 from chop.actions.search.strategies.choice_levels import axis_bits, levels_of, uniform_codes
 from chop.actions.search.strategies.evolution import Evolution, EvolutionOptions
@@ -20,8 +21,8 @@ from chop.actions.search.strategies.gaussian_process import Features, GaussianPr
 from chop.actions.search.strategies.hypervolume_gain import expected_gain, undominated
 from chop.actions.search.strategies.surrogate import SurrogateOptions
 from chop.ir.front import Front
-from chop.ir.goals import Limit
-from chop.testing.made_up_search import MadeUpSearch
+from chop.ir.goals import Goals, Limit
+from chop.testing.made_up_search import OBJECTIVES, MadeUpSearch
 
 SEARCH = MadeUpSearch(layers=3)
 CODES = np.stack(np.unravel_index(np.arange(343), (7, 7, 7)), 1)
@@ -208,6 +209,7 @@ class Guessed:
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.remarks: list[str] = []
+        self.on_tried: Callable[[int, int], None] = lambda tried, of_all: None
 
     def __call__(self, rows: int) -> Guessed:
         self.asked.append(rows)
@@ -227,6 +229,26 @@ def test_surrogate_begins_with_the_front_that_guesses_promise() -> None:
     exact = set(Front.of(every, np.arange(343)).index.tolist())
     assert set(first) <= exact and len(first) == min(12, len(exact))
     assert share(first[:6], compounding) > 0.85 > share(measured("surrogate", compounding, 6, 3), compounding)
+
+
+HALF = float(np.quantile(costs(compounding)[:, 1], 0.5))
+
+
+@pytest.mark.parametrize(
+    ("objective", "limit", "largest"),
+    [("accuracy", Limit("model_size", "max", HALF), HALF), ("model_size", Limit("accuracy", "min", 0.6), np.inf)],
+)
+def test_with_one_objective_the_first_points_are_those_about_its_limit(
+    objective: str, limit: Limit, largest: float
+) -> None:
+    goals = Goals(tuple(own for own in OBJECTIVES if own.metric == objective), (limit,))
+    free = FreeValues(goals, SEARCH._tables)
+    context = replace(SEARCH.context, directions=goals.directions, limits=1, free=free, guesses=Guessed())
+    first = [SEARCH.space.index(point) for point in STRATEGIES["surrogate"](context).ask(12)]
+    every = costs(compounding)
+    small = np.flatnonzero(every[:, 1] <= largest)
+    exact = set(Front.of(every[small], small).index.tolist())
+    assert set(first[: len(exact)]) <= exact and len(exact) >= 6
 
 
 def test_surrogate_without_probes_asks_for_no_guesses() -> None:

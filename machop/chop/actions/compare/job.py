@@ -127,10 +127,7 @@ class CompareJob(CheckedSearch):
             remarks.append(
                 f"{counted(answers.taken_over, 'point')} were measured by earlier comparisons in this folder."
             )
-        guesses = context.guesses.remarks if context.guesses else []
-        remarks += [
-            f"Before the first trial of surrogate {what}; they are not counted as evaluations." for what in guesses
-        ]
+        remarks += [f"surrogate: {what}" for what in (context.guesses.remarks if context.guesses else [])]
         facts = Facts(
             provenance=self.data_module.dataset_info.provenance,
             space_size=self.space.size,
@@ -258,7 +255,10 @@ def _all_runs(
         remarks.append(f"{name} failed with seed {seed} and was not run again: {type(error).__name__}: {what}.")
         logger.warning("%s", remarks[-1])
 
+    guesses = experiment.context_of(seeds[0]).guesses
     with ComparisonProgress(len(contenders) * len(seeds), experiment.budget) as progress:
+        if guesses:
+            guesses.on_tried = progress.on_tried
         try:
             for run in experiment.runs(contenders, seeds, progress.on_evaluation, on_end, note):
                 runs.append(run)

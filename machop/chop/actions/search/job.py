@@ -46,7 +46,7 @@ from chop.actions.search.results import (
     write_log,
 )
 from chop.actions.search.settings import RunnerChoice
-from chop.actions.search.strategies.base import STRATEGIES
+from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.actions.search.study import Reason, Study, scaled_metrics
 from chop.actions.search.winners import float_row, measured_again
@@ -112,8 +112,11 @@ class SearchJob(CheckedSearch):
         ):
             for trial in spread_out([trial for trial in log.trials if trial.counts]):
                 self.require_unchanged(measurement, log.path, trial.point, trial.metrics)
-            study = self._study(measurement, measuring, goals, log)
+            context = self.context(measurement, goals, self.seed, self.settings.setup.n_trials)
+            study = self._study(context, measuring, goals, log)
             with SearchProgress(self._expected_trials(), goals) as progress:
+                if context.guesses:
+                    context.guesses.on_tried = progress.on_tried
                 reason = study.run(progress.on_trial)
         return self._finish(measurement, goals, log.trials, reason, ladder)
 
@@ -272,10 +275,9 @@ class SearchJob(CheckedSearch):
         about = {"choices": self.space.parameters, "goals": goals.as_json(), "started": started}
         return TrialLog.create(path, fingerprint, about)
 
-    def _study(self, measurement: Measurement, measuring: Measuring, goals: Goals, log: TrialLog) -> Study:
+    def _study(self, context: StrategyContext, measuring: Measuring, goals: Goals, log: TrialLog) -> Study:
         settings = self.settings
         self._tell_size()
-        context = self.context(measurement, goals, self.seed, settings.setup.n_trials)
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
         batch = settings.setup.ask_batch or (measuring.batch if strategy.asks_ahead else strategy.batch)
         inherited, first = self.initial.inherited, self.initial.first

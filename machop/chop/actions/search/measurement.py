@@ -175,7 +175,7 @@ class Measurement:
         """Whether a batch is so little work that several threads would only wait for each other."""
         parts = {row_key(runner) for runner in self.output_runners} or {("val_dataloader", None)}
         rows = max(len(self.data_module.batches(*part)[0][1]) for part in parts)
-        return 0 < rows * self._macs_of_row < LIGHT_MACS
+        return 0 < rows * self.macs_of_row < LIGHT_MACS
 
     @cached_property
     def chunk(self) -> int:
@@ -192,10 +192,10 @@ class Measurement:
     def _macs(self) -> int:
         """Multiply-accumulates of one point on all its rows, were nothing shared."""
         assert self.folded is not None
-        return max(1, self._macs_of_row * sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators))
+        return max(1, self.macs_of_row * sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators))
 
     @cached_property
-    def _macs_of_row(self) -> int:
+    def macs_of_row(self) -> int:
         """Multiply-accumulates of the model for one row; 0 of one that takes batches of one size alone."""
         try:
             return sum(cost.macs for cost in (self._costs or self._node_costs()).values())

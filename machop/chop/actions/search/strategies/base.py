@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -37,10 +37,12 @@ class Guesses(Protocol):
 class Guesser(Protocol):
     """Makes guesses from trying each alternative alone on so many training rows; None where that cannot be done.
 
-    A second call with the same number costs nothing. `remarks` say what was tried.
+    A second call with the same number costs nothing. `remarks` say what was tried, or why nothing was; `on_tried` is
+    called after each network that was tried, with how many have been and will be.
     """
 
     remarks: list[str]
+    on_tried: Callable[[int, int], None]
 
     def __call__(self, rows: int) -> Guesses | None: ...
 

@@ -143,7 +143,8 @@ class GaussianProcess:
             factor = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:
             return IMPOSSIBLE, np.zeros_like(parameters)
-        inverse = scipy.linalg.cho_solve((factor, True), np.eye(len(wanted)))
+        lower, _ = scipy.linalg.lapack.dpotri(factor, lower=True)  # of the inverse, its lower half
+        inverse = np.tril(lower) + np.tril(lower, -1).T
         dual = inverse @ wanted
         pull = 0.5 * (inverse - np.outer(dual, dual))  # the gradient by the kernel's entries
         gradient = np.concatenate(

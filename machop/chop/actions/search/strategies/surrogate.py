@@ -15,6 +15,7 @@ from chop.actions.search.strategies.choice_levels import levels_of, uniform_code
 from chop.actions.search.strategies.gaussian_process import Features, GaussianProcess
 from chop.actions.search.strategies.hypervolume_gain import Boxes, expected_gain, undominated
 from chop.actions.search.strategies.product import Array, Code, ProductStrategy
+from chop.ir.front import Front
 
 EXPLORATION = 0.5
 """The share of a prediction's standard deviation that counts: a front has so many points that being right about most
@@ -34,7 +35,7 @@ BEYOND = 1.05
 STEPS = 20
 """Steps in which the model's parameters are improved before each batch."""
 
-DRAWN = 2_000
+DRAWN = 500
 MOST_FRONT = {1: 200, 2: 200, 3: 40}
 FEW_FRONT = 12
 """Points of the front from which gains are told, by the number of objectives: boxes grow with its power."""
@@ -160,15 +161,21 @@ class Surrogate(ProductStrategy):
     def _front_by_guess(self, codes: Array, features: Features) -> tuple[Array, Array]:
         """Those of `codes` that nothing dominates if the first feature decides what must be measured, and their costs.
 
-        What is known beforehand counts, limits among it; limits on what is measured do not.
+        Limits on what is known hold. Where there is one objective, what limits are on counts as another: it is near a
+        limit that the best is found, and guesses do not say where that is.
         """
         codes = np.unique(codes, axis=0)
-        costs = self.free.costs(codes)
+        costs, guess = self.free.costs(codes), features.of(codes)[:, 0]
+        objectives = self.free.objectives
         for place in self._models:
             known = costs[:, place] / (costs[:, place].std() or 1.0)
-            costs[:, place] = known + features.of(codes)[:, 0] if place < self.free.objectives else 0.0
-        rows = self.front_of(costs)
-        return codes[rows], costs[rows, : self.free.objectives]
+            costs[:, place] = known + guess if place < objectives else 0.0
+        limits = [guess if place in self._models else costs[:, place] for place in range(objectives, costs.shape[1])]
+        weighed = np.stack([*costs[:, :objectives].T, *(limits if objectives == 1 else [])], 1)
+        is_within = self.is_within(costs)
+        rows = np.flatnonzero(is_within if is_within.any() else ~is_within)
+        front: Array = Front.of(weighed[rows], rows).index
+        return codes[front], weighed[front]
 
     def _best(self, n: int, codes: Array, costs: Array) -> list[Code]:
         """The `n` points that add most, each given that those before it turn out as predicted."""
