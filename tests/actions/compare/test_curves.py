@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chop.actions.compare.curves import (
     Question,
@@ -92,9 +94,23 @@ def test_why_no_point_counts_is_told(metrics: dict[str, Any], limits: tuple[Limi
 def test_regret_is_the_distance_from_the_best_under_a_budget() -> None:
     truth = oracle(Goals((ACCURACY, BITS)), **FOUR)
     asked = questions(truth, [True, False])
-    assert [question.label(truth.goals) for question in asked] == ["accuracy, bits <= 4", "accuracy, bits <= 6"]
+    assert [question.label(truth.goals, {"bits": "bit"}) for question in asked] == [
+        "accuracy, bits <= 4 bit",
+        "accuracy, bits <= 6 bit",
+    ]
     assert regret_curve(truth, asked[0], np.array([1, 0, 2, 3])) == pytest.approx([0.75, 0.75, 0.25, 0.0])
     assert regret_curve(truth, asked[1], np.array([2, 1])) == pytest.approx([0.5, 0.0])
+
+
+@given(st.lists(st.floats(1e-3, 1e7), min_size=1, max_size=9, unique=True), st.sampled_from([1.0, 0.2, 3e-4]))
+def test_a_budget_is_the_number_that_its_label_tells(sizes: list[float], scale: float) -> None:
+    goals = Goals((ACCURACY, Objective("size", scale, "minimize")))
+    truth = oracle(goals, accuracy=sorted(sizes), size=sorted(sizes))
+    for question in questions(truth, [True, False]):
+        told = float(question.label(goals, {}).partition("<= ")[2].replace(",", ""))
+        assert question.most == pytest.approx(scale * told, rel=1e-9)
+        admitted = truth.costs[np.isfinite(question.best(truth.costs)), 1]
+        assert 0.998 * question.most < admitted.max() <= question.most
 
 
 def test_of_values_that_are_all_learned_the_first_is_asked_for() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, floor, log10
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from chop.actions.search.oracle import Oracle
 from chop.ir.front import Front, dominated_volume
 from chop.ir.goals import Goals, sign
+from chop.ir.trial import Objective
 from chop.report.compare_summary import Band
 
 Array = np.ndarray[Any, Any]
@@ -87,21 +89,22 @@ class Question:
         values: Array = costs[:, self.objective]
         return values if self.cost is None else np.where(costs[:, self.cost] <= self.most, values, np.inf)
 
-    def label(self, goals: Goals) -> str:
-        """The question in words: `accuracy, average_bitwidth <= 4.2`."""
+    def label(self, goals: Goals, units: Mapping[str, str]) -> str:
+        """The question in words: `accuracy, average_bitwidth <= 4.2 bit`."""
         if self.cost is None:
             return goals.names[self.objective]
         objective = goals.objectives[self.cost]
         bound = self.most / (sign(objective.direction) * objective.scale)
         relation = "<=" if objective.turn > 0 else ">="
-        return f"{goals.names[self.objective]}, {objective.metric} {relation} {bound:.4g}"
+        unit = units.get(objective.metric, "")
+        return f"{goals.names[self.objective]}, {objective.metric} {relation} {bound:,.10g} {unit}".rstrip()
 
 
 def questions(oracle: Oracle, is_learned: Sequence[bool]) -> list[Question]:
     """What a user may want from the space: the best of each learned value under budgets of each known one.
 
     `is_learned` says of each value whether it must be measured. Where that tells nothing apart, the first value is
-    asked for under budgets of the others. The budgets are quantiles of the exact front's costs.
+    asked for under budgets of the others. The budgets are quantiles of the exact front's costs, made round.
     """
     values = len(oracle.goals.names)
     if values == 1:
@@ -113,8 +116,25 @@ def questions(oracle: Oracle, is_learned: Sequence[bool]) -> list[Question]:
     for objective in learned:
         for cost in (value for value in range(values) if value not in learned):
             bounds = np.quantile(oracle.front.costs[:, cost], BUDGET_SHARES, method="higher")
-            found += [Question(objective, cost, float(most)) for most in np.unique(bounds)]
+            wide = [_made_round(float(bound), oracle.goals.objectives[cost]) for bound in bounds]
+            found += [Question(objective, cost, most) for most in dict.fromkeys(wide)]
     return found
+
+
+def _made_round(cost: float, objective: Objective) -> float:
+    """The nearest cost, no less, that is a metric of four digits: what is printed is what is asked for.
+
+    >>> _made_round(12.99307, Objective("bits", 2.0, "minimize"))
+    12.994
+    >>> _made_round(-0.71239, Objective("accuracy", 1.0, "maximize"))
+    -0.7123
+    """
+    factor = sign(objective.direction) * objective.scale
+    value = cost / factor
+    digits = 3 - floor(log10(abs(value))) if value else 0
+    if factor * round(value, digits) >= cost:
+        return factor * round(value, digits)
+    return factor * round((ceil if factor > 0 else floor)(value * 10.0**digits) / 10.0**digits, digits)
 
 
 def regret_curve(oracle: Oracle, question: Question, rows: Array) -> Array:

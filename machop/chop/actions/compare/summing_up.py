@@ -126,7 +126,7 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
         budget=facts.budget,
         seeds=facts.seeds,
         is_exact=facts.is_exact,
-        strategies=[strategy_summary(one, oracle, asked) for one in found],
+        strategies=[strategy_summary(one, oracle, asked, facts.units) for one in found],
         verdict=judged.lines,
         comparisons=judged.comparisons,
         correlations=correlations,
@@ -155,12 +155,16 @@ def alike_remarks(found: Sequence[Outcome], facts: Facts) -> list[str]:
     return [f"The seed changes the order alone, all runs measured the same points: {names}."] if names else []
 
 
-def strategy_summary(outcome: Outcome, oracle: Oracle, asked: Sequence[Question]) -> StrategySummary:
+def strategy_summary(
+    outcome: Outcome, oracle: Oracle, asked: Sequence[Question], units: Mapping[str, str]
+) -> StrategySummary:
     """A strategy's runs together."""
     runs, curves, goals = outcome.runs, outcome.curves, oracle.goals
     trials = max(len(run.rows) for run in runs)
     regrets = {
-        question.label(goals): band((regret_curve(oracle, question, run.evaluated) for run in runs), outcome.budget)
+        question.label(goals, units): band(
+            (regret_curve(oracle, question, run.evaluated) for run in runs), outcome.budget
+        )
         for question in asked
     }
     return StrategySummary(
