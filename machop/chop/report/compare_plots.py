@@ -16,6 +16,7 @@ from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategyS
 from chop.report.line_labels import label_ends
 from chop.report.line_styles import Style, line_styles
 from chop.tools.files import write_whole
+from chop.tools.interrupts import Held
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,19 +52,22 @@ DRAWINGS = ("hypervolume", "front", "regret", "evaluations_to")
 KINDS = ("png", "svg")
 
 
-def write_plots(folder: Path, summary: CompareSummary) -> tuple[list[Path], list[str]]:
-    """Write the pictures as PNG and SVG, all of them or, after Ctrl-C, none; without matplotlib none. A line says why.
+def write_plots(folder: Path, summary: CompareSummary, held: Held) -> tuple[list[Path], list[str]]:
+    """Write the pictures as PNG and SVG, all of them or, after Ctrl-C or an error, none; without matplotlib none.
 
-    Those of an earlier comparison that was cut off do not stay.
+    A line says why. Those of an earlier comparison that was cut off do not stay.
     """
     forget_plots(folder)
     if find_spec("matplotlib") is None:
         return [], [f"No pictures: matplotlib is not installed ({sys.executable} -m pip install matplotlib)."]
     try:
-        return _drawn(folder, summary), []
+        return _drawn(folder, summary, held), []
     except KeyboardInterrupt:
-        forget_plots(folder)
-        return [], ["Interrupted: the pictures are not drawn."]
+        why = "Interrupted: the pictures are not drawn."
+    except Exception as error:  # of matplotlib, or of its fonts
+        why = f"The pictures could not be drawn: {type(error).__name__}: {' '.join(str(error).split())}."
+    forget_plots(folder)
+    return [], [why]
 
 
 def forget_plots(folder: Path) -> None:
@@ -73,7 +77,7 @@ def forget_plots(folder: Path) -> None:
             (folder / f"{name}.{kind}").unlink(missing_ok=True)
 
 
-def _drawn(folder: Path, summary: CompareSummary) -> list[Path]:
+def _drawn(folder: Path, summary: CompareSummary, held: Held) -> list[Path]:
     import matplotlib
 
     files: list[Path] = []
@@ -81,6 +85,8 @@ def _drawn(folder: Path, summary: CompareSummary) -> list[Path]:
     drawings = dict(zip(DRAWINGS, (hypervolume, front, regret, evaluations_to), strict=True))
     with matplotlib.rc_context(SETTINGS):
         for name, draw in drawings.items():
+            if held.came:
+                raise KeyboardInterrupt
             figure = draw(summary)
             if figure is not None:
                 files += [write_whole(folder / f"{name}.{kind}", _rendered(figure, kind)) for kind in KINDS]

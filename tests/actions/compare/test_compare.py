@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -431,24 +432,53 @@ def test_proposals_that_are_no_points_end_their_strategy(
             self.asked += 1
             return [self.space.point(0) if self.asked == 1 else proposed]
 
-    monkeypatch.setattr(STRATEGIES, "_items", {**STRATEGIES._items, "astray": Astray})
+    monkeypatch.setitem(STRATEGIES._items, "astray", Astray)
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", CompareOptions(("astray", "uniform"), seeds=1))
     assert [one.name for one in summary.strategies] == ["uniform"]
     assert any("astray failed" in remark and said in remark for remark in summary.remarks)
 
 
 @pytest.mark.usefixtures("pictures")
-def test_ctrl_c_while_pictures_are_drawn_costs_the_pictures_alone(
-    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("times", "why"),
+    [(1, "Interrupted: the pictures are not drawn"), (2, "Interrupted: the pictures"), (0, "OSError: no font")],
+)
+def test_ctrl_c_or_an_error_while_pictures_are_drawn_costs_the_pictures_alone(
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+    why: str,
 ) -> None:
     def cut_off(summary: Any) -> Any:
-        raise KeyboardInterrupt
+        assert (tmp_path / "c" / "report.md").exists()
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        if not times:
+            raise OSError("no font")
 
     monkeypatch.setattr(compare_plots, "front", cut_off)
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
     assert not [path for path in (tmp_path / "c").iterdir() if path.suffix in (".png", ".svg")]
-    assert "pictures are not drawn" in (tmp_path / "c" / "report.md").read_text()
+    assert why in (tmp_path / "c" / "report.md").read_text()
     assert summary.verdict
+
+
+def test_ctrl_c_after_the_last_run_waits_for_the_report(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summarise = job.summarise
+
+    def cut_off(*args: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return summarise(*args)
+
+    monkeypatch.setattr(job, "summarise", cut_off)
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
+    assert summary.verdict and (tmp_path / "c" / "report.md").exists()
+    assert not summary.interrupted
 
 
 def test_an_enumeration_that_was_cut_off_goes_on(

@@ -38,6 +38,7 @@ from chop.report.compare_report import REPORT_FILE, print_comparison, report_tex
 from chop.report.compare_summary import CompareSummary, counted
 from chop.report.search_progress import ComparisonProgress, EnumerationProgress
 from chop.tools.files import move_aside, write_whole
+from chop.tools.interrupts import Held, interrupts_held
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
 
@@ -119,31 +120,32 @@ class CompareJob(CheckedSearch):
             ask_batch = self.settings.setup.ask_batch
             experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch, ask_batch)
             runs, ended = _all_runs(experiment, contenders, seeds, remarks)
-        oracle = Oracle(answers.landscape(), goals)
-        _ = oracle.front  # of what was measured no point may count
-        if answers.is_exact and not (self.folder / LANDSCAPE_FILE).exists():
-            write_measured(answers, self.folder, self.about_landscape(measurement, goals))
-        if answers.taken_over:
-            remarks.append(
-                f"{counted(answers.taken_over, 'point')} were measured by earlier comparisons in this folder."
+        with interrupts_held() as held:  # a second or two, in which all that was found is at stake
+            oracle = Oracle(answers.landscape(), goals)
+            _ = oracle.front  # of what was measured no point may count
+            if answers.is_exact and not (self.folder / LANDSCAPE_FILE).exists():
+                write_measured(answers, self.folder, self.about_landscape(measurement, goals))
+            if answers.taken_over:
+                remarks.append(
+                    f"{counted(answers.taken_over, 'point')} were measured by earlier comparisons in this folder."
+                )
+            remarks += [f"surrogate: {what}" for what in (context.guesses.remarks if context.guesses else [])]
+            facts = Facts(
+                provenance=self.data_module.dataset_info.provenance,
+                space_size=self.space.size,
+                budget=budget,
+                seeds=seeds,
+                is_exact=answers.is_exact,
+                folder=self.folder,
+                remarks=remarks,
+                runs=ended,
+                planned_runs=len(contenders) * len(seeds),
+                units=measurement.units,
             )
-        remarks += [f"surrogate: {what}" for what in (context.guesses.remarks if context.guesses else [])]
-        facts = Facts(
-            provenance=self.data_module.dataset_info.provenance,
-            space_size=self.space.size,
-            budget=budget,
-            seeds=seeds,
-            is_exact=answers.is_exact,
-            folder=self.folder,
-            remarks=remarks,
-            runs=ended,
-            planned_runs=len(contenders) * len(seeds),
-            units=measurement.units,
-        )
-        found = outcomes(contenders, runs, oracle, budget)
-        is_learned = context.free.is_learned if context.free else (True,) * len(goals.names)
-        summary = summarise(facts, found, oracle, questions(oracle, is_learned))
-        return _written(summary, found, answers, is_shown)
+            found = outcomes(contenders, runs, oracle, budget)
+            is_learned = context.free.is_learned if context.free else (True,) * len(goals.names)
+            summary = summarise(facts, found, oracle, questions(oracle, is_learned))
+            return _written(summary, found, answers, is_shown, held)
 
     def _make_room(self) -> None:
         """Move an earlier comparison aside; one that was cut off stays, to be gone on with."""
@@ -277,13 +279,16 @@ def _without_run(contenders: Sequence[Contender], runs: Sequence[Run]) -> list[s
     return [one.name for one in contenders if one.name not in done]
 
 
-def _written(summary: CompareSummary, found: Sequence[Outcome], answers: Answers, is_shown: bool) -> CompareSummary:
-    """Write everything down, and show it."""
+def _written(
+    summary: CompareSummary, found: Sequence[Outcome], answers: Answers, is_shown: bool, held: Held
+) -> CompareSummary:
+    """Write everything down, the pictures last, and show it."""
     folder = summary.folder
     files = [*write_evaluations(folder, found, answers), write_summary(folder, summary)]
-    plots, missing = write_plots(folder, summary)
+    report = write_whole(folder / REPORT_FILE, report_text(summary, []))
+    plots, missing = write_plots(folder, summary, held)
     summary = replace(summary, remarks=[*summary.remarks, *missing])
-    report = write_whole(folder / REPORT_FILE, report_text(summary, plots))
+    write_whole(report, report_text(summary, plots))
     summary = replace(summary, files=[report, *files, *plots])
     if is_shown:
         print_comparison(summary)

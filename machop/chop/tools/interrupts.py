@@ -1,0 +1,41 @@
+"""Ctrl-C that waits for the end of what should not be torn in two."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Held:
+    """Whether Ctrl-C `came` while it was held."""
+
+    came: bool = False
+
+
+@contextmanager
+def interrupts_held() -> Iterator[Held]:
+    """Note the first Ctrl-C in place of raising KeyboardInterrupt; the second raises it.
+
+    In other threads than the main one, and where Ctrl-C does something else already, nothing is held.
+    """
+    held = Held()
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield held
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if held.came:
+            signal.default_int_handler(number, frame)
+        held.came = True
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield held
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
