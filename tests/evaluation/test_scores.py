@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from chop.errors import ChopError
+from chop.errors import ChopError, MetricError
 from chop.evaluation.scores import (
     accuracy_macro,
     accuracy_micro,
+    interval_as_json,
     per_sample_loss,
     predict,
     score,
@@ -136,10 +137,31 @@ def test_outputs_that_are_no_classes_are_refused_with_the_cure() -> None:
 
 
 def test_users_functions_that_fail_are_named() -> None:
-    with pytest.raises(ChopError, match="the metric 'm' of the data failed: ZeroDivisionError"):
+    with pytest.raises(MetricError, match=r"the metric 'm' of the data failed \(.*test_scores.py:\d+\): ZeroDivision"):
         score(torch.randn(4, 2), torch.zeros(4).long(), None, {"m": (lambda p, y: 1 / 0, "minimize")})
+    for found, told in (("hello", "'hello'"), (torch.ones(2), r"\(2,\)"), (None, "None")):
+        with pytest.raises(MetricError, match=f"metric 'm' of the data must give one number for all rows, not {told}"):
+            score(torch.randn(4, 2), torch.zeros(4).long(), None, {"m": (lambda p, y, found=found: found, "minimize")})
     with pytest.raises(ChopError, match="the loss of the data failed"):
         score(torch.randn(4, 2), torch.zeros(4).long(), lambda p, y: p @ y)
+
+
+def test_a_metric_that_fails_for_one_network_leaves_the_others_theirs(caplog: pytest.LogCaptureFixture) -> None:
+    own = {"sometimes": (lambda p, y: 1 / 0, "minimize"), "always": (lambda p, y: 2.0, "minimize")}
+    for _ in range(2):
+        found = score(torch.randn(4, 2), torch.zeros(4).long(), None, own, fail_to_nan=True)
+        assert math.isnan(found["sometimes"]) and found["always"] == 2.0
+    assert caplog.text.count("the metric 'sometimes' of the data failed") == 1
+
+
+def test_few_rows_and_what_is_no_number_have_no_interval() -> None:
+    p, y = torch.randn(30, 2), torch.arange(30) % 2
+    own = {"own": (lambda p, y: p.mean(), "minimize"), "none": (lambda p, y: math.nan, "minimize")}
+    for rows, names in ((9, ("loss", "own", "none")), (30, ("none",))):
+        found = score_with_intervals(p[:rows], y[:rows], None, own, 2)
+        without = [name for name, (_, low, high) in found.items() if math.isnan(low) and math.isnan(high)]
+        assert tuple(without) == names
+        assert interval_as_json(found["none"]) == {"value": None, "low_95": None, "high_95": None}
 
 
 def test_scores_that_are_no_number_stay_so() -> None:

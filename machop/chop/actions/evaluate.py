@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from math import isclose
+from math import isclose, isfinite
 from typing import Any
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
@@ -18,10 +18,11 @@ from chop.actions.search.strategies.runners import RUNNERS, ModelRunner, OutputR
 from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
-from chop.evaluation.scores import Interval, predict, score_with_intervals
+from chop.evaluation.scores import Interval, interval_as_json, predict, score_with_intervals
 from chop.ir import MaseGraph
 from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
+from chop.tools.terminal import terminal
 
 logger = get_logger(__name__)
 
@@ -44,8 +45,10 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
     scores = test_scores(model, prepared, device)
     show_scores("test part", scores)
     path = output_dir(run_config, row.folder if row else None) / "test" / "scores.json"
-    write_whole(path, json.dumps({name: _as_json(interval) for name, interval in scores.items()}, indent=2) + "\n")
-    Console().print(f"written: {path}", soft_wrap=True, highlight=False)
+    write_whole(
+        path, json.dumps({name: interval_as_json(interval) for name, interval in scores.items()}, indent=2) + "\n"
+    )
+    terminal().print(f"written: {path}", soft_wrap=True, highlight=False)
     return scores
 
 
@@ -78,7 +81,7 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
             table.add_row(name, f"{value:.10g}", f"{row.metrics[name]:.10g}")
             if not isinstance(runner, ModelRunner):
                 _compare(name, value, row)
-    Console().print(table)
+    terminal().print(table)
 
 
 def _compare(name: str, value: float, row: SearchRow) -> None:
@@ -93,10 +96,6 @@ def show_scores(title: str, scores: dict[str, Interval]) -> None:
     """Show scores with their intervals as a table."""
     table = Table("score", "value", "95 % interval", title=title, title_justify="left", box=None)
     for name, (value, low, high) in scores.items():
-        table.add_row(name, f"{value:.4f}", f"[{low:.4f}, {high:.4f}]".replace("[", r"\["))
-    Console().print(table)
-
-
-def _as_json(interval: Interval) -> dict[str, float]:
-    value, low, high = interval
-    return {"value": value, "low_95": low, "high_95": high}
+        interval = escape(f"[{low:.4f}, {high:.4f}]") if isfinite(low) else "-"
+        table.add_row(name, f"{value:.4f}", interval)
+    terminal().print(table)

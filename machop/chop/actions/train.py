@@ -191,9 +191,9 @@ def _result(trainer: Trainer, keep: KeepCheckpoints, folder: Path, interrupted: 
 
 
 def _report(options: RunOptions, result: TrainResult, kept: Path) -> None:
-    from rich.console import Console
+    from chop.tools.terminal import terminal
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal(soft_wrap=True, highlight=False)
     scores = ", ".join(f"{name} {value:.4f}" for name, value in result.best_metrics.items()) or "not validated"
     console.print(f"{'interrupted' if result.interrupted else 'trained'}: {result.steps:,} steps")
     console.print(f"best: {result.best_checkpoint} (validation: {scores})")

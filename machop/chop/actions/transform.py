@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from chop.actions.calibration import calibrate_for
 from chop.actions.replay import SearchRow, adapt, rebuild
 from chop.actions.setup import Prepared, output_dir, prepare, traced
@@ -17,6 +15,7 @@ from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_keywords
 from chop.passes.graph import PASSES, summarize_quantization_analysis_pass
 from chop.tools.logger import get_logger
+from chop.tools.terminal import terminal
 
 logger = get_logger(__name__)
 
@@ -65,8 +64,8 @@ def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> N
     summarize_quantization_analysis_pass(graph, {"save_dir": folder})
     picture = graph.draw(folder / "mase_graph.svg")
     for written in (path, folder / "summary.txt", picture):
-        Console().print(f"written: {written}", soft_wrap=True, highlight=False)
-    Console().print(f"next: ch test {options.model} {options.dataset} --load {path}", soft_wrap=True, highlight=False)
+        terminal().print(f"written: {written}", soft_wrap=True, highlight=False)
+    terminal().print(f"next: ch test {options.model} {options.dataset} --load {path}", soft_wrap=True, highlight=False)
 
 
 def _metadata_before(name: str) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from chop.errors import ConfigError, did_you_mean
+from chop.tools.terminal import terminal
 
 
 def show_info(what: str) -> None:
@@ -19,7 +19,7 @@ def show_info(what: str) -> None:
         if name not in SECTIONS:
             known = ["all", *SECTIONS]
             raise ConfigError([f"ch info: unknown section '{name}'{did_you_mean(name, known)} ({', '.join(known)})"])
-        Console().print(SECTIONS[name]())
+        terminal().print(SECTIONS[name]())
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from chop.config.run_config import RunConfig, option_names
+from chop.tools.terminal import terminal
 
 
 def print_options(run_config: RunConfig) -> None:
     """Show every option that the file or the command line sets, on standard error."""
-    Console(stderr=True).print(options_table(run_config))
+    terminal(stderr=True).print(options_table(run_config))
 
 
 def options_table(run_config: RunConfig) -> Table:

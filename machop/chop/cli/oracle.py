@@ -18,6 +18,7 @@ from chop.actions.search.oracle import Oracle, goals_of
 from chop.actions.search.results import BLOCKS_FILE, TRIALS_FILE
 from chop.errors import SearchError
 from chop.ir.trial_log import read_header
+from chop.tools.terminal import terminal
 
 MOST_ROWS = 25
 
@@ -36,7 +37,7 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
         found = {"points": landscape.size, "front": front, "standings": standings, "gaps": gaps}
         print(json.dumps(found))  # noqa: T201 - the answer to the command
         return
-    console = Console()
+    console = terminal()
     title = f"Exact Pareto front: {len(front)} of {landscape.size:,} points"
     if oracle.goals.limits:
         console.print(f"Limits: {oracle.goals.limits_explained()}", soft_wrap=True, highlight=False, markup=False)

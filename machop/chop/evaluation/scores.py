@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chop.errors import ChopError
+from chop.errors import ChopError, MetricError
 from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
+from chop.tools.user_code import place_in
 
 logger = get_logger(__name__)
 
@@ -23,9 +24,17 @@ Counts = np.ndarray[Any, Any]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Interval = tuple[float, float, float]
+"""A value, and the bounds of its 95 % interval, which are no numbers where there is none."""
+
+_told: set[tuple[str, str]] = set()
+"""Metrics that have failed, and how."""
+
 Z = 1.959964
 """The 97.5 % quantile of the normal distribution."""
 RESAMPLES = 200
+
+LEAST_ROWS = 10
+"""Rows below which means and resamples say nothing of how far a figure may be off."""
 
 
 @torch.no_grad()
@@ -41,10 +50,12 @@ def score(
     data_module_loss: Loss | None = None,
     metrics: Mapping[str, tuple[Any, str]] | None = None,
     num_classes: int | None = None,
+    fail_to_nan: bool = False,
 ) -> dict[str, float]:
     """`loss` (mean per sample), for classes `accuracy` (macro) and `accuracy_micro`, and the metrics of the data.
 
-    Raises ChopError where predictions are no `(rows, classes)`, or where a loss or metric of the data fails.
+    Raises ChopError where predictions are no `(rows, classes)` or a loss of the data fails, MetricError where a metric
+    of the data does; with `fail_to_nan` such a metric is NaN, and a warning says why.
     """
     _check_classes(predictions, num_classes)
     scores = {"loss": float(per_sample_loss(predictions, targets, data_module_loss).mean(dtype=torch.float64))}
@@ -52,8 +63,9 @@ def score(
         right, rows = _hits(predictions, targets)
         scores["accuracy"] = _macro(*_recalls(right, rows))
         scores["accuracy_micro"] = int(right.sum()) / len(targets)
+    call = _call_or_warn if fail_to_nan else _call
     return scores | {
-        name: _call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()
+        name: call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()
     }
 
 
@@ -68,7 +80,8 @@ def score_with_intervals(
 
     Normal for the mean loss, Wilson's for `accuracy_micro` (doi:10.1080/01621459.1927.10502953), normal over the
     classes for `accuracy`, percentile bootstrap with 200 resamples for the metrics of the data and for a loss that
-    gives one number for all rows.
+    gives one number for all rows. Without an interval are a mean or a bootstrap of fewer than 10 rows, and what is no
+    finite number. A metric of the data that fails is NaN, and a warning says why.
     """
     _check_classes(predictions, num_classes)
     found = {"loss": _loss_interval(predictions, targets, data_module_loss)}
@@ -79,6 +92,12 @@ def score_with_intervals(
     for name, (function, _) in (metrics or {}).items():
         found[name] = _bootstrap_interval(function, name, predictions, targets)
     return found
+
+
+def interval_as_json(interval: Interval) -> dict[str, float | None]:
+    """A value with its interval as files have it."""
+    value, low, high = (number if math.isfinite(number) else None for number in interval)
+    return {"value": value, "low_95": low, "high_95": high}
 
 
 def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = None) -> Tensor:
@@ -167,7 +186,7 @@ def _loss_interval(predictions: Tensor, targets: Tensor, loss: Loss | None) -> I
 
 def _mean_interval(values: Tensor) -> Interval:
     mean = float(values.mean())
-    half = Z * float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    half = Z * float(values.std()) / math.sqrt(len(values)) if len(values) >= LEAST_ROWS else math.nan
     return mean, mean - half, mean + half
 
 
@@ -180,14 +199,16 @@ def _macro_interval(recalls: Counts, rows: Counts) -> Interval:
 
 
 def _bootstrap_interval(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Interval:
+    value = _call_or_warn(function, name, predictions, targets)
+    if len(targets) < LEAST_ROWS or not math.isfinite(value):
+        return value, math.nan, math.nan
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randint(len(targets), (len(targets),), generator=generator) for _ in range(RESAMPLES)]
-    value = _call(function, name, predictions, targets)
     found = [_call_or_nan(function, predictions[rows], targets[rows]) for rows in drawn]
     values = torch.tensor([one for one in found if math.isfinite(one)]).double()
     if len(values) < RESAMPLES / 2:
         logger.warning("%s: no interval, since it has no value for most resamples of the rows", name)
-        return value, value, value
+        return value, math.nan, math.nan
     low, high = torch.quantile(values, torch.tensor([0.025, 0.975]).double()).tolist()
     return value, low, high
 
@@ -201,16 +222,38 @@ def _call_or_nan(function: Any, predictions: Tensor, targets: Tensor) -> float:
 
 
 def _call(function: Any, name: str, predictions: Tensor, targets: Tensor) -> float:
-    return float(_called(function, f"metric '{name}'", predictions, targets))
+    found = _called(function, f"metric '{name}'", predictions, targets, MetricError)
+    try:
+        return float(found)
+    except (TypeError, ValueError, RuntimeError):
+        what = tuple(found.shape) if isinstance(found, Tensor) else repr(found)
+        raise MetricError(f"the metric '{name}' of the data must give one number for all rows, not {what}") from None
 
 
-def _called(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Any:
-    """What a function of the user's own gives; raises ChopError where it fails, or writes on what others still read."""
+def _call_or_warn(function: Any, name: str, predictions: Tensor, targets: Tensor) -> float:
+    """A metric of one network, where one that fails must not end what is done with all others."""
+    try:
+        return _call(function, name, predictions, targets)
+    except MetricError as error:
+        kind = name, type(error.__cause__).__name__
+        if kind not in _told:
+            _told.add(kind)
+            logger.warning("%s (networks of which it fails like this count as failed; told once)", error)
+        return math.nan
+
+
+def _called(
+    function: Any, name: str, predictions: Tensor, targets: Tensor, failure: type[ChopError] = ChopError
+) -> Any:
+    """What a function of the user's own gives; raises ChopError where it writes on what others still read, `failure`
+    where it fails.
+    """
     before = _versions(predictions, targets)
     try:
         found = function(predictions, targets)
     except Exception as error:
-        raise ChopError(f"the {name} of the data failed: {type(error).__name__}: {error}") from error
+        where = place_in(function, error)
+        raise failure(f"the {name} of the data failed{where}: {type(error).__name__}: {error}") from error
     if _versions(predictions, targets) != before:
         raise ChopError(
             f"the {name} of the data writes on its arguments (clamp_, +=, …): let it work on copies, x.clone()"

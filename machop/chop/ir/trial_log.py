@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +65,7 @@ class TrialLog:
                     f"{path} belongs to another search: {', '.join(sorted(differing))} changed; undo the change, or "
                     "start anew without --resume"
                 )
+            _keep_damaged(path, complete)
             stream.truncate(complete)
             stream.seek(complete)
         except BaseException:
@@ -117,9 +119,10 @@ def _lock(stream: BinaryIO, path: Path) -> None:
 
 
 def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
-    """The trials and the fingerprint of a log, and how many of its bytes are whole lines.
+    """The trials and the fingerprint of a log, and how many of its bytes hold them.
 
-    A last line that was cut off (the process was killed while writing) is left out, and said so.
+    A last line that was cut off (the process was killed while writing) is left out, and so is all from a line on that
+    is damaged; a warning says so.
     """
     data = path.read_bytes()
     complete = data.rfind(b"\n") + 1
@@ -128,20 +131,36 @@ def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
     if not complete:
         raise SearchError(f"{path} holds no trial yet; start anew without --resume")
     header, *lines = data[:complete].split(b"\n")[:-1]
-    trials = []
-    number = 1
     try:
         fingerprint = dict(json.loads(header)["fingerprint"])
-        for number, line in enumerate(lines, start=2):
-            trials.append(row_to_trial(json.loads(line)))
-            if trials[-1].number != number - 2:
-                raise ValueError(f"trial {trials[-1].number} where {number - 2} is expected: a line is missing")
     except (ValueError, KeyError, TypeError) as error:
         raise SearchError(
-            f"{path} is no trial log, or it is damaged (line {number}: {type(error).__name__}: {error}); start anew "
-            "without --resume"
+            f"{path} is no trial log, or its first line is damaged; start anew without --resume"
         ) from error
+    trials: list[Trial] = []
+    sound = len(header) + 1
+    for number, line in enumerate(lines):
+        try:
+            trial = row_to_trial(json.loads(line))
+            if trial.number != number:
+                raise ValueError(f"trial {trial.number} where {number} belongs: a line is missing")
+        except (ValueError, KeyError, TypeError) as error:
+            why = " ".join(str(error).split())
+            logger.warning(
+                "%s: line %d is damaged (%s); the %d trials before it are used", path, number + 2, why, number
+            )
+            return trials, fingerprint, sound
+        trials.append(trial)
+        sound += len(line) + 1
     return trials, fingerprint, complete
+
+
+def _keep_damaged(path: Path, sound: int) -> None:
+    """Copy a log of which more than the last line is cut off beside it, so that nothing is lost."""
+    if path.read_bytes()[sound:].count(b"\n"):
+        copy = path.with_name(f"{path.name}.damaged")
+        shutil.copyfile(path, copy)
+        logger.warning("the whole file is kept as %s", copy)
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -151,7 +170,7 @@ def read_header(path: Path) -> dict[str, Any]:
             header: dict[str, Any] = json.loads(stream.readline())
         _ = header["fingerprint"]
     except (ValueError, KeyError, TypeError) as error:
-        raise SearchError(f"{path} is no log of a search, or it is damaged ({error!r})") from error
+        raise SearchError(f"{path} is no log of a search, or its first line is damaged") from error
     return header
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from math import isinf
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from chop.report.compare_summary import (
     counted,
     percent,
 )
+from chop.tools.terminal import terminal
 
 REPORT_FILE = "report.md"
 CAPTIONS = {
@@ -32,7 +32,7 @@ CAPTIONS = {
 
 def print_comparison(summary: CompareSummary) -> None:
     """Show the comparison on standard output."""
-    console = Console()
+    console = terminal()
     table = Table(title=_title(summary), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in _columns(summary):
         may_wrap = name.startswith("at ")

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Self, TypeVar
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,6 +19,7 @@ from rich.table import Column
 
 from chop.ir.goals import Goals, sign
 from chop.ir.trial import Trial
+from chop.tools.terminal import terminal
 
 Item = TypeVar("Item")
 
@@ -145,7 +145,7 @@ def _guessing(tried: int, of_all: int) -> str:
 
 def each_shown(items: Sequence[Item], what: str) -> Iterable[Item]:
     """The items, with a bar that goes when the last is done."""
-    return track(items, description=f"[bold]{what}", console=Console(stderr=True), transient=True)
+    return track(items, description=f"[bold]{what}", console=terminal(stderr=True), transient=True)
 
 
 def _bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search") -> Progress:
@@ -158,6 +158,6 @@ def _bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search"
         "left",
         TimeRemainingColumn(),
         TextColumn(found, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),  # what is cut if need be
-        console=Console(stderr=True),
+        console=terminal(stderr=True),
         expand=True,
     )

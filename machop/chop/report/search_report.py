@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from chop.ir.goals import SUM, Goals
 from chop.ir.trial import BestRow, TestMetrics
+from chop.tools.terminal import terminal
 
 MOST_ROWS = 25
 GAP = 2
@@ -55,7 +56,7 @@ class SearchSummary:
 
 def print_summary(summary: SearchSummary) -> None:
     """Show the summary on standard output."""
-    console = Console()
+    console = terminal()
     rows = _sorted_rows(summary)
     shown = [_cells(row, summary) for row in rows[:MOST_ROWS]]
     if summary.float_row is not None:
@@ -213,7 +214,7 @@ def _interval(metrics: TestMetrics | None, name: str) -> str:
     if metrics is None:
         return ""
     value, low, high = metrics[name]
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if isfinite(low) else f"{value:.3f}"
 
 
 def _notation(names: Sequence[str]) -> str:

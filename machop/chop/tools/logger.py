@@ -32,10 +32,11 @@ def set_logging_verbosity(level: str = "info") -> None:
 
 
 def _terminal_handler() -> logging.Handler:
-    from rich.console import Console
     from rich.logging import RichHandler
 
-    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False)
+    from chop.tools.terminal import terminal
+
+    handler = RichHandler(console=terminal(stderr=True), show_time=False, show_path=False, markup=False)
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.chop_handler = True  # type: ignore[attr-defined]
     return handler

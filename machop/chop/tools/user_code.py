@@ -76,6 +76,22 @@ def call_user(function: Any, reference: str, *args: Any) -> Any:
         raise ChopError(f"{_place(file, error)}: {type(error).__name__}: {error}") from error
 
 
+def place_in_plugin(error: BaseException) -> str:
+    """The innermost line of the user's own files where `error` came up, ` (FILE:LINE)`; empty if it is in none."""
+    own = {str(path) for path in loaded_plugins()}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def place_in(function: Any, error: BaseException) -> str:
+    """The line of the file of `function` where `error` came up, ` (FILE:LINE)`; empty where that is not known."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    place = _place(Path(code.co_filename), error)
+    return f" ({place})" if ":" in Path(place).name else ""
+
+
 def _place(path: Path, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{path}:{error.lineno}"

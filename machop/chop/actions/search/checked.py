@@ -44,13 +44,18 @@ class CheckedSearch:
     identity: Mapping[str, Any]
 
     def measurement(self) -> Measurement:
-        """What measures the points; ranges of activations are measured first, where formats need them."""
+        """What measures the points; ranges of activations are measured first, where formats need them.
+
+        Raises MetricError where a metric of the data fails on the network in float.
+        """
         settings = self.settings
         if self.space.calibration_rows:
             calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
         memory = settings.setup.memory_mib * 2**20
         parts = (self.space, self.graph, self.data_module, settings.runners, settings.eval_mode, self.device, memory)
-        return Measurement(*parts)
+        measurement = Measurement(*parts)
+        measurement.require_metrics()
+        return measurement
 
     def goals(self, measurement: Measurement) -> Goals:
         """What is optimised; the network in float is measured if a limit refers to it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isclose
@@ -22,13 +23,13 @@ from chop.actions.search.strategies.runners.base import (
     RunnerBase,
     check_finite,
 )
-from chop.errors import GraphError, MetricError, SearchError
+from chop.errors import ChopError, GraphError, MetricError, SearchError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.exactness import sums_are_exact
 from chop.evaluation.measures import Scores
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
-from chop.evaluation.scores import predict, score_with_intervals
+from chop.evaluation.scores import predict, score, score_with_intervals
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
 from chop.ir import MaseGraph, QuantPlan
@@ -262,7 +263,18 @@ class Measurement:
 
     def measure_float(self) -> Measured:
         """All metrics of the network without any format, treated as all others are."""
-        return self._measure(QuantPlan(), FLOAT_CONFIG)
+        with _of_the_float_network():
+            return self._measure(QuantPlan(), FLOAT_CONFIG)
+
+    def require_metrics(self) -> None:
+        """Raise MetricError where a metric of the data fails for the network in float, and so for all others."""
+        data = self.data_module
+        if not data.metrics or not self.eval_mode:
+            return
+        with _of_the_float_network():
+            for rows in {row_key(runner): self._plan_runner(runner) for runner in self.output_runners}.values():
+                predictions = rows.predictions(QuantPlan())
+                score(predictions, rows.targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
     def _measure(self, plan: QuantPlan, config: SampledConfig) -> Measured:
         found: dict[str, Metrics] = {"sw_runner": {}, "hw_runner": {}}
@@ -393,6 +405,21 @@ class Measurement:
     def _node_costs(self) -> dict[str, NodeCost]:
         x, _ = self.data_module.batches("val_dataloader", 3, 3)[0]
         return node_costs(self.graph, x)
+
+
+@contextmanager
+def _of_the_float_network() -> Iterator[None]:
+    """Say of what fails that it did on the network in float."""
+    try:
+        yield
+    except MetricError as error:
+        raise MetricError(f"the network in float: {error}") from error
+    except ChopError:
+        raise
+    except Exception as error:  # of the model's own code
+        raise SearchError(
+            f"the network in float cannot be measured: {type(error).__name__}: {error} (--debug shows where)"
+        ) from error
 
 
 def row_key(runner: OutputRunner) -> tuple[str, int | None]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from chop.actions.replay import BEST_FILE, LOG_FILE
 from chop.actions.search.search_space.base import SearchSpaceBase
+from chop.evaluation.scores import interval_as_json
 from chop.ir.front import Front
 from chop.ir.goals import Goals, columns
 from chop.ir.trial import BestRow, FrontRow, Trial
@@ -30,10 +31,7 @@ def best_row_as_json(row: BestRow) -> dict[str, Any]:
     if row.equal_points:
         values["equal_points"] = row.equal_points
     if row.test_metrics is not None:
-        values["test_metrics"] = {
-            name: {"value": value, "low_95": low, "high_95": high}
-            for name, (value, low, high) in row.test_metrics.items()
-        }
+        values["test_metrics"] = {name: interval_as_json(interval) for name, interval in row.test_metrics.items()}
     return values
 
 

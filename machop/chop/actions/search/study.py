@@ -22,6 +22,7 @@ from chop.ir.trial import Trial
 from chop.ir.trial_log import TrialLog
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
+from chop.tools.user_code import place_in_plugin
 
 logger = get_logger(__name__)
 
@@ -152,10 +153,15 @@ class Study:
         except ChopError:
             raise
         except Exception as error:  # of a strategy or runner, which may be anyone's
-            raise SearchError(
-                f"trial {progress.trials} failed: {type(error).__name__}: {error} (--debug shows where). The trials "
-                f"before it are in {self.log.path}: mend the cause and go on with --resume"
-            ) from error
+            raise self._stopped(f"trial {progress.trials} failed", error, progress.trials) from error
+
+    def _stopped(self, what: str, error: Exception, trials: int) -> SearchError:
+        """That code of the user's own, perhaps, failed after so many trials."""
+        before = f"The trials before it are in {self.log.path}: mend the cause and go on with --resume"
+        return SearchError(
+            f"{what}{place_in_plugin(error)}: {type(error).__name__}: {error} (--debug shows where). "
+            f"{before if trials else 'There is no trial before it: mend the cause and start anew'}"
+        )
 
     def _proposals(self, progress: _Progress) -> Iterator[_Proposal]:
         """The points to begin with, then what the strategy asks for, one after the other.
@@ -164,7 +170,7 @@ class Study:
         a trial's figures never depend on where a search was interrupted. What was known when they were asked for is
         answered from the log.
         """
-        for asked in self._asked():
+        for asked in self._asked(progress):
             keys = [self.space.key(point) for point in asked]
             fresh = {
                 key: point for key, point in reversed([*zip(keys, asked, strict=True)]) if key not in progress.seen
@@ -173,19 +179,27 @@ class Study:
             together = _Together([fresh[key] for key in places], self.measure, progress.front)
             yield from (_Proposal(point, together, places.get(key)) for key, point in zip(keys, asked, strict=True))
 
-    def _asked(self) -> Iterator[Sequence[Point]]:
+    def _asked(self, progress: _Progress) -> Iterator[Sequence[Point]]:
         """Points that are measured together."""
         yield from (self.first[at : at + self.batch] for at in range(0, len(self.first), self.batch))
         parameters = self.space.parameters
         while True:
-            with one_thread():
-                asked = self.strategy.ask(self.batch)
+            asked = self._ask(progress)
             if asked is None:
                 return
             require_points(type(self.strategy).__name__, asked, parameters)
             if not asked:
                 return
             yield asked
+
+    def _ask(self, progress: _Progress) -> Sequence[Point] | None:
+        try:
+            with one_thread():
+                return self.strategy.ask(self.batch)
+        except ChopError:
+            raise
+        except Exception as error:  # of a strategy of the user's own, perhaps
+            raise self._stopped(f"{type(self.strategy).__name__}.ask failed", error, progress.trials) from error
 
     def _inherit(self, progress: _Progress, on_trial: Callable[[Trial], None]) -> list[Trial]:
         """Tell the strategy what earlier searches found; gives the trials of the log that are this search's own."""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chop.actions.search.measurement import FLOAT_CONFIG, Measurement
-from chop.errors import MetricError
-from chop.ir.trial import BestRow, Trial
+from chop.errors import SearchError, first_line
+from chop.ir import MaseGraph
+from chop.ir.trial import BestRow, TestMetrics, Trial
 from chop.report.search_progress import each_shown
 from chop.tools.logger import get_logger
 
@@ -25,15 +26,24 @@ def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:
     graph = measurement.check_singly(row.sampled_config, row.trial.metrics)
     if not measurement.eval_mode:  # running it has moved its running statistics
         graph = measurement.rebuild(row.sampled_config)
-    return replace(row, test_metrics=measurement.test_metrics(graph))
+    return replace(row, test_metrics=_on_test(measurement, graph))
 
 
 def float_row(measurement: Measurement) -> BestRow | None:
     """The network in float, as a row to compare with."""
     try:
         measured = measurement.measure_float()
-    except MetricError as error:
+    except SearchError as error:
         logger.warning("the network in float has no row: %s", error)
         return None
     trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
-    return BestRow(trial, (), FLOAT_CONFIG, measurement.test_metrics(measurement.rebuild(FLOAT_CONFIG)))
+    return BestRow(trial, (), FLOAT_CONFIG, _on_test(measurement, measurement.rebuild(FLOAT_CONFIG)))
+
+
+def _on_test(measurement: Measurement, graph: MaseGraph) -> TestMetrics | None:
+    """Scores on the test part; None, with a warning, where the model does not run on it: the search is done by then."""
+    try:
+        return measurement.test_metrics(graph)
+    except Exception as error:  # of the model's own code
+        logger.warning("a network is not measured on the test part: %s", first_line(error))
+        return None

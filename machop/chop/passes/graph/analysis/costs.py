@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from chop.errors import PassError
@@ -13,6 +12,7 @@ from chop.formats import FLOAT_BITS, Format
 from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import NodeCost, TensorCost, node_costs
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
+from chop.tools.terminal import terminal
 
 COLUMNS = ("macs", "flops", "bitops", "parameter_bytes", "activation_bytes")
 
@@ -72,4 +72,4 @@ def _show(ops: Mapping[str, str], info: Info) -> None:
     table = Table("node", "op", *COLUMNS, header_style="bold")
     for name, row in info.items():
         table.add_row(name, ops[name], *(f"{row[column]:,.0f}" for column in COLUMNS))
-    Console().print(table)
+    terminal().print(table)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from chop.errors import PassError
@@ -15,6 +14,7 @@ from chop.ir import MaseGraph
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, metadata_of
 from chop.passes.graph.analysis.node_types import mase_op, mase_type
 from chop.tools.files import write_whole
+from chop.tools.terminal import terminal
 
 SECTIONS = ("common", "hardware", "software")
 
@@ -119,7 +119,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     table = Table(*columns, header_style="bold", show_lines=any("\n" in cell for row in rows for cell in row))
     for row in rows:
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    console = Console(width=140)
+    console = terminal(width=140)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()
@@ -130,4 +130,4 @@ def _show(text: str, path: str | Path | None) -> None:
     if path is not None:
         write_whole(path, text + "\n")
         return
-    Console().print(text, highlight=False, markup=False, soft_wrap=True)
+    terminal().print(text, highlight=False, markup=False, soft_wrap=True)

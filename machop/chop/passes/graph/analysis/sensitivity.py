@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from chop.nn.node_config import node_formats
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, placeholder_inputs
 from chop.tools.files import write_whole
 from chop.tools.get_input import predictions_of
+from chop.tools.terminal import terminal
 
 ARGUMENTS = ("choices", "input_generator", "num_samples", "score", "save_dir", "nodes")
 LEAST_WIDTH, CELL_HEIGHT, LABEL_WIDTH, LINE_HEIGHT, LETTER = 90, 26, 230, 14, 7
@@ -140,4 +140,4 @@ def _show(found: Errors, columns: list[str], what: str) -> None:
     table = Table("node", *columns, header_style="bold", title=what, title_justify="left")
     for name, row in found.items():
         table.add_row(name, *(f"{row[label]:.3g}" if label in row else "" for label in columns))
-    Console().print(table)
+    terminal().print(table)
