@@ -378,3 +378,9 @@ def test_a_comparison_that_is_cut_off_reports_on_what_is_done(tmp_path: Path) ->
     assert process.returncode == 130
     assert "Interrupted: the figures are those of the runs that were finished." in out
     assert (landscape.parent / "report.md").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_with_the_cure(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    place = ("search", "--config", BRUTE_FORCE, "--pretrained", "--project-dir")
+    assert "a file is where a folder must be: choose another --project-dir" in refused(*place, "file", statuses=(1,))

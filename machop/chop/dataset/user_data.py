@@ -62,7 +62,7 @@ def read_all(loader: Any, part: str) -> Batch:
     """All rows of a loader in stored order, as one `(x, y)`; raises DatasetError where it gives anything else."""
     batches = list(_batches(in_stored_order(loader), part))
     if not batches:
-        raise DatasetError(f"the {part} part is empty")
+        raise DatasetError(f"the {part} part is empty: give it at least one row")
     return join([x for x, _ in batches]), join([y for _, y in batches])
 
 

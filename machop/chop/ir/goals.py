@@ -45,8 +45,11 @@ class Limit:
 
         >>> Limit("model_size", "max", 2048.0, "byte", "2 KiB").explained()
         'model_size <= 2048 byte (2 KiB)'
+        >>> Limit("average_bitwidth", "max", 14.0, "bit", "14 bit").explained()
+        'average_bitwidth <= 14 bit'
         """
-        return f"{self}{f' {self.unit}' if self.unit else ''}{f' ({self.origin})' if self.origin else ''}"
+        said = f"{self}{f' {self.unit}' if self.unit else ''}"
+        return said if not self.origin or said.endswith(f" {self.origin}") else f"{said} ({self.origin})"
 
 
 @dataclass(frozen=True)

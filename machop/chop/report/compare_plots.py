@@ -267,7 +267,7 @@ def _evaluations_axis(axes: Axes, budget: int, digits: Sequence[int] = (1, 2, 5)
     """A logarithmic axis of evaluations with plain numbers; a linear one where there are few."""
     import matplotlib.ticker
 
-    axes.set_xlim(1, budget + 0.5 if budget <= FEW else budget)
+    axes.set_xlim(1, budget + 0.5 if budget <= FEW else 1.02 * budget)  # the last step is to be seen
     axes.set_xlabel(EVALUATIONS)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     if budget <= FEW:
@@ -305,7 +305,8 @@ def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost:
         label=label,
     )
     x, y = _staircase(summary, cost, value)
-    axes.plot(x, y, color="black", linewidth=1.0, label=summary.best)
+    best = summary.best if len(summary.goals.names) == 2 else f"{summary.of_what} front of these two"
+    axes.plot(x, y, color="black", linewidth=1.0, label=best)
     if len(summary.uniform[cost]):
         axes.plot(
             summary.uniform[cost], summary.uniform[value], "x", color="#6b6b6b", markersize=4, label="all layers alike"

@@ -19,6 +19,7 @@ from chop.report.compare_summary import (
     counted,
     percent,
 )
+from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import terminal
 
 REPORT_FILE = "report.md"
@@ -33,13 +34,20 @@ CAPTIONS = {
 def print_comparison(summary: CompareSummary) -> None:
     """Show the comparison on standard output."""
     console = terminal()
-    table = Table(title=_title(summary), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in _columns(summary):
-        may_wrap = name.startswith("at ")
-        table.add_column(escape(name), justify="left" if name == "strategy" else "right", no_wrap=not may_wrap)
-    for one in summary.strategies:
-        table.add_row(*map(escape, _cells(one, summary, decimals=1)))  # fits 80 columns
-    console.print(table)
+    console.print(_title(summary), style="italic", highlight=False, soft_wrap=True, markup=False)
+    columns, rows = (
+        _columns(summary),
+        [_cells(one, summary, decimals=1) for one in summary.strategies],
+    )  # fit 80 columns
+    for number, places in enumerate(stacks(widths([columns, *rows]), console.width)):
+        if number:
+            console.print()
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in (columns[place] for place in places):
+            table.add_column(escape(name), justify="left" if name == "strategy" else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(escape(row[place]) for place in places))
+        console.print(table)
     console.print(_legend(summary), soft_wrap=True, highlight=False, markup=False)
     for line in [*summary.verdict, *_facts(summary)]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -77,10 +85,14 @@ def _title(summary: CompareSummary) -> str:
 
 
 def _legend(summary: CompareSummary) -> str:
+    has_ended = any(
+        one.evaluations < summary.budget and isinf(one.evaluations_to[TARGETS[-1]][1]) for one in summary.strategies
+    )
+    ended = " -: the strategy ended before it had as much." if has_ended else ""
     return (
         f"Columns: median evaluations to 90 … 99 % of the {summary.whole}; the {summary.share} after "
         f"{counted(summary.budget, 'evaluation')}, median and 10-90 % band in %; trials that proposed a point again; "
-        "time of the strategy itself, ms a trial."
+        f"time of the strategy itself, ms a trial.{ended}"
     )
 
 
@@ -95,7 +107,7 @@ def _columns(summary: CompareSummary) -> list[str]:
 
 
 def _cells(one: StrategySummary, summary: CompareSummary, decimals: int = 2) -> list[str]:
-    targets = [_reached(one.evaluations_to[target][1], summary.budget) for target in TARGETS]
+    targets = [_reached(one.evaluations_to[target][1], summary.budget, one) for target in TARGETS]
     volume = _percent(one.hypervolume.at(summary.budget), decimals)
     return [one.name, *targets, volume, f"{one.duplicates:g}", _milliseconds(one.seconds_per_trial)]
 
@@ -110,8 +122,11 @@ def _milliseconds(seconds: float) -> str:
     return f"{time:.2f}" if time < 1 else f"{time:.1f}" if time < 10 else f"{time:.0f}"
 
 
-def _reached(evaluations: float, budget: int) -> str:
-    return f"> {budget}" if isinf(evaluations) else f"{evaluations:g}"
+def _reached(evaluations: float, budget: int, one: StrategySummary | None = None) -> str:
+    """How many evaluations; of a strategy that ended of itself, and has not arrived, no number."""
+    if not isinf(evaluations):
+        return f"{evaluations:g}"
+    return "-" if one is not None and one.evaluations < budget else f"> {budget}"
 
 
 def _percent(at: Spread, decimals: int = 2) -> str:
@@ -167,12 +182,14 @@ def _regret(at: Spread) -> str:
 
 def _evaluations_table(summary: CompareSummary) -> list[str]:
     columns = ["strategy", *(f"{100 * target:.0f} %" for target in TARGETS)]
-    rows = [[one.name, *(_range(one.evaluations_to[t], summary.budget) for t in TARGETS)] for one in summary.strategies]
+    rows = [
+        [one.name, *(_range(one.evaluations_to[t], summary.budget, one) for t in TARGETS)] for one in summary.strategies
+    ]
     return [f"## Evaluations to a share of the {summary.whole}", "", *_markdown(columns, rows)]
 
 
-def _range(at: Spread, budget: int) -> str:
-    low, median, high = (_reached(value, budget) for value in at)
+def _range(at: Spread, budget: int, one: StrategySummary) -> str:
+    low, median, high = (_reached(value, budget, one) for value in at)
     return median if low == high else f"{median} [{low}, {high}]"
 
 

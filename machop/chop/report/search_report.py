@@ -13,10 +13,10 @@ from rich.table import Table
 
 from chop.ir.goals import SUM, Goals
 from chop.ir.trial import BestRow, TestMetrics
+from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import terminal
 
 MOST_ROWS = 25
-GAP = 2
 LEAST_FOR_FORMATS = 40
 """Characters that the column of formats must have, to stand beside the figures."""
 FIXED_POINT = ("integer", "fixed", "integer_floor")
@@ -80,23 +80,14 @@ def _tables(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
     """
     broken = [*map(_broken, columns)]
     for headings in (columns, broken):
-        *figures, formats = _widths([headings, *rows])
+        *figures, formats = widths([headings, *rows])
         if sum(figures) + min(formats, LEAST_FOR_FORMATS) <= width:
             return [_table(headings, rows)]
-    first, *others = figures
-    stacks: list[list[int]] = [[]]
-    for place, own in enumerate(others, start=1):
-        if stacks[-1] and first + sum(figures[other] for other in stacks[-1]) + own > width + GAP:
-            stacks.append([])
-        stacks[-1].append(place)
-    tables = [_table([broken[p] for p in (0, *own)], [[row[p] for p in (0, *own)] for row in rows]) for own in stacks]
+    tables = [
+        _table([broken[p] for p in own], [[row[p] for p in own] for row in rows]) for own in stacks(figures, width)
+    ]
     formats_of = [[row[0], row[-1]] for row in rows if row[0] != "float"]
     return [*tables, _table([columns[0], columns[-1]], formats_of)]
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """The characters that each column takes, with the gap behind it."""
-    return [max(len(line) for text in column for line in text.split("\n")) + GAP for column in zip(*rows, strict=True)]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

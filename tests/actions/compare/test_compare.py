@@ -184,7 +184,7 @@ def test_limits_that_no_network_keeps_are_told_before_the_first_run(
     run = Experiment.run
     monkeypatch.setattr(Experiment, "run", None)
     lab["strategy"]["metrics"]["accuracy"]["min"] = 0.99
-    told = r"keeps accuracy >= 0\.99\. The nearest misses accuracy >= 0\.99: it has 0\.\d+, 0\.\d+ away"
+    told = r"keeps all limits\. The nearest misses accuracy >= 0\.99: it has 0\.\d+, 0\.\d+ away"
     with pytest.raises(SearchError, match=told):
         compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
     monkeypatch.setattr(Experiment, "run", run)
@@ -250,7 +250,12 @@ def test_the_smallest_spaces_are_told_in_the_singular_and_drawn(
 
 @pytest.mark.usefixtures("pictures")
 def test_the_table_fits_a_terminal_and_the_pictures_tell_strategies_apart(
-    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, budget=5))
     summary = replace(summary, budget=300)  # the widest of the usual
@@ -258,6 +263,12 @@ def test_the_table_fits_a_terminal_and_the_pictures_tell_strategies_apart(
     table = capsys.readouterr().out.partition("Columns:")[0].splitlines()
     assert len(table) == 2 + len(summary.strategies)
     assert "at 300 [10-90]  repeats" in table[1]
+    monkeypatch.setenv("COLUMNS", "40")
+    compare_report.print_comparison(summary)
+    tables = capsys.readouterr().out.partition("Columns:")[0].splitlines()[1:]
+    assert all(len(line) <= 40 for line in tables)
+    headings = {name for line in tables if line.startswith("strategy") for name in re.split("  +", line.strip())}
+    assert headings == {"strategy", "90 %", "95 %", "98 %", "99 %", "at 300 [10-90]", "repeats", "ms"}
     front = compare_plots.front(summary)
     assert front is not None
     handles = front.legends[0].legend_handles

@@ -20,6 +20,7 @@ from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner,
 from chop.cli.oracle import show_oracle
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
+from chop.ir.goals import Goals
 from chop.models import get_model
 
 
@@ -373,6 +374,8 @@ def test_the_oracle_knows_the_space_and_judges_other_searches(
 
     show_oracle(truth, [], [other], as_json=True)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["gaps"][str(other)]["front"] == gap.front
+    one = Oracle(oracle.landscape, Goals(oracle.goals.objectives[:1])).gap(numbers)
+    assert f"{one.hypervolume:.2%} of the way from the worst value to the best, accuracy " in one.as_text()
     log = json.loads((other / "log.json").read_text())
     log["0"]["point"] = 648
     (other / "log.json").write_text(json.dumps(log))

@@ -83,6 +83,14 @@ def test_several_objectives_are_refused_where_a_sampler_has_one(
         search(jsc_tiny, jets, lab, Path("nowhere"))
 
 
+def test_a_sampler_in_place_of_a_strategy_is_told_where_it_belongs(
+    lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"] |= {"name": "tpe", "setup": {"n_trials": 5}}
+    with pytest.raises(ConfigError, match=r'is a sampler of Optuna: write name = "optuna", and sampler = "tpe"'):
+        search(jsc_tiny, jets, lab, Path("nowhere"))
+
+
 def test_a_missing_package_is_told_with_its_cure(
     lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
 from chop.actions.search.strategies.brute_force import BruteForce, BruteForceOptions
 from chop.actions.search.strategies.optuna import Optuna, OptunaOptions
+from chop.actions.search.strategies.optuna_samplers import SAMPLERS
 from chop.errors import UnknownNameError, did_you_mean
 
 RANDOM_ORDER = "brute_force_random"
@@ -43,14 +44,9 @@ class Contender:
         return self.strategy is Optuna
 
 
-def sampler_names() -> tuple[str, ...]:
-    """The names of Optuna's samplers."""
-    return tuple(map(str, get_args(get_type_hints(OptunaOptions)["sampler"])))
-
-
 def known_names() -> list[str]:
     """Every name that a comparison knows."""
-    return sorted({*STRATEGIES, RANDOM_ORDER, *sampler_names()})
+    return sorted({*STRATEGIES, RANDOM_ORDER, *SAMPLERS})
 
 
 def contender(name: str, settings: SearchSettings) -> Contender:
@@ -65,7 +61,7 @@ def contender(name: str, settings: SearchSettings) -> Contender:
         name = STRATEGIES.canonical(name)
         is_own = name == settings.strategy and STRATEGIES[name] is not BruteForce
         return Contender(name, STRATEGIES[name], settings.strategy_options if is_own else STRATEGIES[name].Options())
-    if name in sampler_names():
+    if name in SAMPLERS:
         own = settings.strategy_options
         is_own = isinstance(own, OptunaOptions) and own.sampler == name
         return Contender(name, Optuna, own if is_own else OptunaOptions(sampler=name))  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
 from chop.evaluation.responses import Responses
 from chop.ir import QuantPlan
+from chop.report.compare_summary import counted
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
 
@@ -69,7 +70,7 @@ class Guessing:
         rows = self._rows(axes, runs, wanted)
         batches = data.batches("train", rows)
         tried = sum(len(y) for _, y in batches)
-        remark = f"{runs:,} networks with one layer changed are tried on {tried:,} training rows"
+        remark = f"{runs:,} networks with one layer changed are tried on {counted(tried, 'training row')}"
         remark += f" ({wanted:,} would be too much work)" if rows < wanted else ""
         remark += f", as many rows as {runs * tried / self._own_rows:,.3g} evaluations" if self._own_rows else ""
         logger.info("guesses: %s", remark)

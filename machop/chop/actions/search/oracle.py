@@ -48,6 +48,11 @@ class Gap:
     def as_text(self) -> str:
         """One line."""
         regrets = ", ".join(f"{name} {value:.4g}" for name, value in self.regret.items())
+        if len(self.regret) == 1:
+            return (
+                f"Gap to the optimum: {self.hypervolume:.2%} of the way from the worst value to the best, {regrets} "
+                "away from the best there is"
+            )
         return (
             f"Gap to the optimum: {self.hypervolume:.2%} of the exact hypervolume, {self.found} of {self.front} points "
             f"of the exact front, the best {regrets} away from the best there is"
@@ -97,7 +102,7 @@ class Oracle:
             return f"has finite metrics{f' (none anywhere: {nowhere})' if nowhere else ''}"
         nearest = int(np.where(self.landscape.is_measured, self.goals.excess(metrics), np.inf).argmin())
         misses = self.goals.misses({name: float(values[nearest]) for name, values in metrics.items()})
-        return f"keeps {self.goals.limits_explained()}. The nearest misses {misses}"
+        return f"keeps all limits. The nearest misses {misses}; loosen them, or widen the space"
 
     @cached_property
     def volume(self) -> float:

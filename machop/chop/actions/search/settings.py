@@ -12,6 +12,7 @@ from chop.actions.search.ladder_settings import ladder_problems
 from chop.actions.search.metric_settings import LimitSetting, MetricTable, limits_of, objective_of
 from chop.actions.search.search_space.base import SEARCH_SPACES, SpaceSetup
 from chop.actions.search.strategies.base import STRATEGIES
+from chop.actions.search.strategies.optuna_samplers import SAMPLERS
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric
 from chop.config.typed import Problem, parse_table, unknown_key
 from chop.errors import ChopError, did_you_mean
@@ -223,6 +224,9 @@ def _metrics_given_twice(runners: Iterable[RunnerChoice]) -> list[Problem]:
 def _parse_setup(strategy: _StrategyTable) -> tuple[Any, StudySetup | None, list[Problem]]:
     path = ("strategy", "setup")
     unknown = _name_problem(STRATEGIES, strategy.name, "strategy", "name")
+    if unknown and strategy.name in SAMPLERS:
+        cure = f'write name = "optuna", and sampler = "{strategy.name}" under [search.strategy.setup]'
+        unknown = [Problem(("strategy", "name"), f"'{strategy.name}' is a sampler of Optuna: {cure}")]
     setup_keys = {f.name for f in fields(StudySetup)}
     own_keys = set() if unknown else {f.name for f in fields(STRATEGIES[strategy.name].Options)}
     other_keys = {f.name for name in STRATEGIES for f in fields(STRATEGIES[name].Options)} - own_keys
@@ -289,7 +293,7 @@ def _parse_metrics(strategy: _StrategyTable, data_module: Any) -> tuple[_Goals, 
         metric = known.get(name)
         parsed, found = parse_table(MetricTable, table)
         if metric is None:
-            found.append(_missing_metric(name, known))
+            found.append(_missing_metric(name, known, strategy))
         elif parsed is not None:
             limits += limits_of(metric, parsed, found)
             objectives += objective_of(metric, parsed, found)
@@ -319,8 +323,15 @@ def _known_metrics(strategy: _StrategyTable, data_module: Any) -> dict[str, Metr
     return {metric.name: metric for name in names for metric in RUNNERS[name].metrics_of(data_module)}
 
 
-def _missing_metric(name: str, known: Mapping[str, Metric]) -> Problem:
+def _missing_metric(name: str, known: Mapping[str, Metric], strategy: _StrategyTable) -> Problem:
     giving = [runner for runner in RUNNERS if name in {metric.name for metric in RUNNERS[runner].metrics_of(None)}]
+    there = [runner for runner in giving if any(runner in getattr(strategy, group) for group in GROUPS)]
+    if there:
+        return Problem(
+            (name,),
+            f"{there[0]} gives it where targets are classes, and those of this data are none: whole numbers from 0 are "
+            "(no booleans), one a row",
+        )
     if giving:
         return Problem((name,), f"no runner of this file gives it; add one of: {', '.join(giving)}")
     hint = did_you_mean(name, known) or f"; the runners of this file give: {', '.join(known) or 'none'}"
