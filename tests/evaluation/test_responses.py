@@ -47,13 +47,15 @@ def axes_of() -> list[Axis]:
 CODES = np.stack(np.unravel_index(np.arange(27), (3, 3, 3)), 1)
 
 
-def made(model: nn.Module, targets: Tensor | None = None, rows: int = 200) -> tuple[Responses, PlanRunner]:
+def made(
+    model: nn.Module, targets: Tensor | None = None, rows: int = 200, classes: int = 4
+) -> tuple[Responses, PlanRunner]:
     torch.manual_seed(1)
     x = torch.randn(rows, 6)
     y = torch.randint(0, 4, (rows,)) if targets is None else targets
     graph = MaseGraph(model)
     batches = [(x[:150], y[:150]), (x[150:], y[150:])]
-    return Responses(graph, axes_of(), [0, 0, 0], batches, classes=4), PlanRunner(graph, batches)
+    return Responses(graph, axes_of(), [0, 0, 0], batches, classes=classes), PlanRunner(graph, batches)
 
 
 def judged(outputs: Tensor, in_float: Tensor, y: Tensor) -> list[float]:
@@ -107,6 +109,20 @@ def test_outputs_that_are_no_classes_are_judged_by_what_they_differ_by() -> None
     wanted = [float((runner.predictions(plan(code)) - in_float).square().mean().log()) for code in CODES]
     assert responses.count == 2
     assert raw(responses)[:, 0] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_of_many_classes_those_that_may_win_are_enough() -> None:
+    torch.manual_seed(0)
+    model = Branches(60)
+    model(torch.zeros(1, 6))
+    torch.manual_seed(1)
+    y = model(torch.randn(200, 6)).topk(3, 1).indices[torch.arange(200), torch.arange(200) % 3]  # a third is right
+    responses, runner = made(model, y, classes=60)
+    wanted = [float((runner.predictions(plan(code)).argmax(1) != y).float().mean()) for code in CODES]
+    for column in (0, 3):
+        assert raw(responses)[:, column] == pytest.approx(wanted, abs=0.03)
+    assert Responses.kept(runner.predictions(QuantPlan())[:1], 60) == 17
+    assert Responses.kept(runner.predictions(QuantPlan())[:1], None) == 60
 
 
 def test_a_guess_does_not_hang_on_what_else_is_asked_for() -> None:

@@ -24,7 +24,7 @@ def test_every_op_and_every_format_has_a_case() -> None:
     assert missing <= {nn.InstanceNorm2d, nn.InstanceNorm3d}
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", list(FORMATS))
 @pytest.mark.parametrize("op", QUANTIZABLE_OPS)
 def test_a_cell_runs_and_is_near_float(op: str, name: str) -> None:
     torch.manual_seed(0)
@@ -37,7 +37,7 @@ def test_a_cell_runs_and_is_near_float(op: str, name: str) -> None:
         assert got.shape == exact.shape
         assert got.dtype == exact.dtype
         assert got.isfinite().all()
-        error = float((got - exact).norm() / exact.norm())
+        error = float(((got - exact).norm() / exact.norm()).detach())
         assert 0 < error < (2.0 if name in COARSE else 0.3), case.name
 
 

@@ -27,6 +27,9 @@ Array = np.ndarray[Any, Any]
 LARGEST = 1e6
 """Outputs beyond it, and those that are no numbers, count as this."""
 
+MOST_RIVALS = 16
+"""Of more classes than this those that score highest in float count, beside the right one."""
+
 MOST_LEAD = 80.0
 """Leads beyond it count as this: the exponential is a number in single precision, also of thousands together."""
 
@@ -40,7 +43,6 @@ MOST_REMEMBERED = 100_000
 
 Choice = Mapping[str, Mapping[str, Format]]
 Outputs = Callable[[Sequence[Choice]], Tensor]
-Leads = Callable[[Tensor], Tensor]
 
 
 class Responses:
@@ -71,9 +73,14 @@ class Responses:
         no_formats: list[Choice] = [{} for _ in axes]
         low: list[Choice] = [dict(axis[number]) for axis, number in zip(axes, fewest, strict=True)]
         in_float = outputs(no_formats)
-        leads = _leads_of(in_float, runner.targets, classes)
-        bases = (no_formats, in_float), (low, outputs(low))
-        self._bases = [_Base(outputs, axes, base, own, in_float, leads) for base, own in bases]
+        kept = _right_and_rivals(in_float, runner.targets) if _are_scores(in_float, runner.targets, classes) else None
+
+        def run(chosen: Sequence[Choice]) -> Tensor:
+            return outputs(chosen) if kept is None else outputs(chosen).gather(0, kept)
+
+        in_float = in_float if kept is None else in_float.gather(0, kept)
+        bases = (no_formats, in_float), (low, run(low))
+        self._bases = [_Base(run, axes, base, own, in_float, kept is not None) for base, own in bases]
         self._remembered: dict[bytes, Array] = {}
         self._centre, self._spread = np.zeros(1), np.ones(1)
         typical = np.random.default_rng(0).integers(0, [len(axis) for axis in axes], (TYPICAL, len(axes)))
@@ -84,6 +91,11 @@ class Responses:
     def runs(axes: Sequence[Axis]) -> int:
         """How many networks are run to make this."""
         return 2 * (1 + sum(len(axis) for axis in axes))
+
+    @staticmethod
+    def kept(row: Tensor, classes: int | None) -> int:
+        """How many of the outputs of one row `(1, …)` are kept."""
+        return min(row.numel(), 1 + MOST_RIVALS) if row.ndim == 2 and row.numel() == classes else row.numel()
 
     @property
     def count(self) -> int:
@@ -115,26 +127,26 @@ class Responses:
         return [codes[first : first + size] for first in range(0, len(codes), size)]
 
 
-def _leads_of(outputs: Tensor, targets: Tensor, classes: int | None) -> Leads | None:
-    """What gives, of scores `(classes, rows)`, how much the other classes have more than the right one, `(classes − 1,
-    rows)`; None where outputs are no scores of classes, or targets not their numbers.
-    """
+def _are_scores(outputs: Tensor, targets: Tensor, classes: int | None) -> bool:
+    """Whether outputs are scores of classes `(classes, rows)`, and targets their numbers."""
     if classes is None or classes < 2 or outputs.ndim != 2 or len(outputs) != classes:
-        return None
+        return False
     are_numbers = targets.ndim == 1 and not targets.is_floating_point()
-    if not are_numbers or not 0 <= int(targets.min()) <= int(targets.max()) < classes:
-        return None
+    return are_numbers and 0 <= int(targets.min()) <= int(targets.max()) < classes
+
+
+def _right_and_rivals(scores: Tensor, targets: Tensor) -> Tensor:
+    """Of each row the right class and the others, or of many those that score highest, `(classes that count, rows)`."""
     right = targets.long()[None]
-    others = torch.arange(classes - 1, device=targets.device)[:, None].expand(-1, len(targets))
-    others = others + (others >= right)
-    return lambda scores: scores.gather(0, others) - scores.gather(0, right)
+    rivals = scores.scatter(0, right, -torch.inf).topk(min(len(scores) - 1, MOST_RIVALS), 0).indices
+    return torch.cat([right, rivals.sort(0).values])
 
 
 class _Base:
     """A network, and what each alternative changes in its outputs when it alone is put in place of its own.
 
     All that is kept is linear in the outputs, so that changes add up: how far the other classes lead, for errors and
-    losses, and scalar products of the changes, for the distance from float.
+    losses, and scalar products of the changes, for the distance from float. Of scores the right class comes first.
     """
 
     def __init__(
@@ -144,17 +156,16 @@ class _Base:
         base: Sequence[Choice],
         own: Tensor,
         in_float: Tensor,
-        leads: Leads | None,
+        are_scores: bool,
     ) -> None:
         others = [run([*base[:place], other, *base[place + 1 :]]) for place, axis in enumerate(axes) for other in axis]
         apart = torch.stack([*(other - own for other in others), own - in_float]).flatten(1).double()
         self.outputs = own.numel()
         self._products = apart @ apart.T / own.numel()
         self._first = np.cumsum([0, *(len(axis) for axis in axes)])
-        self._leads = None
-        if leads is not None:
-            self._leads = leads(own)
-            self._changes = torch.stack([leads(other) - self._leads for other in others]).flatten(1)
+        self._leads = own[1:] - own[:1] if are_scores else None
+        if self._leads is not None:
+            self._changes = torch.stack([other[1:] - other[:1] - self._leads for other in others]).flatten(1)
 
     def features(self, codes: Codes) -> Tensor:
         """What is guessed of configurations around this network, `(configurations, features)`."""

@@ -91,8 +91,9 @@ class Guessing:
         if runs > min(MOST_TRIED, size):
             what = f"{MOST_TRIED:,}" if size > MOST_TRIED else f"the {size:,} of the space"
             raise SearchError(f"{runs:,} networks would have to be tried, more than {what}")
-        one = PlanRunner(measurement.graph, measurement.data_module.batches("train", 1), measurement.device)
-        outputs = len(axes) * one.predictions(QuantPlan()).numel()
+        data = measurement.data_module
+        one = PlanRunner(measurement.graph, data.batches("train", 1), measurement.device).predictions(QuantPlan())
+        outputs = len(axes) * Responses.kept(one, data.dataset_info.num_classes)
         fitting = MOST_ADDED // outputs
         if fitting < min(wanted, FEWEST_ROWS):
             raise SearchError(f"{outputs:,} outputs a row, over all layers, are too many to add up")
