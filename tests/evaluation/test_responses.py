@@ -136,6 +136,18 @@ def test_a_guess_does_not_hang_on_what_else_is_asked_for() -> None:
     assert responses.features(CODES[:0]).shape == (0, 6)
 
 
+def test_the_loss_of_large_scores_is_told() -> None:
+    class Loud(Branches):
+        def forward(self, x: Tensor) -> Tensor:
+            return 300 * super().forward(x)
+
+    torch.manual_seed(0)
+    responses, runner = made(Loud(4))
+    wanted = [float(functional.cross_entropy(runner.predictions(plan(code)), runner.targets).log()) for code in CODES]
+    assert max(wanted) > 4.5  # beyond what the exponential of a lead can be
+    assert raw(responses)[:, 1] == pytest.approx(wanted, abs=1e-3)
+
+
 def test_outputs_that_are_no_numbers_leave_finite_guesses() -> None:
     class Exploding(Chain):
         def forward(self, x: Tensor) -> Tensor:

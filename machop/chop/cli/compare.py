@@ -19,4 +19,4 @@ def show_comparison(run_config: RunConfig, asked: Mapping[str, Any], as_json: bo
     summary = run_compare(run_config, CompareOptions(**given), as_json)
     if as_json:
         print(json.dumps(as_answer(summary)))  # noqa: T201 - the answer to the command
-    return summary.interrupted
+    return summary.interrupted or summary.cut_short

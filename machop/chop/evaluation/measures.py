@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chop.errors import MetricError
 from chop.evaluation.values import Value, as_planes, each
 
 Scores = dict[str, np.ndarray[Any, Any]]
@@ -164,13 +165,21 @@ def _losses(leads: Tensor, most: Sequence[Tensor]) -> Tensor:
 
 
 class WholePredictions(Measure):
-    """Any function of the predictions for all rows and the targets, called for each configuration."""
+    """Any function of the predictions for all rows and the targets, called for each configuration.
+
+    A configuration for which it raises MetricError has NaN for all metrics `names`.
+    """
 
     def __init__(
-        self, targets: Tensor, score: Callable[[Tensor, Tensor], Mapping[str, float]], example: Tensor
+        self,
+        targets: Tensor,
+        score: Callable[[Tensor, Tensor], Mapping[str, float]],
+        example: Tensor,
+        names: Sequence[str] = (),
     ) -> None:
         self.targets = targets
         self.score = score
+        self.names = tuple(names)
         self.example = example
         self.shape = example.shape[1:]
         self.dtype = example.dtype
@@ -202,5 +211,11 @@ class WholePredictions(Measure):
             self.predictions[place, chunk.rows] = outputs[number]
 
     def finish(self) -> Scores:
-        found = [self.score(predictions, self.targets) for predictions in self.predictions]
+        found = [self._scored(predictions) for predictions in self.predictions]
         return {name: np.array([scores[name] for scores in found], dtype=np.float64) for name in found[0]}
+
+    def _scored(self, predictions: Tensor) -> Mapping[str, float]:
+        try:
+            return self.score(predictions, self.targets)
+        except MetricError:
+            return dict.fromkeys(self.names, math.nan)

@@ -30,9 +30,6 @@ LARGEST = 1e6
 MOST_RIVALS = 16
 """Of more classes than this those that score highest in float count, beside the right one."""
 
-MOST_LEAD = 80.0
-"""Leads beyond it count as this: the exponential is a number in single precision, also of thousands together."""
-
 SMALLEST = 1e-9
 MOST_DEVIATIONS = 4.0
 TYPICAL = 1_000
@@ -123,7 +120,7 @@ class Responses:
         return torch.cat(found).double().cpu().numpy()
 
     def _parts(self, codes: Codes) -> list[Codes]:
-        size = max(1, VALUES_AT_ONCE // self._bases[0].outputs)
+        size = max(1, VALUES_AT_ONCE // max(self._bases[0].outputs, codes.shape[1] ** 2))
         return [codes[first : first + size] for first in range(0, len(codes), size)]
 
 
@@ -176,7 +173,10 @@ class _Base:
         if self._leads is not None:
             leads = functional.embedding_bag(rows[:, :-1], self._changes, mode="sum")
             leads = leads.view(len(codes), *self._leads.shape).add_(self._leads)
-            wrong = leads.amax(1) >= 0  # also where all scores are alike, as those of a network that is dead
-            loss = leads.clamp_(max=MOST_LEAD).exp_().sum(1).log1p_().mean(1)
+            most = leads.amax(1)
+            wrong = most >= 0  # also where all scores are alike, as those of a network that is dead
+            most.clamp_min_(0.0)
+            odds = leads.sub_(most.unsqueeze(1)).exp_().sum(1).add_((-most).expm1_())
+            loss = odds.log1p_().add_(most).mean(1)
             features = [wrong.double().mean(1), loss.clamp_min(SMALLEST).log().double(), *features]
         return torch.stack(features, 1)

@@ -26,9 +26,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Interval = tuple[float, float, float]
 """A value, and the bounds of its 95 % interval, which are no numbers where there is none."""
 
-_told: set[tuple[str, str]] = set()
-"""Metrics that have failed, and how."""
-
 Z = 1.959964
 """The 97.5 % quantile of the normal distribution."""
 RESAMPLES = 200
@@ -50,12 +47,11 @@ def score(
     data_module_loss: Loss | None = None,
     metrics: Mapping[str, tuple[Any, str]] | None = None,
     num_classes: int | None = None,
-    fail_to_nan: bool = False,
 ) -> dict[str, float]:
     """`loss` (mean per sample), for classes `accuracy` (macro) and `accuracy_micro`, and the metrics of the data.
 
     Raises ChopError where predictions are no `(rows, classes)` or a loss of the data fails, MetricError where a metric
-    of the data does; with `fail_to_nan` such a metric is NaN, and a warning says why.
+    of the data does.
     """
     _check_classes(predictions, num_classes)
     scores = {"loss": float(per_sample_loss(predictions, targets, data_module_loss).mean(dtype=torch.float64))}
@@ -63,9 +59,8 @@ def score(
         right, rows = _hits(predictions, targets)
         scores["accuracy"] = _macro(*_recalls(right, rows))
         scores["accuracy_micro"] = int(right.sum()) / len(targets)
-    call = _call_or_warn if fail_to_nan else _call
     return scores | {
-        name: call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()
+        name: _call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()
     }
 
 
@@ -81,7 +76,7 @@ def score_with_intervals(
     Normal for the mean loss, Wilson's for `accuracy_micro` (doi:10.1080/01621459.1927.10502953), normal over the
     classes for `accuracy`, percentile bootstrap with 200 resamples for the metrics of the data and for a loss that
     gives one number for all rows. Without an interval are a mean or a bootstrap of fewer than 10 rows, and what is no
-    finite number. A metric of the data that fails is NaN, and a warning says why.
+    finite number. Raises what `score` raises.
     """
     _check_classes(predictions, num_classes)
     found = {"loss": _loss_interval(predictions, targets, data_module_loss)}
@@ -199,7 +194,7 @@ def _macro_interval(recalls: Counts, rows: Counts) -> Interval:
 
 
 def _bootstrap_interval(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Interval:
-    value = _call_or_warn(function, name, predictions, targets)
+    value = _call(function, name, predictions, targets)
     if len(targets) < LEAST_ROWS or not math.isfinite(value):
         return value, math.nan, math.nan
     generator = torch.Generator().manual_seed(0)
@@ -224,22 +219,12 @@ def _call_or_nan(function: Any, predictions: Tensor, targets: Tensor) -> float:
 def _call(function: Any, name: str, predictions: Tensor, targets: Tensor) -> float:
     found = _called(function, f"metric '{name}'", predictions, targets, MetricError)
     try:
+        if isinstance(found, str):
+            raise TypeError
         return float(found)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         what = tuple(found.shape) if isinstance(found, Tensor) else repr(found)
         raise MetricError(f"the metric '{name}' of the data must give one number for all rows, not {what}") from None
-
-
-def _call_or_warn(function: Any, name: str, predictions: Tensor, targets: Tensor) -> float:
-    """A metric of one network, where one that fails must not end what is done with all others."""
-    try:
-        return _call(function, name, predictions, targets)
-    except MetricError as error:
-        kind = name, type(error.__cause__).__name__
-        if kind not in _told:
-            _told.add(kind)
-            logger.warning("%s (networks of which it fails like this count as failed; told once)", error)
-        return math.nan
 
 
 def _called(

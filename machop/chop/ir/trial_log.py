@@ -5,19 +5,26 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from chop.errors import SearchError
 from chop.ir.trial import Trial
+from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
 VERSION = 1
+DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a line raises that is no trial."""
+
 SYNC_SECONDS = 1.0
 """Lines are flushed one by one, and forced through to the device at least this often."""
 
@@ -133,7 +140,7 @@ def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
     header, *lines = data[:complete].split(b"\n")[:-1]
     try:
         fingerprint = dict(json.loads(header)["fingerprint"])
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGES as error:
         raise SearchError(
             f"{path} is no trial log, or its first line is damaged; start anew without --resume"
         ) from error
@@ -144,10 +151,9 @@ def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
             trial = row_to_trial(json.loads(line))
             if trial.number != number:
                 raise ValueError(f"trial {trial.number} where {number} belongs: a line is missing")
-        except (ValueError, KeyError, TypeError) as error:
-            why = " ".join(str(error).split())
+        except DAMAGES as error:
             logger.warning(
-                "%s: line %d is damaged (%s); the %d trials before it are used", path, number + 2, why, number
+                "%s: line %d is damaged (%s); the %d trials before it are used", path, number + 2, error, number
             )
             return trials, fingerprint, sound
         trials.append(trial)
@@ -157,10 +163,41 @@ def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
 
 def _keep_damaged(path: Path, sound: int) -> None:
     """Copy a log of which more than the last line is cut off beside it, so that nothing is lost."""
-    if path.read_bytes()[sound:].count(b"\n"):
-        copy = path.with_name(f"{path.name}.damaged")
-        shutil.copyfile(path, copy)
-        logger.warning("the whole file is kept as %s", copy)
+    data = path.read_bytes()
+    if data[sound:].count(b"\n"):
+        _keep(path, data)
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """Write the damaged content of a log to a new file beside it."""
+    names = (f"{path.name}.damaged{'' if number == 0 else f'-{number}'}" for number in count())
+    copy = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    write_whole(copy, data)
+    logger.warning("the whole file is kept as %s", copy)
+
+
+def drop_damaged_lines(path: Path) -> None:
+    """Rewrite a log whose trials do not rest on each other without its damaged lines; they stay in a copy beside it.
+
+    A log whose first line is damaged is left as it is.
+    """
+    data = path.read_bytes()
+    header, *lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1] or [b""]
+    trials: list[Trial] = []
+    try:
+        _ = json.loads(header)["fingerprint"]
+    except DAMAGES:
+        return
+    for line in lines:
+        with suppress(*DAMAGES):
+            trials.append(replace(row_to_trial(json.loads(line)), number=len(trials)))
+    if len(trials) < len(lines):
+        logger.warning(
+            "%s: %d of %d lines are damaged; all others are used", path, len(lines) - len(trials), len(lines)
+        )
+        _keep(path, data)
+        rows = (json.dumps(trial_to_row(trial)).encode() for trial in trials)
+        write_whole(path, b"\n".join([header, *rows, b""]))
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -169,7 +206,7 @@ def read_header(path: Path) -> dict[str, Any]:
         with path.open("rb") as stream:
             header: dict[str, Any] = json.loads(stream.readline())
         _ = header["fingerprint"]
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGES as error:
         raise SearchError(f"{path} is no log of a search, or its first line is damaged") from error
     return header
 
@@ -190,10 +227,14 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
 
 
 def row_to_trial(row: Mapping[str, Any]) -> Trial:
-    """A line of the log as a trial; raises KeyError, TypeError or ValueError for one that is none."""
+    """A line of the log as a trial; raises one of `DAMAGES` for one that is none."""
+    if not isfinite(row["seconds"]):
+        raise ValueError(f"trial {row['number']} has no number for seconds")
     for name in ("software_metrics", "hardware_metrics", "scaled_metrics", "point"):
         wrong = [
-            key for key, value in row[name].items() if isinstance(value, bool) or not isinstance(value, int | float)
+            key
+            for key, value in row[name].items()
+            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value)
         ]
         if wrong:
             raise ValueError(f"trial {row['number']} has no number for {wrong[0]}")

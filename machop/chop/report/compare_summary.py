@@ -119,6 +119,8 @@ class CompareSummary:
     planned_runs: int
     units: Mapping[str, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
+    cut_short: bool = False
+    """Whether Ctrl-C came when all runs had ended: there may be no pictures."""
 
     @property
     def interrupted(self) -> bool:

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
 
 @dataclass
 class Held:
@@ -18,8 +22,8 @@ class Held:
 
 
 @contextmanager
-def interrupts_held() -> Iterator[Held]:
-    """Note the first Ctrl-C in place of raising KeyboardInterrupt; the second raises it.
+def interrupts_held(told: str) -> Iterator[Held]:
+    """Note the first Ctrl-C in place of raising KeyboardInterrupt, and say `told`; the second raises it.
 
     In other threads than the main one, and where Ctrl-C does something else already, nothing is held.
     """
@@ -33,6 +37,7 @@ def interrupts_held() -> Iterator[Held]:
         if held.came:
             signal.default_int_handler(number, frame)
         held.came = True
+        logger.warning("%s", told)
 
     signal.signal(signal.SIGINT, note)
     try:

@@ -394,6 +394,25 @@ def test_points_are_found_again_behind_other_comparisons(
     ]
 
 
+@pytest.mark.parametrize("is_aside", [False, True])
+def test_of_points_that_were_measured_only_damaged_ones_are_measured_again(
+    is_aside: bool, tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    options = CompareOptions(("brute_force",), seeds=1, budget=12, most_points=1)
+    first = compare(jsc_tiny, jets, lab, tmp_path / "c", options)
+    log = tmp_path / "c" / "measured.jsonl"
+    lines = log.read_text().splitlines()
+    lines[2] = lines[2][5:]
+    log.write_text("\n".join(lines) + "\n")
+    if not is_aside:
+        (tmp_path / "c" / "report.md").unlink()
+    again = compare(jsc_tiny, jets, lab, tmp_path / "c", options)
+    assert "11 points were measured by earlier comparisons in this folder." in again.remarks
+    assert again.measured == first.measured == 12
+    folder = tmp_path / ("c-1" if is_aside else "c")
+    assert (folder / "measured.jsonl.damaged").read_text().splitlines() == lines
+
+
 @pytest.mark.usefixtures("pictures")
 def test_pictures_of_a_comparison_that_was_cut_off_do_not_stay(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
@@ -475,6 +494,7 @@ def test_ctrl_c_or_an_error_while_pictures_are_drawn_costs_the_pictures_alone(
     assert not [path for path in (tmp_path / "c").iterdir() if path.suffix in (".png", ".svg")]
     assert why in (tmp_path / "c" / "report.md").read_text()
     assert summary.verdict
+    assert summary.cut_short == (times > 0)
 
 
 def test_ctrl_c_after_the_last_run_waits_for_the_report(
@@ -489,7 +509,7 @@ def test_ctrl_c_after_the_last_run_waits_for_the_report(
     monkeypatch.setattr(job, "summarise", cut_off)
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
     assert summary.verdict and (tmp_path / "c" / "report.md").exists()
-    assert not summary.interrupted
+    assert summary.cut_short and not summary.interrupted
 
 
 def test_an_enumeration_that_was_cut_off_goes_on(

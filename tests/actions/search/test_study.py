@@ -95,6 +95,9 @@ def test_a_damaged_log_is_told(tmp_path: Path, lab: dict[str, Any], jets: MaseDa
             lambda lines: [*lines[:3], re.sub(r'"accuracy": [0-9.]+', '"accuracy": null', lines[3]), *lines[4:]],
             "line 4 is damaged (trial 2 has no number for accuracy",
         ),
+        (lambda lines: [*lines[:3], lines[3].replace("{", "[", 1), *lines[4:]], "line 4 is damaged ("),
+        (lambda lines: [*lines[:3], re.sub(r'"point": {.*?}', '"point": null', lines[3]), *lines[4:]], "line 4 is"),
+        (lambda lines: [*lines[:3], re.sub(r'"seconds": [^,}]+', '"seconds": NaN', lines[3]), *lines[4:]], "seconds"),
     ],
 )
 def test_of_a_log_that_is_damaged_within_the_trials_before_are_used_and_the_rest_is_measured_again(
@@ -115,6 +118,9 @@ def test_of_a_log_that_is_damaged_within_the_trials_before_are_used_and_the_rest
     assert [trial.seconds for trial in found[:2]] == [round(trial.seconds, 6) for trial in whole[:2]]
     assert told in caplog.text and "the 2 trials before it are used" in caplog.text
     assert (tmp_path / "trials.jsonl.damaged").read_text() == damaged
+    path.write_text(damaged)
+    search(jsc_tiny, jets, lab, tmp_path, resume=True)
+    assert (tmp_path / "trials.jsonl.damaged-1").read_text() == damaged
 
 
 class Wrong(SearchStrategyBase):

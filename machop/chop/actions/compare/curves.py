@@ -94,10 +94,10 @@ class Question:
         if self.cost is None:
             return goals.names[self.objective]
         objective = goals.objectives[self.cost]
-        bound = self.most / (sign(objective.direction) * objective.scale)
+        bound = self.most / _unit(objective)
         relation = "<=" if objective.turn > 0 else ">="
         unit = units.get(objective.metric, "")
-        return f"{goals.names[self.objective]}, {objective.metric} {relation} {bound:,.10g} {unit}".rstrip()
+        return f"{goals.names[self.objective]}, {objective.metric} {relation} {bound:,.12g} {unit}".rstrip()
 
 
 def questions(oracle: Oracle, is_learned: Sequence[bool]) -> list[Question]:
@@ -116,25 +116,37 @@ def questions(oracle: Oracle, is_learned: Sequence[bool]) -> list[Question]:
     for objective in learned:
         for cost in (value for value in range(values) if value not in learned):
             bounds = np.quantile(oracle.front.costs[:, cost], BUDGET_SHARES, method="higher")
-            wide = [_made_round(float(bound), oracle.goals.objectives[cost]) for bound in bounds]
+            costs = oracle.front.costs[:, cost] / _unit(oracle.goals.objectives[cost])
+            wide = [_made_round(float(bound), oracle.goals.objectives[cost], float(np.ptp(costs))) for bound in bounds]
             found += [Question(objective, cost, most) for most in dict.fromkeys(wide)]
     return found
 
 
-def _made_round(cost: float, objective: Objective) -> float:
-    """The nearest cost, no less, that is a metric of four digits: what is printed is what is asked for.
+def _unit(objective: Objective) -> float:
+    """The cost of a metric of 1."""
+    return sign(objective.direction) * objective.scale
 
-    >>> _made_round(12.99307, Objective("bits", 2.0, "minimize"))
+
+def _made_round(cost: float, objective: Objective, reach: float) -> float:
+    """The nearest cost, no less, that is a metric of four digits, or of more where the front has a `reach` so small:
+    what is printed is what is asked for.
+
+    >>> _made_round(12.99307, Objective("bits", 2.0, "minimize"), 9.0)
     12.994
-    >>> _made_round(-0.71239, Objective("accuracy", 1.0, "maximize"))
+    >>> _made_round(-0.71239, Objective("accuracy", 1.0, "maximize"), 0.5)
     -0.7123
+    >>> _made_round(1000500.0, Objective("size", 1.0, "minimize"), 800.0)
+    1000500.0
     """
-    factor = sign(objective.direction) * objective.scale
-    value = cost / factor
-    digits = 3 - floor(log10(abs(value))) if value else 0
-    if factor * round(value, digits) >= cost:
-        return factor * round(value, digits)
-    return factor * round((ceil if factor > 0 else floor)(value * 10.0**digits) / 10.0**digits, digits)
+    unit = _unit(objective)
+    value = cost / unit
+    sizes = [abs(size) for size in (value, reach) if 1e-100 < abs(size) < 1e100]
+    if not sizes:
+        return cost
+    digits = 3 - floor(log10(min(sizes)))
+    if unit * round(value, digits) >= cost:
+        return unit * round(value, digits)
+    return unit * round((ceil if unit > 0 else floor)(value * 10.0**digits) / 10.0**digits, digits)
 
 
 def regret_curve(oracle: Oracle, question: Question, rows: Array) -> Array:

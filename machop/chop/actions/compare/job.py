@@ -120,7 +120,7 @@ class CompareJob(CheckedSearch):
             ask_batch = self.settings.setup.ask_batch
             experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch, ask_batch)
             runs, ended = _all_runs(experiment, contenders, seeds, remarks)
-        with interrupts_held() as held:  # a second or two, in which all that was found is at stake
+        with interrupts_held("interrupted: the report is written first; Ctrl-C again ends at once") as held:
             oracle = Oracle(answers.landscape(), goals)
             _ = oracle.front  # of what was measured no point may count
             if answers.is_exact and not (self.folder / LANDSCAPE_FILE).exists():
@@ -145,7 +145,8 @@ class CompareJob(CheckedSearch):
             found = outcomes(contenders, runs, oracle, budget)
             is_learned = context.free.is_learned if context.free else (True,) * len(goals.names)
             summary = summarise(facts, found, oracle, questions(oracle, is_learned))
-            return _written(summary, found, answers, is_shown, held)
+            summary = _written(summary, found, answers, is_shown, held)
+            return replace(summary, cut_short=held.came)
 
     def _make_room(self) -> None:
         """Move an earlier comparison aside; one that was cut off stays, to be gone on with."""

@@ -16,7 +16,7 @@ from chop.actions.search.checked import spread_out
 from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, join_parts, part_path, read_about, write_part
 from chop.errors import SearchError
 from chop.ir.trial import Trial
-from chop.ir.trial_log import TrialLog, read_lines
+from chop.ir.trial_log import TrialLog, drop_damaged_lines, read_lines
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -56,6 +56,7 @@ def open_measured(folder: Path, key: str, check: Check) -> TrialLog:
     path = folder / MEASURED_FILE
     fingerprint = {"key": key}
     if path.exists():
+        drop_damaged_lines(path)
         try:
             log = TrialLog.resume(path, fingerprint)
             try:
@@ -95,8 +96,9 @@ def _told(log: TrialLog, where: Path) -> TrialLog:
 
 
 def _measured(path: Path, key: str, check: Check) -> list[Trial]:
-    """What an earlier log has, if it is of the same space and whole."""
+    """What an earlier log has, if it is of the same space."""
     try:
+        drop_damaged_lines(path)
         trials, fingerprint, _ = read_lines(path)
         if fingerprint != {"key": key}:
             return []

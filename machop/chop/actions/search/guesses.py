@@ -98,13 +98,13 @@ class Guessing:
         if fitting < min(wanted, FEWEST_ROWS):
             raise SearchError(f"{outputs:,} outputs a row, over all layers, are too many to add up")
         macs = max(1, measurement.macs_of_row)
-        in_time = max(MOST_MACS // macs, LITTLE * self._own_rows) // runs
+        in_time = max(MOST_MACS // macs, LITTLE * (self._own_rows or wanted * runs)) // runs
         if in_time < min(wanted, FEWEST_ROWS):
             raise SearchError(f"{runs:,} networks would take too long, each on {FEWEST_ROWS} training rows")
         return min(wanted, fitting, in_time)
 
     @cached_property
     def _own_rows(self) -> int:
-        """The rows on which a network is measured."""
+        """The rows on which a network is measured; 0 where it is trained, say, and an evaluation is more than rows."""
         keys = {row_key(runner) for runner in self._measurement.output_runners}
         return sum(len(y) for key in keys for _, y in self._measurement.data_module.batches(*key))

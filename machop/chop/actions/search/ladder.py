@@ -192,15 +192,16 @@ class Ladder:
         for rung in self.rungs:
             climb.step()
             if candidate.rivals and self._cannot_win(exact, climb.by_row(), candidate.rivals):
-                found = self._outcome({**exact, **climb.metrics()})
+                found = self._outcome(exact, climb)
                 if isinstance(found, Measured):  # a metric may not be known on so few rows; then all are measured
                     return replace(found, stopped_at=rung)
         climb.step()
         self._keep(candidate.point, climb.by_row())
-        return self._outcome({**exact, **climb.metrics()})
+        return self._outcome(exact, climb)
 
-    def _outcome(self, metrics: dict[str, float]) -> Measured | MetricError:
+    def _outcome(self, exact: Mapping[str, float], climb: _Climb) -> Measured | MetricError:
         try:
+            metrics = {**exact, **climb.metrics()}
             check_finite(metrics, "this network")
         except MetricError as error:
             return error

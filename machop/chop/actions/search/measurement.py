@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import isclose
+from math import isclose, isnan
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,7 @@ class Measurement:
         folded = self.folded if len(points) > FEW_POINTS else None
         if folded is None:
             return [self.outcome(point) for point in points]
-        return self.rows_of(folded.scores(self.codes(points)))
+        return self.outcomes(points, folded.scores(self.codes(points)))
 
     def codes(self, points: Sequence[Point]) -> Codes:
         """The points of a space that is a product as codes, `(points, axes)`."""
@@ -132,10 +132,22 @@ class Measurement:
         indexes = [self.space.index(point) for point in points]
         return np.array([code_of(index, self.folded.sizes) for index in indexes if index is not None])
 
-    def rows_of(self, scores: Scores) -> list[Measured | MetricError]:
-        """The outcome for each of the points whose metrics `scores` are."""
-        points = len(next(iter(scores.values())))
-        return [self._row({name: float(values[row]) for name, values in scores.items()}) for row in range(points)]
+    def outcomes(self, points: Sequence[Point], scores: Scores) -> list[Measured | MetricError]:
+        """The outcome for each of `points`, whose metrics `scores` are."""
+        return [
+            self._outcome_of(point, {name: float(values[row]) for name, values in scores.items()})
+            for row, point in enumerate(points)
+        ]
+
+    def _outcome_of(self, point: Point, metrics: Metrics) -> Measured | MetricError:
+        """The outcome from what was measured with others; a metric that failed is called once more, for its words."""
+        try:
+            check_finite(metrics, "this network")
+        except MetricError as error:
+            has_raised = any(all(isnan(metrics[m.name]) for m in runner.metrics) for runner in self.output_runners)
+            alone = self.outcome(point) if has_raised else error
+            return alone if isinstance(alone, MetricError) else error
+        return self.by_group(metrics)
 
     @property
     def units(self) -> dict[str, str]:
@@ -247,13 +259,6 @@ class Measurement:
         except MetricError as error:
             return error
 
-    def _row(self, metrics: Metrics) -> Measured | MetricError:
-        try:
-            check_finite(metrics, "this network")
-        except MetricError as error:
-            return error
-        return self.by_group(metrics)
-
     def by_group(self, metrics: Mapping[str, float]) -> Measured:
         """Metrics as those of the runners under `sw_runner` and of those under `hw_runner`."""
         found: dict[str, Metrics] = {"sw_runner": {}, "hw_runner": {}}
@@ -269,10 +274,12 @@ class Measurement:
     def require_metrics(self) -> None:
         """Raise MetricError where a metric of the data fails for the network in float, and so for all others."""
         data = self.data_module
-        if not data.metrics or not self.eval_mode:
-            return
+        users = [
+            runner for _, runner in self._runners if {own.name for own in runner.metrics} & set(data.metrics or ())
+        ]
         with _of_the_float_network():
-            for rows in {row_key(runner): self._plan_runner(runner) for runner in self.output_runners}.values():
+            for key in dict.fromkeys(map(row_key, users)):
+                rows = self._plan_runner(key)
                 predictions = rows.predictions(QuantPlan())
                 score(predictions, rows.targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
@@ -328,7 +335,7 @@ class Measurement:
         whole = 1.0 if counts_rows else max(map(abs, values))
         if sums_are_exact(graph) or difference > ROUNDING_SHARE * whole:
             return False
-        rows = len(self._plan_runner(runner).targets)
+        rows = len(self._plan_runner(row_key(runner)).targets)
         logger.warning(
             "%s: layers in float, or in formats whose sums are rounded, give %.2g more or less by the order of their "
             "sums%s",
@@ -364,7 +371,7 @@ class Measurement:
         if isinstance(runner, AnalyticRunner):
             return runner.total(self._costs, plan)
         if isinstance(runner, OutputRunner) and self.eval_mode:
-            rows = self._plan_runner(runner)
+            rows = self._plan_runner(row_key(runner))
             return runner.score(rows.predictions(plan), rows.targets)
         return self._run_model(runner, self.rebuild(config))
 
@@ -385,9 +392,8 @@ class Measurement:
             return runner.total(self._costs, graph.plan)
         return {} if isinstance(runner, ModelRunner) else self._run_model(runner, graph)
 
-    def _plan_runner(self, runner: OutputRunner) -> PlanRunner:
+    def _plan_runner(self, key: tuple[str, int | None]) -> PlanRunner:
         """One for all runners that measure on the same rows."""
-        key = row_key(runner)
         if key not in self._plan_runners:
             batches = self.data_module.batches(*key)
             self._plan_runners[key] = PlanRunner(self.graph, batches, self.device)
@@ -422,6 +428,11 @@ def _of_the_float_network() -> Iterator[None]:
         ) from error
 
 
-def row_key(runner: OutputRunner) -> tuple[str, int | None]:
-    """The part and the number of rows that a runner measures on: equal for runners that see the same rows."""
-    return runner.options.data_loader, runner.options.num_samples
+def row_key(runner: RunnerBase) -> tuple[str, int | None]:
+    """The part and the number of rows that a runner measures on: equal for runners that see the same rows.
+
+    One that runs the model itself has an option of another name for the number.
+    """
+    options = runner.options
+    rows = getattr(options, "num_samples", getattr(options, "eval_samples", None))
+    return getattr(options, "data_loader", "val_dataloader"), rows

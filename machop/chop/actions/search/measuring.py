@@ -79,7 +79,7 @@ class Measuring:
         parts = dict(self._shared_by(folded.scores).results(chunks))
         names = list(parts[0])
         scores = {name: np.concatenate([parts[place][name] for place in range(len(chunks))]) for name in names}
-        return list(self._measurement.rows_of(scores))
+        return list(self._measurement.outcomes(points, scores))
 
     def _shared_by(self, call: Callable[[Any], Any]) -> Workers[Any, Any]:
         """The processes; what they call is the same throughout a search."""

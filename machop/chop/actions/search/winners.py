@@ -34,16 +34,16 @@ def float_row(measurement: Measurement) -> BestRow | None:
     try:
         measured = measurement.measure_float()
     except SearchError as error:
-        logger.warning("the network in float has no row: %s", error)
+        logger.warning("the table has no row of the network in float: %s", error)
         return None
     trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
     return BestRow(trial, (), FLOAT_CONFIG, _on_test(measurement, measurement.rebuild(FLOAT_CONFIG)))
 
 
 def _on_test(measurement: Measurement, graph: MaseGraph) -> TestMetrics | None:
-    """Scores on the test part; None, with a warning, where the model does not run on it: the search is done by then."""
+    """Scores on the test part; None, with a warning, where the model, a loss or a metric fails on it."""
     try:
         return measurement.test_metrics(graph)
-    except Exception as error:  # of the model's own code
+    except Exception as error:  # of the user's own code, when all else is done
         logger.warning("a network is not measured on the test part: %s", first_line(error))
         return None

@@ -170,7 +170,9 @@ class Surrogate(ProductStrategy):
         for place in self._models:
             known = costs[:, place] / (costs[:, place].std() or 1.0)
             costs[:, place] = known + guess if place < objectives else 0.0
-        limits = [guess if place in self._models else costs[:, place] for place in range(objectives, costs.shape[1])]
+        places = range(objectives, costs.shape[1])
+        known = [place for place in places if place not in self._models]
+        limits = [*[guess] * (len(known) < len(places)), *([costs[:, known].max(1)] if known else [])]
         weighed = np.stack([*costs[:, :objectives].T, *(limits if objectives == 1 else [])], 1)
         is_within = self.is_within(costs)
         rows = np.flatnonzero(is_within if is_within.any() else ~is_within)

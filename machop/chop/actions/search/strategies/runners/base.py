@@ -123,7 +123,10 @@ class OutputRunner(RunnerBase):
 
     @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """The metrics of `predictions` (`(rows, *output)`) for `targets` (`(rows, …)`)."""
+        """The metrics of `predictions` (`(rows, *output)`) for `targets` (`(rows, …)`).
+
+        MetricError says that this network has none: its trial fails, and the search goes on.
+        """
 
     def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, RowValues]:
         """Those of the metrics that are means over rows, row by row: what a ladder of sample sizes can bound.
@@ -137,7 +140,7 @@ class OutputRunner(RunnerBase):
 
         `example` is one row of predictions. A runner need not know a quicker way than to call `score`.
         """
-        return WholePredictions(targets, self.score, example)
+        return WholePredictions(targets, self.score, example, [metric.name for metric in self.metrics])
 
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]

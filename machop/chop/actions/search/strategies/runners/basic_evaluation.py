@@ -49,7 +49,6 @@ class BasicEvaluation(OutputRunner):
             data_module_loss=self.data_module.loss,
             metrics=self.data_module.metrics,
             num_classes=self.data_module.dataset_info.num_classes,
-            fail_to_nan=True,
         )
 
     def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, RowValues]:

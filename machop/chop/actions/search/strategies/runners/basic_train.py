@@ -42,5 +42,4 @@ class BasicTrain(ModelRunner):
         device = str(next(graph.model.parameters()).device)
         rows = data.batches(self.options.data_loader, self.options.eval_samples)
         predictions, targets = predict(graph.model, rows, device)
-        classes = data.dataset_info.num_classes
-        return score(predictions, targets, data.loss, data.metrics, classes, fail_to_nan=True)
+        return score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
