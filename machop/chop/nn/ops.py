@@ -119,8 +119,8 @@ def _rectifier(name: str, module: type[nn.Module], *functions: Function, methods
     return Op(name, (module,), functions, methods, args=_INPUT, unsigned=_UNSIGNED_INPUT)
 
 
-def _norm(name: str, modules: Modules, function: Function, first: int, *parameters: str) -> Op:
-    return Op(name, modules, (function,), args=_INPUT, params=_parameters(first, *parameters))
+def _norm(name: str, modules: Modules, functions: tuple[Function, ...], first: int, *parameters: str) -> Op:
+    return Op(name, modules, functions, args=_INPUT, params=_parameters(first, *parameters))
 
 
 def _product(name: str, *functions: Function, methods: tuple[str, ...]) -> Op:
@@ -137,9 +137,9 @@ OPS: tuple[Op, ...] = (
     _product("matmul", torch.matmul, operator.matmul, methods=("matmul",)),
     _product("bmm", torch.bmm, methods=("bmm",)),
     _elementwise("add", torch.add, operator.add, operator.iadd, methods=("add", "add_")),
-    _elementwise("sub", torch.sub, operator.sub, operator.isub, methods=("sub", "sub_")),
-    _elementwise("mul", torch.mul, operator.mul, operator.imul, methods=("mul", "mul_")),
-    _rectifier("relu", nn.ReLU, F.relu, torch.relu, methods=("relu", "relu_")),
+    _elementwise("sub", torch.sub, torch.subtract, operator.sub, operator.isub, methods=("sub", "sub_", "subtract")),
+    _elementwise("mul", torch.mul, torch.multiply, operator.mul, operator.imul, methods=("mul", "mul_", "multiply")),
+    _rectifier("relu", nn.ReLU, F.relu, torch.relu, torch.relu_, methods=("relu", "relu_")),
     _rectifier("relu6", nn.ReLU6, F.relu6),
     _unary("gelu", (nn.GELU,), F.gelu),
     _unary("silu", (nn.SiLU,), F.silu),
@@ -149,33 +149,33 @@ OPS: tuple[Op, ...] = (
     _unary("softplus", (nn.Softplus,), F.softplus),
     _unary("softsign", (nn.Softsign,), F.softsign),
     _unary("softmax", (nn.Softmax,), F.softmax, torch.softmax, methods=("softmax",)),
-    _norm("batch_norm1d", (nn.BatchNorm1d,), F.batch_norm, 3, "weight", "bias"),
+    _norm("batch_norm1d", (nn.BatchNorm1d,), (F.batch_norm,), 3, "weight", "bias"),
     Op("batch_norm2d", (nn.BatchNorm2d,), args=_INPUT, params=_parameters(3, "weight", "bias")),
-    _norm("layer_norm", (nn.LayerNorm,), F.layer_norm, 2, "weight", "bias"),
-    _norm("group_norm", (nn.GroupNorm,), F.group_norm, 2, "weight", "bias"),
+    _norm("layer_norm", (nn.LayerNorm,), (F.layer_norm, torch.layer_norm), 2, "weight", "bias"),
+    _norm("group_norm", (nn.GroupNorm,), (F.group_norm, torch.group_norm), 2, "weight", "bias"),
     _norm(
         "instance_norm",
         (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
-        F.instance_norm,
+        (F.instance_norm,),
         3,
         "weight",
         "bias",
     ),
-    _norm("rms_norm", (nn.RMSNorm,), F.rms_norm, 2, "weight"),
+    _norm("rms_norm", (nn.RMSNorm,), (F.rms_norm, torch.rms_norm), 2, "weight"),
     Op("embedding", (nn.Embedding,), (F.embedding,), params=_parameters(1, "weight")),
     _unary("avg_pool1d", (nn.AvgPool1d,), F.avg_pool1d),
     _unary("avg_pool2d", (nn.AvgPool2d,), F.avg_pool2d),
     _unary("adaptive_avg_pool1d", (nn.AdaptiveAvgPool1d,), F.adaptive_avg_pool1d),
     _unary("adaptive_avg_pool2d", (nn.AdaptiveAvgPool2d,), F.adaptive_avg_pool2d),
-    _unary("max_pool1d", (nn.MaxPool1d,), F.max_pool1d),
-    _unary("max_pool2d", (nn.MaxPool2d,), F.max_pool2d),
+    _unary("max_pool1d", (nn.MaxPool1d,), F.max_pool1d, torch.max_pool1d),
+    _unary("max_pool2d", (nn.MaxPool2d,), F.max_pool2d, torch.max_pool2d),
     Op(
         "scaled_dot_product_attention",
         functions=(F.scaled_dot_product_attention,),
         args=_ATTENTION,
         macs=_attention_macs,
     ),
-    Op("dropout", (nn.Dropout,), (F.dropout,), args=_INPUT, quantizable=False),
+    Op("dropout", (nn.Dropout,), (F.dropout, torch.dropout), args=_INPUT, quantizable=False),
 )
 
 QUANTIZABLE_OPS = tuple(op.name for op in OPS if op.quantizable)
@@ -216,6 +216,13 @@ def _exported() -> dict[str, Op]:
 
 
 _BY_EXPORTED_NAME = _exported()
+_BY_FUNCTION |= {
+    torch.batch_norm: _BY_EXPORTED_NAME["batch_norm.default"],
+    torch.instance_norm: _BY_EXPORTED_NAME["instance_norm.default"],
+    torch.embedding: _BY_EXPORTED_NAME["embedding.default"],
+    torch.mm: _BY_FUNCTION[torch.matmul],  # of matrices alone
+}
+_BY_METHOD["mm"] = _BY_METHOD["matmul"]
 
 
 def op_of_module(module: nn.Module) -> Op | None:

@@ -54,6 +54,10 @@ class CheckedSearch:
         memory = settings.setup.memory_mib * 2**20
         parts = (self.space, self.graph, self.data_module, settings.runners, settings.eval_mode, self.device, memory)
         measurement = Measurement(*parts)
+        if measurement.float_only:
+            logger.info(
+                "no formats are known for %s: counted in float, as they stay", ", ".join(measurement.float_only)
+            )
         measurement.require_metrics()
         return measurement
 

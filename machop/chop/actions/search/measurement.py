@@ -207,6 +207,13 @@ class Measurement:
         assert self.folded is not None
         return max(1, self.macs_of_row * sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators))
 
+    @property
+    def float_only(self) -> list[str]:
+        """The nodes that have parameters or multiply matrices, and no formats to choose: they stay in float."""
+        costs = [cost for cost in self._costs.values() if not cost.op.quantizable]
+        heavy = [cost for cost in costs if cost.macs or any(tensor.is_parameter for tensor in cost.tensors)]
+        return [f"{cost.name} ({cost.op.name})" for cost in heavy]
+
     @cached_property
     def macs_of_row(self) -> int:
         """Multiply-accumulates of the model for one row; 0 of one that takes batches of one size alone."""
