@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chop.ir.goals import Goals
+from chop.ir.goals import Goals, Limit
 from chop.ir.trial import BestRow, Objective, Trial
 from chop.report.search_report import SearchSummary, print_summary
 
@@ -40,3 +41,21 @@ def test_every_figure_is_there_whole(
         assert re.search(rf"(^|\s){re.escape(word)}(\s|$)", shown), word
     assert all(len(line.rstrip()) <= columns for line in shown.splitlines()[1:])
     assert "…" not in shown
+
+
+def test_winners_that_miss_a_limit_on_the_test_part_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = summary_of(2, tmp_path)
+    for least, told in ((0.69, False), (0.705, True)):
+        goals = replace(summary.goals, limits=(Limit("accuracy", "min", least),))
+        print_summary(replace(summary, goals=goals))
+        shown = " ".join(capsys.readouterr().out.split())
+        line = "On the test part 3 of the 3 best exceed a limit that they keep in the search: trial 123456 (accuracy"
+        assert (line in shown) == told
+
+
+def test_a_sum_that_patience_ends_has_no_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = summary_of(2, tmp_path)
+    print_summary(replace(summary, goals=replace(summary.goals, sum_direction="maximize"), reason="patience"))
+    assert "ended because the best sum has not changed for as many trials" in " ".join(capsys.readouterr().out.split())

@@ -66,7 +66,7 @@ def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
     if landscape_key(header["fingerprint"]) != oracle.landscape.about.get("key"):
         raise SearchError(
             f"{study} is a search of another space than {oracle.landscape.path}, or measured it otherwise (weights, "
-            "data, samples, runners): its points are not among those of the landscape"
+            "data, samples, runners, the code of metrics): its points are not among those of the landscape"
         )
     return Oracle(oracle.landscape, goals_of(header["goals"], log)) if "goals" in header else oracle
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil, floor, isinf
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,9 @@ EVALUATIONS = "evaluations (different networks measured)"
 CLOUD = "#dddddd"
 EDGE = 0.7
 """Width of the dark edge of points that a strategy found: it stands out from the cloud whatever the colour."""
+
+CHARACTER = 0.075
+"""Inches that a character of a label takes."""
 
 FEW = 50
 """Evaluations up to which their axis is linear."""
@@ -175,7 +179,8 @@ def regret(summary: CompareSummary) -> Figure:
     figure.supxlabel(EVALUATIONS, fontsize=10)
     what = f"{_with_unit(values.pop(), summary.units)}: " if len(values) == 1 else ""
     best = "there is" if summary.is_exact else "known"
-    figure.supylabel(f"{what}distance from the best {best}", fontsize=10)
+    label = _wrapped(f"{what}distance from the best {best}", 0.9 * figure.get_figheight())
+    figure.supylabel(label, fontsize=10, multialignment="center")
     handles, names = grid[0, 0].get_legend_handles_labels()
     most = int(figure.get_figwidth() / 1.6)  # names side by side, so wide that none is cut off
     abreast = ceil(len(names) / ceil(len(names) / most))
@@ -202,10 +207,18 @@ def evaluations_to(summary: CompareSummary) -> Figure:
             low, median, high = (min(value, never) for value in one.evaluations_to[target])
             at = place + 0.19 * (step - 1.5)
             label = f"{100 * target:.0f} %" if place == 0 else None
-            axes.plot([low, high], [at, at], color=colors[step], linewidth=1.6, alpha=0.8, solid_capstyle="butt")
             is_missed = isinf(one.evaluations_to[target][1])
+            if is_missed and one.evaluations < summary.budget:  # not for want of a budget
+                axes.plot([], [], MARKERS[step], color=colors[step], label=label)
+                continue
+            axes.plot([low, high], [at, at], color=colors[step], linewidth=1.6, alpha=0.8, solid_capstyle="butt")
             face = "white" if is_missed else colors[step]
             axes.plot(median, at, MARKERS[step], color=colors[step], markerfacecolor=face, markersize=6, label=label)
+        if one.evaluations < summary.budget and isinf(one.evaluations_to[TARGETS[-1]][1]):
+            side = axes.get_yaxis_transform()
+            axes.text(
+                1.0, place, f"ends after {one.evaluations:g} ", transform=side, ha="right", va="center", fontsize=8
+            )
     axes.axvspan(summary.budget, end, color="#f2f2f2", zorder=0)
     axes.set_yticks(range(len(summary.strategies)), [one.name for one in summary.strategies])
     axes.set_ylim(len(summary.strategies) - 0.4, -0.6)
@@ -220,7 +233,8 @@ def evaluations_to(summary: CompareSummary) -> Figure:
     axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= summary.budget])
     label = f"not within {summary.budget:,}"
     axes.annotate(label, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=9)
-    axes.set_xlabel(f"evaluations to a share of the {summary.whole} (median, 10-90 %)")
+    label = f"evaluations to a share of the {summary.whole} (median, 10-90 %)"
+    axes.set_xlabel(_wrapped(label, 0.75 * figure.get_figwidth()))
     handles, labels = axes.get_legend_handles_labels()
     full = [_dot(colors[step], MARKERS[step]) for step in range(len(handles))]
     figure.legend(
@@ -233,6 +247,11 @@ def evaluations_to(summary: CompareSummary) -> Figure:
         title_fontsize=9,
     )
     return figure
+
+
+def _wrapped(label: str, inches: float) -> str:
+    """A label of the usual size in as many lines as its axis needs."""
+    return fill(label, int(inches / CHARACTER), break_long_words=False)
 
 
 def _dot(color: str, marker: str = ".", **style: Any) -> Line2D:

@@ -16,7 +16,7 @@ from chop.ir.trial import BestRow, TestMetrics
 from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import terminal
 
-MOST_ROWS = 25
+MOST_ROWS, MOST_NAMED = 25, 5
 LEAST_FOR_FORMATS = 40
 """Characters that the column of formats must have, to stand beside the figures."""
 FIXED_POINT = ("integer", "fixed", "integer_floor")
@@ -221,7 +221,29 @@ def _why(summary: SearchSummary) -> str:
     """Why the search ended."""
     if summary.reason == "patience" and not summary.goals.is_within(summary.best[0].trial.metrics):
         return "no network has come nearer to the limits for as many trials as setup.patience allows"
+    if summary.reason == "patience" and summary.goals.sum_direction:
+        return "the best sum has not changed for as many trials as setup.patience allows"
     return REASONS[summary.reason]
+
+
+def _missed_on_test(summary: SearchSummary) -> list[str]:
+    """A line on rows that keep the limits in the search, and exceed one on the test part."""
+    missed = []
+    for row in summary.best:
+        found = {name: interval[0] for name, interval in (row.test_metrics or {}).items()}
+        tested = [limit for limit in summary.goals.limits if limit.metric in found]
+        beyond = [limit for limit in tested if limit.violation(found[limit.metric]) > 0]
+        if beyond and summary.goals.is_within(row.trial.metrics):
+            figures = ", ".join(f"{limit.metric} {found[limit.metric]:.3f}" for limit in beyond)
+            missed.append(f"trial {row.trial.number} ({figures})")
+    if not missed:
+        return []
+    more = f" and {len(missed) - MOST_NAMED} more" if len(missed) > MOST_NAMED else ""
+    names = ", ".join(missed[:MOST_NAMED])
+    return [
+        f"On the test part {len(missed)} of the {len(summary.best)} best exceed a limit that they keep in the search: "
+        f"{names}{more}."
+    ]
 
 
 def _facts(summary: SearchSummary) -> list[str]:
@@ -236,7 +258,7 @@ def _facts(summary: SearchSummary) -> list[str]:
         f"Data: {summary.provenance}",
     ]
     if summary.goals.limits:
-        facts.append(f"Limits: {summary.goals.limits_explained()}.")
+        facts += [f"Limits: {summary.goals.limits_explained()}.", *_missed_on_test(summary)]
     names = _format_names(summary)
     if names:
         facts.append(

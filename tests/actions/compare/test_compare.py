@@ -469,6 +469,21 @@ def test_proposals_that_are_no_points_end_their_strategy(
 
 
 @pytest.mark.usefixtures("pictures")
+def test_the_labels_of_pictures_of_one_objective_are_whole(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"]["metrics"] = {"average_bitwidth": {"direction": "minimize"}, "accuracy": {"min": 0.5}}
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
+    for figure in (compare_plots.regret(summary), compare_plots.evaluations_to(summary)):
+        figure.draw_without_rendering()
+        width, height = figure.get_size_inches() * figure.dpi
+        labels = [figure._supylabel, *(axes.xaxis.label for axes in figure.axes)]  # type: ignore[attr-defined]
+        for label in filter(None, labels):
+            box = label.get_window_extent()
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, label.get_text()
+
+
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize(
     ("times", "why"),
     [(1, "Interrupted: the pictures are not drawn"), (2, "Interrupted: the pictures"), (0, "OSError: no font")],

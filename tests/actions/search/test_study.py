@@ -199,6 +199,23 @@ def test_a_search_that_runs_is_left_alone(
             search(jsc_tiny, jets, lab, tmp_path, resume=True)
 
 
+def test_ctrl_c_before_the_first_trial_is_no_error(
+    tmp_path: Path,
+    slow_lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def cut_off(self: Slow, graph: Any) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Slow, "measure", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        search(jsc_tiny, jets, slow_lab, tmp_path)
+    assert "interrupted before the first trial" in caplog.text
+
+
 def test_a_candidate_without_a_finite_metric_fails_alone(
     tmp_path: Path, slow_lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -310,6 +310,9 @@ class SearchJob(CheckedSearch):
     def _finish(
         self, measurement: Measurement, goals: Goals, trials: list[Trial], reason: Reason, ladder: Ladder | None
     ) -> SearchResult:
+        if not trials and reason == "interrupted":
+            logger.warning("interrupted before the first trial: nothing was measured; the same command begins anew")
+            raise KeyboardInterrupt
         if not trials:
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
         best = best_rows(trials, goals, self.space)
