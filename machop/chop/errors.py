@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 
@@ -39,7 +39,17 @@ class SearchError(ChopError):
 
 
 class MetricError(SearchError):
-    """A metric that is no finite number: the candidate fails, the search goes on."""
+    """A metric that is no finite number: the candidate fails, the search goes on.
+
+    `found` has the metrics that could be had all the same.
+    """
+
+    def __init__(self, message: str, found: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.found = dict(found or {})
+
+    def __reduce__(self) -> tuple[type[MetricError], tuple[str, dict[str, float]]]:
+        return MetricError, (str(self), self.found)
 
 
 class ConfigError(ChopError):

@@ -167,7 +167,9 @@ def reference(graph: MaseGraph, axes: Sequence[Axis], batches: Any, codes: Any) 
 
 def predictions(evaluator: Evaluator, codes: Any) -> Tensor:
     distinct, own = np.unique(codes, axis=0, return_inverse=True)
-    measure = WholePredictions(evaluator.targets, lambda predictions, targets: {"": 0.0}, evaluator.program.example)
+    measure = WholePredictions(
+        evaluator.targets, lambda predictions, targets: {"": 0.0}, evaluator.program.example, [""]
+    )
     evaluator.run_sorted(distinct, [measure])
     return measure.predictions[torch.from_numpy(own.reshape(-1))]
 

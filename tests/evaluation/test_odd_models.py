@@ -106,9 +106,8 @@ def test_all_ways_give_the_same(build: Callable[[], nn.Module]) -> None:
         evaluator = Evaluator(graph, [[{name: formats(bits)} for bits in (4, 8)] for name in "ab"], [(x.clone(), y)])
     except GraphError:
         return  # it stands back: such a model is run plan by plan
-    measure = WholePredictions(
-        y, lambda predictions, targets: {"sum": float(predictions.sum())}, evaluator.program.example
-    )
+    example = evaluator.program.example
+    measure = WholePredictions(y, lambda found, targets: {"sum": float(found.sum())}, example, ["sum"])
     evaluator.run_sorted(torch.cartesian_prod(torch.arange(2), torch.arange(2)).numpy(), [measure])
     assert torch.equal(measure.predictions, torch.stack(wanted))
 

@@ -51,7 +51,7 @@ def test_winners_that_miss_a_limit_on_the_test_part_are_named(
         goals = replace(summary.goals, limits=(Limit("accuracy", "min", least),))
         print_summary(replace(summary, goals=goals))
         shown = " ".join(capsys.readouterr().out.split())
-        line = "On the test part 3 of the 3 best exceed a limit that they keep in the search: trial 123456 (accuracy"
+        line = "On the test part 3 of the 3 best miss a limit that they keep in the search: trial 123456 (accuracy 0.7)"
         assert (line in shown) == told
 
 

@@ -103,7 +103,7 @@ class Evaluator:
         self, graph: MaseGraph, axes: Sequence[Axis], codes: Codes, batch: tuple[Any, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """The outputs of configurations, `(configurations, rows, …)`: at once, and plan by plan."""
-        measure = WholePredictions(batch[1], lambda predictions, targets: {}, self.program.example)
+        measure = WholePredictions(batch[1], lambda predictions, targets: {}, self.program.example, ())
         measure.start(len(codes))
         for part in _parts(self.program, graph, [batch]):
             self._run_part(part, codes, [measure])

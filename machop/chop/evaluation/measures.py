@@ -15,6 +15,9 @@ from torch import Tensor
 
 from chop.errors import MetricError
 from chop.evaluation.values import Value, as_planes, each
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 Scores = dict[str, np.ndarray[Any, Any]]
 """For each metric its value for every configuration, float64."""
@@ -167,7 +170,7 @@ def _losses(leads: Tensor, most: Sequence[Tensor]) -> Tensor:
 class WholePredictions(Measure):
     """Any function of the predictions for all rows and the targets, called for each configuration.
 
-    A configuration for which it raises MetricError has NaN for all metrics `names`.
+    A configuration for which it raises MetricError has NaN for those of the metrics `names` that it could not have.
     """
 
     def __init__(
@@ -175,11 +178,12 @@ class WholePredictions(Measure):
         targets: Tensor,
         score: Callable[[Tensor, Tensor], Mapping[str, float]],
         example: Tensor,
-        names: Sequence[str] = (),
+        names: Sequence[str],
     ) -> None:
         self.targets = targets
         self.score = score
         self.names = tuple(names)
+        self._has_told = False
         self.example = example
         self.shape = example.shape[1:]
         self.dtype = example.dtype
@@ -217,5 +221,8 @@ class WholePredictions(Measure):
     def _scored(self, predictions: Tensor) -> Mapping[str, float]:
         try:
             return self.score(predictions, self.targets)
-        except MetricError:
-            return dict.fromkeys(self.names, math.nan)
+        except MetricError as error:
+            if not self._has_told:
+                logger.warning("a network fails, as others may: %s", error)
+                self._has_told = True
+            return {**dict.fromkeys(self.names, math.nan), **error.found}

@@ -90,9 +90,10 @@ class Responses:
         return 2 * (1 + sum(len(axis) for axis in axes))
 
     @staticmethod
-    def kept(row: Tensor, classes: int | None) -> int:
+    def kept(row: Tensor, targets: Tensor, classes: int | None) -> int:
         """How many of the outputs of one row `(1, …)` are kept."""
-        return min(row.numel(), 1 + MOST_RIVALS) if row.ndim == 2 and row.numel() == classes else row.numel()
+        are_scores = _are_scores(row.movedim(0, -1), targets, classes)
+        return min(row.numel(), 1 + MOST_RIVALS) if are_scores else row.numel()
 
     @property
     def count(self) -> int:

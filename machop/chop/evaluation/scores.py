@@ -59,9 +59,15 @@ def score(
         right, rows = _hits(predictions, targets)
         scores["accuracy"] = _macro(*_recalls(right, rows))
         scores["accuracy_micro"] = int(right.sum()) / len(targets)
-    return scores | {
-        name: _call(function, name, predictions, targets) for name, (function, _) in (metrics or {}).items()
-    }
+    failure: MetricError | None = None
+    for name, (function, _) in (metrics or {}).items():
+        try:
+            scores[name] = _call(function, name, predictions, targets)
+        except MetricError as error:
+            failure = failure or error
+    if failure:
+        raise MetricError(str(failure), scores) from failure
+    return scores
 
 
 def score_with_intervals(

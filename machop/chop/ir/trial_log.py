@@ -22,7 +22,7 @@ from chop.tools.logger import get_logger
 logger = get_logger(__name__)
 
 VERSION = 1
-DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 """What reading a line raises that is no trial."""
 
 SYNC_SECONDS = 1.0
@@ -179,8 +179,9 @@ def _keep(path: Path, data: bytes) -> None:
 def drop_damaged_lines(path: Path) -> None:
     """Rewrite a log whose trials do not rest on each other without its damaged lines; they stay in a copy beside it.
 
-    A log whose first line is damaged is left as it is.
+    A log whose first line is damaged is left as it is. Raises SearchError where another process is writing it.
     """
+    require_unused(path)
     data = path.read_bytes()
     header, *lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1] or [b""]
     trials: list[Trial] = []
@@ -228,8 +229,11 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
 
 def row_to_trial(row: Mapping[str, Any]) -> Trial:
     """A line of the log as a trial; raises one of `DAMAGES` for one that is none."""
-    if not isfinite(row["seconds"]):
+    if isinstance(row["seconds"], bool) or not isfinite(row["seconds"]):
         raise ValueError(f"trial {row['number']} has no number for seconds")
+    for name, kind in (("failed", str), ("inherited", str), ("repeats", int), ("stopped_at", int)):
+        if not isinstance(row.get(name), kind | None):
+            raise TypeError(f"trial {row['number']} has {row[name]!r} for {name}")
     for name in ("software_metrics", "hardware_metrics", "scaled_metrics", "point"):
         wrong = [
             key

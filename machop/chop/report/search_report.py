@@ -227,21 +227,21 @@ def _why(summary: SearchSummary) -> str:
 
 
 def _missed_on_test(summary: SearchSummary) -> list[str]:
-    """A line on rows that keep the limits in the search, and exceed one on the test part."""
+    """A line on rows that keep the limits in the search, and miss one on the test part."""
     missed = []
     for row in summary.best:
         found = {name: interval[0] for name, interval in (row.test_metrics or {}).items()}
         tested = [limit for limit in summary.goals.limits if limit.metric in found]
         beyond = [limit for limit in tested if limit.violation(found[limit.metric]) > 0]
         if beyond and summary.goals.is_within(row.trial.metrics):
-            figures = ", ".join(f"{limit.metric} {found[limit.metric]:.3f}" for limit in beyond)
+            figures = ", ".join(f"{limit.metric} {found[limit.metric]:.4g}" for limit in beyond)
             missed.append(f"trial {row.trial.number} ({figures})")
     if not missed:
         return []
     more = f" and {len(missed) - MOST_NAMED} more" if len(missed) > MOST_NAMED else ""
     names = ", ".join(missed[:MOST_NAMED])
     return [
-        f"On the test part {len(missed)} of the {len(summary.best)} best exceed a limit that they keep in the search: "
+        f"On the test part {len(missed)} of the {len(summary.best)} best miss a limit that they keep in the search: "
         f"{names}{more}."
     ]
 

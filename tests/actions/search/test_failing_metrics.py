@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from chop.actions.search import search
+from chop.actions.search import job, search
+from chop.actions.search.landscape import Landscape
 from chop.dataset import MaseDataModule
 from chop.dataset.user_data import UserData
 from chop.errors import ChopError, MetricError, SearchError
@@ -58,18 +60,50 @@ def test_a_metric_that_fails_for_one_network_fails_its_trial_and_says_why(
     assert not any(row.trial.failed for row in found.best)
 
 
-@pytest.mark.parametrize("trains", [False, True])
-def test_a_metric_that_fails_for_the_network_in_float_ends_the_search_before_it_begins(
-    trains: bool, tmp_path: Path, lab_of_own: dict[str, Any], jsc_tiny: nn.Module
-) -> None:
-    def never(predictions: Tensor, targets: Tensor) -> float:
-        raise ValueError("always")
+def never(predictions: Tensor, targets: Tensor) -> float:
+    raise ValueError("always")
 
-    if trains:
-        lab_of_own["strategy"]["sw_runner"] = {"basic_train": {"max_epochs": 1}}
+
+def test_a_metric_that_fails_for_the_network_in_float_ends_the_search_before_it_begins(
+    tmp_path: Path, lab_of_own: dict[str, Any], jsc_tiny: nn.Module
+) -> None:
     with pytest.raises(MetricError, match=r"the network in float: the metric 'own' of the data failed .*: ValueError"):
         search(jsc_tiny, data_with(never), lab_of_own, tmp_path / "found")
     assert not (tmp_path / "found").exists()
+
+
+def test_before_training_it_is_a_warning(
+    tmp_path: Path, lab_of_own: dict[str, Any], jsc_tiny: nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    training = {"max_epochs": 1, "num_samples": 32, "eval_samples": 64}
+    lab_of_own["strategy"] |= {"sw_runner": {"basic_train": training}, "setup": {"n_trials": 2}}
+    with pytest.raises(SearchError, match="all 2 trials failed; the first: the metric 'own' of the data failed"):
+        search(jsc_tiny, data_with(never), lab_of_own, tmp_path / "found")
+    assert "before training the network in float: the metric 'own' of the data failed" in caplog.text
+    rows: list[int] = []
+
+    def counting(predictions: Tensor, targets: Tensor) -> float:
+        rows.append(len(targets))
+        return 1.0
+
+    search(jsc_tiny, data_with(counting), lab_of_own, tmp_path / "rows")
+    assert rows[0] == 64
+
+
+def test_block_by_block_a_failing_metric_costs_no_other(
+    tmp_path: Path,
+    lab_of_own: dict[str, Any],
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(job, "LARGEST_LOG", 5)
+    lab_of_own["strategy"]["setup"] = {"landscape": True}
+    search(jsc_tiny, data_with(spread), lab_of_own, tmp_path)
+    metrics = Landscape.read(tmp_path / "landscape.parquet").metrics
+    assert 0 < np.isnan(metrics["own"]).sum() < 18
+    assert np.isfinite(metrics["loss"]).all() and np.isfinite(metrics["accuracy"]).all()
+    assert caplog.text.count("KeyError: 'too small for me'") == 1
 
 
 def test_a_metric_that_fails_on_the_test_part_leaves_the_search_its_result(

@@ -97,7 +97,7 @@ class Question:
         bound = self.most / _unit(objective)
         relation = "<=" if objective.turn > 0 else ">="
         unit = units.get(objective.metric, "")
-        return f"{goals.names[self.objective]}, {objective.metric} {relation} {bound:,.12g} {unit}".rstrip()
+        return f"{goals.names[self.objective]}, {objective.metric} {relation} {bound:,.15g} {unit}".rstrip()
 
 
 def questions(oracle: Oracle, is_learned: Sequence[bool]) -> list[Question]:

@@ -92,19 +92,30 @@ class Guessing:
             what = f"{MOST_TRIED:,}" if size > MOST_TRIED else f"the {size:,} of the space"
             raise SearchError(f"{runs:,} networks would have to be tried, more than {what}")
         data = measurement.data_module
-        one = PlanRunner(measurement.graph, data.batches("train", 1), measurement.device).predictions(QuantPlan())
-        outputs = len(axes) * Responses.kept(one, data.dataset_info.num_classes)
+        row = data.batches("train", 1)
+        one = PlanRunner(measurement.graph, row, measurement.device).predictions(QuantPlan())
+        (_, targets), *_ = row
+        outputs = len(axes) * Responses.kept(one, targets, data.dataset_info.num_classes)
         fitting = MOST_ADDED // outputs
         if fitting < min(wanted, FEWEST_ROWS):
             raise SearchError(f"{outputs:,} outputs a row, over all layers, are too many to add up")
         macs = max(1, measurement.macs_of_row)
-        in_time = max(MOST_MACS // macs, LITTLE * (self._own_rows or wanted * runs)) // runs
+        in_time = max(MOST_MACS // macs, LITTLE * (self._own_rows or self._trained_rows)) // runs
         if in_time < min(wanted, FEWEST_ROWS):
             raise SearchError(f"{runs:,} networks would take too long, each on {FEWEST_ROWS} training rows")
         return min(wanted, fitting, in_time)
 
     @cached_property
     def _own_rows(self) -> int:
-        """The rows on which a network is measured; 0 where it is trained, say, and an evaluation is more than rows."""
+        """The rows on which a network is measured; 0 where its runners run the model themselves."""
         keys = {row_key(runner) for runner in self._measurement.output_runners}
         return sum(len(y) for key in keys for _, y in self._measurement.data_module.batches(*key))
+
+    @cached_property
+    def _trained_rows(self) -> int:
+        """The rows on which a network is trained for one evaluation; 0 where none is."""
+        options = self._measurement.training_options
+        if options is None:
+            return 0
+        rows = sum(len(y) for _, y in self._measurement.data_module.batches("train", options.num_samples))
+        return int(rows * options.max_epochs)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from chop.actions.fine_tuning import FineTuning
 from chop.actions.search.folded import FoldedMeasurement, code_of, fold
 from chop.actions.search.search_space.base import Point, SampledConfig, SearchSpaceBase
 from chop.actions.search.settings import RunnerChoice
@@ -144,7 +145,7 @@ class Measurement:
         try:
             check_finite(metrics, "this network")
         except MetricError as error:
-            has_raised = any(all(isnan(metrics[m.name]) for m in runner.metrics) for runner in self.output_runners)
+            has_raised = any(isnan(metrics[m.name]) for runner in self.output_runners for m in runner.metrics)
             alone = self.outcome(point) if has_raised else error
             return alone if isinstance(alone, MetricError) else error
         return self.by_group(metrics)
@@ -158,6 +159,11 @@ class Measurement:
     def output_runners(self) -> list[OutputRunner]:
         """The runners whose metrics are functions of predictions."""
         return [runner for _, runner in self._runners if isinstance(runner, OutputRunner)]
+
+    @property
+    def training_options(self) -> FineTuning | None:
+        """How each network is trained before it is measured, if it is."""
+        return next((own.options for _, own in self._runners if isinstance(own.options, FineTuning)), None)
 
     def analytic(self, plan: QuantPlan) -> Metrics:
         """The metrics that follow from formats alone."""
@@ -209,7 +215,7 @@ class Measurement:
 
     @property
     def float_only(self) -> list[str]:
-        """The nodes that have parameters or multiply matrices, and no formats to choose: they stay in float."""
+        """What has parameters or multiplies matrices, and no formats to choose: it stays in float."""
         costs = [cost for cost in self._costs.values() if not cost.op.quantizable]
         heavy = [cost for cost in costs if cost.macs or any(tensor.is_parameter for tensor in cost.tensors)]
         return [f"{cost.name} ({cost.op.name})" for cost in heavy]
@@ -279,16 +285,27 @@ class Measurement:
             return self._measure(QuantPlan(), FLOAT_CONFIG)
 
     def require_metrics(self) -> None:
-        """Raise MetricError where a metric of the data fails for the network in float, and so for all others."""
-        data = self.data_module
-        users = [
-            runner for _, runner in self._runners if {own.name for own in runner.metrics} & set(data.metrics or ())
-        ]
-        with _of_the_float_network():
-            for key in dict.fromkeys(map(row_key, users)):
-                rows = self._plan_runner(key)
-                predictions = rows.predictions(QuantPlan())
-                score(predictions, rows.targets, data.loss, data.metrics, data.dataset_info.num_classes)
+        """Raise MetricError where a metric of the data fails for the network in float, and so for all others.
+
+        Of runners that train first, which may mend that, it is a warning.
+        """
+        own = set(self.data_module.metrics or ())
+        for runner in (one for _, one in self._runners if own & {metric.name for metric in one.metrics}):
+            try:
+                with _of_the_float_network():
+                    self._score_float(runner)
+            except MetricError as error:
+                if isinstance(runner, OutputRunner):
+                    raise
+                logger.warning("before training %s", error)
+
+    def _score_float(self, runner: RunnerBase) -> None:
+        data, options = self.data_module, runner.options
+        part = getattr(options, "data_loader", "val_dataloader")
+        key = row_key(runner) if isinstance(runner, OutputRunner) else (part, getattr(options, "eval_samples", None))
+        rows = self._plan_runner(key)
+        predictions = rows.predictions(QuantPlan())
+        score(predictions, rows.targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
     def _measure(self, plan: QuantPlan, config: SampledConfig) -> Measured:
         found: dict[str, Metrics] = {"sw_runner": {}, "hw_runner": {}}
@@ -435,11 +452,6 @@ def _of_the_float_network() -> Iterator[None]:
         ) from error
 
 
-def row_key(runner: RunnerBase) -> tuple[str, int | None]:
-    """The part and the number of rows that a runner measures on: equal for runners that see the same rows.
-
-    One that runs the model itself has an option of another name for the number.
-    """
-    options = runner.options
-    rows = getattr(options, "num_samples", getattr(options, "eval_samples", None))
-    return getattr(options, "data_loader", "val_dataloader"), rows
+def row_key(runner: OutputRunner) -> tuple[str, int | None]:
+    """The part and the number of rows that a runner measures on: equal for runners that see the same rows."""
+    return runner.options.data_loader, runner.options.num_samples

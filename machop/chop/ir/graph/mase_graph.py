@@ -343,7 +343,10 @@ def _open_shift(formats: Mapping[str, Format]) -> OutputShift | None:
 
 def _is_for_effect(node: fx.Node) -> bool:
     """A call like `x.relu_()` whose result nobody takes: it changes `x` itself, which a rounded copy would not."""
-    return node.op == "call_method" and str(node.target).endswith("_") and not node.users
+    if node.users or node.op not in ("call_method", "call_function"):
+        return False
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return name.endswith("_") or bool(node.kwargs.get("inplace"))
 
 
 def _may_be_floating(node: fx.Node) -> bool:

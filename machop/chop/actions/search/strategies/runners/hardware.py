@@ -26,7 +26,7 @@ class AverageBitwidthOptions:
 
 @RUNNERS.register("average_bitwidth")
 class AverageBitwidth(AnalyticRunner):
-    """Bits per value over the weights, the biases and one sample's input activations of all op nodes; float is 32.
+    """Bits per value over all parameters and one sample's input activations of all op nodes; float is 32.
 
     `memory_density` is `compare_to / average_bitwidth`.
     """
@@ -129,7 +129,8 @@ class Latency(AnalyticRunner):
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
         arithmetic = bitops(cost, formats) / self.options.bitops_per_second
         traffic = sum(bits_of(tensor, formats) for tensor in cost.tensors) / 8 / self.options.bytes_per_second
-        return (max(arithmetic, traffic) + self.options.seconds_per_layer,)
+        start = self.options.seconds_per_layer if cost.macs or cost.of("data_out") else 0.0
+        return (max(arithmetic, traffic) + start,)
 
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
         return {"latency": sums[0]}
