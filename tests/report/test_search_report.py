@@ -47,8 +47,8 @@ def test_winners_that_miss_a_limit_on_the_test_part_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = summary_of(2, tmp_path)
-    for least, told in ((0.69, False), (0.705, True)):
-        goals = replace(summary.goals, limits=(Limit("accuracy", "min", least),))
+    for least, in_float, told in ((0.69, None, False), (0.705, None, True), (0.705, 0.72, False), (0.705, 0.69, True)):
+        goals = replace(summary.goals, limits=(Limit("accuracy", "min", least, in_float=in_float),))
         print_summary(replace(summary, goals=goals))
         shown = " ".join(capsys.readouterr().out.split())
         line = "On the test part 3 of the 3 best miss a limit that they keep in the search: trial 123456 (accuracy 0.7)"

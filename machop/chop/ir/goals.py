@@ -19,7 +19,8 @@ SUM = "sum"
 class Limit:
     """A bound that a network must keep: `metric` at least (`kind` "min") or at most ("max") `bound`, in `unit`.
 
-    `origin` says how the user put it, where that is not the bound itself.
+    `origin` says how the user put it, where that is not the bound itself; `in_float` is what the network in float has,
+    where the bound was told from that.
     """
 
     metric: str
@@ -27,6 +28,7 @@ class Limit:
     bound: float
     unit: str = ""
     origin: str = ""
+    in_float: float | None = None
 
     def violation(self, value: Any) -> Any:
         """How far a value, or an array of them, is beyond the bound, as a share of it; 0 or less: within.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from chop.ir.goals import SUM, Goals
+from chop.ir.goals import SUM, Goals, Limit
 from chop.ir.trial import BestRow, TestMetrics
 from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import terminal
@@ -231,8 +231,8 @@ def _missed_on_test(summary: SearchSummary) -> list[str]:
     missed = []
     for row in summary.best:
         found = {name: interval[0] for name, interval in (row.test_metrics or {}).items()}
-        tested = [limit for limit in summary.goals.limits if limit.metric in found]
-        beyond = [limit for limit in tested if limit.violation(found[limit.metric]) > 0]
+        limits = [_on_test(limit, summary) for limit in summary.goals.limits if limit.metric in found]
+        beyond = [limit for limit in limits if limit and limit.violation(found[limit.metric]) > 0]
         if beyond and summary.goals.is_within(row.trial.metrics):
             figures = ", ".join(f"{limit.metric} {found[limit.metric]:.4g}" for limit in beyond)
             missed.append(f"trial {row.trial.number} ({figures})")
@@ -244,6 +244,14 @@ def _missed_on_test(summary: SearchSummary) -> list[str]:
         f"On the test part {len(missed)} of the {len(summary.best)} best miss a limit that they keep in the search: "
         f"{names}{more}."
     ]
+
+
+def _on_test(limit: Limit, summary: SearchSummary) -> Limit | None:
+    """A limit as it is on the test part: one that is told from the network in float moves with it."""
+    if limit.in_float is None:
+        return limit
+    tested = summary.float_row.test_metrics if summary.float_row else None
+    return replace(limit, bound=limit.bound + tested[limit.metric][0] - limit.in_float) if tested else None
 
 
 def _facts(summary: SearchSummary) -> list[str]:

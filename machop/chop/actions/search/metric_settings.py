@@ -40,8 +40,8 @@ class LimitSetting:
         reference = in_float[self.metric]
         origin = f"max_drop {self.text or f'{self.bound:g}'} from {reference:.4g} in float"
         if self.better == "maximize":
-            return Limit(self.metric, "min", reference - self.bound, self.unit, origin)
-        return Limit(self.metric, "max", reference + self.bound, self.unit, origin)
+            return Limit(self.metric, "min", reference - self.bound, self.unit, origin, reference)
+        return Limit(self.metric, "max", reference + self.bound, self.unit, origin, reference)
 
     def fingerprint(self) -> dict[str, Any]:
         """What the limit means, however it is put."""
