@@ -7,8 +7,9 @@ from functools import cached_property
 from itertools import count
 from logging import INFO, WARNING
 
-from chop.actions.search.measurement import BATCH_MACS, Measurement, row_key
+from chop.actions.search.measurement import BATCH_MACS, Measurement
 from chop.actions.search.strategies.choice_levels import axis_bits
+from chop.actions.search.strategies.runners.base import row_key
 from chop.errors import ChopError, SearchError, first_line
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
@@ -99,7 +100,7 @@ class Guessing:
         fitting = MOST_ADDED // outputs
         if fitting < min(wanted, FEWEST_ROWS):
             raise SearchError(f"{outputs:,} outputs a row, over all layers, are too many to add up")
-        macs = max(1, measurement.macs_of_row)
+        macs = max(1, measurement.work.macs)
         in_time = max(MOST_MACS // macs, LITTLE * (self._own_rows or self._trained_rows)) // runs
         if in_time < min(wanted, FEWEST_ROWS):
             raise SearchError(f"{runs:,} networks would take too long, each on {FEWEST_ROWS} training rows")

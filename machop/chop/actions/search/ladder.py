@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chop.actions.search.measurement import Measured, Measurement, row_key
+from chop.actions.search.measurement import Measured, Measurement
 from chop.actions.search.search_space.base import Point
-from chop.actions.search.strategies.runners.base import OutputRunner, check_finite
+from chop.actions.search.strategies.runners.base import OutputRunner, check_finite, row_key
 from chop.dataset.rows import cut
 from chop.errors import MetricError
 from chop.evaluation.bounds import UNKNOWN, RowValues, bounds

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isclose, isnan
@@ -13,7 +12,9 @@ import numpy as np
 import torch
 
 from chop.actions.fine_tuning import FineTuning
+from chop.actions.search.float_network import of_the_float_network, require_metrics
 from chop.actions.search.folded import FoldedMeasurement, code_of, fold
+from chop.actions.search.row_work import RowWork
 from chop.actions.search.search_space.base import Point, SampledConfig, SearchSpaceBase
 from chop.actions.search.settings import RunnerChoice
 from chop.actions.search.strategies.runners.base import (
@@ -23,18 +24,19 @@ from chop.actions.search.strategies.runners.base import (
     OutputRunner,
     RunnerBase,
     check_finite,
+    row_key,
 )
-from chop.errors import ChopError, GraphError, MetricError, SearchError
+from chop.errors import GraphError, MetricError, SearchError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.exactness import sums_are_exact
 from chop.evaluation.measures import Scores
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
-from chop.evaluation.scores import predict, score, score_with_intervals
+from chop.evaluation.scores import predict, score_with_intervals
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
 from chop.ir import MaseGraph, QuantPlan
-from chop.ir.graph.node_costs import NodeCost, node_costs
+from chop.ir.graph.node_costs import NodeCost
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -95,6 +97,7 @@ class Measurement:
         self.device = device
         self.memory = memory
         self._runners = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in runners]
+        self.work = RowWork(graph, data_module)
         self._costs = self._analytic_costs()
         self._plan_runners: dict[Any, PlanRunner] = {}
         self._evaluators: dict[Any, Evaluator] = {}
@@ -103,10 +106,11 @@ class Measurement:
         """For another process: how to measure, without what was made on the way."""
         made = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
         kept = {name: value for name, value in self.__dict__.items() if name not in made}
-        return {**kept, "_costs": {}, "_plan_runners": {}, "_evaluators": {}}
+        return {**kept, "work": None, "_costs": {}, "_plan_runners": {}, "_evaluators": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.work = RowWork(self.graph, self.data_module)
         self._costs = self._analytic_costs()
 
     def measure(self, point: Point) -> Measured:
@@ -194,7 +198,7 @@ class Measurement:
         """Whether a batch is so little work that several threads would only wait for each other."""
         parts = {row_key(runner) for runner in self.output_runners} or {("val_dataloader", None)}
         rows = max(len(self.data_module.batches(*part)[0][1]) for part in parts)
-        return 0 < rows * self.macs_of_row < LIGHT_MACS
+        return 0 < rows * self.work.macs < LIGHT_MACS
 
     @cached_property
     def chunk(self) -> int:
@@ -211,7 +215,7 @@ class Measurement:
     def _macs(self) -> int:
         """Multiply-accumulates of one point on all its rows, were nothing shared."""
         assert self.folded is not None
-        return max(1, self.macs_of_row * sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators))
+        return max(1, self.work.macs * sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators))
 
     @property
     def float_only(self) -> list[str]:
@@ -219,14 +223,6 @@ class Measurement:
         costs = [cost for cost in self._costs.values() if not cost.op.quantizable]
         heavy = [cost for cost in costs if cost.macs or any(tensor.is_parameter for tensor in cost.tensors)]
         return [f"{cost.name} ({cost.op.name})" for cost in heavy]
-
-    @cached_property
-    def macs_of_row(self) -> int:
-        """Multiply-accumulates of the model for one row; 0 of one that takes batches of one size alone."""
-        try:
-            return sum(cost.macs for cost in (self._costs or self._node_costs()).values())
-        except GraphError:
-            return 0
 
     @cached_property
     def folded(self) -> FoldedMeasurement | None:
@@ -237,25 +233,10 @@ class Measurement:
             return None
         try:
             evaluator_of = partial(self._evaluator, axes)
-            return fold(axes, self._macs_of(axes), runners, evaluator_of, self.cost_tables, self.memory)
+            return fold(axes, self.work.macs_of(axes), runners, evaluator_of, self.cost_tables, self.memory)
         except GraphError as error:
             logger.info("points are measured one after the other: %s", error)
             return None
-
-    def _macs_of(self, axes: Sequence[Axis]) -> list[int]:
-        """Multiply-accumulates of the nodes of each axis for one row, those of all other nodes with the last.
-
-        None of a model that takes batches of one size alone, so that nothing can be told of a row.
-        """
-        try:
-            costs = self._costs or self._node_costs()
-        except GraphError:
-            costs = {}
-        axis_of = {node: number for number, axis in enumerate(axes) for alternative in axis for node in alternative}
-        macs = [0] * len(axes)
-        for name, cost in costs.items():
-            macs[axis_of.get(name, -1)] += cost.macs
-        return macs
 
     def _evaluator(self, axes: Sequence[Axis], runner: OutputRunner) -> Evaluator:
         """One for all runners that measure on the same rows."""
@@ -281,31 +262,12 @@ class Measurement:
 
     def measure_float(self) -> Measured:
         """All metrics of the network without any format, treated as all others are."""
-        with _of_the_float_network():
+        with of_the_float_network():
             return self._measure(QuantPlan(), FLOAT_CONFIG)
 
     def require_metrics(self) -> None:
-        """Raise MetricError where a metric of the data fails for the network in float, and so for all others.
-
-        Of runners that train first, which may mend that, it is a warning.
-        """
-        own = set(self.data_module.metrics or ())
-        for runner in (one for _, one in self._runners if own & {metric.name for metric in one.metrics}):
-            try:
-                with _of_the_float_network():
-                    self._score_float(runner)
-            except MetricError as error:
-                if isinstance(runner, OutputRunner):
-                    raise
-                logger.warning("before training %s", error)
-
-    def _score_float(self, runner: RunnerBase) -> None:
-        data, options = self.data_module, runner.options
-        part = getattr(options, "data_loader", "val_dataloader")
-        key = row_key(runner) if isinstance(runner, OutputRunner) else (part, getattr(options, "eval_samples", None))
-        rows = self._plan_runner(key)
-        predictions = rows.predictions(QuantPlan())
-        score(predictions, rows.targets, data.loss, data.metrics, data.dataset_info.num_classes)
+        """Raise MetricError where a metric of the data fails for the network in float."""
+        require_metrics((runner for _, runner in self._runners), self.data_module, self._plan_runner)
 
     def _measure(self, plan: QuantPlan, config: SampledConfig) -> Measured:
         found: dict[str, Metrics] = {"sw_runner": {}, "hw_runner": {}}
@@ -430,28 +392,4 @@ class Measurement:
     def _analytic_costs(self) -> dict[str, NodeCost]:
         """What analytic runners add up, if there are any."""
         is_needed = any(isinstance(runner, AnalyticRunner) for _, runner in self._runners)
-        return self._node_costs() if is_needed else {}
-
-    def _node_costs(self) -> dict[str, NodeCost]:
-        x, _ = self.data_module.batches("val_dataloader", 3, 3)[0]
-        return node_costs(self.graph, x)
-
-
-@contextmanager
-def _of_the_float_network() -> Iterator[None]:
-    """Say of what fails that it did on the network in float."""
-    try:
-        yield
-    except MetricError as error:
-        raise MetricError(f"the network in float: {error}") from error
-    except ChopError:
-        raise
-    except Exception as error:  # of the model's own code
-        raise SearchError(
-            f"the network in float cannot be measured: {type(error).__name__}: {error} (--debug shows where)"
-        ) from error
-
-
-def row_key(runner: OutputRunner) -> tuple[str, int | None]:
-    """The part and the number of rows that a runner measures on: equal for runners that see the same rows."""
-    return runner.options.data_loader, runner.options.num_samples
+        return self.work.costs if is_needed else {}

@@ -151,6 +151,11 @@ class OutputRunner(RunnerBase):
         return self.score(run.predictions(plan_from_config(graph, sampled_config)), run.targets)
 
 
+def row_key(runner: OutputRunner) -> tuple[str, int | None]:
+    """The part and the number of rows that a runner measures on: equal for runners that see the same rows."""
+    return runner.options.data_loader, runner.options.num_samples
+
+
 class ModelRunner(RunnerBase):
     """Metrics that need the model itself."""
 

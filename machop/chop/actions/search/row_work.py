@@ -1,0 +1,49 @@
+"""How much work a network is for one row, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from chop.errors import GraphError
+from chop.evaluation.program import Axis
+from chop.ir import MaseGraph
+from chop.ir.graph.node_costs import NodeCost, node_costs
+
+
+class RowWork:
+    """The costs of the nodes of a graph for one row of some data; they are counted when they are first asked for.
+
+    Of a model that takes batches of one size alone nothing can be told of a row: it has no multiply-accumulates.
+    """
+
+    def __init__(self, graph: MaseGraph, data_module: Any) -> None:
+        self._graph = graph
+        self._data_module = data_module
+
+    @cached_property
+    def costs(self) -> dict[str, NodeCost]:
+        """By node; raises GraphError for a model that takes batches of one size alone."""
+        x, _ = self._data_module.batches("val_dataloader", 3, 3)[0]
+        return node_costs(self._graph, x)
+
+    @cached_property
+    def _macs(self) -> dict[str, int]:
+        try:
+            return {name: cost.macs for name, cost in self.costs.items()}
+        except GraphError:
+            return {}
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all nodes."""
+        return sum(self._macs.values())
+
+    def macs_of(self, axes: Sequence[Axis]) -> list[int]:
+        """Multiply-accumulates of the nodes of each axis, those of all other nodes with the last."""
+        axis_of = {node: number for number, axis in enumerate(axes) for alternative in axis for node in alternative}
+        macs = [0] * len(axes)
+        for name, own in self._macs.items():
+            macs[axis_of.get(name, -1)] += own
+        return macs
