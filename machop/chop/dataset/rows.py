@@ -56,11 +56,11 @@ def rows_loader(
     )
 
 
-def count_rows(x: Any) -> int:
-    """Rows of an input: of a tensor, or of the first tensor in a tuple or dictionary."""
+def count_rows(x: Any, dim: int = 0) -> int:
+    """Rows of an input, along `dim`: of a tensor, or of the first tensor in a tuple or dictionary."""
     if isinstance(x, Tensor):
-        return len(x)
-    return count_rows(next(iter(x.values() if isinstance(x, dict) else x)))
+        return x.shape[dim]
+    return count_rows(next(iter(x.values() if isinstance(x, dict) else x)), dim)
 
 
 def cut(x: Any, start: int, stop: int) -> Any:
@@ -70,6 +70,23 @@ def cut(x: Any, start: int, stop: int) -> Any:
     if isinstance(x, dict):
         return {key: cut(value, start, stop) for key, value in x.items()}
     return tuple(cut(value, start, stop) for value in x)
+
+
+def repeated(x: Any, rows: int, dim: int = 0) -> Any:
+    """An input of `rows` rows along `dim`, in the same form: those that `x` has, from the first again when they end.
+
+    What has another length than the rows (a scalar, a table for all of them) stays as it is.
+    """
+    return _repeated(x, rows, dim, count_rows(x, dim))
+
+
+def _repeated(x: Any, rows: int, dim: int, had: int) -> Any:
+    if isinstance(x, Tensor):
+        has_rows = x.ndim > dim and x.shape[dim] == had
+        return x.index_select(dim, torch.arange(rows, device=x.device) % had) if has_rows else x
+    if isinstance(x, dict):
+        return {key: _repeated(value, rows, dim, had) for key, value in x.items()}
+    return type(x)(_repeated(value, rows, dim, had) for value in x) if isinstance(x, list | tuple) else x
 
 
 def join(parts: Sequence[Any]) -> Any:

@@ -12,7 +12,7 @@ def sums_are_exact(graph: MaseGraph) -> bool:
     return all(
         isinstance(graph.plan[name].get(operand), FixedPoint)
         for name, op in ops.items()
-        if op.macs is not None
+        if op.multiplies
         for operand in op.operands
         if operand != "data_out"
     )

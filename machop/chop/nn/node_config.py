@@ -106,7 +106,7 @@ def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
     is_corrected = config.get("bias_correction", False)
     if not isinstance(is_corrected, bool):
         raise FormatError(f"bias_correction: expected true or false, got {is_corrected!r}")
-    if operand == "data_out" and is_corrected and op.macs is not None and "weight" in op.params:
+    if operand == "data_out" and is_corrected and op.multiplies and "weight" in op.params:
         return OutputShift(chosen, last=op.name == "linear")
     return chosen
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any
 
 import torch
@@ -16,10 +15,6 @@ OPERANDS = ("data_in", "weight", "bias", "data_out")
 """Operand names, as they prefix the keys of a TOML file."""
 
 Shape = tuple[int, ...]
-Shapes = Mapping[str, Sequence[Shape]]
-"""The shapes of an operand's tensors: two for the inputs of an addition."""
-
-Macs = Callable[[Shapes], int]
 Function = Callable[..., Any]
 Modules = tuple[type[nn.Module], ...]
 
@@ -38,8 +33,7 @@ class Op:
 
     `args` says which arguments make up an operand; `params` are tensors that a module of this op owns and a function
     takes as the arguments in `function_params`. `unsigned` operands hold no negative value that matters.
-    `absent` names parameters that one particular call lacks. `macs` counts multiply-accumulates from the shapes of the
-    operands and of the result (`data_out`).
+    `absent` names parameters that one particular call lacks. `multiplies` is true where matrices are multiplied.
     """
 
     name: str
@@ -50,7 +44,7 @@ class Op:
     params: Mapping[str, Arg] = field(default_factory=dict)
     unsigned: frozenset[str] = frozenset()
     quantizable: bool = True
-    macs: Macs | None = None
+    multiplies: bool = False
     is_python_builtin: bool = False
     absent: frozenset[str] = frozenset()
 
@@ -84,26 +78,9 @@ def _parameters(first: int, *names: str) -> dict[str, Arg]:
     return {name: Arg(first + offset, (name,)) for offset, name in enumerate(names)}
 
 
-def _weighted_macs(shapes: Shapes) -> int:
-    return prod(shapes["data_out"][0]) * prod(shapes["weight"][0][1:])
-
-
-def _transposed_macs(shapes: Shapes) -> int:
-    return prod(shapes["data_in"][0]) * prod(shapes["weight"][0][1:])
-
-
-def _matrix_macs(shapes: Shapes) -> int:
-    return prod(shapes["data_out"][0]) * shapes["data_in"][0][-1]
-
-
-def _attention_macs(shapes: Shapes) -> int:
-    query, key, value = shapes["data_in"]
-    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
-
-
-def _weighted(name: str, module: type[nn.Module], function: Function, macs: Macs = _weighted_macs) -> Op:
+def _weighted(name: str, module: type[nn.Module], function: Function) -> Op:
     weights = _parameters(1, "weight", "bias")
-    return Op(name, modules=(module,), functions=(function,), args=_INPUT, params=weights, macs=macs)
+    return Op(name, modules=(module,), functions=(function,), args=_INPUT, params=weights, multiplies=True)
 
 
 def _elementwise(name: str, *functions: Function, methods: tuple[str, ...]) -> Op:
@@ -124,7 +101,7 @@ def _norm(name: str, modules: Modules, functions: tuple[Function, ...], first: i
 
 
 def _product(name: str, *functions: Function, methods: tuple[str, ...]) -> Op:
-    return Op(name, (), functions, methods, args=_MATRICES, macs=_matrix_macs, is_python_builtin=True)
+    return Op(name, (), functions, methods, args=_MATRICES, multiplies=True, is_python_builtin=True)
 
 
 OPS: tuple[Op, ...] = (
@@ -132,8 +109,8 @@ OPS: tuple[Op, ...] = (
     _weighted("conv1d", nn.Conv1d, F.conv1d),
     _weighted("conv2d", nn.Conv2d, F.conv2d),
     _weighted("conv3d", nn.Conv3d, F.conv3d),
-    _weighted("conv_transpose1d", nn.ConvTranspose1d, F.conv_transpose1d, _transposed_macs),
-    _weighted("conv_transpose2d", nn.ConvTranspose2d, F.conv_transpose2d, _transposed_macs),
+    _weighted("conv_transpose1d", nn.ConvTranspose1d, F.conv_transpose1d),
+    _weighted("conv_transpose2d", nn.ConvTranspose2d, F.conv_transpose2d),
     _product("matmul", torch.matmul, operator.matmul, methods=("matmul",)),
     _product("bmm", torch.bmm, methods=("bmm",)),
     _elementwise("add", torch.add, operator.add, operator.iadd, methods=("add", "add_")),
@@ -173,7 +150,7 @@ OPS: tuple[Op, ...] = (
         "scaled_dot_product_attention",
         functions=(F.scaled_dot_product_attention,),
         args=_ATTENTION,
-        macs=_attention_macs,
+        multiplies=True,
     ),
     Op("dropout", (nn.Dropout,), (F.dropout, torch.dropout), args=_INPUT, quantizable=False),
 )

@@ -36,7 +36,7 @@ from chop.evaluation.scores import predict, score_with_intervals
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
 from chop.ir import MaseGraph, QuantPlan
-from chop.ir.graph.node_costs import NodeCost
+from chop.ir.graph.node_costs import NodeCost, remarks_on
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -99,6 +99,8 @@ class Measurement:
         self._runners = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in runners]
         self.work = RowWork(graph, data_module)
         self._costs = self._analytic_costs()
+        for remark in remarks_on(self._costs):
+            logger.warning("%s", remark)
         self._plan_runners: dict[Any, PlanRunner] = {}
         self._evaluators: dict[Any, Evaluator] = {}
 

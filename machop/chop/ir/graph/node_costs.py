@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._pytree import tree_leaves
 
-from chop.dataset.rows import cut
+from chop.dataset.rows import count_rows, repeated
 from chop.errors import GraphError, first_line
 from chop.ir.graph.inputs import placeholder_values
 from chop.ir.graph.mase_graph import MaseGraph
+from chop.ir.graph.products import ProductCounter, counted_products
 from chop.nn.ops import Op, Shape
+from chop.nn.quantized import call_quantized
 
 OTHER_PARAMETERS = "other parameters"
 MOST_NAMED = 3
-_BATCHES = (2, 3)
-"""Two batch sizes: what differs between them belongs to a sample, what does not is shared by all."""
+_BATCHES = (2, 3, 4)
+"""Batch sizes: what grows with them belongs to a sample, what does not is shared by all."""
+
+_OUTER_PRODUCTS = ("outer", "ger", "kron", "einsum", "vecdot", "linalg_vecdot")
+"""Products of vectors and tensors that torch may compute element by element."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +50,52 @@ class NodeCost:
 
     Of a node outside the op table, which stays in float, only the multiply-accumulates are known; its `op` holds but a
     name. The parameters that no op node reads make a cost of their own (`OTHER_PARAMETERS`).
+
+    `uncounted` names operators of torch that multiply and are missing in `macs`. `is_linear` is false where a batch of
+    twice the samples is not twice the work (samples that are compared with each other).
     """
 
     name: str
     op: Op
     tensors: tuple[TensorCost, ...]
     macs: int
+    uncounted: tuple[str, ...] = ()
+    is_linear: bool = True
 
     def of(self, operand: str) -> tuple[TensorCost, ...]:
         """The tensors of one operand (two for the inputs of an addition)."""
         return tuple(tensor for tensor in self.tensors if tensor.operand == operand)
 
 
-def node_costs(graph: MaseGraph, x: Any) -> dict[str, NodeCost]:
+def node_costs(graph: MaseGraph, x: Any, batch_dim: int = 0) -> dict[str, NodeCost]:
     """The costs of every node in the op table, for one sample, in the order of execution, of every other node that
-    multiplies matrices, by the count of `torch.utils.flop_counter`, and of all other parameters.
+    multiplies, and of all other parameters.
 
-    `x` is a batch of at least three rows, as the model takes it. Formats play no part. Parameters that several op nodes
-    read count for each of them, as each may have a format of its own.
+    `x` holds one sample or more along `batch_dim`, as the model takes them; their number plays no part, nor do formats.
+    Parameters that several op nodes read count for each of them, as each may have a format of its own. Nothing in
+    `graph` changes.
 
-    Raises GraphError for a model that takes no batches of two and three rows.
+    Raises GraphError for a model that does not run, or that takes batches of one size alone, above 1.
     """
-    small, large = (_record(graph, cut(x, 0, rows)) for rows in _BATCHES)
-    return {name: _difference(own, small.get(name, replace(own, macs=0))) for name, own in large.items()}
+    runs, step = _runs_of_several_sizes(copy.deepcopy(graph), x, batch_dim)
+    return {
+        name: _per_sample_cost([run.get(name, replace(own, macs=0)) for run in runs], step)
+        for name, own in runs[-1].items()
+    }
+
+
+def remarks_on(costs: Mapping[str, NodeCost]) -> list[str]:
+    """What the figures of `costs` leave out, or hold for these samples alone, a line each."""
+    uncounted = [
+        f"products of node '{cost.name}' ({op}) are not counted" for cost in costs.values() for op in cost.uncounted
+    ]
+    bent = [
+        f"node '{cost.name}' ({cost.op.name}) works on samples together: its cost for a sample is that of one more "
+        f"beside {_BATCHES[0]}"
+        for cost in costs.values()
+        if not cost.is_linear
+    ]
+    return uncounted + bent
 
 
 @dataclass(frozen=True)
@@ -77,14 +104,37 @@ class _Record:
     op: Op
     shapes: tuple[tuple[str, Shape, bool], ...]
     macs: int
+    uncounted: tuple[str, ...] = ()
+
+
+_Run = Mapping[str, _Record]
+
+
+def _runs_of_several_sizes(graph: MaseGraph, x: Any, batch_dim: int) -> tuple[list[_Run], int]:
+    """Runs on batches of growing sizes, and by how many samples they grow; of the one sample alone where none runs.
+
+    A model may take multiples of its own batch size only.
+    """
+    samples = count_rows(x, batch_dim)
+    if not samples:
+        raise GraphError("costs per sample need at least one sample; the batch is empty")
+    problem: GraphError | None = None
+    for step, sizes in ((1, _BATCHES), (samples, (samples, 2 * samples, 3 * samples)), (1, (1,))):
+        try:
+            return [_record(graph, repeated(x, size, batch_dim)) for size in sizes], step
+        except GraphError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
 
 
 class _Recorder(fx.Interpreter):
-    """Runs the graph in float and notes the shapes of every op node, and the products of all others."""
+    """Runs the graph in float and notes the shapes of every op node, and the products of all nodes."""
 
-    def __init__(self, graph: MaseGraph) -> None:
+    def __init__(self, graph: MaseGraph, counter: ProductCounter) -> None:
         super().__init__(graph.model)
         self.mase_graph = graph
+        self.counter = counter
         self.parameters = dict(graph.model.named_parameters(remove_duplicate=False))
         self.constants = _constants(graph, self.parameters)
         self.read: set[int] = set()
@@ -93,25 +143,23 @@ class _Recorder(fx.Interpreter):
         self.records: dict[str, _Record] = {}
 
     def run_node(self, n: fx.Node) -> Any:
+        before, unseen = self.counter.macs, len(self.counter.uncounted)
+        self.counter.counts_elementwise = _name_of(n, self.mase_graph).partition(".")[0] in _OUTER_PRODUCTS
         op = self.mase_graph.op(n)
-        if op is None:
-            return self._run_other(n)
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            shapes = [*self._operands(n, op), ("data_out", tuple(result.shape), False)]
-            self.records[n.name] = _Record(n.name, op, tuple(shapes), _macs(op, shapes))
+        result = super().run_node(n) if op is None else self._run_in_float(n, op)
+        macs, uncounted = self.counter.macs - before, tuple(dict.fromkeys(self.counter.uncounted[unseen:]))
+        if op is not None:
+            shapes = (*self._operands(n, op), *(("data_out", tuple(value.shape), False) for value in _floating(result)))
+            if shapes:
+                self.records[n.name] = _Record(n.name, op, shapes, macs, uncounted)
+        elif macs or uncounted:
+            op = Op(_name_of(n, self.mase_graph), quantizable=False)
+            self.records[n.name] = _Record(n.name, op, (), macs, uncounted)
         return result
 
-    def _run_other(self, n: fx.Node) -> Any:
-        """Run a node outside the op table."""
-        if n.op not in ("call_module", "call_function", "call_method"):
-            return super().run_node(n)
-        with _counted() as counter:
-            result = super().run_node(n)
-        if counter.get_total_flops():
-            op = Op(_name_of(n, self.mase_graph), quantizable=False)
-            self.records[n.name] = _Record(n.name, op, (), counter.get_total_flops() // 2)
-        return result
+    def _run_in_float(self, n: fx.Node, op: Op) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        return call_quantized(self.mase_graph.inner(n), op, {}, args, kwargs)
 
     def _operands(self, node: fx.Node, op: Op) -> list[tuple[str, Shape, bool]]:
         """What an op node reads: operands, shapes, and whether each is a parameter."""
@@ -127,7 +175,7 @@ class _Recorder(fx.Interpreter):
             slots += [(operand, arg, True) for operand, arg in op.params.items()]
         for operand, arg, is_weight in slots:
             value = args[arg.index] if arg.index < len(args) else _keyword(arg.keywords, kwargs)
-            if isinstance(value, Tensor):
+            if _floating(value):
                 source = node.args[arg.index] if arg.index < len(node.args) else _keyword(arg.keywords, node.kwargs)
                 found.append((operand, tuple(value.shape), self._is_parameter(source, value, is_weight)))
         return found
@@ -178,32 +226,10 @@ def _constants(graph: MaseGraph, parameters: Mapping[str, Any]) -> dict[fx.Node,
     return {node: constant for node, constant in fixed.items() if constant.parameters}
 
 
-@contextmanager
-def _counted() -> Iterator[FlopCounterMode]:
-    """Count what multiplies matrices; kernels that hide it (of attention, of recurrent layers) are not used."""
-    has_fastpath = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the flags of oneDNN speak of devices that are not there
-            with (
-                torch.backends.mkldnn.flags(enabled=False),
-                torch.backends.cudnn.flags(enabled=False),
-                sdpa_kernel(SDPBackend.MATH),
-                FlopCounterMode(display=False) as counter,
-            ):
-                yield counter
-    finally:
-        torch.backends.mha.set_fastpath_enabled(has_fastpath)
-
-
-def _macs(op: Op, shapes: list[tuple[str, Shape, bool]]) -> int:
-    if op.macs is None:
-        return 0
-    by_operand: dict[str, list[Shape]] = {}
-    for operand, shape, _ in shapes:
-        by_operand.setdefault(operand, []).append(shape)
-    return op.macs(by_operand)
+def _floating(value: Any) -> list[Tensor]:
+    """The tensors of numbers in what a node reads or returns; indices and masks cost nothing."""
+    tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
 
 
 def _name_of(node: fx.Node, graph: MaseGraph) -> str:
@@ -213,10 +239,10 @@ def _name_of(node: fx.Node, graph: MaseGraph) -> str:
     return str(getattr(node.target, "__name__", node.target))
 
 
-def _record(graph: MaseGraph, x: Any) -> dict[str, _Record]:
-    recorder = _Recorder(graph)
+def _record(graph: MaseGraph, x: Any) -> _Run:
     try:
-        with torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), counted_products() as counter:
+            recorder = _Recorder(graph, counter)
             recorder.run(*placeholder_values(graph, x))
     except Exception as error:
         raise GraphError(
@@ -231,18 +257,42 @@ def _keyword(names: tuple[str, ...], kwargs: Mapping[str, Any]) -> Any:
     return next((kwargs[name] for name in names if name in kwargs), None)
 
 
-def _difference(large: _Record, small: _Record) -> NodeCost:
-    tensors = tuple(
-        TensorCost(operand, _per_sample(shape, other), is_parameter)
-        for (operand, shape, is_parameter), (_, other, _) in zip(large.shapes, small.shapes, strict=True)
-    )
-    return NodeCost(large.name, large.op, tensors, large.macs - small.macs)
+def _per_sample_cost(sizes: list[_Record], step: int) -> NodeCost:
+    """The cost of a node for a sample, from its records on batches that grow by `step` samples (or on one sample)."""
+    own = sizes[0]
+    if len(sizes) == 1:
+        tensors = tuple(TensorCost(*read) for read in own.shapes)
+        return NodeCost(own.name, own.op, tensors, own.macs, own.uncounted)
+    macs, is_linear = _growth([record.macs for record in sizes], step)
+    tensors = ()
+    for reads in zip(*(record.shapes for record in sizes), strict=True):
+        shape, is_shape_linear = _per_sample([read[1] for read in reads], step)
+        tensors += (TensorCost(reads[0][0], shape, reads[0][2]),)
+        is_linear = is_linear and is_shape_linear
+    return NodeCost(own.name, own.op, tensors, macs, own.uncounted, is_linear)
 
 
-def _per_sample(large: Shape, small: Shape) -> Shape:
-    """One sample's share of a tensor: the dimension that grows with the batch, less its growth.
+def _growth(counts: list[int], step: int) -> tuple[int, bool]:
+    """By how much a count grows with a sample, and whether it does so always.
 
-    >>> _per_sample((3, 16), (2, 16))
-    (1, 16)
+    >>> _growth([8, 12, 16], 1), _growth([8, 16, 24], 4), _growth([4, 9, 16], 1)
+    ((4, True), (2, True), (5, False))
     """
-    return tuple(a - b if a != b else a for a, b in zip(large, small, strict=True))
+    growths = [after - before for before, after in pairwise(counts)]
+    return growths[0] // step, len(set(growths)) == 1 and growths[0] % step == 0
+
+
+def _per_sample(shapes: list[Shape], step: int) -> tuple[Shape, bool]:
+    """One sample's share of a tensor: the dimension that grows with the batch, less its growth; all of it if none does.
+
+    >>> _per_sample([(2, 16), (3, 16), (4, 16)], 1)
+    ((1, 16), True)
+    >>> _per_sample([(2, 2), (3, 3), (4, 4)], 1)
+    ((5,), False)
+    """
+    if len(set(shapes)) == 1:
+        return shapes[0], True
+    elements, is_linear = _growth([prod(shape) for shape in shapes], step)
+    if not is_linear:
+        return (elements,), False
+    return tuple((b - a) // step if a != b else a for a, b in zip(*shapes[:2], strict=True)), True

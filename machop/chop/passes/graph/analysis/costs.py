@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from rich.table import Table
 
 from chop.errors import PassError
 from chop.formats import FLOAT_BITS, Format
 from chop.ir import MaseGraph
-from chop.ir.graph.node_costs import NodeCost, TensorCost, node_costs
+from chop.ir.graph.node_costs import NodeCost, TensorCost, node_costs, remarks_on
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
+from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
+
+logger = get_logger(__name__)
 
 COLUMNS = ("macs", "flops", "bitops", "parameter_bytes", "activation_bytes")
 
@@ -20,15 +22,19 @@ COLUMNS = ("macs", "flops", "bitops", "parameter_bytes", "activation_bytes")
 def count_costs_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Count, for one sample, multiply-accumulates, FLOPs (two each), BitOPs, and bytes of parameters and activations.
 
-    `dummy_in` is {argument: a batch of at least three rows}; formats are those that the graph has now, float has 32
-    bits. Activations are what a node reads. `show = false` prints nothing. The info is {node: {cost: number}} with the
-    sums under "total".
+    `dummy_in` is {argument: a batch of any size}, its samples along `batch_dim` (0); formats are those that the graph
+    has now, float has 32 bits. Activations are what a node reads. `show = false` prints nothing. The info is {node:
+    {cost: number}} with the sums under "total". A line of the log names what is not counted.
     """
-    args = check_args("count_costs", pass_args, ("dummy_in", "show"))
-    dummy_in = args.get("dummy_in")
-    if not isinstance(dummy_in, Mapping):
-        raise PassError('count_costs needs {"dummy_in": {"x": a batch of at least three rows}}')
-    costs = node_costs(graph, {name: value for name, value in dummy_in.items() if isinstance(value, torch.Tensor)})
+    args = check_args("count_costs", pass_args, ("dummy_in", "batch_dim", "show"))
+    dummy_in, batch_dim = args.get("dummy_in"), args.get("batch_dim", 0)
+    if not isinstance(dummy_in, Mapping) or not dummy_in:
+        raise PassError('count_costs needs {"dummy_in": {"x": a batch of any size}}')
+    if type(batch_dim) is not int or batch_dim < 0:
+        raise PassError(f"count_costs: batch_dim must be a whole number from 0, got {batch_dim!r}")
+    costs = node_costs(graph, dict(dummy_in), batch_dim)
+    for remark in remarks_on(costs):
+        logger.warning("count_costs: %s", remark)
     info: Info = {name: _node(cost, graph.plan[name]) for name, cost in costs.items()}
     info["total"] = {column: sum(row[column] for row in info.values()) for column in COLUMNS}
     if args.get("show", True):
