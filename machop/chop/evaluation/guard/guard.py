@@ -1,0 +1,135 @@
+"""The guard: whether a quantised graph is what its plan says, checked once by means that the graph does not share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from chop.dataset.rows import cut
+from chop.errors import ChopError, first_line
+from chop.evaluation.guard.findings import Finding, Verdict
+from chop.evaluation.guard.near_float import near_float_findings, outputs
+from chop.evaluation.guard.node_runs import Unseen, node_runs
+from chop.evaluation.guard.operands import (
+    FLOAT_CURE,
+    CoarsePlan,
+    Slot,
+    coarse_plans,
+    masked_findings,
+    operand_findings,
+)
+from chop.evaluation.guard.two_ways import two_ways_findings
+from chop.formats import BlockFP, Format, Integer
+from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.inputs import placeholder_keywords
+from chop.passes.graph import calibrate_analysis_pass
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+SlotFormats = Mapping[Slot, Sequence[Format]]
+"""The formats that may be chosen for each operand of each node."""
+
+SAMPLES = 2
+
+
+def require_sound(graph: MaseGraph, x: Any, formats: SlotFormats | None = None) -> None:
+    """Raise GraphError, naming node, operand and cure, where `guard_verdict` finds a fault; log what is unchecked."""
+    verdict = guard_verdict(graph, x, formats)
+    for line in verdict.unchecked:
+        logger.info("not checked: %s", line)
+    verdict.require()
+
+
+def guard_verdict(graph: MaseGraph, x: Any, formats: SlotFormats | None = None) -> Verdict:
+    """What a graph does on the first two samples of the batch `x` when it is quantised: whether each operand is on its
+    grid when it is read, and whether formats that hardly round leave the network as it is.
+
+    `formats` are those that may be chosen for each operand of each node, `{(node, operand): [format, …]}`; None stands
+    for all operands, with fixed point and blocks. `graph` is not changed. Checked are, under coarse fixed-point plans,
+    the arguments that torch's own functions receive and the outputs of `PlanRunner`, and under the widest formats the
+    outputs.
+    """
+    verdict = Verdict()
+    with torch.random.fork_rng(), torch.no_grad():
+        try:
+            own = copy.deepcopy(graph)
+            own.apply_plan(QuantPlan())
+            few, why = _samples(own, x)
+        except Exception as error:  # of the model's own code
+            few, why = None, first_line(error)
+        if few is None:
+            verdict.unchecked.append(f"whether formats do what they say, since {why}")
+        else:
+            _collect(verdict, own, few, dict(formats) if formats is not None else all_slots(graph))
+    return verdict
+
+
+def formats_of(plan: QuantPlan) -> SlotFormats:
+    """The formats of a plan, as the guard takes them."""
+    return {(name, operand): [chosen] for name, own in plan.choices for operand, chosen in own}
+
+
+def all_slots(graph: MaseGraph) -> SlotFormats:
+    """Every operand of every quantisable node, with a usual format of each kind."""
+    usual = (Integer(8, "auto"), Integer(8, 3), BlockFP(width=8, exponent_width=8, block_size=(1, 16)))
+    return {(name, operand): usual for name, op in graph.quantizable_nodes().items() for operand in op.operands}
+
+
+def _collect(verdict: Verdict, graph: MaseGraph, x: Any, formats: SlotFormats) -> None:
+    """Add to the verdict what every check finds, a fault at one slot once."""
+    names = {name for name, _ in formats}
+    ops = {name: op for name, op in graph.quantizable_nodes().items() if name in names}
+    unseen = [run.name for run in node_runs(graph, x, ops) if isinstance(run, Unseen)]
+    verdict.unchecked += [f"what node '{name}' calls, which is not told from its roundings" for name in unseen]
+    found: dict[Slot, Finding] = {}
+    for finding in _findings(graph, x, formats):
+        found.setdefault((finding.node, finding.operand), finding)
+    verdict.findings += found.values()
+
+
+def _findings(graph: MaseGraph, x: Any, formats: SlotFormats) -> Iterator[Finding]:
+    """All findings; where operands are not what they should be, nothing is said of the outputs."""
+    is_right = True
+    for coarse in coarse_plans(graph, x, formats):
+        for finding in _under_plan(graph, x, coarse):
+            is_right = False
+            yield finding
+    graph.apply_plan(QuantPlan())
+    calibrate_analysis_pass(graph, {"input_generator": [placeholder_keywords(graph, x)], "num_samples": 10**6})
+    for finding in masked_findings(graph, x, formats):
+        is_right = False
+        yield finding
+    graph.apply_plan(QuantPlan())
+    if is_right:
+        yield from near_float_findings(graph, x, formats)
+
+
+def _under_plan(graph: MaseGraph, x: Any, coarse: CoarsePlan) -> Iterator[Finding]:
+    names = {name for name, _ in coarse.grids}
+    ops = {name: op for name, op in graph.quantizable_nodes().items() if name in names}
+    try:
+        graph.apply_plan(coarse.plan)
+        yield from operand_findings(graph, x, coarse, ops)
+    except Exception as error:  # of the model's own code, or a refusal
+        why = str(error) if isinstance(error, ChopError) else first_line(error)
+        yield Finding(min(names), "", f"the graph does not run with fixed-point operands: {why}", FLOAT_CURE)
+        return
+    yield from two_ways_findings(graph, x, coarse.plan)
+
+
+def _samples(graph: MaseGraph, x: Any) -> tuple[Any, str]:
+    """Two samples of `x`, or all of it for a model that takes no two; None, and why, where nothing can be compared."""
+    for few in (cut(x, 0, SAMPLES), x):
+        try:
+            first, again = outputs(graph, few), outputs(graph, few)
+        except Exception as error:  # of the model's own code
+            why = f"the model does not run on {SAMPLES} samples ({first_line(error)})"
+            continue
+        if all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(first, again, strict=True)):
+            return few, ""
+        return None, "the model gives other results each time"
+    return None, why

@@ -1,0 +1,199 @@
+"""Whether what ran is what the plan says: every operand at every node, when its function is called, under coarse plans.
+
+Grids are told from `grid`, calls from `recorder`; nothing of the wrapper, and no format's own rounding, is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from chop.errors import ChopError
+from chop.evaluation.guard.findings import Finding
+from chop.evaluation.guard.grid import WIDTH, Grid, is_masked
+from chop.evaluation.guard.node_runs import NodeRun, Unseen, node_runs
+from chop.formats import Format, Integer
+from chop.ir import MaseGraph, QuantPlan
+from chop.nn.ops import OPERANDS, Op
+
+Slot = tuple[str, str]
+"""A node and one of its operands."""
+
+FLOAT_CURE = 'leave the node in float (name = ["NA"], or setup.exclude)'
+MASK_CURE = f"mask behind the node, or with torch.where; or {FLOAT_CURE}"
+WEIGHT_CURE = (
+    "where a hook or a forward of its own makes it anew in every call, put the made one in its place (prune.remove, "
+    f"remove_weight_norm, remove_spectral_norm); or {FLOAT_CURE}"
+)
+
+
+@dataclass(frozen=True)
+class CoarsePlan:
+    """Grids for some slots: all of one operand, or all that go into the nodes."""
+
+    grids: Mapping[Slot, Grid]
+
+    @property
+    def plan(self) -> QuantPlan:
+        """The grids as formats."""
+        nodes: dict[str, dict[str, Integer]] = {}
+        for (name, operand), grid in self.grids.items():
+            fractions = grid.fractions if len(grid.fractions) > 1 else grid.fractions[0]
+            nodes.setdefault(name, {})[operand] = Integer(WIDTH, fractions, channel_axis=grid.axis)
+        return QuantPlan.of(nodes)
+
+
+def coarse_plans(graph: MaseGraph, x: Any, slots: Collection[Slot]) -> list[CoarsePlan]:
+    """A plan for each operand alone, one for weights by output channel, and one for all that goes into the nodes.
+
+    The grids are chosen on the values that the float graph has on `x`.
+    """
+    grids, by_channel = _grids(graph, x, slots)
+    plans = [{slot: grid for slot, grid in grids.items() if slot[1] == operand} for operand in OPERANDS]
+    plans += [by_channel, {slot: grid for slot, grid in grids.items() if slot[1] != "data_out"}]
+    return [CoarsePlan(own) for own in plans if own]
+
+
+def operand_findings(graph: MaseGraph, x: Any, coarse: CoarsePlan, names: Mapping[str, Op]) -> Iterator[Finding]:
+    """What differs from the plan at the nodes of `graph`, which has the coarse plan applied."""
+    is_result = any(operand == "data_out" for _, operand in coarse.grids)
+    for run in node_runs(graph, x, names):
+        if isinstance(run, Unseen):
+            continue
+        call = run.call(is_last=not is_result)
+        if call is not None:
+            yield from _argument_findings(run, call.operands(run.op), coarse.grids)
+            yield from _other_findings(run, call.others(run.op))
+            yield from _result_findings(run, call.result, coarse.grids.get((run.name, "data_out")))
+
+
+def masked_findings(graph: MaseGraph, x: Any, formats: Mapping[Slot, Sequence[Format]]) -> Iterator[Finding]:
+    """Where places that are masked in float (infinite, or finfo.min) are none any more in one of a slot's formats."""
+    masked = [slot for slot, tensors in _float_operands(graph, x).items() if slot in formats and _holds_masked(tensors)]
+    for name, operand in masked:
+        for chosen in {type(chosen): chosen for chosen in formats[name, operand]}.values():
+            if wrong := _unmasked(graph, x, (name, operand), chosen):
+                yield Finding(name, operand, wrong, MASK_CURE)
+
+
+def _unmasked(graph: MaseGraph, x: Any, slot: Slot, chosen: Format) -> str | None:
+    """What becomes of masked places in a format, where they do not stay masked."""
+    name, operand = slot
+    try:
+        graph.apply_plan(QuantPlan.of({name: {operand: chosen}}))
+    except ChopError as error:
+        return f"it holds masked places (infinite, or finfo.min), which {chosen} does not take ({error})"
+    runs = node_runs(graph, x, {name: graph.quantizable_nodes()[name]})
+    if all(_stays_masked(run, operand) for run in runs if isinstance(run, NodeRun)):
+        return None
+    return f"places that are masked (infinite, or finfo.min) are not masked any more in {chosen}"
+
+
+def _holds_masked(tensors: Sequence[Tensor]) -> bool:
+    return any(tensor.is_floating_point() and bool(is_masked(tensor).any()) for tensor in tensors)
+
+
+def _stays_masked(run: NodeRun, operand: str) -> bool:
+    if operand == "data_out":
+        pairs = [(run.float_result, run.result)]
+    else:
+        call = run.call()
+        got = call.operands(run.op).get(operand, []) if call is not None else []
+        pairs = list(zip(run.float_call.operands(run.op).get(operand, []), got, strict=False))
+    return all(torch.equal(_masks(before), _masks(after)) for before, after in pairs)
+
+
+def _masks(x: Tensor) -> Tensor:
+    """1 and -1 where `x` is masked above or below, else 0."""
+    return torch.where(is_masked(x), x.sign().nan_to_num(), torch.zeros_like(x))
+
+
+def _float_operands(graph: MaseGraph, x: Any) -> dict[Slot, list[Tensor]]:
+    """The tensors of every slot as the functions of the float graph receive and return them."""
+    found: dict[Slot, list[Tensor]] = {}
+    for run in node_runs(graph, x, graph.quantizable_nodes()):
+        if isinstance(run, NodeRun):
+            own = run.float_call.operands(run.op)
+            own["data_out"] = [run.float_result] if isinstance(run.float_result, Tensor) else []
+            found |= {(run.name, operand): tensors for operand, tensors in own.items()}
+    return found
+
+
+def _grids(graph: MaseGraph, x: Any, slots: Collection[Slot]) -> tuple[dict[Slot, Grid], dict[Slot, Grid]]:
+    """A grid for each slot that holds tensors on `x`, and one with a fraction per output channel of weights."""
+    whole: dict[Slot, Grid] = {}
+    by_channel: dict[Slot, Grid] = {}
+    ops = graph.quantizable_nodes()
+    for (name, operand), tensors in _float_operands(graph, x).items():
+        if (name, operand) not in slots or not tensors:
+            continue
+        floats = [tensor.flatten() for tensor in tensors if tensor.is_floating_point()]
+        whole[name, operand] = Grid.clipping(torch.cat(floats) if floats else torch.ones(1))
+        if operand == "weight" and operand in ops[name].params and tensors[0].ndim > 1:
+            by_channel[name, operand] = Grid.clipping(tensors[0], _output_channels(ops[name]))
+    return whole, by_channel
+
+
+def _output_channels(op: Op) -> int:
+    """The dimension of a weight that counts the outputs."""
+    return 1 if "transpose" in op.name else 0
+
+
+def _argument_findings(
+    run: NodeRun, operands: Mapping[str, list[Tensor]], grids: Mapping[Slot, Grid]
+) -> Iterator[Finding]:
+    for operand, wanted in run.float_call.operands(run.op).items():
+        got = operands.get(operand, [])
+        grid = grids.get((run.name, operand))
+        for place, before in enumerate(wanted):
+            after = got[place] if place < len(got) else None
+            if after is None:
+                yield Finding(run.name, operand, "it does not reach the function of the node", FLOAT_CURE)
+            elif (wrong := _wrong(before, after, grid)) is not None:
+                yield Finding(run.name, operand, wrong, WEIGHT_CURE if operand in run.op.params else FLOAT_CURE)
+
+
+def _other_findings(run: NodeRun, others: Mapping[str, Tensor]) -> Iterator[Finding]:
+    for name, before in run.float_call.others(run.op).items():
+        if name in others and not _equal(before, others[name]):
+            yield Finding(run.name, name, "it has no format, and is not what it is in float", FLOAT_CURE)
+
+
+def _result_findings(run: NodeRun, returned: Any, grid: Grid | None) -> Iterator[Finding]:
+    is_plain = run.float_call.result is run.float_result  # no hook works on it
+    before = run.float_result if grid is not None else returned
+    if not is_plain or not isinstance(before, Tensor) or not isinstance(run.result, Tensor):
+        return
+    if (wrong := _wrong(before, run.result, grid)) is not None:
+        yield Finding(run.name, "data_out", wrong, FLOAT_CURE)
+
+
+def _wrong(before: Tensor, after: Tensor, grid: Grid | None) -> str | None:
+    """What is wrong with a tensor that was `before` and is handed on as `after`; None where it is right."""
+    if after.shape != before.shape or after.dtype != before.dtype:
+        return f"{_kind(before)} became {_kind(after)}"
+    if not before.is_floating_point():
+        return (
+            None if torch.equal(before, after) else "it holds no floating-point numbers, and was rounded all the same"
+        )
+    if grid is None:
+        return None if _equal(before, after) else "it has no format, and was rounded all the same"
+    wanted = grid.rounded(before)
+    known = ~is_masked(before)  # others are a matter of `masked_findings`
+    if _equal(wanted[known], after[known]):
+        return None
+    if not _equal(grid.rounded(after)[known], after[known]):
+        return "it has a format, and is not on its grid when the function is called"
+    return "it is on the grid of its format, but is not what the float values round to"
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
+
+
+def _kind(x: Tensor) -> str:
+    return f"a {str(x.dtype).removeprefix('torch.')} tensor {tuple(x.shape)}"
