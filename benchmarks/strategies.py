@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape
+from chop.actions.search.landscape import Landscape
 from chop.actions.search.oracle import Oracle
+from chop.record.names import LANDSCAPE_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "machop" / "configs" / "examples"

@@ -15,10 +15,8 @@ from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.models.checkpoint import GRAPH_KEY, read_checkpoint
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
+from chop.record.names import BEST_FILE, CONFIG_FILE, LOG_FILE
 
-BEST_FILE = "best.json"
-LOG_FILE = "log.json"
-CONFIG_FILE = "resolved.toml"
 MOST_SHOWN = 20
 
 

@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chop.actions.replay import LOG_FILE
-from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape, landscape_key
+from chop.actions.search.landscape import Landscape, landscape_key
 from chop.actions.search.oracle import Oracle, goals_of
-from chop.actions.search.results import BLOCKS_FILE, TRIALS_FILE
 from chop.errors import SearchError
-from chop.ir.trial_log import read_header
+from chop.record.folder import SearchFolder
+from chop.record.names import LANDSCAPE_FILE, LOG_FILE
 from chop.tools.terminal import terminal
 
 MOST_ROWS = 25
@@ -59,16 +58,14 @@ def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
 
     Raises SearchError for a search that measured other things, or on another space.
     """
-    log = next((study / file for file in (TRIALS_FILE, BLOCKS_FILE) if (study / file).exists()), None)
-    if log is None:
-        raise SearchError(f"{study}: no search there; give the folder search_ckpts of one, with its log")
-    header = read_header(log)
+    searched = SearchFolder(study)
+    header = searched.header.values
     if landscape_key(header["fingerprint"]) != oracle.landscape.about.get("key"):
         raise SearchError(
             f"{study} is a search of another space than {oracle.landscape.path}, or measured it otherwise (weights, "
             "data, samples, runners, the code of metrics): its points are not among those of the landscape"
         )
-    return Oracle(oracle.landscape, goals_of(header["goals"], log)) if "goals" in header else oracle
+    return Oracle(oracle.landscape, goals_of(header["goals"], searched.log or study)) if "goals" in header else oracle
 
 
 def points_of(study: Path, landscape: Landscape) -> list[int]:

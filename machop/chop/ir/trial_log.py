@@ -1,96 +1,71 @@
-"""The append-only record of a search: a header line, then one line of JSON per trial."""
+"""The trials of a search in an append-only log: a header line, then one line of JSON per trial."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
-from itertools import count
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from chop.errors import SearchError
 from chop.ir.trial import Trial
-from chop.tools.files import write_whole
+from chop.record.json_lines import DAMAGES, Header, JsonLines, Line, read_header, read_lines
+from chop.record.names import TRIALS
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
-
-VERSION = 1
-DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
-"""What reading a line raises that is no trial."""
-
-SYNC_SECONDS = 1.0
-"""Lines are flushed one by one, and forced through to the device at least this often."""
 
 
 class TrialLog:
     """Trials in a file. Open it with `create` or `resume`; close it, or use it as a context manager."""
 
-    def __init__(self, path: Path, trials: list[Trial], stream: BinaryIO) -> None:
-        self.path = path
+    def __init__(self, lines: JsonLines, trials: list[Trial]) -> None:
+        self.path = lines.path
         self.trials = trials
-        self._stream = stream
-        self._synced = 0.0
+        self._lines = lines
+
+    @property
+    def identity(self) -> str:
+        """The identity of the search, which its other files hold too."""
+        return self._lines.header.identity
 
     @classmethod
-    def create(cls, path: Path, fingerprint: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> TrialLog:
+    def create(
+        cls, path: Path, fingerprint: Mapping[str, Any], about: Mapping[str, Any] | None = None, identity: str = ""
+    ) -> TrialLog:
         """A new log; raises SearchError where there is one already, so that nothing is lost.
 
         `about` is for whoever reads the log without the search: what its numbers mean.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            stream = path.open("xb")
-        except FileExistsError as error:
-            raise SearchError(f"{path} exists; resume it with --resume or choose another --project") from error
-        _lock(stream, path)
-        log = cls(path, [], stream)
-        log._write({"chop_trials": VERSION, "fingerprint": dict(fingerprint), **(about or {})})
-        return log
+        values = {"fingerprint": dict(fingerprint), **(about or {})}
+        return cls(JsonLines.create(path, TRIALS, values, identity), [])
 
     @classmethod
-    def resume(cls, path: Path, fingerprint: Mapping[str, Any]) -> TrialLog:
+    def resume(cls, path: Path, fingerprint: Mapping[str, Any], in_order: bool = True) -> TrialLog:
         """An earlier log with its trials, to be added to.
 
-        Raises SearchError where there is none, or where it belongs to another search; then it says what differs.
+        Trials that are `in_order` rest on each other: behind a damaged line none is used. Raises SearchError where
+        there is no log, or where it belongs to another search; then it says what differs.
         """
-        if not path.exists():
-            raise SearchError(f"there is no search to resume: {path} does not exist; start one without --resume")
-        stream = path.open("r+b")
+        lines = JsonLines.open(path, TRIALS)
         try:
-            _lock(stream, path)
-            trials, found, complete = read_lines(path)
-            differing = [key for key in {*fingerprint, *found} if fingerprint.get(key) != found.get(key)]
-            if differing:
-                raise SearchError(
-                    f"{path} belongs to another search: {', '.join(sorted(differing))} changed; undo the change, or "
-                    "start anew without --resume"
-                )
-            _keep_damaged(path, complete)
-            stream.truncate(complete)
-            stream.seek(complete)
+            _require_same(path, _fingerprint(path, lines.header), fingerprint)
+            trials, problem = _sound(path, lines.lines(), in_order)
+            lines.go_on(map(trial_to_row, trials), bool(problem))
         except BaseException:
-            stream.close()
+            lines.close()
             raise
-        return cls(path, trials, stream)
+        return cls(lines, trials)
 
     def append(self, trial: Trial) -> None:
-        """Write a trial; when this returns it outlives this process. The disk is told with the first trial that comes a
-        second after the last time, so a loss of power may cost one or two.
-        """
-        self._write(trial_to_row(trial))
+        """Write a trial; when this returns it outlives this process. A loss of power may cost the last second."""
+        self._lines.append(trial_to_row(trial))
         self.trials.append(trial)
 
     def close(self) -> None:
         """Close the file."""
-        self._sync()
-        self._stream.close()
+        self._lines.close()
 
     def __enter__(self) -> TrialLog:
         return self
@@ -98,118 +73,74 @@ class TrialLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, row: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps(row).encode() + b"\n")
-        self._stream.flush()
-        if time.monotonic() - self._synced > SYNC_SECONDS:
-            self._sync()
 
-    def _sync(self) -> None:
-        os.fsync(self._stream.fileno())
-        self._synced = time.monotonic()
+@dataclass(frozen=True)
+class LoggedTrials:
+    """What a log holds: its header, its sound trials, and the first problem, if a line is damaged."""
 
+    header: Header
+    trials: list[Trial]
+    problem: str = ""
 
-def require_unused(path: Path) -> None:
-    """Raise SearchError where another process is writing the log at `path`."""
-    if path.exists():
-        with path.open("rb") as stream:
-            _lock(stream, path)
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the search must find unchanged when it is resumed."""
+        found: Mapping[str, Any] = self.header.values["fingerprint"]
+        return found
 
 
-def _lock(stream: BinaryIO, path: Path) -> None:
-    """Hold the file until it is closed or the process ends; raises SearchError where another process does."""
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        stream.close()
-        raise SearchError(f"{path} is in use: that search is still running; choose another --project") from error
+def read_trials(path: Path, in_order: bool = True) -> LoggedTrials:
+    """A log that is only read; a warning names a damaged line. Raises SearchError where it is no trial log."""
+    header = read_header(path, TRIALS)
+    _fingerprint(path, header)
+    return LoggedTrials(header, *_sound(path, read_lines(path, header), in_order))
 
 
-def read_lines(path: Path) -> tuple[list[Trial], dict[str, Any], int]:
-    """The trials and the fingerprint of a log, and how many of its bytes hold them.
-
-    A last line that was cut off (the process was killed while writing) is left out, and so is all from a line on that
-    is damaged; a warning says so.
-    """
-    data = path.read_bytes()
-    complete = data.rfind(b"\n") + 1
-    if complete < len(data):
-        logger.warning("%s: the last line was cut off; that trial will be measured again", path)
-    if not complete:
-        raise SearchError(f"{path} holds no trial yet; start anew without --resume")
-    header, *lines = data[:complete].split(b"\n")[:-1]
-    try:
-        fingerprint = dict(json.loads(header)["fingerprint"])
-    except DAMAGES as error:
-        raise SearchError(
-            f"{path} is no trial log, or its first line is damaged; start anew without --resume"
-        ) from error
+def _sound(path: Path, lines: Iterable[Line], in_order: bool) -> tuple[list[Trial], str]:
+    """The sound trials, numbered anew where they are not `in_order`, and the first problem."""
     trials: list[Trial] = []
-    sound = len(header) + 1
-    for number, line in enumerate(lines):
-        try:
-            trial = row_to_trial(json.loads(line))
-            if trial.number != number:
-                raise ValueError(f"trial {trial.number} where {number} belongs: a line is missing")
-        except DAMAGES as error:
-            logger.warning(
-                "%s: line %d is damaged (%s); the %d trials before it are used", path, number + 2, error, number
-            )
-            return trials, fingerprint, sound
-        trials.append(trial)
-        sound += len(line) + 1
-    return trials, fingerprint, complete
-
-
-def _keep_damaged(path: Path, sound: int) -> None:
-    """Copy a log of which more than the last line is cut off beside it, so that nothing is lost."""
-    data = path.read_bytes()
-    if data[sound:].count(b"\n"):
-        _keep(path, data)
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """Write the damaged content of a log to a new file beside it."""
-    names = (f"{path.name}.damaged{'' if number == 0 else f'-{number}'}" for number in count())
-    copy = next(path.with_name(name) for name in names if not path.with_name(name).exists())
-    write_whole(copy, data)
-    logger.warning("the whole file is kept as %s", copy)
-
-
-def drop_damaged_lines(path: Path) -> None:
-    """Rewrite a log whose trials do not rest on each other without its damaged lines; they stay in a copy beside it.
-
-    A log whose first line is damaged is left as it is. Raises SearchError where another process is writing it.
-    """
-    require_unused(path)
-    data = path.read_bytes()
-    header, *lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1] or [b""]
-    trials: list[Trial] = []
-    try:
-        _ = json.loads(header)["fingerprint"]
-    except DAMAGES:
-        return
+    seen: set[int] = set()
+    problem = ""
     for line in lines:
-        with suppress(*DAMAGES):
-            trials.append(replace(row_to_trial(json.loads(line)), number=len(trials)))
-    if len(trials) < len(lines):
-        logger.warning(
-            "%s: %d of %d lines are damaged; all others are used", path, len(lines) - len(trials), len(lines)
+        try:
+            trial = _trial(line, len(trials) if in_order else None)
+        except DAMAGES as error:
+            problem = problem or f"line {line.number} is damaged ({error})"
+            if in_order:
+                break
+        else:
+            if trial.number not in seen:
+                trials.append(replace(trial, number=len(trials)))
+            seen.add(trial.number)
+    if problem:
+        used = f"the {len(trials)} trials before it are used" if in_order else f"the {len(trials)} others are used"
+        logger.warning("%s: %s; %s", path, problem, used)
+    return trials, problem
+
+
+def _trial(line: Line, number: int | None) -> Trial:
+    if line.problem:
+        raise ValueError(line.problem)
+    trial = row_to_trial(line.row)
+    if number is not None and trial.number != number:
+        raise ValueError(f"trial {trial.number} where {number} belongs: a line is missing")
+    return trial
+
+
+def _fingerprint(path: Path, header: Header) -> Mapping[str, Any]:
+    found = header.values.get("fingerprint")
+    if not isinstance(found, Mapping):
+        raise SearchError(f"{path} is no trial log, or its first line is damaged; start anew without --resume")
+    return found
+
+
+def _require_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    differing = [key for key in {*wanted, *found} if wanted.get(key) != found.get(key)]
+    if differing:
+        raise SearchError(
+            f"{path} belongs to another search: {', '.join(sorted(differing))} changed; undo the change, or "
+            "start anew without --resume"
         )
-        _keep(path, data)
-        rows = (json.dumps(trial_to_row(trial)).encode() for trial in trials)
-        write_whole(path, b"\n".join([header, *rows, b""]))
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """The first line of a log; raises SearchError where it is none."""
-    try:
-        with path.open("rb") as stream:
-            header: dict[str, Any] = json.loads(stream.readline())
-        _ = header["fingerprint"]
-    except DAMAGES as error:
-        raise SearchError(f"{path} is no log of a search, or its first line is damaged") from error
-    return header
 
 
 def trial_to_row(trial: Trial) -> dict[str, Any]:

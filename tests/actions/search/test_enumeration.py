@@ -52,7 +52,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def blocks(folder: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in (folder / "blocks.jsonl").read_text().splitlines()[1:]]
-    return sorted(({**row, "seconds": 0} for row in found), key=lambda row: row["block"])
+    return sorted(({**row, "seconds": 0, "sha256": ""} for row in found), key=lambda row: row["block"])
 
 
 def test_the_front_is_that_of_all_trials(
@@ -211,13 +211,29 @@ def test_a_block_whose_metrics_are_gone_or_others_is_measured_again(
 
 
 @pytest.mark.usefixtures("in_blocks")
-def test_a_damaged_line_is_named(tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module) -> None:
+def test_a_damaged_line_is_named_and_its_block_alone_is_measured_again(
+    tmp_path: Path,
+    toy: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_toy: nn.Module,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     search(jsc_toy, jets, toy, tmp_path)
-    path = tmp_path / "blocks.jsonl"
+    path, wanted = tmp_path / "blocks.jsonl", rows(tmp_path)
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:2], lines[2][1:], *lines[3:]]) + "\n")
-    with pytest.raises(SearchError, match=r"blocks.jsonl is damaged \(line 3: "):
-        search(jsc_toy, jets, toy, tmp_path, resume=True)
+    path.write_text("\n".join([*lines[:2], lines[2].replace("0.", "0.9", 1), *lines[3:]]) + "\n")
+    measured, measure = [], enumeration.Task.measure
+
+    def counted(task: enumeration.Task, number: int) -> enumeration.Block:
+        measured.append(number)
+        return measure(task, number)
+
+    monkeypatch.setattr(enumeration.Task, "measure", counted)
+    search(jsc_toy, jets, toy, tmp_path, resume=True)
+    assert "blocks.jsonl: line 3 is damaged (its checksum does not fit); that block is measured again" in caplog.text
+    assert (measured, rows(tmp_path)) == ([1], wanted)
+    assert (tmp_path / "blocks.jsonl.damaged").exists()
 
 
 @pytest.mark.usefixtures("in_blocks")

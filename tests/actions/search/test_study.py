@@ -89,15 +89,15 @@ def test_a_damaged_log_is_told(tmp_path: Path, lab: dict[str, Any], jets: MaseDa
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda lines: [*lines[:3], lines[3][9:], *lines[4:]], "line 4 is damaged (Expecting value: line 1 column 1"),
+        (lambda lines: [*lines[:3], lines[3][9:], *lines[4:]], "line 4 is damaged (it has no checksum"),
         (lambda lines: [*lines[:3], *lines[4:]], "line 4 is damaged (trial 3 where 2 belongs: a line is missing"),
         (
             lambda lines: [*lines[:3], re.sub(r'"accuracy": [0-9.]+', '"accuracy": null', lines[3]), *lines[4:]],
-            "line 4 is damaged (trial 2 has no number for accuracy",
+            "line 4 is damaged (its checksum does not fit",
         ),
         (lambda lines: [*lines[:3], lines[3].replace("{", "[", 1), *lines[4:]], "line 4 is damaged ("),
         (lambda lines: [*lines[:3], re.sub(r'"point": {.*?}', '"point": null', lines[3]), *lines[4:]], "line 4 is"),
-        (lambda lines: [*lines[:3], re.sub(r'"seconds": [^,}]+', '"seconds": NaN', lines[3]), *lines[4:]], "seconds"),
+        (lambda lines: [*lines[:3], re.sub(r'"seconds": [^,}]+', '"seconds": NaN', lines[3]), *lines[4:]], "checksum"),
     ],
 )
 def test_of_a_log_that_is_damaged_within_the_trials_before_are_used_and_the_rest_is_measured_again(

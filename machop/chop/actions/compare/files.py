@@ -15,6 +15,7 @@ from chop.actions.compare.curves import by_trial
 from chop.actions.compare.experiment import Run
 from chop.actions.compare.summing_up import Outcome
 from chop.actions.search.results import write_json
+from chop.record.names import SUMMARY_FILE
 from chop.report.compare_summary import (
     Band,
     CompareSummary,
@@ -26,7 +27,6 @@ from chop.report.compare_summary import (
 from chop.tools.files import write_whole
 
 EVALUATIONS_FILE = "evaluations"
-SUMMARY_FILE = "summary.json"
 
 
 def write_evaluations(folder: Path, found: Sequence[Outcome], answers: Answers) -> list[Path]:

@@ -16,15 +16,14 @@ from chop.actions.compare.curves import questions
 from chop.actions.compare.experiment import Experiment, Run
 from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
-from chop.actions.compare.truth import MEASURED_FILE, keep_landscape, open_measured, write_measured
+from chop.actions.compare.truth import keep_landscape, open_measured, write_measured
 from chop.actions.search.checked import CheckedSearch, spread_out
 from chop.actions.search.enumeration import BlockLog, Enumeration, Task, enumerate_points, taken_over
 from chop.actions.search.folded import FoldedMeasurement
-from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, Landscape, join_parts
+from chop.actions.search.landscape import PARTS_FOLDER, Landscape, join_parts
 from chop.actions.search.measurement import Measurement
 from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
-from chop.actions.search.results import BLOCKS_FILE
 from chop.actions.search.search import checked_call, checked_run
 from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
@@ -32,7 +31,8 @@ from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
-from chop.ir.trial_log import require_unused
+from chop.record.json_lines import keep_damaged, require_unused
+from chop.record.names import BLOCKS_FILE, LANDSCAPE_FILE, MEASURED_FILE
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import REPORT_FILE, print_comparison, report_text
 from chop.report.compare_summary import CompareSummary, counted
@@ -216,7 +216,8 @@ class CompareJob(CheckedSearch):
                     raise
                 return log, found
             except SearchError as error:
-                logger.info("%s: all points are measured anew", str(error).partition(";")[0])
+                logger.warning("%s: all points are measured anew", str(error).partition(";")[0])
+                keep_damaged(path)
                 path.unlink()
         return BlockLog(path, header, resume=False), Enumeration()
 

@@ -13,15 +13,16 @@ import numpy as np
 
 from chop.actions.compare.answers import Answers
 from chop.actions.search.checked import spread_out
-from chop.actions.search.landscape import LANDSCAPE_FILE, PARTS_FOLDER, join_parts, part_path, read_about, write_part
+from chop.actions.search.landscape import PARTS_FOLDER, join_parts, part_path, read_about, write_part
 from chop.errors import SearchError
 from chop.ir.trial import Trial
-from chop.ir.trial_log import TrialLog, drop_damaged_lines, read_lines
+from chop.ir.trial_log import TrialLog, read_trials
+from chop.record.json_lines import keep_damaged
+from chop.record.names import LANDSCAPE_FILE, MEASURED_FILE
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-MEASURED_FILE = "measured.jsonl"
 Check = Callable[[Path, Trial], None]
 
 
@@ -56,9 +57,8 @@ def open_measured(folder: Path, key: str, check: Check) -> TrialLog:
     path = folder / MEASURED_FILE
     fingerprint = {"key": key}
     if path.exists():
-        drop_damaged_lines(path)
         try:
-            log = TrialLog.resume(path, fingerprint)
+            log = TrialLog.resume(path, fingerprint, in_order=False)
             try:
                 _check_some(log.trials, path, check)
             except BaseException:
@@ -66,7 +66,8 @@ def open_measured(folder: Path, key: str, check: Check) -> TrialLog:
                 raise
             return _told(log, path)
         except SearchError as error:
-            logger.info("%s; points are measured anew", str(error).partition(";")[0])
+            logger.warning("%s; points are measured anew", str(error).partition(";")[0])
+            keep_damaged(path)
             path.unlink()
     log = TrialLog.create(path, fingerprint)
     asides = (one.parent for one in folder.parent.glob(f"{folder.name}-*/{MEASURED_FILE}"))
@@ -98,17 +99,16 @@ def _told(log: TrialLog, where: Path) -> TrialLog:
 def _measured(path: Path, key: str, check: Check) -> list[Trial]:
     """What an earlier log has, if it is of the same space."""
     try:
-        drop_damaged_lines(path)
-        trials, fingerprint, _ = read_lines(path)
-        if fingerprint != {"key": key}:
+        found = read_trials(path, in_order=False)
+        if found.fingerprint != {"key": key}:
             return []
-        _check_some(trials, path, check)
+        _check_some(found.trials, path, check)
     except OSError:
         return []
     except SearchError as error:
         logger.info("%s; points are measured anew", str(error).partition(";")[0])
         return []
-    return trials
+    return found.trials
 
 
 def write_measured(answers: Answers, folder: Path, about: Mapping[str, Any]) -> None:

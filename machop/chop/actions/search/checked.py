@@ -12,7 +12,7 @@ import numpy as np
 from chop.actions.calibration import calibrate
 from chop.actions.search.free_values import FreeValues
 from chop.actions.search.guesses import Guessing
-from chop.actions.search.landscape import LANDSCAPE_FILE, Landscape, digest, landscape_key, landscape_of
+from chop.actions.search.landscape import Landscape, digest, landscape_key, landscape_of
 from chop.actions.search.measurement import Measured, Measurement
 from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.actions.search.settings import SearchSettings
@@ -20,6 +20,7 @@ from chop.actions.search.strategies.base import StrategyContext
 from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.ir.goals import Goals
+from chop.record.names import LANDSCAPE_FILE
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +21,8 @@ from chop.evaluation.memory import keep_freed_memory, resident
 from chop.ir.front import Front
 from chop.ir.goals import Goals
 from chop.ir.histogram import Histogram
+from chop.record.json_lines import DAMAGES, JsonLines, Line, read_header
+from chop.record.names import BLOCKS
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -200,96 +200,67 @@ class Enumeration:
 
 
 class BlockLog:
-    """The blocks that are done, a line each, in a file that only one search writes."""
+    """The blocks that are done, a line each, in a file that only one search writes. Their order plays no part."""
 
-    def __init__(self, path: Path, header: Mapping[str, Any], resume: bool) -> None:
-        if resume and not path.exists():
-            raise SearchError(f"there is no search to resume: {path} does not exist; start one without --resume")
-        if not resume and path.exists():
-            raise SearchError(f"{path} exists; resume it with --resume or choose another --project")
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, header: Mapping[str, Any], resume: bool, identity: str = "") -> None:
         self.path = path
-        self._stream = path.open("a+b")
+        self._lines = self._resumed(path, header) if resume else JsonLines.create(path, BLOCKS, header, identity)
+
+    @property
+    def identity(self) -> str:
+        """The identity of the search, which its other files hold too."""
+        return self._lines.header.identity
+
+    def _resumed(self, path: Path, header: Mapping[str, Any]) -> JsonLines:
+        lines = JsonLines.open(path, BLOCKS)
         try:
-            self._begin(header)
+            known = {name: value for name, value in lines.header.values.items() if name != "from_version"}
+            changed = _differing(known, json.loads(json.dumps(dict(header))))
+            if changed:
+                raise SearchError(
+                    f"{path} belongs to another search: {', '.join(changed)} changed; undo the change, or start anew "
+                    "without --resume"
+                )
+            problems = [problem for line in lines.lines() if (problem := _problem(line))]
+            for problem in problems:
+                logger.warning("%s: %s; that block is measured again", path, problem)
+            lines.go_on((line.row for line in lines.lines() if not _problem(line)), bool(problems))
         except BaseException:
-            self._stream.close()
+            lines.close()
             raise
-
-    def _begin(self, header: Mapping[str, Any]) -> None:
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SearchError(
-                f"{self.path} is in use: that search is still running; choose another --project"
-            ) from error
-        self._cut_off_half_a_line()
-        self._stream.seek(0)
-        first = self._stream.readline()
-        if not first:
-            self._write(dict(header))
-            return
-        try:
-            known = dict(json.loads(first))
-        except (ValueError, TypeError) as error:
-            raise self._damaged(1, error) from error
-        wanted = json.loads(json.dumps(dict(header)))
-        changed = _differing(known, wanted)
-        if changed:
-            raise SearchError(
-                f"{self.path} belongs to another search: {', '.join(changed)} changed; undo the change, or start anew "
-                "without --resume"
-            )
-
-    def _cut_off_half_a_line(self) -> None:
-        """Leave whole lines: a block that was being written is done again."""
-        end = self._stream.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - 2**16)
-            self._stream.seek(start)
-            place = self._stream.read(end - start).rfind(b"\n")
-            if place >= 0:
-                end = start + place + 1
-                break
-            end = start
-        self._stream.truncate(end)
-
-    def _damaged(self, line: int, error: Exception) -> SearchError:
-        what = f"line {line}: {type(error).__name__}: {error}"
-        return SearchError(f"{self.path} is damaged ({what}); start anew without --resume")
+        return lines
 
     def blocks(self) -> Iterator[Block]:
-        """The blocks that it held when it was opened, as they are read; raises SearchError for what is none."""
-        with self.path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if number == 1:
-                    continue
-                try:
-                    yield Block.from_row(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise self._damaged(number, error) from error
+        """The sound blocks that it held when it was opened, as they are read."""
+        return (Block.from_row(line.row) for line in self._lines.lines())
 
     @staticmethod
     def block_size_of(path: Path) -> int | None:
         """How many points the blocks of a log have; None where it does not say, or is none."""
         try:
-            with path.open("rb") as stream:
-                found = json.loads(stream.readline())["block_size"]
-        except (OSError, ValueError, KeyError, TypeError):
+            found = read_header(path, BLOCKS).values["block_size"]
+        except (OSError, SearchError, KeyError):
             return None
         return found if isinstance(found, int) and found > 0 else None
 
     def append(self, block: Block) -> None:
         """Write a block down."""
-        self._write(block.as_row())
-
-    def _write(self, row: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps(row).encode() + b"\n")
-        self._stream.flush()
+        self._lines.append(block.as_row())
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        self._lines.close()
+
+
+def _problem(line: Line) -> str:
+    """What is wrong with the line of a block, if anything."""
+    problem = line.problem
+    if not problem:
+        try:
+            Block.from_row(line.row)
+        except DAMAGES as error:
+            problem = f"{type(error).__name__}: {error}"
+    return problem and f"line {line.number} is damaged ({problem})"
 
 
 def _differing(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from chop.actions.replay import LOG_FILE
 from chop.actions.search.landscape import LANDSCAPE_IDENTITY, digest, landscape_key
 from chop.actions.search.optuna_storage import StoredPoint, is_storage, points_of_storage, stored, without_password
-from chop.actions.search.results import BLOCKS_FILE, TRIALS_FILE, write_json
+from chop.actions.search.results import write_json
 from chop.actions.search.search_space.base import Point, SampledConfig, SearchSpaceBase
 from chop.errors import PassError, SearchError
 from chop.ir.trial import Objective, Trial
-from chop.ir.trial_log import read_header, read_lines, row_to_trial, trial_to_row
+from chop.ir.trial_log import read_trials, row_to_trial, trial_to_row
 from chop.passes.graph.transforms.quantize.quantize import plan_from_config
+from chop.record.folder import SearchFolder
+from chop.record.names import INITIAL_FILE, LOG_FILE, TRIALS_FILE
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-INITIAL_FILE = "initial.json"
 DEFAULTS = ("NA", False, None)
 """What a key that a network does not name may be, in the order in which it is looked for among the choices."""
 
@@ -146,12 +146,13 @@ def _read(name: str, space: SearchSpaceBase, fingerprint: Mapping[str, Any]) -> 
 
 
 def _read_folder(name: str, folder: Path, space: SearchSpaceBase, fingerprint: Mapping[str, Any]) -> _Source:
-    log = next((folder / file for file in (TRIALS_FILE, BLOCKS_FILE) if (folder / file).is_file()), None)
-    if log is None:
+    earlier = SearchFolder(folder)
+    if earlier.log is None:
         raise SearchError(f"--init-from {name}: no search there; give the folder search_ckpts of one, with its log")
-    theirs = read_header(log)["fingerprint"]
+    theirs = earlier.header.values["fingerprint"]
     if landscape_key(theirs) == landscape_key(fingerprint):
-        trials = read_lines(log)[0] if log.name == TRIALS_FILE else list(_front(folder, space))
+        is_by_trial = earlier.log.name == TRIALS_FILE
+        trials = read_trials(earlier.log).trials if is_by_trial else list(_front(folder, space))
         trials = [trial for trial in trials if trial.repeats is None and trial.stopped_at is None]
         if not trials:
             raise SearchError(f"--init-from {name}: that search has no trial yet; resume it first, or leave it out")

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.replay import BEST_FILE
 from chop.actions.search.checked import CheckedSearch, spread_out
 from chop.actions.search.enumeration import (
     BlockLog,
@@ -24,7 +23,6 @@ from chop.actions.search.enumeration import (
 from chop.actions.search.initial import NOTHING, Initial, gather
 from chop.actions.search.ladder import Ladder
 from chop.actions.search.landscape import (
-    LANDSCAPE_FILE,
     PARTS_FOLDER,
     join_parts,
     part_path,
@@ -34,11 +32,9 @@ from chop.actions.search.measurement import Measurement
 from chop.actions.search.measuring import Measuring
 from chop.actions.search.oracle import Oracle
 from chop.actions.search.results import (
-    BLOCKS_FILE,
     HISTOGRAMS_FILE,
     LARGEST_LOG,
     REPORT_FILE,
-    TRIALS_FILE,
     best_rows,
     shortfall,
     write_best,
@@ -55,6 +51,7 @@ from chop.errors import SearchError
 from chop.ir.goals import Goals
 from chop.ir.trial import BestRow, Trial, TrialCounts
 from chop.ir.trial_log import TrialLog
+from chop.record.names import BEST_FILE, BLOCKS_FILE, LANDSCAPE_FILE, TRIALS_FILE
 from chop.report.search_progress import EnumerationProgress, SearchProgress
 from chop.report.search_report import SearchSummary, print_summary, report_text
 from chop.tools.files import write_whole

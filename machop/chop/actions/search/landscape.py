@@ -18,11 +18,11 @@ import numpy as np
 
 from chop.errors import SearchError
 from chop.evaluation.measures import Scores
+from chop.record.names import LANDSCAPE_FILE
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-LANDSCAPE_FILE = "landscape.parquet"
 PARTS_FOLDER = "landscape.parts"
 _KEY = b"chop"
 LANDSCAPE_IDENTITY = (

@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chop.actions.replay import LOG_FILE
-from chop.actions.search.results import TRIALS_FILE
 from chop.actions.search.strategies.optuna_samplers import quiet
 from chop.errors import SearchError
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
-from chop.ir.trial_log import read_header, read_lines
+from chop.ir.trial_log import read_trials
+from chop.record.names import LOG_FILE, TRIALS_FILE
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -127,8 +126,10 @@ class _LoggedSearch:
         path = folder / TRIALS_FILE
         if not path.is_file():
             raise SearchError(f"{path} does not exist; give the folder search_ckpts of a search that keeps its trials")
-        header = read_header(path)
-        trials = read_lines(path)[0]
+        logged = read_trials(path)
+        header, trials = logged.header.values, logged.trials
+        if logged.problem:
+            raise SearchError(f"{path}: {logged.problem}; go on with --resume, which measures it again")
         if not trials:
             raise SearchError(f"{path} holds no trial yet; go on with --resume")
         try:

@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.replay import BEST_FILE, LOG_FILE
 from chop.actions.search.search_space.base import SearchSpaceBase
 from chop.evaluation.scores import interval_as_json
 from chop.ir.front import Front
 from chop.ir.goals import Goals, columns
 from chop.ir.trial import BestRow, FrontRow, Trial
+from chop.record.names import BEST_FILE, LOG_FILE
 from chop.tools.files import write_whole
 
 LARGEST_LOG = 100_000
-TRIALS_FILE = "trials.jsonl"
-BLOCKS_FILE = "blocks.jsonl"
 HISTOGRAMS_FILE = "histograms.json"
 REPORT_FILE = "report.md"
 

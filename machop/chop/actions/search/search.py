@@ -8,11 +8,9 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from chop.actions.replay import CONFIG_FILE
 from chop.actions.search.checked import CheckedSearch
 from chop.actions.search.identity import identity_of
 from chop.actions.search.job import SearchJob, SearchResult
-from chop.actions.search.results import BLOCKS_FILE, TRIALS_FILE
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
 from chop.actions.search.settings import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES
@@ -22,8 +20,9 @@ from chop.config.run_config import RunConfig, dump_toml
 from chop.config.typed import Problem, parse_table
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
-from chop.ir.trial_log import require_unused
 from chop.models.build import ships_weights
+from chop.record.json_lines import require_unused
+from chop.record.names import BLOCKS_FILE, CONFIG_FILE, TRIALS_FILE
 from chop.tools.files import move_aside, write_whole
 from chop.tools.logger import get_logger
 

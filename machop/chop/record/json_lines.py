@@ -1,0 +1,258 @@
+"""Append-only logs: a header line with kind, version and identity, then one line of JSON per row, each with a checksum.
+
+The checksum of a line covers its bytes and the identity of its log, so a line of another log fails as an edited one
+does. A log whose order matters numbers its rows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from chop.errors import SearchError
+from chop.record.version import VERSION, new_identity, require_version
+from chop.tools.files import write_whole
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+"""Exceptions that reading a damaged line may raise."""
+
+SYNC_SECONDS = 1.0
+"""Lines are flushed one by one, and forced to the disk at least this often."""
+
+CHECKSUM = "sha256"
+_SEALED = re.compile(rb'(\{.*), "sha256": "([0-9a-f]{64})"\}')
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of log. Its header holds `key` with the version; `name` is what messages call it.
+
+    Logs with `unversioned` had no version in version 1.
+    """
+
+    key: str
+    name: str
+    unversioned: bool = False
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first line of a log: what it says, its version, and the identity that its checksums cover."""
+
+    values: Mapping[str, Any]
+    version: int
+    identity: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line behind the header, by its number in the file (the header is 1): a row, or the problem with it."""
+
+    number: int
+    row: dict[str, Any]
+    problem: str = ""
+
+
+class JsonLines:
+    """A log that is open for writing and locked. Open it with `create` or `open`."""
+
+    def __init__(self, path: Path, kind: Kind, stream: BinaryIO, header: Header) -> None:
+        self.path = path
+        self.kind = kind
+        self.header = header
+        self._stream = stream
+        self._synced = 0.0
+
+    @classmethod
+    def create(cls, path: Path, kind: Kind, values: Mapping[str, Any], identity: str = "") -> JsonLines:
+        """A new log with a header. Raises SearchError where there is one already, so that nothing is lost."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            stream = path.open("xb")
+        except FileExistsError as error:
+            raise SearchError(f"{path} exists; resume it with --resume or choose another --project") from error
+        _lock(stream, path)
+        log = cls(path, kind, stream, Header(values, VERSION, identity or new_identity()))
+        log._write(log._header_line())
+        return log
+
+    @classmethod
+    def open(cls, path: Path, kind: Kind) -> JsonLines:
+        """An earlier log, locked and unchanged; call `go_on` before `append`.
+
+        Raises SearchError where there is none, where another process has it open, or where its header is damaged.
+        """
+        if not path.exists():
+            raise SearchError(f"there is no search to resume: {path} does not exist; start one without --resume")
+        stream = path.open("r+b")
+        try:
+            _lock(stream, path)
+            return cls(path, kind, stream, read_header(path, kind))
+        except BaseException:
+            stream.close()
+            raise
+
+    def lines(self) -> Iterator[Line]:
+        """The lines behind the header as they stand in the file, damaged ones with their problem."""
+        return read_lines(self.path, self.header)
+
+    def go_on(self, rows: Iterable[Mapping[str, Any]], is_damaged: bool) -> None:
+        """Make the log ready for `append`: with its own rows, or with `rows` where it is damaged or of version 1.
+
+        The damaged file is kept beside it.
+        """
+        if is_damaged or self.header.version < VERSION:
+            self._rewrite(rows, is_damaged)
+        end = _end_of_lines(self._stream)
+        if end < self._stream.seek(0, os.SEEK_END):
+            logger.warning("%s: the last line was cut off and is left out", self.path)
+        self._stream.truncate(end)
+        self._stream.seek(end)
+
+    def _rewrite(self, rows: Iterable[Mapping[str, Any]], is_damaged: bool) -> None:
+        old = self.header
+        values = old.values if old.version == VERSION else {**old.values, "from_version": old.version}
+        self.header = Header(values, VERSION, old.identity or new_identity())
+        content = b"".join([self._header_line(), *(self._sealed(row) for row in rows)])
+        if is_damaged:
+            keep_damaged(self.path)
+        write_whole(self.path, content)
+        self._stream.close()
+        self._stream = self.path.open("r+b")
+        _lock(self._stream, self.path)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write a row; when this returns it outlives this process. A loss of power may cost the last second."""
+        self._write(self._sealed(row))
+
+    def close(self) -> None:
+        """Force what was written to the disk and close the file."""
+        if not self._stream.closed:
+            self._sync()
+            self._stream.close()
+
+    def _header_line(self) -> bytes:
+        first = {self.kind.key: VERSION, "search": self.header.identity}
+        return _seal({**first, **self.header.values, **first}, "")
+
+    def _sealed(self, row: Mapping[str, Any]) -> bytes:
+        return _seal(row, self.header.identity)
+
+    def _write(self, line: bytes) -> None:
+        self._stream.write(line)
+        self._stream.flush()
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        os.fsync(self._stream.fileno())
+        self._synced = time.monotonic()
+
+
+def read_header(path: Path, kind: Kind) -> Header:
+    """The header of a log. Raises SearchError where it is damaged, of another kind, or of a later version."""
+    with path.open("rb") as stream:
+        line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise SearchError(f"{path} holds nothing yet; start anew without --resume")
+    try:
+        values = dict(json.loads(line.removeprefix(_BYTE_ORDER_MARK)))
+        version = values.pop(kind.key, 1) if kind.unversioned else values.pop(kind.key)
+    except DAMAGES as error:
+        raise SearchError(f"{path} is no {kind.name}, or its first line is damaged; start anew") from error
+    version = require_version(version, path)
+    problem = _problem(line, "", version)
+    if problem:
+        raise SearchError(f"{path}: line 1 is damaged ({problem}); start anew without --resume")
+    if version == 1:
+        logger.warning("%s was written by an earlier chop, without checksums: it cannot be checked", path)
+    return Header({k: v for k, v in values.items() if k not in ("search", CHECKSUM)}, version, values.get("search", ""))
+
+
+def read_lines(path: Path, header: Header) -> Iterator[Line]:
+    """The lines behind the header; one that was cut off at the end, as by a kill, is left out."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if number > 1 and line.endswith(b"\n"):
+                yield _line(number, line, header)
+
+
+def _line(number: int, line: bytes, header: Header) -> Line:
+    problem = _problem(line, header.identity, header.version)
+    if problem:
+        return Line(number, {}, problem)
+    try:
+        row = json.loads(line)
+        row.pop(CHECKSUM, None)
+    except DAMAGES as error:
+        return Line(number, {}, f"{error}" or type(error).__name__)
+    return Line(number, row)
+
+
+def _problem(line: bytes, identity: str, version: int) -> str:
+    """What is wrong with the checksum of a line, if anything."""
+    found = _SEALED.fullmatch(line.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\r\n"))
+    if version == 1:
+        return "it states version 1, which had no checksums" if found else ""
+    if found is None:
+        return "it has no checksum"
+    return "" if _checksum(found[1] + b"}", identity) == found[2].decode() else "its checksum does not fit"
+
+
+def _seal(row: Mapping[str, Any], identity: str) -> bytes:
+    text = json.dumps(row).encode()
+    return b'%b, "sha256": "%b"}\n' % (text[:-1], _checksum(text, identity).encode())
+
+
+def _checksum(text: bytes, identity: str) -> str:
+    return hashlib.sha256(identity.encode() + text).hexdigest()
+
+
+def _end_of_lines(stream: BinaryIO) -> int:
+    """Where the last whole line ends."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 2**16)
+        stream.seek(start)
+        place = stream.read(end - start).rfind(b"\n")
+        if place >= 0:
+            return start + place + 1
+        end = start
+    return 0
+
+
+def keep_damaged(path: Path) -> None:
+    """Copy a log that is damaged, or of no use, to a new file beside it, so that nothing is lost."""
+    names = (f"{path.name}.damaged{'' if number == 0 else f'-{number}'}" for number in count())
+    copy = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    write_whole(copy, path.read_bytes())
+    logger.warning("the whole file is kept as %s", copy)
+
+
+def require_unused(path: Path) -> None:
+    """Raise SearchError where another process is writing the log at `path`."""
+    if path.exists():
+        with path.open("rb") as stream:
+            _lock(stream, path)
+
+
+def _lock(stream: BinaryIO, path: Path) -> None:
+    """Hold the file until it is closed or the process ends. Raises SearchError where another process does."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.close()
+        raise SearchError(f"{path} is in use: that search is still running; choose another --project") from error

@@ -1,0 +1,18 @@
+"""The names of the files that a search or a comparison leaves, and the kinds of its logs."""
+
+from __future__ import annotations
+
+from chop.record.json_lines import Kind
+
+TRIALS_FILE = "trials.jsonl"
+BLOCKS_FILE = "blocks.jsonl"
+MEASURED_FILE = "measured.jsonl"
+LOG_FILE = "log.json"
+BEST_FILE = "best.json"
+INITIAL_FILE = "initial.json"
+SUMMARY_FILE = "summary.json"
+CONFIG_FILE = "resolved.toml"
+LANDSCAPE_FILE = "landscape.parquet"
+
+TRIALS = Kind("chop_trials", "trial log")
+BLOCKS = Kind("chop_blocks", "block log", unversioned=True)

@@ -1,0 +1,28 @@
+"""Versions of records, and the identity that all files of one search share."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from chop.errors import SearchError
+
+VERSION = 2
+"""Version 1 had no checksums. It is read; what is written has version 2."""
+
+
+def new_identity() -> str:
+    """A random name for a search: the files of its folder hold it, so that a mixed copy is noticed."""
+    return secrets.token_hex(8)
+
+
+def require_version(found: Any, path: Path) -> int:
+    """The version that a record states. Raises SearchError for a later one, and for what is no version."""
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise SearchError(f"{path} is damaged: {found!r} is no version of a record")
+    if found > VERSION:
+        raise SearchError(
+            f"{path} was written by a later chop, version {found}; this one reads up to {VERSION}: update chop"
+        )
+    return found
