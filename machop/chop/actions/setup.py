@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,6 +18,7 @@ from chop.ir import MaseGraph
 from chop.ir.graph.inputs import to_device
 from chop.models import ModelInfo, get_model, get_model_info
 from chop.models.checkpoint import load_weights
+from chop.nn.copying import copied_module
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 from chop.tools.user_code import is_user_reference
@@ -86,11 +86,10 @@ def traced(model: nn.Module, data_module: Any) -> MaseGraph:
 def _require_same_results(model: nn.Module, graph: MaseGraph, x: Any) -> None:
     """Raise GraphError where the graph of a model, in eval mode, does not compute what the model does.
 
-    Tracing sees no write on a value that is read again later, and no hook on the model as a whole. Models that draw at
-    random, that cannot be copied, or that take batches of one size alone, are not compared.
+    Models that draw at random, that cannot be copied, or that take batches of one size alone, are not compared.
     """
     try:
-        apart = copy.deepcopy(model).eval()  # running a model may leave things on it
+        apart = copied_module(model).eval()  # running a model may leave things on it
         device = str(next((tensor.device for tensor in model.parameters()), "cpu"))
         with torch.random.fork_rng(devices=[]):
             first, again, own = (call_model(one, to_device(x, device)) for one in (apart, apart, graph.model))
@@ -100,8 +99,7 @@ def _require_same_results(model: nn.Module, graph: MaseGraph, x: Any) -> None:
     if is_steady and not is_same:
         raise GraphError(
             f"the graph of {type(model).__name__} gives other results than the model; perhaps it writes on a value "
-            "(+=, copy_) that is read again later (write h = h + y, and use the new name behind it), or has a hook on "
-            "the whole model: tracing sees neither"
+            "(+=, copy_) that is read again later: write h = h + y, and use the new name behind it"
         )
 
 

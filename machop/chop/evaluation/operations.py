@@ -5,7 +5,6 @@ Every operation has `one` (a choice on some configurations); some know a quicker
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +13,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.func import functional_call
 
 from chop.evaluation.kept import Kept
 from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, count_of, each, join
 from chop.formats import Format
-from chop.nn.quantized import without_parametrizations
+from chop.nn.own_tensors import with_tensors
 
 CLOSE = 1e-5
 """Largest difference, relative to the greatest value, that another order of a float sum may make."""
@@ -261,7 +259,7 @@ class Call(Operation):
         if isinstance(self.function, nn.Module):
             named = {name: getattr(self.function, name, None) for name in formats}
             tensors = {n: formats[n].quantize(t) for n, t in named.items() if t is not None}
-            bound = Bound(self.function, tensors) if tensors else self.function
+            bound = called(with_tensors(self.function, tensors)) if tensors else self.function
             return self._kept.put(choice, (bound, []), sum(tensor.nbytes for tensor in tensors.values()))
         owned = [
             formats[name].quantize(tensor) if name in formats else tensor
@@ -295,23 +293,6 @@ class Call(Operation):
         return laid_out
 
 
-class Bound:
-    """A module with some of its own tensors replaced, as a function of its inputs."""
-
-    def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-        self.module = without_parametrizations(module)
-        self.tensors = tensors
-        is_simple = tensors.keys() <= self.module._parameters.keys()
-        twin = _with_parameters(self.module, tensors) if is_simple else None
-        self._call = self._functional if twin is None else called(twin)
-
-    def _functional(self, *args: Any, **kwargs: Any) -> Any:
-        return functional_call(self.module, self.tensors, args, kwargs)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._call(*args, **kwargs)
-
-
 def called(inner: Any) -> Any:
     """What calling `inner` comes to: the `forward` of a module of torch's own that nothing is hooked to."""
     if not isinstance(inner, nn.Module) or not type(inner).__module__.startswith("torch.nn.modules."):
@@ -322,14 +303,6 @@ def called(inner: Any) -> Any:
 def is_hooked(module: nn.Module) -> bool:
     """Whether calling a module does more than its `forward`."""
     return any(value for name, value in vars(module).items() if name.endswith("_hooks"))
-
-
-def _with_parameters(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The same module but for some parameters: what `functional_call` does, once and not in every call."""
-    twin = copy.copy(module)
-    own = {name: nn.Parameter(tensor, requires_grad=False) for name, tensor in tensors.items()}
-    twin._parameters = {**module._parameters, **own}
-    return twin
 
 
 class OnCopies:

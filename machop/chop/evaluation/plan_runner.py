@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.evaluation.float_values import attribute
-from chop.evaluation.operations import Bound, called, copied
+from chop.evaluation.operations import called, copied
 from chop.evaluation.program import works_in_place
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
 from chop.nn.ops import Op
-from chop.nn.quantized import argument_slots, quantize_arguments, quantized_parameters
+from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, with_tensors
+from chop.nn.quantized import argument_slots, call_quantized, quantize_arguments, quantized_parameters
 from chop.tools.get_input import predictions_of
 
 MOST_BYTES = 2**29
@@ -34,6 +35,10 @@ class _Step:
     def __init__(self, graph: MaseGraph, node: fx.Node, op: Op | None) -> None:
         self.node = node
         self.inner = graph.inner(node)
+        self.may_change_at_a_call = False
+        if isinstance(self.inner, nn.Module):
+            self.inner = as_read(self.inner)
+            self.may_change_at_a_call = has_unknown_pre_hooks(self.inner)
         self.call = called(self.inner)
         self.op = op
         self.slots = argument_slots(op, isinstance(self.inner, nn.Module)) if op is not None else ()
@@ -66,6 +71,7 @@ class PlanRunner:
     Nothing is kept of models that work in place, or whose values take more than half a gibibyte.
     """
 
+    @torch.no_grad()
     def __init__(self, graph: MaseGraph, batches: Sequence[tuple[Any, Any]], device: str = "cpu") -> None:
         self.graph = graph
         self.device = device
@@ -73,7 +79,7 @@ class PlanRunner:
         self.targets = torch.cat([y for _, y in batches]).to(device)
         self._ops = graph.quantizable_nodes()
         self._weights: dict[str, dict[Any, dict[str, Tensor]]] = {name: {} for name in self._ops}
-        self._bound: dict[str, dict[Any, Bound]] = {name: {} for name in self._ops}
+        self._bound: dict[str, dict[Any, Any]] = {name: {} for name in self._ops}
         graph.model.to(device)
         self._nodes = graph.nodes
         self._steps = [_Step(graph, node, self._ops.get(node.name)) for node in self._nodes]
@@ -144,6 +150,8 @@ class PlanRunner:
         if not formats:
             return call(*args, **kwargs)
         assert step.op is not None
+        if step.may_change_at_a_call:
+            return call_quantized(step.inner, step.op, formats, tuple(args), kwargs)
         if isinstance(step.inner, nn.Module):
             if step.op.params:
                 call = self._kept_weights(step.node.name, step.inner, step.op, formats)
@@ -176,12 +184,12 @@ class PlanRunner:
             kept[key] = {operand: formats[operand].quantize(tensor)}
         return kept[key][operand]
 
-    def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> Bound:
-        """A module with its weights in `formats`."""
+    def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> Any:
+        """The call of a module with its weights in `formats`."""
         kept = self._bound[name]
         key = tuple(formats.get(operand) for operand in op.params)
         if key not in kept:
             if len(kept) >= _KEEP:
                 kept.pop(next(iter(kept)))
-            kept[key] = Bound(inner, quantized_parameters(inner, op, formats))
+            kept[key] = called(with_tensors(inner, quantized_parameters(inner, op, formats)))
         return kept[key]

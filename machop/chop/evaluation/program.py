@@ -28,6 +28,7 @@ from chop.evaluation.operations import (
 from chop.formats import Format
 from chop.ir import MaseGraph
 from chop.nn.ops import Arg, Op
+from chop.nn.own_tensors import as_read, has_unknown_pre_hooks
 from chop.tools.get_input import predictions_of
 
 ELEMENTWISE = frozenset(
@@ -200,12 +201,25 @@ class _Builder:
         call = Call(inner, tuple(args), kwargs, named, has_rows)
         return self._add(call, template.inputs, node, lambda formats: _chosen(formats, operands))
 
+    def _inner(self, node: fx.Node) -> Any:
+        """What a node calls, a module with its tensors as it reads them.
+
+        Raises GraphError where hooks of the user's own may change them at any call.
+        """
+        inner = self.graph.inner(node)
+        if not isinstance(inner, nn.Module):
+            return inner
+        inner = as_read(inner)
+        if has_unknown_pre_hooks(inner) and any(self._alternatives(node)):
+            raise GraphError(f"node '{node.name}' has a forward pre-hook, which may change its weights at any call")
+        return inner
+
     def _without_side_effects(self, node: fx.Node) -> Any:
         """What a node calls; one that writes on its input works on a copy.
 
         Raises GraphError where something else reads the input that was written on.
         """
-        inner = self.graph.inner(node)
+        inner = self._inner(node)
         if not works_in_place(self.graph, node):
             return inner
         written = node.kwargs.get("out") or (node.all_input_nodes[0] if node.all_input_nodes else None)

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.utils.parametrize import is_parametrized
 
 from chop.formats import Format
 from chop.nn.ops import Arg, Op
+from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, twin_of
 
 OperandFormats = Mapping[str, Format]
 Slots = Sequence[tuple[str, Arg]]
@@ -69,34 +68,33 @@ def call_quantized(
     kwargs: Mapping[str, Any],
 ) -> Any:
     """The result of `inner(*args, **kwargs)` with every operand in `formats` quantised."""
-    is_module = isinstance(inner, nn.Module)
-    call_args, call_kwargs = list(args), dict(kwargs)
-    quantize_arguments(argument_slots(op, is_module), formats, call_args, call_kwargs)
     if isinstance(inner, nn.Module):
-        inner = without_parametrizations(inner)
-        tensors = quantized_parameters(inner, op, formats)
-        result = (
-            functional_call(inner, tensors, tuple(call_args), call_kwargs)
-            if tensors
-            else inner(*call_args, **call_kwargs)
-        )
+        result = _call_rounded(inner, op, formats, args, kwargs)
     else:
+        call_args, call_kwargs = list(args), dict(kwargs)
+        quantize_arguments(argument_slots(op, is_module=False), formats, call_args, call_kwargs)
         result = inner(*call_args, **call_kwargs)
     return formats["data_out"].quantize(result) if "data_out" in formats else result
 
 
-def without_parametrizations(module: nn.Module) -> nn.Module:
-    """A twin of a module with parametrised tensors (`torch.nn.utils.parametrizations`), in which these are what they
-    come to now: a rounded one would be taken for the original, and parametrised once more. Any other is given back.
-    """
-    if not is_parametrized(module):
-        return module
-    twin: nn.Module = object.__new__(type(module).__mro__[1])
-    twin.__dict__.update(vars(module))
-    parametrized: nn.ModuleDict = module.parametrizations  # type: ignore[assignment]
-    twin._modules = {name: own for name, own in module._modules.items() if own is not parametrized}
-    twin._buffers = {**module._buffers, **{name: getattr(module, name) for name in parametrized}}
-    return twin
+def _call_rounded(
+    module: nn.Module, op: Op, formats: OperandFormats, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """Call a module with its tensors and arguments rounded where its operation reads them: behind its pre-hooks."""
+    read = as_read(module)
+    twin = twin_of(read, copies=has_unknown_pre_hooks(read) and not read.training)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        call_args, call_kwargs = list(args), dict(kwargs)
+        quantize_arguments(argument_slots(op, is_module=True), formats, call_args, call_kwargs)
+        vars(twin).update(quantized_parameters(twin, op, formats))
+        return type(twin).forward(twin, *call_args, **call_kwargs)
+
+    vars(twin)["forward"] = forward
+    try:
+        return nn.Module.__call__(twin, *args, **kwargs)
+    finally:
+        del vars(twin)["forward"]  # a cycle, which would keep the tensors
 
 
 def quantized_parameters(module: nn.Module, op: Op, formats: OperandFormats) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from chop.formats import Format, OutputShift
 from chop.ir.calibration import Calibration, Slot
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.metadata import MaseMetadata
+from chop.ir.graph.own_copy import own_copy
 from chop.ir.graph.trace import trace
 from chop.ir.plan import QuantPlan
+from chop.nn.copying import copied_module
 from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
+from chop.nn.own_tensors import leave_tensors, tensor_as_read
 from chop.nn.quantized import Quantized, TensorMethod, call_quantized
+from chop.tools.get_input import call_model
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ class MaseGraph:
                 '{"by": "type", "default": {"config": {"name": "NA"}}} first'
             )
         leaves = tuple((custom_ops or {}).get("modules", ()))
-        self.model: fx.GraphModule = trace(copy.deepcopy(model).eval(), cf_args, leaves, example_inputs)
+        example = None if example_inputs is None else partial(call_model, x=example_inputs)
+        self.model: fx.GraphModule = trace(own_copy(model, example), cf_args, leaves, example_inputs)
+        leave_tensors(self.model)
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
         self._requested = QuantPlan()
@@ -79,7 +86,7 @@ class MaseGraph:
         twin = object.__new__(MaseGraph)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, about the structure of exported outputs
-            twin.model = copy.deepcopy(self.model, memo)
+            twin.model = copied_module(self.model, memo)
         twin.meta = copy.deepcopy(self.meta, memo)
         twin.plan = self.plan
         twin.calibration = self.calibration.with_parameters(twin._parameters())
@@ -151,7 +158,7 @@ class MaseGraph:
         """The op table's row for a node, quantised or not; None for an operation that the table does not hold."""
         if node.op == "call_module":
             module = self.model.get_submodule(str(node.target))
-            return module.op if isinstance(module, Quantized) else op_of_module(module)
+            return module.op if isinstance(module, Quantized) else _op_of_module(module)
         if node.op == "call_function":
             return _of_rank(op_of_function(node.target), node)  # type: ignore[arg-type]
         return op_of_method(str(node.target)) if node.op == "call_method" else None
@@ -267,6 +274,7 @@ class MaseGraph:
         """Read the parameters anew, which a pass has changed; activations of the old model are dropped."""
         self.calibration = Calibration(self._parameters())
 
+    @torch.no_grad()
     def _parameters(self) -> dict[Slot, Tensor]:
         """The parameters of all nodes that can be quantised."""
         found: dict[Slot, Tensor] = {}
@@ -281,8 +289,7 @@ class MaseGraph:
         """The tensor of a node's parameter: its module's own, or what its function takes from the model."""
         inner = self.inner(node)
         if isinstance(inner, nn.Module):
-            own: Tensor | None = getattr(inner, operand, None)
-            return own
+            return tensor_as_read(inner, operand)
         arg = op.params[operand]
         given = node.args[arg.index] if arg.index < len(node.args) else None
         given = next((node.kwargs[key] for key in arg.keywords if key in node.kwargs), given)
@@ -333,6 +340,14 @@ class MaseGraph:
         while hasattr(self.model, path):
             path += "_"
         return path
+
+
+def _op_of_module(module: nn.Module) -> Op | None:
+    """The op table's row for a module; None where its `forward` is not the one that the table knows."""
+    op = op_of_module(module)
+    known = next((cls for cls in type(module).__mro__ if op is not None and cls in op.modules), None)
+    is_own = "forward" in vars(module) or known is None or type(module).forward is not known.forward
+    return None if is_own else op
 
 
 def _open_shift(formats: Mapping[str, Format]) -> OutputShift | None:

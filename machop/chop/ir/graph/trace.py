@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from torch import fx, nn
 
 from chop.errors import GraphError, first_line
 from chop.ir.graph.export_trace import ExampleInputs, export_trace
+from chop.nn.own_tensors import twin_of
 from chop.nn.quantized import Quantized
 
 
@@ -19,6 +21,8 @@ class _LeafTracer(fx.Tracer):
         self._leaves: tuple[type[nn.Module], ...] = (Quantized, *leaves)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if any(isinstance(value, fx.Proxy) for value in vars(m).values()):
+            return False  # a hook of a module around it has computed one of its tensors
         return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -34,7 +38,7 @@ def trace(
     """
     tracer = _LeafTracer(leaves)
     try:
-        graph = tracer.trace(model, cf_args)
+        graph = tracer.trace(_with_hooks_in_forward(model), cf_args)
     except Exception as error:
         if example_inputs is not None:
             return _export(model, example_inputs, error)
@@ -45,6 +49,23 @@ def trace(
             "example_inputs, so that torch.export can take it"
         ) from error
     return fx.GraphModule(tracer.root, graph, type(model).__name__)
+
+
+def _with_hooks_in_forward(model: nn.Module) -> nn.Module:
+    """A model whose `forward` runs the forward hooks of the model as a whole, which tracing passes over."""
+    if not model._forward_hooks and not model._forward_pre_hooks:
+        return model
+    cls = type(model)
+
+    @functools.wraps(cls.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        own = twin_of(self)
+        own.__class__ = cls
+        return own._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    whole = twin_of(model)
+    whole.__class__ = type(cls.__name__, (cls,), {"forward": forward, "__module__": cls.__module__})
+    return whole
 
 
 def _export(model: nn.Module, example_inputs: ExampleInputs, fx_error: Exception) -> fx.GraphModule:

@@ -1,0 +1,70 @@
+"""The copy of a model that a graph is made of: unwrapped, in eval mode, and nothing that cannot be traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from chop.errors import GraphError
+from chop.nn.copying import copied_module
+
+SCRIPTED = "is compiled by torch.jit, so that its operations cannot be seen: give the module that it was compiled from"
+QUANTISED = "is quantised by torch.ao, or prepared for it: give the model in float from before"
+
+
+def own_copy(model: nn.Module, initialise: Callable[[nn.Module], object] | None = None) -> nn.Module:
+    """A copy of `model` in eval mode that shares nothing with it.
+
+    `torch.compile` and `nn.DataParallel` are taken off, in submodules too. Lazy layers get their shapes by
+    `initialise`, which runs the copy. Raises GraphError for what torch.jit or torch.ao have made, and for lazy layers
+    without `initialise`.
+    """
+    model = unwrapped(model)
+    for path, module in model.named_modules():
+        for is_such, why in ((_is_scripted, SCRIPTED), (_is_quantised, QUANTISED)):
+            if is_such(module):
+                raise GraphError(f"'{path}' ({type(module).__name__}) {why}" if path else f"the model {why}")
+    own = copied_module(model).eval()
+    for parent in list(own.modules()):
+        for name, child in parent.named_children():
+            parent._modules[name] = unwrapped(child)
+    if is_uninitialised(own):
+        _initialise(own, initialise)
+    return own
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, without `torch.compile`, `nn.DataParallel` and the like around it."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def is_uninitialised(model: nn.Module) -> bool:
+    """Whether a model has lazy layers, which get their shapes from the first batch."""
+    return any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers()))
+
+
+def _initialise(model: nn.Module, initialise: Callable[[nn.Module], object] | None) -> None:
+    if initialise is None:
+        raise GraphError(
+            f"{type(model).__name__} has lazy layers without shapes: run the model on a batch once, or give MaseGraph "
+            "example_inputs"
+        )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        initialise(model)
+
+
+def _is_scripted(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    return type(module).__module__.startswith(("torch.ao.nn.", "torch.nn.quantized", "torch.nn.qat"))

@@ -1,0 +1,43 @@
+"""Copies of modules, also of those that hold results of a training step, which `copy.deepcopy` alone refuses."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def copied_module(module: Module, memo: dict[int, Any] | None = None) -> Module:
+    """A deep copy of `module` that shares nothing with it.
+
+    Tensors that a training step has computed (the pruned weight, say, that a hook sets) are copied without their
+    history, and tensors of `torch.inference_mode` become ordinary ones.
+    """
+    memo = {} if memo is None else memo
+    with torch.inference_mode(False), torch.no_grad():
+        for own in _tensors(list(map(vars, module.modules()))):
+            if not own.is_leaf or own.is_inference():
+                memo[id(own)] = _ordinary(own)
+    with torch.inference_mode(False):
+        return copy.deepcopy(module, memo)
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    plain = tensor.detach().clone()
+    return nn.Parameter(plain, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else plain
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested lists, tuples and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
