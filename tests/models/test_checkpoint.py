@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+import chop.models
 from chop.errors import CheckpointError
 from chop.models import get_model
-from chop.models.checkpoint import GRAPH_KEY, graph_notes, load_weights, read_checkpoint, save_tensors, save_weights
+from chop.models.checkpoint import load_weights, save_weights
+from chop.models.checkpoint_file import GRAPH_KEY, graph_notes, read_checkpoint, save_tensors
 
 
 def lightning_like(model: nn.Module, **extra: Any) -> dict[str, Any]:
@@ -173,3 +176,51 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         save_weights(get_model("toy"), path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def with_flipped_bit(path: Path, at: int) -> Path:
+    content = bytearray(path.read_bytes())
+    content[at // 8] ^= 1 << at % 8
+    damaged = path.with_name(f"damaged.{path.name}")
+    damaged.write_bytes(bytes(content))
+    return damaged
+
+
+@pytest.mark.parametrize("kind", ["ckpt", "pt", "safetensors", "hf"])
+def test_no_flipped_bit_loads_other_weights(tmp_path: Path, kind: str) -> None:
+    source = get_model("toy")
+    written = write(kind, source, tmp_path)
+    path = written / "model.safetensors" if kind == "hf" else written
+    bits = 8 * path.stat().st_size
+    refused = 0
+    for at in range(3, bits, bits // 150):
+        target = get_model("toy")
+        try:
+            load_weights(target, with_flipped_bit(path, at))
+        except CheckpointError:
+            refused += 1
+            continue
+        assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+    assert refused > 75  # the rest are fields of the archive that no reader uses
+
+
+def test_files_without_a_checksum_are_loaded_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = get_model("toy")
+    save_file(source.state_dict(), tmp_path / "foreign.safetensors")
+    for path in (tmp_path / "foreign.safetensors", write("old", source, tmp_path)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "chop"):
+            load_weights(get_model("toy"), path)
+        assert "damaged values cannot be noticed" in caplog.text
+
+
+def test_weights_that_ship_hold_a_checksum() -> None:
+    files = list(Path(chop.models.__path__[0], "weights").glob("*.safetensors"))
+    assert len(files) >= 6
+    assert all(read_checkpoint(path).has_checksum for path in files)
+
+
+def test_a_torchscript_archive_is_refused_with_a_cure(tmp_path: Path) -> None:
+    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "a.pt"))
+    with pytest.raises(CheckpointError, match="TorchScript archive"):
+        read_checkpoint(tmp_path / "a.pt")

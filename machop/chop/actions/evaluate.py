@@ -33,7 +33,7 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
     Shows a table and writes `test/scores.json`. Raises SearchError where a row's metrics do not come out again.
     """
     options = run_config.options
-    prepared = prepare(options)
+    prepared = prepare(options, takes_graph=row is None)
     device = resolve_accelerator(options)
     graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
     if row and graph:

@@ -13,7 +13,7 @@ from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
 from chop.errors import SearchError
 from chop.ir import MaseGraph
-from chop.models.checkpoint import GRAPH_KEY, read_checkpoint
+from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.names import BEST_FILE, CONFIG_FILE, LOG_FILE
 

@@ -35,12 +35,16 @@ class Prepared:
     model_info: ModelInfo
 
 
-def prepare(options: RunOptions) -> Prepared:
-    """Build the data module and the model with the weights that the options name; seeds torch."""
+def prepare(options: RunOptions, takes_graph: bool = False) -> Prepared:
+    """Build the data module and the model with the weights that the options name; seeds torch.
+
+    `takes_graph`: a saved graph under `--load` is rebuilt on the model next, with its formats and folded norms.
+    """
     if options.model is None or options.dataset is None:
         raise ChopError("name a model and a data set: `ch ACTION MODEL DATASET`, or both in the TOML file")
     torch.manual_seed(options.seed)
-    return Prepared(build_model(options, data := build_data(options)), data, get_model_info(options.model))
+    data = build_data(options)
+    return Prepared(build_model(options, data, takes_graph), data, get_model_info(options.model))
 
 
 def build_data(options: RunOptions) -> MaseDataModule:
@@ -62,15 +66,17 @@ def build_data(options: RunOptions) -> MaseDataModule:
     return data_module
 
 
-def build_model(options: RunOptions, data_module: MaseDataModule) -> nn.Module:
+def build_model(options: RunOptions, data_module: MaseDataModule, takes_graph: bool = False) -> nn.Module:
     """The model of the options with its weights: those of `--load`, those that ship with it, or random ones."""
     assert options.model is not None
+    if options.load_weights and not options.load_name:
+        raise ChopError("--load-weights chooses among the weights of a file: add --load PATH")
     if options.load_name and options.is_pretrained:
         logger.warning("--load %s replaces the weights of --pretrained", options.load_name)
     shipped = options.is_pretrained and not options.load_name
     model = get_model(options.model, options.task, data_module.dataset_info, pretrained=shipped)
     if options.load_name:
-        load_weights(model, options.load_name, options.load_type)
+        load_weights(model, options.load_name, options.load_type, options.load_weights, takes_graph)
     return model
 
 

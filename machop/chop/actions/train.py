@@ -61,7 +61,7 @@ def run_train(options: RunOptions) -> TrainResult:
 
     Raises KeyboardInterrupt, once what was reached is kept and reported, if the user interrupted.
     """
-    prepared = prepare(options)
+    prepared = prepare(options, takes_graph=True)
     saved = load_saved_graph(options.load_name, prepared)
     model = saved.model if saved else prepared.model
     folder = software_dir(options)

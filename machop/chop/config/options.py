@@ -25,6 +25,9 @@ class RunOptions:
     task: Task = _option("cls", "The task; the models that ship do classification (cls).")
     load_name: str | None = _option(None, "Weights to start from; the kind of file is found out.", "--load")
     load_type: Literal["pl", "pt", "mz", "hf"] | None = _option(None, "The kind of file that --load is said to be.")
+    load_weights: str | None = _option(
+        None, "Which weights of a file with several: raw, averaged, or a name that the log or an error tells."
+    )
     is_pretrained: bool = _option(False, "Start from the weights that ship with the model.", "--pretrained")
     batch_size: Annotated[int, Ge(1)] = _option(128, "Rows per batch.")
     max_epochs: Annotated[int, Ge(1)] = _option(20, "Train for at most this many epochs.")

@@ -1,87 +1,55 @@
-"""Weights in files: their kind is found out, nothing in them is executed, a misfit says which keys differ."""
+"""Loads weights of files into models and writes those of models: all names, shapes and values must fit."""
 
 from __future__ import annotations
 
-import json
-import pickle
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from chop.errors import CheckpointError
+from chop.models.checkpoint_file import KIND_NAMES, Checkpoint, graph_notes, read_checkpoint, save_tensors
 from chop.models.info import MODELS, BuiltinModel
-from chop.tools.files import write_whole
+from chop.models.weight_sets import WeightSet, choose_set, complete_sets, nearest_set, same_shape
+from chop.models.weight_values import as_weights
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-Kind = Literal["pl", "pt", "safetensors", "mz", "hf"]
-KIND_NAMES: Mapping[Kind, str] = {
-    "pl": "Lightning checkpoint",
-    "pt": "PyTorch state dict",
-    "safetensors": "safetensors file",
-    "mz": "saved graph",
-    "hf": "Hugging Face folder",
-}
-MISSING, UNEXPECTED = "missing:", "unexpected:"
-GRAPH_KEY = "chop_graph"
-HF_FILE = "model.safetensors"
-WRAPPER_PREFIXES = ("model.", "module.", "_orig_mod.")
 
+def load_weights(
+    model: nn.Module,
+    path: Path | str,
+    load_type: str | None = None,
+    which: str | None = None,
+    takes_graph: bool = False,
+) -> Checkpoint:
+    """Put the weights of a file into `model`; all names and shapes must fit, and all values must be able to be weights.
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Tensors by name, what kind of file they came from, and the file's own notes."""
-
-    path: Path
-    kind: Kind
-    state_dict: Mapping[str, Tensor]
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a Lightning checkpoint, state dict, safetensors file, saved graph or Hugging Face folder, on the CPU.
-
-    Raises CheckpointError for a file that is missing, broken, or holds more than tensors and plain values.
-    """
-    path = Path(path)
-    if path.is_dir():
-        return _read_folder(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; give the path of a checkpoint (ch train prints it)")
-    return _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
-
-
-def load_weights(model: nn.Module, path: Path | str, load_type: str | None = None) -> Checkpoint:
-    """Put the weights of a file into `model`; all keys must fit.
-
-    Raises CheckpointError that lists the keys which do not.
+    `which` chooses between several sets in the file: "raw", "averaged", or the place that an error names.
+    `takes_graph` says that a saved graph is rebuilt on the model next. Raises CheckpointError that lists what is wrong.
     """
     checkpoint = read_checkpoint(path)
     _compare_kind(checkpoint, load_type)
-    state = _fitting_names(checkpoint.state_dict, model)
-    # A graph holds what the model's forward uses, constants and folded biases among it, and no more: that the rest fits
-    # is checked where the graph is built again.
-    is_graph = checkpoint.kind == "mz"
-    wrong = [line for line in misfits(model, state) if not (is_graph and line.startswith((MISSING, UNEXPECTED)))]
-    if is_graph:
-        state = {name: tensor for name, tensor in state.items() if name in model.state_dict()}
-        wrong += [] if state else [f"none of the graph's tensors is one of {type(model).__name__}"]
-    if wrong:
-        raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join([*wrong, *_guess(state)]))
-    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if broken:
+    if checkpoint.kind == "mz":
+        tensors = _graph_tensors(checkpoint, model, takes_graph)
+    else:
+        tensors = _chosen_tensors(checkpoint, model, which)
+    state, problems, remarks = as_weights(model, tensors)
+    if problems:
         raise CheckpointError(
-            f"{path} holds NaN or infinity in {', '.join(broken[:5])}: the training diverged; train anew with a "
-            "smaller --learning-rate"
+            f"{path} holds values that cannot be the model's weights:\n  "
+            + "\n  ".join(problems)
+            + "\n  load another checkpoint, or train anew (with a smaller --learning-rate where values are not finite)"
         )
-    model.load_state_dict(dict(state), strict=not is_graph)
+    model.load_state_dict(state, strict=checkpoint.kind != "mz")
     logger.info("weights: %s (%s)", path, KIND_NAMES[checkpoint.kind])
+    for remark in remarks:
+        logger.info("%s: %s", path, remark)
+    if not checkpoint.has_checksum:
+        _tell_unverified(checkpoint)
     return checkpoint
 
 
@@ -90,82 +58,113 @@ def save_weights(model: nn.Module, path: Path | str, metadata: Mapping[str, str]
     return save_tensors(model.state_dict(), path, metadata)
 
 
-def save_tensors(state: Mapping[str, Tensor], path: Path | str, metadata: Mapping[str, str] | None = None) -> Path:
-    """Write tensors as safetensors, whole or not at all."""
-    from safetensors.torch import save
-
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    return write_whole(path, save(tensors, metadata=dict(metadata or {})))
-
-
-def misfits(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+def misfits(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
     """How the names and shapes in `state` differ from the model's, one line each; empty where they fit."""
     own = model.state_dict()
-    lines = [f"{MISSING} {name} {tuple(own[name].shape)}" for name in own if name not in state]
-    lines += [f"{UNEXPECTED} {name} {tuple(state[name].shape)}" for name in state if name not in own]
-    lines += [
-        f"another shape: {name} is {tuple(state[name].shape)}, the model has {tuple(own[name].shape)}"
+    lines = [f"missing: {name}{_shape(own[name])}" for name in own if name not in state]
+    lines += [f"unexpected: {name}{_shape(state[name])}" for name in state if name not in own]
+    return lines + _other_shapes(own, state)
+
+
+def _other_shapes(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    return [
+        f"another shape: {name} is{_shape(state[name])}, the model has{_shape(own[name])}"
         for name in own
-        if name in state and own[name].shape != state[name].shape
+        if name in state and not same_shape(state[name], own[name])
     ]
-    return lines
 
 
-def _is_safetensors(path: Path) -> bool:
-    """A safetensors file begins with the length of its JSON header, then the header's brace."""
-    with path.open("rb") as stream:
-        start = stream.read(9)
-    return len(start) == 9 and start[8:9] == b"{"
+def _shape(value: Any) -> str:
+    is_known = isinstance(value, Tensor) and not nn.parameter.is_lazy(value)
+    return f" {tuple(value.shape)}" if is_known else " (of no shape)"
 
 
-def _may_be_torch(path: Path) -> bool:
-    """Whether a file begins like an archive of PyTorch (zip) or like its older format (a pickle)."""
-    with path.open("rb") as stream:
-        return stream.read(1) in (b"P", b"\x80")
+def _chosen_tensors(checkpoint: Checkpoint, model: nn.Module, which: str | None) -> Mapping[str, Any]:
+    """The one set of a file's weights that fits the model, and is asked for where there are several."""
+    own = model.state_dict()
+    sets = complete_sets(checkpoint, own)
+    if not sets:
+        near = nearest_set(checkpoint, own)
+        lines = misfits(model, {**near.tensors, **near.unknown})
+        raise _misfit(checkpoint, lines)
+    chosen = choose_set(checkpoint, sets, which)
+    if lines := misfits(model, chosen.tensors):
+        raise _misfit(checkpoint, lines)
+    _tell_choice(checkpoint, chosen, [one for one in sets if one is not chosen])
+    return chosen.tensors
 
 
-def _read_folder(path: Path) -> Checkpoint:
-    if not (path / HF_FILE).is_file():
-        raise CheckpointError(f"the folder {path} has no {HF_FILE}; give a checkpoint file or a Hugging Face folder")
-    found = _read_safetensors(path / HF_FILE)
-    return Checkpoint(path, "hf", found.state_dict, found.metadata)
+def _misfit(checkpoint: Checkpoint, lines: list[str]) -> CheckpointError:
+    if any(isinstance(value, Tensor) and value.is_quantized for value in _values(checkpoint)):
+        lines = [*lines, "the file is of a quantised model: save the state dict of the float model"]
+    names = [name for name in MODELS if _fits(MODELS[name], checkpoint)]
+    guess = [f"it fits the model {' or '.join(names)}"] if names else []
+    return CheckpointError(f"{checkpoint.path} does not fit the model:\n  " + "\n  ".join([*lines, *guess]))
 
 
-def _read_safetensors(path: Path) -> Checkpoint:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is a damaged safetensors file ({error}); make it anew") from error
-    return Checkpoint(path, "mz" if GRAPH_KEY in metadata else "safetensors", state, metadata)
+def _values(checkpoint: Checkpoint) -> list[Any]:
+    return [value for state in checkpoint.state_dicts.values() for value in state.values()]
 
 
-def _read_torch(path: Path) -> Checkpoint:
-    if not _may_be_torch(path):
-        raise CheckpointError(f"{path} is no file of weights; give a checkpoint (ch train prints where it wrote one)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+def _fits(builtin: BuiltinModel, checkpoint: Checkpoint) -> bool:
+    features, classes = builtin.info.num_features, builtin.info.num_classes
+    if features is None or classes is None:
+        return False
+    with torch.device("meta"):
+        model = builtin.build(features, classes)
+        return any(not misfits(model, one.tensors) for one in complete_sets(checkpoint, model.state_dict()))
+
+
+def _tell_choice(checkpoint: Checkpoint, chosen: WeightSet, others: list[WeightSet]) -> None:
+    if others:
+        kind = "averaged weights" if chosen.averaged else "raw weights"
+        told = ", ".join(f"'{one.name}'" + (" (averaged)" if one.averaged else "") for one in others)
+        logger.info(
+            "%s: the %s '%s' are loaded; it also holds %s: choose with --load-weights",
+            checkpoint.path, kind, chosen.name, told,
+        )  # fmt: skip
+    elif chosen.averaged:
+        logger.info("%s: the averaged weights '%s' are loaded; it holds no others", checkpoint.path, chosen.name)
+    named = {id(tensor) for other in others for tensor in other.tensors.values()}
+    outside = [name for name, tensor in chosen.outside.items() if id(tensor) not in named]
+    if outside:
+        logger.warning("%s: no weights of the model, left out: %s", checkpoint.path, ", ".join(outside))
+
+
+def _graph_tensors(checkpoint: Checkpoint, model: nn.Module, takes_graph: bool) -> Mapping[str, Any]:
+    """The tensors of a saved graph that are the model's own.
+
+    A graph holds what forward uses, constants and biases of folded norms among it, and no more.
+    """
+    own, state = model.state_dict(), checkpoint.state_dict
+    tensors = {name: tensor for name, tensor in state.items() if name in own}
+    wrong = _other_shapes(own, tensors)
+    wrong += [] if tensors else [f"none of the graph's tensors is one of {type(model).__name__}"]
+    if wrong:
+        raise _misfit(checkpoint, wrong)
+    notes = graph_notes(checkpoint)
+    if takes_graph:
+        return tensors
+    if notes.get("folded"):
         raise CheckpointError(
-            f"{path} is damaged, or holds more than tensors and plain values. Such files are refused, since loading "
-            "one can run any code: save model.state_dict(), or train with ch train"
-        ) from error
-    except Exception as error:
-        raise CheckpointError(f"{path} is damaged ({type(error).__name__}); make it anew") from error
-    return _from_content(path, content)
+            f"{checkpoint.path} is a graph whose batch norms ({', '.join(notes['folded'])}) are folded into the layers "
+            "before them: its weights are no weights of the model. --load the checkpoint that it was made from; ch "
+            "test and ch train take the graph as it is"
+        )
+    if notes.get("formats"):
+        logger.info("%s: its weights are taken, its formats are not: this command chooses its own", checkpoint.path)
+    return tensors
 
 
-def _from_content(path: Path, content: Any) -> Checkpoint:
-    is_lightning = isinstance(content, dict) and isinstance(content.get("state_dict"), dict)
-    state = content["state_dict"] if is_lightning else content
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} holds no state dict ({type(content).__name__}); save model.state_dict()")
-    return Checkpoint(path, "pl" if "pytorch-lightning_version" in content else "pt", state)
+def _tell_unverified(checkpoint: Checkpoint) -> None:
+    if checkpoint.kind in ("pt", "pl"):
+        logger.warning(
+            "%s: PyTorch's older format has no checksum, so damaged values cannot be noticed; write the file anew: "
+            "torch.save(torch.load(path), path)",
+            checkpoint.path,
+        )
+    else:
+        logger.info("%s: the file has no checksum of its own: damaged values cannot be noticed", checkpoint.path)
 
 
 def _compare_kind(checkpoint: Checkpoint, load_type: str | None) -> None:
@@ -177,45 +176,3 @@ def _compare_kind(checkpoint: Checkpoint, load_type: str | None) -> None:
             checkpoint.path,
             KIND_NAMES[checkpoint.kind],
         )
-
-
-def _fitting_names(state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """The names without what a wrapper (Lightning, DataParallel, compile) put before them.
-
-    What else the wrapper holds (the weights of a loss, say) is left out, and named in the log.
-    """
-    own = set(model.state_dict())
-    for prefix in WRAPPER_PREFIXES:
-        inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-        before, after = len(own & set(state)), len(own & set(inner))
-        if after > before or (before == 0 and inner and len(inner) == len(state)):
-            outside = [name for name in state if not name.startswith(prefix)]
-            if outside:
-                logger.info("no weights of the model, left out: %s", ", ".join(outside))
-            state = inner
-    return state
-
-
-def _guess(state: Mapping[str, Tensor]) -> list[str]:
-    """A line that names the models which tensors of these names and shapes fit, if any."""
-    names = [name for name in MODELS if _fits(MODELS[name], state)]
-    return [f"it fits the model {' or '.join(names)}"] if names else []
-
-
-def _fits(builtin: BuiltinModel, state: Mapping[str, Tensor]) -> bool:
-    features, classes = builtin.info.num_features, builtin.info.num_classes
-    if features is None or classes is None:
-        return False
-    with torch.device("meta"):
-        return not misfits(builtin.build(features, classes), state)
-
-
-def graph_notes(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The notes of a saved graph; raises CheckpointError where the file is none."""
-    try:
-        notes = json.loads(checkpoint.metadata[GRAPH_KEY])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint.path} is no saved graph; ch transform writes them") from error
-    if not isinstance(notes, dict):
-        raise CheckpointError(f"{checkpoint.path} is no saved graph; ch transform writes them")
-    return notes

@@ -20,9 +20,17 @@ from chop.ir.graph.mase_graph import MaseGraph
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.plan import QuantPlan
 from chop.models import get_model
-from chop.models.checkpoint import GRAPH_KEY, Checkpoint, graph_notes, misfits, read_checkpoint, save_tensors
+from chop.models.checkpoint import misfits
+from chop.models.checkpoint_file import (
+    GRAPH_KEY,
+    GRAPH_VERSION,
+    Checkpoint,
+    graph_notes,
+    read_checkpoint,
+    save_tensors,
+)
+from chop.tools.user_code import is_user_reference
 
-VERSION = 1
 SHIFT = "bias_correction"
 DTYPE_KEY = "torch_dtype_name"
 
@@ -32,7 +40,7 @@ def save_graph(graph: MaseGraph, path: Path | str, about: Mapping[str, Any] | No
     pristine = copy.deepcopy(graph)
     pristine.apply_plan(QuantPlan())
     notes = {
-        "version": VERSION,
+        "version": GRAPH_VERSION,
         **(about or {}),
         "formats": plan_as_json(graph.plan),
         "folded": list(graph.folded),
@@ -44,9 +52,10 @@ def save_graph(graph: MaseGraph, path: Path | str, about: Mapping[str, Any] | No
 def load_graph(
     path: Path | str, model: nn.Module | None = None, example_inputs: ExampleInputs | None = None
 ) -> MaseGraph:
-    """The graph of a file; without `model` it is built by the name that the file holds.
+    """The graph of a file; without `model`, one that ships with the package is built by the name in the file.
 
-    Raises CheckpointError for a file that is no saved graph, or does not fit the model.
+    Raises CheckpointError for a file that is no saved graph, or does not fit the model, and where `model` is missing
+    and is of the user's own: what a file says never makes code run.
     """
     checkpoint = read_checkpoint(path)
     notes = graph_notes(checkpoint)
@@ -122,5 +131,10 @@ def _named_model(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> nn.Module:
     if not isinstance(name, str):
         raise CheckpointError(
             f"{checkpoint.path} names no model; pass the model: MaseGraph.from_checkpoint(path, model)"
+        )
+    if is_user_reference(name):
+        raise CheckpointError(
+            f"{checkpoint.path} is the graph of a model of your own, '{name}', and a file never makes code run: build "
+            "the model and pass it: MaseGraph.from_checkpoint(path, model=...)"
         )
     return get_model(name, notes.get("task", "cls"))

@@ -114,13 +114,17 @@ class MaseGraph:
     def from_checkpoint(
         cls, path: Path | str, model: nn.Module | None = None, example_inputs: ExampleInputs | None = None
     ) -> MaseGraph:
-        """The graph that `export` wrote; without `model` it is built by the name that the file holds."""
+        """The graph that `export` wrote; `model` is what it was made from.
+
+        It may be left out for models that ship with the package: the file holds their name. Code is never taken from a
+        file.
+        """
         from chop.ir.graph.graph_file import load_graph
 
         return load_graph(path, model, example_inputs)
 
     def export(self, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
-        """Write weights and formats to one safetensors file; `about` may name the model, so that it can be rebuilt."""
+        """Write weights and formats to one safetensors file; `about` may name the model that ships with the package."""
         from chop.ir.graph.graph_file import save_graph
 
         return save_graph(self, path, about)
