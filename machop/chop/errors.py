@@ -38,6 +38,10 @@ class SearchError(ChopError):
     """A search that cannot start, go on or be trusted."""
 
 
+class FolderError(ChopError):
+    """A folder that another command is writing to, that cannot be locked, or that was taken away."""
+
+
 class MetricError(SearchError):
     """A metric that is no finite number: the candidate fails, the search goes on.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from chop.errors import SearchError
-from chop.record.json_lines import JsonLines, Kind, require_unused
+from chop.errors import FolderError, SearchError
+from chop.record.json_lines import JsonLines, Kind
 
 KIND = Kind("chop_things", "log of things")
 
@@ -142,6 +145,45 @@ def test_a_log_is_held_while_it_is_open_also_after_it_was_rewritten(tmp_path: Pa
         JsonLines.open(path, KIND)
     log.go_on([], is_damaged=True)
     with pytest.raises(SearchError, match="is in use"):
-        require_unused(path)
+        JsonLines.open(path, KIND)
     log.close()
-    require_unused(path)
+    JsonLines.open(path, KIND).close()
+
+
+def test_a_full_disk_is_told_and_leaves_whole_lines(tmp_path: Path) -> None:
+    """The largest file of a process stands for a full disk: the line that passes it is written in part."""
+    path = made(tmp_path / "log")
+    largest = path.stat().st_size + 250
+
+    def fill() -> None:
+        log = JsonLines.open(path, KIND)
+        log.go_on([], is_damaged=False)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+        try:
+            for number in range(4, 9):
+                log.append({"number": number})
+        except FolderError as error:
+            log.close()
+            os._exit(0 if "log: File too large; what was written before is kept: make room" in str(error) else 2)
+        os._exit(1)
+
+    process = multiprocessing.get_context("fork").Process(target=fill)
+    process.start()
+    process.join(20)
+    assert process.exitcode == 0
+    log = JsonLines.open(path, KIND)
+    assert [line.row["number"] for line in log.lines()] == [0, 1, 2, 3, 4, 5]
+    assert path.read_bytes().endswith(b"\n")
+    log.close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+def test_a_log_that_was_taken_away_is_told(how: str, tmp_path: Path) -> None:
+    path = made(tmp_path / "log")
+    log = JsonLines.open(path, KIND)
+    log.go_on([], is_damaged=False)
+    path.unlink() if how == "deleted" else path.rename(tmp_path / "elsewhere")
+    with pytest.raises(FolderError, match=f"log was {how}"):
+        log.append({"number": 4})
+    with pytest.raises(FolderError, match=f"log was {how}"):
+        log.close()

@@ -21,6 +21,7 @@ from chop.errors import ConfigError, SearchError
 from chop.evaluation.scores import Interval, interval_as_json, predict, score_with_intervals
 from chop.ir import MaseGraph
 from chop.tools.files import write_whole
+from chop.tools.folder_lock import only_writer
 from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
 
@@ -32,9 +33,20 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
 
     Shows a table and writes `test/scores.json`. Raises SearchError where a row's metrics do not come out again.
     """
+    prepared = prepare(run_config.options, takes_graph=row is None)
+    folder = output_dir(run_config, row.folder if row else None) / "test"
+    with only_writer(folder) as own:
+        scores = _scores(run_config, prepared, row)
+        own.settle()
+        as_json = {name: interval_as_json(interval) for name, interval in scores.items()}
+        path = write_whole(folder / "scores.json", json.dumps(as_json, indent=2) + "\n")
+    terminal().print(f"written: {path}", soft_wrap=True, highlight=False)
+    return scores
+
+
+def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) -> dict[str, Interval]:
+    """Measure and show the scores on the test part."""
     options = run_config.options
-    prepared = prepare(options, takes_graph=row is None)
-    device = resolve_accelerator(options)
     graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
     if row and graph:
         _check_row(run_config, prepared, row, graph)
@@ -42,13 +54,8 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
     elif not options.load_name and not options.is_pretrained:
         logger.warning("the weights are random: add --load PATH or --pretrained")
     model = graph.model if graph else prepared.model
-    scores = test_scores(model, prepared, device)
+    scores = test_scores(model, prepared, resolve_accelerator(options))
     show_scores("test part", scores)
-    path = output_dir(run_config, row.folder if row else None) / "test" / "scores.json"
-    write_whole(
-        path, json.dumps({name: interval_as_json(interval) for name, interval in scores.items()}, indent=2) + "\n"
-    )
-    terminal().print(f"written: {path}", soft_wrap=True, highlight=False)
     return scores
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import math
 import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from chop.actions.fine_tuning import OPTIMIZERS
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.evaluation.scores import per_sample_loss, score
+from chop.tools.files import write_whole, written_whole
+from chop.tools.folder_lock import OwnFolder
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 
@@ -74,11 +77,22 @@ class Training(LightningModule):
         return gathered.flatten(0, 1)
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole under their names, or not there; Lightning's own pass through the temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_whole(path, buffer.getvalue())
+
+
 class KeepCheckpoints(Callback):
     """After each validation writes `last.ckpt`, and `best.ckpt` where `monitor` is better than before."""
 
-    def __init__(self, folder: Path, monitor: str, direction: str) -> None:
-        self.best, self.last = folder / "best.ckpt", folder / "last.ckpt"
+    def __init__(self, folder: OwnFolder, monitor: str, direction: str) -> None:
+        self.folder = folder
+        self.best, self.last = folder.path / "best.ckpt", folder.path / "last.ckpt"
         self.monitor = monitor
         self.sign = 1.0 if direction == "maximize" else -1.0
         self.best_scores: dict[str, float] = {}
@@ -90,15 +104,18 @@ class KeepCheckpoints(Callback):
         assert isinstance(pl_module, Training)
         self.last_scores, self.validated_step = dict(pl_module.scores), trainer.global_step
         _report_epoch(trainer, self.last_scores)
+        self.folder.require_in_place()
         trainer.save_checkpoint(self.last)
         if self._is_better():
             self.best_scores = self.last_scores
             if trainer.is_global_zero:
-                shutil.copyfile(self.last, self.best)
+                with written_whole(self.best) as best:
+                    shutil.copyfile(self.last, best)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep what an interrupted training had come to."""
         if isinstance(exception, KeyboardInterrupt):
+            self.folder.require_in_place()
             trainer.save_checkpoint(self.last)
 
     def _is_better(self) -> bool:

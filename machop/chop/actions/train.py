@@ -23,6 +23,7 @@ from chop.dataset import MaseDataModule
 from chop.errors import ChopError
 from chop.models.checkpoint import load_weights
 from chop.tools.files import move_aside
+from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 Schedule = Literal["constant", "cosine"]
+CHECKPOINTS = "training_ckpts"
 GRAPH_FILE = "graph.safetensors"
 LIGHTNING_ACCELERATORS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -64,16 +66,17 @@ def run_train(options: RunOptions) -> TrainResult:
     prepared = prepare(options, takes_graph=True)
     saved = load_saved_graph(options.load_name, prepared)
     model = saved.model if saved else prepared.model
-    folder = software_dir(options)
-    result = train(options, model, prepared.data_module, folder)
-    kept = folder / "training_ckpts" / GRAPH_FILE if saved else result.best_checkpoint
-    _report(options, result, kept)
-    if result.interrupted:
-        raise KeyboardInterrupt
-    load_weights(model.float(), result.best_checkpoint)  # other precisions leave the model in their type
-    if saved:
-        about = {"model": options.model, "task": options.task, "dataset": options.dataset}
-        logger.info("the graph with its formats: %s", saved.export(kept, about))
+    folder = software_dir(options) / CHECKPOINTS
+    with _only_training(options, folder) as own:
+        result = _train(options, model, prepared.data_module, own, "constant")
+        kept = folder / GRAPH_FILE if saved else result.best_checkpoint
+        _report(options, result, kept)
+        if result.interrupted:
+            raise KeyboardInterrupt
+        load_weights(model.float(), result.best_checkpoint)  # other precisions leave the model in their type
+        if saved:
+            about = {"model": options.model, "task": options.task, "dataset": options.dataset}
+            logger.info("the graph with its formats: %s", saved.export(kept, about))
     for part in ("val", "test"):
         show_scores(f"best weights, {part} part", test_scores(model, prepared, part=part))
     return result
@@ -90,23 +93,56 @@ def train(
 
     `model` may be any module, quantised layers included, and ends with its last weights. The learning rate is
     constant, or falls to nothing along a cosine. Ctrl-C keeps the best so far.
-    Raises ChopError for options that Lightning refuses, or for a logger whose package is not installed.
+    Raises ChopError for options that Lightning refuses, for a logger whose package is not installed, and where another
+    training is writing to the folder.
     """
+    with _only_training(options, output_dir / CHECKPOINTS) as own:
+        return _train(options, model, data_module, own, schedule)
+
+
+def _train(
+    options: RunOptions, model: nn.Module, data_module: MaseDataModule, own: OwnFolder, schedule: Schedule
+) -> TrainResult:
     from lightning.pytorch import seed_everything
 
     from chop.actions.lightning_training import KeepCheckpoints, Training
 
-    folder = output_dir / "training_ckpts"
-    earlier = move_aside(folder)
-    if earlier:
-        logger.info("the earlier training is kept in %s", earlier)
+    folder = own.path
+    _make_room(own, options)
     monitor = ("accuracy", "maximize") if data_module.dataset_info.num_classes is not None else ("loss", "minimize")
-    keep = KeepCheckpoints(folder, *monitor)
+    keep = KeepCheckpoints(own, *monitor)
     with _quiet_lightning():
         seed_everything(options.seed, workers=True, verbose=False)
         trainer = _trainer(options, folder, keep)
         interrupted = _fit(trainer, Training(model, data_module, options, schedule), data_module, keep)
     return _result(trainer, keep, folder, interrupted)
+
+
+@contextmanager
+def _only_training(options: RunOptions, folder: Path) -> Iterator[OwnFolder]:
+    """The folder of a training that no other one is writing to.
+
+    On several devices Lightning runs the command once for each: the first process holds the folder for all.
+    """
+    if _is_helper(options):
+        yield OwnFolder(folder)
+        return
+    with only_writer(folder) as own:
+        yield own
+
+
+def _is_helper(options: RunOptions) -> bool:
+    """Whether this is not the first of the processes of a training on several devices."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return options.num_devices > 1 and bool(getattr(rank_zero_only, "rank", 0))
+
+
+def _make_room(own: OwnFolder, options: RunOptions) -> None:
+    """Move an earlier training aside."""
+    if not _is_helper(options) and (earlier := move_aside(own.path)):
+        logger.info("the earlier training is kept in %s", earlier)
+    own.settle()
 
 
 def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep: KeepCheckpoints) -> bool:
@@ -131,6 +167,8 @@ def _trainer(options: RunOptions, folder: Path, keep: KeepCheckpoints) -> Traine
     from lightning.pytorch import Trainer
     from lightning.pytorch.profilers import SimpleProfiler
 
+    from chop.actions.lightning_training import WholeCheckpoints
+
     device = resolve_accelerator(options)
     fallen_back = options.accelerator in ("gpu", "mps") and device == "cpu"
     try:
@@ -146,6 +184,7 @@ def _trainer(options: RunOptions, folder: Path, keep: KeepCheckpoints) -> Traine
             profiler=SimpleProfiler(dirpath=folder, filename="profile") if options.profile else None,
             logger=_loggers(options, folder),
             callbacks=[keep],
+            plugins=[WholeCheckpoints()],
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),

@@ -14,6 +14,7 @@ from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_keywords
 from chop.passes.graph import PASSES, summarize_quantization_analysis_pass
+from chop.tools.folder_lock import only_writer
 from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
 
@@ -30,10 +31,13 @@ def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGr
     if problems:
         raise ConfigError(problems)
     prepared = prepare(run_config.options)
-    graph = rebuild(prepared, row) if row else run_passes(run_config, prepared)
-    if row:
-        adapt(graph, run_config, prepared.data_module)
-    save_transformed(graph, run_config, output_dir(run_config, row.folder if row else None) / "transform")
+    folder = output_dir(run_config, row.folder if row else None) / "transform"
+    with only_writer(folder) as own:
+        graph = rebuild(prepared, row) if row else run_passes(run_config, prepared)
+        if row:
+            adapt(graph, run_config, prepared.data_module)
+        own.settle()
+        save_transformed(graph, run_config, folder)
     return graph
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import warnings
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from chop.cli.options import (
     with_run_options,
 )
 from chop.errors import ChopError, ConfigError
+from chop.tools.files import cure
 
 if TYPE_CHECKING:
     from chop.config.run_config import RunConfig
@@ -215,18 +215,10 @@ def main() -> None:
     except OSError as error:
         if "--debug" in arguments:
             raise
-        sys.exit(_report(ChopError(f"{error.filename or 'input or output'}: {error.strerror or error}{_cure(error)}")))
+        sys.exit(_report(ChopError(f"{error.filename or 'input or output'}: {error.strerror or error}{cure(error)}")))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 - the answer to Ctrl-C
         sys.exit(INTERRUPTED)
-
-
-def _cure(error: OSError) -> str:
-    if isinstance(error, NotADirectoryError | FileExistsError):
-        return "; a file is where a folder must be: choose another --project-dir or --project"
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return "; choose a --project-dir that you may write to"
-    return "; make room, or choose another --project-dir" if error.errno == errno.ENOSPC else ""
 
 
 def _info_option_as_command(arguments: list[str]) -> list[str]:

@@ -14,13 +14,14 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import RawIOBase
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from chop.errors import SearchError
+from chop.errors import FolderError, SearchError
 from chop.record.version import VERSION, new_identity, require_version
-from chop.tools.files import write_whole
+from chop.tools.files import require_in_place, write_whole
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -69,7 +70,7 @@ class Line:
 class JsonLines:
     """A log that is open for writing and locked. Open it with `create` or `open`."""
 
-    def __init__(self, path: Path, kind: Kind, stream: BinaryIO, header: Header) -> None:
+    def __init__(self, path: Path, kind: Kind, stream: RawIOBase, header: Header) -> None:
         self.path = path
         self.kind = kind
         self.header = header
@@ -81,7 +82,7 @@ class JsonLines:
         """A new log with a header. Raises SearchError where there is one already, so that nothing is lost."""
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            stream = path.open("xb")
+            stream = path.open("xb", buffering=0)
         except FileExistsError as error:
             raise SearchError(f"{path} exists; resume it with --resume or choose another --project") from error
         _lock(stream, path)
@@ -97,7 +98,7 @@ class JsonLines:
         """
         if not path.exists():
             raise SearchError(f"there is no search to resume: {path} does not exist; start one without --resume")
-        stream = path.open("r+b")
+        stream = path.open("r+b", buffering=0)
         try:
             _lock(stream, path)
             return cls(path, kind, stream, read_header(path, kind))
@@ -131,18 +132,21 @@ class JsonLines:
             keep_damaged(self.path)
         write_whole(self.path, content)
         self._stream.close()
-        self._stream = self.path.open("r+b")
+        self._stream = self.path.open("r+b", buffering=0)
         _lock(self._stream, self.path)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write a row; when this returns it outlives this process. A loss of power may cost the last second."""
+        """Write a row; when this returns it outlives this process. A loss of power may cost the last second.
+
+        Raises FolderError where the disk is full, or where the file was deleted or moved.
+        """
         self._write(self._sealed(row))
 
     def close(self) -> None:
         """Force what was written to the disk and close the file."""
         if not self._stream.closed:
-            self._sync()
-            self._stream.close()
+            with self._stream:
+                self._sync()
 
     def _header_line(self) -> bytes:
         first = {self.kind.key: VERSION, "search": self.header.identity}
@@ -152,14 +156,32 @@ class JsonLines:
         return _seal(row, self.header.identity)
 
     def _write(self, line: bytes) -> None:
-        self._stream.write(line)
-        self._stream.flush()
+        try:
+            _write_all(self._stream, line)
+        except OSError as error:
+            raise FolderError(
+                f"{self.path}: {error.strerror}; what was written before is kept: make room, then go on with --resume"
+            ) from error
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self._sync()
 
     def _sync(self) -> None:
+        require_in_place(self.path, self._stream.fileno())
         os.fsync(self._stream.fileno())
         self._synced = time.monotonic()
+
+
+def _write_all(stream: RawIOBase, line: bytes) -> None:
+    """Write a whole line, or nothing of it. Raises OSError."""
+    start = stream.tell()
+    left = memoryview(line)
+    try:
+        while left:
+            left = left[stream.write(left) :]
+    except OSError:
+        stream.truncate(start)
+        stream.seek(start)
+        raise
 
 
 def read_header(path: Path, kind: Kind) -> Header:
@@ -221,7 +243,7 @@ def _checksum(text: bytes, identity: str) -> str:
     return hashlib.sha256(identity.encode() + text).hexdigest()
 
 
-def _end_of_lines(stream: BinaryIO) -> int:
+def _end_of_lines(stream: RawIOBase) -> int:
     """Where the last whole line ends."""
     end = stream.seek(0, os.SEEK_END)
     while end:
@@ -242,14 +264,7 @@ def keep_damaged(path: Path) -> None:
     logger.warning("the whole file is kept as %s", copy)
 
 
-def require_unused(path: Path) -> None:
-    """Raise SearchError where another process is writing the log at `path`."""
-    if path.exists():
-        with path.open("rb") as stream:
-            _lock(stream, path)
-
-
-def _lock(stream: BinaryIO, path: Path) -> None:
+def _lock(stream: RawIOBase, path: Path) -> None:
     """Hold the file until it is closed or the process ends. Raises SearchError where another process does."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

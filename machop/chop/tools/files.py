@@ -2,38 +2,146 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from secrets import token_hex
+
+from chop.errors import FolderError
+
+UNFINISHED = ".writing"
+"""Ending of a file that is being written, until it takes its own name."""
+
+_LONGEST_NAME = 200
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def move_aside(folder: Path) -> Path | None:
-    """Give a folder the next free number, `folder-1`, `folder-2` …; returns its new path, None if there was none."""
+    """Rename a folder to the next free number, `folder-1` …; returns its new path, None if there was no folder."""
     if not folder.exists():
         return None
-    number = 1
-    while (target := folder.with_name(f"{folder.name}-{number}")).exists():
-        number += 1
-    return folder.rename(target)
+    for number in count(1):
+        target = folder.with_name(f"{folder.name}-{number}")
+        if os.path.lexists(target):
+            continue
+        try:
+            return folder.rename(target)
+        except OSError as error:  # taken since
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+    raise AssertionError("numbers do not end")
 
 
 def write_whole(path: Path | str, data: str | bytes) -> Path:
     """Write `data` to `path` so that a reader, or a crash, meets the old file or the new one, never a half.
 
-    Missing folders are made.
+    Missing folders are made. Raises OSError, with the name of the file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = data.encode() if isinstance(data, str) else data
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with written_whole(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
+
+
+@contextmanager
+def written_whole(path: Path | str) -> Iterator[Path]:
+    """Yield the path of an empty file beside `path`, which takes its name and place at the end of the block.
+
+    After an error, or a crash, `path` is what it was. A link is followed. An existing file keeps its permissions, a new
+    one has those that the user's umask allows. Raises OSError, with the name of `path`.
+    """
+    target = Path(os.path.realpath(path))
+    with _naming(Path(path)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _new_file_beside(target)
+    try:
+        with _naming(Path(path)):
+            yield temporary
+            _to_disk(temporary)
+            if target.exists():
+                shutil.copymode(target, temporary)
+            temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sweep_unfinished(folder: Path) -> None:
+    """Remove what killed processes were writing in `folder`, which no other process may be writing to."""
+    for file in folder.glob(f".*{UNFINISHED}"):
+        pid = file.name.removesuffix(UNFINISHED).rpartition(".")[2].partition("-")[0]
+        if pid.isdecimal() and not _is_running(int(pid)):
+            with suppress(OSError):
+                file.unlink()
+
+
+def require_in_place(path: Path, descriptor: int) -> None:
+    """Raise FolderError where the file or folder open as `descriptor` is no longer the one that `path` leads to."""
+    with suppress(OSError):
+        if os.path.samestat(path.stat(), os.fstat(descriptor)):
+            return
+    moved_to = _path_of(descriptor)
+    if moved_to is None:
+        raise FolderError(f"{path} was deleted while this command was writing there: start anew, and let it stay")
+    raise FolderError(
+        f"{path} was moved to {moved_to} while this command was writing there: what it had written is in that place; "
+        "move it back, and go on with --resume"
+    )
+
+
+def cure(error: OSError) -> str:
+    """What to do about a file that could not be written, behind a semicolon; empty where nobody knows."""
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return "; a file is where a folder must be: choose another --project-dir or --project"
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return "; choose a --project-dir that you may write to"
+    return "; make room, or choose another --project-dir" if error.errno in _NO_ROOM else ""
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an OSError say the name of `path`, whatever file or none it was raised for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def _new_file_beside(target: Path) -> Path:
+    name = f".{target.name[:_LONGEST_NAME]}.{os.getpid()}-{token_hex(4)}{UNFINISHED}"
+    temporary = target.with_name(name)
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _path_of(descriptor: int) -> Path | None:
+    """Where an open file or folder lies by now; None where it was deleted, or the system does not say."""
+    if os.fstat(descriptor).st_nlink == 0 or not sys.platform.startswith("linux"):
+        return None
+    path = Path(f"/proc/self/fd/{descriptor}").readlink()
+    return path if path.exists() else None

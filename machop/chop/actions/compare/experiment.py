@@ -14,6 +14,7 @@ from chop.actions.compare.contenders import Contender
 from chop.actions.search.search_space import Point
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
 from chop.actions.search.study import told_values
+from chop.errors import FolderError
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
 from chop.tools.logger import get_logger
@@ -94,6 +95,8 @@ class Experiment:
                 if contender.name not in settled:
                     try:
                         run = self.run(contender, seed, on_evaluation)
+                    except FolderError:  # no fault of the strategy
+                        raise
                     except Exception as error:
                         if on_failure is None:
                             raise

@@ -31,13 +31,14 @@ from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
-from chop.record.json_lines import keep_damaged, require_unused
-from chop.record.names import BLOCKS_FILE, LANDSCAPE_FILE, MEASURED_FILE
+from chop.record.json_lines import keep_damaged
+from chop.record.names import BLOCKS_FILE, LANDSCAPE_FILE
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import REPORT_FILE, print_comparison, report_text
 from chop.report.compare_summary import CompareSummary, counted
 from chop.report.search_progress import ComparisonProgress, EnumerationProgress
 from chop.tools.files import move_aside, write_whole
+from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.interrupts import Held, interrupts_held
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
@@ -103,7 +104,14 @@ class CompareJob(CheckedSearch):
     """A comparison whose settings have been checked."""
 
     def run(self, options: CompareOptions, is_shown: bool) -> CompareSummary:
-        """Run every strategy with every seed, and report; on Ctrl-C on the runs that are done."""
+        """Run every strategy with every seed, and report; on Ctrl-C on the runs that are done.
+
+        Raises FolderError where another comparison is writing to the folder.
+        """
+        with only_writer(self.folder) as own:
+            return self._run(options, is_shown, own)
+
+    def _run(self, options: CompareOptions, is_shown: bool, own: OwnFolder) -> CompareSummary:
         budget = min(options.budget or BUDGET, self.space.size)
         if options.budget is not None and budget < options.budget:
             logger.info("--budget %d: the space has no more than %d points", options.budget, budget)
@@ -111,7 +119,7 @@ class CompareJob(CheckedSearch):
         goals = self.goals(measurement)
         context = self.context(measurement, goals, self.seed, budget)
         contenders, remarks = _contenders(options, self.settings, context)
-        self._make_room()
+        self._make_room(own)
         seeds = range(self.seed, self.seed + options.seeds)
         with self._answers(measurement, goals, options.most_points) as answers:
             if answers.is_exact:
@@ -148,12 +156,11 @@ class CompareJob(CheckedSearch):
             summary = _written(summary, found, answers, is_shown, held)
             return replace(summary, cut_short=held.came)
 
-    def _make_room(self) -> None:
+    def _make_room(self, own: OwnFolder) -> None:
         """Move an earlier comparison aside; one that was cut off stays, to be gone on with."""
-        for file in (MEASURED_FILE, BLOCKS_FILE):
-            require_unused(self.folder / file)
         if (self.folder / REPORT_FILE).exists():
             logger.info("the earlier comparison is kept in %s", move_aside(self.folder))
+        own.settle()
         forget_plots(self.folder)
 
     @contextmanager

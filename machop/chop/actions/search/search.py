@@ -21,9 +21,9 @@ from chop.config.typed import Problem, parse_table
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.models.build import ships_weights
-from chop.record.json_lines import require_unused
 from chop.record.names import BLOCKS_FILE, CONFIG_FILE, TRIALS_FILE
 from chop.tools.files import move_aside, write_whole
+from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -47,36 +47,47 @@ def search(
     `init_from` names earlier searches to begin with: folders, or `sqlite:///FILE.db#STUDY`.
 
     Writes `best.json`, `log.json` and the trial log to `save_path`. Raises ConfigError with all that is wrong with
-    `search_config`, before anything runs.
+    `search_config`, before anything runs, and FolderError where another search is writing to `save_path`.
     """
     job = checked_call(SearchJob, model, data_module, search_config, Path(save_path), seed, device)
-    return job.begun_from(list(map(str, init_from)), resume).run(resume)
+    with only_writer(job.folder) as own:
+        return job.begun_from(list(map(str, init_from)), resume).run(resume, own.settle)
 
 
 def run_search(run_config: RunConfig, resume: bool = False, init_from: Sequence[str] = ()) -> SearchResult:
     """`ch search`: the search of a TOML file with the options of the command line."""
     job = checked_run(SearchJob, run_config, "search_ckpts")
-    job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
-    for file in (TRIALS_FILE, BLOCKS_FILE):
-        require_unused(job.folder / file)
-    if resume and not any((job.folder / file).exists() for file in (TRIALS_FILE, BLOCKS_FILE)):
-        raise SearchError(f"there is no search to resume in {job.folder}; start one without --resume")
+    with only_writer(job.folder) as own:
+        job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
+        if resume and not _holds_search(job.folder):
+            raise SearchError(f"there is no search to resume in {job.folder}; start one without --resume")
+        return _run_in(own, job, run_config, resume)
+
+
+def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool) -> SearchResult:
+    """Run a search of the command line in a folder that no other command is writing to."""
 
     def make_room() -> None:
         """Move an earlier search aside, for a new one."""
-        if (job.folder / TRIALS_FILE).exists() or (job.folder / BLOCKS_FILE).exists():
+        if not resume and _holds_search(job.folder):
             logger.info("the earlier search is kept in %s", move_aside(job.folder))
-        job.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
+        own.settle()
+        if not resume:
+            write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
 
     try:
-        result = job.run(resume, (lambda: None) if resume else make_room)
+        result = job.run(resume, make_room)
     except KeyboardInterrupt:
         logger.warning("interrupted before the report: all that was measured is in %s, go on with --resume", job.folder)
         raise
     if resume:  # not before: it may be refused as another search than the one in the folder
+        own.require_in_place()
         write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
     return result
+
+
+def _holds_search(folder: Path) -> bool:
+    return any((folder / file).exists() for file in (TRIALS_FILE, BLOCKS_FILE))
 
 
 def checked_call(
