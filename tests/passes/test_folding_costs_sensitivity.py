@@ -57,7 +57,7 @@ def x() -> Tensor:
 def test_folding_keeps_the_outputs_and_takes_the_norm_away(x: Tensor, tmp_path: Path) -> None:
     model = Net().eval()
     graph, info = fold_batch_norm_transform_pass(MaseGraph(model))
-    assert info == {"folded": {"norm": "conv"}}
+    assert info == {"folded": {"norm": "conv"}, "left": {"other_norm": "transposed convolutions are not folded"}}
     assert "norm" not in [node.name for node in graph.nodes]
     assert "other_norm" in [node.name for node in graph.nodes]
     torch.testing.assert_close(graph.model(x), model(x))
@@ -65,14 +65,6 @@ def test_folding_keeps_the_outputs_and_takes_the_norm_away(x: Tensor, tmp_path: 
     assert not torch.equal(graph.model(x), model(x))
     loaded = MaseGraph.from_checkpoint(graph.export(tmp_path / "g.safetensors"), Net())
     assert torch.equal(loaded.model(x), graph.model(x))
-
-
-def test_folding_of_a_chain_of_linear_layers() -> None:
-    model = get_model("jsc-toy", pretrained=True).eval()
-    graph, info = fold_batch_norm_transform_pass(MaseGraph(model))
-    assert list(info["folded"]) == ["seq_blocks_3", "seq_blocks_6", "seq_blocks_9"]
-    rows = torch.randn(40, 16)
-    torch.testing.assert_close(graph.model(rows), model(rows), rtol=1e-4, atol=1e-5)
 
 
 def test_a_norm_with_formats_is_not_folded_away() -> None:

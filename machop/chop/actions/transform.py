@@ -83,6 +83,8 @@ def _arguments(name: str, graph: MaseGraph, table: Mapping[str, Any], prepared: 
     if name in ("add_common_metadata", "count_costs"):
         x, _ = prepared.data_module.batches("train", prepared.data_module.batch_size)[0]
         arguments.setdefault("dummy_in", placeholder_keywords(graph, x))
+    if name == "fold_batch_norm":
+        arguments.setdefault("dummy_in", placeholder_keywords(graph, prepared.data_module.batches("train", 2)[0][0]))
     if name in ("profile_statistics", "calibrate", "sensitivity"):
         rows = prepared.data_module.batches("train", arguments.get("num_samples"))
         arguments.setdefault("input_generator", [placeholder_keywords(graph, x) for x, _ in rows])

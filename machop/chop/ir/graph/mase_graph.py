@@ -150,6 +150,11 @@ class MaseGraph:
         """Every module by its path."""
         return dict(self.model.named_modules())
 
+    @property
+    def requested_plan(self) -> QuantPlan:
+        """The plan as it was asked for: what its formats measure is measured anew where it is applied again."""
+        return self._requested
+
     def node(self, name: str) -> fx.Node:
         """The node of that name; raises GraphError where there is none."""
         for node in self.model.graph.nodes:
@@ -263,8 +268,7 @@ class MaseGraph:
         """Take out norms that were folded into the layer before them, which has a bias from then on."""
         for name in names:
             node = self.node(name)
-            before = node.args[0]
-            assert isinstance(before, fx.Node)
+            before = node.all_input_nodes[0]
             layer: Any = self.model.get_submodule(str(before.target))
             if layer.bias is None:
                 layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
@@ -273,6 +277,15 @@ class MaseGraph:
             self.model.delete_submodule(str(node.target))
             self.folded += (name,)
         self.model.recompile()
+
+    def keep_activations(self, folded: Mapping[str, str]) -> None:
+        """Read the parameters anew, which folding `{norm: layer}` has changed; activations stay what they were."""
+        seen = {slot: tensor for slot, tensor in self.calibration.tensors.items() if slot[0] not in folded}
+        for norm, layer in folded.items():
+            seen.pop((layer, "data_out"), None)
+            if (norm, "data_out") in self.calibration.tensors:
+                seen[layer, "data_out"] = self.calibration.tensors[norm, "data_out"]
+        self.calibration = Calibration({**seen, **self._parameters()}, self.calibration.has_activations)
 
     def forget_calibration(self) -> None:
         """Read the parameters anew, which a pass has changed; activations of the old model are dropped."""

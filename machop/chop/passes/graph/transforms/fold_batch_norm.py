@@ -2,50 +2,135 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from rich.table import Table
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
-from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
+from chop.nn.copying import copied_module
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating, placeholder_inputs
+from chop.passes.graph.transforms.fold_conditions import batch_norms, layer_before, why_left
+from chop.tools.terminal import terminal
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+TOLERANCE = 1e-5
+"""How far results may move, relative to the largest one."""
 
 
 def fold_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
-    """Multiply every batch norm that follows a linear or convolutional layer into that layer's weights, and remove it.
+    """Multiply batch norms that follow a linear or convolutional layer into that layer's weights, and remove them.
 
-    With running statistics it is an affine map for each channel: in eval mode the outputs stay the same up to the order
-    of float sums. Calibration is forgotten, since activations change. Formats of layers that remain are put back.
-    The info is {"folded": {norm: layer}}. Raises PassError where formats are chosen for a norm that would vanish.
+    With running statistics a norm is an affine map for each channel: in eval mode the outputs stay the same. Only what
+    is equal is folded: `dummy_in`, {argument: a few samples}, is run before and after. Formats of other layers are put
+    back, measured ones on the new weights. `show = false` prints nothing.
+    The info is {"folded": {norm: layer}, "left": {norm: why it is not folded}}.
+    Raises PassError where formats are chosen for a norm that would vanish.
     """
-    check_args("fold_batch_norm", pass_args, ())
-    plan = graph.plan
+    args = check_args("fold_batch_norm", pass_args, ("dummy_in", "show"))
+    plan, requested = graph.plan, graph.requested_plan
     graph.apply_plan(QuantPlan())
-    pairs = {norm: layer for norm in graph.nodes if (layer := _layer_before(graph, norm)) is not None}
-    chosen = [norm.name for norm in pairs if plan[norm.name]]
+    folded, left = _sorted(graph, args.get("dummy_in"))
+    chosen = [norm for norm in folded if plan[norm]]
     if chosen:
-        graph.apply_plan(plan)
+        graph.apply_plan(requested)
         raise PassError(f"formats are chosen for {', '.join(chosen)}; fold first, then quantise")
-    for norm, layer in pairs.items():
-        _fold(graph.model.get_submodule(str(layer.target)), graph.model.get_submodule(str(norm.target)))
-    graph.remove_nodes([norm.name for norm in pairs])
-    graph.forget_calibration()
-    graph.apply_plan(plan)
-    return graph, {"folded": {norm.name: layer.name for norm, layer in pairs.items()}}
+    _fold_all(graph, folded)
+    graph.keep_activations(folded)
+    graph.apply_plan(requested)
+    if args.get("show", True) and (folded or left):
+        _show(folded, left)
+    return graph, {"folded": folded, "left": left}
 
 
-def _layer_before(graph: MaseGraph, norm: fx.Node) -> fx.Node | None:
-    """The layer whose only use is this norm, both called once; None where nothing can be folded."""
-    if norm.op != "call_module" or not isinstance(graph.model.get_submodule(str(norm.target)), NORMS):
-        return None
-    layer = norm.args[0]
-    if not isinstance(layer, fx.Node) or layer.op != "call_module" or len(layer.users) != 1:
-        return None
-    calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
-    is_layer = isinstance(graph.model.get_submodule(str(layer.target)), LAYERS)
-    return layer if is_layer and calls.count(str(layer.target)) == calls.count(str(norm.target)) == 1 else None
+def _sorted(graph: MaseGraph, dummy_in: Mapping[str, Any] | None) -> tuple[dict[str, str], dict[str, str]]:
+    """The norms that can be folded with their layers, and the others with the reasons."""
+    seen = _seen(graph, dummy_in) if dummy_in else {}
+    folded, left = {}, {}
+    for norm in batch_norms(graph):
+        layer = layer_before(norm)
+        reason = why_left(graph, norm, _axes(norm, seen))
+        if reason is None and layer.name in seen:
+            reason = _difference(graph, layer, norm, seen)
+        if reason is None:
+            folded[norm.name] = layer.name
+        else:
+            left[norm.name] = reason
+    if folded and dummy_in and not _keeps_outputs(graph, folded, dummy_in):
+        left |= dict.fromkeys(folded, "the outputs of the samples would change")
+        folded = {}
+    return folded, left
+
+
+@torch.no_grad()
+def _seen(graph: MaseGraph, dummy_in: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of every node for some samples."""
+    recorder = fx.Interpreter(graph.model, garbage_collect_values=False)
+    with evaluating(graph):
+        recorder.run(*placeholder_inputs(graph, dummy_in))
+    return {node.name: value for node, value in recorder.env.items()}
+
+
+def _axes(norm: fx.Node, seen: Mapping[str, Any]) -> int | None:
+    """The number of axes of what a norm takes, where samples or the trace tell it."""
+    before = layer_before(norm)
+    value = seen.get(before.name, before.meta.get("val"))
+    return value.ndim if isinstance(value, Tensor) else None
+
+
+@torch.no_grad()
+def _difference(graph: MaseGraph, layer: fx.Node, norm: fx.Node, seen: Mapping[str, Any]) -> str | None:
+    """How a folded layer would differ from the pair on the samples, computed in float64; None where they are equal."""
+    own, after = graph.model.get_submodule(str(layer.target)), graph.model.get_submodule(str(norm.target))
+    folded = copy.deepcopy(own)
+    _fold(folded, after)
+    x = seen[layer.all_input_nodes[0].name].double()
+    want = copy.deepcopy(after).double()(copy.deepcopy(own).double()(x))
+    return None if _is_close(folded.double()(x), want) else "the folded layer's results would differ on the samples"
+
+
+@torch.no_grad()
+def _keeps_outputs(graph: MaseGraph, folded: Mapping[str, str], dummy_in: Mapping[str, Any]) -> bool:
+    """Whether the outputs of the whole graph for some samples are the same with all of `folded`."""
+    trial = copy.deepcopy(graph)
+    _fold_all(trial, folded)
+    inputs = placeholder_inputs(graph, dummy_in)
+    try:
+        before, after = _outputs(graph, inputs, torch.float64), _outputs(trial, inputs, torch.float64)
+    except Exception:  # a model that insists on its own type
+        before, after = _outputs(graph, inputs, None), _outputs(trial, inputs, None)
+    return all(_is_close(one, other) for one, other in zip(after, before, strict=True))
+
+
+def _outputs(graph: MaseGraph, inputs: list[Any], dtype: torch.dtype | None) -> list[Tensor]:
+    model = copied_module(graph.model).eval()
+    model = model.to(dtype) if dtype else model
+    moved = [
+        value.to(dtype or value.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for value in inputs
+    ]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return [value for value in tree_leaves(model(*moved)) if isinstance(value, Tensor)]
+
+
+def _is_close(value: Tensor, want: Tensor) -> bool:
+    if value.shape != want.shape:
+        return False
+    if not want.is_floating_point() or not want.numel():
+        return torch.equal(value, want)
+    return bool((value - want).abs().max() <= TOLERANCE * want.abs().max())
+
+
+def _fold_all(graph: MaseGraph, folded: Mapping[str, str]) -> None:
+    for norm, layer in folded.items():
+        modules = (graph.model.get_submodule(str(graph.node(name).target)) for name in (layer, norm))
+        _fold(*modules)
+    graph.remove_nodes(folded)
 
 
 @torch.no_grad()
@@ -59,10 +144,19 @@ def _fold(layer: nn.Module, norm: nn.Module) -> None:
     shift = _double(norm.bias) if norm.bias is not None else torch.zeros_like(gain)
     old_bias = _double(bias) if bias is not None else torch.zeros_like(gain)
     folded = weight.double() * gain.reshape(-1, *[1] * (weight.ndim - 1))
-    layer.weight = nn.Parameter(folded.to(weight.dtype))
-    layer.bias = nn.Parameter(((old_bias - mean) * gain + shift).to(weight.dtype))
+    layer.weight = nn.Parameter(folded.to(weight.dtype), weight.requires_grad)
+    layer.bias = nn.Parameter(((old_bias - mean) * gain + shift).to(weight.dtype), weight.requires_grad)
 
 
 def _double(tensor: object) -> Tensor:
     assert isinstance(tensor, Tensor)
     return tensor.double()
+
+
+def _show(folded: Mapping[str, str], left: Mapping[str, str]) -> None:
+    table = Table("batch norm", "folded into", "left alone, because", header_style="bold")
+    for norm, layer in folded.items():
+        table.add_row(norm, layer, "")
+    for norm, reason in left.items():
+        table.add_row(norm, "", reason)
+    terminal().print(table)
