@@ -71,7 +71,7 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], tuple[int, ...], tuple[int, ...], 
     "einsum bi,j->bij": (lambda x, w: torch.einsum("bi,j->bij", x, w), (7,), (4,), 7 * 4),
     "einsum bi,kij,bj->bk": (lambda x, w: torch.einsum("bi,kij,bj->bk", x, w, x), (3,), (5, 3, 3), 5 * 3 * 3 + 5 * 3),
     "einsum of heads": (lambda x, w: torch.einsum("bhid,bhjd->bhij", x, x), (2, 5, 3), (1,), 2 * 5 * 5 * 3),
-    "bilinear": (lambda x, w: F.bilinear(x, x, w), (3,), (5, 3, 3), 5 * 3 * 3 + 5 * 3),
+    "bilinear": (lambda x, w: F.bilinear(x, x, w), (3,), (5, 3, 3), 5 * 3 * 3),
     "cdist": (torch.cdist, (5, 7), (4, 7), 5 * 4 * 7),
     "cdist of many": (torch.cdist, (30, 7), (40, 7), 30 * 40 * 7),
     "cdist of absolute values": (lambda x, w: torch.cdist(x, w, p=1.0), (5, 7), (4, 7), 0),
@@ -123,6 +123,17 @@ def test_products_are_counted_whatever_they_are_spelled_like(name: str) -> None:
     assert macs(Call(call, own), torch.randn(2, *sample)) == expected
 
 
+class Itself(nn.Module):
+    """A layer of several inputs, all the same."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(x, x, x) if isinstance(self.layer, nn.MultiheadAttention) else self.layer(x, x)
+
+
 LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], int]] = {
     "LSTM": (
         nn.LSTM(4, 5, 2, bidirectional=True, proj_size=3, batch_first=True),
@@ -134,7 +145,8 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], int]] = {
     "GRUCell": (nn.GRUCell(4, 5), (4,), 15 * (4 + 5)),
     "Conv2d, circular": (nn.Conv2d(4, 6, 3, padding=1, padding_mode="circular"), (4, 5, 5), 6 * 4 * 9 * 25),
     "depthwise": (nn.Conv2d(4, 4, 3, groups=4), (4, 5, 5), 4 * 9 * 9),
-    "Embedding": (nn.Sequential(nn.Flatten(), nn.Linear(6, 2)), (2, 3), 12),
+    "MultiheadAttention": (Itself(nn.MultiheadAttention(8, 2, batch_first=True)), (5, 8), 5 * 8 * 32 + 2 * 5 * 5 * 8),
+    "Bilinear": (Itself(nn.Bilinear(8, 8, 3)), (8,), 3 * 8 * 8),
     "TransformerEncoderLayer": (
         nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(),
         (5, 8),

@@ -128,9 +128,8 @@ def _time_convolution(args: Sequence[Any], result: Any) -> int:
 
 
 def _bilinear(args: Sequence[Any], result: Any) -> int:
-    """The first input with the weight `(out, first, second)`, then what they make with the second input."""
-    out, first, second = args[1].shape
-    return int(args[0].numel() // max(1, first) * out * second * (first + 1))
+    """One for each value of the weight `(out, first, second)`: with a pair of values of the two inputs."""
+    return int(args[0].numel() // max(1, args[1].shape[1]) * args[1].numel())
 
 
 def _attention(args: Sequence[Any], result: Any) -> int:
