@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from chop.actions.calibration import calibrate_for
 from chop.actions.replay import SearchRow, adapt, rebuild
 from chop.actions.setup import Prepared, output_dir, prepare, traced
 from chop.config.run_config import RunConfig
+from chop.config.typed import parse_table
 from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_keywords
@@ -97,19 +99,27 @@ def _problems(run_config: RunConfig) -> list[str]:
         return [
             f"{run_config.where('passes')}: passes: there is no table [passes.*]; add one, or take a --from-search row"
         ]
-    problems = pass_name_problems(run_config)
-    style = run_config.tables.get("transform", {}).get("style", "graph")
-    if style != "graph":
-        problems.append(f'{run_config.where("transform", "style")}: transform.style: expected "graph", got {style!r}')
-    return problems
+    return pass_problems(run_config)
 
 
-def pass_name_problems(run_config: RunConfig) -> list[str]:
-    """What is wrong with `[passes.*]` on the face of it: names of passes that there are not, values for tables."""
+@dataclass(frozen=True)
+class _TransformTable:
+    """The table `[transform]`."""
+
+    style: Literal["graph"] = "graph"
+
+
+def pass_problems(run_config: RunConfig) -> list[str]:
+    """What is wrong with `[transform]`, and with `[passes.*]` on the face of it: unknown passes, values for tables."""
+    _, found = parse_table(_TransformTable, run_config.tables.get("transform", {}))
+    paths = [("transform", *problem.path) for problem in found]
+    problems = [
+        f"{run_config.where(*path)}: {'.'.join(path)}: {problem.message}"
+        for path, problem in zip(paths, found, strict=True)
+    ]
     passes = run_config.tables.get("passes", {})
     if not isinstance(passes, Mapping):
-        return [f"{run_config.where('passes')}: passes: expected tables [passes.*], got {passes!r}"]
-    problems = []
+        return [*problems, f"{run_config.where('passes')}: passes: expected tables [passes.*], got {passes!r}"]
     for name, table in passes.items():
         where = f"{run_config.where('passes', name)}: passes.{name}"
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 
 Task = Literal["cls", "classification", "lm", "language_modeling", "tran", "translation"]
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
@@ -23,7 +23,9 @@ class RunOptions:
     model: str | None = _option(None, "A model of `ch info`, or FILE.py:FUNCTION (command line only).")
     dataset: str | None = _option(None, "A data set of `ch info`, or FILE.py:FUNCTION (command line only).")
     task: Task = _option("cls", "The task; the models that ship do classification (cls).")
-    load_name: str | None = _option(None, "Weights to start from; the kind of file is found out.", "--load")
+    load_name: Annotated[str, MinLen(1)] | None = _option(
+        None, "Weights to start from; the kind of file is found out.", "--load"
+    )
     load_type: Literal["pl", "pt", "mz", "hf"] | None = _option(None, "The kind of file that --load is said to be.")
     load_weights: str | None = _option(
         None, "Which weights of a file with several: raw, averaged, or a name that the log or an error tells."
@@ -37,7 +39,7 @@ class RunOptions:
     training_optimizer: Literal["adam", "sgd", "adamw"] = _option("adam", "The optimiser.")
     trainer_precision: str = _option("32-true", "Precision of training, as Lightning names it.")
     accumulate_grad_batches: Annotated[int, Ge(1)] = _option(1, "Batches whose gradients make one step.")
-    seed: Annotated[int, Ge(0)] = _option(0, "Seed of everything that draws random numbers.")
+    seed: Annotated[int, Ge(0), Lt(2**32)] = _option(0, "Seed of everything that draws random numbers.")
     accelerator: Accelerator = _option("auto", "Where to run; without the GPU asked for, the CPU, with a warning.")
     num_devices: Annotated[int, Ge(1)] = _option(1, "Devices to train on.", "--gpu", "--num-devices")
     num_workers: Annotated[int, Ge(0)] = _option(0, "Processes that load data.", "--cpu", "--num-workers")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
+from math import isfinite
 from typing import Any, TypeVar, get_type_hints
 
 from chop.errors import did_you_mean
 
 T = TypeVar("T")
 KeyPath = tuple[str, ...]
+
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,10 @@ def unknown_key(key: str, known: Iterable[str]) -> Problem:
 
 
 def check_value(annotation: Any, value: Any) -> str | None:
-    """What is wrong with `value` for a field of that type, or None."""
+    """What is wrong with `value` for a field of that type, or None.
+
+    Numbers that are infinite or take more than 64 bits, and text with a NUL character, are wrong everywhere.
+    """
     from pydantic import ValidationError
 
     try:
@@ -60,6 +66,18 @@ def check_value(annotation: Any, value: Any) -> str | None:
     except ValidationError as error:
         wanted = error.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         return f"expected {wanted}, got {value!r}"
+    return _extreme(value)
+
+
+def _extreme(value: Any) -> str | None:
+    if isinstance(value, list):
+        return next((wrong for part in value if (wrong := _extreme(part))), None)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"expected a whole number of at most {LARGEST} (64 bits), got {value}"
+    if isinstance(value, float) and not isfinite(value):
+        return f"expected a finite number, got {value}"
+    if isinstance(value, str) and "\0" in value:
+        return f"expected text without a NUL character, got {value!r}"
     return None
 
 

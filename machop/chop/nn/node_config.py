@@ -34,14 +34,20 @@ def format_class(config: NodeConfig) -> type[Format]:
     name = FORMATS.canonical(config["name"]) if isinstance(config["name"], str) else config["name"]
     if not isinstance(name, str):
         raise FormatError(f"name: expected the name of a number format, got {name!r}")
-    floor = config.get("floor", False)
-    if not isinstance(floor, bool):
-        raise FormatError(f"floor: expected true or false, got {floor!r}")
+    floor = _truth(config, "floor")
+    _truth(config, "bypass")
     if floor and f"{name}_floor" in FORMATS:
         return FORMATS[f"{name}_floor"]
     if floor and not name.endswith("_floor"):
         raise FormatError(f"floor: the format '{name}' has no variant that rounds down; remove the key")
     return FORMATS[name]
+
+
+def _truth(config: NodeConfig, key: str) -> bool:
+    value = config.get(key, False)
+    if not isinstance(value, bool):
+        raise FormatError(f"{key}: expected true or false, got {value!r}")
+    return value
 
 
 def split_key(key: str) -> tuple[str, str] | None:
@@ -89,8 +95,7 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     >>> {operand: str(number_format) for operand, number_format in found.items()}
     {'data_in': 'integer 8.4 unsigned'}
     """
-    if not isinstance(config.get("bypass", False), bool):
-        raise FormatError(f"bypass: expected true or false, got {config['bypass']!r}")
+    _truth(config, "bypass")
     if "name" not in config and set(config) - {"bypass"}:
         raise FormatError('name is missing; give a number format, or "NA" for float')
     if is_float(config):
@@ -103,9 +108,7 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
 def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
     """The format of one operand, None where `config` sets no key of it; raises FormatError, naming the key."""
     chosen = _own_format(config, operand, op)
-    is_corrected = config.get("bias_correction", False)
-    if not isinstance(is_corrected, bool):
-        raise FormatError(f"bias_correction: expected true or false, got {is_corrected!r}")
+    is_corrected = _truth(config, "bias_correction")
     if operand == "data_out" and is_corrected and op.multiplies and "weight" in op.params:
         return OutputShift(chosen, last=op.name == "linear")
     return chosen

@@ -112,7 +112,7 @@ def test_block_by_block_finds_what_trial_by_trial_finds(
     ("table", "told"),
     [
         ({"min": float("nan")}, "expected a finite number"),
-        ({"scale": float("nan")}, "must be a finite number other than 0"),
+        ({"scale": 0.0}, "must be a finite number other than 0"),
         ({"min": 73}, 'accuracy lies between 0 and 1 (in per cent: "73 %")'),
         ({"max": -0.5}, "accuracy lies between 0 and 1"),
         ({"max_drop": -0.1}, "must be 0 or more"),

@@ -208,14 +208,6 @@ def test_all_that_is_wrong_is_told_at_once(lab: dict[str, Any], jets: MaseDataMo
         assert f"did you mean {hint}?" in text
 
 
-def test_a_sum_that_rewards_what_is_worse_is_told(
-    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, caplog: pytest.LogCaptureFixture
-) -> None:
-    lab["strategy"]["setup"] = {"sum_scaled_metrics": True, "direction": "maximize", "n_trials": 1}
-    search(jsc_tiny, jets, lab, tmp_path)
-    assert "average_bitwidth: better is to minimize it" in caplog.text
-
-
 def test_dropout_in_training_mode_is_drawn_alike_in_every_run(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule
 ) -> None:

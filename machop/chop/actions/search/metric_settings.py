@@ -85,13 +85,27 @@ def _require_possible(metric: Metric, kind: LimitKind, bound: float) -> None:
         raise ValueError(f"expected a finite number, got {bound}")
     if kind == "max_drop" and bound < 0:
         raise ValueError(f"must be 0 or more, got {bound:g}: it is how much worse than the network in float")
+    between = f"{metric.name} lies between {low:g} and {high:g}"
+    if high == 1 and 1 < bound <= 100:
+        between += f' (in per cent: "{bound:g} %")'
     if (kind == "min" and bound > high) or (kind == "max" and bound < low):
-        percent = f' (in per cent: "{bound:g} %")' if high == 1 and bound <= 100 else ""
-        raise ValueError(f"no network keeps {bound:g}: {metric.name} lies between {low:g} and {high:g}{percent}")
+        raise ValueError(f"no network keeps {bound:g}: {between}")
+    if (
+        (kind == "min" and bound < low)
+        or (kind == "max" and bound > high)
+        or (kind == "max_drop" and bound > high - low)
+    ):
+        raise ValueError(f"every network keeps {bound:g}: {between}")
 
 
-def objective_of(metric: Metric, table: MetricTable, problems: list[Problem]) -> list[Objective]:
-    """The objective of a metric's table; a table of limits alone is none."""
+def objective_of(
+    metric: Metric, table: MetricTable, sum_direction: Direction | None, problems: list[Problem]
+) -> list[Objective]:
+    """The objective of a metric's table; a table of limits alone is none.
+
+    `sum_direction` is that of the sum of the scaled metrics where that is optimised, else None. Scale and direction
+    together must reward the better value of the metric; in a sum a line says where they do not.
+    """
     is_limit_alone = table.scale is None and table.direction is None
     if is_limit_alone and any(bound is not None for bound in (table.min, table.max, table.max_drop)):
         return []
@@ -99,7 +113,20 @@ def objective_of(metric: Metric, table: MetricTable, problems: list[Problem]) ->
     if scale == 0 or not isfinite(scale):
         problems.append(Problem(("scale",), f"must be a finite number other than 0, got {scale:g}"))
         return []
-    direction = table.direction or metric.direction
-    if direction != metric.direction and scale > 0:
-        logger.warning("metric %s: better is to %s it, the file says %s", metric.name, metric.direction, direction)
-    return [Objective(metric.name, scale, direction)]
+    objective = Objective(metric.name, scale, table.direction or metric.direction)
+    rewarded = sum_direction or objective.direction
+    if (scale > 0) != (rewarded == metric.direction):
+        better = f"better is to {metric.direction} it"
+        if sum_direction is None:
+            key, cure = ("scale", "turn its sign") if scale < 0 else ("direction", "remove it")
+            message = f"{metric.name}: {better}, but with scale {scale:g} to {rewarded} it rewards the opposite; {cure}"
+            problems.append(Problem((key,), message))
+            return []
+        logger.warning(
+            "metric %s: %s, but with scale %g a sum to %s rewards the opposite; turn the sign",
+            metric.name,
+            better,
+            scale,
+            sum_direction,
+        )
+    return [objective]

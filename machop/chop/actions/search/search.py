@@ -15,7 +15,7 @@ from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, Spa
 from chop.actions.search.settings import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
-from chop.actions.transform import pass_name_problems
+from chop.actions.transform import pass_problems
 from chop.config.run_config import RunConfig, dump_toml
 from chop.config.typed import Problem, parse_table
 from chop.errors import ChopError, ConfigError, SearchError
@@ -124,7 +124,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     prepared = _prepare(run_config, problems)
     model, data_module = (prepared.model, prepared.data_module) if prepared else (None, None)
     settings, space, graph, found = _check(model, data_module, table)
-    lines = [*run_config.problems, *problems, *pass_name_problems(run_config)]
+    lines = [*run_config.problems, *problems, *pass_problems(run_config)]
     lines += [_line(run_config, problem) for problem in found]
     if lines or settings is None or space is None or prepared is None:
         raise ConfigError(lines)
@@ -185,9 +185,15 @@ def _build_space(graph: MaseGraph, table: Any) -> tuple[SearchSpaceBase | None, 
         return None, []
     setup, _ = parse_table(SpaceSetup, space_table.get("setup", {}))
     name, seed, override = space_table.get("name"), space_table.get("seed", {}), space_table.get("override", {})
-    if setup is None or name not in SEARCH_SPACES or not isinstance(seed, Mapping) or not isinstance(override, Mapping):
+    if (
+        setup is None
+        or not isinstance(name, str)
+        or name not in SEARCH_SPACES
+        or not isinstance(seed, Mapping)
+        or not isinstance(override, Mapping)
+    ):
         return None, []
-    space = SEARCH_SPACES[str(name)].build(graph, seed, setup, override)
+    space = SEARCH_SPACES[name].build(graph, seed, setup, override)
     return space, [problem.below("search_space") for problem in space.problems()]
 
 

@@ -143,14 +143,13 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
     if setup is not None and not in_runners:
         found = ladder_problems(setup.ladder, runners, options, strategy.eval_mode, data_module)
         problems += [problem.below("strategy", "setup") for problem in found]
-    (objectives, limits), found = _parse_metrics(strategy, data_module)
+    sum_direction = setup.direction if setup is not None and setup.sum_scaled_metrics else None
+    (objectives, limits), found = _parse_metrics(strategy, data_module, sum_direction)
     problems += found
     if not problems and setup is not None:
         problems += _strategy_problem(strategy, options, 1 if setup.sum_scaled_metrics else len(objectives))
     if problems or space is None or space_setup is None or setup is None:
         return None, problems
-    if setup.sum_scaled_metrics:
-        _warn_of_signs(objectives, _known_metrics(strategy, data_module), setup.direction)
     return (
         SearchSettings(
             space=SEARCH_SPACES.canonical(space.name),
@@ -284,7 +283,9 @@ def _tell_unused(strategy: _StrategyTable, other_keys: set[str], setup: StudySet
         logger.info("setup: %s has no effect: %s", key, RETIRED_KEYS[key])
 
 
-def _parse_metrics(strategy: _StrategyTable, data_module: Any) -> tuple[_Goals, list[Problem]]:
+def _parse_metrics(
+    strategy: _StrategyTable, data_module: Any, sum_direction: Direction | None
+) -> tuple[_Goals, list[Problem]]:
     known = _known_metrics(strategy, data_module)
     objectives: list[Objective] = []
     limits: list[LimitSetting] = []
@@ -296,26 +297,12 @@ def _parse_metrics(strategy: _StrategyTable, data_module: Any) -> tuple[_Goals, 
             found.append(_missing_metric(name, known, strategy))
         elif parsed is not None:
             limits += limits_of(metric, parsed, found)
-            objectives += objective_of(metric, parsed, found)
+            objectives += objective_of(metric, parsed, sum_direction, found)
         prefix = ("strategy", "metrics") if metric is None else ("strategy", "metrics", name)
         problems += [problem.below(*prefix) for problem in found]
     if not objectives and not problems:
         problems.append(Problem(("strategy", "metrics"), "names nothing to optimise: give a metric a direction"))
     return (tuple(objectives), tuple(limits)), problems
-
-
-def _warn_of_signs(objectives: Iterable[Objective], known: Mapping[str, Metric], direction: Direction | None) -> None:
-    """Say where the sum of the scaled metrics rewards the worse value of one."""
-    for objective in objectives:
-        better = known[objective.metric].direction
-        if (objective.scale > 0) != (better == direction):
-            logger.warning(
-                "metric %s: better is to %s it, but with scale %g a sum to %s rewards the opposite; turn the sign",
-                objective.metric,
-                better,
-                objective.scale,
-                direction,
-            )
 
 
 def _known_metrics(strategy: _StrategyTable, data_module: Any) -> dict[str, Metric]:

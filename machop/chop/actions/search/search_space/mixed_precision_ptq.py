@@ -179,7 +179,18 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         patterns += [(("override", pattern), pattern) for pattern in self.override]
         names = list(self.graph.quantizable_nodes())
         found = [(path, pattern, _pattern_problem(pattern, names)) for path, pattern in patterns]
-        return [Problem(path, message) for path, _, message in found if message]
+        return [Problem(path, message) for path, _, message in found if message] + self._useless_ties()
+
+    def _useless_ties(self) -> list[Problem]:
+        problems = [Problem(("setup", "tie"), "has an empty group; remove it") for group in self.setup.tie if not group]
+        operands = self.setup.tie_operands
+        if len(operands) != len(set(operands)):
+            problems.append(Problem(("setup", "tie_operands"), f"names an operand twice: {', '.join(operands)}"))
+        if len(operands) == 1:
+            problems.append(
+                Problem(("setup", "tie_operands"), f"ties {operands[0]} to nothing: name two operands or more")
+            )
+        return problems
 
     def _build_nodes(self) -> dict[str, NodeChoices]:
         ops = self.graph.quantizable_nodes()
@@ -219,13 +230,24 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             messages = node.problems() | self._operand_problems(node, key)
             found |= {self._path(name, key, at): f"{text} (node '{name}')" for at, text in messages.items()}
         for key in self.seed:
-            if key not in chosen.values() and ("seed", key) not in found:
-                left_out = NodeChoices(key, _op_meant(key, ops), self._lists(self.seed[key]["config"]))
-                found |= {("seed", key, "config", name): text for name, text in left_out.problems().items()}
+            if ("seed", key) not in found:
+                served = [ops[name] for name, own in chosen.items() if own == key]
+                found |= {("seed", key, "config", name): text for name, text in self._unread(key, served).items()}
         problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
         if not problems and self.size == 1 and not set(chosen.values()) - {None, DEFAULT}:
             problems.append(Problem(("seed",), f'no seed matches any node of this model with by = "{self.by}"'))
         return problems
+
+    def _unread(self, key: str, served: list[Op]) -> dict[str, str]:
+        """What is wrong with the lists of a seed that no node reads: all of them, or those for operands it has not."""
+        lists = self._lists(self.seed[key]["config"])
+        if not served:
+            return NodeChoices(key, _op_meant(key, self.graph.quantizable_nodes()), lists).problems()
+        read = {operand for op in served for operand in op.operands}
+        named = {name: split_key(name) for name in lists}
+        unread = {name for name, where in named.items() if where and where[0] not in read}
+        problems = NodeChoices(key, OPS[0], lists).problems() if unread else {}
+        return {name: text for name, text in problems.items() if name in unread}
 
     def _path(self, node: str, seed_key: str, key: str) -> tuple[str, ...]:
         """Where a key of a node was written."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from math import prod
 from typing import Any
 
 from chop.errors import ChopError, FormatError, did_you_mean
-from chop.formats import Format
+from chop.formats import FORMATS, Format
 from chop.nn.node_config import (
     GLOBAL_KEYS,
     format_class,
@@ -174,15 +175,19 @@ class NodeChoices:
         if "name" not in self.choices:
             return {"name": 'is missing; give the formats to choose from, such as ["integer", "NA"]'}
         empty = {key: "is an empty list of choices" for key, values in self.choices.items() if not values}
-        if empty or (wrong := self._name_problems()):
+        if empty or (wrong := self._name_problems() | self._repetitions()):
             return empty or wrong
         unknown = self._key_problems() | self._tie_problems
-        values = self._value_problems()
+        values = self._value_problems() if self._has_formats else self._values_of_no_format()
         # A key that is misspelt is missing too: once is enough.
         return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
 
     def _head(self, indexes: Mapping[str, int]) -> Indexes:
         return {key: indexes[key] for key in self.choices if key in GLOBAL_KEYS}
+
+    @cached_property
+    def _has_formats(self) -> bool:
+        return any(not is_float({"name": name}) for name in self.choices["name"])
 
     @cached_property
     def _mixes_formats(self) -> bool:
@@ -252,13 +257,28 @@ class NodeChoices:
                 return {"name": str(error)}
         return {}
 
+    def _repetitions(self) -> dict[str, str]:
+        """Values that a list holds twice: `size` would not count them, but a strategy would draw them more often."""
+        problems = {}
+        for key, values in self.choices.items():
+            twice = [value for place, value in enumerate(values) if any(map(partial(_same, value), values[:place]))]
+            if twice:
+                problems[key] = f"lists {twice[0]!r} twice; remove one"
+        return problems
+
     def _key_problems(self) -> dict[str, str]:
-        classes = [format_class({"name": name}) for name in self.choices["name"] if not is_float({"name": name})]
+        names = self.choices["name"] if self._has_formats else _all_formats()  # "NA" alone may be what is tried out
+        classes = [format_class({"name": name}) for name in names if not is_float({"name": name})]
         known = list(dict.fromkeys([*GLOBAL_KEYS, *(key for cls in classes for key in known_keys(cls))]))
-        if not classes:
-            return {}
         unknown = [key for key in self.choices if key not in known]
         return {key: f"unknown key{did_you_mean(key, known)}" for key in unknown}
+
+    def _values_of_no_format(self) -> dict[str, str]:
+        """Values beside name = ["NA"] that no format at all could take."""
+        if set(self.choices) <= set(GLOBAL_KEYS):
+            return {}
+        own = {key: values for key, values in self.choices.items() if key not in GLOBAL_KEYS}
+        return NodeChoices(self.node, self.op, {**own, "name": _all_formats()})._unsuitable_values()
 
     def _value_problems(self) -> dict[str, str]:
         problems: dict[str, str] = {}
@@ -269,7 +289,35 @@ class NodeChoices:
                 return {_blamed(list(head), str(error)): str(error)}
             for operand in self.op.operands:
                 problems |= self._operand_problems(head, operand)
-        return problems
+        return self._unsuitable_values() | problems if self._mixes_formats else problems
+
+    def _unsuitable_values(self) -> dict[str, str]:
+        """Values that none of several formats can take, whatever the other values are."""
+        refused: dict[tuple[str, int], str] = {}
+        taken: set[tuple[str, int]] = set()
+        for head, operand in product(self._heads(), self.op.operands):
+            self._note_values(head, operand, taken, refused)
+        return {
+            key: f"{self.choices[key][index]!r} suits none of the formats: {message}"
+            for (key, index), message in reversed(refused.items())
+            if (key, index) not in taken
+        }
+
+    def _note_values(
+        self, head: Indexes, operand: str, taken: set[tuple[str, int]], refused: dict[tuple[str, int], str]
+    ) -> None:
+        """Note which values of an operand's keys make a format with some others, and why the rest are refused."""
+        keys = self._keys_of(head, operand)
+        for combination in product(*(range(len(self.choices[key])) for key in keys)):
+            chosen = dict(zip(keys, combination, strict=True))
+            config = {key: self.choices[key][index] for key, index in (head | chosen).items()}
+            try:
+                operand_format(config, operand, self.op)
+                taken.update(chosen.items())
+            except FormatError as error:
+                key = _blamed(keys, str(error))
+                if key in chosen and "missing key" not in str(error):
+                    refused.setdefault((key, chosen[key]), str(error))
 
     def _operand_problems(self, head: Indexes, operand: str) -> dict[str, str]:
         """What is wrong with each value of each key of an operand, the other keys at a value that is not."""
@@ -295,6 +343,20 @@ class NodeChoices:
         combinations = product(*(range(len(self.choices[key])) for key in heads))
         all_heads = [dict(zip(heads, combination, strict=True)) for combination in combinations]
         return [head for head in all_heads if not is_float({key: self.choices[key][i] for key, i in head.items()})]
+
+
+def _all_formats() -> list[str]:
+    """The names of all formats but those of packages that cannot be loaded."""
+    found = []
+    for name in FORMATS.names():
+        with suppress(ChopError):
+            format_class({"name": name})
+            found.append(name)
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other
 
 
 def _operand_of(key: str) -> str | None:
@@ -332,6 +394,9 @@ def _number(digits: Sequence[int], branch: _Branch) -> int:
 
 
 def _blamed(keys: list[str], message: str) -> str:
-    """The key that a message is about: the one whose parameter it names, else the first."""
+    """The key that a message is about: the one that it begins with or whose parameter it names, else the first."""
+    first = message.partition(":")[0]
+    if first in keys:
+        return first
     named = [key for key in keys if (where := split_key(key)) and f" {where[1]} " in f" {message} "]
     return max(named, key=len) if named else (keys or ["name"])[0]
