@@ -62,7 +62,7 @@ def test_inputs_of_three_forms() -> None:
     assert call_model(model, (one, two)) == call_model(model, [one, two]) == 2
     assert call_model(model, {"a": one, "b": two}) == 2
     assert call_model(lambda x: {"loss": None, "logits": x}, one) is one
-    assert call_model(lambda x: (x, two), one) is one
+    assert call_model(lambda x: (x, two), one, 0) is one
     with pytest.raises(ChopError, match="no tensor"):
         call_model(lambda x: {"nothing": 1}, one)
     assert as_keywords({"a": one}) == {"a": one}

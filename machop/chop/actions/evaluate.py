@@ -62,7 +62,7 @@ def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) ->
 def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part: str = "test") -> dict[str, Interval]:
     """Scores of a model on a whole part, `{name: (value, low, high)}`."""
     data = prepared.data_module
-    predictions, targets = predict(model.eval().to(device), data.batches(part), device)
+    predictions, targets = predict(model.eval().to(device), data.batches(part), device, data.output)
     return score_with_intervals(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
 

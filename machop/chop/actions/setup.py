@@ -21,6 +21,7 @@ from chop.models.checkpoint import load_weights
 from chop.nn.copying import copied_module
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
+from chop.tools.model_outputs import OutputName
 from chop.tools.user_code import is_user_reference
 
 logger = get_logger(__name__)
@@ -84,12 +85,12 @@ def traced(model: nn.Module, data_module: Any) -> MaseGraph:
     """The graph of a model, with two training rows at hand for models that only torch.export can take."""
     x, _ = data_module.batches("train", 2)[0]
     graph = MaseGraph(model, example_inputs=x)
-    _require_same_results(model, graph, x)
+    _require_same_results(model, graph, x, getattr(data_module, "output", None))
     return graph
 
 
 @torch.no_grad()
-def _require_same_results(model: nn.Module, graph: MaseGraph, x: Any) -> None:
+def _require_same_results(model: nn.Module, graph: MaseGraph, x: Any, output: OutputName) -> None:
     """Raise GraphError where the graph of a model, in eval mode, does not compute what the model does.
 
     Models that draw at random, that cannot be copied, or that take batches of one size alone, are not compared.
@@ -98,7 +99,7 @@ def _require_same_results(model: nn.Module, graph: MaseGraph, x: Any) -> None:
         apart = copied_module(model).eval()  # running a model may leave things on it
         device = str(next((tensor.device for tensor in model.parameters()), "cpu"))
         with torch.random.fork_rng(devices=[]):
-            first, again, own = (call_model(one, to_device(x, device)) for one in (apart, apart, graph.model))
+            first, again, own = (call_model(one, to_device(x, device), output) for one in (apart, apart, graph.model))
         is_steady, is_same = _is_close(first, again, 0.0), _is_close(first, own, 1e-3)
     except Exception:  # of the model's own code, on two rows
         return

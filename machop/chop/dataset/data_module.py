@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from chop.dataset.info import DATASETS, DatasetInfo, Parts, UserMetric
-from chop.dataset.rows import Batch, TensorRows, count_rows, cut, rows_loader
-from chop.dataset.user_data import INFER, UserData, infer_classes, load_user_data, read_all
+from chop.dataset.reading import is_spent, joined, labelled_only, read_batch, read_part, without_unlabelled
+from chop.dataset.rows import Batch, TensorRows, cut, rows_loader, take
+from chop.dataset.user_data import UserData, load_user_data
 from chop.errors import DatasetError, did_you_mean
 from chop.tools.logger import get_logger
+from chop.tools.model_outputs import OutputName
 from chop.tools.user_code import is_user_reference
 
 logger = get_logger(__name__)
@@ -61,7 +65,8 @@ class MaseDataModule:
         self._info: DatasetInfo | None = None if self._user else get_dataset_info(name)
         self._parts: Parts | None = None
         self._user_data: UserData | None = None
-        self._rows: dict[Part, Batch] = {}
+        self._stored: dict[Part, list[Batch]] = {}
+        self._sizes: dict[Part, list[int]] = {}
         self._told_short: set[tuple[Part, int]] = set()
 
     @property
@@ -81,6 +86,11 @@ class MaseDataModule:
         """The data set's own metrics, `{name: (function of predictions and targets, direction)}`."""
         return self._user_data.metrics if self._user_data else {}
 
+    @property
+    def output(self) -> OutputName:
+        """The output that is scored, of a model with several; None: the data do not say."""
+        return self._user_data.output if self._user_data else None
+
     def prepare_data(self) -> None:
         """Fetch what `setup` reads; bundled data are here already."""
         if self.custom_dataset_cache_path is not None:
@@ -93,7 +103,7 @@ class MaseDataModule:
             return
         if self._user:
             self._user_data = load_user_data(self.name, self.batch_size)
-            self._info = self._user_info()
+            self._read()
         else:
             self._parts = DATASETS[self.name].load()
             logger.info("%s", self.dataset_info.provenance)
@@ -111,20 +121,36 @@ class MaseDataModule:
         return self._loader("test", shuffle=False)
 
     def batches(self, part: str, num_samples: int | None = None, batch_size: int | None = None) -> list[Batch]:
-        """The first `num_samples` rows (None: all) of a part in stored order, the same in every call, `[(x, y), …]`.
+        """The first `num_samples` samples (None: all) of a part in stored order, the same in every call, `[(x, y), …]`.
 
-        Raises DatasetError for an unknown part, for fewer than one row, or before `setup`.
+        Batches that the data pads to other lengths are kept apart. There is no last batch of one sample. Raises
+        DatasetError for an unknown part, for fewer than one sample, or before `setup`.
         """
         if num_samples is not None and num_samples < 1:
             raise DatasetError(f"num_samples must be at least 1, got {num_samples}")
-        x, y = self._stored_rows(_part(part))
-        rows = count_rows(x)
+        stored = self._stored_batches(_part(part))
+        rows = sum(len(y) for _, y in stored)
         if num_samples is not None and num_samples > rows:
             self._tell_short(_part(part), rows, num_samples)
-        stop = rows if num_samples is None else min(num_samples, rows)
-        step = batch_size or MEASURING_BATCH
-        bounds = [(start, min(start + step, stop)) for start in range(0, stop, step)]
-        return [(cut(x, start, end), cut(y, start, end)) for start, end in bounds]
+        left = rows if num_samples is None else min(num_samples, rows)
+        found: list[Batch] = []
+        for x, y in stored:
+            bounds = _bounds(min(left, len(y)), batch_size or MEASURING_BATCH)
+            found += [(cut(x, start, end), y[start:end]) for start, end in bounds]
+            left -= min(left, len(y))
+        return found
+
+    def example(self, part: str, rows: int) -> Any:
+        """An input of so many samples, the first of a part; where its first batch has fewer they come again."""
+        x, y = self._stored_batches(_part(part))[0]
+        return take(x, torch.arange(rows) % len(y))
+
+    def as_batch(self, batch: Any, part: str = "train") -> Batch:
+        """A batch of a loader as `(x, y)` in the form that `batches` has; the samples with a label alone."""
+        if self._user_data is None:
+            return batch[0], batch[1]
+        found = read_batch(batch, part, self._user_data.target_form)
+        return found if self.dataset_info.num_classes is None else without_unlabelled(found)
 
     def _tell_short(self, part: Part, rows: int, wanted: int) -> None:
         if (part, wanted) not in self._told_short:
@@ -134,7 +160,7 @@ class MaseDataModule:
     def _loader(self, part: Part, shuffle: bool) -> DataLoader[Batch]:
         if self._user_data is not None:
             loader: DataLoader[Batch] = self._user_data.loaders[part]
-            return loader
+            return self._as_they_came(part) if part in self._stored and is_spent(loader) else loader
         return rows_loader(self._tensor_rows(part), self.batch_size, self.num_workers, shuffle, self.seed)
 
     def _tensor_rows(self, part: Part) -> TensorRows:
@@ -143,25 +169,41 @@ class MaseDataModule:
         rows: TensorRows = getattr(self._parts, part)
         return rows
 
-    def _stored_rows(self, part: Part) -> Batch:
-        """All rows of a part in stored order."""
+    def _as_they_came(self, part: Part) -> Any:
+        """The batches of a stream that can be read only once."""
+        logger.info("the %s part can be read once only: its samples are kept and come in the same order", part)
+        return list(_split(self._stored[part], self._sizes[part]))
+
+    def _stored_batches(self, part: Part) -> list[Batch]:
+        """All samples of a part in stored order, in as few batches as their forms allow."""
         if self._user_data is None:
             rows = self._tensor_rows(part)
-            return rows.x, rows.y
-        if part not in self._rows:
-            self._rows[part] = read_all(self._user_data.loaders[part], part)
-        return self._rows[part]
+            return [(rows.x, rows.y)]
+        if part not in self._stored:
+            self._read()
+        return self._stored[part]
 
-    def _user_info(self) -> DatasetInfo:
-        assert self._user_data is not None
-        inputs, targets = zip(*(self._stored_rows(part) for part in ALL_PARTS), strict=True)
-        stated = self._user_data.num_classes
-        shape: tuple[int, ...] = inputs[0].shape[1:] if isinstance(inputs[0], Tensor) else ()
+    def _read(self) -> None:
+        """Read all parts of the user's own data, once."""
+        data = self._user_data
+        assert data is not None
+        read = {part: read_part(data.loaders[part], part, data.target_form) for part in ALL_PARTS}
+        classes = data.target_form.classes({part: [y for _, y in read[part]] for part in ALL_PARTS})
+        for part, batches in read.items():
+            kept = batches if classes is None else labelled_only(batches, part)
+            self._sizes[part] = [len(y) for _, y in kept]
+            self._stored[part] = joined(kept, part)
+        if self._info is None:
+            self._info = self._user_info(classes)
+
+    def _user_info(self, classes: int | None) -> DatasetInfo:
+        x, _ = self._stored["train"][0]
+        shape: tuple[int, ...] = x.shape[1:] if isinstance(x, Tensor) else ()
         return DatasetInfo(
             name=self.name,
             num_features=shape[0] if len(shape) in (1, 3) else None,
-            num_classes=infer_classes(targets) if stated == INFER else stated,
-            rows=sum(count_rows(part) for part in inputs),
+            num_classes=classes,
+            rows=sum(sum(sizes) for sizes in self._sizes.values()),
             sha256="",
             provenance=f"{self.name}: data of the user's own",
             image_size=(shape[1], shape[2]) if len(shape) == 3 else None,
@@ -175,3 +217,26 @@ def _part(name: str) -> Part:
     if name not in PART_NAMES:
         raise DatasetError(f"unknown part '{name}'{did_you_mean(name, PART_NAMES)} (train, val or test)")
     return PART_NAMES[name]
+
+
+def _bounds(rows: int, step: int) -> list[tuple[int, int]]:
+    """Where batches of `step` samples begin and end; one sample that is left belongs to the batch before it.
+
+    >>> _bounds(9, 4)
+    [(0, 4), (4, 9)]
+    """
+    starts = list(range(0, rows, step))
+    if len(starts) > 1 and step > 1 and rows - starts[-1] == 1:
+        starts.pop()
+    return list(pairwise([*starts, rows])) if rows else []
+
+
+def _split(batches: list[Batch], sizes: list[int]) -> Iterator[Batch]:
+    """Joined batches in the sizes in which they came."""
+    left = iter(sizes)
+    for x, y in batches:
+        start = 0
+        while start < len(y):
+            stop = start + next(left)
+            yield cut(x, start, stop), y[start:stop]
+            start = stop

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from chop.tools.model_inputs import map_tensors, tensors_of
+
 Batch = tuple[Any, Any]
 
 
@@ -57,19 +59,27 @@ def rows_loader(
 
 
 def count_rows(x: Any, dim: int = 0) -> int:
-    """Rows of an input, along `dim`: of a tensor, or of the first tensor in a tuple or dictionary."""
-    if isinstance(x, Tensor):
-        return x.shape[dim]
-    return count_rows(next(iter(x.values() if isinstance(x, dict) else x)), dim)
+    """The samples of an input, along `dim`, which the first of its tensors that has it tells."""
+    return next(tensor.shape[dim] for tensor in tensors_of(x).values() if tensor.ndim > dim)
 
 
 def cut(x: Any, start: int, stop: int) -> Any:
-    """Rows `start` to `stop` of an input, in the same form."""
+    """Samples `start` to `stop` of an input, in the same form; what is no tensor, or a scalar, belongs to all."""
+    return map_tensors(lambda tensor: tensor[start:stop] if tensor.ndim else tensor, x)
+
+
+def take(x: Any, rows: Tensor) -> Any:
+    """The samples of an input whose numbers `rows` holds, in the same form."""
+    return map_tensors(lambda tensor: tensor[rows] if tensor.ndim else tensor, x)
+
+
+def form_of(x: Any) -> Any:
+    """What must be equal for inputs to be joined: names, types, the shape of a sample, and whatever is no tensor."""
     if isinstance(x, Tensor):
-        return x[start:stop]
+        return x.dtype, tuple(x.shape[1:]) if x.ndim else x.tolist()
     if isinstance(x, dict):
-        return {key: cut(value, start, stop) for key, value in x.items()}
-    return tuple(cut(value, start, stop) for value in x)
+        return tuple((key, form_of(x[key])) for key in sorted(x))
+    return tuple(map(form_of, x)) if isinstance(x, tuple) else (type(x), x)
 
 
 def repeated(x: Any, rows: int, dim: int = 0) -> Any:
@@ -90,10 +100,10 @@ def _repeated(x: Any, rows: int, dim: int, had: int) -> Any:
 
 
 def join(parts: Sequence[Any]) -> Any:
-    """One input from several, in the same form."""
+    """One input from several of the same form (`form_of`)."""
     first = parts[0]
     if isinstance(first, Tensor):
-        return torch.cat(list(parts))
+        return torch.cat(list(parts)) if first.ndim else first
     if isinstance(first, dict):
         return {key: join([part[key] for part in parts]) for key in first}
-    return tuple(join(column) for column in zip(*parts, strict=True))
+    return tuple(join(column) for column in zip(*parts, strict=True)) if isinstance(first, tuple) else first

@@ -1,31 +1,29 @@
-"""A data set of the user's own: DataLoaders for three parts, and perhaps a loss and metrics."""
+"""A data set of the user's own: DataLoaders for three parts, and perhaps a loss, metrics and more."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, Subset
-from torch.utils.data.sampler import RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch import Tensor, nn
 
 from chop.dataset.info import UserMetric
-from chop.dataset.rows import Batch, join
-from chop.errors import DatasetError
+from chop.dataset.reading import read_by_one_process
+from chop.dataset.targets import INFER, TargetForm
+from chop.errors import DatasetError, did_you_mean
 from chop.tools.logger import get_logger
+from chop.tools.model_outputs import OutputName
 from chop.tools.user_code import call_user, load_user_object
 
 logger = get_logger(__name__)
 
 PARTS = ("train", "val", "test")
-OPTIONAL = ("loss", "metrics", "num_classes")
-SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+OPTIONAL = ("loss", "metrics", "num_classes", "output")
 DIRECTIONS = ("maximize", "minimize")
-INFER = -1
-"""`num_classes` of data that do not say: found from the targets."""
+BUILT_IN = ("loss", "accuracy", "accuracy_micro")
+"""Metrics that every data set has, or every one with classes."""
 
 
 @dataclass(frozen=True)
@@ -36,66 +34,35 @@ class UserData:
     loss: Callable[[Tensor, Tensor], Tensor] | None
     metrics: Mapping[str, UserMetric]
     num_classes: int | None = INFER
+    output: OutputName = None
+
+    @property
+    def target_form(self) -> TargetForm:
+        """How the targets are read."""
+        return TargetForm(self.loss is not None, self.num_classes)
 
 
 def load_user_data(reference: str, batch_size: int) -> UserData:
     """Call `FILE.py:FUNCTION`, which returns a dictionary or an object with `train`, `val` and `test`.
 
     Each is a DataLoader (or a list) of `(x, y)`. Optional: `loss(predictions, targets)`, `num_classes` (None: the
-    targets are no classes) and `metrics = {name: (function, "maximize" | "minimize")}`. A function with an argument
-    `batch_size` is given it. Raises DatasetError for anything else.
+    targets are no classes), `metrics = {name: (function, "maximize" | "minimize")}` and `output`, the name or position
+    of the output that is scored, of a model with several. A function with an argument `batch_size` is given it. Raises
+    DatasetError for anything else.
     """
-    values = _as_mapping(_call(reference, batch_size))
+    values = _as_mapping(_call(reference, batch_size), reference)
     missing = [part for part in PARTS if values.get(part) is None]
     if missing:
         raise DatasetError(
             f"{reference} returned no {', '.join(missing)}; it must return train, val and test DataLoaders"
         )
-    loaders = {part: _readable_again(values[part], part, reference) for part in PARTS}
+    loaders = {part: read_by_one_process(_readable_again(values[part], part, reference), part) for part in PARTS}
     metrics = values.get("metrics") or {}
-    for name, metric in metrics.items():
-        _check_metric(name, metric, reference)
-    return UserData(loaders, values.get("loss"), metrics, values.get("num_classes", INFER))
-
-
-def read_all(loader: Any, part: str) -> Batch:
-    """All rows of a loader in stored order, as one `(x, y)`; raises DatasetError where it gives anything else."""
-    batches = list(_batches(in_stored_order(loader), part))
-    if not batches:
-        raise DatasetError(f"the {part} part is empty: give it at least one row")
-    return join([x for x, _ in batches]), join([y for _, y in batches])
-
-
-def in_stored_order(loader: Any) -> Any:
-    """The same rows in the order in which they are stored: a loader that shuffles or drops rows is built anew.
-
-    A sampler of the user's own, whose order only it knows, is left as it is.
-    """
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
-        return loader
-    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
-    is_whole = isinstance(sampler, SequentialSampler) and not loader.drop_last
-    if is_whole or not isinstance(sampler, (SequentialSampler, *SHUFFLING)):
-        return loader
-    dataset = loader.dataset
-    if isinstance(sampler, SubsetRandomSampler):
-        dataset = Subset(dataset, list(sampler.indices))
-    return DataLoader(dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, shuffle=False)
-
-
-def infer_classes(targets: Sequence[Any]) -> int | None:
-    """The number of classes if all targets are classes (integers from 0, one a row), else None.
-
-    >>> infer_classes([torch.tensor([0, 2]), torch.tensor([1])]), infer_classes([torch.tensor([0.5])])
-    (3, None)
-    """
-    return max(int(y.max()) for y in targets) + 1 if all(_are_classes(y) for y in targets) else None
-
-
-def _are_classes(y: Any) -> bool:
-    if not isinstance(y, Tensor) or y.ndim != 1 or y.dtype is torch.bool or y.is_floating_point() or y.is_complex():
-        return False
-    return int(y.min()) >= 0
+    _check_loss(values.get("loss"), reference)
+    _check_metrics(metrics, reference)
+    _check_num_classes(values.get("num_classes", INFER), reference, "num_classes" in values)
+    _check_output(values.get("output"), reference)
+    return UserData(loaders, values.get("loss"), metrics, values.get("num_classes", INFER), values.get("output"))
 
 
 def _call(reference: str, batch_size: int) -> Any:
@@ -108,14 +75,20 @@ def _call(reference: str, batch_size: int) -> Any:
     return call_user(build, reference)
 
 
-def _as_mapping(built: Any) -> Mapping[str, Any]:
-    if isinstance(built, Mapping):
-        return built
-    return {key: getattr(built, key) for key in (*PARTS, *OPTIONAL) if hasattr(built, key)}
+def _as_mapping(built: Any, reference: str) -> Mapping[str, Any]:
+    if not isinstance(built, Mapping):
+        return {key: getattr(built, key) for key in (*PARTS, *OPTIONAL) if hasattr(built, key)}
+    for key in (key for key in built if key not in (*PARTS, *OPTIONAL)):
+        hint = did_you_mean(str(key), (*PARTS, *OPTIONAL))
+        if hint:
+            raise DatasetError(f"{reference} returned an unknown key '{key}'{hint}")
+        logger.info("%s returned '%s', which is not used", reference, key)
+    return built
 
 
 def _readable_again(loader: Any, part: str, reference: str) -> Any:
-    if isinstance(loader, Iterator) or not (hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")):
+    is_container = isinstance(loader, Iterable) or hasattr(loader, "__getitem__")
+    if isinstance(loader, (Iterator, str, Mapping, Tensor)) or not is_container:
         raise DatasetError(
             f"{reference}: {part} is a {type(loader).__name__}, which cannot be read again and again; "
             "return a torch DataLoader or a list of (x, y)"
@@ -123,17 +96,44 @@ def _readable_again(loader: Any, part: str, reference: str) -> Any:
     return loader
 
 
-def _check_metric(name: str, metric: Any, reference: str) -> None:
-    if not (isinstance(metric, tuple) and len(metric) == 2 and callable(metric[0]) and metric[1] in DIRECTIONS):
+def _check_loss(loss: Any, reference: str) -> None:
+    cure = "return a function loss(predictions, targets), for example torch.nn.functional.mse_loss"
+    if isinstance(loss, type) and issubclass(loss, nn.Module):
+        raise DatasetError(f"{reference}: loss is the class {loss.__name__}; return an instance, {loss.__name__}()")
+    if loss is not None and not callable(loss):
+        raise DatasetError(f"{reference}: loss is {loss!r}; {cure}")
+
+
+def _check_metrics(metrics: Any, reference: str) -> None:
+    if not isinstance(metrics, Mapping):
         raise DatasetError(
-            f"{reference}: metrics['{name}'] must be (function, 'maximize' or 'minimize'), got {metric!r}"
+            f"{reference}: metrics is a {type(metrics).__name__}; return {{name: (function, 'maximize' or 'minimize')}}"
+        )
+    for name, metric in metrics.items():
+        if name in BUILT_IN:
+            raise DatasetError(f"{reference}: metrics['{name}'] has the name of a metric of ours; give it another")
+        if not (
+            isinstance(metric, (tuple, list)) and len(metric) == 2 and callable(metric[0]) and metric[1] in DIRECTIONS
+        ):
+            said = metric[1] if isinstance(metric, (tuple, list)) and len(metric) == 2 else ""
+            hint = did_you_mean(said, DIRECTIONS) if isinstance(said, str) and said not in DIRECTIONS else ""
+            raise DatasetError(
+                f"{reference}: metrics['{name}'] must be (function, 'maximize' or 'minimize'), got {metric!r}{hint}"
+            )
+
+
+def _check_num_classes(number: Any, reference: str, is_stated: bool) -> None:
+    if is_stated and number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        raise DatasetError(
+            f"{reference}: num_classes is {number!r}; return a whole number from 1, None where the targets are no "
+            "classes, or leave it out"
         )
 
 
-def _batches(loader: Any, part: str) -> Iterator[Batch]:
-    for batch in loader:
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-            raise DatasetError(f"the {part} part gives a {type(batch).__name__}{size} where (x, y) belongs")
-        x, y = batch
-        yield (x if isinstance(x, (Tensor, dict)) else tuple(x)), y
+def _check_output(output: Any, reference: str) -> None:
+    keys = output if isinstance(output, tuple) else (output,)
+    if output is not None and not (keys and all(isinstance(key, (str, int)) and key is not True for key in keys)):
+        raise DatasetError(
+            f"{reference}: output is {output!r}; return the name or the position of the model's output that is scored, "
+            "or a tuple of these for one within another"
+        )

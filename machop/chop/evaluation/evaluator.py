@@ -14,12 +14,14 @@ from chop.dataset.rows import cut
 from chop.errors import ChopError, GraphError, first_line
 from chop.evaluation.measures import Measure, RowChunk, Scores, WholePredictions
 from chop.evaluation.operations import CLOSE
+from chop.evaluation.outputs import with_samples
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import FIXED, Axis, Program, build_program
-from chop.evaluation.values import Same, Value, each
+from chop.evaluation.values import Each, Same, Value, each
 from chop.evaluation.walk import Codes, Walk
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
+from chop.tools.model_outputs import OutputName
 
 ROWS_AT_A_TIME = 384
 """Rows of vectors that go through the network together, so that what many configurations make of them fits a cache."""
@@ -56,8 +58,10 @@ class Evaluator:
         batches: Sequence[tuple[Any, Any]],
         device: str = "cpu",
         memory: int = 2**28,
+        output: OutputName = None,
     ) -> None:
         graph.model.to(device)
+        self.output = output
         moved = [(to_device(x, device), y.to(device)) for x, y in batches]
         try:
             self._prepare(graph, axes, moved, memory)
@@ -68,7 +72,7 @@ class Evaluator:
             raise GraphError(f"the model does not run on {rows} rows at once ({first_line(error)})") from error
 
     def _prepare(self, graph: MaseGraph, axes: Sequence[Axis], moved: list[tuple[Any, Tensor]], memory: int) -> None:
-        self.program = build_program(graph, axes, moved[0][0])
+        self.program = build_program(graph, axes, moved[0][0], self.output)
         self.targets = torch.cat([y for _, y in moved])
         self.whole = _parts(self.program, graph, moved)
         self.parts = _sorted_parts(self.whole) if self._may_sort else self.whole
@@ -107,7 +111,7 @@ class Evaluator:
         measure.start(len(codes))
         for part in _parts(self.program, graph, [batch]):
             self._run_part(part, codes, [measure])
-        runner = PlanRunner(graph, [batch], str(self.targets.device))
+        runner = PlanRunner(graph, [batch], str(self.targets.device), self.output)
         plans = [
             QuantPlan.of({n: f for axis, number in zip(axes, code, strict=True) for n, f in axis[number].items()})
             for code in codes
@@ -132,6 +136,8 @@ class Evaluator:
 
     def _run_part(self, part: _Part, codes: Codes, measures: Sequence[Measure]) -> None:
         def add(first: int, last: int, value: Value, numbers: np.ndarray[Any, Any]) -> None:
+            if len(part.chunk.targets) == 1:
+                value = Each([with_samples(one, 1) for one in each(value)])
             for measure in measures:
                 measure.add(part.chunk, first, last, value, numbers)
 

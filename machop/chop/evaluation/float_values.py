@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from chop.dataset.rows import cut
+from chop.dataset.rows import count_rows, cut
 from chop.evaluation.operations import copied
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_values
@@ -28,6 +28,14 @@ def float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
             args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), values.__getitem__)
             values[node] = graph.inner(node)(*args, **kwargs)
     return values
+
+
+def outputs_at(graph: MaseGraph, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+    """What the model returns, at the graph's output `node`, from the values of all nodes.
+
+    An exported graph knows names and nesting of its outputs beside its nodes.
+    """
+    return graph.fx_graph.process_outputs(fx.node.map_arg(node.args[0], values.__getitem__))
 
 
 def nodes_with_rows(graph: MaseGraph, x: Any, seen: Mapping[fx.Node, Any]) -> set[fx.Node]:
@@ -64,5 +72,4 @@ def attribute(model: nn.Module, path: str) -> Any:
 
 def batch_rows(x: Any) -> int:
     """The rows of a batch as the model takes it."""
-    first = next(iter(x.values())) if isinstance(x, dict) else x if isinstance(x, Tensor) else x[0]
-    return len(first)
+    return count_rows(x)

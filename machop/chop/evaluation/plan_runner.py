@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from chop.evaluation.float_values import attribute
+from chop.evaluation.float_values import attribute, outputs_at
 from chop.evaluation.operations import called, copied
+from chop.evaluation.outputs import joined_outputs
 from chop.evaluation.program import works_in_place
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
@@ -17,7 +18,7 @@ from chop.ir.graph.inputs import placeholder_values, to_device
 from chop.nn.ops import Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, with_tensors
 from chop.nn.quantized import argument_slots, call_quantized, quantize_arguments, quantized_parameters
-from chop.tools.get_input import predictions_of
+from chop.tools.model_outputs import OutputName, predictions_of
 
 MOST_BYTES = 2**29
 """Bytes of node values that are kept from one plan to the next."""
@@ -72,10 +73,14 @@ class PlanRunner:
     """
 
     @torch.no_grad()
-    def __init__(self, graph: MaseGraph, batches: Sequence[tuple[Any, Any]], device: str = "cpu") -> None:
+    def __init__(
+        self, graph: MaseGraph, batches: Sequence[tuple[Any, Any]], device: str = "cpu", output: OutputName = None
+    ) -> None:
         self.graph = graph
+        self.output = output
         self.device = device
         self._inputs = [placeholder_values(graph, to_device(x, device)) for x, _ in batches]
+        self._sizes = [len(y) for _, y in batches]
         self.targets = torch.cat([y for _, y in batches]).to(device)
         self._ops = graph.quantizable_nodes()
         self._weights: dict[str, dict[Any, dict[str, Tensor]]] = {name: {} for name in self._ops}
@@ -101,7 +106,8 @@ class PlanRunner:
         self._last = chosen
         if keeps:
             self._keep(values)
-        return torch.cat(found) if len(found) > 1 else found[0].clone()
+        joined = joined_outputs(found, self._sizes)
+        return joined.clone() if len(found) == 1 else joined
 
     def _changed(self, chosen: dict[str, dict[str, Format]]) -> set[fx.Node]:
         """The nodes whose values differ from those of the plan before."""
@@ -134,7 +140,7 @@ class PlanRunner:
             if node.op == "placeholder":
                 values[node] = next(inputs)
             elif node.op == "output":
-                return predictions_of(fx.node.map_arg(node.args[0], values.__getitem__))
+                return predictions_of(outputs_at(self.graph, node, values), self.output)
             elif node in stale:
                 values[node] = self._call(step, chosen.get(node.name), values)
             if not keeps:

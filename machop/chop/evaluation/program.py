@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
-from chop.evaluation.float_values import batch_rows, float_values, nodes_with_rows
+from chop.evaluation.float_values import batch_rows, float_values, nodes_with_rows, outputs_at
 from chop.evaluation.operations import (
     AddBias,
     BatchNorm,
@@ -25,11 +25,12 @@ from chop.evaluation.operations import (
     Slot,
     is_hooked,
 )
+from chop.evaluation.outputs import with_samples
 from chop.formats import Format
 from chop.ir import MaseGraph
 from chop.nn.ops import Arg, Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks
-from chop.tools.get_input import predictions_of
+from chop.tools.model_outputs import OutputName, predictions_of
 
 ELEMENTWISE = frozenset(
     ("relu", "relu6", "gelu", "silu", "tanh", "sigmoid", "selu", "softplus", "softsign", "dropout", "add", "sub", "mul")
@@ -100,14 +101,15 @@ class Program:
         return bool(moving) and all(isinstance(o, (Linear, AddBias, BatchNorm, Elementwise, Quantise)) for o in moving)
 
 
-def build_program(graph: MaseGraph, axes: Sequence[Axis], x: Any) -> Program:
-    """The program of a graph in eval mode; `x` is a batch, from which layouts are taken."""
-    return _Builder(graph, axes, x).build()
+def build_program(graph: MaseGraph, axes: Sequence[Axis], x: Any, output: OutputName = None) -> Program:
+    """The program of a graph in eval mode; `x` is a batch, from which layouts are taken, `output` what is scored."""
+    return _Builder(graph, axes, x, output).build()
 
 
 class _Builder:
-    def __init__(self, graph: MaseGraph, axes: Sequence[Axis], x: Any) -> None:
+    def __init__(self, graph: MaseGraph, axes: Sequence[Axis], x: Any, output: OutputName) -> None:
         self.graph = graph
+        self.output = output
         self.axes = axes
         self.axis_of: dict[str, int] = {}
         for number, axis in enumerate(axes):
@@ -302,7 +304,8 @@ class _Builder:
     def _output(self, node: fx.Node) -> tuple[int, Tensor]:
         """The stage of the tensor that counts as the model's predictions, and that tensor in float."""
         result = node.args[0]
-        chosen = predictions_of(fx.node.map_arg(result, self.seen.__getitem__))
+        chosen = predictions_of(outputs_at(self.graph, node, self.seen), self.output)
+        predictions = with_samples(chosen, self.rows)
         found: list[int] = []
 
         def note(source: fx.Node) -> fx.Node:
@@ -313,7 +316,7 @@ class _Builder:
         fx.node.map_arg(result, note)
         if not found:
             raise GraphError(f"the model gives a {type(result).__name__}, in which no result of a node is found")
-        return found[0], chosen
+        return found[0], predictions
 
 
 class _Template:

@@ -21,6 +21,7 @@ from chop.evaluation.program import Axis
 from chop.evaluation.walk import Codes
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
+from chop.tools.model_outputs import OutputName
 
 Array = np.ndarray[Any, Any]
 
@@ -58,8 +59,9 @@ class Responses:
         device: str = "cpu",
         classes: int | None = None,
         on_run: Callable[[], None] = lambda: None,
+        output: OutputName = None,
     ) -> None:
-        runner = PlanRunner(graph, batches, device)
+        runner = PlanRunner(graph, batches, device, output)
 
         def outputs(chosen: Sequence[Choice]) -> Tensor:
             plan = QuantPlan.of({node: formats for own in chosen for node, formats in own.items()})

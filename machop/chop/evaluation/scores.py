@@ -11,11 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chop.dataset.targets import UNLABELLED
 from chop.errors import ChopError, MetricError
+from chop.evaluation.class_scores import class_scores
+from chop.evaluation.outputs import joined_outputs
+from chop.evaluation.own_functions import call_loss, call_metric
 from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
-from chop.tools.user_code import place_in
+from chop.tools.model_outputs import OutputName
 
 logger = get_logger(__name__)
 
@@ -35,10 +39,16 @@ LEAST_ROWS = 10
 
 
 @torch.no_grad()
-def predict(model: nn.Module, batches: Iterable[tuple[Any, Tensor]], device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """The model's outputs for all rows, `(rows, *output)`, and the targets."""
-    pairs = [(call_model(model, to_device(x, device)), y.to(device)) for x, y in batches]
-    return torch.cat([prediction for prediction, _ in pairs]), torch.cat([y for _, y in pairs])
+def predict(
+    model: nn.Module, batches: Iterable[tuple[Any, Tensor]], device: str = "cpu", output: OutputName = None
+) -> tuple[Tensor, Tensor]:
+    """The model's outputs for all samples, `(samples, *output)`, and the targets.
+
+    `output` names the one that is scored where the model returns several.
+    """
+    pairs = [(call_model(model, to_device(x, device), output), y.to(device)) for x, y in batches]
+    targets = [y for _, y in pairs]
+    return joined_outputs([found for found, _ in pairs], [*map(len, targets)]), torch.cat(targets)
 
 
 def score(
@@ -53,16 +63,16 @@ def score(
     Raises ChopError where predictions are no `(rows, classes)` or a loss of the data fails, MetricError where a metric
     of the data does.
     """
-    _check_classes(predictions, num_classes)
+    classes = _of_classes(predictions, targets, num_classes) if num_classes is not None else None
     scores = {"loss": float(per_sample_loss(predictions, targets, data_module_loss).mean(dtype=torch.float64))}
-    if num_classes is not None:
-        right, rows = _hits(predictions, targets)
+    if classes is not None:
+        right, rows = _hits(*classes)
         scores["accuracy"] = _macro(*_recalls(right, rows))
-        scores["accuracy_micro"] = int(right.sum()) / len(targets)
+        scores["accuracy_micro"] = _micro(right, rows)
     failure: MetricError | None = None
     for name, (function, _) in (metrics or {}).items():
         try:
-            scores[name] = _call(function, name, predictions, targets)
+            scores[name] = call_metric(function, name, predictions, targets)
         except MetricError as error:
             failure = failure or error
     if failure:
@@ -84,12 +94,8 @@ def score_with_intervals(
     gives one number for all rows. Without an interval are a mean or a bootstrap of fewer than 10 rows, and what is no
     finite number. Raises what `score` raises.
     """
-    _check_classes(predictions, num_classes)
-    found = {"loss": _loss_interval(predictions, targets, data_module_loss)}
-    if num_classes is not None:
-        right, rows = _hits(predictions, targets)
-        found["accuracy"] = _macro_interval(*_recalls(right, rows))
-        found["accuracy_micro"] = wilson_interval(int(right.sum()), len(targets))
+    accuracies = _accuracy_intervals(predictions, targets, num_classes) if num_classes is not None else {}
+    found = {"loss": _loss_interval(predictions, targets, data_module_loss), **accuracies}
     for name, (function, _) in (metrics or {}).items():
         found[name] = _bootstrap_interval(function, name, predictions, targets)
     return found
@@ -102,32 +108,39 @@ def interval_as_json(interval: Interval) -> dict[str, float | None]:
 
 
 def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = None) -> Tensor:
-    """The loss of each row, `(rows,)`; without a loss of the data's own, cross entropy.
+    """The loss of each sample, `(samples,)`; without a loss of the data's own, cross entropy.
 
-    A loss that gives one number for all rows counts as the loss of each of them.
+    Samples without a label (`UNLABELLED`) are left out; of targets for tokens or pixels each that has a label counts
+    for itself. A loss that returns one number for all samples counts as the loss of each of them.
     """
     if loss is None:
         if targets.is_floating_point():
-            raise ChopError("the targets are no classes and the data has no loss; let it return loss(predictions, y)")
-        values = F.cross_entropy(predictions, targets, reduction="none")
-    else:
-        values = _own_loss(loss, predictions, targets)
+            raise ChopError(
+                "the targets are no classes and the data has no loss; let it return loss(predictions, y), or targets "
+                "that are whole numbers (y.long())"
+            )
+        return F.cross_entropy(*class_scores(predictions, targets), reduction="none")
+    values = call_loss(loss, predictions, targets)
     if not values.ndim:
         return values.expand(len(targets))
+    ignored = _ignored(values, targets)
+    if ignored is not None:
+        return values[~ignored]
     return values if values.shape == (len(targets),) else values.reshape(len(targets), -1).mean(1)
 
 
 def accuracy_micro(predictions: Tensor, targets: Tensor) -> float:
-    """The share of rows whose greatest score stands at the target; of equal scores the first counts."""
-    return int(_hits(predictions, targets)[0].sum()) / len(targets)
+    """The share of samples whose greatest score stands at the target; of equal scores the first counts."""
+    return _micro(*_hits(*class_scores(predictions, targets)))
 
 
 def accuracy_macro(predictions: Tensor, targets: Tensor) -> float:
-    """The mean over classes of the share of their rows that are right: the default of torchmetrics' MulticlassAccuracy.
+    """The mean over classes of the share of their samples that are right: the default of torchmetrics'
+    MulticlassAccuracy.
 
-    As there, a class with no row counts 0 if it was predicted and is left out if it was not.
+    As there, a class with no sample counts 0 if it was predicted and is left out if it was not.
     """
-    return _macro(*_recalls(*_hits(predictions, targets)))
+    return _macro(*_recalls(*_hits(*class_scores(predictions, targets))))
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:
@@ -140,6 +153,10 @@ def wilson_interval(successes: int, trials: int) -> Interval:
     centre = (share + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
     half = Z / (1 + Z**2 / trials) * math.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2))
     return share, centre - half, centre + half
+
+
+def _micro(right: Counts, rows: Counts) -> float:
+    return int(right.sum()) / int(rows.sum()) if rows.sum() else math.nan
 
 
 def _macro(recalls: Counts, rows: Counts) -> float:
@@ -166,23 +183,49 @@ def _recalls(right: Counts, rows: Counts) -> tuple[Counts, Counts]:
     return right.astype(np.float32) / np.maximum(rows, 1).astype(np.float32), rows
 
 
-def _check_classes(predictions: Tensor, num_classes: int | None) -> None:
-    if num_classes is not None and (predictions.ndim != 2 or predictions.shape[1] < num_classes):
+def _of_classes(predictions: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """`class_scores`, which must be of all classes of the data."""
+    if targets.ndim == 1 and (predictions.ndim != 2 or predictions.shape[1] < num_classes):
         raise ChopError(
-            f"the data has {num_classes} classes, but the model gives {tuple(predictions.shape)} where (rows, classes) "
-            "belongs; if whole numbers are no classes here, let the data return num_classes = None and a loss"
+            f"the data has {num_classes} classes, but the model gives {tuple(predictions.shape)} where (samples, "
+            "classes) belongs; if whole numbers are no classes here, let the data return num_classes = None and a loss"
         )
+    scores, classes = class_scores(predictions, targets)
+    if scores.shape[1] < num_classes:
+        raise ChopError(f"the data has {num_classes} classes, but the model gives scores of {scores.shape[1]}")
+    return scores, classes
 
 
-def _own_loss(loss: Loss, predictions: Tensor, targets: Tensor) -> Tensor:
-    found: Tensor = _called(loss, "loss", predictions, targets)
-    return found
+def _ignored(values: Tensor, targets: Tensor) -> Tensor | None:
+    """Where a loss leaves out what has no label: it is 0 there. None where nothing is left out."""
+    if targets.dtype is not torch.int64 or values.shape != targets.shape:
+        return None
+    unlabelled = targets == UNLABELLED
+    return unlabelled if unlabelled.any() and not values[unlabelled].any() else None
 
 
 def _loss_interval(predictions: Tensor, targets: Tensor, loss: Loss | None) -> Interval:
-    if loss is not None and _own_loss(loss, predictions, targets).ndim == 0:
-        return _bootstrap_interval(loss, "loss", predictions, targets)
-    return _mean_interval(per_sample_loss(predictions, targets, loss).double())
+    is_one_number = loss is not None and call_loss(loss, predictions, targets).ndim == 0
+    if not is_one_number and targets.ndim == 1:
+        return _mean_interval(per_sample_loss(predictions, targets, loss).double())
+    values = per_sample_loss(predictions, targets, loss)
+    if not is_one_number and len(values) == len(targets):
+        return _mean_interval(values.double())
+
+    def mean_loss(p: Tensor, y: Tensor) -> float:
+        return float(per_sample_loss(p, y, loss).mean(dtype=torch.float64))
+
+    return _bootstrap_interval(loss if is_one_number else mean_loss, "loss", predictions, targets)
+
+
+def _accuracy_intervals(predictions: Tensor, targets: Tensor, num_classes: int) -> dict[str, Interval]:
+    if targets.ndim > 1:  # tokens or pixels of one sample depend on each other: whole samples are drawn
+        measures = {"accuracy": accuracy_macro, "accuracy_micro": accuracy_micro}
+        _of_classes(predictions, targets, num_classes)
+        return {name: _bootstrap_interval(own, name, predictions, targets) for name, own in measures.items()}
+    right, rows = _hits(*_of_classes(predictions, targets, num_classes))
+    micro = wilson_interval(int(right.sum()), int(rows.sum()))
+    return {"accuracy": _macro_interval(*_recalls(right, rows)), "accuracy_micro": micro}
 
 
 def _mean_interval(values: Tensor) -> Interval:
@@ -200,7 +243,7 @@ def _macro_interval(recalls: Counts, rows: Counts) -> Interval:
 
 
 def _bootstrap_interval(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Interval:
-    value = _call(function, name, predictions, targets)
+    value = call_metric(function, name, predictions, targets)
     if len(targets) < LEAST_ROWS or not math.isfinite(value):
         return value, math.nan, math.nan
     generator = torch.Generator().manual_seed(0)
@@ -220,38 +263,3 @@ def _call_or_nan(function: Any, predictions: Tensor, targets: Tensor) -> float:
         return float(function(predictions, targets))
     except Exception:
         return math.nan
-
-
-def _call(function: Any, name: str, predictions: Tensor, targets: Tensor) -> float:
-    found = _called(function, f"metric '{name}'", predictions, targets, MetricError)
-    try:
-        if isinstance(found, str):
-            raise TypeError
-        return float(found)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        what = tuple(found.shape) if isinstance(found, Tensor) else repr(found)
-        raise MetricError(f"the metric '{name}' of the data must give one number for all rows, not {what}") from None
-
-
-def _called(
-    function: Any, name: str, predictions: Tensor, targets: Tensor, failure: type[ChopError] = ChopError
-) -> Any:
-    """What a function of the user's own gives; raises ChopError where it writes on what others still read, `failure`
-    where it fails.
-    """
-    before = _versions(predictions, targets)
-    try:
-        found = function(predictions, targets)
-    except Exception as error:
-        where = place_in(function, error)
-        raise failure(f"the {name} of the data failed{where}: {type(error).__name__}: {error}") from error
-    if _versions(predictions, targets) != before:
-        raise ChopError(
-            f"the {name} of the data writes on its arguments (clamp_, +=, …): let it work on copies, x.clone()"
-        )
-    return found
-
-
-def _versions(*tensors: Tensor) -> list[int]:
-    """How often each was written on, as far as torch counts it."""
-    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from torch import Tensor
 
 from chop.errors import ChopError, did_you_mean
+from chop.tools.model_outputs import OutputName, predictions_of
 
 INPUT_NAME = "x"
 LOADERS = ("train", "val", "test")
@@ -60,23 +61,11 @@ def as_keywords(x: Any) -> dict[str, Any]:
     raise ChopError("an input that is a tuple has no keyword names; let the data give a dictionary {argument: tensor}")
 
 
-def call_model(model: Any, x: Any) -> Tensor:
-    """The predictions of `model` for an input: a tensor, a tuple of positional or a dictionary of keyword arguments."""
-    if isinstance(x, dict):
-        return predictions_of(model(**x))
-    return predictions_of(model(x) if isinstance(x, Tensor) else model(*x))
+def call_model(model: Any, x: Any, output: OutputName = None) -> Tensor:
+    """The predictions of `model` for an input: a tensor, a tuple of positional or a dictionary of keyword arguments.
 
-
-def predictions_of(output: Any) -> Tensor:
-    """A model's predictions: its output, or of several the one called `logits`, or else the first tensor.
-
-    Raises ChopError for an output without a tensor.
+    `output` names the one that is scored where the model returns several.
     """
-    if isinstance(output, Tensor):
-        return output
-    named = output if isinstance(output, Mapping) else {}
-    values = [named["logits"]] if "logits" in named else named.values() or output
-    for value in values if isinstance(values, Iterable) else ():
-        if isinstance(value, Tensor):
-            return value
-    raise ChopError(f"the model gives {type(output).__name__}, which holds no tensor to score")
+    if isinstance(x, dict):
+        return predictions_of(model(**x), output)
+    return predictions_of(model(x) if isinstance(x, Tensor) else model(*x), output)

@@ -82,7 +82,7 @@ class Guessing:
 
         fewest = [int(axis_bits(axis).argmin()) for axis in axes]
         classes = data.dataset_info.num_classes
-        found = Responses(graph, axes, fewest, batches, device, classes, on_run)
+        found = Responses(graph, axes, fewest, batches, device, classes, on_run, data.output)
         self.remarks.append(f"before the first trial {remark}; they are not counted as evaluations.")
         return found
 
@@ -94,7 +94,7 @@ class Guessing:
             raise SearchError(f"{runs:,} networks would have to be tried, more than {what}")
         data = measurement.data_module
         row = data.batches("train", 1)
-        one = PlanRunner(measurement.graph, row, measurement.device).predictions(QuantPlan())
+        one = PlanRunner(measurement.graph, row, measurement.device, data.output).predictions(QuantPlan())
         (_, targets), *_ = row
         outputs = len(axes) * Responses.kept(one, targets, data.dataset_info.num_classes)
         fitting = MOST_ADDED // outputs

@@ -24,6 +24,7 @@ from chop.ir.front import Front
 from chop.ir.goals import Goals, sign
 from chop.ir.trial import Trial
 from chop.tools.logger import get_logger
+from chop.tools.model_outputs import OutputName
 
 logger = get_logger(__name__)
 
@@ -52,10 +53,17 @@ class Candidate:
 class _Rows:
     """Fixed rows, cut where the rungs end; for all runners that measure on them."""
 
-    def __init__(self, graph: MaseGraph, batches: Sequence[tuple[Any, Tensor]], rungs: Sequence[int], device: str):
+    def __init__(
+        self,
+        graph: MaseGraph,
+        batches: Sequence[tuple[Any, Tensor]],
+        rungs: Sequence[int],
+        device: str,
+        output: OutputName,
+    ) -> None:
         self.targets = torch.cat([y for _, y in batches]).to(device)
         self.ends = (*rungs, len(self.targets))
-        self._parts = [PlanRunner(graph, part, device) for part in _cut_at(batches, rungs)]
+        self._parts = [PlanRunner(graph, part, device, output) for part in _cut_at(batches, rungs)]
 
     def predictions(self, plan: QuantPlan, rung: int) -> Tensor:
         """The outputs for the rows that come in with rung number `rung`."""
@@ -138,7 +146,7 @@ class Ladder:
     def _lay_rows(self) -> None:
         m = self.measurement
         self.rows = {
-            key: _Rows(m.graph, m.data_module.batches(*key), self.rungs, m.device)
+            key: _Rows(m.graph, m.data_module.batches(*key), self.rungs, m.device, m.data_module.output)
             for key in dict.fromkeys(map(row_key, self.runners))
         }
         self._targets = {

@@ -245,7 +245,9 @@ class Measurement:
         key = row_key(runner)
         if key not in self._evaluators:
             batches = self.data_module.batches(*key)
-            self._evaluators[key] = Evaluator(self.graph, axes, batches, self.device, self.memory // 2)
+            self._evaluators[key] = Evaluator(
+                self.graph, axes, batches, self.device, self.memory // 2, self.data_module.output
+            )
         return self._evaluators[key]
 
     def outcome(self, point: Point) -> Measured | MetricError:
@@ -384,12 +386,12 @@ class Measurement:
         """One for all runners that measure on the same rows."""
         if key not in self._plan_runners:
             batches = self.data_module.batches(*key)
-            self._plan_runners[key] = PlanRunner(self.graph, batches, self.device)
+            self._plan_runners[key] = PlanRunner(self.graph, batches, self.device, self.data_module.output)
         return self._plan_runners[key]
 
     def _predict(self, graph: MaseGraph, part: str, rows: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         batches = self.data_module.batches(part, rows)
-        return predict(graph.model, batches, self.device)
+        return predict(graph.model, batches, self.device, self.data_module.output)
 
     def _analytic_costs(self) -> dict[str, NodeCost]:
         """What analytic runners add up, if there are any."""

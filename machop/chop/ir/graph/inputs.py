@@ -8,6 +8,7 @@ from torch import Tensor
 
 from chop.errors import GraphError
 from chop.ir.graph.mase_graph import MaseGraph
+from chop.tools.model_inputs import map_tensors
 
 
 def placeholder_values(graph: MaseGraph, x: Any) -> list[Any]:
@@ -32,11 +33,7 @@ def placeholder_keywords(graph: MaseGraph, x: Any) -> dict[str, Any]:
 
 def to_device(x: Any, device: str) -> Any:
     """A copy of an input on `device`, in the same form: a model that works in place must not write on the data."""
-    if isinstance(x, Tensor):
-        return x.to(device, copy=True)
-    if isinstance(x, dict):
-        return {key: to_device(value, device) for key, value in x.items()}
-    return tuple(to_device(value, device) for value in x)
+    return map_tensors(lambda tensor: tensor.to(device, copy=True), x)
 
 
 def _as_tuple(x: Any) -> tuple[Any, ...]:

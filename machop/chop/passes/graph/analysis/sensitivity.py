@@ -18,7 +18,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import node_formats
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, placeholder_inputs
 from chop.tools.files import write_whole
-from chop.tools.get_input import predictions_of
+from chop.tools.model_outputs import predictions_of
 from chop.tools.terminal import terminal
 
 ARGUMENTS = ("choices", "input_generator", "num_samples", "score", "save_dir", "nodes")

@@ -147,7 +147,7 @@ class OutputRunner(RunnerBase):
     ) -> dict[str, float]:
         graph = calibrated_graph(model, sampled_config, data_module)
         batches = data_module.batches(self.options.data_loader, self.options.num_samples, None)
-        run = PlanRunner(graph, batches)
+        run = PlanRunner(graph, batches, output=data_module.output)
         return self.score(run.predictions(plan_from_config(graph, sampled_config)), run.targets)
 
 

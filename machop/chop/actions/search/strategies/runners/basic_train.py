@@ -41,5 +41,5 @@ class BasicTrain(ModelRunner):
         data = self.data_module
         device = str(next(graph.model.parameters()).device)
         rows = data.batches(self.options.data_loader, self.options.eval_samples)
-        predictions, targets = predict(graph.model, rows, device)
+        predictions, targets = predict(graph.model, rows, device, data.output)
         return score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)

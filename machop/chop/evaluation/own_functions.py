@@ -1,0 +1,152 @@
+"""Calls of the loss and the metrics that the data bring, which may be written for other shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from chop.errors import ChopError, MetricError
+from chop.tools.user_code import place_in
+
+
+def call_loss(loss: Callable[[Tensor, Tensor], Any], predictions: Tensor, targets: Tensor) -> Tensor:
+    """What a loss of the data returns, one number or one for each sample; raises ChopError where it is neither."""
+    found = called(loss, "loss", predictions, targets)
+    if isinstance(found, (int, float)):
+        found = torch.tensor(float(found))
+    if not isinstance(found, Tensor):
+        raise ChopError(
+            f"the loss of the data returns a {type(found).__name__}; it must return one number or one for each sample"
+        )
+    if found.ndim and len(found) != len(targets):
+        raise ChopError(
+            f"the loss of the data returns {tuple(found.shape)} for {len(targets)} samples; it must return one number, "
+            "or one for each sample (not for each class)"
+        )
+    return found if found.is_floating_point() else found.float()
+
+
+def call_metric(metric: Callable[[Tensor, Tensor], Any], name: str, predictions: Tensor, targets: Tensor) -> float:
+    """The one number that a metric of the data returns; raises MetricError where it fails or returns another thing."""
+    found = called(metric, f"metric '{name}'", predictions, targets, MetricError)
+    try:
+        if isinstance(found, str):
+            raise TypeError
+        return float(found)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        what = tuple(found.shape) if isinstance(found, Tensor) else repr(found)
+        raise MetricError(f"the metric '{name}' of the data must give one number for all rows, not {what}") from None
+
+
+def called(function: Any, name: str, predictions: Tensor, targets: Tensor, failure: type[ChopError] = ChopError) -> Any:
+    """What a function of the user's own returns; raises ChopError where it writes on what others still read, `failure`
+    where it fails.
+    """
+    before = _versions(predictions, targets)
+    try:
+        found = _on_one_shape(function, name, predictions, targets)
+    except ChopError:
+        raise
+    except Exception as error:
+        where = place_in(function, error)
+        raise failure(f"the {name} of the data failed{where}: {type(error).__name__}: {error}") from error
+    if _versions(predictions, targets) != before:
+        raise ChopError(
+            f"the {name} of the data writes on its arguments (clamp_, +=, …): let it work on copies, x.clone()"
+        )
+    return found
+
+
+def _on_one_shape(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Any:
+    """The function's result; of `(samples, 1)` and `(samples,)` it gets two of one shape where it would pair samples.
+
+    A function that picks its column itself (`predictions[:, 0] - targets`) gets them as they are.
+    """
+    shape = _common_shape(predictions, targets)
+    if shape is None:
+        return function(predictions, targets)
+    failure: Exception | None = None
+    try:
+        with _Broadcasting(predictions, targets) as seen, _Leaving() as left:
+            found = function(predictions, targets)
+        if not (seen.is_there or left.is_there):
+            return found
+    except Exception as error:  # written for one shape: it may do with that
+        failure = error
+    try:
+        with _Broadcasting(predictions, targets) as again:
+            result = function(predictions.reshape(shape), targets.reshape(shape))
+    except Exception as error:
+        if failure is None and not seen.is_there:
+            return found
+        raise failure or ChopError(_paired(name, predictions, targets)) from error
+    is_right = failure is not None or (seen.is_there and not again.is_there) or _are_equal(found, result)
+    if not is_right:
+        raise ChopError(_paired(name, predictions, targets))
+    return result
+
+
+def _common_shape(predictions: Tensor, targets: Tensor) -> tuple[int, ...] | None:
+    """The shape of the smaller where the two differ by one dimension of size 1, and would be broadcast; else None."""
+    short, long = sorted((tuple(predictions.shape), tuple(targets.shape)), key=len)
+    is_near = len(long) == len(short) + 1 and len(predictions) == len(targets) > 1
+    return (
+        short
+        if is_near and any(long[:i] + long[i + 1 :] == short and long[i] == 1 for i in range(1, len(long)))
+        else None
+    )
+
+
+def _paired(name: str, predictions: Tensor, targets: Tensor) -> str:
+    return (
+        f"the {name} of the data takes each of the outputs {tuple(predictions.shape)} with each of the targets "
+        f"{tuple(targets.shape)} (broadcasting): let it bring both to one shape, for example with predictions[:, 0]"
+    )
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(torch.allclose(torch.as_tensor(one).double(), torch.as_tensor(other).double()))
+    except (TypeError, ValueError, RuntimeError):
+        return False
+
+
+class _Broadcasting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees whether outputs and targets meet in one operation, or are expanded, to something larger than both."""
+
+    def __init__(self, predictions: Tensor, targets: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shapes = {tuple(predictions.shape), tuple(targets.shape)}
+        self.largest = max(predictions.numel(), targets.numel())
+        self.is_there = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, Tensor) and found.numel() > self.largest:
+            shapes = {tuple(arg.shape) for arg in args if isinstance(arg, Tensor)}
+            self.is_there |= shapes == self.shapes or ("expand" in str(func) and shapes <= self.shapes)
+        return found
+
+
+class _Leaving(TorchFunctionMode):
+    """Sees whether a function goes on in NumPy or plain Python, where nothing sees its broadcasting."""
+
+    is_there = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.is_there |= func in (Tensor.numpy, Tensor.__array__, Tensor.tolist)
+        return func(*args, **(kwargs or {}))
+
+
+def _versions(*tensors: Tensor) -> list[int]:
+    """How often each was written on, as far as torch counts it."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
