@@ -53,7 +53,7 @@ def bounds(seen: RowValues, targets: Tensor, error: float, known: RowValues | No
       centre shifted by the sample's skewness (Johnson, J. Am. Stat. Assoc. 73, 1978, 536-544). It rests on the central
       limit theorem, so on some dozens of rows at the least.
     """
-    labels = targets if seen.classes else torch.zeros(len(targets), dtype=torch.long, device=targets.device)
+    labels = targets.long() if seen.classes else torch.zeros(len(targets), dtype=torch.long, device=targets.device)
     rows, strata = len(seen.values), max(1, seen.classes)
     drawn = torch.bincount(labels[:rows], minlength=strata)
     total = torch.bincount(labels, minlength=strata)

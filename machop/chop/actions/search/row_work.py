@@ -25,8 +25,7 @@ class RowWork:
     @cached_property
     def costs(self) -> dict[str, NodeCost]:
         """By node; raises GraphError for a model that takes batches of one size alone."""
-        x, _ = self._data_module.batches("val_dataloader", 3, 3)[0]
-        return node_costs(self._graph, x)
+        return node_costs(self._graph, self._data_module.example("val", 3))
 
     @cached_property
     def _macs(self) -> dict[str, int]:

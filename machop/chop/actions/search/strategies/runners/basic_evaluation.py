@@ -11,6 +11,7 @@ from torch import Tensor
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric, OutputRunner
 from chop.evaluation.bounds import RowValues
 from chop.evaluation.measures import Classification, Measure
+from chop.evaluation.own_functions import call_loss
 from chop.evaluation.scores import per_sample_loss, score
 
 Part = Literal["train_dataloader", "val_dataloader", "test_dataloader"]
@@ -54,9 +55,10 @@ class BasicEvaluation(OutputRunner):
     def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, RowValues]:
         loss, classes = self.data_module.loss, self.data_module.dataset_info.num_classes
         found = {}
-        if loss is None or loss(predictions, targets).ndim > 0:
-            found["loss"] = RowValues(per_sample_loss(predictions, targets, loss))
-        if classes is not None:
+        if loss is None or call_loss(loss, predictions, targets).ndim > 0:
+            values = per_sample_loss(predictions, targets, loss)
+            found |= {"loss": RowValues(values)} if len(values) == len(targets) else {}
+        if classes is not None and targets.ndim == 1:
             right = predictions.argmax(1) == targets
             found["accuracy"] = RowValues(right, is_hit=True, classes=predictions.shape[1])
             found["accuracy_micro"] = RowValues(right, is_hit=True)
