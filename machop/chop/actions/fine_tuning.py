@@ -11,8 +11,9 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from chop.dataset.rows import count_rows
-from chop.evaluation.scores import per_sample_loss
+from chop.dataset.rows import take
+from chop.errors import ChopError
+from chop.evaluation.scores import Loss, per_sample_loss
 from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
 
@@ -21,6 +22,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
+
+WHOLE = 2**62
+"""A batch size that no data reach."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,10 @@ def _train(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int, de
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: tuning.factor(step, steps))
     for number, (x, y) in enumerate(batches, start=1):
-        loss = per_sample_loss(call_model(model, to_device(x, device)), y.to(device), data_module.loss).mean()
-        (loss / every).backward()  # type: ignore[no-untyped-call]
+        predictions = call_model(model, to_device(x, device), data_module.output)
+        loss = training_loss(predictions, y.to(device), data_module.loss)
+        if loss is not None:
+            (loss / every).backward()  # type: ignore[no-untyped-call]
         if number % every == 0 or number == len(batches):
             optimizer.step()
             schedule.step()
@@ -84,26 +90,38 @@ def _train(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int, de
     return steps
 
 
+def training_loss(predictions: Tensor, targets: Tensor, loss: Loss | None) -> Tensor | None:
+    """The mean loss of a batch; None where nothing in it has a label.
+
+    Raises ChopError for a loss without a gradient.
+    """
+    if targets.dtype is torch.float64 and predictions.dtype is not torch.float64:
+        targets = targets.to(predictions.dtype)  # NumPy's usual type, which would set that of the gradients
+    values = per_sample_loss(predictions, targets, loss)
+    if not len(values):
+        return None
+    mean = values.mean()
+    if not mean.requires_grad:
+        raise ChopError(
+            "the loss of the data has no gradient, so nothing can be trained on it: let it work on tensors alone "
+            "(without detach, item, numpy, argmax)"
+        )
+    return mean
+
+
 def _batches(data_module: Any, tuning: FineTuning, seed: int) -> Iterator[tuple[Any, Tensor]]:
-    """Every epoch's batches, in an order that depends on the seed alone."""
-    parts = data_module.batches("train", tuning.num_samples, tuning.num_samples)
-    x, y = parts[0] if len(parts) == 1 else (_joined([x for x, _ in parts]), torch.cat([y for _, y in parts]))
+    """Every epoch's batches, in an order that depends on the seed alone.
+
+    Batches that are padded to other lengths are not mixed. A batch of one sample is left to another epoch, as in
+    `chop.dataset.rows.rows_loader`: batch norm cannot train on it.
+    """
+    parts = data_module.batches("train", tuning.num_samples, WHOLE)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(tuning.max_epochs):
-        order = torch.randperm(count_rows(x), generator=generator)
-        for chosen in torch.split(order, tuning.batch_size):
-            yield _taken(x, chosen), y[chosen]
-
-
-def _joined(parts: list[Any]) -> Any:
-    if isinstance(parts[0], dict):
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-    if isinstance(parts[0], Tensor):
-        return torch.cat(parts)
-    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
-
-
-def _taken(x: Any, rows: Tensor) -> Any:
-    if isinstance(x, dict):
-        return {key: value[rows] for key, value in x.items()}
-    return x[rows] if isinstance(x, Tensor) else tuple(value[rows] for value in x)
+        orders = [torch.randperm(len(y), generator=generator) for _, y in parts]
+        chosen = [(place, rows) for place, order in enumerate(orders) for rows in torch.split(order, tuning.batch_size)]
+        if len(parts) > 1:
+            chosen = [chosen[place] for place in torch.randperm(len(chosen), generator=generator).tolist()]
+        for place, rows in chosen:
+            if len(rows) > 1 or len(chosen) == 1 or tuning.batch_size == 1:
+                yield take(parts[place][0], rows), parts[place][1][rows]

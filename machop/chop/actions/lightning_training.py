@@ -12,14 +12,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from chop.actions.fine_tuning import OPTIMIZERS
+from chop.actions.fine_tuning import OPTIMIZERS, training_loss
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
-from chop.evaluation.scores import per_sample_loss, score
+from chop.evaluation.outputs import joined_outputs
+from chop.evaluation.scores import score
+from chop.ir.graph.inputs import to_device
 from chop.tools.files import write_whole, written_whole
 from chop.tools.folder_lock import OwnFolder
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
+from chop.tools.model_inputs import map_tensors
 
 logger = get_logger(__name__)
 
@@ -35,26 +38,33 @@ class Training(LightningModule):
         self.schedule = schedule
         self.scores: dict[str, float] = {}
         self._outputs: list[tuple[Tensor, Tensor]] = []
+        self._largest = 0
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The mean loss of a batch `(x, y)`."""
-        x, y = batch
-        loss = per_sample_loss(call_model(self.model, x), y, self.data_module.loss).mean()
-        self.log("train_loss", loss, prog_bar=True, batch_size=len(y))
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """The mean loss of a batch `(x, y)`; None, which Lightning skips, for a batch that teaches nothing."""
+        x, y = self.data_module.as_batch(batch)
+        self._largest = max(self._largest, len(y))
+        if not len(y) or (len(y) == 1 < self._largest):  # batch norm cannot train on one sample
+            return None
+        x, y = map_tensors(lambda tensor: tensor.to(self.device), x), y.to(self.device)
+        loss = training_loss(call_model(self.model, x, self.data_module.output), y, self.data_module.loss)
+        if loss is not None:
+            self.log("train_loss", loss, prog_bar=True, batch_size=len(y))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Keep predictions and targets: scores are of the whole part, not means over batches."""
         x, y = batch
-        self._outputs.append((call_model(self.model, x).detach(), y))
+        x = to_device(x, str(self.device))
+        self._outputs.append((call_model(self.model, x, self.data_module.output).detach(), y))
 
     def on_validation_epoch_end(self) -> None:
-        """Score the part and log `val_<metric>` for each metric."""
-        predictions = self._of_all_devices(torch.cat([prediction for prediction, _ in self._outputs]))
-        targets = self._of_all_devices(torch.cat([y for _, y in self._outputs]))
+        """Score the part, which every device has seen whole, and log `val_<metric>` for each metric."""
+        targets = [y for _, y in self._outputs]
+        predictions = joined_outputs([found for found, _ in self._outputs], [*map(len, targets)])
         self._outputs.clear()
         data = self.data_module
-        self.scores = score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
+        self.scores = score(predictions, torch.cat(targets), data.loss, data.metrics, data.dataset_info.num_classes)
         named = {f"val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in self.scores.items()}
         self.log_dict(named, prog_bar=True)
 
@@ -68,13 +78,6 @@ class Training(LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
-
-    def _of_all_devices(self, rows: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return rows
-        gathered = self.all_gather(rows)
-        assert isinstance(gathered, Tensor)
-        return gathered.flatten(0, 1)
 
 
 class WholeCheckpoints(TorchCheckpointIO):

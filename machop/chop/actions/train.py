@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
+from torch.utils.data import DataLoader
 
 from chop.actions.evaluate import show_scores, test_scores
 from chop.actions.replay import load_saved_graph
 from chop.actions.setup import prepare, resolve_accelerator, software_dir
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
+from chop.dataset.rows import Batches
 from chop.errors import ChopError
 from chop.models.checkpoint import load_weights
 from chop.tools.files import move_aside
@@ -148,11 +150,12 @@ def _make_room(own: OwnFolder, options: RunOptions) -> None:
 def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep: KeepCheckpoints) -> bool:
     """Train; the last state is validated too if `max_steps` ended within an epoch. True if the user interrupted."""
     training.model.train()
+    validation = Batches(data_module.batches("val"))  # the samples that every other command measures on
     try:
         with _sigint_restored():
-            trainer.fit(training, data_module.train_dataloader(), data_module.val_dataloader())
+            trainer.fit(training, _training_batches(data_module), validation)
             if keep.validated_step != trainer.global_step:
-                trainer.validate(training, data_module.val_dataloader(), verbose=False)
+                trainer.validate(training, validation, verbose=False)
     except SystemExit:
         if not trainer.interrupted:
             raise
@@ -160,6 +163,11 @@ def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep
     finally:
         training.model.cpu()
     return False
+
+
+def _training_batches(data_module: MaseDataModule) -> Any:
+    loader = data_module.train_dataloader()
+    return loader if isinstance(loader, DataLoader) else Batches(loader)
 
 
 def _trainer(options: RunOptions, folder: Path, keep: KeepCheckpoints) -> Trainer:

@@ -7,13 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from chop.dataset.info import DATASETS, DatasetInfo, Parts, UserMetric
 from chop.dataset.reading import is_spent, joined, labelled_only, read_batch, read_part, without_unlabelled
-from chop.dataset.rows import Batch, TensorRows, cut, rows_loader, take
+from chop.dataset.rows import Batch, TensorRows, cut, rows_loader
 from chop.dataset.user_data import UserData, load_user_data
 from chop.errors import DatasetError, did_you_mean
 from chop.tools.logger import get_logger
@@ -139,11 +138,6 @@ class MaseDataModule:
             found += [(cut(x, start, end), y[start:end]) for start, end in bounds]
             left -= min(left, len(y))
         return found
-
-    def example(self, part: str, rows: int) -> Any:
-        """An input of so many samples, the first of a part; where its first batch has fewer they come again."""
-        x, y = self._stored_batches(_part(part))[0]
-        return take(x, torch.arange(rows) % len(y))
 
     def as_batch(self, batch: Any, part: str = "train") -> Batch:
         """A batch of a loader as `(x, y)` in the form that `batches` has; the samples with a label alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,19 @@ class TensorRows(Dataset[Batch]):
     def __getitems__(self, indexes: Sequence[int]) -> Batch:
         rows = torch.as_tensor(indexes)
         return self.x[rows], self.y[rows]
+
+
+class Batches:
+    """Batches of any iterable, for Lightning, which takes a list for several loaders."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.source)
+
+    def __len__(self) -> int:
+        return len(self.source)
 
 
 def as_is(batch: Any) -> Any:
@@ -87,16 +100,13 @@ def repeated(x: Any, rows: int, dim: int = 0) -> Any:
 
     What has another length than the rows (a scalar, a table for all of them) stays as it is.
     """
-    return _repeated(x, rows, dim, count_rows(x, dim))
+    had = count_rows(x, dim)
 
+    def again(tensor: Tensor) -> Tensor:
+        has_rows = tensor.ndim > dim and tensor.shape[dim] == had
+        return tensor.index_select(dim, torch.arange(rows, device=tensor.device) % had) if has_rows else tensor
 
-def _repeated(x: Any, rows: int, dim: int, had: int) -> Any:
-    if isinstance(x, Tensor):
-        has_rows = x.ndim > dim and x.shape[dim] == had
-        return x.index_select(dim, torch.arange(rows, device=x.device) % had) if has_rows else x
-    if isinstance(x, dict):
-        return {key: _repeated(value, rows, dim, had) for key, value in x.items()}
-    return type(x)(_repeated(value, rows, dim, had) for value in x) if isinstance(x, list | tuple) else x
+    return map_tensors(again, x)
 
 
 def join(parts: Sequence[Any]) -> Any:

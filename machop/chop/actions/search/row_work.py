@@ -25,7 +25,8 @@ class RowWork:
     @cached_property
     def costs(self) -> dict[str, NodeCost]:
         """By node; raises GraphError for a model that takes batches of one size alone."""
-        return node_costs(self._graph, self._data_module.example("val", 3))
+        x, _ = self._data_module.batches("val_dataloader", 3, 3)[0]
+        return node_costs(self._graph, x)
 
     @cached_property
     def _macs(self) -> dict[str, int]:

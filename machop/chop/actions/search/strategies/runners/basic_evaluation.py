@@ -54,7 +54,7 @@ class BasicEvaluation(OutputRunner):
 
     def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, RowValues]:
         loss, classes = self.data_module.loss, self.data_module.dataset_info.num_classes
-        found = {}
+        found: dict[str, RowValues] = {}
         if loss is None or call_loss(loss, predictions, targets).ndim > 0:
             values = per_sample_loss(predictions, targets, loss)
             found |= {"loss": RowValues(values)} if len(values) == len(targets) else {}
