@@ -35,7 +35,9 @@ def compare(space: str, strategies: str, seeds: int, budget: int, folder: Path) 
     command += ["--project-dir", str(folder), "--project", project]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    found: dict[str, Any] = json.loads((folder / project / "software" / "compare" / "summary.json").read_text())
+    found: dict[str, Any] = json.loads(
+        (folder / project / "software" / "compare" / "summary.json").read_text(encoding="utf-8")
+    )
     return found
 
 

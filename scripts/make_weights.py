@@ -111,7 +111,7 @@ mean over classes. `jsc-sim` is a simulated sample of its own: do not compare wi
 
 def written_rows() -> dict[str, str]:
     """The lines of the table as it stands, by model."""
-    lines = TABLE.read_text().splitlines()
+    lines = TABLE.read_text(encoding="utf-8").splitlines()
     return {line.split("`")[1]: line for line in lines if line.startswith("| `")}
 
 

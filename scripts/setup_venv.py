@@ -33,7 +33,7 @@ def is_ready(dev: bool) -> bool:
 @contextlib.contextmanager
 def only_one_at_a_time() -> Iterator[None]:
     """Two first calls at once: the second waits, then finds the work done."""
-    with (ROOT / ".venv.lock").open("w") as lock:
+    with (ROOT / ".venv.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -62,7 +62,9 @@ def install(dev: bool) -> None:
 def run_pip(*arguments: str) -> None:
     """Run pip in the environment; if it fails, show its last lines and what may help."""
     command = [str(VENV / "bin" / "python"), "-m", "pip", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+    ) as process:
         output = wait_with_dots(process)
     if process.returncode != 0:
         say("\n".join(["", *output.splitlines()[-15:]]))
@@ -74,7 +76,9 @@ def compile_packages() -> None:
     """Compile what was installed on all cores, which pip does on one; files for other versions of Python may fail."""
     packages = sysconfig.get_path("purelib", scheme="venv", vars={"base": str(VENV)})
     command = [str(VENV / "bin" / "python"), "-m", "compileall", "-q", "-j", "0", packages]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+    ) as process:
         wait_with_dots(process)
 
 

@@ -21,7 +21,7 @@ def _one_thread_and_a_fixed_seed() -> None:
 
 def golden_cases(kind: str) -> list[dict[str, Any]]:
     """The cases of `index.json` under `quantizer_cases` or `layer_cases`."""
-    cases: list[dict[str, Any]] = json.loads((GOLDEN / "index.json").read_text())[kind]
+    cases: list[dict[str, Any]] = json.loads((GOLDEN / "index.json").read_text(encoding="utf-8"))[kind]
     return cases
 
 

@@ -66,7 +66,7 @@ def trained(folder: Path, model: nn.Module | None = None, **changes: Any) -> Tra
 
 
 def curves(result: TrainResult) -> list[dict[str, str]]:
-    with (result.log_dir / "metrics.csv").open() as stream:
+    with (result.log_dir / "metrics.csv").open(encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -198,7 +198,7 @@ def test_nothing_of_lightning_is_heard(tmp_path: Path, capfd: pytest.CaptureFixt
 
 def test_regression_keeps_the_lowest_loss(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    file.write_text(REGRESSION)
+    file.write_text(REGRESSION, encoding="utf-8")
     module = data_module(f"{file}:build_data")
     options = replace(OPTIONS, learning_rate=0.1, max_epochs=20)
     result = train(options, get_model(f"{file}:build_model"), module, tmp_path)
@@ -211,7 +211,7 @@ def test_regression_keeps_the_lowest_loss(tmp_path: Path) -> None:
 
 def test_a_diverging_training_warns_and_keeps_the_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "mine.py"
-    file.write_text(REGRESSION)
+    file.write_text(REGRESSION, encoding="utf-8")
     options = replace(OPTIONS, training_optimizer="sgd", learning_rate=1e30)
     with caplog.at_level(logging.WARNING, "chop"):
         result = train(options, get_model(f"{file}:build_model"), data_module(f"{file}:build_data"), tmp_path)

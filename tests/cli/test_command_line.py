@@ -28,7 +28,13 @@ def start(*arguments: str, folder: Path, columns: int = 120) -> subprocess.Popen
     command = [sys.executable, "-m", "chop.cli", *arguments]
     environment = {**ENVIRONMENT, "COLUMNS": str(columns)}
     return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
 
 
@@ -61,7 +67,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def trials(folder: Path) -> list[dict[str, object]]:
-    lines = (folder / "trials.jsonl").read_text().splitlines()[1:]
+    lines = (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()[1:]
     kept = [json.loads(line) for line in lines]
     return [{key: value for key, value in row.items() if key not in ("seconds", "sha256")} for row in kept]
 
@@ -72,7 +78,7 @@ def test_train_search_test_and_resume(tmp_path: Path) -> None:
     out, _ = ch("search", "--config", LAB, "--load", weights, "--project", "mine", "--seed", "1", folder=tmp_path)
     assert "Pareto front" in out
     found = tmp_path / "mase_output/mine/software/search_ckpts"
-    best = json.loads((found / "best.json").read_text())["0"]
+    best = json.loads((found / "best.json").read_text(encoding="utf-8"))["0"]
     out, _ = ch("test", "--from-search", str(found), "--row", str(best["number"]), folder=tmp_path)
     rows = dict(re.findall(r"^ (\w+) +(\S+) +\S+ *$", out, re.MULTILINE))
     for name, value in {**best["software_metrics"], **best["hardware_metrics"]}.items():
@@ -82,25 +88,27 @@ def test_train_search_test_and_resume(tmp_path: Path) -> None:
     ch(*arguments, folder=tmp_path)
     assert trials(found) == before
     assert len(before) == 20
-    config = (found / "resolved.toml").read_text()
+    config = (found / "resolved.toml").read_text(encoding="utf-8")
     ch(*arguments, "--seed", "2", folder=tmp_path, status=1)
-    assert (found / "resolved.toml").read_text() == config
+    assert (found / "resolved.toml").read_text(encoding="utf-8") == config
 
 
 def test_a_row_that_was_given_up_or_failed_is_tested_by_what_the_search_knows_of_it(tmp_path: Path) -> None:
     text = (
-        Path(BRUTE_FORCE).read_text().replace("[search.strategy.setup]\n", "[search.strategy.setup]\nladder = [128]\n")
+        Path(BRUTE_FORCE)
+        .read_text(encoding="utf-8")
+        .replace("[search.strategy.setup]\n", "[search.strategy.setup]\nladder = [128]\n")
     )
-    (tmp_path / "ladder.toml").write_text(text.rstrip() + "\naverage_bitwidth.max = 15\n")
+    (tmp_path / "ladder.toml").write_text(text.rstrip() + "\naverage_bitwidth.max = 15\n", encoding="utf-8")
     ch("search", "--config", "ladder.toml", "--pretrained", "--project", "p", folder=tmp_path)
     found = Path("mase_output/p/software/search_ckpts")
-    log = json.loads((tmp_path / found / "log.json").read_text())
+    log = json.loads((tmp_path / found / "log.json").read_text(encoding="utf-8"))
     given_up = next(row["number"] for row in log.values() if "stopped_at" in row)
     out, _ = ch("test", "--from-search", str(found), "--row", str(given_up), folder=tmp_path)
     assert "on 128 rows" in out
     log["0"] |= {"failed": "loss is nan", "software_metrics": {}, "hardware_metrics": {}}
-    (tmp_path / found / "log.json").write_text(json.dumps(log))
-    (tmp_path / found / "best.json").write_text("{}")
+    (tmp_path / found / "log.json").write_text(json.dumps(log), encoding="utf-8")
+    (tmp_path / found / "best.json").write_text("{}", encoding="utf-8")
     out, err = ch("test", "--from-search", str(found), "--row", "0", folder=tmp_path)
     assert "has no metrics to compare with: it failed in the search (loss is nan)" in " ".join(err.split())
     assert "test part" in out
@@ -108,9 +116,13 @@ def test_a_row_that_was_given_up_or_failed_is_tested_by_what_the_search_knows_of
 
 def test_a_refused_search_moves_no_earlier_one_aside(tmp_path: Path) -> None:
     ch("search", "--config", BRUTE_FORCE, "--pretrained", "--project", "p", folder=tmp_path)
-    text = Path(BRUTE_FORCE).read_text().replace(".basic_evaluation]\ndata_loader", ".basic_train]\ndata_loader")
+    text = (
+        Path(BRUTE_FORCE)
+        .read_text(encoding="utf-8")
+        .replace(".basic_evaluation]\ndata_loader", ".basic_train]\ndata_loader")
+    )
     text = text.replace("num_samples = 512", "").replace("n_jobs = 1", "most_model_runs = 5")
-    (tmp_path / "refused.toml").write_text(text)
+    (tmp_path / "refused.toml").write_text(text, encoding="utf-8")
     before = sorted(path.name for path in (tmp_path / "mase_output/p/software").iterdir())
     _, err = ch("search", "--config", "refused.toml", "--pretrained", "--project", "p", folder=tmp_path, status=1)
     assert "a runner must run the model itself" in " ".join(err.split())
@@ -120,11 +132,11 @@ def test_a_refused_search_moves_no_earlier_one_aside(tmp_path: Path) -> None:
 def test_a_row_taken_along_keeps_its_accuracy(tmp_path: Path) -> None:
     ch("search", "--config", BRUTE_FORCE, "--pretrained", "--project", "p", folder=tmp_path)
     found = tmp_path / "mase_output/p/software/search_ckpts"
-    row = json.loads((found / "best.json").read_text())["0"]
+    row = json.loads((found / "best.json").read_text(encoding="utf-8"))["0"]
     ch("transform", "--from-search", str(found), "--row", str(row["number"]), folder=tmp_path)
     graph = str(tmp_path / "mase_output/p/software/transform/graph.safetensors")
     ch("test", "jsc-tiny", "jsc", "--load", graph, "--project", "p", folder=tmp_path)
-    scores = json.loads((tmp_path / "mase_output/p/software/test/scores.json").read_text())
+    scores = json.loads((tmp_path / "mase_output/p/software/test/scores.json").read_text(encoding="utf-8"))
     for name, interval in row["test_metrics"].items():
         assert scores[name] == interval
 
@@ -132,7 +144,10 @@ def test_a_row_taken_along_keeps_its_accuracy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_search_that_is_cut_off_goes_on_to_the_same_trials(how: signal.Signals, tmp_path: Path) -> None:
     config = tmp_path / "big.toml"
-    config.write_text((EXAMPLES / "jsc_toy_brute_force.toml").read_text().replace("[search.strategy.setup]", SETUP))
+    config.write_text(
+        (EXAMPLES / "jsc_toy_brute_force.toml").read_text(encoding="utf-8").replace("[search.strategy.setup]", SETUP),
+        encoding="utf-8",
+    )
     whole = ("search", "--config", str(config), "--pretrained", "--project")
     ch(*whole, "unbroken", folder=tmp_path)
     process = start(*whole, "broken", folder=tmp_path)
@@ -165,10 +180,10 @@ def test_a_search_goes_on_from_the_one_before_it_and_to_optuna(tmp_path: Path) -
 
 
 def test_all_wrong_keys_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
-    text = Path(LAB).read_text()
+    text = Path(LAB).read_text(encoding="utf-8")
     for right, wrong in (("batch_size =", "batch_sise ="), ("n_trials", "n_trails"), ("num_samples", "num_sample")):
         text = text.replace(right, wrong)
-    (tmp_path / "wrong.toml").write_text(text)
+    (tmp_path / "wrong.toml").write_text(text, encoding="utf-8")
     _, err = ch("search", "--config", "wrong.toml", "--pretrained", folder=tmp_path, status=2)
     lines = text.splitlines()
     for wrong, right in (("batch_sise", "batch_size"), ("n_trails", "n_trials"), ("num_sample", "num_samples")):
@@ -209,7 +224,9 @@ def test_help_and_version_load_no_torch(tmp_path: Path) -> None:
     )
     for arguments in (["--help"], ["search", "--help"], ["export-optuna", "--help"], ["-V"]):
         command = [sys.executable, "-c", code, *arguments]
-        result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, text=True, capture_output=True, check=True)
+        result = subprocess.run(
+            command, cwd=tmp_path, env=ENVIRONMENT, text=True, capture_output=True, check=True, encoding="utf-8"
+        )
         assert result.stdout
 
 
@@ -245,7 +262,7 @@ def _info_rows(table: str) -> dict[str, str]:
 
 def test_the_command_line_goes_before_the_file_also_with_the_default_value(tmp_path: Path) -> None:
     ch("search", "--config", LAB, "--pretrained", "--project", "p", "--batch-size", "128", folder=tmp_path)
-    resolved = (tmp_path / "mase_output/p/software/search_ckpts/resolved.toml").read_text()
+    resolved = (tmp_path / "mase_output/p/software/search_ckpts/resolved.toml").read_text(encoding="utf-8")
     assert "batch_size = 128" in resolved
     assert "seed = 42" in resolved
 
@@ -275,7 +292,7 @@ def test_random_weights_are_told(tmp_path: Path) -> None:
 def test_what_is_wrong_in_a_seed_is_told_also_where_it_serves_no_node(
     wrong: str, right: str, told: str, tmp_path: Path, refused: Refused
 ) -> None:
-    text = Path(LAB).read_text()
+    text = Path(LAB).read_text(encoding="utf-8")
     if wrong == "regex_name":
         text = text.replace(
             '[search.search_space.setup]\nby = "name"', '[search.search_space.setup]\nby = "regex_name"'
@@ -284,7 +301,7 @@ def test_what_is_wrong_in_a_seed_is_told_also_where_it_serves_no_node(
     else:
         assert right in text
         text = text.replace(right, wrong)
-    (tmp_path / "wrong.toml").write_text(text)
+    (tmp_path / "wrong.toml").write_text(text, encoding="utf-8")
     err = refused("search", "--config", "wrong.toml", "--pretrained")
     assert told in err
     assert "wrong.toml:" in err
@@ -306,18 +323,21 @@ def build_data():
 
 @pytest.mark.slow
 def test_a_row_of_a_search_over_a_model_of_ones_own_comes_back(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(OWN)
-    text = Path(BRUTE_FORCE).read_text().replace("accuracy.", "mae.").replace('"maximize"', '"minimize"')
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    text = (
+        Path(BRUTE_FORCE).read_text(encoding="utf-8").replace("accuracy.", "mae.").replace('"maximize"', '"minimize"')
+    )
     text = text.replace('by = "name"', 'by = "type"').replace('"jsc-tiny"\n', '"own"\n').replace('model = "own"\n', "")
     (tmp_path / "own.toml").write_text(
         text.replace('dataset = "jsc"\n', "")
         .replace("brute_force", "optuna")
-        .replace("timeout", "n_trials = 9\ntimeout")
+        .replace("timeout", "n_trials = 9\ntimeout"),
+        encoding="utf-8",
     )
     own = ("--model", "own.py:build_model", "--dataset", "own.py:build_data")
     ch("search", *own, "--config", "own.toml", "--project", "p", folder=tmp_path)
     found = tmp_path / "mase_output/p/software/search_ckpts"
-    row = str(json.loads((found / "best.json").read_text())["0"]["number"])
+    row = str(json.loads((found / "best.json").read_text(encoding="utf-8"))["0"]["number"])
     _, err = ch("test", "--from-search", str(found), "--row", row, folder=tmp_path, status=2)
     assert "give --model own.py:build_model on the command line" in err
     for action in ("test", "transform"):
@@ -325,9 +345,9 @@ def test_a_row_of_a_search_over_a_model_of_ones_own_comes_back(tmp_path: Path) -
 
 
 def test_a_config_runs_no_file_whatever_it_names(tmp_path: Path) -> None:
-    (tmp_path / "evil.py").write_text("open('was_here', 'w')\ndef build_data(): pass\n")
-    text = Path(LAB).read_text().replace('dataset = "jsc"', 'dataset = "evil.py:build_data"')
-    (tmp_path / "evil.toml").write_text(text)
+    (tmp_path / "evil.py").write_text("open('was_here', 'w')\ndef build_data(): pass\n", encoding="utf-8")
+    text = Path(LAB).read_text(encoding="utf-8").replace('dataset = "jsc"', 'dataset = "evil.py:build_data"')
+    (tmp_path / "evil.toml").write_text(text, encoding="utf-8")
     for action in ("search", "train", "test", "transform"):
         _, err = ch(action, "--config", "evil.toml", folder=tmp_path, status=2)
         assert "never run on a config's word" in err
@@ -335,7 +355,7 @@ def test_a_config_runs_no_file_whatever_it_names(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     where = ("--project-dir", str(tmp_path / "file"))
     _, err = ch("train", "toy", "toy_tiny", "--max-epochs", "1", *where, folder=tmp_path, status=1)
     assert f"error: {tmp_path / 'file'}" in err
@@ -360,7 +380,7 @@ def test_what_is_wrong_with_a_comparison_is_told_at_once(tmp_path: Path, refused
         assert told in err
     err = refused("compare", "jsc-tiny", "jsc", "--pretrained")
     assert "command line: --config FILE.toml is needed" in err
-    (tmp_path / "bare.toml").write_text('model = "jsc-tiny"\ndataset = "jsc"\n')
+    (tmp_path / "bare.toml").write_text('model = "jsc-tiny"\ndataset = "jsc"\n', encoding="utf-8")
     err = refused("compare", "--config", "bare.toml")
     assert "bare.toml: there is no table [search]" in err
     assert not (tmp_path / "mase_output").exists()
@@ -382,6 +402,6 @@ def test_a_comparison_that_is_cut_off_reports_on_what_is_done(tmp_path: Path) ->
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_with_the_cure(refused: Refused, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     place = ("search", "--config", BRUTE_FORCE, "--pretrained", "--project-dir")
     assert "a file is where a folder must be: choose another --project-dir" in refused(*place, "file", statuses=(1,))

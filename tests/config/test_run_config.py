@@ -34,7 +34,7 @@ last = { a = 1 }
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "file.toml"
-    path.write_text(FILE.replace('["odd key".table]\n"quoted" = 1\n', ""))
+    path.write_text(FILE.replace('["odd key".table]\n"quoted" = 1\n', ""), encoding="utf-8")
     return path
 
 
@@ -76,7 +76,7 @@ def test_syntax_errors_show_the_place() -> None:
 
 def problems(text: str, tmp_path: Path) -> str:
     path = tmp_path / "wrong.toml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return "\n".join(load_run_config(path, {}).problems)
 
 
@@ -108,7 +108,7 @@ def test_no_code_is_run_on_a_files_word(tmp_path: Path) -> None:
 def test_resolved_options_load_back_to_the_same(path: Path, tmp_path: Path) -> None:
     config: RunConfig = load_run_config(path, {"project_dir": "here", "load_name": "weights.ckpt"})
     again = tmp_path / "resolved.toml"
-    again.write_text(dump_toml(config))
+    again.write_text(dump_toml(config), encoding="utf-8")
     loaded = load_run_config(again, {})
     for field in fields(RunOptions):
         value = getattr(config.options, field.name)
@@ -119,7 +119,7 @@ def test_resolved_options_load_back_to_the_same(path: Path, tmp_path: Path) -> N
 
 def test_code_that_the_command_line_names_too_is_no_problem_and_else_is_not_even_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "resolved.toml"
-    path.write_text('model = "mine.py:build"\ndataset = "toy_tiny"\n')
+    path.write_text('model = "mine.py:build"\ndataset = "toy_tiny"\n', encoding="utf-8")
     assert load_run_config(path, {"model": "mine.py:build"}).problems == ()
     refused = load_run_config(path, {})
     assert refused.options.model is None

@@ -65,7 +65,7 @@ def broken():
 @pytest.fixture
 def user_file(tmp_path: Path) -> Path:
     path = tmp_path / "data.py"
-    path.write_text(USER_FILE)
+    path.write_text(USER_FILE, encoding="utf-8")
     return path
 
 

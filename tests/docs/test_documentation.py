@@ -18,12 +18,14 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "machop"), "OMP_NUM_THREAD
 
 
 def blocks(document: Path, language: str) -> list[str]:
-    found = BLOCK.findall(document.read_text())
+    found = BLOCK.findall(document.read_text(encoding="utf-8"))
     return [text for kind, note, text in found if kind == language and "no-run" not in note]
 
 
 def run(command: list[str], folder: Path) -> str:
-    result = subprocess.run(command, cwd=folder, env=ENVIRONMENT, text=True, capture_output=True, check=False)
+    result = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, text=True, capture_output=True, check=False, encoding="utf-8"
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -72,7 +74,7 @@ def test_the_example_in_python_of_the_readme_runs(tmp_path: Path) -> None:
 
 def write_example(name: str, folder: Path) -> str:
     examples = blocks(ROOT / "docs" / "your_own.md", "python")
-    (folder / name).write_text(next(text for text in examples if text.startswith(f"# {name}\n")))
+    (folder / name).write_text(next(text for text in examples if text.startswith(f"# {name}\n")), encoding="utf-8")
     return name
 
 
@@ -110,7 +112,7 @@ name = "brute_force"
 
 def test_a_model_of_hugging_face_trains_searches_and_comes_back(tmp_path: Path) -> None:
     name = write_example("hf.py", tmp_path)
-    (tmp_path / "hf.toml").write_text(HF)
+    (tmp_path / "hf.toml").write_text(HF, encoding="utf-8")
     own = ["--model", f"{name}:build_model", "--dataset", f"{name}:build_data", "--config", "hf.toml"]
     ch = [sys.executable, "-m", "chop.cli"]
     run([*ch, "train", *own], tmp_path)
@@ -118,10 +120,10 @@ def test_a_model_of_hugging_face_trains_searches_and_comes_back(tmp_path: Path) 
     assert "Pareto front: " in run([*ch, "search", *own, *trained], tmp_path)
     row = ["--from-search", "mase_output/hf/software/search_ckpts", "--row", "0"]
     run([*ch, "test", *own, *trained, *row], tmp_path)
-    scores = (tmp_path / "mase_output/hf/software/test/scores.json").read_text()
+    scores = (tmp_path / "mase_output/hf/software/test/scores.json").read_text(encoding="utf-8")
     run([*ch, "transform", *own, *trained, *row], tmp_path)
     run([*ch, "test", *own, "--load", "mase_output/hf/software/transform/graph.safetensors"], tmp_path)
-    assert (tmp_path / "mase_output/hf/software/test/scores.json").read_text() == scores
+    assert (tmp_path / "mase_output/hf/software/test/scores.json").read_text(encoding="utf-8") == scores
 
 
 def test_the_strategy_of_your_own_is_checked_as_shown(tmp_path: Path) -> None:
@@ -139,25 +141,25 @@ def test_the_strategy_of_your_own_is_checked_as_shown(tmp_path: Path) -> None:
 )
 def test_a_strategy_and_a_runner_of_your_own_search(name: str, replaced: str, by: str, tmp_path: Path) -> None:
     write_example(name, tmp_path)
-    text = (ROOT / "machop/configs/examples/jsc_tiny_brute_force.toml").read_text()
+    text = (ROOT / "machop/configs/examples/jsc_tiny_brute_force.toml").read_text(encoding="utf-8")
     assert replaced in text
     runner = "[search.strategy.hw_runner.weight_bits]\n\n[search.strategy.metrics]"
     text = text.replace(replaced, by).replace(
         "[search.strategy.metrics]", runner if "runner" in name else r"[search.strategy.metrics]"
     )
-    (tmp_path / "my.toml").write_text(text)
+    (tmp_path / "my.toml").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "chop.cli", "search", "--config", "my.toml", "--pretrained", "--plugin", name]
     assert "Pareto front: " in run(command, tmp_path)
 
 
 def test_the_script_of_the_lab_runs() -> None:
     """Run where it stands, as the lab says; its weights are random, but sixteen formats cannot all score alike."""
-    script = (ROOT / "docs" / "labs" / "lab3.py").read_text()
+    script = (ROOT / "docs" / "labs" / "lab3.py").read_text(encoding="utf-8")
     check = "\nassert len(recorded_accs) == 16\nassert len({float(a) for a in recorded_accs}) > 1\n"
     run([sys.executable, "-c", script + check], ROOT / "docs" / "labs")
 
 
 def test_links_lead_somewhere() -> None:
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -25,7 +25,7 @@ def test_an_example_has_no_problem_and_the_points_it_says(path: Path) -> None:
     config = load_run_config(path, {"is_pretrained": True})
     prepared = prepare(config.options)
     assert not config.problems
-    assert path.read_text().startswith("# ")
+    assert path.read_text(encoding="utf-8").startswith("# ")
     if "search" not in config.tables:
         return
     _, space, _, problems = _check(prepared.model, prepared.data_module, config.tables["search"])
@@ -33,7 +33,7 @@ def test_an_example_has_no_problem_and_the_points_it_says(path: Path) -> None:
     assert space is not None
     points = POINTS.get(path.stem.removesuffix("_brute_force"))
     assert points in (None, space.size)
-    assert points is None or f"{points:,} networks" in path.read_text()
+    assert points is None or f"{points:,} networks" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -43,7 +43,7 @@ def test_a_whole_space_has_a_graded_front(name: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "machop"), "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--pretrained"], cwd=tmp_path, env=environment, check=True, capture_output=True)
     (best,) = tmp_path.glob("mase_output/*/software/search_ckpts/best.json")
-    front = json.loads(best.read_text()).values()
+    front = json.loads(best.read_text(encoding="utf-8")).values()
     assert len(front) == pytest.approx(FRONTS[name], abs=3)
     accuracies = [row["software_metrics"]["accuracy"] for row in front]
     assert max(accuracies) - min(accuracies) > 0.2

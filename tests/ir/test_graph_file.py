@@ -29,7 +29,8 @@ def test_a_file_never_makes_code_run(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     own = tmp_path / "mine.py"
     own.write_text(
-        f"open({str(marker)!r}, 'w')\nfrom chop.models import get_model\ndef f(): return get_model('jsc-tiny')"
+        f"open({str(marker)!r}, 'w')\nfrom chop.models import get_model\ndef f(): return get_model('jsc-tiny')",
+        encoding="utf-8",
     )
     path = graph_file(tmp_path, model=f"{own}:f")
     with pytest.raises(CheckpointError, match="model="):

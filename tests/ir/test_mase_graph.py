@@ -165,7 +165,7 @@ def test_a_saved_graph_of_a_named_model_needs_no_model(tmp_path: Path) -> None:
 
 def test_a_picture_names_every_node_and_format(tmp_path: Path) -> None:
     graph, _ = quantize_transform_pass(MaseGraph(Everything()), ALL_INTEGER)
-    text = graph.draw(tmp_path / "graph.svg").read_text()
+    text = graph.draw(tmp_path / "graph.svg").read_text(encoding="utf-8")
     assert text.startswith("<svg")
     assert all(name in text for name in graph.quantizable_nodes())
     assert "6.3" in text

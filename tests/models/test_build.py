@@ -90,7 +90,7 @@ def test_every_model_has_facts() -> None:
 
 def test_a_users_model_is_built_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "net.py"
-    path.write_text(USER_FILE)
+    path.write_text(USER_FILE, encoding="utf-8")
     assert get_model(f"{path}:build_model", dataset_info=get_dataset_info("jsc")).in_features == 16
     assert get_model(f"{path}:alone").in_features == 3
     assert get_model_info(f"{path}:alone").model_source == "user"

@@ -158,7 +158,7 @@ def test_files_that_hold_no_weights(tmp_path: Path, content: Any) -> None:
 
 
 def test_other_files_and_folders(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("{not weights, but it begins with a brace}")
+    (tmp_path / "notes.txt").write_text("{not weights, but it begins with a brace}", encoding="utf-8")
     for path, message in (
         (tmp_path / "notes.txt", "is no file of weights"),
         (tmp_path, "has no model"),

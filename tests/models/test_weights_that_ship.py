@@ -16,7 +16,11 @@ LEAST = {"jsc-tiny": 0.62, "jsc-toy": 0.66, "jsc-s": 0.71, "jsc-mlp": 0.72, "toy
 
 def table() -> dict[str, dict[str, str]]:
     """The rows of the table by model, each `{column: text}`."""
-    lines = [line.strip("|\n ").split(" | ") for line in TABLE.read_text().splitlines() if line.startswith("| ")]
+    lines = [
+        line.strip("|\n ").split(" | ")
+        for line in TABLE.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ")
+    ]
     return {row[0].strip("`"): dict(zip(lines[0], row, strict=True)) for row in lines[1:]}
 
 

@@ -135,8 +135,8 @@ def test_reports_show_every_node(graph: MaseGraph, batch: dict[str, Tensor], tmp
     report_node_meta_param_analysis_pass(graph, {"save_path": tmp_path / "meta.txt", "which": ["common"]})
     _, info = report_node_type_analysis_pass(graph)
     assert [row[0] for row in info["nodes"]] == [node.name for node in graph.nodes]
-    assert "seq_blocks_2" in (tmp_path / "meta.txt").read_text()
-    assert "seq_blocks" in (tmp_path / "graph.txt").read_text()
+    assert "seq_blocks_2" in (tmp_path / "meta.txt").read_text(encoding="utf-8")
+    assert "seq_blocks" in (tmp_path / "graph.txt").read_text(encoding="utf-8")
 
 
 def test_a_summary_counts_what_was_quantised(graph: MaseGraph, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_summary_counts_what_was_quantised(graph: MaseGraph, tmp_path: Path) -
     graph, _ = quantize_transform_pass(graph, {"by": "type", "linear": {"config": EIGHT}})
     _, info = summarize_quantization_analysis_pass(original, graph, save_dir=tmp_path)
     assert info["count"] == {"batch_norm1d": (1, 0), "linear": (1, 1), "relu": (2, 0)}
-    assert "weight integer 6.4" in (tmp_path / "summary.txt").read_text()
+    assert "weight integer 6.4" in (tmp_path / "summary.txt").read_text(encoding="utf-8")
 
 
 def test_inputs_of_a_data_module_feed_the_graph(graph: MaseGraph) -> None:

@@ -110,7 +110,7 @@ def test_sensitivity_quantises_one_layer_at_a_time(tmp_path: Path) -> None:
         coarse, fine = found[name].values()
         assert coarse == pytest.approx(expected)
         assert fine < coarse
-    picture = (tmp_path / "sensitivity.svg").read_text()
+    picture = (tmp_path / "sensitivity.svg").read_text(encoding="utf-8")
     assert all(name in picture for name in found)
     arguments["score"] = lambda outputs: float((outputs.argmax(1) == exact.argmax(1)).float().mean())
     _, lost = sensitivity_analysis_pass(graph, arguments)

@@ -40,7 +40,7 @@ def test_rows_come_back_with_what_the_header_says(tmp_path: Path) -> None:
     log.append({"number": 4})
     log.close()
     assert problems(tmp_path / "log") == []
-    assert len((tmp_path / "log").read_text().splitlines()) == 6
+    assert len((tmp_path / "log").read_text(encoding="utf-8").splitlines()) == 6
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,17 @@ def test_rows_come_back_with_what_the_header_says(tmp_path: Path) -> None:
 )
 def test_an_edited_line_is_named(damage: Callable[[str], str], tmp_path: Path) -> None:
     path = made(tmp_path / "log")
-    path.write_text(damage(path.read_text()))
+    path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
     found = problems(path)
     assert found
     assert all(problem == "its checksum does not fit" for _, problem in found)
 
 
 def test_a_line_of_another_log_is_named(tmp_path: Path) -> None:
-    ours, theirs = (made(tmp_path / name).read_text().splitlines(keepends=True) for name in ("ours", "theirs"))
-    (tmp_path / "mixed").write_text("".join([*ours[:3], theirs[3], *ours[4:]]))
+    ours, theirs = (
+        made(tmp_path / name).read_text(encoding="utf-8").splitlines(keepends=True) for name in ("ours", "theirs")
+    )
+    (tmp_path / "mixed").write_text("".join([*ours[:3], theirs[3], *ours[4:]]), encoding="utf-8")
     assert problems(tmp_path / "mixed") == [(4, "its checksum does not fit")]
 
 
@@ -71,7 +73,7 @@ def test_a_line_of_another_log_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_line_endings_and_a_byte_order_mark_do_no_harm(ending: str, mark: str, tmp_path: Path) -> None:
     path = made(tmp_path / "log")
-    path.write_bytes((mark + path.read_text().replace("\n", ending)).encode())
+    path.write_bytes((mark + path.read_text(encoding="utf-8").replace("\n", ending)).encode())
     assert problems(path) == []
 
 
@@ -106,27 +108,27 @@ def test_a_header_of_another_kind_or_version_or_an_edited_one_is_refused(
     damage: Callable[[str], str], told: str, tmp_path: Path
 ) -> None:
     path = made(tmp_path / "log")
-    path.write_text(damage(path.read_text()))
+    path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(SearchError, match=told):
         JsonLines.open(path, KIND)
 
 
 def test_a_damaged_log_is_kept_beside_and_goes_on_with_its_sound_rows(tmp_path: Path) -> None:
     path = made(tmp_path / "log")
-    damaged = path.read_text().replace("0.333", "0.334", 1)
-    path.write_text(damaged)
+    damaged = path.read_text(encoding="utf-8").replace("0.333", "0.334", 1)
+    path.write_text(damaged, encoding="utf-8")
     log = JsonLines.open(path, KIND)
     log.go_on([line.row for line in log.lines() if not line.problem], is_damaged=True)
     log.append({"number": 4})
     log.close()
     assert problems(path) == []
-    assert [json.loads(line)["number"] for line in path.read_text().splitlines()[1:]] == [0, 2, 3, 4]
-    assert (tmp_path / "log.damaged").read_text() == damaged
+    assert [json.loads(line)["number"] for line in path.read_text(encoding="utf-8").splitlines()[1:]] == [0, 2, 3, 4]
+    assert (tmp_path / "log.damaged").read_text(encoding="utf-8") == damaged
 
 
 def test_a_log_without_checksums_is_read_told_and_gets_some(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "log"
-    path.write_text('{"chop_things": 1, "about": "things"}\n{"number": 0}\n')
+    path.write_text('{"chop_things": 1, "about": "things"}\n{"number": 0}\n', encoding="utf-8")
     log = JsonLines.open(path, KIND)
     assert "without checksums: it cannot be checked" in caplog.text
     log.go_on([line.row for line in log.lines()], is_damaged=False)

@@ -26,7 +26,7 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path: Path, monkeyp
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_whole(path, "new")
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -43,7 +43,7 @@ def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path: Path, monkeypatch
         write_whole(path, "new content")
     assert caught.value.filename == str(path)
     assert "make room" in cure(caught.value)
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -87,12 +87,12 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "elsewhere" / "file")
     for text in ("first", "second"):
         write_whole(link, text)
-        assert (tmp_path / "elsewhere" / "file").read_text() == text
+        assert (tmp_path / "elsewhere" / "file").read_text(encoding="utf-8") == text
     assert link.is_symlink()
 
 
 def test_a_very_long_name_is_written(tmp_path: Path) -> None:
-    assert write_whole(tmp_path / ("n" * 255), "x").read_text() == "x"
+    assert write_whole(tmp_path / ("n" * 255), "x").read_text(encoding="utf-8") == "x"
 
 
 def test_a_folder_moves_to_a_free_number_and_over_nothing(tmp_path: Path) -> None:
@@ -100,6 +100,6 @@ def test_a_folder_moves_to_a_free_number_and_over_nothing(tmp_path: Path) -> Non
     for taken in ("run", "run-1"):
         (tmp_path / taken).mkdir()
     (tmp_path / "run-2").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "run-3").write_text("")
+    (tmp_path / "run-3").write_text("", encoding="utf-8")
     assert move_aside(folder) == tmp_path / "run-4"
     assert move_aside(folder) is None

@@ -52,7 +52,7 @@ def hold_until_all_have_tried(folder: Path, ready: Barrier, tried: Barrier) -> N
     try:
         with only_writer(folder) as own:
             own.settle()
-            (folder / "winner").open("x").write(str(os.getpid()))
+            (folder / "winner").open("x", encoding="utf-8").write(str(os.getpid()))
             tried.wait(20)
     except FolderError:
         tried.wait(20)
@@ -86,7 +86,7 @@ def test_of_many_starts_at_once_one_wins(tmp_path: Path) -> None:
             process.join(30)
         assert sorted(process.exitcode for process in processes) == [0, 3, 3, 3, 3, 3]  # type: ignore[type-var]
         winner = next(process.pid for process in processes if process.exitcode == 0)
-        assert (folder / "winner").read_text() == str(winner)
+        assert (folder / "winner").read_text(encoding="utf-8") == str(winner)
 
 
 def test_a_killed_holder_leaves_the_folder_free(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_what_goes_wrong_in_a_folder_that_was_taken_away_is_blamed_on_that(tmp_p
     with pytest.raises(FolderError, match="was deleted"), only_writer(tmp_path / "run") as own:
         own.settle()
         (tmp_path / "run").rmdir()
-        (tmp_path / "run" / "file").write_text("")
+        (tmp_path / "run" / "file").write_text("", encoding="utf-8")
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
@@ -160,7 +160,7 @@ def test_a_file_system_without_locks_is_told(number: int, tmp_path: Path, monkey
 
 
 def test_a_file_where_a_folder_must_be_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(FolderError, match="a file is where a folder must be"):
         hold(tmp_path / "file" / "run")
 
@@ -186,7 +186,7 @@ def test_what_killed_processes_were_writing_is_removed_and_no_more(tmp_path: Pat
         name: tmp_path / name for name in (f".best.json.{dead}-ab12.writing", f".best.json.{os.getpid()}-1.writing")
     }
     for file in (*files.values(), tmp_path / "best.json", tmp_path / "notes.writing"):
-        file.write_text("")
+        file.write_text("", encoding="utf-8")
     hold(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [f".best.json.{os.getpid()}-1.writing", "best.json", "notes.writing"]

@@ -12,7 +12,7 @@ from chop.tools.user_code import call_user, is_user_reference, load_plugin, load
 
 def write(folder: Path, text: str, name: str = "mine.py") -> Path:
     path = folder / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -73,7 +73,7 @@ def test_a_broken_file_can_be_mended_and_loaded_again(tmp_path: Path) -> None:
     path = write(tmp_path, "1 / 0")
     with pytest.raises(ChopError):
         load_plugin(path)
-    path.write_text("answer = 42  # longer than before")
+    path.write_text("answer = 42  # longer than before", encoding="utf-8")
     assert load_plugin(path).answer == 42
 
 

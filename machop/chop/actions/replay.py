@@ -87,7 +87,7 @@ def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:
 
 def _read_rows(file: Path) -> list[dict[str, Any]]:
     try:
-        rows = list(json.loads(file.read_text()).values())
+        rows = list(json.loads(file.read_text(encoding="utf-8")).values())
         if not all({"number", "sampled_config", "software_metrics", "hardware_metrics"} <= set(row) for row in rows):
             raise ValueError("rows without number, sampled_config or metrics")
     except FileNotFoundError as error:

@@ -75,7 +75,11 @@ def points_of(study: Path, landscape: Landscape) -> list[int]:
     """
     file = study / LOG_FILE
     try:
-        rows = [r for r in json.loads(file.read_text()).values() if r.get("stopped_at") is None and not r.get("failed")]
+        rows = [
+            r
+            for r in json.loads(file.read_text(encoding="utf-8")).values()
+            if r.get("stopped_at") is None and not r.get("failed")
+        ]
         found = [int(row["point"]) for row in rows]
         sizes = {row["of_points"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

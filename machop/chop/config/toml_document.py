@@ -27,11 +27,17 @@ class TomlDocument:
     def read(cls, path: Path) -> TomlDocument:
         """Read a file; raises ConfigError for one that is missing or no TOML, with line and column."""
         try:
-            text = path.read_bytes().decode("utf-8")
+            text = path.read_bytes().decode("utf-8-sig")  # with or without a byte order mark
         except FileNotFoundError as error:
             raise ConfigError([f"{path}: there is no such file"]) from error
-        except (OSError, UnicodeDecodeError) as error:
+        except IsADirectoryError as error:
+            raise ConfigError([f"{path}: is a folder; give the TOML file in it"]) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError([f"{path}: is not UTF-8, as TOML must be ({error}); save it in that encoding"]) from error
+        except OSError as error:
             raise ConfigError([f"{path}: cannot be read ({error})"]) from error
+        if "\0" in text:
+            raise ConfigError([f"{path}: holds NUL bytes, so it may be UTF-16; save it as UTF-8, as TOML must be"])
         return cls.parse(text, path.name)
 
     @classmethod
@@ -62,6 +68,7 @@ def _syntax_problem(text: str, name: str, message: str) -> str:
     lines = text.rstrip("\n").split("\n")
     line, column = (int(found[1]), int(found[2])) if found else (len(lines), len(lines[-1]) + 1)
     shown = lines[line - 1] if line <= len(lines) else ""
+    shown = "".join(character if character.isprintable() else "?" for character in shown.expandtabs(1))
     return f"{name}:{line}:{column}: {message.partition(' (at ')[0]}\n    {shown}\n    {' ' * (column - 1)}^"
 
 

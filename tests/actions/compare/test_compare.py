@@ -80,7 +80,7 @@ def test_brute_force_is_judged_by_the_oracle_and_all_files_are_there(
     }
     assert tidy["accuracy"] == oracle.landscape.metrics["accuracy"][tidy["point"]].tolist()
     assert pyarrow.csv.read_csv(folder / "evaluations.csv").num_rows == len(tidy["trial"])
-    assert "| brute_force_random |" in (folder / "report.md").read_text()
+    assert "| brute_force_random |" in (folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_the_answer_has_what_it_promises(
@@ -159,7 +159,7 @@ def test_a_space_that_is_not_enumerated_is_judged_by_what_is_known(
             for one, other in zip(summary.strategies, exact.strategies, strict=True):
                 assert one.hypervolume.median == pytest.approx(other.hypervolume.median)
         else:
-            assert "The exact front is not known" in (folder / "report.md").read_text()
+            assert "The exact front is not known" in (folder / "report.md").read_text(encoding="utf-8")
             assert max(float(one.hypervolume.high[-1]) for one in summary.strategies) <= 1.0
 
 
@@ -201,13 +201,13 @@ def test_a_sum_has_no_front_to_draw(
     lab["strategy"]["metrics"]["average_bitwidth"]["scale"] = -0.02
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
     assert summary.strategies[1].hypervolume.median[-1] == 1.0
-    report = (tmp_path / "c" / "report.md").read_text()
+    report = (tmp_path / "c" / "report.md").read_text(encoding="utf-8")
     told = "% of the way from the worst value to the best"
     assert f"Columns: median evaluations to 90 … 99 {told}; the way to the best after 18 evaluations" in report
     assert f"Evaluations to 95 {told}, median: " in report
     assert "- The best value is exact: all 18 points have been measured." in report
     assert compare_plots.regret(summary).legends[0]._ncols <= 3  # type: ignore[attr-defined] # more are cut off
-    svg = "".join(path.read_text() for path in (tmp_path / "c").glob("*.svg"))
+    svg = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "c").glob("*.svg"))
     assert "way from the worst value to the best" in svg
     assert not [word for word in ("ypervolume", "exact front") if word in report.replace("hypervolume.png", "") + svg]
     assert {path.stem for path in (tmp_path / "c").glob("*.png")} == PICTURES - {"front"}
@@ -244,7 +244,7 @@ def test_the_smallest_spaces_are_told_in_the_singular_and_drawn(
         "bias_width": [8],
     }
     compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, strategies=("brute_force", "tpe"), seeds=1))
-    report = (tmp_path / "c" / "report.md").read_text()
+    report = (tmp_path / "c" / "report.md").read_text(encoding="utf-8")
     assert not [words for words in told if words not in report]
     assert "proposed no more" not in report
 
@@ -296,10 +296,10 @@ def test_ctrl_c_keeps_the_runs_that_are_done(
     monkeypatch.setattr(Experiment, "run", interrupted)
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
     assert (summary.interrupted, summary.runs, summary.planned_runs) == (True, 6, 12)
-    told = json.loads((tmp_path / "c" / "summary.json").read_text())
+    told = json.loads((tmp_path / "c" / "summary.json").read_text(encoding="utf-8"))
     assert (told["seeds"], told["runs"], told["planned_runs"]) == ([0, 1, 2], 6, 12)
     assert len(set(zip(*(rows(tmp_path / "c")[name] for name in ("strategy", "seed")), strict=True))) == 6
-    report = (tmp_path / "c" / "report.md").read_text()
+    report = (tmp_path / "c" / "report.md").read_text(encoding="utf-8")
     assert report.startswith("# 4 strategies, 6 of 12 runs, interrupted, 18 evaluations of 18 points")
     assert "Runs: brute_force 2, brute_force_random 2, random 1, tpe 1." in report
     assert "6 of 12 runs, interrupted" in compare_plots._what(summary)
@@ -406,16 +406,16 @@ def test_of_points_that_were_measured_only_damaged_ones_are_measured_again(
     options = CompareOptions(("brute_force",), seeds=1, budget=12, most_points=1)
     first = compare(jsc_tiny, jets, lab, tmp_path / "c", options)
     log = tmp_path / "c" / "measured.jsonl"
-    lines = log.read_text().splitlines()
+    lines = log.read_text(encoding="utf-8").splitlines()
     lines[2] = lines[2][5:]
-    log.write_text("\n".join(lines) + "\n")
+    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if not is_aside:
         (tmp_path / "c" / "report.md").unlink()
     again = compare(jsc_tiny, jets, lab, tmp_path / "c", options)
     assert "11 points were measured by earlier comparisons in this folder." in again.remarks
     assert again.measured == first.measured == 12
     kept = tmp_path / ("c-1/measured.jsonl" if is_aside else "c/measured.jsonl.damaged")
-    assert kept.read_text().splitlines() == lines
+    assert kept.read_text(encoding="utf-8").splitlines() == lines
 
 
 @pytest.mark.usefixtures("pictures")
@@ -424,7 +424,7 @@ def test_pictures_of_a_comparison_that_was_cut_off_do_not_stay(
 ) -> None:
     folder = tmp_path / "c"
     folder.mkdir()
-    (folder / "regret.png").write_text("of another comparison")
+    (folder / "regret.png").write_text("of another comparison", encoding="utf-8")
     monkeypatch.setattr(compare_plots, "find_spec", lambda name: None)
     compare(jsc_tiny, jets, lab, folder, replace(FEW, seeds=1))
     assert not list(folder.glob("*.png"))
@@ -512,7 +512,7 @@ def test_ctrl_c_or_an_error_while_pictures_are_drawn_costs_the_pictures_alone(
     monkeypatch.setattr(compare_plots, "front", cut_off)
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, seeds=1))
     assert not [path for path in (tmp_path / "c").iterdir() if path.suffix in (".png", ".svg")]
-    assert why in (tmp_path / "c" / "report.md").read_text()
+    assert why in (tmp_path / "c" / "report.md").read_text(encoding="utf-8")
     assert summary.verdict
     assert summary.cut_short == (times > 0)
 
@@ -565,7 +565,9 @@ def test_points_are_asked_for_together_as_the_file_says(
     lab["strategy"] |= {"name": "optuna", "setup": {"sampler": "tpe", "ask_batch": 4, "n_trials": 60}}
     found = search(jsc_tiny, jets, lab, tmp_path / "search")
     own = rows(tmp_path / "four")["point"]
-    space = [int(row["point"]) for row in json.loads((tmp_path / "search" / "log.json").read_text()).values()]
+    space = [
+        int(row["point"]) for row in json.loads((tmp_path / "search" / "log.json").read_text(encoding="utf-8")).values()
+    ]
     assert len(found.trials) >= len(own)
     assert space[: len(own)] == own
 

@@ -16,7 +16,7 @@ TIMEOUT = 120.0
 def trials(folder: Path) -> list[dict[str, Any]]:
     """The lines of a trial log, but for what a clock says and what is drawn for each search."""
     left_out = ("seconds", "started", "search", "sha256")
-    lines = (folder / "trials.jsonl").read_text().splitlines()
+    lines = (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()
     return [{key: value for key, value in json.loads(line).items() if key not in left_out} for line in lines]
 
 

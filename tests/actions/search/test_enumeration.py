@@ -47,11 +47,11 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    return list(json.loads((folder / "best.json").read_text()).values())
+    return list(json.loads((folder / "best.json").read_text(encoding="utf-8")).values())
 
 
 def blocks(folder: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (folder / "blocks.jsonl").read_text().splitlines()[1:]]
+    found = [json.loads(line) for line in (folder / "blocks.jsonl").read_text(encoding="utf-8").splitlines()[1:]]
     return sorted(({**row, "seconds": 0, "sha256": ""} for row in found), key=lambda row: row["block"])
 
 
@@ -88,7 +88,7 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_end(
     monkeypatch.setattr(enumeration.Task, "measure", interrupted)
     assert search(jsc_toy, jets, toy, tmp_path / "cut").reason == "interrupted"
     assert len(rows(tmp_path / "cut")) > 0
-    with (tmp_path / "cut" / "blocks.jsonl").open("a") as stream:
+    with (tmp_path / "cut" / "blocks.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('{"block": 2, "fir')  # killed while it was writing
     monkeypatch.setattr(enumeration.Task, "measure", measure)
     assert search(jsc_toy, jets, toy, tmp_path / "cut", resume=True).reason == "exhausted"
@@ -108,7 +108,7 @@ def test_a_search_that_was_killed_while_it_finished_is_finished_by_resuming(
 ) -> None:
     toy["strategy"]["setup"] = {"landscape": True}
     search(jsc_toy, jets, toy, tmp_path)
-    wanted = (rows(tmp_path), (tmp_path / "report.md").read_text())
+    wanted = (rows(tmp_path), (tmp_path / "report.md").read_text(encoding="utf-8"))
     truth = Landscape.read(tmp_path / "landscape.parquet")
     (tmp_path / "report.md").unlink()
     if lost == "the landscape":
@@ -117,7 +117,7 @@ def test_a_search_that_was_killed_while_it_finished_is_finished_by_resuming(
         data = (tmp_path / "landscape.parquet").read_bytes()
         (tmp_path / "landscape.parquet").write_bytes(data[: len(data) // 2])
     search(jsc_toy, jets, toy, tmp_path, resume=True)
-    assert (rows(tmp_path), (tmp_path / "report.md").read_text()) == wanted
+    assert (rows(tmp_path), (tmp_path / "report.md").read_text(encoding="utf-8")) == wanted
     again = Landscape.read(tmp_path / "landscape.parquet")
     assert all(np.array_equal(again.metrics[name], truth.metrics[name]) for name in truth.metrics)
     assert search(jsc_toy, jets, toy, tmp_path, resume=True).reason == "exhausted"  # blocks done twice count once
@@ -221,8 +221,8 @@ def test_a_damaged_line_is_named_and_its_block_alone_is_measured_again(
 ) -> None:
     search(jsc_toy, jets, toy, tmp_path)
     path, wanted = tmp_path / "blocks.jsonl", rows(tmp_path)
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:2], lines[2].replace("0.", "0.9", 1), *lines[3:]]) + "\n")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines[:2], lines[2].replace("0.", "0.9", 1), *lines[3:]]) + "\n", encoding="utf-8")
     measured, measure = [], enumeration.Task.measure
 
     def counted(task: enumeration.Task, number: int) -> enumeration.Block:
@@ -263,7 +263,7 @@ def test_workers_give_the_same_to_the_bit_also_when_one_is_killed(
     started = time.monotonic()
     together = search(jsc_toy, jets, toy, tmp_path / "together")
     passed = time.monotonic() - started
-    lines = (tmp_path / "together" / "blocks.jsonl").read_text().splitlines()[1:]
+    lines = (tmp_path / "together" / "blocks.jsonl").read_text(encoding="utf-8").splitlines()[1:]
     assert 0 < sum(json.loads(line)["seconds"] for line in lines) <= passed  # a timeout counts them once, not by worker
     assert killed
     assert together.reason == alone.reason
@@ -383,25 +383,25 @@ def test_the_oracle_knows_the_space_and_judges_other_searches(
     toy["strategy"] |= {"name": "optuna", "setup": {"n_trials": 12}}
     other = tmp_path / "other" / "software" / "search_ckpts"
     search(jsc_toy, jets, toy, other)
-    report = (other / "report.md").read_text()
+    report = (other / "report.md").read_text(encoding="utf-8")
     assert "Gap to the optimum" in report
-    numbers = [row["point"] for row in json.loads((other / "log.json").read_text()).values()]
+    numbers = [row["point"] for row in json.loads((other / "log.json").read_text(encoding="utf-8")).values()]
     assert f"{oracle.gap(numbers).hypervolume:.2%} of the exact hypervolume" in report
 
     show_oracle(truth, [], [other], as_json=True)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["gaps"][str(other)]["front"] == gap.front
     one = Oracle(oracle.landscape, Goals(oracle.goals.objectives[:1])).gap(numbers)
     assert f"{one.hypervolume:.2%} of the way from the worst value to the best, accuracy " in one.as_text()
-    log = json.loads((other / "log.json").read_text())
+    log = json.loads((other / "log.json").read_text(encoding="utf-8"))
     log["0"]["point"] = 648
-    (other / "log.json").write_text(json.dumps(log))
+    (other / "log.json").write_text(json.dumps(log), encoding="utf-8")
     with pytest.raises(SearchError, match="names points that a space of 648 points does not have"):
         show_oracle(truth, [], [other], as_json=True)
 
     toy["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = 100
     third = tmp_path / "third" / "software" / "search_ckpts"
     search(jsc_toy, jets, toy, third)
-    assert "Gap" not in (third / "report.md").read_text()
+    assert "Gap" not in (third / "report.md").read_text(encoding="utf-8")
     with pytest.raises(SearchError, match="is a search of another space than"):
         show_oracle(truth, [], [third], as_json=True)
 
@@ -416,7 +416,7 @@ def test_a_part_of_an_enumerated_space_is_judged_by_its_own_limits(
     toy["strategy"]["metrics"]["average_bitwidth"]["max"] = 14.0
     toy["strategy"]["setup"] = {"n_trials": 200}
     search(jsc_toy, jets, toy, part)
-    assert "Gap to the optimum" in (part / "report.md").read_text()
+    assert "Gap to the optimum" in (part / "report.md").read_text(encoding="utf-8")
     capsys.readouterr()
     show_oracle(truth, [], [part], as_json=True)
     gap = json.loads(capsys.readouterr().out.splitlines()[-1])["gaps"][str(part)]

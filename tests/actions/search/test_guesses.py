@@ -172,7 +172,7 @@ def test_a_comparison_tells_what_was_tried_before_the_first_trial(
         "rows as 110 evaluations; they are not counted as evaluations."
     )
     assert told in summary.remarks
-    assert told in json.loads((tmp_path / "with" / "summary.json").read_text())["remarks"]
-    assert told in " ".join((tmp_path / "with" / "report.md").read_text().split())
+    assert told in json.loads((tmp_path / "with" / "summary.json").read_text(encoding="utf-8"))["remarks"]
+    assert told in " ".join((tmp_path / "with" / "report.md").read_text(encoding="utf-8").split())
     without = compare(jsc_toy, jets, lab, tmp_path / "without", CompareOptions(("uniform",), seeds=2))
     assert not any("tried" in remark for remark in without.remarks)

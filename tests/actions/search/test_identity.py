@@ -65,8 +65,8 @@ class OwnData:
     def module(self, rows: int = 96, threshold: float = 0.25, scale: float = 1.0) -> MaseDataModule:
         for known in [name for name in sys.modules if name.startswith("chop_user_own_")]:
             del sys.modules[known]
-        (self.folder / "scale.txt").write_text(str(scale))
-        (self.folder / "own.py").write_text(OWN_DATA.format(rows=rows, threshold=threshold))
+        (self.folder / "scale.txt").write_text(str(scale), encoding="utf-8")
+        (self.folder / "own.py").write_text(OWN_DATA.format(rows=rows, threshold=threshold), encoding="utf-8")
         data = MaseDataModule(f"{self.folder / 'own.py'}:build_data", 512)
         data.setup()
         return data
@@ -119,7 +119,7 @@ def test_the_landscape_of_other_rows_or_metrics_is_not_the_truth(
         table["strategy"] |= {"name": "optuna", "setup": {"sampler": "random", "n_trials": 5}}
         folder = tmp_path / name / "software" / "search_ckpts"
         search(model, own.module(**change), table, folder)
-        return "Gap to the optimum" in (folder / "report.md").read_text()
+        return "Gap to the optimum" in (folder / "report.md").read_text(encoding="utf-8")
 
     search(model, own.module(), lab_of_own, tmp_path / "whole" / "software" / "search_ckpts")
     assert gap("same")

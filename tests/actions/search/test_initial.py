@@ -39,7 +39,7 @@ def earlier(tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny:
 
 
 def distinct(folder: Path) -> int:
-    return sum("repeats" not in row for row in json.loads((folder / "log.json").read_text()).values())
+    return sum("repeats" not in row for row in json.loads((folder / "log.json").read_text(encoding="utf-8")).values())
 
 
 def test_trials_of_the_same_search_are_taken_over_unmeasured(
@@ -51,8 +51,8 @@ def test_trials_of_the_same_search_are_taken_over_unmeasured(
     assert len(inherited) == distinct(earlier)
     assert len(own) == 5
     assert [trial.number for trial in result.trials] == list(range(len(result.trials)))
-    assert f"{len(inherited)} more from earlier searches" in (tmp_path / "new/report.md").read_text()
-    logged = json.loads((tmp_path / "new/log.json").read_text())
+    assert f"{len(inherited)} more from earlier searches" in (tmp_path / "new/report.md").read_text(encoding="utf-8")
+    logged = json.loads((tmp_path / "new/log.json").read_text(encoding="utf-8"))
     assert [row.get("inherited") for row in logged.values()][: len(inherited)] == [str(earlier)] * len(inherited)
 
 
@@ -113,8 +113,10 @@ def test_of_a_search_that_differs_the_points_are_measured_first(
     other = get_model("jsc-tiny")
     with caplog.at_level("INFO"):
         result = search(other, jets, tpe(lab, 9), tmp_path / "new", init_from=[earlier])
-    known = [row for row in json.loads((earlier / "log.json").read_text()).values() if "repeats" not in row]
-    configs = json.loads((tmp_path / "new/log.json").read_text())
+    known = [
+        row for row in json.loads((earlier / "log.json").read_text(encoding="utf-8")).values() if "repeats" not in row
+    ]
+    configs = json.loads((tmp_path / "new/log.json").read_text(encoding="utf-8"))
     assert not any(trial.inherited for trial in result.trials)
     assert len(result.trials) == 9
     assert [configs[str(n)]["sampled_config"] for n in range(len(known))] == [row["sampled_config"] for row in known]
@@ -178,8 +180,10 @@ def test_a_search_survives_the_way_through_optuna(
     name, trials = export_search(earlier, storage)
     assert (name, trials) == ("earlier", 7)
     result = search(jsc_tiny, jets, tpe(lab, 7), tmp_path / "new", init_from=[f"{storage}#earlier"])
-    rows = [row for row in json.loads((earlier / "log.json").read_text()).values() if "repeats" not in row]
-    again = list(json.loads((tmp_path / "new/log.json").read_text()).values())[: len(rows)]
+    rows = [
+        row for row in json.loads((earlier / "log.json").read_text(encoding="utf-8")).values() if "repeats" not in row
+    ]
+    again = list(json.loads((tmp_path / "new/log.json").read_text(encoding="utf-8")).values())[: len(rows)]
     assert [row["sampled_config"] for row in again] == [row["sampled_config"] for row in rows]
     assert [row["software_metrics"] for row in again] == [row["software_metrics"] for row in rows]
     assert not any(trial.inherited for trial in result.trials)
@@ -189,7 +193,7 @@ def test_an_exported_study_says_what_a_search_did(earlier: Path, tmp_path: Path)
     storage = f"sqlite:///{tmp_path}/study.db"
     export_search(earlier, storage, "mine")
     study = optuna.load_study(study_name="mine", storage=storage)
-    rows = list(json.loads((earlier / "log.json").read_text()).values())
+    rows = list(json.loads((earlier / "log.json").read_text(encoding="utf-8")).values())
     assert study.metric_names == ["accuracy", "average_bitwidth"]
     assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     for trial, row in zip(study.trials, rows, strict=True):
@@ -258,7 +262,7 @@ def test_a_foreign_study_gives_points_and_no_figures(
     assert [trial.metrics["accuracy"] < 1 for trial in result.trials] == [True, True]
     widths = [
         row["sampled_config"]["seq_blocks_2"]["config"]
-        for row in json.loads((tmp_path / "new/log.json").read_text()).values()
+        for row in json.loads((tmp_path / "new/log.json").read_text(encoding="utf-8")).values()
     ]
     assert [(w["weight_width"], w["bias_width"], w["data_in_width"]) for w in widths] == [(2, 8, 4), (4, 8, 4)]
 

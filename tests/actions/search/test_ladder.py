@@ -37,7 +37,7 @@ def toy(lab: dict[str, Any]) -> dict[str, Any]:
 
 
 def front(folder: Path) -> list[dict[str, float]]:
-    rows = json.loads((folder / "best.json").read_text()).values()
+    rows = json.loads((folder / "best.json").read_text(encoding="utf-8")).values()
     found = [{**row["software_metrics"], **row["hardware_metrics"]} for row in rows]
     return sorted(({name: found[name] for name in ("accuracy", "average_bitwidth")} for found in found), key=str)
 
@@ -53,7 +53,7 @@ def test_many_are_given_up_and_none_of_the_front(
     assert len(stopped) > 100
     assert {trial.stopped_at for trial in stopped} == {128, 512}
     assert front(tmp_path / "ladder") == front(tmp_path / "full")
-    report = (tmp_path / "ladder" / "report.md").read_text()
+    report = (tmp_path / "ladder" / "report.md").read_text(encoding="utf-8")
     assert f"{len(stopped)} given up on few rows" in report
     share = sum(ROWS - trial.stopped_at for trial in stopped if trial.stopped_at) / ROWS / 324
     assert f"Ladder: {len(stopped)} of 324 candidates given up on 128 or 512 of 2,048 rows" in report
@@ -86,7 +86,7 @@ def test_a_repeat_of_a_candidate_that_was_given_up_is_answered_alike(
         assert trial.stopped_at == result.trials[trial.repeats or 0].stopped_at
         assert trial.metrics == result.trials[trial.repeats or 0].metrics
     firsts = sum(trial.stopped_at is not None and trial.repeats is None for trial in result.trials)
-    assert f"{firsts} given up" in (tmp_path / "report.md").read_text()
+    assert f"{firsts} given up" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_sum_has_its_winner(tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module) -> None:

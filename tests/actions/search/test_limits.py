@@ -24,7 +24,7 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "machop/configs/examples/jsc_tin
 
 
 def rows(folder: Path, file: str = "best.json") -> list[dict[str, Any]]:
-    return list(json.loads((folder / file).read_text()).values())
+    return list(json.loads((folder / file).read_text(encoding="utf-8")).values())
 
 
 def with_limits(lab: dict[str, Any], **limits: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_only_networks_within_the_limits_make_the_front(
     assert 0 < len(within) < len(points)
     assert {row.trial.number for row in result.best} == undominated(within)
     told = "Limits: accuracy >= 0.55 (55 %), average_bitwidth <= 16.5 bit (16.5 bits)."
-    assert told in (tmp_path / "report.md").read_text()
+    assert told in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_table_of_limits_alone_is_no_objective(
@@ -65,7 +65,7 @@ def test_a_table_of_limits_alone_is_no_objective(
         min(trial.metrics["average_bitwidth"] for trial in kept)
     }
     assert set(result.trials[0].scaled_metrics) == {"average_bitwidth"}
-    assert "| accuracy |" in (tmp_path / "report.md").read_text()
+    assert "| accuracy |" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_drop_is_measured_from_the_network_in_float(
@@ -74,7 +74,7 @@ def test_a_drop_is_measured_from_the_network_in_float(
     lab["strategy"]["metrics"] |= {"accuracy": {"max_drop": "5 %"}, "loss": {"max_drop": 0.5}}
     caplog.set_level("INFO")
     result = search(jsc_tiny, jets, lab, tmp_path)
-    report = (tmp_path / "report.md").read_text().splitlines()
+    report = (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()
     cells = [line.split("|") for line in report if line.startswith(("| trial", "| float"))]
     in_float = dict(zip(map(str.strip, cells[0]), map(str.strip, cells[1]), strict=False))
     least = float(in_float["accuracy"]) - 0.05
@@ -98,13 +98,15 @@ def test_block_by_block_finds_what_trial_by_trial_finds(
     monkeypatch.setattr(job, "LARGEST_LOG", 4)
     monkeypatch.setattr(folded, "MOST_CONFIGURATIONS", 5)
     search(jsc_tiny, jets, lab, tmp_path / "blocks")
-    assert len((tmp_path / "blocks" / "blocks.jsonl").read_text().splitlines()) == 5
+    assert len((tmp_path / "blocks" / "blocks.jsonl").read_text(encoding="utf-8").splitlines()) == 5
     ours, theirs = rows(tmp_path / "blocks"), rows(tmp_path / "trials")
     assert [row["number"] for row in ours] == [row["number"] for row in theirs]
     assert [row["software_metrics"]["accuracy"] for row in ours] == [
         row["software_metrics"]["accuracy"] for row in theirs
     ]
-    tables = [(tmp_path / name / "report.md").read_text().splitlines()[:5] for name in ("blocks", "trials")]
+    tables = [
+        (tmp_path / name / "report.md").read_text(encoding="utf-8").splitlines()[:5] for name in ("blocks", "trials")
+    ]
     assert tables[0] == tables[1]
 
 
@@ -146,7 +148,7 @@ def test_where_nothing_keeps_the_limits_the_nearest_is_shown_and_how_near_it_cam
     result = search(jsc_tiny, jets, lab, tmp_path)
     best = max(trial.metrics["accuracy"] for trial in result.trials)
     assert [row.trial.metrics["accuracy"] for row in result.best] == [best]
-    report = (tmp_path / "report.md").read_text()
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "No network keeps all limits; the nearest of 18 measured networks" in report
     assert f"it misses accuracy >= 0.9: it has {best:.6g}, {0.9 - best:.3g} away" in report
 
@@ -187,7 +189,9 @@ def test_the_oracle_and_the_gap_know_the_limits(
 
     lab["strategy"] |= {"name": "optuna", "setup": {"n_trials": 12}}
     search(jsc_tiny, jets, lab, tmp_path / "other" / "software" / "search_ckpts")
-    assert "Gap to the optimum" in (tmp_path / "other" / "software" / "search_ckpts" / "report.md").read_text()
+    assert "Gap to the optimum" in (tmp_path / "other" / "software" / "search_ckpts" / "report.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_search_without_anything_within_its_limits_has_no_gap_but_an_end(
@@ -199,7 +203,7 @@ def test_a_search_without_anything_within_its_limits_has_no_gap_but_an_end(
         with_limits(lab, accuracy={"min": least})["strategy"]["setup"] = {"n_trials": 2}
         folder = tmp_path / f"other-{least}" / "software" / "search_ckpts"
         search(jsc_tiny, jets, lab, folder)
-        report = (folder / "report.md").read_text()
+        report = (folder / "report.md").read_text(encoding="utf-8")
         assert "it misses accuracy" in report
         assert "Gap to the optimum" not in report
 
@@ -225,8 +229,8 @@ def test_other_limits_are_not_resumed(
     ],
 )
 def test_a_wrong_limit_has_one_line_with_its_place(line: str, message: str, tmp_path: Path) -> None:
-    text = EXAMPLE.read_text().rstrip("\n") + f"\n{line}\n"
-    (tmp_path / "wrong.toml").write_text(text)
+    text = EXAMPLE.read_text(encoding="utf-8").rstrip("\n") + f"\n{line}\n"
+    (tmp_path / "wrong.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         run_search(load_run_config(tmp_path / "wrong.toml", {}))
     assert f"wrong.toml:{len(text.splitlines())}: search.strategy.metrics.{message}" in str(caught.value)

@@ -29,7 +29,7 @@ def quantised_by_hand(model: nn.Module, config: dict[str, Any], x: torch.Tensor)
 
 
 def rows_of(folder: Path, file: str) -> list[dict[str, Any]]:
-    return list(json.loads((folder / file).read_text()).values())
+    return list(json.loads((folder / file).read_text(encoding="utf-8")).values())
 
 
 def test_every_point_of_the_lab_scores_what_it_scores_by_hand(

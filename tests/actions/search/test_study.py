@@ -61,7 +61,7 @@ def test_a_timeout_binds_brute_force_and_keeps_the_results(
     result = search(jsc_tiny, jets, slow_lab, tmp_path)
     assert result.reason == "timeout"
     assert 1 <= len(result.trials) <= 6
-    assert json.loads((tmp_path / "best.json").read_text())
+    assert json.loads((tmp_path / "best.json").read_text(encoding="utf-8"))
     slow_lab["strategy"]["setup"] = {"timeout": 100}
     resumed = search(jsc_tiny, jets, slow_lab, tmp_path, resume=True)
     assert resumed.reason == "exhausted"
@@ -75,13 +75,13 @@ def test_an_interruption_keeps_what_is_done(
     result = search(jsc_tiny, jets, slow_lab, tmp_path)
     assert result.reason == "interrupted"
     assert len(result.trials) == 5
-    assert len(json.loads((tmp_path / "log.json").read_text())) == 5
+    assert len(json.loads((tmp_path / "log.json").read_text(encoding="utf-8"))) == 5
     monkeypatch.setattr(Slow, "interrupt_at", -1)
     assert len(search(jsc_tiny, jets, slow_lab, tmp_path, resume=True).trials) == 18
 
 
 def test_a_damaged_log_is_told(tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module) -> None:
-    (tmp_path / "trials.jsonl").write_text("no json\n")
+    (tmp_path / "trials.jsonl").write_text("no json\n", encoding="utf-8")
     with pytest.raises(SearchError, match="is no trial log"):
         search(jsc_tiny, jets, lab, tmp_path, resume=True)
 
@@ -111,16 +111,16 @@ def test_of_a_log_that_is_damaged_within_the_trials_before_are_used_and_the_rest
 ) -> None:
     whole = search(jsc_tiny, jets, lab, tmp_path).trials
     path = tmp_path / "trials.jsonl"
-    damaged = "\n".join(damage(path.read_text().splitlines())) + "\n"
-    path.write_text(damaged)
+    damaged = "\n".join(damage(path.read_text(encoding="utf-8").splitlines())) + "\n"
+    path.write_text(damaged, encoding="utf-8")
     found = search(jsc_tiny, jets, lab, tmp_path, resume=True).trials
     assert [replace(trial, seconds=0) for trial in found] == [replace(trial, seconds=0) for trial in whole]
     assert [trial.seconds for trial in found[:2]] == [round(trial.seconds, 6) for trial in whole[:2]]
     assert told in caplog.text and "the 2 trials before it are used" in caplog.text
-    assert (tmp_path / "trials.jsonl.damaged").read_text() == damaged
-    path.write_text(damaged)
+    assert (tmp_path / "trials.jsonl.damaged").read_text(encoding="utf-8") == damaged
+    path.write_text(damaged, encoding="utf-8")
     search(jsc_tiny, jets, lab, tmp_path, resume=True)
-    assert (tmp_path / "trials.jsonl.damaged-1").read_text() == damaged
+    assert (tmp_path / "trials.jsonl.damaged-1").read_text(encoding="utf-8") == damaged
 
 
 class Wrong(SearchStrategyBase):
@@ -263,7 +263,9 @@ def test_patience_ends_a_search_whose_front_has_not_moved(
     moves = [*front_moves(result.trials), len(result.trials) + 3]
     assert len(result.trials) == moves[-2] + 1 + 4  # four trials without a move behind the last one
     assert all(later - earlier <= 4 for earlier, later in pairwise(moves[:-1]))
-    assert "the front has not moved for as many trials as setup.patience allows" in (tmp_path / "report.md").read_text()
+    assert "the front has not moved for as many trials as setup.patience allows" in (tmp_path / "report.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_patience_waits_while_networks_come_nearer_to_the_limits(
@@ -278,7 +280,7 @@ def test_patience_waits_while_networks_come_nearer_to_the_limits(
     assert (result.reason, len(result.trials)) == ("patience", last + 1 + 3)
     assert last > 2
     told = "no network has come nearer to the limits for as many trials"
-    assert told in (tmp_path / "few" / "report.md").read_text()
+    assert told in (tmp_path / "few" / "report.md").read_text(encoding="utf-8")
 
 
 def test_more_patience_goes_on_and_equals_a_search_that_had_it_from_the_start(

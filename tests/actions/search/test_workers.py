@@ -131,7 +131,9 @@ def kill_a_starting_worker(killed: list[int]) -> None:
     until = time.monotonic() + 60
     while not killed and time.monotonic() < until:
         with suppress(ProcessLookupError, FileNotFoundError):  # threads and processes of earlier tests are ending
-            children = " ".join(file.read_text() for file in Path("/proc/self/task").glob("*/children")).split()
+            children = " ".join(
+                file.read_text(encoding="utf-8") for file in Path("/proc/self/task").glob("*/children")
+            ).split()
             for child in children:
                 if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                     os.kill(int(child), signal.SIGKILL)
@@ -160,7 +162,7 @@ def test_workers_that_keep_dying_end_the_search(monkeypatch: pytest.MonkeyPatch)
 
 def note_and_wait(folder: Path, number: int) -> int:
     (folder / str(os.getpid())).touch()
-    with (folder / "log").open("a") as stream:
+    with (folder / "log").open("a", encoding="utf-8") as stream:
         stream.write("begun\n")
     time.sleep(60)
     return number
@@ -168,7 +170,7 @@ def note_and_wait(folder: Path, number: int) -> int:
 
 def begun(folder: Path) -> int:
     log = folder / "log"
-    return log.read_text().count("begun") if log.exists() else 0
+    return log.read_text(encoding="utf-8").count("begun") if log.exists() else 0
 
 
 def are_gone(folder: Path) -> bool:
@@ -183,7 +185,7 @@ def are_gone(folder: Path) -> bool:
 
 def is_running(process: int) -> bool:
     status = Path(f"/proc/{process}/status")
-    return status.exists() and "zombie" not in status.read_text()
+    return status.exists() and "zombie" not in status.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux which processes there are")

@@ -55,7 +55,7 @@ class Initial:
         found = cls()
         if path.exists():
             try:
-                row = json.loads(path.read_text())
+                row = json.loads(path.read_text(encoding="utf-8"))
                 inherited = tuple(row_to_trial(trial) for trial in row["inherited"])
                 found = cls(tuple(row["names"]), inherited, tuple(row["first"]))
             except (ValueError, KeyError, TypeError) as error:
@@ -172,7 +172,7 @@ def _front(folder: Path, space: SearchSpaceBase) -> Iterator[Trial]:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     try:
-        return list(json.loads((folder / LOG_FILE).read_text()).values())
+        return list(json.loads((folder / LOG_FILE).read_text(encoding="utf-8")).values())
     except (OSError, ValueError) as error:
         raise SearchError(
             f"--init-from {folder}: no finished search there ({LOG_FILE}: {error}); let it end with --resume"

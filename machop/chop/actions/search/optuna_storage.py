@@ -147,7 +147,7 @@ class _LoggedSearch:
 def _configs(folder: Path) -> dict[int, Mapping[str, Any]]:
     """The networks' dictionaries by trial, as far as the search has written them."""
     path = folder / LOG_FILE
-    rows = json.loads(path.read_text()).values() if path.is_file() else ()
+    rows = json.loads(path.read_text(encoding="utf-8")).values() if path.is_file() else ()
     return {row["number"]: row["sampled_config"] for row in rows}
 
 
