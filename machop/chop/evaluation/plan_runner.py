@@ -17,7 +17,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
 from chop.nn.ops import Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, with_tensors
-from chop.nn.quantized import argument_slots, call_quantized, quantize_arguments, quantized_parameters
+from chop.nn.quantized import argument_slots, call_quantized, quantize_arguments, quantized_parameters, quantized_result
 from chop.tools.model_outputs import OutputName, predictions_of
 
 MOST_BYTES = 2**29
@@ -82,10 +82,11 @@ class PlanRunner:
         self._inputs = [placeholder_values(graph, to_device(x, device)) for x, _ in batches]
         self._sizes = [len(y) for _, y in batches]
         self.targets = torch.cat([y for _, y in batches]).to(device)
+        graph.model.to(device)
+        graph.observe(batches[0][0])
         self._ops = graph.quantizable_nodes()
         self._weights: dict[str, dict[Any, dict[str, Tensor]]] = {name: {} for name in self._ops}
         self._bound: dict[str, dict[Any, Any]] = {name: {} for name in self._ops}
-        graph.model.to(device)
         self._nodes = graph.nodes
         self._steps = [_Step(graph, node, self._ops.get(node.name)) for node in self._nodes]
         self._read_last = _last_readers(self._nodes)
@@ -166,7 +167,7 @@ class PlanRunner:
             kept = self._put_kept_parameters(step.node.name, step.op, formats, args)
             quantize_arguments([slot for slot in step.slots if slot[0] not in kept], formats, args, kwargs)
         result = call(*args, **kwargs)
-        return formats["data_out"].quantize(result) if "data_out" in formats else result
+        return quantized_result(result, formats)
 
     def _put_kept_parameters(self, name: str, op: Op, formats: dict[str, Format], args: list[Any]) -> set[str]:
         """Put weights that belong to the model, and are passed to a function, in their places, each quantised once;

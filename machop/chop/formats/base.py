@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from chop.errors import FormatError, did_you_mean
+from chop.formats.layout import Layout
 from chop.registry import Registry
 
 FLOAT_BITS = 32
@@ -68,8 +69,20 @@ class Format(ABC):
         """Whether parameters are still to be measured on a tensor, by `calibrated`."""
         return False
 
+    @property
+    def needs_layout(self) -> bool:
+        """Whether the format depends on where samples and channels lie in the tensor of its operand."""
+        return False
+
+    def placed(self, layout: Layout) -> Self:
+        """The format for an operand of this layout.
+
+        Raises FormatError where the format needs to know what the layout cannot tell.
+        """
+        return self
+
     def calibrated(self, x: Tensor) -> Self:
-        """The format with what it measures (a range, a scale) taken from `x` and frozen."""
+        """The format with what it measures (a range, a scale) taken from the finite values of `x` and frozen."""
         return self
 
     def quantize(self, x: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from chop.formats.base import FLOAT_BITS, FORMATS, Format, Law, count, require_bool, require_choice, require_int
-from chop.formats.measured import GRANULARITIES, by_channel, channels, spread
+from chop.formats.layout import Layout
+from chop.formats.measured import GRANULARITIES, by_channel, channels, finite, on_channels, spread
 
 HASH = 0x9E3779B1
 HASH_RANGE = 1 << 32
@@ -35,7 +36,7 @@ class Binary(Format):
     tensor([ 0.2000, -0.2000])
     """
 
-    context_fields: ClassVar[frozenset[str]] = frozenset({"channel_axis", "scale"})
+    context_fields: ClassVar[frozenset[str]] = frozenset({"channel_axis", "channel_groups", "scale"})
 
     width: int = 1
     bipolar: bool = True
@@ -43,6 +44,7 @@ class Binary(Format):
     scaled: bool = False
     granularity: str = "tensor"
     channel_axis: int = 0
+    channel_groups: int = 1
     scale: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -74,17 +76,25 @@ class Binary(Format):
     def is_measured(self) -> bool:
         return self.scale is None
 
+    @property
+    def needs_layout(self) -> bool:
+        return self.granularity == "channel"
+
+    def placed(self, layout: Layout) -> Self:
+        return on_channels(self, layout) if self.needs_layout else self
+
     def calibrated(self, x: Tensor) -> Self:
         """The format with the mean magnitudes of `x`; 1 where there is nothing but zeros."""
         if not self.is_measured:
             return self
-        means = by_channel(x, self.granularity, self.channel_axis).abs().mean(1).nan_to_num(0.0)
-        return replace(self, scale=tuple(float(mean) or 1.0 for mean in means.float()))
+        rows = by_channel(x, self.granularity, self.channel_axis, self.channel_groups)
+        means = [finite(row).abs().mean().nan_to_num(0.0).float() for row in rows]
+        return replace(self, scale=tuple(float(mean) or 1.0 for mean in means))
 
     def bits(self, shape: Sequence[int]) -> int:
         if not self.scaled:
             return count(shape)
-        scales = channels(shape, self.granularity, self.channel_axis)
+        scales = channels(shape, self.granularity, self.channel_axis, self.channel_groups)
         return count(shape) + FLOAT_BITS * scales
 
     def values(self, x: Tensor) -> Tensor | None:
@@ -94,7 +104,7 @@ class Binary(Format):
 
     def _round(self, x: Tensor) -> Tensor:
         assert self.scale is not None
-        scale = spread(self.scale, x, self.channel_axis)
+        scale = spread(self.scale, x, self.channel_axis, self.channel_groups)
         signs = torch.where(self._is_upper(x, scale), 1.0, -1.0 if self.bipolar else 0.0).to(x.dtype)
         return torch.where(x.isnan(), x, signs.mul_(scale))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from chop.errors import FormatError
 from chop.formats.base import Format, require_bool
+from chop.formats.layout import Layout
 from chop.formats.rounding import HIGHEST_EXPONENT, LOWEST_EXPONENT
 
 
@@ -22,16 +23,19 @@ class BlockFormat(Format):
     """Elements in blocks of `block_size`, each with something shared.
 
     `block_size` is right-aligned to the tensor's shape; a missing leading dimension, -1 or a size above the dimension
-    means the whole dimension. Ragged ends are padded with zeros, which count for storage. The first dimension of
-    activations is never part of a block, so that a sample's result does not depend on its neighbours; weights are
-    treated like that with `skip_first_dim`.
+    means the whole dimension. Ragged ends are padded with zeros, which count for storage. The dimensions of activations
+    that grow with the batch are never part of a block, so that a sample's result does not depend on its neighbours:
+    `samples` (counted from the end), or dimension 0. Weights are treated like that with `skip_first_dim`.
+
+    Infinities have no part in what a block shares, and stay as they are.
     """
 
-    context_fields: ClassVar[frozenset[str]] = frozenset({"is_activation"})
+    context_fields: ClassVar[frozenset[str]] = frozenset({"is_activation", "samples"})
 
     block_size: tuple[int, ...]
     skip_first_dim: bool = False
     is_activation: bool = False
+    samples: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         size: Any = self.block_size
@@ -44,11 +48,28 @@ class BlockFormat(Format):
 
     @property
     def batchable(self) -> bool:
-        return self._keeps_rows_apart
+        return self.skip_first_dim or (self.is_activation and self.samples is None)
 
     @property
-    def _keeps_rows_apart(self) -> bool:
-        return self.skip_first_dim or self.is_activation
+    def needs_layout(self) -> bool:
+        return self.is_activation
+
+    def placed(self, layout: Layout) -> Self:
+        """The format with the dimensions of the samples outside its blocks."""
+        if not self.is_activation:
+            return self
+        if layout.samples is None:
+            raise FormatError(
+                f"'{self}': which dimension holds the samples cannot be told, and a block must not reach over two "
+                "samples; choose a format without blocks, or write the model so that it takes batches of any size"
+            )
+        return replace(self, samples=None if layout.has_samples_first else layout.samples)
+
+    def _kept_apart(self, ndim: int) -> list[int]:
+        """The dimensions of a tensor that no block reaches along."""
+        known = [ndim + dim for dim in self.samples or () if ndim + dim >= 0] if self.is_activation else []
+        is_first_apart = self.skip_first_dim or (self.is_activation and not known)
+        return known + [0] * (is_first_apart and ndim > 1)
 
     def bits(self, shape: Sequence[int]) -> int:
         sizes = self.sizes(shape)
@@ -80,8 +101,8 @@ class BlockFormat(Format):
         given = self.block_size[-len(shape) :]
         padded = (-1,) * (len(shape) - len(given)) + given
         sizes = [length if size == -1 else min(size, length) for size, length in zip(padded, shape, strict=True)]
-        if self._keeps_rows_apart and len(shape) > 1:
-            sizes[0] = 1
+        for dim in self._kept_apart(len(shape)):
+            sizes[dim] = 1
         return tuple(max(size, 1) for size in sizes)
 
     def _round(self, x: Tensor) -> Tensor:
@@ -92,8 +113,17 @@ class BlockFormat(Format):
         padded = _padded(x.reshape(shape), sizes)
         blocks = padded.reshape([part for n, b in zip(padded.shape, sizes, strict=True) for part in (n // b, b)])
         inner = [2 * axis + 1 for axis, size in enumerate(sizes) if size > 1]
-        rounded = self._round_blocks(blocks, largest_magnitude(blocks, inner)).reshape(padded.shape)
+        largest = largest_magnitude(blocks, inner)
+        if largest.isinf().any():
+            rounded = self._round_beside_infinities(blocks, inner).reshape(padded.shape)
+        else:
+            rounded = self._round_blocks(blocks, largest).reshape(padded.shape)
         return rounded[tuple(slice(length) for length in shape)].reshape(x.shape)
+
+    def _round_beside_infinities(self, blocks: Tensor, inner: list[int]) -> Tensor:
+        is_infinite = blocks.isinf()
+        finite = blocks.masked_fill(is_infinite, 0.0)
+        return torch.where(is_infinite, blocks, self._round_blocks(finite, largest_magnitude(finite, inner)))
 
 
 def largest_magnitude(blocks: Tensor, dims: list[int]) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from chop.errors import FormatError
 from chop.formats.base import FORMATS, Format, Law, count, format_name, require_choice, require_int, require_share
-from chop.formats.measured import GRANULARITIES, RANGE_RULES, by_channel, measured_range, spread
+from chop.formats.layout import Layout
+from chop.formats.measured import GRANULARITIES, RANGE_RULES, by_channel, finite, measured_range, on_channels, spread
 from chop.formats.rounding import exponent_below
 
 MAX_WIDTH = 32
@@ -32,7 +33,7 @@ class FixedPoint(Format):
     measured range, for the whole tensor or by channel (`granularity`).
     """
 
-    context_fields: ClassVar[frozenset[str]] = frozenset({"is_signed", "channel_axis"})
+    context_fields: ClassVar[frozenset[str]] = frozenset({"is_signed", "channel_axis", "channel_groups"})
 
     width: int
     frac_width: int | tuple[int, ...] | str | None = None
@@ -41,6 +42,7 @@ class FixedPoint(Format):
     quantile: float = 0.999
     granularity: str = "tensor"
     channel_axis: int = 0
+    channel_groups: int = 1
 
     def __post_init__(self) -> None:
         require_int("width", self.width, 1, MAX_WIDTH)
@@ -69,6 +71,7 @@ class FixedPoint(Format):
             object.__setattr__(self, "quantile", 0.999)
         if not isinstance(self.frac_width, tuple) and self.granularity == "tensor":
             object.__setattr__(self, "channel_axis", 0)
+            object.__setattr__(self, "channel_groups", 1)
 
     def __str__(self) -> str:
         unsigned = "" if self.is_signed else " unsigned"
@@ -114,18 +117,25 @@ class FixedPoint(Format):
         low, high = self.code_range
         return torch.arange(low, high + 1, dtype=torch.float64) * 2.0 ** -self.fractions[0]
 
+    @property
+    def needs_layout(self) -> bool:
+        return self.granularity == "channel" or len(self.fractions) > 1
+
+    def placed(self, layout: Layout) -> Self:
+        return on_channels(self, layout) if self.needs_layout else self
+
     def calibrated(self, x: Tensor) -> Self:
         """The format with the fraction width that `range_rule` takes from `x`: the bits that its range leaves over."""
         if not self.is_measured:
             return self
-        values = by_channel(x, self.granularity, self.channel_axis)
+        values = by_channel(x, self.granularity, self.channel_axis, self.channel_groups)
         low, high = measured_range(values, self.range_rule, self.quantile)
         reach = torch.maximum(high, -low) if self.is_signed else high
         above_point = exponent_below(reach) + 1
         fractions = (self.width - int(self.is_signed) - above_point).clamp(-MAX_FRACTION, MAX_FRACTION)
         chosen = [int(fraction) for fraction in fractions]
         if self.range_rule == "mse":
-            chosen = [self._least_error(row, fraction) for row, fraction in zip(values, chosen, strict=True)]
+            chosen = [self._least_error(finite(row), fraction) for row, fraction in zip(values, chosen, strict=True)]
         return replace(self, frac_width=chosen[0] if len(chosen) == 1 else tuple(chosen))
 
     def _least_error(self, values: Tensor, fraction: int) -> int:
@@ -149,7 +159,7 @@ class FixedPoint(Format):
         self._round_scaled_(torch.mul(x, scale, out=out), scale)
 
     def _scale_for(self, x: Tensor) -> Tensor | float:
-        return spread([2.0**fraction for fraction in self.fractions], x, self.channel_axis)
+        return spread([2.0**fraction for fraction in self.fractions], x, self.channel_axis, self.channel_groups)
 
     def _round_scaled_(self, scaled: Tensor, scale: Tensor | float) -> Tensor:
         low, high = self.code_range

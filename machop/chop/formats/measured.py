@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from chop.errors import FormatError
+from chop.formats.layout import Layout
 
 Granularity = Literal["tensor", "channel"]
 GRANULARITIES = ("tensor", "channel")
@@ -16,48 +19,83 @@ RangeRule = Literal["min_max", "quantile", "mse"]
 RANGE_RULES = ("min_max", "quantile", "mse")
 
 
-def channels(shape: Sequence[int], granularity: str, axis: int) -> int:
+def channels(shape: Sequence[int], granularity: str, axis: int, groups: int = 1) -> int:
     """How many channels a tensor is measured in: one for a whole tensor, and for a vector (a bias)."""
-    return shape[axis] if granularity == "channel" and len(shape) > 1 else 1
+    has_channels = granularity == "channel" and len(shape) > 1 and -len(shape) <= axis
+    return shape[axis] * groups if has_channels else 1
 
 
-def by_channel(x: Tensor, granularity: str, axis: int) -> Tensor:
+def by_channel(x: Tensor, granularity: str, axis: int, groups: int = 1) -> Tensor:
     """`x` as `(channels, values)`, float64; a single channel where it is measured as one tensor.
 
-    A vector (a bias) has no channels of its own.
+    A vector (a bias) has no channels of its own, nor has a tensor without the dimension `axis`. `groups` of channels
+    may follow each other along dimension 0 (weights of a transposed convolution: `(in, out / groups, …)`).
     """
     values = x.detach().double()
-    if granularity == "tensor" or x.ndim < 2 or x.numel() == 0:
+    if granularity == "tensor" or x.ndim < 2 or -x.ndim > axis or x.numel() == 0:
         return values.reshape(1, -1)
-    return values.movedim(axis, 0).flatten(1)
+    rows = values.movedim(axis, 0)
+    if groups > 1:
+        rows = rows.reshape(len(rows), groups, -1, *rows.shape[2:]).transpose(0, 1).flatten(0, 1)
+    return rows.flatten(1)
 
 
-def spread(measured: Sequence[float], x: Tensor, axis: int) -> Tensor | float:
+def spread(measured: Sequence[float], x: Tensor, axis: int, groups: int = 1) -> Tensor | float:
     """One number per channel, shaped so that it broadcasts to `x`; a plain number where there is but one.
 
-    Raises FormatError where `x` has another number of channels than was measured.
+    An `axis` that is counted from the end may lie outside `x`, or be of length 1 there: such a tensor is broadcast to
+    the channels. Raises FormatError where `x` has another number of channels than was measured.
     """
     if len(measured) == 1:
         return measured[0]
-    if x.ndim < 2 or x.shape[axis] != len(measured):
+    numbers = torch.tensor(measured, dtype=x.dtype, device=x.device)
+    length = x.shape[axis] * groups if -x.ndim <= axis < x.ndim else 1
+    if length != len(measured) and not (length == 1 and axis < 0):
         raise FormatError(
             f"{len(measured)} channels were measured, but the tensor has shape {tuple(x.shape)}; calibrate anew"
         )
-    shape = [1] * x.ndim
-    shape[axis] = len(measured)
-    return torch.tensor(measured, dtype=x.dtype, device=x.device).reshape(shape)
+    if groups > 1:
+        own = numbers.reshape(groups, -1).repeat_interleave(len(x) // groups, 0)
+        return own.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
+    return numbers.reshape(-1, *[1] * (-axis - 1 if axis < 0 else x.ndim - 1 - axis))
+
+
+def on_channels(number_format: Any, layout: Layout) -> Any:
+    """A format by channel for an operand of this layout; raises FormatError where its channels cannot be told."""
+    if layout.ndim < 2:
+        return number_format
+    if layout.channels is None:
+        raise FormatError(
+            f"'{number_format}': which dimension holds the channels cannot be told here; "
+            'choose granularity = "tensor" for it'
+        )
+    return replace(number_format, channel_axis=layout.channels)
+
+
+def finite(values: Tensor) -> Tensor:
+    """The values without minus infinity, which marks what is masked; as they are where there is none.
+
+    Raises FormatError for NaN and plus infinity.
+    """
+    is_finite = values.isfinite()
+    if is_finite.all():
+        return values
+    if not (is_finite | (values == -math.inf)).all():
+        raise FormatError("nothing can be measured: there is NaN or infinity in the values")
+    return values[is_finite]
 
 
 def measured_range(values: Tensor, rule: str, quantile: float) -> tuple[Tensor, Tensor]:
     """The range of each channel of `(channels, values)` that is to be held, 0 always in it; 0 to 0 for no values.
 
-    `quantile` keeps that share of the values, as much cut off below as above.
+    `quantile` keeps that share of the values, as much cut off below as above. Minus infinity, a mask, is no value.
     """
-    if values.shape[1] == 0:
-        nothing = torch.zeros(values.shape[0], dtype=values.dtype)
-        return nothing, nothing
     if not values.isfinite().all():
-        raise FormatError("a range cannot be measured: there is NaN or infinity in the values")
+        rows = [measured_range(finite(row).unsqueeze(0), rule, quantile) for row in values]
+        return torch.cat([low for low, _ in rows]), torch.cat([high for _, high in rows])
+    if values.shape[1] == 0:
+        nothing = torch.zeros(values.shape[0], dtype=values.dtype, device=values.device)
+        return nothing, nothing
     if rule == "quantile":
         low, high = quantile_of(values, (1 - quantile) / 2), quantile_of(values, (1 + quantile) / 2)
     else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from torch import Tensor
 
 from chop.formats.base import FLOAT_BITS, Format, count
+from chop.formats.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class OutputShift(Format):
     @property
     def batchable(self) -> bool:
         return self.then is None or self.then.batchable
+
+    @property
+    def needs_layout(self) -> bool:
+        return self.then is not None and self.then.needs_layout
+
+    def placed(self, layout: Layout) -> Self:
+        return replace(self, then=self.then.placed(layout)) if self.then else self
 
     @property
     def is_measured(self) -> bool:

@@ -20,7 +20,8 @@ from chop.formats.base import (
     require_int,
     require_share,
 )
-from chop.formats.measured import GRANULARITIES, by_channel, channels, measured_range, spread
+from chop.formats.layout import Layout
+from chop.formats.measured import GRANULARITIES, by_channel, channels, measured_range, on_channels, spread
 
 MAX_WIDTH = 16
 LARGEST = torch.finfo(torch.float32).max / 2
@@ -41,7 +42,7 @@ class ScaleInteger(Format):
     tensor([ 0.7000,  0.3000, -0.1000])
     """
 
-    context_fields: ClassVar[frozenset[str]] = frozenset({"channel_axis", "scale", "zero_point"})
+    context_fields: ClassVar[frozenset[str]] = frozenset({"channel_axis", "channel_groups", "scale", "zero_point"})
 
     width: int
     granularity: str = "tensor"
@@ -49,6 +50,7 @@ class ScaleInteger(Format):
     range_rule: str = "min_max"
     quantile: float = 0.999
     channel_axis: int = 0
+    channel_groups: int = 1
     scale: tuple[float, ...] | None = None
     zero_point: tuple[int, ...] = (0,)
 
@@ -83,11 +85,18 @@ class ScaleInteger(Format):
         """The least and the greatest integer code."""
         return -(1 << self.width - 1), (1 << self.width - 1) - 1
 
+    @property
+    def needs_layout(self) -> bool:
+        return self.granularity == "channel"
+
+    def placed(self, layout: Layout) -> Self:
+        return on_channels(self, layout) if self.needs_layout else self
+
     def calibrated(self, x: Tensor) -> Self:
         """The format with the scale, and the zero point, that cover the range of `x`."""
         if not self.is_measured:
             return self
-        values = by_channel(x, self.granularity, self.channel_axis)
+        values = by_channel(x, self.granularity, self.channel_axis, self.channel_groups)
         low, high = measured_range(values, self.range_rule, self.quantile)
         # Half of float32's range, so that no code times the scale overflows.
         low, high = low.clamp(min=-LARGEST), high.clamp(max=LARGEST)
@@ -98,7 +107,7 @@ class ScaleInteger(Format):
         return replace(self, scale=tuple(scale.tolist()), zero_point=tuple(int(point) for point in points))
 
     def bits(self, shape: Sequence[int]) -> int:
-        scales = channels(shape, self.granularity, self.channel_axis)
+        scales = channels(shape, self.granularity, self.channel_axis, self.channel_groups)
         shared = FLOAT_BITS + (0 if self.symmetric else self.width)
         return count(shape) * self.width + shared * scales
 
@@ -110,10 +119,10 @@ class ScaleInteger(Format):
 
     def _round(self, x: Tensor) -> Tensor:
         assert self.scale is not None
-        scale: Any = spread(self.scale, x, self.channel_axis)
+        scale: Any = spread(self.scale, x, self.channel_axis, self.channel_groups)
         low, high = self.code_range
         codes: Tensor = (x / scale).round_()
         if not any(self.zero_point):
             return codes.clamp_(low, high).mul_(scale)
-        point: Any = spread([float(value) for value in self.zero_point], x, self.channel_axis)
+        point: Any = spread([float(value) for value in self.zero_point], x, self.channel_axis, self.channel_groups)
         return codes.add_(point).clamp_(low, high).sub_(point).mul_(scale)

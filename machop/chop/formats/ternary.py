@@ -11,7 +11,7 @@ from torch import Tensor
 
 from chop.errors import FormatError
 from chop.formats.base import FLOAT_BITS, FORMATS, Format, Law, count, require_bool, require_int
-from chop.formats.measured import quantile_of
+from chop.formats.measured import finite, quantile_of
 
 USUAL_FACTOR = 0.75
 RULES = ("mean", "median", "max")
@@ -74,7 +74,7 @@ class Ternary(Format):
         """The format with the threshold, and the scale, that `x` gives."""
         if not self.is_measured:
             return self
-        magnitudes = x.detach().double().abs().flatten()
+        magnitudes = finite(x.detach().double()).abs().flatten()
         threshold = self._threshold(magnitudes) if len(magnitudes) else 0.0
         above = magnitudes[magnitudes > threshold]
         scale = float(above.mean().float()) if self.scaling_factor and len(above) else 1.0

@@ -118,19 +118,24 @@ def _own_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
     values = operand_keys(config, operand)
     if not values:
         return None
+    layout = op.layouts.get(operand)
     try:
-        return format_class(config).from_keys(
+        chosen = format_class(config).from_keys(
             values,
             is_signed=operand not in op.unsigned,
             is_activation=is_activation(operand, op),
             channel_axis=channel_axis(operand, op),
+            channel_groups=op.groups if operand in op.params else 1,
         )
+        return chosen if layout is None else chosen.placed(layout)
     except FormatError as error:
         raise FormatError(f"{operand} of '{op.name}': {error} (keys start with '{operand}_')") from error
 
 
 def channel_axis(operand: str, op: Op) -> int:
-    """The dimension of an operand's channels: output channels of weights, features of activations (the batch is 0)."""
+    """The dimension of an operand's channels: output channels of weights; of activations the usual one, which holds
+    until the operand's own layout is known.
+    """
     if operand in op.params:
         return 1 if op.name.startswith("conv_transpose") else 0
     return 1 if op.is_image else -1

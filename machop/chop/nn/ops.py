@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from chop.formats.layout import Layout
 
 OPERANDS = ("data_in", "weight", "bias", "data_out")
 """Operand names, as they prefix the keys of a TOML file."""
@@ -26,6 +28,12 @@ class Arg:
     index: int
     keywords: tuple[str, ...] = ()
 
+    def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The argument's value in a call, None where it is absent."""
+        if self.index < len(args):
+            return args[self.index]
+        return next((kwargs[key] for key in self.keywords if key in kwargs), None)
+
 
 @dataclass(frozen=True)
 class Op:
@@ -33,7 +41,9 @@ class Op:
 
     `args` says which arguments make up an operand; `params` are tensors that a module of this op owns and a function
     takes as the arguments in `function_params`. `unsigned` operands hold no negative value that matters.
-    `absent` names parameters that one particular call lacks. `multiplies` is true where matrices are multiplied.
+    `absent` names parameters that one particular call lacks, `groups` are those of its transposed convolution, and
+    `layouts` say where samples and channels lie in its operands, as far as that is known. `multiplies` is true where
+    matrices are multiplied.
     """
 
     name: str
@@ -47,6 +57,8 @@ class Op:
     multiplies: bool = False
     is_python_builtin: bool = False
     absent: frozenset[str] = frozenset()
+    groups: int = 1
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
 
     @property
     def is_image(self) -> bool:

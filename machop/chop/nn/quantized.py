@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from chop.formats import Format
 from chop.nn.ops import Arg, Op
@@ -74,7 +74,14 @@ def call_quantized(
         call_args, call_kwargs = list(args), dict(kwargs)
         quantize_arguments(argument_slots(op, is_module=False), formats, call_args, call_kwargs)
         result = inner(*call_args, **call_kwargs)
-    return formats["data_out"].quantize(result) if "data_out" in formats else result
+    return quantized_result(result, formats)
+
+
+def quantized_result(result: Any, formats: OperandFormats) -> Any:
+    """The result of a call in its format; indexes and masks stay as they are."""
+    if "data_out" not in formats:
+        return result
+    return fx.node.map_aggregate(result, lambda value: _quantize_tensor(value, formats["data_out"]))
 
 
 def _call_rounded(

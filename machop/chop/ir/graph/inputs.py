@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from chop.errors import GraphError
-from chop.ir.graph.mase_graph import MaseGraph
 from chop.tools.model_inputs import map_tensors
+
+if TYPE_CHECKING:
+    from chop.ir.graph.mase_graph import MaseGraph
 
 
 def placeholder_values(graph: MaseGraph, x: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from chop.errors import GraphError
-from chop.formats import Format, OutputShift
+from chop.errors import ChopError, GraphError
+from chop.formats.layout import Layout
 from chop.ir.calibration import Calibration, Slot
+from chop.ir.graph.bias_correction import with_shifts
+from chop.ir.graph.channels import channel_groups
 from chop.ir.graph.export_trace import ExampleInputs
+from chop.ir.graph.fitting import fitted, has_values
+from chop.ir.graph.inputs import placeholder_values
+from chop.ir.graph.layouts import FirstBatch, find_layouts
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.graph.own_copy import own_copy
 from chop.ir.graph.trace import trace
@@ -24,7 +30,7 @@ from chop.ir.plan import QuantPlan
 from chop.nn.copying import copied_module
 from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
 from chop.nn.own_tensors import leave_tensors, tensor_as_read
-from chop.nn.quantized import Quantized, TensorMethod, call_quantized
+from chop.nn.quantized import Quantized, TensorMethod
 from chop.tools.get_input import call_model
 
 
@@ -67,8 +73,12 @@ class MaseGraph:
         self.plan = QuantPlan()
         self._requested = QuantPlan()
         self._float_nodes: dict[str, FloatNode] = {}
+        self.layouts: dict[str, dict[str, Layout]] | None = None
         self.calibration = Calibration(self._parameters())
         self.folded: tuple[str, ...] = ()
+        if example_inputs is not None:
+            with suppress(ChopError):  # where it does not run on them: what it runs on later is observed
+                self.observe(example_inputs)
 
     @classmethod
     def from_module(
@@ -89,6 +99,7 @@ class MaseGraph:
             twin.model = copied_module(self.model, memo)
         twin.meta = copy.deepcopy(self.meta, memo)
         twin.plan = self.plan
+        twin.layouts = self.layouts
         twin.calibration = self.calibration.with_parameters(twin._parameters())
         twin._requested = self._requested
         twin.folded = self.folded
@@ -181,12 +192,36 @@ class MaseGraph:
 
     def quantizable_nodes(self) -> dict[str, Op]:
         """The nodes that formats can be chosen for, in the order of execution, with their ops."""
+        layouts, ops = self.layouts, self._ops_with_operands()
+        if layouts is None:
+            return ops
+        known = {name: layouts.get(name, {}) for name in ops}
+        return {name: replace(op, layouts=known[name]) for name, op in ops.items() if has_values(known[name])}
+
+    def _ops_with_operands(self) -> dict[str, Op]:
+        """The nodes of `quantizable_nodes`, and those that turn out to compute with indexes, masks or sizes."""
         ops = ((node, self.op(node)) for node in self.model.graph.nodes)
         return {
-            node.name: replace(op, absent=self._absent_parameters(node, op))
+            node.name: replace(op, absent=self._absent_parameters(node, op), groups=channel_groups(self, node, op))
             for node, op in ops
             if op is not None and op.quantizable and _may_be_floating(node) and not _is_for_effect(node)
         }
+
+    def observe(self, x: Any) -> None:
+        """Learn from the first batch which nodes compute with values, and where their samples and channels lie.
+
+        Raises GraphError for a batch that the model does not run on, and where formats in place do not fit.
+        """
+        if self.layouts is not None:
+            return
+        ops = self._ops_with_operands()
+        modules = {name for name in ops if isinstance(self.inner(self.node(name)), nn.Module)}
+        self.layouts = find_layouts(copied_module(self.model), ops, modules, placeholder_values(self, x))
+        try:
+            self.apply_plan(self._requested)
+        except GraphError:
+            self.layouts = None  # so that nothing runs in formats that do not fit
+            raise
 
     def _absent_parameters(self, node: fx.Node, op: Op) -> frozenset[str]:
         inner = self.inner(node)
@@ -207,7 +242,7 @@ class MaseGraph:
 
         What formats measure is taken from `calibration` and frozen.
         """
-        known = self.quantizable_nodes()
+        known = self._ops_with_operands()
         self.calibration = self.calibration.with_parameters(self._parameters())
         for name in plan:
             if name not in known:
@@ -215,46 +250,20 @@ class MaseGraph:
         requested, plan = plan, self.freeze(plan)
         for name, original in list(self._float_nodes.items()):
             self._restore(self.node(name), original)
+        known = self.quantizable_nodes()
         for name in plan:
             self._quantize(self.node(name), known[name], plan)
         self.plan, self._requested = plan, requested
         self.model.recompile()
+        if self.layouts is None and any(chosen.needs_layout for _, formats in plan.choices for _, chosen in formats):
+            FirstBatch(self).wait()
 
     def freeze(self, plan: QuantPlan) -> QuantPlan:
         """The plan with everything that its formats measure taken from `calibration`.
 
         Raises GraphError for a node whose activations are not known.
         """
-        plan = self.calibration.freeze(plan)
-        if all(_open_shift(dict(formats)) is None for _, formats in plan.choices):
-            return plan
-        return QuantPlan.of({name: self._shifted(name, dict(formats)) for name, formats in plan.choices})
-
-    def _shifted(self, name: str, formats: dict[str, Format]) -> dict[str, Format]:
-        """The formats with the shift of a bias correction measured: the mean error of the node's results."""
-        open_shift = _open_shift(formats)
-        if open_shift is None:
-            return formats
-        key = (name, tuple(formats.items()))
-        if key not in self.calibration.shifts:
-            others = {operand: chosen for operand, chosen in formats.items() if operand != "data_out"}
-            error = (self._call_on_seen(name, {}) - self._call_on_seen(name, others)).double()
-            error = error if open_shift.last else error.movedim(1, -1)
-            self.calibration.shifts[key] = tuple(error.flatten(0, -2).mean(0).tolist())
-        return {**formats, "data_out": replace(open_shift, shift=self.calibration.shifts[key])}
-
-    @torch.no_grad()
-    def _call_on_seen(self, name: str, formats: dict[str, Format]) -> Tensor:
-        """The results of a node with `formats` on the activations that calibration saw."""
-        node = self.node(name)
-        op, seen = self.quantizable_nodes()[name], self.calibration.tensors
-        if (name, "data_in") not in seen:
-            raise GraphError(f"node '{name}': bias correction needs activations; run calibrate_analysis_pass first")
-        places = {arg.index: operand for operand, slots in op.args.items() for arg in slots}
-        places |= {} if node.op == "call_module" else {arg.index: operand for operand, arg in op.params.items()}
-        args = [seen[name, places[i]] if i in places and arg is not None else arg for i, arg in enumerate(node.args)]
-        result: Tensor = call_quantized(self.inner(node), op, formats, tuple(args), node.kwargs)
-        return result
+        return with_shifts(self, self.calibration.freeze(plan if self.layouts is None else fitted(plan, self.layouts)))
 
     def calibrate(self, activations: Mapping[Slot, Tensor]) -> None:
         """Let formats be measured on `activations` of the float model, by node and operand, beside the weights.
@@ -365,12 +374,6 @@ def _op_of_module(module: nn.Module) -> Op | None:
     known = next((cls for cls in type(module).__mro__ if op is not None and cls in op.modules), None)
     is_own = "forward" in vars(module) or known is None or type(module).forward is not known.forward
     return None if is_own else op
-
-
-def _open_shift(formats: Mapping[str, Format]) -> OutputShift | None:
-    """The bias correction among a node's formats whose shift is still to be measured."""
-    found = formats.get("data_out")
-    return found if isinstance(found, OutputShift) and found.shift is None else None
 
 
 def _is_for_effect(node: fx.Node) -> bool:

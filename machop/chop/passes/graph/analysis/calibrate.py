@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, fx
 from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
-from chop.nn.ops import Op
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, placeholder_inputs
 
 MOST_VALUES = 4_000_000
@@ -34,6 +33,7 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
     rows, activations = _activations(in_float, generator, wanted)
     if not rows:
         raise PassError("calibrate: the input generator gives no rows")
+    graph.layouts = in_float.layouts
     graph.calibrate(activations)
     return graph, {"rows": rows}
 
@@ -42,16 +42,20 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
 def _activations(
     graph: MaseGraph, generator: Iterable[Mapping[str, Any]], wanted: int
 ) -> tuple[int, dict[Slot, Tensor]]:
-    recorder = _Recorder(graph)
+    recorder: _Recorder | None = None
     graph.model.eval()
     rows = 0
     for batch in generator:
         kept = {key: value[: wanted - rows] for key, value in batch.items()}
-        recorder.run(*placeholder_inputs(graph, kept))
+        inputs = placeholder_inputs(graph, kept)
+        if recorder is None:
+            graph.observe(kept)
+            recorder = _Recorder(graph)
+        recorder.run(*inputs)
         rows += len(next(iter(kept.values())))
         if rows >= wanted:
             break
-    return rows, {slot: _joined(parts) for slot, parts in recorder.seen.items()}
+    return rows, {slot: _joined(parts) for slot, parts in (recorder.seen if recorder else {}).items()}
 
 
 class _Recorder(fx.Interpreter):
@@ -67,32 +71,31 @@ class _Recorder(fx.Interpreter):
         op = self.ops.get(n.name)
         if op is not None:
             args, kwargs = self.fetch_args_kwargs_from_env(n)
-            for operand, tensors in _inputs(op, args, kwargs).items():
-                self._keep((n.name, operand), tensors)
+            for operand, slots in op.args.items():
+                self._keep((n.name, operand), [slot.of(args, kwargs) for slot in slots])
             self._keep((n.name, "data_out"), [result])
         return result
 
-    def _keep(self, slot: Slot, tensors: list[Any]) -> None:
+    def _keep(self, slot: Slot, values: Sequence[Any]) -> None:
         kept = self.seen.setdefault(slot, [])
         room = MOST_VALUES - sum(tensor.numel() for tensor in kept)
-        floats = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()]
-        if room > 0:
-            kept += [tensor.clone() for tensor in floats]
+        floats = [value for value in values if isinstance(value, Tensor) and value.is_floating_point()]
+        if room > 0 and floats:
+            kept += [tensor.clone() for tensor in _broadcast(floats)]
 
 
-def _inputs(op: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The tensors of each operand of a call that is no parameter."""
-    found: dict[str, list[Any]] = {}
-    for operand, slots in op.args.items():
-        for arg in slots:
-            value = args[arg.index] if arg.index < len(args) else None
-            value = next((kwargs[key] for key in arg.keywords if key in kwargs), value)
-            found.setdefault(operand, []).append(value)
-    return found
+def _broadcast(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The tensors of one operand (the two of an addition, say) in one shape, so that channels stay channels."""
+    if len({tensor.shape for tensor in tensors}) == 1:
+        return tensors
+    try:
+        return torch.broadcast_tensors(*tensors)  # type: ignore[no-any-return, no-untyped-call]
+    except RuntimeError:  # query, key and value of attention
+        return tensors
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """All rows of an operand; operands of several shapes (the two of an addition, say) as plain values."""
+    """All rows of an operand; tensors of several shapes as plain values."""
     if len({part.shape[1:] for part in parts}) <= 1 and all(part.ndim for part in parts):
         return torch.cat(parts) if parts else torch.zeros(0)
     return torch.cat([part.flatten() for part in parts])

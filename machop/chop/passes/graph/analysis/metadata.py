@@ -60,9 +60,10 @@ def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = No
     if not isinstance(args.get("dummy_in"), Mapping):
         raise PassError('add_common_metadata needs {"dummy_in": {"x": a batch}}: it runs the graph on it once')
     _require_init(graph, "add_common_metadata")
-    recorder = _Recorder(graph, bool(args.get("add_value", False)))
+    recorder, inputs = _Recorder(graph, bool(args.get("add_value", False))), placeholder_inputs(graph, args["dummy_in"])
+    graph.observe(args["dummy_in"])
     with torch.no_grad(), evaluating(graph):
-        recorder.run(*placeholder_inputs(graph, args["dummy_in"]))
+        recorder.run(*inputs)
     return graph, {}
 
 

@@ -1,0 +1,64 @@
+"""Measures the shifts of bias corrections: the mean error that a node's formats make on the calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, fx
+
+from chop.errors import GraphError
+from chop.formats import Format, OutputShift
+from chop.ir.plan import QuantPlan
+from chop.nn.quantized import call_quantized
+
+if TYPE_CHECKING:
+    from chop.ir.graph.mase_graph import MaseGraph
+
+
+def with_shifts(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
+    """The plan with every open shift measured; raises GraphError where no activations are known."""
+    if all(_open_shift(dict(formats)) is None for _, formats in plan.choices):
+        return plan
+    return QuantPlan.of({name: _shifted(graph, name, dict(formats)) for name, formats in plan.choices})
+
+
+def _open_shift(formats: Mapping[str, Format]) -> OutputShift | None:
+    """The bias correction among a node's formats whose shift is still to be measured."""
+    found = formats.get("data_out")
+    return found if isinstance(found, OutputShift) and found.shift is None else None
+
+
+def _shifted(graph: MaseGraph, name: str, formats: dict[str, Format]) -> dict[str, Format]:
+    open_shift = _open_shift(formats)
+    if open_shift is None:
+        return formats
+    shifts = graph.calibration.shifts
+    key = (name, tuple(formats.items()))
+    if key not in shifts:
+        others = {operand: chosen for operand, chosen in formats.items() if operand != "data_out"}
+        error = (_call_on_seen(graph, name, {}) - _call_on_seen(graph, name, others)).double()
+        error = error if open_shift.last else error.movedim(1, -1)
+        shifts[key] = tuple(error.flatten(0, -2).mean(0).tolist())
+    return {**formats, "data_out": replace(open_shift, shift=shifts[key])}
+
+
+@torch.no_grad()
+def _call_on_seen(graph: MaseGraph, name: str, formats: Mapping[str, Format]) -> Tensor:
+    """The results of a node with `formats` on the activations that calibration saw."""
+    node = graph.node(name)
+    op, seen = graph.quantizable_nodes()[name], graph.calibration.tensors
+    if (name, "data_in") not in seen:
+        raise GraphError(f"node '{name}': bias correction needs activations; run calibrate_analysis_pass first")
+    known: dict[fx.Node, Tensor] = {}
+    slots = {**op.args, **({} if node.op == "call_module" else {name: (arg,) for name, arg in op.params.items()})}
+    for operand, places in slots.items():
+        for place in places:
+            source = place.of(node.args, node.kwargs)
+            if isinstance(source, fx.Node):
+                known[source] = seen[name, operand]
+    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), known.__getitem__)
+    result: Tensor = call_quantized(graph.inner(node), op, formats, tuple(args), kwargs)
+    return result
