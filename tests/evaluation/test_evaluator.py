@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from chop.errors import GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Classification, RowChunk, WholePredictions
 from chop.evaluation.operations import Linear
@@ -359,18 +358,3 @@ def test_what_configurations_share_is_computed_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Linear, "every", counted)
     predictions(evaluator, product(axes))
     assert computed == {5: 4, CLASSES: 16}
-
-
-def test_a_value_that_is_written_on_and_still_needed_is_refused() -> None:
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(6, CLASSES)
-
-        def forward(self, x: Tensor) -> Tensor:
-            y = self.layer(x)
-            return y.relu_() + y
-
-    graph = MaseGraph(Model().eval())
-    with pytest.raises(GraphError, match="read elsewhere"):
-        Evaluator(graph, [[{"layer": {"weight": Integer(4)}}, {}]], [(torch.randn(5, 6), torch.zeros(5).long())])

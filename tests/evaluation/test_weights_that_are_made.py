@@ -211,6 +211,25 @@ def test_layers_of_other_kinds(layer: str) -> None:
         require_same(found, plain(x), in_float)
 
 
+@pytest.mark.parametrize("is_by_place", [False, True])
+def test_a_function_that_scales_its_weight_leaves_it_as_it_is(is_by_place: bool) -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.table = nn.Parameter(torch.randn(11, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.embedding(x, self.table, None, 0.7) if is_by_place else F.embedding(x, self.table, max_norm=0.7)
+
+    x = torch.randint(0, 11, (30,))
+    graph = MaseGraph(Looks())
+    found = all_ways(graph, {"embedding": {"weight": WEIGHT}}, x)
+    assert torch.equal(graph.model.table, Looks().table)
+    limited = torch.renorm(Looks().table.detach(), 2, 0, 0.7)
+    require_same(found, WEIGHT.quantize(limited)[x], limited[x])
+
+
 def test_a_root_with_hooks_and_a_hook_around_a_layer_are_followed() -> None:
     net = Net(lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5))
     del net.layer._forward_pre_hooks[next(iter(net.layer._forward_pre_hooks))]

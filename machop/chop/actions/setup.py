@@ -105,8 +105,8 @@ def _require_same_results(model: nn.Module, graph: MaseGraph, x: Any, output: Ou
         return
     if is_steady and not is_same:
         raise GraphError(
-            f"the graph of {type(model).__name__} gives other results than the model; perhaps it writes on a value "
-            "(+=, copy_) that is read again later: write h = h + y, and use the new name behind it"
+            f"the graph of {type(model).__name__} gives other results than the model; perhaps a function or module "
+            "that tracing does not look into writes on its inputs: let it return what it computes, and use that"
         )
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.dataset.rows import count_rows, cut
-from chop.evaluation.operations import copied
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_values
 
@@ -17,7 +16,7 @@ from chop.ir.graph.inputs import placeholder_values
 @torch.no_grad()
 def float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
     """What every node gives in float."""
-    inputs = iter(copied(placeholder_values(graph, x)))
+    inputs = iter(placeholder_values(graph, x))
     values: dict[fx.Node, Any] = {}
     for node in graph.nodes:
         if node.op == "placeholder":

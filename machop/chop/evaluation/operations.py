@@ -305,21 +305,6 @@ def is_hooked(module: nn.Module) -> bool:
     return any(value for name, value in vars(module).items() if name.endswith("_hooks"))
 
 
-class OnCopies:
-    """A module or function that writes on its inputs, kept from doing so."""
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*copied(args), **copied(kwargs))
-
-
-def copied(values: Any) -> Any:
-    """Nested values with every tensor copied."""
-    return fx.node.map_aggregate(values, lambda a: a.clone() if isinstance(a, Tensor) else a)
-
-
 def fill(template: Any, values: Sequence[Any]) -> Any:
     """`template`, nested tuples, lists and dictionaries, with every slot's value in its place."""
     return fx.node.map_aggregate(template, lambda a: values[a.index] if isinstance(a, Slot) else a)

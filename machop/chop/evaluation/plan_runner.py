@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.evaluation.float_values import attribute, outputs_at
-from chop.evaluation.operations import called, copied
+from chop.evaluation.operations import called
 from chop.evaluation.outputs import joined_outputs
-from chop.evaluation.program import works_in_place
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
@@ -69,7 +68,7 @@ class PlanRunner:
     Each node's weights are quantised once per choice and kept. So are the values of a plan that has enough in common
     with the one before: then a node is computed anew only where its own formats, or something that it depends on, have
     changed. Else a value is let go with its last reader, so that its memory, still in the cache, is there for another.
-    Nothing is kept of models that work in place, or whose values take more than half a gibibyte.
+    Nothing is kept of models whose values take more than half a gibibyte.
     """
 
     @torch.no_grad()
@@ -90,7 +89,7 @@ class PlanRunner:
         self._nodes = graph.nodes
         self._steps = [_Step(graph, node, self._ops.get(node.name)) for node in self._nodes]
         self._read_last = _last_readers(self._nodes)
-        self._shares = not any(works_in_place(graph, node) for node in self._nodes)
+        self._shares = True
         self._values: list[dict[fx.Node, Any]] = [{} for _ in batches]
         self._last: dict[str, dict[str, Format]] | None = None
 
@@ -135,7 +134,7 @@ class PlanRunner:
         values: dict[fx.Node, Any],
         keeps: bool,
     ) -> Tensor:
-        inputs = iter(x if self._shares else copied(x))
+        inputs = iter(x)
         for step in self._steps:
             node = step.node
             if node.op == "placeholder":

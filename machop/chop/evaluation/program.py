@@ -19,7 +19,6 @@ from chop.evaluation.operations import (
     Call,
     Elementwise,
     Linear,
-    OnCopies,
     Operation,
     Quantise,
     Slot,
@@ -36,8 +35,6 @@ ELEMENTWISE = frozenset(
     ("relu", "relu6", "gelu", "silu", "tanh", "sigmoid", "selu", "softplus", "softsign", "dropout", "add", "sub", "mul")
 )
 """Ops that treat each element of vectors alike, whatever the layout."""
-
-IN_PLACE_OPERATORS = ("iadd", "isub", "imul", "itruediv", "setitem")
 
 FIXED = -1
 """The level of what depends on no choice."""
@@ -183,7 +180,7 @@ class _Builder:
 
     def _call(self, node: fx.Node) -> int:
         op = self.graph.op(node)
-        inner = self._without_side_effects(node)
+        inner = self._inner(node)
         values = self._call_values(node, op)
         lowered = self._lowered(node, op, inner, values)
         if lowered is not None:
@@ -215,20 +212,6 @@ class _Builder:
         if has_unknown_pre_hooks(inner) and any(self._alternatives(node)):
             raise GraphError(f"node '{node.name}' has a forward pre-hook, which may change its weights at any call")
         return inner
-
-    def _without_side_effects(self, node: fx.Node) -> Any:
-        """What a node calls; one that writes on its input works on a copy.
-
-        Raises GraphError where something else reads the input that was written on.
-        """
-        inner = self._inner(node)
-        if not works_in_place(self.graph, node):
-            return inner
-        written = node.kwargs.get("out") or (node.all_input_nodes[0] if node.all_input_nodes else None)
-        written = written if isinstance(written, fx.Node) else None
-        if written is None or len(written.users) > 1 or written.op == "get_attr" or not node.users:
-            raise GraphError(f"node '{node.name}' writes on a value that is read elsewhere too")
-        return OnCopies(inner)
 
     def _call_values(self, node: fx.Node, op: Op | None) -> dict[tuple[str, int], int]:
         """For the arguments that are operands with formats, the stage that rounds them."""
@@ -354,17 +337,3 @@ def _argument(node: fx.Node, arg: Arg) -> tuple[tuple[str, int] | None, Any]:
         if keyword in node.kwargs:
             return (keyword, 0), node.kwargs[keyword]
     return None, None
-
-
-def works_in_place(graph: MaseGraph, node: fx.Node) -> bool:
-    """Whether a call may write on its inputs: `relu_`, `+=`, `inplace=True`, `out=`."""
-    if node.op == "call_module":
-        own = graph.model.get_submodule(str(node.target)).modules()
-        return any(getattr(module, "inplace", False) for module in own)
-    if node.op not in ("call_function", "call_method"):
-        return False
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    name = str(name).partition(".")[0]
-    return (
-        name.endswith("_") or name in IN_PLACE_OPERATORS or bool(node.kwargs.get("inplace") or node.kwargs.get("out"))
-    )

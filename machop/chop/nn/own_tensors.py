@@ -12,6 +12,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from chop.nn.on_copies import one_call
+
 WEIGHT_HOOKS = (BasePruningMethod, SpectralNorm, WeightNorm)
 """Pre-hooks of torch that write a tensor of the module, from other tensors of the module alone."""
 
@@ -115,6 +117,7 @@ def leave_tensors(model: nn.Module) -> None:
             module.__class__ = type(cls.__name__, (LeavesTensors, cls), {"__module__": cls.__module__})
 
 
+@one_call
 def within_norm(weight: Tensor, max_norm: float, norm_type: float = 2.0) -> Tensor:
     """A copy of `weight` `(rows, features)` whose rows have been scaled down to `max_norm`, as embeddings do it.
 

@@ -21,6 +21,7 @@ from chop.ir.graph.bias_correction import with_shifts
 from chop.ir.graph.channels import channel_groups
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.fitting import fitted, has_values
+from chop.ir.graph.functional import make_functional
 from chop.ir.graph.inputs import placeholder_values
 from chop.ir.graph.layouts import FirstBatch, find_layouts
 from chop.ir.graph.metadata import MaseMetadata
@@ -68,6 +69,7 @@ class MaseGraph:
         leaves = tuple((custom_ops or {}).get("modules", ()))
         example = None if example_inputs is None else partial(call_model, x=example_inputs)
         self.model: fx.GraphModule = trace(own_copy(model, example), cf_args, leaves, example_inputs)
+        make_functional(self.model)
         leave_tensors(self.model)
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
@@ -204,7 +206,7 @@ class MaseGraph:
         return {
             node.name: replace(op, absent=self._absent_parameters(node, op), groups=channel_groups(self, node, op))
             for node, op in ops
-            if op is not None and op.quantizable and _may_be_floating(node) and not _is_for_effect(node)
+            if op is not None and op.quantizable and _may_be_floating(node)
         }
 
     def observe(self, x: Any) -> None:
@@ -374,14 +376,6 @@ def _op_of_module(module: nn.Module) -> Op | None:
     known = next((cls for cls in type(module).__mro__ if op is not None and cls in op.modules), None)
     is_own = "forward" in vars(module) or known is None or type(module).forward is not known.forward
     return None if is_own else op
-
-
-def _is_for_effect(node: fx.Node) -> bool:
-    """A call like `x.relu_()` whose result nobody takes: it changes `x` itself, which a rounded copy would not."""
-    if node.users or node.op not in ("call_method", "call_function"):
-        return False
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name.endswith("_") or bool(node.kwargs.get("inplace"))
 
 
 def _may_be_floating(node: fx.Node) -> bool:

@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import functools
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from torch import fx, nn
 
 from chop.errors import GraphError, first_line
 from chop.ir.graph.export_trace import ExampleInputs, export_trace
-from chop.nn.own_tensors import twin_of
+from chop.ir.graph.writes import OPERATORS
+from chop.nn.own_tensors import LeavesTensors, twin_of
 from chop.nn.quantized import Quantized
+
+
+class _Value(fx.Proxy):
+    """A value under tracing, on which one can write: `h += y` and `h[i] = y` become calls, as `torch.fx` has it not.
+
+    Such a call is named like the operator that does not write, so that `h += y` and `h = h + y` make the same names.
+    """
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "data":
+            raise TypeError("'.data = …' replaces a tensor where tracing cannot see it; use the new tensor by its name")
+        super().__setattr__(name, value)
+
+
+def _writing(written: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    def write(self: _Value, other: Any) -> Any:
+        name = self.tracer.graph._target_to_str(plain)
+        return self.tracer.create_proxy("call_function", written, (self, other), {}, name=name)
+
+    return write
+
+
+for _written, _plain in OPERATORS.items():
+    setattr(_Value, f"__{_written.__name__}__", _writing(_written, _plain))
 
 
 class _LeafTracer(fx.Tracer):
@@ -18,7 +48,10 @@ class _LeafTracer(fx.Tracer):
 
     def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
         super().__init__()
-        self._leaves: tuple[type[nn.Module], ...] = (Quantized, *leaves)
+        self._leaves: tuple[type[nn.Module], ...] = (Quantized, LeavesTensors, *leaves)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Value(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if any(isinstance(value, fx.Proxy) for value in vars(m).values()):
