@@ -17,7 +17,7 @@ from chop.evaluation.guard import guard_verdict, require_sound
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import BlockFP, Integer
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn import Quantized
+from chop.nn import Quantized, quantized
 from chop.testing.op_cases import CALLS, OpCase, op_cases
 
 
@@ -155,15 +155,9 @@ def test_a_fault_in_the_other_way_of_running_plans_is_found(monkeypatch: pytest.
         require_sound(graph, x)
 
 
-class Rebuilt(nn.Linear):
-    """A layer whose forward makes its weight anew."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, 1.1 * self.weight, self.bias)
-
-
-def test_a_weight_that_is_made_anew_behind_the_rounding_is_found() -> None:
-    graph = MaseGraph(nn.Sequential(Rebuilt(4, 3)), custom_ops={"modules": [Rebuilt]})
+def test_a_weight_that_is_not_rounded_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantized, "quantized_parameters", lambda module, op, formats: {})
+    graph = MaseGraph(nn.Sequential(nn.Linear(4, 3)))
     with pytest.raises(GraphError, match=r"node '_0', weight: it has a format, and is not on its grid .*prune.remove"):
         require_sound(graph, torch.randn(2, 4))
 
