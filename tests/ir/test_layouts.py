@@ -64,7 +64,7 @@ IMAGES, VOLUMES, SIGNALS, SEQUENCES, VECTORS = (8, 3, 5, 6), (8, 3, 5, 6, 2), (8
         (conv(1), F.relu, SIGNALS, "relu", 1),
         (conv(2), torch.sigmoid, IMAGES, "sigmoid", 1),
         (conv(2), lambda h: h + h.mean((2, 3), keepdim=True), IMAGES, "add", 1),
-        (conv(2), lambda h: h * 2.5, IMAGES, "mul", 1),
+        (conv(2), lambda h: h * torch.sigmoid(h), IMAGES, "mul", 1),
         (conv(2), lambda h: F.relu(h.mean((2, 3))), IMAGES, "relu", 1),
         (conv(2), lambda h: F.relu(F.interpolate(h, scale_factor=2)), IMAGES, "relu", 1),
         (conv(2), lambda h: F.relu(F.hardswish(h.exp().log())), IMAGES, "relu", 1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chop.errors import FormatError, did_you_mean
@@ -83,6 +83,12 @@ def operand_keys(config: NodeConfig, operand: str) -> dict[str, Any]:
     return {where[1]: value for where, value in split if where is not None and where[0] == operand}
 
 
+def speaking_operand(keys: Iterable[str], operand: str, op: Op) -> str:
+    """The operand whose keys hold for `operand`: its own, or where there are none of the one that it follows."""
+    has_own = any(where is not None and where[0] == operand for where in map(split_key, keys))
+    return operand if has_own else op.follows.get(operand, operand)
+
+
 def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     """The formats that `config` gives to the operands of `op`; an operand without keys stays in float.
 
@@ -115,7 +121,7 @@ def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
 
 
 def _own_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
-    values = operand_keys(config, operand)
+    values = operand_keys(config, speaking_operand(config, operand, op))
     if not values:
         return None
     layout = op.layouts.get(operand)

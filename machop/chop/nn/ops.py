@@ -13,7 +13,7 @@ from torch import nn
 
 from chop.formats.layout import Layout
 
-OPERANDS = ("data_in", "weight", "bias", "data_out")
+OPERANDS = ("data_in", "weight", "key", "value", "bias", "data_out")
 """Operand names, as they prefix the keys of a TOML file."""
 
 Shape = tuple[int, ...]
@@ -43,7 +43,8 @@ class Op:
     takes as the arguments in `function_params`. `unsigned` operands hold no negative value that matters.
     `absent` names parameters that one particular call lacks, `groups` are those of its transposed convolution, and
     `layouts` say where samples and channels lie in its operands, as far as that is known. `multiplies` is true where
-    matrices are multiplied.
+    matrices are multiplied. An operand without keys of its own has those of the operand that it `follows`, and still a
+    range of its own.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Op:
     absent: frozenset[str] = frozenset()
     groups: int = 1
     layouts: Mapping[str, Layout] = field(default_factory=dict)
+    follows: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_image(self) -> bool:
@@ -81,7 +83,8 @@ class Op:
 _INPUT = {"data_in": (Arg(0, ("input", "x", "self")),)}
 _TWO_INPUTS = {"data_in": (Arg(0, ("input", "self")), Arg(1, ("other",)))}
 _MATRICES = {"data_in": (Arg(0, ("input", "self")),), "weight": (Arg(1, ("other", "mat2")),)}
-_ATTENTION = {"data_in": (Arg(0, ("query",)), Arg(1, ("key",)), Arg(2, ("value",)))}
+_FACTORS = {"data_in": (Arg(0, ("input", "self")),), "weight": (Arg(1, ("other",)),)}
+_ATTENTION = {"data_in": (Arg(0, ("query",)),), "key": (Arg(1, ("key",)),), "value": (Arg(2, ("value",)),)}
 _UNSIGNED_INPUT = frozenset({"data_in"})
 
 
@@ -127,7 +130,14 @@ OPS: tuple[Op, ...] = (
     _product("bmm", torch.bmm, methods=("bmm",)),
     _elementwise("add", torch.add, operator.add, operator.iadd, methods=("add", "add_")),
     _elementwise("sub", torch.sub, torch.subtract, operator.sub, operator.isub, methods=("sub", "sub_", "subtract")),
-    _elementwise("mul", torch.mul, torch.multiply, operator.mul, operator.imul, methods=("mul", "mul_", "multiply")),
+    Op(
+        "mul",
+        functions=(torch.mul, torch.multiply, operator.mul, operator.imul),
+        methods=("mul", "mul_", "multiply"),
+        args=_FACTORS,
+        is_python_builtin=True,
+        follows={"weight": "data_in"},
+    ),
     _rectifier("relu", nn.ReLU, F.relu, torch.relu, torch.relu_, methods=("relu", "relu_")),
     _rectifier("relu6", nn.ReLU6, F.relu6),
     _unary("gelu", (nn.GELU,), F.gelu),
@@ -162,6 +172,7 @@ OPS: tuple[Op, ...] = (
         "scaled_dot_product_attention",
         functions=(F.scaled_dot_product_attention,),
         args=_ATTENTION,
+        follows={"key": "data_in", "value": "data_in"},
         multiplies=True,
     ),
     Op("dropout", (nn.Dropout,), (F.dropout, torch.dropout), args=_INPUT, quantizable=False),

@@ -18,6 +18,7 @@ from chop.errors import ChopError, GraphError
 from chop.formats.layout import Layout
 from chop.ir.calibration import Calibration, Slot
 from chop.ir.graph.bias_correction import with_shifts
+from chop.ir.graph.calls import of_call, with_layouts
 from chop.ir.graph.channels import channel_groups
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.fitting import fitted, has_values
@@ -182,8 +183,8 @@ class MaseGraph:
             module = self.model.get_submodule(str(node.target))
             return module.op if isinstance(module, Quantized) else _op_of_module(module)
         if node.op == "call_function":
-            return _of_rank(op_of_function(node.target), node)  # type: ignore[arg-type]
-        return op_of_method(str(node.target)) if node.op == "call_method" else None
+            return of_call(op_of_function(node.target), node)  # type: ignore[arg-type]
+        return of_call(op_of_method(str(node.target)), node) if node.op == "call_method" else None
 
     def inner(self, node: fx.Node) -> Any:
         """What a node calls in float: the module with the pristine weights, the function or the tensor's method."""
@@ -198,7 +199,7 @@ class MaseGraph:
         if layouts is None:
             return ops
         known = {name: layouts.get(name, {}) for name in ops}
-        return {name: replace(op, layouts=known[name]) for name, op in ops.items() if has_values(known[name])}
+        return {name: with_layouts(op, known[name]) for name, op in ops.items() if has_values(known[name])}
 
     def _ops_with_operands(self) -> dict[str, Op]:
         """The nodes of `quantizable_nodes`, and those that turn out to compute with indexes, masks or sizes."""
@@ -382,11 +383,3 @@ def _may_be_floating(node: fx.Node) -> bool:
     """False for the arithmetic on indices and masks that an exported graph is full of."""
     value = node.meta.get("val")
     return not isinstance(value, Tensor) or value.is_floating_point()
-
-
-def _of_rank(op: Op | None, node: fx.Node) -> Op | None:
-    """Exported batch norms are one operator; the op table tells vectors from images."""
-    value = node.meta.get("val")
-    if op is not None and op.name == "batch_norm1d" and isinstance(value, Tensor) and value.ndim == 4:
-        return replace(op, name="batch_norm2d")
-    return op

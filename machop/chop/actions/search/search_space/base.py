@@ -19,7 +19,7 @@ Point = Mapping[str, int]
 
 PointKey = tuple[int, ...]
 SampledConfig = Mapping[str, Any]
-Operand = Literal["data_in", "weight", "bias", "data_out"]
+Operand = Literal["data_in", "weight", "key", "value", "bias", "data_out"]
 
 
 @dataclass(frozen=True)

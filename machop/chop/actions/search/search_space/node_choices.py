@@ -19,6 +19,7 @@ from chop.nn.node_config import (
     known_keys,
     node_formats,
     operand_format,
+    speaking_operand,
     split_key,
 )
 from chop.nn.ops import Op
@@ -81,7 +82,10 @@ class NodeChoices:
         stated = {key: list(values) for key, values in choices.items() if _concerns(key, op)}
         # Of tied operands the first one that the op has decides; the others have no choices of their own.
         leader, *followers = [name for name in tied_operands if name in op.operands] or [""]
-        self._leader, self._followers = leader, tuple(followers)
+        self._leader = leader
+        followed = ((name, speaking_operand(stated, name, op)) for name in op.follows)
+        silent = [name for name, first in followed if name != first and first in op.operands]
+        self._followers = tuple(dict.fromkeys([*followers, *silent]))
         self._tied_keys = {key: _renamed(key, leader) for key in stated if _operand_of(key) in followers}
         self._tie_problems = {
             key: f"is tied to {first} (tie_operands), but has other choices"
@@ -240,7 +244,8 @@ class NodeChoices:
     def _keys_of(self, head: Indexes, operand: str) -> list[str]:
         known = known_keys(format_class({key: self.choices[key][index] for key, index in head.items()}))
         named = ((key, split_key(key)) for key in self.choices if key in known)
-        return [key for key, where in named if where is not None and where[0] == operand]
+        speaking = speaking_operand(self.choices, operand, self.op)
+        return [key for key, where in named if where is not None and where[0] == speaking]
 
     def _complete(self, branch: _Branch, positions: list[int]) -> Indexes:
         indexes = dict.fromkeys(self.choices, 0) | branch.head
@@ -374,7 +379,7 @@ def _renamed(key: str, operand: str) -> str:
 def _concerns(key: str, op: Op) -> bool:
     """Whether a key says anything about `op`: it names no operand, or one that the op has."""
     where = split_key(key)
-    return where is None or where[0] in op.operands
+    return where is None or any(where[0] in (name, op.follows.get(name)) for name in op.operands)
 
 
 def _digits(index: int, branch: _Branch) -> list[int]:

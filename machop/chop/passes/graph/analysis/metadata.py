@@ -183,6 +183,7 @@ def _parameters(inner: Any) -> dict[str, Tensor]:
 
 def _operand(name: str, op: Op | None) -> str:
     """The operand that an argument belongs to: the second matrix of a product is its weight."""
-    if name == "data_in_1" and op is not None and "weight" in op.args:
-        return "weight"
-    return name if name in ("weight", "bias") else "data_in"
+    number = name.removeprefix("data_in_")
+    if op is None or not number.isdigit():
+        return name if name in ("weight", "bias") else "data_in"
+    return next((operand for operand, slots in op.args.items() if int(number) in {s.index for s in slots}), "data_in")
