@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from chop.cli.main import main
+from chop.record.sealed_json import SEAL
 from chop.tools import logger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,8 +108,10 @@ def test_a_row_that_was_given_up_or_failed_is_tested_by_what_the_search_knows_of
     out, _ = ch("test", "--from-search", str(found), "--row", str(given_up), folder=tmp_path)
     assert "on 128 rows" in out
     log["0"] |= {"failed": "loss is nan", "software_metrics": {}, "hardware_metrics": {}}
-    (tmp_path / found / "log.json").write_text(json.dumps(log), encoding="utf-8")
+    rows = {name: {k: v for k, v in row.items() if k not in SEAL} for name, row in log.items()}
+    (tmp_path / found / "log.json").write_text(json.dumps(rows), encoding="utf-8")  # as an earlier chop left it
     (tmp_path / found / "best.json").write_text("{}", encoding="utf-8")
+    (tmp_path / found / "trials.jsonl").unlink()
     out, err = ch("test", "--from-search", str(found), "--row", "0", folder=tmp_path)
     assert "has no metrics to compare with: it failed in the search (loss is nan)" in " ".join(err.split())
     assert "test part" in out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
+from chop.record.folder import SearchFolder
 from chop.record.names import BEST_FILE, CONFIG_FILE, LOG_FILE
 
 MOST_SHOWN = 20
@@ -33,6 +33,10 @@ class SearchRow:
         """The options that the search ran with."""
         return self.folder / CONFIG_FILE
 
+    def checked_config(self) -> Path:
+        """The same; raises SearchError where they are not those that the search wrote."""
+        return SearchFolder(self.folder).config()
+
     @property
     def calibration_rows(self) -> int:
         """How many training rows the search measured ranges on."""
@@ -50,13 +54,14 @@ def read_row(path: Path, number: int) -> SearchRow:
     Raises SearchError where there is no such row.
     """
     files = [path / LOG_FILE, path / BEST_FILE] if path.is_dir() else [path]
-    rows = {row["number"]: row for file in files for row in _read_rows(file)}
+    folder = SearchFolder(files[0].parent)
+    rows = {row["number"]: row for file in files for row in _rows(folder, file.name)}
     if number not in rows:
         more = ", …" if len(rows) > MOST_SHOWN else ""
         raise SearchError(
             f"{path} has no trial {number} (it has {', '.join(map(str, sorted(rows)[:MOST_SHOWN]))}{more})"
         )
-    return SearchRow(number, rows[number], files[0].parent)
+    return SearchRow(number, rows[number], folder.path)
 
 
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
@@ -85,13 +90,10 @@ def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:
     return MaseGraph.from_checkpoint(path, prepared.model, prepared.data_module.batches("train", 2)[0][0])
 
 
-def _read_rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        rows = list(json.loads(file.read_text(encoding="utf-8")).values())
-        if not all({"number", "sampled_config", "software_metrics", "hardware_metrics"} <= set(row) for row in rows):
-            raise ValueError("rows without number, sampled_config or metrics")
-    except FileNotFoundError as error:
-        raise SearchError(f"{file} does not exist; give the folder search_ckpts of a finished search") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SearchError(f"{file} is no result of a search ({error})") from error
+def _rows(folder: SearchFolder, file: str) -> list[dict[str, Any]]:
+    rows = folder.rows(file)
+    if not all({"number", "sampled_config", "software_metrics", "hardware_metrics"} <= set(row) for row in rows):
+        raise SearchError(
+            f"{folder.path / file} is no result of a search (rows without number, sampled_config or metrics)"
+        )
     return rows

@@ -81,7 +81,7 @@ def test(
 ) -> None:
     """Score a model on the test part: ch test jsc-tiny jsc --pretrained"""
     found = _row(from_search, row)
-    run_config = _start(given, found.config_path if found and not config else config, plugin, debug)
+    run_config = _start(given, found.checked_config() if found and not config else config, plugin, debug)
     run_config.raise_if_problems()
     from chop.actions.evaluate import run_test
 
@@ -101,7 +101,7 @@ def transform(
     ch transform --config machop/configs/examples/jsc_toy_by_type.toml --pretrained
     """
     found = _row(from_search, row)
-    run_config = _start(given, found.config_path if found and not config else config, plugin, debug)
+    run_config = _start(given, found.checked_config() if found and not config else config, plugin, debug)
     from chop.actions.transform import run_transform
 
     run_transform(run_config, found)

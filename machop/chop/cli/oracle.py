@@ -16,7 +16,8 @@ from chop.actions.search.landscape import Landscape, landscape_key
 from chop.actions.search.oracle import Oracle, goals_of
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
-from chop.record.names import LANDSCAPE_FILE, LOG_FILE
+from chop.record.json_lines import DAMAGES
+from chop.record.names import LANDSCAPE_FILE, LOG_FILE, SUMMARY_FILE
 from chop.tools.terminal import terminal
 
 MOST_ROWS = 25
@@ -25,6 +26,7 @@ MOST_ROWS = 25
 def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_json: bool) -> None:
     """Print the front, where `points` stand and the gap of each of `studies`, as tables or as JSON."""
     landscape = Landscape.read(path / LANDSCAPE_FILE if path.is_dir() else path)
+    _require_own(landscape)
     oracle = Oracle(landscape)
     standings = [asdict(oracle.standing(point)) for point in points]
     gaps = {str(study): asdict(_oracle_of(study, oracle).gap(points_of(study, landscape))) for study in studies}
@@ -53,6 +55,18 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
         _show(console, "Searches, each by its own limits; hypervolume: as a share of the exact front's", rows)
 
 
+def _require_own(landscape: Landscape) -> None:
+    """Raise SearchError where a landscape is not of the search or the comparison whose other files lie beside it."""
+    path = landscape.path
+    folder = SearchFolder(path.parent)
+    folder.require_own(path, landscape.version, landscape.about.get("search", ""))
+    summary = folder.document(SUMMARY_FILE) or {}
+    if path.name == LANDSCAPE_FILE and summary.get("landscape") not in (None, landscape.about.get("key")):
+        raise SearchError(
+            f"{path} belongs to another comparison than {SUMMARY_FILE} beside it: the folder is a mixed copy"
+        )
+
+
 def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
     """The oracle with the goals of a search: its limits may be others than those of the landscape.
 
@@ -60,7 +74,7 @@ def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
     """
     searched = SearchFolder(study)
     header = searched.header.values
-    if landscape_key(header["fingerprint"]) != oracle.landscape.about.get("key"):
+    if landscape_key(searched.fingerprint) != oracle.landscape.about.get("key"):
         raise SearchError(
             f"{study} is a search of another space than {oracle.landscape.path}, or measured it otherwise (weights, "
             "data, samples, runners, the code of metrics): its points are not among those of the landscape"
@@ -74,15 +88,12 @@ def points_of(study: Path, landscape: Landscape) -> list[int]:
     Raises SearchError for a folder without a finished search, or with one of another space.
     """
     file = study / LOG_FILE
+    logged = SearchFolder(study).rows(LOG_FILE)
     try:
-        rows = [
-            r
-            for r in json.loads(file.read_text(encoding="utf-8")).values()
-            if r.get("stopped_at") is None and not r.get("failed")
-        ]
+        rows = [row for row in logged if row.get("stopped_at") is None and not row.get("failed")]
         found = [int(row["point"]) for row in rows]
         sizes = {row["of_points"] for row in rows}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGES as error:
         raise SearchError(f"{file} is no log of a finished search with numbered points ({error})") from error
     if sizes - {landscape.size}:
         raise SearchError(f"{study} searched a space of {sizes} points, {landscape.path} has {landscape.size}")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from chop.errors import FolderError, SearchError
-from chop.record.version import VERSION, new_identity, require_version
+from chop.record.version import VERSION, new_identity, require_version, warn_unchecked
 from chop.tools.files import require_in_place, write_whole
 from chop.tools.logger import get_logger
 
@@ -200,7 +200,7 @@ def read_header(path: Path, kind: Kind) -> Header:
     if problem:
         raise SearchError(f"{path}: line 1 is damaged ({problem}); start anew without --resume")
     if version == 1:
-        logger.warning("%s was written by an earlier chop, without checksums: it cannot be checked", path)
+        warn_unchecked(path.parent)
     return Header({k: v for k, v in values.items() if k not in ("search", CHECKSUM)}, version, values.get("search", ""))
 
 

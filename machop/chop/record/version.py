@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from chop.errors import SearchError
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 VERSION = 2
 """Version 1 had no checksums. It is read; what is written has version 2."""
@@ -15,6 +19,12 @@ VERSION = 2
 def new_identity() -> str:
     """A random name for a search: the files of its folder hold it, so that a mixed copy is noticed."""
     return secrets.token_hex(8)
+
+
+@cache
+def warn_unchecked(what: Path) -> None:
+    """Say once of a file or a folder of version 1 that nothing shows whether it was changed."""
+    logger.warning("%s was written by an earlier chop, without checksums: it cannot be checked", what)
 
 
 def require_version(found: Any, path: Path) -> int:

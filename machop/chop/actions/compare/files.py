@@ -14,8 +14,10 @@ from chop.actions.compare.answers import Answers
 from chop.actions.compare.curves import by_trial
 from chop.actions.compare.experiment import Run
 from chop.actions.compare.summing_up import Outcome
+from chop.actions.search.landscape import read_about
 from chop.actions.search.results import write_json
-from chop.record.names import SUMMARY_FILE
+from chop.record.names import LANDSCAPE_FILE, SUMMARY_FILE
+from chop.record.sealed_json import sealed
 from chop.report.compare_summary import (
     Band,
     CompareSummary,
@@ -85,7 +87,8 @@ def _count(median: float) -> float | int | None:
 def write_summary(folder: Path, summary: CompareSummary) -> Path:
     """Write all figures."""
     path = folder / SUMMARY_FILE
-    write_json(path, _summary(summary))
+    about = read_about(folder / LANDSCAPE_FILE) if (folder / LANDSCAPE_FILE).exists() else {}
+    write_json(path, sealed({**_summary(summary), "landscape": about.get("key")}, SUMMARY_FILE, ""))
     return path
 
 

@@ -33,7 +33,8 @@ def keep_landscape(known: Path, folder: Path, about: Mapping[str, Any]) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / LANDSCAPE_FILE
-    if read_about(known) == json.loads(json.dumps(dict(about))):
+    theirs = {key: value for key, value in read_about(known).items() if key not in ("search", "version")}
+    if theirs == json.loads(json.dumps(dict(about))):
         if known == target:
             return target
         try:

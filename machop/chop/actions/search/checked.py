@@ -20,6 +20,7 @@ from chop.actions.search.strategies.base import StrategyContext
 from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.ir.goals import Goals
+from chop.record.folder import SearchFolder
 from chop.record.names import LANDSCAPE_FILE
 from chop.tools.logger import get_logger
 
@@ -128,10 +129,13 @@ class CheckedSearch:
 
     def holds_landscape(self) -> bool:
         """Whether the folder has the landscape of this space, whole: a resumed search may have got that far."""
+        path = self.folder / LANDSCAPE_FILE
         try:
-            return Landscape.read(self.folder / LANDSCAPE_FILE).about.get("key") == self.landscape_key()
+            found = Landscape.read(path)
+            SearchFolder(self.folder).require_own(path, found.version, found.about.get("search", ""))
         except SearchError:
             return False
+        return found.about.get("key") == self.landscape_key()
 
 
 def spread_out(items: Sequence[Item]) -> list[Item]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chop.actions.search.folded import FoldedMeasurement
-from chop.actions.search.landscape import part_path, read_part, write_part
+from chop.actions.search.landscape import part_checksum, part_path, read_part, write_part
 from chop.actions.search.workers import Workers
 from chop.errors import SearchError
 from chop.evaluation.measures import Scores
@@ -53,7 +53,9 @@ class Block:
     front: Front
     metrics: dict[str, list[float]]
     histograms: dict[str, Histogram]
-    checksum: int
+    checksum: str | int
+    """That of the file with all metrics, "" where there is none; in version 1 that of the metrics (CRC-32)."""
+
     seconds: float
 
     def as_row(self) -> dict[str, Any]:
@@ -116,7 +118,10 @@ class Task:
             return False
         if self.parts is None:
             return True
-        scores = read_part(part_path(self.parts, block.number))
+        part = part_path(self.parts, block.number)
+        if isinstance(block.checksum, str):
+            return part_checksum(part) == block.checksum
+        scores = read_part(part)
         return scores is not None and _checksum(scores) == block.checksum
 
     def measure(self, number: int) -> Block:
@@ -129,8 +134,8 @@ class Task:
         least = float(excess.min())
         kept = np.flatnonzero(finite & (excess == least))[: None if least == 0 else 1]
         front = Front.of(self.goals.costs(scores)[kept], first + kept)
-        if self.parts is not None:
-            write_part(part_path(self.parts, number), first, scores)
+        parts = self.parts
+        checksum = "" if parts is None else write_part(part_path(parts, number), first, scores)
         return Block(
             number,
             first,
@@ -140,7 +145,7 @@ class Task:
             front=front,
             metrics={name: values[front.index - first].tolist() for name, values in scores.items()},
             histograms={name: Histogram.of(values) for name, values in scores.items()},
-            checksum=_checksum(scores),
+            checksum=checksum,
             seconds=time.monotonic() - started,
         )
 

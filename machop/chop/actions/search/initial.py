@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,9 @@ from chop.ir.trial import Objective, Trial
 from chop.ir.trial_log import read_trials, row_to_trial, trial_to_row
 from chop.passes.graph.transforms.quantize.quantize import plan_from_config
 from chop.record.folder import SearchFolder
+from chop.record.json_lines import DAMAGES
 from chop.record.names import INITIAL_FILE, LOG_FILE, TRIALS_FILE
+from chop.record.sealed_json import sealed
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -41,10 +42,10 @@ class Initial:
         """What a resumed search must begin with as well; nothing for one that began with nothing."""
         return {"init_from": [*self.names, digest(self._as_json())]} if self.names else {}
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, search: str) -> None:
         """Keep it with the search, so that the earlier ones may go, in place of what another one began with."""
         if self.names:
-            write_json(folder / INITIAL_FILE, self._as_json())
+            write_json(folder / INITIAL_FILE, sealed(self._as_json(), INITIAL_FILE, search))
         else:
             (folder / INITIAL_FILE).unlink(missing_ok=True)
 
@@ -53,12 +54,12 @@ class Initial:
         """What the search in a folder began with; `names`, if any are given, must be those that it was given then."""
         path = folder / INITIAL_FILE
         found = cls()
-        if path.exists():
+        row = SearchFolder(folder).document(INITIAL_FILE)
+        if row is not None:
             try:
-                row = json.loads(path.read_text(encoding="utf-8"))
                 inherited = tuple(row_to_trial(trial) for trial in row["inherited"])
                 found = cls(tuple(row["names"]), inherited, tuple(row["first"]))
-            except (ValueError, KeyError, TypeError) as error:
+            except DAMAGES as error:
                 raise SearchError(f"{path} is damaged ({error!r}); start anew without --resume") from error
         shown = tuple(map(without_password, names))
         if shown and shown != found.names:
@@ -149,7 +150,7 @@ def _read_folder(name: str, folder: Path, space: SearchSpaceBase, fingerprint: M
     earlier = SearchFolder(folder)
     if earlier.log is None:
         raise SearchError(f"--init-from {name}: no search there; give the folder search_ckpts of one, with its log")
-    theirs = earlier.header.values["fingerprint"]
+    theirs = earlier.fingerprint
     if landscape_key(theirs) == landscape_key(fingerprint):
         is_by_trial = earlier.log.name == TRIALS_FILE
         trials = read_trials(earlier.log).trials if is_by_trial else list(_front(folder, space))
@@ -172,11 +173,9 @@ def _front(folder: Path, space: SearchSpaceBase) -> Iterator[Trial]:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     try:
-        return list(json.loads((folder / LOG_FILE).read_text(encoding="utf-8")).values())
-    except (OSError, ValueError) as error:
-        raise SearchError(
-            f"--init-from {folder}: no finished search there ({LOG_FILE}: {error}); let it end with --resume"
-        ) from error
+        return SearchFolder(folder).rows(LOG_FILE)
+    except SearchError as error:
+        raise SearchError(f"--init-from {folder}: no finished search there ({error})") from error
 
 
 def _point_of(space: SearchSpaceBase, config: SampledConfig) -> Point | None:

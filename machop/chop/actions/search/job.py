@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ from chop.ir.goals import Goals
 from chop.ir.trial import BestRow, Trial, TrialCounts
 from chop.ir.trial_log import TrialLog
 from chop.record.names import BEST_FILE, BLOCKS_FILE, LANDSCAPE_FILE, TRIALS_FILE
+from chop.record.version import new_identity
 from chop.report.search_progress import EnumerationProgress, SearchProgress
 from chop.report.search_report import SearchSummary, print_summary, report_text
 from chop.tools.files import write_whole
@@ -76,6 +77,8 @@ class SearchJob(CheckedSearch):
     """A search that is run, from its first trial or on from those that its folder holds."""
 
     initial: Initial = NOTHING
+    search_id: str = field(default_factory=new_identity)
+    """The identity that all files of the search hold; that of its log when it is resumed."""
 
     def begun_from(self, sources: Sequence[str], resume: bool) -> SearchJob:
         """This search with what it takes over from earlier ones; resumed, with what it took over then."""
@@ -86,6 +89,9 @@ class SearchJob(CheckedSearch):
 
     def fingerprint(self) -> dict[str, Any]:
         return {**super().fingerprint(), **self.initial.fingerprint()}
+
+    def about_landscape(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
+        return {**super().about_landscape(measurement, goals), "search": self.search_id}
 
     def run(self, resume: bool, before_first: Callable[[], None] = lambda: None) -> SearchResult:
         """Search from the first trial, or on from those in the folder; write everything down and show it.
@@ -115,7 +121,8 @@ class SearchJob(CheckedSearch):
                 if context.guesses:
                     context.guesses.on_tried = progress.on_tried
                 reason = study.run(progress.on_trial)
-        return self._finish(measurement, goals, log.trials, reason, ladder)
+        own = replace(self, search_id=log.identity)
+        return own._finish(measurement, goals, log.trials, reason, ladder)
 
     def _ladder(self, measurement: Measurement, goals: Goals) -> Ladder | None:
         """The sample sizes on which candidates may be given up early, if there are any."""
@@ -176,7 +183,10 @@ class SearchJob(CheckedSearch):
             "landscape": wanted,
             "goals": goals.as_json(),
         }
-        with closing(BlockLog(path, header, resume)) as log, EnumerationProgress(self._points) as progress:
+        with (
+            closing(BlockLog(path, header, resume, self.search_id)) as log,
+            EnumerationProgress(self._points) as progress,
+        ):
             found = taken_over(task, log)
             for index, _, metrics in spread_out([*found.rows()]):
                 self.require_unchanged(measurement, path, self.space.point(index), metrics)
@@ -192,6 +202,14 @@ class SearchJob(CheckedSearch):
                 reason = reason if found.points == self._points else "timeout"
             except KeyboardInterrupt:
                 reason = "interrupted"
+        own = replace(self, search_id=log.identity)
+        return own._publish_blocks(measurement, task, found, reason, is_written)
+
+    def _publish_blocks(
+        self, measurement: Measurement, task: Task, found: Enumeration, reason: Reason, is_written: bool
+    ) -> SearchResult:
+        """Measure the front again and write everything down; `is_written`: the landscape is there already."""
+        goals = task.goals
         if found.points == 0:
             if reason == "interrupted":
                 raise KeyboardInterrupt
@@ -201,10 +219,10 @@ class SearchJob(CheckedSearch):
             raise SearchError(
                 f"all {found.points:,} points failed: {found.never_finite() or 'some metric'} is no finite number"
             )
-        write_log(self.folder, [row.trial for row in best], best, self.space)
+        write_log(self.folder, [row.trial for row in best], best, self.space, self.search_id)
         best = self._measured_again(measurement, best, reason)
-        if parts is not None and reason == "exhausted":
-            join_parts(parts, task.blocks, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
+        if task.parts is not None and reason == "exhausted":
+            join_parts(task.parts, task.blocks, self.folder / LANDSCAPE_FILE, self.about_landscape(measurement, goals))
             is_written = True
         remarks = self._write_histograms(found, is_written)
         if reason != "exhausted":
@@ -267,10 +285,10 @@ class SearchJob(CheckedSearch):
                 )
             return TrialLog.resume(path, fingerprint)
         if not path.exists():
-            self.initial.write(self.folder)
+            self.initial.write(self.folder, self.search_id)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         about = {"choices": self.space.parameters, "goals": goals.as_json(), "started": started}
-        return TrialLog.create(path, fingerprint, about)
+        return TrialLog.create(path, fingerprint, about, self.search_id)
 
     def _study(self, context: StrategyContext, measuring: Measuring, goals: Goals, log: TrialLog) -> Study:
         settings = self.settings
@@ -313,7 +331,7 @@ class SearchJob(CheckedSearch):
         if not trials:
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
         best = best_rows(trials, goals, self.space)
-        write_log(self.folder, trials, best, self.space)
+        write_log(self.folder, trials, best, self.space, self.search_id)
         if not best:
             raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
         best = self._measured_again(measurement, best, reason)
@@ -327,7 +345,7 @@ class SearchJob(CheckedSearch):
         Where they do not agree no file is left that passes for a result: neither these rows nor, since it is published
         later, a landscape.
         """
-        write_best(self.folder, best, self.space)
+        write_best(self.folder, best, self.space, self.search_id)
         if reason == "interrupted":
             return best
         try:
@@ -336,7 +354,7 @@ class SearchJob(CheckedSearch):
             for file in (BEST_FILE, REPORT_FILE):
                 (self.folder / file).unlink(missing_ok=True)
             raise
-        write_best(self.folder, best, self.space)
+        write_best(self.folder, best, self.space, self.search_id)
         return best
 
     def _report(

@@ -19,6 +19,8 @@ import numpy as np
 from chop.errors import SearchError
 from chop.evaluation.measures import Scores
 from chop.record.names import LANDSCAPE_FILE
+from chop.record.sealed_parquet import SEAL, seal_file, seal_of
+from chop.record.version import VERSION, require_version, warn_unchecked
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -45,8 +47,8 @@ def part_path(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.parquet"
 
 
-def write_part(path: Path, first: int, scores: Scores) -> None:
-    """Write the metrics of points `first`, `first + 1` …; whole or not at all."""
+def write_part(path: Path, first: int, scores: Scores) -> str:
+    """Write the metrics of points `first`, `first + 1` …; whole or not at all. Returns the checksum of the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -54,8 +56,17 @@ def write_part(path: Path, first: int, scores: Scores) -> None:
     table = pa.table({"index": np.arange(first, first + rows), **scores})
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".writing")
-    pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    content = memoryview(buffer.getvalue())
+    temporary.write_bytes(content)
     temporary.replace(path)
+    return hashlib.sha256(content).hexdigest()
+
+
+def part_checksum(path: Path) -> str | None:
+    """The checksum of a part's file; None where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def read_part(path: Path) -> Scores | None:
@@ -77,11 +88,13 @@ def join_parts(parts: Path, count: int, target: Path, about: Mapping[str, Any]) 
     import pyarrow.parquet as pq
 
     files = [part_path(parts, number) for number in range(count)]
-    schema = pq.read_schema(files[0]).with_metadata({_KEY: json.dumps(dict(about)).encode()})
+    schema = pq.read_schema(files[0]).with_metadata({_KEY: json.dumps({**about, "version": VERSION}).encode()})
     temporary = target.with_suffix(".writing")
     with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
         for file in files:
             writer.write_table(_read_table(file).replace_schema_metadata(schema.metadata))
+        writer.add_key_value_metadata(SEAL)
+    seal_file(temporary)
     temporary.replace(target)
     shutil.rmtree(parts)
     return target
@@ -97,10 +110,10 @@ class Landscape:
 
     @classmethod
     def read(cls, path: Path) -> Landscape:
-        """Read a file that a search wrote; raises SearchError for any other, or one that is damaged."""
+        """Read a file that a search wrote; raises SearchError for any other, or one that is damaged or was changed."""
         import pyarrow as pa
 
-        about = read_about(path)
+        about = _checked_about(path)
         try:
             table = _read_table(path)
         except (OSError, pa.ArrowException) as error:
@@ -110,6 +123,11 @@ class Landscape:
         ):
             raise SearchError(f"{path} is no landscape of a search (it has not every point once, in order)")
         return cls(path, about, {n: table[n].to_numpy() for n in table.column_names if n != "index"})
+
+    @property
+    def version(self) -> int:
+        """The version of the file; 1 had no checksum."""
+        return int(self.about.get("version", 1))
 
     @cached_property
     def is_measured(self) -> np.ndarray[Any, Any]:
@@ -121,6 +139,20 @@ class Landscape:
     def size(self) -> int:
         """The number of points."""
         return len(next(iter(self.metrics.values())))
+
+
+def _checked_about(path: Path) -> dict[str, Any]:
+    """What the space of a landscape was, where the checksum of the file fits."""
+    is_sealed = seal_of(path) if path.is_file() else None
+    if is_sealed is False:
+        raise SearchError(f"{path} is damaged (its checksum does not fit); search the space once more")
+    about = read_about(path)
+    version = require_version(about.get("version", 1), path)
+    if version > 1 and is_sealed is None:
+        raise SearchError(f"{path} has lost its checksum: it was written anew; search the space once more")
+    if version == 1:
+        warn_unchecked(path.parent)
+    return about
 
 
 def _read_table(path: Path) -> Any:

@@ -16,6 +16,7 @@ from chop.errors import SearchError
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial
 from chop.ir.trial_log import read_trials
+from chop.record.folder import SearchFolder
 from chop.record.names import LOG_FILE, TRIALS_FILE
 
 if TYPE_CHECKING:
@@ -135,7 +136,13 @@ class _LoggedSearch:
         try:
             started = datetime.fromisoformat(header["started"]).astimezone().replace(tzinfo=None)
             choices = {key: [stored(value) for value in values] for key, values in header["choices"].items()}
-            return cls(trials, choices, Goals.from_json(header["goals"]), started, _configs(folder))
+            goals, configs = Goals.from_json(header["goals"]), _configs(folder)
+            missing = len(configs.keys() - {trial.number for trial in trials})
+            if missing:
+                raise SearchError(
+                    f"{path} lacks {missing} of the trials in {LOG_FILE}: measure them again with --resume"
+                )
+            return cls(trials, choices, goals, started, configs)
         except (ValueError, KeyError, TypeError) as error:
             raise SearchError(f"{path} does not say what its numbers mean ({error!r}); run that search anew") from error
 
@@ -146,9 +153,9 @@ class _LoggedSearch:
 
 def _configs(folder: Path) -> dict[int, Mapping[str, Any]]:
     """The networks' dictionaries by trial, as far as the search has written them."""
-    path = folder / LOG_FILE
-    rows = json.loads(path.read_text(encoding="utf-8")).values() if path.is_file() else ()
-    return {row["number"]: row["sampled_config"] for row in rows}
+    if not (folder / LOG_FILE).is_file():
+        return {}
+    return {row["number"]: row["sampled_config"] for row in SearchFolder(folder).rows(LOG_FILE)}
 
 
 def _fill(study: Study, search: _LoggedSearch) -> None:

@@ -15,6 +15,7 @@ from chop.ir.front import Front
 from chop.ir.goals import Goals, columns
 from chop.ir.trial import BestRow, FrontRow, Trial
 from chop.record.names import BEST_FILE, LOG_FILE
+from chop.record.sealed_json import sealed_rows
 from chop.tools.files import write_whole
 
 LARGEST_LOG = 100_000
@@ -89,20 +90,24 @@ def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, 
     return row | optional
 
 
-def write_best(folder: Path, best: Sequence[BestRow], space: SearchSpaceBase) -> None:
-    """Write `best.json`."""
+def write_best(folder: Path, best: Sequence[BestRow], space: SearchSpaceBase, search: str) -> None:
+    """Write `best.json`; `search` is the identity of the search."""
     rows = [{**best_row_as_json(row), **_of_space(space, row.trial)} for row in best]
-    write_json(folder / BEST_FILE, {str(index): row for index, row in enumerate(rows)})
+    texts = sealed_rows(rows, BEST_FILE, search)
+    write_json(folder / BEST_FILE, {str(index): json.loads(text) for index, text in enumerate(texts)})
 
 
-def write_log(folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase) -> None:
+def write_log(
+    folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase, search: str
+) -> None:
     """Write `log.json`: every trial, or beyond 100,000 of them the front alone."""
     if len(trials) <= LARGEST_LOG:
         rows = [(trial, space.flattened_indexes_to_config(trial.point)) for trial in trials]
     else:
         rows = [(row.trial, row.sampled_config) for row in best]
     written = [{**trial_as_json(trial, config), **_of_space(space, trial)} for trial, config in rows]
-    rows_as_text = (f'"{number}": {json.dumps(row)}' for number, row in enumerate(written))  # a line each: many of them
+    texts = sealed_rows(written, LOG_FILE, search)
+    rows_as_text = (f'"{number}": {text}' for number, text in enumerate(texts))  # a line each: many of them
     write_whole(folder / LOG_FILE, "{\n" + ",\n".join(rows_as_text) + "\n}\n")
 
 

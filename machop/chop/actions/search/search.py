@@ -21,7 +21,9 @@ from chop.config.typed import Problem, parse_table
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.models.build import ships_weights
+from chop.record.folder import SearchFolder
 from chop.record.names import BLOCKS_FILE, CONFIG_FILE, TRIALS_FILE
+from chop.record.sealed_toml import sealed_toml
 from chop.tools.files import move_aside, write_whole
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
@@ -73,7 +75,7 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
             logger.info("the earlier search is kept in %s", move_aside(job.folder))
         own.settle()
         if not resume:
-            write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
+            write_whole(job.folder / CONFIG_FILE, sealed_toml(dump_toml(run_config), job.search_id))
 
     try:
         result = job.run(resume, make_room)
@@ -82,7 +84,8 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
         raise
     if resume:  # not before: it may be refused as another search than the one in the folder
         own.require_in_place()
-        write_whole(job.folder / CONFIG_FILE, dump_toml(run_config))
+        search_id = SearchFolder(job.folder).header.identity
+        write_whole(job.folder / CONFIG_FILE, sealed_toml(dump_toml(run_config), search_id))
     return result
 
 
