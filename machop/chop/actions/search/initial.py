@@ -152,6 +152,8 @@ def _read_folder(name: str, folder: Path, space: SearchSpaceBase, fingerprint: M
         raise SearchError(f"--init-from {name}: no search there; give the folder search_ckpts of one, with its log")
     theirs = earlier.fingerprint
     if landscape_key(theirs) == landscape_key(fingerprint):
+        if (folder / LOG_FILE).exists():
+            _rows(folder)  # a log among the files of another search is noticed here
         is_by_trial = earlier.log.name == TRIALS_FILE
         trials = read_trials(earlier.log).trials if is_by_trial else list(_front(folder, space))
         trials = [trial for trial in trials if trial.repeats is None and trial.stopped_at is None]
