@@ -75,7 +75,7 @@ def run_config(folder: Path, kind: tuple[str, str], project: str, seed: int = 1)
     """The options of a search in `folder/PROJECT`."""
     path = folder / "config.toml"
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(CONFIG.replace("STRATEGY", kind[0]).replace("SETUP", kind[1]))
+    path.write_text(CONFIG.replace("STRATEGY", kind[0]).replace("SETUP", kind[1]), encoding="utf-8")
     given = {"is_pretrained": True, "project_dir": str(folder), "project": project, "seed": seed}
     return load_run_config(path, given)
 
@@ -143,7 +143,7 @@ def asked(path: Path, studies: Sequence[Path] = ()) -> Answer:
 def gap_told(folder: Path) -> Answer:
     """A search beside a landscape: the line that says how far it is from the optimum."""
     found = run_search(run_config(folder, TPE, "beside"))
-    lines = (found.folder / "report.md").read_text().splitlines()
+    lines = (found.folder / "report.md").read_text(encoding="utf-8").splitlines()
     return [line.partition("(exact")[0] for line in lines if "Gap" in line]
 
 

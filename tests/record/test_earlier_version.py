@@ -64,7 +64,7 @@ def test_a_search_is_resumed(
     found = search(jsc_tiny, jets, lab, folder, resume=True)
     assert len(found.trials) == 18
     assert found.trials[:5] == read_trials(DATA / "command_line" / "trials.jsonl").trials[:5]
-    assert {row["version"] for row in json.loads((folder / "best.json").read_text()).values()} == {2}
+    assert {row["version"] for row in json.loads((folder / "best.json").read_text(encoding="utf-8")).values()} == {2}
     assert len(SearchFolder(folder).rows()) == 18
 
 
@@ -88,10 +88,10 @@ def begun_by_this_chop(
 ) -> None:
     """Give an old log the fingerprint that this chop has for the search, and leave it some of its lines."""
     search(model, jets, lab, now)
-    header, *rows = log.read_text().splitlines()
-    ours = json.loads((now / log.name).read_text().splitlines()[0])
+    header, *rows = log.read_text(encoding="utf-8").splitlines()
+    ours = json.loads((now / log.name).read_text(encoding="utf-8").splitlines()[0])
     known = json.loads(header) | {"fingerprint": ours["fingerprint"], "goals": ours["goals"]}
-    log.write_text("\n".join([json.dumps(known), *rows][:lines]) + "\n")
+    log.write_text("\n".join([json.dumps(known), *rows][:lines]) + "\n", encoding="utf-8")
 
 
 def test_its_rows_options_beginning_and_landscape_are_read(v1: Path) -> None:

@@ -24,13 +24,15 @@ TOML = 'seed = 1\n[search]\nname = "x"\nscale = 0.1\n'
 
 def rows_file(path: Path, kind: str = "log.json", search: str = "abc") -> Path:
     texts = sealed_rows(ROWS, kind, search)
-    path.write_text("{" + ",\n".join(f'"{number}": {text}' for number, text in enumerate(texts)) + "}")
+    path.write_text(
+        "{" + ",\n".join(f'"{number}": {text}' for number, text in enumerate(texts)) + "}", encoding="utf-8"
+    )
     return path
 
 
 def changed(path: Path, change: Callable[[list[dict[str, Any]]], Any]) -> Path:
-    rows = list(json.loads(path.read_text()).values())
-    path.write_text(json.dumps({str(number): row for number, row in enumerate(change(rows) or rows)}))
+    rows = list(json.loads(path.read_text(encoding="utf-8")).values())
+    path.write_text(json.dumps({str(number): row for number, row in enumerate(change(rows) or rows)}), encoding="utf-8")
     return path
 
 
@@ -43,7 +45,9 @@ def test_rows_come_back_with_the_identity_of_their_search(tmp_path: Path) -> Non
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_another_layout_does_no_harm(indent: int | None, encoding: str, tmp_path: Path) -> None:
     path = rows_file(tmp_path / "log.json")
-    path.write_bytes(json.dumps(json.loads(path.read_text()), indent=indent, ensure_ascii=False).encode(encoding))
+    path.write_bytes(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=indent, ensure_ascii=False).encode(encoding)
+    )
     assert read_rows(path, "log.json").content == ROWS
 
 
@@ -89,9 +93,9 @@ def test_what_is_no_record_is_refused(text: str, tmp_path: Path) -> None:
 
 def test_a_document_is_sealed_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "initial.json"
-    path.write_text(json.dumps(sealed({"names": ["a"], "first": []}, "initial.json", "abc")))
+    path.write_text(json.dumps(sealed({"names": ["a"], "first": []}, "initial.json", "abc")), encoding="utf-8")
     assert read_document(path).content == {"names": ["a"], "first": []}
-    path.write_text(path.read_text().replace('["a"]', '["b"]'))
+    path.write_text(path.read_text(encoding="utf-8").replace('["a"]', '["b"]'), encoding="utf-8")
     with pytest.raises(SearchError, match="its checksum does not fit"):
         read_document(path)
 
@@ -119,7 +123,7 @@ def test_the_layout_of_a_toml_file_may_change(layout: Callable[[str], str], tmp_
 )
 def test_a_value_of_a_toml_file_may_not(old: str, new: str, told: str, tmp_path: Path) -> None:
     path = tmp_path / "resolved.toml"
-    path.write_text(sealed_toml(TOML, "abc").replace(old, new))
+    path.write_text(sealed_toml(TOML, "abc").replace(old, new), encoding="utf-8")
     with pytest.raises(SearchError, match=told):
         read_toml_seal(path)
 
