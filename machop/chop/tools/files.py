@@ -49,11 +49,12 @@ def write_whole(path: Path | str, data: str | bytes) -> Path:
 
 
 @contextmanager
-def written_whole(path: Path | str) -> Iterator[Path]:
+def written_whole(path: Path | str, to_disk: bool = True) -> Iterator[Path]:
     """Yield the path of an empty file beside `path`, which takes its name and place at the end of the block.
 
     After an error, or a crash, `path` is what it was. A link is followed. An existing file keeps its permissions, a new
-    one has those that the user's umask allows. Raises OSError, with the name of `path`.
+    one has those that the user's umask allows. Without `to_disk` a loss of power may cost the content, for files whose
+    readers check it. Raises OSError, with the name of `path`.
     """
     target = Path(os.path.realpath(path))
     with _naming(Path(path)):
@@ -62,7 +63,8 @@ def written_whole(path: Path | str) -> Iterator[Path]:
     try:
         with _naming(Path(path)):
             yield temporary
-            _to_disk(temporary)
+            if to_disk:
+                _to_disk(temporary)
             if target.exists():
                 shutil.copymode(target, temporary)
             temporary.replace(target)

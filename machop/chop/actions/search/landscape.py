@@ -21,6 +21,7 @@ from chop.evaluation.measures import Scores
 from chop.record.names import LANDSCAPE_FILE
 from chop.record.sealed_parquet import SEAL, seal_file, seal_of
 from chop.record.version import VERSION, require_version, warn_unchecked
+from chop.tools.files import written_whole
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -54,13 +55,11 @@ def write_part(path: Path, first: int, scores: Scores) -> str:
 
     rows = len(next(iter(scores.values())))
     table = pa.table({"index": np.arange(first, first + rows), **scores})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".writing")
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     content = memoryview(buffer.getvalue())
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with written_whole(path, to_disk=False) as temporary:
+        temporary.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -89,13 +88,12 @@ def join_parts(parts: Path, count: int, target: Path, about: Mapping[str, Any]) 
 
     files = [part_path(parts, number) for number in range(count)]
     schema = pq.read_schema(files[0]).with_metadata({_KEY: json.dumps({**about, "version": VERSION}).encode()})
-    temporary = target.with_suffix(".writing")
-    with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
-        for file in files:
-            writer.write_table(_read_table(file).replace_schema_metadata(schema.metadata))
-        writer.add_key_value_metadata(SEAL)
-    seal_file(temporary)
-    temporary.replace(target)
+    with written_whole(target) as temporary:
+        with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
+            for file in files:
+                writer.write_table(_read_table(file).replace_schema_metadata(schema.metadata))
+            writer.add_key_value_metadata(SEAL)
+        seal_file(temporary)
     shutil.rmtree(parts)
     return target
 

@@ -12,18 +12,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process, resource_tracker
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from chop.errors import ChopError, SearchError
 from chop.evaluation.memory import keep_freed_memory, let_children_use_huge_pages
 from chop.tools.logger import get_logger
+from chop.tools.scratch import scratch_folder
 from chop.tools.user_code import load_plugin, loaded_plugins
 
 logger = get_logger(__name__)
@@ -82,7 +82,7 @@ class Workers(Generic[Item, Result]):
         self._patience = patience
         self._payload: bytes | None = None
         self._pool: ProcessPoolExecutor | None = None
-        self._folder: TemporaryDirectory[str] | None = None
+        self._folder = ExitStack()
         self._deaths = 0
         self._has_results = False
         self.seconds = 0.0
@@ -147,8 +147,7 @@ class Workers(Generic[Item, Result]):
             let_children_use_huge_pages()
             assert self._payload is not None
             # In a file: one that dies while a long message is written to it would leave the writer waiting for ever.
-            self._folder = TemporaryDirectory(prefix="chop-")
-            payload = Path(self._folder.name) / "call"
+            payload = self._folder.enter_context(scratch_folder()) / "call"
             payload.write_bytes(self._payload)
             start = partial(_start, payload, loaded_plugins())
             self._pool = ProcessPoolExecutor(self._n_jobs, get_context("spawn"), start)
@@ -189,8 +188,7 @@ class Workers(Generic[Item, Result]):
             if patience:
                 process.join(max(0.0, deadline - time.monotonic()))
             process.kill()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._folder.close()
 
     def __enter__(self) -> Workers[Item, Result]:
         return self
