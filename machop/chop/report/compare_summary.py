@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chop.ir.goals import Goals
+from chop.tools.whole_numbers import readable
 
 Array = np.ndarray[Any, Any]
 TARGETS = (0.90, 0.95, 0.98, 0.99)
@@ -159,12 +160,12 @@ class CompareSummary:
         """What the strategies are judged by."""
         is_front = len(self.goals.names) > 1
         if self.is_exact:
-            measured = f"all {self.space_size:,} points have" if self.space_size > 1 else "the only point has"
+            measured = f"all {readable(self.space_size)} points have" if self.space_size > 1 else "the only point has"
             return f"{'The exact front' if is_front else 'The best value is exact'}: {measured} been measured."
         what, whose = ("exact front", "front") if is_front else ("best value", "way to the best")
         return (
             f"The {what} is not known: shares are of the {whose} of the {counted(self.measured, 'point')} that any "
-            f"strategy measured, of {self.space_size:,}. They flatter all strategies alike."
+            f"strategy measured, of {readable(self.space_size)}. They flatter all strategies alike."
         )
 
 
@@ -196,7 +197,8 @@ def counted(number: float, noun: str) -> str:
     >>> counted(1, "seed"), counted(1200, "point")
     ('1 seed', '1,200 points')
     """
-    return f"{number:,.10g} {noun}{'' if number == 1 else 's'}"
+    shown = readable(number) if isinstance(number, int) else f"{number:,.10g}"
+    return f"{shown} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(share: float, decimals: int = 2) -> str:

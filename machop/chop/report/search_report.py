@@ -15,6 +15,7 @@ from chop.ir.goals import SUM, Goals, Limit
 from chop.ir.trial import BestRow, TestMetrics
 from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import terminal
+from chop.tools.whole_numbers import readable
 
 MOST_ROWS, MOST_NAMED = 25, 5
 LEAST_FOR_FORMATS = 40
@@ -173,7 +174,8 @@ def _title(summary: SearchSummary) -> str:
     what = "Best" if summary.goals.sum_direction else f"Pareto front: {len(summary.best)}"
     if not summary.goals.is_within(summary.best[0].trial.metrics):
         what = "No network keeps all limits; the nearest"
-    return f"{what} of {summary.measured + summary.inherited:,} measured networks ({summary.space_size:,} in the space)"
+    measured = f"{summary.measured + summary.inherited:,} measured networks"
+    return f"{what} of {measured} ({readable(summary.space_size)} in the space)"
 
 
 def _metric_names(summary: SearchSummary) -> list[str]:

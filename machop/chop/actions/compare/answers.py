@@ -38,8 +38,8 @@ class Answers(ABC):
         """The metrics of a row; None for a point that has none."""
 
     @abstractmethod
-    def indexes(self, rows: Array) -> Array:
-        """The numbers of the rows' points in the space; -1 where points have no numbers."""
+    def indexes(self, rows: Array) -> list[int]:
+        """The numbers of the rows' points in the space, of any size; -1 where points have no numbers."""
 
     @abstractmethod
     def landscape(self) -> Landscape:
@@ -65,8 +65,9 @@ class Enumerated(Answers):
             return None
         return {name: float(values[row]) for name, values in self._landscape.metrics.items()}
 
-    def indexes(self, rows: Array) -> Array:
-        return rows
+    def indexes(self, rows: Array) -> list[int]:
+        found: list[int] = rows.tolist()
+        return found
 
     def landscape(self) -> Landscape:
         return self._landscape
@@ -116,9 +117,9 @@ class Cache(Answers):
     def metrics(self, row: int) -> Metrics | None:
         return self._metrics[row] or None
 
-    def indexes(self, rows: Array) -> Array:
+    def indexes(self, rows: Array) -> list[int]:
         found = [self._space.index(self._points[row]) for row in rows.tolist()]
-        return np.array([-1 if index is None else index for index in found], dtype=np.int64)
+        return [-1 if index is None else index for index in found]
 
     def landscape(self) -> Landscape:
         names = list(dict.fromkeys(name for own in self._metrics for name in own))

@@ -27,6 +27,7 @@ from chop.report.compare_summary import (
     finite_or_none,
 )
 from chop.tools.files import write_whole
+from chop.tools.whole_numbers import as_column, as_json
 
 EVALUATIONS_FILE = "evaluations"
 
@@ -41,6 +42,7 @@ def write_evaluations(folder: Path, found: Sequence[Outcome], answers: Answers) 
     pieces = [_columns(run, curve, answers) for one in found for run, curve in zip(one.runs, one.curves, strict=True)]
     rows = np.concatenate([run.rows for one in found for run in one.runs])
     joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    joined["point"] = as_column(joined["point"].tolist())
     table = pa.table({**joined, **{name: values[rows] for name, values in metrics.items()}})
     files = []
     for suffix, write in ((".parquet", pyarrow.parquet.write_table), (".csv", pyarrow.csv.write_csv)):
@@ -59,7 +61,7 @@ def _columns(run: Run, curve: Any, answers: Answers) -> dict[str, Any]:
         "trial": np.arange(count),
         "evaluation": np.cumsum(run.is_new),
         "repeat": ~run.is_new,
-        "point": answers.indexes(run.rows),
+        "point": np.array(answers.indexes(run.rows), dtype=object),
         "hypervolume": by_trial(curve, run.is_new),
         "seconds": run.seconds,
     }
@@ -94,7 +96,7 @@ def write_summary(folder: Path, summary: CompareSummary) -> Path:
 
 def _summary(summary: CompareSummary) -> dict[str, Any]:
     return {
-        "space_size": summary.space_size,
+        "space_size": as_json(summary.space_size),
         "budget": summary.budget,
         "seeds": list(summary.seeds),
         "is_exact": summary.is_exact,

@@ -42,6 +42,7 @@ from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.interrupts import Held, interrupts_held
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
+from chop.tools.whole_numbers import readable
 
 logger = get_logger(__name__)
 
@@ -168,7 +169,7 @@ class CompareJob(CheckedSearch):
         """All points, measured now or by an earlier search beside this one; else a cache that all strategies share."""
         known = self.known_landscape(measurement)
         if known is not None:
-            logger.info("%s has the metrics of all %s points", known.path, f"{self.space.size:,}")
+            logger.info("%s has the metrics of all %s points", known.path, readable(self.space.size))
             own = keep_landscape(known.path, self.folder, self.about_landscape(measurement, goals))
             yield Enumerated(self.space, replace(known, path=own))
         elif self.space.size <= most_points and measurement.folded is not None:
@@ -178,7 +179,7 @@ class CompareJob(CheckedSearch):
             if measurement.runs_models:
                 why = "a runner must run the model itself for each point"
             if self.space.size > most_points:
-                why = f"{self.space.size:,} points are more than --most-points {most_points}"
+                why = f"{readable(self.space.size)} points are more than --most-points {most_points}"
             logger.info("%s: points are measured when asked for", why)
             n_jobs = self.settings.setup.n_jobs
 

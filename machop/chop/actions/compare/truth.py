@@ -116,7 +116,7 @@ def write_measured(answers: Answers, folder: Path, about: Mapping[str, Any]) -> 
     """Write the landscape of points that were measured when they were asked for; none where they have no numbers."""
     measured = answers.landscape()
     rows = np.arange(measured.size)
-    indexes = answers.indexes(rows)
+    indexes = np.array(answers.indexes(rows), dtype=np.int64)  # all points are measured: not too many for an array
     order = np.argsort(indexes, kind="stable")
     if np.array_equal(indexes[order], rows):
         parts = folder / PARTS_FOLDER

@@ -20,6 +20,7 @@ from chop.record.json_lines import DAMAGES
 from chop.record.names import INITIAL_FILE, LOG_FILE, TRIALS_FILE
 from chop.record.sealed_json import sealed
 from chop.tools.logger import get_logger
+from chop.tools.whole_numbers import from_json, readable
 
 logger = get_logger(__name__)
 
@@ -121,8 +122,8 @@ def _tell(source: _Source, space: SearchSpaceBase) -> None:
     found = {space.key(point) for point in source.points if point is not None}
     if not found:
         raise SearchError(
-            f"--init-from {source.name}: none of its {len(source.points)} points is one of the {space.size:,} of this "
-            "space; leave it out, or give the space its nodes, keys and choices"
+            f"--init-from {source.name}: none of its {len(source.points)} points is one of the "
+            f"{readable(space.size)} of this space; leave it out, or give the space its nodes, keys and choices"
         )
     logger.info(
         "%s: %d of its %d points are in this space and are measured first, anew: %s",
@@ -169,7 +170,7 @@ def _read_folder(name: str, folder: Path, space: SearchSpaceBase, fingerprint: M
 def _front(folder: Path, space: SearchSpaceBase) -> Iterator[Trial]:
     """The trials that are kept of a search block by block: its front."""
     for row in _rows(folder):
-        point = dict(space.point(row["point"]))
+        point = dict(space.point(from_json(row["point"])))
         yield Trial(row["number"], point, row["software_metrics"], row["hardware_metrics"], row["scaled_metrics"])
 
 

@@ -58,6 +58,7 @@ from chop.report.search_report import SearchSummary, print_summary, report_text
 from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
+from chop.tools.whole_numbers import LARGEST_IN_ARRAYS, readable
 
 logger = get_logger(__name__)
 
@@ -144,11 +145,17 @@ class SearchJob(CheckedSearch):
         options = self.settings.strategy_options
         if not isinstance(options, BruteForceOptions):
             return False
+        if self._points > LARGEST_IN_ARRAYS:
+            raise SearchError(
+                f"{readable(self._points)} points can never all be measured: give n_trials under "
+                "[search.strategy.setup], fewer choices, or another strategy"
+            )
         if measurement.runs_models and self._points > options.most_model_runs:
             why = "" if self.settings.eval_mode else " (eval_mode = false)"
             raise SearchError(
-                f"{self._points:,} points, and a runner must run the model itself for each{why}: give n_trials, fewer "
-                f"choices, or raise most_model_runs = {options.most_model_runs} under [search.strategy.setup]"
+                f"{readable(self._points)} points, and a runner must run the model itself for each{why}: give "
+                f"n_trials, fewer choices, or raise most_model_runs = {options.most_model_runs} under "
+                "[search.strategy.setup]"
             )
         if resume and (self.folder / TRIALS_FILE).exists():
             return False  # begun with a smaller n_trials: every trial is in the log
@@ -158,9 +165,9 @@ class SearchJob(CheckedSearch):
         setup = self.settings.setup
         for key in (name for name in ("ladder", "patience") if getattr(setup, name)):
             raise SearchError(
-                f"{self._points:,} points are measured block by block, many in each call, so that none can be given up "
-                f"and the search ends between blocks only: remove {key} under [search.strategy.setup], or give "
-                f'order = "random" or n_trials of at most {LARGEST_LOG:,}'
+                f"{readable(self._points)} points are measured block by block, many in each call, so that none can be "
+                f"given up and the search ends between blocks only: remove {key} under [search.strategy.setup], or "
+                f'give order = "random" or n_trials of at most {LARGEST_LOG:,}'
             )
         if self.initial.names:
             raise SearchError("--init-from has no use here: every point is measured, block by block; leave it out")
@@ -303,14 +310,15 @@ class SearchJob(CheckedSearch):
         budget = self.settings.setup.n_trials
         if STRATEGIES[self.settings.strategy].needs_budget:
             return None if budget is None else budget + len(self.initial.inherited)
-        return min(budget or self.space.size, self.space.size)
+        expected = min(budget or self.space.size, self.space.size)
+        return expected if expected <= LARGEST_IN_ARRAYS else None
 
     def _tell_size(self) -> None:
         size, budget = self.space.size, self.settings.setup.n_trials
-        logger.info("%s distinct point%s, %s", f"{size:,}", "" if size == 1 else "s", self.settings.strategy)
+        logger.info("%s distinct point%s, %s", readable(size), "" if size == 1 else "s", self.settings.strategy)
         if STRATEGIES[self.settings.strategy].exhaustive and budget is not None and budget < size:
             landscape = ", so there is no landscape" if self.settings.strategy_options.landscape else ""
-            said = (budget, budget, f"{size:,}", landscape)
+            said = (budget, budget, readable(size), landscape)
             logger.warning("n_trials = %d: only the first %d of %s points are measured%s", *said)
         first = len(self.initial.first)
         if budget is not None and first > budget:

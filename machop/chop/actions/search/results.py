@@ -17,6 +17,7 @@ from chop.ir.trial import BestRow, FrontRow, Trial
 from chop.record.names import BEST_FILE, LOG_FILE
 from chop.record.sealed_json import sealed_rows
 from chop.tools.files import write_whole
+from chop.tools.whole_numbers import as_json
 
 LARGEST_LOG = 100_000
 HISTOGRAMS_FILE = "histograms.json"
@@ -111,10 +112,10 @@ def write_log(
     write_whole(folder / LOG_FILE, "{\n" + ",\n".join(rows_as_text) + "\n}\n")
 
 
-def _of_space(space: SearchSpaceBase, trial: Trial) -> dict[str, int]:
+def _of_space(space: SearchSpaceBase, trial: Trial) -> dict[str, int | str]:
     """The number of a trial's point in its space, and how many rows its ranges were measured on."""
     index = space.index(trial.point)
-    found = {} if index is None else {"point": index, "of_points": space.size}
+    found: dict[str, int | str] = {} if index is None else {"point": as_json(index), "of_points": as_json(space.size)}
     return found | ({"calibration_rows": space.calibration_rows} if space.calibration_rows else {})
 
 
