@@ -23,7 +23,7 @@ def export_trace(model: nn.Module, example_inputs: ExampleInputs) -> fx.GraphMod
     `encoder_layer_0_query`), operations within a module like the module and the op, later calls with `_1`, `_2` ….
     Raises whatever torch.export raises for a model that it cannot take.
     """
-    args, kwargs = _split(example_inputs)
+    args, kwargs = positional_and_keyword(example_inputs)
     with _quiet():
         exported = torch.export.export(
             model,
@@ -42,10 +42,11 @@ def export_trace(model: nn.Module, example_inputs: ExampleInputs) -> fx.GraphMod
     return fx.GraphModule(traced, graph, type(model).__name__)
 
 
-def _split(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def positional_and_keyword(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments to call a model with: of a dictionary by keyword, of a tuple one by one."""
     if isinstance(example_inputs, dict):
         return (), dict(example_inputs)
-    return (example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)), {}
+    return tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,), {}
 
 
 def _two_rows(value: Any) -> Any:

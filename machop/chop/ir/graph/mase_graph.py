@@ -22,7 +22,6 @@ from chop.ir.graph.calls import of_call, with_layouts
 from chop.ir.graph.channels import channel_groups
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.fitting import fitted, has_values
-from chop.ir.graph.functional import make_functional
 from chop.ir.graph.inputs import placeholder_values
 from chop.ir.graph.layouts import FirstBatch, find_layouts
 from chop.ir.graph.metadata import MaseMetadata
@@ -31,7 +30,7 @@ from chop.ir.graph.trace import trace
 from chop.ir.plan import QuantPlan
 from chop.nn.copying import copied_module
 from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
-from chop.nn.own_tensors import leave_tensors, tensor_as_read
+from chop.nn.own_tensors import tensor_as_read
 from chop.nn.quantized import Quantized, TensorMethod
 from chop.tools.get_input import call_model
 
@@ -70,8 +69,6 @@ class MaseGraph:
         leaves = tuple((custom_ops or {}).get("modules", ()))
         example = None if example_inputs is None else partial(call_model, x=example_inputs)
         self.model: fx.GraphModule = trace(own_copy(model, example), cf_args, leaves, example_inputs)
-        make_functional(self.model)
-        leave_tensors(self.model)
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
         self._requested = QuantPlan()

@@ -10,10 +10,22 @@ from typing import Any
 from torch import fx, nn
 
 from chop.errors import GraphError, first_line
+from chop.ir.graph.arguments import ArgumentTracer
 from chop.ir.graph.export_trace import ExampleInputs, export_trace
+from chop.ir.graph.functional import make_functional
+from chop.ir.graph.same_results import gives, steady_results
 from chop.ir.graph.writes import OPERATORS
-from chop.nn.own_tensors import LeavesTensors, twin_of
+from chop.nn.copying import copied_module
+from chop.nn.own_tensors import LeavesTensors, leave_tensors, twin_of
 from chop.nn.quantized import Quantized
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+OTHER_RESULTS = (
+    "the graph gives other results than the model; perhaps a function or module that tracing does not look into writes "
+    "on its inputs: let it return what it computes, and use that"
+)
 
 
 class _Value(fx.Proxy):
@@ -43,7 +55,7 @@ for _written, _plain in OPERATORS.items():
     setattr(_Value, f"__{_written.__name__}__", _writing(_written, _plain))
 
 
-class _LeafTracer(fx.Tracer):
+class _LeafTracer(ArgumentTracer):
     """Traces into everything but the layers of `torch.nn`, quantised wrappers and the user's own leaf modules."""
 
     def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
@@ -65,23 +77,47 @@ def trace(
     leaves: tuple[type[nn.Module], ...],
     example_inputs: ExampleInputs | None,
 ) -> fx.GraphModule:
-    """The graph of `model` by torch.fx, by torch.export where that fails and there are `example_inputs`.
+    """The graph of `model` by torch.fx; with `example_inputs` by torch.export where that fails or gives other results.
 
     Raises GraphError where neither can.
     """
-    tracer = _LeafTracer(leaves)
+    results = steady_results(model, example_inputs)
     try:
-        graph = tracer.trace(_with_hooks_in_forward(model), cf_args)
+        traced = _by_fx(copied_module(model) if example_inputs is not None else model, cf_args, leaves, example_inputs)
+        why_not_fx = None if gives(results, traced, example_inputs) else OTHER_RESULTS
+    except GraphError:
+        raise
     except Exception as error:
-        if example_inputs is not None:
-            return _export(model, example_inputs, error)
-        raise GraphError(
-            f"{type(model).__name__} cannot be traced ({first_line(error)}); "
-            "its forward must not branch on the values of tensors: write the branch with torch.where, pass a constant "
-            "through cf_args, keep the module that branches whole with custom_ops={'modules': [ThatClass]}, or give "
-            "example_inputs, so that torch.export can take it"
-        ) from error
-    return fx.GraphModule(tracer.root, graph, type(model).__name__)
+        if example_inputs is None:
+            raise GraphError(
+                f"{type(model).__name__} cannot be traced ({first_line(error)}); "
+                "its forward must not branch on the values of tensors: write the branch with torch.where, pass a "
+                "constant through cf_args, keep the module that branches whole with custom_ops={'modules': "
+                "[ThatClass]}, or give example_inputs, so that torch.export can take it"
+            ) from error
+        why_not_fx = first_line(error)
+    if why_not_fx is None or example_inputs is None:
+        return traced
+    return _by_export(model, example_inputs, results, why_not_fx)
+
+
+def _by_fx(
+    model: nn.Module,
+    cf_args: dict[str, Any] | None,
+    leaves: tuple[type[nn.Module], ...],
+    example_inputs: ExampleInputs | None,
+) -> fx.GraphModule:
+    tracer = _LeafTracer(leaves)
+    tracer.example_inputs = example_inputs
+    graph = tracer.trace(_with_hooks_in_forward(model), cf_args)
+    return _without_writes(fx.GraphModule(tracer.root, graph, type(model).__name__))
+
+
+def _without_writes(traced: fx.GraphModule) -> fx.GraphModule:
+    """The graph, in which no call writes on a value or on the tensors of its module any more."""
+    make_functional(traced)
+    leave_tensors(traced)
+    return traced
 
 
 def _with_hooks_in_forward(model: nn.Module) -> nn.Module:
@@ -101,12 +137,18 @@ def _with_hooks_in_forward(model: nn.Module) -> nn.Module:
     return whole
 
 
-def _export(model: nn.Module, example_inputs: ExampleInputs, fx_error: Exception) -> fx.GraphModule:
+def _by_export(model: nn.Module, example_inputs: ExampleInputs, results: Any, why_not_fx: str) -> fx.GraphModule:
+    """The graph by torch.export; raises GraphError where that fails too, or gives other results than the model."""
+    name = type(model).__name__
     try:
-        return export_trace(model, example_inputs)
+        exported = _without_writes(export_trace(model, example_inputs))
+        why_not = None if gives(results, exported, example_inputs) else OTHER_RESULTS
     except Exception as error:
-        raise GraphError(
-            f"{type(model).__name__} can be traced neither by torch.fx ({first_line(fx_error)}) nor by torch.export "
-            f"({first_line(error)}); rewrite what they name, or keep that module whole with "
-            "custom_ops={'modules': [ThatClass]}"
-        ) from error
+        why_not = first_line(error)
+    if why_not is None:
+        logger.info("%s is traced by torch.export, not by torch.fx (%s)", name, why_not_fx)
+        return exported
+    raise GraphError(
+        f"{name} can be traced neither by torch.fx ({why_not_fx}) nor by torch.export ({why_not}); rewrite what they "
+        "name, or keep that module whole with custom_ops={'modules': [ThatClass]}"
+    )

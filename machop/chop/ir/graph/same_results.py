@@ -1,0 +1,68 @@
+"""Whether the graph of a model computes what the model does."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from chop.ir.graph.export_trace import ExampleInputs, positional_and_keyword
+from chop.nn.copying import copied_module
+
+TOLERANCE = 1e-3
+
+
+@torch.no_grad()
+def steady_results(model: nn.Module, example_inputs: ExampleInputs | None) -> Any:
+    """What a copy of `model` returns for `example_inputs`; None where nothing can be compared with it.
+
+    That is so for models that draw at random, or that cannot be copied or run on these inputs.
+    """
+    if example_inputs is None:
+        return None
+    try:
+        apart = copied_module(model).eval()  # running a model may leave things on it
+        first, again = (_results(apart, example_inputs) for _ in range(2))
+    except Exception:  # of the model's own code
+        return None
+    return first if _are_close(first, again, 0.0) else None
+
+
+@torch.no_grad()
+def gives(results: Any, graph: nn.Module, example_inputs: ExampleInputs | None) -> bool:
+    """Whether a graph returns `results` for `example_inputs`; True where these are None."""
+    if results is None or example_inputs is None:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about the structure of exported outputs
+            own = _results(copied_module(graph), example_inputs)
+    except Exception:  # of the graph alone: it does not compute what the model does
+        return False
+    return type(results) is type(own) and _are_close(results, own, TOLERANCE)
+
+
+def _results(model: nn.Module, example_inputs: ExampleInputs) -> Any:
+    """What a model returns for a copy of the inputs, on the device of the model."""
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    args, kwargs = tree_map_only(Tensor, lambda x: x.to(device, copy=True), positional_and_keyword(example_inputs))
+    with torch.random.fork_rng(devices=[]):
+        return model(*args, **kwargs)
+
+
+def _are_close(one: Any, other: Any, tolerance: float) -> bool:
+    pairs = list(zip(_tensors(one), _tensors(other), strict=False))
+    return len(_tensors(one)) == len(_tensors(other)) and all(_is_close(a, b, tolerance) for a, b in pairs)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def _is_close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.allclose(a, b, rtol=tolerance, atol=0.01 * tolerance, equal_nan=True)
