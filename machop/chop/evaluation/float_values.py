@@ -61,6 +61,11 @@ def _rows_of(value: Any) -> int | None:
     return len(value) if isinstance(value, Tensor) and value.ndim else None
 
 
+def is_attribute(argument: Any) -> bool:
+    """Whether an argument of a call is a tensor of the model as it stands, and not computed."""
+    return isinstance(argument, fx.Node) and argument.op == "get_attr"
+
+
 def attribute(model: nn.Module, path: str) -> Any:
     """What stands at a dotted path below a model."""
     value: Any = model

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from chop.evaluation.float_values import attribute, outputs_at
+from chop.evaluation.float_values import attribute, is_attribute, outputs_at
 from chop.evaluation.operations import called
 from chop.evaluation.outputs import joined_outputs
 from chop.formats import Format
@@ -163,20 +163,21 @@ class PlanRunner:
                 call = self._kept_weights(step.node.name, step.inner, step.op, formats)
             quantize_arguments(step.slots, formats, args, kwargs)
         else:
-            kept = self._put_kept_parameters(step.node.name, step.op, formats, args)
+            kept = self._put_kept_parameters(step.node, step.op, formats, args)
             quantize_arguments([slot for slot in step.slots if slot[0] not in kept], formats, args, kwargs)
         result = call(*args, **kwargs)
         return quantized_result(result, formats)
 
-    def _put_kept_parameters(self, name: str, op: Op, formats: dict[str, Format], args: list[Any]) -> set[str]:
+    def _put_kept_parameters(self, node: fx.Node, op: Op, formats: dict[str, Format], args: list[Any]) -> set[str]:
         """Put weights that belong to the model, and are passed to a function, in their places, each quantised once;
         gives their names.
         """
         known = self.graph.calibration.tensors
         kept = set()
         for operand, arg in op.params.items():
-            if operand in formats and (name, operand) in known and arg.index < len(args):
-                args[arg.index] = self._kept_parameter(name, operand, formats)
+            is_own = is_attribute(arg.of(node.args, node.kwargs)) and (node.name, operand) in known
+            if operand in formats and is_own and arg.index < len(args):
+                args[arg.index] = self._kept_parameter(node.name, operand, formats)
                 kept.add(operand)
         return kept
 

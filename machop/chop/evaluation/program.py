@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
-from chop.evaluation.float_values import batch_rows, float_values, nodes_with_rows, outputs_at
+from chop.evaluation.float_values import batch_rows, float_values, is_attribute, nodes_with_rows, outputs_at
 from chop.evaluation.operations import (
     AddBias,
     BatchNorm,
@@ -267,9 +267,9 @@ class _Builder:
         is_plain = type(inner) is nn.Linear or not isinstance(inner, nn.Module)
         if weight is None or not is_plain or not isinstance(source, fx.Node):
             return None
-        bias_argument = _argument(node, op.params["bias"])[1]
-        if bias is None and bias_argument is not None:
-            return None
+        arguments = [arg.of(node.args, node.kwargs) for arg in op.params.values()]
+        if not isinstance(inner, nn.Module) and not all(arg is None or is_attribute(arg) for arg in arguments):
+            return None  # computed in forward, where other formats may have a part
         x = values.get(("arg", 0), self.stage_of[source])
         found = self._add(Linear(weight.detach()), [x], node, lambda formats: formats.get("weight"))
         if bias is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from chop.formats.layout import Layout
+from chop.nn.node_config import channel_axis
 from chop.nn.ops import Arg, Op
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def channels_written(op: Op | None, ndim: int, known: Sequence[Any]) -> int | No
 
 def channels_read(op: Op, operand: str, own: Layout, result: Layout | None) -> int | None:
     """The dimension, counted from the end, of the channels of an operand with the layout `own`."""
+    if operand in op.params:
+        return channel_axis(operand, op) - own.ndim if own.ndim > 1 else None
     if op.name in ELEMENTWISE and result is not None and result.channels is not None:
         return result.channels
     required = _required(op)

@@ -24,13 +24,13 @@ from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.fitting import fitted, has_values
 from chop.ir.graph.inputs import placeholder_values
 from chop.ir.graph.layouts import FirstBatch, find_layouts
+from chop.ir.graph.made_tensors import MadeTensors
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.graph.own_copy import own_copy
 from chop.ir.graph.trace import trace
 from chop.ir.plan import QuantPlan
 from chop.nn.copying import copied_module
 from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
-from chop.nn.own_tensors import tensor_as_read
 from chop.nn.quantized import Quantized, TensorMethod
 from chop.tools.get_input import call_model
 
@@ -73,6 +73,7 @@ class MaseGraph:
         self.plan = QuantPlan()
         self._requested = QuantPlan()
         self._float_nodes: dict[str, FloatNode] = {}
+        self._made = MadeTensors()
         self.layouts: dict[str, dict[str, Layout]] | None = None
         self.calibration = Calibration(self._parameters())
         self.folded: tuple[str, ...] = ()
@@ -98,6 +99,7 @@ class MaseGraph:
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, about the structure of exported outputs
             twin.model = copied_module(self.model, memo)
         twin.meta = copy.deepcopy(self.meta, memo)
+        twin._made = MadeTensors()
         twin.plan = self.plan
         twin.layouts = self.layouts
         twin.calibration = self.calibration.with_parameters(twin._parameters())
@@ -112,13 +114,14 @@ class MaseGraph:
         """For another process: the graph with its formats and calibration, without what passes noted of its nodes."""
         from chop.ir.graph.pickled import as_plain
 
-        return {**self.__dict__, "model": as_plain(self.model)}
+        return {**self.__dict__, "model": as_plain(self.model), "_made": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         from chop.ir.graph.pickled import from_plain
 
         self.__dict__.update(state)
         self.model = from_plain(state["model"])
+        self._made = MadeTensors()
         self.calibration = self.calibration.with_parameters(self._parameters())
 
     @classmethod
@@ -312,18 +315,15 @@ class MaseGraph:
         return found
 
     def parameter(self, node: fx.Node, op: Op, operand: str) -> Tensor | None:
-        """The tensor of a node's parameter: its module's own, or what its function takes from the model."""
+        """The tensor of a node's parameter: its module's own as it reads it, or what its function takes of the model.
+
+        None where it has none, and where it follows from the data.
+        """
         inner = self.inner(node)
         if isinstance(inner, nn.Module):
-            return tensor_as_read(inner, operand)
-        arg = op.params[operand]
-        given = node.args[arg.index] if arg.index < len(node.args) else None
-        given = next((node.kwargs[key] for key in arg.keywords if key in node.kwargs), given)
-        if isinstance(given, fx.Node) and given.op == "get_attr":
-            owner, _, attribute = str(given.target).rpartition(".")
-            value: Tensor = getattr(self.model.get_submodule(owner), attribute)
-            return value
-        return None
+            return self._made.of_module(node.name, inner, operand)
+        given = op.params[operand].of(node.args, node.kwargs)
+        return self._made.of_node(self, given) if isinstance(given, fx.Node) else None
 
     def _quantize(self, node: fx.Node, op: Op, plan: QuantPlan) -> None:
         self._require_finite(node.name, plan)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
+from chop.nn.own_tensors import has_unknown_pre_hooks
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, placeholder_inputs
 
 MOST_VALUES = 4_000_000
@@ -55,7 +58,7 @@ def _activations(
         rows += len(next(iter(kept.values())))
         if rows >= wanted:
             break
-    return rows, {slot: _joined(parts) for slot, parts in (recorder.seen if recorder else {}).items()}
+    return rows, recorder.activations() if recorder else {}
 
 
 class _Recorder(fx.Interpreter):
@@ -63,25 +66,73 @@ class _Recorder(fx.Interpreter):
 
     def __init__(self, graph: MaseGraph) -> None:
         super().__init__(graph.model)
+        self.graph_ir = graph
         self.ops = graph.quantizable_nodes()
+        self.known = frozenset(graph.calibration.stamps)
         self.seen: dict[Slot, list[Tensor]] = {}
+        self.weights: dict[Slot, list[Tensor]] = {}
+        """Parameters that the data decide, call by call."""
 
     def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
         op = self.ops.get(n.name)
-        if op is not None:
-            args, kwargs = self.fetch_args_kwargs_from_env(n)
-            for operand, slots in op.args.items():
-                self._keep((n.name, operand), [slot.of(args, kwargs) for slot in slots])
-            self._keep((n.name, "data_out"), [result])
+        if op is None:
+            return super().run_node(n)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        inner = self.graph_ir.inner(n)
+        if isinstance(inner, nn.Module):
+            with _read_by(inner) as read:
+                result = super().run_node(n)
+            args, parameters = read.args or args, {name: getattr(read.module, name, None) for name in op.params}
+        else:
+            result = super().run_node(n)
+            parameters = {name: arg.of(args, kwargs) for name, arg in op.params.items()}
+        for operand, slots in op.args.items():
+            self._keep(self.seen, (n.name, operand), [slot.of(args, kwargs) for slot in slots])
+        for operand, value in parameters.items():
+            if (n.name, operand) not in self.known:
+                self._keep(self.weights, (n.name, operand), [value])
+        self._keep(self.seen, (n.name, "data_out"), [result])
         return result
 
-    def _keep(self, slot: Slot, values: Sequence[Any]) -> None:
-        kept = self.seen.setdefault(slot, [])
-        room = MOST_VALUES - sum(tensor.numel() for tensor in kept)
+    def activations(self) -> dict[Slot, Tensor]:
+        """What was seen at each operand, and at parameters that follow from the data."""
+        joined = {slot: _joined(parts) for slot, parts in self.seen.items()}
+        return joined | {slot: _side_by_side(parts) for slot, parts in self.weights.items()}
+
+    def _keep(self, seen: dict[Slot, list[Tensor]], slot: Slot, values: Sequence[Any]) -> None:
         floats = [value for value in values if isinstance(value, Tensor) and value.is_floating_point()]
+        if not floats and seen is self.weights:
+            return
+        kept = seen.setdefault(slot, [])
+        room = MOST_VALUES - sum(tensor.numel() for tensor in kept)
         if room > 0 and floats:
             kept += [tensor.clone() for tensor in _broadcast(floats)]
+
+
+@dataclass
+class _Read:
+    """What a module's forward was called with, and the module, with its tensors, that was called."""
+
+    module: nn.Module
+    args: tuple[Any, ...] | None = None
+
+
+@contextmanager
+def _read_by(module: nn.Module) -> Iterator[_Read]:
+    """Notes what is behind the pre-hooks of a module that has some."""
+    read = _Read(module)
+    if not has_unknown_pre_hooks(module):
+        yield read
+        return
+
+    def note(called: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        read.module, read.args = called, args
+
+    handle = module.register_forward_hook(note)
+    try:
+        yield read
+    finally:
+        handle.remove()
 
 
 def _broadcast(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -99,3 +150,8 @@ def _joined(parts: list[Tensor]) -> Tensor:
     if len({part.shape[1:] for part in parts}) <= 1 and all(part.ndim for part in parts):
         return torch.cat(parts) if parts else torch.zeros(0)
     return torch.cat([part.flatten() for part in parts])
+
+
+def _side_by_side(parts: list[Tensor]) -> Tensor:
+    """Weights of several calls, such that output channels stay output channels."""
+    return torch.cat(parts, -1 if parts[0].ndim > 1 else 0)
