@@ -26,6 +26,7 @@ from chop.cli.options import (
 )
 from chop.errors import ChopError, ConfigError
 from chop.tools.files import cure
+from chop.tools.terminal import replace_what_cannot_be_shown
 
 if TYPE_CHECKING:
     from chop.config.run_config import RunConfig
@@ -205,6 +206,7 @@ app.command()(export_optuna)
 
 def main() -> None:
     """Run `ch` and exit: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    replace_what_cannot_be_shown()
     arguments = _info_option_as_command(sys.argv[1:])
     try:
         app(args=arguments, prog_name="ch", standalone_mode=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -90,7 +91,16 @@ def option_types() -> dict[str, Any]:
 
 
 def _wrong(key: str, value: Any) -> str | None:
-    return check_value(option_types()[key], value)
+    wrong = check_value(option_types()[key], value)
+    return wrong or (_no_path(value) if key in (*PATH_OPTIONS, "project") and value is not None else None)
+
+
+def _no_path(value: str) -> str | None:
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        return f"{value[error.start]!r} cannot stand in a path in this locale ({error.encoding}); set PYTHONUTF8=1"
+    return None
 
 
 def _is_code(key: str, value: Any) -> bool:

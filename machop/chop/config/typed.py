@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
@@ -61,6 +62,10 @@ def check_value(annotation: Any, value: Any) -> str | None:
     """
     from pydantic import ValidationError
 
+    if isinstance(value, str) and value.encode(errors="replace").decode() != value:
+        return (
+            f"expected text, got bytes that this locale ({sys.getfilesystemencoding()}) cannot read; set PYTHONUTF8=1"
+        )
     try:
         _adapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:

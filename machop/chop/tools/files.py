@@ -44,7 +44,7 @@ def write_whole(path: Path | str, data: str | bytes) -> Path:
     """
     path = Path(path)
     with written_whole(path) as temporary:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        temporary.write_bytes(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
     return path
 
 

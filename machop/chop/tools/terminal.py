@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -9,4 +11,12 @@ from rich.console import Console
 
 def terminal(**settings: Any) -> Console:
     """The terminal, by rich's `Console`; names are shown as they are (`:one:` is no picture)."""
+    replace_what_cannot_be_shown()
     return Console(emoji=False, **settings)
+
+
+def replace_what_cannot_be_shown() -> None:
+    """Let standard output and error show `?` for a character that their encoding lacks: no result is lost for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != "replace":
+            stream.reconfigure(errors="replace")

@@ -164,6 +164,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             return [Problem(("setup", "by"), f"expected one of {', '.join(BY)}, got {self.by!r}")]
         if not self.seed:
             return [Problem(("seed",), "is empty: no layer has anything to choose from")]
+        if not self.graph.quantizable_nodes():
+            return [Problem(("seed",), "the model has no layer or operation that formats are known for")]
         tables = {"seed": self.seed, "override": self.override}
         problems = [
             Problem((table, key), "must hold a table 'config' of lists")
