@@ -22,6 +22,7 @@ from chop.evaluation.scores import Interval, interval_as_json, predict, score_wi
 from chop.ir import MaseGraph
 from chop.tools.files import write_whole
 from chop.tools.folder_lock import only_writer
+from chop.tools.get_input import failures_named
 from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
 
@@ -62,7 +63,8 @@ def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) ->
 def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part: str = "test") -> dict[str, Interval]:
     """Scores of a model on a whole part, `{name: (value, low, high)}`."""
     data = prepared.data_module
-    predictions, targets = predict(model.eval().to(device), data.batches(part), device, data.output)
+    with failures_named(f"the model fails on the {part} part"):
+        predictions, targets = predict(model.eval().to(device), data.batches(part), device, data.output)
     return score_with_intervals(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
 

@@ -26,6 +26,7 @@ from chop.errors import ChopError
 from chop.models.checkpoint import load_weights
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
+from chop.tools.get_input import failures_named
 from chop.tools.logger import get_logger
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep
     training.model.train()
     validation = Batches(data_module.batches("val"))  # the samples that every other command measures on
     try:
-        with _sigint_restored():
+        with _sigint_restored(), failures_named("the training fails"):
             trainer.fit(training, _training_batches(data_module), validation)
             if keep.validated_step != trainer.global_step:
                 trainer.validate(training, validation, verbose=False)

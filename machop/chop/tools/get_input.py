@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from torch import Tensor
 
-from chop.errors import ChopError, did_you_mean
+from chop.errors import ChopError, did_you_mean, first_line
+from chop.tools.model_inputs import as_input
 from chop.tools.model_outputs import OutputName, predictions_of
 
 INPUT_NAME = "x"
@@ -36,6 +38,7 @@ class InputGenerator:
         self.model_info = model_info
         self.task = task
         self.max_batches = max_batches
+        self._read = getattr(data_module, "as_batch", lambda batch: batch)
         self._new_loader = getattr(data_module, f"{part}_dataloader")
         self._stream: Iterator[dict[str, Any]] | None = None
 
@@ -48,8 +51,9 @@ class InputGenerator:
         return next(self._stream)
 
     def _inputs(self) -> Iterator[dict[str, Any]]:
-        for x, *_ in islice(iter(self._new_loader()), self.max_batches):
-            yield as_keywords(x)
+        for batch in islice(iter(self._new_loader()), self.max_batches):
+            x, _ = self._read(batch)
+            yield as_keywords(as_input(x))
 
 
 def as_keywords(x: Any) -> dict[str, Any]:
@@ -66,6 +70,24 @@ def call_model(model: Any, x: Any, output: OutputName = None) -> Tensor:
 
     `output` names the one that is scored where the model returns several.
     """
-    if isinstance(x, dict):
-        return predictions_of(model(**x), output)
-    return predictions_of(model(x) if isinstance(x, Tensor) else model(*x), output)
+    found = model(**x) if isinstance(x, dict) else model(x) if isinstance(x, Tensor) else model(*x)
+    return predictions_of(found, output)
+
+
+@contextmanager
+def failures_named(what: str) -> Iterator[None]:
+    """Raise ChopError, with what was tried, for whatever fails within a model's own code."""
+    try:
+        yield
+    except ChopError:
+        raise
+    except Exception as error:
+        raise ChopError(f"{what}: {first_line(error)}{hint_on(error)} (--debug shows where)") from error
+
+
+def hint_on(error: Exception) -> str:
+    """The cure for a failure that data often cause; empty for any other."""
+    text = str(error)
+    if "dtype" in text and ("Double" in text or "double" in text):
+        return "; inputs in float64 (NumPy's usual type) need x.float() in the data set"
+    return ""

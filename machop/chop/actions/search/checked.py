@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from chop.actions.calibration import calibrate
+from chop.actions.search.float_network import of_the_float_network
 from chop.actions.search.free_values import FreeValues
 from chop.actions.search.guesses import Guessing
 from chop.actions.search.landscape import Landscape, digest, landscape_key, landscape_of
@@ -52,7 +53,8 @@ class CheckedSearch:
         """
         settings = self.settings
         if self.space.calibration_rows:
-            calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
+            with of_the_float_network():
+                calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
         memory = settings.setup.memory_mib * 2**20
         parts = (self.space, self.graph, self.data_module, settings.runners, settings.eval_mode, self.device, memory)
         measurement = Measurement(*parts)

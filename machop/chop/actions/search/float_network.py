@@ -6,14 +6,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch import Tensor
+
 from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase, row_key
-from chop.errors import ChopError, MetricError, SearchError
+from chop.errors import ChopError, MetricError, SearchError, first_line
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.scores import score
 from chop.ir import QuantPlan
+from chop.tools.get_input import hint_on
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
+
+LOSS = "loss"
+"""A metric of the runners that score outputs by themselves."""
 
 Rows = tuple[str, int | None]
 """A part of the data, and how many of its rows."""
@@ -22,17 +28,27 @@ Rows = tuple[str, int | None]
 def require_metrics(
     runners: Iterable[RunnerBase], data_module: Any, plan_runner_of: Callable[[Rows], PlanRunner]
 ) -> None:
-    """Raise MetricError where a metric of the data fails for the network in float, and so for all others.
+    """Score the network in float, on the samples that each runner measures on.
 
-    Of runners that train first, which may mend that, it is a warning. `plan_runner_of` runs plans on some rows.
+    Raises MetricError where a metric of the data fails, and so would for all other networks; of runners that train
+    first, which may mend that, it is a warning. Raises ChopError where data, model, loss or runner do not fit each
+    other. `plan_runner_of` runs plans on some rows.
     """
-    own = set(data_module.metrics or ())
-    for runner in (one for one in runners if own & {metric.name for metric in one.metrics}):
+    scored = {LOSS, *(data_module.metrics or ())}
+    for runner in runners:
+        is_of_outputs = isinstance(runner, OutputRunner)
+        if not is_of_outputs and not scored & {metric.name for metric in runner.metrics}:
+            continue
         try:
             with of_the_float_network():
-                _score(data_module, plan_runner_of(_rows_of(runner)))
+                rows = plan_runner_of(_rows_of(runner))
+                predictions = rows.predictions(QuantPlan())
+                if isinstance(runner, OutputRunner):
+                    runner.scored(predictions, rows.targets)
+                else:
+                    _score(data_module, predictions, rows.targets)
         except MetricError as error:
-            if isinstance(runner, OutputRunner):
+            if is_of_outputs:
                 raise
             logger.warning("before training %s", error)
 
@@ -44,8 +60,8 @@ def _rows_of(runner: RunnerBase) -> Rows:
     return getattr(options, "data_loader", "val_dataloader"), getattr(options, "eval_samples", None)
 
 
-def _score(data: Any, rows: PlanRunner) -> None:
-    score(rows.predictions(QuantPlan()), rows.targets, data.loss, data.metrics, data.dataset_info.num_classes)
+def _score(data: Any, predictions: Tensor, targets: Tensor) -> None:
+    score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
 
 @contextmanager
@@ -59,5 +75,5 @@ def of_the_float_network() -> Iterator[None]:
         raise
     except Exception as error:  # of the model's own code
         raise SearchError(
-            f"the network in float cannot be measured: {type(error).__name__}: {error} (--debug shows where)"
+            f"the network in float cannot be measured: {first_line(error)}{hint_on(error)} (--debug shows where)"
         ) from error

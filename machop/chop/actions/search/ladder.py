@@ -100,7 +100,7 @@ class _Climb:
         """The measured metrics on the rows so far."""
         found: dict[str, float] = {}
         for runner in self._ladder.runners:
-            found |= runner.score(*self._seen(runner))
+            found |= runner.scored(*self._seen(runner))
         return found
 
     def by_row(self) -> ByRow:

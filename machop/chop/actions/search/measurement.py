@@ -270,7 +270,10 @@ class Measurement:
             return self._measure(QuantPlan(), FLOAT_CONFIG)
 
     def require_metrics(self) -> None:
-        """Raise MetricError where a metric of the data fails for the network in float."""
+        """Raise MetricError where a metric of the data fails for the network in float, and ChopError for all else that
+        would fail for every network.
+        """
+        self.analytic(QuantPlan())
         require_metrics((runner for _, runner in self._runners), self.data_module, self._plan_runner)
 
     def _measure(self, plan: QuantPlan, config: SampledConfig) -> Measured:
@@ -362,7 +365,7 @@ class Measurement:
             return runner.total(self._costs, plan)
         if isinstance(runner, OutputRunner) and self.eval_mode:
             rows = self._plan_runner(row_key(runner))
-            return runner.score(rows.predictions(plan), rows.targets)
+            return runner.scored(rows.predictions(plan), rows.targets)
         return self._run_model(runner, self.rebuild(config))
 
     def _run_model(self, runner: RunnerBase, graph: MaseGraph) -> Metrics:
@@ -373,9 +376,9 @@ class Measurement:
 
     def _run_seeded(self, runner: RunnerBase, graph: MaseGraph) -> Metrics:
         if isinstance(runner, OutputRunner):
-            return runner.score(*self._predict(graph, *row_key(runner)))
+            return runner.scored(*self._predict(graph, *row_key(runner)))
         assert isinstance(runner, ModelRunner)
-        return runner.measure(graph)
+        return runner.measured(runner.measure, graph)
 
     def _run_singly(self, runner: RunnerBase, graph: MaseGraph) -> Metrics:
         if isinstance(runner, AnalyticRunner):

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from chop.actions.search.ladder_settings import ladder_problems
 from chop.actions.search.metric_settings import LimitSetting, MetricTable, limits_of, objective_of
 from chop.actions.search.search_space.base import SEARCH_SPACES, SpaceSetup
+from chop.actions.search.shared_samples import samples_problems, with_shared_samples
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna_samplers import SAMPLERS
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric
@@ -137,7 +138,7 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
     problems += found
     if strategy is None:
         return None, problems
-    runners, in_runners = _parse_runners(strategy)
+    runners, in_runners = _parse_runners(strategy, data_module)
     options, setup, found = _parse_setup(strategy)
     problems += in_runners + found
     if setup is not None and not in_runners:
@@ -189,8 +190,9 @@ def _parse_space(table: Any) -> tuple[_SpaceTable | None, SpaceSetup | None, lis
     return space, setup, [*found, *_name_problem(SEARCH_SPACES, space.name, "search_space", "name")]
 
 
-def _parse_runners(strategy: _StrategyTable) -> tuple[tuple[RunnerChoice, ...], list[Problem]]:
+def _parse_runners(strategy: _StrategyTable, data_module: Any) -> tuple[tuple[RunnerChoice, ...], list[Problem]]:
     runners: list[RunnerChoice] = []
+    tables: dict[str, Mapping[str, Any]] = {}
     problems: list[Problem] = []
     for group in GROUPS:
         for name, table in getattr(strategy, group).items():
@@ -200,18 +202,19 @@ def _parse_runners(strategy: _StrategyTable) -> tuple[tuple[RunnerChoice, ...], 
             problems += unknown + found
             if options is not None:
                 runners.append(RunnerChoice(group, RUNNERS.canonical(name), options))  # type: ignore[arg-type]
-    problems += _metrics_given_twice(runners)
+                tables[RUNNERS.canonical(name)] = table
+    problems += [*_metrics_given_twice(runners, data_module), *samples_problems(runners)]
     if not runners and not problems:
         problems.append(Problem(("strategy",), "names no runner: add [search.strategy.sw_runner.basic_evaluation]"))
-    return tuple(runners), problems
+    return tuple(runners) if problems else with_shared_samples(runners, tables), problems
 
 
-def _metrics_given_twice(runners: Iterable[RunnerChoice]) -> list[Problem]:
+def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Any) -> list[Problem]:
     """Two runners that give a metric of the same name: which one would be optimised?"""
     givers: dict[str, RunnerChoice] = {}
     problems = []
     for runner in runners:
-        for metric in RUNNERS[runner.name].metrics_of(None):
+        for metric in RUNNERS[runner.name].metrics_of(data_module):
             other = givers.setdefault(metric.name, runner)
             if other is not runner:
                 message = f"'{metric.name}' is given by {other.name} as well; remove one of the two"

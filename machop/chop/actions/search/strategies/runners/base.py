@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from chop.actions.calibration import calibrate_for
 from chop.actions.setup import traced
-from chop.errors import MetricError
+from chop.errors import ChopError, MetricError, SearchError, first_line
 from chop.evaluation.bounds import RowValues
 from chop.evaluation.measures import Measure, WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
@@ -27,6 +29,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, node_costs
 from chop.passes.graph.transforms.quantize import plan_from_config
 from chop.registry import Registry
+from chop.tools.user_code import place_in
 
 Direction = Literal["maximize", "minimize"]
 Kind = Literal["analytic", "output-based", "model-run"]
@@ -71,6 +74,26 @@ class RunnerBase(ABC):
         """The metrics that this runner gives."""
         return self.metrics_of(self.data_module)
 
+    @cached_property
+    def _declared(self) -> frozenset[str]:
+        return frozenset(metric.name for metric in self.metrics)
+
+    def measured(self, call: Callable[..., Any], *args: Any) -> dict[str, float]:
+        """The metrics that `call`, a method of this runner, returns for `args`.
+
+        Raises SearchError where it fails, or returns anything but one number for each metric that the runner declares.
+        """
+        try:
+            found = call(*args)
+        except ChopError:
+            raise
+        except Exception as error:  # of a plug-in's own code
+            where = place_in(call, error)
+            raise SearchError(f"runner {type(self).__name__} failed{where}: {first_line(error)}") from error
+        if not isinstance(found, Mapping) or found.keys() != self._declared:
+            raise SearchError(other_metrics(type(self).__name__, found, self._declared))
+        return {name: as_number(value, name, type(self).__name__) for name, value in found.items()}
+
     def adapt(self, graph: MaseGraph) -> None:  # noqa: B027 - most runners change nothing
         """Change a quantised network that is to be measured or kept, in place, as this runner's metrics suppose it."""
 
@@ -97,7 +120,7 @@ class AnalyticRunner(RunnerBase):
     def total(self, costs: Mapping[str, NodeCost], plan: QuantPlan) -> dict[str, float]:
         """The metrics of a plan."""
         rows = [self.terms(cost, plan[name]) for name, cost in costs.items()]
-        return self.combine(tuple(sum(column) for column in zip(*rows, strict=True)))
+        return self.measured(self.combine, tuple(sum(column) for column in zip(*rows, strict=True)))
 
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
@@ -128,6 +151,10 @@ class OutputRunner(RunnerBase):
         MetricError says that this network has none: its trial fails, and the search goes on.
         """
 
+    def scored(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        """What `score` returns, checked."""
+        return self.measured(self.score, predictions, targets)
+
     def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, RowValues]:
         """Those of the metrics that are means over rows, row by row: what a ladder of sample sizes can bound.
 
@@ -140,7 +167,7 @@ class OutputRunner(RunnerBase):
 
         `example` is one row of predictions. A runner need not know a quicker way than to call `score`.
         """
-        return WholePredictions(targets, self.score, example, [metric.name for metric in self.metrics])
+        return WholePredictions(targets, self.scored, example, [metric.name for metric in self.metrics])
 
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
@@ -148,7 +175,7 @@ class OutputRunner(RunnerBase):
         graph = calibrated_graph(model, sampled_config, data_module)
         batches = data_module.batches(self.options.data_loader, self.options.num_samples, None)
         run = PlanRunner(graph, batches, output=data_module.output)
-        return self.score(run.predictions(plan_from_config(graph, sampled_config)), run.targets)
+        return self.scored(run.predictions(plan_from_config(graph, sampled_config)), run.targets)
 
 
 def row_key(runner: OutputRunner) -> tuple[str, int | None]:
@@ -170,7 +197,7 @@ class ModelRunner(RunnerBase):
     ) -> dict[str, float]:
         graph = copy.deepcopy(calibrated_graph(model, sampled_config, data_module))
         graph.apply_plan(plan_from_config(graph, sampled_config))
-        return self.measure(graph)
+        return self.measured(self.measure, graph)
 
 
 def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any], data_module: Any) -> MaseGraph:
@@ -178,6 +205,26 @@ def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, 
     graph = model if isinstance(model, MaseGraph) else traced(model, data_module)
     calibrate_for(graph, sampled_config, data_module)
     return graph
+
+
+def other_metrics(runner: str, found: Any, declared: Collection[str]) -> str:
+    """What to say where a runner does not return the metrics that it declares."""
+    said = ", ".join(sorted(declared))
+    if not isinstance(found, Mapping):
+        return f"runner {runner} returned a {type(found).__name__}; it must return {{metric: number}} for {said}"
+    undeclared, missing = sorted(set(found) - set(declared), key=str), sorted(set(declared) - set(found))
+    told = [f"returned {', '.join(map(repr, undeclared))}, which it does not declare"] if undeclared else []
+    told += [f"did not return {', '.join(map(repr, missing))}, which it declares"] if missing else []
+    return f"runner {runner} {' and '.join(told)}: its metrics_of names {said}; make the two agree"
+
+
+def as_number(value: Any, metric: str, runner: str) -> float:
+    """A metric as a float; raises SearchError for what is not one number."""
+    is_one = isinstance(value, (int, float, np.number, np.bool_)) or (isinstance(value, Tensor) and value.numel() == 1)
+    if not is_one or np.iscomplexobj(value):
+        what = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise SearchError(f"runner {runner} returned {what} for '{metric}'; a metric is one number")
+    return float(value)
 
 
 def check_finite(metrics: Mapping[str, float], what: str) -> None:
