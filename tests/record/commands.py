@@ -142,7 +142,7 @@ def gap_told(folder: Path) -> Answer:
 def compared(folder: Path, most_points: int) -> Answer:
     """`ch compare`: the front and what each strategy came to."""
     options = CompareOptions(("brute_force_random", "uniform"), seeds=1, budget=6, most_points=most_points)
-    with mock.patch.object(compare_plots, "find_spec", lambda name: None):
+    with mock.patch.object(compare_plots, "find_spec", lambda name: None), small_blocks():
         found = run_compare(run_config(folder, EXHAUSTIVE, "c"), options, as_json=True)
     strategies = [(one.name, one.hypervolume.median.tolist(), one.evaluations) for one in found.strategies]
     return {name: values.tolist() for name, values in found.front.items()}, strategies, found.measured
@@ -191,6 +191,14 @@ def _cases() -> list[Case]:
         ),
         Case("cut off", {b + "blocks.jsonl": resume_b, b + "landscape.parts/000001.parquet": resume_b}),
         Case("measured", {"c/software/compare/measured.jsonl": again}),
+        Case("aside", {"c/software/compare/measured.jsonl": again}),
+        Case(
+            "enumerating",
+            {
+                "c/software/compare/blocks.jsonl": {"compare": exact["compare"]},
+                "c/software/compare/landscape.parts/000001.parquet": {"compare": exact["compare"]},
+            },
+        ),
         Case("compared", {"c/software/compare/landscape.parquet": exact, "c/software/compare/summary.json": exact}),
     ]
 
@@ -213,6 +221,7 @@ def make_records(folder: Path) -> None:
         shutil.rmtree(folder / name / "earlier")
     for name, most_points in (("measured", 1), ("compared", 100)):
         compared(folder / name, most_points)
+    shutil.copytree(folder / "measured", folder / "aside")
     elsewhere = folder / "other/c/software/compare"
     elsewhere.mkdir(parents=True)
     shutil.copy(_ckpts(folder / "other", "b") / "landscape.parquet", elsewhere)
@@ -244,6 +253,8 @@ def _split_off(folder: Path) -> None:
 
     with small_blocks(), mock.patch.object(enumeration.Task, "measure", cut):
         run_search(run_config(folder / "cut off", EXHAUSTIVE, "b"))
+        with contextlib.suppress(KeyboardInterrupt):
+            compared(folder / "enumerating", 100)
     parts = folder / "other/b/software/search_ckpts/landscape.parts"
     parts.mkdir()
     shutil.copy(_ckpts(folder / "cut off", "b") / "landscape.parts/000000.parquet", parts / "000001.parquet")

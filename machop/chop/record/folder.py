@@ -12,6 +12,7 @@ from chop.record.names import BEST_FILE, BLOCKS, BLOCKS_FILE, CONFIG_FILE, LOG_F
 from chop.record.sealed_json import Sealed, read_document, read_rows
 from chop.record.sealed_toml import read_toml_seal
 
+ROW_FILES = (LOG_FILE, BEST_FILE)
 KINDS = {TRIALS_FILE: TRIALS, BLOCKS_FILE: BLOCKS}
 
 
@@ -47,9 +48,9 @@ class SearchFolder:
         Raises SearchError where there is no such file, where it is damaged, or where it belongs to another search.
         """
         path = self.path / file
-        kind = BEST_FILE if file.startswith("best") else LOG_FILE
+        kinds = (file,) if file in ROW_FILES else ROW_FILES
         try:
-            found = read_rows(path, kind)
+            found = read_rows(path, *kinds)
         except FileNotFoundError as error:
             raise SearchError(f"{path} does not exist; give the folder search_ckpts of a finished search") from error
         rows: list[dict[str, Any]] = self._of_this_search(path, found).content

@@ -44,12 +44,12 @@ def read_document(path: Path) -> Sealed:
     return _read(path, _opened_document)
 
 
-def read_rows(path: Path, kind: str) -> Sealed:
-    """The rows of a file `{"0": row, "1": row …}`, as a list. Raises SearchError as `read_document` does.
+def read_rows(path: Path, *kinds: str) -> Sealed:
+    """The rows of a file `{"0": row, "1": row …}` of one of some kinds, as a list.
 
-    Raises FileNotFoundError where there is no file.
+    Raises SearchError as `read_document` does, and FileNotFoundError where there is no file.
     """
-    return _read(path, lambda data, _: _opened_rows(data, kind))
+    return _read(path, lambda data, _: _opened_rows(data, kinds))
 
 
 def _read(path: Path, opened: Callable[[Any, Path], Sealed]) -> Sealed:
@@ -66,24 +66,25 @@ def _read(path: Path, opened: Callable[[Any, Path], Sealed]) -> Sealed:
 
 
 def _opened_document(data: Any, path: Path) -> Sealed:
-    return _opened([dict(data)], path.name, lambda rows: rows[0])
+    return _opened([dict(data)], (path.name,), lambda rows: rows[0])
 
 
-def _opened_rows(data: Any, kind: str) -> Sealed:
+def _opened_rows(data: Any, kinds: Sequence[str]) -> Sealed:
     if list(data) != [str(number) for number in range(len(data))]:
         raise ValueError("its rows are not numbered in order")
-    return _opened([dict(row) for row in data.values()], kind, lambda rows: rows)
+    return _opened([dict(row) for row in data.values()], kinds, lambda rows: rows)
 
 
-def _opened(rows: list[dict[str, Any]], kind: str, unwrap: Callable[[list[dict[str, Any]]], Any]) -> Sealed:
+def _opened(rows: list[dict[str, Any]], kinds: Sequence[str], unwrap: Callable[[list[dict[str, Any]]], Any]) -> Sealed:
     seals = [{key: row.pop(key) for key in SEAL if key in row} for row in rows]
     first = seals[0] if seals else {}
     if not any(seals):
         return Sealed(unwrap(rows), 1, "")
     version = first.get("version")
     if not (isinstance(version, int) and version > VERSION):  # how a later one is sealed is not known
-        wanted = _seal((json.dumps(row) for row in rows), kind, first.get("search", ""))
-        if any(seal != wanted for seal in seals):
+        texts = [json.dumps(row) for row in rows]
+        right = [_seal(texts, kind, first.get("search", "")) for kind in kinds]
+        if first not in right or any(seal != first for seal in seals):
             raise ValueError("its checksum does not fit: it was changed after it was written")
     return Sealed(unwrap(rows), version or 0, first.get("search", ""))
 

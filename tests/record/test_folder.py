@@ -1,0 +1,59 @@
+"""The folder of a search is read as a whole: files of two searches in one folder are noticed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from chop.actions.replay import read_row
+from chop.actions.search import search
+from chop.actions.search.optuna_storage import export_search
+from chop.dataset import MaseDataModule
+from chop.errors import SearchError
+from chop.record.folder import SearchFolder
+from tests.actions.search.conftest import jets, jsc_tiny, lab
+
+__all__ = ["jets", "jsc_tiny", "lab"]
+
+
+@pytest.fixture
+def two(tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module) -> Path:
+    """Two searches with the same settings and seed."""
+    lab["strategy"] |= {"name": "uniform", "setup": {}}
+    for name in ("ours", "theirs"):
+        search(jsc_tiny, jets, lab, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("file", ["log.json", "best.json", "trials.jsonl"])
+def test_a_mixed_copy_is_refused(file: str, two: Path) -> None:
+    shutil.copy(two / "theirs" / file, two / "ours")
+    with pytest.raises(SearchError, match=r"belongs to another search than trials.jsonl beside it"):
+        read_row(two / "ours", 0)
+
+
+def test_a_file_is_read_under_any_name_and_alone(two: Path) -> None:
+    (two / "apart").mkdir()
+    shutil.copy(two / "ours" / "best.json", two / "apart" / "mine.json")
+    number = next(iter(json.loads((two / "ours" / "best.json").read_text(encoding="utf-8")).values()))["number"]
+    found = read_row(two / "apart" / "mine.json", number).metrics
+    assert found == read_row(two / "ours", number).metrics
+
+
+def test_trials_that_the_log_lacks_are_not_left_out_of_a_study(two: Path) -> None:
+    path = two / "ours" / "trials.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(SearchError, match=r"lacks 1 of the trials in log\.json"):
+        export_search(two / "ours", f"sqlite:///{two}/study.db")
+
+
+def test_a_folder_without_a_search_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="no search there"):
+        _ = SearchFolder(tmp_path).header
+    with pytest.raises(SearchError, match="does not exist; give the folder search_ckpts of a finished search"):
+        SearchFolder(tmp_path).rows()
