@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
     OPTConfig,
@@ -128,6 +130,19 @@ def test_such_a_graph_for_another_process_is_the_same() -> None:
         quantised, _ = quantize_transform_pass(one, {"by": "type", "linear": {"config": WEIGHTS}})
         with torch.no_grad():
             assert torch.equal(quantised.model(**x).logits, graph.model(**x).logits)
+
+
+def test_decoders_with_their_default_cache_are_traced_without_it() -> None:
+    settings: dict[str, Any] = dict(vocab_size=20, n_positions=8, n_embd=16, n_layer=1, n_head=2, pad_token_id=0)
+    model = built(lambda: GPT2ForSequenceClassification(GPT2Config(num_labels=3, **settings)))
+    assert model.config.use_cache
+    x = {"input_ids": torch.randint(3, 20, (4, 6), generator=torch.Generator().manual_seed(0))}
+    graph = MaseGraph(model, example_inputs=x)
+    assert model.config.use_cache, "the user's own model is not touched"
+    rows = {"input_ids": x["input_ids"][:3].flip(0)}
+    with torch.no_grad():
+        torch.testing.assert_close(graph.model(**rows).logits, model(**rows).logits)
+    assert "past_key_values" not in graph.model(**rows)
 
 
 def test_a_saved_graph_comes_back(tmp_path: Path) -> None:

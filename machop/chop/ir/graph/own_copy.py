@@ -18,7 +18,8 @@ QUANTISED = "is quantised by torch.ao, or prepared for it: give the model in flo
 def own_copy(model: nn.Module, initialise: Callable[[nn.Module], object] | None = None) -> nn.Module:
     """A copy of `model` in eval mode that shares nothing with it.
 
-    `torch.compile` and `nn.DataParallel` are taken off, in submodules too. Lazy layers get their shapes by
+    `torch.compile` and `nn.DataParallel` are taken off, in submodules too, and decoders of transformers return no cache
+    of keys and values. Lazy layers get their shapes by
     `initialise`, which runs the copy. Raises GraphError for what torch.jit or torch.ao have made, and for lazy layers
     without `initialise`.
     """
@@ -28,6 +29,7 @@ def own_copy(model: nn.Module, initialise: Callable[[nn.Module], object] | None 
             if is_such(module):
                 raise GraphError(f"'{path}' ({type(module).__name__}) {why}" if path else f"the model {why}")
     own = copied_module(model).eval()
+    _switch_caches_off(own)
     for parent in list(own.modules()):
         for name, child in parent.named_children():
             parent._modules[name] = unwrapped(child)
@@ -50,6 +52,20 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def is_uninitialised(model: nn.Module) -> bool:
     """Whether a model has lazy layers, which get their shapes from the first batch."""
     return any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers()))
+
+
+def _switch_caches_off(model: nn.Module) -> None:
+    """Set `use_cache` to False in all configurations of transformers in `model`, nested ones too."""
+    waiting = [config for module in model.modules() if (config := getattr(module, "config", None)) is not None]
+    seen: set[int] = set()
+    while waiting:
+        config = waiting.pop()
+        if id(config) in seen or not hasattr(type(config), "from_pretrained"):
+            continue
+        seen.add(id(config))
+        waiting += vars(config).values()
+        if getattr(config, "use_cache", False):
+            config.use_cache = False
 
 
 def _initialise(model: nn.Module, initialise: Callable[[nn.Module], object] | None) -> None:
