@@ -133,8 +133,8 @@ def test_such_a_graph_for_another_process_is_the_same() -> None:
 
 
 def test_decoders_with_their_default_cache_are_traced_without_it() -> None:
-    settings: dict[str, Any] = dict(vocab_size=20, n_positions=8, n_embd=16, n_layer=1, n_head=2, pad_token_id=0)
-    model = built(lambda: GPT2ForSequenceClassification(GPT2Config(num_labels=3, **settings)))
+    sizes = GPT2Config(vocab_size=20, n_positions=8, n_embd=16, n_layer=1, n_head=2, num_labels=3, pad_token_id=0)
+    model = built(lambda: GPT2ForSequenceClassification(sizes))
     assert model.config.use_cache
     x = {"input_ids": torch.randint(3, 20, (4, 6), generator=torch.Generator().manual_seed(0))}
     graph = MaseGraph(model, example_inputs=x)
