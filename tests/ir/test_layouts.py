@@ -284,3 +284,16 @@ def test_a_plan_made_before_anything_was_seen_loses_formats_of_integers() -> Non
     graph, _ = quantize_transform_pass(MaseGraph(model), {"by": "type", "add": {"config": WIDE}})
     graph, _ = calibrate_analysis_pass(graph, {"input_generator": [{"ids": ids}]})
     assert list(graph.plan) == ["add_1"]
+
+
+@pytest.mark.parametrize("steps_first", [False, True])
+def test_channels_are_measured_on_batches_of_several_shapes(steps_first: bool) -> None:
+    torch.manual_seed(0)
+    model = Net(linear(), lambda h: F.relu(h.transpose(0, 1) if steps_first else h)).eval()
+    batches = [torch.rand(4, 7, 3) + 0.1, torch.rand(3 if steps_first else 4, 7 if steps_first else 5, 3) + 0.1]
+    graph, _ = calibrate_analysis_pass(MaseGraph(model), {"input_generator": [{"x": x} for x in batches]})
+    graph, _ = quantize_transform_pass(graph, {"by": "type", "relu": {"config": BY_CHANNEL}})
+    chosen = graph.plan["relu"]["data_in"]
+    assert isinstance(chosen, ScaleInteger)
+    wanted = torch.cat([model.layer(x).flatten(0, 1) for x in batches]).abs().amax(0) / 127
+    torch.testing.assert_close(torch.tensor(chosen.scale), wanted)

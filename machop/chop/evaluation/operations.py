@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from chop.evaluation.kept import Kept
 from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, count_of, each, join
 from chop.formats import Format
+from chop.nn.masks import MaskRule, rounded
 from chop.nn.own_tensors import with_tensors
 
 CLOSE = 1e-5
@@ -74,25 +75,29 @@ class AllAtOnce(Operation):
 
 @dataclass
 class Quantise(Operation):
-    """Rounds to a format (None: stays as it is)."""
+    """Rounds to a format (None: stays as it is); what is masked keeps its value."""
+
+    masks: MaskRule | None = None
 
     def one(self, choice: Format | None, inputs: Sequence[Value]) -> Value:
         (value,) = inputs
         if choice is None:
             return value
-        if isinstance(value, Planes) and choice.is_elementwise:
-            return Planes(choice.quantize(value.tensor))
+        is_anywhere = choice.is_elementwise and (self.masks is None or self.masks.dim is None)
+        if isinstance(value, Planes) and is_anywhere:
+            return Planes(rounded(value.tensor, choice, self.masks))
         rows = value.tensor if isinstance(value, Rows) else as_rows(value) if isinstance(value, Planes) else None
-        if rows is not None and rows.is_floating_point() and rows.ndim > 1:
+        if self.masks is None and rows is not None and rows.is_floating_point() and rows.ndim > 1:
             if choice.is_elementwise:
                 return Rows(choice.quantize(rows))
             if choice.batchable:
                 return Rows(choice.quantize(rows.flatten(0, 1)).view_as(rows))
-        return Each([choice.quantize(v) if _is_floating(v) else v for v in each(value)])
+        return Each([rounded(v, choice, self.masks) if _is_floating(v) else v for v in each(value)])
 
     def every(self, choices: Sequence[Format | None], inputs: Sequence[Value]) -> Value:
         (value,) = inputs
-        if not isinstance(value, Planes) or not all(choice and choice.is_elementwise for choice in choices):
+        is_quick = self.masks is None and all(choice and choice.is_elementwise for choice in choices)
+        if not isinstance(value, Planes) or not is_quick:
             return super().every(choices, inputs)
         features, configurations, rows = value.tensor.shape
         out = value.tensor.new_empty(features, len(choices), configurations, rows)

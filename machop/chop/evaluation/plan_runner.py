@@ -166,7 +166,7 @@ class PlanRunner:
             kept = self._put_kept_parameters(step.node, step.op, formats, args)
             quantize_arguments([slot for slot in step.slots if slot[0] not in kept], formats, args, kwargs)
         result = call(*args, **kwargs)
-        return quantized_result(result, formats)
+        return quantized_result(result, step.op, formats)
 
     def _put_kept_parameters(self, node: fx.Node, op: Op, formats: dict[str, Format], args: list[Any]) -> set[str]:
         """Put weights that belong to the model, and are passed to a function, in their places, each quantised once;

@@ -27,6 +27,7 @@ from chop.evaluation.operations import (
 from chop.evaluation.outputs import with_samples
 from chop.formats import Format
 from chop.ir import MaseGraph
+from chop.nn.masks import MaskRule
 from chop.nn.ops import Arg, Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks
 from chop.tools.model_outputs import OutputName, predictions_of
@@ -142,7 +143,8 @@ class _Builder:
             return number
         found = self._call(node)
         if self._chooses(node, "data_out"):
-            found = self._quantise(node, "data_out", found)
+            op = self.graph.op(node)
+            found = self._quantise(node, "data_out", found, None if op is None else op.result_masks)
         return found
 
     def _add(
@@ -172,8 +174,8 @@ class _Builder:
         """Whether any alternative has a format for an operand of `node`."""
         return any(operand in formats for formats in self._alternatives(node))
 
-    def _quantise(self, node: fx.Node, operand: str, source: int) -> int:
-        found = self._add(Quantise(), [source], node, lambda formats: formats.get(operand))
+    def _quantise(self, node: fx.Node, operand: str, source: int, masks: MaskRule | None) -> int:
+        found = self._add(Quantise(masks), [source], node, lambda formats: formats.get(operand))
         if source in self.row_stages:
             self.row_stages.add(found)
         return found
@@ -227,7 +229,7 @@ class _Builder:
                 continue
             if operand in op.params and value.op == "get_attr":
                 continue  # the model's own: `_owned`
-            found[key] = self._quantise(node, operand, self.stage_of[value])
+            found[key] = self._quantise(node, operand, self.stage_of[value], arg.masks)
         return found
 
     def _owned(self, node: fx.Node, op: Op | None, inner: Any) -> dict[str, tuple[int | str, Tensor]]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from chop.formats.layout import Layout
+from chop.nn.masks import MaskRule
 
 OPERANDS = ("data_in", "weight", "key", "value", "bias", "data_out")
 """Operand names, as they prefix the keys of a TOML file."""
@@ -23,10 +24,11 @@ Modules = tuple[type[nn.Module], ...]
 
 @dataclass(frozen=True)
 class Arg:
-    """An argument of a call: its position and the keywords that it may be passed by."""
+    """An argument of a call: its position, the keywords that it may be passed by, which of its values are masked."""
 
     index: int
     keywords: tuple[str, ...] = ()
+    masks: MaskRule | None = None
 
     def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The argument's value in a call, None where it is absent."""
@@ -44,7 +46,7 @@ class Op:
     `absent` names parameters that one particular call lacks, `groups` are those of its transposed convolution, and
     `layouts` say where samples and channels lie in its operands, as far as that is known. `multiplies` is true where
     matrices are multiplied. An operand without keys of its own has those of the operand that it `follows`, and still a
-    range of its own.
+    range of its own. `result_masks` says which values of the result are masked.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Op:
     groups: int = 1
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     follows: Mapping[str, str] = field(default_factory=dict)
+    result_masks: MaskRule | None = None
 
     @property
     def is_image(self) -> bool:

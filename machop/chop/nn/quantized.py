@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.formats import Format
+from chop.nn.masks import MaskRule, rounded
 from chop.nn.ops import Arg, Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, twin_of
 
@@ -74,14 +75,14 @@ def call_quantized(
         call_args, call_kwargs = list(args), dict(kwargs)
         quantize_arguments(argument_slots(op, is_module=False), formats, call_args, call_kwargs)
         result = inner(*call_args, **call_kwargs)
-    return quantized_result(result, formats)
+    return quantized_result(result, op, formats)
 
 
-def quantized_result(result: Any, formats: OperandFormats) -> Any:
+def quantized_result(result: Any, op: Op, formats: OperandFormats) -> Any:
     """The result of a call in its format; indexes and masks stay as they are."""
     if "data_out" not in formats:
         return result
-    return fx.node.map_aggregate(result, lambda value: _quantize_tensor(value, formats["data_out"]))
+    return fx.node.map_aggregate(result, lambda value: _quantize_tensor(value, formats["data_out"], op.result_masks))
 
 
 def _call_rounded(
@@ -125,17 +126,17 @@ def quantize_arguments(slots: Slots, formats: OperandFormats, args: list[Any], k
 
 def _quantize_argument(arg: Arg, number_format: Format, args: list[Any], kwargs: dict[str, Any]) -> None:
     if arg.index < len(args):
-        args[arg.index] = _quantize_tensor(args[arg.index], number_format)
+        args[arg.index] = _quantize_tensor(args[arg.index], number_format, arg.masks)
         return
     for keyword in arg.keywords:
         if keyword in kwargs:
-            kwargs[keyword] = _quantize_tensor(kwargs[keyword], number_format)
+            kwargs[keyword] = _quantize_tensor(kwargs[keyword], number_format, arg.masks)
 
 
-def _quantize_tensor(value: Any, number_format: Format) -> Any:
+def _quantize_tensor(value: Any, number_format: Format, masks: MaskRule | None) -> Any:
     """Only floating tensors are quantised: an index, a mask or a Python constant stays as it is."""
     if isinstance(value, Tensor) and torch.is_floating_point(value):
-        return number_format.quantize(value)
+        return rounded(value, number_format, masks)
     return value
 
 

@@ -18,6 +18,7 @@ from chop.evaluation.guard.grid import WIDTH, Grid, is_masked
 from chop.evaluation.guard.node_runs import NodeRun, Unseen, node_runs
 from chop.formats import Format, Integer
 from chop.ir import MaseGraph, QuantPlan
+from chop.nn.masks import MaskRule
 from chop.nn.ops import OPERANDS, Op
 
 Slot = tuple[str, str]
@@ -153,7 +154,7 @@ def _argument_findings(
             after = got[place] if place < len(got) else None
             if after is None:
                 yield Finding(run.name, operand, "it does not reach the function of the node", FLOAT_CURE)
-            elif (wrong := _wrong(before, after, grid)) is not None:
+            elif (wrong := _wrong(before, after, grid, _masks_of(run.op, operand, place))) is not None:
                 yield Finding(run.name, operand, wrong, WEIGHT_CURE if operand in run.op.params else FLOAT_CURE)
 
 
@@ -168,11 +169,16 @@ def _result_findings(run: NodeRun, returned: Any, grid: Grid | None) -> Iterator
     before = run.float_result if grid is not None else returned
     if not is_plain or not isinstance(before, Tensor) or not isinstance(run.result, Tensor):
         return
-    if (wrong := _wrong(before, run.result, grid)) is not None:
+    if (wrong := _wrong(before, run.result, grid, run.op.result_masks)) is not None:
         yield Finding(run.name, "data_out", wrong, FLOAT_CURE)
 
 
-def _wrong(before: Tensor, after: Tensor, grid: Grid | None) -> str | None:
+def _masks_of(op: Op, operand: str, place: int) -> MaskRule | None:
+    slots = op.args.get(operand, ())
+    return slots[place].masks if place < len(slots) else None
+
+
+def _wrong(before: Tensor, after: Tensor, grid: Grid | None, masks: MaskRule | None) -> str | None:
     """What is wrong with a tensor that was `before` and is handed on as `after`; None where it is right."""
     if after.shape != before.shape or after.dtype != before.dtype:
         return f"{_kind(before)} became {_kind(after)}"
@@ -184,6 +190,7 @@ def _wrong(before: Tensor, after: Tensor, grid: Grid | None) -> str | None:
         return None if _equal(before, after) else "it has no format, and was rounded all the same"
     wanted = grid.rounded(before)
     known = ~is_masked(before)  # others are a matter of `masked_findings`
+    known = known if masks is None else known & ~masks.masked(before)
     if _equal(wanted[known], after[known]):
         return None
     if not _equal(grid.rounded(after)[known], after[known]):

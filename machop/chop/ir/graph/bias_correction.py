@@ -41,6 +41,11 @@ def _shifted(graph: MaseGraph, name: str, formats: dict[str, Format]) -> dict[st
         others = {operand: chosen for operand, chosen in formats.items() if operand != "data_out"}
         error = (_call_on_seen(graph, name, {}) - _call_on_seen(graph, name, others)).double()
         error = error if open_shift.last else error.movedim(1, -1)
+        if not error.isfinite().all():
+            raise GraphError(
+                f"node '{name}': bias correction needs calibration batches of one shape, and finite results; "
+                "leave bias_correction out, or pad the batches"
+            )
         shifts[key] = tuple(error.flatten(0, -2).mean(0).tolist())
     return {**formats, "data_out": replace(open_shift, shift=shifts[key])}
 

@@ -17,8 +17,8 @@ def of_call(op: Op | None, node: fx.Node) -> Op | None:
     Exported batch norms are one operator: the op table tells vectors from images. A product with a number has a single
     operand.
     """
-    if op is None:
-        return None
+    if op is None or node.op == "call_module":
+        return op
     value = node.meta.get("val")
     if op.name == "batch_norm1d" and isinstance(value, Tensor) and value.ndim == 4:
         return replace(op, name="batch_norm2d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -25,6 +26,7 @@ from chop.ir.graph.fitting import fitted, has_values
 from chop.ir.graph.inputs import placeholder_values
 from chop.ir.graph.layouts import FirstBatch, find_layouts
 from chop.ir.graph.made_tensors import MadeTensors
+from chop.ir.graph.mask_readers import with_masks
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.graph.own_copy import own_copy
 from chop.ir.graph.trace import trace
@@ -179,12 +181,17 @@ class MaseGraph:
 
     def op(self, node: fx.Node) -> Op | None:
         """The op table's row for a node, quantised or not; None for an operation that the table does not hold."""
+        inner = self.model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        return inner.op if isinstance(inner, Quantized) else with_masks(self, node, of_call(self.table_row(node), node))
+
+    def table_row(self, node: fx.Node) -> Op | None:
+        """The op table's row for all calls like a node's."""
         if node.op == "call_module":
             module = self.model.get_submodule(str(node.target))
             return module.op if isinstance(module, Quantized) else _op_of_module(module)
         if node.op == "call_function":
-            return of_call(op_of_function(node.target), node)  # type: ignore[arg-type]
-        return of_call(op_of_method(str(node.target)), node) if node.op == "call_method" else None
+            return op_of_function(node.target)  # type: ignore[arg-type]
+        return op_of_method(str(node.target)) if node.op == "call_method" else None
 
     def inner(self, node: fx.Node) -> Any:
         """What a node calls in float: the module with the pristine weights, the function or the tensor's method."""
@@ -338,12 +345,14 @@ class MaseGraph:
         node.op, node.target = "call_module", path
 
     def _require_finite(self, name: str, plan: QuantPlan) -> None:
+        """Raise GraphError for NaN and infinity; minus infinity marks masked places in activations."""
         for operand in plan[name]:
             tensor = self.calibration.tensors.get((name, operand))
-            if tensor is not None and not tensor.isfinite().all():
-                raise GraphError(
-                    f"node '{name}': {operand} holds NaN or infinity; train the model anew before quantising"
-                )
+            is_parameter = operand in self.quantizable_nodes()[name].params
+            if tensor is None or bool((tensor.isfinite() | ((tensor == -math.inf) & (not is_parameter))).all()):
+                continue
+            cure = "train the model anew" if is_parameter else "leave the node in float, or mend the model"
+            raise GraphError(f"node '{name}': {operand} holds NaN or infinity; {cure} before quantising")
 
     def _restore(self, node: fx.Node, original: FloatNode) -> None:
         wrapper = self.model.get_submodule(str(node.target))

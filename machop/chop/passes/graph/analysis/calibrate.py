@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
+from chop.nn.masks import hidden
 from chop.nn.own_tensors import has_unknown_pre_hooks
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, placeholder_inputs
 
@@ -87,11 +90,11 @@ class _Recorder(fx.Interpreter):
             result = super().run_node(n)
             parameters = {name: arg.of(args, kwargs) for name, arg in op.params.items()}
         for operand, slots in op.args.items():
-            self._keep(self.seen, (n.name, operand), [slot.of(args, kwargs) for slot in slots])
+            self._keep(self.seen, (n.name, operand), [hidden(slot.of(args, kwargs), slot.masks) for slot in slots])
         for operand, value in parameters.items():
             if (n.name, operand) not in self.known:
                 self._keep(self.weights, (n.name, operand), [value])
-        self._keep(self.seen, (n.name, "data_out"), [result])
+        self._keep(self.seen, (n.name, "data_out"), [hidden(result, op.result_masks)])
         return result
 
     def activations(self) -> dict[Slot, Tensor]:
@@ -146,10 +149,20 @@ def _broadcast(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """All rows of an operand; tensors of several shapes as plain values."""
-    if len({part.shape[1:] for part in parts}) <= 1 and all(part.ndim for part in parts):
-        return torch.cat(parts) if parts else torch.zeros(0)
-    return torch.cat([part.flatten() for part in parts])
+    """All rows of an operand; shorter ones are filled up with minus infinity, which no format measures."""
+    if not parts:
+        return torch.zeros(0)
+    if len({part.ndim for part in parts}) > 1 or not parts[0].ndim:
+        return torch.cat([part.flatten() for part in parts])
+    lengths = [max(part.shape[dim] for part in parts) for dim in range(1, parts[0].ndim)]
+    return torch.cat([_filled_up(part, lengths) for part in parts])
+
+
+def _filled_up(part: Tensor, lengths: Sequence[int]) -> Tensor:
+    missing = [most - own for most, own in zip(lengths, part.shape[1:], strict=True)]
+    if not any(missing):
+        return part
+    return F.pad(part, [amount for length in reversed(missing) for amount in (0, length)], value=-math.inf)
 
 
 def _side_by_side(parts: list[Tensor]) -> Tensor:
