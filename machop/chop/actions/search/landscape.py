@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -111,11 +111,12 @@ class Landscape:
         """Read a file that a search wrote; raises SearchError for any other, or one that is damaged or was changed."""
         import pyarrow as pa
 
-        about = _checked_about(path)
-        try:
-            table = _read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise SearchError(f"{path} is damaged ({error}); search the space once more") from error
+        with _opened(path) as stream:  # once: a search may replace the file meanwhile
+            about = _checked_about(path, stream)
+            try:
+                table = _read_table(stream)
+            except (OSError, pa.ArrowException) as error:
+                raise SearchError(f"{path} is damaged ({error}); search the space once more") from error
         if "index" not in table.column_names or not np.array_equal(
             table["index"].to_numpy(), np.arange(table.num_rows)
         ):
@@ -139,12 +140,20 @@ class Landscape:
         return len(next(iter(self.metrics.values())))
 
 
-def _checked_about(path: Path) -> dict[str, Any]:
+def _opened(path: Path) -> BinaryIO:
+    """A file for reading; raises SearchError where there is none."""
+    if not path.is_file():
+        what = "is no file" if path.exists() else "does not exist"
+        raise SearchError(f"{path} {what}; write one with landscape = true under [search.strategy.setup]")
+    return path.open("rb")
+
+
+def _checked_about(path: Path, stream: BinaryIO) -> dict[str, Any]:
     """What the space of a landscape was, where the checksum of the file fits."""
-    is_sealed = seal_of(path) if path.is_file() else None
+    is_sealed = seal_of(stream)
     if is_sealed is False:
         raise SearchError(f"{path} is damaged (its checksum does not fit); search the space once more")
-    about = read_about(path)
+    about = _about(path, stream)
     version = require_version(about.get("version", 1), path)
     if version > 1 and is_sealed is None:
         raise SearchError(f"{path} has lost its checksum: it was written anew; search the space once more")
@@ -153,23 +162,25 @@ def _checked_about(path: Path) -> dict[str, Any]:
     return about
 
 
-def _read_table(path: Path) -> Any:
+def _read_table(source: Path | BinaryIO) -> Any:
     """A file whose pages have the checksums that they were written with."""
     import pyarrow.parquet as pq
 
-    return pq.read_table(path, page_checksum_verification=True)
+    return pq.read_table(source, page_checksum_verification=True)
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What the space of a landscape was; raises SearchError where a file is none."""
+    """What the space of a landscape was, unchecked; raises SearchError where a file is none."""
+    with _opened(path) as stream:
+        return _about(path, stream)
+
+
+def _about(path: Path, stream: BinaryIO) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        what = "is no file" if path.exists() else "does not exist"
-        raise SearchError(f"{path} {what}; write one with landscape = true under [search.strategy.setup]")
     try:
-        about: dict[str, Any] = dict(json.loads((pq.read_schema(path).metadata or {})[_KEY]))
+        about: dict[str, Any] = dict(json.loads((pq.read_schema(stream).metadata or {})[_KEY]))
     except (KeyError, ValueError, TypeError, OSError, pa.ArrowException) as error:
         raise SearchError(f"{path} is no landscape of a search ({error})") from error
     return about
@@ -192,8 +203,8 @@ def landscape_of(folder: Path, key: str) -> Landscape | None:
     """
     for path in sorted(folder.glob(f"*/software/*/{LANDSCAPE_FILE}")):
         try:
-            if read_about(path).get("key") == key:
-                return Landscape.read(path)
+            if read_about(path).get("key") == key and (found := Landscape.read(path)).about.get("key") == key:
+                return found
         except SearchError as error:
             logger.warning("%s; it is left out of account", error)
     return None
