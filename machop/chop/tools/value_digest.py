@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from inspect import getattr_static
-from pathlib import Path
+from itertools import islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,12 +15,19 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-PACKAGE = "chop"
+from chop.errors import first_line
+from chop.tools.logger import get_logger
+from chop.tools.own_code import is_own_code
+
+logger = get_logger(__name__)
+
 MOST_DEEP = 80
 """Objects within objects that are looked into."""
+MOST_VALUES = 2_000_000
+"""Values that are looked at in all."""
+MOST_NAMED = 3
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
 
 
 def value_digest(value: Any) -> str:
@@ -35,9 +40,16 @@ def value_digest(value: Any) -> str:
     >>> value_digest(lambda x: x + 1) == value_digest(lambda x: x + 1), value_digest(abs) == value_digest(max)
     (True, False)
     """
-    found = hashlib.sha256()
-    for part in _described(value, _Seen()):
+    found, seen = hashlib.sha256(), _Seen()
+    for part in _described(value, seen):
         found.update(part.encode(errors="surrogatepass") + b"\0" if isinstance(part, str) else part)
+    if seen.not_covered:
+        more = len(seen.not_covered) - MOST_NAMED
+        logger.warning(
+            "a checksum does not cover %s%s: a change there is not noticed when a search goes on",
+            "; ".join(list(seen.not_covered)[:MOST_NAMED]),
+            f" and {more} more" if more > 0 else "",
+        )
     return found.hexdigest()[:16]
 
 
@@ -52,18 +64,8 @@ def code_digest(code: Any) -> str:
         if code not in _OF_CODE:
             _OF_CODE[code] = value_digest(code)
         return _OF_CODE[code]
-    except TypeError:  # cannot be a key
+    except Exception:  # cannot be a key
         return value_digest(code)
-
-
-def is_own_code(value: Any) -> bool:
-    """Whether a function, class or module is neither of this package nor of an installed one."""
-    name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-    module = sys.modules.get(str(name))
-    file = getattr(module, "__file__", None)
-    if name in (None, "builtins") or str(name).partition(".")[0] == PACKAGE:
-        return False
-    return file is None or not str(Path(file).resolve()).startswith(_INSTALLED)
 
 
 class _Seen:
@@ -72,40 +74,61 @@ class _Seen:
     def __init__(self) -> None:
         self.objects: dict[int, tuple[int, Any]] = {}
         self.depth = 0
+        self.values = 0
+        self.not_covered: dict[str, None] = {}
 
 
 def _described(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
     """What decides a value's behaviour, as texts and bytes."""
-    if isinstance(value, _PLAIN):
-        yield repr(value)
-        return
-    if id(value) in seen.objects:
+    seen.values += 1
+    if seen.values > MOST_VALUES:
+        seen.not_covered[f"more than {MOST_VALUES:,} values"] = None
+    elif isinstance(value, _PLAIN):
+        yield _plain(value)
+    elif id(value) in seen.objects:
         yield f"again {seen.objects[id(value)][0]}"
-        return
-    seen.objects[id(value)] = (len(seen.objects), value)
-    yield type(value).__qualname__
-    if seen.depth >= MOST_DEEP:
-        return
+    else:
+        seen.objects[id(value)] = (len(seen.objects), value)
+        yield type(value).__qualname__
+        if seen.depth < MOST_DEEP:
+            yield from _described_within(value, seen)
+
+
+def _described_within(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
+    """The same of an object that has parts; one that cannot be read is named in `seen`, and costs nothing else."""
     seen.depth += 1
     try:
-        if isinstance(value, torch.Tensor):
-            yield from _described_tensor(value)
-        elif isinstance(value, np.ndarray):
-            yield from (str(value.dtype), str(value.shape))
-            yield from _described([*value.flat], seen) if value.dtype.hasobject else [memoryview(value.tobytes())]
-        elif isinstance(value, Mapping):
-            for key, own in value.items():
-                yield from _described(key, seen)
-                yield from _described(own, seen)
-        elif type(value) in (list, tuple):
-            for own in value:
-                yield from _described(own, seen)
-        elif isinstance(value, set | frozenset):
-            yield str(sorted(map(_as_element, value)))
-        else:
-            yield from _described_code(value, seen)
+        yield from _parts(value, seen)
+    except Exception as error:  # of any code: attributes, mappings and iterators may be computed
+        seen.not_covered[f"{_qualified(type(value))} ({first_line(error)})"] = None
+        yield "not covered"
     finally:
         seen.depth -= 1
+
+
+def _parts(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
+    if isinstance(value, torch.Tensor):
+        yield from _described_tensor(value)
+    elif isinstance(value, np.ndarray):
+        yield from (str(value.dtype), str(value.shape))
+        yield from _described([*value.flat], seen) if value.dtype.hasobject else [memoryview(value.tobytes())]
+    elif isinstance(value, Mapping):
+        for key, own in value.items():
+            yield from _described(key, seen)
+            yield from _described(own, seen)
+    elif type(value) in (list, tuple):
+        for own in value:
+            yield from _described(own, seen)
+    elif isinstance(value, set | frozenset):
+        yield str(sorted(map(_as_element, value)))
+    else:
+        yield from _described_code(value, seen)
+
+
+def _plain(value: Any) -> str:
+    """The text of a number or a text; types derived from these may have one that changes."""
+    kind: Any = next(kind for kind in _PLAIN if isinstance(value, kind))
+    return str(kind.__repr__(value))
 
 
 def _described_tensor(value: torch.Tensor) -> Iterator[str | memoryview]:
@@ -120,7 +143,9 @@ def _described_tensor(value: torch.Tensor) -> Iterator[str | memoryview]:
 def _as_element(value: Any) -> str:
     """An element of a set, whose order is not known: numbers, texts and tuples of them as they are."""
     is_plain = isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(own, _PLAIN) for own in value))
-    return repr(value) if is_plain else type(value).__qualname__
+    if isinstance(value, tuple) and is_plain:
+        return str([*map(_plain, value)])
+    return _plain(value) if is_plain else type(value).__qualname__
 
 
 def _described_code(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
@@ -168,8 +193,16 @@ def _described_object(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
         yield reduced
         return
     function, arguments, *parts = reduced
-    parts = [list(part) if isinstance(part, Iterator) else part for part in parts]
+    parts = [_first(part, value, seen) if isinstance(part, Iterator) else part for part in parts]
     yield from _described([function, list(arguments), parts], seen)
+
+
+def _first(values: Iterator[Any], owner: Any, seen: _Seen) -> list[Any]:
+    """The values of an iterator, which may have no end."""
+    found = list(islice(values, MOST_VALUES // 10))
+    if next(values, None) is not None:
+        seen.not_covered[f"more than {MOST_VALUES // 10:,} values of {_qualified(type(owner))}"] = None
+    return found
 
 
 def _content(cell: Any) -> Any:
@@ -182,11 +215,13 @@ def _content(cell: Any) -> Any:
 def _used(value: Any, names: Sequence[str]) -> Any:
     """What a function can reach by a global name: of a module of the user's own, what it has under any of the names."""
     if isinstance(value, ModuleType) and is_own_code(value):
-        return {name: getattr(value, name) for name in names if hasattr(value, name)}
+        return {name: vars(value)[name] for name in names if name in vars(value)}
     return value
 
 
 def _qualified(value: Any) -> str:
+    if isinstance(value, ModuleType):
+        return f".{vars(value).get('__name__')}"
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', getattr(value, '__name__', ''))}"
 
 

@@ -13,7 +13,8 @@ from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.runners.base import RUNNERS, ModelRunner
 from chop.dataset.data_module import PART_NAMES
 from chop.formats import FORMATS
-from chop.tools.value_digest import code_digest, is_own_code, value_digest
+from chop.tools.own_code import is_own_code
+from chop.tools.value_digest import code_digest, value_digest
 
 
 def identity_of(
