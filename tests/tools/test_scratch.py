@@ -36,7 +36,7 @@ def killed_with_a_folder() -> None:
 
 def test_a_folder_goes_with_its_block(temporary: Path) -> None:
     with scratch_folder() as folder:
-        (folder / "call").write_text("x")
+        (folder / "call").write_text("x", encoding="utf-8")
         assert folder.parent == temporary
     assert list(temporary.iterdir()) == []
 

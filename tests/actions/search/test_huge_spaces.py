@@ -73,7 +73,7 @@ def test_every_strategy_searches_them(
     name: str, layers: int, huge: dict[str, Any], jets: MaseDataModule, tmp_path: Path
 ) -> None:
     result = searched(huge, jets, layers, tmp_path, name)
-    rows = [*json.loads((tmp_path / "log.json").read_text()).values()]
+    rows = [*json.loads((tmp_path / "log.json").read_text(encoding="utf-8")).values()]
     assert len(rows) == len(result.trials) == 5
     assert {from_json(row["of_points"]) for row in rows} == {14**layers}
     assert all(0 <= from_json(row["point"]) < 14**layers for row in rows)
@@ -95,7 +95,7 @@ def test_strategies_are_compared_on_them(
     names = ("evolution", "random", "brute_force_random")
     summary = compare(deep(layers), jets, huge, tmp_path, CompareOptions(names, seeds=2, budget=4))
     assert summary.space_size == 14**layers
-    assert from_json(json.loads((tmp_path / "summary.json").read_text())["space_size"]) == 14**layers
+    assert from_json(json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["space_size"]) == 14**layers
     points = pyarrow.parquet.read_table(tmp_path / "evaluations.parquet")["point"].to_pylist()
     assert len(points) == 24
     assert all(0 <= int(point) < 14**layers for point in points)
