@@ -150,3 +150,15 @@ def test_channels_are_those_of_the_op() -> None:
 def test_bits_do_not_depend_on_whether_it_was_measured_yet(shape: tuple[int, ...]) -> None:
     for chosen in (ScaleInteger(width=8, granularity="channel"), Binary(scaled=True, granularity="channel")):
         assert chosen.bits(shape) == chosen.calibrated(torch.randn(shape)).bits(shape)
+
+
+class Offset(nn.Module):
+    def forward(self, x: Tensor, offset: Tensor) -> Tensor:
+        return torch.relu(x + offset.sum())
+
+
+def test_arguments_without_rows_are_left_whole() -> None:
+    batch = {"x": torch.zeros(6, 4), "offset": torch.ones(3)}
+    graph, info = calibrate_analysis_pass(MaseGraph(Offset()), {"input_generator": [batch] * 2, "num_samples": 8})
+    assert info == {"rows": 8}
+    assert torch.equal(graph.calibration.tensors["relu", "data_in"], torch.full((8, 4), 3.0))

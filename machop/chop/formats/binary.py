@@ -78,7 +78,7 @@ class Binary(Format):
 
     @property
     def needs_layout(self) -> bool:
-        return self.granularity == "channel"
+        return self.granularity == "channel" and (self.scale is None or len(self.scale) > 1)
 
     def placed(self, layout: Layout) -> Self:
         return on_channels(self, layout) if self.needs_layout else self

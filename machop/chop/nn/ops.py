@@ -169,8 +169,15 @@ OPS: tuple[Op, ...] = (
     _unary("avg_pool2d", (nn.AvgPool2d,), F.avg_pool2d),
     _unary("adaptive_avg_pool1d", (nn.AdaptiveAvgPool1d,), F.adaptive_avg_pool1d),
     _unary("adaptive_avg_pool2d", (nn.AdaptiveAvgPool2d,), F.adaptive_avg_pool2d),
-    _unary("max_pool1d", (nn.MaxPool1d,), F.max_pool1d, torch.max_pool1d),
-    _unary("max_pool2d", (nn.MaxPool2d,), F.max_pool2d, torch.max_pool2d),
+    _unary(
+        "max_pool1d",
+        (nn.MaxPool1d,),
+        F.max_pool1d,
+        torch.max_pool1d,
+        F.max_pool1d_with_indices,
+        torch.max_pool1d_with_indices,
+    ),
+    _unary("max_pool2d", (nn.MaxPool2d,), F.max_pool2d, torch.max_pool2d, F.max_pool2d_with_indices),
     Op(
         "scaled_dot_product_attention",
         functions=(F.scaled_dot_product_attention,),
@@ -211,7 +218,10 @@ def _exported() -> dict[str, Op]:
     found = {spelling: rows[name] for name, spelling in same.items()}
     found |= {f"{name}{place}.default": rows[name] for name in unary for place in ("", "_")}
     found |= {f"{name}{place}.Tensor": rows[name] for name in ("add", "sub", "mul") for place in ("", "_")}
+    found |= {f"{name}{place}.Scalar": rows[name] for name in ("add", "sub", "mul") for place in ("", "_")}
+    found |= {f"rsub.{kind}": rows["sub"] for kind in ("Tensor", "Scalar")}
     found |= {f"{name}.default": rows[name] for name in pools}
+    found |= {f"{name}_with_indices.default": rows[name] for name in ("max_pool1d", "max_pool2d")}
     found["batch_norm.default"] = replace(rows["batch_norm1d"], params=_parameters(1, "weight", "bias"))
     found["instance_norm.default"] = replace(rows["instance_norm"], params=_parameters(1, "weight", "bias"))
     found["embedding.default"] = replace(rows["embedding"], params=_parameters(0, "weight"))

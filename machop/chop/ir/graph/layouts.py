@@ -92,9 +92,13 @@ def _rows(inputs: Sequence[Any]) -> int:
 def _samples(inputs: Sequence[Any], count: int) -> list[Any]:
     """So many samples of a batch, over again where it has fewer; what is no batch stays as it is."""
     rows = _rows(inputs)
-    is_batch = [isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows for value in inputs]
     places = torch.arange(count) % max(rows, 1)
-    return [v[places.to(v.device)] if chosen else v for v, chosen in zip(inputs, is_batch, strict=True)]
+
+    def chosen(value: Any) -> Any:
+        is_batch = isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows
+        return value[places.to(value.device)] if is_batch else value
+
+    return [pytree.tree_map(chosen, value) for value in inputs]
 
 
 class FirstBatch:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
@@ -52,16 +53,27 @@ def _activations(
     graph.model.eval()
     rows = 0
     for batch in generator:
-        kept = {key: value[: wanted - rows] for key, value in batch.items()}
+        kept, count = _first(batch, wanted - rows)
         inputs = placeholder_inputs(graph, kept)
         if recorder is None:
             graph.observe(kept)
             recorder = _Recorder(graph)
         recorder.run(*inputs)
-        rows += len(next(iter(kept.values())))
+        rows += count
         if rows >= wanted:
             break
     return rows, recorder.activations() if recorder else {}
+
+
+def _first(batch: Mapping[str, Any], most: int) -> tuple[Any, int]:
+    """At most so many rows of a batch, and how many; what has no rows (None, a common mask) stays as it is."""
+    lengths = [len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.ndim]
+    rows = lengths[0] if lengths else 0
+
+    def cut(value: Any) -> Any:
+        return value[:most] if isinstance(value, Tensor) and value.ndim and len(value) == rows else value
+
+    return pytree.tree_map(cut, dict(batch)), min(rows, most)
 
 
 class _Recorder(fx.Interpreter):
