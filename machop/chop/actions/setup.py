@@ -15,8 +15,10 @@ from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError
 from chop.ir import MaseGraph
+from chop.ir.graph.own_copy import is_uninitialised
 from chop.models import ModelInfo, get_model, get_model_info
 from chop.models.checkpoint import load_weights
+from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 from chop.tools.user_code import is_user_reference
 
@@ -72,9 +74,20 @@ def build_model(options: RunOptions, data_module: MaseDataModule, takes_graph: b
         logger.warning("--load %s replaces the weights of --pretrained", options.load_name)
     shipped = options.is_pretrained and not options.load_name
     model = get_model(options.model, options.task, data_module.dataset_info, pretrained=shipped)
+    if is_uninitialised(model):
+        _initialise(model, data_module)
     if options.load_name:
         load_weights(model, options.load_name, options.load_type, options.load_weights, takes_graph)
     return model
+
+
+def _initialise(model: nn.Module, data_module: MaseDataModule) -> None:
+    """Let lazy layers take their shapes from two training samples."""
+    x, _ = data_module.batches("train", 2)[0]
+    was_training = model.training
+    with torch.no_grad():
+        call_model(model.eval(), x)
+    model.train(was_training)
 
 
 def traced(model: nn.Module, data_module: Any) -> MaseGraph:

@@ -11,12 +11,14 @@ from torch import Tensor, fx, nn
 from chop.dataset.rows import count_rows, cut
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_values
+from chop.nn.own_tensors import require_unwritten, stamps
 
 
 @torch.no_grad()
 def float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
-    """What every node gives in float."""
+    """What every node gives in float; raises GraphError where that writes on the model's own tensors."""
     inputs = iter(placeholder_values(graph, x))
+    before = stamps(graph.model)
     values: dict[fx.Node, Any] = {}
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -26,6 +28,7 @@ def float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
         elif node.op != "output":
             args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), values.__getitem__)
             values[node] = graph.inner(node)(*args, **kwargs)
+    require_unwritten(graph.model, before)
     return values
 
 

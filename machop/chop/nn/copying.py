@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -21,7 +22,7 @@ def copied_module(module: Module, memo: dict[int, Any] | None = None) -> Module:
     memo = {} if memo is None else memo
     with torch.inference_mode(False), torch.no_grad():
         for own in _tensors(list(map(vars, module.modules()))):
-            if not own.is_leaf or own.is_inference():
+            if not is_lazy(own) and (not own.is_leaf or own.is_inference()):
                 memo[id(own)] = _ordinary(own)
     with torch.inference_mode(False):
         return copy.deepcopy(module, memo)

@@ -12,6 +12,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from chop.errors import GraphError
 from chop.nn.on_copies import one_call
 
 WEIGHT_HOOKS = (BasePruningMethod, SpectralNorm, WeightNorm)
@@ -128,6 +129,22 @@ def within_norm(weight: Tensor, max_norm: float, norm_type: float = 2.0) -> Tens
     with torch.no_grad():
         torch.embedding_renorm_(limited.detach(), rows, max_norm, norm_type)
     return limited
+
+
+def stamps(module: nn.Module) -> dict[str, tuple[int, int]]:
+    """For each parameter and buffer which tensor it is, and how often that has been written."""
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    return {name: (id(own), -1 if own.is_inference() else own._version) for name, own in tensors}
+
+
+def require_unwritten(module: nn.Module, before: Mapping[str, tuple[int, int]]) -> None:
+    """Raise GraphError where a run has written on parameters or buffers: each trial would find others."""
+    written = [name for name, stamp in stamps(module).items() if before.get(name) != stamp]
+    if written:
+        raise GraphError(
+            f"the model writes on {', '.join(written)} in forward, also in eval mode, where tracing cannot follow it: "
+            "write only in training (if self.training), or compute with a new tensor"
+        )
 
 
 def _tensor(module: nn.Module, name: str) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from chop.ir.graph.export_trace import ExampleInputs, positional_and_keyword
 from chop.nn.copying import copied_module
+from chop.nn.own_tensors import require_unwritten, stamps
 
 TOLERANCE = 1e-3
 
@@ -43,6 +45,19 @@ def gives(results: Any, graph: nn.Module, example_inputs: ExampleInputs | None) 
     except Exception:  # of the graph alone: it does not compute what the model does
         return False
     return type(results) is type(own) and _are_close(results, own, TOLERANCE)
+
+
+@torch.no_grad()
+def require_no_writes(graph: nn.Module, example_inputs: ExampleInputs | None) -> None:
+    """Raise GraphError for a graph that writes on its parameters or buffers when it is run on `example_inputs`."""
+    if example_inputs is None:
+        return
+    own = copied_module(graph)
+    before = stamps(own)
+    with suppress(Exception), warnings.catch_warnings():  # of the model's own code
+        warnings.simplefilter("ignore", FutureWarning)
+        _results(own, example_inputs)
+    require_unwritten(own, before)
 
 
 def _results(model: nn.Module, example_inputs: ExampleInputs) -> Any:

@@ -13,7 +13,7 @@ from chop.errors import GraphError, first_line
 from chop.ir.graph.arguments import ArgumentTracer
 from chop.ir.graph.export_trace import ExampleInputs, export_trace
 from chop.ir.graph.functional import make_functional
-from chop.ir.graph.same_results import gives, steady_results
+from chop.ir.graph.same_results import gives, require_no_writes, steady_results
 from chop.ir.graph.writes import OPERATORS
 from chop.nn.copying import copied_module
 from chop.nn.own_tensors import LeavesTensors, leave_tensors, twin_of
@@ -79,8 +79,19 @@ def trace(
 ) -> fx.GraphModule:
     """The graph of `model` by torch.fx; with `example_inputs` by torch.export where that fails or gives other results.
 
-    Raises GraphError where neither can.
+    Raises GraphError where neither can, and for a model that writes on its own tensors where no graph shows it.
     """
+    traced = _traced(model, cf_args, leaves, example_inputs)
+    require_no_writes(traced, example_inputs)
+    return traced
+
+
+def _traced(
+    model: nn.Module,
+    cf_args: dict[str, Any] | None,
+    leaves: tuple[type[nn.Module], ...],
+    example_inputs: ExampleInputs | None,
+) -> fx.GraphModule:
     results = steady_results(model, example_inputs)
     try:
         traced = _by_fx(copied_module(model) if example_inputs is not None else model, cf_args, leaves, example_inputs)
