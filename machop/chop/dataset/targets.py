@@ -95,6 +95,8 @@ def _may_be_classes(y: Any) -> bool:
 def _require_usable(form: TargetForm, parts: Mapping[str, Sequence[Tensor]]) -> None:
     """Raise DatasetError for negative classes where the loss is left to cross entropy."""
     for part, targets in parts.items() if not form.has_loss else ():
+        if all(y.dtype is torch.int64 and bool((y == UNLABELLED).all()) for y in targets):
+            raise DatasetError(f"the {part} part has no sample with a label (all targets are {UNLABELLED})")
         for y in (own for own in targets if own.dtype is torch.int64):
             wrong = y[(y < 0) & (y != UNLABELLED)]
             if len(wrong):

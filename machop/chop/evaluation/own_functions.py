@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,7 +51,7 @@ def called(function: Any, name: str, predictions: Tensor, targets: Tensor, failu
     """
     before = _versions(predictions, targets)
     try:
-        found = _on_one_shape(function, name, predictions, targets)
+        found = on_one_shape(function, name, predictions, targets)
     except ChopError:
         raise
     except Exception as error:
@@ -62,7 +64,7 @@ def called(function: Any, name: str, predictions: Tensor, targets: Tensor, failu
     return found
 
 
-def _on_one_shape(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Any:
+def on_one_shape(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Any:
     """The function's result; of `(samples, 1)` and `(samples,)` it gets two of one shape where it would pair samples.
 
     A function that picks its column itself (`predictions[:, 0] - targets`) gets them as they are.
@@ -72,7 +74,7 @@ def _on_one_shape(function: Any, name: str, predictions: Tensor, targets: Tensor
         return function(predictions, targets)
     failure: Exception | None = None
     try:
-        with _Broadcasting(predictions, targets) as seen, _Leaving() as left:
+        with _quiet(), _Broadcasting(predictions, targets) as seen, _Leaving() as left:
             found = function(predictions, targets)
         if not (seen.is_there or left.is_there):
             return found
@@ -89,6 +91,14 @@ def _on_one_shape(function: Any, name: str, predictions: Tensor, targets: Tensor
     if not is_right:
         raise ChopError(_paired(name, predictions, targets))
     return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's warning of targets that are broadcast: what comes of it is seen."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using a target size", UserWarning)
+        yield
 
 
 def _common_shape(predictions: Tensor, targets: Tensor) -> tuple[int, ...] | None:

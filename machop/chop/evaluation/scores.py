@@ -15,7 +15,7 @@ from chop.dataset.targets import UNLABELLED
 from chop.errors import ChopError, MetricError
 from chop.evaluation.class_scores import class_scores
 from chop.evaluation.outputs import joined_outputs
-from chop.evaluation.own_functions import call_loss, call_metric
+from chop.evaluation.own_functions import call_loss, call_metric, on_one_shape
 from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
@@ -260,6 +260,6 @@ def _bootstrap_interval(function: Any, name: str, predictions: Tensor, targets: 
 def _call_or_nan(function: Any, predictions: Tensor, targets: Tensor) -> float:
     """A metric of drawn rows, which may lack what it needs (a row of each class, say)."""
     try:
-        return float(function(predictions, targets))
+        return float(on_one_shape(function, "metric", predictions, targets))
     except Exception:
         return math.nan
