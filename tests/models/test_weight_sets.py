@@ -112,6 +112,12 @@ def test_averaged_weights_are_named_and_chosen(kind: str, tmp_path: Path, caplog
     assert loaded(AVERAGED[kind], tmp_path, "raw") == 1
 
 
+def test_averaged_weights_without_names_are_named_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shadow = [tensor.detach() for tensor in net().parameters()]
+    assert loaded({"model": moved(1), "ema": {"decay": 0.9, "shadow_params": shadow}}, tmp_path) == 1
+    assert "'ema.shadow_params' have no names" in caplog.text
+
+
 def test_averaged_weights_alone_are_loaded_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     alone = AveragedModel(net())
     with caplog.at_level(logging.INFO, "chop"):

@@ -125,6 +125,11 @@ def _tell_choice(checkpoint: Checkpoint, chosen: WeightSet, others: list[WeightS
         )  # fmt: skip
     elif chosen.averaged:
         logger.info("%s: the averaged weights '%s' are loaded; it holds no others", checkpoint.path, chosen.name)
+    if checkpoint.nameless:
+        logger.warning(
+            "%s: the tensors in '%s' have no names (averaged weights, perhaps) and cannot be loaded: save them by name",
+            checkpoint.path, "', '".join(checkpoint.nameless),
+        )  # fmt: skip
     named = {id(tensor) for other in others for tensor in other.tensors.values()}
     outside = [name for name, tensor in chosen.outside.items() if id(tensor) not in named]
     if outside:

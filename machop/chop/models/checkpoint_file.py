@@ -39,13 +39,17 @@ MOST_DEEP = 4
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state dicts of a file by their place in it ('' is the top level), the file's kind and its own notes."""
+    """The state dicts of a file by their place in it ('' is the top level), the file's kind and its own notes.
+
+    `nameless` are the places of lists of tensors, which cannot be told from each other.
+    """
 
     path: Path
     kind: Kind
     state_dicts: Mapping[str, Mapping[str, Any]]
     metadata: Mapping[str, str] = field(default_factory=dict)
     has_checksum: bool = True
+    nameless: tuple[str, ...] = ()
 
     @property
     def state_dict(self) -> Mapping[str, Any]:
@@ -155,7 +159,8 @@ def _read_torch(path: Path) -> Checkpoint:
     if not state_dicts:
         raise CheckpointError(f"{path} holds no state dict ({type(content).__name__}); save model.state_dict()")
     is_lightning = isinstance(content, dict) and "pytorch-lightning_version" in content
-    return Checkpoint(path, "pl" if is_lightning else "pt", state_dicts, {}, is_archive)
+    kind: Kind = "pl" if is_lightning else "pt"
+    return Checkpoint(path, kind, state_dicts, {}, is_archive, tuple(_nameless(content, "", MOST_DEEP)))
 
 
 def _verify_archive(path: Path) -> None:
@@ -189,3 +194,12 @@ def _state_dicts(content: Any, place: str, depth: int) -> Iterator[tuple[str, di
         yield place, own
     for key, value in content.items():
         yield from _state_dicts(value, f"{place}.{key}".lstrip("."), depth - 1)
+
+
+def _nameless(content: Any, place: str, depth: int) -> Iterator[str]:
+    """The places of lists of several tensors, as some keep averaged weights."""
+    if isinstance(content, list | tuple) and len(content) > 1 and all(isinstance(part, Tensor) for part in content):
+        yield place
+    elif isinstance(content, Mapping) and depth:
+        for key, value in content.items():
+            yield from _nameless(value, f"{place}.{key}".lstrip("."), depth - 1)
