@@ -11,6 +11,7 @@ from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
 from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
 from chop.errors import SearchError
+from chop.evaluation.guard import formats_of, require_sound
 from chop.ir import MaseGraph
 from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
@@ -70,6 +71,13 @@ def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
     config = row.values["sampled_config"]
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
     graph, _ = quantize_transform_pass(graph, config)
+    return guarded(graph, prepared)
+
+
+def guarded(graph: MaseGraph, prepared: Prepared) -> MaseGraph:
+    """The graph itself; raises GraphError where the guard finds that it is not what its plan says."""
+    if graph.plan.choices:
+        require_sound(graph, prepared.data_module.batches("train", 2)[0][0], formats_of(graph.plan))
     return graph
 
 
@@ -87,7 +95,8 @@ def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:
     """The graph under `--load` where that file is a saved graph, else None."""
     if path is None or Path(path).is_dir() or GRAPH_KEY not in read_checkpoint(path).metadata:
         return None
-    return MaseGraph.from_checkpoint(path, prepared.model, prepared.data_module.batches("train", 2)[0][0])
+    example = prepared.data_module.batches("train", 2)[0][0]
+    return guarded(MaseGraph.from_checkpoint(path, prepared.model, example), prepared)
 
 
 def _rows(folder: SearchFolder, file: str) -> list[dict[str, Any]]:

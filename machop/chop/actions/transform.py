@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chop.actions.calibration import calibrate_for
-from chop.actions.replay import SearchRow, adapt, rebuild
+from chop.actions.replay import SearchRow, adapt, guarded, rebuild
 from chop.actions.setup import Prepared, output_dir, prepare, traced
 from chop.config.run_config import RunConfig
 from chop.config.typed import parse_table
@@ -60,7 +60,7 @@ def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
         except ChopError as error:
             raise ConfigError([f"{run_config.where('passes', written)}: passes.{written}: {error}"]) from error
         done = done - set(METADATA) if name == "quantize" else done | {name}
-    return graph
+    return guarded(graph, prepared)
 
 
 def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> None:

@@ -19,6 +19,7 @@ from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.actions.search.settings import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.errors import SearchError
+from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph
 from chop.ir.goals import Goals
 from chop.record.folder import SearchFolder
@@ -49,9 +50,11 @@ class CheckedSearch:
     def measurement(self) -> Measurement:
         """What measures the points; ranges of activations are measured first, where formats need them.
 
-        Raises MetricError where a metric of the data fails on the network in float.
+        Raises GraphError where the guard finds that a quantised network is not what its plan says, MetricError where a
+        metric of the data fails on the network in float.
         """
         settings = self.settings
+        require_sound(self.graph, self.data_module.batches("train", 2)[0][0], self.space.possible_formats())
         if self.space.calibration_rows:
             with of_the_float_network():
                 calibrate(self.space.graph, self.data_module, self.space.calibration_rows)

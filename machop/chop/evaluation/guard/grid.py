@@ -11,6 +11,9 @@ from torch import Tensor
 MASKED = 1e30
 """Magnitudes from here on mark places that are masked; they belong to no grid and must stay what they are."""
 
+FILL, FAR = 1000.0, 80.0
+"""Magnitudes that are fill values, and the distance from the greatest score below which a softmax weight is nothing."""
+
 FINEST = 60
 """The largest fraction, up or down, that a grid may have."""
 
@@ -48,6 +51,11 @@ class Grid:
 def is_masked(x: Tensor) -> Tensor:
     """Where `x` is infinite or as good as that (NaN counts too)."""
     return ~(x.abs() < MASKED)
+
+
+def is_far_off(x: Tensor) -> Tensor:
+    """Where an element may pass for a masked score: of a huge magnitude, or far below the greatest one."""
+    return (x.abs() >= FILL) | (x <= x.amax() - FAR) if x.numel() else is_masked(x)
 
 
 def _exponent(x: Tensor) -> int:

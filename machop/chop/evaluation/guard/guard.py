@@ -11,20 +11,23 @@ import torch
 from chop.dataset.rows import cut
 from chop.errors import ChopError, first_line
 from chop.evaluation.guard.findings import Finding, Verdict
-from chop.evaluation.guard.near_float import near_float_findings, outputs
-from chop.evaluation.guard.node_runs import Unseen, node_runs
+from chop.evaluation.guard.near_float import near_float, outputs
+from chop.evaluation.guard.node_runs import copied
 from chop.evaluation.guard.operands import (
     FLOAT_CURE,
     CoarsePlan,
+    FloatOperands,
     Slot,
     coarse_plans,
+    float_operands,
     masked_findings,
     operand_findings,
 )
-from chop.evaluation.guard.two_ways import two_ways_findings
+from chop.evaluation.guard.two_ways import plan_runner, two_ways_findings
+from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import BlockFP, Format, Integer
 from chop.ir import MaseGraph, QuantPlan
-from chop.ir.graph.inputs import placeholder_keywords
+from chop.ir.graph.inputs import placeholder_keywords, to_device
 from chop.passes.graph import calibrate_analysis_pass
 from chop.tools.logger import get_logger
 
@@ -59,12 +62,16 @@ def guard_verdict(graph: MaseGraph, x: Any, formats: SlotFormats | None = None) 
             own = copy.deepcopy(graph)
             own.apply_plan(QuantPlan())
             few, why = _samples(own, x)
+            if few is not None:
+                own.observe(few)
         except Exception as error:  # of the model's own code
             few, why = None, first_line(error)
         if few is None:
             verdict.unchecked.append(f"whether formats do what they say, since {why}")
         else:
-            _collect(verdict, own, few, dict(formats) if formats is not None else all_slots(graph))
+            usual = all_slots(own)
+            chosen = usual if formats is None else {slot: known for slot, known in formats.items() if slot in usual}
+            _collect(verdict, own, few, chosen)
     return verdict
 
 
@@ -81,34 +88,31 @@ def all_slots(graph: MaseGraph) -> SlotFormats:
 
 def _collect(verdict: Verdict, graph: MaseGraph, x: Any, formats: SlotFormats) -> None:
     """Add to the verdict what every check finds, a fault at one slot once."""
-    names = {name for name, _ in formats}
-    ops = {name: op for name, op in graph.quantizable_nodes().items() if name in names}
-    unseen = [run.name for run in node_runs(graph, x, ops) if isinstance(run, Unseen)]
+    known, unseen = float_operands(graph, x, {name for name, _ in formats})
     verdict.unchecked += [f"what node '{name}' calls, which is not told from its roundings" for name in unseen]
     found: dict[Slot, Finding] = {}
-    for finding in _findings(graph, x, formats):
+    for finding in _operand_findings(graph, x, known, formats):
         found.setdefault((finding.node, finding.operand), finding)
     verdict.findings += found.values()
+    if not found:  # else nothing is to be said of the outputs
+        hardly = near_float(graph, x, formats)
+        verdict.findings += hardly.findings
+        verdict.unchecked += hardly.unchecked
 
 
-def _findings(graph: MaseGraph, x: Any, formats: SlotFormats) -> Iterator[Finding]:
-    """All findings; where operands are not what they should be, nothing is said of the outputs."""
-    is_right = True
-    for coarse in coarse_plans(graph, x, formats):
-        for finding in _under_plan(graph, x, coarse):
-            is_right = False
-            yield finding
+def _operand_findings(graph: MaseGraph, x: Any, known: FloatOperands, formats: SlotFormats) -> Iterator[Finding]:
+    """What differs from coarse plans, and masks that leak; the graph is calibrated from then on, and in float."""
+    runner = plan_runner(graph, x)
+    for coarse in coarse_plans(graph, known, formats):
+        yield from _under_plan(graph, x, coarse, runner)
     graph.apply_plan(QuantPlan())
-    calibrate_analysis_pass(graph, {"input_generator": [placeholder_keywords(graph, x)], "num_samples": 10**6})
-    for finding in masked_findings(graph, x, formats):
-        is_right = False
-        yield finding
+    seen = placeholder_keywords(graph, copied(x))
+    calibrate_analysis_pass(graph, {"input_generator": [seen], "num_samples": 10**6})
+    yield from masked_findings(graph, x, known, formats)
     graph.apply_plan(QuantPlan())
-    if is_right:
-        yield from near_float_findings(graph, x, formats)
 
 
-def _under_plan(graph: MaseGraph, x: Any, coarse: CoarsePlan) -> Iterator[Finding]:
+def _under_plan(graph: MaseGraph, x: Any, coarse: CoarsePlan, runner: PlanRunner) -> Iterator[Finding]:
     names = {name for name, _ in coarse.grids}
     ops = {name: op for name, op in graph.quantizable_nodes().items() if name in names}
     try:
@@ -118,12 +122,13 @@ def _under_plan(graph: MaseGraph, x: Any, coarse: CoarsePlan) -> Iterator[Findin
         why = str(error) if isinstance(error, ChopError) else first_line(error)
         yield Finding(min(names), "", f"the graph does not run with fixed-point operands: {why}", FLOAT_CURE)
         return
-    yield from two_ways_findings(graph, x, coarse.plan)
+    yield from two_ways_findings(graph, x, runner, coarse.plan)
 
 
 def _samples(graph: MaseGraph, x: Any) -> tuple[Any, str]:
     """Two samples of `x`, or all of it for a model that takes no two; None, and why, where nothing can be compared."""
-    for few in (cut(x, 0, SAMPLES), x):
+    device = str(next((tensor.device for tensor in graph.model.parameters()), "cpu"))
+    for few in (to_device(cut(x, 0, SAMPLES), device), to_device(x, device)):
         try:
             first, again = outputs(graph, few), outputs(graph, few)
         except Exception as error:  # of the model's own code

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from chop.errors import ChopError, first_line
-from chop.evaluation.guard.findings import Finding
+from chop.evaluation.guard.findings import Finding, Verdict
 from chop.evaluation.guard.node_runs import SEED, called, copied, seed
 from chop.evaluation.guard.operands import Slot
 from chop.formats import BlockFP, Format, Integer
@@ -57,43 +58,88 @@ KINDS = (
 )
 
 
-def near_float_findings(graph: MaseGraph, x: Any, formats: Mapping[Slot, Sequence[Format]]) -> Iterator[Finding]:
+def near_float(graph: MaseGraph, x: Any, formats: Mapping[Slot, Sequence[Format]]) -> Verdict:
     """Where a calibrated graph does not compute what it does in float under formats that hardly round.
 
-    They are of the kinds that each slot's `formats` are of. Each kind of op is tried alone, then all together; a
-    difference is traced to the first node and operand that make it.
+    They are of the kinds that each slot's `formats` are of. Each kind of op is tried alone, then all together, in
+    blocks only so; a difference is traced to the first node and operand that make it.
     """
-    wanted, noise = outputs(graph, x), _noise(graph, x)
+    wanted, verdict = outputs(graph, x), Verdict()
     for kind in KINDS:
-        trial = _Trial(graph, x, wanted, max(CLOSE, NOISE_SHARE * noise), kind)
-        for group in _groups(graph, [slot for slot, own in formats.items() if kind.stands_for(own)]):
+        trial = _Trial(graph, x, wanted, kind)
+        slots = [slot for slot, own in formats.items() if kind.stands_for(own)]
+        for group in [slots] if kind.in_blocks else _groups(graph, slots):
             if wrong := trial.wrong(group):
-                yield _traced(trial, group, wrong)
+                verdict.findings.append(_traced(trial, group, wrong))
                 break
+        verdict.unchecked += [f"formats that hardly round, where they are refused: {why}" for why in trial.refused]
+    return verdict
 
 
 class _Trial:
     """Runs of one graph with one kind of wide format, compared with its outputs in float."""
 
-    def __init__(self, graph: MaseGraph, x: Any, wanted: list[Tensor], tolerance: float, kind: WideKind) -> None:
-        self.graph, self.x, self.wanted, self.tolerance, self.kind = graph, x, wanted, tolerance, kind
+    def __init__(self, graph: MaseGraph, x: Any, wanted: list[Tensor], kind: WideKind) -> None:
+        self.graph, self.x, self.wanted, self.kind = graph, x, wanted, kind
+        self._refused: dict[Slot, str] = {}
 
     def wrong(self, slots: Iterable[Slot]) -> str | None:
-        """What is wrong with the outputs when the slots have wide formats; None where they are as in float."""
+        """What is wrong with the outputs when the slots have wide formats; None where they are as in float.
+
+        Slots that do not take such a format are left out, and kept in `refused`.
+        """
+        try:
+            self._apply(slots)
+            return self._difference(outputs(self.graph, self.x))
+        except Exception as error:  # of the model's own code
+            return str(error) if isinstance(error, ChopError) else first_line(error)
+
+    def _apply(self, slots: Iterable[Slot]) -> None:
+        """Give the slots the wide format, those that do not take it left out."""
+        known = [slot for slot in slots if slot not in self._refused]
+        try:
+            self.graph.apply_plan(self._plan(known))
+        except ChopError as error:
+            if len(known) == 1:
+                self._refused[known[0]] = str(error)
+                self.graph.apply_plan(QuantPlan())
+                return
+            for slot in known:
+                self._apply([slot])
+            self._apply(known)
+
+    def _plan(self, slots: Iterable[Slot]) -> QuantPlan:
         nodes: dict[str, dict[str, Format]] = {}
         for name, operand in slots:
             nodes.setdefault(name, {})[operand] = self.kind.make(operand)
-        try:
-            self.graph.apply_plan(QuantPlan.of(nodes))
-            return self._difference(outputs(self.graph, self.x))
-        except Exception as error:  # of the model's own code, or a refusal of a format
-            return str(error) if isinstance(error, ChopError) else first_line(error)
+        return QuantPlan.of(nodes)
+
+    @property
+    def refused(self) -> list[str]:
+        """Why slots do not take such formats."""
+        return list(self._refused.values())
 
     def _difference(self, got: list[Tensor]) -> str | None:
         if [(t.shape, t.dtype) for t in got] != [(t.shape, t.dtype) for t in self.wanted]:
             return "the outputs have other shapes or types than in float"
         worst = max((relative_difference(a, b) for a, b in zip(self.wanted, got, strict=True)), default=0.0)
-        return None if worst <= self.tolerance else f"the outputs move by {worst:.2g} of the largest"
+        is_close = worst <= CLOSE or worst <= self._noise * NOISE_SHARE
+        return None if is_close else f"the outputs move by {worst:.2g} of the largest"
+
+    @cached_property
+    def _noise(self) -> float:
+        """How far the outputs move, relative to the largest, when every node's result is changed a little at random."""
+        generator = torch.Generator().manual_seed(SEED)
+
+        def shaken(value: Any) -> Any:
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                return value
+            signs = torch.rand(value.shape, generator=generator).to(value) * 2 - 1
+            return value * (1 + NOISE * signs)
+
+        self.graph.apply_plan(QuantPlan())
+        pairs = zip(self.wanted, outputs(self.graph, self.x, shaken), strict=True)
+        return max((relative_difference(a, b) for a, b in pairs), default=0.0)
 
 
 def _groups(graph: MaseGraph, slots: Iterable[Slot]) -> list[list[Slot]]:
@@ -145,20 +191,6 @@ def tensors_in(value: Any) -> list[Tensor]:
     found: list[Tensor] = []
     fx.node.map_aggregate(value, lambda a: found.append(a.clone()) if isinstance(a, Tensor) else None)
     return found
-
-
-def _noise(graph: MaseGraph, x: Any) -> float:
-    """How far the outputs move, relative to the largest, when every node's result is changed a little at random."""
-    generator = torch.Generator().manual_seed(SEED)
-
-    def shaken(value: Any) -> Any:
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            return value
-        signs = torch.rand(value.shape, generator=generator).to(value) * 2 - 1
-        return value * (1 + NOISE * signs)
-
-    pairs = zip(outputs(graph, x), outputs(graph, x, shaken), strict=True)
-    return max((relative_difference(a, b) for a, b in pairs), default=0.0)
 
 
 def relative_difference(wanted: Tensor, got: Tensor) -> float:

@@ -26,13 +26,14 @@ class NodeRun:
     float_call: TorchCall
     float_result: Any
     calls: list[TorchCall]
+    """Those of the float call's kind."""
+
     result: Any
 
     def call(self, is_last: bool = True) -> TorchCall | None:
         """The call of the node's own function as the graph makes it; roundings before or after it may be calls of the
         same function, so the last one counts, or the first."""
-        same = [call for call in self.calls if call.kind == self.float_call.kind]
-        return same[-1 if is_last else 0] if same else None
+        return self.calls[-1 if is_last else 0] if self.calls else None
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _node_run(graph: MaseGraph, node: fx.Node, op: Op, args: Any, kwargs: Any) -
     torch.set_rng_state(state)
     if float_call is None:
         return Unseen(node.name)
-    result, calls = recorded(lambda: called(graph, node, args, kwargs))
+    result, calls = recorded(lambda: called(graph, node, args, kwargs), float_call.kind)
     return NodeRun(node.name, op, float_call, float_result, calls, result)
 
 

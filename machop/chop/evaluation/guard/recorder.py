@@ -25,10 +25,8 @@ class TorchCall:
 
     @property
     def kind(self) -> str:
-        """The row of the op table, or the function's own name where the table has none: the same for all spellings."""
-        name = str(getattr(self.function, "__name__", self.function)).strip("_")
-        row = op_of_function(self.function) or op_of_method(name)
-        return _family(row.name) if row is not None else name
+        """What is called: the same for all spellings."""
+        return kind_of(self.function)
 
     def operands(self, op: Op) -> dict[str, list[Tensor]]:
         """The tensors of each operand of row `op`, found by the names of torch's own arguments."""
@@ -48,10 +46,11 @@ class TorchCall:
 
 
 class Recorder(TorchFunctionMode):
-    """Notes every outermost call of a function of torch while it is active."""
+    """Notes every outermost call of a function of torch while it is active, or those of one kind alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str | None = None) -> None:
         super().__init__()
+        self.kind = kind
         self.calls: list[TorchCall] = []
 
     def __torch_function__(
@@ -61,15 +60,17 @@ class Recorder(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if self.kind not in (None, kind_of(func)):
+            return func(*args, **(kwargs or {}))
         arguments = {name: _snapshot(value) for name, value in _by_name(func, args, kwargs or {}).items()}
         result = func(*args, **(kwargs or {}))
         self.calls.append(TorchCall(func, arguments, result))
         return result
 
 
-def recorded(call: Callable[[], Any]) -> tuple[Any, list[TorchCall]]:
-    """The result of `call`, and the calls of functions of torch that it made."""
-    with torch.no_grad(), Recorder() as recorder:
+def recorded(call: Callable[[], Any], kind: str | None = None) -> tuple[Any, list[TorchCall]]:
+    """The result of `call`, and the calls of functions of torch that it made, of one `kind` or (None) all."""
+    with torch.no_grad(), Recorder(kind) as recorder:
         result = call()
     return result, recorder.calls
 
@@ -84,6 +85,14 @@ def own_call(op: Op, result: Any, calls: Sequence[TorchCall]) -> TorchCall | Non
         if spelled:
             return spelled[-1]
     return next((call for call in reversed(calls) if call.result is result), None)
+
+
+@cache
+def kind_of(function: Callable[..., Any]) -> str:
+    """The row of the op table that a function belongs to, or its own name where the table has none."""
+    name = str(getattr(function, "__name__", function)).strip("_")
+    row = op_of_function(function) or op_of_method(name)
+    return _family(row.name) if row is not None else name
 
 
 def _family(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,24 +20,29 @@ from chop.ir import MaseGraph, QuantPlan
 CURE = "please report it with the model: both ways must agree"
 
 
-def two_ways_findings(graph: MaseGraph, x: Any, plan: QuantPlan) -> Iterator[Finding]:
-    """The first node whose formats alone make the two ways differ, if they differ under `plan`."""
+def two_ways_findings(graph: MaseGraph, x: Any, runner: PlanRunner, plan: QuantPlan) -> Iterator[Finding]:
+    """The first operand whose format alone makes the two ways differ, if they do under `plan`, which `graph` has."""
     try:
-        runner = PlanRunner(graph, [(x, torch.zeros(batch_rows(x)))])
         if _agree(graph, runner, x, plan):
             return
+        alone = [QuantPlan.of({name: {own: chosen}}) for name in plan for own, chosen in plan[name].items()]
+        single = next((one for one in alone if not _agree(graph, runner, x, one, is_new=True)), plan)
     except ChopError:
         return  # an output that cannot be scored is told elsewhere
-    alone = (QuantPlan.of({name: plan[name]}) for name in plan)
-    single = next((one for one in alone if not _agree(graph, runner, x, one)), plan)
     name = next(iter(single))
     operands = ", ".join(single[name])
     yield Finding(name, operands, "measured plan by plan, the network gives other results than as a model", CURE)
 
 
-def _agree(graph: MaseGraph, runner: PlanRunner, x: Any, plan: QuantPlan) -> bool:
+def plan_runner(graph: MaseGraph, x: Any) -> PlanRunner:
+    """What measures plans on the samples `x`, on a graph of its own."""
+    return PlanRunner(copy.deepcopy(graph), [(x, torch.zeros(batch_rows(x)))])
+
+
+def _agree(graph: MaseGraph, runner: PlanRunner, x: Any, plan: QuantPlan, is_new: bool = False) -> bool:
     seed()
     got: Tensor = runner.predictions(plan)
-    graph.apply_plan(plan)
+    if is_new:
+        graph.apply_plan(plan)
     wanted = outputs(graph, x)
     return any(own.shape == got.shape and relative_difference(own, got) <= CLOSE for own in wanted)

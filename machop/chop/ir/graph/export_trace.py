@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from chop.ir.graph.traced_conditions import TracedConditions, conditions_of
 from chop.nn.ops import op_of_function, op_of_module
 
 GUARDS = "_guards_fn"
+"""The module, called by that name as torch calls it, that checks what a graph rests on."""
+
 ExampleInputs = Tensor | tuple[Any, ...] | dict[str, Any]
 
 
@@ -24,22 +27,29 @@ def export_trace(model: nn.Module, example_inputs: ExampleInputs) -> fx.GraphMod
     Raises whatever torch.export raises for a model that it cannot take.
     """
     args, kwargs = positional_and_keyword(example_inputs)
+    given = tuple(map(_two_rows, args)), {name: _two_rows(value) for name, value in kwargs.items()}
     with _quiet():
         exported = torch.export.export(
-            model,
-            tuple(_two_rows(value) for value in args),
-            kwargs={name: _two_rows(value) for name, value in kwargs.items()},
-            dynamic_shapes=_dynamic(args, kwargs),
-            strict=False,
+            model, given[0], kwargs=given[1], dynamic_shapes=_dynamic(args, kwargs), strict=False
         )
         traced = exported.module()
     graph = traced.graph
-    for node in list(graph.nodes):
-        if node.op == "call_module" and node.target == GUARDS:
-            graph.erase_node(node)
+    _keep_conditions(traced, conditions_of(exported, model, given))
     _name_nodes(graph, model)
     # A new GraphModule: that of torch.export refuses train() and eval().
     return fx.GraphModule(traced, graph, type(model).__name__)
+
+
+def _keep_conditions(traced: fx.GraphModule, conditions: Sequence[str]) -> None:
+    """Put what the graph rests on before its first call, in place of torch's own check, which cannot be pickled."""
+    graph = traced.graph
+    for node in graph.find_nodes(op="call_module", target=GUARDS):
+        graph.erase_node(node)
+    inputs = graph.find_nodes(op="placeholder")
+    if inputs:
+        traced.add_submodule(GUARDS, TracedConditions([node.name for node in inputs], conditions))
+        with graph.inserting_after(inputs[-1]):
+            graph.call_module(GUARDS, tuple(inputs))
 
 
 def positional_and_keyword(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -60,14 +60,22 @@ def find_layouts(
     """
     with _undisturbed(model):
         try:
-            shapes, own = _shapes(model, _samples(inputs, FEW)), _samples(inputs, MORE)
+            return _surveyed(model, ops, modules, _samples(inputs, FEW), _samples(inputs, MORE))
         except Exception:  # of a model's own code, on a batch that is not its own
-            shapes, own = {}, list(inputs)
+            pass
         try:
-            survey = _Survey(model, ops, modules, shapes or _shapes(model, own), _rows(own), bool(shapes))
-            survey.run(*own)
+            return _surveyed(model, ops, modules, None, list(inputs))
         except Exception as error:
             raise GraphError(f"the layouts of its tensors cannot be found: {error}") from error
+
+
+def _surveyed(
+    model: fx.GraphModule, ops: Mapping[str, Op], modules: set[str], few: Sequence[Any] | None, own: Sequence[Any]
+) -> dict[str, dict[str, Layout]]:
+    """The layouts on the batch `own`, by comparison with the batch `few` or (None) on it alone."""
+    shapes = _shapes(model, own if few is None else few)
+    survey = _Survey(model, ops, modules, shapes, _rows(own), few is not None)
+    survey.run(*own)
     return survey.layouts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ from annotated_types import Ge
 
 from chop.config.typed import Problem
 from chop.evaluation.program import Axis
+from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.registry import Registry
 
@@ -94,6 +95,10 @@ class SearchSpaceBase(ABC):
 
     def index(self, point: Point) -> int | None:
         """The number of the distinct point that means the same as `point`; None for a space that is no product."""
+        return None
+
+    def possible_formats(self) -> Mapping[tuple[str, str], Sequence[Format]] | None:
+        """The formats that each operand of each node may have, `{(node, operand): [format, …]}`; None: not known."""
         return None
 
     @abstractmethod

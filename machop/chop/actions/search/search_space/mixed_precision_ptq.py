@@ -140,6 +140,13 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         plan = self.graph.freeze(QuantPlan.of({node.node: node.formats(indexes) for node in tied}))
         return {node.node: plan[node.node] for node in tied}
 
+    def possible_formats(self) -> dict[tuple[str, str], list[Format]]:
+        return {
+            (name, operand): formats
+            for name, node in self._all.items()
+            for operand, formats in node.possible_formats.items()
+        }
+
     def plan(self, point: Point) -> QuantPlan:
         return QuantPlan.of({name: node.formats(self._indexes(node, point)) for name, node in self._all.items()})
 

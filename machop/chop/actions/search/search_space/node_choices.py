@@ -107,6 +107,16 @@ class NodeChoices:
         return list(found.values())
 
     @property
+    def possible_formats(self) -> dict[str, list[Format]]:
+        """The formats that each operand may have, those that follow another operand among them."""
+        found: dict[str, list[Format]] = {}
+        for branch in self.branches:
+            for operand, choices in branch.operands.items():
+                for name in (operand, *(self._followers if operand == self._leader else ())):
+                    found.setdefault(name, []).extend(chosen for chosen in choices.formats if chosen is not None)
+        return {operand: formats for operand, formats in found.items() if formats}
+
+    @property
     def needs_activations(self) -> bool:
         """Whether a format among the choices is measured on activations."""
         return any(
