@@ -95,3 +95,9 @@ def test_two_runners_that_give_one_metric_are_refused(jets: MaseDataModule, tmp_
     table["strategy"]["sw_runner"]["basic_evaluation"] = {}
     with pytest.raises(ConfigError, match="is given by basic_train as well"):
         search(get_model("jsc-tiny"), jets, table, tmp_path)
+
+
+def test_a_batch_of_one_sample_is_left_to_another_epoch(jets: MaseDataModule) -> None:
+    """Batch norm cannot train on it."""
+    model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 5))
+    assert fine_tune(model, jets, FineTuning(num_samples=65, batch_size=64, max_epochs=2)) == 2
