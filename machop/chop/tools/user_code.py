@@ -47,7 +47,8 @@ def load_plugin(path: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
-        raise ChopError(f"{path} does not exist; give the path of a Python file")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ChopError(f"{path} {what}; give the path of a Python file")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
