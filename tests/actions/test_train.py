@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import logging
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -255,3 +257,15 @@ def test_a_last_batch_of_one_row_stops_no_batch_norm(tmp_path: Path) -> None:
     module = MaseDataModule("toy_tiny", 3, seed=3)
     module.setup()
     assert all(len(y) > 1 for _, y in module.train_dataloader())
+
+
+def test_a_full_disk_leaves_no_half_of_the_best_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with pytest.raises(ChopError, match=r"No space left on device: '.*best.ckpt'; make room"):
+        trained(tmp_path, max_epochs=1)
+    files = sorted(path.name for path in (tmp_path / "training_ckpts").iterdir())
+    assert files == ["last.ckpt", "logs"]

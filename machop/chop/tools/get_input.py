@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from chop.errors import ChopError, did_you_mean, first_line
+from chop.tools.files import cure
 from chop.tools.model_inputs import as_input
 from chop.tools.model_outputs import OutputName, predictions_of
 
@@ -87,6 +88,8 @@ def failures_named(what: str) -> Iterator[None]:
 
 def hint_on(error: Exception) -> str:
     """The cure for a failure that data often cause; empty for any other."""
+    if isinstance(error, OSError):
+        return cure(error)
     text = str(error)
     if "dtype" in text and ("Double" in text or "double" in text):
         return "; inputs in float64 (NumPy's usual type) need x.float() in the data set"
