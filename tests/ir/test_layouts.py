@@ -299,3 +299,12 @@ def test_channels_are_measured_on_batches_of_several_shapes(steps_first: bool) -
     assert isinstance(chosen, ScaleInteger)
     wanted = torch.cat([model.layer(x).flatten(0, 1) for x in batches]).abs().amax(0) / 127
     torch.testing.assert_close(torch.tensor(chosen.scale), wanted)
+
+
+def test_a_model_for_one_batch_size_has_layouts_all_the_same() -> None:
+    """It takes two samples, as its own tensor has, but not three."""
+    model = Net(nn.Identity(), lambda h, other: torch.relu(h @ other), other=torch.randn(2, 5, 3)).eval()
+    graph, _ = quantize_transform_pass(MaseGraph(model), {"by": "type", "relu": {"config": BLOCKS}})
+    x = torch.randn(2, 4, 5)
+    louder = torch.stack([x[0], 100 * x[1]])
+    assert torch.equal(graph.model(x)[0], graph.model(louder)[0])

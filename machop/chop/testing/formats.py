@@ -86,6 +86,14 @@ class FormatConformance:
         chosen = number_format.calibrated(torch.linspace(-2, 2, 4))
         assert chosen.quantize(torch.tensor([1.0, float("nan"), -0.5, 0.0]))[1].isnan()
 
+    def test_minus_infinity_leaves_the_others_alone(self, number_format: Format) -> None:
+        """What is masked has no part in what is measured, or shared by a block."""
+        x, masked = torch.tensor([0.75, -1.5, 0.0, 0.25]), torch.tensor([False, False, True, False])
+        hidden = x.masked_fill(masked, -torch.inf)
+        measured = number_format.calibrated(hidden)
+        assert measured == number_format.calibrated(x[~masked])
+        assert torch.equal(measured.quantize(hidden)[~masked], measured.quantize(x)[~masked])
+
     def test_types_and_shapes_are_kept(self, number_format: Format) -> None:
         """Every floating type, any rank, empty tensors."""
         for dtype in FLOAT_TYPES:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from chop.errors import GraphError
+from chop.errors import GraphError, first_line
 from chop.formats.layout import Layout
 from chop.ir.graph.channels import channels_read, channels_written, input_channels
 from chop.nn.ops import Op
@@ -60,22 +60,26 @@ def find_layouts(
     """
     with _undisturbed(model):
         try:
-            return _surveyed(model, ops, modules, _samples(inputs, FEW), _samples(inputs, MORE))
+            shapes, own = _shapes(model, _samples(inputs, FEW)), _samples(inputs, MORE)
+            return _surveyed(model, ops, modules, shapes, own, has_two_sizes=True)
         except Exception:  # of a model's own code, on a batch that is not its own
-            pass
+            own = list(inputs)
         try:
-            return _surveyed(model, ops, modules, None, list(inputs))
+            return _surveyed(model, ops, modules, _shapes(model, own), own, has_two_sizes=False)
         except Exception as error:
-            raise GraphError(f"the layouts of its tensors cannot be found: {error}") from error
+            raise GraphError(f"the layouts of its tensors cannot be found: {first_line(error)}") from error
 
 
 def _surveyed(
-    model: fx.GraphModule, ops: Mapping[str, Op], modules: set[str], few: Sequence[Any] | None, own: Sequence[Any]
+    model: fx.GraphModule,
+    ops: Mapping[str, Op],
+    modules: set[str],
+    shapes: Shapes,
+    inputs: Sequence[Any],
+    has_two_sizes: bool,
 ) -> dict[str, dict[str, Layout]]:
-    """The layouts on the batch `own`, by comparison with the batch `few` or (None) on it alone."""
-    shapes = _shapes(model, own if few is None else few)
-    survey = _Survey(model, ops, modules, shapes, _rows(own), few is not None)
-    survey.run(*own)
+    survey = _Survey(model, ops, modules, shapes, _rows(inputs), has_two_sizes)
+    survey.run(*inputs)
     return survey.layouts
 
 
