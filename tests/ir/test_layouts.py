@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chop.errors import ChopError, GraphError
+from chop.errors import ChopError, FormatError
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import MXInt, ScaleInteger
+from chop.formats.layout import Layout
 from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import node_costs
 from chop.passes.graph import calibrate_analysis_pass, quantize_transform_pass
@@ -237,12 +238,18 @@ def test_where_samples_come_first_blocks_are_as_before() -> None:
     assert graph.plan["_0"]["data_in"] == MXInt(block_size=(16,), element_bits=4, is_activation=True)
 
 
-def test_a_model_for_one_batch_size_is_refused_where_its_samples_cannot_be_told() -> None:
-    model = Net(nn.Linear(16, 16), lambda h: h.reshape(4, 4, 16) * 2).eval()
-    graph, _ = quantize_transform_pass(MaseGraph(model), {"by": "type", "linear": {"config": BLOCKS}})
-    for _ in range(2):  # a second call must not run in what the first one refused
-        with pytest.raises(GraphError, match=r"data_in.*samples cannot be told"):
-            graph.model(torch.randn(4, 4, 16))
+def test_the_samples_of_a_model_for_one_batch_size_are_seen_by_what_follows_from_them() -> None:
+    torch.manual_seed(0)
+    model = Net(nn.Identity(), lambda h: F.relu(h.reshape(4, 4, 16).transpose(0, 1)).sum(0)).eval()
+    graph, _ = quantize_transform_pass(MaseGraph(model), {"by": "type", "relu": {"config": BLOCKS}})
+    x = torch.randn(4, 4, 16)
+    louder = torch.cat([x[:1], 100 * x[1:]])
+    assert torch.equal(graph.model(x)[0], graph.model(louder)[0])
+
+
+def test_blocks_are_refused_where_samples_cannot_be_told() -> None:
+    with pytest.raises(FormatError, match="samples cannot be told"):
+        MXInt(block_size=(16,), element_bits=4, is_activation=True).placed(Layout(3, samples=None))
 
 
 class Shifted(nn.Module):

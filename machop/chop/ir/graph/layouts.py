@@ -54,31 +54,24 @@ def find_layouts(
     """The layout of every operand of `ops`, `{node: {operand: layout}}`; `modules` are the nodes that call modules.
 
     `inputs` are the values of the placeholders, with the batch as dimension 0. A model that takes no batches of two and
-    three samples is run on `inputs` alone: then samples lie where a single dimension is as long as the batch.
+    three samples is run on `inputs` alone: then samples lie where a change of the first one is seen in part.
 
     Raises GraphError for a model that does not run at all.
     """
     with _undisturbed(model):
         try:
             shapes, own = _shapes(model, _samples(inputs, FEW)), _samples(inputs, MORE)
-            return _surveyed(model, ops, modules, shapes, own, has_two_sizes=True)
+            return _surveyed(_Survey(model, ops, modules, shapes, None), own)
         except Exception:  # of a model's own code, on a batch that is not its own
             own = list(inputs)
         try:
-            return _surveyed(model, ops, modules, _shapes(model, own), own, has_two_sizes=False)
+            dims = _sample_dims_seen(model, own)
+            return _surveyed(_Survey(model, ops, modules, _shapes(model, own), dims), own)
         except Exception as error:
             raise GraphError(f"the layouts of its tensors cannot be found: {first_line(error)}") from error
 
 
-def _surveyed(
-    model: fx.GraphModule,
-    ops: Mapping[str, Op],
-    modules: set[str],
-    shapes: Shapes,
-    inputs: Sequence[Any],
-    has_two_sizes: bool,
-) -> dict[str, dict[str, Layout]]:
-    survey = _Survey(model, ops, modules, shapes, _rows(inputs), has_two_sizes)
+def _surveyed(survey: _Survey, inputs: Sequence[Any]) -> dict[str, dict[str, Layout]]:
     survey.run(*inputs)
     return survey.layouts
 
@@ -133,21 +126,54 @@ class FirstBatch:
         self._handle.remove()
 
 
-class _ShapeRecorder(fx.Interpreter):
+class _Recorder(fx.Interpreter):
     def __init__(self, model: fx.GraphModule) -> None:
         super().__init__(model)
-        self.shapes: Shapes = {}
+        self.values: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        self.shapes[n] = pytree.tree_map(lambda v: tuple(v.shape) if isinstance(v, Tensor) else None, result)
+        self.values[n] = pytree.tree_map(lambda v: v.clone() if isinstance(v, Tensor) else None, result)
         return result
 
 
+def _values(model: fx.GraphModule, inputs: Sequence[Any]) -> dict[fx.Node, Any]:
+    recorder = _Recorder(model)
+    recorder.run(*pytree.tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, list(inputs)))
+    return recorder.values
+
+
 def _shapes(model: fx.GraphModule, inputs: Sequence[Any]) -> Shapes:
-    recorder = _ShapeRecorder(model)
-    recorder.run(*(value.clone() if isinstance(value, Tensor) else value for value in inputs))
-    return recorder.shapes
+    return {n: pytree.tree_map(_shape, value) for n, value in _values(model, inputs).items()}
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+def _sample_dims_seen(model: fx.GraphModule, inputs: Sequence[Any]) -> Shapes:
+    """For every node the dimensions along which a part alone follows from the first sample."""
+    rows = _rows(inputs)
+    changed = pytree.tree_map(lambda v: _with_another_first(v, rows), list(inputs))
+    one, other = _values(model, inputs), _values(model, changed)
+    return {n: pytree.tree_map(lambda a, b: _dims_changed(a, b, rows), one[n], other[n]) for n in one}
+
+
+def _with_another_first(value: Any, rows: int) -> Any:
+    if not isinstance(value, Tensor) or not value.ndim or len(value) != rows:
+        return value
+    first = torch.rand(value[:1].shape).to(value) - value[:1] if value.is_floating_point() else value[-1:]
+    return torch.cat([first, value[1:]])
+
+
+def _dims_changed(one: Any, other: Any, rows: int) -> Any:
+    if not isinstance(one, Tensor):
+        return None
+    mask = one != other
+    along = [mask.movedim(dim, 0).flatten(1).any(1) if mask.ndim > 1 else mask for dim in range(mask.ndim)]
+    return tuple(
+        dim for dim, part in enumerate(along) if part.any() and not part.all() and rows and len(part) % rows == 0
+    )
 
 
 class _Survey(fx.Interpreter):
@@ -159,15 +185,13 @@ class _Survey(fx.Interpreter):
         ops: Mapping[str, Op],
         modules: set[str],
         shapes: Shapes,
-        rows: int,
-        has_two_sizes: bool,
+        dims: Shapes | None,
     ) -> None:
         super().__init__(model)
         self.ops = ops
         self.modules = modules
         self.shapes = shapes
-        self.rows = rows
-        self.has_two_sizes = has_two_sizes
+        self.dims = dims
         self.seen: dict[fx.Node, Any] = {}
         self.layouts: dict[str, dict[str, Layout]] = {}
 
@@ -181,7 +205,7 @@ class _Survey(fx.Interpreter):
             return result
         results, shape = pytree.tree_flatten(result)
         found = self._channels(n, call, results)
-        others = pytree.tree_leaves(self.shapes[n], is_leaf=lambda v: v is None or _is_shape(v))
+        others = pytree.tree_leaves((self.dims or self.shapes)[n], is_leaf=lambda v: v is None or _is_shape(v))
         facts = [self._fact(*row) for row in zip(results, found, others, strict=True)]
         self.seen[n] = pytree.tree_unflatten(facts, shape)
         if n.name in self.ops:
@@ -207,12 +231,11 @@ class _Survey(fx.Interpreter):
         return Seen(shape, value.is_floating_point(), self._sample_dims(shape, other), channels)
 
     def _sample_dims(self, shape: tuple[int, ...], other: Any) -> tuple[int, ...] | None:
-        if self.has_two_sizes:
+        if self.dims is None:
             if other is None or len(other) != len(shape):
                 return None
             return tuple(dim for dim, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b)
-        found = tuple(dim for dim, length in enumerate(shape) if length == self.rows)
-        return found if len(found) == 1 else None
+        return other if isinstance(other, tuple) else None
 
     def _note(self, node: fx.Node, results: list[Any]) -> None:
         """The layouts of a call's operands."""
