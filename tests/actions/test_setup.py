@@ -1,26 +1,45 @@
-"""What a command does first: weights are chosen by the options."""
+"""A graph fits every part of the data, or the part is named."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
+from torch import Tensor, nn
 
-from chop.actions.setup import build_data, build_model
-from chop.config.options import RunOptions
-from chop.errors import ChopError
-from chop.models import get_model
+from chop.actions.setup import traced
+from chop.errors import GraphError
 
 
-def test_load_weights_chooses_among_several(tmp_path: Path) -> None:
-    raw = get_model("toy").state_dict()
-    averaged = {name: tensor + 1 for name, tensor in raw.items()}
-    torch.save({"state_dict": raw, "ema": averaged}, tmp_path / "w.pt")
-    options = {"model": "toy", "dataset": "toy_tiny", "load_name": str(tmp_path / "w.pt")}
-    data = build_data(RunOptions(**options))
-    for which, want in ((None, raw), ("averaged", averaged), ("ema", averaged), ("raw", raw)):
-        found = build_model(RunOptions(**options, load_weights=which), data).state_dict()
-        assert all(torch.equal(found[name], want[name]) for name in want)
-    with pytest.raises(ChopError, match="add --load PATH"):
-        build_model(RunOptions(model="toy", dataset="toy_tiny", load_weights="raw"), data)
+class Cuts(nn.Module):
+    """Takes no more than six tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] > 6:
+            x = x[:, :6]
+        return self.layer(x).sum(1)
+
+
+class Data:
+    def __init__(self, **lengths: int) -> None:
+        self.lengths = {"train": 5, "val": 5, "test": 5, **lengths}
+
+    def batches(self, part: str, rows: int) -> list[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        return [(torch.randn(rows, self.lengths[part], 3, generator=generator), torch.zeros(rows))]
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_part_that_takes_another_branch_is_refused_by_name(part: str) -> None:
+    with pytest.raises(
+        GraphError, match=rf"the {part} part: the model was traced .* x\.shape\[1\] == 5, and now gets x"
+    ):
+        traced(Cuts(), Data(**{part: 9}))
+
+
+def test_lengths_that_the_graph_handles_like_the_model_are_taken() -> None:
+    traced(Cuts(), Data())
+    traced(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), Data(val=4, test=9))

@@ -13,9 +13,10 @@ from torch import nn
 from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
-from chop.errors import ChopError
+from chop.errors import ChopError, GraphError, first_line
 from chop.ir import MaseGraph
 from chop.ir.graph.own_copy import is_uninitialised
+from chop.ir.graph.same_results import gives, steady_results
 from chop.models import ModelInfo, get_model, get_model_info
 from chop.models.checkpoint import load_weights
 from chop.tools.get_input import call_model
@@ -91,9 +92,30 @@ def _initialise(model: nn.Module, data_module: MaseDataModule) -> None:
 
 
 def traced(model: nn.Module, data_module: Any) -> MaseGraph:
-    """The graph of a model, which computes what the model does on two training samples."""
+    """The graph of a model, which computes what the model does on two samples of each part.
+
+    Raises GraphError, naming the part, where it does not: its forward goes another way there than on training samples.
+    """
     x, _ = data_module.batches("train", 2)[0]
-    return MaseGraph(model, example_inputs=x)
+    graph = MaseGraph(model, example_inputs=x)
+    for part in ("val", "test"):
+        _require_same_on(part, model, graph, data_module.batches(part, 2)[0][0])
+    return graph
+
+
+def _require_same_on(part: str, model: nn.Module, graph: MaseGraph, x: Any) -> None:
+    """Raise GraphError where a graph of training samples does not compute what its model does on those of a part."""
+    if gives(steady_results(model, x), graph.model, x):
+        return
+    try:
+        call_model(graph.model, x)
+        why = "it gives other results than the model. Write its branch with torch.where, or let the parts be alike"
+    except Exception as error:  # of the model's own code, or a condition of the graph
+        why = str(error) if isinstance(error, ChopError) else first_line(error)
+    raise GraphError(
+        f"the graph of {type(model).__name__} is made from training samples and does not fit those of the {part} part: "
+        f"{why}"
+    )
 
 
 def resolve_accelerator(options: RunOptions) -> str:
