@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test format-check format lint types layers unit test-slow weights answers tables bench-formats bench bench-ladder bench-strategies scaling clean
+.PHONY: help setup test format-check format lint types layers unit test-slow guard weights answers tables bench-formats bench bench-ladder bench-strategies scaling clean
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ unit: setup
 
 test-slow: setup ## The tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+guard: setup     ## Try what must never be wrong: models, damaged files, simultaneous starts; ten minutes
+	$(BIN)/python scripts/guard.py
 
 weights: setup   ## Train the weights that ship and write docs/models.md
 	$(BIN)/python scripts/make_weights.py

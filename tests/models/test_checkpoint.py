@@ -19,6 +19,8 @@ from chop.models import get_model
 from chop.models.checkpoint import load_weights, save_weights
 from chop.models.checkpoint_file import GRAPH_KEY, graph_notes, read_checkpoint, save_tensors
 
+from .flipped_bits import count_flipped_bits, with_flipped_bit
+
 
 def lightning_like(model: nn.Module, **extra: Any) -> dict[str, Any]:
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -178,12 +180,9 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def with_flipped_bit(path: Path, at: int) -> Path:
-    content = bytearray(path.read_bytes())
-    content[at // 8] ^= 1 << at % 8
-    damaged = path.with_name(f"damaged.{path.name}")
-    damaged.write_bytes(bytes(content))
-    return damaged
+def test_flipped_bits_are_refused_or_change_no_weight_in_files_that_chop_writes() -> None:
+    for _, tried, right, refused, wrong in count_flipped_bits(tries=20):
+        assert (right + refused, wrong) == (tried, 0)
 
 
 @pytest.mark.parametrize("kind", ["ckpt", "pt", "safetensors", "hf"])

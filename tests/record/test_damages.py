@@ -1,6 +1,6 @@
 """No damaged or edited record leads to another figure without a word, whatever the command; nor to a traceback.
 
-`scripts/count_damages.py` tries them all; here are some of each file.
+`make guard` tries them all; here are some of each file.
 """
 
 from __future__ import annotations
