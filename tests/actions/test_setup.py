@@ -24,22 +24,24 @@ class Cuts(nn.Module):
 
 
 class Data:
-    def __init__(self, **lengths: int) -> None:
-        self.lengths = {"train": 5, "val": 5, "test": 5, **lengths}
+    """Sequences of the lengths that are given for each part, or else of five; samples of one length are one batch."""
 
-    def batches(self, part: str, rows: int) -> list[tuple[Tensor, Tensor]]:
+    def __init__(self, **lengths: list[int]) -> None:
+        self.lengths = {"train": [5], "val": [5], "test": [5], **lengths}
+
+    def batches(self, part: str, rows: int = 4) -> list[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(0)
-        return [(torch.randn(rows, self.lengths[part], 3, generator=generator), torch.zeros(rows))]
+        return [(torch.randn(rows, n, 3, generator=generator), torch.zeros(rows)) for n in self.lengths[part]]
 
 
-@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("part", ["train", "val", "test"])
 def test_a_part_that_takes_another_branch_is_refused_by_name(part: str) -> None:
     with pytest.raises(
         GraphError, match=rf"the {part} part: the model was traced .* x\.shape\[1\] == 5, and now gets x"
     ):
-        traced(Cuts(), Data(**{part: 9}))
+        traced(Cuts(), Data(**{part: [5, 9]}))
 
 
 def test_lengths_that_the_graph_handles_like_the_model_are_taken() -> None:
     traced(Cuts(), Data())
-    traced(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), Data(val=4, test=9))
+    traced(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), Data(train=[5, 3], val=[4], test=[9]))

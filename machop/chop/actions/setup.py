@@ -13,6 +13,7 @@ from torch import nn
 from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
+from chop.dataset.rows import cut, form_of
 from chop.errors import ChopError, GraphError, first_line
 from chop.ir import MaseGraph
 from chop.ir.graph.own_copy import is_uninitialised
@@ -24,6 +25,9 @@ from chop.tools.logger import get_logger
 from chop.tools.user_code import is_user_reference
 
 logger = get_logger(__name__)
+
+MOST_FORMS = 8
+"""Forms of input in a part of the data (sequences of other lengths, say) that a graph is compared with its model on."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +96,27 @@ def _initialise(model: nn.Module, data_module: MaseDataModule) -> None:
 
 
 def traced(model: nn.Module, data_module: Any) -> MaseGraph:
-    """The graph of a model, which computes what the model does on two samples of each part.
+    """The graph of a model, which computes what the model does on two samples of every form that a part has.
 
-    Raises GraphError, naming the part, where it does not: its forward goes another way there than on training samples.
+    Raises GraphError, naming the part, where it does not: its forward goes another way there than on the first two
+    training samples.
     """
     x, _ = data_module.batches("train", 2)[0]
     graph = MaseGraph(model, example_inputs=x)
-    for part in ("val", "test"):
-        _require_same_on(part, model, graph, data_module.batches(part, 2)[0][0])
+    for part in ("train", "val", "test"):
+        for few in _two_of_each_form(data_module, part):
+            _require_same_on(part, model, graph, few)
     return graph
+
+
+def _two_of_each_form(data_module: Any, part: str) -> list[Any]:
+    """Two samples of every form of input in a part (lengths, data types, names); of many forms a few."""
+    by_form: dict[str, Any] = {}
+    for x, _ in data_module.batches(part):
+        by_form.setdefault(str(form_of(x)), cut(x, 0, 2))
+    found = [by_form[form] for form in sorted(by_form, key=lambda form: (len(form), form))]
+    places = torch.linspace(0, len(found) - 1, min(MOST_FORMS, len(found))).round().int().tolist()
+    return [found[place] for place in places]
 
 
 def _require_same_on(part: str, model: nn.Module, graph: MaseGraph, x: Any) -> None:
