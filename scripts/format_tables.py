@@ -36,9 +36,9 @@ This page is made by `make tables`. `ch formats` lists the same in the terminal;
 and the laws that it does not keep, each with a counter-example, stand in its docstring under
 [machop/chop/formats](../machop/chop/formats).
 
-Keys stand after `data_in_`, `weight_`, `bias_` or `data_out_`. Everything is simulated in float32 (other types are
-converted and back), rounds half to even unless said, gives a value of the format's finite set for every finite input,
-and passes gradients straight through.
+Keys stand after `data_in_`, `other_`, `weight_`, `key_`, `value_`, `bias_` or `data_out_`. Everything is simulated in
+float32 (other types are converted and back), rounds half to even unless said, gives a value of the format's finite set
+for every finite input, and passes gradients straight through.
 
 Blocks: `block_size` is right-aligned to the tensor's shape; a missing leading dimension, -1 or a size above the
 dimension means the whole dimension; ragged ends are padded with zeros that count for storage. The first dimension of

@@ -57,7 +57,7 @@ def test_the_factors_of_a_product_have_a_range_each(function: Callable[..., Tens
     graph, _ = quantize_transform_pass(calibrated(model, x), {"by": "type", "mul": {"config": SCALED}})
     wanted = rounded(model.gamma.detach()) * rounded(model.layer(x))
     torch.testing.assert_close(graph.model(x), wanted, rtol=1e-4, atol=1e-6)
-    assert [set(dict(formats)) for _, formats in graph.plan.choices] == [{"data_in", "weight"}]
+    assert [set(dict(formats)) for _, formats in graph.plan.choices] == [{"data_in", "other"}]
     plan, fresh = graph.plan, calibrated(model, x)
     torch.testing.assert_close(PlanRunner(fresh, [(x, torch.zeros(256))]).predictions(plan), graph.model(x))
     graph, _ = quantize_transform_pass(graph, {"by": "type", "mul": {"config": AUTO}})
@@ -65,13 +65,13 @@ def test_the_factors_of_a_product_have_a_range_each(function: Callable[..., Tens
 
 
 def test_a_factor_has_a_format_of_its_own_where_keys_name_one() -> None:
-    config = {"name": "integer", "data_in_width": 8, "data_in_frac_width": 6, "weight_width": 4, "weight_frac_width": 1}
+    config = {"name": "integer", "data_in_width": 8, "data_in_frac_width": 6, "other_width": 4, "other_frac_width": 1}
     graph, _ = quantize_transform_pass(
         MaseGraph(Net(lambda gamma, h: h * gamma)), {"by": "type", "mul": {"config": config}}
     )
     assert {operand: str(chosen) for operand, chosen in graph.plan["mul"].items()} == {
         "data_in": "integer 8.6",
-        "weight": "integer 4.1",
+        "other": "integer 4.1",
     }
 
 
@@ -80,7 +80,7 @@ def test_a_product_with_a_number_has_one_operand(function: Callable[..., Tensor]
     graph = MaseGraph(Net(function))
     (op,) = (op for op in graph.quantizable_nodes().values() if op.name == "mul")
     assert op.operands == ("data_in", "data_out")
-    config = {"name": "integer", "data_in_width": 8, "data_in_frac_width": 2, "weight_width": 2, "weight_frac_width": 0}
+    config = {"name": "integer", "data_in_width": 8, "data_in_frac_width": 2, "other_width": 2, "other_frac_width": 0}
     graph, _ = quantize_transform_pass(graph, {"by": "type", "mul": {"config": config}})
     x = torch.randn(3, 16)
     assert torch.equal(graph.model(x), graph.model.layer(x).mul(4).round().clamp(-128, 127) / 8)
@@ -96,12 +96,12 @@ def test_a_product_with_a_mask_is_searched_by_its_values_alone() -> None:
     space = MixedPrecisionPTQ(graph, seed, "type")
     assert not space.problems()
     assert space.size == 2
-    assert [list(space.plan(space.point(i))["mul"]) for i in range(2)] == [["weight"], ["weight"]]
+    assert [list(space.plan(space.point(i))["mul"]) for i in range(2)] == [["other"], ["other"]]
 
 
 @pytest.mark.parametrize(
     ("keys", "size"),
-    [({"data_in_width": [4, 8]}, 2), ({"data_in_width": [4, 8], "weight_width": [2, 4, 8]}, 6)],
+    [({"data_in_width": [4, 8]}, 2), ({"data_in_width": [4, 8], "other_width": [2, 4, 8]}, 6)],
 )
 def test_the_space_has_choices_for_the_second_factor_where_keys_name_it(keys: dict[str, Any], size: int) -> None:
     space = MixedPrecisionPTQ(
@@ -112,7 +112,7 @@ def test_the_space_has_choices_for_the_second_factor_where_keys_name_it(keys: di
     for index in range(size):
         point = space.point(index)
         assert space.index(point) == index
-        assert space.plan(point)["mul"].keys() == {"data_in", "weight"}
+        assert space.plan(point)["mul"].keys() == {"data_in", "other"}
         assert space.rebuild_model(space.flattened_indexes_to_config(point)).plan == space.plan(point)
 
 

@@ -40,6 +40,8 @@ Ranges = dict[tuple[int, str], tuple[float, float]]
 MASKED = -1e4
 """Scores below this are masked: they stay as they are, and belong to no range."""
 MAY_BE_MASKED = ("softmax", "add", "sub")
+FOLLOW_INPUT = ("other", "key", "value")
+"""Operands that have the widths of `data_in`, and a range of their own."""
 
 
 _WEIGHTED = (("data_in", 0, "input"), ("weight", 1, "weight"), ("bias", 2, "bias"))
@@ -52,7 +54,7 @@ CALLS: dict[str, tuple[tuple[str, int, str], ...]] = {
     **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d"), _WEIGHTED),
     **dict.fromkeys(("matmul", "bmm", "mm"), _FACTORS),
     **dict.fromkeys(("add", "sub", "rsub", "subtract"), _TERMS),
-    **dict.fromkeys(("mul", "multiply"), _FACTORS),
+    **dict.fromkeys(("mul", "multiply"), (("data_in", 0, "input"), ("other", 1, "other"))),
     **dict.fromkeys(("relu", "relu6", "gelu", "silu", "tanh", "sigmoid"), _ONE),
     **dict.fromkeys(("selu", "softplus", "softsign", "softmax"), _ONE),
     **dict.fromkeys(("avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"), _ONE),
@@ -114,7 +116,7 @@ class FixedPointCalls(TorchFunctionMode):
             plain_values = value[~is_masked].double()
             low, high = self.seen.get((number, operand), (math.inf, -math.inf))
             self.seen[number, operand] = min(low, float(plain_values.min())), max(high, float(plain_values.max()))
-            chosen = settings.get(operand, settings.get("data_in") if operand in ("key", "value") else None)
+            chosen = settings.get(operand, settings.get("data_in") if operand in FOLLOW_INPUT else None)
             if chosen is not None:
                 signed = not (name in UNSIGNED and operand == "data_in")
                 width, fraction = chosen

@@ -14,7 +14,7 @@ from torch import nn
 from chop.formats.layout import Layout
 from chop.nn.masks import MaskRule
 
-OPERANDS = ("data_in", "weight", "key", "value", "bias", "data_out")
+OPERANDS = ("data_in", "other", "weight", "key", "value", "bias", "data_out")
 """Operand names, as they prefix the keys of a TOML file."""
 
 Shape = tuple[int, ...]
@@ -86,7 +86,7 @@ class Op:
 _INPUT = {"data_in": (Arg(0, ("input", "x", "self")),)}
 _TWO_INPUTS = {"data_in": (Arg(0, ("input", "self")), Arg(1, ("other",)))}
 _MATRICES = {"data_in": (Arg(0, ("input", "self")),), "weight": (Arg(1, ("other", "mat2")),)}
-_FACTORS = {"data_in": (Arg(0, ("input", "self")),), "weight": (Arg(1, ("other",)),)}
+_FACTORS = {"data_in": (Arg(0, ("input", "self")),), "other": (Arg(1, ("other",)),)}
 _ATTENTION = {"data_in": (Arg(0, ("query",)),), "key": (Arg(1, ("key",)),), "value": (Arg(2, ("value",)),)}
 _UNSIGNED_INPUT = frozenset({"data_in"})
 
@@ -139,7 +139,7 @@ OPS: tuple[Op, ...] = (
         methods=("mul", "mul_", "multiply"),
         args=_FACTORS,
         is_python_builtin=True,
-        follows={"weight": "data_in"},
+        follows={"other": "data_in"},
     ),
     _rectifier("relu", nn.ReLU, F.relu, torch.relu, torch.relu_, methods=("relu", "relu_")),
     _rectifier("relu6", nn.ReLU6, F.relu6),

@@ -21,7 +21,7 @@ MOST_ROWS, MOST_NAMED = 25, 5
 LEAST_FOR_FORMATS = 40
 """Characters that the column of formats must have, to stand beside the figures."""
 FIXED_POINT = ("integer", "fixed", "integer_floor")
-LETTERS = {"data_in": "x", "weight": "w", "key": "k", "value": "v", "bias": "b", "data_out": "y"}
+LETTERS = {"data_in": "x", "other": "o", "weight": "w", "key": "k", "value": "v", "bias": "b", "data_out": "y"}
 
 REASONS = {
     "n_trials": "the number of trials was reached",

@@ -20,7 +20,7 @@ Point = Mapping[str, int]
 
 PointKey = tuple[int, ...]
 SampledConfig = Mapping[str, Any]
-Operand = Literal["data_in", "weight", "key", "value", "bias", "data_out"]
+Operand = Literal["data_in", "other", "weight", "key", "value", "bias", "data_out"]
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def bitops(cost: NodeCost, formats: Mapping[str, Format]) -> float:
     """Multiply-accumulates x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
     if not cost.macs:
         return 0.0
-    second = next((operand for operand in ("weight", "key") if cost.of(operand)), "data_in")
+    second = next((operand for operand in ("weight", "other", "key") if cost.of(operand)), "data_in")
     return cost.macs * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, second, formats)
 
 
