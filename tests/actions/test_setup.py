@@ -45,3 +45,14 @@ def test_a_part_that_takes_another_branch_is_refused_by_name(part: str) -> None:
 def test_lengths_that_the_graph_handles_like_the_model_are_taken() -> None:
     traced(Cuts(), Data())
     traced(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), Data(train=[5, 3], val=[4], test=[9]))
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_part_that_the_model_cannot_read_is_refused_before_anything_is_measured(part: str) -> None:
+    class Wide(Data):
+        def batches(self, part: str, rows: int = 4) -> list[tuple[Tensor, Tensor]]:
+            found = super().batches(part, rows)
+            return [(torch.cat([x, x], -1) if x.shape[1] == 9 else x, y) for x, y in found]
+
+    with pytest.raises(GraphError, match=rf"of the {part} part \(.*\): they are x float32 \(2, 9, 6\), the training"):
+        traced(nn.Sequential(nn.Linear(3, 2)), Wide(**{part: [5, 9]}))

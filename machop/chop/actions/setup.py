@@ -17,11 +17,12 @@ from chop.dataset.rows import cut, form_of
 from chop.errors import ChopError, GraphError, first_line
 from chop.ir import MaseGraph
 from chop.ir.graph.own_copy import is_uninitialised
-from chop.ir.graph.same_results import gives, steady_results
+from chop.ir.graph.same_results import failure, gives, steady_results
 from chop.models import ModelInfo, get_model, get_model_info
 from chop.models.checkpoint import load_weights
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
+from chop.tools.model_inputs import tensors_of
 from chop.tools.user_code import is_user_reference
 
 logger = get_logger(__name__)
@@ -99,14 +100,32 @@ def traced(model: nn.Module, data_module: Any) -> MaseGraph:
     """The graph of a model, which computes what the model does on two samples of every form that a part has.
 
     Raises GraphError, naming the part, where it does not: its forward goes another way there than on the first two
-    training samples.
+    training samples, or does not run.
     """
     x, _ = data_module.batches("train", 2)[0]
     graph = MaseGraph(model, example_inputs=x)
+    takes_two = not failure(model, x)
     for part in ("train", "val", "test"):
         for few in _two_of_each_form(data_module, part):
+            if takes_two:
+                _require_runs_on(part, model, few, x)
             _require_same_on(part, model, graph, few)
     return graph
+
+
+def _require_runs_on(part: str, model: nn.Module, few: Any, x: Any) -> None:
+    """Raise GraphError where a model that runs on the training samples `x` does not run on those of a part."""
+    if why := failure(model, few):
+        raise GraphError(
+            f"{type(model).__name__} does not run on samples of the {part} part ({why}): they are {_described(few)}, "
+            f"the training samples are {_described(x)}; let all parts have the form that the model takes"
+        )
+
+
+def _described(x: Any) -> str:
+    """The tensors of an input with their types and shapes."""
+    named = ((name, str(own.dtype).removeprefix("torch."), tuple(own.shape)) for name, own in tensors_of(x).items())
+    return ", ".join(f"{name} {dtype} {shape}" for name, dtype, shape in named)
 
 
 def _two_of_each_form(data_module: Any, part: str) -> list[Any]:

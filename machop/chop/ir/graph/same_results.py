@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from chop.errors import first_line
 from chop.ir.graph.export_trace import ExampleInputs, positional_and_keyword
 from chop.nn.copying import copied_module
 from chop.nn.own_tensors import require_unwritten, stamps
@@ -31,6 +32,16 @@ def steady_results(model: nn.Module, example_inputs: ExampleInputs | None) -> An
     except Exception:  # of the model's own code
         return None
     return first if _are_close(first, again, 0.0) else None
+
+
+@torch.no_grad()
+def failure(model: nn.Module, example_inputs: ExampleInputs) -> str:
+    """The first line of the error that a copy of `model` ends with on `example_inputs`; empty where it runs."""
+    try:
+        _results(copied_module(model).eval(), example_inputs)
+    except Exception as error:  # of the model's own code
+        return first_line(error)
+    return ""
 
 
 @torch.no_grad()
