@@ -184,7 +184,7 @@ class MaseDataModule:
         read = {part: read_part(data.loaders[part], part, data.target_form) for part in ALL_PARTS}
         classes = data.target_form.classes({part: [y for _, y in read[part]] for part in ALL_PARTS})
         for part, batches in read.items():
-            kept = batches if classes is None else labelled_only(batches, part)
+            kept = batches if classes is None else labelled_only(batches, part, data.unlabelled)
             self._sizes[part] = [len(y) for _, y in kept]
             self._stored[part] = joined(kept, part)
         if self._info is None:

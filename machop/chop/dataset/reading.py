@@ -170,18 +170,18 @@ def _samples(x: Any, y: Any) -> int:
     return samples
 
 
-def labelled_only(batches: list[Batch], part: str) -> list[Batch]:
+def labelled_only(batches: list[Batch], part: str, label: int = UNLABELLED) -> list[Batch]:
     """The batches without samples that have no label, which is told; raises DatasetError where none is left."""
     kept = [batch for batch in map(without_unlabelled, batches) if len(batch[1])]
     samples, left = (sum(len(y) for _, y in own) for own in (batches, kept))
     if not left:
-        raise DatasetError(f"the {part} part has no sample with a label (all targets are {UNLABELLED})")
+        raise DatasetError(f"the {part} part has no sample with a label (all targets are {label})")
     if left < samples:
         logger.info(
             "%s of %s samples of the %s part have no label (%d) and are left out",
             f"{samples - left:,}",
             f"{samples:,}",
             part,
-            UNLABELLED,
+            label,
         )
     return kept

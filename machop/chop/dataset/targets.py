@@ -21,10 +21,14 @@ INFER = -1
 
 @dataclass(frozen=True)
 class TargetForm:
-    """How the targets of a data set are read, which depends on whether it has a loss of its own and states classes."""
+    """How the targets of a data set are read, which depends on whether it has a loss of its own and states classes.
+
+    `unlabelled` is what means "no label" in its data, and is read as `UNLABELLED`.
+    """
 
     has_loss: bool = False
     num_classes: int | None = INFER
+    unlabelled: int = UNLABELLED
 
     @property
     def are_classes(self) -> bool:
@@ -45,6 +49,8 @@ class TargetForm:
         is_whole = not found.is_floating_point() and (found.dtype is not torch.bool or self.are_classes)
         if is_whole or self._are_classes_in_float(found):
             found = found.long()
+            if self.unlabelled != UNLABELLED:
+                found = found.masked_fill(found == self.unlabelled, UNLABELLED)
             if not self.has_loss and found.ndim == 2 and found.shape[1] == 1:
                 found = found[:, 0]
         return found
@@ -102,7 +108,8 @@ def _require_usable(form: TargetForm, parts: Mapping[str, Sequence[Tensor]]) -> 
             if len(wrong):
                 raise DatasetError(
                     f"the {part} part has a target {int(wrong[0])}: classes are whole numbers from 0, and "
-                    f"{UNLABELLED} is no label; change it, or let build_data return a loss and num_classes = None"
+                    f"{UNLABELLED} is no label; change it, or let build_data return ignore_index = "
+                    f"{int(wrong[0])} if it means no label, or a loss and num_classes = None if these are no classes"
                 )
 
 
@@ -116,7 +123,8 @@ def _require_classes(targets: Sequence[Tensor], num_classes: int, part: str) -> 
         if len(wrong):
             raise DatasetError(
                 f"the {part} part has a target {wrong.flatten()[0].item()}, but num_classes = {num_classes} stands for "
-                f"classes 0 to {num_classes - 1} ({UNLABELLED} is no label); correct num_classes or the targets"
+                f"classes 0 to {num_classes - 1} ({UNLABELLED} is no label, or what build_data returns as "
+                "ignore_index); correct num_classes or the targets"
             )
 
 

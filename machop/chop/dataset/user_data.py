@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from chop.dataset.info import UserMetric
+from chop.dataset.no_label import OnOwnLabels, label_of_none
 from chop.dataset.reading import read_by_one_process
-from chop.dataset.targets import INFER, TargetForm
+from chop.dataset.targets import INFER, UNLABELLED, TargetForm
 from chop.errors import DatasetError, did_you_mean
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName
@@ -20,7 +21,7 @@ from chop.tools.user_code import call_user, load_user_object
 logger = get_logger(__name__)
 
 PARTS = ("train", "val", "test")
-OPTIONAL = ("loss", "metrics", "num_classes", "output")
+OPTIONAL = ("loss", "metrics", "num_classes", "output", "ignore_index")
 DIRECTIONS = ("maximize", "minimize")
 BUILT_IN = ("loss", "accuracy", "accuracy_micro")
 """Metrics that every data set has, or every one with classes."""
@@ -35,19 +36,21 @@ class UserData:
     metrics: Mapping[str, UserMetric]
     num_classes: int | None = INFER
     output: OutputName = None
+    unlabelled: int = UNLABELLED
 
     @property
     def target_form(self) -> TargetForm:
         """How the targets are read."""
-        return TargetForm(self.loss is not None, self.num_classes)
+        return TargetForm(self.loss is not None, self.num_classes, self.unlabelled)
 
 
 def load_user_data(reference: str, batch_size: int) -> UserData:
     """Call `FILE.py:FUNCTION`, which returns a dictionary or an object with `train`, `val` and `test`.
 
     Each is a DataLoader (or a list) of `(x, y)`. Optional: `loss(predictions, targets)`, `num_classes` (None: the
-    targets are no classes), `metrics = {name: (function, "maximize" | "minimize")}` and `output`, the name or position
-    of the output that is scored, of a model with several. A function with an argument `batch_size` is given it. Raises
+    targets are no classes), `metrics = {name: (function, "maximize" | "minimize")}`, `output`, the name or position of
+    the output that is scored, of a model with several, and `ignore_index`, the target that means "no label" (absent:
+    the loss's own, or -100). A function with an argument `batch_size` is given it. Raises
     DatasetError for anything else.
     """
     values = _as_mapping(_call(reference, batch_size), reference)
@@ -62,7 +65,20 @@ def load_user_data(reference: str, batch_size: int) -> UserData:
     _check_metrics(metrics, reference)
     _check_num_classes(values.get("num_classes", INFER), reference, "num_classes" in values)
     _check_output(values.get("output"), reference)
-    return UserData(loaders, values.get("loss"), metrics, values.get("num_classes", INFER), values.get("output"))
+    label = _label_of_none(values, reference)
+    loss = values.get("loss")
+    if label != UNLABELLED:
+        loss = loss and OnOwnLabels(loss, label)
+        metrics = {name: (OnOwnLabels(function, label), better) for name, (function, better) in metrics.items()}
+    return UserData(loaders, loss, metrics, values.get("num_classes", INFER), values.get("output"), label)
+
+
+def _label_of_none(values: Mapping[str, Any], reference: str) -> int:
+    """The target that means "no label"; raises DatasetError for one that is no whole number."""
+    stated = values.get("ignore_index")
+    if stated is not None and (isinstance(stated, bool) or not isinstance(stated, int)):
+        raise DatasetError(f"{reference}: ignore_index is {stated!r}; return the whole number that means no label")
+    return label_of_none(values.get("loss"), stated)
 
 
 def _call(reference: str, batch_size: int) -> Any:

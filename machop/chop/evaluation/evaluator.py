@@ -177,8 +177,8 @@ def _sorted_parts(parts: Sequence[_Part]) -> list[_Part]:
     values = {number: torch.cat([each(part.fixed[number])[0] for part in parts]) for number in parts[0].fixed}
     groups = [torch.arange(len(targets), device=targets.device)]
     by_class = False
-    if not targets.is_floating_point():
-        classes = torch.bincount(targets).nonzero().flatten().tolist()
+    if targets.ndim == 1 and not targets.is_floating_point():
+        classes = sorted(set(targets.tolist()))
         by_class = len(targets) >= ROWS_OF_A_CLASS * len(classes)
         groups = [(targets == c).nonzero().flatten() for c in classes] if by_class else groups
     return [

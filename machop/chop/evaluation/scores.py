@@ -188,7 +188,8 @@ def _of_classes(predictions: Tensor, targets: Tensor, num_classes: int) -> tuple
     if targets.ndim == 1 and (predictions.ndim != 2 or predictions.shape[1] < num_classes):
         raise ChopError(
             f"the data has {num_classes} classes, but the model gives {tuple(predictions.shape)} where (samples, "
-            "classes) belongs; if whole numbers are no classes here, let the data return num_classes = None and a loss"
+            f"classes) belongs; if {num_classes - 1} means no label, let the data return "
+            f"ignore_index = {num_classes - 1}; if whole numbers are no classes here, num_classes = None and a loss"
         )
     scores, classes = class_scores(predictions, targets)
     if scores.shape[1] < num_classes:

@@ -87,7 +87,7 @@ def place_in_plugin(error: BaseException) -> str:
 
 def place_in(function: Any, error: BaseException) -> str:
     """The line of the file of `function` where `error` came up, ` (FILE:LINE)`; empty where that is not known."""
-    code = getattr(function, "__code__", None)
+    code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
     if code is None:
         return ""
     place = _place(Path(code.co_filename), error)
