@@ -31,6 +31,12 @@ def space_of(model: nn.Module, by: str = "name", **seeds: Any) -> MixedPrecision
     return MixedPrecisionPTQ(model, {key: {"config": lists} for key, lists in seeds.items()}, by)
 
 
+def test_a_default_with_one_choice_is_a_space_of_one_point(toy: nn.Module) -> None:
+    space = space_of(toy, "type", default={"name": ["integer"], "data_in_width": [8], "weight_width": [4]})
+    assert (space.size, space.problems()) == (1, [])
+    assert space.plan(space.point(0)).choices
+
+
 def test_points_are_distinct_networks_and_numbers_lead_to_them_and_back(toy: nn.Module) -> None:
     space = space_of(toy, seq_blocks_2=LISTS, seq_blocks_4={"name": ["integer"], "data_in_width": [3, 5]})
     # Weights 2.1 (twice), 4.2 (twice), 4.1 (twice): three formats; two of the input; and float once.

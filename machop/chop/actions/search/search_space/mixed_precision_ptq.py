@@ -243,7 +243,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
                 served = [ops[name] for name, own in chosen.items() if own == key]
                 found |= {("seed", key, "config", name): text for name, text in self._unread(key, served).items()}
         problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
-        if not problems and self.size == 1 and not set(chosen.values()) - {None, DEFAULT}:
+        serves_none = self.size == 1 and not set(chosen.values()) - {None, DEFAULT}
+        if not problems and serves_none and not self.plan(self.point(0)).choices:
             problems.append(Problem(("seed",), f'no seed matches any node of this model with by = "{self.by}"'))
         return problems
 
