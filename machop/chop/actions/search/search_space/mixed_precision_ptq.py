@@ -24,7 +24,7 @@ from chop.errors import SearchError, did_you_mean
 from chop.evaluation.program import Axis
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn.node_config import split_key
+from chop.nn.node_config import FLOAT_NAMES, split_key
 from chop.nn.ops import OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
@@ -221,6 +221,11 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     def _lists(config: Mapping[str, Any]) -> dict[str, list[Any]]:
         return {name: value if isinstance(value, list) else [value] for name, value in config.items()}
 
+    def _leaves_in_float(self, key: str) -> bool:
+        """Whether there is no seed `key`, or one that has no number format."""
+        names = self._lists(self.seed[key]["config"]).get("name", []) if key in self.seed else []
+        return set(names) <= set(FLOAT_NAMES)
+
     def _tied_nodes(self) -> dict[str, str]:
         """For every node that follows another one in a tie the node that it follows."""
         leaders: dict[str, str] = {}
@@ -243,8 +248,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
                 served = [ops[name] for name, own in chosen.items() if own == key]
                 found |= {("seed", key, "config", name): text for name, text in self._unread(key, served).items()}
         problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
-        serves_none = self.size == 1 and not set(chosen.values()) - {None, DEFAULT}
-        if not problems and serves_none and not self.plan(self.point(0)).choices:
+        seeds = {key for key in chosen.values() if key not in (None, DEFAULT)}
+        if not problems and self.size == 1 and not seeds and self._leaves_in_float(DEFAULT):
             problems.append(Problem(("seed",), f'no seed matches any node of this model with by = "{self.by}"'))
         return problems
 
