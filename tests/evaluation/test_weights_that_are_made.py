@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
+from chop.errors import GraphError
 from chop.formats import Integer, ScaleInteger
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.copying import copied_module
@@ -267,3 +268,48 @@ def test_a_forward_that_is_not_the_layers_own_stays_in_float() -> None:
 
     whole = MaseGraph(nn.Sequential(Standardised(4, 3)), custom_ops={"modules": [Standardised]})
     assert not whole.quantizable_nodes()
+
+
+class ReadTwice(nn.Module):
+    """A layer whose weight, turned, is that of a second product too."""
+
+    def __init__(self, make: Callable[[nn.Linear], object]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(6, 5)
+        make(self.layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(torch.relu(self.layer(x)), self.layer.weight.t())
+
+
+PARAMETRISED = ["weight norm", "spectral norm", "own parametrization"]
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if name not in PARAMETRISED])
+def test_what_a_hook_makes_is_read_twice_by_an_exported_graph_alone(name: str) -> None:
+    net, x = ReadTwice(MAKERS[name]).eval(), torch.randn(20, 6)
+    with pytest.raises(GraphError, match=r"is read outside of its layer too: .*prune.remove"):
+        MaseGraph(net)
+    graph = MaseGraph(net, example_inputs=x[:2])
+    with torch.no_grad():
+        for model in (net, graph.model):
+            next(model.parameters()).mul_(1.5)  # as if loaded
+        torch.testing.assert_close(graph.model(x), net(x))
+
+
+@pytest.mark.parametrize("name", PARAMETRISED)
+def test_a_parametrised_weight_that_is_read_twice(name: str) -> None:
+    net, x = ReadTwice(MAKERS[name]).eval(), torch.randn(20, 6)
+    graph = MaseGraph(net)
+    with torch.no_grad():
+        for model in (net, graph.model):
+            next(model.parameters()).mul_(1.5)  # as if loaded
+    graph.apply_plan(QuantPlan())
+    scaled = graph.freeze(QuantPlan.of({"linear": {"weight": ScaleInteger(width=4)}}))["linear"]["weight"]
+    formats = {"layer": {"data_in": IN, "weight": WEIGHT}, "linear": {"data_in": IN, "weight": scaled}}
+    with torch.no_grad():
+        in_float, weight, bias = net(x), net.layer.weight.clone(), net.layer.bias.clone()
+        hidden = torch.relu(F.linear(IN.quantize(x), WEIGHT.quantize(weight), bias))
+        wanted = F.linear(IN.quantize(hidden), scaled.quantize(weight.t()))
+    require_same(all_ways(graph, formats, x), wanted, in_float)

@@ -68,11 +68,15 @@ def lazy() -> nn.Module:
     return nn.Sequential(nn.LazyLinear(5), nn.ReLU(), nn.LazyLinear(3))
 
 
-def test_lazy_layers_get_their_shapes_from_the_example() -> None:
+def test_lazy_layers_get_their_shapes_from_the_example(caplog: pytest.LogCaptureFixture) -> None:
     model = lazy()
     graph = MaseGraph(model, example_inputs=torch.randn(2, 6))
     assert graph.model.get_parameter("0.weight").shape == (5, 6)
     assert isinstance(model[0], nn.LazyLinear)
+    assert "has lazy layers without weights" in caplog.text
+    torch.manual_seed(1)
+    again = MaseGraph(model, example_inputs=torch.randn(2, 6))
+    assert torch.equal(again.model.get_parameter("0.weight"), graph.model.get_parameter("0.weight"))
     with pytest.raises(GraphError, match="has lazy layers without shapes: run the model on a batch once"):
         MaseGraph(lazy())
 
@@ -89,6 +93,7 @@ def scripted_part() -> nn.Module:
     [
         (lambda: torch.jit.script(base()), "the model is compiled by torch.jit"),
         (scripted_part, "'0' .* is compiled by torch.jit"),
+        (lambda: base().to("meta"), r"'0.weight' is on the device meta, without values: .* to_empty"),
         (lambda: torch.ao.quantization.quantize_dynamic(base(), {nn.Linear}), "'0' .* is quantised by torch.ao"),
     ],
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +18,11 @@ from chop.nn.on_copies import one_call
 
 WEIGHT_HOOKS = (BasePruningMethod, SpectralNorm, WeightNorm)
 """Pre-hooks of torch that write a tensor of the module, from other tensors of the module alone."""
+
+MADE_BY_HOOK = (
+    "a weight that a pre-hook makes anew in every call is read outside of its layer too: put the made one in its place "
+    "(prune.remove, remove_weight_norm, remove_spectral_norm), or use torch.nn.utils.parametrizations"
+)
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
@@ -39,6 +45,32 @@ def as_read(module: nn.Module) -> nn.Module:
         assert isinstance(twin, EMBEDDINGS) and twin.max_norm is not None
         vars(twin).update(weight=within_norm(twin.weight, twin.max_norm, twin.norm_type), max_norm=None)
     return twin
+
+
+class MadeByHook(Tensor):
+    """A tensor that one of torch's own pre-hooks makes anew in every call: under tracing nothing else may read it."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise TypeError(MADE_BY_HOOK)
+
+
+@contextmanager
+def made_by_hooks_marked(model: nn.Module) -> Iterator[None]:
+    """While this is open, the tensors that torch's own pre-hooks make in `model` are `MadeByHook`."""
+    kept: list[tuple[dict[str, Any], str, Tensor]] = []
+    for module in model.modules():
+        hooks = [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WEIGHT_HOOKS)]
+        for name in {getattr(hook, "name", None) or getattr(hook, "_tensor_name", "") for hook in hooks}:
+            if isinstance(own := vars(module).get(name), Tensor):
+                kept.append((vars(module), name, own))
+    for attributes, name, own in kept:
+        attributes[name] = own.as_subclass(MadeByHook)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for attributes, name, own in kept:
+            attributes[name] = own
 
 
 def limits_norm(module: nn.Module) -> bool:

@@ -51,10 +51,13 @@ class Quantized(nn.Module):
         return call_quantized(self.inner, self.op, self.formats, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        """The inner module's tensors under their own names: a graph may use a layer's weight somewhere else too."""
+        """The inner module's tensors, and the modules that make them, under their own names: a graph may use a layer's
+        weight somewhere else too.
+        """
         inner = self.__dict__.get("_modules", {}).get("inner")
-        own = () if inner is None else (*inner._parameters, *inner._buffers)
-        return getattr(inner, name) if name in own else super().__getattr__(name)
+        known = {} if not isinstance(inner, nn.Module) else {**inner._parameters, **inner._buffers, **inner._modules}
+        is_own = name in known or (isinstance(inner, nn.Module) and isinstance(vars(inner).get(name), Tensor))
+        return getattr(inner, name) if is_own else super().__getattr__(name)
 
     def extra_repr(self) -> str:
         """The formats, for `print(model)`."""

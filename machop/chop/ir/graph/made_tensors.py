@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, tensor_as_read
 
@@ -34,12 +35,14 @@ class MadeTensors:
     def of_node(self, graph: MaseGraph, node: fx.Node) -> Tensor | None:
         """The value of a node that follows from parameters, buffers and constants alone; None for any other."""
         order: list[fx.Node] = []
-        if not _is_constant(node, order):
+        if not _is_constant(graph, node, order):
             return None
         attributes = {one: _attribute(graph.model, str(one.target)) for one in order if one.op == "get_attr"}
         if node in attributes:
             return attributes[node] if isinstance(attributes[node], Tensor) else None
         sources = [value for value in attributes.values() if isinstance(value, Tensor)]
+        modules = [graph.inner(one) for one in order if one.op == "call_module"]
+        sources += [own for module in modules for own in (*module.parameters(), *module.buffers())]
         return self._known((node.name, ""), sources, lambda: _computed(graph, order, dict(attributes)))
 
     def _known(self, key: tuple[str, str], sources: Sequence[Tensor], make: Any) -> Tensor | None:
@@ -50,13 +53,14 @@ class MadeTensors:
         return self._made[key][1]
 
 
-def _is_constant(node: fx.Node, order: list[fx.Node]) -> bool:
+def _is_constant(graph: MaseGraph, node: fx.Node, order: list[fx.Node]) -> bool:
     """Whether a node follows from attributes of the model; `order` gets what it follows from, and itself."""
     if node in order:
         return True
     sources = node.all_input_nodes
     calls = node.op in ("call_function", "call_method", "call_module") and bool(sources)
-    if node.op != "get_attr" and not (calls and all(_is_constant(source, order) for source in sources)):
+    is_own = node.op == "get_attr" or (node.op == "call_module" and isinstance(graph.inner(node), ParametrizationList))
+    if not is_own and not (calls and all(_is_constant(graph, source, order) for source in sources)):
         return False
     order.append(node)
     return True

@@ -10,6 +10,9 @@ from torch.nn.parameter import is_lazy
 
 from chop.errors import GraphError
 from chop.nn.copying import copied_module
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 SCRIPTED = "is compiled by torch.jit, so that its operations cannot be seen: give the module that it was compiled from"
 QUANTISED = "is quantised by torch.ao, or prepared for it: give the model in float from before"
@@ -19,15 +22,21 @@ def own_copy(model: nn.Module, initialise: Callable[[nn.Module], object] | None 
     """A copy of `model` in eval mode that shares nothing with it.
 
     `torch.compile` and `nn.DataParallel` are taken off, in submodules too, and decoders of transformers return no cache
-    of keys and values. Lazy layers get their shapes by
-    `initialise`, which runs the copy. Raises GraphError for what torch.jit or torch.ao have made, and for lazy layers
-    without `initialise`.
+    of keys and values. Lazy layers get their shapes by `initialise`, which runs the copy, and the same weights each
+    time. Raises GraphError for what torch.jit or torch.ao have made, for tensors without values (on "meta"), and for
+    lazy layers without `initialise`.
     """
     model = unwrapped(model)
     for path, module in model.named_modules():
         for is_such, why in ((_is_scripted, SCRIPTED), (_is_quantised, QUANTISED)):
             if is_such(module):
                 raise GraphError(f"'{path}' ({type(module).__name__}) {why}" if path else f"the model {why}")
+    empty = next((name for name, one in (*model.named_parameters(), *model.named_buffers()) if one.is_meta), None)
+    if empty is not None:
+        raise GraphError(
+            f"'{empty}' is on the device meta, without values: move the model with to_empty(device='cpu') and load "
+            "its weights"
+        )
     own = copied_module(model).eval()
     _switch_caches_off(own)
     for parent in list(own.modules()):
@@ -74,7 +83,13 @@ def _initialise(model: nn.Module, initialise: Callable[[nn.Module], object] | No
             f"{type(model).__name__} has lazy layers without shapes: run the model on a batch once, or give MaseGraph "
             "example_inputs"
         )
+    logger.warning(
+        "%s has lazy layers without weights; they are drawn for the graph's own copy, the same each time (from "
+        "torch.manual_seed(0)), and the model itself stays without: run it on a batch once to measure its own weights",
+        type(model).__name__,
+    )
     with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
         initialise(model)
 
 

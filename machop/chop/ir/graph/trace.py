@@ -16,7 +16,7 @@ from chop.ir.graph.functional import make_functional
 from chop.ir.graph.same_results import gives, require_no_writes, steady_results
 from chop.ir.graph.writes import OPERATORS
 from chop.nn.copying import copied_module
-from chop.nn.own_tensors import LeavesTensors, leave_tensors, twin_of
+from chop.nn.own_tensors import MADE_BY_HOOK, LeavesTensors, MadeByHook, leave_tensors, made_by_hooks_marked, twin_of
 from chop.nn.quantized import Quantized
 from chop.tools.logger import get_logger
 
@@ -64,6 +64,11 @@ class _LeafTracer(ArgumentTracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Value(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, MadeByHook):
+            raise TypeError(MADE_BY_HOOK)
+        return super().create_arg(a)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if any(isinstance(value, fx.Proxy) for value in vars(m).values()):
@@ -120,7 +125,8 @@ def _by_fx(
 ) -> fx.GraphModule:
     tracer = _LeafTracer(leaves)
     tracer.example_inputs = example_inputs
-    graph = tracer.trace(_with_hooks_in_forward(model), cf_args)
+    with made_by_hooks_marked(model):
+        graph = tracer.trace(_with_hooks_in_forward(model), cf_args)
     return _without_writes(fx.GraphModule(tracer.root, graph, type(model).__name__))
 
 
