@@ -176,6 +176,33 @@ def test_a_mask_that_leaks_is_found_for_formats_that_may_be_chosen() -> None:
     assert all("masked" in finding.wrong for finding in verdict.findings)
 
 
+class Distances(nn.Module):
+    """The logarithm of a distance, which where() throws away at zero, for a sum that may not be reached by -inf."""
+
+    def __init__(self, is_read: bool) -> None:
+        super().__init__()
+        self.is_read = is_read
+
+    def forward(self, x: Tensor) -> Tensor:
+        far = torch.arange(6) - 2 + 0 * x
+        logs = torch.log(far.abs()) * 0.5
+        return x + (logs.clamp(-20) if self.is_read else torch.where(far.abs() < 1, 1.0, logs))
+
+
+@pytest.mark.parametrize("operand", ["data_in", "data_out"])
+@pytest.mark.parametrize("is_read", [False, True])
+def test_infinities_that_the_outputs_do_not_depend_on_mask_nothing(operand: str, is_read: bool) -> None:
+    graph, x = MaseGraph(Distances(is_read)), torch.randn(2, 6)
+    name = next(
+        name
+        for name, op in graph.quantizable_nodes().items()
+        if op.name == "mul" and "log" in str(graph.node(name).args)
+    )
+    verdict = guard_verdict(graph, x, {(name, operand): [Integer(8, 3)]})
+    assert verdict.is_sound is not is_read, str(verdict)
+    assert all("not masked any more" in finding.wrong for finding in verdict.findings)
+
+
 def test_only_what_may_be_chosen_is_checked() -> None:
     graph, x = small()
     verdict = guard_verdict(graph, x, {("a", "bias"): [Integer(4, 2)]})

@@ -11,6 +11,7 @@ import torch
 from chop.dataset.rows import cut
 from chop.errors import ChopError, first_line
 from chop.evaluation.guard.findings import Finding, Verdict
+from chop.evaluation.guard.masked import masked_findings
 from chop.evaluation.guard.near_float import near_float, outputs
 from chop.evaluation.guard.node_runs import copied
 from chop.evaluation.guard.operands import (
@@ -20,7 +21,6 @@ from chop.evaluation.guard.operands import (
     Slot,
     coarse_plans,
     float_operands,
-    masked_findings,
     operand_findings,
 )
 from chop.evaluation.guard.two_ways import plan_runner, two_ways_findings

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chop.errors import ChopError
 from chop.evaluation.guard.findings import Finding
 from chop.evaluation.guard.grid import WIDTH, Grid, is_far_off, is_masked
 from chop.evaluation.guard.node_runs import NodeRun, Unseen, node_runs
-from chop.formats import Format, Integer
+from chop.formats import Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.masks import MaskRule
 from chop.nn.ops import Op
@@ -25,7 +24,6 @@ Slot = tuple[str, str]
 """A node and one of its operands."""
 
 FLOAT_CURE = 'leave the node in float (name = ["NA"], or setup.exclude)'
-MASK_CURE = f"mask behind the node, or with torch.where; or {FLOAT_CURE}"
 WEIGHT_CURE = (
     "where a hook or a forward of its own makes it anew in every call, put the made one in its place (prune.remove, "
     f"remove_weight_norm, remove_spectral_norm); or {FLOAT_CURE}"
@@ -106,49 +104,6 @@ def operand_findings(graph: MaseGraph, x: Any, coarse: CoarsePlan, names: Mappin
             yield from _result_findings(run, call.result, coarse.grids.get((run.name, "data_out")))
 
 
-def masked_findings(
-    graph: MaseGraph, x: Any, known: FloatOperands, formats: Mapping[Slot, Sequence[Format]]
-) -> Iterator[Finding]:
-    """Where places that are masked in float (infinite, or finfo.min) are none any more in one of a slot's formats."""
-    masked = [slot for slot, tensors in known.items() if slot in formats and _holds_masked(tensors)]
-    for name, operand in masked:
-        for chosen in {type(chosen): chosen for chosen in formats[name, operand]}.values():
-            if wrong := _unmasked(graph, x, (name, operand), chosen):
-                yield Finding(name, operand, wrong, MASK_CURE)
-
-
-def _unmasked(graph: MaseGraph, x: Any, slot: Slot, chosen: Format) -> str | None:
-    """What becomes of masked places in a format, where they do not stay masked."""
-    name, operand = slot
-    try:
-        graph.apply_plan(QuantPlan.of({name: {operand: chosen}}))
-    except ChopError as error:
-        return f"it holds masked places (infinite, or finfo.min), which {chosen} does not take ({error})"
-    runs = node_runs(graph, x, {name: graph.quantizable_nodes()[name]})
-    if all(_stays_masked(run, operand) for run in runs if isinstance(run, NodeRun)):
-        return None
-    return f"places that are masked (infinite, or finfo.min) are not masked any more in {chosen}"
-
-
-def _holds_masked(tensors: Sequence[Tensor]) -> bool:
-    return any(tensor.is_floating_point() and bool(is_masked(tensor).any()) for tensor in tensors)
-
-
-def _stays_masked(run: NodeRun, operand: str) -> bool:
-    if operand == "data_out":
-        pairs = [(run.float_result, run.result)]
-    else:
-        call = run.call()
-        got = call.operands(run.op).get(operand, []) if call is not None else []
-        pairs = list(zip(run.float_call.operands(run.op).get(operand, []), got, strict=False))
-    return all(torch.equal(_masks(before), _masks(after)) for before, after in pairs)
-
-
-def _masks(x: Tensor) -> Tensor:
-    """1 and -1 where `x` is masked above or below, else 0."""
-    return torch.where(is_masked(x), x.sign().nan_to_num(), torch.zeros_like(x))
-
-
 def _argument_findings(
     run: NodeRun, operands: Mapping[str, list[Tensor]], grids: Mapping[Slot, Grid]
 ) -> Iterator[Finding]:
@@ -194,7 +149,7 @@ def _wrong(before: Tensor, after: Tensor, grid: Grid | None, masks: MaskRule | N
     if grid is None:
         return None if _equal(before, after) else "it has no format, and was rounded all the same"
     wanted = grid.rounded(before)
-    known = ~is_masked(before)  # others are a matter of `masked_findings`
+    known = ~is_masked(before)  # others are a matter of `masked`
     if masks is not None:  # only what is far off, and stays what it is, passes for masked
         known &= ~(masks.masked(before) & is_far_off(before) & (before == after))
     if _equal(wanted[known], after[known]):

@@ -1,0 +1,85 @@
+"""Whether places that are masked in float stay masked in their formats, where the outputs depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from chop.errors import ChopError
+from chop.evaluation.guard.findings import Finding
+from chop.evaluation.guard.grid import is_masked
+from chop.evaluation.guard.near_float import outputs
+from chop.evaluation.guard.node_runs import NodeRun, node_runs
+from chop.evaluation.guard.operands import FLOAT_CURE, FloatOperands, Slot
+from chop.formats import Format
+from chop.ir import MaseGraph, QuantPlan
+
+MASK_CURE = f"mask behind the node, or with torch.where; or {FLOAT_CURE}"
+
+
+def masked_findings(
+    graph: MaseGraph, x: Any, known: FloatOperands, formats: Mapping[Slot, Sequence[Format]]
+) -> Iterator[Finding]:
+    """Where places that are masked in float (infinite, or finfo.min) are none any more in one of a slot's formats."""
+    masked = [slot for slot, tensors in known.items() if slot in formats and _holds_masked(tensors)]
+    for name, operand in masked:
+        for chosen in {type(chosen): chosen for chosen in formats[name, operand]}.values():
+            if wrong := _unmasked(graph, x, (name, operand), chosen):
+                yield Finding(name, operand, wrong, MASK_CURE)
+
+
+def _unmasked(graph: MaseGraph, x: Any, slot: Slot, chosen: Format) -> str | None:
+    """What becomes of masked places in a format, where they do not stay masked."""
+    name, operand = slot
+    try:
+        graph.apply_plan(QuantPlan.of({name: {operand: chosen}}))
+    except ChopError as error:
+        return f"it holds masked places (infinite, or finfo.min), which {chosen} does not take ({error})"
+    runs = node_runs(graph, x, {name: graph.quantizable_nodes()[name]})
+    if all(_stays_masked(run, operand) for run in runs if isinstance(run, NodeRun)) or _unread(graph, x, slot):
+        return None
+    return f"places that are masked (infinite, or finfo.min) are not masked any more in {chosen}"
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """Rounds as a format does, but for masked places."""
+
+    chosen: Format
+
+    def quantize(self, x: Tensor) -> Tensor:
+        return torch.where(is_masked(x), x, self.chosen.quantize(x))
+
+
+def _unread(graph: MaseGraph, x: Any, slot: Slot) -> bool:
+    """Whether the outputs are the same when the masked places of a slot, whose format is applied, keep their values:
+    what `torch.where` throws away, the logarithm of a distance of zero for one, masks nothing.
+    """
+    name, operand = slot
+    rounded = outputs(graph, x)
+    wrapper: Any = graph.model.get_submodule(str(graph.node(name).target))
+    wrapper.formats[operand] = _Keeping(wrapper.formats[operand])
+    return all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(rounded, outputs(graph, x), strict=True))
+
+
+def _holds_masked(tensors: Sequence[Tensor]) -> bool:
+    return any(tensor.is_floating_point() and bool(is_masked(tensor).any()) for tensor in tensors)
+
+
+def _stays_masked(run: NodeRun, operand: str) -> bool:
+    if operand == "data_out":
+        pairs = [(run.float_result, run.result)]
+    else:
+        call = run.call()
+        got = call.operands(run.op).get(operand, []) if call is not None else []
+        pairs = list(zip(run.float_call.operands(run.op).get(operand, []), got, strict=False))
+    return all(torch.equal(_masks(before), _masks(after)) for before, after in pairs)
+
+
+def _masks(x: Tensor) -> Tensor:
+    """1 and -1 where `x` is masked above or below, else 0."""
+    return torch.where(is_masked(x), x.sign().nan_to_num(), torch.zeros_like(x))
