@@ -18,6 +18,7 @@ from chop.actions.search.strategies.runners import RUNNERS, ModelRunner, OutputR
 from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
+from chop.evaluation.own_function_checks import check_own_functions
 from chop.evaluation.scores import Interval, interval_as_json, predict, score_with_intervals
 from chop.ir import MaseGraph
 from chop.tools.files import write_whole
@@ -65,6 +66,7 @@ def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part:
     data = prepared.data_module
     with failures_named(f"the model fails on the {part} part"):
         predictions, targets = predict(model.eval().to(device), data.batches(part), device, data.output)
+    check_own_functions(data.loss, data.metrics, predictions, targets)
     return score_with_intervals(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
 

@@ -23,6 +23,8 @@ from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.dataset.rows import Batches
 from chop.errors import ChopError
+from chop.evaluation.own_function_checks import check_own_functions
+from chop.evaluation.scores import predict
 from chop.models.checkpoint import load_weights
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -38,6 +40,7 @@ logger = get_logger(__name__)
 
 Schedule = Literal["constant", "cosine"]
 CHECKPOINTS = "training_ckpts"
+SAMPLES_TO_CHECK_ON = 256
 GRAPH_FILE = "graph.safetensors"
 LIGHTNING_ACCELERATORS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -150,6 +153,7 @@ def _make_room(own: OwnFolder, options: RunOptions) -> None:
 
 def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep: KeepCheckpoints) -> bool:
     """Train; the last state is validated too if `max_steps` ended within an epoch. True if the user interrupted."""
+    _check_own_functions(training.model, data_module)
     training.model.train()
     validation = Batches(data_module.batches("val"))  # the samples that every other command measures on
     try:
@@ -164,6 +168,14 @@ def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep
     finally:
         training.model.cpu()
     return False
+
+
+def _check_own_functions(model: nn.Module, data: MaseDataModule) -> None:
+    """Raise ChopError for a loss or metric of the data that would be wrong without anyone seeing it."""
+    if data.loss is not None or data.metrics:
+        with failures_named("the model fails on the val part"):
+            predictions, targets = predict(model.eval(), data.batches("val", SAMPLES_TO_CHECK_ON), output=data.output)
+        check_own_functions(data.loss, data.metrics, predictions, targets)
 
 
 def _training_batches(data_module: MaseDataModule) -> Any:

@@ -69,12 +69,12 @@ def on_one_shape(function: Any, name: str, predictions: Tensor, targets: Tensor)
 
     A function that picks its column itself (`predictions[:, 0] - targets`) gets them as they are.
     """
-    shape = _common_shape(predictions, targets)
+    shape = common_shape(predictions, targets)
     if shape is None:
         return function(predictions, targets)
     failure: Exception | None = None
     try:
-        with _quiet(), _Broadcasting(predictions, targets) as seen, _Leaving() as left:
+        with quiet(), _Broadcasting(predictions, targets) as seen, _Leaving() as left:
             found = function(predictions, targets)
         if not (seen.is_there or left.is_there):
             return found
@@ -94,22 +94,20 @@ def on_one_shape(function: Any, name: str, predictions: Tensor, targets: Tensor)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without torch's warning of targets that are broadcast: what comes of it is seen."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Using a target size", UserWarning)
         yield
 
 
-def _common_shape(predictions: Tensor, targets: Tensor) -> tuple[int, ...] | None:
-    """The shape of the smaller where the two differ by one dimension of size 1, and would be broadcast; else None."""
+def common_shape(predictions: Tensor, targets: Tensor) -> tuple[int, ...] | None:
+    """The shape of the smaller where the two differ in dimensions of size 1 alone and are broadcast; else None."""
     short, long = sorted((tuple(predictions.shape), tuple(targets.shape)), key=len)
-    is_near = len(long) == len(short) + 1 and len(predictions) == len(targets) > 1
-    return (
-        short
-        if is_near and any(long[:i] + long[i + 1 :] == short and long[i] == 1 for i in range(1, len(long)))
-        else None
-    )
+    if short == long or not len(predictions) == len(targets) > 1:
+        return None
+    is_near = [size for size in short[1:] if size != 1] == [size for size in long[1:] if size != 1]
+    return short if is_near else None
 
 
 def _paired(name: str, predictions: Tensor, targets: Tensor) -> str:

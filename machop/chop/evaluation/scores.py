@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chop.dataset.targets import UNLABELLED
+from chop.dataset.targets import LABELS_OF_BYTES, UNLABELLED
 from chop.errors import ChopError, MetricError
 from chop.evaluation.class_scores import class_scores
 from chop.evaluation.outputs import joined_outputs
@@ -186,10 +186,12 @@ def _recalls(right: Counts, rows: Counts) -> tuple[Counts, Counts]:
 def _of_classes(predictions: Tensor, targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """`class_scores`, which must be of all classes of the data."""
     if targets.ndim == 1 and (predictions.ndim != 2 or predictions.shape[1] < num_classes):
+        last = num_classes - 1
+        cure = f"ignore_index = {last} if {last} means no label, or " if last in LABELS_OF_BYTES else ""
         raise ChopError(
             f"the data has {num_classes} classes, but the model gives {tuple(predictions.shape)} where (samples, "
-            f"classes) belongs; if {num_classes - 1} means no label, let the data return "
-            f"ignore_index = {num_classes - 1}; if whole numbers are no classes here, num_classes = None and a loss"
+            f"classes) belongs; let the data return {cure}num_classes = None and a loss if whole numbers are no "
+            "classes here"
         )
     scores, classes = class_scores(predictions, targets)
     if scores.shape[1] < num_classes:

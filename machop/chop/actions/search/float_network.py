@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase, row_key
 from chop.errors import ChopError, MetricError, SearchError, first_line
+from chop.evaluation.own_function_checks import check_own_functions
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.scores import score
 from chop.ir import QuantPlan
@@ -47,6 +48,7 @@ def require_metrics(
                     runner.scored(predictions, rows.targets)
                 else:
                     _score(data_module, predictions, rows.targets)
+                check_own_functions(data_module.loss, data_module.metrics, predictions, rows.targets)
         except MetricError as error:
             if is_of_outputs:
                 raise
