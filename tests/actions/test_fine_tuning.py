@@ -101,3 +101,26 @@ def test_a_batch_of_one_sample_is_left_to_another_epoch(jets: MaseDataModule) ->
     """Batch norm cannot train on it."""
     model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 5))
     assert fine_tune(model, jets, FineTuning(num_samples=65, batch_size=64, max_epochs=2)) == 2
+
+
+@pytest.mark.parametrize(("lengths", "batches"), [([3, 4, 3, 4, 3], 2), ([3, 4, 5], 3), ([3, 3, 3, 4], 2)])
+def test_samples_of_many_lengths_are_trained_on(lengths: list[int], batches: int) -> None:
+    class OfManyLengths:
+        loss, output = None, None
+
+        def batches(self, part: str, *_: Any) -> list[Any]:
+            return [(torch.ones(1, length), torch.tensor([1])) for length in lengths]
+
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.layer(x.mean(1, keepdim=True))
+            return found
+
+    model = Mean()
+    before = model.layer.weight.clone()
+    assert fine_tune(model, OfManyLengths(), FineTuning(batch_size=64)) == batches
+    assert not torch.equal(before, model.layer.weight)

@@ -88,3 +88,20 @@ def test_margins_that_are_kept_are_no_labels_left_out() -> None:
     signs = torch.arange(N) % 2 * 2 - 1
     right = 10 * signs.float().unsqueeze(1).repeat(1, 2)
     check_own_functions(lambda p, y: (1 - p[:, 0] * y).relu(), {}, right, signs)
+
+
+def through_numpy(p: Tensor, y: Tensor) -> float:
+    p.numpy()[:] *= -1
+    return 0.5
+
+
+def through_data(p: Tensor, y: Tensor) -> Tensor:
+    y.data.mul_(-1)
+    return (p[:, 0] - y) ** 2
+
+
+@pytest.mark.parametrize("function", [through_numpy, through_data])
+def test_writing_that_torch_does_not_count_is_refused(function: Any) -> None:
+    for loss, metrics in ((function, {}), (None, {"mine": (function, "maximize")})):
+        with pytest.raises(ChopError, match="writes on its arguments"):
+            check_own_functions(loss, metrics, P, Y)

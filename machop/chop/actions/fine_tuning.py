@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from chop.dataset.rows import take
+from chop.dataset.rows import form_of, join, take
 from chop.errors import ChopError
 from chop.evaluation.scores import Loss, per_sample_loss
 from chop.ir.graph.inputs import to_device
@@ -112,10 +112,10 @@ def training_loss(predictions: Tensor, targets: Tensor, loss: Loss | None) -> Te
 def _batches(data_module: Any, tuning: FineTuning, seed: int) -> Iterator[tuple[Any, Tensor]]:
     """Every epoch's batches, in an order that depends on the seed alone.
 
-    Batches that are padded to other lengths are not mixed. A batch of one sample is left to another epoch, as in
-    `chop.dataset.rows.rows_loader`: batch norm cannot train on it.
+    Samples that are padded to other lengths are not mixed. A batch of one sample is left to another epoch, as in
+    `chop.dataset.rows.rows_loader`: batch norm cannot train on it. The only one of its length is trained on by itself.
     """
-    parts = data_module.batches("train", tuning.num_samples, WHOLE)
+    parts = _by_form(data_module.batches("train", tuning.num_samples, WHOLE))
     generator = torch.Generator().manual_seed(seed)
     for _ in range(tuning.max_epochs):
         orders = [torch.randperm(len(y), generator=generator) for _, y in parts]
@@ -123,5 +123,16 @@ def _batches(data_module: Any, tuning: FineTuning, seed: int) -> Iterator[tuple[
         if len(parts) > 1:
             chosen = [chosen[place] for place in torch.randperm(len(chosen), generator=generator).tolist()]
         for place, rows in chosen:
-            if len(rows) > 1 or len(chosen) == 1 or tuning.batch_size == 1:
+            if len(rows) > 1 or len(orders[place]) == 1 or tuning.batch_size == 1:
                 yield take(parts[place][0], rows), parts[place][1][rows]
+
+
+def _by_form(batches: list[tuple[Any, Tensor]]) -> list[tuple[Any, Tensor]]:
+    """All samples of one form (the same lengths) as one batch, wherever they are stored."""
+    groups: dict[Any, list[tuple[Any, Tensor]]] = {}
+    for x, y in batches:
+        groups.setdefault(form_of(x), []).append((x, y))
+    return [
+        own[0] if len(own) == 1 else (join([x for x, _ in own]), torch.cat([y for _, y in own]))
+        for own in groups.values()
+    ]

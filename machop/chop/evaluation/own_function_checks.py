@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from chop.dataset.targets import LABELS_OF_BYTES, UNLABELLED
 from chop.errors import ChopError
-from chop.evaluation.own_functions import common_shape, quiet
+from chop.evaluation.own_functions import common_shape, quiet, writes_on_arguments
 
 COUNTS = (7, 11, 13, 17, 19, 23)
 """Numbers of samples of which one is no other dimension of the outputs."""
@@ -20,8 +20,8 @@ COUNTS = (7, 11, 13, 17, 19, 23)
 def check_own_functions(
     loss: Any, metrics: Mapping[str, tuple[Any, Any]] | None, predictions: Tensor, targets: Tensor
 ) -> None:
-    """Raise ChopError for a function of the data that pairs all outputs with all targets, or a loss that leaves out
-    targets without anyone knowing.
+    """Raise ChopError for a function of the data that pairs all outputs with all targets or writes on them, or a loss
+    that leaves out targets without anyone knowing.
 
     A function that fails on a few samples is not judged here: the call on all of them says why.
     """
@@ -30,9 +30,23 @@ def check_own_functions(
         own = {"loss": loss, **own}
     with torch.random.fork_rng(), quiet():
         for name, function in own.items():
+            _require_no_writing(function, name, predictions.detach(), targets)
             _require_no_pairs(function, name, predictions.detach(), targets)
         if loss is not None:
             _require_known_labels(loss, predictions.detach(), targets)
+
+
+def _require_no_writing(function: Any, name: str, predictions: Tensor, targets: Tensor) -> None:
+    """Raise ChopError where a function writes on its arguments through NumPy or `.data`, which torch does not count."""
+    before = predictions[: COUNTS[-1]], targets[: COUNTS[-1]]
+    given = [tensor.clone() for tensor in before]
+    try:
+        with torch.no_grad():
+            function(*given)
+    except Exception:
+        return
+    if not all(torch.equal(one.nan_to_num(), own.nan_to_num()) for one, own in zip(before, given, strict=True)):
+        raise ChopError(writes_on_arguments(name))
 
 
 def _require_no_pairs(function: Any, name: str, predictions: Tensor, targets: Tensor) -> None:

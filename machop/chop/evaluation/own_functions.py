@@ -58,9 +58,7 @@ def called(function: Any, name: str, predictions: Tensor, targets: Tensor, failu
         where = place_in(function, error)
         raise failure(f"the {name} of the data failed{where}: {type(error).__name__}: {error}") from error
     if _versions(predictions, targets) != before:
-        raise ChopError(
-            f"the {name} of the data writes on its arguments (clamp_, +=, …): let it work on copies, x.clone()"
-        )
+        raise ChopError(writes_on_arguments(name))
     return found
 
 
@@ -153,6 +151,11 @@ class _Leaving(TorchFunctionMode):
     ) -> Any:
         self.is_there |= func in (Tensor.numpy, Tensor.__array__, Tensor.tolist)
         return func(*args, **(kwargs or {}))
+
+
+def writes_on_arguments(name: str) -> str:
+    """The message for a function that does."""
+    return f"the {name} of the data writes on its arguments (clamp_, +=, …): let it work on copies, x.clone()"
 
 
 def _versions(*tensors: Tensor) -> list[int]:
