@@ -181,3 +181,27 @@ def test_the_rest_of_the_world_stays_as_it_is() -> None:
     assert world() == before
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+class Skipped(nn.Module):
+    """A second input that may be left out, which only the error of the sum tells."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        try:
+            return torch.relu(x) + y
+        except TypeError:
+            return torch.relu(x)
+
+
+class OtherWayInTraining(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x) if torch.is_grad_enabled() else torch.sigmoid(x)
+
+
+@pytest.mark.parametrize("model", [Skipped(), OtherWayInTraining()])
+@torch.no_grad()
+def test_the_branch_is_that_of_a_measurement(model: nn.Module) -> None:
+    x = torch.randn(20, 6)
+    with torch.enable_grad():
+        graph = MaseGraph(model)
+    torch.testing.assert_close(graph.model(x), model(x))

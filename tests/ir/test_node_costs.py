@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chop.errors import GraphError
 from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import node_costs
 from chop.passes.graph import quantize_transform_pass
@@ -230,3 +231,11 @@ def test_a_change_in_place_whose_result_nobody_takes_stays(change: Callable[[Ten
     config = {"by": "type", "default": {"config": {"name": "integer", **widths}}}
     graph, _ = quantize_transform_pass(MaseGraph(Model()), config)
     assert torch.allclose(graph.model(x), Model()(x), atol=0.01)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(4, 8, dtype=torch.uint8), torch.zeros(4, 7), torch.zeros(4, 8).half()])
+def test_inputs_that_the_model_does_not_take_are_not_a_matter_of_the_batch_size(x: Tensor) -> None:
+    with pytest.raises(
+        GraphError, match=r"does not run on the data \(RuntimeError: .*\): give it inputs of the shapes"
+    ):
+        node_costs(MaseGraph(nn.Linear(8, 3)), x)

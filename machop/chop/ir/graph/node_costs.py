@@ -125,6 +125,13 @@ def _runs_of_several_sizes(graph: MaseGraph, x: Any, batch_dim: int) -> tuple[li
         except GraphError as error:
             problem = problem or error
     assert problem is not None
+    try:
+        _record(graph, x)
+    except GraphError as error:  # it is not the batch size
+        raise GraphError(
+            f"the model does not run on the data ({first_line(error.__cause__ or error)}): give it inputs of the "
+            "shapes and types that it takes"
+        ) from error
     raise problem
 
 

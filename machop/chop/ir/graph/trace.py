@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from chop.errors import GraphError, first_line
@@ -26,6 +27,10 @@ OTHER_RESULTS = (
     "the graph gives other results than the model; perhaps a function or module that tracing does not look into writes "
     "on its inputs: let it return what it computes, and use that"
 )
+
+
+ARITHMETIC = (operator.add, operator.sub, operator.mul, operator.truediv, operator.matmul, operator.pow, *OPERATORS)
+"""Operators that are no operation on None: a model may rely on that error for an argument that is left out."""
 
 
 class _Value(fx.Proxy):
@@ -64,6 +69,11 @@ class _LeafTracer(ArgumentTracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Value(node, self)
+
+    def create_proxy(self, kind: str, target: Any, args: Any, *others: Any, **named: Any) -> fx.Proxy:
+        if kind == "call_function" and target in ARITHMETIC and any(arg is None for arg in args):
+            raise TypeError(f"unsupported operand type(s) for {target.__name__}: a tensor and None")
+        return super().create_proxy(kind, target, args, *others, **named)
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, MadeByHook):
@@ -125,7 +135,7 @@ def _by_fx(
 ) -> fx.GraphModule:
     tracer = _LeafTracer(leaves)
     tracer.example_inputs = example_inputs
-    with made_by_hooks_marked(model):
+    with made_by_hooks_marked(model), torch.no_grad():  # what branches on gradients goes the way that is measured
         graph = tracer.trace(_with_hooks_in_forward(model), cf_args)
     return _without_writes(fx.GraphModule(tracer.root, graph, type(model).__name__))
 
