@@ -177,3 +177,12 @@ def test_tied_weights_may_be_there_once_but_must_not_differ(tmp_path: Path) -> N
     torch.save({"head.weight": weight, "table.weight": weight + 1}, tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match=r"head\.weight differs from table\.weight"):
         load_weights(Tied(), tmp_path / "w.pt")
+
+
+def test_counters_of_batch_norms_that_a_file_lacks_start_at_zero(tmp_path: Path) -> None:
+    """PyTorch wrote none before 0.4.1, and many converters leave them out."""
+    model = net()
+    model[1].num_batches_tracked += 7
+    state = {name: tensor for name, tensor in moved(2.0).items() if "num_batches_tracked" not in name}
+    assert loaded({"model": state}, tmp_path, model=model) == 2.0
+    assert model[1].num_batches_tracked == 0

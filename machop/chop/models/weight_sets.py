@@ -19,6 +19,8 @@ WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoin
 AVERAGED = frozenset({"ema", "swa", "avg", "average", "averaged", "averaging", "shadow", "polyak", "lawa"})
 COUNTER = "n_averaged"
 """What `torch.optim.swa_utils.AveragedModel` keeps beside averaged weights."""
+NORM_COUNTER = "num_batches_tracked"
+"""What batch norms have counted since PyTorch 0.4.1; it starts at 0 where a file lacks it, as in torch."""
 TOP = "top"
 
 
@@ -77,7 +79,8 @@ def choose_set(checkpoint: Checkpoint, sets: list[WeightSet], which: str | None)
 def _complete_in(checkpoint: Checkpoint, place: str, own: Mapping[str, Any]) -> Iterator[WeightSet]:
     """The complete sets in one state dict; names that belong to none of them must lie outside of all."""
     state = checkpoint.state_dicts[place]
-    least = len({_identity(name, value) for name, value in own.items()})  # tied weights may be there once
+    needed = {name: value for name, value in own.items() if name.rpartition(".")[2] != NORM_COUNTER}
+    least = len({_identity(name, value) for name, value in needed.items()})  # tied weights may be there once
     prefixes = [prefix for prefix, count in _prefixes(_names(state, own), _names(own, own)).items() if count >= least]
     found = [_set_at(checkpoint, place, prefix, own) for prefix in prefixes]
     found = [one for one in found if len(one.tensors) == len(own)]
@@ -122,10 +125,12 @@ def _prefixes(names: Iterable[str], own: Iterable[str]) -> Counter[str]:
 
 
 def _with_tied(tensors: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors, and those of tied weights that are in the file under one of their names alone."""
+    """The tensors, those of tied weights that are in the file under one of their names alone, and counters at 0."""
     by_identity = {_identity(name, own[name]): tensor for name, tensor in tensors.items()}
     found = {name: tensors.get(name, by_identity.get(_identity(name, value))) for name, value in own.items()}
-    return {name: tensor for name, tensor in found.items() if tensor is not None}
+    counters = {name: torch.zeros_like(own[name]) for name in own if name.rpartition(".")[2] == NORM_COUNTER}
+    given = {name: tensor for name, tensor in found.items() if tensor is not None}
+    return {name: (counters | given)[name] for name in own if name in given or name in counters}
 
 
 def _identity(name: str, value: Any) -> Any:
