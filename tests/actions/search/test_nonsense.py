@@ -74,6 +74,7 @@ def changed(lab: dict[str, Any], path: str, value: Any, linear: dict[str, Any]) 
         ("search_space.seed.default.config.weight_widht", [4], "did you mean 'weight_width'?"),
         ("search_space.seed.default.config.data_in_width", ["x"], "'x' suits none of the formats"),
         ("search_space.seed.default.config.data_in_width", [-3], "-3 suits none of the formats"),
+        ("search_space.seed.linear", {"config": {"name": ["integer"]}}, "no width, so nothing would be rounded"),
         ("search_space.seed.relu", {"config": {**INTEGER, "weight_width": ["x"]}}, "width must be an integer"),
     ],
 )

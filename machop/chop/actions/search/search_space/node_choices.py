@@ -194,7 +194,8 @@ class NodeChoices:
         unknown = self._key_problems() | self._tie_problems
         values = self._value_problems() if self._has_formats else self._values_of_no_format()
         # A key that is misspelt is missing too: once is enough.
-        return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
+        found = unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
+        return found or self._formats_of_nothing()
 
     def _head(self, indexes: Mapping[str, int]) -> Indexes:
         return {key: indexes[key] for key in self.choices if key in GLOBAL_KEYS}
@@ -294,6 +295,14 @@ class NodeChoices:
             return {}
         own = {key: values for key, values in self.choices.items() if key not in GLOBAL_KEYS}
         return NodeChoices(self.node, self.op, {**own, "name": _all_formats()})._unsuitable_values()
+
+    def _formats_of_nothing(self) -> dict[str, str]:
+        """Formats without any key of an operand, which would leave the node in float."""
+        if not self._has_formats or set(self.choices) - set(GLOBAL_KEYS) or self.possible_formats:
+            return {}
+        own = next(name for name in self.choices["name"] if not is_float({"name": name}))
+        keys = ", ".join(list(known_keys(format_class({"name": own})))[:4])
+        return {"name": f"names '{own}' and no width, so nothing would be rounded; add some of its keys ({keys} …)"}
 
     def _value_problems(self) -> dict[str, str]:
         problems: dict[str, str] = {}
