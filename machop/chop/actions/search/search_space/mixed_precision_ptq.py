@@ -241,7 +241,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         chosen = select_entries(self.seed, self.by, ops)
         for name, node in self._all.items():
             key = chosen[name] or DEFAULT
-            messages = node.problems() | self._operand_problems(node, key)
+            messages = node.problems() or node.formats_of_nothing()
+            messages |= self._operand_problems(node, key)
             found |= {self._path(name, key, at): f"{text} (node '{name}')" for at, text in messages.items()}
         for key in self.seed:
             if ("seed", key) not in found:

@@ -194,8 +194,7 @@ class NodeChoices:
         unknown = self._key_problems() | self._tie_problems
         values = self._value_problems() if self._has_formats else self._values_of_no_format()
         # A key that is misspelt is missing too: once is enough.
-        found = unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
-        return found or self._formats_of_nothing()
+        return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
 
     def _head(self, indexes: Mapping[str, int]) -> Indexes:
         return {key: indexes[key] for key in self.choices if key in GLOBAL_KEYS}
@@ -296,13 +295,14 @@ class NodeChoices:
         own = {key: values for key, values in self.choices.items() if key not in GLOBAL_KEYS}
         return NodeChoices(self.node, self.op, {**own, "name": _all_formats()})._unsuitable_values()
 
-    def _formats_of_nothing(self) -> dict[str, str]:
-        """Formats without any key of an operand, which would leave the node in float."""
+    def formats_of_nothing(self) -> dict[str, str]:
+        """What is wrong with formats without any key of an operand: they would leave the node in float."""
         if not self._has_formats or set(self.choices) - set(GLOBAL_KEYS) or self.possible_formats:
             return {}
         own = next(name for name in self.choices["name"] if not is_float({"name": name}))
-        keys = ", ".join(list(known_keys(format_class({"name": own})))[:4])
-        return {"name": f"names '{own}' and no width, so nothing would be rounded; add some of its keys ({keys} …)"}
+        known = [key for key in known_keys(format_class({"name": own})) if split_key(key) and _concerns(key, self.op)]
+        keys = ", ".join(known[:4])
+        return {"name": f"names '{own}' and no width, so nothing would be rounded; add some of its keys ({keys})"}
 
     def _value_problems(self) -> dict[str, str]:
         problems: dict[str, str] = {}
