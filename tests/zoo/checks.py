@@ -150,11 +150,11 @@ class _Examination:
         """Every trial of an exhaustive search, and the winners on the test set."""
         with quiet():
             search(self.specimen.model(), self.module, search_config(self.ops), self.folder / "search", seed=0)
-        rows = list(json.loads((self.folder / "search" / "log.json").read_text()).values())
+        rows = list(json.loads((self.folder / "search" / "log.json").read_text(encoding="utf-8")).values())
         assert len(rows) == 2 ** min(MOVED, len(self.nodes)), f"{len(rows)} trials"
         for row in rows:
             self._compare_scores(f"trial {row['number']}", row, row["software_metrics"], "val")
-        for row in json.loads((self.folder / "search" / "best.json").read_text()).values():
+        for row in json.loads((self.folder / "search" / "best.json").read_text(encoding="utf-8")).values():
             on_test = {name: one["value"] for name, one in row["test_metrics"].items()}
             self._compare_scores(f"trial {row['number']} on the test set", row, on_test, "test")
 

@@ -315,7 +315,7 @@ def residual_block(m: Any, x: Tensor) -> Tensor:
 
 def unpooled(m: Any, x: Tensor) -> Tensor:
     h, places = F.max_pool2d(m.a(x), 2, return_indices=True)
-    return m.head(F.max_unpool2d(h, places, [2]).mean((2, 3)))
+    return m.head(F.max_unpool2d(h, places, [2, 2]).mean((2, 3)))
 
 
 def skip_behind(function: Callable[[Tensor], Any]) -> Callable[[Any, Tensor], Tensor]:

@@ -506,7 +506,7 @@ TRACED = (
         "longer_test_sequences",
         refused="test",
     ),
-    Specimen("branch_on_values", "a branch on values", zoo.BranchesOnValues, refused="branch"),
+    Specimen("branch_on_values", "a branch on values", zoo.BranchesOnValues, refused="can be traced neither"),
     Specimen("counting", "a buffer that forward writes", zoo.Counting),
 )
 

@@ -41,7 +41,8 @@ class MadeTensors:
         if node in attributes:
             return attributes[node] if isinstance(attributes[node], Tensor) else None
         sources = [value for value in attributes.values() if isinstance(value, Tensor)]
-        modules = [graph.inner(one) for one in order if one.op == "call_module"]
+        called = (graph.inner(one) for one in order if one.op == "call_module")  # a rounded function is one, too
+        modules = [inner for inner in called if isinstance(inner, nn.Module)]
         sources += [own for module in modules for own in (*module.parameters(), *module.buffers())]
         return self._known((node.name, ""), sources, lambda: _computed(graph, order, dict(attributes)))
 
