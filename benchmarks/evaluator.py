@@ -41,12 +41,12 @@ from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Classification
 from chop.evaluation.memory import keep_freed_memory
 from chop.evaluation.plan_runner import PlanRunner
-from chop.evaluation.scores import score
 from chop.formats import Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.goals import Goals
 from chop.ir.trial import Objective
 from chop.models import get_model
+from chop.scoring.scores import score
 
 WIDTHS = [4, 8], [2, 4, 8], [2, 4, 8]
 MORE_WIDTHS = [4, 6, 8], [2, 4, 6, 8], [4, 8]

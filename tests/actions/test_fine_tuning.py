@@ -13,10 +13,11 @@ from chop.actions.fine_tuning import FineTuning, fine_tune
 from chop.actions.search import search
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError
-from chop.evaluation.scores import predict, score
+from chop.evaluation.predictions import predict
 from chop.ir import MaseGraph
 from chop.models import get_model
 from chop.passes.graph import quantize_transform_pass
+from chop.scoring.scores import score
 from tests.actions.search.conftest import LAB
 
 THREE_BITS = {

@@ -18,11 +18,11 @@ from chop.evaluation.measures import Classification, RowChunk, WholePredictions
 from chop.evaluation.operations import Linear
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
-from chop.evaluation.scores import score
 from chop.evaluation.values import Planes
 from chop.evaluation.walk import Walk
 from chop.formats import FORMATS, Format, Integer
 from chop.ir import MaseGraph, QuantPlan
+from chop.scoring.scores import score
 
 CLASSES = 3
 

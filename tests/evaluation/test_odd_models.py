@@ -17,9 +17,9 @@ from chop.errors import ChopError, GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
-from chop.evaluation.scores import score
 from chop.formats import Format, Integer
 from chop.ir import MaseGraph, QuantPlan
+from chop.scoring.scores import score
 
 ROWS = 40
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from chop.dataset import MaseDataModule
-from chop.evaluation.scores import predict, score
+from chop.evaluation.predictions import predict
 from chop.models import MODELS, get_model
+from chop.scoring.scores import score
 
 TABLE = Path(__file__).parents[2] / "docs" / "models.md"
 LEAST = {"jsc-tiny": 0.62, "jsc-toy": 0.66, "jsc-s": 0.71, "jsc-mlp": 0.72, "toy": 0.9, "shapes-cnn": 0.92}

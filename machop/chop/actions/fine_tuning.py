@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from chop.dataset.rows import form_of, join, take
 from chop.errors import ChopError
-from chop.evaluation.scores import Loss, per_sample_loss
 from chop.ir.graph.inputs import to_device
+from chop.scoring.scores import Loss, per_sample_loss
 from chop.tools.get_input import call_model
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from chop.actions.fine_tuning import OPTIMIZERS, training_loss
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
-from chop.evaluation.outputs import joined_outputs
-from chop.evaluation.scores import score
 from chop.ir.graph.inputs import to_device
+from chop.scoring.outputs import joined_outputs
+from chop.scoring.scores import score
 from chop.tools.files import write_whole, written_whole
 from chop.tools.folder_lock import OwnFolder
 from chop.tools.get_input import call_model

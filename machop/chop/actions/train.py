@@ -23,9 +23,9 @@ from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.dataset.rows import Batches
 from chop.errors import ChopError
-from chop.evaluation.own_function_checks import check_own_functions
-from chop.evaluation.scores import predict
+from chop.evaluation.predictions import predict
 from chop.models.checkpoint import load_weights
+from chop.scoring.own_function_checks import check_own_functions
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.get_input import failures_named

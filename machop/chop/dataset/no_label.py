@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from chop.dataset.targets import UNLABELLED
 from chop.errors import DatasetError
+from chop.scoring.labels import UNLABELLED
 
 
 class OnOwnLabels:

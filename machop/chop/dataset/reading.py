@@ -12,8 +12,9 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
 from torch.utils.data.sampler import RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from chop.dataset.rows import Batch, form_of, join, take
-from chop.dataset.targets import UNLABELLED, TargetForm, has_unlabelled
+from chop.dataset.targets import TargetForm, has_unlabelled
 from chop.errors import ChopError, DatasetError
+from chop.scoring.labels import UNLABELLED
 from chop.tools.logger import get_logger
 from chop.tools.model_inputs import as_input, map_tensors, tensors_of
 

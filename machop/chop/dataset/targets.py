@@ -11,12 +11,7 @@ import torch
 from torch import Tensor
 
 from chop.errors import DatasetError
-
-UNLABELLED = -100
-"""The target of a sample (or a token) that has no label: the `ignore_index` of torch's cross entropy."""
-
-LABELS_OF_BYTES = (255, 65535)
-"""What means "no label" in unsigned targets by convention."""
+from chop.scoring.labels import UNLABELLED
 
 INFER = -1
 """`num_classes` of data that do not say: found from the targets."""

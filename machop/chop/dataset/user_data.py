@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from chop.dataset.info import UserMetric
 from chop.dataset.no_label import OnOwnLabels, label_of_none
 from chop.dataset.reading import read_by_one_process
-from chop.dataset.targets import INFER, UNLABELLED, TargetForm
+from chop.dataset.targets import INFER, TargetForm
 from chop.errors import DatasetError, did_you_mean
+from chop.scoring.labels import UNLABELLED
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName
 from chop.tools.user_code import call_user, load_user_object

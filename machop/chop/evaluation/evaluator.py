@@ -14,13 +14,13 @@ from chop.dataset.rows import cut
 from chop.errors import ChopError, GraphError, first_line
 from chop.evaluation.measures import Measure, RowChunk, Scores, WholePredictions
 from chop.evaluation.operations import CLOSE
-from chop.evaluation.outputs import with_samples
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import FIXED, Axis, Program, build_program
 from chop.evaluation.values import Each, Same, Value, each
 from chop.evaluation.walk import Codes, Walk
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
+from chop.scoring.outputs import with_samples
 from chop.tools.model_outputs import OutputName
 
 ROWS_AT_A_TIME = 384

@@ -10,13 +10,13 @@ from torch import Tensor, fx, nn
 
 from chop.evaluation.float_values import attribute, is_attribute, outputs_at
 from chop.evaluation.operations import called
-from chop.evaluation.outputs import joined_outputs
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
 from chop.nn.ops import Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, with_tensors
 from chop.nn.quantized import argument_slots, call_quantized, quantize_arguments, quantized_parameters, quantized_result
+from chop.scoring.outputs import joined_outputs
 from chop.tools.model_outputs import OutputName, predictions_of
 
 MOST_BYTES = 2**29

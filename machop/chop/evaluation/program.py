@@ -24,12 +24,12 @@ from chop.evaluation.operations import (
     Slot,
     is_hooked,
 )
-from chop.evaluation.outputs import with_samples
 from chop.formats import Format
 from chop.ir import MaseGraph
 from chop.nn.masks import MaskRule
 from chop.nn.ops import Arg, Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks
+from chop.scoring.outputs import with_samples
 from chop.tools.model_outputs import OutputName, predictions_of
 
 ELEMENTWISE = frozenset(

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase, row_key
 from chop.errors import ChopError, MetricError, SearchError, first_line
-from chop.evaluation.own_function_checks import check_own_functions
 from chop.evaluation.plan_runner import PlanRunner
-from chop.evaluation.scores import score
 from chop.ir import QuantPlan
+from chop.scoring.own_function_checks import check_own_functions
+from chop.scoring.scores import score
 from chop.tools.get_input import hint_on
 from chop.tools.logger import get_logger
 

@@ -17,12 +17,12 @@ from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.runners.base import OutputRunner, check_finite, row_key
 from chop.dataset.rows import cut
 from chop.errors import MetricError
-from chop.evaluation.bounds import UNKNOWN, RowValues, bounds
 from chop.evaluation.plan_runner import PlanRunner
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.front import Front
 from chop.ir.goals import Goals, sign
 from chop.ir.trial import Trial
+from chop.scoring.bounds import UNKNOWN, RowValues, bounds
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName
 
@@ -120,7 +120,7 @@ class Ladder:
     """Measures candidates on the first `rungs[0]` rows, those still in the race on the first `rungs[1]` … and on all.
 
     A candidate is given up where a network of the front dominates the best that its metrics may be on all rows, or the
-    best that they may be is beyond a limit. Analytic metrics are exact; of the others `chop.evaluation.bounds` says
+    best that they may be is beyond a limit. Analytic metrics are exact; of the others `chop.scoring.bounds` says
     how far they may move: for a limit on the candidate's own rows, against a rival on the differences by row. Nothing
     bounds a metric that is no mean over rows (`OutputRunner.row_values`): on its account nothing is given up. Until
     the front has a network, all are measured on all rows, so that the one nearest to the limits can be shown.

@@ -31,12 +31,13 @@ from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.exactness import sums_are_exact
 from chop.evaluation.measures import Scores
 from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.predictions import predict
 from chop.evaluation.program import Axis
-from chop.evaluation.scores import predict, score_with_intervals
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, remarks_on
+from chop.scoring.scores import score_with_intervals
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)

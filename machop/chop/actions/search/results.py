@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from chop.actions.search.search_space.base import SearchSpaceBase
-from chop.evaluation.scores import interval_as_json
 from chop.ir.front import Front
 from chop.ir.goals import Goals, columns
 from chop.ir.trial import BestRow, FrontRow, Trial
 from chop.record.names import BEST_FILE, LOG_FILE
 from chop.record.sealed_json import sealed_rows
+from chop.scoring.scores import interval_as_json
 from chop.tools.files import write_whole
 from chop.tools.whole_numbers import as_json
 

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from chop.actions.calibration import calibrate_for
 from chop.actions.setup import traced
 from chop.errors import ChopError, MetricError, SearchError, first_line
-from chop.evaluation.bounds import RowValues
 from chop.evaluation.measures import Measure, WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Format
@@ -29,6 +28,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, node_costs
 from chop.passes.graph.transforms.quantize import plan_from_config
 from chop.registry import Registry
+from chop.scoring.bounds import RowValues
 from chop.tools.user_code import place_in
 
 Direction = Literal["maximize", "minimize"]

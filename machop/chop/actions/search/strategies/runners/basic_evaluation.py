@@ -9,10 +9,10 @@ from annotated_types import Gt
 from torch import Tensor
 
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric, OutputRunner
-from chop.evaluation.bounds import RowValues
 from chop.evaluation.measures import Classification, Measure
-from chop.evaluation.own_functions import call_loss
-from chop.evaluation.scores import per_sample_loss, score
+from chop.scoring.bounds import RowValues
+from chop.scoring.own_functions import call_loss
+from chop.scoring.scores import per_sample_loss, score
 
 Part = Literal["train_dataloader", "val_dataloader", "test_dataloader"]
 

@@ -10,8 +10,9 @@ from annotated_types import Gt
 from chop.actions.fine_tuning import FineTuning, fine_tune
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric, ModelRunner
 from chop.actions.search.strategies.runners.basic_evaluation import BasicEvaluation, Part
-from chop.evaluation.scores import predict, score
+from chop.evaluation.predictions import predict
 from chop.ir import MaseGraph
+from chop.scoring.scores import score
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chop.errors import ChopError
-from chop.evaluation.own_function_checks import check_own_functions
-from chop.evaluation.scores import score
+from chop.scoring.own_function_checks import check_own_functions
+from chop.scoring.scores import score
 
 N = 33
 P = torch.randn(N, 2, generator=torch.Generator().manual_seed(1))

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from chop.dataset.targets import LABELS_OF_BYTES, UNLABELLED
 from chop.errors import ChopError
-from chop.evaluation.own_functions import common_shape, quiet, writes_on_arguments
+from chop.scoring.labels import LABELS_OF_BYTES, UNLABELLED
+from chop.scoring.own_functions import common_shape, quiet, writes_on_arguments
 
 COUNTS = (7, 11, 13, 17, 19, 23)
 """Numbers of samples of which one is no other dimension of the outputs."""

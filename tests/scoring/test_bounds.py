@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from chop.evaluation.bounds import UNKNOWN, RowValues, bounds
-from chop.evaluation.scores import accuracy_macro, accuracy_micro
+from chop.scoring.bounds import UNKNOWN, RowValues, bounds
+from chop.scoring.scores import accuracy_macro, accuracy_micro
 
 ROWS, SEEN, DRAWS, ERROR = 1000, 150, 1500, 0.02
 CLASSES = 4

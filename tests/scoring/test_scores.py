@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from chop.errors import ChopError, MetricError
-from chop.evaluation.scores import (
+from chop.evaluation.predictions import predict
+from chop.scoring.scores import (
     accuracy_macro,
     accuracy_micro,
     interval_as_json,
     per_sample_loss,
-    predict,
     score,
     score_with_intervals,
     wilson_interval,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from chop.dataset.targets import UNLABELLED
 from chop.errors import ChopError
+from chop.scoring.labels import UNLABELLED
 
 
 def class_scores(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

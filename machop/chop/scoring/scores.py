@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from chop.dataset.targets import LABELS_OF_BYTES, UNLABELLED
 from chop.errors import ChopError, MetricError
-from chop.evaluation.class_scores import class_scores
-from chop.evaluation.outputs import joined_outputs
-from chop.evaluation.own_functions import call_loss, call_metric, on_one_shape
-from chop.ir.graph.inputs import to_device
-from chop.tools.get_input import call_model
+from chop.scoring.class_scores import class_scores
+from chop.scoring.labels import LABELS_OF_BYTES, UNLABELLED
+from chop.scoring.own_functions import call_loss, call_metric, on_one_shape
 from chop.tools.logger import get_logger
-from chop.tools.model_outputs import OutputName
 
 logger = get_logger(__name__)
 
@@ -36,19 +32,6 @@ RESAMPLES = 200
 
 LEAST_ROWS = 10
 """Rows below which means and resamples say nothing of how far a figure may be off."""
-
-
-@torch.no_grad()
-def predict(
-    model: nn.Module, batches: Iterable[tuple[Any, Tensor]], device: str = "cpu", output: OutputName = None
-) -> tuple[Tensor, Tensor]:
-    """The model's outputs for all samples, `(samples, *output)`, and the targets.
-
-    `output` names the one that is scored where the model returns several.
-    """
-    pairs = [(call_model(model, to_device(x, device), output), y.to(device)) for x, y in batches]
-    targets = [y for _, y in pairs]
-    return joined_outputs([found for found, _ in pairs], [*map(len, targets)]), torch.cat(targets)
 
 
 def score(
