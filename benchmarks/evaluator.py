@@ -33,9 +33,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from chop.actions.search import search
-from chop.actions.search.enumeration import Task, measured_blocks
-from chop.actions.search.folded import FoldedMeasurement, codes_of_range
-from chop.actions.search.measurement import FEW_POINTS
+from chop.actions.search.measuring.batched import FoldedMeasurement, codes_of_range
+from chop.actions.search.measuring.single import FEW_POINTS
+from chop.actions.search.run.exhaustive import Task, measured_blocks
 from chop.dataset import MaseDataModule
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Classification

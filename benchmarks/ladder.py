@@ -24,15 +24,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from chop.actions.search.ladder import Ladder
-from chop.actions.search.measurement import Measurement
-from chop.actions.search.measuring import Measuring
+from chop.actions.search.measuring.early_stopping import Ladder
+from chop.actions.search.measuring.scheduler import Measuring
+from chop.actions.search.measuring.single import Measurement
+from chop.actions.search.run.loop import Study
 from chop.actions.search.search_space.base import SpaceSetup
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
-from chop.actions.search.settings import RunnerChoice, StudySetup
+from chop.actions.search.settings.search import RunnerChoice, StudySetup
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.runners.base import RUNNERS
-from chop.actions.search.study import Study
 from chop.dataset import MaseDataModule
 from chop.ir import MaseGraph
 from chop.ir.front import Front

@@ -15,7 +15,7 @@ from chop.actions.compare import job as comparison
 from chop.actions.compare.job import CompareOptions, compare
 from chop.actions.lightning_training import KeepCheckpoints
 from chop.actions.search import search
-from chop.actions.search.study import Study
+from chop.actions.search.run.loop import Study
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.errors import FolderError

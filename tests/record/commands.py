@@ -20,9 +20,11 @@ import optuna
 
 from chop.actions.compare.job import CompareOptions, run_compare
 from chop.actions.replay import read_row
-from chop.actions.search import enumeration, folded, job, run_search
+from chop.actions.search import run_search
 from chop.actions.search.landscape import Landscape
-from chop.actions.search.optuna_storage import export_search
+from chop.actions.search.measuring import batched
+from chop.actions.search.run import exhaustive, job
+from chop.actions.search.strategies.optuna.storage import export_search
 from chop.actions.setup import prepare
 from chop.cli.oracle import show_oracle
 from chop.config.run_config import RunConfig, load_run_config
@@ -80,7 +82,7 @@ def facts(trial: Trial) -> tuple[Any, ...]:
 @contextlib.contextmanager
 def small_blocks() -> Iterator[None]:
     """Exhaustive searches go block by block, five points a block."""
-    with mock.patch.object(job, "LARGEST_LOG", 10), mock.patch.object(folded, "MOST_CONFIGURATIONS", 5):
+    with mock.patch.object(job, "LARGEST_LOG", 10), mock.patch.object(batched, "MOST_CONFIGURATIONS", 5):
         yield
 
 
@@ -244,14 +246,14 @@ def _split_off(folder: Path) -> None:
     shutil.copytree(folder / "search" / "b", folder / "exhaustive" / "b")
     shutil.copytree(_ckpts(folder / "search", "b"), folder / "search" / "truth")
     shutil.rmtree(folder / "search" / "b")
-    measure = enumeration.Task.measure
+    measure = exhaustive.Task.measure
 
-    def cut(task: enumeration.Task, number: int) -> enumeration.Block:
+    def cut(task: exhaustive.Task, number: int) -> exhaustive.Block:
         if number == 3:
             raise KeyboardInterrupt
         return measure(task, number)
 
-    with small_blocks(), mock.patch.object(enumeration.Task, "measure", cut):
+    with small_blocks(), mock.patch.object(exhaustive.Task, "measure", cut):
         run_search(run_config(folder / "cut off", EXHAUSTIVE, "b"))
         with contextlib.suppress(KeyboardInterrupt):
             compared(folder / "enumerating", 100)

@@ -15,11 +15,13 @@ import pytest
 from torch import nn
 
 from chop.actions.replay import read_row
-from chop.actions.search import folded, job, search
-from chop.actions.search.checked import CheckedSearch
-from chop.actions.search.initial import Initial
+from chop.actions.search import search
 from chop.actions.search.landscape import Landscape
-from chop.actions.search.optuna_storage import export_search
+from chop.actions.search.measuring import batched
+from chop.actions.search.run import job
+from chop.actions.search.run.session import CheckedSearch
+from chop.actions.search.run.warm_start import Initial
+from chop.actions.search.strategies.optuna.storage import export_search
 from chop.config.run_config import load_run_config
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
@@ -73,7 +75,7 @@ def test_an_exhaustive_search_is_resumed(
 ) -> None:
     monkeypatch.setattr(CheckedSearch, "require_unchanged", lambda *_: None)
     monkeypatch.setattr(job, "LARGEST_LOG", 10)
-    monkeypatch.setattr(folded, "MOST_CONFIGURATIONS", 5)
+    monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 5)
     lab["strategy"]["setup"] = {"landscape": True}
     folder = v1 / "cut"
     begun_by_this_chop(lab, jets, jsc_tiny, v1 / "now", folder / "blocks.jsonl")

@@ -12,7 +12,7 @@ from torch import nn
 
 from chop.actions.replay import read_row
 from chop.actions.search import search
-from chop.actions.search.optuna_storage import export_search
+from chop.actions.search.strategies.optuna.storage import export_search
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder

@@ -12,8 +12,8 @@ from rich.table import Table
 from torch import nn
 
 from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
-from chop.actions.search.measurement import TOLERANCE
-from chop.actions.search.settings import parse_search_settings
+from chop.actions.search.measuring.single import TOLERANCE
+from chop.actions.search.settings.search import parse_search_settings
 from chop.actions.search.strategies.runners import RUNNERS, ModelRunner, OutputRunner
 from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
 from chop.config.run_config import RunConfig

@@ -83,7 +83,7 @@ def guarded(graph: MaseGraph, prepared: Prepared) -> MaseGraph:
 
 def adapt(graph: MaseGraph, run_config: RunConfig, data_module: Any) -> None:
     """Do to a row's network what the search's runners did before they measured it: fine-tuning, where they did."""
-    from chop.actions.search.settings import parse_search_settings
+    from chop.actions.search.settings.search import parse_search_settings
     from chop.actions.search.strategies.runners import RUNNERS
 
     settings, _ = parse_search_settings(run_config.tables.get("search"), data_module)

@@ -168,7 +168,7 @@ def export_optuna(
     study_name: Annotated[str | None, typer.Option(help="The study's name there. [default: the project's]")] = None,
 ) -> None:
     """Write a search where optuna-dashboard shows it: ch export-optuna FOLDER --storage sqlite:///study.db"""
-    from chop.actions.search.optuna_storage import export_search
+    from chop.actions.search.strategies.optuna.storage import export_search
 
     name, trials = export_search(folder, storage, study_name)
     print(f"{trials} trials are in the study '{name}'")  # noqa: T201 - the answer to the command

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from chop.actions.search.landscape import Landscape, landscape_key
-from chop.actions.search.oracle import Oracle, goals_of
+from chop.actions.search.run.oracle import Oracle, goals_of
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.record.json_lines import DAMAGES

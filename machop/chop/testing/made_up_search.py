@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from chop.actions.search.folded import code_of
-from chop.actions.search.free_values import FreeValues
-from chop.actions.search.measurement import Measured
+from chop.actions.search.measuring.batched import code_of
+from chop.actions.search.measuring.single import Measured
+from chop.actions.search.run.loop import Study
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
-from chop.actions.search.settings import StudySetup
+from chop.actions.search.settings.search import StudySetup
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
+from chop.actions.search.strategies.known_values import FreeValues
 from chop.actions.search.strategies.runners import RUNNERS
-from chop.actions.search.study import Study
 from chop.errors import MetricError
 from chop.evaluation.tables import CostTable
 from chop.ir.front import Front

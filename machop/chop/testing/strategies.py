@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from chop.actions.search.measurement import Measured
+from chop.actions.search.measuring.single import Measured
+from chop.actions.search.run.loop import scaled_metrics, told_values
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Values
-from chop.actions.search.study import scaled_metrics, told_values
 from chop.errors import MetricError
 from chop.ir.goals import Limit
 from chop.ir.trial import Trial

@@ -21,10 +21,12 @@ from chop.actions.compare import job
 from chop.actions.compare.experiment import Experiment
 from chop.actions.compare.files import as_answer
 from chop.actions.compare.job import CompareOptions, compare
-from chop.actions.search import enumeration, folded, search
+from chop.actions.search import search
 from chop.actions.search.landscape import Landscape, join_parts, part_path, read_about, write_part
-from chop.actions.search.measuring import Measuring
-from chop.actions.search.oracle import Oracle
+from chop.actions.search.measuring import batched
+from chop.actions.search.measuring.scheduler import Measuring
+from chop.actions.search.run import exhaustive
+from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
@@ -535,20 +537,20 @@ def test_ctrl_c_after_the_last_run_waits_for_the_report(
 def test_an_enumeration_that_was_cut_off_goes_on(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folded, "MOST_CONFIGURATIONS", 6)
+    monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 6)
     whole = compare(jsc_tiny, jets, lab, tmp_path / "whole", FEW)
-    measure, done = enumeration.Task.measure, []
+    measure, done = exhaustive.Task.measure, []
 
-    def cut_off(task: enumeration.Task, number: int) -> enumeration.Block:
+    def cut_off(task: exhaustive.Task, number: int) -> exhaustive.Block:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(number)
         return measure(task, number)
 
-    monkeypatch.setattr(enumeration.Task, "measure", cut_off)
+    monkeypatch.setattr(exhaustive.Task, "measure", cut_off)
     with pytest.raises(KeyboardInterrupt):
         compare(jsc_tiny, jets, lab, tmp_path / "cut", FEW)
-    monkeypatch.setattr(enumeration.Task, "measure", lambda task, number: done.append(number) or measure(task, number))
+    monkeypatch.setattr(exhaustive.Task, "measure", lambda task, number: done.append(number) or measure(task, number))
     assert compare(jsc_tiny, jets, lab, tmp_path / "cut", FEW).verdict == whole.verdict
     assert done == [0, 1, 2]
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")

@@ -22,7 +22,7 @@ from chop.actions.compare.curves import (
 )
 from chop.actions.compare.redundancy import rank_correlations, redundancy_remarks
 from chop.actions.search.landscape import Landscape
-from chop.actions.search.oracle import Oracle
+from chop.actions.search.run.oracle import Oracle
 from chop.errors import SearchError
 from chop.ir.goals import Goals, Limit
 from chop.ir.trial import Objective

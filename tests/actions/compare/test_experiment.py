@@ -14,9 +14,9 @@ from chop.actions.compare.answers import Answers, Metrics
 from chop.actions.compare.contenders import Contender, unfit
 from chop.actions.compare.experiment import Experiment
 from chop.actions.search.landscape import Landscape
+from chop.actions.search.run.loop import WORST
 from chop.actions.search.search_space import Point
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext, Values
-from chop.actions.search.study import WORST
 from chop.ir.goals import Goals, Limit
 from chop.ir.trial import Objective
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from chop.actions.search.landscape import Landscape
-from chop.actions.search.measurement import Measured
+from chop.actions.search.measuring.single import Measured
+from chop.actions.search.run.loop import Outcome, require_points
 from chop.actions.search.search_space import Point, SearchSpaceBase
-from chop.actions.search.study import Outcome, require_points
 from chop.ir.trial import Trial
 from chop.ir.trial_log import TrialLog
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chop.actions.search.settings import SearchSettings
+from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
 from chop.actions.search.strategies.brute_force import BruteForce, BruteForceOptions
-from chop.actions.search.strategies.optuna import Optuna, OptunaOptions
-from chop.actions.search.strategies.optuna_samplers import SAMPLERS
+from chop.actions.search.strategies.optuna.samplers import SAMPLERS
+from chop.actions.search.strategies.optuna.strategy import Optuna, OptunaOptions
 from chop.errors import UnknownNameError, did_you_mean
 
 RANDOM_ORDER = "brute_force_random"

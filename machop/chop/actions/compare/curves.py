@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.search.oracle import Oracle
+from chop.actions.search.run.oracle import Oracle
 from chop.ir.front import Front, dominated_volume
 from chop.ir.goals import Goals, sign
 from chop.ir.trial import Objective

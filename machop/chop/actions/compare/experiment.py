@@ -11,9 +11,9 @@ import numpy as np
 
 from chop.actions.compare.answers import Answers
 from chop.actions.compare.contenders import Contender
+from chop.actions.search.run.loop import told_values
 from chop.actions.search.search_space import Point
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
-from chop.actions.search.study import told_values
 from chop.errors import FolderError
 from chop.ir.goals import Goals
 from chop.ir.trial import Trial

@@ -15,7 +15,7 @@ from chop.actions.compare.curves import by_trial
 from chop.actions.compare.experiment import Run
 from chop.actions.compare.summing_up import Outcome
 from chop.actions.search.landscape import read_about
-from chop.actions.search.results import write_json
+from chop.actions.search.run.results import write_json
 from chop.record.names import LANDSCAPE_FILE, SUMMARY_FILE
 from chop.record.sealed_json import sealed
 from chop.report.compare_summary import (

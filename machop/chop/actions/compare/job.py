@@ -17,15 +17,15 @@ from chop.actions.compare.experiment import Experiment, Run
 from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
 from chop.actions.compare.truth import keep_landscape, open_measured, write_measured
-from chop.actions.search.checked import CheckedSearch, spread_out
-from chop.actions.search.enumeration import BlockLog, Enumeration, Task, enumerate_points, taken_over
-from chop.actions.search.folded import FoldedMeasurement
 from chop.actions.search.landscape import PARTS_FOLDER, Landscape, join_parts
-from chop.actions.search.measurement import Measurement
-from chop.actions.search.measuring import Measuring
-from chop.actions.search.oracle import Oracle
+from chop.actions.search.measuring.batched import FoldedMeasurement
+from chop.actions.search.measuring.scheduler import Measuring
+from chop.actions.search.measuring.single import Measurement
+from chop.actions.search.run.exhaustive import BlockLog, Enumeration, Task, enumerate_points, taken_over
+from chop.actions.search.run.oracle import Oracle
+from chop.actions.search.run.session import CheckedSearch, spread_out
 from chop.actions.search.search import checked_call, checked_run
-from chop.actions.search.settings import SearchSettings
+from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from chop.actions.compare.answers import Answers
-from chop.actions.search.checked import spread_out
 from chop.actions.search.landscape import PARTS_FOLDER, join_parts, part_path, read_about, write_part
+from chop.actions.search.run.session import spread_out
 from chop.errors import SearchError
 from chop.ir.trial import Trial
 from chop.ir.trial_log import TrialLog, read_trials

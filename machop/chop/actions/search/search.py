@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from chop.actions.search.checked import CheckedSearch
-from chop.actions.search.identity import identity_of
-from chop.actions.search.job import SearchJob, SearchResult
+from chop.actions.search.run.fingerprint import identity_of
+from chop.actions.search.run.job import SearchJob, SearchResult
+from chop.actions.search.run.session import CheckedSearch
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
-from chop.actions.search.settings import SearchSettings, parse_search_settings
+from chop.actions.search.settings.search import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
 from chop.actions.transform import pass_problems

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from chop.actions.search.free_values import FreeValues
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
+from chop.actions.search.strategies.known_values import FreeValues
 from chop.actions.search.strategies.runners.base import NoOptions
 from chop.registry import Registry
 
@@ -145,6 +145,14 @@ STRATEGIES: Registry[type[SearchStrategyBase]] = Registry(
     "search strategy",
     tuple(
         f"chop.actions.search.strategies.{name}"
-        for name in ("brute_force", "evolution", "greedy", "optuna", "sensitivity", "surrogate", "uniform")
+        for name in (
+            "brute_force",
+            "product.evolution",
+            "product.greedy",
+            "optuna.strategy",
+            "product.sensitivity",
+            "product.surrogate",
+            "uniform",
+        )
     ),
 )

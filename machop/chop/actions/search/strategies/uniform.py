@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
-from chop.actions.search.strategies.choice_levels import uniform_codes
-from chop.actions.search.strategies.product import Code, ProductStrategy
+from chop.actions.search.strategies.product.base import Code, ProductStrategy
+from chop.actions.search.strategies.product.choice_levels import uniform_codes
 
 
 @STRATEGIES.register("uniform")

@@ -1,0 +1,288 @@
+"""A ladder of sample sizes: a candidate that cannot win any more is given up before it is measured on all rows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chop.actions.search.measuring.single import Measured, Measurement
+from chop.actions.search.search_space.base import Point
+from chop.actions.search.strategies.runners.base import OutputRunner, check_finite, row_key
+from chop.dataset.rows import cut
+from chop.errors import MetricError
+from chop.evaluation.plan_runner import PlanRunner
+from chop.ir import MaseGraph, QuantPlan
+from chop.ir.front import Front
+from chop.ir.goals import Goals, sign
+from chop.ir.trial import Trial
+from chop.scoring.bounds import UNKNOWN, RowValues, bounds
+from chop.tools.logger import get_logger
+from chop.tools.model_outputs import OutputName
+
+logger = get_logger(__name__)
+
+KEPT_BYTES = 2**26
+"""Values by row of networks that may be rivals, which are kept so that they need not be measured again."""
+
+ByRow = dict[str, RowValues]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A network of the front that was measured on all rows."""
+
+    point: Point
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point that is to be measured, and the front that it must hold its own against."""
+
+    point: Point
+    rivals: tuple[Rival, ...]
+
+
+class _Rows:
+    """Fixed rows, cut where the rungs end; for all runners that measure on them."""
+
+    def __init__(
+        self,
+        graph: MaseGraph,
+        batches: Sequence[tuple[Any, Tensor]],
+        rungs: Sequence[int],
+        device: str,
+        output: OutputName,
+    ) -> None:
+        self.targets = torch.cat([y for _, y in batches]).to(device)
+        self.ends = (*rungs, len(self.targets))
+        self._parts = [PlanRunner(graph, part, device, output) for part in _cut_at(batches, rungs)]
+
+    def predictions(self, plan: QuantPlan, rung: int) -> Tensor:
+        """The outputs for the rows that come in with rung number `rung`."""
+        return self._parts[rung].predictions(plan)
+
+
+def _cut_at(batches: Sequence[tuple[Any, Tensor]], rungs: Sequence[int]) -> Iterator[list[tuple[Any, Tensor]]]:
+    """The rows before the first rung, between the rungs, and behind the last."""
+    ends = [0, *rungs, sum(len(y) for _, y in batches)]
+    for start, stop in pairwise(ends):
+        part, first = [], 0
+        for x, y in batches:
+            low, high = max(0, start - first), min(len(y), stop - first)
+            if low < high:
+                part.append((cut(x, low, high), y[low:high]))
+            first += len(y)
+        yield part
+
+
+class _Climb:
+    """One network on its way up: what it gave for the rows so far."""
+
+    def __init__(self, ladder: Ladder, plan: QuantPlan) -> None:
+        self._ladder = ladder
+        self._plan = plan
+        self._parts: dict[Any, list[Tensor]] = {key: [] for key in ladder.rows}
+
+    def step(self) -> None:
+        """Measure the rows of the next rung."""
+        for key, parts in self._parts.items():
+            parts.append(self._ladder.rows[key].predictions(self._plan, len(parts)))
+
+    def metrics(self) -> dict[str, float]:
+        """The measured metrics on the rows so far."""
+        found: dict[str, float] = {}
+        for runner in self._ladder.runners:
+            found |= runner.scored(*self._seen(runner))
+        return found
+
+    def by_row(self) -> ByRow:
+        """The same row by row, those that are means over rows."""
+        found: ByRow = {}
+        for runner in self._ladder.runners:
+            found |= runner.row_values(*self._seen(runner))
+        return found
+
+    def _seen(self, runner: OutputRunner) -> tuple[Tensor, Tensor]:
+        key = row_key(runner)
+        predictions = torch.cat(self._parts[key])
+        return predictions, self._ladder.rows[key].targets[: len(predictions)]
+
+
+class Ladder:
+    """Measures candidates on the first `rungs[0]` rows, those still in the race on the first `rungs[1]` … and on all.
+
+    A candidate is given up where a network of the front dominates the best that its metrics may be on all rows, or the
+    best that they may be is beyond a limit. Analytic metrics are exact; of the others `chop.scoring.bounds` says
+    how far they may move: for a limit on the candidate's own rows, against a rival on the differences by row. Nothing
+    bounds a metric that is no mean over rows (`OutputRunner.row_values`): on its account nothing is given up. Until
+    the front has a network, all are measured on all rows, so that the one nearest to the limits can be shown.
+
+    1 - `confidence` is the chance that a network which belongs on the front is given up, whatever the number of rungs,
+    rivals and limits: it is divided among all bounds that may give it up (Bonferroni). It need not be divided among the
+    objectives of a front: a network that no other dominates is better in at least one of them than any rival, and must
+    lose there too (an intersection-union test; Berger, Technometrics 24, 1982, 295-300); all terms of a sum may move.
+    """
+
+    batch: ClassVar[int] = 16
+    """Points that are asked for together, by strategies that do not mind: all of them meet the same front."""
+
+    def __init__(self, measurement: Measurement, goals: Goals, rungs: Sequence[int], confidence: float) -> None:
+        self.measurement = measurement
+        self.goals = goals
+        self.rungs = tuple(rungs)
+        self.error = 1 - confidence
+        self.runners = measurement.output_runners
+        self._kept: OrderedDict[tuple[int, ...], ByRow] = OrderedDict()
+        self._lay_rows()
+
+    def _lay_rows(self) -> None:
+        m = self.measurement
+        self.rows = {
+            key: _Rows(m.graph, m.data_module.batches(*key), self.rungs, m.device, m.data_module.output)
+            for key in dict.fromkeys(map(row_key, self.runners))
+        }
+        self._targets = {
+            metric.name: self.rows[row_key(runner)].targets for runner in self.runners for metric in runner.metrics
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "rows": {}, "_targets": {}, "_kept": OrderedDict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.runners = self.measurement.output_runners
+        self._lay_rows()
+
+    @property
+    def full_rows(self) -> int:
+        """How many rows a network that is not given up is measured on."""
+        return max(rows.ends[-1] for rows in self.rows.values())
+
+    def tell_unbounded(self) -> None:
+        """Say where no candidate can be dominated before it is measured on all rows."""
+        climb = _Climb(self, QuantPlan())
+        climb.step()
+        known = {*climb.by_row(), *self.measurement.analytic(QuantPlan())}
+        missing = [objective.metric for objective in self.goals.objectives if objective.metric not in known]
+        if missing:
+            logger.warning(
+                "ladder: %s is no mean over rows, so nothing says how far it may move on the other rows; no candidate "
+                "is given up as dominated, only beyond a limit",
+                ", ".join(missing),
+            )
+
+    def rows_saved(self, trials: Sequence[Trial]) -> tuple[str]:
+        """One line on how many candidates were given up, and what that saved."""
+        measured = [t for t in trials if t.repeats is None and not t.inherited]
+        stopped = [t.stopped_at for t in measured if t.stopped_at is not None]
+        share = sum(self.full_rows - rows for rows in stopped) / (self.full_rows * max(1, len(measured)))
+        return (
+            f"Ladder: {len(stopped):,} of {len(measured):,} candidates given up on {' or '.join(map(str, self.rungs))} "
+            f"of {self.full_rows:,} rows, which saved {share:.0%} of all rows.",
+        )
+
+    def measure(self, candidate: Candidate) -> Measured | MetricError:
+        """The metrics of a candidate on all rows, or, if it cannot win, those on the rows after which it was given up.
+
+        MetricError: a metric on all rows is no finite number.
+        """
+        plan = self.measurement.space.plan(candidate.point)
+        exact = self.measurement.analytic(plan)
+        climb = _Climb(self, plan)
+        for rung in self.rungs:
+            climb.step()
+            if candidate.rivals and self._cannot_win(exact, climb.by_row(), candidate.rivals):
+                found = self._outcome(exact, climb)
+                if isinstance(found, Measured):  # a metric may not be known on so few rows; then all are measured
+                    return replace(found, stopped_at=rung)
+        climb.step()
+        self._keep(candidate.point, climb.by_row())
+        return self._outcome(exact, climb)
+
+    def _outcome(self, exact: Mapping[str, float], climb: _Climb) -> Measured | MetricError:
+        try:
+            metrics = {**exact, **climb.metrics()}
+            check_finite(metrics, "this network")
+        except MetricError as error:
+            return error
+        return self.measurement.by_group(metrics)
+
+    def _cannot_win(self, exact: Mapping[str, float], seen: ByRow, rivals: Sequence[Rival]) -> bool:
+        able = self._able(exact, rivals)
+        open_limits = sum(limit.metric not in exact for limit in self.goals.limits)
+        terms = sum(o.metric not in exact for o in self.goals.objectives) if self.goals.sum_direction else 1
+        error = self.error / (len(self.rungs) * max(1, len(able) * terms + open_limits))
+        return self._is_beyond(exact, seen, error) or any(self._is_dominated(exact, seen, r, error) for r in able)
+
+    def _is_beyond(self, exact: Mapping[str, float], seen: ByRow, error: float) -> bool:
+        """Whether a limit cannot be kept."""
+        for limit in self.goals.limits:
+            low, high = self._range(limit.metric, exact, seen, error, None)
+            if limit.violation(high if limit.kind == "min" else low) > 0:
+                return True
+        return False
+
+    def _able(self, exact: Mapping[str, float], rivals: Sequence[Rival]) -> list[Rival]:
+        """The rivals that may dominate, so that no other need be asked: no worse in what is known exactly, and of those
+        the front in what is measured (with one measured objective, one rival).
+
+        Nothing that was measured of the candidate plays a part, so that this choice needs no correction.
+        """
+        costs = self.goals.costs({m: np.array([rival.metrics[m] for rival in rivals]) for m in self.goals.metrics})
+        is_exact = [False] if self.goals.sum_direction else [o.metric in exact for o in self.goals.objectives]
+        own = self.goals.costs({m: np.array([exact.get(m, 0.0)]) for m in self.goals.metrics})[0]
+        no_worse = np.flatnonzero((costs[:, is_exact] <= own[is_exact]).all(1))
+        measured = costs[no_worse][:, ~np.array(is_exact)]
+        if len(no_worse) > 1 and measured.shape[1]:
+            no_worse = np.sort(Front.of(measured, no_worse).index)
+        return [rivals[place] for place in no_worse.tolist()]
+
+    def _is_dominated(self, exact: Mapping[str, float], seen: ByRow, rival: Rival, error: float) -> bool:
+        """Whether a rival is no worse in anything and better in something than the best that a candidate may be."""
+        by_row = self._by_row(rival.point)
+        best = {}
+        for objective, way in zip(self.goals.objectives, self._ways, strict=True):
+            low, high = self._range(objective.metric, exact, seen, error, by_row.get(objective.metric))
+            best[objective.metric] = np.array([low if way * objective.scale > 0 else high])
+        costs = self.goals.costs(best)[0]
+        theirs = self.goals.costs({m: np.array([rival.metrics[m]]) for m in best})[0]
+        return bool((theirs <= costs).all() and (theirs < costs).any())
+
+    @property
+    def _ways(self) -> list[int]:
+        """For each objective whether more of its scaled metric is worse (1) or better (-1)."""
+        summed = self.goals.sum_direction
+        return [sign(summed or objective.direction) for objective in self.goals.objectives]
+
+    def _range(
+        self, metric: str, exact: Mapping[str, float], seen: ByRow, error: float, known: RowValues | None
+    ) -> tuple[float, float]:
+        """What a metric may be on all rows."""
+        if metric in exact:
+            return exact[metric], exact[metric]
+        return bounds(seen[metric], self._targets[metric], error, known) if metric in seen else UNKNOWN
+
+    def _by_row(self, point: Point) -> ByRow:
+        """The values of a rival on all rows; measured again if they were not kept."""
+        key = self.measurement.space.key(point)
+        if key not in self._kept:
+            climb = _Climb(self, self.measurement.space.plan(point))
+            for _ in range(len(self.rungs) + 1):
+                climb.step()
+            self._keep(point, climb.by_row())
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _keep(self, point: Point, values: ByRow) -> None:
+        self._kept[self.measurement.space.key(point)] = values
+        each = sum(own.values.nbytes for own in values.values())
+        while len(self._kept) > 1 and len(self._kept) * each > KEPT_BYTES:
+            self._kept.popitem(last=False)

@@ -1,0 +1,122 @@
+"""What a search can tell of a point from trying each alternative alone, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import count
+from logging import INFO, WARNING
+
+from chop.actions.search.measuring.single import BATCH_MACS, Measurement
+from chop.actions.search.strategies.product.choice_levels import axis_bits
+from chop.actions.search.strategies.runners.base import row_key
+from chop.errors import ChopError, SearchError, first_line
+from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.program import Axis
+from chop.evaluation.responses import Responses
+from chop.ir import QuantPlan
+from chop.report.compare_summary import counted
+from chop.tools.logger import get_logger
+from chop.tools.threads import one_thread
+
+logger = get_logger(__name__)
+
+MOST_TRIED = 2_000
+MOST_ADDED = 2**16
+"""What a guess may add up: axes, times rows, times outputs of a row."""
+
+MOST_MACS = 60 * BATCH_MACS
+"""Multiply-accumulates of all tries together, a minute or so on one core; more where that is little beside a search."""
+
+LITTLE = 10
+"""Evaluations that are little beside a search."""
+
+FEWEST_ROWS = 32
+"""Rows that still tell something."""
+
+
+class Guessing:
+    """Gives guesses about the points of a search; each number of rows is worked out once.
+
+    Called with the number of training rows; None where there is no guess to be had: the space is no product, has too
+    many alternatives or fewer points than would be tried, outputs are too many, the model takes too long or does not
+    run on so many rows. Fewer rows are taken where these would be too much work.
+    """
+
+    def __init__(self, measurement: Measurement) -> None:
+        self._measurement = measurement
+        self._known: dict[int, Responses | None] = {}
+        self.remarks: list[str] = []
+        self.on_tried: Callable[[int, int], None] = lambda tried, of_all: None
+
+    def __call__(self, rows: int) -> Responses | None:
+        if rows not in self._known:
+            try:
+                with one_thread():  # the same last digits whatever n_jobs is
+                    self._known[rows] = self._tried(rows)
+            except Exception as error:  # of the model's own code, on rows that it may not be made for
+                why = str(error) if isinstance(error, ChopError) else first_line(error)
+                remark = f"no guesses before the first trial: {why}"
+                logger.log(INFO if isinstance(error, ChopError) else WARNING, remark)
+                self.remarks.append(f"{remark}.")
+                self._known[rows] = None
+        return self._known[rows]
+
+    def _tried(self, wanted: int) -> Responses:
+        graph, data, device = self._measurement.graph, self._measurement.data_module, self._measurement.device
+        axes = self._measurement.space.axes()
+        if axes is None:
+            raise SearchError("the space is no product of choices of nodes")
+        runs = Responses.runs(axes)
+        rows = self._rows(axes, runs, wanted)
+        batches = data.batches("train", rows)
+        tried = sum(len(y) for _, y in batches)
+        remark = f"{runs:,} networks with one layer changed are tried on {counted(tried, 'training row')}"
+        remark += f" ({wanted:,} would be too much work)" if rows < wanted else ""
+        remark += f", as many rows as {runs * tried / self._own_rows:,.3g} evaluations" if self._own_rows else ""
+        logger.info("guesses: %s", remark)
+        numbers = count(1)
+
+        def on_run() -> None:
+            self.on_tried(next(numbers), runs)
+
+        fewest = [int(axis_bits(axis).argmin()) for axis in axes]
+        classes = data.dataset_info.num_classes
+        found = Responses(graph, axes, fewest, batches, device, classes, on_run, data.output)
+        self.remarks.append(f"before the first trial {remark}; they are not counted as evaluations.")
+        return found
+
+    def _rows(self, axes: Sequence[Axis], runs: int, wanted: int) -> int:
+        """So many of the `wanted` rows as can be tried; raises SearchError where that is too much all the same."""
+        measurement, size = self._measurement, self._measurement.space.size
+        if runs > min(MOST_TRIED, size):
+            what = f"{MOST_TRIED:,}" if size > MOST_TRIED else f"the {size:,} of the space"
+            raise SearchError(f"{runs:,} networks would have to be tried, more than {what}")
+        data = measurement.data_module
+        row = data.batches("train", 1)
+        one = PlanRunner(measurement.graph, row, measurement.device, data.output).predictions(QuantPlan())
+        (_, targets), *_ = row
+        outputs = len(axes) * Responses.kept(one, targets, data.dataset_info.num_classes)
+        fitting = MOST_ADDED // outputs
+        if fitting < min(wanted, FEWEST_ROWS):
+            raise SearchError(f"{outputs:,} outputs a row, over all layers, are too many to add up")
+        macs = max(1, measurement.work.macs)
+        in_time = max(MOST_MACS // macs, LITTLE * (self._own_rows or self._trained_rows)) // runs
+        if in_time < min(wanted, FEWEST_ROWS):
+            raise SearchError(f"{runs:,} networks would take too long, each on {FEWEST_ROWS} training rows")
+        return min(wanted, fitting, in_time)
+
+    @cached_property
+    def _own_rows(self) -> int:
+        """The rows on which a network is measured; 0 where its runners run the model themselves."""
+        keys = {row_key(runner) for runner in self._measurement.output_runners}
+        return sum(len(y) for key in keys for _, y in self._measurement.data_module.batches(*key))
+
+    @cached_property
+    def _trained_rows(self) -> int:
+        """The rows on which a network is trained for one evaluation; 0 where none is."""
+        options = self._measurement.training_options
+        if options is None:
+            return 0
+        rows = sum(len(y) for _, y in self._measurement.data_module.batches("train", options.num_samples))
+        return int(rows * options.max_epochs)

@@ -1,0 +1,353 @@
+"""Every point of a space, measured block by block; what is kept is the front, histograms and, if asked, all metrics."""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chop.actions.search.landscape import part_checksum, part_path, read_part, write_part
+from chop.actions.search.measuring.batched import FoldedMeasurement
+from chop.errors import SearchError
+from chop.evaluation.measures import Scores
+from chop.evaluation.memory import keep_freed_memory, resident
+from chop.executors.processes import Workers
+from chop.ir.front import Front
+from chop.ir.goals import Goals
+from chop.ir.histogram import Histogram
+from chop.record.json_lines import DAMAGES, JsonLines, Line, read_header
+from chop.record.names import BLOCKS
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+BLOCK_BYTES = 2**26
+"""What a process needs for the metrics of a block and to write them."""
+
+LEAST_BYTES = 2**25
+"""What the values under way get at the least, however little the user gives."""
+
+_WITHOUT_DATA = resident()
+"""What this process takes before it has a model or data: about what a worker takes, which is sent the task alone."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Points `first` to `stop - 1`: their front with all metrics of its points, and how all values are spread.
+
+    Where no point keeps all limits the front is the one that exceeds them least, by `excess` (infinite: none has
+    metrics).
+    """
+
+    number: int
+    first: int
+    stop: int
+    failed: int
+    excess: float
+    front: Front
+    metrics: dict[str, list[float]]
+    histograms: dict[str, Histogram]
+    checksum: str | int
+    """That of the file with all metrics, "" where there is none; in version 1 that of the metrics (CRC-32)."""
+
+    seconds: float
+
+    def as_row(self) -> dict[str, Any]:
+        """The block as a line of the log."""
+        return {
+            "block": self.number,
+            "first": self.first,
+            "stop": self.stop,
+            "failed": self.failed,
+            "excess": self.excess if self.excess < np.inf else None,
+            "index": self.front.index.tolist(),
+            "count": self.front.count.tolist(),
+            "costs": self.front.costs.tolist(),
+            "metrics": self.metrics,
+            "histograms": {name: [h.exponent, *map(list, h.counts.items())] for name, h in self.histograms.items()},
+            "checksum": self.checksum,
+            "seconds": round(self.seconds, 6),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Block:
+        """A line of the log as a block."""
+        objectives = len(row["costs"][0]) if row["costs"] else 1
+        front = Front(
+            np.array(row["costs"], dtype=np.float64).reshape(-1, objectives),
+            np.array(row["index"], dtype=np.int64),
+            np.array(row["count"], dtype=np.int64),
+        )
+        spread = {name: Histogram(h[0], dict(h[1:])) for name, h in row["histograms"].items()}
+        names = ("block", "first", "stop", "failed", "excess", "metrics", "checksum", "seconds")
+        number, first, stop, failed, excess, metrics, checksum, seconds = (row[name] for name in names)
+        excess = np.inf if excess is None else excess
+        return cls(number, first, stop, failed, excess, front, metrics, spread, checksum, seconds)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker must know: how to measure points, what they cost, and where all metrics go (None: nowhere)."""
+
+    folded: FoldedMeasurement
+    goals: Goals
+    block_size: int
+    points: int
+    parts: Path | None
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks."""
+        return -(-self.points // self.block_size)
+
+    def bounds(self, number: int) -> tuple[int, int]:
+        """The first point of a block, and the one after its last."""
+        return number * self.block_size, min(self.points, (number + 1) * self.block_size)
+
+    def holds(self, block: Block) -> bool:
+        """Whether a block is one of this task's (the last one of a search with fewer points is cut short), and its
+        metrics, unchanged, are where they go.
+        """
+        if (block.first, block.stop) != self.bounds(block.number):
+            return False
+        if self.parts is None:
+            return True
+        part = part_path(self.parts, block.number)
+        if isinstance(block.checksum, str):
+            return part_checksum(part) == block.checksum
+        scores = read_part(part)
+        return scores is not None and _checksum(scores) == block.checksum
+
+    def measure(self, number: int) -> Block:
+        """Measure block `number`."""
+        started = time.monotonic()
+        first, stop = self.bounds(number)
+        scores = self.folded.scores_of_range(first, stop)
+        finite = np.logical_and.reduce([np.isfinite(values) for values in scores.values()])
+        excess = np.where(finite, self.goals.excess(scores), np.inf)
+        least = float(excess.min())
+        kept = np.flatnonzero(finite & (excess == least))[: None if least == 0 else 1]
+        front = Front.of(self.goals.costs(scores)[kept], first + kept)
+        parts = self.parts
+        checksum = "" if parts is None else write_part(part_path(parts, number), first, scores)
+        return Block(
+            number,
+            first,
+            stop,
+            failed=int((~finite).sum()),
+            excess=least,
+            front=front,
+            metrics={name: values[front.index - first].tolist() for name, values in scores.items()},
+            histograms={name: Histogram.of(values) for name, values in scores.items()},
+            checksum=checksum,
+            seconds=time.monotonic() - started,
+        )
+
+
+@dataclass
+class Enumeration:
+    """What was found so far: the front of all blocks that are done."""
+
+    front: Front | None = None
+    metrics: dict[int, dict[str, float]] | None = None
+    histograms: dict[str, Histogram] | None = None
+    points: int = 0
+    failed: int = 0
+    excess: float = 0.0
+    done: set[int] = field(default_factory=set)
+    """The numbers of the blocks."""
+
+    seconds: float = 0.0
+
+    def add(self, block: Block) -> None:
+        """Fold a block in; the order of blocks plays no part."""
+        front = self.front = self._front_with(block)
+        rows = [dict(zip(block.metrics, row, strict=True)) for row in zip(*block.metrics.values(), strict=True)]
+        known = (self.metrics or {}) | dict(zip(block.front.index.tolist(), rows, strict=True))
+        self.metrics = {index: known[index] for index in front.index.tolist()}
+        spread = self.histograms or {}
+        self.histograms = {
+            name: spread[name].joined(own) if name in spread else own for name, own in block.histograms.items()
+        }
+        self.points += block.stop - block.first
+        self.failed += block.failed
+        self.done.add(block.number)
+        self.seconds += block.seconds
+
+    def _front_with(self, block: Block) -> Front:
+        """The joined front; of two that exceed the limits the nearer one, the earlier of equal ones."""
+        if self.front is not None and block.excess == self.excess == 0:
+            return self.front.joined(block.front)
+        if self.front is not None and (self.excess, self.front.index.tolist()) <= (
+            block.excess,
+            block.front.index.tolist(),
+        ):
+            return self.front
+        self.excess = block.excess
+        return block.front
+
+    def never_finite(self) -> str:
+        """The metrics that have been no finite number for any point, which then all failed."""
+        return ", ".join(name for name, spread in (self.histograms or {}).items() if not spread.counts)
+
+    def rows(self) -> Iterator[tuple[int, int, dict[str, float]]]:
+        """The front by number: a point, how many have the same costs, its metrics."""
+        if self.front is None or self.metrics is None:
+            return
+        for index, count in sorted(zip(self.front.index.tolist(), self.front.count.tolist(), strict=True)):
+            yield index, count, self.metrics[index]
+
+
+class BlockLog:
+    """The blocks that are done, a line each, in a file that only one search writes. Their order plays no part."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any], resume: bool, identity: str = "") -> None:
+        self.path = path
+        self._lines = self._resumed(path, header) if resume else JsonLines.create(path, BLOCKS, header, identity)
+
+    @property
+    def identity(self) -> str:
+        """The identity of the search, which its other files hold too."""
+        return self._lines.header.identity
+
+    def _resumed(self, path: Path, header: Mapping[str, Any]) -> JsonLines:
+        lines = JsonLines.open(path, BLOCKS)
+        try:
+            known = {name: value for name, value in lines.header.values.items() if name != "from_version"}
+            changed = _differing(known, json.loads(json.dumps(dict(header))))
+            if changed:
+                raise SearchError(
+                    f"{path} belongs to another search: {', '.join(changed)} changed; undo the change, or start anew "
+                    "without --resume"
+                )
+            problems = [problem for line in lines.lines() if (problem := _problem(line))]
+            for problem in problems:
+                logger.warning("%s: %s; that block is measured again", path, problem)
+            lines.go_on((line.row for line in lines.lines() if not _problem(line)), bool(problems))
+        except BaseException:
+            lines.close()
+            raise
+        return lines
+
+    def blocks(self) -> Iterator[Block]:
+        """The sound blocks that it held when it was opened, as they are read."""
+        return (Block.from_row(line.row) for line in self._lines.lines())
+
+    @staticmethod
+    def block_size_of(path: Path) -> int | None:
+        """How many points the blocks of a log have; None where it does not say, or is none."""
+        try:
+            found = read_header(path, BLOCKS).values["block_size"]
+        except (OSError, SearchError, KeyError):
+            return None
+        return found if isinstance(found, int) and found > 0 else None
+
+    def append(self, block: Block) -> None:
+        """Write a block down."""
+        self._lines.append(block.as_row())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._lines.close()
+
+
+def _problem(line: Line) -> str:
+    """What is wrong with the line of a block, if anything."""
+    problem = line.problem
+    if not problem:
+        try:
+            Block.from_row(line.row)
+        except DAMAGES as error:
+            problem = f"{type(error).__name__}: {error}"
+    return problem and f"line {line.number} is damaged ({problem})"
+
+
+def _differing(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The keys that differ; in place of `fingerprint` those of its own keys that do."""
+    keys = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
+    tables = [table.get("fingerprint") for table in (known, wanted)]
+    if "fingerprint" not in keys or not all(isinstance(table, dict) for table in tables):
+        return keys
+    keys.remove("fingerprint")
+    return [*keys, *_differing(*({**table, "fingerprint": None} for table in tables))]  # type: ignore[dict-item]
+
+
+def measured_blocks(task: Task, numbers: Iterable[int], count: int, n_jobs: int) -> Iterator[Block]:
+    """The `count` blocks of `numbers` as they are done, by `n_jobs` processes; one that dies leaves its block to
+    another.
+    """
+    _share_memory(task.folded, n_jobs if count > 1 else 1)
+    keep_freed_memory()
+    with Workers(task.measure, n_jobs) as workers:
+        for _, block in workers.results(numbers):
+            yield block
+
+
+def _share_memory(folded: FoldedMeasurement, n_jobs: int) -> None:
+    """Give the values under way what the processes themselves leave of the memory for the whole search."""
+    workers = n_jobs * _WITHOUT_DATA if n_jobs > 1 else 0
+    fixed = resident() + workers + n_jobs * BLOCK_BYTES
+    least = fixed + n_jobs * LEAST_BYTES
+    if folded.memory < least:
+        logger.warning(
+            "memory_mib = %d is less than %d process(es) need, about %d MiB; take fewer n_jobs or raise memory_mib",
+            folded.memory >> 20,
+            n_jobs,
+            least >> 20,
+        )
+    folded.limit(max(folded.memory, least) // n_jobs - fixed // n_jobs)
+
+
+def _checksum(scores: Scores) -> int:
+    found = 0
+    for name in sorted(scores):
+        found = zlib.crc32(np.ascontiguousarray(scores[name]).tobytes(), found)
+    return found
+
+
+def taken_over(task: Task, log: BlockLog) -> Enumeration:
+    """What the blocks of a log make up that `task` has use for, each once."""
+    found = Enumeration()
+    for block in log.blocks():
+        if block.number not in found.done and task.holds(block):
+            found.add(block)
+    return found
+
+
+def enumerate_points(
+    task: Task,
+    found: Enumeration,
+    log: BlockLog,
+    n_jobs: int,
+    is_over: Callable[[], bool],
+    show: Callable[[int, int], None],
+) -> None:
+    """Measure all blocks that `found` does not hold, and add them to it and to `log`; `show` is given the numbers of
+    points that are done and that are on the front; `is_over` may end it early.
+
+    On Ctrl-C all blocks that are done are in `found` and `log`, and KeyboardInterrupt goes on. `seconds` of a block are
+    those since the block before it was done.
+    """
+    done = frozenset(found.done)
+    is_told = bool(done)
+    left = (number for number in range(task.blocks) if number not in done)
+    last = time.monotonic()
+    for block in measured_blocks(task, left, task.blocks - len(done), n_jobs):
+        now = time.monotonic()
+        block_now = replace(block, seconds=now - last)
+        last = now
+        log.append(block_now)
+        found.add(block_now)
+        if found.failed == found.points and not is_told:
+            is_told = True
+            said = (f"{found.points:,}", found.never_finite() or "some metric")
+            logger.warning("none of the first %s points counts: %s is no finite number", *said)
+        show(found.points, 0 if found.front is None else len(found.front.index))
+        if is_over():
+            break

@@ -1,0 +1,73 @@
+"""What a search must find unchanged when it goes on, and a landscape must share to be its truth: besides the settings,
+the weights, the rows and the code of the user's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.search.settings.search import SearchSettings
+from chop.actions.search.strategies.runners.base import RUNNERS, ModelRunner
+from chop.dataset.data_module import PART_NAMES
+from chop.formats import FORMATS
+from chop.tools.own_code import is_own_code
+from chop.tools.value_digest import code_digest, value_digest
+
+
+def identity_of(
+    model: nn.Module, data_module: Any, settings: SearchSettings, space: SearchSpaceBase, seed: int
+) -> dict[str, Any]:
+    """What of a search is not in its settings."""
+    info = data_module.dataset_info
+    return {
+        "weights": weights_digest(model),
+        "model_state": _state_digest(model),
+        "dataset": [info.name, info.sha256 or _rows_digest(data_module, settings, space)],
+        "user_code": _code_digest(data_module, settings, space),
+        "seed": seed,
+    }
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A checksum of all tensors of a model, by name."""
+    return value_digest(dict(sorted(model.state_dict().items())))
+
+
+def _state_digest(model: nn.Module) -> str | None:
+    """A checksum of what decides a model's results and is in no state dict: buffers that are not saved, attributes and
+    hooks of its modules; None where there is nothing but torch's own.
+    """
+    found: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        buffers = {own: module._buffers.get(own) for own in sorted(module._non_persistent_buffers_set)}
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        attributes: dict[str, Any] = {}
+        if not type(module).__module__.startswith(("torch.nn.modules.", "chop.")):
+            attributes = {own: value for own, value in vars(module).items() if not own.startswith("_")}
+            attributes.pop("training", None)
+        if buffers or hooks or attributes:
+            found[name] = [buffers, hooks, attributes]
+    return value_digest(found) if found else None
+
+
+def _rows_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceBase) -> str:
+    """A checksum of the parts that are measured on, and of the training part where it has a say."""
+    parts = {PART_NAMES[getattr(runner.options, "data_loader", "val")] for runner in settings.runners}
+    if space.calibration_rows or any(issubclass(RUNNERS[runner.name], ModelRunner) for runner in settings.runners):
+        parts.add("train")
+    return value_digest({part: data_module.batches(part) for part in sorted(parts)})
+
+
+def _code_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceBase) -> str | None:
+    """A checksum of loss, metrics, runners and formats that are not of this package; None where all are."""
+    named = {value for choices in space.choices_flattened.values() for value in choices if isinstance(value, str)}
+    classes: list[type] = [FORMATS[name] for name in sorted(named) if name in FORMATS]
+    classes += [RUNNERS[runner.name] for runner in settings.runners]
+    own = [one for one in classes if is_own_code(one)]
+    if data_module.loss is None and not data_module.metrics and not own:
+        return None
+    metrics = {name: [code_digest(function), direction] for name, (function, direction) in data_module.metrics.items()}
+    return value_digest([code_digest(data_module.loss), metrics, [*map(code_digest, own)]])

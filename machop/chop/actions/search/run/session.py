@@ -1,0 +1,158 @@
+"""A search whose settings have been checked: what it measures, what it is after, and what is known of its space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from chop.actions.calibration import calibrate
+from chop.actions.search.landscape import Landscape, digest, landscape_key, landscape_of
+from chop.actions.search.measuring.baseline import of_the_float_network
+from chop.actions.search.measuring.probes import Guessing
+from chop.actions.search.measuring.single import Measured, Measurement
+from chop.actions.search.search_space import Point, SearchSpaceBase
+from chop.actions.search.settings.search import SearchSettings
+from chop.actions.search.strategies.base import StrategyContext
+from chop.actions.search.strategies.known_values import FreeValues
+from chop.errors import SearchError
+from chop.evaluation.guard import require_sound
+from chop.ir import MaseGraph
+from chop.ir.goals import Goals
+from chop.record.folder import SearchFolder
+from chop.record.names import LANDSCAPE_FILE
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+Item = TypeVar("Item")
+
+SPOT_CHECKS = 5
+"""Networks that are measured once more before figures of an earlier run are relied on."""
+
+
+@dataclass(frozen=True)
+class CheckedSearch:
+    """Settings without a problem, with the space, the graph and the data that they are for; `folder` is its output."""
+
+    settings: SearchSettings
+    space: SearchSpaceBase
+    graph: MaseGraph
+    data_module: Any
+    folder: Path
+    seed: int
+    device: str
+    identity: Mapping[str, Any]
+
+    def measurement(self) -> Measurement:
+        """What measures the points; ranges of activations are measured first, where formats need them.
+
+        Raises GraphError where the guard finds that a quantised network is not what its plan says, MetricError where a
+        metric of the data fails on the network in float.
+        """
+        settings = self.settings
+        require_sound(self.graph, self.data_module.batches("train", 2)[0][0], self.space.possible_formats())
+        if self.space.calibration_rows:
+            with of_the_float_network():
+                calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
+        memory = settings.setup.memory_mib * 2**20
+        parts = (self.space, self.graph, self.data_module, settings.runners, settings.eval_mode, self.device, memory)
+        measurement = Measurement(*parts)
+        if measurement.float_only:
+            logger.info(
+                "no formats are known for %s: counted in float, as they stay", ", ".join(measurement.float_only)
+            )
+        measurement.require_metrics()
+        return measurement
+
+    def goals(self, measurement: Measurement) -> Goals:
+        """What is optimised; the network in float is measured if a limit refers to it."""
+        relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
+        measured = measurement.measure_float() if relative else Measured({}, {})
+        goals = self.settings.goals({**measured.software, **measured.hardware})
+        for limit in goals.limits:
+            logger.info("limit: %s", limit.explained())
+        return goals
+
+    def context(self, measurement: Measurement, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
+        """What a strategy may know."""
+        free = FreeValues(goals, measurement.cost_tables) if measurement.cost_tables else None
+        guesses = Guessing(measurement)
+        return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), free, guesses)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must not change between a search and its resumption."""
+        setup = self.settings.space_setup
+        choices = digest([self.space.choices_flattened, setup.tie, setup.tie_operands])
+        layers = digest([repr(self.graph.model), self.graph.model.code])
+        return {**self.identity, **self.settings.fingerprint(), "choices": choices, "layers": layers}
+
+    def landscape_key(self) -> str:
+        """Equal for searches that measure the same things on the same space, whatever their strategy."""
+        return landscape_key(self.fingerprint())
+
+    def about_landscape(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
+        """What a landscape says of its space."""
+        sizes = {} if measurement.folded is None else {"sizes": list(measurement.folded.sizes)}
+        return {
+            "key": self.landscape_key(),
+            **sizes,
+            **goals.as_json(),
+            "provenance": self.data_module.dataset_info.provenance,
+        }
+
+    def require_unchanged(
+        self, measurement: Measurement, path: Path, point: Point, logged: Mapping[str, float]
+    ) -> None:
+        """Measure a network of the log at `path` once more; raises SearchError where it has other figures now."""
+        contradiction = measurement.contradiction(point, logged)
+        if contradiction:
+            raise SearchError(
+                f"{path} has a network with {contradiction} now: model, data, loss or metrics have changed, or draw at "
+                "random; undo the change, or start anew without --resume"
+            )
+
+    def known_landscape(self, measurement: Measurement) -> Landscape | None:
+        """The metrics of all points of this space, where a project beside this one has measured them.
+
+        Some of its points are measured once more: what its key does not tell (a file that a metric reads) shows there.
+        """
+        known = landscape_of(self.folder.parents[2], self.landscape_key()) if len(self.folder.parents) > 2 else None
+        if known is None or not known.is_measured.any():
+            return known
+        try:
+            for index in _telling_points(known):
+                metrics = {name: float(values[index]) for name, values in known.metrics.items()}
+                self.require_unchanged(measurement, known.path, self.space.point(index), metrics)
+        except SearchError as error:
+            logger.warning("%s; it is left out of account", str(error).partition(";")[0])
+            return None
+        return known
+
+    def holds_landscape(self) -> bool:
+        """Whether the folder has the landscape of this space, whole: a resumed search may have got that far."""
+        path = self.folder / LANDSCAPE_FILE
+        try:
+            found = Landscape.read(path)
+            SearchFolder(self.folder).require_own(path, found.version, found.about.get("search", ""))
+        except SearchError:
+            return False
+        return found.about.get("key") == self.landscape_key()
+
+
+def spread_out(items: Sequence[Item]) -> list[Item]:
+    """A few of some items, the first and the last among them."""
+    places = np.linspace(0, len(items) - 1, SPOT_CHECKS if items else 0).round().astype(int).tolist()
+    return [items[place] for place in dict.fromkeys(places)]
+
+
+def _telling_points(landscape: Landscape) -> list[int]:
+    """Points whose metrics are the least or the greatest: those of the worst networks alone would change too little."""
+    measured = np.flatnonzero(landscape.is_measured)
+    ends = [
+        measured[turn(values[measured])] for values in landscape.metrics.values() for turn in (np.argmax, np.argmin)
+    ]
+    return spread_out([int(index) for index in dict.fromkeys(ends)])

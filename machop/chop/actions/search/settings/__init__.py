@@ -1,0 +1,1 @@
+"""Reads the tables `[search]` of a TOML file as typed settings."""

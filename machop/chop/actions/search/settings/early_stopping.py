@@ -1,0 +1,78 @@
+"""Whether a ladder of sample sizes makes sense for a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from chop.actions.search.strategies.runners.base import RUNNERS
+from chop.config.typed import Problem
+
+if TYPE_CHECKING:
+    from chop.actions.search.settings.search import RunnerChoice
+
+IMPROBABLE = 6.0
+"""Standard deviations: what no random sample of rows shows."""
+
+
+def ladder_problems(
+    ladder: Sequence[int], runners: Sequence[RunnerChoice], strategy_options: Any, eval_mode: bool, data_module: Any
+) -> list[Problem]:
+    """What is wrong with `setup.ladder`; paths start below `setup`. `data_module` (None: unknown) has the rows."""
+    if not ladder:
+        return []
+    messages = [] if list(ladder) == sorted(set(ladder)) else [f"must ascend, got {list(ladder)}"]
+    for runner in runners:
+        if RUNNERS[runner.name].kind == "model-run":
+            messages.append(
+                f"'{runner.name}' must run the model itself, which no part of the rows replaces; remove the ladder or "
+                "that runner"
+            )
+    climbing = [runner for runner in runners if RUNNERS[runner.name].kind == "output-based"]
+    if not climbing:
+        messages.append("no runner measures on rows (as basic_evaluation does), so there is nothing to cut short")
+    if not eval_mode:
+        messages.append("in training mode (eval_mode = false) rows depend on each other; remove one of the two")
+    if getattr(strategy_options, "landscape", False):
+        messages.append("landscape = true needs every point on all rows; remove one of the two")
+    messages += [message for runner in climbing if (message := _row_problem(ladder, runner, data_module))]
+    return [Problem(("ladder",), message) for message in messages]
+
+
+def _row_problem(ladder: Sequence[int], runner: RunnerChoice, data_module: Any) -> str | None:
+    """What is wrong with the rungs as parts of the rows of a runner."""
+    part, rows = runner.options.data_loader, runner.options.num_samples
+    targets = None
+    if data_module is not None:
+        targets = torch.cat([y for _, y in data_module.batches(part, rows)])
+        rows = len(targets)
+    if rows is not None and max(ladder) >= rows:
+        return f"must stay below the {rows:,} rows that '{runner.name}' measures on, got {max(ladder):,}"
+    if targets is not None and not all(stands_for_all(targets, rung) for rung in ladder):
+        return (
+            f"the first rows of '{runner.name}' have other shares of the classes than all {rows:,}, so they say little "
+            "of the rest; are the rows sorted by class? Shuffle them"
+        )
+    return None
+
+
+def stands_for_all(targets: Tensor, seen: int) -> bool:
+    """Whether the first `seen` of whole-number `targets` `(rows,)` may be a random sample of them, as to the classes.
+
+    Pearson's chi-squared with the finite-population correction, as a normal deviate (Wilson and Hilferty, PNAS 17,
+    1931, 684-688). Targets of any other kind are not judged.
+    """
+    if targets.ndim != 1 or targets.is_floating_point():
+        return True
+    _, labels, total = torch.unique(targets, return_inverse=True, return_counts=True)
+    expected = total.double() * seen / len(targets)
+    freedom = len(total) - 1
+    if freedom == 0:
+        return True
+    drawn = torch.bincount(labels[:seen], minlength=len(total)).double()
+    squares = float(((drawn - expected) ** 2 / expected).sum()) / (1 - seen / len(targets))
+    deviate: float = ((squares / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / (2 / (9 * freedom)) ** 0.5
+    return deviate < IMPROBABLE

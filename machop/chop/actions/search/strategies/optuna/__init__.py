@@ -1,0 +1,1 @@
+"""Strategies and storages of Optuna."""

@@ -1,0 +1,174 @@
+"""Optuna's samplers behind ask and tell, on a study in memory: our trial log is the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import copysign, inf
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge
+
+from chop.actions.search.search_space.base import Point
+from chop.actions.search.strategies.base import (
+    STRATEGIES,
+    WORST,
+    SearchStrategyBase,
+    StrategyContext,
+    Values,
+    Variant,
+    one_number_only,
+)
+from chop.actions.search.strategies.optuna.samplers import (
+    SAMPLERS,
+    SamplerName,
+    build_sampler,
+    missing_package,
+    quiet,
+    warm_cmaes,
+)
+from chop.tools.logger import get_logger
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial, Trial
+
+logger = get_logger(__name__)
+
+Key = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OptunaOptions:
+    """`sampler`, and keys of some: `n_startup_trials` random points come first, `population_size` make a generation.
+
+    Keys that are absent are as Optuna has them (10 and 50).
+    """
+
+    sampler: SamplerName = "tpe"
+    n_startup_trials: Annotated[int, Ge(1)] | None = None
+    population_size: Annotated[int, Ge(2)] | None = None
+
+
+@STRATEGIES.register("optuna")
+class Optuna(SearchStrategyBase):
+    """The samplers of Optuna (arXiv:1907.10902)."""
+
+    Options = OptunaOptions
+    constraints = True
+    purpose = "methods that are widely known; `sampler` says which"
+    variants = tuple(
+        Variant(name, facts.purpose, facts.keys, facts.multi_objective, facts.constraints)
+        for name, facts in SAMPLERS.items()
+    )
+
+    @classmethod
+    def problem(cls, options: OptunaOptions, objectives: int) -> str | None:
+        sampler = f'sampler = "{options.sampler}"'
+        package = missing_package(options.sampler)
+        if package:
+            return f'{sampler} needs the package {package}: pip install "chop[optuna-samplers]"'
+        if objectives > 1 and not SAMPLERS[options.sampler].multi_objective:
+            return one_number_only(sampler, objectives)
+        return None
+
+    def __init__(self, context: StrategyContext, options: OptunaOptions | None = None) -> None:
+        super().__init__(context, options)
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        name: SamplerName = self.options.sampler
+        self._facts = SAMPLERS[name]
+        self.constraints = self._facts.constraints
+        self._tell_unused()
+        sampler = build_sampler(name, context.seed, asdict(self.options))
+        self._study = optuna.create_study(directions=list(context.directions), sampler=sampler)
+        self._distributions = {key: self._distribution(choices) for key, choices in self.space.parameters.items()}
+        self._asked: dict[Key, list[Trial]] = {}
+        self._has_begun = False
+
+    def ask(self, n: int) -> list[Point]:
+        if not self._has_begun:
+            self._begin()
+        with quiet():
+            trials = [self._study.ask(dict(self._distributions)) for _ in range(n)]
+        for trial in trials:
+            self._asked.setdefault(self._key(trial.params), []).append(trial)
+        return [{key: int(trial.params[key]) for key in self._distributions} for trial in trials]
+
+    def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:
+        for point, told in zip(points, values, strict=True):
+            objectives = told[: len(self.context.directions)]
+            self._tell(point, objectives, told[len(objectives) :], failed=abs(objectives[0]) >= WORST)
+
+    def _tell(self, point: Point, objectives: Values, violations: Values, failed: bool) -> None:
+        import optuna
+
+        if failed and self._facts.failed == "infinite":
+            objectives = tuple(copysign(inf, value) for value in objectives)
+            violations = (inf,) * len(violations)
+        limits = {str(number): violation for number, violation in enumerate(violations)}
+        waiting = self._asked.get(self._key(point))
+        number = _limited(waiting.pop(0), limits) if waiting else self._added(point, limits)
+        if failed and self._facts.failed == "left_out":
+            self._study.tell(number, state=optuna.trial.TrialState.FAIL)
+        else:
+            self._study.tell(number, list(objectives))
+
+    def _begin(self) -> None:
+        """Before the first question: what was told already may say where to start."""
+        self._has_begun = True
+        if self.options.sampler == "cmaes" and self._distributions:
+            trials = self._study.get_trials(deepcopy=False)
+            self._study.sampler = warm_cmaes(self.context.seed, trials) or self._study.sampler
+
+    def _added(self, point: Point, limits: Mapping[str, float]) -> int:
+        """The number of a trial for a point that was not asked for (or is told once more)."""
+        import optuna
+
+        params = {key: int(point.get(key, 0)) for key in self._distributions}
+        state = optuna.trial.TrialState.RUNNING
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=state, params=params, distributions=dict(self._distributions), constraints=dict(limits)
+            )
+        )
+        added: FrozenTrial = self._study.get_trials(deepcopy=False)[-1]
+        if isinstance(self._study.sampler, optuna.samplers.BaseGASampler):
+            self._study.sampler.get_trial_generation(self._study, added)  # else no generation would hold it
+        return added.number
+
+    def _distribution(self, choices: Sequence[Any]) -> BaseDistribution:
+        """The number of a choice: an integer where the choices are in order, a category where they are not."""
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+
+        if self.options.sampler == "cmaes" or is_ordered(choices):
+            return IntDistribution(0, len(choices) - 1)
+        return CategoricalDistribution(list(range(len(choices))))
+
+    def _key(self, point: Mapping[str, Any]) -> Key:
+        return tuple(int(point.get(key, 0)) for key in self._distributions)
+
+    def _tell_unused(self) -> None:
+        given = [key for key, value in asdict(self.options).items() if key != "sampler" and value is not None]
+        unused = [key for key in given if key not in self._facts.keys]
+        if unused:
+            logger.info("setup: sampler '%s' makes no use of %s", self.options.sampler, ", ".join(unused))
+
+
+def is_ordered(choices: Sequence[Any]) -> bool:
+    """Whether a list is of numbers that only rise, or only fall.
+
+    >>> is_ordered([2, 4, 8]), is_ordered([2, 8, 4]), is_ordered(["NA", 4]), is_ordered([False, True])
+    (True, False, False, False)
+    """
+    if any(isinstance(choice, bool) or not isinstance(choice, int | float) for choice in choices):
+        return False
+    return list(choices) in (sorted(choices), sorted(choices, reverse=True))
+
+
+def _limited(trial: Trial, limits: Mapping[str, float]) -> int:
+    """The number of an asked trial, after its violations were set."""
+    for name, violation in limits.items():
+        trial.set_constraint(name, violation)
+    return trial.number

@@ -1,0 +1,1 @@
+"""Strategies for search spaces that are products of axes."""

@@ -1,0 +1,1 @@
+"""Where calls are made: in this process or in several."""

@@ -1,0 +1,178 @@
+"""Guesses in searches: what is tried, when there are none, and that they are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from chop.actions.compare.job import CompareJob, CompareOptions, compare
+from chop.actions.search.measuring import probes
+from chop.actions.search.measuring.probes import Guessing
+from chop.actions.search.search import checked_call, search
+from chop.dataset import MaseDataModule
+from chop.errors import SearchError
+from chop.evaluation.responses import Responses
+from chop.models import get_model
+
+
+def guessing(lab: dict[str, Any], data: MaseDataModule, model: nn.Module, folder: Path) -> Guessing:
+    job = checked_call(CompareJob, model, data, lab, folder, 0, "cpu")
+    return Guessing(job.measurement())
+
+
+@pytest.fixture
+def lab(lab: dict[str, Any]) -> dict[str, Any]:
+    """The lab's 18 choices for each of the three layers of jsc-toy."""
+    choices = lab["search_space"]["seed"].pop("seq_blocks_2")
+    lab["search_space"] |= {"setup": {"by": "type"}, "seed": {**lab["search_space"]["seed"], "linear": choices}}
+    return lab
+
+
+@pytest.fixture
+def surrogate(lab: dict[str, Any]) -> dict[str, Any]:
+    """The same, searched by the surrogate."""
+    lab["strategy"] |= {"name": "surrogate", "setup": {"n_trials": 20}}
+    return lab
+
+
+@pytest.fixture
+def jsc_toy() -> nn.Module:
+    return get_model("jsc-toy", pretrained=True)
+
+
+def test_guesses_are_made_once_of_the_first_training_rows(
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_toy: nn.Module,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    own = guessing(lab, jets, jsc_toy, tmp_path)
+    tries: list[tuple[int, int]] = []
+    own.on_tried = lambda tried, of_all: tries.append((tried, of_all))
+    found = own(64)
+    assert found is not None and own(64) is found
+    told = "110 networks with one layer changed are tried on 64 training rows, as many rows as 13.8 evaluations"
+    assert own.remarks == [f"before the first trial {told}; they are not counted as evaluations."]
+    assert caplog.text.count("guesses: 110 networks") == 1
+    assert tries == [(number, 110) for number in range(1, 111)]
+    x, y = jets.batches("train", 64)[0]
+    scores = jsc_toy.eval()(x).detach()
+    codes = np.stack(np.unravel_index(np.arange(18**3), (18, 18, 18)), 1)
+    wrong = found.features(codes)[:, 0] * found._spread[0] + found._centre[0]
+    assert wrong.min() == pytest.approx(float((scores.argmax(1) != y).float().mean()), abs=0.1)
+    assert wrong.max() > wrong.min()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "why"),
+    [
+        ({"MOST_TRIED": 109}, "110 networks would have to be tried, more than 109"),
+        ({"MOST_ADDED": 3 * 5 * 31}, "15 outputs a row, over all layers, are too many"),
+        ({"MOST_MACS": 1, "LITTLE": 6}, "110 networks would take too long, each on 32 training rows"),
+    ],
+)
+def test_there_are_no_guesses_where_too_much_would_be_tried(
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_toy: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    bounds: dict[str, int],
+    why: str,
+) -> None:
+    caplog.set_level("INFO")
+    for name, value in bounds.items():
+        monkeypatch.setattr(probes, name, value)
+    own = guessing(lab, jets, jsc_toy, tmp_path)
+    assert own(64) is None
+    (remark,) = own.remarks
+    assert remark.startswith(f"no guesses before the first trial: {why}")
+    assert remark[:-1] in " ".join(caplog.text.split())
+
+
+@pytest.mark.parametrize(
+    ("bounds", "rows"), [({"MOST_ADDED": 3 * 5 * 40}, 40), ({"MOST_MACS": 1, "LITTLE": 10}, 10 * 512 // 110)]
+)
+def test_fewer_rows_are_tried_where_more_would_be_too_much(
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_toy: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    bounds: dict[str, int],
+    rows: int,
+) -> None:
+    for name, value in bounds.items():
+        monkeypatch.setattr(probes, name, value)
+    own = guessing(lab, jets, jsc_toy, tmp_path)
+    assert own(64) is not None
+    assert f"on {rows} training rows (64 would be too much work)" in own.remarks[0]
+
+
+def test_a_space_of_fewer_points_than_would_be_tried_has_no_guesses(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule
+) -> None:
+    own = guessing(lab, jets, get_model("jsc-tiny", pretrained=True), tmp_path)
+    assert own(64) is None
+    assert "38 networks would have to be tried, more than the 18 of the space" in own.remarks[0]
+
+
+def test_a_search_goes_without_guesses_where_the_model_fails_on_training_rows(
+    tmp_path: Path,
+    surrogate: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_toy: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+
+    class Failing(Responses):
+        def __init__(self, *args: Any) -> None:
+            raise RuntimeError("made to fail")
+
+    monkeypatch.setattr(probes, "Responses", Failing)
+    assert len(search(jsc_toy, jets, surrogate, tmp_path).trials) == 20
+    (told,) = (record for record in caplog.records if "no guesses" in record.getMessage())
+    assert told.levelname == "WARNING" and told.getMessage().endswith("RuntimeError: made to fail")
+
+
+def test_a_search_with_guesses_goes_on_as_if_it_had_not_been_cut_off(
+    tmp_path: Path, surrogate: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    surrogate["strategy"]["setup"] = {"n_trials": 16, "initial": 4, "probe_rows": 128}
+    whole = search(jsc_toy, jets, surrogate, tmp_path / "whole")
+    surrogate["strategy"]["setup"]["n_trials"] = 7
+    search(jsc_toy, jets, surrogate, tmp_path / "cut")
+    surrogate["strategy"]["setup"]["n_trials"] = 16
+    resumed = search(jsc_toy, jets, surrogate, tmp_path / "cut", resume=True)
+    assert [trial.point for trial in resumed.trials] == [trial.point for trial in whole.trials]
+    surrogate["strategy"]["setup"]["probe_rows"] = 0
+    other = search(jsc_toy, jets, surrogate, tmp_path / "other")
+    assert [trial.point for trial in other.trials] != [trial.point for trial in whole.trials]
+    with pytest.raises(SearchError, match="strategy changed"):
+        search(jsc_toy, jets, surrogate, tmp_path / "cut", resume=True)
+
+
+def test_a_comparison_tells_what_was_tried_before_the_first_trial(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    options = CompareOptions(("surrogate", "uniform"), seeds=2, budget=20)
+    summary = compare(jsc_toy, jets, lab, tmp_path / "with", options)
+    told = (
+        "surrogate: before the first trial 110 networks with one layer changed are tried on 512 training rows, as many "
+        "rows as 110 evaluations; they are not counted as evaluations."
+    )
+    assert told in summary.remarks
+    assert told in json.loads((tmp_path / "with" / "summary.json").read_text(encoding="utf-8"))["remarks"]
+    assert told in " ".join((tmp_path / "with" / "report.md").read_text(encoding="utf-8").split())
+    without = compare(jsc_toy, jets, lab, tmp_path / "without", CompareOptions(("uniform",), seeds=2))
+    assert not any("tried" in remark for remark in without.remarks)
