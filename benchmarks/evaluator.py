@@ -43,9 +43,9 @@ from chop.evaluation.memory import keep_freed_memory
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Integer
 from chop.ir import MaseGraph, QuantPlan
-from chop.ir.goals import Goals
-from chop.ir.trial import Objective
 from chop.models import get_model
+from chop.record.goals import Goals
+from chop.record.trial import Objective
 from chop.scoring.scores import score
 
 WIDTHS = [4, 8], [2, 4, 8], [2, 4, 8]

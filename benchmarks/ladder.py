@@ -35,11 +35,11 @@ from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.dataset import MaseDataModule
 from chop.ir import MaseGraph
-from chop.ir.front import Front
-from chop.ir.goals import Goals
-from chop.ir.trial import Objective, Trial
-from chop.ir.trial_log import TrialLog
 from chop.models import get_model
+from chop.record.front import Front
+from chop.record.goals import Goals
+from chop.record.trial import Objective, Trial
+from chop.record.trials import TrialLog
 
 LISTS: dict[str, Any] = {
     "name": ["integer"],

@@ -28,7 +28,7 @@ from chop.actions.search.strategies.optuna.storage import export_search
 from chop.actions.setup import prepare
 from chop.cli.oracle import show_oracle
 from chop.config.run_config import RunConfig, load_run_config
-from chop.ir.trial import Trial
+from chop.record.trial import Trial
 from chop.report import compare_plots
 
 Answer = Any

@@ -25,10 +25,10 @@ from chop.actions.search.strategies.optuna.storage import export_search
 from chop.config.run_config import load_run_config
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
-from chop.ir.trial_log import TrialLog, read_trials
 from chop.record.folder import SearchFolder
 from chop.record.json_lines import read_header
 from chop.record.names import BLOCKS
+from chop.record.trials import TrialLog, read_trials
 from tests.actions.search.conftest import jets, jsc_tiny, lab
 
 __all__ = ["jets", "jsc_tiny", "lab"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from chop.ir.goals import Goals, Limit
-from chop.ir.trial import BestRow, Objective, Trial
+from chop.record.goals import Goals, Limit
+from chop.record.trial import BestRow, Objective, Trial
 from chop.report.search_report import SearchSummary, print_summary
 
 NAMES = ("accuracy", "average_bitwidth", "memory_density", "bitops", "model_size", "loss")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chop.ir.goals import Goals
+from chop.record.goals import Goals
 from chop.tools.whole_numbers import readable
 
 Array = np.ndarray[Any, Any]

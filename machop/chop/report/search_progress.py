@@ -17,8 +17,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from chop.ir.goals import Goals, sign
-from chop.ir.trial import Trial
+from chop.record.goals import Goals, sign
+from chop.record.trial import Trial
 from chop.tools.terminal import terminal
 
 Item = TypeVar("Item")

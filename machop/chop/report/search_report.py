@@ -11,8 +11,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from chop.ir.goals import SUM, Goals, Limit
-from chop.ir.trial import BestRow, TestMetrics
+from chop.record.goals import SUM, Goals, Limit
+from chop.record.trial import BestRow, TestMetrics
 from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import terminal
 from chop.tools.whole_numbers import readable

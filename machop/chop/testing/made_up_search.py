@@ -23,11 +23,11 @@ from chop.actions.search.strategies.known_values import FreeValues
 from chop.actions.search.strategies.runners import RUNNERS
 from chop.errors import MetricError
 from chop.evaluation.tables import CostTable
-from chop.ir.front import Front
-from chop.ir.goals import Goals, Limit
 from chop.ir.graph.node_costs import node_costs
-from chop.ir.trial import Objective, Trial
-from chop.ir.trial_log import TrialLog
+from chop.record.front import Front
+from chop.record.goals import Goals, Limit
+from chop.record.trial import Objective, Trial
+from chop.record.trials import TrialLog
 
 BuildStrategy = Callable[[StrategyContext], SearchStrategyBase]
 

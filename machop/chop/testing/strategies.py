@@ -14,8 +14,8 @@ from chop.actions.search.run.loop import scaled_metrics, told_values
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Values
 from chop.errors import MetricError
-from chop.ir.goals import Limit
-from chop.ir.trial import Trial
+from chop.record.goals import Limit
+from chop.record.trial import Trial
 from chop.testing.made_up_search import MadeUpSearch
 
 TRIALS = 12

@@ -30,8 +30,8 @@ from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
-from chop.ir.trial_log import TrialLog, read_trials
 from chop.models import get_model
+from chop.record.trials import TrialLog, read_trials
 from chop.report import compare_plots, compare_report
 
 

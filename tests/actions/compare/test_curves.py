@@ -24,8 +24,8 @@ from chop.actions.compare.redundancy import rank_correlations, redundancy_remark
 from chop.actions.search.landscape import Landscape
 from chop.actions.search.run.oracle import Oracle
 from chop.errors import SearchError
-from chop.ir.goals import Goals, Limit
-from chop.ir.trial import Objective
+from chop.record.goals import Goals, Limit
+from chop.record.trial import Objective
 
 ACCURACY, BITS = Objective("accuracy"), Objective("bits", 0.5, "minimize")
 

@@ -17,8 +17,8 @@ from chop.actions.search.landscape import Landscape
 from chop.actions.search.run.loop import WORST
 from chop.actions.search.search_space import Point
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext, Values
-from chop.ir.goals import Goals, Limit
-from chop.ir.trial import Objective
+from chop.record.goals import Goals, Limit
+from chop.record.trial import Objective
 
 
 class Numbers(Answers):

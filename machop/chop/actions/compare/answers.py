@@ -13,8 +13,8 @@ from chop.actions.search.landscape import Landscape
 from chop.actions.search.measuring.single import Measured
 from chop.actions.search.run.loop import Outcome, require_points
 from chop.actions.search.search_space import Point, SearchSpaceBase
-from chop.ir.trial import Trial
-from chop.ir.trial_log import TrialLog
+from chop.record.trial import Trial
+from chop.record.trials import TrialLog
 
 Metrics = dict[str, float]
 Array = np.ndarray[Any, Any]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from chop.actions.search.run.oracle import Oracle
-from chop.ir.front import Front, dominated_volume
-from chop.ir.goals import Goals, sign
-from chop.ir.trial import Objective
+from chop.record.front import Front, dominated_volume
+from chop.record.goals import Goals, sign
+from chop.record.trial import Objective
 from chop.report.compare_summary import Band
 
 Array = np.ndarray[Any, Any]

@@ -15,8 +15,8 @@ from chop.actions.search.run.loop import told_values
 from chop.actions.search.search_space import Point
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
 from chop.errors import FolderError
-from chop.ir.goals import Goals
-from chop.ir.trial import Trial
+from chop.record.goals import Goals
+from chop.record.trial import Trial
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
 

@@ -29,10 +29,10 @@ from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
-from chop.ir.goals import Goals
-from chop.ir.trial import Trial
+from chop.record.goals import Goals
 from chop.record.json_lines import keep_damaged
 from chop.record.names import BLOCKS_FILE, LANDSCAPE_FILE
+from chop.record.trial import Trial
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import REPORT_FILE, print_comparison, report_text
 from chop.report.compare_summary import CompareSummary, counted

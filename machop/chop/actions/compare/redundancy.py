@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chop.actions.compare.statistics import ranks
-from chop.ir.goals import Goals
+from chop.record.goals import Goals
 
 Array = np.ndarray[Any, Any]
 SAME = 0.95
@@ -41,7 +41,7 @@ def constant_objectives(metrics: Mapping[str, Array], goals: Goals) -> dict[str,
 def constant_remarks(metrics: Mapping[str, Array], goals: Goals, is_drawn: bool) -> list[str]:
     """What is said of objectives that never vary; `is_drawn`: enough others are left for a picture of the front.
 
-    >>> from chop.ir.trial import Objective
+    >>> from chop.record.trial import Objective
     >>> goals = Goals((Objective("accuracy"), Objective("flops", direction="minimize")))
     >>> constant_remarks({"accuracy": np.array([0.1, 0.2]), "flops": np.array([9.0, 9.0])}, goals, is_drawn=True)
     ['Warning: flops is the same (9) for all networks and so decides nothing: leave it out.']

@@ -24,7 +24,7 @@ from chop.actions.compare.redundancy import constant_objectives, constant_remark
 from chop.actions.compare.statistics import Sample
 from chop.actions.compare.verdict import TARGET, Record, verdict
 from chop.actions.search.run.oracle import Oracle
-from chop.ir.front import Front
+from chop.record.front import Front
 from chop.report.compare_summary import TARGETS, CompareSummary, StrategySummary, share_name, whole_name
 
 Array = np.ndarray[Any, Any]

@@ -19,8 +19,8 @@ from chop.cli.oracle import show_oracle
 from chop.config import load_run_config
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
-from chop.ir.goals import Goals, Limit
-from chop.ir.trial import Objective, Trial
+from chop.record.goals import Goals, Limit
+from chop.record.trial import Objective, Trial
 
 EXAMPLE = Path(__file__).resolve().parents[4] / "machop/configs/examples/jsc_tiny_brute_force.toml"
 

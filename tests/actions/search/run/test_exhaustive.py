@@ -22,8 +22,8 @@ from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner,
 from chop.cli.oracle import show_oracle
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
-from chop.ir.goals import Goals
 from chop.models import get_model
+from chop.record.goals import Goals
 
 
 @pytest.fixture

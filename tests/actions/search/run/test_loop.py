@@ -20,7 +20,7 @@ from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.formats import Integer
-from chop.ir.trial import Trial
+from chop.record.trial import Trial
 
 
 class Slow(ModelRunner):

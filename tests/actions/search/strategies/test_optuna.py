@@ -16,7 +16,7 @@ from chop.actions.search.strategies.optuna import samplers
 from chop.actions.search.strategies.optuna.strategy import Optuna, OptunaOptions
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError
-from chop.ir.goals import Limit
+from chop.record.goals import Limit
 from chop.testing.made_up_search import MadeUpSearch
 
 FAILED = (-WORST, WORST, WORST)

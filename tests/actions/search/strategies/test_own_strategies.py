@@ -20,8 +20,8 @@ from chop.actions.search.strategies.product.evolution import Evolution, Evolutio
 from chop.actions.search.strategies.product.gaussian_process import Features, GaussianProcess
 from chop.actions.search.strategies.product.hypervolume_gain import expected_gain, undominated
 from chop.actions.search.strategies.product.surrogate import SurrogateOptions
-from chop.ir.front import Front
-from chop.ir.goals import Goals, Limit
+from chop.record.front import Front
+from chop.record.goals import Goals, Limit
 from chop.testing.made_up_search import OBJECTIVES, MadeUpSearch
 
 SEARCH = MadeUpSearch(layers=3)

@@ -19,9 +19,9 @@ from chop.dataset.rows import cut
 from chop.errors import MetricError
 from chop.evaluation.plan_runner import PlanRunner
 from chop.ir import MaseGraph, QuantPlan
-from chop.ir.front import Front
-from chop.ir.goals import Goals, sign
-from chop.ir.trial import Trial
+from chop.record.front import Front
+from chop.record.goals import Goals, sign
+from chop.record.trial import Trial
 from chop.scoring.bounds import UNKNOWN, RowValues, bounds
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName

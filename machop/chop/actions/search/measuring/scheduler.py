@@ -14,8 +14,8 @@ from chop.actions.search.measuring.single import Measurement
 from chop.actions.search.run.loop import Outcome
 from chop.actions.search.search_space.base import Point
 from chop.executors.processes import Workers
-from chop.ir.front import Front
-from chop.ir.trial import Trial
+from chop.record.front import Front
+from chop.record.trial import Trial
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)

@@ -18,9 +18,9 @@ from chop.errors import SearchError
 from chop.evaluation.measures import Scores
 from chop.evaluation.memory import keep_freed_memory, resident
 from chop.executors.processes import Workers
-from chop.ir.front import Front
-from chop.ir.goals import Goals
-from chop.ir.histogram import Histogram
+from chop.record.front import Front
+from chop.record.goals import Goals
+from chop.record.histogram import Histogram
 from chop.record.json_lines import DAMAGES, JsonLines, Line, read_header
 from chop.record.names import BLOCKS
 from chop.tools.logger import get_logger

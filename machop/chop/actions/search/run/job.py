@@ -48,10 +48,10 @@ from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.dataset.data_module import PART_NAMES
 from chop.errors import SearchError
-from chop.ir.goals import Goals
-from chop.ir.trial import BestRow, Trial, TrialCounts
-from chop.ir.trial_log import TrialLog
+from chop.record.goals import Goals
 from chop.record.names import BEST_FILE, BLOCKS_FILE, LANDSCAPE_FILE, TRIALS_FILE
+from chop.record.trial import BestRow, Trial, TrialCounts
+from chop.record.trials import TrialLog
 from chop.record.version import new_identity
 from chop.report.search_progress import EnumerationProgress, SearchProgress
 from chop.report.search_report import SearchSummary, print_summary, report_text

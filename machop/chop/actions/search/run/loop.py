@@ -16,10 +16,10 @@ from chop.actions.search.search_space.base import Point, PointKey, SearchSpaceBa
 from chop.actions.search.settings.search import StudySetup
 from chop.actions.search.strategies.base import WORST, SearchStrategyBase, Values
 from chop.errors import ChopError, MetricError, SearchError
-from chop.ir.front import Front
-from chop.ir.goals import Goals, columns
-from chop.ir.trial import Trial
-from chop.ir.trial_log import TrialLog
+from chop.record.front import Front
+from chop.record.goals import Goals, columns
+from chop.record.trial import Trial
+from chop.record.trials import TrialLog
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
 from chop.tools.user_code import place_in_plugin

@@ -12,8 +12,8 @@ import numpy as np
 
 from chop.actions.search.landscape import Landscape
 from chop.errors import SearchError
-from chop.ir.front import Front
-from chop.ir.goals import Goals
+from chop.record.front import Front
+from chop.record.goals import Goals
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from chop.actions.search.search_space.base import SearchSpaceBase
-from chop.ir.front import Front
-from chop.ir.goals import Goals, columns
-from chop.ir.trial import BestRow, FrontRow, Trial
+from chop.record.front import Front
+from chop.record.goals import Goals, columns
 from chop.record.names import BEST_FILE, LOG_FILE
 from chop.record.sealed_json import sealed_rows
+from chop.record.trial import BestRow, FrontRow, Trial
 from chop.scoring.scores import interval_as_json
 from chop.tools.files import write_whole
 from chop.tools.whole_numbers import as_json
@@ -51,7 +51,7 @@ def best_rows(trials: Sequence[Trial], goals: Goals, space: SearchSpaceBase) -> 
 def pareto_set(trials: Sequence[Trial], goals: Goals) -> list[FrontRow]:
     """The trials that no other dominates, by number; equal ones stand once, under the lowest number.
 
-    >>> from chop.ir.trial import Objective
+    >>> from chop.record.trial import Objective
     >>> def row(number, a, b):
     ...     return Trial(number, {}, {}, {"a": a, "b": b}, {})
     >>> goals = Goals((Objective("a", direction="maximize"), Objective("b", direction="minimize")))

@@ -21,8 +21,8 @@ from chop.actions.search.strategies.known_values import FreeValues
 from chop.errors import SearchError
 from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph
-from chop.ir.goals import Goals
 from chop.record.folder import SearchFolder
+from chop.record.goals import Goals
 from chop.record.names import LANDSCAPE_FILE
 from chop.tools.logger import get_logger
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from chop.actions.search.measuring.single import FLOAT_CONFIG, Measurement
 from chop.errors import SearchError, first_line
 from chop.ir import MaseGraph
-from chop.ir.trial import BestRow, TestMetrics, Trial
+from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.search_progress import each_shown
 from chop.tools.logger import get_logger
 

@@ -18,13 +18,13 @@ from chop.actions.search.strategies.optuna.storage import (
     without_password,
 )
 from chop.errors import PassError, SearchError
-from chop.ir.trial import Objective, Trial
-from chop.ir.trial_log import read_trials, row_to_trial, trial_to_row
 from chop.passes.graph.transforms.quantize.quantize import plan_from_config
 from chop.record.folder import SearchFolder
 from chop.record.json_lines import DAMAGES
 from chop.record.names import INITIAL_FILE, LOG_FILE, TRIALS_FILE
 from chop.record.sealed_json import sealed
+from chop.record.trial import Objective, Trial
+from chop.record.trials import read_trials, row_to_trial, trial_to_row
 from chop.tools.logger import get_logger
 from chop.tools.whole_numbers import from_json, readable
 

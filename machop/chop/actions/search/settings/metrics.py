@@ -10,8 +10,8 @@ from typing import Any, Literal
 from chop.actions.search.strategies.runners.base import Metric
 from chop.config.typed import Problem
 from chop.config.units import parse_quantity
-from chop.ir.goals import Limit
-from chop.ir.trial import Direction, Objective
+from chop.record.goals import Limit
+from chop.record.trial import Direction, Objective
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)

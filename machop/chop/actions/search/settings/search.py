@@ -17,8 +17,8 @@ from chop.actions.search.strategies.optuna.samplers import SAMPLERS
 from chop.actions.search.strategies.runners.base import RUNNERS, Metric
 from chop.config.typed import Problem, parse_table, unknown_key
 from chop.errors import ChopError, did_you_mean
-from chop.ir.goals import Goals
-from chop.ir.trial import Direction, Objective
+from chop.record.goals import Goals
+from chop.record.trial import Direction, Objective
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)

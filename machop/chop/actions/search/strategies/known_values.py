@@ -9,8 +9,8 @@ import numpy as np
 
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
-from chop.ir.goals import Goals, Limit, sign
-from chop.ir.trial import Direction, Objective
+from chop.record.goals import Goals, Limit, sign
+from chop.record.trial import Direction, Objective
 
 Array = np.ndarray[Any, Any]
 

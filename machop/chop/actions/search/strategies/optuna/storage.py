@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from chop.actions.search.strategies.optuna.samplers import quiet
 from chop.errors import SearchError
-from chop.ir.goals import Goals
-from chop.ir.trial import Trial
-from chop.ir.trial_log import read_trials
 from chop.record.folder import SearchFolder
+from chop.record.goals import Goals
 from chop.record.names import LOG_FILE, TRIALS_FILE
+from chop.record.trial import Trial
+from chop.record.trials import read_trials
 
 if TYPE_CHECKING:
     from optuna import Study

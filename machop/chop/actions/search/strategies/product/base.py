@@ -17,7 +17,7 @@ from chop.actions.search.strategies.known_values import FreeValues
 from chop.actions.search.strategies.product.choice_levels import axis_bits
 from chop.errors import SearchError
 from chop.evaluation.program import Axis
-from chop.ir.front import Front
+from chop.record.front import Front
 
 Array = np.ndarray[Any, Any]
 Code = tuple[int, ...]

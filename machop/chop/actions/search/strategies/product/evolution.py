@@ -13,7 +13,7 @@ from annotated_types import Ge, Interval
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.product.base import Array, Code, ProductStrategy
 from chop.actions.search.strategies.product.choice_levels import uniform_codes
-from chop.ir.front import Front
+from chop.record.front import Front
 
 TRIES = 50
 """Mutations that are tried for one that is new."""

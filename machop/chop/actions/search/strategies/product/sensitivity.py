@@ -9,7 +9,7 @@ import numpy as np
 
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.product.base import Array, Code, ProductStrategy
-from chop.ir.front import Front
+from chop.record.front import Front
 
 MOST_SCORED = 2_000_000
 """Points up to which a space is scored as a whole; beyond it the front of sums is built axis by axis."""

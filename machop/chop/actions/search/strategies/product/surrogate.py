@@ -15,7 +15,7 @@ from chop.actions.search.strategies.product.base import Array, Code, ProductStra
 from chop.actions.search.strategies.product.choice_levels import levels_of, uniform_codes
 from chop.actions.search.strategies.product.gaussian_process import Features, GaussianProcess
 from chop.actions.search.strategies.product.hypervolume_gain import Boxes, expected_gain, undominated
-from chop.ir.front import Front
+from chop.record.front import Front
 
 EXPLORATION = 0.5
 """The share of a prediction's standard deviation that counts: a front has so many points that being right about most

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chop.ir.trial import Direction, Objective, Trial
+from chop.record.trial import Direction, Objective, Trial
 
 Array = np.ndarray[Any, Any]
 SUM = "sum"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chop.ir.front import Front
-from chop.ir.histogram import MOST_BINS, Histogram
+from chop.record.front import Front
+from chop.record.histogram import MOST_BINS, Histogram
 
 
 def costs_of(seed: int, points: int, objectives: int) -> np.ndarray:
