@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from chop.dataset import MaseDataModule
 from chop.errors import PassError
@@ -98,6 +98,35 @@ def test_statistics_equal_those_of_numpy(graph: MaseGraph, batch: dict[str, Tens
         assert statistics["range_quantile"]["max"] == pytest.approx(high, rel=1e-6)
         stat = graph.node("seq_blocks_2").meta["mase"]["software"]["args"][name]["stat"]
         assert stat == statistics
+
+
+class Scaled(nn.Module):
+    """An argument that may be None, and one that belongs to all samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, scale: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.fc(x * scale)
+
+
+def test_statistics_of_batches_with_none_common_tensors_and_other_lengths() -> None:
+    scale, batches = torch.rand(4), [torch.randn(3, length, 4) for length in (2, 5)]
+    graph = MaseGraph(Scaled())
+    metadata = with_metadata(graph, {"x": batches[0], "mask": None, "scale": scale})
+    arguments = {
+        "by": "name",
+        "target_activation_nodes": ["fc"],
+        "activation_statistics": {"range_min_max": {"dims": "all"}},
+        "input_generator": [{"mask": None, "x": x, "scale": scale} for x in batches],
+        "num_samples": 5,
+    }
+    _, found = profile_statistics_analysis_pass(metadata, arguments)
+    seen = torch.cat([(x * scale)[:rows].flatten() for x, rows in zip(batches, (3, 2), strict=True)])
+    measured = found["fc"]["data_in_0"]["range_min_max"]
+    assert (measured["min"], measured["max"]) == pytest.approx((float(seen.min()), float(seen.max())))
+    assert measured["count"] == seen.numel()
 
 
 @pytest.mark.parametrize(

@@ -147,3 +147,29 @@ def test_metadata_is_saved_with_the_graph(tmp_path: Path) -> None:
         "precision": [32],
     }
     assert loaded.node("seq_blocks_2").meta["mase"]["software"] == graph.node("seq_blocks_2").meta["mase"]["software"]
+
+
+class Masked(nn.Module):
+    """Two outputs, an argument that may be None, and one that belongs to all samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor, scale: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        h = self.body(x) * scale
+        return {"features": h, "scores": self.head(h)}
+
+
+def test_sensitivity_measures_the_output_that_the_data_name_and_takes_none_and_common_tensors() -> None:
+    x, scale = torch.randn(6, 4), torch.rand(5)
+    graph = MaseGraph(Masked())
+    inputs = [{"mask": None, "x": x, "scale": scale}]
+    arguments = {"choices": [FOUR], "input_generator": inputs, "num_samples": 2, "output": "scores"}
+    _, found = sensitivity_analysis_pass(graph, arguments)
+    exact = graph.model(x[:2], scale=scale)["scores"]
+    alone, _ = quantize_transform_pass(graph, {"by": "name", "head": {"config": FOUR}})
+    expected = (alone.model(x[:2], scale=scale)["scores"] - exact).norm() / exact.norm()
+    assert [*found["head"].values()] == [pytest.approx(float(expected.detach()))]
+    with pytest.raises(PassError, match="no samples"):
+        sensitivity_analysis_pass(graph, {**arguments, "input_generator": []})

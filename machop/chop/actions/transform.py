@@ -90,6 +90,8 @@ def _arguments(name: str, graph: MaseGraph, table: Mapping[str, Any], prepared: 
     if name in ("profile_statistics", "calibrate", "sensitivity"):
         rows = prepared.data_module.batches("train", arguments.get("num_samples"))
         arguments.setdefault("input_generator", [placeholder_keywords(graph, x) for x, _ in rows])
+    if name == "sensitivity":
+        arguments.setdefault("output", prepared.data_module.output)
     return arguments
 
 

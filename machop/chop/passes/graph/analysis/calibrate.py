@@ -12,14 +12,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 from chop.nn.masks import hidden
 from chop.nn.own_tensors import has_unknown_pre_hooks
-from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, placeholder_inputs
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, first_samples, placeholder_inputs
 
 MOST_VALUES = 4_000_000
 """Values that are kept for each operand: whole rows, the first ones."""
@@ -53,7 +52,7 @@ def _activations(
     graph.model.eval()
     rows = 0
     for batch in generator:
-        kept, count = _first(batch, wanted - rows)
+        kept, count = first_samples(batch, wanted - rows)
         inputs = placeholder_inputs(graph, kept)
         if recorder is None:
             graph.observe(kept)
@@ -63,17 +62,6 @@ def _activations(
         if rows >= wanted:
             break
     return rows, recorder.activations() if recorder else {}
-
-
-def _first(batch: Mapping[str, Any], most: int) -> tuple[Any, int]:
-    """At most so many rows of a batch, and how many; what has no rows (None, a common mask) stays as it is."""
-    lengths = [len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.ndim]
-    rows = lengths[0] if lengths else 0
-
-    def cut(value: Any) -> Any:
-        return value[:most] if isinstance(value, Tensor) and value.ndim and len(value) == rows else value
-
-    return pytree.tree_map(cut, dict(batch)), min(rows, most)
 
 
 class _Recorder(fx.Interpreter):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from chop.errors import PassError, did_you_mean
 from chop.formats import FLOAT_BITS, Format, format_name
@@ -104,6 +105,17 @@ def placeholder_inputs(graph: MaseGraph, dummy_in: Mapping[str, Any]) -> list[An
     if unknown or missing:
         raise PassError(f"dummy_in: the model takes {', '.join(names)}; given are {', '.join(dummy_in) or 'none'}")
     return [dummy_in.get(str(node.target), node.args[0] if node.args else None) for node in placeholders]
+
+
+def first_samples(batch: Mapping[str, Any], most: int) -> tuple[Any, int]:
+    """At most `most` samples of a batch, and how many; a value without samples (None, a common mask) stays as it is."""
+    lengths = [len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.ndim]
+    rows = lengths[0] if lengths else 0
+
+    def cut(value: Any) -> Any:
+        return value[:most] if isinstance(value, Tensor) and value.ndim and len(value) == rows else value
+
+    return pytree.tree_map(cut, dict(batch)), min(rows, most)
 
 
 class _Recorder(fx.Interpreter):

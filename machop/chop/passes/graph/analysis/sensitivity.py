@@ -16,12 +16,12 @@ from torch import Tensor
 from chop.errors import ChopError, PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import node_formats
-from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, placeholder_inputs
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, first_samples, placeholder_inputs
 from chop.tools.files import write_whole
-from chop.tools.model_outputs import predictions_of
+from chop.tools.model_outputs import OutputName, predictions_of
 from chop.tools.terminal import terminal
 
-ARGUMENTS = ("choices", "input_generator", "num_samples", "score", "save_dir", "nodes")
+ARGUMENTS = ("choices", "input_generator", "num_samples", "score", "output", "save_dir", "nodes")
 LEAST_WIDTH, CELL_HEIGHT, LABEL_WIDTH, LINE_HEIGHT, LETTER = 90, 26, 230, 14, 7
 """Sizes of the picture in pixels; a letter is about as wide as that."""
 
@@ -33,8 +33,9 @@ def sensitivity_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> t
     """Quantise each node alone with each of `choices` and note what it does to the output.
 
     `choices` is a list of lab dictionaries ({"name": "integer", "weight_width": 4, …}); `input_generator` an iterable
-    of {argument: batch}, of which the first `num_samples` rows (512) are used; `nodes` limits the nodes. Measured is
-    the relative error |y - float| / |float| of all outputs, or what `score` (a function of them) loses against float.
+    of {argument: batch}, of which the first `num_samples` rows (512) are used; `nodes` limits the nodes; `output` names
+    the output that is measured, of a model with several. Measured is the relative error |y - float| / |float| of all
+    outputs, or what `score` (a function of them) loses against float.
     Choices that mean nothing for an op are left out. With `save_dir`, `sensitivity.svg` shows it. The info is
     {node: {choice: number}}. The graph itself stays as it is.
     """
@@ -43,7 +44,7 @@ def sensitivity_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> t
     rows = _rows(graph, args)
     alone = copy.deepcopy(graph)
     alone.apply_plan(QuantPlan())
-    exact = _outputs(alone, rows)
+    exact = _outputs(alone, rows, args.get("output"))
     found: Errors = {}
     for name, op in alone.quantizable_nodes().items():
         if name not in (args.get("nodes") or [name]):
@@ -52,7 +53,8 @@ def sensitivity_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> t
             formats = _formats(config, op, name)
             if formats:
                 alone.apply_plan(QuantPlan.of({name: formats}))
-                found.setdefault(name, {})[label] = _loss(exact, _outputs(alone, rows), args.get("score"))
+                got = _outputs(alone, rows, args.get("output"))
+                found.setdefault(name, {})[label] = _loss(exact, got, args.get("score"))
     _show(found, list(choices), "score lost" if args.get("score") else "relative error")
     if args.get("save_dir"):
         write_whole(Path(args["save_dir"]) / "sensitivity.svg", heat_map(found, list(choices)))
@@ -119,17 +121,19 @@ def _rows(graph: MaseGraph, args: Mapping[str, Any]) -> list[list[Any]]:
         raise PassError("sensitivity needs input_generator, an iterable of {argument: batch}, and num_samples >= 1")
     rows, inputs = 0, []
     for batch in generator:
-        kept = {key: value[: wanted - rows] for key, value in batch.items()}
+        kept, count = first_samples(batch, wanted - rows)
         inputs.append(placeholder_inputs(graph, kept))
-        rows += len(next(iter(kept.values())))
+        rows += count
         if rows >= wanted:
             break
+    if not inputs:
+        raise PassError("sensitivity: the input generator gives no samples")
     return inputs
 
 
 @torch.no_grad()
-def _outputs(graph: MaseGraph, rows: list[list[Any]]) -> Tensor:
-    return torch.cat([predictions_of(graph.model(*inputs)) for inputs in rows])
+def _outputs(graph: MaseGraph, rows: list[list[Any]], output: OutputName) -> Tensor:
+    return torch.cat([predictions_of(graph.model(*inputs), output) for inputs in rows])
 
 
 def _loss(exact: Tensor, got: Tensor, score: Score | None) -> float:

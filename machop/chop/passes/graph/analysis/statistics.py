@@ -11,7 +11,15 @@ from torch import Tensor, fx
 from chop.errors import PassError, did_you_mean
 from chop.formats.measured import by_channel, quantile_of
 from chop.ir import MaseGraph
-from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating, metadata_of, placeholder_inputs
+from chop.passes.graph.analysis.metadata import (
+    Info,
+    PassArgs,
+    check_args,
+    evaluating,
+    first_samples,
+    metadata_of,
+    placeholder_inputs,
+)
 from chop.passes.graph.analysis.node_types import mase_op
 from chop.passes.graph.transforms.quantize.node_selection import check_by, matches
 
@@ -161,16 +169,24 @@ def _activations(graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]
     recorder = _Activations(graph, {node.name for node in nodes})
     rows = 0
     for batch in generator:
-        size = len(next(iter(batch.values())))
-        kept = {key: value[: wanted - rows] for key, value in batch.items()}
+        kept, count = first_samples(batch, wanted - rows)
         with evaluating(graph):
             recorder.run(*placeholder_inputs(graph, kept))
-        rows = min(rows + size, wanted)
+        rows += count
         if rows == wanted:
             break
     if rows < wanted:
         raise PassError(f"num_samples: {wanted} rows are asked for, the input generator gives {rows}")
-    return {name: {key: torch.cat(parts) for key, parts in found.items()} for name, found in recorder.seen.items()}
+    return {name: {key: _joined(parts) for key, parts in found.items()} for name, found in recorder.seen.items()}
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """All values of an operand, its channels in the second dimension where every batch has as many of them."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return torch.cat(parts)
+    if any(part.ndim < 2 for part in parts) or len({part.shape[1] for part in parts}) > 1:
+        return torch.cat([part.flatten() for part in parts])
+    return torch.cat([part.transpose(0, 1).flatten(1) for part in parts], 1).unsqueeze(0)
 
 
 class _Activations(fx.Interpreter):
