@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,13 @@ PAIRED: dict[str, Any] = {
     "two heads": lambda p, y: F.gaussian_nll_loss(p[:, :1], y, p[:, 1:].exp()),
     "beside a sound one": lambda p, y: ((p[:, :1] - y) ** 2).mean() + F.mse_loss(p[:, 1], y),
 }
+IN_NUMPY: dict[str, Any] = {
+    "numpy": lambda p, y: float(((p[:, :1].numpy() - y.numpy()) ** 2).mean()),
+    "numpy, explained": lambda p, y: 1 - ((p[:, :1].numpy() - y.numpy()) ** 2).sum() / ((y - y.mean()) ** 2).sum(),
+    "numpy, by sample": lambda p, y: torch.from_numpy(np.abs(np.asarray(p)[:, :1] - np.asarray(y)).mean(1)),
+    "dlpack": lambda p, y: float(np.abs(np.from_dlpack(p)[:, :1] - np.from_dlpack(y)).max()),
+}
+PAIRED |= IN_NUMPY
 SOUND: dict[str, Any] = {
     "column": lambda p, y: (p[:, 0] - y) ** 2,
     "columns": lambda p, y: (p - y.unsqueeze(1)) ** 2,
@@ -42,6 +50,10 @@ SOUND: dict[str, Any] = {
     "distances": lambda p, y: torch.cdist(p, p).mean() + 0 * y.sum(),
     "similarity": lambda p, y: (p @ p.T).softmax(1).mean() + 0 * y.sum(),
     "weighted": lambda p, y: (p[:, 0] - y) ** 2 * torch.ones(1),
+    "numpy": lambda p, y: float(((p[:, 0].numpy() - y.numpy()) ** 2).mean()),
+    "bias": lambda p, y: float(p[:, 0].numpy().mean() - y.numpy().mean()),
+    "of outputs alone": lambda p, y: float(p.numpy().mean()),
+    "sorted": lambda p, y: float(np.abs(np.sort(p[:, 0].numpy()) - np.sort(y.numpy(), 0).ravel()).mean()),
     "one hot": lambda p, y: (p - F.one_hot((y > 0).long(), 2)) ** 2,
 }
 

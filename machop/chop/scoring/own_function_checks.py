@@ -15,6 +15,8 @@ from chop.scoring.own_functions import common_shape, quiet, writes_on_arguments
 
 COUNTS = (7, 11, 13, 17, 19, 23)
 """Numbers of samples of which one is no other dimension of the outputs."""
+ORDERS = 3
+"""Orders of the targets that are tried."""
 
 
 def check_own_functions(
@@ -55,8 +57,10 @@ def _require_no_pairs(function: Any, name: str, predictions: Tensor, targets: Te
     other = _turned(y)
     if len(y) < samples or p.ndim < 2 or other is None or common_shape(p, y) is not None:
         return
-    if _Pairing.is_in(function, p, y, both=True) or (
-        _Pairing.is_in(function, p, y) and _Pairing.is_in(function, p, other) is False
+    if (
+        _Pairing.is_in(function, p, y, both=True)
+        or (_Pairing.is_in(function, p, y) and _Pairing.is_in(function, p, other) is False)
+        or (_is_of_any_order(function, p, y) and _is_of_any_order(function, p, other) is False)
     ):
         raise ChopError(
             f"the {name} of the data takes each output with the target of each sample (broadcasting: a column "
@@ -70,6 +74,23 @@ def _turned(targets: Tensor) -> Tensor | None:
     if targets.ndim == 1:
         return targets.unsqueeze(1)
     return targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else None
+
+
+def _is_of_any_order(function: Any, predictions: Tensor, targets: Tensor) -> bool | None:
+    """Whether the result stays the same when the targets change places, also in NumPy, where no mode sees pairs.
+
+    None where the function fails or returns no numbers.
+    """
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.arange(len(targets)), *(torch.randperm(len(targets), generator=generator) for _ in range(ORDERS))]
+    try:
+        with torch.no_grad():
+            first, *others = [
+                torch.as_tensor(function(predictions.clone(), targets[order].clone())).double() for order in orders
+            ]
+        return all(torch.allclose(first, other, rtol=1e-5, atol=0, equal_nan=True) for other in others)
+    except Exception:
+        return None
 
 
 class _Pairing(TorchDispatchMode):  # type: ignore[no-untyped-call]
