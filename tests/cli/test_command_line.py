@@ -275,6 +275,13 @@ def test_a_missing_gpu_is_told_and_the_cpu_is_used(tmp_path: Path) -> None:
     assert "accelerator" in err
 
 
+def test_passes_that_quantise_nothing_say_so(tmp_path: Path) -> None:
+    text = '[passes.quantize]\nby = "type"\ndefault.config.name = "NA"\n'
+    (tmp_path / "none.toml").write_text(text, encoding="utf-8")
+    _, err = ch("transform", "toy", "toy_tiny", "--pretrained", "--config", "none.toml", folder=tmp_path)
+    assert "no operand of any node gets a format" in err
+
+
 def test_random_weights_are_told(tmp_path: Path) -> None:
     _, err = ch("search", "--config", BRUTE_FORCE, "--project", "p", folder=tmp_path)
     assert "neither --load nor --pretrained" in err

@@ -88,6 +88,7 @@ def problems(text: str, tmp_path: Path) -> str:
         ("batch_size = 1.5", "wrong.toml:3: batch_size: expected"),
         ("seed = true", "wrong.toml:3: seed: expected"),
         ('accelerator = "tpu"', "wrong.toml:3: accelerator: expected 'auto', 'cpu', 'gpu' or 'mps'"),
+        ("learning_rate = 1e30", "wrong.toml:3: learning_rate: expected less than or equal to 1000, got 1e+30"),
         ('learning_rate = "fast"', "wrong.toml:3: learning_rate: expected"),
     ],
 )

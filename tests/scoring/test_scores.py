@@ -146,6 +146,15 @@ def test_users_functions_that_fail_are_named() -> None:
         score(torch.randn(4, 2), torch.zeros(4).long(), lambda p, y: p @ y)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_several_labels_a_sample_are_told_what_they_need(dtype: torch.dtype) -> None:
+    p, y = torch.randn(4, 3), torch.eye(4, 3).to(dtype)
+    with pytest.raises(ChopError, match=r"several labels.* y.float\(\) and a loss"):
+        score(p, y)
+    with pytest.raises(ChopError, match=r"targets are torch.\w+: let the data set return y.float\(\)"):
+        score(p, y, torch.nn.BCEWithLogitsLoss())
+
+
 def test_few_rows_and_what_is_no_number_have_no_interval() -> None:
     p, y = torch.randn(30, 2), torch.arange(30) % 2
     own = {"own": (lambda p, y: p.mean(), "minimize"), "none": (lambda p, y: math.nan, "minimize")}

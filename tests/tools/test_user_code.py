@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,22 @@ def test_a_call_that_fails_names_the_users_line(tmp_path: Path) -> None:
     path = write(tmp_path, "def build(width):\n    return [][width]\n")
     with pytest.raises(ChopError, match=r"mine\.py:2: IndexError"):
         call_user(load_user_object(f"{path}:build"), f"{path}:build", 3)
+
+
+def test_a_module_that_fails_when_it_is_asked_anything_does_not_stop_inspect(tmp_path: Path) -> None:
+    file = tmp_path / "strange.py"
+    file.write_text(
+        "import sys, types\n"
+        "def fail(name): raise RuntimeError(name)\n"
+        "def build(name):\n"
+        "    sys.modules[name] = types.ModuleType(name)\n"
+        "    sys.modules[name].__getattr__ = fail\n"
+        "build('strange_at_once')\n",
+        encoding="utf-8",
+    )
+    try:
+        call_user(load_user_object(f"{file}:build"), f"{file}:build", "strange_later")
+        inspect.getmodule(test_a_file_runs_once.__code__, "a file that no module has")
+    finally:
+        for name in ("strange_at_once", "strange_later"):
+            sys.modules.pop(name, None)

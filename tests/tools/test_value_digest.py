@@ -105,6 +105,13 @@ def test_what_is_installed_counts_by_its_name() -> None:
         "metric = {(VALUE, 1), (5, 6)}",
         "metric = range(VALUE)",
         "metric = getattr(torch, {1: 'float32', 2: 'float64'}[VALUE])",
+        "import functools\n@functools.singledispatch\ndef metric(p): return p\n"
+        "@metric.register\ndef _(p: int): return VALUE * p",
+        "import functools\nclass A:\n    @functools.singledispatchmethod\n    def f(self, p): return p\n"
+        "    @f.register\n    def _(self, p: int): return VALUE * p\nmetric = A()",
+        "def metric(p): return metric.weight * p\nmetric.weight = VALUE",
+        "def metric(p): return globals()['VALUE'] * p",
+        "def metric(p): return [vars()['p'] * globals().get('VALUE') for _ in range(3)]",
         "import threading\nLOCK = threading.Lock()\ndef metric(p):\n    with LOCK: return VALUE * p",
     ],
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from chop.dataset.rows import form_of, join, take
@@ -35,7 +35,7 @@ class FineTuning:
     max_epochs: Annotated[int, Ge(1)] = 1
     batch_size: Annotated[int, Gt(0)] = 256
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    learning_rate: Annotated[float, Gt(0), Le(1000)] = 1e-3
     weight_decay: Annotated[float, Ge(0)] = 0.0
     lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
     num_warmup_steps: Annotated[int, Ge(0)] = 0

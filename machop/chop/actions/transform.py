@@ -59,6 +59,8 @@ def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
             graph, _ = PASSES[name](graph, _arguments(name, graph, table, prepared))
         except ChopError as error:
             raise ConfigError([f"{run_config.where('passes', written)}: passes.{written}: {error}"]) from error
+        if name == "quantize" and not list(graph.plan):
+            logger.warning("passes.%s: no operand of any node gets a format: the graph computes in float", written)
         done = done - set(METADATA) if name == "quantize" else done | {name}
     return guarded(graph, prepared)
 

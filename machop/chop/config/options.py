@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 Task = Literal["cls", "classification", "lm", "language_modeling", "tran", "translation"]
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
@@ -34,7 +34,7 @@ class RunOptions:
     batch_size: Annotated[int, Ge(1)] = _option(128, "Rows per batch.")
     max_epochs: Annotated[int, Ge(1)] = _option(20, "Train for at most this many epochs.")
     max_steps: Annotated[int, Ge(-1)] = _option(-1, "Train for at most this many steps; -1: no limit.")
-    learning_rate: Annotated[float, Gt(0)] = _option(1e-3, "Learning rate of the optimiser.")
+    learning_rate: Annotated[float, Gt(0), Le(1000)] = _option(1e-3, "Learning rate of the optimiser.")
     weight_decay: Annotated[float, Ge(0)] = _option(0.0, "Weight decay of the optimiser.")
     training_optimizer: Literal["adam", "sgd", "adamw"] = _option("adam", "The optimiser.")
     trainer_precision: str = _option("32-true", "Precision of training, as Lightning names it.")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from chop.errors import GraphError, first_line
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -17,15 +20,23 @@ def copied_module(module: Module, memo: dict[int, Any] | None = None) -> Module:
     """A deep copy of `module` that shares nothing with it.
 
     Tensors that a training step has computed (the pruned weight, say, that a hook sets) are copied without their
-    history, and tensors of `torch.inference_mode` become ordinary ones.
+    history, and tensors of `torch.inference_mode` become ordinary ones. Python's modules (`self.np = numpy`) are
+    shared. Raises GraphError for what cannot be copied otherwise.
     """
     memo = {} if memo is None else memo
     with torch.inference_mode(False), torch.no_grad():
         for own in _tensors(list(map(vars, module.modules()))):
             if not is_lazy(own) and (not own.is_leaf or own.is_inference()):
                 memo[id(own)] = _ordinary(own)
-    with torch.inference_mode(False):
-        return copy.deepcopy(module, memo)
+    memo |= {id(own): own for part in module.modules() for own in vars(part).values() if isinstance(own, ModuleType)}
+    try:
+        with torch.inference_mode(False):
+            return copy.deepcopy(module, memo)
+    except TypeError as error:
+        raise GraphError(
+            f"{type(module).__name__} holds something that cannot be copied ({first_line(error)}): let its forward "
+            "make it, or keep it outside the model"
+        ) from error
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

@@ -56,6 +56,11 @@ def _other_shapes(predictions: Tensor, targets: Tensor, which: str = "") -> str:
     told = f"the model gives {tuple(predictions.shape)} for targets {tuple(targets.shape)}"
     if which:
         return f"{told}: the classes may be the second or the last dimension; let the data return a loss that knows"
+    if predictions.shape == targets.shape:
+        return (
+            f"{told}: where each sample has several labels, or whole numbers are no classes, let the data return "
+            "y.float() and a loss, for example torch.nn.BCEWithLogitsLoss() for labels of 0 and 1"
+        )
     return (
         f"{told}: scores of classes are (samples, classes) for (samples,), or (samples, …, classes) or (samples, "
         "classes, …) for (samples, …); if whole numbers are no classes here, let the data return num_classes = None "

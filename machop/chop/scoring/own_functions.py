@@ -56,10 +56,17 @@ def called(function: Any, name: str, predictions: Tensor, targets: Tensor, failu
         raise
     except Exception as error:
         where = place_in(function, error)
-        raise failure(f"the {name} of the data failed{where}: {type(error).__name__}: {error}") from error
+        told = f"the {name} of the data failed{where}: {type(error).__name__}: {error}{_on_types(error, targets)}"
+        raise failure(told) from error
     if _versions(predictions, targets) != before:
         raise ChopError(writes_on_arguments(name))
     return found
+
+
+def _on_types(error: Exception, targets: Tensor) -> str:
+    """The cure where a function wants targets of a floating-point type; empty for any other failure."""
+    is_of_types = not targets.is_floating_point() and any(word in str(error) for word in ("Long", "bool", "Bool"))
+    return f"; the targets are {targets.dtype}: let the data set return y.float()" if is_of_types else ""
 
 
 def on_one_shape(function: Any, name: str, predictions: Tensor, targets: Tensor) -> Any:

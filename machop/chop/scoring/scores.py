@@ -99,8 +99,9 @@ def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = No
     if loss is None:
         if targets.is_floating_point():
             raise ChopError(
-                "the targets are no classes and the data has no loss; let it return loss(predictions, y), or targets "
-                "that are whole numbers (y.long())"
+                "the targets are no classes and the data has no loss; let it return a loss, for example "
+                "torch.nn.BCEWithLogitsLoss() for several labels a sample, or torch.nn.MSELoss() for numbers, or "
+                "targets that are whole numbers (y.long())"
             )
         return F.cross_entropy(*class_scores(predictions, targets), reduction="none")
     values = call_loss(loss, predictions, targets)

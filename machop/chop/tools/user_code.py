@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,6 +61,7 @@ def load_plugin(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ChopError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
+    _let_inspect_pass()
     return module
 
 
@@ -72,10 +74,25 @@ def loaded_plugins() -> list[Path]:
 def call_user(function: Any, reference: str, *args: Any) -> Any:
     """Call a user's function; what it raises becomes a ChopError that names the user's line."""
     try:
-        return function(*args)
+        found = function(*args)
     except Exception as error:
         file = Path(reference.rpartition(":")[0]).resolve()
         raise ChopError(f"{_place(file, error)}: {type(error).__name__}: {error}") from error
+    _let_inspect_pass()
+    return found
+
+
+def _let_inspect_pass() -> None:
+    """Give modules of no file that fail when they are asked for one `__file__ = None`.
+
+    Python's `inspect`, and with it torch, asks every loaded module, and passes over those that have None.
+    """
+    for module in list(sys.modules.values()):
+        try:
+            hasattr(module, "__file__")
+        except Exception:  # of a `__getattr__` that raises anything but AttributeError
+            with suppress(Exception):
+                module.__file__ = None
 
 
 def place_in_plugin(error: BaseException) -> str:

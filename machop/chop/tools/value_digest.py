@@ -26,6 +26,8 @@ MOST_DEEP = 80
 MOST_VALUES = 2_000_000
 """Values that are looked at in all."""
 MOST_NAMED = 3
+LOOK_UPS = frozenset(("globals", "vars", "getattr", "attrgetter"))
+"""Functions that find what has a name."""
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
@@ -34,8 +36,9 @@ def value_digest(value: Any) -> str:
     """A checksum of tensors, numbers, texts, functions, classes and objects, and of tables of them.
 
     Of code of the user's own all counts that it uses by name, but for comments, docstrings and the names of files; of
-    what is installed the name alone. What is looked up while it runs (a file, `getattr`) is not seen. Another version
-    of Python may give another one.
+    what is installed the name alone. Names that are written out in `globals()["NAME"]` or `getattr(module, "NAME")`
+    count, too; what is looked up otherwise while it runs (a file, a name that is computed) is not seen. Another
+    version of Python may give another one.
 
     >>> value_digest(lambda x: x + 1) == value_digest(lambda x: x + 1), value_digest(abs) == value_digest(max)
     (True, False)
@@ -168,7 +171,8 @@ def _described_code(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
         names = _names(value)
         used = {name: _used(value.__globals__[name], names) for name in names if name in value.__globals__}
         described = (code.co_code.hex(), code.co_names, code.co_varnames, consts)
-        yield from _described((described, value.__defaults__, value.__kwdefaults__, cells, used), seen)
+        own = {name: attribute for name, attribute in vars(value).items() if name != "__wrapped__"}
+        yield from _described((described, value.__defaults__, value.__kwdefaults__, cells, used, own), seen)
     elif isinstance(value, type) and is_own_code(value):
         bases = [base for base in value.__bases__ if is_own_code(base)]
         members = {name: own for name, own in vars(value).items() if not name.startswith("__") or callable(own)}
@@ -226,8 +230,14 @@ def _qualified(value: Any) -> str:
 
 
 def _names(function: FunctionType) -> list[str]:
-    """All names that a function and those within it refer to, in their order; none of what Python adds to a module."""
+    """All names that a function and those within it refer to, in their order; none of what Python adds to a module.
+
+    Where they look names up, texts count as names.
+    """
     codes = [function.__code__]
     for code in codes:
         codes += [own for own in code.co_consts if isinstance(own, CodeType)]
-    return list(dict.fromkeys(name for code in codes for name in code.co_names if not name.startswith("__")))
+    names = [name for code in codes for name in code.co_names]
+    if not LOOK_UPS.isdisjoint(names):
+        names += [own for code in codes for own in code.co_consts if isinstance(own, str)]
+    return list(dict.fromkeys(name for name in names if not name.startswith("__")))

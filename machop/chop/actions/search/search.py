@@ -111,6 +111,7 @@ def checked_call(
     lines = [*problems, *(f"search.{'.'.join(problem.path)}: {problem.message}" for problem in found)]
     if lines or settings is None or space is None:
         raise ConfigError(lines)
+    _tell_unquantised(space)
     identity = identity_of(model, data_module, settings, space, seed)
     return kind(settings, space, graph, data_module, folder, seed, device, identity)
 
@@ -132,6 +133,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     if lines or settings is None or space is None or prepared is None:
         raise ConfigError(lines)
     _tell_untrained(run_config)
+    _tell_unquantised(space)
     options = run_config.options
     where, device = software_dir(options) / folder, resolve_accelerator(options)
     identity = {
@@ -204,6 +206,12 @@ def _line(run_config: RunConfig, problem: Problem) -> str:
     path = ("search", *problem.path)
     where = run_config.document.where(path) if run_config.document else "command line"
     return f"{where}: {'.'.join(path)}: {problem.message}"
+
+
+def _tell_unquantised(space: SearchSpaceBase) -> None:
+    formats = space.possible_formats()
+    if formats is not None and not any(formats.values()):
+        logger.warning("no operand of any node has a format in this search space: all that is measured is in float")
 
 
 def _tell_untrained(run_config: RunConfig) -> None:

@@ -38,6 +38,20 @@ def test_a_space_of_one_point_has_one_trial(
     assert len(result.trials) == len(result.best) == 1
 
 
+@pytest.mark.parametrize("kind", ["excluded", "NA"])
+def test_a_space_that_quantises_nothing_says_so(
+    kind: str, tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, caplog: Any
+) -> None:
+    lab = of_one_point(lab)
+    if kind == "excluded":
+        lab["search_space"]["setup"]["exclude"] = [".*"]
+    else:
+        lab["search_space"]["seed"]["seq_blocks_2"]["config"] = {"name": ["NA"]}
+    with caplog.at_level("WARNING", "chop"):
+        search(jsc_tiny, jets, lab, tmp_path)
+    assert caplog.text.count("all that is measured is in float") == 1
+
+
 def test_a_model_without_layers_to_quantise_is_refused(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule
 ) -> None:

@@ -55,6 +55,7 @@ def own(lab: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ({"first": 1.0, "secnod": 2.0}, "returned 'secnod', .* and did not return 'second'"),
         ({"first": "high", "second": 2.0}, "returned 'high' for 'first'; a metric is one number"),
         ({"first": torch.ones(3), "second": 2.0}, r"a tensor \(3,\) for 'first'"),
+        ({"first": 10**400, "second": 2.0}, "runner Own returned a whole number beyond 1.8e308 for 'first'"),
         (None, "returned a NoneType"),
     ],
 )
@@ -71,6 +72,31 @@ def test_other_metrics_than_declared_are_named_before_the_first_trial(
     with pytest.raises(SearchError, match=message):
         search(jsc_tiny, jets, own, tmp_path / "found")
     assert SEEN == [50] and not (tmp_path / "found" / "trials.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ([Metric("first", "", "minimize")] * 2, "Own.metrics_of declares 'first' twice"),
+        ([Metric(3, "", "minimize")], "Own.metrics_of returned Metric.name=3"),  # type: ignore[arg-type]
+        (["first"], "Own.metrics_of returned 'first'; return Metric"),
+        ([Metric("first", "", "down")], "direction of 'first' must be one of maximize, minimize, got 'down'"),  # type: ignore[arg-type]
+        (7, "Own.metrics_of failed: TypeError"),
+    ],
+)
+def test_wrong_declarations_are_named(
+    declared: Any,
+    message: str,
+    tmp_path: Path,
+    own: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Own, "metrics_of", lambda data_module: declared)
+    with pytest.raises(SearchError, match=message):
+        search(jsc_tiny, jets, own, tmp_path / "found")
+    assert not (tmp_path / "found").exists()
 
 
 @pytest.mark.parametrize(("table", "samples"), [({}, 50), ({"num_samples": 70}, 70)])

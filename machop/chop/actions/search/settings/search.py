@@ -14,7 +14,7 @@ from chop.actions.search.settings.metrics import LimitSetting, MetricTable, limi
 from chop.actions.search.settings.shared_samples import samples_problems, with_shared_samples
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna.samplers import SAMPLERS
-from chop.actions.search.strategies.runners.base import RUNNERS, Metric
+from chop.actions.search.strategies.runners.base import RUNNERS, Metric, declared_metrics
 from chop.config.typed import Problem, parse_table, unknown_key
 from chop.errors import ChopError, did_you_mean
 from chop.record.goals import Goals
@@ -214,7 +214,7 @@ def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Any) -> l
     givers: dict[str, RunnerChoice] = {}
     problems = []
     for runner in runners:
-        for metric in RUNNERS[runner.name].metrics_of(data_module):
+        for metric in declared_metrics(RUNNERS[runner.name], data_module):
             other = givers.setdefault(metric.name, runner)
             if other is not runner:
                 message = f"'{metric.name}' is given by {other.name} as well; remove one of the two"
@@ -310,11 +310,13 @@ def _parse_metrics(
 
 def _known_metrics(strategy: _StrategyTable, data_module: Any) -> dict[str, Metric]:
     names = [name for group in GROUPS for name in getattr(strategy, group) if name in RUNNERS]
-    return {metric.name: metric for name in names for metric in RUNNERS[name].metrics_of(data_module)}
+    return {metric.name: metric for name in names for metric in declared_metrics(RUNNERS[name], data_module)}
 
 
 def _missing_metric(name: str, known: Mapping[str, Metric], strategy: _StrategyTable) -> Problem:
-    giving = [runner for runner in RUNNERS if name in {metric.name for metric in RUNNERS[runner].metrics_of(None)}]
+    giving = [
+        runner for runner in RUNNERS if name in {metric.name for metric in declared_metrics(RUNNERS[runner], None)}
+    ]
     there = [runner for runner in giving if any(runner in getattr(strategy, group) for group in GROUPS)]
     if there:
         return Problem(

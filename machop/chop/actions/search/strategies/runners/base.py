@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class RunnerBase(ABC):
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics that this runner gives."""
-        return self.metrics_of(self.data_module)
+        return declared_metrics(type(self), self.data_module)
 
     @cached_property
     def _declared(self) -> frozenset[str]:
@@ -224,7 +225,41 @@ def as_number(value: Any, metric: str, runner: str) -> float:
     if not is_one or np.iscomplexobj(value):
         what = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
         raise SearchError(f"runner {runner} returned {what} for '{metric}'; a metric is one number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise SearchError(
+            f"runner {runner} returned a whole number beyond 1.8e308 for '{metric}', the largest that a metric can be"
+        ) from None
+
+
+def declared_metrics(runner: type[RunnerBase], data_module: Any) -> tuple[Metric, ...]:
+    """The metrics that a runner declares, checked.
+
+    Raises SearchError, naming the runner, for anything but metrics with different names.
+    """
+    name = runner.__name__
+    try:
+        found = tuple(runner.metrics_of(data_module))
+    except ChopError:
+        raise
+    except Exception as error:  # of a plug-in's own code
+        where = place_in(runner.metrics_of, error)
+        raise SearchError(f"{name}.metrics_of failed{where}: {type(error).__name__}: {first_line(error)}") from error
+    for metric in found:
+        if not isinstance(metric, Metric) or not isinstance(metric.name, str) or not metric.name:
+            raise SearchError(
+                f'{name}.metrics_of returned {metric!r}; return Metric("name", "unit", "minimize") for each'
+            )
+        if metric.direction not in get_args(Direction):
+            raise SearchError(
+                f"{name}.metrics_of: direction of '{metric.name}' must be one of {', '.join(get_args(Direction))}, got "
+                f"{metric.direction!r}"
+            )
+    twice = [name for name, times in Counter(metric.name for metric in found).items() if times > 1]
+    if twice:
+        raise SearchError(f"{name}.metrics_of declares {', '.join(map(repr, twice))} twice; give each metric one name")
+    return found
 
 
 def check_finite(metrics: Mapping[str, float], what: str) -> None:
