@@ -33,9 +33,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from chop.actions.search import search
-from chop.actions.search.measuring.batched import FoldedMeasurement, codes_of_range
+from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.single import FEW_POINTS
 from chop.actions.search.run.exhaustive import Task, measured_blocks
+from chop.actions.search.search_space.codes import codes_of_range
 from chop.dataset import MaseDataModule
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Classification
@@ -388,10 +389,10 @@ def whole_space(n_jobs: int) -> None:
     problem = jsc_s(512)
     evaluator, measure = problem.evaluator()
     macs = tuple(512 * layer.inner.weight.numel() for layer in problem.plain_layers)
-    folded = FoldedMeasurement(problem.sizes, macs, [(evaluator, [measure])], [], 2**30)
+    batched = BatchedMeasurement(problem.sizes, macs, [(evaluator, [measure])], [], 2**30)
     points = math.prod(problem.sizes)
     objectives = (Objective("accuracy"), Objective("loss", direction="minimize"))
-    task = Task(folded, Goals(objectives), folded.block_size(), points, None)
+    task = Task(batched, Goals(objectives), batched.block_size(), points, None)
     started = time.perf_counter()
     busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), task.blocks, n_jobs))
     seconds = time.perf_counter() - started

@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from chop.actions.search.measuring.early_stopping import Ladder
-from chop.actions.search.measuring.scheduler import Measuring
+from chop.actions.search.measuring.early_stopping import EarlyStopping
+from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.measuring.single import Measurement
-from chop.actions.search.run.loop import Study
+from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.search_space.base import SpaceSetup
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
 from chop.actions.search.settings.search import RunnerChoice, StudySetup
@@ -76,9 +76,9 @@ class Truth:
             RunnerChoice("hw_runner", "average_bitwidth", RUNNERS["average_bitwidth"].Options()),
         )
         measurement = Measurement(space, graph, data, runners)
-        folded = measurement.folded
-        assert folded is not None
-        costs = GOALS.costs(folded.scores(measurement.codes([space.point(index) for index in range(space.size)])))
+        batched = measurement.batched
+        assert batched is not None
+        costs = GOALS.costs(batched.scores(measurement.codes([space.point(index) for index in range(space.size)])))
         return cls(measurement, costs, Front.of(costs, np.arange(space.size)))
 
     def hypervolume(self, points: Sequence[int]) -> float:
@@ -103,17 +103,17 @@ class Found:
 def searched(truth: Truth, name: str, seed: int, trials: int, rungs: Sequence[int]) -> Found:
     """Run a strategy, on a ladder if there are `rungs`."""
     measurement = truth.measurement
-    ladder = Ladder(measurement, GOALS, rungs, StudySetup().ladder_confidence) if rungs else None
+    ladder = EarlyStopping(measurement, GOALS, rungs, StudySetup().ladder_confidence) if rungs else None
     kind, keys = STRATEGY_KEYS[name]
     context = StrategyContext(measurement.space, GOALS.directions, seed, trials)
     strategy = STRATEGIES[kind](context, STRATEGIES[kind].Options(**keys))
     with (
         tempfile.TemporaryDirectory() as folder,
         TrialLog.create(Path(folder) / "trials.jsonl", {}) as log,
-        Measuring(measurement, 1, ladder, log.trials.__getitem__) as measuring,
+        Scheduler(measurement, 1, ladder, log.trials.__getitem__) as measuring,
     ):
         batch = measuring.batch if strategy.asks_ahead else strategy.batch
-        Study(measurement.space, strategy, GOALS, StudySetup(trials), measuring.measure, log, batch).run()
+        SearchLoop(measurement.space, strategy, GOALS, StudySetup(trials), measuring.measure, log, batch).run()
         return judged(truth, [trial for trial in log.trials if trial.repeats is None])
 
 

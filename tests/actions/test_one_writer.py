@@ -15,7 +15,7 @@ from chop.actions.compare import job as comparison
 from chop.actions.compare.job import CompareOptions, compare
 from chop.actions.lightning_training import KeepCheckpoints
 from chop.actions.search import search
-from chop.actions.search.run.loop import Study
+from chop.actions.search.run.loop import SearchLoop
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.errors import FolderError
@@ -66,7 +66,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], Any
 
         return run
 
-    monkeypatch.setattr(Study, "run", interrupted(Study.run))
+    monkeypatch.setattr(SearchLoop, "run", interrupted(SearchLoop.run))
     monkeypatch.setattr(comparison, "_all_runs", interrupted(comparison._all_runs))
     monkeypatch.setattr(KeepCheckpoints, "on_validation_end", interrupted(KeepCheckpoints.on_validation_end))
     yield calls

@@ -1,4 +1,4 @@
-"""Guesses from single alternatives, against networks that are run."""
+"""ProbeFeatures from single alternatives, against networks that are run."""
 
 from __future__ import annotations
 

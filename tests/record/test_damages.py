@@ -59,7 +59,7 @@ def test_random_damages_are_not_believed(records: Path) -> None:
 
 def test_without_checksums_edits_would_be_believed(records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_lines, "_problem", lambda *_: "")
-    monkeypatch.setattr(session.CheckedSearch, "require_unchanged", lambda *_: None)
+    monkeypatch.setattr(session.SearchSession, "require_unchanged", lambda *_: None)
     found = Damages(records)
     case, file = FILES[0]
     found.attempt(case, file, "lowered", edits(records / case.name / file, records)["accuracy lowered"], ["resume"])

@@ -19,7 +19,7 @@ from chop.actions.search import search
 from chop.actions.search.landscape import Landscape
 from chop.actions.search.measuring import batched
 from chop.actions.search.run import job
-from chop.actions.search.run.session import CheckedSearch
+from chop.actions.search.run.session import SearchSession
 from chop.actions.search.run.warm_start import Initial
 from chop.actions.search.strategies.optuna.storage import export_search
 from chop.config.run_config import load_run_config
@@ -60,7 +60,7 @@ def test_its_log_goes_on_as_one_of_this_version(v1: Path) -> None:
 def test_a_search_is_resumed(
     v1: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CheckedSearch, "require_unchanged", lambda *_: None)  # metrics may be defined otherwise by now
+    monkeypatch.setattr(SearchSession, "require_unchanged", lambda *_: None)  # metrics may be defined otherwise by now
     folder = v1 / "command_line"
     begun_by_this_chop(lab, jets, jsc_tiny, v1 / "now", folder / "trials.jsonl", lines=6)
     found = search(jsc_tiny, jets, lab, folder, resume=True)
@@ -73,7 +73,7 @@ def test_a_search_is_resumed(
 def test_an_exhaustive_search_is_resumed(
     v1: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CheckedSearch, "require_unchanged", lambda *_: None)
+    monkeypatch.setattr(SearchSession, "require_unchanged", lambda *_: None)
     monkeypatch.setattr(job, "LARGEST_LOG", 10)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 5)
     lab["strategy"]["setup"] = {"landscape": True}

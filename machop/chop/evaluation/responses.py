@@ -44,7 +44,7 @@ Outputs = Callable[[Sequence[Choice]], Tensor]
 
 
 class Responses:
-    """Guesses of the outputs of all configurations that `axes` make, on fixed batches `[(x, y), …]`.
+    """ProbeFeatures of the outputs of all configurations that `axes` make, on fixed batches `[(x, y), …]`.
 
     `fewest` is the code of the configuration with fewest bits; `classes` how many classes targets number, if they do.
     Nothing but these rows is looked at, and no metric of a search is measured. `on_run` is called after each of `runs`.

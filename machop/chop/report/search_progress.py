@@ -50,9 +50,9 @@ class SearchProgress(_Shown):
         self._progress = _bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
         self._task = self._progress.add_task("search", total=total, rate="-", best="")
 
-    def on_tried(self, tried: int, of_all: int) -> None:
+    def on_probe(self, tried: int, of_all: int) -> None:
         """Show how many networks have been tried for the strategy's guesses, before its first trial."""
-        self._progress.update(self._task, best=_guessing(tried, of_all))
+        self._progress.update(self._task, best=_probing(tried, of_all))
 
     def on_trial(self, trial: Trial) -> None:
         """Count a trial and show the best of every metric that is optimised, or of their sum, so far."""
@@ -122,9 +122,9 @@ class ComparisonProgress(_Shown):
         self._ended = 0
         self._task = self._progress.add_task("compare", total=runs * budget, rate="-", now="", done=f"0/{runs} runs")
 
-    def on_tried(self, tried: int, of_all: int) -> None:
+    def on_probe(self, tried: int, of_all: int) -> None:
         """Show how many networks have been tried for a strategy's guesses, before its first trial."""
-        self._progress.update(self._task, now=_guessing(tried, of_all))
+        self._progress.update(self._task, now=_probing(tried, of_all))
 
     def on_evaluation(self, strategy: str, seed: int) -> None:
         """Count an evaluation."""
@@ -139,7 +139,7 @@ class ComparisonProgress(_Shown):
         self._progress.update(self._task, completed=self._ended * self._budget, done=done)
 
 
-def _guessing(tried: int, of_all: int) -> str:
+def _probing(tried: int, of_all: int) -> str:
     return f"guesses: {tried:,} of {of_all:,} networks tried"
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from chop.actions.search.measuring.batched import code_of
 from chop.actions.search.measuring.single import Measured
-from chop.actions.search.run.loop import Study
+from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.search_space.base import Point
+from chop.actions.search.search_space.codes import code_of
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
 from chop.actions.search.settings.search import StudySetup
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
-from chop.actions.search.strategies.known_values import FreeValues
+from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.runners import RUNNERS
 from chop.errors import MetricError
 from chop.evaluation.tables import CostTable
@@ -67,8 +67,8 @@ class MadeUpSearch:
     @property
     def context(self) -> StrategyContext:
         """What a strategy is told at first."""
-        free = FreeValues(self.goals, self._tables) if self.is_free else None
-        return StrategyContext(self.space, self.goals.directions, self.seed, None, len(self.limits), free)
+        known = KnownValues(self.goals, self._tables) if self.is_free else None
+        return StrategyContext(self.space, self.goals.directions, self.seed, None, len(self.limits), known)
 
     def run(
         self,
@@ -83,7 +83,7 @@ class MadeUpSearch:
         with TrialLog.resume(log, {}) if resume else TrialLog.create(log, {}) as opened:
             setup = StudySetup(n_trials=n_trials)
             built = strategy(self.context)
-            Study(self.space, built, self.goals, setup, self.measure, opened, batch, inherited).run()
+            SearchLoop(self.space, built, self.goals, setup, self.measure, opened, batch, inherited).run()
             return opened.trials
 
     def measure(self, points: Sequence[Point], front: Front | None = None) -> list[Measured | MetricError]:

@@ -24,7 +24,7 @@ from chop.actions.compare.job import CompareOptions, compare
 from chop.actions.search import search
 from chop.actions.search.landscape import Landscape, join_parts, part_path, read_about, write_part
 from chop.actions.search.measuring import batched
-from chop.actions.search.measuring.scheduler import Measuring
+from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run import exhaustive
 from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
@@ -117,7 +117,7 @@ def test_the_same_again_from_the_landscape_that_lies_beside_it(
     monkeypatch.setattr(os, "link", link)
     folder = tmp_path / "mine" / "software" / "compare"
     compare(jsc_tiny, jets, lab, folder, FEW)
-    monkeypatch.setattr(job, "enumerate_points", None)
+    monkeypatch.setattr(job, "measure_all_points", None)
     compare(jsc_tiny, jets, lab, folder, FEW)
     first, again = (Landscape.read(place / "landscape.parquet") for place in (folder.with_name("compare-1"), folder))
     assert (first.about, list(first.metrics)) == (again.about, list(again.metrics))
@@ -324,21 +324,21 @@ def test_what_was_measured_before_a_comparison_was_cut_off_is_not_measured_again
 ) -> None:
     options = CompareOptions(("greedy", "brute_force"), seeds=1, budget=8, most_points=1)
     whole = compare(jsc_tiny, jets, lab, tmp_path / "whole", options)
-    measure, asked = Measuring.measure, []
+    measure, asked = Scheduler.measure, []
 
-    def counted(self: Measuring, points: Any, front: Any) -> Any:
+    def counted(self: Scheduler, points: Any, front: Any) -> Any:
         if asked:
             raise KeyboardInterrupt
         asked.extend(points)
         return measure(self, points, front)
 
-    monkeypatch.setattr(Measuring, "measure", counted)
+    monkeypatch.setattr(Scheduler, "measure", counted)
     with pytest.raises(KeyboardInterrupt):
         compare(jsc_tiny, jets, lab, tmp_path / "cut", options)
     measured = len(asked)
     asked[:] = []
     monkeypatch.setattr(
-        Measuring, "measure", lambda self, points, front: asked.extend(points) or measure(self, points, front)
+        Scheduler, "measure", lambda self, points, front: asked.extend(points) or measure(self, points, front)
     )
     caplog.set_level("INFO")
     again = compare(jsc_tiny, jets, lab, tmp_path / "cut", options)

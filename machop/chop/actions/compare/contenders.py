@@ -91,7 +91,7 @@ def unfit(chosen: Contender, context: StrategyContext) -> str | None:
     if problem is not None:
         return problem
     try:
-        proposed = chosen.strategy(replace(context, guesses=None), chosen.options).ask(1)
+        proposed = chosen.strategy(replace(context, probes=None), chosen.options).ask(1)
     except Exception as error:
         return str(error).strip().partition("\n")[0] or type(error).__name__
     return None if proposed else "it proposes nothing"

@@ -18,12 +18,12 @@ from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
 from chop.actions.compare.truth import keep_landscape, open_measured, write_measured
 from chop.actions.search.landscape import PARTS_FOLDER, Landscape, join_parts
-from chop.actions.search.measuring.batched import FoldedMeasurement
-from chop.actions.search.measuring.scheduler import Measuring
+from chop.actions.search.measuring.batched import BatchedMeasurement
+from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.measuring.single import Measurement
-from chop.actions.search.run.exhaustive import BlockLog, Enumeration, Task, enumerate_points, taken_over
+from chop.actions.search.run.exhaustive import BlockLog, ExhaustiveTotals, Task, measure_all_points, taken_over
 from chop.actions.search.run.oracle import Oracle
-from chop.actions.search.run.session import CheckedSearch, spread_out
+from chop.actions.search.run.session import SearchSession, spread_out
 from chop.actions.search.search import checked_call, checked_run
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
@@ -101,7 +101,7 @@ def compare(
     return job.run(options, is_shown=False)
 
 
-class CompareJob(CheckedSearch):
+class CompareJob(SearchSession):
     """A comparison whose settings have been checked."""
 
     def run(self, options: CompareOptions, is_shown: bool) -> CompareSummary:
@@ -138,7 +138,7 @@ class CompareJob(CheckedSearch):
                 remarks.append(
                     f"{counted(answers.taken_over, 'point')} were measured by earlier comparisons in this folder."
                 )
-            remarks += [f"surrogate: {what}" for what in (context.guesses.remarks if context.guesses else [])]
+            remarks += [f"surrogate: {what}" for what in (context.probes.remarks if context.probes else [])]
             facts = Facts(
                 provenance=self.data_module.dataset_info.provenance,
                 space_size=self.space.size,
@@ -152,7 +152,7 @@ class CompareJob(CheckedSearch):
                 units=measurement.units,
             )
             found = outcomes(contenders, runs, oracle, budget)
-            is_learned = context.free.is_learned if context.free else (True,) * len(goals.names)
+            is_learned = context.known.is_learned if context.known else (True,) * len(goals.names)
             summary = summarise(facts, found, oracle, questions(oracle, is_learned))
             summary = _written(summary, found, answers, is_shown, held)
             return replace(summary, cut_short=held.came)
@@ -172,8 +172,8 @@ class CompareJob(CheckedSearch):
             logger.info("%s has the metrics of all %s points", known.path, readable(self.space.size))
             own = keep_landscape(known.path, self.folder, self.about_landscape(measurement, goals))
             yield Enumerated(self.space, replace(known, path=own))
-        elif self.space.size <= most_points and measurement.folded is not None:
-            yield Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.folded)))
+        elif self.space.size <= most_points and measurement.batched is not None:
+            yield Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.batched)))
         else:
             why = "the space is no product of choices for its layers"
             if measurement.runs_models:
@@ -189,20 +189,20 @@ class CompareJob(CheckedSearch):
             with (
                 open_measured(self.folder, self.landscape_key(), check) as log,
                 one_thread(measurement.is_light or n_jobs > 1),
-                Measuring(measurement, n_jobs) as measuring,
+                Scheduler(measurement, n_jobs) as measuring,
             ):
                 yield Cache(self.space, lambda points: measuring.measure(points, None), log)
 
-    def _enumerate(self, measurement: Measurement, goals: Goals, folded: FoldedMeasurement) -> Path:
+    def _enumerate(self, measurement: Measurement, goals: Goals, batched: BatchedMeasurement) -> Path:
         """Measure all points and write them down, block by block, so that they are found again."""
         parts, path = self.folder / PARTS_FOLDER, self.folder / BLOCKS_FILE
-        block_size = BlockLog.block_size_of(path) or folded.block_size()
-        task = Task(folded, goals, block_size, self.space.size, parts)
+        block_size = BlockLog.block_size_of(path) or batched.block_size()
+        task = Task(batched, goals, block_size, self.space.size, parts)
         header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
         log, found = self._open_blocks(measurement, task, path, header)
         with closing(log), EnumerationProgress(self.space.size) as progress:
             progress.start_from(found.points)
-            enumerate_points(task, found, log, self.settings.setup.n_jobs, lambda: False, progress.show)
+            measure_all_points(task, found, log, self.settings.setup.n_jobs, lambda: False, progress.show)
         target = self.folder / LANDSCAPE_FILE
         join_parts(parts, task.blocks, target, self.about_landscape(measurement, goals))
         path.unlink()
@@ -210,7 +210,7 @@ class CompareJob(CheckedSearch):
 
     def _open_blocks(
         self, measurement: Measurement, task: Task, path: Path, header: Mapping[str, Any]
-    ) -> tuple[BlockLog, Enumeration]:
+    ) -> tuple[BlockLog, ExhaustiveTotals]:
         """The log of a comparison that was cut off, and what it holds; a new one where that is of something else."""
         if path.exists():
             try:
@@ -227,7 +227,7 @@ class CompareJob(CheckedSearch):
                 logger.warning("%s: all points are measured anew", str(error).partition(";")[0])
                 keep_damaged(path)
                 path.unlink()
-        return BlockLog(path, header, resume=False), Enumeration()
+        return BlockLog(path, header, resume=False), ExhaustiveTotals()
 
 
 def _contenders(
@@ -267,10 +267,10 @@ def _all_runs(
         remarks.append(f"{name} failed with seed {seed} and was not run again: {type(error).__name__}: {what}.")
         logger.warning("%s", remarks[-1])
 
-    guesses = experiment.context_of(seeds[0]).guesses
+    probes = experiment.context_of(seeds[0]).probes
     with ComparisonProgress(len(contenders) * len(seeds), experiment.budget) as progress:
-        if guesses:
-            guesses.on_tried = progress.on_tried
+        if probes:
+            probes.on_probe = progress.on_probe
         try:
             for run in experiment.runs(contenders, seeds, progress.on_evaluation, on_end, note):
                 runs.append(run)

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from chop.actions.search.run.fingerprint import identity_of
+from chop.actions.search.run.fingerprint import fingerprint_of_inputs
 from chop.actions.search.run.job import SearchJob, SearchResult
-from chop.actions.search.run.session import CheckedSearch
+from chop.actions.search.run.session import SearchSession
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
 from chop.actions.search.settings.search import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES
@@ -30,7 +30,7 @@ from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-Kind = TypeVar("Kind", bound=CheckedSearch)
+Kind = TypeVar("Kind", bound=SearchSession)
 
 
 def search(
@@ -112,7 +112,7 @@ def checked_call(
     if lines or settings is None or space is None:
         raise ConfigError(lines)
     _tell_unquantised(space)
-    identity = identity_of(model, data_module, settings, space, seed)
+    identity = fingerprint_of_inputs(model, data_module, settings, space, seed)
     return kind(settings, space, graph, data_module, folder, seed, device, identity)
 
 
@@ -139,7 +139,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     identity = {
         "model": options.model,
         "batch_size": options.batch_size,
-        **identity_of(prepared.model, prepared.data_module, settings, space, options.seed),
+        **fingerprint_of_inputs(prepared.model, prepared.data_module, settings, space, options.seed),
     }
     return kind(settings, space, graph, prepared.data_module, where, options.seed, device, identity)
 

@@ -56,8 +56,8 @@ def test_many_are_given_up_and_none_of_the_front(
     report = (tmp_path / "ladder" / "report.md").read_text(encoding="utf-8")
     assert f"{len(stopped)} given up on few rows" in report
     share = sum(ROWS - trial.stopped_at for trial in stopped if trial.stopped_at) / ROWS / 324
-    assert f"Ladder: {len(stopped)} of 324 candidates given up on 128 or 512 of 2,048 rows" in report
-    assert f"saved {share:.0%} of all rows" in report
+    assert f"Early stopping: {len(stopped)} of 324 evaluations ended after 128 or 512 of 2,048 samples" in report
+    assert f"saved {share:.0%} of the work" in report
 
 
 def test_metrics_are_those_on_the_rows_that_were_seen(

@@ -1,4 +1,4 @@
-"""Guesses in searches: what is tried, when there are none, and that they are told."""
+"""ProbeFeatures in searches: what is tried, when there are none, and that they are told."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from chop.actions.compare.job import CompareJob, CompareOptions, compare
 from chop.actions.search.measuring import probes
-from chop.actions.search.measuring.probes import Guessing
+from chop.actions.search.measuring.probes import SensitivityProbes
 from chop.actions.search.search import checked_call, search
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
@@ -20,9 +20,9 @@ from chop.evaluation.responses import Responses
 from chop.models import get_model
 
 
-def guessing(lab: dict[str, Any], data: MaseDataModule, model: nn.Module, folder: Path) -> Guessing:
+def guessing(lab: dict[str, Any], data: MaseDataModule, model: nn.Module, folder: Path) -> SensitivityProbes:
     job = checked_call(CompareJob, model, data, lab, folder, 0, "cpu")
-    return Guessing(job.measurement())
+    return SensitivityProbes(job.measurement())
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_guesses_are_made_once_of_the_first_training_rows(
     caplog.set_level("INFO")
     own = guessing(lab, jets, jsc_toy, tmp_path)
     tries: list[tuple[int, int]] = []
-    own.on_tried = lambda tried, of_all: tries.append((tried, of_all))
+    own.on_probe = lambda tried, of_all: tries.append((tried, of_all))
     found = own(64)
     assert found is not None and own(64) is found
     told = "110 networks with one layer changed are tried on 64 training rows, as many rows as 13.8 evaluations"

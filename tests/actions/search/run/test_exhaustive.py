@@ -253,16 +253,16 @@ def test_workers_give_the_same_to_the_bit_also_when_one_is_killed(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = search(jsc_toy, jets, toy, tmp_path / "alone")
-    add = exhaustive.Enumeration.add
+    add = exhaustive.ExhaustiveTotals.add
     killed = []
 
-    def add_and_kill(self: exhaustive.Enumeration, block: exhaustive.Block) -> None:
+    def add_and_kill(self: exhaustive.ExhaustiveTotals, block: exhaustive.Block) -> None:
         add(self, block)
         if not killed:
             killed.append(multiprocessing.active_children()[0])
             killed[0].kill()
 
-    monkeypatch.setattr(exhaustive.Enumeration, "add", add_and_kill)
+    monkeypatch.setattr(exhaustive.ExhaustiveTotals, "add", add_and_kill)
     toy["strategy"]["setup"] = {"n_jobs": 2}
     started = time.monotonic()
     together = search(jsc_toy, jets, toy, tmp_path / "together")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chop.actions.search.search_space.choice_problems import ChoiceProblems
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.nn.ops import OPS
 
@@ -97,6 +98,6 @@ def test_canonical_indexes_mean_the_same_and_are_the_same_for_equal_meanings() -
     ],
 )
 def test_wrong_choices_are_named(changed: dict[str, Any], key: str, says: str) -> None:
-    problems = NodeChoices("fc", LINEAR, {**LAB, **changed}).problems()
+    problems = ChoiceProblems(NodeChoices("fc", LINEAR, {**LAB, **changed})).problems()
     assert list(problems) == [key]
     assert says in problems[key]

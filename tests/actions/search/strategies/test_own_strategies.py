@@ -14,7 +14,7 @@ from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
 from chop.actions.search.strategies import STRATEGIES
-from chop.actions.search.strategies.known_values import FreeValues
+from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.product.choice_levels import axis_bits, levels_of, uniform_codes
 from chop.actions.search.strategies.product.evolution import Evolution, EvolutionOptions
 from chop.actions.search.strategies.product.gaussian_process import Features, GaussianProcess
@@ -46,7 +46,7 @@ def measured(strategy: str, accuracy: Accuracy, evaluations: int, seed: int = 0,
     """The points that a strategy measures, in order."""
     search = replace(SEARCH, seed=seed, **goals)
     chosen = STRATEGIES[strategy](search.context)
-    free = search.context.free
+    free = search.context.known
     assert free is not None
     sizes = costs(accuracy)[:, 1]
     order: list[int] = []
@@ -61,7 +61,7 @@ def measured(strategy: str, accuracy: Accuracy, evaluations: int, seed: int = 0,
 
 def costs(accuracy: Accuracy) -> np.ndarray:
     """`(343, 2)`: accuracy turned, model size."""
-    free = SEARCH.context.free
+    free = SEARCH.context.known
     assert free is not None
     return np.stack([-accuracy(CODES), free.costs(CODES)[:, 1]], 1)
 
@@ -202,14 +202,14 @@ def test_surrogate_needs_fewer_evaluations_where_layers_compound(seed: int) -> N
 
 
 class Guessed:
-    """Guesses that are right but for a scale; `asked` are the numbers of rows that were asked for."""
+    """ProbeFeatures that are right but for a scale; `asked` are the numbers of rows that were asked for."""
 
     count = 1
 
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.remarks: list[str] = []
-        self.on_tried: Callable[[int, int], None] = lambda tried, of_all: None
+        self.on_probe: Callable[[int, int], None] = lambda tried, of_all: None
 
     def __call__(self, rows: int) -> Guessed:
         self.asked.append(rows)
@@ -222,7 +222,7 @@ class Guessed:
 def test_surrogate_begins_with_the_front_that_guesses_promise() -> None:
     guesses = Guessed()
     search = replace(SEARCH, seed=3)
-    strategy = STRATEGIES["surrogate"](replace(search.context, guesses=guesses))
+    strategy = STRATEGIES["surrogate"](replace(search.context, probes=guesses))
     first = [search.space.index(point) for point in strategy.ask(12)]
     assert guesses.asked == [512]
     every = costs(compounding)
@@ -242,8 +242,8 @@ def test_with_one_objective_the_first_points_are_those_about_its_limit(
     objective: str, limit: Limit, largest: float
 ) -> None:
     goals = Goals(tuple(own for own in OBJECTIVES if own.metric == objective), (limit,))
-    free = FreeValues(goals, SEARCH._tables)
-    context = replace(SEARCH.context, directions=goals.directions, limits=1, free=free, guesses=Guessed())
+    free = KnownValues(goals, SEARCH._tables)
+    context = replace(SEARCH.context, directions=goals.directions, limits=1, known=free, probes=Guessed())
     first = [SEARCH.space.index(point) for point in STRATEGIES["surrogate"](context).ask(12)]
     every = costs(compounding)
     small = np.flatnonzero(every[:, 1] <= largest)
@@ -254,7 +254,7 @@ def test_with_one_objective_the_first_points_are_those_about_its_limit(
 def test_surrogate_without_probes_asks_for_no_guesses() -> None:
     guesses = Guessed()
     options = SurrogateOptions(probe_rows=0)
-    strategy = STRATEGIES["surrogate"](replace(SEARCH.context, guesses=guesses), options)
+    strategy = STRATEGIES["surrogate"](replace(SEARCH.context, probes=guesses), options)
     without = STRATEGIES["surrogate"](SEARCH.context)
     assert strategy.ask(20) == without.ask(20)
     assert guesses.asked == []

@@ -41,7 +41,7 @@ def require_metrics(
         if not is_of_outputs and not scored & {metric.name for metric in runner.metrics}:
             continue
         try:
-            with of_the_float_network():
+            with of_the_float_baseline():
                 rows = plan_runner_of(_rows_of(runner))
                 predictions = rows.predictions(QuantPlan())
                 if isinstance(runner, OutputRunner):
@@ -67,7 +67,7 @@ def _score(data: Any, predictions: Tensor, targets: Tensor) -> None:
 
 
 @contextmanager
-def of_the_float_network() -> Iterator[None]:
+def of_the_float_baseline() -> Iterator[None]:
     """Say of what fails that it did on the network in float."""
     try:
         yield

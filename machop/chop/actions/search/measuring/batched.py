@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chop.actions.search.search_space.codes import codes_of_range
 from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Measure, Scores, WholePredictions
@@ -29,7 +30,7 @@ BLOCK_SECONDS = 2.0
 
 
 @dataclass
-class FoldedMeasurement:
+class BatchedMeasurement:
     """Runs `evaluators` (with what each measures) and adds up `tables`; `sizes` are those of the axes, `macs` the
     multiply-accumulates, on all rows, of the nodes of each.
 
@@ -115,7 +116,7 @@ def fold(
     evaluator_of: Any,
     tables: list[CostTable],
     memory: int,
-) -> FoldedMeasurement:
+) -> BatchedMeasurement:
     """What measures all of `runners`, none of which runs the model itself; `evaluator_of` gives each that needs one
     its evaluator, `tables` have the metrics of the others. `macs` are the multiply-accumulates of each axis for a row.
     """
@@ -124,39 +125,13 @@ def fold(
         if not isinstance(runner, OutputRunner):
             continue
         evaluator = evaluator_of(runner)
-        measure = runner.folded(evaluator.targets, evaluator.program.example)
+        measure = runner.batched(evaluator.targets, evaluator.program.example)
         known = next((measures for other, measures in evaluators if other is evaluator), None)
         if known is None:
             evaluators.append((evaluator, [measure]))
         else:
             known.append(measure)
     rows = sum(len(evaluator.targets) for evaluator, _ in evaluators)
-    return FoldedMeasurement(
+    return BatchedMeasurement(
         tuple(len(axis) for axis in axes), tuple(rows * own for own in macs), evaluators, tables, memory
     )
-
-
-def code_of(index: int, sizes: Sequence[int]) -> list[int]:
-    """The alternatives at each axis for a point of a space of any size.
-
-    >>> code_of(6, (2, 5))
-    [1, 1]
-    """
-    code = []
-    for size in reversed(sizes):
-        index, alternative = divmod(index, size)
-        code.append(alternative)
-    return code[::-1]
-
-
-def codes_of_range(first: int, stop: int, sizes: Sequence[int]) -> Codes:
-    """The alternatives at each axis for points `first` to `stop - 1`; the last axis changes fastest.
-
-    >>> codes_of_range(4, 7, (2, 5)).tolist()
-    [[0, 4], [1, 0], [1, 1]]
-    """
-    index = np.arange(first, stop)
-    codes = np.empty((stop - first, len(sizes)), dtype=np.int64)
-    for axis in range(len(sizes) - 1, -1, -1):
-        index, codes[:, axis] = np.divmod(index, sizes[axis])
-    return codes

@@ -43,14 +43,14 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RacingPoint:
     """A point that is to be measured, and the front that it must hold its own against."""
 
     point: Point
     rivals: tuple[Rival, ...]
 
 
-class _Rows:
+class _RungSamples:
     """Fixed rows, cut where the rungs end; for all runners that measure on them."""
 
     def __init__(
@@ -83,10 +83,10 @@ def _cut_at(batches: Sequence[tuple[Any, Tensor]], rungs: Sequence[int]) -> Iter
         yield part
 
 
-class _Climb:
+class _PartialMeasurement:
     """One network on its way up: what it gave for the rows so far."""
 
-    def __init__(self, ladder: Ladder, plan: QuantPlan) -> None:
+    def __init__(self, ladder: EarlyStopping, plan: QuantPlan) -> None:
         self._ladder = ladder
         self._plan = plan
         self._parts: dict[Any, list[Tensor]] = {key: [] for key in ladder.rows}
@@ -116,7 +116,7 @@ class _Climb:
         return predictions, self._ladder.rows[key].targets[: len(predictions)]
 
 
-class Ladder:
+class EarlyStopping:
     """Measures candidates on the first `rungs[0]` rows, those still in the race on the first `rungs[1]` … and on all.
 
     A candidate is given up where a network of the front dominates the best that its metrics may be on all rows, or the
@@ -146,7 +146,7 @@ class Ladder:
     def _lay_rows(self) -> None:
         m = self.measurement
         self.rows = {
-            key: _Rows(m.graph, m.data_module.batches(*key), self.rungs, m.device, m.data_module.output)
+            key: _RungSamples(m.graph, m.data_module.batches(*key), self.rungs, m.device, m.data_module.output)
             for key in dict.fromkeys(map(row_key, self.runners))
         }
         self._targets = {
@@ -168,7 +168,7 @@ class Ladder:
 
     def tell_unbounded(self) -> None:
         """Say where no candidate can be dominated before it is measured on all rows."""
-        climb = _Climb(self, QuantPlan())
+        climb = _PartialMeasurement(self, QuantPlan())
         climb.step()
         known = {*climb.by_row(), *self.measurement.analytic(QuantPlan())}
         missing = [objective.metric for objective in self.goals.objectives if objective.metric not in known]
@@ -185,18 +185,18 @@ class Ladder:
         stopped = [t.stopped_at for t in measured if t.stopped_at is not None]
         share = sum(self.full_rows - rows for rows in stopped) / (self.full_rows * max(1, len(measured)))
         return (
-            f"Ladder: {len(stopped):,} of {len(measured):,} candidates given up on {' or '.join(map(str, self.rungs))} "
-            f"of {self.full_rows:,} rows, which saved {share:.0%} of all rows.",
+            f"Early stopping: {len(stopped):,} of {len(measured):,} evaluations ended after "
+            f"{' or '.join(map(str, self.rungs))} of {self.full_rows:,} samples, which saved {share:.0%} of the work.",
         )
 
-    def measure(self, candidate: Candidate) -> Measured | MetricError:
+    def measure(self, candidate: RacingPoint) -> Measured | MetricError:
         """The metrics of a candidate on all rows, or, if it cannot win, those on the rows after which it was given up.
 
         MetricError: a metric on all rows is no finite number.
         """
         plan = self.measurement.space.plan(candidate.point)
         exact = self.measurement.analytic(plan)
-        climb = _Climb(self, plan)
+        climb = _PartialMeasurement(self, plan)
         for rung in self.rungs:
             climb.step()
             if candidate.rivals and self._cannot_win(exact, climb.by_row(), candidate.rivals):
@@ -207,7 +207,7 @@ class Ladder:
         self._keep(candidate.point, climb.by_row())
         return self._outcome(exact, climb)
 
-    def _outcome(self, exact: Mapping[str, float], climb: _Climb) -> Measured | MetricError:
+    def _outcome(self, exact: Mapping[str, float], climb: _PartialMeasurement) -> Measured | MetricError:
         try:
             metrics = {**exact, **climb.metrics()}
             check_finite(metrics, "this network")
@@ -274,7 +274,7 @@ class Ladder:
         """The values of a rival on all rows; measured again if they were not kept."""
         key = self.measurement.space.key(point)
         if key not in self._kept:
-            climb = _Climb(self, self.measurement.space.plan(point))
+            climb = _PartialMeasurement(self, self.measurement.space.plan(point))
             for _ in range(len(self.rungs) + 1):
                 climb.step()
             self._keep(point, climb.by_row())

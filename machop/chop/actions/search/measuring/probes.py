@@ -35,7 +35,7 @@ FEWEST_ROWS = 32
 """Rows that still tell something."""
 
 
-class Guessing:
+class SensitivityProbes:
     """Gives guesses about the points of a search; each number of rows is worked out once.
 
     Called with the number of training rows; None where there is no guess to be had: the space is no product, has too
@@ -47,7 +47,7 @@ class Guessing:
         self._measurement = measurement
         self._known: dict[int, Responses | None] = {}
         self.remarks: list[str] = []
-        self.on_tried: Callable[[int, int], None] = lambda tried, of_all: None
+        self.on_probe: Callable[[int, int], None] = lambda tried, of_all: None
 
     def __call__(self, rows: int) -> Responses | None:
         if rows not in self._known:
@@ -78,7 +78,7 @@ class Guessing:
         numbers = count(1)
 
         def on_run() -> None:
-            self.on_tried(next(numbers), runs)
+            self.on_probe(next(numbers), runs)
 
         fewest = [int(axis_bits(axis).argmin()) for axis in axes]
         classes = data.dataset_info.num_classes

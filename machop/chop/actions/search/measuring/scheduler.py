@@ -8,8 +8,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from chop.actions.search.measuring.batched import FoldedMeasurement
-from chop.actions.search.measuring.early_stopping import Candidate, Ladder, Rival
+from chop.actions.search.measuring.batched import BatchedMeasurement
+from chop.actions.search.measuring.early_stopping import EarlyStopping, RacingPoint, Rival
 from chop.actions.search.measuring.single import Measurement
 from chop.actions.search.run.loop import Outcome
 from chop.actions.search.search_space.base import Point
@@ -24,7 +24,7 @@ SECONDS_ALONE = 5.0
 """Spent on measuring in one process before others are started, which takes about as long."""
 
 
-class Measuring:
+class Scheduler:
     """Measures points in up to `n_jobs` processes; a context manager.
 
     A `ladder` needs `trial`, which gives the trial of a number of the study, for its rivals.
@@ -36,7 +36,7 @@ class Measuring:
         self,
         measurement: Measurement,
         n_jobs: int,
-        ladder: Ladder | None = None,
+        ladder: EarlyStopping | None = None,
         trial: Callable[[int], Trial] | None = None,
     ) -> None:
         self._measurement = measurement
@@ -49,19 +49,19 @@ class Measuring:
     @property
     def batch(self) -> int:
         """How many points to ask for at a time, where the strategy does not mind."""
-        return Ladder.batch if self._ladder else self._measurement.batch
+        return EarlyStopping.batch if self._ladder else self._measurement.batch
 
     def measure(self, points: Sequence[Point], front: Front | None) -> Sequence[Outcome]:
         """The outcomes of points; where each is measured on its own, as late as it is read."""
         self._has_measured = True
         if self._ladder:
             rivals = tuple(self._rival(number) for number in front.index.tolist()) if front else ()
-            return self._singly(self._ladder.measure, [Candidate(point, rivals) for point in points])
+            return self._singly(self._ladder.measure, [RacingPoint(point, rivals) for point in points])
         if len(points) == 1:
             return self._measurement.measure_many(points)
-        if self._measurement.folded is None:
+        if self._measurement.batched is None:
             return self._singly(self._measurement.outcome, points)
-        return self._together(self._measurement.folded, points)
+        return self._together(self._measurement.batched, points)
 
     def _rival(self, number: int) -> Rival:
         assert self._trial is not None
@@ -73,10 +73,10 @@ class Measuring:
             return [call(items[0])]
         return _AsNeeded(items, self._shared_by(call).results)
 
-    def _together(self, folded: FoldedMeasurement, points: Sequence[Point]) -> list[Outcome]:
+    def _together(self, batched: BatchedMeasurement, points: Sequence[Point]) -> list[Outcome]:
         codes, size = self._measurement.codes(points), self._measurement.chunk
         chunks = [codes[first : first + size] for first in range(0, len(codes), size)]
-        parts = dict(self._shared_by(folded.scores).results(chunks))
+        parts = dict(self._shared_by(batched.scores).results(chunks))
         names = list(parts[0])
         scores = {name: np.concatenate([parts[place][name] for place in range(len(chunks))]) for name in names}
         return list(self._measurement.outcomes(points, scores))
@@ -87,7 +87,7 @@ class Measuring:
             self._workers = Workers(call, self._n_jobs, SECONDS_ALONE)
         return self._workers
 
-    def __enter__(self) -> Measuring:
+    def __enter__(self) -> Scheduler:
         return self
 
     def __exit__(

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from chop.actions.fine_tuning import FineTuning
-from chop.actions.search.measuring.baseline import of_the_float_network, require_metrics
-from chop.actions.search.measuring.batched import FoldedMeasurement, code_of, fold
-from chop.actions.search.measuring.workload import RowWork
+from chop.actions.search.measuring.baseline import of_the_float_baseline, require_metrics
+from chop.actions.search.measuring.batched import BatchedMeasurement, fold
+from chop.actions.search.measuring.workload import Workload
 from chop.actions.search.search_space.base import Point, SampledConfig, SearchSpaceBase
+from chop.actions.search.search_space.codes import code_of
 from chop.actions.search.settings.search import RunnerChoice
 from chop.actions.search.strategies.runners.base import (
     RUNNERS,
@@ -98,7 +99,7 @@ class Measurement:
         self.device = device
         self.memory = memory
         self._runners = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in runners]
-        self.work = RowWork(graph, data_module)
+        self.work = Workload(graph, data_module)
         self._costs = self._analytic_costs()
         for remark in remarks_on(self._costs):
             logger.warning("%s", remark)
@@ -113,7 +114,7 @@ class Measurement:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.work = RowWork(self.graph, self.data_module)
+        self.work = Workload(self.graph, self.data_module)
         self._costs = self._analytic_costs()
 
     def measure(self, point: Point) -> Measured:
@@ -129,16 +130,16 @@ class Measurement:
 
     def measure_many(self, points: Sequence[Point]) -> list[Measured | MetricError]:
         """`measure` for each of the points; those that differ in little share what they have in common."""
-        folded = self.folded if len(points) > FEW_POINTS else None
-        if folded is None:
+        batched = self.batched if len(points) > FEW_POINTS else None
+        if batched is None:
             return [self.outcome(point) for point in points]
-        return self.outcomes(points, folded.scores(self.codes(points)))
+        return self.outcomes(points, batched.scores(self.codes(points)))
 
     def codes(self, points: Sequence[Point]) -> Codes:
         """The points of a space that is a product as codes, `(points, axes)`."""
-        assert self.folded is not None
+        assert self.batched is not None
         indexes = [self.space.index(point) for point in points]
-        return np.array([code_of(index, self.folded.sizes) for index in indexes if index is not None])
+        return np.array([code_of(index, self.batched.sizes) for index in indexes if index is not None])
 
     def outcomes(self, points: Sequence[Point], scores: Scores) -> list[Measured | MetricError]:
         """The outcome for each of `points`, whose metrics `scores` are."""
@@ -192,7 +193,7 @@ class Measurement:
 
         Told from counted operations and not from the clock, so that an interrupted search goes on as it began.
         """
-        if self.folded is None or self.folded.calls_functions:
+        if self.batched is None or self.batched.calls_functions:
             return SINGLY_TOGETHER
         return max(1, min(MOST_TOGETHER, BATCH_MACS // self._macs))
 
@@ -210,15 +211,15 @@ class Measurement:
         Few points of a large network, so that there is something to share; all of a small one, which saves most where
         many are measured in one call.
         """
-        assert self.folded is not None
-        most = SINGLY_TOGETHER // CHUNKS if self.folded.calls_functions else MOST_TOGETHER
+        assert self.batched is not None
+        most = SINGLY_TOGETHER // CHUNKS if self.batched.calls_functions else MOST_TOGETHER
         return max(1, min(most, BATCH_MACS // CHUNKS // self._macs))
 
     @cached_property
     def _macs(self) -> int:
         """Multiply-accumulates of one point on all its rows, were nothing shared."""
-        assert self.folded is not None
-        return max(1, self.work.macs * sum(len(evaluator.targets) for evaluator, _ in self.folded.evaluators))
+        assert self.batched is not None
+        return max(1, self.work.macs * sum(len(evaluator.targets) for evaluator, _ in self.batched.evaluators))
 
     @property
     def float_only(self) -> list[str]:
@@ -228,7 +229,7 @@ class Measurement:
         return [f"{cost.name} ({cost.op.name})" for cost in heavy]
 
     @cached_property
-    def folded(self) -> FoldedMeasurement | None:
+    def batched(self) -> BatchedMeasurement | None:
         """What measures many points at once; None where a runner must run the model itself or points are no codes."""
         runners = [runner for _, runner in self._runners]
         axes = self.space.axes() if self.eval_mode else None
@@ -267,7 +268,7 @@ class Measurement:
 
     def measure_float(self) -> Measured:
         """All metrics of the network without any format, treated as all others are."""
-        with of_the_float_network():
+        with of_the_float_baseline():
             return self._measure(QuantPlan(), FLOAT_CONFIG)
 
     def require_metrics(self) -> None:

@@ -12,7 +12,7 @@ from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import NodeCost, node_costs
 
 
-class RowWork:
+class Workload:
     """The costs of the nodes of a graph for one row of some data; they are counted when they are first asked for.
 
     Of a model that takes batches of one size alone nothing can be told of a row: it has no multiply-accumulates.

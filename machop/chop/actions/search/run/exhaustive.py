@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chop.actions.search.landscape import part_checksum, part_path, read_part, write_part
-from chop.actions.search.measuring.batched import FoldedMeasurement
+from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.errors import SearchError
 from chop.evaluation.measures import Scores
 from chop.evaluation.memory import keep_freed_memory, resident
@@ -95,7 +95,7 @@ class Block:
 class Task:
     """What a worker must know: how to measure points, what they cost, and where all metrics go (None: nowhere)."""
 
-    folded: FoldedMeasurement
+    batched: BatchedMeasurement
     goals: Goals
     block_size: int
     points: int
@@ -128,7 +128,7 @@ class Task:
         """Measure block `number`."""
         started = time.monotonic()
         first, stop = self.bounds(number)
-        scores = self.folded.scores_of_range(first, stop)
+        scores = self.batched.scores_of_range(first, stop)
         finite = np.logical_and.reduce([np.isfinite(values) for values in scores.values()])
         excess = np.where(finite, self.goals.excess(scores), np.inf)
         least = float(excess.min())
@@ -151,7 +151,7 @@ class Task:
 
 
 @dataclass
-class Enumeration:
+class ExhaustiveTotals:
     """What was found so far: the front of all blocks that are done."""
 
     front: Front | None = None
@@ -282,26 +282,26 @@ def measured_blocks(task: Task, numbers: Iterable[int], count: int, n_jobs: int)
     """The `count` blocks of `numbers` as they are done, by `n_jobs` processes; one that dies leaves its block to
     another.
     """
-    _share_memory(task.folded, n_jobs if count > 1 else 1)
+    _share_memory(task.batched, n_jobs if count > 1 else 1)
     keep_freed_memory()
     with Workers(task.measure, n_jobs) as workers:
         for _, block in workers.results(numbers):
             yield block
 
 
-def _share_memory(folded: FoldedMeasurement, n_jobs: int) -> None:
+def _share_memory(batched: BatchedMeasurement, n_jobs: int) -> None:
     """Give the values under way what the processes themselves leave of the memory for the whole search."""
     workers = n_jobs * _WITHOUT_DATA if n_jobs > 1 else 0
     fixed = resident() + workers + n_jobs * BLOCK_BYTES
     least = fixed + n_jobs * LEAST_BYTES
-    if folded.memory < least:
+    if batched.memory < least:
         logger.warning(
             "memory_mib = %d is less than %d process(es) need, about %d MiB; take fewer n_jobs or raise memory_mib",
-            folded.memory >> 20,
+            batched.memory >> 20,
             n_jobs,
             least >> 20,
         )
-    folded.limit(max(folded.memory, least) // n_jobs - fixed // n_jobs)
+    batched.limit(max(batched.memory, least) // n_jobs - fixed // n_jobs)
 
 
 def _checksum(scores: Scores) -> int:
@@ -311,18 +311,18 @@ def _checksum(scores: Scores) -> int:
     return found
 
 
-def taken_over(task: Task, log: BlockLog) -> Enumeration:
+def taken_over(task: Task, log: BlockLog) -> ExhaustiveTotals:
     """What the blocks of a log make up that `task` has use for, each once."""
-    found = Enumeration()
+    found = ExhaustiveTotals()
     for block in log.blocks():
         if block.number not in found.done and task.holds(block):
             found.add(block)
     return found
 
 
-def enumerate_points(
+def measure_all_points(
     task: Task,
-    found: Enumeration,
+    found: ExhaustiveTotals,
     log: BlockLog,
     n_jobs: int,
     is_over: Callable[[], bool],

@@ -17,7 +17,7 @@ from chop.tools.own_code import is_own_code
 from chop.tools.value_digest import code_digest, value_digest
 
 
-def identity_of(
+def fingerprint_of_inputs(
     model: nn.Module, data_module: Any, settings: SearchSettings, space: SearchSpaceBase, seed: int
 ) -> dict[str, Any]:
     """What of a search is not in its settings."""

@@ -18,17 +18,17 @@ from chop.actions.search.landscape import (
     part_path,
     write_part,
 )
-from chop.actions.search.measuring.early_stopping import Ladder
-from chop.actions.search.measuring.scheduler import Measuring
+from chop.actions.search.measuring.early_stopping import EarlyStopping
+from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.measuring.single import Measurement
 from chop.actions.search.run.exhaustive import (
     BlockLog,
-    Enumeration,
+    ExhaustiveTotals,
     Task,
-    enumerate_points,
+    measure_all_points,
     taken_over,
 )
-from chop.actions.search.run.loop import Reason, Study, scaled_metrics
+from chop.actions.search.run.loop import Reason, SearchLoop, scaled_metrics
 from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.run.results import (
     HISTOGRAMS_FILE,
@@ -40,7 +40,7 @@ from chop.actions.search.run.results import (
     write_json,
     write_log,
 )
-from chop.actions.search.run.session import CheckedSearch, spread_out
+from chop.actions.search.run.session import SearchSession, spread_out
 from chop.actions.search.run.verification import float_row, measured_again
 from chop.actions.search.run.warm_start import NOTHING, Initial, gather
 from chop.actions.search.settings.search import RunnerChoice
@@ -74,7 +74,7 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
-class SearchJob(CheckedSearch):
+class SearchJob(SearchSession):
     """A search that is run, from its first trial or on from those that its folder holds."""
 
     initial: Initial = NOTHING
@@ -112,25 +112,25 @@ class SearchJob(CheckedSearch):
         before_first()
         with (
             self._open_log(goals, resume) as log,
-            Measuring(measurement, self.settings.setup.n_jobs, ladder, log.trials.__getitem__) as measuring,
+            Scheduler(measurement, self.settings.setup.n_jobs, ladder, log.trials.__getitem__) as measuring,
         ):
             for trial in spread_out([trial for trial in log.trials if trial.counts]):
                 self.require_unchanged(measurement, log.path, trial.point, trial.metrics)
             context = self.context(measurement, goals, self.seed, self.settings.setup.n_trials)
             study = self._study(context, measuring, goals, log)
             with SearchProgress(self._expected_trials(), goals) as progress:
-                if context.guesses:
-                    context.guesses.on_tried = progress.on_tried
+                if context.probes:
+                    context.probes.on_probe = progress.on_probe
                 reason = study.run(progress.on_trial)
         own = replace(self, search_id=log.identity)
         return own._finish(measurement, goals, log.trials, reason, ladder)
 
-    def _ladder(self, measurement: Measurement, goals: Goals) -> Ladder | None:
+    def _ladder(self, measurement: Measurement, goals: Goals) -> EarlyStopping | None:
         """The sample sizes on which candidates may be given up early, if there are any."""
         setup = self.settings.setup
         if not setup.ladder:
             return None
-        ladder = Ladder(measurement, goals, setup.ladder, setup.ladder_confidence)
+        ladder = EarlyStopping(measurement, goals, setup.ladder, setup.ladder_confidence)
         ladder.tell_unbounded()
         logger.info("ladder: points are measured one after the other, so that each can be given up on its own")
         return ladder
@@ -160,7 +160,7 @@ class SearchJob(CheckedSearch):
         if resume and (self.folder / TRIALS_FILE).exists():
             return False  # begun with a smaller n_trials: every trial is in the log
         are_many = self._points > LARGEST_LOG or (resume and (self.folder / BLOCKS_FILE).exists())
-        if options.order != "index" or not are_many or measurement.folded is None:
+        if options.order != "index" or not are_many or measurement.batched is None:
             return False
         setup = self.settings.setup
         for key in (name for name in ("ladder", "patience") if getattr(setup, name)):
@@ -175,15 +175,15 @@ class SearchJob(CheckedSearch):
 
     def _enumerate(self, measurement: Measurement, goals: Goals, resume: bool) -> SearchResult:
         """Measure all points block by block; what is kept is the front."""
-        folded, setup = measurement.folded, self.settings.setup
-        assert folded is not None
+        batched, setup = measurement.batched, self.settings.setup
+        assert batched is not None
         self._tell_size()
         wanted: bool = self.settings.strategy_options.landscape
         is_written = wanted and resume and self.holds_landscape()
         parts = self.folder / PARTS_FOLDER if wanted and not is_written else None
         path = self.folder / BLOCKS_FILE
-        block_size = (BlockLog.block_size_of(path) if resume else None) or folded.block_size()
-        task = Task(folded, goals, block_size, self._points, parts)
+        block_size = (BlockLog.block_size_of(path) if resume else None) or batched.block_size()
+        task = Task(batched, goals, block_size, self._points, parts)
         header = {
             "fingerprint": self.fingerprint(),
             "block_size": block_size,
@@ -205,7 +205,7 @@ class SearchJob(CheckedSearch):
             progress.start_from(found.points)
             reason: Reason = "exhausted" if self._points == self.space.size else "n_trials"
             try:
-                enumerate_points(task, found, log, setup.n_jobs, is_over, progress.show)
+                measure_all_points(task, found, log, setup.n_jobs, is_over, progress.show)
                 reason = reason if found.points == self._points else "timeout"
             except KeyboardInterrupt:
                 reason = "interrupted"
@@ -213,7 +213,7 @@ class SearchJob(CheckedSearch):
         return own._publish_blocks(measurement, task, found, reason, is_written)
 
     def _publish_blocks(
-        self, measurement: Measurement, task: Task, found: Enumeration, reason: Reason, is_written: bool
+        self, measurement: Measurement, task: Task, found: ExhaustiveTotals, reason: Reason, is_written: bool
     ) -> SearchResult:
         """Measure the front again and write everything down; `is_written`: the landscape is there already."""
         goals = task.goals
@@ -237,7 +237,7 @@ class SearchJob(CheckedSearch):
         counts = TrialCounts(found.points, 0, found.failed, 0, 0)
         return self._report(measurement, goals, best, counts, reason, [], remarks)
 
-    def _enumerated_rows(self, measurement: Measurement, goals: Goals, found: Enumeration) -> list[BestRow]:
+    def _enumerated_rows(self, measurement: Measurement, goals: Goals, found: ExhaustiveTotals) -> list[BestRow]:
         """The front as rows; a point's number in the space is its trial's."""
         rows = []
         for index, count, metrics in found.rows():
@@ -248,7 +248,7 @@ class SearchJob(CheckedSearch):
             rows.append(BestRow(trial, (), config, equal_points=count - 1))
         return rows
 
-    def _write_histograms(self, found: Enumeration, has_landscape: bool) -> tuple[str, ...]:
+    def _write_histograms(self, found: ExhaustiveTotals, has_landscape: bool) -> tuple[str, ...]:
         """Write how the values of all points are spread; says where that and all metrics are."""
         histograms = {name: histogram.as_json() for name, histogram in (found.histograms or {}).items()}
         write_json(self.folder / HISTOGRAMS_FILE, histograms)
@@ -297,13 +297,13 @@ class SearchJob(CheckedSearch):
         about = {"choices": self.space.parameters, "goals": goals.as_json(), "started": started}
         return TrialLog.create(path, fingerprint, about, self.search_id)
 
-    def _study(self, context: StrategyContext, measuring: Measuring, goals: Goals, log: TrialLog) -> Study:
+    def _study(self, context: StrategyContext, measuring: Scheduler, goals: Goals, log: TrialLog) -> SearchLoop:
         settings = self.settings
         self._tell_size()
         strategy = STRATEGIES[settings.strategy](context, settings.strategy_options)
         batch = settings.setup.ask_batch or (measuring.batch if strategy.asks_ahead else strategy.batch)
         inherited, first = self.initial.inherited, self.initial.first
-        return Study(self.space, strategy, goals, settings.setup, measuring.measure, log, batch, inherited, first)
+        return SearchLoop(self.space, strategy, goals, settings.setup, measuring.measure, log, batch, inherited, first)
 
     def _expected_trials(self) -> int | None:
         """How many trials there will be at the most, if that is known."""
@@ -331,7 +331,7 @@ class SearchJob(CheckedSearch):
             )
 
     def _finish(
-        self, measurement: Measurement, goals: Goals, trials: list[Trial], reason: Reason, ladder: Ladder | None
+        self, measurement: Measurement, goals: Goals, trials: list[Trial], reason: Reason, ladder: EarlyStopping | None
     ) -> SearchResult:
         if not trials and reason == "interrupted":
             logger.warning("interrupted before the first trial: nothing was measured; the same command begins anew")

@@ -83,8 +83,8 @@ class _Progress:
     While no network keeps all limits, one that comes nearer to them counts as a move.
     """
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
+    def __init__(self, loop: SearchLoop) -> None:
+        self._loop = loop
         self.seen: dict[PointKey, Trial] = {}
         self.front: Front | None = None
         self.excess = inf
@@ -94,9 +94,9 @@ class _Progress:
 
     def add(self, trial: Trial) -> None:
         """Take a trial in."""
-        self.seen.setdefault(self._study.space.key(trial.point), trial)
+        self.seen.setdefault(self._loop.space.key(trial.point), trial)
         self.trials += 1
-        goals = self._study.goals
+        goals = self._loop.goals
         if not trial.counts:
             return
         if not goals.is_within(trial.metrics):
@@ -116,7 +116,7 @@ class _Progress:
 
 
 @dataclass(frozen=True)
-class Study:
+class SearchLoop:
     """A strategy on a space, with a budget and a log. `measure` gives the metrics of points, or why one has none."""
 
     space: SearchSpaceBase

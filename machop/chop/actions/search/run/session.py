@@ -11,13 +11,13 @@ import numpy as np
 
 from chop.actions.calibration import calibrate
 from chop.actions.search.landscape import Landscape, digest, landscape_key, landscape_of
-from chop.actions.search.measuring.baseline import of_the_float_network
-from chop.actions.search.measuring.probes import Guessing
+from chop.actions.search.measuring.baseline import of_the_float_baseline
+from chop.actions.search.measuring.probes import SensitivityProbes
 from chop.actions.search.measuring.single import Measured, Measurement
 from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
-from chop.actions.search.strategies.known_values import FreeValues
+from chop.actions.search.strategies.known_values import KnownValues
 from chop.errors import SearchError
 from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph
@@ -35,7 +35,7 @@ SPOT_CHECKS = 5
 
 
 @dataclass(frozen=True)
-class CheckedSearch:
+class SearchSession:
     """Settings without a problem, with the space, the graph and the data that they are for; `folder` is its output."""
 
     settings: SearchSettings
@@ -56,7 +56,7 @@ class CheckedSearch:
         settings = self.settings
         require_sound(self.graph, self.data_module.batches("train", 2)[0][0], self.space.possible_formats())
         if self.space.calibration_rows:
-            with of_the_float_network():
+            with of_the_float_baseline():
                 calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
         memory = settings.setup.memory_mib * 2**20
         parts = (self.space, self.graph, self.data_module, settings.runners, settings.eval_mode, self.device, memory)
@@ -79,9 +79,9 @@ class CheckedSearch:
 
     def context(self, measurement: Measurement, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
         """What a strategy may know."""
-        free = FreeValues(goals, measurement.cost_tables) if measurement.cost_tables else None
-        guesses = Guessing(measurement)
-        return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), free, guesses)
+        known = KnownValues(goals, measurement.cost_tables) if measurement.cost_tables else None
+        probes = SensitivityProbes(measurement)
+        return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), known, probes)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change between a search and its resumption."""
@@ -96,7 +96,7 @@ class CheckedSearch:
 
     def about_landscape(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
         """What a landscape says of its space."""
-        sizes = {} if measurement.folded is None else {"sizes": list(measurement.folded.sizes)}
+        sizes = {} if measurement.batched is None else {"sizes": list(measurement.batched.sizes)}
         return {
             "key": self.landscape_key(),
             **sizes,

@@ -18,6 +18,7 @@ from chop.actions.search.search_space.base import (
     SearchSpaceBase,
     SpaceSetup,
 )
+from chop.actions.search.search_space.choice_problems import ChoiceProblems
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.config.typed import Problem
 from chop.errors import SearchError, did_you_mean
@@ -241,7 +242,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         chosen = select_entries(self.seed, self.by, ops)
         for name, node in self._all.items():
             key = chosen[name] or DEFAULT
-            messages = node.problems() or node.formats_of_nothing()
+            messages = ChoiceProblems(node).problems() or ChoiceProblems(node).formats_of_nothing()
             messages |= self._operand_problems(node, key)
             found |= {self._path(name, key, at): f"{text} (node '{name}')" for at, text in messages.items()}
         for key in self.seed:
@@ -258,11 +259,11 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         """What is wrong with the lists of a seed that no node reads: all of them, or those for operands it has not."""
         lists = self._lists(self.seed[key]["config"])
         if not served:
-            return NodeChoices(key, _op_meant(key, self.graph.quantizable_nodes()), lists).problems()
+            return ChoiceProblems(NodeChoices(key, _op_meant(key, self.graph.quantizable_nodes()), lists)).problems()
         read = {operand for op in served for operand in op.operands}
         named = {name: split_key(name) for name in lists}
         unread = {name for name, where in named.items() if where and where[0] not in read}
-        problems = NodeChoices(key, OPS[0], lists).problems() if unread else {}
+        problems = ChoiceProblems(NodeChoices(key, OPS[0], lists)).problems() if unread else {}
         return {name: text for name, text in problems.items() if name in unread}
 
     def _path(self, node: str, seed_key: str, key: str) -> tuple[str, ...]:

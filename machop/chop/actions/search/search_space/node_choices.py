@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
 
-from chop.errors import ChopError, FormatError, did_you_mean
-from chop.formats import FORMATS, Format
+from chop.actions.search.search_space.codes import code_of, index_of
+from chop.errors import FormatError
+from chop.formats import Format
 from chop.nn.node_config import (
     GLOBAL_KEYS,
     format_class,
@@ -35,8 +35,6 @@ class _Impossible:
 _IMPOSSIBLE = _Impossible()
 
 MOST_KEPT = 100_000
-MOST_SHOWN = 3
-"""Problems of one key that are told; more of them say nothing new."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,13 @@ class _Branch:
     operands: Mapping[str, _OperandChoices]
 
     @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """How many formats each operand has to choose from."""
+        return tuple(len(operand.formats) for operand in self.operands.values())
+
+    @cached_property
     def size(self) -> int:
-        return prod(len(operand.formats) for operand in self.operands.values())
+        return prod(self.sizes)
 
     @property
     def meaning(self) -> tuple[Any, ...]:
@@ -79,7 +82,7 @@ class NodeChoices:
     def __init__(self, node: str, op: Op, choices: Choices, tied_operands: Sequence[str] = ()) -> None:
         self.node = node
         self.op = op
-        stated = {key: list(values) for key, values in choices.items() if _concerns(key, op)}
+        stated = {key: list(values) for key, values in choices.items() if concerns(key, op)}
         # Of tied operands the first one that the op has decides; the others have no choices of their own.
         leader, *followers = [name for name in tied_operands if name in op.operands] or [""]
         self._leader = leader
@@ -87,7 +90,7 @@ class NodeChoices:
         silent = [name for name, first in followed if name != first and first in op.operands]
         self._followers = tuple(dict.fromkeys([*followers, *silent]))
         self._tied_keys = {key: _renamed(key, leader) for key in stated if _operand_of(key) in followers}
-        self._tie_problems = {
+        self.tie_problems = {
             key: f"is tied to {first} (tie_operands), but has other choices"
             for key, first in self._tied_keys.items()
             if stated.get(first) != stated[key]
@@ -136,7 +139,7 @@ class NodeChoices:
         """The indexes of alternative number `index`."""
         for branch in self.branches:
             if index < branch.size:
-                return self._complete(branch, _digits(index, branch))
+                return self._complete(branch, code_of(index, branch.sizes))
             index -= branch.size
         raise IndexError(index)
 
@@ -172,7 +175,7 @@ class NodeChoices:
         place = next(i for i, branch in enumerate(self.branches) if branch.meaning == wanted.meaning)
         branch = self.branches[place]
         positions = [operand.formats.index(formats.get(name)) for name, operand in branch.operands.items()]
-        number = sum(earlier.size for earlier in self.branches[:place]) + _number(positions, branch)
+        number = sum(earlier.size for earlier in self.branches[:place]) + index_of(positions, branch.sizes)
         return _Meaning(number, self._complete(branch, positions), config, formats)
 
     def _config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
@@ -184,37 +187,21 @@ class NodeChoices:
         known = known_keys(format_class(values))
         return {key: value for key, value in values.items() if key in known}
 
-    def problems(self) -> dict[str, str]:
-        """What is wrong with the choices, as {key: problem}; nothing else may be asked for while there is any."""
-        if "name" not in self.choices:
-            return {"name": 'is missing; give the formats to choose from, such as ["integer", "NA"]'}
-        empty = {key: "is an empty list of choices" for key, values in self.choices.items() if not values}
-        if empty or (wrong := self._name_problems() | self._repetitions()):
-            return empty or wrong
-        unknown = self._key_problems() | self._tie_problems
-        values = self._value_problems() if self._has_formats else self._values_of_no_format()
-        # A key that is misspelt is missing too: once is enough.
-        return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
-
     def _head(self, indexes: Mapping[str, int]) -> Indexes:
         return {key: indexes[key] for key in self.choices if key in GLOBAL_KEYS}
 
     @cached_property
-    def _has_formats(self) -> bool:
-        return any(not is_float({"name": name}) for name in self.choices["name"])
-
-    @cached_property
-    def _mixes_formats(self) -> bool:
+    def mixes_formats(self) -> bool:
         return len({name for name in self.choices["name"] if not is_float({"name": name})}) > 1
 
     def _possible(self, indexes: Mapping[str, int]) -> Mapping[str, int]:
         """Where formats are mixed, values that the named one cannot take mean the first ones that it can."""
-        if not self._mixes_formats:
+        if not self.mixes_formats:
             return indexes
         head = self._head(indexes)
         repaired = dict(indexes)
         for operand, choices in self._branch(head).operands.items():
-            keys = self._keys_of(head, operand)
+            keys = self.keys_of(head, operand)
             if isinstance(self._format_at({**head, **{key: indexes[key] for key in keys}}, operand), _Impossible):
                 repaired |= choices.indexes[0]
         return repaired
@@ -225,7 +212,7 @@ class NodeChoices:
         try:
             return operand_format(config, operand, self.op)
         except FormatError:
-            if self._mixes_formats:
+            if self.mixes_formats:
                 return _IMPOSSIBLE
             raise
 
@@ -239,10 +226,10 @@ class NodeChoices:
     def _made_branch(self, head: Indexes) -> _Branch:
         values = {key: self.choices[key][index] for key, index in head.items()}
         operands = [] if is_float(values) else [name for name in self.op.operands if name not in self._followers]
-        return _Branch(head, {operand: self._operand_choices(head, operand) for operand in operands})
+        return _Branch(head, {operand: self.operand_choices(head, operand) for operand in operands})
 
-    def _operand_choices(self, head: Indexes, operand: str) -> _OperandChoices:
-        keys = self._keys_of(head, operand)
+    def operand_choices(self, head: Indexes, operand: str) -> _OperandChoices:
+        keys = self.keys_of(head, operand)
         found: dict[Format | None, Indexes] = {}
         for combination in product(*(range(len(self.choices[key])) for key in keys)):
             indexes = dict(zip(keys, combination, strict=True))
@@ -251,7 +238,7 @@ class NodeChoices:
                 found.setdefault(chosen, indexes)
         return _OperandChoices(tuple(found), tuple(found.values()))
 
-    def _keys_of(self, head: Indexes, operand: str) -> list[str]:
+    def keys_of(self, head: Indexes, operand: str) -> list[str]:
         known = known_keys(format_class({key: self.choices[key][index] for key, index in head.items()}))
         named = ((key, split_key(key)) for key in self.choices if key in known)
         speaking = speaking_operand(self.choices, operand, self.op)
@@ -262,125 +249,6 @@ class NodeChoices:
         for operand, position in zip(branch.operands.values(), positions, strict=True):
             indexes |= operand.indexes[position]
         return indexes
-
-    def _name_problems(self) -> dict[str, str]:
-        for name in self.choices["name"]:
-            try:
-                if not is_float({"name": name}):
-                    format_class({"name": name})
-            except ChopError as error:
-                return {"name": str(error)}
-        return {}
-
-    def _repetitions(self) -> dict[str, str]:
-        """Values that a list holds twice: `size` would not count them, but a strategy would draw them more often."""
-        problems = {}
-        for key, values in self.choices.items():
-            twice = [value for place, value in enumerate(values) if any(map(partial(_same, value), values[:place]))]
-            if twice:
-                problems[key] = f"lists {twice[0]!r} twice; remove one"
-        return problems
-
-    def _key_problems(self) -> dict[str, str]:
-        names = self.choices["name"] if self._has_formats else _all_formats()  # "NA" alone may be what is tried out
-        classes = [format_class({"name": name}) for name in names if not is_float({"name": name})]
-        known = list(dict.fromkeys([*GLOBAL_KEYS, *(key for cls in classes for key in known_keys(cls))]))
-        unknown = [key for key in self.choices if key not in known]
-        return {key: f"unknown key{did_you_mean(key, known)}" for key in unknown}
-
-    def _values_of_no_format(self) -> dict[str, str]:
-        """Values beside name = ["NA"] that no format at all could take."""
-        if set(self.choices) <= set(GLOBAL_KEYS):
-            return {}
-        own = {key: values for key, values in self.choices.items() if key not in GLOBAL_KEYS}
-        return NodeChoices(self.node, self.op, {**own, "name": _all_formats()})._unsuitable_values()
-
-    def formats_of_nothing(self) -> dict[str, str]:
-        """What is wrong with formats without any key of an operand: they would leave the node in float."""
-        if not self._has_formats or set(self.choices) - set(GLOBAL_KEYS) or self.possible_formats:
-            return {}
-        own = next(name for name in self.choices["name"] if not is_float({"name": name}))
-        known = [key for key in known_keys(format_class({"name": own})) if split_key(key) and _concerns(key, self.op)]
-        keys = ", ".join(known[:4])
-        return {"name": f"names '{own}' and no width, so nothing would be rounded; add some of its keys ({keys})"}
-
-    def _value_problems(self) -> dict[str, str]:
-        problems: dict[str, str] = {}
-        for head in self._heads():
-            try:
-                format_class({key: self.choices[key][index] for key, index in head.items()})
-            except FormatError as error:
-                return {_blamed(list(head), str(error)): str(error)}
-            for operand in self.op.operands:
-                problems |= self._operand_problems(head, operand)
-        return self._unsuitable_values() | problems if self._mixes_formats else problems
-
-    def _unsuitable_values(self) -> dict[str, str]:
-        """Values that none of several formats can take, whatever the other values are."""
-        refused: dict[tuple[str, int], str] = {}
-        taken: set[tuple[str, int]] = set()
-        for head, operand in product(self._heads(), self.op.operands):
-            self._note_values(head, operand, taken, refused)
-        return {
-            key: f"{self.choices[key][index]!r} suits none of the formats: {message}"
-            for (key, index), message in reversed(refused.items())
-            if (key, index) not in taken
-        }
-
-    def _note_values(
-        self, head: Indexes, operand: str, taken: set[tuple[str, int]], refused: dict[tuple[str, int], str]
-    ) -> None:
-        """Note which values of an operand's keys make a format with some others, and why the rest are refused."""
-        keys = self._keys_of(head, operand)
-        for combination in product(*(range(len(self.choices[key])) for key in keys)):
-            chosen = dict(zip(keys, combination, strict=True))
-            config = {key: self.choices[key][index] for key, index in (head | chosen).items()}
-            try:
-                operand_format(config, operand, self.op)
-                taken.update(chosen.items())
-            except FormatError as error:
-                key = _blamed(keys, str(error))
-                if key in chosen and "missing key" not in str(error):
-                    refused.setdefault((key, chosen[key]), str(error))
-
-    def _operand_problems(self, head: Indexes, operand: str) -> dict[str, str]:
-        """What is wrong with each value of each key of an operand, the other keys at a value that is not."""
-        keys = self._keys_of(head, operand)
-        if self._mixes_formats and self._operand_choices(head, operand).formats:
-            return {}
-        problems: dict[str, str] = {}
-        for combination in product(*(range(len(self.choices[key])) for key in keys)):
-            config = {
-                key: self.choices[key][i] for key, i in (head | dict(zip(keys, combination, strict=True))).items()
-            }
-            try:
-                operand_format(config, operand, self.op)
-            except FormatError as error:
-                key = _blamed(keys, str(error))
-                told = problems.get(key)
-                if told is None or (str(error) not in told and told.count(";") < MOST_SHOWN):
-                    problems[key] = f"{told}; {error}" if told else str(error)
-        return problems
-
-    def _heads(self) -> list[Indexes]:
-        heads = [key for key in self.choices if key in GLOBAL_KEYS]
-        combinations = product(*(range(len(self.choices[key])) for key in heads))
-        all_heads = [dict(zip(heads, combination, strict=True)) for combination in combinations]
-        return [head for head in all_heads if not is_float({key: self.choices[key][i] for key, i in head.items()})]
-
-
-def _all_formats() -> list[str]:
-    """The names of all formats but those of packages that cannot be loaded."""
-    found = []
-    for name in FORMATS.names():
-        with suppress(ChopError):
-            format_class({"name": name})
-            found.append(name)
-    return found
-
-
-def _same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and one == other
 
 
 def _operand_of(key: str) -> str | None:
@@ -395,32 +263,7 @@ def _renamed(key: str, operand: str) -> str:
     return f"{operand}_{where[1]}"
 
 
-def _concerns(key: str, op: Op) -> bool:
+def concerns(key: str, op: Op) -> bool:
     """Whether a key says anything about `op`: it names no operand, or one that the op has."""
     where = split_key(key)
     return where is None or any(where[0] in (name, op.follows.get(name)) for name in op.operands)
-
-
-def _digits(index: int, branch: _Branch) -> list[int]:
-    digits = []
-    for operand in reversed(list(branch.operands.values())):
-        index, digit = divmod(index, len(operand.formats))
-        digits.append(digit)
-    return digits[::-1]
-
-
-def _number(digits: Sequence[int], branch: _Branch) -> int:
-    """What `_digits` takes apart."""
-    number = 0
-    for digit, operand in zip(digits, branch.operands.values(), strict=True):
-        number = number * len(operand.formats) + digit
-    return number
-
-
-def _blamed(keys: list[str], message: str) -> str:
-    """The key that a message is about: the one that it begins with or whose parameter it names, else the first."""
-    first = message.partition(":")[0]
-    if first in keys:
-        return first
-    named = [key for key in keys if (where := split_key(key)) and f" {where[1]} " in f" {message} "]
-    return max(named, key=len) if named else (keys or ["name"])[0]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
-from chop.actions.search.strategies.known_values import FreeValues
+from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.runners.base import NoOptions
 from chop.registry import Registry
 
@@ -23,8 +23,8 @@ WORST = 1e30
 """Told (or its negative, where more is better) in place of a metric that a failed trial does not have."""
 
 
-class Guesses(Protocol):
-    """What can be guessed of points without measuring one: `count` numbers for each, the less the better."""
+class ProbeFeatures(Protocol):
+    """Estimates of points without measuring them: `count` numbers for each, less is better."""
 
     @property
     def count(self) -> int:
@@ -34,25 +34,25 @@ class Guesses(Protocol):
         """The numbers for points of a product space `(points, axes)`, in standard units, `(points, count)`."""
 
 
-class Guesser(Protocol):
-    """Makes guesses from trying each alternative alone on so many training rows; None where that cannot be done.
+class Probes(Protocol):
+    """Quantises each layer alone, on so many training rows, and estimates all points from that; None where it cannot.
 
-    A second call with the same number costs nothing. `remarks` say what was tried, or why nothing was; `on_tried` is
+    A second call with the same number costs nothing. `remarks` say what was tried, or why nothing was; `on_probe` is
     called after each network that was tried, with how many have been and will be.
     """
 
     remarks: list[str]
-    on_tried: Callable[[int, int], None]
+    on_probe: Callable[[int, int], None]
 
-    def __call__(self, rows: int) -> Guesses | None: ...
+    def __call__(self, rows: int) -> ProbeFeatures | None: ...
 
 
 @dataclass(frozen=True)
 class StrategyContext:
     """What a strategy may know: the space, which way each objective is better, the seed and the trials it may spend.
 
-    `limits` is how many limits a network must keep, `free` what of the values is known without measuring (None: the
-    space is no product, or nothing is), `guesses` makes guesses of what must be measured (None: there are none).
+    `limits` is how many limits a network must keep, `known` what of the values is known without measuring (None: the
+    space is no product, or nothing is), `probes` estimates what must be measured (None: it cannot).
     """
 
     space: SearchSpaceBase
@@ -60,8 +60,8 @@ class StrategyContext:
     seed: int
     n_trials: int | None = None
     limits: int = 0
-    free: FreeValues | None = None
-    guesses: Guesser | None = None
+    known: KnownValues | None = None
+    probes: Probes | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from chop.record.trial import Direction, Objective
 Array = np.ndarray[Any, Any]
 
 
-class FreeValues:
+class KnownValues:
     """The part of a search's values (objectives or their sum, then limits) that tables of costs give, less is better.
 
     `is_learned` says for each value whether there is more to it than that part: what a measured metric adds. For a
@@ -30,7 +30,7 @@ class FreeValues:
         self.is_learned = tuple(bool(missing) for missing in self._missing())
 
     @classmethod
-    def nothing(cls, directions: Sequence[Direction], limits: int) -> FreeValues:
+    def nothing(cls, directions: Sequence[Direction], limits: int) -> KnownValues:
         """For a search of which nothing is known but the directions of its objectives and the number of limits."""
         objectives = tuple(Objective(f"value {number}", 1.0, way) for number, way in enumerate(directions))
         return cls(Goals(objectives, tuple(Limit(f"limit {number}", "max", 0.0) for number in range(limits))), ())

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.search.measuring.batched import code_of
 from chop.actions.search.search_space.base import Point
+from chop.actions.search.search_space.codes import code_of, index_of
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext, Values
-from chop.actions.search.strategies.known_values import FreeValues
+from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.product.choice_levels import axis_bits
 from chop.errors import SearchError
 from chop.evaluation.program import Axis
@@ -48,7 +48,7 @@ class ProductStrategy(SearchStrategyBase):
             )
         self.axes: list[Axis] = axes
         self.sizes = tuple(len(axis) for axis in axes)
-        self.free = context.free or FreeValues.nothing(context.directions, context.limits)
+        self.known = context.known or KnownValues.nothing(context.directions, context.limits)
         self.random = np.random.default_rng(context.seed)
         self.told: dict[Code, Array] = {}
         """What is known of points: objectives, then violations of limits; infinite where a trial failed."""
@@ -69,15 +69,12 @@ class ProductStrategy(SearchStrategyBase):
         for point, own in zip(points, values, strict=True):
             index = self.space.index(point)
             assert index is not None
-            costs = self.free.turned(own)
+            costs = self.known.turned(own)
             self.told[self.code(index)] = np.where(np.abs(costs) > FAILED, np.inf, costs)
 
     def index(self, code: Sequence[int]) -> int:
         """The number of a point in the space, of any size."""
-        number = 0
-        for alternative, size in zip(code, self.sizes, strict=True):
-            number = number * size + int(alternative)
-        return number
+        return index_of(code, self.sizes)
 
     def code(self, index: int) -> Code:
         """The point with a number."""
@@ -96,12 +93,12 @@ class ProductStrategy(SearchStrategyBase):
         """The codes `(points, axes)` and costs `(points, values)` of all trials that have metrics."""
         rows = [(code, costs) for code, costs in self.told.items() if np.isfinite(costs).all()]
         codes = np.array([code for code, _ in rows], dtype=np.int64).reshape(-1, len(self.sizes))
-        costs = np.array([costs for _, costs in rows]).reshape(-1, self.free.objectives + self.free.limits)
+        costs = np.array([costs for _, costs in rows]).reshape(-1, self.known.objectives + self.known.limits)
         return codes, costs
 
     def is_within(self, costs: Array) -> Array:
         """Which of `costs` `(points, values)` keep all limits."""
-        return np.asarray((costs[:, self.free.objectives :] <= 0).all(axis=1))
+        return np.asarray((costs[:, self.known.objectives :] <= 0).all(axis=1))
 
     def front_of(self, costs: Array) -> Array:
         """The rows of `costs` that make up the front of those within the limits; without any the nearest row."""
@@ -109,8 +106,8 @@ class ProductStrategy(SearchStrategyBase):
             return np.empty(0, dtype=np.int64)
         rows = np.flatnonzero(self.is_within(costs))
         if not len(rows):
-            return np.array([np.maximum(0.0, costs[:, self.free.objectives :]).sum(1).argmin()])
-        front: Array = Front.of(costs[rows, : self.free.objectives], rows).index
+            return np.array([np.maximum(0.0, costs[:, self.known.objectives :]).sum(1).argmin()])
+        front: Array = Front.of(costs[rows, : self.known.objectives], rows).index
         return front
 
     def random_codes(self, count: int) -> Array:

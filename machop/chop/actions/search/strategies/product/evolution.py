@@ -83,11 +83,11 @@ class Evolution(ProductStrategy):
         """Places by front and crowding; whoever exceeds a limit stands behind all who do not, by how much."""
         if not len(costs):
             return np.empty(0)
-        excess = np.maximum(0.0, costs[:, self.free.objectives :]).sum(1)
+        excess = np.maximum(0.0, costs[:, self.known.objectives :]).sum(1)
         ranks: Array = 1e6 + excess.argsort().argsort().astype(np.float64)
         left, level = np.flatnonzero(self.is_within(costs)), 0.0
         while len(left):
-            objectives = costs[left, : self.free.objectives]
+            objectives = costs[left, : self.known.objectives]
             front = np.flatnonzero((objectives[:, None] == Front.of(objectives, left).costs).all(2).any(1))
             ranks[left[front]] = level + _crowding_place(objectives[front])
             left, level = np.delete(left, front), level + 1

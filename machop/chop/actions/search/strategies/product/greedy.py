@@ -62,7 +62,7 @@ class Greedy(ProductStrategy):
         """The point with the least loss in what is measured for each part of what is saved."""
         here, there = self.told[self._at], np.array([self.told[code] for code in codes])
         here = np.where(np.isfinite(here), here, 0.0)  # from a network that failed all ways down are as good
-        learned = np.array(self.free.is_learned)
+        learned = np.array(self.known.is_learned)
         scale = np.ptp(self._finite_costs(), axis=0)
         change = (there - here) / np.where(scale > 0, scale, 1.0)
         loss = np.where(learned, change, 0.0).sum(1)
@@ -72,4 +72,4 @@ class Greedy(ProductStrategy):
 
     def _finite_costs(self) -> Array:
         _, costs = self.measured()
-        return costs if len(costs) else np.zeros((1, len(self.free.is_learned)))
+        return costs if len(costs) else np.zeros((1, len(self.known.is_learned)))

@@ -71,7 +71,7 @@ class Sensitivity(ProductStrategy):
         costs = np.array([self.told[code] for code in self._probes])
         finite = np.isfinite(costs).all(1)
         worst = costs[finite].max(0) if finite.any() else np.zeros(costs.shape[1])
-        missing = np.where(finite[:, None], costs, worst) - self.free.costs(codes)
+        missing = np.where(finite[:, None], costs, worst) - self.known.costs(codes)
         share = missing[0] / len(self.sizes)
         effects = [np.tile(share, (size, 1)) for size in self.sizes]
         for code, own in zip(self._probes[1:], missing[1:] - missing[0], strict=True):
@@ -96,7 +96,7 @@ class Sensitivity(ProductStrategy):
     def _predicted(self, codes: Array, effects: list[Array]) -> Array:
         """The costs `(points, values)` that the additive model predicts."""
         added = sum(own[codes[:, axis]] for axis, own in enumerate(effects))
-        return np.asarray(self.free.costs(codes) + added)
+        return np.asarray(self.known.costs(codes) + added)
 
     def _promising(self, effects: list[Array]) -> Array:
         """The front of sums built axis by axis, the others at the base, with all its neighbours."""
@@ -104,7 +104,7 @@ class Sensitivity(ProductStrategy):
         for axis, size in enumerate(self.sizes):
             longer = np.repeat(codes, size, axis=0)
             longer[:, axis] = np.tile(np.arange(size), len(codes))
-            costs = self._predicted(longer, effects)[:, : self.free.objectives]
+            costs = self._predicted(longer, effects)[:, : self.known.objectives]
             kept = Front.of(costs, np.arange(len(longer))).index
             step = max(1, len(kept) // MOST_KEPT)
             codes = longer[np.sort(kept)[::step]]

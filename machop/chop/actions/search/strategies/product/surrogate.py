@@ -112,7 +112,7 @@ class Surrogate(ProductStrategy):
 
     def _begin(self) -> list[Code]:
         """Make the models, and choose the points that are measured before these can learn."""
-        learned = [place for place, is_learned in enumerate(self.free.is_learned) if is_learned]
+        learned = [place for place, is_learned in enumerate(self.known.is_learned) if is_learned]
         features = self._features() if learned else None
         levels = [levels_of(axis) for axis in self.axes]
         self._models = {place: GaussianProcess(levels, features) for place in learned}
@@ -126,9 +126,9 @@ class Surrogate(ProductStrategy):
 
     def _features(self) -> Features | None:
         """What is guessed of points beforehand, if that is wanted and can be had."""
-        rows, guesser = self.options.probe_rows, self.context.guesses
-        guesses = guesser(rows) if guesser and rows else None
-        return Features(guesses.count, guesses.features) if guesses else None
+        rows, probes = self.options.probe_rows, self.context.probes
+        found = probes(rows) if probes and rows else None
+        return Features(found.count, found.features) if found else None
 
     def _initial_codes(self, guessed: Sequence[Array]) -> list[Code]:
         """The `guessed` points, uniform ones in random order, and random ones."""
@@ -139,9 +139,9 @@ class Surrogate(ProductStrategy):
 
     def _most_known(self) -> Array:
         """The worst of each objective that is known beforehand, as far as may be seen; no bound for the others."""
-        costs: Array = self.free.costs(np.concatenate([self._uniform, self.random_codes(POOL)])).max(0)
+        costs: Array = self.known.costs(np.concatenate([self._uniform, self.random_codes(POOL)])).max(0)
         costs[list(self._models)] = -np.inf
-        return costs[: self.free.objectives]
+        return costs[: self.known.objectives]
 
     def _guessed_front(self, features: Features) -> list[Array]:
         """Points on the front that guesses promise, those first that add most to its hypervolume."""
@@ -165,8 +165,8 @@ class Surrogate(ProductStrategy):
         limit that the best is found, and guesses do not say where that is.
         """
         codes = np.unique(codes, axis=0)
-        costs, guess = self.free.costs(codes), features.of(codes)[:, 0]
-        objectives = self.free.objectives
+        costs, guess = self.known.costs(codes), features.of(codes)[:, 0]
+        objectives = self.known.objectives
         for place in self._models:
             known = costs[:, place] / (costs[:, place].std() or 1.0)
             costs[:, place] = known + guess if place < objectives else 0.0
@@ -182,7 +182,7 @@ class Surrogate(ProductStrategy):
     def _best(self, n: int, codes: Array, costs: Array) -> list[Code]:
         """The `n` points that add most, each given that those before it turn out as predicted."""
         self._learn(codes, costs)
-        worst = np.maximum(costs[:, : self.free.objectives].max(0), self._worst_known)
+        worst = np.maximum(costs[:, : self.known.objectives].max(0), self._worst_known)
         candidates = self._candidates(codes, costs, worst)
         chosen: list[Code] = []
         known = costs
@@ -197,7 +197,7 @@ class Surrogate(ProductStrategy):
     def _learn(self, codes: Array, costs: Array) -> None:
         """Fit the models to what is not known beforehand."""
         rows = self._nearest_rows(costs)
-        missing = (costs - self.free.costs(codes))[rows]
+        missing = (costs - self.known.costs(codes))[rows]
         for place, model in self._models.items():
             model.fit(codes[rows], missing[:, place], STEPS)
 
@@ -206,7 +206,7 @@ class Surrogate(ProductStrategy):
         most = self.options.most_model_points
         if len(costs) <= most:
             return np.arange(len(costs))
-        ranks = costs[:, : self.free.objectives].argsort(0).argsort(0)
+        ranks = costs[:, : self.known.objectives].argsort(0).argsort(0)
         left, kept = np.arange(len(costs)), np.empty(0, dtype=np.int64)
         while len(kept) < most:
             front = left[self.front_of(costs[left])]
@@ -230,7 +230,7 @@ class Surrogate(ProductStrategy):
     def _predicted(self, codes: Array) -> _Candidates:
         """Those of `codes` that were not measured, each once, with the model's predictions."""
         distinct = self.new_codes(codes)
-        mean = self.free.costs(distinct)
+        mean = self.known.costs(distinct)
         deviation = np.zeros_like(mean)
         for place, model in self._models.items():
             if len(distinct):
@@ -247,7 +247,7 @@ class Surrogate(ProductStrategy):
 
     def _scores(self, candidates: _Candidates, costs: Array, worst: Array) -> Array:
         """The expected gain of each candidate, times the chance that it keeps the limits."""
-        objectives = self.free.objectives
+        objectives = self.known.objectives
         chance = self._chance(candidates.mean[:, objectives:], candidates.deviation[:, objectives:])
         if not self.is_within(costs).any():
             return chance
@@ -255,8 +255,8 @@ class Surrogate(ProductStrategy):
         return chance * expected_gain(boxes, candidates.mean[:, :objectives], candidates.deviation[:, :objectives])
 
     def _boxes(self, costs: Array, worst: Array) -> Boxes:
-        front = costs[self.front_of(costs), : self.free.objectives]
-        most = MOST_FRONT.get(self.free.objectives, FEW_FRONT)
+        front = costs[self.front_of(costs), : self.known.objectives]
+        most = MOST_FRONT.get(self.known.objectives, FEW_FRONT)
         if len(front) > most:
             front = front[np.linspace(0, len(front) - 1, most).astype(int)]
         return undominated(front, worst)

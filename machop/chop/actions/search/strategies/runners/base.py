@@ -163,7 +163,7 @@ class OutputRunner(RunnerBase):
         """
         return {}
 
-    def folded(self, targets: Tensor, example: Tensor) -> Measure:
+    def batched(self, targets: Tensor, example: Tensor) -> Measure:
         """What takes the outputs of many configurations and gives the metrics of `score` for each.
 
         `example` is one row of predictions. A runner need not know a quicker way than to call `score`.

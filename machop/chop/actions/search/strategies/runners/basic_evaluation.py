@@ -64,9 +64,9 @@ class BasicEvaluation(OutputRunner):
             found["accuracy_micro"] = RowValues(right, is_hit=True)
         return found
 
-    def folded(self, targets: Tensor, example: Tensor) -> Measure:
+    def batched(self, targets: Tensor, example: Tensor) -> Measure:
         classes = self.data_module.dataset_info.num_classes
         is_usual = self.data_module.loss is None and not self.data_module.metrics
         if is_usual and Classification.fits(targets, example, classes):
             return Classification(targets, classes)
-        return super().folded(targets, example)
+        return super().batched(targets, example)

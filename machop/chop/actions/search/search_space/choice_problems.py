@@ -1,0 +1,170 @@
+"""What is wrong with the choices of a node, key by key."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cached_property, partial
+from itertools import product
+from typing import Any
+
+from chop.actions.search.search_space.node_choices import Indexes, NodeChoices, concerns
+from chop.errors import ChopError, FormatError, did_you_mean
+from chop.formats import FORMATS
+from chop.nn.node_config import GLOBAL_KEYS, format_class, is_float, known_keys, operand_format, split_key
+
+MOST_SHOWN = 3
+"""Problems of one key that are told; more of them say nothing new."""
+
+
+class ChoiceProblems:
+    """Finds what is wrong with the choices of a node, as {key: problem}."""
+
+    def __init__(self, node: NodeChoices) -> None:
+        self._node = node
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with the choices, as {key: problem}; nothing else may be asked for while there is any."""
+        if "name" not in self._node.choices:
+            return {"name": 'is missing; give the formats to choose from, such as ["integer", "NA"]'}
+        empty = {key: "is an empty list of choices" for key, values in self._node.choices.items() if not values}
+        if empty or (wrong := self._name_problems() | self._repetitions()):
+            return empty or wrong
+        unknown = self._key_problems() | self._node.tie_problems
+        values = self._value_problems() if self._has_formats else self._values_of_no_format()
+        # A key that is misspelt is missing too: once is enough.
+        return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
+
+    def _name_problems(self) -> dict[str, str]:
+        for name in self._node.choices["name"]:
+            try:
+                if not is_float({"name": name}):
+                    format_class({"name": name})
+            except ChopError as error:
+                return {"name": str(error)}
+        return {}
+
+    def _repetitions(self) -> dict[str, str]:
+        """Values that a list holds twice: `size` would not count them, but a strategy would draw them more often."""
+        problems = {}
+        for key, values in self._node.choices.items():
+            twice = [value for place, value in enumerate(values) if any(map(partial(_same, value), values[:place]))]
+            if twice:
+                problems[key] = f"lists {twice[0]!r} twice; remove one"
+        return problems
+
+    def _key_problems(self) -> dict[str, str]:
+        names = self._node.choices["name"] if self._has_formats else _all_formats()
+        classes = [format_class({"name": name}) for name in names if not is_float({"name": name})]
+        known = list(dict.fromkeys([*GLOBAL_KEYS, *(key for cls in classes for key in known_keys(cls))]))
+        unknown = [key for key in self._node.choices if key not in known]
+        return {key: f"unknown key{did_you_mean(key, known)}" for key in unknown}
+
+    def _values_of_no_format(self) -> dict[str, str]:
+        """Values beside name = ["NA"] that no format at all could take."""
+        if set(self._node.choices) <= set(GLOBAL_KEYS):
+            return {}
+        own = {key: values for key, values in self._node.choices.items() if key not in GLOBAL_KEYS}
+        in_any = NodeChoices(self._node.node, self._node.op, {**own, "name": _all_formats()})
+        return ChoiceProblems(in_any)._unsuitable_values()
+
+    def formats_of_nothing(self) -> dict[str, str]:
+        """What is wrong with formats without any key of an operand: they would leave the node in float."""
+        if not self._has_formats or set(self._node.choices) - set(GLOBAL_KEYS) or self._node.possible_formats:
+            return {}
+        own = next(name for name in self._node.choices["name"] if not is_float({"name": name}))
+        op = self._node.op
+        known = [key for key in known_keys(format_class({"name": own})) if split_key(key) and concerns(key, op)]
+        keys = ", ".join(known[:4])
+        return {"name": f"names '{own}' and no width, so nothing would be rounded; add some of its keys ({keys})"}
+
+    def _value_problems(self) -> dict[str, str]:
+        problems: dict[str, str] = {}
+        for head in self._heads():
+            try:
+                format_class({key: self._node.choices[key][index] for key, index in head.items()})
+            except FormatError as error:
+                return {_blamed(list(head), str(error)): str(error)}
+            for operand in self._node.op.operands:
+                problems |= self._operand_problems(head, operand)
+        return self._unsuitable_values() | problems if self._node.mixes_formats else problems
+
+    def _unsuitable_values(self) -> dict[str, str]:
+        """Values that none of several formats can take, whatever the other values are."""
+        refused: dict[tuple[str, int], str] = {}
+        taken: set[tuple[str, int]] = set()
+        for head, operand in product(self._heads(), self._node.op.operands):
+            self._note_values(head, operand, taken, refused)
+        return {
+            key: f"{self._node.choices[key][index]!r} suits none of the formats: {message}"
+            for (key, index), message in reversed(refused.items())
+            if (key, index) not in taken
+        }
+
+    def _note_values(
+        self, head: Indexes, operand: str, taken: set[tuple[str, int]], refused: dict[tuple[str, int], str]
+    ) -> None:
+        """Note which values of an operand's keys make a format with some others, and why the rest are refused."""
+        keys = self._node.keys_of(head, operand)
+        for combination in product(*(range(len(self._node.choices[key])) for key in keys)):
+            chosen = dict(zip(keys, combination, strict=True))
+            config = {key: self._node.choices[key][index] for key, index in (head | chosen).items()}
+            try:
+                operand_format(config, operand, self._node.op)
+                taken.update(chosen.items())
+            except FormatError as error:
+                key = _blamed(keys, str(error))
+                if key in chosen and "missing key" not in str(error):
+                    refused.setdefault((key, chosen[key]), str(error))
+
+    def _operand_problems(self, head: Indexes, operand: str) -> dict[str, str]:
+        """What is wrong with each value of each key of an operand, the other keys at a value that is not."""
+        keys = self._node.keys_of(head, operand)
+        if self._node.mixes_formats and self._node.operand_choices(head, operand).formats:
+            return {}
+        problems: dict[str, str] = {}
+        for combination in product(*(range(len(self._node.choices[key])) for key in keys)):
+            config = {
+                key: self._node.choices[key][i] for key, i in (head | dict(zip(keys, combination, strict=True))).items()
+            }
+            try:
+                operand_format(config, operand, self._node.op)
+            except FormatError as error:
+                key = _blamed(keys, str(error))
+                told = problems.get(key)
+                if told is None or (str(error) not in told and told.count(";") < MOST_SHOWN):
+                    problems[key] = f"{told}; {error}" if told else str(error)
+        return problems
+
+    def _heads(self) -> list[Indexes]:
+        heads = [key for key in self._node.choices if key in GLOBAL_KEYS]
+        combinations = product(*(range(len(self._node.choices[key])) for key in heads))
+        all_heads = [dict(zip(heads, combination, strict=True)) for combination in combinations]
+        choices = self._node.choices
+        return [head for head in all_heads if not is_float({key: choices[key][i] for key, i in head.items()})]
+
+    @cached_property
+    def _has_formats(self) -> bool:
+        return any(not is_float({"name": name}) for name in self._node.choices["name"])
+
+
+def _all_formats() -> list[str]:
+    """The names of all formats but those of packages that cannot be loaded."""
+    found = []
+    for name in FORMATS.names():
+        with suppress(ChopError):
+            format_class({"name": name})
+            found.append(name)
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other
+
+
+def _blamed(keys: list[str], message: str) -> str:
+    """The key that a message is about: the one that it begins with or whose parameter it names, else the first."""
+    first = message.partition(":")[0]
+    if first in keys:
+        return first
+    named = [key for key in keys if (where := split_key(key)) and f" {where[1]} " in f" {message} "]
+    return max(named, key=len) if named else (keys or ["name"])[0]
