@@ -100,7 +100,7 @@ def test_a_row_that_was_given_up_or_failed_is_tested_by_what_the_search_knows_of
         .read_text(encoding="utf-8")
         .replace("[search.strategy.setup]\n", "[search.strategy.setup]\nladder = [128]\n")
     )
-    (tmp_path / "ladder.toml").write_text(text.rstrip() + "\naverage_bitwidth.max = 15\n", encoding="utf-8")
+    (tmp_path / "ladder.toml").write_text(text.rstrip() + "\naverage_bitwidth.max = 3.4\n", encoding="utf-8")
     ch("search", "--config", "ladder.toml", "--pretrained", "--project", "p", folder=tmp_path)
     found = Path("mase_output/p/software/search_ckpts")
     log = json.loads((tmp_path / found / "log.json").read_text(encoding="utf-8"))

@@ -22,6 +22,8 @@ from chop.actions.search.run import job
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.run.warm_start import Initial
 from chop.actions.search.strategies.optuna.storage import export_search
+from chop.actions.search.strategies.runners.base import RUNNERS, Metric
+from chop.actions.search.strategies.runners.hardware import AverageBitwidth
 from chop.config.run_config import load_run_config
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
@@ -73,6 +75,8 @@ def test_a_search_is_resumed(
 def test_an_exhaustive_search_is_resumed(
     v1: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    lab["strategy"]["hw_runner"] = {"earlier_bitwidth": {}}
+    monkeypatch.setitem(RUNNERS._items, "earlier_bitwidth", EarlierBitwidth)
     monkeypatch.setattr(SearchSession, "require_unchanged", lambda *_: None)
     monkeypatch.setattr(job, "LARGEST_LOG", 10)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 5)
@@ -83,6 +87,20 @@ def test_an_exhaustive_search_is_resumed(
     ours, theirs = (Landscape.read(path / "landscape.parquet").metrics for path in (folder, DATA / "blocks"))
     assert np.array_equal(ours["accuracy"][:10], theirs["accuracy"][:10])  # of the blocks that it had
     assert read_header(folder / "blocks.jsonl", BLOCKS).values["from_version"] == 1
+
+
+class EarlierBitwidth(AverageBitwidth):
+    """The metrics that the runner of that time had: files of one landscape have the same columns."""
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return tuple(
+            own for own in super().metrics_of(data_module) if own.name in ("average_bitwidth", "memory_density")
+        )
+
+    def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
+        found = super().combine(sums)
+        return {metric.name: found[metric.name] for metric in self.metrics}
 
 
 def begun_by_this_chop(

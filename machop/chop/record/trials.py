@@ -138,8 +138,8 @@ def _require_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
     differing = [key for key in {*wanted, *found} if wanted.get(key) != found.get(key)]
     if differing:
         raise SearchError(
-            f"{path} belongs to another search: {', '.join(sorted(differing))} changed; undo the change, or "
-            "start anew without --resume"
+            f"{path} belongs to another search: {', '.join(sorted(differing))} changed, here or in chop; undo the "
+            "change, or start anew without --resume"
         )
 
 

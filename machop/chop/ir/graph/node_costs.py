@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -32,11 +33,17 @@ _OUTER_PRODUCTS = ("outer", "ger", "kron", "einsum", "vecdot", "linalg_vecdot")
 
 @dataclass(frozen=True)
 class TensorCost:
-    """A tensor that a node reads or writes for one sample: its operand, its shape, whether it is a parameter."""
+    """A tensor that a node reads or writes for one sample: its operand, its shape, whether it is a parameter.
+
+    `is_factor` is true for the weights, biases and inputs of a layer that multiplies and accumulates. `readers` is the
+    number of nodes that read the same parameter, each in a format of its own.
+    """
 
     operand: str
     shape: Shape
     is_parameter: bool = False
+    is_factor: bool = False
+    readers: int = 1
 
     @property
     def elements(self) -> int:
@@ -72,14 +79,15 @@ def node_costs(graph: MaseGraph, x: Any, batch_dim: int = 0) -> dict[str, NodeCo
     multiplies, and of all other parameters.
 
     `x` holds one sample or more along `batch_dim`, as the model takes them; their number plays no part, nor do formats.
-    Parameters that several op nodes read count for each of them, as each may have a format of its own. Nothing in
-    `graph` changes.
+    A parameter that several op nodes read stands at each of them, as each may have a format of its own, with the number
+    of its `readers`. Nothing in `graph` changes.
 
     Raises GraphError for a model that does not run, or that takes batches of one size alone, above 1.
     """
     runs, step = _runs_of_several_sizes(copy.deepcopy(graph), x, batch_dim)
+    readers = Counter(read.parameter for own in runs[0].values() for read in own.reads)
     return {
-        name: _per_sample_cost([run.get(name, replace(own, macs=0)) for run in runs], step)
+        name: _per_sample_cost([run.get(name, replace(own, macs=0)) for run in runs], step, readers)
         for name, own in runs[-1].items()
     }
 
@@ -98,11 +106,20 @@ def remarks_on(costs: Mapping[str, NodeCost]) -> list[str]:
     return uncounted + bent
 
 
+class _Read(NamedTuple):
+    """A tensor that a node reads or writes in one run; `parameter` identifies it, None for an activation."""
+
+    operand: str
+    shape: Shape
+    parameter: Hashable = None
+    is_factor: bool = False
+
+
 @dataclass(frozen=True)
 class _Record:
     name: str
     op: Op
-    shapes: tuple[tuple[str, Shape, bool], ...]
+    reads: tuple[_Read, ...]
     macs: int
     uncounted: tuple[str, ...] = ()
 
@@ -147,6 +164,9 @@ class _Recorder(fx.Interpreter):
         self.read: set[int] = set()
         """Identities of the parameters that op nodes read."""
 
+        self.multiplied: set[int] = set()
+        """Identities of the parameters of layers outside the op table that multiply and accumulate."""
+
         self.records: dict[str, _Record] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -156,10 +176,12 @@ class _Recorder(fx.Interpreter):
         result = super().run_node(n) if op is None else self._run_in_float(n, op)
         macs, uncounted = self.counter.macs - before, tuple(dict.fromkeys(self.counter.uncounted[unseen:]))
         if op is not None:
-            shapes = (*self._operands(n, op), *(("data_out", tuple(value.shape), False) for value in _floating(result)))
-            if shapes:
-                self.records[n.name] = _Record(n.name, op, shapes, macs, uncounted)
+            own = [read._replace(is_factor=op.multiplies or macs > 0) for read in self._operands(n, op)]
+            reads = (*own, *(_Read("data_out", tuple(value.shape)) for value in _floating(result)))
+            if reads:
+                self.records[n.name] = _Record(n.name, op, reads, macs, uncounted)
         elif macs or uncounted:
+            self.multiplied.update(map(id, self._parameters_of(n)))
             op = Op(_name_of(n, self.mase_graph), quantizable=False)
             self.records[n.name] = _Record(n.name, op, (), macs, uncounted)
         return result
@@ -168,15 +190,14 @@ class _Recorder(fx.Interpreter):
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         return call_quantized(self.mase_graph.inner(n), op, {}, args, kwargs)
 
-    def _operands(self, node: fx.Node, op: Op) -> list[tuple[str, Shape, bool]]:
-        """What an op node reads: operands, shapes, and whether each is a parameter."""
+    def _operands(self, node: fx.Node, op: Op) -> list[_Read]:
+        """What an op node reads."""
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         inner = self.mase_graph.inner(node)
         slots = [(operand, arg, False) for operand, group in op.args.items() for arg in group]
         found = []
         if isinstance(inner, nn.Module):
-            own = [(name, getattr(inner, name, None)) for name in ("weight", "bias")]
-            found += [(name, tuple(value.shape), True) for name, value in own if isinstance(value, Tensor)]
+            found += self._module_parameters(inner)
             self.read.update(map(id, inner.parameters()))
         else:
             slots += [(operand, arg, True) for operand, arg in op.params.items()]
@@ -184,23 +205,41 @@ class _Recorder(fx.Interpreter):
             value = args[arg.index] if arg.index < len(args) else _keyword(arg.keywords, kwargs)
             if _floating(value):
                 source = node.args[arg.index] if arg.index < len(node.args) else _keyword(arg.keywords, node.kwargs)
-                found.append((operand, tuple(value.shape), self._is_parameter(source, value, is_weight)))
+                found.append(_Read(operand, tuple(value.shape), self._parameter(source, value, is_weight)))
         return found
 
-    def _is_parameter(self, source: Any, value: Tensor, is_weight: bool) -> bool:
-        """Whether an operand is a parameter, seen another way perhaps (a transpose), or stands where one belongs.
+    def _module_parameters(self, inner: nn.Module) -> list[_Read]:
+        """The weight and the bias of a module; those that a hook makes are known by their module."""
+        own = {name: getattr(inner, name, None) for name in ("weight", "bias")}
+        return [
+            _Read(name, tuple(value.shape), id(value) if isinstance(value, nn.Parameter) else (id(inner), name))
+            for name, value in own.items()
+            if isinstance(value, Tensor)
+        ]
+
+    def _parameter(self, source: Any, value: Tensor, is_weight: bool) -> Hashable:
+        """What identifies an operand that is a parameter, seen another way perhaps (a transpose), or stands where one
+        belongs; None of any other.
 
         What another op node has made of parameters is none: they count there.
         """
         constant = self.constants.get(source) if isinstance(source, fx.Node) else None
         if constant is None:
-            return is_weight
+            return str(source) if is_weight else None
         parameters = [self.parameters[name] for name in constant.parameters]
         is_one = len(parameters) == 1 and parameters[0].numel() == value.numel()
         if constant.is_computed or not (is_one or is_weight):
-            return False
+            return None
         self.read.update(map(id, parameters))
-        return True
+        return id(parameters[0]) if is_one else str(source)
+
+    def _parameters_of(self, node: fx.Node) -> list[nn.Parameter]:
+        """The parameters that a node outside the op table reads."""
+        inner = self.mase_graph.inner(node)
+        if isinstance(inner, nn.Module):
+            return list(inner.parameters())
+        constants = [self.constants[source] for source in node.all_input_nodes if source in self.constants]
+        return [self.parameters[name] for constant in constants for name in constant.parameters]
 
     def other_parameters(self) -> _Record | None:
         """The parameters that no op node reads: they stay in float."""
@@ -208,8 +247,8 @@ class _Recorder(fx.Interpreter):
         if not others:
             return None
         names = [*list(others)[:MOST_NAMED], *(["…"] if len(others) > MOST_NAMED else [])]
-        shapes = tuple(("weight", tuple(own.shape), True) for own in others.values())
-        return _Record(OTHER_PARAMETERS, Op(", ".join(names), quantizable=False), shapes, 0)
+        reads = (_Read("weight", tuple(own.shape), id(own), id(own) in self.multiplied) for own in others.values())
+        return _Record(OTHER_PARAMETERS, Op(", ".join(names), quantizable=False), tuple(reads), 0)
 
 
 @dataclass(frozen=True)
@@ -264,17 +303,17 @@ def _keyword(names: tuple[str, ...], kwargs: Mapping[str, Any]) -> Any:
     return next((kwargs[name] for name in names if name in kwargs), None)
 
 
-def _per_sample_cost(sizes: list[_Record], step: int) -> NodeCost:
+def _per_sample_cost(sizes: list[_Record], step: int, readers: Mapping[Hashable, int]) -> NodeCost:
     """The cost of a node for a sample, from its records on batches that grow by `step` samples (or on one sample)."""
     own = sizes[0]
-    if len(sizes) == 1:
-        tensors = tuple(TensorCost(*read) for read in own.shapes)
-        return NodeCost(own.name, own.op, tensors, own.macs, own.uncounted)
-    macs, is_linear = _growth([record.macs for record in sizes], step)
-    tensors = ()
-    for reads in zip(*(record.shapes for record in sizes), strict=True):
-        shape, is_shape_linear = _per_sample([read[1] for read in reads], step)
-        tensors += (TensorCost(reads[0][0], shape, reads[0][2]),)
+    macs, is_linear = (own.macs, True) if len(sizes) == 1 else _growth([record.macs for record in sizes], step)
+    tensors: tuple[TensorCost, ...] = ()
+    for reads in zip(*(record.reads for record in sizes), strict=True):
+        read = reads[0]
+        shape, is_shape_linear = _per_sample([same.shape for same in reads], step)
+        is_parameter = read.parameter is not None
+        shared = readers[read.parameter] if is_parameter else 1
+        tensors += (TensorCost(read.operand, shape, is_parameter, read.is_factor, shared),)
         is_linear = is_linear and is_shape_linear
     return NodeCost(own.name, own.op, tensors, macs, own.uncounted, is_linear)
 

@@ -47,13 +47,13 @@ def undominated(points: dict[int, tuple[float, float]]) -> set[int]:
 def test_only_networks_within_the_limits_make_the_front(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
-    with_limits(lab, accuracy={"min": "55 %"}, average_bitwidth={"max": "16.5 bits"})
+    with_limits(lab, accuracy={"min": "55 %"}, average_bitwidth={"max": "5.9 bits"})
     result = search(jsc_tiny, jets, lab, tmp_path)
     points = {trial.number: (trial.metrics["accuracy"], trial.metrics["average_bitwidth"]) for trial in result.trials}
-    within = {number: own for number, own in points.items() if own[0] >= 0.55 and own[1] <= 16.5}
+    within = {number: own for number, own in points.items() if own[0] >= 0.55 and own[1] <= 5.9}
     assert 0 < len(within) < len(points)
     assert {row.trial.number for row in result.best} == undominated(within)
-    told = "Limits: accuracy >= 0.55 (55 %), average_bitwidth <= 16.5 bit (16.5 bits)."
+    told = "Limits: accuracy >= 0.55 (55 %), average_bitwidth <= 5.9 bit (5.9 bits)."
     assert told in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
@@ -95,7 +95,7 @@ def test_block_by_block_finds_what_trial_by_trial_finds(
     jsc_tiny: nn.Module,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with_limits(lab, accuracy={"min": least}, average_bitwidth={"max": 16.5})
+    with_limits(lab, accuracy={"min": least}, average_bitwidth={"max": 5.9})
     search(jsc_tiny, jets, lab, tmp_path / "trials")
     monkeypatch.setattr(job, "LARGEST_LOG", 4)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 5)
@@ -159,12 +159,12 @@ def test_a_sum_is_taken_of_those_within_the_limits(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
     lab["strategy"]["setup"] = {"sum_scaled_metrics": True, "direction": "maximize"}
-    with_limits(lab, average_bitwidth={"scale": -0.02, "max": 16.0})
+    with_limits(lab, average_bitwidth={"scale": -0.02, "max": 5.1})
     result = search(jsc_tiny, jets, lab, tmp_path)
     sums = {
         trial.number: sum(trial.scaled_metrics.values())
         for trial in result.trials
-        if trial.metrics["average_bitwidth"] <= 16.0
+        if trial.metrics["average_bitwidth"] <= 5.1
     }
     assert 0 < len(sums) < 18
     assert [row.trial.number for row in result.best] == [max(sums, key=lambda number: sums[number])]

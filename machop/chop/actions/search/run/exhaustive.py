@@ -223,8 +223,8 @@ class BlockLog:
             changed = _differing(known, json.loads(json.dumps(dict(header))))
             if changed:
                 raise SearchError(
-                    f"{path} belongs to another search: {', '.join(changed)} changed; undo the change, or start anew "
-                    "without --resume"
+                    f"{path} belongs to another search: {', '.join(changed)} changed, here or in chop; undo the "
+                    "change, or start anew without --resume"
                 )
             problems = [problem for line in lines.lines() if (problem := _problem(line))]
             for problem in problems:

@@ -60,6 +60,11 @@ class RunnerChoice:
     name: str
     options: Any
 
+    def fingerprint(self) -> list[Any]:
+        """What decides its figures: its name, its options, and how it defines its metrics where that has changed."""
+        definition = RUNNERS[self.name].definition
+        return [self.group, self.name, asdict(self.options), *([{"definition": definition}] if definition > 1 else [])]
+
 
 _Goals = tuple[tuple[Objective, ...], tuple[LimitSetting, ...]]
 
@@ -91,7 +96,7 @@ class SearchSettings:
             "search_space": self.space,
             "calibration_rows": self.space_setup.calibration_rows,
             "strategy": [self.strategy, asdict(self.strategy_options)],
-            "runners": [[runner.group, runner.name, asdict(runner.options)] for runner in self.runners],
+            "runners": [runner.fingerprint() for runner in self.runners],
             "metrics": [asdict(objective) for objective in self.objectives],
             "limits": [limit.fingerprint() for limit in self.limits],
             "sum_scaled_metrics": [self.setup.sum_scaled_metrics, self.setup.direction],

@@ -48,6 +48,11 @@ def bits_of(tensor: TensorCost, formats: Mapping[str, Format]) -> int:
     return chosen.bits(tensor.shape) if chosen else FLOAT_BITS * tensor.elements
 
 
+def stored_bits(tensor: TensorCost, formats: Mapping[str, Format]) -> float:
+    """A reader's share of the bits of a tensor: all of them, unless several nodes read the same parameter."""
+    return bits_of(tensor, formats) / tensor.readers
+
+
 def bitops(cost: NodeCost, formats: Mapping[str, Format]) -> float:
     """Multiply-accumulates x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
     if not cost.macs:
@@ -69,7 +74,7 @@ def _node(cost: NodeCost, formats: Mapping[str, Format]) -> dict[str, float]:
         "macs": cost.macs,
         "flops": 2 * cost.macs,
         "bitops": bitops(cost, formats),
-        "parameter_bytes": sum(bits_of(tensor, formats) for tensor in parameters) / 8,
+        "parameter_bytes": sum(stored_bits(tensor, formats) for tensor in parameters) / 8,
         "activation_bytes": sum(bits_of(tensor, formats) for tensor in activations) / 8,
     }
 

@@ -55,11 +55,15 @@ class NoOptions:
 class RunnerBase(ABC):
     """Gives metrics of a quantised network. `Options` is a dataclass: its fields are the runner's keys in a TOML file.
 
+    Raise `definition` by one when the same network gets other figures than before: a search with figures of an earlier
+    definition is not resumed, and its figures are not taken over.
+
     Subclass `AnalyticRunner`, `OutputRunner` or `ModelRunner`, not this.
     """
 
     kind: ClassVar[Kind]
     Options: ClassVar[type[Any]] = NoOptions
+    definition: ClassVar[int] = 1
 
     def __init__(self, data_module: Any, options: Any = None) -> None:
         self.data_module = data_module

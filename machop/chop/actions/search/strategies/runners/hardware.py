@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import Annotated, Any
 
+import numpy as np
 from annotated_types import Ge, Gt
 
 from chop.actions.search.strategies.runners.base import RUNNERS, AnalyticRunner, Formats, Metric
-from chop.ir.graph.node_costs import NodeCost, TensorCost
-from chop.passes.graph.analysis.costs import bitops, bits_of
-
-
-def _inputs_and_parameters(cost: NodeCost) -> list[TensorCost]:
-    return [tensor for tensor in cost.tensors if tensor.operand != "data_out"]
+from chop.formats import FLOAT_BITS
+from chop.ir.graph.node_costs import NodeCost
+from chop.passes.graph.analysis.costs import bitops, bits_of, stored_bits
 
 
 @dataclass(frozen=True)
@@ -26,43 +24,66 @@ class AverageBitwidthOptions:
 
 @RUNNERS.register("average_bitwidth")
 class AverageBitwidth(AnalyticRunner):
-    """Bits per value over all parameters and one sample's input activations of all op nodes; float is 32.
+    """Bits per value of weights, biases and inputs of the layers that multiply and accumulate, and of every other
+    operand that has a format; float is 32.
 
+    Inputs are those of one sample. A parameter that several nodes read counts once, each node's format for its share.
+    `average_weight_bits` is of the parameters alone, `average_activation_bits` of all else; without any they are 32.
     `memory_density` is `compare_to / average_bitwidth`.
     """
 
     Options = AverageBitwidthOptions
+    definition = 2
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
         return (
             Metric("average_bitwidth", "bit", "minimize", (0.0, inf)),
+            Metric("average_weight_bits", "bit", "minimize", (0.0, inf)),
+            Metric("average_activation_bits", "bit", "minimize", (0.0, inf)),
             Metric("memory_density", "x", "maximize", (0.0, inf)),
         )
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
-        tensors = _inputs_and_parameters(cost)
+        counted = [tensor for tensor in cost.tensors if tensor.is_factor or tensor.operand in formats]
+        weights = [tensor for tensor in counted if tensor.is_parameter]
+        activations = [tensor for tensor in counted if not tensor.is_parameter]
         return (
-            float(sum(bits_of(tensor, formats) for tensor in tensors)),
-            float(sum(tensor.elements for tensor in tensors)),
+            sum(stored_bits(tensor, formats) for tensor in weights),
+            sum(tensor.elements / tensor.readers for tensor in weights),
+            sum(stored_bits(tensor, formats) for tensor in activations),
+            sum(float(tensor.elements) for tensor in activations),
         )
 
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
-        bits, elements = sums
-        average = bits / elements
-        return {"average_bitwidth": average, "memory_density": self.options.compare_to / average}
+        weight_bits, weights, activation_bits, activations = sums
+        average = _bits_per_value(weight_bits + activation_bits, weights + activations)
+        return {
+            "average_bitwidth": average,
+            "average_weight_bits": _bits_per_value(weight_bits, weights),
+            "average_activation_bits": _bits_per_value(activation_bits, activations),
+            "memory_density": self.options.compare_to / average,
+        }
+
+
+def _bits_per_value(bits: Any, values: Any) -> Any:
+    """Bits per value, of many configurations or of one; those of float where there is no value."""
+    is_none = np.equal(values, 0)
+    return np.where(is_none, FLOAT_BITS, bits / np.where(is_none, 1, values))[()]
 
 
 @RUNNERS.register("model_size")
 class ModelSize(AnalyticRunner):
-    """Bytes of all weights and biases in their formats."""
+    """Bytes of all weights and biases in their formats; one that several nodes read counts once, as their average."""
+
+    definition = 2
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
         return (Metric("model_size", "byte", "minimize", (0.0, inf)),)
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
-        return (sum(bits_of(tensor, formats) for tensor in cost.tensors if tensor.is_parameter) / 8,)
+        return (sum(stored_bits(tensor, formats) for tensor in cost.tensors if tensor.is_parameter) / 8,)
 
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
         return {"model_size": sums[0]}
