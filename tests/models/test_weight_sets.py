@@ -112,6 +112,47 @@ def test_averaged_weights_are_named_and_chosen(kind: str, tmp_path: Path, caplog
     assert loaded(AVERAGED[kind], tmp_path, "raw") == 1
 
 
+def parameters(state: State) -> State:
+    names = {name for name, _ in net().named_parameters()}
+    return {name: tensor for name, tensor in state.items() if name in names}
+
+
+WITHOUT_BUFFERS: dict[str, Any] = {
+    "beside": {"model": moved(1), "ema": parameters(moved(5))},
+    "one dictionary": {"state_dict": {**behind("model.", moved(1)), **behind("ema.module.", parameters(moved(5)))}},
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_BUFFERS)
+def test_averaged_parameters_without_buffers_take_those_of_the_raw_weights(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "chop"):
+        assert loaded(WITHOUT_BUFFERS[kind], tmp_path) == 1
+        assert "(averaged)" in caplog.text and "left out" not in caplog.text
+        model = net()
+        assert loaded(WITHOUT_BUFFERS[kind], tmp_path, "averaged", model) == 5
+    assert torch.equal(model.state_dict()["1.running_mean"], moved(1)["1.running_mean"])
+    assert "the buffers (running means and the like) are those of" in caplog.text
+
+
+def test_parameters_of_another_kind_are_no_choice(tmp_path: Path) -> None:
+    content = {"model": moved(1), "gradients": parameters(moved(5))}
+    assert loaded(content, tmp_path) == 1
+    with pytest.raises(CheckpointError, match="holds no weights 'averaged'"):
+        loaded(content, tmp_path, "averaged")
+
+
+@pytest.mark.parametrize("kind", ["npz", "torch", "nested"])
+def test_arrays_of_numpy_are_said_to_be_that(kind: str, tmp_path: Path) -> None:
+    arrays = {name: tensor.numpy() for name, tensor in moved(1).items()}
+    with pytest.raises(CheckpointError, match=r"NumPy arrays.*torch.from_numpy"):
+        if kind == "npz":
+            np.savez(tmp_path / "w.npz", **arrays)
+            load_weights(net(), tmp_path / "w.npz")
+        loaded({"model": arrays} if kind == "nested" else arrays, tmp_path)
+
+
 def test_averaged_weights_without_names_are_named_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shadow = [tensor.detach() for tensor in net().parameters()]
     assert loaded({"model": moved(1), "ema": {"decay": 0.9, "shadow_params": shadow}}, tmp_path) == 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from chop.errors import CheckpointError
 from chop.models.checkpoint_file import KIND_NAMES, Checkpoint, graph_notes, read_checkpoint, save_tensors
 from chop.models.info import MODELS, BuiltinModel
-from chop.models.weight_sets import WeightSet, choose_set, complete_sets, nearest_set, same_shape
+from chop.models.weight_sets import WeightSet, choose_set, complete_sets, nearest_set, same_shape, with_buffers
 from chop.models.weight_values import as_weights
 from chop.tools.logger import get_logger
 
@@ -87,6 +87,8 @@ def _chosen_tensors(checkpoint: Checkpoint, model: nn.Module, which: str | None)
         near = nearest_set(checkpoint, own)
         lines = misfits(model, {**near.tensors, **near.unknown})
         raise _misfit(checkpoint, lines)
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    sets += with_buffers(checkpoint, sets, own, parameters)
     chosen = choose_set(checkpoint, sets, which)
     if lines := misfits(model, chosen.tensors):
         raise _misfit(checkpoint, lines)
@@ -125,6 +127,10 @@ def _tell_choice(checkpoint: Checkpoint, chosen: WeightSet, others: list[WeightS
         )  # fmt: skip
     elif chosen.averaged:
         logger.info("%s: the averaged weights '%s' are loaded; it holds no others", checkpoint.path, chosen.name)
+    if chosen.buffers_of:
+        logger.info(
+            "%s: the buffers (running means and the like) are those of '%s'", checkpoint.path, chosen.buffers_of
+        )
     if checkpoint.nameless:
         logger.warning(
             "%s: the tensors in '%s' have no names (averaged weights, perhaps) and cannot be loaded: save them by name",

@@ -33,6 +33,7 @@ GRAPH_VERSION = 1
 CHECKSUM_KEY = "chop_checksum"
 HF_FILE = "model.safetensors"
 EXTRA_STATE = "_extra_state"
+FROM_NUMPY = "save tensors instead, torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, path)"
 MOST_DEEP = 4
 """Dictionaries within dictionaries that are looked into for state dicts."""
 
@@ -142,6 +143,8 @@ def _read_torch(path: Path) -> Checkpoint:
     if start[:1] not in (b"P", b"\x80"):  # a zip archive, or the older format: a pickle
         raise CheckpointError(f"{path} is no file of weights; give a checkpoint (ch train prints where it wrote one)")
     is_archive = start == b"PK"
+    if is_archive and _is_npz(path):
+        raise CheckpointError(f"{path} is an archive of NumPy arrays (.npz): {FROM_NUMPY}")
     if is_archive:
         _verify_archive(path)
     try:
@@ -156,11 +159,31 @@ def _read_torch(path: Path) -> Checkpoint:
     except Exception as error:
         raise CheckpointError(f"{path} is damaged ({type(error).__name__}); make it anew") from error
     state_dicts = dict(_state_dicts(content, "", MOST_DEEP))
+    if not state_dicts and _holds_arrays(content, MOST_DEEP):
+        raise CheckpointError(f"{path} holds NumPy arrays, and no tensors: {FROM_NUMPY}")
     if not state_dicts:
         raise CheckpointError(f"{path} holds no state dict ({type(content).__name__}); save model.state_dict()")
     is_lightning = isinstance(content, dict) and "pytorch-lightning_version" in content
     kind: Kind = "pl" if is_lightning else "pt"
     return Checkpoint(path, kind, state_dicts, {}, is_archive, tuple(_nameless(content, "", MOST_DEEP)))
+
+
+def _holds_arrays(content: Any, depth: int) -> bool:
+    """Whether what stands for an array of NumPy is in nested dictionaries, lists and tuples."""
+    if isinstance(content, Mapping | list | tuple) and depth:
+        return any(
+            _holds_arrays(part, depth - 1) for part in (content.values() if isinstance(content, Mapping) else content)
+        )
+    return type(content).__name__.startswith("numpy.")
+
+
+def _is_npz(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def _verify_archive(path: Path) -> None:

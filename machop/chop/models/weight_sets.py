@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,12 +37,30 @@ class WeightSet:
     unknown: Mapping[str, Any]
     outside: Mapping[str, Any]
     averaged: bool = False
+    buffers_of: str = ""
+    """The place that the buffers are from, where averaged parameters alone are in the file."""
 
 
 def complete_sets(checkpoint: Checkpoint, own: Mapping[str, Any]) -> list[WeightSet]:
     """All sets in a file with every name of the state dict `own`, and with its shapes where any set has them."""
     found = [weights for place in checkpoint.state_dicts for weights in _complete_in(checkpoint, place, own)]
     return [weights for weights in found if _has_shapes(weights, own)] or found
+
+
+def with_buffers(
+    checkpoint: Checkpoint, sets: Sequence[WeightSet], own: Mapping[str, Any], parameters: Collection[str]
+) -> list[WeightSet]:
+    """Averaged sets of the model's `parameters` alone, with the buffers of the first raw set among `sets`."""
+    raw = next((one for one in sets if not one.averaged), None)
+    if raw is None or len(parameters) == len(own):
+        return []
+    known = {one.name for one in sets}
+    partial = complete_sets(checkpoint, {name: own[name] for name in own if name in parameters})
+    return [
+        replace(one, tensors={**raw.tensors, **one.tensors}, buffers_of=raw.name)
+        for one in partial
+        if one.averaged and one.name not in known
+    ]
 
 
 def nearest_set(checkpoint: Checkpoint, own: Mapping[str, Any]) -> WeightSet:
