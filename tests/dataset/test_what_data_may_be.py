@@ -9,7 +9,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from chop.dataset import MaseDataModule, user_data
 from chop.errors import ChopError, DatasetError
@@ -130,6 +138,29 @@ def test_a_stream_with_workers_yields_each_sample_once() -> None:
     module = set_up(parts() | {"train": DataLoader(Stream(), 5, num_workers=2)})
     assert sum(len(y) for _, y in module.batches("train")) == 10
     assert sum(len(y) for _, y in module.train_dataloader()) == 10
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize(
+    ("sampler", "is_told"),
+    [
+        (WeightedRandomSampler([1.0] + [0.0] * 9, 10), True),
+        (RandomSampler(Y, replacement=True), True),
+        (RandomSampler(Y, num_samples=4), True),
+        (RandomSampler(Y), False),
+        (SubsetRandomSampler([1, 2]), False),
+        (SequentialSampler(Y), False),
+    ],
+)
+def test_a_sampler_that_measuring_passes_over_is_named(
+    sampler: Any, is_told: bool, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader = DataLoader(TensorDataset(X, Y), batch_size=4, sampler=sampler, drop_last=True)
+    with caplog.at_level("INFO", "chop"):
+        module = set_up(parts() | {part: loader})
+    assert sum(len(y) for _, y in module.batches(part)) == (2 if isinstance(sampler, SubsetRandomSampler) else 10)
+    told = f"the {part} part: its {type(sampler).__name__} is not used"
+    assert (told in caplog.text) is (is_told and part != "train")
 
 
 def test_targets_of_several_lengths_are_refused() -> None:

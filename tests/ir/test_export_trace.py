@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,14 @@ def test_decoders_with_their_default_cache_are_traced_without_it() -> None:
     with torch.no_grad():
         torch.testing.assert_close(graph.model(**rows).logits, model(**rows).logits)
     assert "past_key_values" not in graph.model(**rows)
+
+
+def test_warnings_of_torch_about_its_own_inside_are_not_shown() -> None:
+    x = {"input_ids": torch.randint(3, 50, (2, 6))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        graph = copy.deepcopy(MaseGraph(bert(), example_inputs=x))
+        graph.model(**x)
 
 
 def test_a_saved_graph_comes_back(tmp_path: Path) -> None:

@@ -95,6 +95,17 @@ def test_bytes_and_bitops_follow_the_formats(x: Tensor) -> None:
     assert row["activation_bytes"] == 64
 
 
+def test_an_embedding_by_channel_has_a_scale_for_each_row_of_its_table() -> None:
+    graph, x = MaseGraph(nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 3))), torch.randint(10, (5, 6))
+    by_channel = {"name": "scale_integer", "weight_width": 4, "weight_granularity": "channel"}
+    graph, _ = quantize_transform_pass(graph, {"by": "type", "embedding": {"config": by_channel}})
+    table = graph.inner(graph.nodes[1]).weight.detach()
+    scale = table.abs().amax(1, keepdim=True) / 7
+    torch.testing.assert_close(graph.model.get_submodule("0")(x), ((table / scale).round() * scale)[x])
+    _, info = count_costs_analysis_pass(graph, {"dummy_in": {"input": x}, "show": False})
+    assert info["_0"]["parameter_bytes"] == (10 * 4 * 4 + 10 * 32) / 8
+
+
 def test_sensitivity_quantises_one_layer_at_a_time(tmp_path: Path) -> None:
     model = get_model("jsc-toy", pretrained=True)
     graph = MaseGraph(model)

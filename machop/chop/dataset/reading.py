@@ -31,6 +31,7 @@ MANY_SAMPLES = 1_000_000
 def read_part(loader: Any, part: str, form: TargetForm) -> list[Batch]:
     """All batches of a loader in stored order and in one form; raises DatasetError where it yields anything else."""
     batches, samples = [], 0
+    _tell_sampler(loader, part)
     for batch in in_stored_order(loader):
         x, y = read_batch(batch, part, form)
         if len(y):
@@ -103,6 +104,23 @@ def in_stored_order(loader: Any) -> Any:
     if isinstance(sampler, SubsetRandomSampler):
         dataset = Subset(dataset, list(sampler.indices))
     return _again(loader, dataset, size)
+
+
+def _tell_sampler(loader: Any, part: str) -> None:
+    """Say where samples that are measured are others than a sampler of torch's draws."""
+    if part == "train" or not isinstance(loader, DataLoader) or in_stored_order(loader) is loader:
+        return
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    is_weighted = isinstance(sampler, WeightedRandomSampler)
+    if is_weighted or (
+        isinstance(sampler, RandomSampler) and (sampler.replacement or len(sampler) < len(sampler.data_source))
+    ):
+        logger.info(
+            "the %s part: its %s is not used, since measuring takes every sample once, in stored order; a Subset holds "
+            "the samples that are meant",
+            part,
+            type(sampler).__name__,
+        )
 
 
 def read_by_one_process(loader: Any, part: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, TypeVar
@@ -30,7 +31,8 @@ def copied_module(module: Module, memo: dict[int, Any] | None = None) -> Module:
                 memo[id(own)] = _ordinary(own)
     memo |= {id(own): own for part in module.modules() for own in vars(part).values() if isinstance(own, ModuleType)}
     try:
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about the structure of exported outputs
             return copy.deepcopy(module, memo)
     except TypeError as error:
         raise GraphError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -97,9 +96,7 @@ class MaseGraph:
     def __deepcopy__(self, memo: dict[int, Any]) -> MaseGraph:
         """A graph that shares nothing with this one; `torch.fx` alone would share the metadata of nodes."""
         twin = object.__new__(MaseGraph)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about the structure of exported outputs
-            twin.model = copied_module(self.model, memo)
+        twin.model = copied_module(self.model, memo)
         twin.meta = copy.deepcopy(self.meta, memo)
         twin._made = MadeTensors()
         twin.plan = self.plan
