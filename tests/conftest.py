@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
+
+from chop.cli.main import main
 
 GOLDEN = Path(__file__).parent / "golden"
+Command = Callable[..., tuple[str, str]]
+"""Standard output and error of `ch …`; see the fixture `ch`."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _linear_algebra_on_one_thread() -> Iterator[None]:
+    """The threads of several test processes would wait for each other, several times as long as they compute."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +44,27 @@ def _ctrl_c_interrupts() -> Iterator[None]:
     yield
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def ch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """`ch …` as typed in `tmp_path`, in this process; it must end with `status`, or one of several."""
+    log = logging.getLogger("chop")
+    before = log.handlers[:], log.propagate, log.level
+
+    def run(*arguments: str, status: int | tuple[int, ...] = 0, columns: int = 120) -> tuple[str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "argv", ["ch", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert ended.value.code in (status if isinstance(status, tuple) else (status,)), out + err
+        return out, err
+
+    yield run
+    log.handlers[:], log.propagate, log.level = before
 
 
 def golden_cases(kind: str) -> list[dict[str, Any]]:

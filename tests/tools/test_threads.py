@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from chop.tools.threads import one_thread
 
@@ -20,17 +20,18 @@ def test_all_libraries_take_one_thread_and_get_back_what_they_had(monkeypatch: p
     import numpy  # noqa: F401 - brings BLAS
 
     monkeypatch.delitem(sys.modules, "scipy.linalg", raising=False)
-    before = counts()
-    with one_thread():
-        import scipy.linalg  # noqa: F401 - brings its own
-
+    with threadpool_limits(2, user_api="blas"):
+        before = counts()
         with one_thread():
-            blas = [own["num_threads"] for own in ThreadpoolController().info() if own["user_api"] == "blas"]
-            assert torch.get_num_threads() == 1
-            assert set(blas) == {1}
-    assert before.items() <= counts().items()
-    with one_thread(False):
+            import scipy.linalg  # noqa: F401 - brings its own
+
+            with one_thread():
+                blas = [own["num_threads"] for own in ThreadpoolController().info() if own["user_api"] == "blas"]
+                assert torch.get_num_threads() == 1
+                assert set(blas) == {1}
         assert before.items() <= counts().items()
+        with one_thread(False):
+            assert before.items() <= counts().items()
 
 
 def test_the_last_to_leave_puts_back_what_the_first_found() -> None:

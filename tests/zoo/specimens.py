@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -251,7 +252,7 @@ TRACED = (
         net(lambda m, x: m.head(F.relu(F.linear(x, m.w))), w=lambda: torch.randn(8, 8), head=HEAD),
     ),
     Specimen("lazy", "lazy layers", sequential(lambda: nn.LazyLinear(8), nn.ReLU, lambda: nn.LazyLinear(CLASSES))),
-    Specimen("compiled", "a compiled model", wrapped(mlp(), torch.compile)),
+    Specimen("compiled", "a compiled model", wrapped(mlp(), partial(torch.compile, backend="eager"))),
     Specimen("data_parallel", "a model in DataParallel", wrapped(mlp(), nn.DataParallel)),
     # Images, signals, volumes
     Specimen(
