@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from chop.errors import FormatError, did_you_mean
+from chop.formats.keyed import Keyed
 from chop.formats.layout import Layout
 from chop.registry import Registry
 
@@ -24,15 +25,12 @@ format's set that is nearest, by difference or by ratio. Laws are about one bloc
 
 
 @dataclass(frozen=True)
-class Format(ABC):
+class Format(Keyed, ABC):
     """A number format: the dataclass fields of a subclass are its parameters and so its keys in a TOML file.
 
     A subclass writes `_round` for one tensor, states `bits` and the `laws` that it keeps, and lists its `values`;
     gradients, data types and batching are done here.
     """
-
-    context_fields: ClassVar[frozenset[str]] = frozenset()
-    """Fields that the operation decides and no user sets (the sign of a ReLU's input, say)."""
 
     @property
     def laws(self) -> frozenset[Law]:
@@ -46,6 +44,10 @@ class Format(ABC):
     @abstractmethod
     def bits(self, shape: Sequence[int]) -> int:
         """Bits that a tensor of `shape` takes in memory, anything that its elements share counted in."""
+
+    def shared_bits(self, shape: Sequence[int]) -> int:
+        """Those of `bits` that belong to no single element: exponents and scales that elements share."""
+        return 0
 
     def values(self, x: Tensor) -> Tensor | None:
         """All values that elements of `x`, one block, can take: sorted, float64; None where they are too many.
@@ -104,32 +106,6 @@ class Format(ABC):
             return self._round(x)
         return self._round(x.float()).to(x.dtype)
 
-    @classmethod
-    def keys(cls) -> tuple[str, ...]:
-        """The parameters that a user sets, in the order of the definition."""
-        return tuple(field.name for field in fields(cls) if field.name not in cls.context_fields)
-
-    @classmethod
-    def from_keys(cls, values: Mapping[str, Any], **context: Any) -> Self:
-        """Build the format from TOML values (`"NA"` and None: use the default) and what the operation decides.
-
-        Raises FormatError for an unknown key, a missing one or an impossible value.
-        """
-        known = cls.keys()
-        for key in values:
-            if key not in known:
-                raise FormatError(f"unknown key '{key}'{did_you_mean(key, known)} (known: {', '.join(known)})")
-        given = {key: frozen(value) for key, value in values.items() if value not in (None, "NA")}
-        missing = [key for key in cls._required_keys() if key not in given]
-        if missing:
-            raise FormatError(f"missing key {', '.join(missing)}")
-        context = {key: value for key, value in context.items() if key in cls.context_fields}
-        return cls(**given, **context)
-
-    @classmethod
-    def _required_keys(cls) -> list[str]:
-        return [field.name for field in fields(cls) if field.default is MISSING]
-
 
 FORMATS: Registry[type[Format]] = Registry(
     "chop.formats",
@@ -179,11 +155,6 @@ class _StraightThrough(torch.autograd.Function):
 def _straight_through(x: Tensor, number_format: Format) -> Tensor:
     result: Tensor = _StraightThrough.apply(x, number_format)  # type: ignore[no-untyped-call]
     return result
-
-
-def frozen(value: Any) -> Any:
-    """A list of a TOML file as a tuple, so that a format can be a key."""
-    return tuple(frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def count(shape: Sequence[int]) -> int:

@@ -92,10 +92,12 @@ class Binary(Format):
         return replace(self, scale=tuple(float(mean) or 1.0 for mean in means))
 
     def bits(self, shape: Sequence[int]) -> int:
+        return count(shape) + self.shared_bits(shape)
+
+    def shared_bits(self, shape: Sequence[int]) -> int:
         if not self.scaled:
-            return count(shape)
-        scales = channels(shape, self.granularity, self.channel_axis, self.channel_groups)
-        return count(shape) + FLOAT_BITS * scales
+            return 0
+        return FLOAT_BITS * channels(shape, self.granularity, self.channel_axis, self.channel_groups)
 
     def values(self, x: Tensor) -> Tensor | None:
         if self.scale is None or len(self.scale) > 1:

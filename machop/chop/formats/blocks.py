@@ -72,9 +72,15 @@ class BlockFormat(Format):
         return known + [0] * (is_first_apart and ndim > 1)
 
     def bits(self, shape: Sequence[int]) -> int:
-        sizes = self.sizes(shape)
-        blocks = prod(ceil(length / size) for length, size in zip(shape or (1,), sizes, strict=True))
-        return blocks * (prod(sizes) * self._element_bits + self._shared_bits) if prod(shape) else 0
+        return self._blocks(shape) * (prod(self.sizes(shape)) * self._element_bits + self._shared_bits)
+
+    def shared_bits(self, shape: Sequence[int]) -> int:
+        return self._blocks(shape) * self._shared_bits
+
+    def _blocks(self, shape: Sequence[int]) -> int:
+        """How many blocks a tensor has, those that its ends do not fill counted in."""
+        parts = zip(shape or (1,), self.sizes(shape), strict=True)
+        return prod(ceil(length / size) for length, size in parts) if prod(shape) else 0
 
     @property
     @abstractmethod

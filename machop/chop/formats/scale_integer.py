@@ -107,9 +107,11 @@ class ScaleInteger(Format):
         return replace(self, scale=tuple(scale.tolist()), zero_point=tuple(int(point) for point in points))
 
     def bits(self, shape: Sequence[int]) -> int:
+        return count(shape) * self.width + self.shared_bits(shape)
+
+    def shared_bits(self, shape: Sequence[int]) -> int:
         scales = channels(shape, self.granularity, self.channel_axis, self.channel_groups)
-        shared = FLOAT_BITS + (0 if self.symmetric else self.width)
-        return count(shape) * self.width + shared * scales
+        return (FLOAT_BITS + (0 if self.symmetric else self.width)) * scales
 
     def values(self, x: Tensor) -> Tensor | None:
         if self.scale is None or len(self.scale) > 1:

@@ -88,7 +88,10 @@ class Ternary(Format):
         return (USUAL_FACTOR if self.mean is None else self.mean) * float(magnitudes.mean())
 
     def bits(self, shape: Sequence[int]) -> int:
-        return self.width * count(shape) + (FLOAT_BITS if self.scaling_factor else 0)
+        return self.width * count(shape) + self.shared_bits(shape)
+
+    def shared_bits(self, shape: Sequence[int]) -> int:
+        return FLOAT_BITS if self.scaling_factor else 0
 
     def values(self, x: Tensor) -> Tensor | None:
         return torch.tensor([-self.scale, 0.0, self.scale], dtype=torch.float64)

@@ -11,6 +11,7 @@ from torch import Tensor
 from chop.errors import ChopError, GraphError
 from chop.formats import Format, OutputShift
 from chop.ir.plan import QuantPlan
+from chop.weight_transforms import Chain
 
 Slot = tuple[str, str]
 """A node and one of its operands."""
@@ -67,6 +68,18 @@ class Calibration:
                 "none yet; run calibrate_analysis_pass first"
             )
         try:
+            if isinstance(chosen, Chain):
+                return chosen.calibrated(self.tensors[slot], self._inputs_of(slot) if chosen.needs_inputs else None)
             return chosen.calibrated(self.tensors[slot])
         except ChopError as error:
             raise GraphError(f"node '{slot[0]}', {slot[1]}: {error}") from error
+
+    def _inputs_of(self, slot: Slot) -> dict[str, Tensor]:
+        """The activations that were seen at the node of a parameter, by operand."""
+        node = slot[0]
+        parameters = {own for own in self.stamps if own[0] == node}
+        return {
+            operand: seen
+            for (name, operand), seen in self.tensors.items()
+            if name == node and (name, operand) not in parameters and operand != "data_out"
+        }

@@ -1,13 +1,21 @@
-"""A node's lab dictionary (`name`, `data_in_width`, `weight_frac_width` …) as formats of its operands."""
+"""A node's lab dictionary (`name`, `data_in_width`, `weight_sparsity` …) as what its operands are turned into."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from chop.errors import FormatError, did_you_mean
+from chop.errors import ChopError, FormatError, did_you_mean
 from chop.formats import FORMATS, Format, OutputShift
 from chop.nn.ops import OPERANDS, Op
+from chop.weight_transforms import (
+    WEIGHT_TRANSFORMS,
+    WeightTransform,
+    all_transform_keys,
+    chained,
+    transform_of_key,
+)
 
 NodeConfig = Mapping[str, Any]
 
@@ -15,6 +23,9 @@ GLOBAL_KEYS = ("name", "bypass", "floor", "bias_correction")
 """Keys that hold for all operands of a node; every other key is `<operand>_<parameter of the format>`."""
 
 FLOAT_NAMES = (None, "NA")
+
+WEIGHT = "weight"
+"""The operand that transforms are for."""
 
 
 def is_float(config: NodeConfig) -> bool:
@@ -69,30 +80,78 @@ def known_keys(cls: type[Format]) -> list[str]:
     return [*GLOBAL_KEYS, *(f"{operand}_{key}" for operand in OPERANDS for key in parameters)]
 
 
+def transform_keys() -> list[str]:
+    """Every key of a weight transform that a node config may hold, whatever its format."""
+    return [f"{WEIGHT}_{key}" for key in all_transform_keys()]
+
+
+def is_transform_key(key: str) -> bool:
+    """Whether a key is that of a weight transform (or is spelled like one), and of no format.
+
+    >>> is_transform_key("weight_sparsity"), is_transform_key("bias_sparsity"), is_transform_key("weight_width")
+    (True, False, False)
+    """
+    where = split_key(key)
+    return where is not None and where[0] == WEIGHT and transform_of_key(where[1]) is not None
+
+
 def check_keys(config: NodeConfig) -> None:
-    """Raise FormatError for a key that no operand of the config's format has."""
-    known = known_keys(format_class(config))
+    """Raise FormatError for a key that no operand of the config's format has, and no weight transform."""
+    for name, values in transform_values(config).items():
+        known = WEIGHT_TRANSFORMS[name].keys()
+        for key in values:
+            if key not in known:
+                hint = did_you_mean(f"{WEIGHT}_{key}", [f"{WEIGHT}_{own}" for own in known])
+                raise FormatError(f"unknown key '{WEIGHT}_{key}'{hint} (weight transform '{name}')")
+    if is_float(config):
+        _check_keys_beside_float(config)
+        return
+    known_here = known_keys(format_class(config))
     for key in config:
-        if key not in known:
-            raise FormatError(f"unknown key '{key}'{did_you_mean(key, known)} (format '{config['name']}')")
+        if key not in known_here and not is_transform_key(key):
+            hint = did_you_mean(key, [*known_here, *transform_keys()])
+            raise FormatError(f"unknown key '{key}'{hint} (format '{config['name']}')")
+
+
+def _check_keys_beside_float(config: NodeConfig) -> None:
+    """Beside "NA" there may be keys of any format; what is nearly the key of a transform is a mistake all the same."""
+    named = [key for key in config if (split_key(key) or ("",))[0] == WEIGHT and not is_transform_key(key)]
+    for key in named:
+        hint = did_you_mean(key, transform_keys())
+        if hint and key.removeprefix(f"{WEIGHT}_") not in _all_format_keys():
+            raise FormatError(f"unknown key '{key}'{hint}")
+
+
+def _all_format_keys() -> set[str]:
+    """The keys of all formats but those of packages that cannot be loaded."""
+    found: set[str] = set()
+    for name in FORMATS:
+        with suppress(ChopError):
+            found.update(FORMATS[name].keys())
+    return found
 
 
 def operand_keys(config: NodeConfig, operand: str) -> dict[str, Any]:
-    """The parameters that a config sets for one operand."""
-    split = ((split_key(key), value) for key, value in config.items() if key not in GLOBAL_KEYS)
+    """The parameters of its format that a config sets for one operand."""
+    split = ((split_key(key), value) for key, value in config.items() if not _is_of_no_format(key))
     return {where[1]: value for where, value in split if where is not None and where[0] == operand}
+
+
+def _is_of_no_format(key: str) -> bool:
+    return key in GLOBAL_KEYS or is_transform_key(key)
 
 
 def speaking_operand(keys: Iterable[str], operand: str, op: Op) -> str:
     """The operand whose keys hold for `operand`: its own, or where there are none of the one that it follows."""
-    has_own = any(where is not None and where[0] == operand for where in map(split_key, keys))
+    named = (split_key(key) for key in keys if not is_transform_key(key))
+    has_own = any(where is not None and where[0] == operand for where in named)
     return operand if has_own else op.follows.get(operand, operand)
 
 
 def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     """The formats that `config` gives to the operands of `op`; an operand without keys stays in float.
 
-    Keys of operands that `op` does not have are skipped.
+    Where a weight is transformed too, its format is a `Chain`. Keys of operands that `op` does not have are skipped.
 
     Raises FormatError or UnknownNameError, naming the key, for anything that is not a valid choice.
 
@@ -104,15 +163,63 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     _truth(config, "bypass")
     if "name" not in config and set(config) - {"bypass"}:
         raise FormatError('name is missing; give a number format, or "NA" for float')
-    if is_float(config):
-        return {}
     check_keys(config)
-    formats = {operand: operand_format(config, operand, op) for operand in op.operands}
+    plain = {} if is_float(config) else {operand: operand_format(config, operand, op) for operand in op.operands}
+    formats = {**plain, WEIGHT: chained(weight_transforms(config, op), plain.get(WEIGHT))}
     return {operand: chosen for operand, chosen in formats.items() if chosen is not None}
 
 
+def weight_transforms(config: NodeConfig, op: Op) -> tuple[WeightTransform, ...]:
+    """The transforms that `config` asks for of the weights that `op` owns, by name; none for a node that is bypassed.
+
+    Raises FormatError, naming the key, or UnknownNameError.
+    """
+    given = transform_values(config)
+    if not given or config.get("bypass") is True or not has_own_weights(op):
+        return ()
+    return tuple(_transform(name, values, op) for name, values in sorted(given.items()))
+
+
+def transform_values(config: NodeConfig) -> dict[str, dict[str, Any]]:
+    """The parameters of each weight transform that a config sets, by the transform's name."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in config.items():
+        if is_transform_key(key):
+            parameter = key.removeprefix(f"{WEIGHT}_")
+            found.setdefault(str(transform_of_key(parameter)), {})[parameter] = value
+    return found
+
+
+def has_own_weights(op: Op) -> bool:
+    """Whether an op has weights that transforms can be for: a parameter of its own, no other activation."""
+    return WEIGHT in op.params and WEIGHT in op.operands
+
+
+def _transform(name: str, values: Mapping[str, Any], op: Op) -> WeightTransform:
+    is_layer = op.multiplies or op.name == "embedding"
+    try:
+        return WEIGHT_TRANSFORMS[name].from_keys(
+            values,
+            channel_axis=channel_axis(WEIGHT, op) if is_layer else None,
+            inputs_axis=inputs_axis(op) if is_layer else None,
+            channel_groups=op.groups,
+        )
+    except FormatError as error:
+        raise FormatError(f"{WEIGHT} of '{op.name}': {error} (keys start with '{WEIGHT}_')") from error
+
+
+def inputs_axis(op: Op) -> int:
+    """The dimension of a layer's weights that a product sums over (of an embedding: the features)."""
+    if op.name.startswith("conv"):
+        return 0 if op.name.startswith("conv_transpose") else 1
+    return -1
+
+
 def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
-    """The format of one operand, None where `config` sets no key of it; raises FormatError, naming the key."""
+    """The format of one operand, None where `config` sets no key of it; raises FormatError, naming the key.
+
+    Weight transforms have no part in it.
+    """
     chosen = _own_format(config, operand, op)
     is_corrected = _truth(config, "bias_correction")
     if operand == "data_out" and is_corrected and op.multiplies and "weight" in op.params:

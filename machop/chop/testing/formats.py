@@ -131,6 +131,8 @@ class FormatConformance:
         sizes = [number_format.bits((rows, 16)) for rows in (1, 2, 8)]
         assert sizes == sorted(sizes)
         assert all(isinstance(size, int) and size >= 16 for size in sizes)
+        shared = [number_format.shared_bits((rows, 16)) for rows in (1, 2, 8)]
+        assert all(0 <= part < size for part, size in zip(shared, sizes, strict=True))
 
     def test_its_keys_build_it_again(self, number_format: Format) -> None:
         """A format is what its keys say, so that a file can hold it."""

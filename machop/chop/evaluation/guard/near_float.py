@@ -18,6 +18,7 @@ from chop.formats import BlockFP, Format, Integer
 from chop.formats.blocks import BlockFormat
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values
+from chop.weight_transforms import format_of
 
 CLOSE = 1e-5
 """Largest difference that so little rounding may make, relative to the largest output."""
@@ -44,7 +45,8 @@ class WideKind:
 
     def stands_for(self, formats: Iterable[Format]) -> bool:
         """Whether there is a format of this kind among some."""
-        return any(isinstance(own, BlockFormat) == self.in_blocks for own in formats)
+        rounding = [own for own in map(format_of, formats) if own is not None]
+        return any(isinstance(own, BlockFormat) == self.in_blocks for own in rounding)
 
 
 def _wide_block(operand: str) -> Format:

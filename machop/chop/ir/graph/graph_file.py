@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from chop.errors import CheckpointError, ChopError
 from chop.formats import FORMATS, Format, OutputShift, format_name
-from chop.formats.base import frozen
+from chop.formats.keyed import frozen
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.mase_graph import MaseGraph
 from chop.ir.graph.metadata import MaseMetadata
@@ -30,8 +30,10 @@ from chop.models.checkpoint_file import (
     save_tensors,
 )
 from chop.tools.user_code import is_user_reference
+from chop.weight_transforms import WEIGHT_TRANSFORMS, Chain, WeightTransform, transform_name
 
 SHIFT = "bias_correction"
+CHAIN = "chain"
 DTYPE_KEY = "torch_dtype_name"
 
 
@@ -102,7 +104,15 @@ def _format_as_json(chosen: Format) -> dict[str, Any]:
     values = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
     if isinstance(chosen, OutputShift):
         return {"format": SHIFT, **values, "then": _format_as_json(chosen.then) if chosen.then else None}
+    if isinstance(chosen, Chain):
+        transforms = [_transform_as_json(own) for own in chosen.transforms]
+        return {"format": CHAIN, "transforms": transforms, "then": _format_as_json(chosen.then) if chosen.then else None}
     return {"format": format_name(type(chosen)), **values}
+
+
+def _transform_as_json(own: WeightTransform) -> dict[str, Any]:
+    values = {field.name: getattr(own, field.name) for field in fields(own)}
+    return {"transform": transform_name(type(own)), **values}
 
 
 def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
@@ -121,9 +131,17 @@ def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
 
 def _format(values: Mapping[str, Any]) -> Format:
     given = {key: frozen(value) for key, value in values.items() if key != "format"}
+    if values["format"] == CHAIN:
+        transforms = tuple(_transform(own) for own in values["transforms"])
+        return Chain(transforms, _format(values["then"]) if values["then"] else None)
     if values["format"] == SHIFT:
         return OutputShift(**{**given, "then": _format(values["then"]) if values["then"] else None})
     return FORMATS[values["format"]](**given)
+
+
+def _transform(values: Mapping[str, Any]) -> WeightTransform:
+    given = {key: frozen(value) for key, value in values.items() if key != "transform"}
+    return WEIGHT_TRANSFORMS[values["transform"]](**given)
 
 
 def _named_model(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> nn.Module:

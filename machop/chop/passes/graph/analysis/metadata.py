@@ -15,6 +15,7 @@ from chop.formats import FLOAT_BITS, Format, format_name
 from chop.ir import MaseGraph, MaseMetadata
 from chop.nn.ops import Op
 from chop.passes.graph.analysis.node_types import mase_op, mase_type
+from chop.weight_transforms import format_of, transforms_of
 
 Info = dict[str, Any]
 PassArgs = Mapping[str, Any] | None
@@ -153,11 +154,13 @@ class _Recorder(fx.Interpreter):
         return {f"data_out_{number}": self._facts(value, chosen) for number, value in enumerate(tensors)}
 
     def _facts(self, value: Tensor, chosen: Format | None) -> dict[str, Any]:
+        transforms, chosen = transforms_of(chosen), format_of(chosen)
         facts = {
             "shape": list(value.shape),
             "torch_dtype": value.dtype,
             "type": "float" if chosen is None else format_name(type(chosen)),
             "precision": precision(chosen),
+            **({"transforms": list(map(str, transforms))} if transforms else {}),
         }
         return {**facts, "value": value.detach().clone()} if self.keep_values else facts
 

@@ -8,7 +8,7 @@ from typing import Any
 from chop.errors import ChopError, GraphError, PassError
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn.node_config import NodeConfig, is_float, node_formats, split_key
+from chop.nn.node_config import NodeConfig, has_own_weights, is_float, is_transform_key, node_formats, split_key
 from chop.nn.ops import Op
 from chop.passes.graph.transforms.quantize.node_selection import (
     DEFAULT,
@@ -81,3 +81,5 @@ def check_operands_exist(config: NodeConfig, op: Op) -> None:
         where = split_key(key)
         if where is not None and where[0] not in op.possible_operands:
             raise PassError(f"key '{key}': {op.name} has no operand '{where[0]}'; remove the key")
+        if is_transform_key(key) and not has_own_weights(op):
+            raise PassError(f"key '{key}': {op.name} has no weights of its own to transform; remove the key")

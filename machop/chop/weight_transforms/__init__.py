@@ -1,0 +1,27 @@
+"""Weight transforms: what is done to a layer's weights before they are rounded to a number format."""
+
+from chop.weight_transforms.base import (
+    WEIGHT_TRANSFORMS,
+    Storage,
+    WeightTransform,
+    all_transform_keys,
+    transform_name,
+    transform_of_key,
+)
+from chop.weight_transforms.chain import Chain, chained, format_of, kept_share, transforms_of
+from chop.weight_transforms.sparsity import Sparsity
+
+__all__ = [
+    "WEIGHT_TRANSFORMS",
+    "Chain",
+    "Sparsity",
+    "Storage",
+    "WeightTransform",
+    "all_transform_keys",
+    "chained",
+    "format_of",
+    "kept_share",
+    "transform_name",
+    "transform_of_key",
+    "transforms_of",
+]

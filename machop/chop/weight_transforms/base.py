@@ -1,0 +1,126 @@
+"""What every weight transform is: keys, a pure function of the weights, and what it leaves to be stored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from torch import Tensor
+
+from chop.errors import ChopError
+from chop.formats.base import count
+from chop.formats.keyed import Keyed
+from chop.registry import Registry
+
+Rounding = Callable[[Tensor], Tensor]
+"""Rounds float weights to a format: same shape and type, gradients straight through."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What of a tensor is stored: `values` values, out of a tensor of `shape`, and `index_bits` that place them."""
+
+    shape: tuple[int, ...]
+    values: int
+    index_bits: int = 0
+
+    @classmethod
+    def dense(cls, shape: Sequence[int]) -> Storage:
+        """All values of a tensor, which need no index."""
+        return cls(tuple(shape), count(shape))
+
+    def with_values(self, values: int, index_bits: int) -> Storage:
+        """Fewer values of the same tensor, and more index."""
+        return replace(self, values=min(values, self.values), index_bits=self.index_bits + index_bits)
+
+
+@dataclass(frozen=True)
+class WeightTransform(Keyed, ABC):
+    """A change of a layer's weights that comes before the rounding, for every number format alike.
+
+    Its dataclass fields are its keys in a TOML file, after `weight_`. A key is the registered name, or begins with that
+    name and an underscore (`sparsity`, `sparsity_pattern`). `context_fields` may name what the operation decides:
+    `channel_axis` (the dimension of output channels; None where each weight is a channel, as in a norm), `inputs_axis`
+    (the dimension that a product sums over; None where there is none) and `channel_groups` (of a transposed
+    convolution).
+
+    A subclass writes `apply` for the weights of one layer and one configuration; caching and batching are done
+    elsewhere. Equal transforms must change all weights alike, since one may be used in place of the other.
+    """
+
+    @abstractmethod
+    def apply(self, weights: Tensor) -> Tensor:
+        """The float weights `(*shape)` that are rounded, same shape and type; gradients pass. `weights` stay as are."""
+
+    def round(self, weights: Tensor, rounding: Rounding) -> Tensor:
+        """Round what `apply` returned; a method of rounding calls `rounding` as it sees fit, the others once."""
+        return rounding(weights)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing is changed, so that the transform is as good as absent."""
+        return False
+
+    @property
+    def drops(self) -> bool:
+        """Whether zeros that `apply` returns are dropped: not stored, in no range, and zero in every format."""
+        return False
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether parameters are still to be measured, by `calibrated`."""
+        return False
+
+    @property
+    def needs_inputs(self) -> bool:
+        """Whether `calibrated` needs the activations that the layer reads, besides its weights."""
+        return False
+
+    def calibrated(self, weights: Tensor, inputs: Mapping[str, Tensor]) -> Self:
+        """The transform with what it measures frozen.
+
+        `inputs` are the layer's activations in the float model on the calibration rows, by operand (`data_in`
+        `(rows, …)`), empty where `needs_inputs` is false.
+        """
+        return self
+
+    def storage(self, stored: Storage) -> Storage:
+        """What is left to be stored of a tensor of which `stored` was left so far."""
+        return stored
+
+    @classmethod
+    def meant(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a combination of values out of several lists means, where `from_keys` alone would refuse it."""
+        return values
+
+
+WEIGHT_TRANSFORMS: Registry[type[WeightTransform]] = Registry(
+    "chop.weight_transforms", "weight transform", ("chop.weight_transforms.sparsity",)
+)
+
+
+def transform_name(cls: type[WeightTransform]) -> str:
+    """The name under which a transform is registered."""
+    return next(name for name in WEIGHT_TRANSFORMS if WEIGHT_TRANSFORMS[name] is cls)
+
+
+def transform_of_key(key: str) -> str | None:
+    """The name of the transform that a key (without `weight_`) belongs to; no package is loaded to tell.
+
+    >>> transform_of_key("sparsity_pattern"), transform_of_key("width")
+    ('sparsity', None)
+    """
+    names = [name for name in WEIGHT_TRANSFORMS.names() if key == name or key.startswith(f"{name}_")]
+    return max(names, key=len, default=None)
+
+
+def all_transform_keys() -> list[str]:
+    """The keys of all transforms, without `weight_`; those of packages that cannot be loaded are left out."""
+    found: list[str] = []
+    for name in WEIGHT_TRANSFORMS:
+        with suppress(ChopError):
+            found += WEIGHT_TRANSFORMS[name].keys()
+    return found

@@ -1,0 +1,134 @@
+"""A chain: weight transforms, and then the number format that rounds what they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from chop.errors import FormatError
+from chop.formats import FLOAT_BITS, Format
+from chop.formats.base import count
+from chop.formats.layout import Layout
+from chop.weight_transforms.base import Rounding, Storage, WeightTransform
+
+
+@dataclass(frozen=True)
+class Chain(Format):
+    """The format of weights that are transformed before they are rounded to `then` (None: they stay in float).
+
+    A plan holds it in place of a plain format, and whatever handles formats handles it: the transforms, in their order,
+    come first; ranges of `then` are measured on what they leave; weights that they drop are exactly zero afterwards,
+    also in a format that has no zero.
+    """
+
+    transforms: tuple[WeightTransform, ...] = ()
+    then: Format | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.then, Chain):
+            raise FormatError("a chain ends in a number format, not in another chain")
+
+    def __str__(self) -> str:
+        return ", ".join([*map(str, self.transforms), str(self.then or "float")])
+
+    @property
+    def batchable(self) -> bool:
+        return False
+
+    @property
+    def needs_layout(self) -> bool:
+        return self.then is not None and self.then.needs_layout
+
+    def placed(self, layout: Layout) -> Self:
+        return replace(self, then=self.then.placed(layout)) if self.then else self
+
+    @property
+    def is_measured(self) -> bool:
+        return any(own.is_measured for own in self.transforms) or (self.then is not None and self.then.is_measured)
+
+    @property
+    def needs_inputs(self) -> bool:
+        """Whether a transform is still to be measured on the activations that the layer reads."""
+        return any(own.is_measured and own.needs_inputs for own in self.transforms)
+
+    def calibrated(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Self:
+        """The chain with everything measured: each part on what the parts before it leave of the weights `x`.
+
+        Raises FormatError where a transform needs `inputs`, and there are none.
+        """
+        if self.needs_inputs and not inputs:
+            raise FormatError(f"'{self}' is measured on what the layer reads; calibrate the graph first")
+        measured = []
+        for own in self.transforms:
+            measured.append(own.calibrated(x, inputs or {}) if own.is_measured else own)
+            x = measured[-1].apply(x)
+        then = self.then
+        if then is not None and then.is_measured:
+            then = then.calibrated(x.masked_fill(x == 0, -torch.inf) if self._drops else x)
+        return replace(self, transforms=tuple(measured), then=then)
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Transform and round the weights `x` (`(*shape)`, any floating type); no gradient for those dropped."""
+        chosen = self.calibrated(x.detach()) if self.is_measured else self
+        for own in chosen.transforms:
+            x = own.apply(x)
+        rounding: Rounding = chosen.then.quantize if chosen.then is not None else torch.clone
+        for own in reversed(chosen.transforms):
+            rounding = partial(own.round, rounding=rounding)
+        rounded = rounding(x)
+        return torch.where(x == 0, torch.zeros_like(rounded), rounded) if self._drops else rounded
+
+    @property
+    def _drops(self) -> bool:
+        return any(own.drops for own in self.transforms)
+
+    def _round(self, x: Tensor) -> Tensor:
+        return self.quantize(x)
+
+    def storage(self, shape: Sequence[int]) -> Storage:
+        """What of a tensor of `shape` is stored."""
+        stored = Storage.dense(shape)
+        for own in self.transforms:
+            stored = own.storage(stored)
+        return stored
+
+    def bits(self, shape: Sequence[int]) -> int:
+        """Bits of the values that are stored, of what they share (exponents, scales), and of the index."""
+        stored = self.storage(shape)
+        if not (total := count(stored.shape)):
+            return stored.index_bits
+        shared = self.then.shared_bits(stored.shape) if self.then else 0
+        values = self.then.bits(stored.shape) - shared if self.then else FLOAT_BITS * total
+        return -(-values * stored.values // total) + shared + stored.index_bits
+
+
+def chained(transforms: Sequence[WeightTransform], then: Format | None) -> Format | None:
+    """A chain; the plain format where no transform changes anything, None where there is none either.
+
+    >>> from chop.formats import Integer
+    >>> from chop.weight_transforms import Sparsity
+    >>> str(chained([Sparsity(0.5)], Integer(8))), str(chained([Sparsity(0.0)], Integer(8)))
+    ('50% sparse, integer 8.4', 'integer 8.4')
+    """
+    acting = tuple(own for own in transforms if not own.is_identity)
+    return Chain(acting, then) if acting else then
+
+
+def format_of(chosen: Format | None) -> Format | None:
+    """The format that rounds, without any transforms; None for float."""
+    return chosen.then if isinstance(chosen, Chain) else chosen
+
+
+def transforms_of(chosen: Format | None) -> tuple[WeightTransform, ...]:
+    """The transforms that come before the rounding."""
+    return chosen.transforms if isinstance(chosen, Chain) else ()
+
+
+def kept_share(chosen: Format | None, shape: Sequence[int]) -> float:
+    """The share of a tensor's values that a choice stores; 1 for all, and for an empty tensor."""
+    return chosen.storage(shape).values / (count(shape) or 1) if isinstance(chosen, Chain) and count(shape) else 1.0
