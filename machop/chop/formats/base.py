@@ -33,6 +33,11 @@ class Format(Keyed, ABC):
     """
 
     @property
+    def kind(self) -> str:
+        """What sort of format this is, whatever its width."""
+        return type(self).__name__
+
+    @property
     def laws(self) -> frozenset[Law]:
         """The laws that the format keeps; a law that it does not has a counter-example in the class's docstring."""
         return frozenset()

@@ -2,5 +2,6 @@
 
 from chop.testing.formats import FormatConformance
 from chop.testing.strategies import StrategyConformance
+from chop.testing.weight_transforms import WeightTransformConformance
 
-__all__ = ["FormatConformance", "StrategyConformance"]
+__all__ = ["FormatConformance", "StrategyConformance", "WeightTransformConformance"]

@@ -2,6 +2,7 @@
 
 from chop.weight_transforms.base import (
     WEIGHT_TRANSFORMS,
+    Rounding,
     Storage,
     WeightTransform,
     all_transform_keys,
@@ -14,6 +15,7 @@ from chop.weight_transforms.sparsity import Sparsity
 __all__ = [
     "WEIGHT_TRANSFORMS",
     "Chain",
+    "Rounding",
     "Sparsity",
     "Storage",
     "WeightTransform",

@@ -37,6 +37,10 @@ class Chain(Format):
         return ", ".join([*map(str, self.transforms), str(self.then or "float")])
 
     @property
+    def kind(self) -> str:
+        return ", ".join([*map(str, self.transforms), self.then.kind if self.then else "float"])
+
+    @property
     def batchable(self) -> bool:
         return False
 

@@ -165,8 +165,8 @@ class Sparsity(WeightTransform):
         return self.channel_groups if self.inputs_axis == 0 else 1
 
     def storage(self, stored: Storage) -> Storage:
-        """Unstructured: the weights that are kept, and one bit for each weight that says which these are. N:M: the
-        kept ones, each with its place in the group (2 bits of 2:4). Channel: the channels that are kept, and a bit each.
+        """Unstructured: the weights that are kept, and one bit for each weight of the layer. N:M: those that are kept,
+        each with its place in the group (2 bits for 2:4). Channel: the channels that are kept, and one bit for each.
         """
         total = count(stored.shape)
         if self.is_identity or not total:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +16,11 @@ from torch import Tensor
 from chop.evaluation.guard.findings import Finding
 from chop.evaluation.guard.grid import WIDTH, Grid, is_far_off, is_masked
 from chop.evaluation.guard.node_runs import NodeRun, Unseen, node_runs
-from chop.formats import Integer
+from chop.formats import Format, Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.masks import MaskRule
 from chop.nn.ops import Op
+from chop.weight_transforms import Chain, Rounding, WeightTransform, transforms_of
 
 Slot = tuple[str, str]
 """A node and one of its operands."""
@@ -31,19 +33,43 @@ WEIGHT_CURE = (
 
 
 @dataclass(frozen=True)
+class ChainGrid:
+    """A grid behind weight transforms."""
+
+    transforms: tuple[WeightTransform, ...]
+    grid: Grid
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Transformed weights on the grid."""
+        for own in self.transforms:
+            x = own.apply(x)
+        rounding: Rounding = self.grid.rounded
+        for own in reversed(self.transforms):
+            rounding = partial(own.round, rounding=rounding)
+        return rounding(x)
+
+
+@dataclass(frozen=True)
 class CoarsePlan:
     """Grids for some slots: all of one operand, or all that go into the nodes."""
 
-    grids: Mapping[Slot, Grid]
+    grids: Mapping[Slot, Grid | ChainGrid]
 
     @property
     def plan(self) -> QuantPlan:
         """The grids as formats."""
-        nodes: dict[str, dict[str, Integer]] = {}
-        for (name, operand), grid in self.grids.items():
+        nodes: dict[str, dict[str, Format]] = {}
+        for (name, operand), own in self.grids.items():
+            grid = _grid_alone(own)
             fractions = grid.fractions if len(grid.fractions) > 1 else grid.fractions[0]
-            nodes.setdefault(name, {})[operand] = Integer(WIDTH, fractions, channel_axis=grid.axis)
+            chosen = Integer(WIDTH, fractions, channel_axis=grid.axis)
+            chain = Chain(own.transforms, chosen) if isinstance(own, ChainGrid) else chosen
+            nodes.setdefault(name, {})[operand] = chain
         return QuantPlan.of(nodes)
+
+
+def _grid_alone(own: Grid | ChainGrid) -> Grid:
+    return own.grid if isinstance(own, ChainGrid) else own
 
 
 FloatOperands = Mapping[Slot, Sequence[Tensor]]
@@ -64,8 +90,10 @@ def float_operands(graph: MaseGraph, x: Any, names: Collection[str]) -> tuple[Fl
     return found, unseen
 
 
-def coarse_plans(graph: MaseGraph, known: FloatOperands, slots: Collection[Slot]) -> list[CoarsePlan]:
-    """Plans for parameters alone (weights by output channel), for activations, for results, and for all but results."""
+def coarse_plans(graph: MaseGraph, known: FloatOperands, slots: Mapping[Slot, Sequence[Format]]) -> list[CoarsePlan]:
+    """Plans for parameters alone (weights by output channel), for activations, for results, and for all but results;
+    and one for the weights that may be transformed, as their last chain does it.
+    """
     ops = graph.quantizable_nodes()
     grids = {slot: _grid(tensors) for slot, tensors in known.items() if slot in slots}
     params = {
@@ -76,7 +104,15 @@ def coarse_plans(graph: MaseGraph, known: FloatOperands, slots: Collection[Slot]
     results = {slot: grid for slot, grid in grids.items() if slot[1] == "data_out"}
     inputs = {slot: grid for slot, grid in grids.items() if slot not in results}
     activations = {slot: grid for slot, grid in inputs.items() if slot not in params}
-    return [CoarsePlan(own) for own in (params, activations, results, inputs) if own]
+    plans = [CoarsePlan(own) for own in (params, activations, results, inputs) if own]
+    chains = {slot: ChainGrid(own, params[slot]) for slot in params if (own := _transforms(slots[slot]))}
+    return [*plans, CoarsePlan(chains)] if chains else plans
+
+
+def _transforms(formats: Sequence[Format]) -> tuple[WeightTransform, ...]:
+    """The transforms of the last chain among a slot's formats that need not be measured; none where there is none."""
+    chains = (transforms_of(chosen) for chosen in reversed(formats))
+    return next((own for own in chains if own and not any(one.is_measured for one in own)), ())
 
 
 def _grid(tensors: Sequence[Tensor]) -> Grid:
@@ -105,7 +141,7 @@ def operand_findings(graph: MaseGraph, x: Any, coarse: CoarsePlan, names: Mappin
 
 
 def _argument_findings(
-    run: NodeRun, operands: Mapping[str, list[Tensor]], grids: Mapping[Slot, Grid]
+    run: NodeRun, operands: Mapping[str, list[Tensor]], grids: Mapping[Slot, Grid | ChainGrid]
 ) -> Iterator[Finding]:
     for operand, wanted in run.float_call.operands(run.op).items():
         got = operands.get(operand, [])
@@ -124,7 +160,7 @@ def _other_findings(run: NodeRun, others: Mapping[str, Tensor]) -> Iterator[Find
             yield Finding(run.name, name, "it has no format, and is not what it is in float", FLOAT_CURE)
 
 
-def _result_findings(run: NodeRun, returned: Any, grid: Grid | None) -> Iterator[Finding]:
+def _result_findings(run: NodeRun, returned: Any, grid: Grid | ChainGrid | None) -> Iterator[Finding]:
     is_plain = run.float_call.result is run.float_result  # no hook works on it
     before = run.float_result if grid is not None else returned
     if not is_plain or not isinstance(before, Tensor) or not isinstance(run.result, Tensor):
@@ -138,7 +174,7 @@ def _masks_of(op: Op, operand: str, place: int) -> MaskRule | None:
     return slots[place].masks if place < len(slots) else None
 
 
-def _wrong(before: Tensor, after: Tensor, grid: Grid | None, masks: MaskRule | None) -> str | None:
+def _wrong(before: Tensor, after: Tensor, grid: Grid | ChainGrid | None, masks: MaskRule | None) -> str | None:
     """What is wrong with a tensor that was `before` and is handed on as `after`; None where it is right."""
     if after.shape != before.shape or after.dtype != before.dtype:
         return f"{_kind(before)} became {_kind(after)}"
@@ -154,7 +190,7 @@ def _wrong(before: Tensor, after: Tensor, grid: Grid | None, masks: MaskRule | N
         known &= ~(masks.masked(before) & is_far_off(before) & (before == after))
     if _equal(wanted[known], after[known]):
         return None
-    if not _equal(grid.rounded(after)[known], after[known]):
+    if not _equal(_grid_alone(grid).rounded(after)[known], after[known]):
         return "it has a format, and is not on its grid when the function is called"
     return "it is on the grid of its format, but is not what the float values round to"
 

@@ -106,7 +106,11 @@ def _format_as_json(chosen: Format) -> dict[str, Any]:
         return {"format": SHIFT, **values, "then": _format_as_json(chosen.then) if chosen.then else None}
     if isinstance(chosen, Chain):
         transforms = [_transform_as_json(own) for own in chosen.transforms]
-        return {"format": CHAIN, "transforms": transforms, "then": _format_as_json(chosen.then) if chosen.then else None}
+        return {
+            "format": CHAIN,
+            "transforms": transforms,
+            "then": _format_as_json(chosen.then) if chosen.then else None,
+        }
     return {"format": format_name(type(chosen)), **values}
 
 

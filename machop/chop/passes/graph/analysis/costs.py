@@ -13,14 +13,20 @@ from chop.ir.graph.node_costs import NodeCost, TensorCost, node_costs, remarks_o
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
 from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
+from chop.weight_transforms import format_of, kept_share, transforms_of
 
 logger = get_logger(__name__)
 
 COLUMNS = ("macs", "flops", "bitops", "parameter_bytes", "activation_bytes")
+DENSE_COLUMNS = ("dense_flops", "dense_bitops", "dense_parameter_bytes")
+"""The same where weights that are pruned count like all others."""
 
 
 def count_costs_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Count, for one sample, multiply-accumulates, FLOPs (two each), BitOPs, and bytes of parameters and activations.
+
+    FLOPs and BitOPs leave out the products with pruned weights, and parameter bytes are those of the weights that are
+    kept, with their index; `macs` and the columns `dense_…` count all weights.
 
     `dummy_in` is {argument: a batch of any size}, its samples along `batch_dim` (0); formats are those that the graph
     has now, float has 32 bits. Activations are what a node reads. `show = false` prints nothing. The info is {node:
@@ -36,35 +42,53 @@ def count_costs_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> t
     for remark in remarks_on(costs):
         logger.warning("count_costs: %s", remark)
     info: Info = {name: _node(cost, graph.plan[name]) for name, cost in costs.items()}
-    info["total"] = {column: sum(row[column] for row in info.values()) for column in COLUMNS}
+    info["total"] = {column: sum(row[column] for row in info.values()) for column in (*COLUMNS, *DENSE_COLUMNS)}
     if args.get("show", True):
         _show({name: costs[name].op.name if name in costs else "" for name in info}, info)
     return graph, info
 
 
-def bits_of(tensor: TensorCost, formats: Mapping[str, Format]) -> int:
-    """Bits of a tensor of one operand in its format."""
+def bits_of(tensor: TensorCost, formats: Mapping[str, Format], dense: bool = False) -> int:
+    """Bits of a tensor of one operand in its format: of pruned weights those that are kept, and their index.
+
+    With `dense` those of all values.
+    """
     chosen = formats.get(tensor.operand)
+    chosen = format_of(chosen) if dense else chosen
     return chosen.bits(tensor.shape) if chosen else FLOAT_BITS * tensor.elements
 
 
-def stored_bits(tensor: TensorCost, formats: Mapping[str, Format]) -> float:
+def stored_bits(tensor: TensorCost, formats: Mapping[str, Format], dense: bool = False) -> float:
     """A reader's share of the bits of a tensor: all of them, unless several nodes read the same parameter."""
-    return bits_of(tensor, formats) / tensor.readers
+    return bits_of(tensor, formats, dense) / tensor.readers
 
 
-def bitops(cost: NodeCost, formats: Mapping[str, Format]) -> float:
+def macs(cost: NodeCost, formats: Mapping[str, Format], dense: bool = False) -> float:
+    """Multiply-accumulates of one sample with weights that are kept, or (`dense`) with all of them.
+
+    Each weight of a layer has the same part in them.
+    """
+    weights = cost.of("weight")
+    if dense or len(weights) != 1 or not transforms_of(formats.get("weight")):
+        return cost.macs
+    return cost.macs * kept_share(formats["weight"], weights[0].shape)
+
+
+def bitops(cost: NodeCost, formats: Mapping[str, Format], dense: bool = False) -> float:
     """Multiply-accumulates x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
     if not cost.macs:
         return 0.0
     second = next((operand for operand in ("weight", "other", "key") if cost.of(operand)), "data_in")
-    return cost.macs * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, second, formats)
+    return (
+        macs(cost, formats, dense) * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, second, formats)
+    )
 
 
 def _bits_per_value(cost: NodeCost, operand: str, formats: Mapping[str, Format]) -> float:
+    """Bits of a value that is multiplied; where weights are kept apart from others plays no part."""
     tensors = cost.of(operand)
     elements = sum(tensor.elements for tensor in tensors)
-    return sum(bits_of(tensor, formats) for tensor in tensors) / elements if elements else FLOAT_BITS
+    return sum(bits_of(tensor, formats, dense=True) for tensor in tensors) / elements if elements else FLOAT_BITS
 
 
 def _node(cost: NodeCost, formats: Mapping[str, Format]) -> dict[str, float]:
@@ -72,15 +96,20 @@ def _node(cost: NodeCost, formats: Mapping[str, Format]) -> dict[str, float]:
     activations = [tensor for tensor in cost.tensors if not tensor.is_parameter and tensor.operand != "data_out"]
     return {
         "macs": cost.macs,
-        "flops": 2 * cost.macs,
+        "flops": 2 * macs(cost, formats),
         "bitops": bitops(cost, formats),
         "parameter_bytes": sum(stored_bits(tensor, formats) for tensor in parameters) / 8,
         "activation_bytes": sum(bits_of(tensor, formats) for tensor in activations) / 8,
+        "dense_flops": 2 * cost.macs,
+        "dense_bitops": bitops(cost, formats, dense=True),
+        "dense_parameter_bytes": sum(stored_bits(tensor, formats, dense=True) for tensor in parameters) / 8,
     }
 
 
 def _show(ops: Mapping[str, str], info: Info) -> None:
-    table = Table("node", "op", *COLUMNS, header_style="bold")
+    is_pruned = any(info["total"][dense] != info["total"][dense.removeprefix("dense_")] for dense in DENSE_COLUMNS)
+    columns = (*COLUMNS, *DENSE_COLUMNS) if is_pruned else COLUMNS
+    table = Table("node", "op", *columns, header_style="bold")
     for name, row in info.items():
-        table.add_row(name, ops[name], *(f"{row[column]:,.0f}" for column in COLUMNS))
+        table.add_row(name, ops[name], *(f"{row[column]:,.0f}" for column in columns))
     terminal().print(table)

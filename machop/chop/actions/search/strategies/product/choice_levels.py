@@ -94,7 +94,7 @@ def _deciding(axis: Axis) -> set[str]:
 def _profile(alternative: Alternative, nodes: set[str]) -> dict[str, tuple[str, float]]:
     """For each operand of `nodes` the kind of its format and its bits; of several nodes the last one's."""
     formats = [slot for node, own in alternative.items() if node in nodes for slot in own.items()]
-    return {operand: (type(chosen).__name__, bits_per_value(chosen)) for operand, chosen in formats}
+    return {operand: (chosen.kind, bits_per_value(chosen)) for operand, chosen in formats}
 
 
 def _key(profile: dict[str, tuple[str, float]]) -> _Key:

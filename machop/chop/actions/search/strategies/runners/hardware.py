@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 from chop.actions.search.strategies.runners.base import RUNNERS, AnalyticRunner, Formats, Metric
 from chop.formats import FLOAT_BITS
 from chop.ir.graph.node_costs import NodeCost
-from chop.passes.graph.analysis.costs import bitops, bits_of, stored_bits
+from chop.passes.graph.analysis.costs import bitops, bits_of, macs, stored_bits
 
 
 @dataclass(frozen=True)
@@ -74,52 +74,71 @@ def _bits_per_value(bits: Any, values: Any) -> Any:
 
 @RUNNERS.register("model_size")
 class ModelSize(AnalyticRunner):
-    """Bytes of all weights and biases in their formats; one that several nodes read counts once, as their average."""
+    """Bytes of all weights and biases in their formats; one that several nodes read counts once, as their average.
+
+    Of pruned weights those that are kept count, and their index; in `dense_model_size` all of them.
+    """
 
     definition = 2
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
-        return (Metric("model_size", "byte", "minimize", (0.0, inf)),)
+        return (
+            Metric("model_size", "byte", "minimize", (0.0, inf)),
+            Metric("dense_model_size", "byte", "minimize", (0.0, inf)),
+        )
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
-        return (sum(stored_bits(tensor, formats) for tensor in cost.tensors if tensor.is_parameter) / 8,)
+        parameters = [tensor for tensor in cost.tensors if tensor.is_parameter]
+        return (
+            sum(stored_bits(tensor, formats) for tensor in parameters) / 8,
+            sum(stored_bits(tensor, formats, dense=True) for tensor in parameters) / 8,
+        )
 
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
-        return {"model_size": sums[0]}
+        return {"model_size": sums[0], "dense_model_size": sums[1]}
 
 
 @RUNNERS.register("flops")
 class Flops(AnalyticRunner):
     """Floating-point operations of the layers that multiply matrices, two per multiply-accumulate, for one sample.
 
-    The same for every choice of formats: a figure of the network, not an objective that can be improved.
+    Products with pruned weights are left out; `dense_flops` counts them. Number formats play no part.
     """
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
-        return (Metric("flops", "FLOP/sample", "minimize", (0.0, inf)),)
+        return (
+            Metric("flops", "FLOP/sample", "minimize", (0.0, inf)),
+            Metric("dense_flops", "FLOP/sample", "minimize", (0.0, inf)),
+        )
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
-        return (2.0 * cost.macs,)
+        return 2.0 * macs(cost, formats), 2.0 * cost.macs
 
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
-        return {"flops": sums[0]}
+        return {"flops": sums[0], "dense_flops": sums[1]}
 
 
 @RUNNERS.register("bitops")
 class BitOps(AnalyticRunner):
-    """Bit operations of one sample: multiply-accumulates x bits of the input x bits of the weight."""
+    """Bit operations of one sample: multiply-accumulates x bits of the input x bits of the weight.
+
+    Products with pruned weights are left out; `dense_bitops` counts them.
+    """
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
-        return (Metric("bitops", "BitOP/sample", "minimize", (0.0, inf)),)
+        return (
+            Metric("bitops", "BitOP/sample", "minimize", (0.0, inf)),
+            Metric("dense_bitops", "BitOP/sample", "minimize", (0.0, inf)),
+        )
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
-        return (bitops(cost, formats),)
+        return bitops(cost, formats), bitops(cost, formats, dense=True)
 
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
-        return {"bitops": sums[0]}
+        return {"bitops": sums[0], "dense_bitops": sums[1]}
 
 
 @dataclass(frozen=True)
@@ -138,7 +157,8 @@ class LatencyOptions:
 @RUNNERS.register("latency")
 class Latency(AnalyticRunner):
     """Modelled time of one sample: a layer takes the longer of its arithmetic and its memory traffic (the roofline
-    of Williams et al., doi:10.1145/1498765.1498785), plus a start-up; layers run one after the other.
+    of Williams et al., doi:10.1145/1498765.1498785), plus a start-up; layers run one after the other. A device that
+    skips pruned weights is supposed.
     """
 
     Options = LatencyOptions
