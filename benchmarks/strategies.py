@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from chop.actions.search.landscape import Landscape
 from chop.actions.search.run.oracle import Oracle
+from chop.record.landscape import Landscape
 from chop.record.names import LANDSCAPE_FILE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,13 +21,14 @@ import optuna
 from chop.actions.compare.job import CompareOptions, run_compare
 from chop.actions.replay import read_row
 from chop.actions.search import run_search
-from chop.actions.search.landscape import Landscape
 from chop.actions.search.measuring import batched
 from chop.actions.search.run import exhaustive, job
 from chop.actions.search.strategies.optuna.storage import export_search
 from chop.actions.setup import prepare
 from chop.cli.oracle import show_oracle
 from chop.config.run_config import RunConfig, load_run_config
+from chop.record.blocks import Block
+from chop.record.landscape import Landscape
 from chop.record.trial import Trial
 from chop.report import compare_plots
 
@@ -248,7 +249,7 @@ def _split_off(folder: Path) -> None:
     shutil.rmtree(folder / "search" / "b")
     measure = exhaustive.Task.measure
 
-    def cut(task: exhaustive.Task, number: int) -> exhaustive.Block:
+    def cut(task: exhaustive.Task, number: int) -> Block:
         if number == 3:
             raise KeyboardInterrupt
         return measure(task, number)

@@ -16,7 +16,6 @@ from torch import nn
 
 from chop.actions.replay import read_row
 from chop.actions.search import search
-from chop.actions.search.landscape import Landscape
 from chop.actions.search.measuring import batched
 from chop.actions.search.run import job
 from chop.actions.search.run.session import SearchSession
@@ -29,6 +28,7 @@ from chop.dataset import MaseDataModule
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.record.json_lines import read_header
+from chop.record.landscape import Landscape
 from chop.record.names import BLOCKS
 from chop.record.trials import TrialLog, read_trials
 from tests.actions.search.conftest import jets, jsc_tiny, lab

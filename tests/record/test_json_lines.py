@@ -6,12 +6,15 @@ import json
 import multiprocessing
 import os
 import resource
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from chop.errors import FolderError, SearchError
+from chop.record import json_lines
 from chop.record.json_lines import JsonLines, Kind
 
 KIND = Kind("chop_things", "log of things")
@@ -188,4 +191,31 @@ def test_a_log_that_was_taken_away_is_told(how: str, tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=f"log was {how}"):
         log.append({"number": 4})
     with pytest.raises(FolderError, match=f"log was {how}"):
+        log.close()
+
+
+def test_a_line_that_no_other_follows_is_forced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "SYNC_SECONDS", 0.05)
+    log = JsonLines.create(tmp_path / "log", KIND, {})
+    log.append({"number": 0})
+    forced = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda _: forced.set())
+    log.append({"number": 1})
+    assert not forced.is_set()
+    assert forced.wait(5)
+    log.close()
+
+
+def test_a_log_that_vanished_while_a_line_waited_is_told_by_the_next_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lines, "SYNC_SECONDS", 0.05)
+    log = JsonLines.create(tmp_path / "log", KIND, {})
+    log.append({"number": 0})
+    log.path.unlink()
+    time.sleep(0.2)
+    monkeypatch.setattr(json_lines, "SYNC_SECONDS", 60.0)
+    with pytest.raises(FolderError, match="log was deleted"):
+        log.append({"number": 1})
+    with pytest.raises(FolderError, match="log was deleted"):
         log.close()

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from chop.actions.search.landscape import Landscape, join_parts, part_path, write_part
 from chop.errors import SearchError
+from chop.record.landscape import Landscape, join_parts, part_path, write_part
 from chop.record.sealed_json import read_document, read_rows, sealed, sealed_rows
 from chop.record.sealed_parquet import seal_of
 from chop.record.sealed_toml import read_toml_seal, sealed_toml
@@ -156,7 +156,7 @@ def test_a_landscape_that_was_written_anew_is_refused(keeps_metadata: bool, land
 
 
 def test_a_landscape_of_a_later_version_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chop.actions.search.landscape.VERSION", 99)
+    monkeypatch.setattr("chop.record.landscape.VERSION", 99)
     write_part(part_path(tmp_path / "parts", 0), 0, {"accuracy": np.ones(3)})
     path = join_parts(tmp_path / "parts", 1, tmp_path / "landscape.parquet", {"key": "k"})
     with pytest.raises(SearchError, match="written by a later chop, version 99"):

@@ -9,22 +9,29 @@ from pathlib import Path
 import pytest
 
 from chop.record.goals import Goals, Limit
-from chop.record.trial import BestRow, Objective, Trial
-from chop.report.search_report import SearchSummary, print_summary
+from chop.record.summary import FP32, Origin, SearchSummary
+from chop.record.trial import BestRow, Objective, Trial, TrialCounts
+from chop.report.search_report import print_summary
 
 NAMES = ("accuracy", "average_bitwidth", "memory_density", "bitops", "model_size", "loss")
 VALUES = (0.71234, 17.625, 1.8163, 1_234_567.0, 98_765.0, 0.8765)
 
 
-def summary_of(objectives: int, folder: Path) -> SearchSummary:
+def summary_of(objectives: int) -> SearchSummary:
     metrics = dict(zip(NAMES[:objectives], VALUES, strict=False))
     trials = [Trial(123_456 + number, {}, metrics, {}, {}) for number in range(3)]
     config = {"layer": {"config": {"name": "integer", "weight_width": 8}}}
     best = [BestRow(trial, (), config, {"accuracy": (0.7, 0.69, 0.71)}) for trial in trials]
     goals = Goals(tuple(Objective(name) for name in metrics))
-    counts = {"measured": 3, "repeats": 0, "failed": 0, "stopped": 0, "inherited": 0}
     return SearchSummary(
-        "random", goals, "jets", 9, **counts, best=best, reason="n_trials", float_row=best[0], folder=folder
+        strategy="random",
+        goals=goals,
+        origin=Origin("jets"),
+        space_size=9,
+        counts=TrialCounts(measured=3, repeats=0, failed=0, stopped=0, inherited=0),
+        best=best,
+        reason="n_trials",
+        baselines={FP32: best[0]},
     )
 
 
@@ -34,8 +41,8 @@ def test_every_figure_is_there_whole(
     objectives: int, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    summary = summary_of(objectives, tmp_path)
-    print_summary(summary)
+    summary = summary_of(objectives)
+    print_summary(summary, tmp_path)
     shown = capsys.readouterr().out.split("random: ")[0]
     for word in ("123456", "123458", *(f"{value:.4g}" for value in VALUES[:objectives]), "0.700 [0.690, 0.710]"):
         assert re.search(rf"(^|\s){re.escape(word)}(\s|$)", shown), word
@@ -46,16 +53,16 @@ def test_every_figure_is_there_whole(
 def test_winners_that_miss_a_limit_on_the_test_part_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    summary = summary_of(2, tmp_path)
+    summary = summary_of(2)
     for least, in_float, told in ((0.69, None, False), (0.705, None, True), (0.705, 0.72, False), (0.705, 0.69, True)):
         goals = replace(summary.goals, limits=(Limit("accuracy", "min", least, in_float=in_float),))
-        print_summary(replace(summary, goals=goals))
+        print_summary(replace(summary, goals=goals), tmp_path)
         shown = " ".join(capsys.readouterr().out.split())
         line = "On the test part 3 of the 3 best miss a limit that they keep in the search: trial 123456 (accuracy 0.7)"
         assert (line in shown) == told
 
 
 def test_a_sum_that_patience_ends_has_no_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    summary = summary_of(2, tmp_path)
-    print_summary(replace(summary, goals=replace(summary.goals, sum_direction="maximize"), reason="patience"))
+    summary = summary_of(2)
+    print_summary(replace(summary, goals=replace(summary.goals, sum_direction="maximize"), reason="patience"), tmp_path)
     assert "ended because the best sum has not changed for as many trials" in " ".join(capsys.readouterr().out.split())

@@ -14,10 +14,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from chop.errors import ChopError, MetricError
 from chop.evaluation.predictions import predict
+from chop.record.rows import interval_as_json
 from chop.scoring.scores import (
     accuracy_macro,
     accuracy_micro,
-    interval_as_json,
     per_sample_loss,
     score,
     score_with_intervals,

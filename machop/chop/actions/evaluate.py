@@ -20,8 +20,9 @@ from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
 from chop.evaluation.predictions import predict
 from chop.ir import MaseGraph
+from chop.record.rows import interval_as_json
 from chop.scoring.own_function_checks import check_own_functions
-from chop.scoring.scores import Interval, interval_as_json, score_with_intervals
+from chop.scoring.scores import Interval, score_with_intervals
 from chop.tools.files import write_whole
 from chop.tools.folder_lock import only_writer
 from chop.tools.get_input import failures_named

@@ -120,7 +120,7 @@ def search(
     run_config = _start(given, config, plugin, debug)
     from chop.actions.search import run_search
 
-    result = run_search(run_config, resume, init_from or ())
+    result = run_search(run_config, resume, init_from or (), typed=["ch", *sys.argv[1:]])
     if result.reason == "interrupted":
         raise KeyboardInterrupt
 

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chop.actions.search.landscape import Landscape, landscape_key
 from chop.actions.search.run.oracle import Oracle, goals_of
 from chop.errors import SearchError
+from chop.record.damage import DAMAGES
+from chop.record.fingerprint import landscape_key
 from chop.record.folder import SearchFolder
-from chop.record.json_lines import DAMAGES
+from chop.record.landscape import Landscape
 from chop.record.names import LANDSCAPE_FILE, LOG_FILE, SUMMARY_FILE
 from chop.tools.terminal import terminal
 

@@ -1,38 +1,86 @@
-"""The reader of a search's folder: each file is checked by itself, and against the log of the search."""
+"""The folder of a search: the one reader and writer of its files. Each is checked by itself, and against the log."""
 
 from __future__ import annotations
 
-from functools import cached_property
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from chop.errors import SearchError
+from chop.record.blocks import BlockLog
+from chop.record.damage import DAMAGES
+from chop.record.histogram import Histogram
 from chop.record.json_lines import Header, read_header
-from chop.record.names import BEST_FILE, BLOCKS, BLOCKS_FILE, CONFIG_FILE, LOG_FILE, TRIALS, TRIALS_FILE
-from chop.record.sealed_json import Sealed, read_document, read_rows
-from chop.record.sealed_toml import read_toml_seal
+from chop.record.landscape import Landscape, join_parts
+from chop.record.names import (
+    BEST_FILE,
+    BLOCKS,
+    BLOCKS_FILE,
+    CONFIG_FILE,
+    HISTOGRAMS_FILE,
+    INITIAL_FILE,
+    LANDSCAPE_FILE,
+    LOG_FILE,
+    PARTS_FOLDER,
+    REPORT_FILE,
+    SUMMARY_FILE,
+    TRIALS,
+    TRIALS_FILE,
+)
+from chop.record.rows import best_row_from_json, trial_from_json
+from chop.record.sealed_json import Sealed, indented, read_document, read_rows, sealed, sealed_rows
+from chop.record.sealed_toml import read_toml_seal, sealed_toml
+from chop.record.summary import SearchSummary
+from chop.record.trial import BestRow, Trial
+from chop.record.trials import LoggedTrials, TrialLog, read_trials
+from chop.record.version import new_identity
+from chop.tools.files import write_whole
 
 ROW_FILES = (LOG_FILE, BEST_FILE)
 KINDS = {TRIALS_FILE: TRIALS, BLOCKS_FILE: BLOCKS}
 
 
 class SearchFolder:
-    """What a search left in the folder `path`."""
+    """The files of a search in the folder `path`.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    >>> folder = SearchFolder("mase_output/jets/software/search_ckpts")  # doctest: +SKIP
+    >>> folder.summary.reason, len(folder.trials()), [row.trial.number for row in folder.best()]  # doctest: +SKIP
+    ('n_trials', 300, [17, 42, 108])
+    """
 
-    @cached_property
+    def __init__(self, path: Path | str, identity: str = "") -> None:
+        self.path = Path(path)
+        self._identity = identity or new_identity()
+
+    # -- what is there
+
+    @property
     def log(self) -> Path | None:
         """The log of the search, of its trials or of its blocks; None where there is none."""
         return next((self.path / file for file in KINDS if (self.path / file).is_file()), None)
 
-    @cached_property
+    @property
+    def holds_search(self) -> bool:
+        """Whether a search has begun here."""
+        return self.log is not None
+
+    @property
+    def is_by_trial(self) -> bool:
+        """Whether every trial is in a log of its own; else the points are measured block by block."""
+        return self.log is not None and self.log.name == TRIALS_FILE
+
+    @property
     def header(self) -> Header:
         """The header of the log. Raises SearchError where there is no log, or where the header is damaged."""
         if self.log is None:
             raise SearchError(f"{self.path}: no search there; give the folder search_ckpts of one, with its log")
         return read_header(self.log, KINDS[self.log.name])
+
+    @property
+    def identity(self) -> str:
+        """The identity that all files of the search hold: that of its log, a new one where there is none yet."""
+        return self.header.identity if self.holds_search else self._identity
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -41,6 +89,61 @@ class SearchFolder:
         if not isinstance(found, dict):
             raise SearchError(f"{self.log} is no log of a search, or its first line is damaged")
         return found
+
+    # -- reading
+
+    def logged(self) -> LoggedTrials:
+        """The trial log. Raises SearchError where there is none, or where it is damaged at its beginning."""
+        path = self.path / TRIALS_FILE
+        if not path.is_file():
+            raise SearchError(f"{path} does not exist; give the folder search_ckpts of a search that keeps its trials")
+        return read_trials(path)
+
+    def trials(self) -> list[Trial]:
+        """All trials in order; of a search block by block those of its front, once it has ended.
+
+        Raises SearchError where there is no search, or where its log is damaged at its beginning.
+        """
+        _ = self.header
+        if self.is_by_trial:
+            return self.logged().trials
+        front = (self.document(SUMMARY_FILE) or {}).get("front", ())
+        points = {row["trial"]: row["point"] for row in front}
+        return [trial_from_json(row, points.get(row["number"], {})) for row in self.rows()]
+
+    def best(self) -> list[BestRow]:
+        """The Pareto set, or the best trial, with its configurations. Raises SearchError as `rows` does."""
+        trials = {trial.number: trial for trial in self.trials()}
+        path = self.path / BEST_FILE
+        try:
+            return [best_row_from_json(row, trials[row["number"]]) for row in self.rows(BEST_FILE)]
+        except DAMAGES as error:
+            raise SearchError(f"{path} names a trial that the log does not have ({error!r}): {_RESUME}") from error
+
+    @property
+    def summary(self) -> SearchSummary:
+        """Why the search ended, what it found and what that rests on.
+
+        Raises SearchError for a search that has not ended, or whose files are damaged or not of one end of it.
+        """
+        path = self.path / SUMMARY_FILE
+        row = self.document(SUMMARY_FILE)
+        if row is None:
+            _ = self.header
+            raise SearchError(f"{path} does not exist: the search was cut off, or is of an earlier chop: {_RESUME}")
+        best = self.best()
+        try:
+            if [own["trial"] for own in row["front"]] != [own.trial.number for own in best]:
+                raise ValueError(f"{BEST_FILE} has other trials: the search was cut off while it wrote them")
+            return SearchSummary.from_json(row).with_best(best)
+        except DAMAGES as error:
+            raise SearchError(f"{path} is damaged ({error}): {_RESUME}") from error
+
+    @property
+    def resolved(self) -> str | None:
+        """The TOML text of all options that the search ran with; None where it was given none. Raises SearchError."""
+        path = self.config()
+        return str(read_toml_seal(path).content) if path.exists() else None
 
     def rows(self, file: str = LOG_FILE) -> list[dict[str, Any]]:
         """The rows of `log.json`, `best.json` or a copy of one of them.
@@ -71,20 +174,104 @@ class SearchFolder:
             self._of_this_search(path, read_toml_seal(path))
         return path
 
+    def landscape(self) -> Landscape:
+        """The exhaustive table. Raises SearchError where there is none, or where it is of another search."""
+        path = self.path / LANDSCAPE_FILE
+        found = Landscape.read(path)
+        self.require_own(path, found.version, found.about.get("search", ""))
+        return found
+
     def _of_this_search(self, path: Path, found: Sealed) -> Sealed:
         self.require_own(path, found.version, found.search)
         return found
 
     def require_own(self, path: Path, version: int, search: str) -> None:
         """Raise SearchError where a file is not of the search that the log is of, or has lost its checksum."""
-        if self.log is None or "fingerprint" not in self.header.values:
+        log = self.log
+        if log is None or "fingerprint" not in (header := self.header).values:
             return  # alone, or of a comparison
-        header = self.header
         if version == 1 and 1 in (header.version, header.values.get("from_version")):
             return
         if version == 1:
-            raise SearchError(f"{path} has no checksum, and {self.log.name} beside it has: it was changed or replaced")
+            raise SearchError(f"{path} has no checksum, and {log.name} beside it has: it was changed or replaced")
         if search != header.identity:
+            raise SearchError(f"{path} belongs to another search than {log.name} beside it: the folder is a mixed copy")
+
+    # -- writing: one command at a time, which holds the folder (`chop.tools.folder_lock`)
+
+    def begin_trials(self, fingerprint: Mapping[str, Any], about: Mapping[str, Any]) -> TrialLog:
+        """A new log of trials. Raises SearchError where there is one."""
+        return TrialLog.create(self.path / TRIALS_FILE, fingerprint, about, self._identity)
+
+    def resume_trials(self, fingerprint: Mapping[str, Any]) -> TrialLog:
+        """The log of trials, to be added to. Raises SearchError as `TrialLog.resume` does."""
+        if not self.is_by_trial and self.holds_search:
             raise SearchError(
-                f"{path} belongs to another search than {self.log.name} beside it: the folder is a mixed copy"
+                f"the search in {self.path} measures its points block by block, in the order of their numbers; "
+                "undo what was changed under [search] since, or start anew without --resume"
             )
+        return TrialLog.resume(self.path / TRIALS_FILE, fingerprint)
+
+    @property
+    def block_size(self) -> int | None:
+        """How many points the blocks of the log have; None where it does not say, or is none."""
+        return BlockLog.block_size_of(self.path / BLOCKS_FILE)
+
+    def open_blocks(self, header: Mapping[str, Any], resume: bool) -> BlockLog:
+        """A log of blocks, a new one or one to be added to. Raises SearchError as `BlockLog` does."""
+        return BlockLog(self.path / BLOCKS_FILE, header, resume, self._identity)
+
+    @property
+    def parts(self) -> Path:
+        """The folder of the parts of an exhaustive table, block by block, until `join_landscape`."""
+        return self.path / PARTS_FOLDER
+
+    def join_landscape(self, blocks: int, about: Mapping[str, Any]) -> Path:
+        """Make the exhaustive table of its parts; `about` says what the space was."""
+        return join_parts(self.parts, blocks, self.path / LANDSCAPE_FILE, {**about, "search": self.identity})
+
+    def write_log(self, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write `log.json`, a line per row."""
+        texts = sealed_rows(rows, LOG_FILE, self.identity)
+        lines = (f'"{number}": {text}' for number, text in enumerate(texts))
+        return write_whole(self.path / LOG_FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+
+    def write_best(self, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write `best.json`."""
+        texts = sealed_rows(rows, BEST_FILE, self.identity)
+        return self._write_json(BEST_FILE, {str(index): json.loads(text) for index, text in enumerate(texts)})
+
+    def write_summary(self, summary: SearchSummary) -> Path:
+        """Write `summary.json`; the rows of `best` are in `best.json`."""
+        text = indented(sealed(summary.as_json(), SUMMARY_FILE, self.identity))
+        return write_whole(self.path / SUMMARY_FILE, text)
+
+    def write_report(self, text: str) -> Path:
+        """Write `report.md`."""
+        return write_whole(self.path / REPORT_FILE, text)
+
+    def write_histograms(self, histograms: Mapping[str, Histogram]) -> Path:
+        """Write how the values of all points are spread, by metric."""
+        return self._write_json(HISTOGRAMS_FILE, {name: one.as_json() for name, one in histograms.items()})
+
+    def write_initial(self, document: Mapping[str, Any] | None) -> None:
+        """Keep what the search begins with, in place of what another one began with; None: with nothing."""
+        if document is None:
+            (self.path / INITIAL_FILE).unlink(missing_ok=True)
+        else:
+            self._write_json(INITIAL_FILE, sealed(document, INITIAL_FILE, self.identity))
+
+    def write_resolved(self, toml: str) -> Path:
+        """Write all options that the search runs with."""
+        return write_whole(self.path / CONFIG_FILE, sealed_toml(toml, self.identity))
+
+    def retract(self) -> None:
+        """Remove what passes for a result, where the winners cannot be measured again."""
+        for file in (BEST_FILE, SUMMARY_FILE, REPORT_FILE):
+            (self.path / file).unlink(missing_ok=True)
+
+    def _write_json(self, file: str, value: Any) -> Path:
+        return write_whole(self.path / file, json.dumps(value, indent=2) + "\n")
+
+
+_RESUME = "go on with --resume, which measures no trial again and writes it"

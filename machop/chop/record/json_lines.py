@@ -11,26 +11,24 @@ import hashlib
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import RawIOBase
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from chop.errors import FolderError, SearchError
+from chop.record.damage import DAMAGES, keep_damaged
 from chop.record.version import VERSION, new_identity, require_version, warn_unchecked
 from chop.tools.files import require_in_place, write_whole
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
-"""Exceptions that reading a damaged line may raise."""
-
 SYNC_SECONDS = 1.0
-"""Lines are flushed one by one, and forced to the disk at least this often."""
+"""Lines are flushed one by one, and forced to the disk within this time."""
 
 CHECKSUM = "sha256"
 _SEALED = re.compile(rb'(\{.*), "sha256": "([0-9a-f]{64})"\}')
@@ -76,6 +74,9 @@ class JsonLines:
         self.header = header
         self._stream = stream
         self._synced = 0.0
+        self._turn = threading.RLock()
+        self._due: threading.Timer | None = None
+        self._failed: Exception | None = None
 
     @classmethod
     def create(cls, path: Path, kind: Kind, values: Mapping[str, Any], identity: str = "") -> JsonLines:
@@ -144,9 +145,12 @@ class JsonLines:
 
     def close(self) -> None:
         """Force what was written to the disk and close the file."""
-        if not self._stream.closed:
-            with self._stream:
-                self._sync()
+        with self._turn:
+            if self._due is not None:
+                self._due.cancel()
+            if not self._stream.closed:
+                with self._stream:
+                    self._sync()
 
     def _header_line(self) -> bytes:
         first = {self.kind.key: VERSION, "search": self.header.identity}
@@ -156,14 +160,33 @@ class JsonLines:
         return _seal(row, self.header.identity)
 
     def _write(self, line: bytes) -> None:
-        try:
-            _write_all(self._stream, line)
-        except OSError as error:
-            raise FolderError(
-                f"{self.path}: {error.strerror}; what was written before is kept: make room, then go on with --resume"
-            ) from error
-        if time.monotonic() - self._synced > SYNC_SECONDS:
-            self._sync()
+        with self._turn:
+            if self._failed is not None:
+                raise self._failed
+            try:
+                _write_all(self._stream, line)
+            except OSError as error:
+                raise FolderError(
+                    f"{self.path}: {error.strerror}; what was written before is kept: make room, then go on with "
+                    "--resume"
+                ) from error
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                self._sync()
+            elif self._due is None:
+                self._due = threading.Timer(SYNC_SECONDS, self._sync_when_due)
+                self._due.daemon = True
+                self._due.start()
+
+    def _sync_when_due(self) -> None:
+        """Force lines to the disk that no other line followed; an error is raised by the next line, or by `close`."""
+        with self._turn:
+            self._due = None
+            if self._stream.closed:
+                return
+            try:
+                self._sync()
+            except (OSError, FolderError) as error:
+                self._failed = error
 
     def _sync(self) -> None:
         require_in_place(self.path, self._stream.fileno())
@@ -254,14 +277,6 @@ def _end_of_lines(stream: RawIOBase) -> int:
             return start + place + 1
         end = start
     return 0
-
-
-def keep_damaged(path: Path) -> None:
-    """Copy a log that is damaged, or of no use, to a new file beside it, so that nothing is lost."""
-    names = (f"{path.name}.damaged{'' if number == 0 else f'-{number}'}" for number in count())
-    copy = next(path.with_name(name) for name in names if not path.with_name(name).exists())
-    write_whole(copy, path.read_bytes())
-    logger.warning("the whole file is kept as %s", copy)
 
 
 def _lock(stream: RawIOBase, path: Path) -> None:

@@ -13,6 +13,10 @@ INITIAL_FILE = "initial.json"
 SUMMARY_FILE = "summary.json"
 CONFIG_FILE = "resolved.toml"
 LANDSCAPE_FILE = "landscape.parquet"
+PARTS_FOLDER = "landscape.parts"
+HISTOGRAMS_FILE = "histograms.json"
+REPORT_FILE = "report.md"
+EVALUATIONS_FILES = ("evaluations.parquet", "evaluations.csv")
 
 TRIALS = Kind("chop_trials", "trial log")
 BLOCKS = Kind("chop_blocks", "block log", unversioned=True)

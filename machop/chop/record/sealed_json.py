@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from chop.errors import SearchError
-from chop.record.json_lines import DAMAGES
+from chop.record.damage import DAMAGES
 from chop.record.version import VERSION, require_version, warn_unchecked
 
 Content = TypeVar("Content")
 SEAL = ("version", "search", "sha256")
 """The keys that a sealed document, or each row of sealed rows, has besides its own."""
+
+_NUMBERS = re.compile(r"\[\n(?: +(?:-?[\d.e+-]+|null|NaN|-?Infinity),?\n)+ +\]")
+"""A list of numbers, a line each."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,21 @@ def sealed_rows(rows: Sequence[Mapping[str, Any]], kind: str, search: str) -> li
     texts = [json.dumps(row) for row in rows]
     seal = json.dumps(_seal(texts, kind, search))[1:]
     return [f"{text[:-1]}, {seal}" for text in texts]
+
+
+def indented(document: Mapping[str, Any]) -> str:
+    """JSON with an indent, but with lists of numbers on one line.
+
+    >>> print(indented({"low": [0.5, None, 1e-07]}), end="")
+    {
+      "low": [0.5, null, 1e-07]
+    }
+    """
+    return _NUMBERS.sub(_on_one_line, json.dumps(document, indent=2)) + "\n"
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return "[" + ", ".join(line.strip().removesuffix(",") for line in found[0].splitlines()[1:-1]) + "]"
 
 
 def read_document(path: Path) -> Sealed:

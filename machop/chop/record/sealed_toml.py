@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 from chop.errors import SearchError
-from chop.record.json_lines import DAMAGES
+from chop.record.damage import DAMAGES
 from chop.record.sealed_json import Sealed
 from chop.record.version import VERSION, require_version, warn_unchecked
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from chop.errors import SearchError
-from chop.record.json_lines import DAMAGES, Header, JsonLines, Line, read_header, read_lines
+from chop.record.damage import DAMAGES
+from chop.record.json_lines import Header, JsonLines, Line, read_header, read_lines
 from chop.record.names import TRIALS
 from chop.record.trial import Trial
 from chop.tools.logger import get_logger

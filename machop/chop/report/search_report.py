@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from chop.record.goals import SUM, Goals, Limit
+from chop.record.goals import SUM, Limit
+from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow, TestMetrics
 from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import terminal
@@ -33,37 +34,13 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True)
-class SearchSummary:
-    """What a search was and what it found."""
-
-    strategy: str
-    goals: Goals
-    provenance: str
-    space_size: int
-    measured: int
-    repeats: int
-    failed: int
-    stopped: int
-    inherited: int
-    best: Sequence[BestRow]
-    reason: str
-    float_row: BestRow | None
-    folder: Path
-    remarks: tuple[str, ...] = ()
-    saw_test: bool = False
-    """Whether a runner measured on the test part."""
-
-
-def print_summary(summary: SearchSummary) -> None:
-    """Show the summary on standard output."""
+def print_summary(summary: SearchSummary, folder: Path) -> None:
+    """Show the summary of the search in `folder`, and its files, on standard output."""
     console = terminal()
     rows = _sorted_rows(summary)
-    shown = [_cells(row, summary) for row in rows[:MOST_ROWS]]
-    if summary.float_row is not None:
-        shown.append(["float", *_cells(summary.float_row, summary)[1:]])
+    shown = [_cells(row, summary) for row in rows[:MOST_ROWS]] + _baselines(summary)
     console.print(_title(summary), style="bold", highlight=False, soft_wrap=True, markup=False)
-    for number, table in enumerate(_tables(_columns(summary), shown, console.width)):
+    for number, table in enumerate(_tables(_columns(summary), shown, console.width, summary.baselines)):
         if number:
             console.print()
         console.print(table)
@@ -71,13 +48,16 @@ def print_summary(summary: SearchSummary) -> None:
         console.print(f"… and {len(rows) - MOST_ROWS} more in best.json")
     for line in _facts(summary):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
-    for file in sorted(summary.folder.iterdir()):
+    for file in sorted(folder.iterdir()):
         console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _tables(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Table]:
+def _tables(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, baselines: Collection[str]
+) -> list[Table]:
     """The rows as one table, with headings in two lines if need be; as several, one below the other, where the columns
-    do not fit into `width` characters. Each begins with the number of the trial, the formats are the last.
+    do not fit into `width` characters. Each begins with the number of the trial, or the name of one of the
+    `baselines`; the formats are the last.
     """
     broken = [*map(_broken, columns)]
     for headings in (columns, broken):
@@ -87,7 +67,7 @@ def _tables(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
     tables = [
         _table([broken[p] for p in own], [[row[p] for p in own] for row in rows]) for own in stacks(figures, width)
     ]
-    formats_of = [[row[0], row[-1]] for row in rows if row[0] != "float"]
+    formats_of = [[row[0], row[-1]] for row in rows if row[0] not in baselines]
     return [*tables, _table([columns[0], columns[-1]], formats_of)]
 
 
@@ -114,8 +94,7 @@ def report_text(summary: SearchSummary) -> str:
     """The summary as Markdown."""
     columns = _columns(summary)
     lines = [f"# {_title(summary)}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    rows = [_cells(row, summary) for row in _sorted_rows(summary)]
-    rows += [["float", *_cells(summary.float_row, summary)[1:]]] if summary.float_row is not None else []
+    rows = [_cells(row, summary) for row in _sorted_rows(summary)] + _baselines(summary)
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return "\n".join([*lines, "", *(f"- {line}" for line in _facts(summary)), ""])
 
@@ -174,7 +153,7 @@ def _title(summary: SearchSummary) -> str:
     what = "Best" if summary.goals.sum_direction else f"Pareto front: {len(summary.best)}"
     if not summary.goals.is_within(summary.best[0].trial.metrics):
         what = "No network keeps all limits; the nearest"
-    measured = f"{summary.measured + summary.inherited:,} measured networks"
+    measured = f"{summary.counts.measured + summary.counts.inherited:,} measured networks"
     return f"{what} of {measured} ({readable(summary.space_size)} in the space)"
 
 
@@ -184,7 +163,7 @@ def _metric_names(summary: SearchSummary) -> list[str]:
 
 def _test_names(summary: SearchSummary) -> list[str]:
     """The objectives that were measured again on the test part; without any, all that was."""
-    rows = [*([summary.float_row] if summary.float_row else []), *summary.best]
+    rows = [*summary.baselines.values(), *summary.best]
     measured = next((row.test_metrics for row in rows if row.test_metrics), {})
     return [name for name in _metric_names(summary) if name in measured] or list(measured)
 
@@ -201,6 +180,11 @@ def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
     tests = [_interval(row.test_metrics, name) for name in _test_names(summary)]
     formats = describe_formats(row.sampled_config, named=len(_format_names(summary)) > 1)
     return [str(row.trial.number), *values, *tests, formats]
+
+
+def _baselines(summary: SearchSummary) -> list[list[str]]:
+    """The rows of the networks to compare with, by name."""
+    return [[name, *_cells(row, summary)[1:]] for name, row in summary.baselines.items()]
 
 
 def _interval(metrics: TestMetrics | None, name: str) -> str:
@@ -252,20 +236,21 @@ def _on_test(limit: Limit, summary: SearchSummary) -> Limit | None:
     """A limit as it is on the test part: one that is told from the network in float moves with it."""
     if limit.in_float is None:
         return limit
-    tested = summary.float_row.test_metrics if summary.float_row else None
+    tested = summary.fp32.test_metrics if summary.fp32 else None
     return replace(limit, bound=limit.bound + tested[limit.metric][0] - limit.in_float) if tested else None
 
 
 def _facts(summary: SearchSummary) -> list[str]:
-    answered = f", {summary.repeats:,} of them repeats answered from the log" if summary.repeats else ""
-    answered += f", {summary.failed} failed (a metric that is no finite number)" if summary.failed else ""
-    answered += f", {summary.stopped:,} given up on few rows (they could not win)" if summary.stopped else ""
-    answered += f"; {summary.inherited} more from earlier searches" if summary.inherited else ""
-    count = summary.measured + summary.repeats
+    counts = summary.counts
+    answered = f", {counts.repeats:,} of them repeats answered from the log" if counts.repeats else ""
+    answered += f", {counts.failed} failed (a metric that is no finite number)" if counts.failed else ""
+    answered += f", {counts.stopped:,} given up on few rows (they could not win)" if counts.stopped else ""
+    answered += f"; {counts.inherited} more from earlier searches" if counts.inherited else ""
+    count = counts.measured + counts.repeats
     trials = f"{count:,} trial{'' if count == 1 else 's'}"
     facts = [
         f"{summary.strategy}: {trials}{answered}; ended because {_why(summary)}.",
-        f"Data: {summary.provenance}",
+        f"Data: {summary.origin.data}",
     ]
     if summary.goals.limits:
         facts += [f"Limits: {summary.goals.limits_explained()}.", *_missed_on_test(summary)]

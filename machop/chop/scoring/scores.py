@@ -84,12 +84,6 @@ def score_with_intervals(
     return found
 
 
-def interval_as_json(interval: Interval) -> dict[str, float | None]:
-    """A value with its interval as files have it."""
-    value, low, high = (number if math.isfinite(number) else None for number in interval)
-    return {"value": value, "low_95": low, "high_95": high}
-
-
 def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = None) -> Tensor:
     """The loss of each sample, `(samples,)`; without a loss of the data's own, cross entropy.
 

@@ -22,7 +22,6 @@ from chop.actions.compare.experiment import Experiment
 from chop.actions.compare.files import as_answer
 from chop.actions.compare.job import CompareOptions, compare
 from chop.actions.search import search
-from chop.actions.search.landscape import Landscape, join_parts, part_path, read_about, write_part
 from chop.actions.search.measuring import batched
 from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run import exhaustive
@@ -31,6 +30,8 @@ from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, 
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.models import get_model
+from chop.record.blocks import Block
+from chop.record.landscape import Landscape, join_parts, part_path, read_about, write_part
 from chop.record.trials import TrialLog, read_trials
 from chop.report import compare_plots, compare_report
 
@@ -541,7 +542,7 @@ def test_an_enumeration_that_was_cut_off_goes_on(
     whole = compare(jsc_tiny, jets, lab, tmp_path / "whole", FEW)
     measure, done = exhaustive.Task.measure, []
 
-    def cut_off(task: exhaustive.Task, number: int) -> exhaustive.Block:
+    def cut_off(task: exhaustive.Task, number: int) -> Block:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(number)

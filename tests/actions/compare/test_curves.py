@@ -21,10 +21,10 @@ from chop.actions.compare.curves import (
     spread,
 )
 from chop.actions.compare.redundancy import rank_correlations, redundancy_remarks
-from chop.actions.search.landscape import Landscape
 from chop.actions.search.run.oracle import Oracle
 from chop.errors import SearchError
 from chop.record.goals import Goals, Limit
+from chop.record.landscape import Landscape
 from chop.record.trial import Objective
 
 ACCURACY, BITS = Objective("accuracy"), Objective("bits", 0.5, "minimize")

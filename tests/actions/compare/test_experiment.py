@@ -13,11 +13,11 @@ import pytest
 from chop.actions.compare.answers import Answers, Metrics
 from chop.actions.compare.contenders import Contender, unfit
 from chop.actions.compare.experiment import Experiment
-from chop.actions.search.landscape import Landscape
 from chop.actions.search.run.loop import WORST
 from chop.actions.search.search_space import Point
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext, Values
 from chop.record.goals import Goals, Limit
+from chop.record.landscape import Landscape
 from chop.record.trial import Objective
 
 

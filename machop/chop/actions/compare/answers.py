@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.search.landscape import Landscape
 from chop.actions.search.measuring.single import Measured
 from chop.actions.search.run.loop import Outcome, require_points
 from chop.actions.search.search_space import Point, SearchSpaceBase
+from chop.record.landscape import Landscape
 from chop.record.trial import Trial
 from chop.record.trials import TrialLog
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +15,7 @@ from chop.actions.compare.answers import Answers
 from chop.actions.compare.curves import by_trial
 from chop.actions.compare.experiment import Run
 from chop.actions.compare.summing_up import Outcome
-from chop.actions.search.landscape import read_about
-from chop.actions.search.run.results import write_json
+from chop.record.landscape import read_about
 from chop.record.names import LANDSCAPE_FILE, SUMMARY_FILE
 from chop.record.sealed_json import sealed
 from chop.report.compare_summary import (
@@ -90,7 +90,8 @@ def write_summary(folder: Path, summary: CompareSummary) -> Path:
     """Write all figures."""
     path = folder / SUMMARY_FILE
     about = read_about(folder / LANDSCAPE_FILE) if (folder / LANDSCAPE_FILE).exists() else {}
-    write_json(path, sealed({**_summary(summary), "landscape": about.get("key")}, SUMMARY_FILE, ""))
+    row = sealed({**_summary(summary), "landscape": about.get("key")}, SUMMARY_FILE, "")
+    write_whole(path, json.dumps(row, indent=2) + "\n")
     return path
 
 

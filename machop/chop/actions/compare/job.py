@@ -17,11 +17,10 @@ from chop.actions.compare.experiment import Experiment, Run
 from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
 from chop.actions.compare.truth import keep_landscape, open_measured, write_measured
-from chop.actions.search.landscape import PARTS_FOLDER, Landscape, join_parts
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.measuring.single import Measurement
-from chop.actions.search.run.exhaustive import BlockLog, ExhaustiveTotals, Task, measure_all_points, taken_over
+from chop.actions.search.run.exhaustive import ExhaustiveTotals, Task, measure_all_points, taken_over
 from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.run.session import SearchSession, spread_out
 from chop.actions.search.search import checked_call, checked_run
@@ -29,9 +28,11 @@ from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
+from chop.record.blocks import BlockLog
+from chop.record.damage import keep_damaged
 from chop.record.goals import Goals
-from chop.record.json_lines import keep_damaged
-from chop.record.names import BLOCKS_FILE, LANDSCAPE_FILE
+from chop.record.landscape import Landscape, join_parts
+from chop.record.names import BLOCKS_FILE, LANDSCAPE_FILE, PARTS_FOLDER
 from chop.record.trial import Trial
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import REPORT_FILE, print_comparison, report_text

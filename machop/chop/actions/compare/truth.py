@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from chop.actions.compare.answers import Answers
-from chop.actions.search.landscape import PARTS_FOLDER, join_parts, part_path, read_about, write_part
 from chop.actions.search.run.session import spread_out
 from chop.errors import SearchError
-from chop.record.json_lines import keep_damaged
-from chop.record.names import LANDSCAPE_FILE, MEASURED_FILE
+from chop.record.damage import keep_damaged
+from chop.record.landscape import join_parts, part_path, read_about, write_part
+from chop.record.names import LANDSCAPE_FILE, MEASURED_FILE, PARTS_FOLDER
 from chop.record.trial import Trial
 from chop.record.trials import TrialLog, read_trials
 from chop.tools.logger import get_logger

@@ -1,6 +1,6 @@
 """The search for number formats."""
 
-from chop.actions.search.run.job import SearchResult
+from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.search import run_search, search
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.strategies import STRATEGIES, SearchStrategyBase

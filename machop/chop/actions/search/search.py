@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
 
 from chop.actions.search.run.fingerprint import fingerprint_of_inputs
-from chop.actions.search.run.job import SearchJob, SearchResult
+from chop.actions.search.run.job import SearchJob
+from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
 from chop.actions.search.settings.search import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES
+from chop.actions.search.strategies.optuna.storage import without_password
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
 from chop.actions.transform import pass_problems
 from chop.config.run_config import RunConfig, dump_toml
@@ -21,10 +25,8 @@ from chop.config.typed import Problem, parse_table
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.models.build import ships_weights
-from chop.record.folder import SearchFolder
-from chop.record.names import BLOCKS_FILE, CONFIG_FILE, TRIALS_FILE
-from chop.record.sealed_toml import sealed_toml
-from chop.tools.files import move_aside, write_whole
+from chop.report.search_report import print_summary
+from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
 
@@ -53,15 +55,20 @@ def search(
     """
     job = checked_call(SearchJob, model, data_module, search_config, Path(save_path), seed, device)
     with only_writer(job.folder) as own:
-        return job.begun_from(list(map(str, init_from)), resume).run(resume, own.settle)
+        result = job.begun_from(list(map(str, init_from)), resume).run(resume, own.settle)
+        print_summary(job.files.summary, job.folder)
+    return result
 
 
-def run_search(run_config: RunConfig, resume: bool = False, init_from: Sequence[str] = ()) -> SearchResult:
-    """`ch search`: the search of a TOML file with the options of the command line."""
-    job = checked_run(SearchJob, run_config, "search_ckpts")
+def run_search(
+    run_config: RunConfig, resume: bool = False, init_from: Sequence[str] = (), typed: Sequence[str] = ()
+) -> SearchResult:
+    """`ch search`: the search of a TOML file with the options of the command line, which was `typed` so."""
+    command = shlex.join(map(without_password, typed))
+    job = replace(checked_run(SearchJob, run_config, "search_ckpts"), command=command)
     with only_writer(job.folder) as own:
         job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
-        if resume and not _holds_search(job.folder):
+        if resume and not job.files.holds_search:
             raise SearchError(f"there is no search to resume in {job.folder}; start one without --resume")
         return _run_in(own, job, run_config, resume)
 
@@ -71,11 +78,11 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
 
     def make_room() -> None:
         """Move an earlier search aside, for a new one."""
-        if not resume and _holds_search(job.folder):
+        if not resume and job.files.holds_search:
             logger.info("the earlier search is kept in %s", move_aside(job.folder))
         own.settle()
         if not resume:
-            write_whole(job.folder / CONFIG_FILE, sealed_toml(dump_toml(run_config), job.search_id))
+            job.files.write_resolved(dump_toml(run_config))
 
     try:
         result = job.run(resume, make_room)
@@ -84,13 +91,9 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
         raise
     if resume:  # not before: it may be refused as another search than the one in the folder
         own.require_in_place()
-        search_id = SearchFolder(job.folder).header.identity
-        write_whole(job.folder / CONFIG_FILE, sealed_toml(dump_toml(run_config), search_id))
+        job.files.write_resolved(dump_toml(run_config))
+    print_summary(job.files.summary, job.folder)
     return result
-
-
-def _holds_search(folder: Path) -> bool:
-    return any((folder / file).exists() for file in (TRIALS_FILE, BLOCKS_FILE))
 
 
 def checked_call(

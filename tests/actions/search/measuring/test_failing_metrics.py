@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from chop.actions.search import search
-from chop.actions.search.landscape import Landscape
 from chop.actions.search.run import job
 from chop.dataset import MaseDataModule
 from chop.dataset.user_data import UserData
 from chop.errors import ChopError, MetricError, SearchError
+from chop.record.landscape import Landscape
 
 Own = Callable[[Tensor, Tensor], Any]
 

@@ -10,7 +10,6 @@ import pytest
 from torch import nn
 
 from chop.actions.search import run_search, search
-from chop.actions.search.landscape import Landscape
 from chop.actions.search.measuring import batched
 from chop.actions.search.run import job
 from chop.actions.search.run.loop import WORST, told_values
@@ -20,6 +19,7 @@ from chop.config import load_run_config
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.record.goals import Goals, Limit
+from chop.record.landscape import Landscape
 from chop.record.trial import Objective, Trial
 
 EXAMPLE = Path(__file__).resolve().parents[4] / "machop/configs/examples/jsc_tiny_brute_force.toml"
@@ -77,7 +77,7 @@ def test_a_drop_is_measured_from_the_network_in_float(
     caplog.set_level("INFO")
     result = search(jsc_tiny, jets, lab, tmp_path)
     report = (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()
-    cells = [line.split("|") for line in report if line.startswith(("| trial", "| float"))]
+    cells = [line.split("|") for line in report if line.startswith(("| trial", "| FP32"))]
     in_float = dict(zip(map(str.strip, cells[0]), map(str.strip, cells[1]), strict=False))
     least = float(in_float["accuracy"]) - 0.05
     assert f"limit: accuracy >= {least:.3f}" in caplog.text

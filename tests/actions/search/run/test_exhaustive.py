@@ -14,7 +14,6 @@ import pytest
 from torch import Tensor, nn
 
 from chop.actions.search import search
-from chop.actions.search.landscape import Landscape, part_path, write_part
 from chop.actions.search.measuring import batched
 from chop.actions.search.run import exhaustive, job
 from chop.actions.search.run.oracle import Oracle
@@ -23,7 +22,9 @@ from chop.cli.oracle import show_oracle
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.models import get_model
+from chop.record.blocks import Block
 from chop.record.goals import Goals
+from chop.record.landscape import Landscape, part_path, write_part
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_end(
     search(jsc_toy, jets, toy, tmp_path / "whole")
     measure = exhaustive.Task.measure
 
-    def interrupted(task: exhaustive.Task, number: int) -> exhaustive.Block:
+    def interrupted(task: exhaustive.Task, number: int) -> Block:
         if number == 2:
             raise KeyboardInterrupt
         return measure(task, number)
@@ -229,7 +230,7 @@ def test_a_damaged_line_is_named_and_its_block_alone_is_measured_again(
     path.write_text("\n".join([*lines[:2], lines[2].replace("0.", "0.9", 1), *lines[3:]]) + "\n", encoding="utf-8")
     measured, measure = [], exhaustive.Task.measure
 
-    def counted(task: exhaustive.Task, number: int) -> exhaustive.Block:
+    def counted(task: exhaustive.Task, number: int) -> Block:
         measured.append(number)
         return measure(task, number)
 
@@ -256,7 +257,7 @@ def test_workers_give_the_same_to_the_bit_also_when_one_is_killed(
     add = exhaustive.ExhaustiveTotals.add
     killed = []
 
-    def add_and_kill(self: exhaustive.ExhaustiveTotals, block: exhaustive.Block) -> None:
+    def add_and_kill(self: exhaustive.ExhaustiveTotals, block: Block) -> None:
         add(self, block)
         if not killed:
             killed.append(multiprocessing.active_children()[0])
@@ -288,7 +289,7 @@ def test_a_timeout_keeps_what_is_done(
 def test_an_interruption_before_the_first_block_is_one(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_off(task: exhaustive.Task, number: int) -> exhaustive.Block:
+    def cut_off(task: exhaustive.Task, number: int) -> Block:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(exhaustive.Task, "measure", cut_off)

@@ -241,7 +241,7 @@ def test_nothing_half_written_stays_behind(earlier: Path, tmp_path: Path, monkey
     def fail(*_: Any) -> Any:
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(storage, "_attributes", fail)
+    monkeypatch.setattr("chop.actions.search.strategies.optuna.storage._attributes", fail)
     with pytest.raises(SearchError, match="the disk is full"):
         export_search(earlier, storage, "second")
     assert optuna.get_all_study_names(storage) == ["first"]

@@ -21,6 +21,7 @@ from chop.actions.search.settings.search import RunnerChoice
 from chop.actions.search.strategies.runners.base import (
     RUNNERS,
     AnalyticRunner,
+    Metric,
     ModelRunner,
     OutputRunner,
     RunnerBase,
@@ -159,9 +160,14 @@ class Measurement:
         return self.by_group(metrics)
 
     @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics of all runners, in order."""
+        return tuple(metric for _, runner in self._runners for metric in runner.metrics)
+
+    @property
     def units(self) -> dict[str, str]:
         """The unit of each metric; empty of a plain number."""
-        return {metric.name: metric.unit for _, runner in self._runners for metric in runner.metrics}
+        return {metric.name: metric.unit for metric in self.metrics}
 
     @property
     def output_runners(self) -> list[OutputRunner]:

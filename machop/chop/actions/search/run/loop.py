@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from chop.actions.search.strategies.base import WORST, SearchStrategyBase, Value
 from chop.errors import ChopError, MetricError, SearchError
 from chop.record.front import Front
 from chop.record.goals import Goals, columns
+from chop.record.summary import Reason
 from chop.record.trial import Trial
 from chop.record.trials import TrialLog
 from chop.tools.logger import get_logger
@@ -29,8 +30,6 @@ logger = get_logger(__name__)
 Outcome = Measured | MetricError
 Measure = Callable[[Sequence[Point], Front | None], Sequence[Outcome]]
 """Measures points; the front so far (of costs, by number of trial) may be used to give up those that cannot win."""
-
-Reason = Literal["n_trials", "timeout", "patience", "exhausted", "strategy", "interrupted"]
 
 
 class _Together:

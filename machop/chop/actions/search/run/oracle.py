@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.search.landscape import Landscape
 from chop.errors import SearchError
 from chop.record.front import Front
 from chop.record.goals import Goals
+from chop.record.landscape import Landscape
 
 
 @dataclass(frozen=True)

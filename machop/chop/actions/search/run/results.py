@@ -1,38 +1,17 @@
-"""What a search leaves behind: the Pareto set, every trial, and the way back from a row to its network."""
+"""The results of a search among its trials: the Pareto set, or the trial that comes nearest to the constraints."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from chop.actions.search.search_space.base import SearchSpaceBase
 from chop.record.front import Front
 from chop.record.goals import Goals, columns
-from chop.record.names import BEST_FILE, LOG_FILE
-from chop.record.sealed_json import sealed_rows
 from chop.record.trial import BestRow, FrontRow, Trial
-from chop.scoring.scores import interval_as_json
-from chop.tools.files import write_whole
-from chop.tools.whole_numbers import as_json
 
 LARGEST_LOG = 100_000
-HISTOGRAMS_FILE = "histograms.json"
-REPORT_FILE = "report.md"
-
-
-def best_row_as_json(row: BestRow) -> dict[str, Any]:
-    """A row as `best.json` holds it."""
-    values = trial_as_json(row.trial, row.sampled_config)
-    values["equal_trials"] = list(row.equals)
-    if row.equal_points:
-        values["equal_points"] = row.equal_points
-    if row.test_metrics is not None:
-        values["test_metrics"] = {name: interval_as_json(interval) for name, interval in row.test_metrics.items()}
-    return values
 
 
 def best_rows(trials: Sequence[Trial], goals: Goals, space: SearchSpaceBase) -> list[BestRow]:
@@ -75,50 +54,3 @@ def nearest(trials: Sequence[Trial], goals: Goals) -> Trial:
 def shortfall(metrics: Mapping[str, float], goals: Goals) -> str:
     """One line on limits that the nearest network does not keep."""
     return f"No measured network keeps all limits. The nearest is shown; it misses {goals.misses(metrics)}."
-
-
-def trial_as_json(trial: Trial, sampled_config: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial as `best.json` and `log.json` hold it."""
-    row: dict[str, Any] = {
-        "number": trial.number,
-        "sampled_config": dict(sampled_config),
-        "software_metrics": dict(trial.software_metrics),
-        "hardware_metrics": dict(trial.hardware_metrics),
-        "scaled_metrics": dict(trial.scaled_metrics),
-    }
-    optional = {name: getattr(trial, name) for name in ("failed", "inherited") if getattr(trial, name)}
-    optional |= {name: getattr(trial, name) for name in ("repeats", "stopped_at") if getattr(trial, name) is not None}
-    return row | optional
-
-
-def write_best(folder: Path, best: Sequence[BestRow], space: SearchSpaceBase, search: str) -> None:
-    """Write `best.json`; `search` is the identity of the search."""
-    rows = [{**best_row_as_json(row), **_of_space(space, row.trial)} for row in best]
-    texts = sealed_rows(rows, BEST_FILE, search)
-    write_json(folder / BEST_FILE, {str(index): json.loads(text) for index, text in enumerate(texts)})
-
-
-def write_log(
-    folder: Path, trials: Sequence[Trial], best: Sequence[BestRow], space: SearchSpaceBase, search: str
-) -> None:
-    """Write `log.json`: every trial, or beyond 100,000 of them the front alone."""
-    if len(trials) <= LARGEST_LOG:
-        rows = [(trial, space.flattened_indexes_to_config(trial.point)) for trial in trials]
-    else:
-        rows = [(row.trial, row.sampled_config) for row in best]
-    written = [{**trial_as_json(trial, config), **_of_space(space, trial)} for trial, config in rows]
-    texts = sealed_rows(written, LOG_FILE, search)
-    rows_as_text = (f'"{number}": {text}' for number, text in enumerate(texts))  # a line each: many of them
-    write_whole(folder / LOG_FILE, "{\n" + ",\n".join(rows_as_text) + "\n}\n")
-
-
-def _of_space(space: SearchSpaceBase, trial: Trial) -> dict[str, int | str]:
-    """The number of a trial's point in its space, and how many rows its ranges were measured on."""
-    index = space.index(trial.point)
-    found: dict[str, int | str] = {} if index is None else {"point": as_json(index), "of_points": as_json(space.size)}
-    return found | ({"calibration_rows": space.calibration_rows} if space.calibration_rows else {})
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole, or not at all."""
-    write_whole(path, json.dumps(value, indent=2) + "\n")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
+from chop import __version__
 from chop.actions.calibration import calibrate
-from chop.actions.search.landscape import Landscape, digest, landscape_key, landscape_of
 from chop.actions.search.measuring.baseline import of_the_float_baseline
 from chop.actions.search.measuring.probes import SensitivityProbes
 from chop.actions.search.measuring.single import Measured, Measurement
@@ -21,9 +23,11 @@ from chop.actions.search.strategies.known_values import KnownValues
 from chop.errors import SearchError
 from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph
+from chop.record.fingerprint import digest, landscape_key
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
-from chop.record.names import LANDSCAPE_FILE
+from chop.record.landscape import Landscape, landscape_of
+from chop.record.summary import Origin
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -90,6 +94,18 @@ class SearchSession:
         layers = digest([repr(self.graph.model), self.graph.model.code])
         return {**self.identity, **self.settings.fingerprint(), "choices": choices, "layers": layers}
 
+    def origin(self, command: str = "") -> Origin:
+        """What the figures rest on; `command` is the command line, if there was one."""
+        return Origin(
+            data=self.data_module.dataset_info.provenance,
+            data_checksum=str(self.identity["dataset"][1]),
+            model=str(self.identity.get("model", "")),
+            weights=str(self.identity["weights"]),
+            seed=self.seed,
+            versions={"chop": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
+            command=command,
+        )
+
     def landscape_key(self) -> str:
         """Equal for searches that measure the same things on the same space, whatever their strategy."""
         return landscape_key(self.fingerprint())
@@ -134,10 +150,8 @@ class SearchSession:
 
     def holds_landscape(self) -> bool:
         """Whether the folder has the landscape of this space, whole: a resumed search may have got that far."""
-        path = self.folder / LANDSCAPE_FILE
         try:
-            found = Landscape.read(path)
-            SearchFolder(self.folder).require_own(path, found.version, found.about.get("search", ""))
+            found = SearchFolder(self.folder).landscape()
         except SearchError:
             return False
         return found.about.get("key") == self.landscape_key()

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from chop.actions.search.landscape import LANDSCAPE_IDENTITY, digest, landscape_key
-from chop.actions.search.run.results import write_json
 from chop.actions.search.search_space.base import Point, SampledConfig, SearchSpaceBase
 from chop.actions.search.strategies.optuna.storage import (
     StoredPoint,
@@ -19,10 +17,10 @@ from chop.actions.search.strategies.optuna.storage import (
 )
 from chop.errors import PassError, SearchError
 from chop.passes.graph.transforms.quantize.quantize import plan_from_config
+from chop.record.damage import DAMAGES
+from chop.record.fingerprint import LANDSCAPE_IDENTITY, digest, landscape_key
 from chop.record.folder import SearchFolder
-from chop.record.json_lines import DAMAGES
 from chop.record.names import INITIAL_FILE, LOG_FILE, TRIALS_FILE
-from chop.record.sealed_json import sealed
 from chop.record.trial import Objective, Trial
 from chop.record.trials import read_trials, row_to_trial, trial_to_row
 from chop.tools.logger import get_logger
@@ -49,12 +47,9 @@ class Initial:
         """What a resumed search must begin with as well; nothing for one that began with nothing."""
         return {"init_from": [*self.names, digest(self._as_json())]} if self.names else {}
 
-    def write(self, folder: Path, search: str) -> None:
+    def write(self, files: SearchFolder) -> None:
         """Keep it with the search, so that the earlier ones may go, in place of what another one began with."""
-        if self.names:
-            write_json(folder / INITIAL_FILE, sealed(self._as_json(), INITIAL_FILE, search))
-        else:
-            (folder / INITIAL_FILE).unlink(missing_ok=True)
+        files.write_initial(self._as_json() if self.names else None)
 
     @classmethod
     def read(cls, folder: Path, names: Sequence[str]) -> Initial:

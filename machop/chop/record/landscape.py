@@ -1,6 +1,7 @@
-"""The metrics of every point of a space as a Parquet file: the ground truth that searches are judged by.
+"""The exhaustive table (`landscape.parquet`): the metrics of every point of a space, by which searches are judged.
 
-Column `index` numbers the points (the last axis changes fastest), the other columns are metrics.
+Column `index` numbers the points (the last axis changes fastest), the other columns are metrics. The points with their
+metrics are the landscape of the space: hence the name.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from chop.errors import SearchError
-from chop.evaluation.measures import Scores
 from chop.record.names import LANDSCAPE_FILE
 from chop.record.sealed_parquet import SEAL, seal_file, seal_of
 from chop.record.version import VERSION, require_version, warn_unchecked
@@ -26,21 +26,9 @@ from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-PARTS_FOLDER = "landscape.parts"
 _KEY = b"chop"
-LANDSCAPE_IDENTITY = (
-    "weights",
-    "model_state",
-    "dataset",
-    "user_code",
-    "search_space",
-    "choices",
-    "layers",
-    "calibration_rows",
-    "runners",
-    "eval_mode",
-)
-"""What two searches must have in common for the figures of one to be the truth for the other."""
+Scores = Mapping[str, np.ndarray[Any, Any]]
+"""Metrics by name, each `(points,)`."""
 
 
 def part_path(folder: Path, number: int) -> Path:
@@ -184,16 +172,6 @@ def _about(path: Path, stream: BinaryIO) -> dict[str, Any]:
     except (KeyError, ValueError, TypeError, OSError, pa.ArrowException) as error:
         raise SearchError(f"{path} is no landscape of a search ({error})") from error
     return about
-
-
-def digest(value: Any) -> str:
-    """A checksum of what JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def landscape_key(fingerprint: Mapping[str, Any]) -> str:
-    """Equal for searches that measure the same things on the same space, whatever their strategy."""
-    return digest([fingerprint.get(name) for name in LANDSCAPE_IDENTITY])
 
 
 def landscape_of(folder: Path, key: str) -> Landscape | None:

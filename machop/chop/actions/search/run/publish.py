@@ -1,0 +1,211 @@
+"""The end of a search: its winners are measured again, and everything that it found is written to its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from chop.actions.search.measuring.early_stopping import EarlyStopping
+from chop.actions.search.measuring.single import Measurement
+from chop.actions.search.run.exhaustive import ExhaustiveTotals, Task
+from chop.actions.search.run.loop import scaled_metrics
+from chop.actions.search.run.oracle import Oracle
+from chop.actions.search.run.results import LARGEST_LOG, best_rows, shortfall
+from chop.actions.search.run.session import SearchSession
+from chop.actions.search.run.verification import float_row, measured_again
+from chop.actions.search.search_space.base import SearchSpaceBase
+from chop.actions.search.settings.search import RunnerChoice
+from chop.dataset.data_module import PART_NAMES
+from chop.errors import SearchError
+from chop.record.folder import SearchFolder
+from chop.record.goals import Goals
+from chop.record.landscape import part_path, write_part
+from chop.record.names import HISTOGRAMS_FILE, LANDSCAPE_FILE
+from chop.record.rows import best_row_as_json, trial_as_json
+from chop.record.summary import FP32, MetricFacts, Reason, SearchSummary
+from chop.record.trial import BestRow, Trial, TrialCounts
+from chop.report.search_report import report_text
+from chop.tools.logger import get_logger
+from chop.tools.whole_numbers import as_json
+
+logger = get_logger(__name__)
+
+TABLE_WRITTEN = f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them."
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The trials of a search, its best rows (the Pareto set), why it ended and where its files are."""
+
+    trials: list[Trial]
+    best: list[BestRow]
+    reason: Reason
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Writes what `search` found to its folder. `command` is the command line, empty for a search from Python."""
+
+    search: SearchSession
+    files: SearchFolder
+    measurement: Measurement
+    goals: Goals
+    command: str = ""
+
+    def of_trials(self, trials: list[Trial], reason: Reason, ladder: EarlyStopping | None) -> SearchResult:
+        """Publish a search that logged every trial."""
+        if not trials and reason == "interrupted":
+            logger.warning("interrupted before the first trial: nothing was measured; the same command begins anew")
+            raise KeyboardInterrupt
+        if not trials:
+            raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
+        best = best_rows(trials, self.goals, self.search.space)
+        self._write_log(trials, best)
+        if not best:
+            raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
+        best = self._measured_again(best, reason)
+        remarks = self._write_small_landscape(trials) if reason == "exhausted" else ()
+        remarks = (*(remarks or self._gap(trials)), *(ladder.rows_saved(trials) if ladder else ()))
+        seconds = sum(trial.seconds for trial in trials if not trial.inherited)
+        self._write_summary(best, TrialCounts.of(trials), reason, seconds, remarks)
+        return SearchResult(trials, best, reason, self.files.path)
+
+    def of_blocks(self, task: Task, found: ExhaustiveTotals, reason: Reason, has_landscape: bool) -> SearchResult:
+        """Publish an exhaustive search block by block; `has_landscape`: its exhaustive table is there already."""
+        if found.points == 0:
+            if reason == "interrupted":
+                raise KeyboardInterrupt
+            raise SearchError(f"the search ended ({reason}) before its first block; nothing was measured")
+        best = self._enumerated_rows(found)
+        if not best:
+            raise SearchError(
+                f"all {found.points:,} points failed: {found.never_finite() or 'some metric'} is no finite number"
+            )
+        trials = [row.trial for row in best]
+        self._write_log(trials, best)
+        best = self._measured_again(best, reason)
+        if task.parts is not None and reason == "exhausted":
+            self.files.join_landscape(task.blocks, self.search.about_landscape(self.measurement, self.goals))
+            has_landscape = True
+        self.files.write_histograms(found.histograms or {})
+        spread = f"How the values of all measured points are spread: {HISTOGRAMS_FILE}."
+        remarks = (TABLE_WRITTEN if has_landscape else spread, *(() if reason == "exhausted" else self._gap(trials)))
+        self._write_summary(best, TrialCounts(found.points, 0, found.failed, 0, 0), reason, found.seconds, remarks)
+        return SearchResult([], best, reason, self.files.path)
+
+    def _enumerated_rows(self, found: ExhaustiveTotals) -> list[BestRow]:
+        """The front as rows; a point's number in the space is its trial's."""
+        space, rows = self.search.space, []
+        for index, count, metrics in found.rows():
+            point = space.point(index)
+            measured = self.measurement.by_group(metrics)
+            scaled = scaled_metrics(measured, self.goals)
+            trial = Trial(index, dict(point), measured.software, measured.hardware, scaled)
+            rows.append(BestRow(trial, (), space.flattened_indexes_to_config(point), equal_points=count - 1))
+        return rows
+
+    def _write_small_landscape(self, trials: Sequence[Trial]) -> tuple[str, ...]:
+        """Write the landscape of a space whose points are all among the trials, if it was asked for."""
+        space = self.search.space
+        if not getattr(self.search.settings.strategy_options, "landscape", False):
+            return ()
+        if space.index(trials[0].point) is None:
+            return ("There is no landscape: the points of this space have no numbers.",)
+        names = next(trial.metrics for trial in trials if not trial.failed)
+        scores = {name: np.full(space.size, np.nan) for name in names}
+        for trial in trials:
+            for name, value in trial.metrics.items():
+                scores[name][space.index(trial.point)] = value
+        write_part(part_path(self.files.parts, 0), 0, scores)
+        self.files.join_landscape(1, self.search.about_landscape(self.measurement, self.goals))
+        return (TABLE_WRITTEN,)
+
+    def _gap(self, trials: Sequence[Trial]) -> tuple[str, ...]:
+        """How far the search is from the optimum, where a search beside it has measured the whole space."""
+        space = self.search.space
+        is_any_within = any(trial.counts and self.goals.is_within(trial.metrics) for trial in trials)
+        known = self.search.known_landscape(self.measurement) if is_any_within else None
+        if known is None or space.index(trials[0].point) is None:
+            return ()
+        oracle = Oracle(known, self.goals)
+        indexes = [index for trial in trials if trial.counts and (index := space.index(trial.point)) is not None]
+        return (f"{oracle.gap(indexes).as_text()} (exact, from {known.path}).",)
+
+    def _measured_again(self, best: list[BestRow], reason: Reason) -> list[BestRow]:
+        """Write the best rows down, measure them again on their own, but not after Ctrl-C, and write that down.
+
+        Where they do not agree no file is left that passes for a result: neither these rows nor, since it is published
+        later, a landscape.
+        """
+        self._write_best(best)
+        if reason == "interrupted":
+            return best
+        try:
+            best = measured_again(self.measurement, best)
+        except SearchError:
+            self.files.retract()
+            raise
+        self._write_best(best)
+        return best
+
+    def _write_best(self, best: Sequence[BestRow]) -> None:
+        space = self.search.space
+        self.files.write_best([{**best_row_as_json(row), **_of_space(space, row.trial)} for row in best])
+
+    def _write_log(self, trials: Sequence[Trial], best: Sequence[BestRow]) -> None:
+        """Write every trial, or beyond 100,000 of them the front alone."""
+        space = self.search.space
+        if len(trials) <= LARGEST_LOG:
+            rows = [(trial, space.flattened_indexes_to_config(trial.point)) for trial in trials]
+        else:
+            rows = [(row.trial, row.sampled_config) for row in best]
+        self.files.write_log([{**trial_as_json(trial, config), **_of_space(space, trial)} for trial, config in rows])
+
+    def _write_summary(
+        self, best: Sequence[BestRow], counts: TrialCounts, reason: Reason, seconds: float, remarks: tuple[str, ...]
+    ) -> None:
+        """Write the summary, and the report that is made from it alone."""
+        search = self.search
+        if not self.goals.is_within(best[0].trial.metrics):
+            remarks = (shortfall(best[0].trial.metrics, self.goals), *remarks)
+        fp32 = None if reason == "interrupted" else float_row(self.measurement)
+        self.files.write_summary(
+            SearchSummary(
+                strategy=search.settings.strategy,
+                goals=self.goals,
+                origin=search.origin(self.command),
+                space_size=search.space.size,
+                counts=counts,
+                best=best,
+                reason=reason,
+                metrics={one.name: MetricFacts(one.unit, one.direction) for one in self.measurement.metrics},
+                baselines={FP32: fp32} if fp32 else {},
+                remarks=remarks,
+                saw_test=any(map(_measures_on_test, search.settings.runners)),
+                seconds=seconds,
+                started=str(self.files.header.values.get("started", "")),
+                ended=now(),
+            )
+        )
+        self.files.write_report(report_text(self.files.summary))
+
+
+def now() -> str:
+    """Date and time as ISO 8601 writes them."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _measures_on_test(runner: RunnerChoice) -> bool:
+    return PART_NAMES.get(getattr(runner.options, "data_loader", "")) == "test"
+
+
+def _of_space(space: SearchSpaceBase, trial: Trial) -> dict[str, int | str]:
+    """The number of a trial's point in its space, and how many rows its ranges were measured on."""
+    index = space.index(trial.point)
+    found: dict[str, int | str] = {} if index is None else {"point": as_json(index), "of_points": as_json(space.size)}
+    return found | ({"calibration_rows": space.calibration_rows} if space.calibration_rows else {})

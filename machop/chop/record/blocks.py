@@ -1,0 +1,153 @@
+"""The blocks of an exhaustive search in an append-only log: a header line, then a line per block of points."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chop.errors import SearchError
+from chop.record.damage import DAMAGES
+from chop.record.front import Front
+from chop.record.histogram import Histogram
+from chop.record.json_lines import JsonLines, Line, read_header
+from chop.record.names import BLOCKS
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Points `first` to `stop - 1`: their front with all metrics of its points, and how all values are spread.
+
+    Where no point keeps all limits the front is the one that exceeds them least, by `excess` (infinite: none has
+    metrics).
+    """
+
+    number: int
+    first: int
+    stop: int
+    failed: int
+    excess: float
+    front: Front
+    metrics: dict[str, list[float]]
+    histograms: dict[str, Histogram]
+    checksum: str | int
+    """That of the file with all metrics, "" where there is none; in version 1 that of the metrics (CRC-32)."""
+
+    seconds: float
+
+    def as_row(self) -> dict[str, Any]:
+        """The block as a line of the log."""
+        return {
+            "block": self.number,
+            "first": self.first,
+            "stop": self.stop,
+            "failed": self.failed,
+            "excess": self.excess if self.excess < np.inf else None,
+            "index": self.front.index.tolist(),
+            "count": self.front.count.tolist(),
+            "costs": self.front.costs.tolist(),
+            "metrics": self.metrics,
+            "histograms": {name: [h.exponent, *map(list, h.counts.items())] for name, h in self.histograms.items()},
+            "checksum": self.checksum,
+            "seconds": round(self.seconds, 6),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Block:
+        """A line of the log as a block."""
+        objectives = len(row["costs"][0]) if row["costs"] else 1
+        front = Front(
+            np.array(row["costs"], dtype=np.float64).reshape(-1, objectives),
+            np.array(row["index"], dtype=np.int64),
+            np.array(row["count"], dtype=np.int64),
+        )
+        spread = {name: Histogram(h[0], dict(h[1:])) for name, h in row["histograms"].items()}
+        names = ("block", "first", "stop", "failed", "excess", "metrics", "checksum", "seconds")
+        number, first, stop, failed, excess, metrics, checksum, seconds = (row[name] for name in names)
+        excess = np.inf if excess is None else excess
+        return cls(number, first, stop, failed, excess, front, metrics, spread, checksum, seconds)
+
+
+class BlockLog:
+    """The blocks that are done, a line each, in a file that only one search writes. Their order plays no part."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any], resume: bool, identity: str = "") -> None:
+        self.path = path
+        self._lines = self._resumed(path, header) if resume else JsonLines.create(path, BLOCKS, header, identity)
+
+    @property
+    def identity(self) -> str:
+        """The identity of the search, which its other files hold too."""
+        return self._lines.header.identity
+
+    def _resumed(self, path: Path, header: Mapping[str, Any]) -> JsonLines:
+        lines = JsonLines.open(path, BLOCKS)
+        try:
+            changed = _differing(_what_holds(lines.header.values), _what_holds(json.loads(json.dumps(dict(header)))))
+            if changed:
+                raise SearchError(
+                    f"{path} belongs to another search: {', '.join(changed)} changed, here or in chop; undo the "
+                    "change, or start anew without --resume"
+                )
+            problems = [problem for line in lines.lines() if (problem := _problem(line))]
+            for problem in problems:
+                logger.warning("%s: %s; that block is measured again", path, problem)
+            lines.go_on((line.row for line in lines.lines() if not _problem(line)), bool(problems))
+        except BaseException:
+            lines.close()
+            raise
+        return lines
+
+    def blocks(self) -> Iterator[Block]:
+        """The sound blocks that it held when it was opened, as they are read."""
+        return (Block.from_row(line.row) for line in self._lines.lines())
+
+    @staticmethod
+    def block_size_of(path: Path) -> int | None:
+        """How many points the blocks of a log have; None where it does not say, or is none."""
+        try:
+            found = read_header(path, BLOCKS).values["block_size"]
+        except (OSError, SearchError, KeyError):
+            return None
+        return found if isinstance(found, int) and found > 0 else None
+
+    def append(self, block: Block) -> None:
+        """Write a block down."""
+        self._lines.append(block.as_row())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._lines.close()
+
+
+def _problem(line: Line) -> str:
+    """What is wrong with the line of a block, if anything."""
+    problem = line.problem
+    if not problem:
+        try:
+            Block.from_row(line.row)
+        except DAMAGES as error:
+            problem = f"{type(error).__name__}: {error}"
+    return problem and f"line {line.number} is damaged ({problem})"
+
+
+def _what_holds(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a header says but for its history, which a resumed search need not share."""
+    return {name: value for name, value in values.items() if name not in ("from_version", "started")}
+
+
+def _differing(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The keys that differ; in place of `fingerprint` those of its own keys that do."""
+    keys = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
+    tables = [table.get("fingerprint") for table in (known, wanted)]
+    if "fingerprint" not in keys or not all(isinstance(table, dict) for table in tables):
+        return keys
+    keys.remove("fingerprint")
+    return [*keys, *_differing(*({**table, "fingerprint": None} for table in tables))]  # type: ignore[dict-item]

@@ -1,0 +1,118 @@
+"""The summary of a search: why it ended, what it found and what that rests on, as `summary.json` holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from chop.record.goals import Goals
+from chop.record.rows import best_row_as_json, best_row_from_json, trial_from_json
+from chop.record.trial import BestRow, Direction, TrialCounts
+from chop.tools.whole_numbers import as_json, from_json
+
+Reason = Literal["n_trials", "timeout", "patience", "exhausted", "strategy", "interrupted"]
+"""Why a search ended."""
+
+FP32 = "FP32"
+"""The name of the unquantised network among the baselines."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the figures of a search or a comparison rest on.
+
+    `data` is one line for people. `data_checksum` is the sha256 of a data set that ships with chop, a checksum of the
+    samples of any other; `weights` is a checksum of the model's tensors. `versions` are those of chop, torch and
+    Python. `command` is the command line as it was typed, without passwords; empty for a search from Python.
+    """
+
+    data: str
+    data_checksum: str = ""
+    model: str = ""
+    weights: str = ""
+    seed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class MetricFacts:
+    """The unit of a metric (empty: a plain number) and which way is better."""
+
+    unit: str
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What a search was and what it found.
+
+    `best` is the Pareto set, or the one best trial where a sum is optimised; with no trial within all constraints it is
+    the nearest. `baselines` are networks to compare with, by name. `seconds` were spent on all trials, in every run
+    of the search. `started` and `ended` are dates as ISO 8601 writes them. `saw_test`: a runner measured on the test
+    set, so that test scores are not unbiased.
+    """
+
+    strategy: str
+    goals: Goals
+    origin: Origin
+    space_size: int
+    counts: TrialCounts
+    best: Sequence[BestRow]
+    reason: Reason
+    metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
+    baselines: Mapping[str, BestRow] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    saw_test: bool = False
+    seconds: float = 0.0
+    started: str = ""
+    ended: str = ""
+
+    @property
+    def fp32(self) -> BestRow | None:
+        """The unquantised network; None where it was not measured."""
+        return self.baselines.get(FP32)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `summary.json` holds. The rows of `best` are in `best.json`; here are their trials and points."""
+        return {
+            "strategy": self.strategy,
+            "reason": self.reason,
+            "space_size": as_json(self.space_size),
+            "counts": asdict(self.counts),
+            "started": self.started,
+            "ended": self.ended,
+            "seconds": round(self.seconds, 6),
+            "goals": self.goals.as_json(),
+            "metrics": {name: asdict(facts) for name, facts in self.metrics.items()},
+            "origin": asdict(self.origin),
+            "baselines": {name: best_row_as_json(row) for name, row in self.baselines.items()},
+            "front": [{"trial": row.trial.number, "point": dict(row.trial.point)} for row in self.best],
+            "remarks": list(self.remarks),
+            "saw_test": self.saw_test,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> SearchSummary:
+        """A summary without the rows of `best`, which `with_best` adds. Raises one of `DAMAGES` where it is none."""
+        return cls(
+            strategy=row["strategy"],
+            goals=Goals.from_json(row["goals"]),
+            origin=Origin(**row["origin"]),
+            space_size=from_json(row["space_size"]),
+            counts=TrialCounts(**row["counts"]),
+            best=(),
+            reason=row["reason"],
+            metrics={name: MetricFacts(**facts) for name, facts in row["metrics"].items()},
+            baselines={n: best_row_from_json(own, trial_from_json(own, {})) for n, own in row["baselines"].items()},
+            remarks=tuple(row["remarks"]),
+            saw_test=row["saw_test"],
+            seconds=row["seconds"],
+            started=row["started"],
+            ended=row["ended"],
+        )
+
+    def with_best(self, best: Sequence[BestRow]) -> SearchSummary:
+        """The summary with the rows of `best.json`."""
+        return replace(self, best=tuple(best))
