@@ -48,6 +48,8 @@ def install(dev: bool) -> None:
     say(f"first run: making {VENV} (some two minutes)")
     shutil.rmtree(MADE_FROM, ignore_errors=True)
     venv.create(VENV, with_pip=True, clear=not (VENV / "bin").exists())
+    if list(VENV.glob("lib/*/site-packages/chop-[0-9]*.dist-info")):  # this package under its earlier name
+        run_pip("uninstall", "--quiet", "--yes", "chop")
     target = f"{ROOT}[{'dev' if dev else EXTRAS}]"
     run_pip("install", "--quiet", "--no-compile", "--constraint", str(ROOT / "constraints.txt"), "--editable", target)
     compile_packages()

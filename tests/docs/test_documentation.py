@@ -72,6 +72,24 @@ def test_the_example_in_python_of_the_readme_runs(tmp_path: Path) -> None:
     assert "right: 0.69" in run([sys.executable, "-c", example], tmp_path)
 
 
+def test_the_page_on_using_a_network_runs_from_the_search_to_the_saved_file(tmp_path: Path) -> None:
+    (tmp_path / "machop").symlink_to(ROOT / "machop")
+    page = ROOT / "docs" / "use_the_network.md"
+    for line in (line for block in blocks(page, "console") for line in block.splitlines()):
+        run(as_command(line), tmp_path)
+    run([sys.executable, "-c", "\n".join(blocks(page, "python"))], tmp_path)
+    loaded = ["test", "jsc-tiny", "jsc", "--load", "mine.safetensors"]
+    assert "accuracy" in run([sys.executable, "-m", "chop", *loaded], tmp_path)
+
+
+def test_nobody_is_sent_to_another_package_of_that_name() -> None:
+    """The package index has a `chop` that is not this one."""
+    sources = [*DOCUMENTS, *(ROOT / "machop").rglob("*.py"), ROOT / "pyproject.toml", *ROOT.glob("examples/*/*.toml")]
+    for source in sources:
+        found = re.findall(r"""pip install "?chop\b(?!-search)|["']chop\[""", source.read_text(encoding="utf-8"))
+        assert not found, f"{source}: {found}"
+
+
 def write_example(name: str, folder: Path) -> str:
     examples = blocks(ROOT / "docs" / "your_own.md", "python")
     (folder / name).write_text(next(text for text in examples if text.startswith(f"# {name}\n")), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from chop.ir import MaseGraph
 from chop.models import get_model
 from chop.models.checkpoint import load_weights
 from chop.models.checkpoint_file import GRAPH_KEY, save_tensors
-from chop.passes.graph import fold_batch_norm_transform_pass
+from chop.passes.graph import fold_batch_norm_transform_pass, quantize_transform_pass
 
 
 def graph_file(folder: Path, **changed: Any) -> Path:
@@ -50,6 +51,40 @@ def test_a_saved_graph_of_another_version_is_refused(tmp_path: Path, version: An
     for read in (MaseGraph.from_checkpoint, lambda path: load_weights(get_model("jsc-tiny"), path)):
         with pytest.raises(CheckpointError, match="version"):
             read(path)
+
+
+def test_a_loaded_graph_that_is_saved_again_still_names_its_model(tmp_path: Path) -> None:
+    loaded = MaseGraph.from_checkpoint(graph_file(tmp_path, task="cls"))
+    again = MaseGraph.from_checkpoint(copy.deepcopy(loaded).export(tmp_path / "again.safetensors"))
+    assert dict(again.about) == {"model": "jsc-tiny", "task": "cls"}
+    assert torch.equal(again.model.get_parameter("seq_blocks.2.weight"), _weight())
+
+
+@pytest.mark.parametrize(
+    ("notes", "told"),
+    [
+        ({"model": None}, "names no model: pass the model"),
+        ({"model": "of-a-plug-in"}, "is the graph of 'of-a-plug-in' .unknown model.*: pass the model"),
+        ({"model": "jsc-toy"}, "does not fit 'jsc-toy' as it ships: pass the model"),
+        ({"formats": {"seq_blocks_2": {"weight": {"format": "of-a-plug-in"}}}}, "import the module, or install"),
+    ],
+)
+def test_what_is_missing_is_named(notes: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=told):
+        MaseGraph.from_checkpoint(graph_file(tmp_path, **notes))
+
+
+def test_a_quantised_network_is_a_module_like_any_other(tmp_path: Path) -> None:
+    layer = {"name": "integer", "data_in_width": 8, "data_in_frac_width": 4, "weight_width": 4, "weight_frac_width": 2}
+    graph, _ = quantize_transform_pass(
+        MaseGraph(get_model("jsc-tiny", pretrained=True)), {"by": "type", "linear": {"config": layer}}
+    )
+    torch.save(graph.model, tmp_path / "net.pt")
+    x = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
+    expected = graph.model(x)
+    for net in (torch.load(tmp_path / "net.pt", weights_only=False), copy.deepcopy(graph.model)):
+        assert torch.equal(net(x), expected)
+        assert net.state_dict().keys() == get_model("jsc-tiny").state_dict().keys()
 
 
 def test_any_change_of_a_saved_graph_is_refused(tmp_path: Path) -> None:

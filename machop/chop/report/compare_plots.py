@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil, floor, isinf
@@ -16,6 +15,7 @@ import numpy as np
 from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, counted, percent
 from chop.report.line_labels import label_ends
 from chop.report.line_styles import Style, line_styles
+from chop.tools.extras import install_command
 from chop.tools.files import write_whole
 from chop.tools.interrupts import Held
 
@@ -63,7 +63,7 @@ def write_plots(folder: Path, summary: CompareSummary, held: Held) -> tuple[list
     """
     forget_plots(folder)
     if find_spec("matplotlib") is None:
-        return [], [f"No pictures: matplotlib is not installed ({sys.executable} -m pip install matplotlib)."]
+        return [], [f"No pictures: matplotlib is not installed ({install_command('plots')})."]
     try:
         return _drawn(folder, summary, held), []
     except KeyboardInterrupt:

@@ -1,7 +1,20 @@
-"""What a plug-in's author tests against: subclass a suite, name the things to test, run pytest."""
+"""What a plug-in's author tests against: subclass a suite, name the things to test, run pytest.
 
-from chop.testing.formats import FormatConformance
-from chop.testing.strategies import StrategyConformance
-from chop.testing.weight_transforms import WeightTransformConformance
+It needs pytest and hypothesis, which the extra `testing` installs.
+"""
+
+from importlib.util import find_spec
+
+from chop.tools.extras import install_command
+
+_missing = [name for name in ("pytest", "hypothesis") if find_spec(name) is None]
+if _missing:
+    raise ModuleNotFoundError(
+        f"chop.testing needs {' and '.join(_missing)}: {install_command('testing')}", name=_missing[0]
+    )
+
+from chop.testing.formats import FormatConformance  # noqa: E402 - below the check of what it needs
+from chop.testing.strategies import StrategyConformance  # noqa: E402
+from chop.testing.weight_transforms import WeightTransformConformance  # noqa: E402
 
 __all__ = ["FormatConformance", "StrategyConformance", "WeightTransformConformance"]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chop.errors import CheckpointError, ChopError
+from chop.errors import CheckpointError, ChopError, UnknownNameError
 from chop.formats import FORMATS, Format, OutputShift, format_name
 from chop.formats.keyed import frozen
 from chop.ir.graph.export_trace import ExampleInputs
@@ -35,15 +35,21 @@ from chop.weight_transforms import WEIGHT_TRANSFORMS, Chain, WeightTransform, tr
 SHIFT = "bias_correction"
 CHAIN = "chain"
 DTYPE_KEY = "torch_dtype_name"
+_OF_THE_GRAPH = ("version", "formats", "folded", "metadata")
+_PASS = "pass the model that the graph was made from, MaseGraph.from_checkpoint(path, model=...)"
 
 
 def save_graph(graph: MaseGraph, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
-    """Write a graph; `about` (model, task, dataset) is kept with it. Loading gives bit-identical outputs."""
+    """Write a graph; `about` (model, task, dataset) is kept with it. Loading gives bit-identical outputs.
+
+    A graph that was loaded keeps what its file said of it, but for what `about` says.
+    """
     pristine = copy.deepcopy(graph)
     pristine.apply_plan(QuantPlan())
     notes = {
-        "version": GRAPH_VERSION,
+        **graph.about,
         **(about or {}),
+        "version": GRAPH_VERSION,
         "formats": plan_as_json(graph.plan),
         "folded": list(graph.folded),
         "metadata": {node.name: _metadata_as_json(node.meta["mase"]) for node in graph.nodes if "mase" in node.meta},
@@ -62,10 +68,12 @@ def load_graph(
     checkpoint = read_checkpoint(path)
     notes = graph_notes(checkpoint)
     graph = MaseGraph(model if model is not None else _named_model(checkpoint, notes), example_inputs=example_inputs)
+    graph.about = {key: value for key, value in notes.items() if key not in _OF_THE_GRAPH}
     graph.remove_nodes(notes.get("folded", []))
     wrong = misfits(graph.model, checkpoint.state_dict)
     if wrong:
-        raise CheckpointError(f"{path} does not fit the model:\n  " + "\n  ".join(wrong))
+        which = f"'{notes['model']}' as it ships" if model is None else "the model"
+        raise CheckpointError(f"{path} does not fit {which}: {_PASS}\n  " + "\n  ".join(wrong))
     graph.model.load_state_dict(dict(checkpoint.state_dict))
     graph.forget_calibration()
     graph.apply_plan(_plan(checkpoint, notes))
@@ -127,6 +135,11 @@ def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
                 for node, operands in notes["formats"].items()
             }
         )
+    except UnknownNameError as error:
+        raise CheckpointError(
+            f"{checkpoint.path} has a format that is not known here ({error}): import the module, or install the "
+            "package, that registers it"
+        ) from error
     except (ChopError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{checkpoint.path}: its formats cannot be read ({error}); save the graph anew"
@@ -151,12 +164,12 @@ def _transform(values: Mapping[str, Any]) -> WeightTransform:
 def _named_model(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> nn.Module:
     name = notes.get("model")
     if not isinstance(name, str):
-        raise CheckpointError(
-            f"{checkpoint.path} names no model; pass the model: MaseGraph.from_checkpoint(path, model)"
-        )
+        raise CheckpointError(f"{checkpoint.path} names no model: {_PASS}")
     if is_user_reference(name):
         raise CheckpointError(
-            f"{checkpoint.path} is the graph of a model of your own, '{name}', and a file never makes code run: build "
-            "the model and pass it: MaseGraph.from_checkpoint(path, model=...)"
+            f"{checkpoint.path} is the graph of a model of your own, '{name}', and a file never makes code run: {_PASS}"
         )
-    return get_model(name, notes.get("task", "cls"))
+    try:
+        return get_model(name, notes.get("task", "cls"))
+    except ChopError as error:
+        raise CheckpointError(f"{checkpoint.path} is the graph of '{name}' ({error}): {_PASS}") from error

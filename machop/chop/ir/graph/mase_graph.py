@@ -78,6 +78,7 @@ class MaseGraph:
         self.layouts: dict[str, dict[str, Layout]] | None = None
         self.calibration = Calibration(self._parameters())
         self.folded: tuple[str, ...] = ()
+        self.about: Mapping[str, Any] = {}
         if example_inputs is not None:
             with suppress(ChopError):  # where it does not run on them: what it runs on later is observed
                 self.observe(example_inputs)
@@ -104,6 +105,7 @@ class MaseGraph:
         twin.calibration = self.calibration.with_parameters(twin._parameters())
         twin._requested = self._requested
         twin.folded = self.folded
+        twin.about = self.about
         twin._float_nodes = dict(self._float_nodes)
         for node, own in zip(self.nodes, twin.nodes, strict=True):
             own.meta = {key: copy.deepcopy(value) if key == "mase" else value for key, value in node.meta.items()}
@@ -127,17 +129,20 @@ class MaseGraph:
     def from_checkpoint(
         cls, path: Path | str, model: nn.Module | None = None, example_inputs: ExampleInputs | None = None
     ) -> MaseGraph:
-        """The graph that `export` wrote; `model` is what it was made from.
+        """The graph that `export` wrote; `model` is what it was made from, with any weights.
 
         It may be left out for models that ship with the package: the file holds their name. Code is never taken from a
-        file.
+        file. Raises CheckpointError for a file that is no saved graph, does not fit, or whose model must be passed.
         """
         from chop.ir.graph.graph_file import load_graph
 
         return load_graph(path, model, example_inputs)
 
     def export(self, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
-        """Write weights and formats to one safetensors file; `about` may name the model that ships with the package."""
+        """Write weights and formats to one safetensors file.
+
+        `about` may name the model that ships with the package, `{"model": "jsc-tiny"}`; a loaded graph remembers it.
+        """
         from chop.ir.graph.graph_file import save_graph
 
         return save_graph(self, path, about)

@@ -63,7 +63,7 @@ for _written, _plain in OPERATORS.items():
 class _LeafTracer(ArgumentTracer):
     """Traces into everything but the layers of `torch.nn`, quantised wrappers and the user's own leaf modules."""
 
-    def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
+    def __init__(self, leaves: tuple[type[nn.Module], ...] = ()) -> None:
         super().__init__()
         self._leaves: tuple[type[nn.Module], ...] = (Quantized, LeavesTensors, *leaves)
 

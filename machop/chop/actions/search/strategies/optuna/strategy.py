@@ -27,6 +27,7 @@ from chop.actions.search.strategies.optuna.samplers import (
     quiet,
     warm_cmaes,
 )
+from chop.tools.extras import install_command
 from chop.tools.logger import get_logger
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Optuna(SearchStrategyBase):
         sampler = f'sampler = "{options.sampler}"'
         package = missing_package(options.sampler)
         if package:
-            return f'{sampler} needs the package {package}: pip install "chop[optuna-samplers]"'
+            return f"{sampler} needs the package {package}: {install_command('optuna-samplers')}"
         if objectives > 1 and not SAMPLERS[options.sampler].multi_objective:
             return one_number_only(sampler, objectives)
         return None

@@ -1,0 +1,6 @@
+"""`python -m chop` is `ch`."""
+
+from chop.cli.main import main
+
+if __name__ == "__main__":
+    main()
