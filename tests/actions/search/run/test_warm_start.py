@@ -216,7 +216,7 @@ def test_failed_trials_and_limits_are_exported(
     monkeypatch.setattr(
         AverageBitwidth,
         "combine",
-        lambda self, sums: {n: v if sums[0] > 3000 else float("nan") for n, v in usual(self, sums).items()},
+        lambda self, sums: {n: v if sums[0] > 300 else float("nan") for n, v in usual(self, sums).items()},
     )
     lab["strategy"]["metrics"]["accuracy"]["min"] = 0.7
     result = search(jsc_tiny, jets, lab, tmp_path / "search")
