@@ -25,12 +25,15 @@ from rich.progress import track
 from rich.table import Table
 
 from chop.actions.search.measuring.early_stopping import EarlyStopping
+from chop.actions.search.measuring.instruments import Instruments
+from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.scheduler import Scheduler
-from chop.actions.search.measuring.single import Measurement
+from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.search_space.base import SpaceSetup
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
-from chop.actions.search.settings.search import RunnerChoice, StudySetup
+from chop.actions.search.settings.study import StudySetup
+from chop.actions.search.settings.tables import RunnerChoice
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.dataset import MaseDataModule
@@ -61,7 +64,7 @@ STRATEGY_KEYS: dict[str, tuple[str, dict[str, Any]]] = {
 class Truth:
     """A space that was measured whole: costs `(points, 2)` by number, its exact front, and the range of costs."""
 
-    measurement: Measurement
+    instruments: Instruments
     costs: np.ndarray[Any, Any]
     front: Front
 
@@ -75,11 +78,11 @@ class Truth:
             RunnerChoice("sw_runner", "basic_evaluation", options),
             RunnerChoice("hw_runner", "average_bitwidth", RUNNERS["average_bitwidth"].Options()),
         )
-        measurement = Measurement(space, graph, data, runners)
-        batched = measurement.batched
+        instruments = Instruments(Subject(space, graph, data), RunnerSet(runners, data))
+        batched = instruments.batched
         assert batched is not None
-        costs = GOALS.costs(batched.scores(measurement.codes([space.point(index) for index in range(space.size)])))
-        return cls(measurement, costs, Front.of(costs, np.arange(space.size)))
+        costs = GOALS.costs(batched.scores(instruments.codes([space.point(index) for index in range(space.size)])))
+        return cls(instruments, costs, Front.of(costs, np.arange(space.size)))
 
     def hypervolume(self, points: Sequence[int]) -> float:
         """The hypervolume of some points as a share of the exact front's."""
@@ -102,24 +105,25 @@ class Found:
 
 def searched(truth: Truth, name: str, seed: int, trials: int, rungs: Sequence[int]) -> Found:
     """Run a strategy, on a ladder if there are `rungs`."""
-    measurement = truth.measurement
-    ladder = EarlyStopping(measurement, GOALS, rungs, StudySetup().ladder_confidence) if rungs else None
+    instruments = truth.instruments
+    space = instruments.subject.space
+    ladder = EarlyStopping(instruments.single, GOALS, rungs, StudySetup().ladder_confidence) if rungs else None
     kind, keys = STRATEGY_KEYS[name]
-    context = StrategyContext(measurement.space, GOALS.directions, seed, trials)
+    context = StrategyContext(space, GOALS.directions, seed, trials)
     strategy = STRATEGIES[kind](context, STRATEGIES[kind].Options(**keys))
     with (
         tempfile.TemporaryDirectory() as folder,
         TrialLog.create(Path(folder) / "trials.jsonl", {}) as log,
-        Scheduler(measurement, 1, ladder, log.trials.__getitem__) as measuring,
+        Scheduler(instruments, 1, ladder, log.trials.__getitem__) as measuring,
     ):
         batch = measuring.batch if strategy.asks_ahead else strategy.batch
-        SearchLoop(measurement.space, strategy, GOALS, StudySetup(trials), measuring.measure, log, batch).run()
+        SearchLoop(space, strategy, GOALS, StudySetup(trials), measuring.measure, log, batch).run()
         return judged(truth, [trial for trial in log.trials if trial.repeats is None])
 
 
 def judged(truth: Truth, trials: Sequence[Trial]) -> Found:
     """Compare what a search gave up with the truth."""
-    space = truth.measurement.space
+    space = truth.instruments.subject.space
 
     def point(of: Mapping[str, int]) -> int:
         index = space.index(of)

@@ -12,9 +12,9 @@ from rich.table import Table
 from torch import nn
 
 from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
-from chop.actions.search.measuring.single import TOLERANCE
+from chop.actions.search.run.verification import TOLERANCE
 from chop.actions.search.settings.search import parse_search_settings
-from chop.actions.search.strategies.runners import RUNNERS, ModelRunner, OutputRunner
+from chop.actions.search.strategies.runners import RUNNERS
 from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
@@ -86,13 +86,13 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
     table = Table("metric", "measured now", where, title=f"trial {row.number}", title_justify="left", box=None)
     for choice in settings.runners:
         options = choice.options
-        if stopped_at is not None and issubclass(RUNNERS[choice.name], OutputRunner):
+        if stopped_at is not None and RUNNERS[choice.name].needs == "outputs":
             options = replace(options, num_samples=stopped_at)
         runner: Any = RUNNERS[choice.name](prepared.data_module, options)
         measured = runner(prepared.data_module, graph, row.values["sampled_config"])
         for name, value in measured.items():
             table.add_row(name, f"{value:.10g}", f"{row.metrics[name]:.10g}")
-            if not isinstance(runner, ModelRunner):
+            if runner.needs != "model":
                 _compare(name, value, row)
     terminal().print(table)
 

@@ -112,14 +112,14 @@ def _known(fronts: bool, limits: bool, all_points: bool) -> str:
 
 
 def runners() -> Table:
-    """The runners, their kinds, options and metrics."""
+    """The runners, what they need, their options and metrics."""
     from chop.actions.search import RUNNERS
 
-    table = _table("Runners", "name", "kind", "metrics [unit], better", "keys")
+    table = _table("Runners", "name", "needs", "metrics [unit], better", "keys")
     for name in RUNNERS:
         cls = RUNNERS[name]
         metrics = [f"{m.name}{f' [{m.unit}]' if m.unit else ''}, {m.direction}" for m in cls.metrics_of(None)]
-        table.add_row(name, cls.kind, escape("\n".join(metrics)), "\n".join(f.name for f in fields(cls.Options)))
+        table.add_row(name, cls.needs, escape("\n".join(metrics)), "\n".join(f.name for f in fields(cls.Options)))
     return table
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from chop.actions.search.measuring.single import Measured
+from chop.actions.search.measuring.outcome import Measured
 from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.search_space.codes import code_of
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
-from chop.actions.search.settings.search import StudySetup
+from chop.actions.search.settings.study import StudySetup
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
 from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.runners import RUNNERS

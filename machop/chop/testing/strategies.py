@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from chop.actions.search.measuring.single import Measured
+from chop.actions.search.measuring.outcome import Measured
 from chop.actions.search.run.loop import scaled_metrics, told_values
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Values

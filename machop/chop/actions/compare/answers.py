@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.search.measuring.single import Measured
-from chop.actions.search.run.loop import Outcome, require_points
+from chop.actions.search.measuring.outcome import Measured, Outcome
+from chop.actions.search.run.loop import require_points
 from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.record.landscape import Landscape
 from chop.record.trial import Trial

@@ -18,8 +18,8 @@ from chop.actions.compare.files import write_evaluations, write_summary
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
 from chop.actions.compare.truth import keep_landscape, open_measured, write_measured
 from chop.actions.search.measuring.batched import BatchedMeasurement
+from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
-from chop.actions.search.measuring.single import Measurement
 from chop.actions.search.run.exhaustive import ExhaustiveTotals, Task, measure_all_points, taken_over
 from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.run.session import SearchSession, spread_out
@@ -150,7 +150,7 @@ class CompareJob(SearchSession):
                 remarks=remarks,
                 runs=ended,
                 planned_runs=len(contenders) * len(seeds),
-                units=measurement.units,
+                units=measurement.runners.units,
             )
             found = outcomes(contenders, runs, oracle, budget)
             is_learned = context.known.is_learned if context.known else (True,) * len(goals.names)
@@ -166,15 +166,15 @@ class CompareJob(SearchSession):
         forget_plots(self.folder)
 
     @contextmanager
-    def _answers(self, measurement: Measurement, goals: Goals, most_points: int) -> Iterator[Answers]:
+    def _answers(self, measurement: Instruments, goals: Goals, most_points: int) -> Iterator[Answers]:
         """All points, measured now or by an earlier search beside this one; else a cache that all strategies share."""
         known = self.known_landscape(measurement)
         if known is not None:
             logger.info("%s has the metrics of all %s points", known.path, readable(self.space.size))
             own = keep_landscape(known.path, self.folder, self.about_landscape(measurement, goals))
             yield Enumerated(self.space, replace(known, path=own))
-        elif self.space.size <= most_points and measurement.batched is not None:
-            yield Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.batched)))
+        elif self.space.size <= most_points and measurement.for_blocks is not None:
+            yield Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.for_blocks)))
         else:
             why = "the space is no product of choices for its layers"
             if measurement.runs_models:
@@ -194,7 +194,7 @@ class CompareJob(SearchSession):
             ):
                 yield Cache(self.space, lambda points: measuring.measure(points, None), log)
 
-    def _enumerate(self, measurement: Measurement, goals: Goals, batched: BatchedMeasurement) -> Path:
+    def _enumerate(self, measurement: Instruments, goals: Goals, batched: BatchedMeasurement) -> Path:
         """Measure all points and write them down, block by block, so that they are found again."""
         parts, path = self.folder / PARTS_FOLDER, self.folder / BLOCKS_FILE
         block_size = BlockLog.block_size_of(path) or batched.block_size()
@@ -210,7 +210,7 @@ class CompareJob(SearchSession):
         return target
 
     def _open_blocks(
-        self, measurement: Measurement, task: Task, path: Path, header: Mapping[str, Any]
+        self, measurement: Instruments, task: Task, path: Path, header: Mapping[str, Any]
     ) -> tuple[BlockLog, ExhaustiveTotals]:
         """The log of a comparison that was cut off, and what it holds; a new one where that is of something else."""
         if path.exists():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from chop.actions.search import search
-from chop.actions.search.measuring import scheduler, single
+from chop.actions.search.measuring import instruments, scheduler
 from chop.actions.search.settings.early_stopping import stands_for_all
 from chop.actions.search.strategies.runners import RUNNERS, Metric, OutputRunner
 from chop.dataset import MaseDataModule
@@ -204,7 +204,7 @@ def test_two_processes_give_up_the_same(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "SECONDS_ALONE", 0.0)
-    monkeypatch.setattr(single, "CHUNKS", single.BATCH_MACS)
+    monkeypatch.setattr(instruments, "CHUNKS", instruments.BATCH_MACS)
     for n_jobs in (1, 2):
         toy["strategy"]["setup"] = {"ladder": [128, 512], "order": "random", "n_jobs": n_jobs}
         search(jsc_toy, jets, toy, tmp_path / str(n_jobs))

@@ -22,7 +22,8 @@ from chop.models import get_model
 
 def guessing(lab: dict[str, Any], data: MaseDataModule, model: nn.Module, folder: Path) -> SensitivityProbes:
     job = checked_call(CompareJob, model, data, lab, folder, 0, "cpu")
-    return SensitivityProbes(job.measurement())
+    measurement = job.measurement()
+    return SensitivityProbes(measurement.subject, measurement.runners)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from chop.actions.search import search
-from chop.actions.search.measuring import scheduler, single
+from chop.actions.search.measuring import instruments, scheduler
 from chop.dataset import MaseDataModule
 from tests.actions.search.killing import killed_at, torn, trials
 
@@ -86,7 +86,7 @@ def test_a_killed_search_goes_on_wherever_it_was_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scheduler, "SECONDS_ALONE", 0.0)
-    monkeypatch.setattr(single, "CHUNKS", single.BATCH_MACS)  # chunks of one point
+    monkeypatch.setattr(instruments, "CHUNKS", instruments.BATCH_MACS)  # chunks of one point
     strategy, setup = ALL[name]
     kills = 0
     for seed in range(3 if n_jobs == 1 else 1):

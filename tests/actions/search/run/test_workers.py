@@ -16,7 +16,7 @@ import pytest
 from torch import nn
 
 from chop.actions.search import search
-from chop.actions.search.measuring import scheduler, single
+from chop.actions.search.measuring import instruments, scheduler
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
@@ -29,7 +29,7 @@ from tests.actions.search.killing import killed_at, trials
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes share the work from the start, a few points each."""
     monkeypatch.setattr(scheduler, "SECONDS_ALONE", 0.0)
-    monkeypatch.setattr(single, "CHUNKS", single.BATCH_MACS // 300_000)
+    monkeypatch.setattr(instruments, "CHUNKS", instruments.BATCH_MACS // 300_000)
 
 
 @pytest.mark.usefixtures("at_once")

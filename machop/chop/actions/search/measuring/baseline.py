@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
-from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase, row_key
+from chop.actions.search.measuring.runner_set import RunnerSet
+from chop.actions.search.measuring.subject import Samples, Subject
+from chop.actions.search.strategies.runners.base import RunnerBase, output_runners
 from chop.errors import ChopError, MetricError, SearchError, first_line
-from chop.evaluation.plan_runner import PlanRunner
 from chop.ir import QuantPlan
 from chop.scoring.own_function_checks import check_own_functions
 from chop.scoring.scores import score
@@ -22,44 +23,45 @@ logger = get_logger(__name__)
 LOSS = "loss"
 """A metric of the runners that score outputs by themselves."""
 
-Rows = tuple[str, int | None]
-"""A part of the data, and how many of its rows."""
 
-
-def require_metrics(
-    runners: Iterable[RunnerBase], data_module: Any, plan_runner_of: Callable[[Rows], PlanRunner]
-) -> None:
+def require_metrics(subject: Subject, runners: RunnerSet) -> None:
     """Score the network in float, on the samples that each runner measures on.
 
     Raises MetricError where a metric of the data fails, and so would for all other networks; of runners that train
     first, which may mend that, it is a warning. Raises ChopError where data, model, loss or runner do not fit each
-    other. `plan_runner_of` runs plans on some rows.
+    other.
     """
-    scored = {LOSS, *(data_module.metrics or ())}
-    for runner in runners:
-        is_of_outputs = isinstance(runner, OutputRunner)
+    scored = {LOSS, *(subject.data_module.metrics or ())}
+    of_outputs = output_runners(runners.all)
+    for runner in runners.all:
+        is_of_outputs = runner in of_outputs
         if not is_of_outputs and not scored & {metric.name for metric in runner.metrics}:
             continue
         try:
             with of_the_float_baseline():
-                rows = plan_runner_of(_rows_of(runner))
-                predictions = rows.predictions(QuantPlan())
-                if isinstance(runner, OutputRunner):
-                    runner.scored(predictions, rows.targets)
-                else:
-                    _score(data_module, predictions, rows.targets)
-                check_own_functions(data_module.loss, data_module.metrics, predictions, rows.targets)
+                _require_scores(subject, runner)
         except MetricError as error:
             if is_of_outputs:
                 raise
             logger.warning("before training %s", error)
 
 
-def _rows_of(runner: RunnerBase) -> Rows:
-    if isinstance(runner, OutputRunner):
-        return row_key(runner)
+def _require_scores(subject: Subject, runner: RunnerBase) -> None:
+    data = subject.data_module
+    rows = subject.plan_runner(_samples_of(runner))
+    predictions = rows.predictions(QuantPlan())
+    if scoring := output_runners([runner]):
+        scoring[0].scored(predictions, rows.targets)
+    else:
+        _score(data, predictions, rows.targets)
+    check_own_functions(data.loss, data.metrics, predictions, rows.targets)
+
+
+def _samples_of(runner: RunnerBase) -> Samples:
+    """The samples that a runner scores: its number of them is called after what it does with them."""
     options = runner.options
-    return getattr(options, "data_loader", "val_dataloader"), getattr(options, "eval_samples", None)
+    samples = getattr(options, "num_samples" if runner.needs == "outputs" else "eval_samples", None)
+    return getattr(options, "data_loader", "val_dataloader"), samples
 
 
 def _score(data: Any, predictions: Tensor, targets: Tensor) -> None:

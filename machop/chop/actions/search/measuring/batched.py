@@ -1,22 +1,25 @@
-"""All metrics of many points of a space at once: what `Measurement` gives one by one."""
+"""Measures many points of a space in one call: what `SingleMeasurement` measures one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from chop.actions.search.measuring.runner_set import RunnerSet
+from chop.actions.search.measuring.subject import Samples, Subject
 from chop.actions.search.search_space.codes import codes_of_range
-from chop.actions.search.strategies.runners.base import OutputRunner, RunnerBase
+from chop.actions.search.strategies.runners.base import row_key
+from chop.errors import GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Measure, Scores, WholePredictions
-from chop.evaluation.program import Axis
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
+from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
+
+logger = get_logger(__name__)
 
 MOST_CONFIGURATIONS = 20_000
 """Configurations that are measured together at the most: a fraction of a second of a small network, so that progress
@@ -109,29 +112,29 @@ class BatchedMeasurement:
         return found
 
 
-def fold(
-    axes: Sequence[Axis],
-    macs: Sequence[int],
-    runners: Iterable[RunnerBase],
-    evaluator_of: Any,
-    tables: list[CostTable],
-    memory: int,
-) -> BatchedMeasurement:
-    """What measures all of `runners`, none of which runs the model itself; `evaluator_of` gives each that needs one
-    its evaluator, `tables` have the metrics of the others. `macs` are the multiply-accumulates of each axis for a row.
+def batched_measurement(subject: Subject, runners: RunnerSet) -> BatchedMeasurement | None:
+    """What measures many points of a subject in one call, by those of its runners that can be so asked; None where the
+    space is no product or the model cannot be run in this way.
     """
-    evaluators: list[tuple[Evaluator, list[Measure]]] = []
-    for runner in runners:
-        if not isinstance(runner, OutputRunner):
-            continue
-        evaluator = evaluator_of(runner)
-        measure = runner.batched(evaluator.targets, evaluator.program.example)
-        known = next((measures for other, measures in evaluators if other is evaluator), None)
-        if known is None:
-            evaluators.append((evaluator, [measure]))
-        else:
-            known.append(measure)
+    axes = subject.axes
+    if axes is None:
+        return None
+    try:
+        evaluators = _evaluators(subject, runners)
+        tables = [runner.table(subject.costs, axes) for runner in runners.additive]
+    except GraphError as error:
+        logger.info("points are measured one after the other: %s", error)
+        return None
     rows = sum(len(evaluator.targets) for evaluator, _ in evaluators)
-    return BatchedMeasurement(
-        tuple(len(axis) for axis in axes), tuple(rows * own for own in macs), evaluators, tables, memory
-    )
+    macs = tuple(rows * own for own in subject.work.macs_of(axes))
+    return BatchedMeasurement(tuple(len(axis) for axis in axes), macs, evaluators, tables, subject.memory)
+
+
+def _evaluators(subject: Subject, runners: RunnerSet) -> list[tuple[Evaluator, list[Measure]]]:
+    """One evaluator for all runners that score outputs on the same samples, with what measures for each of them."""
+    found: dict[Samples, tuple[Evaluator, list[Measure]]] = {}
+    for runner in runners.of_outputs:
+        samples = row_key(runner)
+        evaluator, measures = found.setdefault(samples, (subject.evaluator(samples), []))
+        measures.append(runner.batched(evaluator.targets, evaluator.program.example))
+    return list(found.values())

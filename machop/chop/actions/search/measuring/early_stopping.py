@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chop.actions.search.measuring.single import Measured, Measurement
+from chop.actions.search.measuring.outcome import Measured, Outcome
+from chop.actions.search.measuring.single import SingleMeasurement
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.runners.base import OutputRunner, check_finite, row_key
 from chop.dataset.rows import cut
@@ -134,17 +135,17 @@ class EarlyStopping:
     batch: ClassVar[int] = 16
     """Points that are asked for together, by strategies that do not mind: all of them meet the same front."""
 
-    def __init__(self, measurement: Measurement, goals: Goals, rungs: Sequence[int], confidence: float) -> None:
-        self.measurement = measurement
+    def __init__(self, single: SingleMeasurement, goals: Goals, rungs: Sequence[int], confidence: float) -> None:
+        self.single = single
         self.goals = goals
         self.rungs = tuple(rungs)
         self.error = 1 - confidence
-        self.runners = measurement.output_runners
+        self.runners = single.runners.of_outputs
         self._kept: OrderedDict[tuple[int, ...], ByRow] = OrderedDict()
         self._lay_rows()
 
     def _lay_rows(self) -> None:
-        m = self.measurement
+        m = self.single.subject
         self.rows = {
             key: _RungSamples(m.graph, m.data_module.batches(*key), self.rungs, m.device, m.data_module.output)
             for key in dict.fromkeys(map(row_key, self.runners))
@@ -158,7 +159,7 @@ class EarlyStopping:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.runners = self.measurement.output_runners
+        self.runners = self.single.runners.of_outputs
         self._lay_rows()
 
     @property
@@ -170,7 +171,7 @@ class EarlyStopping:
         """Say where no candidate can be dominated before it is measured on all rows."""
         climb = _PartialMeasurement(self, QuantPlan())
         climb.step()
-        known = {*climb.by_row(), *self.measurement.analytic(QuantPlan())}
+        known = {*climb.by_row(), *self.single.exact(QuantPlan())}
         missing = [objective.metric for objective in self.goals.objectives if objective.metric not in known]
         if missing:
             logger.warning(
@@ -189,13 +190,13 @@ class EarlyStopping:
             f"{' or '.join(map(str, self.rungs))} of {self.full_rows:,} samples, which saved {share:.0%} of the work.",
         )
 
-    def measure(self, candidate: RacingPoint) -> Measured | MetricError:
+    def measure(self, candidate: RacingPoint) -> Outcome:
         """The metrics of a candidate on all rows, or, if it cannot win, those on the rows after which it was given up.
 
         MetricError: a metric on all rows is no finite number.
         """
-        plan = self.measurement.space.plan(candidate.point)
-        exact = self.measurement.analytic(plan)
+        plan = self.single.subject.space.plan(candidate.point)
+        exact = self.single.exact(plan)
         climb = _PartialMeasurement(self, plan)
         for rung in self.rungs:
             climb.step()
@@ -207,13 +208,13 @@ class EarlyStopping:
         self._keep(candidate.point, climb.by_row())
         return self._outcome(exact, climb)
 
-    def _outcome(self, exact: Mapping[str, float], climb: _PartialMeasurement) -> Measured | MetricError:
+    def _outcome(self, exact: Mapping[str, float], climb: _PartialMeasurement) -> Outcome:
         try:
             metrics = {**exact, **climb.metrics()}
             check_finite(metrics, "this network")
         except MetricError as error:
             return error
-        return self.measurement.by_group(metrics)
+        return self.single.runners.by_group(metrics)
 
     def _cannot_win(self, exact: Mapping[str, float], seen: ByRow, rivals: Sequence[Rival]) -> bool:
         able = self._able(exact, rivals)
@@ -272,9 +273,9 @@ class EarlyStopping:
 
     def _by_row(self, point: Point) -> ByRow:
         """The values of a rival on all rows; measured again if they were not kept."""
-        key = self.measurement.space.key(point)
+        key = self.single.subject.space.key(point)
         if key not in self._kept:
-            climb = _PartialMeasurement(self, self.measurement.space.plan(point))
+            climb = _PartialMeasurement(self, self.single.subject.space.plan(point))
             for _ in range(len(self.rungs) + 1):
                 climb.step()
             self._keep(point, climb.by_row())
@@ -282,7 +283,7 @@ class EarlyStopping:
         return self._kept[key]
 
     def _keep(self, point: Point, values: ByRow) -> None:
-        self._kept[self.measurement.space.key(point)] = values
+        self._kept[self.single.subject.space.key(point)] = values
         each = sum(own.values.nbytes for own in values.values())
         while len(self._kept) > 1 and len(self._kept) * each > KEPT_BYTES:
             self._kept.popitem(last=False)

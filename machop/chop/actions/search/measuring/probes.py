@@ -7,7 +7,10 @@ from functools import cached_property
 from itertools import count
 from logging import INFO, WARNING
 
-from chop.actions.search.measuring.single import BATCH_MACS, Measurement
+from chop.actions.fine_tuning import FineTuning
+from chop.actions.search.measuring.instruments import BATCH_MACS
+from chop.actions.search.measuring.runner_set import RunnerSet
+from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.strategies.product.choice_levels import axis_bits
 from chop.actions.search.strategies.runners.base import row_key
 from chop.errors import ChopError, SearchError, first_line
@@ -43,8 +46,9 @@ class SensitivityProbes:
     run on so many rows. Fewer rows are taken where these would be too much work.
     """
 
-    def __init__(self, measurement: Measurement) -> None:
-        self._measurement = measurement
+    def __init__(self, subject: Subject, runners: RunnerSet) -> None:
+        self._subject = subject
+        self._runners = runners
         self._known: dict[int, Responses | None] = {}
         self.remarks: list[str] = []
         self.on_probe: Callable[[int, int], None] = lambda tried, of_all: None
@@ -63,8 +67,8 @@ class SensitivityProbes:
         return self._known[rows]
 
     def _tried(self, wanted: int) -> Responses:
-        graph, data, device = self._measurement.graph, self._measurement.data_module, self._measurement.device
-        axes = self._measurement.space.axes()
+        graph, data, device = self._subject.graph, self._subject.data_module, self._subject.device
+        axes = self._subject.space.axes()
         if axes is None:
             raise SearchError("the space is no product of choices of nodes")
         runs = Responses.runs(axes)
@@ -88,19 +92,19 @@ class SensitivityProbes:
 
     def _rows(self, axes: Sequence[Axis], runs: int, wanted: int) -> int:
         """So many of the `wanted` rows as can be tried; raises SearchError where that is too much all the same."""
-        measurement, size = self._measurement, self._measurement.space.size
+        subject, size = self._subject, self._subject.space.size
         if runs > min(MOST_TRIED, size):
             what = f"{MOST_TRIED:,}" if size > MOST_TRIED else f"the {size:,} of the space"
             raise SearchError(f"{runs:,} networks would have to be tried, more than {what}")
-        data = measurement.data_module
+        data = subject.data_module
         row = data.batches("train", 1)
-        one = PlanRunner(measurement.graph, row, measurement.device, data.output).predictions(QuantPlan())
+        one = PlanRunner(subject.graph, row, subject.device, data.output).predictions(QuantPlan())
         (_, targets), *_ = row
         outputs = len(axes) * Responses.kept(one, targets, data.dataset_info.num_classes)
         fitting = MOST_ADDED // outputs
         if fitting < min(wanted, FEWEST_ROWS):
             raise SearchError(f"{outputs:,} outputs a row, over all layers, are too many to add up")
-        macs = max(1, measurement.work.macs)
+        macs = max(1, subject.work.macs)
         in_time = max(MOST_MACS // macs, LITTLE * (self._own_rows or self._trained_rows)) // runs
         if in_time < min(wanted, FEWEST_ROWS):
             raise SearchError(f"{runs:,} networks would take too long, each on {FEWEST_ROWS} training rows")
@@ -109,14 +113,15 @@ class SensitivityProbes:
     @cached_property
     def _own_rows(self) -> int:
         """The rows on which a network is measured; 0 where its runners run the model themselves."""
-        keys = {row_key(runner) for runner in self._measurement.output_runners}
-        return sum(len(y) for key in keys for _, y in self._measurement.data_module.batches(*key))
+        keys = {row_key(runner) for runner in self._runners.of_outputs}
+        return sum(len(y) for key in keys for _, y in self._subject.data_module.batches(*key))
 
     @cached_property
     def _trained_rows(self) -> int:
         """The rows on which a network is trained for one evaluation; 0 where none is."""
-        options = self._measurement.training_options
+        trained = (own.options for own in self._runners.needed if isinstance(own.options, FineTuning))
+        options = next(trained, None)
         if options is None:
             return 0
-        rows = sum(len(y) for _, y in self._measurement.data_module.batches("train", options.num_samples))
+        rows = sum(len(y) for _, y in self._subject.data_module.batches("train", options.num_samples))
         return int(rows * options.max_epochs)

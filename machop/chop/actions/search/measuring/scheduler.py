@@ -1,8 +1,10 @@
-"""How the points that a study asks for are measured: many in one call, one by one, or up a ladder; by how many."""
+"""Schedules the evaluation of proposed points: many in one call, one by one, or with early stopping; in processes."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from types import TracebackType
 from typing import Any, overload
 
@@ -10,9 +12,13 @@ import numpy as np
 
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.early_stopping import EarlyStopping, RacingPoint, Rival
-from chop.actions.search.measuring.single import Measurement
-from chop.actions.search.run.loop import Outcome
+from chop.actions.search.measuring.instruments import Instruments
+from chop.actions.search.measuring.outcome import Measured, Outcome
+from chop.actions.search.measuring.runner_set import RunnerSet
+from chop.actions.search.measuring.single import SingleMeasurement
 from chop.actions.search.search_space.base import Point
+from chop.actions.search.search_space.codes import Codes
+from chop.evaluation.measures import Scores
 from chop.executors.processes import Workers
 from chop.record.front import Front
 from chop.record.trial import Trial
@@ -27,21 +33,24 @@ SECONDS_ALONE = 5.0
 class Scheduler:
     """Measures points in up to `n_jobs` processes; a context manager.
 
-    A `ladder` needs `trial`, which gives the trial of a number of the study, for its rivals.
+    The runners that can measure many points in one call do so for all points of a batch; the others are asked about one
+    point after the other, as late as its outcome is read, and not about a point that has failed already.
+
+    `early_stopping` needs `trial`, which gives the trial of a number of the search, for its rivals.
 
     What is measured in one call never depends on `n_jobs`.
     """
 
     def __init__(
         self,
-        measurement: Measurement,
+        instruments: Instruments,
         n_jobs: int,
-        ladder: EarlyStopping | None = None,
+        early_stopping: EarlyStopping | None = None,
         trial: Callable[[int], Trial] | None = None,
     ) -> None:
-        self._measurement = measurement
+        self._instruments = instruments
         self._n_jobs = n_jobs
-        self._ladder = ladder
+        self._early_stopping = early_stopping
         self._trial = trial
         self._workers: Workers[Any, Any] | None = None
         self._has_measured = False
@@ -49,19 +58,28 @@ class Scheduler:
     @property
     def batch(self) -> int:
         """How many points to ask for at a time, where the strategy does not mind."""
-        return EarlyStopping.batch if self._ladder else self._measurement.batch
+        return EarlyStopping.batch if self._early_stopping else self._instruments.batch
 
     def measure(self, points: Sequence[Point], front: Front | None) -> Sequence[Outcome]:
         """The outcomes of points; where each is measured on its own, as late as it is read."""
         self._has_measured = True
-        if self._ladder:
+        instruments = self._instruments
+        if self._early_stopping:
             rivals = tuple(self._rival(number) for number in front.index.tolist()) if front else ()
-            return self._singly(self._ladder.measure, [RacingPoint(point, rivals) for point in points])
-        if len(points) == 1:
-            return self._measurement.measure_many(points)
-        if self._measurement.batched is None:
-            return self._singly(self._measurement.outcome, points)
-        return self._together(self._measurement.batched, points)
+            return self._singly(self._early_stopping.measure, [RacingPoint(point, rivals) for point in points])
+        if len(points) == 1 or instruments.batched is None:
+            return self._singly(instruments.single.outcome, points)
+        if not instruments.singly:
+            return instruments.outcomes(points, self._scores(instruments.batched.scores, points))
+        return self._in_two_steps(instruments.batched, points)
+
+    def _in_two_steps(self, batched: BatchedMeasurement, points: Sequence[Point]) -> Sequence[Outcome]:
+        """Points measured in one call by the runners that can, and by the others one by one where that gave metrics."""
+        instruments = self._instruments
+        both = _Both(batched, SingleMeasurement(instruments.subject, instruments.runners, instruments.singly))
+        first = instruments.outcomes(points, self._scores(both, points))
+        left = [point for point, own in zip(points, first, strict=True) if isinstance(own, Measured)]
+        return _InTwoSteps(first, self._singly(both, left), instruments.runners)
 
     def _rival(self, number: int) -> Rival:
         assert self._trial is not None
@@ -73,13 +91,13 @@ class Scheduler:
             return [call(items[0])]
         return _AsNeeded(items, self._shared_by(call).results)
 
-    def _together(self, batched: BatchedMeasurement, points: Sequence[Point]) -> list[Outcome]:
-        codes, size = self._measurement.codes(points), self._measurement.chunk
+    def _scores(self, call: Callable[[Codes], Scores], points: Sequence[Point]) -> Scores:
+        """The metrics of points that are measured many in a call."""
+        codes, size = self._instruments.codes(points), self._instruments.chunk
         chunks = [codes[first : first + size] for first in range(0, len(codes), size)]
-        parts = dict(self._shared_by(batched.scores).results(chunks))
+        parts = dict(self._shared_by(call).results(chunks))
         names = list(parts[0])
-        scores = {name: np.concatenate([parts[place][name] for place in range(len(chunks))]) for name in names}
-        return list(self._measurement.outcomes(points, scores))
+        return {name: np.concatenate([parts[place][name] for place in range(len(chunks))]) for name in names}
 
     def _shared_by(self, call: Callable[[Any], Any]) -> Workers[Any, Any]:
         """The processes; what they call is the same throughout a search."""
@@ -104,7 +122,59 @@ class Scheduler:
         return f"measuring took {self._workers.seconds:.1f} s, less than processes take to start"
 
 
-class _AsNeeded(Sequence[Outcome]):
+class _Both:
+    """One call for what processes share: codes are measured many at a time, a point on its own."""
+
+    def __init__(self, batched: BatchedMeasurement, single: SingleMeasurement) -> None:
+        self._batched = batched
+        self._single = single
+
+    def __call__(self, item: Any) -> Any:
+        return self._batched.scores(item) if isinstance(item, np.ndarray) else self._single.outcome(item)
+
+
+class _Outcomes(Sequence[Outcome]):
+    """Outcomes that are found when they are read."""
+
+    @overload
+    def __getitem__(self, place: int) -> Outcome: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Outcome]: ...
+
+    def __getitem__(self, place: int | slice) -> Outcome | Sequence[Outcome]:
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return self._outcome(place)
+
+    @abstractmethod
+    def _outcome(self, place: int) -> Outcome:
+        """The outcome at a place."""
+
+
+class _InTwoSteps(_Outcomes):
+    """Outcomes of a first step, completed by a second one that left out those without metrics."""
+
+    def __init__(self, first: Sequence[Outcome], second: Sequence[Outcome], runners: RunnerSet) -> None:
+        self._first = first
+        self._second = second
+        self._runners = runners
+        self._places = list(accumulate((isinstance(own, Measured) for own in first), initial=0))
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def _outcome(self, place: int) -> Outcome:
+        known = self._first[place]
+        if not isinstance(known, Measured):
+            return known
+        found = self._second[self._places[place]]
+        return self._runners.by_group({**known.metrics, **found.metrics}) if isinstance(found, Measured) else found
+
+
+class _AsNeeded(_Outcomes):
     """Outcomes that are waited for when they are read, in ascending order; those before the first are not measured."""
 
     def __init__(self, items: Sequence[Any], results: Callable[[Sequence[Any]], Iterator[tuple[int, Outcome]]]) -> None:
@@ -117,17 +187,7 @@ class _AsNeeded(Sequence[Outcome]):
     def __len__(self) -> int:
         return len(self._items)
 
-    @overload
-    def __getitem__(self, place: int) -> Outcome: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Outcome]: ...
-
-    def __getitem__(self, place: int | slice) -> Outcome | Sequence[Outcome]:
-        if isinstance(place, slice):
-            return [self[index] for index in range(*place.indices(len(self)))]
-        if not 0 <= place < len(self._items):
-            raise IndexError(place)
+    def _outcome(self, place: int) -> Outcome:
         if self._first is None:
             self._first = place
             self._stream = self._results(self._items[place:])

@@ -10,7 +10,7 @@ from torch import nn
 
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings
-from chop.actions.search.strategies.runners.base import RUNNERS, ModelRunner
+from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.dataset.data_module import PART_NAMES
 from chop.formats import FORMATS
 from chop.tools.own_code import is_own_code
@@ -56,7 +56,7 @@ def _state_digest(model: nn.Module) -> str | None:
 def _rows_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceBase) -> str:
     """A checksum of the parts that are measured on, and of the training part where it has a say."""
     parts = {PART_NAMES[getattr(runner.options, "data_loader", "val")] for runner in settings.runners}
-    if space.calibration_rows or any(issubclass(RUNNERS[runner.name], ModelRunner) for runner in settings.runners):
+    if space.calibration_rows or any(RUNNERS[runner.name].needs == "model" for runner in settings.runners):
         parts.add("train")
     return value_digest({part: data_module.batches(part) for part in sorted(parts)})
 

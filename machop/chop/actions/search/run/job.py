@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from chop.actions.search.measuring.early_stopping import EarlyStopping
+from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
-from chop.actions.search.measuring.single import Measurement
 from chop.actions.search.run.exhaustive import (
     Task,
     measure_all_points,
@@ -69,7 +69,7 @@ class SearchJob(SearchSession):
         with one_thread(measurement.is_light or self.settings.setup.n_jobs > 1):
             return self._run(measurement, resume, before_first)
 
-    def _run(self, measurement: Measurement, resume: bool, before_first: Callable[[], None]) -> SearchResult:
+    def _run(self, measurement: Instruments, resume: bool, before_first: Callable[[], None]) -> SearchResult:
         goals = self.goals(measurement)
         if self._is_enumeration(measurement, resume):
             before_first()
@@ -90,15 +90,15 @@ class SearchJob(SearchSession):
                 reason = study.run(progress.on_trial)
         return self._publication(measurement, goals).of_trials(log.trials, reason, ladder)
 
-    def _publication(self, measurement: Measurement, goals: Goals) -> Publication:
+    def _publication(self, measurement: Instruments, goals: Goals) -> Publication:
         return Publication(self, self.files, measurement, goals, self.command)
 
-    def _ladder(self, measurement: Measurement, goals: Goals) -> EarlyStopping | None:
+    def _ladder(self, measurement: Instruments, goals: Goals) -> EarlyStopping | None:
         """The sample sizes on which candidates may be given up early, if there are any."""
         setup = self.settings.setup
         if not setup.ladder:
             return None
-        ladder = EarlyStopping(measurement, goals, setup.ladder, setup.ladder_confidence)
+        ladder = EarlyStopping(measurement.single, goals, setup.ladder, setup.ladder_confidence)
         ladder.tell_unbounded()
         logger.info("ladder: points are measured one after the other, so that each can be given up on its own")
         return ladder
@@ -108,7 +108,7 @@ class SearchJob(SearchSession):
         """How many points an exhaustive search measures."""
         return min(self.settings.setup.n_trials or self.space.size, self.space.size)
 
-    def _is_enumeration(self, measurement: Measurement, resume: bool) -> bool:
+    def _is_enumeration(self, measurement: Instruments, resume: bool) -> bool:
         """Whether there are too many trials to write each down, and no need to: the points come by their numbers."""
         options = self.settings.strategy_options
         if not isinstance(options, BruteForceOptions):
@@ -128,7 +128,7 @@ class SearchJob(SearchSession):
         if resume and self.files.is_by_trial:
             return False  # begun with a smaller n_trials: every trial is in the log
         are_many = self._points > LARGEST_LOG or (resume and self.files.holds_search)
-        if options.order != "index" or not are_many or measurement.batched is None:
+        if options.order != "index" or not are_many or measurement.for_blocks is None:
             return False
         setup = self.settings.setup
         for key in (name for name in ("ladder", "patience") if getattr(setup, name)):
@@ -141,9 +141,9 @@ class SearchJob(SearchSession):
             raise SearchError("--init-from has no use here: every point is measured, block by block; leave it out")
         return True
 
-    def _enumerate(self, measurement: Measurement, goals: Goals, resume: bool) -> SearchResult:
+    def _enumerate(self, measurement: Instruments, goals: Goals, resume: bool) -> SearchResult:
         """Measure all points block by block; what is kept is the front."""
-        batched, setup = measurement.batched, self.settings.setup
+        batched, setup = measurement.for_blocks, self.settings.setup
         assert batched is not None
         self._tell_size()
         wanted: bool = self.settings.strategy_options.landscape

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.search.measuring.single import Measured
+from chop.actions.search.measuring.outcome import Measured, Outcome
 from chop.actions.search.search_space.base import Point, PointKey, SearchSpaceBase
-from chop.actions.search.settings.search import StudySetup
+from chop.actions.search.settings.study import StudySetup
 from chop.actions.search.strategies.base import WORST, SearchStrategyBase, Values
 from chop.errors import ChopError, MetricError, SearchError
 from chop.record.front import Front
@@ -27,7 +27,6 @@ from chop.tools.user_code import place_in_plugin
 
 logger = get_logger(__name__)
 
-Outcome = Measured | MetricError
 Measure = Callable[[Sequence[Point], Front | None], Sequence[Outcome]]
 """Measures points; the front so far (of costs, by number of trial) may be used to give up those that cannot win."""
 

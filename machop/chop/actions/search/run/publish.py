@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from chop.actions.search.measuring.early_stopping import EarlyStopping
-from chop.actions.search.measuring.single import Measurement
+from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.run.exhaustive import ExhaustiveTotals, Task
 from chop.actions.search.run.loop import scaled_metrics
 from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.run.results import LARGEST_LOG, best_rows, shortfall
 from chop.actions.search.run.session import SearchSession
-from chop.actions.search.run.verification import float_row, measured_again
+from chop.actions.search.run.verification import Verification
 from chop.actions.search.search_space.base import SearchSpaceBase
-from chop.actions.search.settings.search import RunnerChoice
+from chop.actions.search.settings.tables import RunnerChoice
 from chop.dataset.data_module import PART_NAMES
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
@@ -53,7 +53,7 @@ class Publication:
 
     search: SearchSession
     files: SearchFolder
-    measurement: Measurement
+    measurement: Instruments
     goals: Goals
     command: str = ""
 
@@ -103,7 +103,7 @@ class Publication:
         space, rows = self.search.space, []
         for index, count, metrics in found.rows():
             point = space.point(index)
-            measured = self.measurement.by_group(metrics)
+            measured = self.measurement.runners.by_group(metrics)
             scaled = scaled_metrics(measured, self.goals)
             trial = Trial(index, dict(point), measured.software, measured.hardware, scaled)
             rows.append(BestRow(trial, (), space.flattened_indexes_to_config(point), equal_points=count - 1))
@@ -146,12 +146,16 @@ class Publication:
         if reason == "interrupted":
             return best
         try:
-            best = measured_again(self.measurement, best)
+            best = self._verification.measured_again(best)
         except SearchError:
             self.files.retract()
             raise
         self._write_best(best)
         return best
+
+    @property
+    def _verification(self) -> Verification:
+        return Verification(self.measurement.subject, self.measurement.runners)
 
     def _write_best(self, best: Sequence[BestRow]) -> None:
         space = self.search.space
@@ -173,7 +177,7 @@ class Publication:
         search = self.search
         if not self.goals.is_within(best[0].trial.metrics):
             remarks = (shortfall(best[0].trial.metrics, self.goals), *remarks)
-        fp32 = None if reason == "interrupted" else float_row(self.measurement)
+        fp32 = None if reason == "interrupted" else self._verification.float_row()
         self.files.write_summary(
             SearchSummary(
                 strategy=search.settings.strategy,
@@ -183,7 +187,7 @@ class Publication:
                 counts=counts,
                 best=best,
                 reason=reason,
-                metrics={one.name: MetricFacts(one.unit, one.direction) for one in self.measurement.metrics},
+                metrics={one.name: MetricFacts(one.unit, one.direction) for one in self.measurement.runners.metrics},
                 baselines={FP32: fp32} if fp32 else {},
                 remarks=remarks,
                 saw_test=any(map(_measures_on_test, search.settings.runners)),

@@ -13,16 +13,20 @@ import torch
 
 from chop import __version__
 from chop.actions.calibration import calibrate
-from chop.actions.search.measuring.baseline import of_the_float_baseline
+from chop.actions.search.measuring.baseline import of_the_float_baseline, require_metrics
+from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.probes import SensitivityProbes
-from chop.actions.search.measuring.single import Measured, Measurement
+from chop.actions.search.measuring.runner_set import RunnerSet
+from chop.actions.search.measuring.subject import Subject
+from chop.actions.search.run.verification import Verification, baseline_measurement
 from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.actions.search.strategies.known_values import KnownValues
 from chop.errors import SearchError
 from chop.evaluation.guard import require_sound
-from chop.ir import MaseGraph
+from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.node_costs import remarks_on
 from chop.record.fingerprint import digest, landscape_key
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
@@ -51,7 +55,7 @@ class SearchSession:
     device: str
     identity: Mapping[str, Any]
 
-    def measurement(self) -> Measurement:
+    def measurement(self) -> Instruments:
         """What measures the points; ranges of activations are measured first, where formats need them.
 
         Raises GraphError where the guard finds that a quantised network is not what its plan says, MetricError where a
@@ -63,28 +67,26 @@ class SearchSession:
             with of_the_float_baseline():
                 calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
         memory = settings.setup.memory_mib * 2**20
-        parts = (self.space, self.graph, self.data_module, settings.runners, settings.eval_mode, self.device, memory)
-        measurement = Measurement(*parts)
-        if measurement.float_only:
-            logger.info(
-                "no formats are known for %s: counted in float, as they stay", ", ".join(measurement.float_only)
-            )
-        measurement.require_metrics()
-        return measurement
+        subject = Subject(self.space, self.graph, self.data_module, settings.eval_mode, self.device, memory)
+        instruments = Instruments(subject, RunnerSet(settings.runners, self.data_module))
+        _tell_costs(instruments)
+        instruments.single.exact(QuantPlan())  # what fails for the network in float fails for all others
+        require_metrics(subject, instruments.runners)
+        return instruments
 
-    def goals(self, measurement: Measurement) -> Goals:
+    def goals(self, measurement: Instruments) -> Goals:
         """What is optimised; the network in float is measured if a limit refers to it."""
         relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
-        measured = measurement.measure_float() if relative else Measured({}, {})
-        goals = self.settings.goals({**measured.software, **measured.hardware})
+        baseline = baseline_measurement(measurement.subject, measurement.runners).metrics if relative else {}
+        goals = self.settings.goals(baseline)
         for limit in goals.limits:
             logger.info("limit: %s", limit.explained())
         return goals
 
-    def context(self, measurement: Measurement, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
+    def context(self, measurement: Instruments, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
         """What a strategy may know."""
-        known = KnownValues(goals, measurement.cost_tables) if measurement.cost_tables else None
-        probes = SensitivityProbes(measurement)
+        known = KnownValues(goals, measurement.tables) if measurement.tables else None
+        probes = SensitivityProbes(measurement.subject, measurement.runners)
         return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), known, probes)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -110,7 +112,7 @@ class SearchSession:
         """Equal for searches that measure the same things on the same space, whatever their strategy."""
         return landscape_key(self.fingerprint())
 
-    def about_landscape(self, measurement: Measurement, goals: Goals) -> dict[str, Any]:
+    def about_landscape(self, measurement: Instruments, goals: Goals) -> dict[str, Any]:
         """What a landscape says of its space."""
         sizes = {} if measurement.batched is None else {"sizes": list(measurement.batched.sizes)}
         return {
@@ -121,17 +123,17 @@ class SearchSession:
         }
 
     def require_unchanged(
-        self, measurement: Measurement, path: Path, point: Point, logged: Mapping[str, float]
+        self, measurement: Instruments, path: Path, point: Point, logged: Mapping[str, float]
     ) -> None:
         """Measure a network of the log at `path` once more; raises SearchError where it has other figures now."""
-        contradiction = measurement.contradiction(point, logged)
+        contradiction = Verification(measurement.subject, measurement.runners).contradiction(point, logged)
         if contradiction:
             raise SearchError(
                 f"{path} has a network with {contradiction} now: model, data, loss or metrics have changed, or draw at "
                 "random; undo the change, or start anew without --resume"
             )
 
-    def known_landscape(self, measurement: Measurement) -> Landscape | None:
+    def known_landscape(self, measurement: Instruments) -> Landscape | None:
         """The metrics of all points of this space, where a project beside this one has measured them.
 
         Some of its points are measured once more: what its key does not tell (a file that a metric reads) shows there.
@@ -155,6 +157,18 @@ class SearchSession:
         except SearchError:
             return False
         return found.about.get("key") == self.landscape_key()
+
+
+def _tell_costs(measurement: Instruments) -> None:
+    """Say which nodes costs can only count in float."""
+    costs = measurement.subject.costs if measurement.runners.additive else {}
+    for remark in remarks_on(costs):
+        logger.warning("%s", remark)
+    fixed = [cost for cost in costs.values() if not cost.op.quantizable]
+    heavy = [cost for cost in fixed if cost.macs or any(tensor.is_parameter for tensor in cost.tensors)]
+    if heavy:
+        names = ", ".join(f"{cost.name} ({cost.op.name})" for cost in heavy)
+        logger.info("no formats are known for %s: counted in float, as they stay", names)
 
 
 def spread_out(items: Sequence[Item]) -> list[Item]:

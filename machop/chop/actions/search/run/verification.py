@@ -1,49 +1,146 @@
-"""The best rows of a search, measured once more as networks of their own, and the network in float beside them."""
+"""Measures networks of a search once more, built by the quantise pass: winners, and some of an earlier run's log."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isclose
 
-from chop.actions.search.measuring.single import FLOAT_CONFIG, Measurement
+from chop.actions.search.measuring.baseline import of_the_float_baseline
+from chop.actions.search.measuring.outcome import Measured
+from chop.actions.search.measuring.plans import BuiltNetwork
+from chop.actions.search.measuring.runner_set import RunnerSet
+from chop.actions.search.measuring.single import FLOAT_CONFIG, SingleMeasurement, metrics_of
+from chop.actions.search.measuring.subject import Subject
+from chop.actions.search.search_space.base import Point, SampledConfig
+from chop.actions.search.strategies.runners.base import Metric, RunnerBase
 from chop.errors import SearchError, first_line
+from chop.evaluation.exactness import sums_are_exact
 from chop.ir import MaseGraph
 from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.search_progress import each_shown
+from chop.scoring.scores import score_with_intervals
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
 FLOAT_ROW = -1
+TOLERANCE = 1e-6
+"""Largest relative difference between a number and the same number measured singly (the order of a float sum)."""
+
+ROUNDING_SHARE = 0.005
+"""Largest difference between a metric and the same measured singly where sums of floats are rounded: as a share of the
+metric, or of the samples for one that lies between 0 and 1."""
 
 
-def measured_again(measurement: Measurement, best: Sequence[BestRow]) -> list[BestRow]:
-    """The rows with their metrics on the whole test part; raises SearchError where one has other figures on its own."""
-    return [_measured_again(measurement, row) for row in each_shown(best, "winners again")]
+def baseline_measurement(subject: Subject, runners: RunnerSet) -> Measured:
+    """All metrics of the network without any format, treated as all others are."""
+    with of_the_float_baseline():
+        return SingleMeasurement(subject, runners, runners.all).baseline()
 
 
-def _measured_again(measurement: Measurement, row: BestRow) -> BestRow:
-    graph = measurement.check_singly(row.sampled_config, row.trial.metrics)
-    if not measurement.eval_mode:  # running it has moved its running statistics
-        graph = measurement.rebuild(row.sampled_config)
-    return replace(row, test_metrics=_on_test(measurement, graph))
+class Verification:
+    """Measures networks as models of their own, and compares with what was written down of them."""
+
+    def __init__(self, subject: Subject, runners: RunnerSet) -> None:
+        self._subject = subject
+        self._runners = runners
+
+    def measured_again(self, best: Sequence[BestRow]) -> list[BestRow]:
+        """The rows with their metrics on the whole test part; raises SearchError where one has other figures alone."""
+        return [self._measured_again(row) for row in each_shown(best, "winners again")]
+
+    def _measured_again(self, row: BestRow) -> BestRow:
+        config = row.sampled_config
+        graph = self._subject.rebuild(config)
+        if difference := self._difference(graph, config, row.trial.metrics):
+            raise SearchError(
+                f"the search measured {difference} for the network on its own: these must agree, so no result of this "
+                "search can be trusted. A model, loss or metric of your own that draws at random, or changes from call "
+                f"to call, does this; where there is none, please report it with {config}"
+            )
+        if not self._subject.eval_mode:  # running it has moved its running statistics
+            graph = self._subject.rebuild(config)
+        return replace(row, test_metrics=self._on_test(graph))
+
+    def float_row(self) -> BestRow | None:
+        """The network in float, as a row to compare with."""
+        try:
+            measured = baseline_measurement(self._subject, self._runners)
+        except SearchError as error:
+            logger.warning("the table has no row of the network in float: %s", error)
+            return None
+        trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
+        return BestRow(trial, (), FLOAT_CONFIG, self._on_test(self._subject.rebuild(FLOAT_CONFIG)))
+
+    def contradiction(self, point: Point, logged: Mapping[str, float]) -> str:
+        """How a network measured on its own differs from what was written down of it; empty where it does not."""
+        config = self._subject.space.flattened_indexes_to_config(point)
+        return self._difference(self._subject.rebuild(config), config, logged)
+
+    def _difference(self, graph: MaseGraph, config: SampledConfig, logged: Mapping[str, float]) -> str:
+        """What needs the model itself is left out: measured times never agree."""
+        for runner in self._runners.needed:
+            if runner.needs == "model":
+                continue
+            for name, value in metrics_of([runner], BuiltNetwork(self._subject, graph, config)).items():
+                if name not in logged:
+                    return f"no {name}, but {value!r}"
+                if not self._agree(runner, graph, name, (value, logged[name])):
+                    return f"{name} = {logged[name]!r}, but {value!r}"
+        return ""
+
+    def _agree(self, runner: RunnerBase, graph: MaseGraph, name: str, values: tuple[float, float]) -> bool:
+        if isclose(*values, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            return True
+        if not self._subject.has_evaluators or runner not in self._runners.of_outputs:
+            return False  # measured one by one, in the order of sums of the network itself
+        metric = next(own for own in runner.metrics if own.name == name)
+        samples = self._subject.plan_runner((runner.options.data_loader, runner.options.num_samples))
+        return is_a_matter_of_rounding(graph, metric, values, len(samples.targets))
+
+    def _on_test(self, graph: MaseGraph) -> TestMetrics | None:
+        """Scores on the test part; None, with a warning, where the model, a loss or a metric fails on it."""
+        try:
+            return self._test_metrics(graph)
+        except Exception as error:  # of the user's own code, when all else is done
+            logger.warning("a network is not measured on the test part: %s", first_line(error))
+            return None
+
+    def _test_metrics(self, graph: MaseGraph) -> TestMetrics:
+        """Scores of a network on the whole test part with 95 % intervals, `{name: (value, low, high)}`.
+
+        Runners change the graph as their metrics suppose it (they train it, say), also one that is all in float.
+        """
+        for runner in self._runners.all:
+            runner.adapt(graph)
+        predictions, targets = self._subject.predict(graph, ("test_dataloader", None))
+        data = self._subject.data_module
+        return score_with_intervals(
+            predictions,
+            targets,
+            data_module_loss=data.loss,
+            metrics=data.metrics,
+            num_classes=data.dataset_info.num_classes,
+        )
 
 
-def float_row(measurement: Measurement) -> BestRow | None:
-    """The network in float, as a row to compare with."""
-    try:
-        measured = measurement.measure_float()
-    except SearchError as error:
-        logger.warning("the table has no row of the network in float: %s", error)
-        return None
-    trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
-    return BestRow(trial, (), FLOAT_CONFIG, _on_test(measurement, measurement.rebuild(FLOAT_CONFIG)))
+def is_a_matter_of_rounding(graph: MaseGraph, metric: Metric, values: tuple[float, float], samples: int) -> bool:
+    """Whether a small difference is what another order of float sums makes.
 
-
-def _on_test(measurement: Measurement, graph: MaseGraph) -> TestMetrics | None:
-    """Scores on the test part; None, with a warning, where the model, a loss or a metric fails on it."""
-    try:
-        return measurement.test_metrics(graph)
-    except Exception as error:  # of the user's own code, when all else is done
-        logger.warning("a network is not measured on the test part: %s", first_line(error))
-        return None
+    A float layer's result may move by its last bit, and a layer behind it may then round a few values to the next
+    step; sums of fixed-point numbers are exact, and leave no such excuse.
+    """
+    difference = abs(values[0] - values[1])
+    counts_samples = metric.range == (0.0, 1.0)
+    whole = 1.0 if counts_samples else max(map(abs, values))
+    if sums_are_exact(graph) or difference > ROUNDING_SHARE * whole:
+        return False
+    logger.warning(
+        "%s: layers in float, or in formats whose sums are rounded, give %.2g more or less by the order of their "
+        "sums%s",
+        metric.name,
+        difference,
+        f" (about {difference * samples:.0f} of {samples} samples)" if counts_samples else "",
+    )
+    return True

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from chop.actions.search.settings.tables import RunnerChoice
 from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.config.typed import Problem
-
-if TYPE_CHECKING:
-    from chop.actions.search.settings.search import RunnerChoice
 
 IMPROBABLE = 6.0
 """Standard deviations: what no random sample of rows shows."""
@@ -26,12 +24,12 @@ def ladder_problems(
         return []
     messages = [] if list(ladder) == sorted(set(ladder)) else [f"must ascend, got {list(ladder)}"]
     for runner in runners:
-        if RUNNERS[runner.name].kind == "model-run":
+        if RUNNERS[runner.name].needs == "model":
             messages.append(
                 f"'{runner.name}' must run the model itself, which no part of the rows replaces; remove the ladder or "
                 "that runner"
             )
-    climbing = [runner for runner in runners if RUNNERS[runner.name].kind == "output-based"]
+    climbing = [runner for runner in runners if RUNNERS[runner.name].needs == "outputs"]
     if not climbing:
         messages.append("no runner measures on rows (as basic_evaluation does), so there is nothing to cut short")
     if not eval_mode:

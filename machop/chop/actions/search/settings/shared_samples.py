@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from chop.actions.search.strategies.runners.base import RUNNERS, OutputRunner, RowOptions
+from chop.actions.search.settings.tables import RunnerChoice
+from chop.actions.search.strategies.runners.base import RUNNERS, RowOptions
 from chop.config.typed import Problem
 from chop.tools.logger import get_logger
-
-if TYPE_CHECKING:
-    from chop.actions.search.settings.search import RunnerChoice
 
 logger = get_logger(__name__)
 
@@ -65,7 +63,7 @@ def _shared(choice: RunnerChoice, table: Mapping[str, Any], source: RunnerChoice
 
 
 def _is_of_outputs(choice: RunnerChoice) -> bool:
-    return issubclass(RUNNERS[choice.name], OutputRunner)
+    return RUNNERS[choice.name].needs == "outputs"
 
 
 def _states(table: Mapping[str, Any], keys: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ from chop.actions.search.strategies.runners.base import (
     Metric,
     ModelRunner,
     OutputRunner,
+    Plans,
     RunnerBase,
     SWRunnerBase,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "Metric",
     "ModelRunner",
     "OutputRunner",
+    "Plans",
     "RunnerBase",
     "SWRunnerBase",
 ]

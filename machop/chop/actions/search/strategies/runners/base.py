@@ -1,8 +1,11 @@
-"""Runners give the numbers that a search is about. There are three kinds, and each runner says which it is.
+"""Runners measure the metrics that a search is about. Each says what it `needs` of a configuration.
 
-- *analytic*: sums over nodes and a final function; needs no run of the model;
-- *output-based*: a function of the model's predictions and the targets;
-- *model-run*: anything that must run the model itself.
+- "plan": the formats of all operands, as costs do; the model is not run;
+- "outputs": the model's outputs on samples, as accuracies do;
+- "model": the quantised network itself, as training and timing do.
+
+A search hands every runner batches of configurations (`Plans`) through one method, `measure_batch`. Subclass the base
+that fits (`AnalyticRunner`, `OutputRunner`, `ModelRunner`), and that method is written already.
 """
 
 from __future__ import annotations
@@ -10,20 +13,24 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from chop.actions.calibration import calibrate_for
 from chop.actions.setup import traced
 from chop.errors import ChopError, MetricError, SearchError, first_line
-from chop.evaluation.measures import Measure, WholePredictions
+from chop.evaluation.measures import Measure, Scores, WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.program import Axis
+from chop.evaluation.tables import CostTable
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, node_costs
@@ -33,7 +40,7 @@ from chop.scoring.bounds import RowValues
 from chop.tools.user_code import place_in
 
 Direction = Literal["maximize", "minimize"]
-Kind = Literal["analytic", "output-based", "model-run"]
+Needs = Literal["plan", "outputs", "model"]
 Formats = Mapping[str, Format]
 
 
@@ -52,16 +59,39 @@ class NoOptions:
     """The options of a runner or strategy that has none."""
 
 
+class Plans(Protocol):
+    """A batch of configurations of one network; a runner takes of each what it needs.
+
+    All iterators have one item a configuration, in the same order. What is not asked for is not made.
+    """
+
+    @property
+    def costs(self) -> Mapping[str, NodeCost]:
+        """Size and work of every node of the network, for one sample."""
+
+    def plans(self) -> Iterator[QuantPlan]:
+        """The format of every operand."""
+
+    def configs(self) -> Iterator[Mapping[str, Any]]:
+        """The same as dictionaries, as passes take them."""
+
+    def outputs(self, part: str, samples: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The network's outputs `(samples, *output)` and the targets, on the first `samples` of a part; None: all."""
+
+    def graphs(self) -> Iterator[MaseGraph]:
+        """The quantised networks, each built when it is asked for: the reader may change it."""
+
+
 class RunnerBase(ABC):
-    """Gives metrics of a quantised network. `Options` is a dataclass: its fields are the runner's keys in a TOML file.
+    """Measures metrics of quantised networks. `Options` is a dataclass: its fields are the keys in a TOML file.
+
+    One that defines `metrics_of` and `__call__` alone is called with each quantised network.
 
     Raise `definition` by one when the same network gets other figures than before: a search with figures of an earlier
     definition is not resumed, and its figures are not taken over.
-
-    Subclass `AnalyticRunner`, `OutputRunner` or `ModelRunner`, not this.
     """
 
-    kind: ClassVar[Kind]
+    needs: ClassVar[Needs] = "model"
     Options: ClassVar[type[Any]] = NoOptions
     definition: ClassVar[int] = 1
 
@@ -99,6 +129,17 @@ class RunnerBase(ABC):
             raise SearchError(other_metrics(type(self).__name__, found, self._declared))
         return {name: as_number(value, name, type(self).__name__) for name, value in found.items()}
 
+    def measure_batch(self, plans: Plans) -> Scores:
+        """The metrics of all configurations of a batch, `{metric: (configurations,)}`.
+
+        Raises MetricError where a configuration has none, and SearchError where the runner itself fails.
+        """
+        found = []
+        for graph, config in zip(plans.graphs(), plans.configs(), strict=True):
+            with drawn_alike():
+                found.append(self.measured(self.__call__, self.data_module, graph, config))
+        return as_columns(found)
+
     def adapt(self, graph: MaseGraph) -> None:  # noqa: B027 - most runners change nothing
         """Change a quantised network that is to be measured or kept, in place, as this runner's metrics suppose it."""
 
@@ -112,7 +153,7 @@ class RunnerBase(ABC):
 class AnalyticRunner(RunnerBase):
     """Metrics that are sums over nodes, and a final function of the sums."""
 
-    kind = "analytic"
+    needs = "plan"
 
     @abstractmethod
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
@@ -126,6 +167,13 @@ class AnalyticRunner(RunnerBase):
         """The metrics of a plan."""
         rows = [self.terms(cost, plan[name]) for name, cost in costs.items()]
         return self.measured(self.combine, tuple(sum(column) for column in zip(*rows, strict=True)))
+
+    def table(self, costs: Mapping[str, NodeCost], axes: Sequence[Axis]) -> CostTable:
+        """The metrics of any number of points of a product space, from what each alternative adds."""
+        return CostTable(self.terms, self.combine, costs, axes)
+
+    def measure_batch(self, plans: Plans) -> Scores:
+        return as_columns([self.total(plans.costs, plan) for plan in plans.plans()])
 
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
@@ -146,7 +194,7 @@ class RowOptions:
 class OutputRunner(RunnerBase):
     """Metrics that are a function of predictions and targets."""
 
-    kind = "output-based"
+    needs = "outputs"
     Options: ClassVar[type[Any]] = RowOptions
 
     @abstractmethod
@@ -174,6 +222,9 @@ class OutputRunner(RunnerBase):
         """
         return WholePredictions(targets, self.scored, example, [metric.name for metric in self.metrics])
 
+    def measure_batch(self, plans: Plans) -> Scores:
+        return as_columns([self.scored(*outputs) for outputs in plans.outputs(*row_key(self))])
+
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
@@ -191,11 +242,16 @@ def row_key(runner: OutputRunner) -> tuple[str, int | None]:
 class ModelRunner(RunnerBase):
     """Metrics that need the model itself."""
 
-    kind = "model-run"
-
     @abstractmethod
     def measure(self, graph: MaseGraph) -> dict[str, float]:
         """The metrics of a graph that is quantised already and belongs to this call alone."""
+
+    def measure_batch(self, plans: Plans) -> Scores:
+        found = []
+        for graph in plans.graphs():
+            with drawn_alike():
+                found.append(self.measured(self.measure, graph))
+        return as_columns(found)
 
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
@@ -203,6 +259,29 @@ class ModelRunner(RunnerBase):
         graph = copy.deepcopy(calibrated_graph(model, sampled_config, data_module))
         graph.apply_plan(plan_from_config(graph, sampled_config))
         return self.measured(self.measure, graph)
+
+
+def additive_runners(runners: Iterable[RunnerBase]) -> list[AnalyticRunner]:
+    """The runners whose metrics tables give for any number of points."""
+    return [runner for runner in runners if isinstance(runner, AnalyticRunner)]
+
+
+def output_runners(runners: Iterable[RunnerBase]) -> list[OutputRunner]:
+    """The runners that score outputs, which one run of the network gives to all of them."""
+    return [runner for runner in runners if isinstance(runner, OutputRunner)]
+
+
+@contextmanager
+def drawn_alike() -> Iterator[None]:
+    """Whatever torch draws inside (dropout, say) is the same each time, and nothing outside is changed by it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def as_columns(rows: Sequence[Mapping[str, float]]) -> Scores:
+    """The metrics of configurations, one a row, as one array for each metric."""
+    return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
 
 
 def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any], data_module: Any) -> MaseGraph:

@@ -1,0 +1,141 @@
+"""The runners of a search at work on its network: many points in one call where that can be, else one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import isnan
+
+import numpy as np
+
+from chop.actions.search.measuring.batched import BatchedMeasurement, batched_measurement
+from chop.actions.search.measuring.outcome import Metrics, Outcome
+from chop.actions.search.measuring.runner_set import RunnerSet
+from chop.actions.search.measuring.single import SingleMeasurement
+from chop.actions.search.measuring.subject import Subject
+from chop.actions.search.search_space.base import Point
+from chop.actions.search.search_space.codes import Codes, code_of
+from chop.actions.search.strategies.runners.base import RunnerBase, check_finite, row_key
+from chop.errors import MetricError
+from chop.evaluation.measures import Scores
+from chop.evaluation.tables import CostTable
+
+BATCH_MACS = 5 * 10**9
+"""Multiply-accumulates of points that are measured together: a second or so on one core."""
+
+MOST_TOGETHER = 256
+"""Points that are asked for together at the most, by strategies that do not mind."""
+
+SINGLY_TOGETHER = 16
+"""The same where each is measured on its own, or a function of its predictions is called that may be slow."""
+
+LIGHT_MACS = 2 * 10**8
+"""Multiply-accumulates of a batch, below which one thread is as quick as several."""
+
+CHUNKS = 8
+"""Parts of a second's work that several processes may share."""
+
+
+class Instruments:
+    """What measures the points of a search: `batched` (None: nothing can be), `single`, and for what a call for many
+    points leaves, `singly`.
+    """
+
+    def __init__(self, subject: Subject, runners: RunnerSet) -> None:
+        self.subject = subject
+        self.runners = runners
+        self.single = SingleMeasurement(subject, runners)
+
+    @cached_property
+    def batched(self) -> BatchedMeasurement | None:
+        """What measures many points in one call."""
+        return batched_measurement(self.subject, self.runners)
+
+    @cached_property
+    def singly(self) -> list[RunnerBase]:
+        """The needed runners that must be asked about one point after the other."""
+        if self.batched is None:
+            return self.runners.needed
+        together = [*self.runners.additive, *self.runners.of_outputs]
+        return [runner for runner in self.runners.needed if runner not in together]
+
+    @property
+    def for_blocks(self) -> BatchedMeasurement | None:
+        """What measures points block by block; None where a runner must be asked about each on its own."""
+        return None if self.singly else self.batched
+
+    @property
+    def runs_models(self) -> bool:
+        """Whether a network is built and run for each point: for a runner that needs it, or in training mode."""
+        kinds = ("model",) if self.subject.eval_mode else ("model", "outputs")
+        return any(runner.needs in kinds for runner in self.runners.needed)
+
+    @cached_property
+    def tables(self) -> list[CostTable]:
+        """The metrics that follow from formats alone; none where the space is no product."""
+        axes = self.subject.space.axes()
+        return [] if axes is None else [own.table(self.subject.costs, axes) for own in self.runners.additive]
+
+    def codes(self, points: Sequence[Point]) -> Codes:
+        """Points of a space that is a product as codes, `(points, axes)`."""
+        assert self.batched is not None
+        indexes = [self.subject.space.index(point) for point in points]
+        return np.array([code_of(index, self.batched.sizes) for index in indexes if index is not None])
+
+    def outcomes(self, points: Sequence[Point], scores: Scores) -> list[Outcome]:
+        """The outcome for each of `points`, whose metrics `scores` are."""
+        return [
+            self._outcome(point, {name: float(values[row]) for name, values in scores.items()})
+            for row, point in enumerate(points)
+        ]
+
+    def _outcome(self, point: Point, metrics: Metrics) -> Outcome:
+        """The outcome from what was measured with others; a metric that failed is called once more, for its words."""
+        try:
+            check_finite(metrics, "this network")
+        except MetricError as error:
+            has_raised = any(isnan(metrics[m.name]) for runner in self.runners.of_outputs for m in runner.metrics)
+            alone = self._together_alone.outcome(point) if has_raised else error
+            return alone if isinstance(alone, MetricError) else error
+        return self.runners.by_group(metrics)
+
+    @cached_property
+    def _together_alone(self) -> SingleMeasurement:
+        """Measures single points with the runners that `batched` serves."""
+        some = [runner for runner in self.runners.needed if runner not in self.singly]
+        return SingleMeasurement(self.subject, self.runners, some)
+
+    @cached_property
+    def batch(self) -> int:
+        """How many points to measure together: few enough for progress to be seen.
+
+        Told from counted operations and not from the clock, so that an interrupted search goes on as it began.
+        """
+        if self.batched is None or self.batched.calls_functions:
+            return SINGLY_TOGETHER
+        return max(1, min(MOST_TOGETHER, BATCH_MACS // self._macs))
+
+    @cached_property
+    def chunk(self) -> int:
+        """How many points a process measures together, whatever the number of processes: results must not hang on it.
+
+        Few points of a large network, so that there is something to share; all of a small one, which saves most where
+        many are measured in one call.
+        """
+        assert self.batched is not None
+        most = SINGLY_TOGETHER // CHUNKS if self.batched.calls_functions else MOST_TOGETHER
+        return max(1, min(most, BATCH_MACS // CHUNKS // self._macs))
+
+    @cached_property
+    def is_light(self) -> bool:
+        """Whether a batch is so little work that several threads would only wait for each other."""
+        parts = {row_key(runner) for runner in self.runners.of_outputs} or {("val_dataloader", None)}
+        rows = max(len(self.subject.data_module.batches(*part)[0][1]) for part in parts)
+        return 0 < rows * self.subject.work.macs < LIGHT_MACS
+
+    @cached_property
+    def _macs(self) -> int:
+        """Multiply-accumulates of one point on all its samples, were nothing shared."""
+        assert self.batched is not None
+        samples = sum(len(evaluator.targets) for evaluator, _ in self.batched.evaluators)
+        return max(1, self.subject.work.macs * samples)

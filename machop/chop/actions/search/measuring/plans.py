@@ -1,0 +1,72 @@
+"""Batches of configurations for runners: points of the space, run plan by plan, or one network that is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor
+
+from chop.actions.search.measuring.subject import Subject
+from chop.actions.search.search_space.base import SampledConfig
+from chop.actions.search.strategies.runners.base import drawn_alike
+from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.node_costs import NodeCost
+
+
+class ChosenPlans:
+    """Configurations as plans and dictionaries; in training mode, where samples meet, each network is built."""
+
+    def __init__(self, subject: Subject, chosen: Sequence[tuple[QuantPlan, SampledConfig]]) -> None:
+        self._subject = subject
+        self._chosen = chosen
+
+    @property
+    def costs(self) -> Mapping[str, NodeCost]:
+        return self._subject.costs
+
+    def plans(self) -> Iterator[QuantPlan]:
+        return (plan for plan, _ in self._chosen)
+
+    def configs(self) -> Iterator[SampledConfig]:
+        return (config for _, config in self._chosen)
+
+    def outputs(self, part: str, samples: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        for plan, config in self._chosen:
+            if self._subject.eval_mode:
+                rows = self._subject.plan_runner((part, samples))
+                yield rows.predictions(plan), rows.targets
+            else:
+                yield _predicted(self._subject, self._subject.rebuild(config), part, samples)
+
+    def graphs(self) -> Iterator[MaseGraph]:
+        return (self._subject.rebuild(config) for _, config in self._chosen)
+
+
+class BuiltNetwork:
+    """One network as a graph of its own, by which the figures of all other ways are checked."""
+
+    def __init__(self, subject: Subject, graph: MaseGraph, config: SampledConfig) -> None:
+        self._subject = subject
+        self._graph = graph
+        self._config = config
+
+    @property
+    def costs(self) -> Mapping[str, NodeCost]:
+        return self._subject.costs
+
+    def plans(self) -> Iterator[QuantPlan]:
+        yield self._graph.plan
+
+    def configs(self) -> Iterator[SampledConfig]:
+        yield self._config
+
+    def outputs(self, part: str, samples: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        yield _predicted(self._subject, self._graph, part, samples)
+
+    def graphs(self) -> Iterator[MaseGraph]:
+        yield self._graph
+
+
+def _predicted(subject: Subject, graph: MaseGraph, part: str, samples: int | None) -> tuple[Tensor, Tensor]:
+    with drawn_alike():
+        return subject.predict(graph, (part, samples))

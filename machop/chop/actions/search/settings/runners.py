@@ -1,0 +1,69 @@
+"""The tables of runners: which ones a search has, with which options, and the metrics that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chop.actions.search.settings.shared_samples import samples_problems, with_shared_samples
+from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
+from chop.actions.search.strategies.runners.base import RUNNERS, Metric, declared_metrics
+from chop.config.typed import Problem
+from chop.errors import did_you_mean
+
+GROUPS = ("sw_runner", "hw_runner")
+
+
+def parse_runners(strategy: StrategyTable, data_module: Any) -> tuple[tuple[RunnerChoice, ...], list[Problem]]:
+    runners: list[RunnerChoice] = []
+    tables: dict[str, Mapping[str, Any]] = {}
+    problems: list[Problem] = []
+    for group in GROUPS:
+        for name, table in getattr(strategy, group).items():
+            path = ("strategy", group, name)
+            unknown = name_problem(RUNNERS, name, *path)
+            options, found = (None, []) if unknown else parse_below(RUNNERS[name].Options, table, *path)
+            problems += unknown + found
+            if options is not None:
+                runners.append(RunnerChoice(group, RUNNERS.canonical(name), options))  # type: ignore[arg-type]
+                tables[RUNNERS.canonical(name)] = table
+    problems += [*_metrics_given_twice(runners, data_module), *samples_problems(runners)]
+    if not runners and not problems:
+        problems.append(Problem(("strategy",), "names no runner: add [search.strategy.sw_runner.basic_evaluation]"))
+    return tuple(runners) if problems else with_shared_samples(runners, tables), problems
+
+
+def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Any) -> list[Problem]:
+    """Two runners that give a metric of the same name: which one would be optimised?"""
+    givers: dict[str, RunnerChoice] = {}
+    problems = []
+    for runner in runners:
+        for metric in declared_metrics(RUNNERS[runner.name], data_module):
+            other = givers.setdefault(metric.name, runner)
+            if other is not runner:
+                message = f"'{metric.name}' is given by {other.name} as well; remove one of the two"
+                problems.append(Problem(("strategy", runner.group, runner.name), message))
+                break
+    return problems
+
+
+def known_metrics(strategy: StrategyTable, data_module: Any) -> dict[str, Metric]:
+    names = [name for group in GROUPS for name in getattr(strategy, group) if name in RUNNERS]
+    return {metric.name: metric for name in names for metric in declared_metrics(RUNNERS[name], data_module)}
+
+
+def missing_metric(name: str, known: Mapping[str, Metric], strategy: StrategyTable) -> Problem:
+    giving = [
+        runner for runner in RUNNERS if name in {metric.name for metric in declared_metrics(RUNNERS[runner], None)}
+    ]
+    there = [runner for runner in giving if any(runner in getattr(strategy, group) for group in GROUPS)]
+    if there:
+        return Problem(
+            (name,),
+            f"{there[0]} gives it where targets are classes, and those of this data are none: whole numbers from 0 are "
+            "(no booleans), one a row",
+        )
+    if giving:
+        return Problem((name,), f"no runner of this file gives it; add one of: {', '.join(giving)}")
+    hint = did_you_mean(name, known) or f"; the runners of this file give: {', '.join(known) or 'none'}"
+    return Problem((name,), f"no runner gives a metric of that name{hint}")

@@ -1,0 +1,102 @@
+"""The table `setup` of a strategy: its own keys, and those that hold for every strategy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from chop.actions.search.settings.tables import StrategyTable, name_problem, parse_below
+from chop.actions.search.strategies.base import STRATEGIES
+from chop.actions.search.strategies.optuna.samplers import SAMPLERS
+from chop.config.typed import Problem, unknown_key
+from chop.record.trial import Direction
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+RETIRED_KEYS = {
+    "pkl_ckpt": "a search is resumed from its own trial log, with --resume",
+    "save_every_n_trials": "every trial is saved as soon as it is measured",
+    "model_parallel": "a model is kept on one device",
+}
+
+
+@dataclass(frozen=True)
+class StudySetup:
+    """The keys of `[search.strategy.setup]` that hold for every strategy.
+
+    `ask_batch` points are asked for at a time (absent: as many as suit the strategy); the search ends when the front
+    has not moved for `patience` trials. On a `ladder` of sample sizes a candidate that cannot win any more, by
+    `ladder_confidence`, is given up before it is measured on all rows.
+    """
+
+    n_trials: Annotated[int, Ge(1)] | None = None
+    timeout: Annotated[float, Gt(0)] | None = None
+    patience: Annotated[int, Ge(1)] | None = None
+    ask_batch: Annotated[int, Ge(1)] | None = None
+    ladder: list[Annotated[int, Ge(1)]] = field(default_factory=list)
+    ladder_confidence: Annotated[float, Gt(0.5), Lt(1)] = 0.9999
+    n_jobs: Annotated[int, Ge(1), Le(256)] = 1
+    memory_mib: Annotated[int, Ge(128)] = 1024
+    sum_scaled_metrics: bool = False
+    direction: Direction | None = None
+
+
+def parse_setup(strategy: StrategyTable) -> tuple[Any, StudySetup | None, list[Problem]]:
+    path = ("strategy", "setup")
+    unknown = name_problem(STRATEGIES, strategy.name, "strategy", "name")
+    if unknown and strategy.name in SAMPLERS:
+        cure = f'write name = "optuna", and sampler = "{strategy.name}" under [search.strategy.setup]'
+        unknown = [Problem(("strategy", "name"), f"'{strategy.name}' is a sampler of Optuna: {cure}")]
+    setup_keys = {f.name for f in fields(StudySetup)}
+    own_keys = set() if unknown else {f.name for f in fields(STRATEGIES[strategy.name].Options)}
+    other_keys = {f.name for name in STRATEGIES for f in fields(STRATEGIES[name].Options)} - own_keys
+    setup, problems = parse_below(StudySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS))
+    problems = [_with_all_known(p, setup_keys | own_keys | other_keys) for p in problems] + unknown
+    options = None
+    if not unknown:
+        options, found = parse_below(
+            STRATEGIES[strategy.name].Options, strategy.setup, *path, ignore=set(strategy.setup) - own_keys
+        )
+        problems += found
+        problems += _budget_problem(strategy, setup)
+    _tell_unused(strategy, other_keys, setup)
+    return options, setup, problems
+
+
+def _with_all_known(problem: Problem, known: set[str]) -> Problem:
+    """An unknown key of the set-up, compared with the keys of every strategy."""
+    if not problem.message.startswith("unknown key"):
+        return problem
+    return unknown_key(problem.path[-1], known).below(*problem.path[:-1])
+
+
+def _budget_problem(strategy: StrategyTable, setup: StudySetup | None) -> list[Problem]:
+    if setup is None:
+        return []
+    problems = []
+    ends = (setup.n_trials, setup.timeout, setup.patience)
+    if STRATEGIES[strategy.name].needs_budget and all(end is None for end in ends):
+        message = f"'{strategy.name}' would never end: give n_trials, timeout or patience"
+        problems.append(Problem(("strategy", "setup"), message))
+    if setup.n_trials is not None and setup.ask_batch is not None and setup.ask_batch > setup.n_trials:
+        message = f"must not be above n_trials ({setup.n_trials}): a batch is asked for and measured as a whole"
+        problems.append(Problem(("strategy", "setup", "ask_batch"), message))
+    if setup.sum_scaled_metrics and setup.direction is None:
+        message = 'sum_scaled_metrics = true needs direction = "maximize" or "minimize"'
+        problems.append(Problem(("strategy", "setup", "sum_scaled_metrics"), message))
+    return problems
+
+
+def _tell_unused(strategy: StrategyTable, other_keys: set[str], setup: StudySetup | None) -> None:
+    unused = sorted(other_keys & set(strategy.setup))
+    if setup is not None and not setup.ladder and "ladder_confidence" in strategy.setup:
+        logger.info("setup: ladder_confidence has no effect without a ladder")
+    if setup is not None and not setup.sum_scaled_metrics and setup.direction is not None:
+        logger.info("setup: direction has no effect without sum_scaled_metrics; a metric's own stands in its table")
+    if unused:
+        logger.info("setup: '%s' makes no use of %s", strategy.name, ", ".join(unused))
+    for key in sorted(set(RETIRED_KEYS) & set(strategy.setup)):
+        logger.info("setup: %s has no effect: %s", key, RETIRED_KEYS[key])

@@ -1,0 +1,52 @@
+"""Reads tables of a file as dataclasses, with the place of every problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from chop.actions.search.strategies.runners.base import RUNNERS
+from chop.config.typed import Problem, parse_table
+from chop.errors import ChopError
+
+
+@dataclass(frozen=True)
+class RunnerChoice:
+    """A runner and its options; its metrics are reported as software or hardware metrics."""
+
+    group: Literal["sw_runner", "hw_runner"]
+    name: str
+    options: Any
+
+    def fingerprint(self) -> list[Any]:
+        """What decides its figures: its name, its options, and how it defines its metrics where that has changed."""
+        definition = RUNNERS[self.name].definition
+        return [self.group, self.name, asdict(self.options), *([{"definition": definition}] if definition > 1 else [])]
+
+
+@dataclass(frozen=True)
+class StrategyTable:
+    """The table `[search.strategy]` before its parts are read."""
+
+    name: str
+    metrics: dict[str, Any]
+    eval_mode: bool = True
+    setup: dict[str, Any] = field(default_factory=dict)
+    sw_runner: dict[str, Any] = field(default_factory=dict)
+    hw_runner: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_below(cls: type[Any], table: Any, *path: str, ignore: Iterable[str] = ()) -> tuple[Any, list[Problem]]:
+    """A table as a dataclass (None where that cannot be); `path` is where problems stand."""
+    value, problems = parse_table(cls, table, ignore)
+    return value, [problem.below(*path) for problem in problems]
+
+
+def name_problem(registry: Any, name: str, *path: str) -> list[Problem]:
+    """The problem of a name that a registry does not have, if it does not."""
+    try:
+        _ = registry[name]
+    except ChopError as error:
+        return [Problem(path, str(error))]
+    return []
