@@ -17,6 +17,7 @@ from chop.dataset import MaseDataModule
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from tests.actions.search.conftest import jets, jsc_tiny, lab
+from tests.record.test_summary import written
 
 __all__ = ["jets", "jsc_tiny", "lab"]
 
@@ -50,6 +51,23 @@ def test_trials_that_the_log_lacks_are_not_left_out_of_a_study(two: Path) -> Non
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     with pytest.raises(SearchError, match=r"lacks 1 of the trials in log\.json"):
         export_search(two / "ours", f"sqlite:///{two}/study.db")
+
+
+@pytest.mark.parametrize("keeps", [(), ("search",)])
+def test_a_log_that_lost_its_checksums_is_refused(keeps: tuple[str, ...], tmp_path: Path) -> None:
+    """Put back to version 1, which had none, a log would be believed; the files beside it show what it was."""
+    folder = written(tmp_path)
+    path = tmp_path / "trials.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows[0]["chop_trials"] = 1
+    lost = {"sha256", "search"} - set(keeps)
+    path.write_text(
+        "".join(f"{json.dumps({k: v for k, v in row.items() if k not in lost})}\n" for row in rows), encoding="utf-8"
+    )
+    told = "states version 1, which had no identity" if keeps else r"has no checksums, and log\.json beside it has"
+    for use in (folder.trials, folder.logged, folder.best, lambda: folder.resume_trials({"seed": 7})):
+        with pytest.raises(SearchError, match=told):
+            use()
 
 
 def test_a_folder_without_a_search_is_told(tmp_path: Path) -> None:

@@ -220,6 +220,8 @@ def read_header(path: Path, kind: Kind) -> Header:
         raise SearchError(f"{path} is no {kind.name}, or its first line is damaged; start anew") from error
     version = require_version(version, path)
     problem = _problem(line, "", version)
+    if version == 1 and "search" in values:
+        problem = "it states version 1, which had no identity"
     if problem:
         raise SearchError(f"{path}: line 1 is damaged ({problem}); start anew without --resume")
     if version == 1:

@@ -20,9 +20,9 @@ from chop.passes.graph.transforms.quantize.quantize import plan_from_config
 from chop.record.damage import DAMAGES
 from chop.record.fingerprint import LANDSCAPE_IDENTITY, digest, landscape_key
 from chop.record.folder import SearchFolder
-from chop.record.names import INITIAL_FILE, LOG_FILE, TRIALS_FILE
+from chop.record.names import INITIAL_FILE, LOG_FILE
 from chop.record.trial import Objective, Trial
-from chop.record.trials import read_trials, row_to_trial, trial_to_row
+from chop.record.trials import row_to_trial, trial_to_row
 from chop.tools.logger import get_logger
 from chop.tools.whole_numbers import from_json, readable
 
@@ -156,8 +156,7 @@ def _read_folder(name: str, folder: Path, space: SearchSpaceBase, fingerprint: M
     if landscape_key(theirs) == landscape_key(fingerprint):
         if (folder / LOG_FILE).exists():
             _rows(folder)  # a log among the files of another search is noticed here
-        is_by_trial = earlier.log.name == TRIALS_FILE
-        trials = read_trials(earlier.log).trials if is_by_trial else list(_front(folder, space))
+        trials = earlier.logged().trials if earlier.is_by_trial else list(_front(folder, space))
         trials = [trial for trial in trials if trial.repeats is None and trial.stopped_at is None]
         if not trials:
             raise SearchError(f"--init-from {name}: that search has no trial yet; resume it first, or leave it out")

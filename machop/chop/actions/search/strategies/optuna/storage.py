@@ -17,7 +17,6 @@ from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
 from chop.record.names import LOG_FILE, TRIALS_FILE
 from chop.record.trial import Trial
-from chop.record.trials import read_trials
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -125,9 +124,7 @@ class _LoggedSearch:
     @classmethod
     def read(cls, folder: Path) -> _LoggedSearch:
         path = folder / TRIALS_FILE
-        if not path.is_file():
-            raise SearchError(f"{path} does not exist; give the folder search_ckpts of a search that keeps its trials")
-        logged = read_trials(path)
+        logged = SearchFolder(folder).logged()
         header, trials = logged.header.values, logged.trials
         if logged.problem:
             raise SearchError(f"{path}: {logged.problem}; go on with --resume, which measures it again")
