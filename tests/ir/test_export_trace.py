@@ -146,6 +146,20 @@ def test_decoders_with_their_default_cache_are_traced_without_it() -> None:
     assert "past_key_values" not in graph.model(**rows)
 
 
+def test_the_layers_of_gpt2_have_formats() -> None:
+    sizes = {"vocab_size": 20, "n_positions": 8, "n_embd": 16, "n_layer": 1, "n_head": 2, "pad_token_id": 0}
+    model = GPT2ForSequenceClassification(GPT2Config(**sizes)).eval()
+    x = {"input_ids": torch.randint(3, 20, (2, 6))}
+    graph, _ = calibrate_analysis_pass(MaseGraph(model, example_inputs=x), {"input_generator": [x]})
+    four = {"name": "scale_integer", "weight_width": 4, "weight_granularity": "channel", "bias_width": 8}
+    graph, _ = quantize_transform_pass(graph, {"by": "type", "addmm": {"config": four}})
+    assert len([*graph.plan]) == 4
+    costs = node_costs(graph, x)
+    assert all(cost.op.name != "addmm" or not cost.uncounted for cost in costs.values())
+    query = graph.plan["transformer_h_0_attn_c_attn_addmm"]["weight"]
+    assert query.scale == pytest.approx((model.transformer.h[0].attn.c_attn.weight.abs().amax(0) / 7).tolist())
+
+
 def test_warnings_of_torch_about_its_own_inside_are_not_shown() -> None:
     x = {"input_ids": torch.randint(3, 50, (2, 6))}
     with warnings.catch_warnings():

@@ -53,6 +53,7 @@ _LAYER_NORM = (("data_in", 0, "input"), ("weight", 2, "weight"), ("bias", 3, "bi
 CALLS: dict[str, tuple[tuple[str, int, str], ...]] = {
     **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d"), _WEIGHTED),
     **dict.fromkeys(("matmul", "bmm", "mm"), _FACTORS),
+    "addmm": (("bias", 0, "input"), ("data_in", 1, "mat1"), ("weight", 2, "mat2")),
     **dict.fromkeys(("add", "sub", "rsub", "subtract"), _TERMS),
     **dict.fromkeys(("mul", "multiply"), (("data_in", 0, "input"), ("other", 1, "other"))),
     **dict.fromkeys(("relu", "relu6", "gelu", "silu", "tanh", "sigmoid"), _ONE),

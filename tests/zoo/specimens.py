@@ -150,6 +150,17 @@ TRACED = (
         net(lambda m, x: m.c(m.a(x), x), a=linear(), c=lambda: nn.Bilinear(8, 8, CLASSES)),
     ),
     Specimen(
+        "addmm",
+        "layers as addmm with transposed weights (GPT-2), scaled",
+        net(
+            lambda m, x: torch.addmm(m.d, F.relu(torch.addmm(m.b, x, m.a)), mat2=m.c, beta=0.5, alpha=2.0),
+            a=parameter(8, 8),
+            b=parameter(8),
+            c=parameter(8, CLASSES),
+            d=parameter(CLASSES),
+        ),
+    ),
+    Specimen(
         "matrix_vector",
         "matrix times vector",
         net(
@@ -522,6 +533,7 @@ EXPORTED = (
     "shared_layer",
     "tied_weights",
     "subtraction",
+    "addmm",
     "matrix_vector",
     "spectral_norm",
     "low_rank",

@@ -131,6 +131,14 @@ OPS: tuple[Op, ...] = (
     _weighted("conv_transpose2d", nn.ConvTranspose2d, F.conv_transpose2d),
     _product("matmul", torch.matmul, operator.matmul, methods=("matmul",)),
     _product("bmm", torch.bmm, methods=("bmm",)),
+    Op(
+        "addmm",
+        functions=(torch.addmm,),
+        methods=("addmm",),
+        args={"data_in": (Arg(1, ("mat1",)),), "weight": (Arg(2, ("mat2",)),)},
+        params={"bias": Arg(0, ("input", "self"))},
+        multiplies=True,
+    ),
     _elementwise("add", torch.add, operator.add, operator.iadd, methods=("add", "add_")),
     _elementwise("sub", torch.sub, torch.subtract, operator.sub, operator.isub, methods=("sub", "sub_", "subtract")),
     Op(
@@ -207,6 +215,7 @@ def _exported() -> dict[str, Op]:
         "conv_transpose2d": "conv_transpose2d.input",
         "matmul": "matmul.default",
         "bmm": "bmm.default",
+        "addmm": "addmm.default",
         "layer_norm": "layer_norm.default",
         "group_norm": "group_norm.default",
         "rms_norm": "rms_norm.default",
@@ -224,6 +233,7 @@ def _exported() -> dict[str, Op]:
     found |= {f"{name}_with_indices.default": rows[name] for name in ("max_pool1d", "max_pool2d")}
     found["batch_norm.default"] = replace(rows["batch_norm1d"], params=_parameters(1, "weight", "bias"))
     found["instance_norm.default"] = replace(rows["instance_norm"], params=_parameters(1, "weight", "bias"))
+    found["mm.default"] = rows["matmul"]
     found["embedding.default"] = replace(rows["embedding"], params=_parameters(0, "weight"))
     return found
 

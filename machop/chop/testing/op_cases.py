@@ -102,6 +102,7 @@ CALLS: dict[str, Callable[[], list[Call]]] = {
     "conv_transpose2d": lambda: _weighted(nn.ConvTranspose2d(4, 6, 3), F.conv_transpose2d, 2, 4, 5, 5),
     "matmul": lambda: _matrices(torch.matmul, Tensor.__matmul__),
     "bmm": lambda: _matrices(torch.bmm),
+    "addmm": lambda: [(torch.addmm, (torch.randn(5), torch.randn(4, 8), torch.randn(8, 5)), {})],
     "add": lambda: _two(torch.add),
     "sub": lambda: _two(torch.sub),
     "mul": lambda: _two(torch.mul),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from chop.errors import GraphError
-from chop.evaluation.guard import guard_verdict, require_sound
+from chop.evaluation.guard import guard_verdict, near_float, require_sound
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import BlockFP, Integer
 from chop.ir import MaseGraph, QuantPlan
@@ -47,6 +47,22 @@ def test_a_sound_network_is_sound_and_left_as_it_is() -> None:
     assert verdict.is_sound and not verdict.unchecked, str(verdict)
     assert graph.plan == plan
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("own", [Integer(8, 3), BlockFP(width=8, exponent_width=8, block_size=(1, 16))])
+def test_wide_formats_are_tried_in_each_kind_of_op_alone_and_in_all(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[set[str]] = []
+
+    class Trial(near_float._Trial):
+        def wrong(self, slots: Any) -> str | None:
+            tried.append({ops[name].name for name, _ in slots})
+            return super().wrong(slots)
+
+    graph, x = small()
+    ops = graph.quantizable_nodes()
+    monkeypatch.setattr(near_float, "_Trial", Trial)
+    assert guard_verdict(graph, x, {(name, "data_in"): [own] for name in ops if name != "table"}).is_sound
+    assert tried == [{"linear"}, {"relu"}, {"add"}, {"linear", "relu", "add"}]
 
 
 class OneCall(nn.Module):

@@ -63,14 +63,14 @@ KINDS = (
 def near_float(graph: MaseGraph, x: Any, formats: Mapping[Slot, Sequence[Format]]) -> Verdict:
     """Where a calibrated graph does not compute what it does in float under formats that hardly round.
 
-    They are of the kinds that each slot's `formats` are of. Each kind of op is tried alone, then all together, in
-    blocks only so; a difference is traced to the first node and operand that make it.
+    They are of the kinds that each slot's `formats` are of. Each kind of op is tried alone, then all together; a
+    difference is traced to the first node and operand that make it.
     """
     wanted, verdict = outputs(graph, x), Verdict()
     for kind in KINDS:
         trial = _Trial(graph, x, wanted, kind)
         slots = [slot for slot, own in formats.items() if kind.stands_for(own)]
-        for group in [slots] if kind.in_blocks else _groups(graph, slots):
+        for group in _groups(graph, slots):
             if wrong := trial.wrong(group):
                 verdict.findings.append(_traced(trial, group, wrong))
                 break

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 VECTOR_OPS = ("linear", "layer_norm", "rms_norm", "embedding")
 """Ops whose channels are the last dimension."""
 
-PRODUCTS = ("matmul", "bmm")
+PRODUCTS = ("matmul", "bmm", "addmm")
 ELEMENTWISE = ("add", "sub", "mul")
 
 
@@ -29,7 +29,7 @@ def channels_written(op: Op | None, ndim: int, known: Sequence[Any]) -> int | No
         return ndim - 1
     if op.name in PRODUCTS:
         tensors = [fact for fact in known if fact is not None and hasattr(fact, "samples")]
-        is_layer = len(tensors) > 1 and tensors[1].samples == ()  # its second matrix is the same for all samples
+        is_layer = len(tensors) > 1 and tensors[-1].samples == ()  # its second matrix is the same for all samples
         return ndim - 1 if is_layer else None
     if op.name.startswith("conv"):
         return ndim - 1 - spatial_dims(op)
