@@ -25,7 +25,8 @@ Command = Callable[..., tuple[str, str]]
 @pytest.fixture(scope="session", autouse=True)
 def _linear_algebra_on_one_thread() -> Iterator[None]:
     """The threads of several test processes would wait for each other, several times as long as they compute."""
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # for processes that tests start
         yield
 
 

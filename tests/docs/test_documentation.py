@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Command
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -30,41 +32,40 @@ def run(command: list[str], folder: Path) -> str:
     return result.stdout
 
 
-def as_command(line: str) -> list[str]:
-    """A line `$ machop/ch …` or `$ make …` of the README, for the interpreter of this test."""
-    words = shlex.split(line.removeprefix("$ "))
-    return [sys.executable, "-m", "chop.cli", *words[1:]] if words[0].endswith("machop/ch") else words
+def arguments(line: str) -> list[str]:
+    """What stands behind `$ machop/ch` in a line of a document."""
+    prompt, command, *words = shlex.split(line)
+    assert (prompt, command) == ("$", "machop/ch"), line
+    return words
 
 
-def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> None:
+def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
     lines = [line for block in blocks(ROOT / "README.md", "console") for line in block.splitlines()]
-    commands = [as_command(line) for line in lines if line.startswith("$ ") and line != "$ make test"]
-    assert len(commands) > 8
-    outputs = {shlex.join(command[3:]): run(command, tmp_path) for command in commands}
+    first, *others = [arguments(line) for line in lines if line.startswith("$ ") and line != "$ make test"]
+    assert len(others) > 8
+    shown = re.sub(r"\s+", " ", run([sys.executable, "-m", "chop.cli", *first], tmp_path))
+    for command in others:
+        ch(*command)
     promised = next(block for block in blocks(ROOT / "README.md", "text") if "Pareto front" in block)
-    first = re.sub(r"\s+", " ", next(iter(outputs.values())))
     for line in promised.splitlines():
         numbers = re.sub(r"\s+", " ", line).strip()
-        assert "…" in numbers or numbers in first, numbers
+        assert "…" in numbers or numbers in shown, numbers
 
 
-def test_three_bits_recover_by_training_as_the_search_page_says(tmp_path: Path) -> None:
+def test_three_bits_recover_by_training_as_the_search_page_says(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
     (block,) = blocks(ROOT / "docs" / "search.md", "console")
-    outputs = [run(as_command(line), tmp_path) for line in block.splitlines()]
+    outputs = [ch(*arguments(line))[0] for line in block.splitlines()]
     scores = [float(found) for text in outputs[1:] for found in re.findall(r"accuracy +(0\.\d+) +\[", text)]
     assert scores[0] == pytest.approx(0.319, abs=0.01)
     assert scores[-1] == pytest.approx(0.698, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    "name", ["jsc_mlp_formats", "jsc_mlp_three_bits", "jsc_tiny_more_metrics", "jsc_toy_limits", "toy_regex"]
-)
-def test_an_example_that_the_readme_does_not_run_runs(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["jsc_mlp_formats", "jsc_mlp_three_bits", "jsc_toy_limits", "toy_regex"])
+def test_an_example_that_the_readme_does_not_run_runs(name: str, ch: Command) -> None:
     path = str(ROOT / "machop" / "configs" / "examples" / f"{name}.toml")
-    command = [sys.executable, "-m", "chop.cli", "search", "--config", path, "--pretrained"]
-    assert "measured networks" in run(command, tmp_path)
+    assert "measured networks" in ch("search", "--config", path, "--pretrained")[0]
 
 
 def test_the_example_in_python_of_the_readme_runs(tmp_path: Path) -> None:
@@ -96,11 +97,10 @@ def write_example(name: str, folder: Path) -> str:
     return name
 
 
-def test_a_model_and_data_of_your_own_train(tmp_path: Path) -> None:
+def test_a_model_and_data_of_your_own_train(tmp_path: Path, ch: Command) -> None:
     name = write_example("mine.py", tmp_path)
     reference = ["--model", f"{name}:build_model", "--dataset", f"{name}:build_data", "--project", "mine"]
-    out = run([sys.executable, "-m", "chop.cli", "train", *reference, "--max-epochs", "2"], tmp_path)
-    assert "best.ckpt" in out
+    assert "best.ckpt" in ch("train", *reference, "--max-epochs", "2")[0]
 
 
 HF = """
@@ -128,19 +128,18 @@ name = "brute_force"
 """
 
 
-def test_a_model_of_hugging_face_trains_searches_and_comes_back(tmp_path: Path) -> None:
+def test_a_model_of_hugging_face_trains_searches_and_comes_back(tmp_path: Path, ch: Command) -> None:
     name = write_example("hf.py", tmp_path)
     (tmp_path / "hf.toml").write_text(HF, encoding="utf-8")
     own = ["--model", f"{name}:build_model", "--dataset", f"{name}:build_data", "--config", "hf.toml"]
-    ch = [sys.executable, "-m", "chop.cli"]
-    run([*ch, "train", *own], tmp_path)
+    ch("train", *own)
     trained = ["--load", "mase_output/hf/software/training_ckpts/best.ckpt"]
-    assert "Pareto front: " in run([*ch, "search", *own, *trained], tmp_path)
+    assert "Pareto front: " in ch("search", *own, *trained)[0]
     row = ["--from-search", "mase_output/hf/software/search_ckpts", "--row", "0"]
-    run([*ch, "test", *own, *trained, *row], tmp_path)
+    ch("test", *own, *trained, *row)
     scores = (tmp_path / "mase_output/hf/software/test/scores.json").read_text(encoding="utf-8")
-    run([*ch, "transform", *own, *trained, *row], tmp_path)
-    run([*ch, "test", *own, "--load", "mase_output/hf/software/transform/graph.safetensors"], tmp_path)
+    ch("transform", *own, *trained, *row)
+    ch("test", *own, "--load", "mase_output/hf/software/transform/graph.safetensors")
     assert (tmp_path / "mase_output/hf/software/test/scores.json").read_text(encoding="utf-8") == scores
 
 
