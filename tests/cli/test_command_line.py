@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -387,3 +388,19 @@ def test_a_folder_that_cannot_be_written_to_is_told_with_the_cure(ch: Command, t
     (tmp_path / "file").write_text("", encoding="utf-8")
     place = ("search", "--config", BRUTE_FORCE, "--pretrained", "--project-dir")
     assert "a file is where a folder must be: choose another --project-dir" in ch(*place, "file", status=1)[1]
+
+
+@pytest.mark.parametrize(
+    ("case", "arguments"),
+    [
+        ("blocks", ["oracle", "old"]),
+        ("trials", ["export-optuna", "old", "--storage", "study.log"]),
+        ("command_line", ["transform", "--from-search", "old", "--row", "3"]),
+    ],
+)
+def test_commands_say_of_an_earlier_chops_files_that_they_cannot_be_checked(
+    case: str, arguments: list[str], tmp_path: Path, ch: Command
+) -> None:
+    shutil.copytree(Path(__file__).parents[1] / "record" / "data" / "v1" / case, tmp_path / "old")
+    _, err = ch(*arguments, status=(0, 1))
+    assert "was written by an earlier chop, without checksums: it cannot be checked" in " ".join(err.split())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 from torch import nn
 
@@ -16,6 +18,7 @@ from chop.actions.search.strategies.optuna.storage import export_search
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
+from chop.record.landscape import Landscape
 from tests.actions.search.conftest import jets, jsc_tiny, lab
 from tests.record.test_summary import written
 
@@ -64,10 +67,27 @@ def test_a_log_that_lost_its_checksums_is_refused(keeps: tuple[str, ...], tmp_pa
     path.write_text(
         "".join(f"{json.dumps({k: v for k, v in row.items() if k not in lost})}\n" for row in rows), encoding="utf-8"
     )
-    told = "states version 1, which had no identity" if keeps else r"has no checksums, and log\.json beside it has"
+    told = "states version 1, which had no identity" if keeps else r"has no checksum, and log\.json beside it has"
     for use in (folder.trials, folder.logged, folder.best, lambda: folder.resume_trials({"seed": 7})):
         with pytest.raises(SearchError, match=told):
             use()
+
+
+@pytest.mark.parametrize("file", ["trials.jsonl", "summary.json", "resolved.toml", "initial.json", "measured.jsonl"])
+def test_an_exhaustive_table_that_lost_its_checksum_is_refused(file: str, tmp_path: Path) -> None:
+    folder = written(tmp_path / "search")
+    folder.write_resolved("seed = 7\n")
+    folder.write_initial({"names": []})
+    shutil.copy(tmp_path / "search" / "trials.jsonl", tmp_path / "search" / "measured.jsonl")
+    (tmp_path / "alone").mkdir()
+    path = tmp_path / "alone" / "landscape.parquet"
+    about = {b"chop": json.dumps({"key": "k"}).encode()}
+    table = pyarrow.table({"index": [0, 1], "accuracy": [0.5, 0.6]}).replace_schema_metadata(about)
+    pyarrow.parquet.write_table(table, path)
+    assert Landscape.read(path).version == 1
+    shutil.copy(tmp_path / "search" / file, path.parent)
+    with pytest.raises(SearchError, match=rf"has no checksum, and {re.escape(file)} beside it has"):
+        Landscape.read(path)
 
 
 def test_a_folder_without_a_search_is_told(tmp_path: Path) -> None:

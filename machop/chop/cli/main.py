@@ -158,7 +158,9 @@ def oracle(
 ) -> None:
     """Answer from the truth about a space: ch oracle mase_output/NAME/software/search_ckpts --point 17"""
     from chop.cli.oracle import show_oracle
+    from chop.tools.logger import set_logging_verbosity
 
+    set_logging_verbosity("warning")
     show_oracle(landscape, point or [], study or [], json)
 
 
@@ -169,7 +171,9 @@ def export_optuna(
 ) -> None:
     """Write a search where optuna-dashboard shows it: ch export-optuna FOLDER --storage sqlite:///study.db"""
     from chop.actions.search.strategies.optuna.storage import export_search
+    from chop.tools.logger import set_logging_verbosity
 
+    set_logging_verbosity("warning")
     name, trials = export_search(folder, storage, study_name)
     print(f"{trials} trials are in the study '{name}'")  # noqa: T201 - the answer to the command
 
@@ -270,7 +274,9 @@ def _row(path: Path | None, number: int | None) -> Any:
     if path is None or number is None:
         raise ConfigError(["command line: --from-search PATH and --row NUMBER go together"])
     from chop.actions.replay import read_row
+    from chop.tools.logger import set_logging_verbosity
 
+    set_logging_verbosity("warning")
     return read_row(path, number)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from chop.record.blocks import BlockLog
 from chop.record.damage import DAMAGES
 from chop.record.histogram import Histogram
 from chop.record.json_lines import Header, read_header
-from chop.record.landscape import Landscape, join_parts, read_about
+from chop.record.landscape import Landscape, join_parts
 from chop.record.names import (
     BEST_FILE,
     BLOCKS,
@@ -73,22 +72,10 @@ class SearchFolder:
 
     @property
     def header(self) -> Header:
-        """The header of the log.
-
-        Raises SearchError where there is no log, where the header is damaged, or where it states version 1 and a file
-        beside it a later one: a log gets its checksums before any other file of its search.
-        """
-        log = self.log
-        if log is None:
+        """The header of the log. Raises SearchError where there is no log, or where the header is damaged."""
+        if self.log is None:
             raise SearchError(f"{self.path}: no search there; give the folder search_ckpts of one, with its log")
-        found = read_header(log, KINDS[log.name])
-        if found.version == 1:
-            for file in sealed_files(self.path):
-                raise SearchError(
-                    f"{log} has no checksums, and {file.name} beside it has: it was changed or replaced; take the log "
-                    "that the search wrote, or start anew without --resume"
-                )
-        return found
+        return read_header(self.log, KINDS[self.log.name])
 
     @property
     def identity(self) -> str:
@@ -110,7 +97,6 @@ class SearchFolder:
         path = self.path / TRIALS_FILE
         if not path.is_file():
             raise SearchError(f"{path} does not exist; give the folder search_ckpts of a search that keeps its trials")
-        _ = self.header
         return read_trials(path)
 
     def trials(self) -> list[Trial]:
@@ -224,8 +210,6 @@ class SearchFolder:
                 f"the search in {self.path} measures its points block by block, in the order of their numbers; "
                 "undo what was changed under [search] since, or start anew without --resume"
             )
-        if self.holds_search:
-            _ = self.header
         return TrialLog.resume(self.path / TRIALS_FILE, fingerprint)
 
     @property
@@ -235,8 +219,6 @@ class SearchFolder:
 
     def open_blocks(self, header: Mapping[str, Any], resume: bool) -> BlockLog:
         """A log of blocks, a new one or one to be added to. Raises SearchError as `BlockLog` does."""
-        if resume and self.holds_search:
-            _ = self.header
         return BlockLog(self.path / BLOCKS_FILE, header, resume, self._identity)
 
     @property
@@ -290,22 +272,6 @@ class SearchFolder:
 
     def _write_json(self, file: str, value: Any) -> Path:
         return write_whole(self.path / file, json.dumps(value, indent=2) + "\n")
-
-
-def sealed_files(folder: Path) -> Iterator[Path]:
-    """The files in a folder that hold a checksum, logs apart; one that is damaged is passed over."""
-    readers: dict[str, Callable[[Path], int]] = {
-        LOG_FILE: lambda path: read_rows(path, LOG_FILE).version,
-        BEST_FILE: lambda path: read_rows(path, BEST_FILE).version,
-        SUMMARY_FILE: lambda path: read_document(path).version,
-        INITIAL_FILE: lambda path: read_document(path).version,
-        CONFIG_FILE: lambda path: read_toml_seal(path).version,
-        LANDSCAPE_FILE: lambda path: int(read_about(path).get("version", 1)),
-    }
-    for file, version_of in readers.items():
-        with suppress(SearchError, OSError, *DAMAGES):
-            if (folder / file).exists() and version_of(folder / file) > 1:
-                yield folder / file
 
 
 _RESUME = "go on with --resume, which measures no trial again and writes it"

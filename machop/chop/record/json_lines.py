@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from chop.errors import FolderError, SearchError
+from chop.record.beside import require_no_seal_beside
 from chop.record.damage import DAMAGES, keep_damaged
+from chop.record.names import Kind
 from chop.record.version import VERSION, new_identity, require_version, warn_unchecked
 from chop.tools.files import require_in_place, write_whole
 from chop.tools.logger import get_logger
@@ -33,18 +35,6 @@ SYNC_SECONDS = 1.0
 CHECKSUM = "sha256"
 _SEALED = re.compile(rb'(\{.*), "sha256": "([0-9a-f]{64})"\}')
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of log. Its header holds `key` with the version; `name` is what messages call it.
-
-    Logs with `unversioned` had no version in version 1.
-    """
-
-    key: str
-    name: str
-    unversioned: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,11 +210,12 @@ def read_header(path: Path, kind: Kind) -> Header:
         raise SearchError(f"{path} is no {kind.name}, or its first line is damaged; start anew") from error
     version = require_version(version, path)
     problem = _problem(line, "", version)
-    if version == 1 and "search" in values:
+    if not problem and version == 1 and "search" in values:
         problem = "it states version 1, which had no identity"
     if problem:
         raise SearchError(f"{path}: line 1 is damaged ({problem}); start anew without --resume")
     if version == 1:
+        require_no_seal_beside(path)
         warn_unchecked(path.parent)
     return Header({k: v for k, v in values.items() if k not in ("search", CHECKSUM)}, version, values.get("search", ""))
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from chop.errors import SearchError
+from chop.record.beside import require_no_seal_beside
 from chop.record.names import LANDSCAPE_FILE
 from chop.record.sealed_parquet import SEAL, seal_file, seal_of
 from chop.record.version import VERSION, require_version, warn_unchecked
@@ -146,6 +147,7 @@ def _checked_about(path: Path, stream: BinaryIO) -> dict[str, Any]:
     if version > 1 and is_sealed is None:
         raise SearchError(f"{path} has lost its checksum: it was written anew; search the space once more")
     if version == 1:
+        require_no_seal_beside(path)
         warn_unchecked(path.parent)
     return about
 

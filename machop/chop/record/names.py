@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chop.record.json_lines import Kind
+from dataclasses import dataclass
 
 TRIALS_FILE = "trials.jsonl"
 BLOCKS_FILE = "blocks.jsonl"
@@ -17,6 +17,19 @@ PARTS_FOLDER = "landscape.parts"
 HISTOGRAMS_FILE = "histograms.json"
 REPORT_FILE = "report.md"
 EVALUATIONS_FILES = ("evaluations.parquet", "evaluations.csv")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of log. Its header holds `key` with the version; `name` is what messages call it.
+
+    Logs with `unversioned` had no version in version 1.
+    """
+
+    key: str
+    name: str
+    unversioned: bool = False
+
 
 TRIALS = Kind("chop_trials", "trial log")
 BLOCKS = Kind("chop_blocks", "block log", unversioned=True)

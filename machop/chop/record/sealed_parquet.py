@@ -36,6 +36,12 @@ def seal_of(stream: BinaryIO) -> bool | None:
     return stream.read(len(BLANK)) == digits
 
 
+def has_seal(path: Path) -> bool:
+    """Whether a file holds a checksum, right or wrong."""
+    with path.open("rb") as stream:
+        return _place(stream) is not None
+
+
 def _place(stream: BinaryIO) -> int | None:
     """Where the digits of the checksum begin."""
     size = stream.seek(0, os.SEEK_END)

@@ -33,8 +33,10 @@ def keep_landscape(known: Path, folder: Path, about: Mapping[str, Any]) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / LANDSCAPE_FILE
-    theirs = {key: value for key, value in read_about(known).items() if key not in ("search", "version")}
-    if theirs == json.loads(json.dumps(dict(about))):
+    theirs = read_about(known)
+    is_sealed = theirs.pop("version", 1) > 1  # beside sealed files any other would be refused
+    theirs.pop("search", None)
+    if is_sealed and theirs == json.loads(json.dumps(dict(about))):
         if known == target:
             return target
         try:
