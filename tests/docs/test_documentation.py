@@ -73,11 +73,11 @@ def test_the_example_in_python_of_the_readme_runs(tmp_path: Path) -> None:
     assert "right: 0.69" in run([sys.executable, "-c", example], tmp_path)
 
 
-def test_the_page_on_using_a_network_runs_from_the_search_to_the_saved_file(tmp_path: Path) -> None:
+def test_the_page_on_using_a_network_runs_from_the_search_to_the_saved_file(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
     page = ROOT / "docs" / "use_the_network.md"
     for line in (line for block in blocks(page, "console") for line in block.splitlines()):
-        run(as_command(line), tmp_path)
+        ch(*arguments(line))
     run([sys.executable, "-c", "\n".join(blocks(page, "python"))], tmp_path)
     loaded = ["test", "jsc-tiny", "jsc", "--load", "mine.safetensors"]
     assert "accuracy" in run([sys.executable, "-m", "chop", *loaded], tmp_path)
