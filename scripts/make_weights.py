@@ -19,7 +19,7 @@ from chop.actions.setup import Prepared, prepare
 from chop.actions.train import train
 from chop.config.options import RunOptions
 from chop.models.checkpoint import load_weights, save_weights
-from chop.scoring.scores import Interval
+from chop.scoring.intervals import Interval
 from chop.tools.files import write_whole
 from chop.tools.logger import set_logging_verbosity
 

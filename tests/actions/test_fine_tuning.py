@@ -17,6 +17,7 @@ from chop.evaluation.predictions import predict
 from chop.ir import MaseGraph
 from chop.models import get_model
 from chop.passes.graph import quantize_transform_pass
+from chop.scoring.classification import Classification
 from chop.scoring.scores import score
 from tests.actions.search.conftest import LAB
 
@@ -107,7 +108,7 @@ def test_a_batch_of_one_sample_is_left_to_another_epoch(jets: MaseDataModule) ->
 @pytest.mark.parametrize(("lengths", "batches"), [([3, 4, 3, 4, 3], 2), ([3, 4, 5], 3), ([3, 3, 3, 4], 2)])
 def test_samples_of_many_lengths_are_trained_on(lengths: list[int], batches: int) -> None:
     class OfManyLengths:
-        loss, output = None, None
+        task, output = Classification(num_classes=2), None
 
         def batches(self, part: str, *_: Any) -> list[Any]:
             return [(torch.ones(1, length), torch.tensor([1])) for length in lengths]

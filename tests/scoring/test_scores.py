@@ -15,14 +15,10 @@ from torchmetrics.classification import MulticlassAccuracy
 from chop.errors import ChopError, MetricError
 from chop.evaluation.predictions import predict
 from chop.record.rows import interval_as_json
-from chop.scoring.scores import (
-    accuracy_macro,
-    accuracy_micro,
-    per_sample_loss,
-    score,
-    score_with_intervals,
-    wilson_interval,
-)
+from chop.scoring.class_hits import accuracy_macro, accuracy_micro
+from chop.scoring.intervals import wilson_interval
+from chop.scoring.losses import per_sample_loss
+from chop.scoring.scores import score, score_with_intervals
 
 
 def by_torchmetrics(predictions: Tensor, targets: Tensor, average: str) -> float:

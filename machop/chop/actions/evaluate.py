@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import isclose, isfinite
 from typing import Any
 
+import torch
 from rich.markup import escape
 from rich.table import Table
 from torch import nn
@@ -18,11 +19,11 @@ from chop.actions.search.strategies.runners import RUNNERS
 from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
-from chop.evaluation.predictions import predict
+from chop.evaluation.predictions import stream
 from chop.ir import MaseGraph
 from chop.record.rows import interval_as_json
+from chop.scoring.intervals import Interval
 from chop.scoring.own_function_checks import check_own_functions
-from chop.scoring.scores import Interval, score_with_intervals
 from chop.tools.files import write_whole
 from chop.tools.folder_lock import only_writer
 from chop.tools.get_input import failures_named
@@ -66,10 +67,16 @@ def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) ->
 def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part: str = "test") -> dict[str, Interval]:
     """Scores of a model on a whole part, `{name: (value, low, high)}`."""
     data = prepared.data_module
+    batches = data.batches(part)
+    accumulator, first = data.task.accumulator(by_sample=True), None
     with failures_named(f"the model fails on the {part} part"):
-        predictions, targets = predict(model.eval().to(device), data.batches(part), device, data.output)
-    check_own_functions(data.loss, data.metrics, predictions, targets)
-    return score_with_intervals(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
+        for outputs, targets in stream(model.eval().to(device), batches, device, data.output):
+            first = outputs if first is None else first
+            accumulator.update(outputs, targets)
+    assert first is not None
+    all_targets = torch.cat([y for _, y in batches]).to(first.device)
+    check_own_functions(data.task.data_loss, data.task.data_metrics, first, all_targets)
+    return accumulator.intervals()
 
 
 def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph: MaseGraph) -> None:

@@ -12,9 +12,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from chop.dataset.rows import form_of, join, take
-from chop.errors import ChopError
 from chop.ir.graph.inputs import to_device
-from chop.scoring.scores import Loss, per_sample_loss
 from chop.tools.get_input import call_model
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -80,33 +78,14 @@ def _train(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int, de
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: tuning.factor(step, steps))
     for number, (x, y) in enumerate(batches, start=1):
         predictions = call_model(model, to_device(x, device), data_module.output)
-        loss = training_loss(predictions, y.to(device), data_module.loss)
+        loss = data_module.task.loss(predictions, y.to(device))
         if loss is not None:
-            (loss / every).backward()  # type: ignore[no-untyped-call]
+            (loss / every).backward()
         if number % every == 0 or number == len(batches):
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
     return steps
-
-
-def training_loss(predictions: Tensor, targets: Tensor, loss: Loss | None) -> Tensor | None:
-    """The mean loss of a batch; None where nothing in it has a label.
-
-    Raises ChopError for a loss without a gradient.
-    """
-    if targets.dtype is torch.float64 and predictions.dtype is not torch.float64:
-        targets = targets.to(predictions.dtype)  # NumPy's usual type, which would set that of the gradients
-    values = per_sample_loss(predictions, targets, loss)
-    if not len(values):
-        return None
-    mean = values.mean()
-    if not mean.requires_grad:
-        raise ChopError(
-            "the loss of the data has no gradient, so nothing can be trained on it: let it work on tensors alone "
-            "(without detach, item, numpy, argmax)"
-        )
-    return mean
 
 
 def _batches(data_module: Any, tuning: FineTuning, seed: int) -> Iterator[tuple[Any, Tensor]]:

@@ -12,12 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from chop.actions.fine_tuning import OPTIMIZERS, training_loss
+from chop.actions.fine_tuning import OPTIMIZERS
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.ir.graph.inputs import to_device
-from chop.scoring.outputs import joined_outputs
-from chop.scoring.scores import score
+from chop.scoring.metric import Metric
+from chop.scoring.outputs import with_samples
 from chop.tools.files import write_whole, written_whole
 from chop.tools.folder_lock import OwnFolder
 from chop.tools.get_input import call_model
@@ -37,7 +37,7 @@ class Training(LightningModule):
         self.options = options
         self.schedule = schedule
         self.scores: dict[str, float] = {}
-        self._outputs: list[tuple[Tensor, Tensor]] = []
+        self._accumulator = data_module.task.accumulator()
         self._largest = 0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
@@ -47,24 +47,21 @@ class Training(LightningModule):
         if not len(y) or (len(y) == 1 < self._largest):  # batch norm cannot train on one sample
             return None
         x, y = map_tensors(lambda tensor: tensor.to(self.device), x), y.to(self.device)
-        loss = training_loss(call_model(self.model, x, self.data_module.output), y, self.data_module.loss)
+        loss = self.data_module.task.loss(call_model(self.model, x, self.data_module.output), y)
         if loss is not None:
             self.log("train_loss", loss, prog_bar=True, batch_size=len(y))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Keep predictions and targets: scores are of the whole part, not means over batches."""
+        """Take outputs and targets: scores are of the whole part, not means over batches."""
         x, y = batch
-        x = to_device(x, str(self.device))
-        self._outputs.append((call_model(self.model, x, self.data_module.output).detach(), y))
+        outputs = call_model(self.model, to_device(x, str(self.device)), self.data_module.output)
+        self._accumulator.update(with_samples(outputs.detach(), len(y)), y)
 
     def on_validation_epoch_end(self) -> None:
         """Score the part, which every device has seen whole, and log `val_<metric>` for each metric."""
-        targets = [y for _, y in self._outputs]
-        predictions = joined_outputs([found for found, _ in self._outputs], [*map(len, targets)])
-        self._outputs.clear()
-        data = self.data_module
-        self.scores = score(predictions, torch.cat(targets), data.loss, data.metrics, data.dataset_info.num_classes)
+        accumulator, self._accumulator = self._accumulator, self.data_module.task.accumulator()
+        self.scores = accumulator.result()
         named = {f"val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in self.scores.items()}
         self.log_dict(named, prog_bar=True)
 
@@ -91,13 +88,13 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class KeepCheckpoints(Callback):
-    """After each validation writes `last.ckpt`, and `best.ckpt` where `monitor` is better than before."""
+    """After each validation writes `last.ckpt`, and `best.ckpt` where the metric `monitored` is better than before."""
 
-    def __init__(self, folder: OwnFolder, monitor: str, direction: str) -> None:
+    def __init__(self, folder: OwnFolder, monitored: Metric) -> None:
         self.folder = folder
         self.best, self.last = folder.path / "best.ckpt", folder.path / "last.ckpt"
-        self.monitor = monitor
-        self.sign = 1.0 if direction == "maximize" else -1.0
+        self.monitored = monitored
+        self.sign = 1.0 if monitored.direction == "maximize" else -1.0
         self.best_scores: dict[str, float] = {}
         self.last_scores: dict[str, float] = {}
         self.validated_step: int | None = None
@@ -122,8 +119,8 @@ class KeepCheckpoints(Callback):
             trainer.save_checkpoint(self.last)
 
     def _is_better(self) -> bool:
-        value = self.last_scores[self.monitor]
-        best = self.best_scores.get(self.monitor)
+        value = self.last_scores[self.monitored.name]
+        best = self.best_scores.get(self.monitored.name)
         return math.isfinite(value) and (best is None or self.sign * value > self.sign * best)
 
 

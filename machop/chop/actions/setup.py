@@ -61,12 +61,14 @@ def build_data(options: RunOptions) -> MaseDataModule:
         model_name=options.model,
         num_workers=options.num_workers,
         seed=options.seed,
+        task=options.task,
+        max_token_len=options.max_token_len,
     )
     data_module.prepare_data()
     data_module.setup()
     if options.disable_dataset_cache:
         logger.info("--disable-dataset-cache: %s is read from its source in any case", options.dataset)
-    if options.max_token_len != RunOptions.max_token_len:
+    if options.max_token_len != RunOptions.max_token_len and not data_module.task.reads_tokens:
         logger.info("--max-token-len %d: %s holds no tokens to cut", options.max_token_len, options.dataset)
     return data_module
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -23,7 +24,7 @@ from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.dataset.rows import Batches
 from chop.errors import ChopError
-from chop.evaluation.predictions import predict
+from chop.evaluation.predictions import stream
 from chop.models.checkpoint import load_weights
 from chop.scoring.own_function_checks import check_own_functions
 from chop.tools.files import move_aside
@@ -50,9 +51,9 @@ LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch
 class TrainResult:
     """Where the checkpoints are and how they score on the validation part.
 
-    `best_metrics` are those of `best_checkpoint`: the highest `accuracy`, or the lowest `loss` where the targets are
-    no classes. `steps` are optimiser steps. An interrupted training that was never validated has no metrics, and its
-    best checkpoint is its last.
+    `best_metrics` are those of `best_checkpoint`: the best by the metric that the task monitors (the highest
+    `accuracy` of classes, the lowest `loss` of most others). `steps` are optimiser steps. An interrupted training that
+    was never validated has no metrics, and its best checkpoint is its last.
     """
 
     best_checkpoint: Path
@@ -115,8 +116,7 @@ def _train(
 
     folder = own.path
     _make_room(own, options)
-    monitor = ("accuracy", "maximize") if data_module.dataset_info.num_classes is not None else ("loss", "minimize")
-    keep = KeepCheckpoints(own, *monitor)
+    keep = KeepCheckpoints(own, data_module.task.monitored)
     with _quiet_lightning():
         seed_everything(options.seed, workers=True, verbose=False)
         trainer = _trainer(options, folder, keep)
@@ -172,10 +172,12 @@ def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep
 
 def _check_own_functions(model: nn.Module, data: MaseDataModule) -> None:
     """Raise ChopError for a loss or metric of the data that would be wrong without anyone seeing it."""
-    if data.loss is not None or data.metrics:
+    task = data.task
+    if task.data_loss is not None or task.data_metrics:
+        batches = data.batches("val", SAMPLES_TO_CHECK_ON)
         with failures_named("the model fails on the val part"):
-            predictions, targets = predict(model.eval(), data.batches("val", SAMPLES_TO_CHECK_ON), output=data.output)
-        check_own_functions(data.loss, data.metrics, predictions, targets)
+            outputs, _ = next(stream(model.eval(), batches, output=data.output))
+        check_own_functions(task.data_loss, task.data_metrics, outputs, torch.cat([y for _, y in batches]))
 
 
 def _training_batches(data_module: MaseDataModule) -> Any:

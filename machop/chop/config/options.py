@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-Task = Literal["cls", "classification", "lm", "language_modeling", "tran", "translation"]
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
 
@@ -22,7 +21,9 @@ class RunOptions:
 
     model: str | None = _option(None, "A model of `ch info`, or FILE.py:FUNCTION (command line only).")
     dataset: str | None = _option(None, "A data set of `ch info`, or FILE.py:FUNCTION (command line only).")
-    task: Task = _option("cls", "The task; the models that ship do classification (cls).")
+    task: Annotated[str, MinLen(1)] = _option(
+        "cls", "What outputs are judged by: cls, lm, regression, segmentation, or one of a plug-in (`ch info task`)."
+    )
     load_name: Annotated[str, MinLen(1)] | None = _option(
         None, "Weights to start from; the kind of file is found out.", "--load"
     )
@@ -44,7 +45,7 @@ class RunOptions:
     num_devices: Annotated[int, Ge(1)] = _option(1, "Devices to train on.", "--gpu", "--num-devices")
     num_workers: Annotated[int, Ge(0)] = _option(0, "Processes that load data.", "--cpu", "--num-workers")
     strategy: str = _option("auto", "Distribution of training over devices, as Lightning names it.")
-    max_token_len: Annotated[int, Ge(1)] = _option(512, "Longest token sequence; for language models alone.")
+    max_token_len: Annotated[int, Ge(1)] = _option(512, "Tokens of each sample that is cut from one long text.")
     disable_dataset_cache: bool = _option(False, "Read the data anew, not from a cache.")
     log_every_n_steps: Annotated[int, Ge(1)] = _option(50, "Log the training loss every so many steps.")
     report_to: Literal["wandb", "tensorboard"] | None = _option(None, "Send training curves there too.")

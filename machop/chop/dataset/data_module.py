@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader
 from chop.dataset.info import DATASETS, DatasetInfo, Parts, UserMetric
 from chop.dataset.reading import is_spent, joined, labelled_only, read_batch, read_part, without_unlabelled
 from chop.dataset.rows import Batch, TensorRows, cut, rows_loader
+from chop.dataset.tokens import TokenArrays
 from chop.dataset.user_data import UserData, load_user_data
-from chop.errors import DatasetError, did_you_mean
+from chop.errors import ChopError, DatasetError, did_you_mean
+from chop.scoring.task import DEFAULT_TASK, Task, task_class, task_of
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName
 from chop.tools.user_code import is_user_reference
@@ -29,6 +31,8 @@ PART_NAMES: Mapping[str, Part] = {
 }  # fmt: skip
 ALL_PARTS: tuple[Part, ...] = ("train", "val", "test")
 MEASURING_BATCH = 4096
+MOST_OUTPUTS = 2**24
+"""Outputs of a batch that is measured on, as far as targets tell of them: 64 MiB of float32."""
 
 
 def get_dataset_info(name: str) -> DatasetInfo:
@@ -40,7 +44,9 @@ class MaseDataModule:
     """The data set `name` (of `ch info`, or `FILE.py:FUNCTION`) in batches of `batch_size` rows.
 
     Call `prepare_data()` and `setup()` first. `model_name` is for data that depend on a model's tokenizer; none of
-    the bundled do. `custom_dataset_cache_path` is where downloads would be kept; bundled data need no cache.
+    the bundled do. `custom_dataset_cache_path` is where downloads would be kept; bundled data need no cache. `task` is
+    what the outputs are judged by (`chop.scoring.task.TASKS`); arrays of tokens without an end are cut after
+    `max_token_len` tokens.
     """
 
     def __init__(
@@ -51,9 +57,14 @@ class MaseDataModule:
         num_workers: int = 0,
         custom_dataset_cache_path: str | Path | None = None,
         seed: int = 0,
+        task: str = DEFAULT_TASK,
+        max_token_len: int = 512,
     ) -> None:
         if batch_size < 1:
             raise DatasetError(f"batch_size must be at least 1, got {batch_size}")
+        self.task_name = task
+        self._task_class = task_class(task)
+        self.max_token_len = max_token_len
         self.name = name
         self.batch_size = batch_size
         self.model_name = model_name
@@ -74,6 +85,12 @@ class MaseDataModule:
         if self._info is None:
             raise self._not_set_up()
         return self._info
+
+    @property
+    def task(self) -> Task:
+        """What the outputs of a network are judged by on these data, which must be set up."""
+        classes = None if self._task_class.targets_are_values else self.dataset_info.num_classes
+        return task_of(self.task_name, classes, self.loss, self.metrics)
 
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor] | None:
@@ -101,11 +118,22 @@ class MaseDataModule:
         if self._parts is not None or self._user_data is not None:
             return
         if self._user:
-            self._user_data = load_user_data(self.name, self.batch_size)
+            arrays = TokenArrays(self.batch_size, self.max_token_len, self.seed)
+            self._user_data = load_user_data(self.name, self.batch_size, self._task_class, arrays)
             self._read()
         else:
             self._parts = DATASETS[self.name].load()
             logger.info("%s", self.dataset_info.provenance)
+        self._require_task()
+
+    def _require_task(self) -> None:
+        """Raise DatasetError where the task cannot mean these data."""
+        for part in ALL_PARTS:
+            for x, y in self._stored_batches(part):
+                try:
+                    self.task.require_data(x, y)
+                except ChopError as error:
+                    raise DatasetError(f"the {part} part: {error}") from error
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The training rows, shuffled."""
@@ -134,7 +162,7 @@ class MaseDataModule:
         left = rows if num_samples is None else min(num_samples, rows)
         found: list[Batch] = []
         for x, y in stored:
-            bounds = _bounds(min(left, len(y)), batch_size or MEASURING_BATCH)
+            bounds = _bounds(min(left, len(y)), batch_size or _measuring_batch(y))
             found += [(cut(x, start, end), y[start:end]) for start, end in bounds]
             left -= min(left, len(y))
         return found
@@ -211,6 +239,14 @@ def _part(name: str) -> Part:
     if name not in PART_NAMES:
         raise DatasetError(f"unknown part '{name}'{did_you_mean(name, PART_NAMES)} (train, val or test)")
     return PART_NAMES[name]
+
+
+def _measuring_batch(y: Tensor) -> int:
+    """How many samples to measure together: fewer where each has many targets of many classes, and so many outputs."""
+    if y.ndim == 1 or y.is_floating_point() or not y.numel():
+        return MEASURING_BATCH
+    outputs = y[0].numel() * (max(0, int(y.max())) + 1)
+    return max(1, min(MEASURING_BATCH, MOST_OUTPUTS // outputs))
 
 
 def _bounds(rows: int, step: int) -> list[tuple[int, int]]:

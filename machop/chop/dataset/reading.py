@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
@@ -23,6 +24,9 @@ logger = get_logger(__name__)
 SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 LABELS = ("labels", "label")
 """What the targets are called in batches that are dictionaries: the convention of Hugging Face."""
+
+TOKENS, MASK = "input_ids", "attention_mask"
+"""What tokens, and where they are no padding, are called there."""
 
 MANY_SAMPLES = 1_000_000
 """After which a reading that goes on is spoken of: a stream may have no end."""
@@ -50,7 +54,7 @@ def read_batch(batch: Any, part: str, form: TargetForm) -> Batch:
     Raises DatasetError where the batch is neither a pair nor a dictionary with "labels", or x and y differ in length.
     """
     try:
-        x, y = _pair(batch)
+        x, y = own_targets(batch) if form.are_inputs else _pair(batch)
         x = as_input(x)
         samples = _samples(x, y)
         return x, form.read(y, samples)
@@ -153,6 +157,21 @@ def _again(loader: DataLoader[Any], dataset: Any, batch_size: int | None, drop_l
         shuffle=False,
         drop_last=drop_last and bool(batch_size),
     )
+
+
+def own_targets(batch: Any) -> tuple[Any, Any]:
+    """A batch of tokens as `(x, y)`: where it has no targets they are the tokens, without those that are padding.
+
+    Raises DatasetError for a batch with no tokens.
+    """
+    if isinstance(batch, (tuple, list)) and len(batch) == 1:
+        batch = batch[0]
+    if isinstance(batch, (Tensor, np.ndarray)):
+        return batch, batch
+    if not isinstance(batch, Mapping) or any(key in batch for key in LABELS) or TOKENS not in batch:
+        return _pair(batch)
+    tokens, mask = torch.as_tensor(batch[TOKENS]), batch.get(MASK)
+    return dict(batch), tokens if mask is None else tokens.masked_fill(torch.as_tensor(mask) == 0, UNLABELLED)
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:

@@ -21,12 +21,14 @@ INFER = -1
 class TargetForm:
     """How the targets of a data set are read, which depends on whether it has a loss of its own and states classes.
 
-    `unlabelled` is what means "no label" in its data, and is read as `UNLABELLED`.
+    `unlabelled` is what means "no label" in its data, and is read as `UNLABELLED`. `are_inputs`: where a batch has no
+    targets, they are the tokens that are its input.
     """
 
     has_loss: bool = False
     num_classes: int | None = INFER
     unlabelled: int = UNLABELLED
+    are_inputs: bool = False
 
     @property
     def are_classes(self) -> bool:

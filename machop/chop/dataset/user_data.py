@@ -13,8 +13,11 @@ from chop.dataset.info import UserMetric
 from chop.dataset.no_label import OnOwnLabels, label_of_none
 from chop.dataset.reading import read_by_one_process
 from chop.dataset.targets import INFER, TargetForm
+from chop.dataset.tokens import TokenArrays
 from chop.errors import DatasetError, did_you_mean
+from chop.scoring.classification import Classification
 from chop.scoring.labels import UNLABELLED
+from chop.scoring.task import Task
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName
 from chop.tools.user_code import call_user, load_user_object
@@ -24,8 +27,8 @@ logger = get_logger(__name__)
 PARTS = ("train", "val", "test")
 OPTIONAL = ("loss", "metrics", "num_classes", "output", "ignore_index")
 DIRECTIONS = ("maximize", "minimize")
-BUILT_IN = ("loss", "accuracy", "accuracy_micro")
-"""Metrics that every data set has, or every one with classes."""
+BUILT_IN = ("loss", "accuracy", "accuracy_micro", "perplexity", "mean_iou")
+"""Metrics of our own tasks."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,26 @@ class UserData:
     num_classes: int | None = INFER
     output: OutputName = None
     unlabelled: int = UNLABELLED
+    task: type[Task] = Classification
 
     @property
     def target_form(self) -> TargetForm:
         """How the targets are read."""
-        return TargetForm(self.loss is not None, self.num_classes, self.unlabelled)
+        has_loss = self.loss is not None or self.task.targets_are_values
+        classes = None if self.task.targets_are_values else self.num_classes
+        return TargetForm(has_loss, classes, self.unlabelled, self.task.reads_tokens)
 
 
-def load_user_data(reference: str, batch_size: int) -> UserData:
+def load_user_data(
+    reference: str, batch_size: int, task: type[Task] = Classification, arrays: TokenArrays | None = None
+) -> UserData:
     """Call `FILE.py:FUNCTION`, which returns a dictionary or an object with `train`, `val` and `test`.
 
     Each is a DataLoader (or a list) of `(x, y)`. Optional: `loss(predictions, targets)`, `num_classes` (None: the
     targets are no classes), `metrics = {name: (function, "maximize" | "minimize")}`, `output`, the name or position of
     the output that is scored, of a model with several, and `ignore_index`, the target that means "no label" (absent:
-    the loss's own, or -100). A function with an argument `batch_size` is given it. Raises
-    DatasetError for anything else.
+    the loss's own, or -100). A function with an argument `batch_size` is given it. `arrays` makes loaders of parts that
+    are arrays of tokens, for a `task` that reads these. Raises DatasetError for anything else.
     """
     values = _as_mapping(_call(reference, batch_size), reference)
     missing = [part for part in PARTS if values.get(part) is None]
@@ -60,6 +68,8 @@ def load_user_data(reference: str, batch_size: int) -> UserData:
         raise DatasetError(
             f"{reference} returned no {', '.join(missing)}; it must return train, val and test DataLoaders"
         )
+    if arrays is not None and task.reads_tokens:
+        values = {**values, **{part: arrays.loader(values[part], part) for part in PARTS}}
     loaders = {part: read_by_one_process(_readable_again(values[part], part, reference), part) for part in PARTS}
     metrics = values.get("metrics") or {}
     _check_loss(values.get("loss"), reference)
@@ -71,7 +81,7 @@ def load_user_data(reference: str, batch_size: int) -> UserData:
     if label != UNLABELLED:
         loss = loss and OnOwnLabels(loss, label)
         metrics = {name: (OnOwnLabels(function, label), better) for name, (function, better) in metrics.items()}
-    return UserData(loaders, loss, metrics, values.get("num_classes", INFER), values.get("output"), label)
+    return UserData(loaders, loss, metrics, values.get("num_classes", INFER), values.get("output"), label, task)
 
 
 def _label_of_none(values: Mapping[str, Any], reference: str) -> int:

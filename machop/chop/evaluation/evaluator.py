@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,10 +76,16 @@ class Evaluator:
         self.program = build_program(graph, axes, moved[0][0], self.output)
         self.targets = torch.cat([y for _, y in moved])
         self.whole = _parts(self.program, graph, moved)
-        self.parts = _sorted_parts(self.whole) if self._may_sort else self.whole
+        self.parts = _small_parts(self.whole, by_class=True) if self._may_sort else self.whole
         self.walk = Walk(self.program, memory)
         self._require_agreement(graph, axes, moved[0])
         self.walk = Walk(self.program, memory)  # one that has not learned the sizes of pieces from a few rows
+
+    @cached_property
+    def _ordered_parts(self) -> list[_Part]:
+        """Parts that hold the rows in the order in which they are stored."""
+        has_classes = any(part.chunk.target is not None for part in self.parts)
+        return _small_parts(self.whole, by_class=False) if has_classes else self.parts
 
     @property
     def _may_sort(self) -> bool:
@@ -130,7 +137,8 @@ class Evaluator:
         for measure in measures:
             measure.start(len(codes))
         is_little = len(codes) * len(self.targets) <= LITTLE
-        for part in self.whole if is_little else self.parts:
+        parts = self._ordered_parts if any(measure.needs_order for measure in measures) else self.parts
+        for part in self.whole if is_little else parts:
             self._run_part(part, codes, measures)
         return [measure.finish() for measure in measures]
 
@@ -167,8 +175,8 @@ def _fixed_values(program: Program, inputs: Sequence[Any]) -> dict[int, Any]:
     return values
 
 
-def _sorted_parts(parts: Sequence[_Part]) -> list[_Part]:
-    """The same rows, so many at a time, and by class where classes have many: all that is asked of them is the same.
+def _small_parts(parts: Sequence[_Part], by_class: bool) -> list[_Part]:
+    """The same rows, so many at a time; with `by_class` those of each class together where classes have many.
 
     The values must be `(rows, …)` and each row's own.
     """
@@ -176,8 +184,8 @@ def _sorted_parts(parts: Sequence[_Part]) -> list[_Part]:
     rows = torch.cat([part.chunk.rows for part in parts])
     values = {number: torch.cat([each(part.fixed[number])[0] for part in parts]) for number in parts[0].fixed}
     groups = [torch.arange(len(targets), device=targets.device)]
-    by_class = False
-    if targets.ndim == 1 and not targets.is_floating_point():
+    by_class = by_class and targets.ndim == 1 and not targets.is_floating_point()
+    if by_class:
         classes = sorted(set(targets.tolist()))
         by_class = len(targets) >= ROWS_OF_A_CLASS * len(classes)
         groups = [(targets == c).nonzero().flatten() for c in classes] if by_class else groups

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from chop.errors import MetricError
 from chop.evaluation.values import Value, as_planes, each
+from chop.scoring.accumulator import Accumulator, held_bytes
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -26,6 +27,9 @@ LARGEST_LOGARITHM = 85.0
 """What the logarithm of a float32 may be at the most, with some room to spare."""
 UNKNOWN_SECONDS = 0.1
 """Taken for the time of a function that cannot be tried."""
+
+SAMPLES_TRIED = 8
+"""Samples on which the memory and the time of an accumulator are tried."""
 
 MOST_FACTORS = 8
 """Rows that share a logarithm at the most: each product rounds once more."""
@@ -45,6 +49,11 @@ class RowChunk:
 
 class Measure(ABC):
     """Takes the outputs of configurations, rows by rows, and gives their metrics."""
+
+    needs_order: ClassVar[bool] = False
+    """Whether rows must come in the order in which they are stored."""
+    calls_functions: ClassVar[bool] = True
+    """Whether something is called for each configuration, whose time cannot be told from the size of the network."""
 
     @property
     @abstractmethod
@@ -76,6 +85,8 @@ class Classification(Measure):
     which is what `argmax` means (of equal scores the first counts).
     """
 
+    calls_functions = False
+
     def __init__(self, targets: Tensor, classes: int) -> None:
         self.targets = targets
         self.classes = classes
@@ -84,7 +95,7 @@ class Classification(Measure):
 
     @staticmethod
     def fits(targets: Tensor, predictions: Tensor, classes: int | None) -> bool:
-        """Whether every class has rows and scores, so that both accuracies are sums over hits."""
+        """Whether every class has samples and scores, so that both accuracies are sums over hits."""
         return (
             classes is not None
             and targets.ndim == 1
@@ -167,6 +178,95 @@ def _losses(leads: Tensor, most: Sequence[Tensor]) -> Tensor:
     return found.log_().sum(-1)
 
 
+class Streamed(Measure):
+    """An accumulator for each configuration, which takes its outputs as they come and keeps none of them.
+
+    `new` makes one, `result` gives its metrics. A configuration for which that raises MetricError has NaN for those of
+    `names` that it could not have.
+    """
+
+    needs_order = True
+
+    def __init__(
+        self,
+        new: Callable[[], Accumulator],
+        result: Callable[[Accumulator], Mapping[str, float]],
+        targets: Tensor,
+        example: Tensor,
+        names: Sequence[str],
+    ) -> None:
+        self.new = new
+        self.result = result
+        self.targets = targets
+        self.example = example
+        self.names = tuple(names)
+        self._has_told = False
+        self._accumulators: list[Accumulator] = []
+        self._bytes, self._seconds = self._tried()
+
+    def _tried(self) -> tuple[int, float]:
+        """The bytes and the seconds of a configuration, told from a few of its samples."""
+        few = min(SAMPLES_TRIED, len(self.targets))
+        outputs = _noisy(self.example, few)
+        share = len(self.targets) / few
+        try:
+            self.new().update(outputs, self.targets[:few])  # the first call may prepare something
+            started = time.perf_counter()
+            tried = self.new()
+            tried.update(outputs, self.targets[:few])
+            _ = self.result(tried)
+        except Exception:  # one that cannot do with such outputs
+            return int(share * outputs.nbytes), UNKNOWN_SECONDS
+        return int(share * held_bytes(tried)), share * (time.perf_counter() - started)
+
+    @property
+    def bytes_per_configuration(self) -> int:
+        return self._bytes
+
+    def seconds_per_configuration(self) -> float:
+        return self._seconds
+
+    def start(self, configurations: int) -> None:
+        self._accumulators = [self.new() for _ in range(configurations)]
+
+    def add(self, chunk: RowChunk, first: int, last: int, value: Value, numbers: np.ndarray[Any, Any]) -> None:
+        outputs = each(value)
+        for place, number in enumerate(numbers, start=first):
+            self._accumulators[place].update(outputs[number], chunk.targets)
+
+    def finish(self) -> Scores:
+        found = [self._result(accumulator) for accumulator in self._accumulators]
+        self._accumulators = []
+        return {name: np.array([scores[name] for scores in found], dtype=np.float64) for name in self.names}
+
+    def _result(self, accumulator: Accumulator) -> Mapping[str, float]:
+        try:
+            return self.result(accumulator)
+        except MetricError as error:
+            if not self._has_told:
+                logger.warning("a network fails, as others may: %s", error)
+                self._has_told = True
+            return {**dict.fromkeys(self.names, math.nan), **error.found}
+
+
+def keeps_outputs(new: Callable[[], Accumulator], targets: Tensor, example: Tensor) -> bool:
+    """Whether accumulators keep all outputs, since a metric needs them at once."""
+    tried = new()
+    try:
+        tried.update(_noisy(example, min(2, len(targets))), targets[:2])
+    except Exception:  # one that cannot do with such outputs: the outputs of a network show why
+        return True
+    return tried.keeps_outputs
+
+
+def _noisy(example: Tensor, samples: int) -> Tensor:
+    """Outputs of so many samples that are like the one of `example`, but unlike each other: a function may be quick
+    where all are alike.
+    """
+    noise = torch.randn(samples, *example.shape[1:], generator=torch.Generator().manual_seed(0))
+    return (example + noise.to(example.device)).to(example.dtype)
+
+
 class WholePredictions(Measure):
     """Any function of the predictions for all rows and the targets, called for each configuration.
 
@@ -194,9 +294,7 @@ class WholePredictions(Measure):
         return len(self.targets) * self.shape.numel() * self.dtype.itemsize
 
     def seconds_per_configuration(self) -> float:
-        generator = torch.Generator().manual_seed(0)  # unlike rows: a function may be quick where all are alike
-        noise = torch.randn(len(self.targets), *self.shape, generator=generator).to(self.example.device)
-        predictions = (self.example + noise).to(self.dtype)
+        predictions = _noisy(self.example, len(self.targets))
         try:
             _ = self.score(predictions.clone(), self.targets)  # the first call may prepare something
             started = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from chop.ir.graph.inputs import placeholder_values, to_device
 from chop.nn.ops import Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, with_tensors
 from chop.nn.quantized import argument_slots, call_quantized, quantize_arguments, quantized_parameters, quantized_result
-from chop.scoring.outputs import joined_outputs
+from chop.scoring.outputs import joined_outputs, with_samples
 from chop.tools.model_outputs import OutputName, predictions_of
 
 MOST_BYTES = 2**29
@@ -93,21 +93,30 @@ class PlanRunner:
         self._values: list[dict[fx.Node, Any]] = [{} for _ in batches]
         self._last: dict[str, dict[str, Format]] | None = None
 
-    @torch.no_grad()
     def predictions(self, plan: QuantPlan) -> Tensor:
-        """The model's outputs for all rows, `(rows, *output)`."""
+        """The model's outputs for all samples, `(samples, *output)`."""
+        found = [outputs for outputs, _ in self.stream(plan)]
+        joined = joined_outputs(found, self._sizes)
+        return joined.clone() if len(found) == 1 else joined
+
+    @torch.no_grad()
+    def stream(self, plan: QuantPlan) -> Iterator[tuple[Tensor, Tensor]]:
+        """The model's outputs `(samples, *output)` and the targets, batch by batch."""
         plan = self.graph.freeze(plan)
         chosen = {name: dict(formats) for name, formats in plan.choices}
         changed = self._changed(chosen)
         keeps = self._shares and len(changed) <= (1 - WORTH_KEEPING) * len(self._nodes)
         values, self._values = self._values, [{} for _ in self._inputs]  # whatever ends this early, none is half done
         stale = changed if values[0] else set(self._nodes)
-        found = [self._run(x, chosen, stale, own, keeps) for x, own in zip(self._inputs, values, strict=True)]
+        for number, targets in enumerate(torch.split(self.targets, self._sizes)):
+            keeps = keeps and self._shares
+            outputs = self._run(self._inputs[number], chosen, stale, values[number], keeps)
+            if keeps:
+                self._drop_if_too_large(values[: number + 1])
+            yield with_samples(outputs, len(targets)), targets
         self._last = chosen
-        if keeps:
-            self._keep(values)
-        joined = joined_outputs(found, self._sizes)
-        return joined.clone() if len(found) == 1 else joined
+        if keeps and self._shares:
+            self._values = values
 
     def _changed(self, chosen: dict[str, dict[str, Format]]) -> set[fx.Node]:
         """The nodes whose values differ from those of the plan before."""
@@ -120,11 +129,13 @@ class PlanRunner:
                 changed.add(node)
         return changed
 
-    def _keep(self, values: list[dict[fx.Node, Any]]) -> None:
+    def _drop_if_too_large(self, values: list[dict[fx.Node, Any]]) -> None:
+        """Let go of the values of the batches so far if they take too much memory, and keep none from now on."""
         held = [value for own in values for value in own.values() if isinstance(value, Tensor)]
         self._shares = sum(value.nbytes for value in held) <= MOST_BYTES
-        if self._shares:
-            self._values = values
+        if not self._shares:
+            for own in values:
+                own.clear()
 
     def _run(
         self,

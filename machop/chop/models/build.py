@@ -13,6 +13,7 @@ from torch import nn
 from chop.errors import CheckpointError, ChopError
 from chop.models.checkpoint import load_weights
 from chop.models.info import MODELS, ModelInfo
+from chop.scoring.task import task_class
 from chop.tools.user_code import call_user, is_user_reference, load_user_object
 
 
@@ -92,8 +93,8 @@ def _shipped(name: str) -> Traversable:
 def _builtin(name: str, task: str, dataset_info: Any) -> nn.Module:
     builtin = MODELS[name]
     info = builtin.info
-    short = {"classification": "cls", "language_modeling": "lm", "translation": "tran"}.get(task, task)
-    if short not in info.tasks:
+    known = task_class(task)
+    if known.reads_tokens or known.targets_are_values:
         raise ChopError(f"'{name}' does not do task '{task}'; it does {', '.join(info.tasks)}")
     _check_image_size(info, dataset_info)
     features = getattr(dataset_info, "num_features", None) or info.num_features

@@ -8,7 +8,8 @@ doi:10.1214/aos/1176342611; Cochran, Sampling Techniques, 1977, 2.6): with all r
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import torch
@@ -18,15 +19,19 @@ UNKNOWN = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
-class RowValues:
-    """A metric that is a mean over rows: `values` `(rows,)`; `is_hit`: each is 0 or 1.
+class SampleValues:
+    """A metric that is a mean over samples: `values` `(samples,)`; `is_hit`: each is 0 or 1.
 
-    With `classes` it is the mean over so many classes of the mean over each one's rows (as macro accuracy is).
+    With `classes` it is the mean over so many classes of the mean over each one's samples (as macro accuracy is). With
+    `weights_of`, which returns from targets how much each sample counts (its number of tokens, say), it is the sum of
+    the values over the sum of these weights. `transform` is what makes the metric of that mean; it must be monotone.
     """
 
     values: Tensor
     is_hit: bool = False
     classes: int = 0
+    weights_of: Callable[[Tensor], Tensor] | None = None
+    transform: Callable[[float], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class _Stratum:
     variance: Tensor
 
 
-def bounds(seen: RowValues, targets: Tensor, error: float, known: RowValues | None = None) -> tuple[float, float]:
+def bounds(seen: SampleValues, targets: Tensor, error: float, known: SampleValues | None = None) -> tuple[float, float]:
     """Between what a metric lies on all rows, each side wrong with a probability of `error`, from its first values.
 
     `targets` `(rows,)` are those of all rows. With `known`, the values of another network on all rows, what is bounded
@@ -53,6 +58,20 @@ def bounds(seen: RowValues, targets: Tensor, error: float, known: RowValues | No
       centre shifted by the sample's skewness (Johnson, J. Am. Stat. Assoc. 73, 1978, 536-544). It rests on the central
       limit theorem, so on some dozens of rows at the least.
     """
+    if seen.weights_of is not None:
+        mean_weight = seen.weights_of(targets).double().mean()
+        seen, known = _over(seen, mean_weight), known and _over(known, mean_weight)
+    low, high = _mean_bounds(seen, targets, error, known)
+    return (low, high) if seen.transform is None else (seen.transform(low), seen.transform(high))
+
+
+def _over(weighted: SampleValues, mean_weight: Tensor) -> SampleValues:
+    """Values whose mean over all samples is the metric, from those whose sum counts by weight."""
+    return replace(weighted, values=weighted.values.double() / mean_weight, weights_of=None)
+
+
+def _mean_bounds(seen: SampleValues, targets: Tensor, error: float, known: SampleValues | None) -> tuple[float, float]:
+    """The bounds of a mean over samples, or over classes."""
     labels = targets.long() if seen.classes else torch.zeros(len(targets), dtype=torch.long, device=targets.device)
     rows, strata = len(seen.values), max(1, seen.classes)
     drawn = torch.bincount(labels[:rows], minlength=strata)
@@ -73,7 +92,7 @@ def _sums(values: Tensor, labels: Tensor, strata: int) -> Tensor:
     return torch.bincount(labels, weights=values.double(), minlength=strata)
 
 
-def _hits(seen: Tensor, known: RowValues | None, labels: Tensor, drawn: Tensor, z: float) -> _Stratum:
+def _hits(seen: Tensor, known: SampleValues | None, labels: Tensor, drawn: Tensor, z: float) -> _Stratum:
     strata = len(drawn)
     pseudo = z**2 / strata
     if known is None:
@@ -89,7 +108,7 @@ def _hits(seen: Tensor, known: RowValues | None, labels: Tensor, drawn: Tensor, 
     return _Stratum((better - worse) / drawn, centre, variance)
 
 
-def _values(seen: Tensor, known: RowValues | None, labels: Tensor, drawn: Tensor, z: float) -> _Stratum:
+def _values(seen: Tensor, known: SampleValues | None, labels: Tensor, drawn: Tensor, z: float) -> _Stratum:
     values = seen.double() if known is None else seen.double() - known.values[: len(seen)].double()
     strata = len(drawn)
     mean = _sums(values, labels, strata) / drawn

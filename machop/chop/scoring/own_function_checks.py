@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from chop.errors import ChopError
 from chop.scoring.labels import LABELS_OF_BYTES, UNLABELLED
-from chop.scoring.own_functions import common_shape, quiet, writes_on_arguments
+from chop.scoring.own_functions import as_function, common_shape, quiet, writes_on_arguments
 
 COUNTS = (7, 11, 13, 17, 19, 23)
 """Numbers of samples of which one is no other dimension of the outputs."""
@@ -25,9 +25,10 @@ def check_own_functions(
     """Raise ChopError for a function of the data that pairs all outputs with all targets or writes on them, or a loss
     that leaves out targets without anyone knowing.
 
+    `predictions` are those of the first samples, some dozens at least where there are so many; `targets` those of all.
     A function that fails on a few samples is not judged here: the call on all of them says why.
     """
-    own = {f"metric '{name}'": function for name, (function, _) in (metrics or {}).items()}
+    own = {f"metric '{name}'": as_function(function) for name, (function, _) in (metrics or {}).items()}
     if loss is not None:
         own = {"loss": loss, **own}
     with torch.random.fork_rng(), quiet():
@@ -40,7 +41,8 @@ def check_own_functions(
 
 def _require_no_writing(function: Any, name: str, predictions: Tensor, targets: Tensor) -> None:
     """Raise ChopError where a function writes on its arguments through NumPy or `.data`, which torch does not count."""
-    before = predictions[: COUNTS[-1]], targets[: COUNTS[-1]]
+    samples = min(COUNTS[-1], len(predictions))
+    before = predictions[:samples], targets[:samples]
     given = [tensor.clone() for tensor in before]
     try:
         with torch.no_grad():
@@ -55,7 +57,7 @@ def _require_no_pairs(function: Any, name: str, predictions: Tensor, targets: Te
     samples = next(count for count in COUNTS if count not in predictions.shape[1:])
     p, y = predictions[:samples], targets[:samples]
     other = _turned(y)
-    if len(y) < samples or p.ndim < 2 or other is None or common_shape(p, y) is not None:
+    if len(p) < samples or p.ndim < 2 or other is None or common_shape(p, y) is not None:
         return
     if (
         _Pairing.is_in(function, p, y, both=True)
@@ -160,7 +162,7 @@ def _is_ignored(loss: Any, label: int, predictions: Tensor, targets: Tensor) -> 
     """Whether the losses of these targets are 0 for outputs that are noise, and others are not."""
     here = targets == label
     rows = torch.cat([torch.nonzero(own.reshape(len(targets), -1).any(1))[:8, 0] for own in (here, ~here)])
-    noise = 3 * torch.randn(predictions[rows].shape, generator=torch.Generator().manual_seed(0))
+    noise = 3 * torch.randn(len(rows), *predictions.shape[1:], generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
             values = loss(noise.to(predictions), targets[rows].clone())

@@ -35,7 +35,11 @@ def call_loss(loss: Callable[[Tensor, Tensor], Any], predictions: Tensor, target
 
 def call_metric(metric: Callable[[Tensor, Tensor], Any], name: str, predictions: Tensor, targets: Tensor) -> float:
     """The one number that a metric of the data returns; raises MetricError where it fails or returns another thing."""
-    found = called(metric, f"metric '{name}'", predictions, targets, MetricError)
+    return as_one_number(called(metric, f"metric '{name}'", predictions, targets, MetricError), name)
+
+
+def as_one_number(found: Any, name: str) -> float:
+    """What a metric of the data returned, as a float; raises MetricError for anything but one number."""
     try:
         if isinstance(found, str):
             raise TypeError
@@ -43,6 +47,23 @@ def call_metric(metric: Callable[[Tensor, Tensor], Any], name: str, predictions:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         what = tuple(found.shape) if isinstance(found, Tensor) else repr(found)
         raise MetricError(f"the metric '{name}' of the data must give one number for all rows, not {what}") from None
+
+
+def streams(metric: Any) -> bool:
+    """Whether a metric of the data takes outputs batch by batch: a class with `update` and `result`."""
+    own = getattr(metric, "__wrapped__", metric)
+    return isinstance(own, type) and callable(getattr(own, "update", None)) and callable(getattr(own, "result", None))
+
+
+def as_function(metric: Any) -> Any:
+    """A metric of the data as a function of outputs and targets, also one that streams."""
+
+    def of_one_batch(predictions: Tensor, targets: Tensor) -> Any:
+        made = metric()
+        made.update(predictions, targets)
+        return made.result()
+
+    return of_one_batch if streams(metric) else metric
 
 
 def called(function: Any, name: str, predictions: Tensor, targets: Tensor, failure: type[ChopError] = ChopError) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor
 
@@ -14,14 +13,11 @@ from chop.actions.search.strategies.runners.base import RunnerBase, output_runne
 from chop.errors import ChopError, MetricError, SearchError, first_line
 from chop.ir import QuantPlan
 from chop.scoring.own_function_checks import check_own_functions
-from chop.scoring.scores import score
+from chop.scoring.task import Task
 from chop.tools.get_input import hint_on
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
-
-LOSS = "loss"
-"""A metric of the runners that score outputs by themselves."""
 
 
 def require_metrics(subject: Subject, runners: RunnerSet) -> None:
@@ -31,7 +27,7 @@ def require_metrics(subject: Subject, runners: RunnerSet) -> None:
     first, which may mend that, it is a warning. Raises ChopError where data, model, loss or runner do not fit each
     other.
     """
-    scored = {LOSS, *(subject.data_module.metrics or ())}
+    scored = {metric.name for metric in subject.data_module.task.metrics}
     of_outputs = output_runners(runners.all)
     for runner in runners.all:
         is_of_outputs = runner in of_outputs
@@ -47,14 +43,20 @@ def require_metrics(subject: Subject, runners: RunnerSet) -> None:
 
 
 def _require_scores(subject: Subject, runner: RunnerBase) -> None:
-    data = subject.data_module
+    task: Task = subject.data_module.task
     rows = subject.plan_runner(_samples_of(runner))
-    predictions = rows.predictions(QuantPlan())
-    if scoring := output_runners([runner]):
-        scoring[0].scored(predictions, rows.targets)
+    scoring = output_runners([runner])
+    accumulator = scoring[0].accumulator() if scoring else task.accumulator()
+    first: Tensor | None = None
+    for outputs, targets in rows.stream(QuantPlan()):
+        first = outputs if first is None else first
+        accumulator.update(outputs, targets)
+    if scoring:
+        scoring[0].result(accumulator)
     else:
-        _score(data, predictions, rows.targets)
-    check_own_functions(data.loss, data.metrics, predictions, rows.targets)
+        accumulator.result()
+    assert first is not None
+    check_own_functions(task.data_loss, task.data_metrics, first, rows.targets)
 
 
 def _samples_of(runner: RunnerBase) -> Samples:
@@ -62,10 +64,6 @@ def _samples_of(runner: RunnerBase) -> Samples:
     options = runner.options
     samples = getattr(options, "num_samples" if runner.needs == "outputs" else "eval_samples", None)
     return getattr(options, "data_loader", "val_dataloader"), samples
-
-
-def _score(data: Any, predictions: Tensor, targets: Tensor) -> None:
-    score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from chop.actions.search.search_space.codes import codes_of_range
 from chop.actions.search.strategies.runners.base import row_key
 from chop.errors import GraphError
 from chop.evaluation.evaluator import Evaluator
-from chop.evaluation.measures import Measure, Scores, WholePredictions
+from chop.evaluation.measures import Measure, Scores
 from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
 from chop.tools.logger import get_logger
@@ -63,7 +63,7 @@ class BatchedMeasurement:
     @property
     def calls_functions(self) -> bool:
         """Whether a function is called for each point, whose time cannot be told from the size of the network."""
-        return any(isinstance(measure, WholePredictions) for _, measures in self.evaluators for measure in measures)
+        return any(measure.calls_functions for _, measures in self.evaluators for measure in measures)
 
     def block_size(self) -> int:
         """How many points of an enumeration make a block: `most_together`, or fewer where a function that is called for

@@ -15,15 +15,17 @@ from torch import Tensor
 from chop.actions.search.measuring.outcome import Measured, Outcome
 from chop.actions.search.measuring.single import SingleMeasurement
 from chop.actions.search.search_space.base import Point
-from chop.actions.search.strategies.runners.base import OutputRunner, check_finite, row_key
+from chop.actions.search.strategies.runners.base import check_finite, row_key
 from chop.dataset.rows import cut
 from chop.errors import MetricError
 from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.predictions import accumulated
 from chop.ir import MaseGraph, QuantPlan
 from chop.record.front import Front
 from chop.record.goals import Goals, sign
 from chop.record.trial import Trial
-from chop.scoring.bounds import UNKNOWN, RowValues, bounds
+from chop.scoring.accumulator import Together
+from chop.scoring.bounds import UNKNOWN, SampleValues, bounds
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName
 
@@ -32,7 +34,7 @@ logger = get_logger(__name__)
 KEPT_BYTES = 2**26
 """Values by row of networks that may be rivals, which are kept so that they need not be measured again."""
 
-ByRow = dict[str, RowValues]
+ByRow = dict[str, SampleValues]
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ class _RungSamples:
         self.ends = (*rungs, len(self.targets))
         self._parts = [PlanRunner(graph, part, device, output) for part in _cut_at(batches, rungs)]
 
-    def predictions(self, plan: QuantPlan, rung: int) -> Tensor:
-        """The outputs for the rows that come in with rung number `rung`."""
-        return self._parts[rung].predictions(plan)
+    def stream(self, plan: QuantPlan, rung: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Outputs and targets of the rows that come in with rung number `rung`, batch by batch."""
+        return self._parts[rung].stream(plan)
 
 
 def _cut_at(batches: Sequence[tuple[Any, Tensor]], rungs: Sequence[int]) -> Iterator[list[tuple[Any, Tensor]]]:
@@ -90,31 +92,26 @@ class _PartialMeasurement:
     def __init__(self, ladder: EarlyStopping, plan: QuantPlan) -> None:
         self._ladder = ladder
         self._plan = plan
-        self._parts: dict[Any, list[Tensor]] = {key: [] for key in ladder.rows}
+        self._rungs = 0
+        self._accumulators = [(runner, runner.accumulator(by_sample=True)) for runner in ladder.runners]
 
     def step(self) -> None:
         """Measure the rows of the next rung."""
-        for key, parts in self._parts.items():
-            parts.append(self._ladder.rows[key].predictions(self._plan, len(parts)))
+        for key, rows in self._ladder.rows.items():
+            taking = [accumulator for runner, accumulator in self._accumulators if row_key(runner) == key]
+            accumulated(Together(taking), rows.stream(self._plan, self._rungs))
+        self._rungs += 1
 
     def metrics(self) -> dict[str, float]:
         """The measured metrics on the rows so far."""
         found: dict[str, float] = {}
-        for runner in self._ladder.runners:
-            found |= runner.scored(*self._seen(runner))
+        for runner, accumulator in self._accumulators:
+            found |= runner.result(accumulator)
         return found
 
     def by_row(self) -> ByRow:
         """The same row by row, those that are means over rows."""
-        found: ByRow = {}
-        for runner in self._ladder.runners:
-            found |= runner.row_values(*self._seen(runner))
-        return found
-
-    def _seen(self, runner: OutputRunner) -> tuple[Tensor, Tensor]:
-        key = row_key(runner)
-        predictions = torch.cat(self._parts[key])
-        return predictions, self._ladder.rows[key].targets[: len(predictions)]
+        return Together([accumulator for _, accumulator in self._accumulators]).sample_values()
 
 
 class EarlyStopping:
@@ -264,7 +261,7 @@ class EarlyStopping:
         return [sign(summed or objective.direction) for objective in self.goals.objectives]
 
     def _range(
-        self, metric: str, exact: Mapping[str, float], seen: ByRow, error: float, known: RowValues | None
+        self, metric: str, exact: Mapping[str, float], seen: ByRow, error: float, known: SampleValues | None
     ) -> tuple[float, float]:
         """What a metric may be on all rows."""
         if metric in exact:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import SampledConfig
-from chop.actions.search.strategies.runners.base import drawn_alike
+from chop.actions.search.strategies.runners.base import Batches, drawn_alike
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost
 
@@ -30,13 +30,12 @@ class ChosenPlans:
     def configs(self) -> Iterator[SampledConfig]:
         return (config for _, config in self._chosen)
 
-    def outputs(self, part: str, samples: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    def outputs(self, part: str, samples: int | None) -> Iterator[Batches]:
         for plan, config in self._chosen:
             if self._subject.eval_mode:
-                rows = self._subject.plan_runner((part, samples))
-                yield rows.predictions(plan), rows.targets
+                yield self._subject.plan_runner((part, samples)).stream(plan)
             else:
-                yield _predicted(self._subject, self._subject.rebuild(config), part, samples)
+                yield _streamed(self._subject, self._subject.rebuild(config), part, samples)
 
     def graphs(self) -> Iterator[MaseGraph]:
         return (self._subject.rebuild(config) for _, config in self._chosen)
@@ -60,13 +59,13 @@ class BuiltNetwork:
     def configs(self) -> Iterator[SampledConfig]:
         yield self._config
 
-    def outputs(self, part: str, samples: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        yield _predicted(self._subject, self._graph, part, samples)
+    def outputs(self, part: str, samples: int | None) -> Iterator[Batches]:
+        yield _streamed(self._subject, self._graph, part, samples)
 
     def graphs(self) -> Iterator[MaseGraph]:
         yield self._graph
 
 
-def _predicted(subject: Subject, graph: MaseGraph, part: str, samples: int | None) -> tuple[Tensor, Tensor]:
+def _streamed(subject: Subject, graph: MaseGraph, part: str, samples: int | None) -> Iterator[tuple[Tensor, Tensor]]:
     with drawn_alike():
-        return subject.predict(graph, (part, samples))
+        yield from subject.stream(graph, (part, samples))

@@ -10,12 +10,12 @@ from chop.actions.search.settings.tables import RunnerChoice
 from chop.actions.search.strategies.runners.base import (
     RUNNERS,
     AnalyticRunner,
-    Metric,
     OutputRunner,
     RunnerBase,
     additive_runners,
     output_runners,
 )
+from chop.scoring.metric import Metric
 
 
 class RunnerSet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from chop.actions.search.measuring.workload import Workload
 from chop.actions.search.search_space.base import SampledConfig, SearchSpaceBase
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.plan_runner import PlanRunner
-from chop.evaluation.predictions import predict
+from chop.evaluation.predictions import stream
 from chop.evaluation.program import Axis
 from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import NodeCost
@@ -94,7 +94,7 @@ class Subject:
         graph.model.to(self.device)
         return graph
 
-    def predict(self, graph: MaseGraph, samples: Samples) -> tuple[Tensor, Tensor]:
-        """The outputs of a built network on some samples, and the targets."""
+    def stream(self, graph: MaseGraph, samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+        """The outputs of a built network on some samples and the targets, batch by batch."""
         batches = self.data_module.batches(*samples)
-        return predict(graph.model, batches, self.device, self.data_module.output)
+        return stream(graph.model, batches, self.device, self.data_module.output)

@@ -13,13 +13,14 @@ from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.single import FLOAT_CONFIG, SingleMeasurement, metrics_of
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import Point, SampledConfig
-from chop.actions.search.strategies.runners.base import Metric, RunnerBase
+from chop.actions.search.strategies.runners.base import RunnerBase
 from chop.errors import SearchError, first_line
 from chop.evaluation.exactness import sums_are_exact
+from chop.evaluation.predictions import accumulated
 from chop.ir import MaseGraph
 from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.search_progress import each_shown
-from chop.scoring.scores import score_with_intervals
+from chop.scoring.metric import Metric
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -114,15 +115,8 @@ class Verification:
         """
         for runner in self._runners.all:
             runner.adapt(graph)
-        predictions, targets = self._subject.predict(graph, ("test_dataloader", None))
-        data = self._subject.data_module
-        return score_with_intervals(
-            predictions,
-            targets,
-            data_module_loss=data.loss,
-            metrics=data.metrics,
-            num_classes=data.dataset_info.num_classes,
-        )
+        accumulator = self._subject.data_module.task.accumulator(by_sample=True)
+        return accumulated(accumulator, self._subject.stream(graph, ("test_dataloader", None))).intervals()
 
 
 def is_a_matter_of_rounding(graph: MaseGraph, metric: Metric, values: tuple[float, float], samples: int) -> bool:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
-from chop.actions.search.strategies.runners.base import Metric
 from chop.config.typed import Problem
 from chop.config.units import parse_quantity
 from chop.record.goals import Limit
 from chop.record.trial import Direction, Objective
+from chop.scoring.metric import Metric
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)

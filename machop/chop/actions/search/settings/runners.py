@@ -7,9 +7,10 @@ from typing import Any
 
 from chop.actions.search.settings.shared_samples import samples_problems, with_shared_samples
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
-from chop.actions.search.strategies.runners.base import RUNNERS, Metric, declared_metrics
+from chop.actions.search.strategies.runners.base import RUNNERS, declared_metrics
 from chop.config.typed import Problem
 from chop.errors import did_you_mean
+from chop.scoring.metric import Metric
 
 GROUPS = ("sw_runner", "hw_runner")
 

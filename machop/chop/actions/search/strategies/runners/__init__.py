@@ -4,13 +4,13 @@ from chop.actions.search.strategies.runners.base import (
     RUNNERS,
     AnalyticRunner,
     HWRunnerBase,
-    Metric,
     ModelRunner,
     OutputRunner,
     Plans,
     RunnerBase,
     SWRunnerBase,
 )
+from chop.scoring.metric import Metric
 
 __all__ = [
     "RUNNERS",

@@ -17,7 +17,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
@@ -27,8 +26,9 @@ from torch import Tensor, nn
 from chop.actions.calibration import calibrate_for
 from chop.actions.setup import traced
 from chop.errors import ChopError, MetricError, SearchError, first_line
-from chop.evaluation.measures import Measure, Scores, WholePredictions
+from chop.evaluation.measures import Measure, Scores, Streamed, WholePredictions, keeps_outputs
 from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.predictions import accumulated
 from chop.evaluation.program import Axis
 from chop.evaluation.tables import CostTable
 from chop.formats import Format
@@ -36,22 +36,16 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, node_costs
 from chop.passes.graph.transforms.quantize import plan_from_config
 from chop.registry import Registry
-from chop.scoring.bounds import RowValues
+from chop.scoring.accumulator import Accumulator
+from chop.scoring.bounds import SampleValues
+from chop.scoring.kept_outputs import KeptOutputs
+from chop.scoring.metric import Direction, Metric
 from chop.tools.user_code import place_in
 
-Direction = Literal["maximize", "minimize"]
 Needs = Literal["plan", "outputs", "model"]
 Formats = Mapping[str, Format]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that a runner gives: its name, its unit (empty: none), which way is better, and what it can be."""
-
-    name: str
-    unit: str
-    direction: Direction
-    range: tuple[float, float] = (-inf, inf)
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""Outputs `(samples, *output)` and targets `(samples, …)`, batch by batch."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +69,8 @@ class Plans(Protocol):
     def configs(self) -> Iterator[Mapping[str, Any]]:
         """The same as dictionaries, as passes take them."""
 
-    def outputs(self, part: str, samples: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The network's outputs `(samples, *output)` and the targets, on the first `samples` of a part; None: all."""
+    def outputs(self, part: str, samples: int | None) -> Iterator[Batches]:
+        """The network's outputs and the targets, on the first `samples` of a part (None: all), batch by batch."""
 
     def graphs(self) -> Iterator[MaseGraph]:
         """The quantised networks, each built when it is asked for: the reader may change it."""
@@ -197,33 +191,51 @@ class OutputRunner(RunnerBase):
     needs = "outputs"
     Options: ClassVar[type[Any]] = RowOptions
 
-    @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """The metrics of `predictions` (`(rows, *output)`) for `targets` (`(rows, …)`).
+        """The metrics of `predictions` (`(samples, *output)`) for `targets` (`(samples, …)`), all at once.
 
-        MetricError says that this network has none: its trial fails, and the search goes on.
+        A runner has this or an `accumulator`. MetricError says that this network has none: its trial fails, and the
+        search goes on.
         """
+        raise NotImplementedError("a runner of outputs has score(predictions, targets) or an accumulator")
 
-    def scored(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """What `score` returns, checked."""
-        return self.measured(self.score, predictions, targets)
+    def accumulator(self, by_sample: bool = False) -> Accumulator:
+        """A new accumulator of this runner's metrics; `by_sample`: with what early stopping needs of each sample.
 
-    def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, RowValues]:
-        """Those of the metrics that are means over rows, row by row: what a ladder of sample sizes can bound.
+        Unless a runner has one that takes outputs batch by batch, all outputs are kept for `score`.
+        """
+        return _AllOutputs(self)
 
-        A metric that is left out may have any value on rows that were not seen.
+    def scored(self, batches: Batches) -> dict[str, float]:
+        """The metrics of outputs and targets that come batch by batch."""
+        return self.result(accumulated(self.accumulator(), batches))
+
+    def result(self, accumulator: Accumulator) -> dict[str, float]:
+        """The result of an accumulator, checked."""
+        return self.measured(accumulator.result)
+
+    def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, SampleValues]:
+        """Those of the metrics that are means over samples, one by one: what early stopping can bound.
+
+        A metric that is left out may have any value on samples that were not seen. Asked for where all outputs are
+        kept; an `accumulator` of its own has them itself.
         """
         return {}
 
     def batched(self, targets: Tensor, example: Tensor) -> Measure:
-        """What takes the outputs of many configurations and gives the metrics of `score` for each.
-
-        `example` is one row of predictions. A runner need not know a quicker way than to call `score`.
+        """What takes the outputs of many configurations and gives the metrics for each; `example` is one sample's
+        output.
         """
-        return WholePredictions(targets, self.scored, example, [metric.name for metric in self.metrics])
+        names = [metric.name for metric in self.metrics]
+        if keeps_outputs(self.accumulator, targets, example):
+            return WholePredictions(targets, self._scored_at_once, example, names)
+        return Streamed(self.accumulator, self.result, targets, example, names)
+
+    def _scored_at_once(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        return self.scored([(predictions, targets)])
 
     def measure_batch(self, plans: Plans) -> Scores:
-        return as_columns([self.scored(*outputs) for outputs in plans.outputs(*row_key(self))])
+        return as_columns([self.scored(batches) for batches in plans.outputs(*row_key(self))])
 
     def __call__(
         self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
@@ -231,7 +243,22 @@ class OutputRunner(RunnerBase):
         graph = calibrated_graph(model, sampled_config, data_module)
         batches = data_module.batches(self.options.data_loader, self.options.num_samples, None)
         run = PlanRunner(graph, batches, output=data_module.output)
-        return self.scored(run.predictions(plan_from_config(graph, sampled_config)), run.targets)
+        return self.scored(run.stream(plan_from_config(graph, sampled_config)))
+
+
+class _AllOutputs(KeptOutputs):
+    """Keeps all outputs for a runner that scores them at once."""
+
+    def __init__(self, runner: OutputRunner) -> None:
+        super().__init__()
+        self.is_needed = True
+        self._runner = runner
+
+    def result(self) -> dict[str, float]:
+        return self._runner.measured(self._runner.score, *self.joined())
+
+    def sample_values(self) -> dict[str, SampleValues]:
+        return self._runner.row_values(*self.joined())
 
 
 def row_key(runner: OutputRunner) -> tuple[str, int | None]:

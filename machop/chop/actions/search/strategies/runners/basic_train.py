@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from annotated_types import Gt
 
 from chop.actions.fine_tuning import FineTuning, fine_tune
-from chop.actions.search.strategies.runners.base import RUNNERS, Metric, ModelRunner
+from chop.actions.search.strategies.runners.base import RUNNERS, ModelRunner
 from chop.actions.search.strategies.runners.basic_evaluation import BasicEvaluation, Part
-from chop.evaluation.predictions import predict
+from chop.evaluation.predictions import accumulated, stream
 from chop.ir import MaseGraph
-from chop.scoring.scores import score
+from chop.scoring.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,5 @@ class BasicTrain(ModelRunner):
         data = self.data_module
         device = str(next(graph.model.parameters()).device)
         rows = data.batches(self.options.data_loader, self.options.eval_samples)
-        predictions, targets = predict(graph.model, rows, device, data.output)
-        return score(predictions, targets, data.loss, data.metrics, data.dataset_info.num_classes)
+        batches = stream(graph.model, rows, device, data.output)
+        return accumulated(data.task.accumulator(), batches).result()

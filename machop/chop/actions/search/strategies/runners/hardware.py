@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge, Gt
 
-from chop.actions.search.strategies.runners.base import RUNNERS, AnalyticRunner, Formats, Metric
+from chop.actions.search.strategies.runners.base import RUNNERS, AnalyticRunner, Formats
 from chop.formats import FLOAT_BITS
 from chop.ir.graph.node_costs import NodeCost
 from chop.passes.graph.analysis.costs import bitops, bits_of, macs, stored_bits
+from chop.scoring.metric import Metric
 
 
 @dataclass(frozen=True)

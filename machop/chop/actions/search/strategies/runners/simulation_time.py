@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge, Gt
 
-from chop.actions.search.strategies.runners.base import RUNNERS, Metric, ModelRunner
+from chop.actions.search.strategies.runners.base import RUNNERS, ModelRunner
 from chop.actions.search.strategies.runners.basic_evaluation import Part
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_values
+from chop.scoring.metric import Metric
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,40 @@
+"""Classification: cross entropy, and accuracies where the number of classes is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from chop.scoring.accumulator import Accumulator
+from chop.scoring.class_hits import ClassHits
+from chop.scoring.kept_outputs import KeptOutputs
+from chop.scoring.losses import MeanLoss, per_sample_loss
+from chop.scoring.metric import LOSS, Metric
+from chop.scoring.task import TASKS, Task
+
+ACCURACY = Metric("accuracy", "", "maximize", (0.0, 1.0))
+ACCURACY_MICRO = Metric("accuracy_micro", "", "maximize", (0.0, 1.0))
+
+
+@TASKS.register("classification", aliases=("cls",))
+class Classification(Task):
+    """One class for each sample (or token, or pixel): mean cross entropy, macro and micro accuracy.
+
+    Outputs are `(samples, classes)` and targets `(samples,)`, or as `chop.scoring.class_scores` has them.
+    """
+
+    @property
+    def own_metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
+        return (LOSS, ACCURACY, ACCURACY_MICRO) if self.num_classes is not None else (LOSS,)
+
+    @property
+    def monitor(self) -> str:  # type: ignore[override]
+        return "accuracy" if self.num_classes is not None else "loss"
+
+    def values(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        return {"loss": per_sample_loss(outputs, targets, self.data_loss)}
+
+    def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
+        hits = [] if self.num_classes is None else [ClassHits(self.num_classes, by_sample)]
+        return [MeanLoss(self.data_loss, kept), *hits]

@@ -1,0 +1,29 @@
+"""What a score is: its name, which way is better, and its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Literal
+
+from torch import Tensor
+
+Direction = Literal["maximize", "minimize"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""A loss of outputs and targets: one number for each sample, or one for all."""
+UserMetric = tuple[Callable[..., Any], str]
+"""A metric that the data bring and its direction: a function of all outputs and targets, or a class that streams."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that is measured: its name, its unit (empty: none), which way is better, and what it can be."""
+
+    name: str
+    unit: str
+    direction: Direction
+    range: tuple[float, float] = (-inf, inf)
+
+
+LOSS = Metric("loss", "", "minimize")

@@ -1,0 +1,46 @@
+"""Segmentation: a class for each pixel."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from chop.errors import ChopError
+from chop.scoring.accumulator import Accumulator
+from chop.scoring.class_hits import ClassHits, Counts, mean_iou
+from chop.scoring.classification import ACCURACY, ACCURACY_MICRO, Classification
+from chop.scoring.kept_outputs import KeptOutputs
+from chop.scoring.losses import MeanLoss
+from chop.scoring.metric import LOSS, Metric
+from chop.scoring.task import TASKS
+
+MEAN_IOU = Metric("mean_iou", "", "maximize", (0.0, 1.0))
+
+
+@TASKS.register("segmentation", aliases=("pixel_classification",))
+class Segmentation(Classification):
+    """One class for each pixel: cross entropy and accuracies over all pixels with a label, and mean intersection over
+    union of the classes that occur.
+
+    Outputs are `(samples, classes, height, width)` or have the classes last; targets `(samples, height, width)`.
+    """
+
+    own_metrics = (LOSS, ACCURACY, ACCURACY_MICRO, MEAN_IOU)
+    monitor = "mean_iou"
+
+    def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
+        return [MeanLoss(self.data_loss, kept), PixelHits(self.num_classes, by_sample)]
+
+
+class PixelHits(ClassHits):
+    """The accuracies, and `mean_iou`."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        if targets.ndim < 2:
+            raise ChopError(
+                f"segmentation takes a class for each pixel, targets (samples, height, width); these are "
+                f"{tuple(targets.shape)}: choose --task cls, or let the data return masks"
+            )
+        super().update(outputs, targets)
+
+    def metrics(self, counts: Counts) -> dict[str, float]:
+        return {**super().metrics(counts), "mean_iou": mean_iou(counts)}
