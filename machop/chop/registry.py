@@ -1,15 +1,17 @@
 """One registry type for everything that users choose by name and plug-ins may add.
 
 A registry is filled by a decorator, by lazily imported built-ins (so that listing names costs no import) and by
-entry points of the group `chop.<plural>`. A broken third-party plug-in fails only when its own name is asked for.
+entry points of the group `chop.<plural>`. A broken plug-in fails only when its own name is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from chop.errors import ChopError, UnknownNameError, did_you_mean
 
@@ -18,6 +20,8 @@ T = TypeVar("T")
 
 class Registry(Generic[T]):
     """Names of one kind of thing (`noun`), each bound to an object or to the module that registers it.
+
+    `problem` says what is wrong with a thing that is registered, in words that go on "it ", or None.
 
     >>> shapes = Registry[int]("chop.shapes", "shape")
     >>> _ = shapes.register("square", aliases=("box",))(4)
@@ -28,19 +32,29 @@ class Registry(Generic[T]):
     chop.errors.UnknownNameError: unknown shape 'sqare'; did you mean 'square'? (known: square)
     """
 
-    def __init__(self, group: str, noun: str, builtin_modules: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        group: str,
+        noun: str,
+        builtin_modules: tuple[str, ...] = (),
+        problem: Callable[[Any], str | None] = lambda _: None,
+    ) -> None:
         self.group = group
         self.noun = noun
+        self._problem = problem
         self._builtin_modules = builtin_modules
         self._loaded_builtins = False
         self._items: dict[str, T] = {}
         self._aliases: dict[str, str] = {}
         self._plugins: dict[str, EntryPoint] | None = None
+        self._broken: dict[str, str] = {}
 
     def register(self, name: str, *, aliases: tuple[str, ...] = ()) -> Callable[[T], T]:
         """Return a decorator that binds its argument to `name` (and `aliases`); a name is bound once."""
 
         def bind(item: T) -> T:
+            if problem := self._problem(item):
+                raise ChopError(f"the {self.noun} '{name}' cannot be registered: it {problem}")
             for key in (name, *aliases):
                 if key in self._items or key in self._aliases:
                     raise ChopError(f"the {self.noun} '{key}' is registered twice; choose another name")
@@ -64,10 +78,32 @@ class Registry(Generic[T]):
         self._load_builtins()
         return sorted({*self._items, *self._entry_points()})
 
+    def name_of(self, item: T) -> str:
+        """The name that `item` is registered under; raises UnknownNameError where it is under none."""
+        self._load_builtins()
+        for known in (self._items, self.working()):
+            for name, own in known.items():
+                if own is item:
+                    return name
+        raise UnknownNameError(f"{item!r} is not registered as a {self.noun}")
+
     def aliases_of(self, name: str) -> list[str]:
         """The other spellings of a canonical name, sorted."""
         self._load_builtins()
         return sorted(alias for alias, target in self._aliases.items() if target == name)
+
+    def working(self) -> dict[str, T]:
+        """Everything by its name that can be loaded: where all are looked through, a broken plug-in is no error."""
+        self._load_builtins()
+        for name in self._entry_points().keys() - self._items.keys():
+            with suppress(ChopError):
+                self._load_plugin(name)
+        return {name: self._items[name] for name in self.names() if name in self._items}
+
+    def broken(self) -> dict[str, str]:
+        """Why each plug-in that cannot be loaded cannot, by name."""
+        self.working()
+        return {name: self._broken[name] for name in self.names() if name in self._broken}
 
     def __getitem__(self, name: str) -> T:
         resolved = self.canonical(name)
@@ -94,13 +130,31 @@ class Registry(Generic[T]):
         return self._plugins
 
     def _load_plugin(self, name: str) -> None:
+        if name in self._broken:
+            raise ChopError(self._broken[name])
         point = self._entry_points()[name]
         package = point.dist.name if point.dist else point.value
         try:
             item = point.load()
-        except Exception as error:
-            raise ChopError(
+            if problem := self._problem(item):
+                raise TypeError(f"it {problem}")
+        except (Exception, SystemExit) as error:
+            self._broken[name] = (
                 f"the {self.noun} '{name}' of package '{package}' cannot be loaded "
                 f"({type(error).__name__}: {error}); update or remove that package"
-            ) from error
+            )
+            raise ChopError(self._broken[name]) from error
         self._items.setdefault(name, item)
+
+
+def subclass_problem(base: type, *dataclasses: str) -> Callable[[Any], str | None]:
+    """A check for a registry of classes: it must be a subclass of `base`, whose attributes `dataclasses` are such."""
+
+    def problem(item: Any) -> str | None:
+        if not (isinstance(item, type) and issubclass(item, base)):
+            return f"is no subclass of {base.__name__}"
+        return next(
+            (f"has {own} that is no dataclass" for own in dataclasses if not is_dataclass(getattr(item, own))), None
+        )
+
+    return problem

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from chop.errors import ConfigError, did_you_mean
+from chop.errors import ConfigError, did_you_mean, first_line
+from chop.registry import Registry
 from chop.tools.terminal import terminal
 
 
@@ -34,50 +36,84 @@ def _first_line(item: object) -> str:
     return (item.__doc__ or "").strip().partition("\n")[0]
 
 
+def _fill(table: Table, registry: Registry[Any], rows: Callable[[str, Any], Iterable[tuple[str, ...]]]) -> Table:
+    """The table with the rows of everything that is registered; of a broken plug-in the reason, in the last column."""
+    broken = registry.broken()
+    for name, item in registry.working().items():
+        try:
+            for row in list(rows(name, item)):
+                table.add_row(*row)
+        except Exception as error:  # of a plug-in's own code
+            broken[name] = f"{type(error).__name__}: {first_line(error)}"
+    for name, reason in broken.items():
+        table.add_row(name, *[""] * (len(table.columns) - 2), escape(f"broken: {reason}"))
+    return table
+
+
 def models() -> Table:
     """The models that ship, with their parameters."""
     from chop.models import MODELS, get_model
 
-    table = _table("Models", "name", "parameters", "weights trained on", "what it is")
-    for name in MODELS:
-        info = MODELS[name].info
+    def rows(name: str, model: Any) -> Iterator[tuple[str, ...]]:
         parameters = sum(parameter.numel() for parameter in get_model(name).parameters())
-        table.add_row(name, f"{parameters:,}", info.trained_on or "", info.description)
-    return table
+        yield name, f"{parameters:,}", model.info.trained_on or "", model.info.description
+
+    return _fill(_table("Models", "name", "parameters", "weights trained on", "what it is"), MODELS, rows)
 
 
 def datasets() -> Table:
     """The data sets that ship."""
     from chop.dataset import DATASETS
 
-    table = _table("Data sets", "name", "features", "classes", "rows", "what it is")
-    for name in DATASETS:
-        info = DATASETS[name].info
-        names = _names(name, DATASETS.aliases_of(name))
+    def rows(name: str, data: Any) -> Iterator[tuple[str, ...]]:
+        info = data.info
         features = " x ".join(str(size) for size in (info.num_features, *(info.image_size or ())))
-        table.add_row(names, features, str(info.num_classes), f"{info.rows:,}", info.provenance)
-    return table
+        names = _names(name, DATASETS.aliases_of(name))
+        yield names, features, str(info.num_classes), f"{info.rows:,}", info.provenance
+
+    return _fill(_table("Data sets", "name", "features", "classes", "rows", "what it is"), DATASETS, rows)
 
 
 def formats() -> Table:
     """The number formats and their keys."""
     from chop.formats import FORMATS
 
-    table = _table("Number formats", "name", "keys (after data_in_, weight_, bias_ or data_out_)", "what it is")
-    for name in FORMATS:
-        cls = FORMATS[name]
-        table.add_row(_names(name, FORMATS.aliases_of(name)), ", ".join(cls.keys()), _first_line(cls))
-    return table
+    def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
+        yield _names(name, FORMATS.aliases_of(name)), ", ".join(cls.keys()), _first_line(cls)
+
+    columns = ("name", "keys (after data_in_, weight_, bias_ or data_out_)", "what it is")
+    return _fill(_table("Number formats", *columns), FORMATS, rows)
+
+
+def weight_transforms() -> Table:
+    """What may be done to weights before they are rounded, and its keys."""
+    from chop.weight_transforms import WEIGHT_TRANSFORMS
+
+    def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
+        yield name, ", ".join(f"weight_{key}" for key in cls.keys()), _first_line(cls)  # noqa: SIM118 - no mapping
+
+    return _fill(_table("Weight transforms", "name", "keys", "what it is"), WEIGHT_TRANSFORMS, rows)
 
 
 def passes() -> Table:
     """The passes that `[passes.*]` of a TOML file may name."""
     from chop.passes.graph import PASSES
 
-    table = _table("Passes", "name", "what it does")
-    for name in PASSES:
-        table.add_row(_names(name, PASSES.aliases_of(name)), _first_line(PASSES[name]))
-    return table
+    def rows(name: str, function: Any) -> Iterator[tuple[str, ...]]:
+        yield _names(name, PASSES.aliases_of(name)), _first_line(function)
+
+    return _fill(_table("Passes", "name", "what it does"), PASSES, rows)
+
+
+def spaces() -> Table:
+    """The search spaces and their keys."""
+    from chop.actions.search.search_space import SEARCH_SPACES
+
+    def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
+        yield name, "\n".join(f.name for f in fields(cls.Setup)), _first_line(cls)
+
+    columns = ("name", "keys (under [search.search_space.setup])", "what it is")
+    return _fill(_table("Search spaces", *columns), SEARCH_SPACES, rows)
 
 
 def strategies() -> Table:
@@ -94,16 +130,17 @@ def strategies() -> Table:
         "other is told values that are worse. All points: ends with every point measured."
     )
     table.caption_justify = "left"
-    for name in STRATEGIES:
-        cls = STRATEGIES[name]
-        theirs = {key for variant in cls.variants for key in variant.keys}
-        keys = [f.name for f in fields(cls.Options) if f.name not in theirs]
-        own = "" if cls.variants else _known(cls.multi_objective, cls.constraints, cls.exhaustive)
-        table.add_row(name, "\n".join(keys), own, cls.purpose or _first_line(cls))
-        for variant in cls.variants:
-            known = _known(variant.multi_objective, variant.constraints, cls.exhaustive)
-            table.add_row(f"  {variant.name}", "\n".join(variant.keys), known, variant.purpose)
-    return table
+    return _fill(table, STRATEGIES, _strategy_rows)
+
+
+def _strategy_rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
+    theirs = {key for variant in cls.variants for key in variant.keys}
+    keys = [f.name for f in fields(cls.Options) if f.name not in theirs]
+    own = "" if cls.variants else _known(cls.multi_objective, cls.constraints, cls.exhaustive)
+    yield name, "\n".join(keys), own, cls.purpose or _first_line(cls)
+    for variant in cls.variants:
+        known = _known(variant.multi_objective, variant.constraints, cls.exhaustive)
+        yield f"  {variant.name}", "\n".join(variant.keys), known, variant.purpose
 
 
 def _known(fronts: bool, limits: bool, all_points: bool) -> str:
@@ -115,19 +152,20 @@ def runners() -> Table:
     """The runners, what they need, their options and metrics."""
     from chop.actions.search import RUNNERS
 
-    table = _table("Runners", "name", "needs", "metrics [unit], better", "keys")
-    for name in RUNNERS:
-        cls = RUNNERS[name]
+    def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
         metrics = [f"{m.name}{f' [{m.unit}]' if m.unit else ''}, {m.direction}" for m in cls.metrics_of(None)]
-        table.add_row(name, cls.needs, escape("\n".join(metrics)), "\n".join(f.name for f in fields(cls.Options)))
-    return table
+        yield name, cls.needs, escape("\n".join(metrics)), "\n".join(f.name for f in fields(cls.Options))
+
+    return _fill(_table("Runners", "name", "needs", "metrics [unit], better", "keys"), RUNNERS, rows)
 
 
 SECTIONS: dict[str, Callable[[], Table]] = {
     "model": models,
     "dataset": datasets,
     "format": formats,
+    "weight_transform": weight_transforms,
     "pass": passes,
+    "space": spaces,
     "strategy": strategies,
     "runner": runners,
 }

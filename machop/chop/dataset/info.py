@@ -51,5 +51,8 @@ class BuiltinDataset:
 
 
 DATASETS: Registry[BuiltinDataset] = Registry(
-    "chop.datasets", "data set", ("chop.dataset.jets", "chop.dataset.shapes", "chop.dataset.toy_tiny")
+    "chop.datasets",
+    "data set",
+    ("chop.dataset.jets", "chop.dataset.shapes", "chop.dataset.toy_tiny"),
+    lambda item: None if isinstance(item, BuiltinDataset) else "is no BuiltinDataset(info, load)",
 )

@@ -14,7 +14,7 @@ from torch import Tensor
 from chop.errors import FormatError, did_you_mean
 from chop.formats.keyed import Keyed
 from chop.formats.layout import Layout
-from chop.registry import Registry
+from chop.registry import Registry, subclass_problem
 
 FLOAT_BITS = 32
 """Bits of a value that no format was chosen for."""
@@ -131,12 +131,13 @@ FORMATS: Registry[type[Format]] = Registry(
             "scale_integer",
         )
     ),
+    subclass_problem(Format),
 )
 
 
 def format_name(cls: type[Format]) -> str:
     """The name under which a format is registered."""
-    return next(name for name in FORMATS if FORMATS[name] is cls)
+    return FORMATS.name_of(cls)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -99,7 +99,7 @@ def _chosen_tensors(checkpoint: Checkpoint, model: nn.Module, which: str | None)
 def _misfit(checkpoint: Checkpoint, lines: list[str]) -> CheckpointError:
     if any(isinstance(value, Tensor) and value.is_quantized for value in _values(checkpoint)):
         lines = [*lines, "the file is of a quantised model: save the state dict of the float model"]
-    names = [name for name in MODELS if _fits(MODELS[name], checkpoint)]
+    names = [name for name, builtin in MODELS.working().items() if _fits(builtin, checkpoint)]
     guess = [f"it fits the model {' or '.join(names)}"] if names else []
     return CheckpointError(f"{checkpoint.path} does not fit the model:\n  " + "\n  ".join([*lines, *guess]))
 

@@ -36,5 +36,8 @@ class BuiltinModel:
 
 
 MODELS: Registry[BuiltinModel] = Registry(
-    "chop.models", "model", ("chop.models.jets", "chop.models.shapes", "chop.models.toy")
+    "chop.models",
+    "model",
+    ("chop.models.jets", "chop.models.shapes", "chop.models.toy"),
+    lambda item: None if isinstance(item, BuiltinModel) else "is no BuiltinModel(info, build)",
 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from itertools import chain
 from typing import Any
 
-from chop.errors import ChopError, FormatError, did_you_mean
+from chop.errors import FormatError, did_you_mean
 from chop.formats import FORMATS, Format, OutputShift
 from chop.nn.ops import OPERANDS, Op
 from chop.weight_transforms import (
@@ -124,11 +124,7 @@ def _check_keys_beside_float(config: NodeConfig) -> None:
 
 def _all_format_keys() -> set[str]:
     """The keys of all formats but those of packages that cannot be loaded."""
-    found: set[str] = set()
-    for name in FORMATS:
-        with suppress(ChopError):
-            found.update(FORMATS[name].keys())
-    return found
+    return set(chain.from_iterable(cls.keys() for cls in FORMATS.working().values()))
 
 
 def operand_keys(config: NodeConfig, operand: str) -> dict[str, Any]:

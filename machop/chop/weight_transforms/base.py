@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Self
 
 from torch import Tensor
 
-from chop.errors import ChopError
 from chop.formats.base import count
 from chop.formats.keyed import Keyed
-from chop.registry import Registry
+from chop.registry import Registry, subclass_problem
 
 Rounding = Callable[[Tensor], Tensor]
 """Rounds float weights to a format: same shape and type, gradients straight through."""
@@ -98,13 +97,16 @@ class WeightTransform(Keyed, ABC):
 
 
 WEIGHT_TRANSFORMS: Registry[type[WeightTransform]] = Registry(
-    "chop.weight_transforms", "weight transform", ("chop.weight_transforms.sparsity",)
+    "chop.weight_transforms",
+    "weight transform",
+    ("chop.weight_transforms.sparsity",),
+    subclass_problem(WeightTransform),
 )
 
 
 def transform_name(cls: type[WeightTransform]) -> str:
     """The name under which a transform is registered."""
-    return next(name for name in WEIGHT_TRANSFORMS if WEIGHT_TRANSFORMS[name] is cls)
+    return WEIGHT_TRANSFORMS.name_of(cls)
 
 
 def transform_of_key(key: str) -> str | None:
@@ -119,8 +121,4 @@ def transform_of_key(key: str) -> str | None:
 
 def all_transform_keys() -> list[str]:
     """The keys of all transforms, without `weight_`; those of packages that cannot be loaded are left out."""
-    found: list[str] = []
-    for name in WEIGHT_TRANSFORMS:
-        with suppress(ChopError):
-            found += WEIGHT_TRANSFORMS[name].keys()
-    return found
+    return list(chain.from_iterable(cls.keys() for cls in WEIGHT_TRANSFORMS.working().values()))

@@ -14,7 +14,7 @@ from chop.actions.search.run.fingerprint import fingerprint_of_inputs
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.session import SearchSession
-from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase, SpaceSetup
+from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna.storage import without_password
@@ -149,7 +149,9 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
 
 def _no_search_strategy(given: str) -> list[str]:
     """A line where the option for training on several devices is given the name of a search strategy."""
-    names = {name for known in STRATEGIES for name in (known, *(one.name for one in STRATEGIES[known].variants))}
+    names = {
+        name for known, cls in STRATEGIES.working().items() for name in (known, *(one.name for one in cls.variants))
+    }
     if given not in names:
         return []
     return [
@@ -191,17 +193,15 @@ def _build_space(graph: MaseGraph, table: Any) -> tuple[SearchSpaceBase | None, 
     space_table = table.get("search_space") if isinstance(table, Mapping) else None
     if not isinstance(space_table, Mapping):
         return None, []
-    setup, _ = parse_table(SpaceSetup, space_table.get("setup", {}))
-    name, seed, override = space_table.get("name"), space_table.get("seed", {}), space_table.get("override", {})
-    if (
-        setup is None
-        or not isinstance(name, str)
-        or name not in SEARCH_SPACES
-        or not isinstance(seed, Mapping)
-        or not isinstance(override, Mapping)
-    ):
+    seed, override = space_table.get("seed", {}), space_table.get("override", {})
+    try:
+        cls = SEARCH_SPACES[str(space_table.get("name"))]
+    except ChopError:
+        return None, []  # the settings say it
+    setup, _ = parse_table(cls.Setup, space_table.get("setup", {}))
+    if setup is None or not isinstance(seed, Mapping) or not isinstance(override, Mapping):
         return None, []
-    space = SEARCH_SPACES[name].build(graph, seed, setup, override)
+    space = cls.build(graph, seed, setup, override)
     return space, [problem.below("search_space") for problem in space.problems()]
 
 

@@ -91,8 +91,8 @@ class SearchSession:
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change between a search and its resumption."""
-        setup = self.settings.space_setup
-        choices = digest([self.space.choices_flattened, setup.tie, setup.tie_operands])
+        setup = self.space.identity_of(self.settings.space_setup)
+        choices = digest([self.space.choices_flattened, *setup])
         layers = digest([repr(self.graph.model), self.graph.model.code])
         return {**self.identity, **self.settings.fingerprint(), "choices": choices, "layers": layers}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -13,7 +13,7 @@ from chop.config.typed import Problem
 from chop.evaluation.program import Axis
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
-from chop.registry import Registry
+from chop.registry import Registry, subclass_problem
 
 Point = Mapping[str, int]
 """For every parameter the index of its choice."""
@@ -24,8 +24,13 @@ Operand = Literal["data_in", "other", "weight", "key", "value", "bias", "data_ou
 
 
 @dataclass(frozen=True)
+class NoSetup:
+    """The setup of a space without keys of its own."""
+
+
+@dataclass(frozen=True)
 class SpaceSetup:
-    """The keys of `[search.search_space.setup]`; patterns are regular expressions for a node's whole name."""
+    """The setup of a space of formats for nodes; patterns are regular expressions for a node's whole name."""
 
     by: Literal["type", "name", "regex_name"] = "name"
     exclude: list[str] = field(default_factory=list)
@@ -39,7 +44,11 @@ class SearchSpaceBase(ABC):
 
     Different indexes may mean the same network (the width of a layer that stays in float, say): `size` counts, and
     `point` enumerates, networks that differ; `canonical` maps equal ones to the same indexes.
+
+    `Setup` is a dataclass: its fields are the space's keys under `[search.search_space.setup]`.
     """
+
+    Setup: ClassVar[type[Any]] = NoSetup
 
     choices_flattened: dict[str, list[Any]]
     graph: MaseGraph
@@ -50,9 +59,14 @@ class SearchSpaceBase(ABC):
     @classmethod
     @abstractmethod
     def build(
-        cls, graph: MaseGraph, seed: Mapping[str, Any], setup: SpaceSetup, override: Mapping[str, Any]
+        cls, graph: MaseGraph, seed: Mapping[str, Any], setup: Any, override: Mapping[str, Any]
     ) -> SearchSpaceBase:
-        """The space of a graph from the tables `seed`, `setup` and `override` below `search.search_space`."""
+        """The space of a graph from the tables `seed`, `setup` (a `Setup`) and `override` of the file."""
+
+    @classmethod
+    def identity_of(cls, setup: Any) -> list[Any]:
+        """What of its setup, beside `choices_flattened`, must not change when a search is resumed, as JSON."""
+        return [asdict(setup)]
 
     @abstractmethod
     def problems(self) -> list[Problem]:
@@ -118,5 +132,8 @@ class SearchSpaceBase(ABC):
 
 
 SEARCH_SPACES: Registry[type[SearchSpaceBase]] = Registry(
-    "chop.search_spaces", "search space", ("chop.actions.search.search_space.mixed_precision_ptq",)
+    "chop.search_spaces",
+    "search space",
+    ("chop.actions.search.search_space.mixed_precision_ptq",),
+    subclass_problem(SearchSpaceBase, "Setup"),
 )

@@ -45,6 +45,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     `setup.tie` have one choice together. Call `problems` first: a space with problems has no points.
     """
 
+    Setup = SpaceSetup
+
     def __init__(
         self,
         model: nn.Module | MaseGraph,
@@ -74,6 +76,10 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         cls, graph: MaseGraph, seed: Mapping[str, Any], setup: SpaceSetup, override: Mapping[str, Any]
     ) -> MixedPrecisionPTQ:
         return cls(graph, seed, setup.by, setup, override)
+
+    @classmethod
+    def identity_of(cls, setup: SpaceSetup) -> list[Any]:
+        return [setup.tie, setup.tie_operands]  # the choices tell the rest
 
     @property
     def nodes(self) -> list[NodeChoices]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from chop.actions.search.settings.shared_samples import samples_problems, with_shared_samples
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
-from chop.actions.search.strategies.runners.base import RUNNERS, declared_metrics
+from chop.actions.search.strategies.runners.base import RUNNERS, RunnerBase, declared_metrics
 from chop.config.typed import Problem
-from chop.errors import did_you_mean
+from chop.errors import ChopError, did_you_mean
 from chop.scoring.metric import Metric
 
 GROUPS = ("sw_runner", "hw_runner")
@@ -49,14 +49,28 @@ def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Any) -> l
 
 
 def known_metrics(strategy: StrategyTable, data_module: Any) -> dict[str, Metric]:
-    names = [name for group in GROUPS for name in getattr(strategy, group) if name in RUNNERS]
-    return {metric.name: metric for name in names for metric in declared_metrics(RUNNERS[name], data_module)}
+    classes = [_loaded(name) for group in GROUPS for name in getattr(strategy, group)]
+    return {metric.name: metric for cls in classes if cls for metric in declared_metrics(cls, data_module)}
+
+
+def _loaded(name: str) -> type[RunnerBase] | None:
+    """A runner; None where there is none of that name, or its package is broken: `parse_runners` says so."""
+    try:
+        return RUNNERS[name]
+    except ChopError:
+        return None
+
+
+def _declared_names(cls: type[RunnerBase]) -> set[str]:
+    """The names of a runner's metrics; none of a runner that fails to tell them."""
+    try:
+        return {metric.name for metric in declared_metrics(cls, None)}
+    except ChopError:
+        return set()
 
 
 def missing_metric(name: str, known: Mapping[str, Metric], strategy: StrategyTable) -> Problem:
-    giving = [
-        runner for runner in RUNNERS if name in {metric.name for metric in declared_metrics(RUNNERS[runner], None)}
-    ]
+    giving = [runner for runner, cls in RUNNERS.working().items() if name in _declared_names(cls)]
     there = [runner for runner in giving if any(runner in getattr(strategy, group) for group in GROUPS)]
     if there:
         return Problem(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from chop.actions.search.search_space.base import SEARCH_SPACES, SpaceSetup
+from chop.actions.search.search_space.base import SEARCH_SPACES
 from chop.actions.search.settings.early_stopping import ladder_problems
 from chop.actions.search.settings.metrics import LimitSetting, MetricTable, limits_of, objective_of
 from chop.actions.search.settings.runners import known_metrics, missing_metric, parse_runners
@@ -29,7 +29,7 @@ class SearchSettings:
     """All that a search is told, but for model and data."""
 
     space: str
-    space_setup: SpaceSetup
+    space_setup: Any
     seed: Mapping[str, Any]
     override: Mapping[str, Any]
     strategy: str
@@ -54,7 +54,7 @@ class SearchSettings:
         """What must not change between a search and its resumption: all but the budget and the number of workers."""
         return {
             "search_space": self.space,
-            "calibration_rows": self.space_setup.calibration_rows,
+            "calibration_rows": getattr(self.space_setup, "calibration_rows", None),
             "strategy": [self.strategy, asdict(self.strategy_options)],
             "runners": [runner.fingerprint() for runner in self.runners],
             "metrics": [asdict(objective) for objective in self.objectives],
@@ -124,12 +124,14 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
     )
 
 
-def _parse_space(table: Any) -> tuple[_SpaceTable | None, SpaceSetup | None, list[Problem]]:
+def _parse_space(table: Any) -> tuple[_SpaceTable | None, Any, list[Problem]]:
     space, problems = parse_below(_SpaceTable, table, "search_space")
     if space is None:
         return None, None, problems
-    setup, found = parse_below(SpaceSetup, space.setup, "search_space", "setup")
-    return space, setup, [*found, *name_problem(SEARCH_SPACES, space.name, "search_space", "name")]
+    if unknown := name_problem(SEARCH_SPACES, space.name, "search_space", "name"):
+        return space, None, unknown
+    setup, found = parse_below(SEARCH_SPACES[space.name].Setup, space.setup, "search_space", "setup")
+    return space, setup, found
 
 
 def _strategy_problem(strategy: StrategyTable, options: Any, objectives: int) -> list[Problem]:

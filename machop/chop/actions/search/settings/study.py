@@ -52,7 +52,7 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StudySetup | None, list[P
         unknown = [Problem(("strategy", "name"), f"'{strategy.name}' is a sampler of Optuna: {cure}")]
     setup_keys = {f.name for f in fields(StudySetup)}
     own_keys = set() if unknown else {f.name for f in fields(STRATEGIES[strategy.name].Options)}
-    other_keys = {f.name for name in STRATEGIES for f in fields(STRATEGIES[name].Options)} - own_keys
+    other_keys = {f.name for cls in STRATEGIES.working().values() for f in fields(cls.Options)} - own_keys
     setup, problems = parse_below(StudySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS))
     problems = [_with_all_known(p, setup_keys | own_keys | other_keys) for p in problems] + unknown
     options = None

@@ -12,7 +12,7 @@ import numpy as np
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.runners.base import NoOptions
-from chop.registry import Registry
+from chop.registry import Registry, subclass_problem
 
 Array = np.ndarray[Any, Any]
 Values = tuple[float, ...]
@@ -155,4 +155,5 @@ STRATEGIES: Registry[type[SearchStrategyBase]] = Registry(
             "uniform",
         )
     ),
+    subclass_problem(SearchStrategyBase, "Options"),
 )

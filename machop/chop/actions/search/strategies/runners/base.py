@@ -35,7 +35,7 @@ from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, node_costs
 from chop.passes.graph.transforms.quantize import plan_from_config
-from chop.registry import Registry
+from chop.registry import Registry, subclass_problem
 from chop.scoring.accumulator import Accumulator
 from chop.scoring.bounds import SampleValues
 from chop.scoring.kept_outputs import KeptOutputs
@@ -391,4 +391,5 @@ RUNNERS: Registry[type[RunnerBase]] = Registry(
         "chop.actions.search.strategies.runners.hardware",
         "chop.actions.search.strategies.runners.simulation_time",
     ),
+    subclass_problem(RunnerBase, "Options"),
 )
