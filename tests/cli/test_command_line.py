@@ -393,14 +393,14 @@ def test_a_folder_that_cannot_be_written_to_is_told_with_the_cure(ch: Command, t
 @pytest.mark.parametrize(
     ("case", "arguments"),
     [
-        ("blocks", ["oracle", "old"]),
-        ("trials", ["export-optuna", "old", "--storage", "study.log"]),
-        ("command_line", ["transform", "--from-search", "old", "--row", "3"]),
+        ("blocks", ["oracle", "blocks"]),
+        ("trials", ["export-optuna", "trials", "--storage", "study.log"]),
+        ("command_line", ["transform", "--from-search", "command_line", "--row", "3"]),
     ],
 )
 def test_commands_say_of_an_earlier_chops_files_that_they_cannot_be_checked(
     case: str, arguments: list[str], tmp_path: Path, ch: Command
 ) -> None:
-    shutil.copytree(Path(__file__).parents[1] / "record" / "data" / "v1" / case, tmp_path / "old")
+    shutil.copytree(Path(__file__).parents[1] / "record" / "data" / "v1" / case, tmp_path / case)
     _, err = ch(*arguments, status=(0, 1))
     assert "was written by an earlier chop, without checksums: it cannot be checked" in " ".join(err.split())
