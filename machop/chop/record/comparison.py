@@ -118,6 +118,8 @@ class CompareSummary:
     runs: int
     planned_runs: int
     units: Mapping[str, str] = field(default_factory=dict)
+    cut_short: bool = False
+    """Whether Ctrl-C came to this command when all runs had ended: there may be no pictures. It is not stored."""
 
     @property
     def interrupted(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chop.report.compare_summary import TARGETS, Band, CompareSummary, StrategySummary, counted, percent
+from chop.record.comparison import TARGETS, Band, CompareSummary, StrategySummary, counted, percent
 from chop.report.line_labels import label_ends
 from chop.report.line_styles import Style, line_styles
 from chop.tools.extras import install_command

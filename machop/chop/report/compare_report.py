@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from chop.report.compare_summary import (
+from chop.record.comparison import (
     TARGETS,
     CompareSummary,
     Comparison,
@@ -22,7 +22,6 @@ from chop.report.compare_summary import (
 from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import terminal
 
-REPORT_FILE = "report.md"
 CAPTIONS = {
     "hypervolume": "{share} by evaluation: median and 10-90 % band over seeds.",
     "front": "The front that each strategy found in its middle run.",
@@ -31,8 +30,8 @@ CAPTIONS = {
 }
 
 
-def print_comparison(summary: CompareSummary) -> None:
-    """Show the comparison on standard output."""
+def print_comparison(summary: CompareSummary, folder: Path) -> None:
+    """Show the comparison in `folder`, and its files, on standard output."""
     console = terminal()
     console.print(_title(summary), style="italic", highlight=False, soft_wrap=True, markup=False)
     columns, rows = (
@@ -51,7 +50,7 @@ def print_comparison(summary: CompareSummary) -> None:
     console.print(_legend(summary), soft_wrap=True, highlight=False, markup=False)
     for line in [*summary.verdict, *_facts(summary)]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
-    for file in summary.files:
+    for file in sorted(folder.iterdir()):
         console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -149,7 +148,7 @@ def _facts(summary: CompareSummary) -> list[str]:
     if summary.interrupted:
         runs = ", ".join(f"{one.name} {one.runs}" for one in summary.strategies)
         facts.append(f"Interrupted: the figures are those of the runs that were finished. Runs: {runs}.")
-    return [*facts, f"Data: {summary.provenance}"]
+    return [*facts, f"Data: {summary.origin.data}"]
 
 
 def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

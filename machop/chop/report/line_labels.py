@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from chop.report.compare_summary import percent
+from chop.record.comparison import percent
 from chop.report.line_styles import Style
 
 if TYPE_CHECKING:

@@ -263,12 +263,12 @@ def test_the_table_fits_a_terminal_and_the_pictures_tell_strategies_apart(
 ) -> None:
     summary = compare(jsc_tiny, jets, lab, tmp_path / "c", replace(FEW, budget=5))
     summary = replace(summary, budget=300)  # the widest of the usual
-    compare_report.print_comparison(summary)
+    compare_report.print_comparison(summary, tmp_path / "c")
     table = capsys.readouterr().out.partition("Columns:")[0].splitlines()
     assert len(table) == 2 + len(summary.strategies)
     assert "at 300 [10-90]  repeats" in table[1]
     monkeypatch.setenv("COLUMNS", "40")
-    compare_report.print_comparison(summary)
+    compare_report.print_comparison(summary, tmp_path / "c")
     tables = capsys.readouterr().out.partition("Columns:")[0].splitlines()[1:]
     assert all(len(line) <= 40 for line in tables)
     headings = {name for line in tables if line.startswith("strategy") for name in re.split("  +", line.strip())}

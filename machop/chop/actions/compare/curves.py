@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from chop.actions.search.run.oracle import Oracle
+from chop.record.comparison import Band
 from chop.record.front import Front, dominated_volume
 from chop.record.goals import Goals, sign
 from chop.record.trial import Objective
-from chop.report.compare_summary import Band
 
 Array = np.ndarray[Any, Any]
 BUDGET_SHARES = (0.25, 0.5, 0.75)

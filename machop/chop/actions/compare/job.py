@@ -14,31 +14,29 @@ from chop.actions.compare.answers import Answers, Cache, Enumerated
 from chop.actions.compare.contenders import Contender, contender, default_names, unfit, unknown_names
 from chop.actions.compare.curves import questions
 from chop.actions.compare.experiment import Experiment, Run
-from chop.actions.compare.files import write_evaluations, write_summary
+from chop.actions.compare.files import evaluations
 from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
-from chop.actions.compare.truth import keep_landscape, open_measured, write_measured
+from chop.actions.compare.truth import open_measured, write_measured
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run.exhaustive import ExhaustiveTotals, Task, measure_all_points, taken_over
 from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.run.session import SearchSession, spread_out
-from chop.actions.search.search import checked_call, checked_run
+from chop.actions.search.search import checked_call, checked_run, command_line
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
 from chop.record.blocks import BlockLog
-from chop.record.damage import keep_damaged
+from chop.record.comparison import CompareSummary, counted
+from chop.record.comparison_folder import ComparisonFolder
 from chop.record.goals import Goals
-from chop.record.landscape import Landscape, join_parts
-from chop.record.names import BLOCKS_FILE, LANDSCAPE_FILE, PARTS_FOLDER
 from chop.record.trial import Trial
 from chop.report.compare_plots import forget_plots, write_plots
-from chop.report.compare_report import REPORT_FILE, print_comparison, report_text
-from chop.report.compare_summary import CompareSummary, counted
+from chop.report.compare_report import print_comparison, report_text
 from chop.report.search_progress import ComparisonProgress, EnumerationProgress
-from chop.tools.files import move_aside, write_whole
+from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.interrupts import Held, interrupts_held
 from chop.tools.logger import get_logger
@@ -75,9 +73,13 @@ class CompareOptions:
         return wrong + unknown_names(self.strategies or ())
 
 
-def run_compare(run_config: RunConfig, options: CompareOptions, as_json: bool = False) -> CompareSummary:
-    """`ch compare`: the strategies on the space of a TOML file; shows the result unless it is printed as JSON."""
-    job = checked_run(CompareJob, run_config, FOLDER, options.problems())
+def run_compare(
+    run_config: RunConfig, options: CompareOptions, as_json: bool = False, typed: Sequence[str] = ()
+) -> CompareSummary:
+    """`ch compare`, which was `typed` so: the strategies on the space of a TOML file; shows the result unless it is
+    printed as JSON.
+    """
+    job = replace(checked_run(CompareJob, run_config, FOLDER, options.problems()), command=command_line(typed))
     try:
         return job.run(options, is_shown=not as_json)
     except KeyboardInterrupt:
@@ -102,8 +104,17 @@ def compare(
     return job.run(options, is_shown=False)
 
 
+@dataclass(frozen=True)
 class CompareJob(SearchSession):
     """A comparison whose settings have been checked."""
+
+    command: str = ""
+    """The command line as it was typed, without passwords; empty for a comparison from Python."""
+
+    @property
+    def files(self) -> ComparisonFolder:
+        """The files of the comparison."""
+        return ComparisonFolder(self.folder)
 
     def run(self, options: CompareOptions, is_shown: bool) -> CompareSummary:
         """Run every strategy with every seed, and report; on Ctrl-C on the runs that are done.
@@ -133,20 +144,19 @@ class CompareJob(SearchSession):
         with interrupts_held("interrupted: the report is written first; Ctrl-C again ends at once") as held:
             oracle = Oracle(answers.landscape(), goals)
             _ = oracle.front  # of what was measured no point may count
-            if answers.is_exact and not (self.folder / LANDSCAPE_FILE).exists():
-                write_measured(answers, self.folder, self.about_landscape(measurement, goals))
+            if answers.is_exact and not self.files.has_landscape:
+                write_measured(answers, self.files, self.about_landscape(measurement, goals))
             if answers.taken_over:
                 remarks.append(
                     f"{counted(answers.taken_over, 'point')} were measured by earlier comparisons in this folder."
                 )
             remarks += [f"surrogate: {what}" for what in (context.probes.remarks if context.probes else [])]
             facts = Facts(
-                provenance=self.data_module.dataset_info.provenance,
+                origin=self.origin(self.command),
                 space_size=self.space.size,
                 budget=budget,
                 seeds=seeds,
                 is_exact=answers.is_exact,
-                folder=self.folder,
                 remarks=remarks,
                 runs=ended,
                 planned_runs=len(contenders) * len(seeds),
@@ -155,12 +165,12 @@ class CompareJob(SearchSession):
             found = outcomes(contenders, runs, oracle, budget)
             is_learned = context.known.is_learned if context.known else (True,) * len(goals.names)
             summary = summarise(facts, found, oracle, questions(oracle, is_learned))
-            summary = _written(summary, found, answers, is_shown, held)
+            summary = self._written(summary, found, answers, is_shown, held)
             return replace(summary, cut_short=held.came)
 
     def _make_room(self, own: OwnFolder) -> None:
         """Move an earlier comparison aside; one that was cut off stays, to be gone on with."""
-        if (self.folder / REPORT_FILE).exists():
+        if self.files.has_ended:
             logger.info("the earlier comparison is kept in %s", move_aside(self.folder))
         own.settle()
         forget_plots(self.folder)
@@ -171,10 +181,11 @@ class CompareJob(SearchSession):
         known = self.known_landscape(measurement)
         if known is not None:
             logger.info("%s has the metrics of all %s points", known.path, readable(self.space.size))
-            own = keep_landscape(known.path, self.folder, self.about_landscape(measurement, goals))
+            own = self.files.keep_landscape(known.path, self.about_landscape(measurement, goals))
             yield Enumerated(self.space, replace(known, path=own))
         elif self.space.size <= most_points and measurement.for_blocks is not None:
-            yield Enumerated(self.space, Landscape.read(self._enumerate(measurement, goals, measurement.for_blocks)))
+            self._enumerate(measurement, goals, measurement.for_blocks)
+            yield Enumerated(self.space, self.files.landscape())
         else:
             why = "the space is no product of choices for its layers"
             if measurement.runs_models:
@@ -188,34 +199,31 @@ class CompareJob(SearchSession):
                 self.require_unchanged(measurement, path, trial.point, trial.metrics)
 
             with (
-                open_measured(self.folder, self.landscape_key(), check) as log,
+                open_measured(self.files, self.landscape_key(), check) as log,
                 one_thread(measurement.is_light or n_jobs > 1),
                 Scheduler(measurement, n_jobs) as measuring,
             ):
                 yield Cache(self.space, lambda points: measuring.measure(points, None), log)
 
-    def _enumerate(self, measurement: Instruments, goals: Goals, batched: BatchedMeasurement) -> Path:
+    def _enumerate(self, measurement: Instruments, goals: Goals, batched: BatchedMeasurement) -> None:
         """Measure all points and write them down, block by block, so that they are found again."""
-        parts, path = self.folder / PARTS_FOLDER, self.folder / BLOCKS_FILE
-        block_size = BlockLog.block_size_of(path) or batched.block_size()
-        task = Task(batched, goals, block_size, self.space.size, parts)
+        block_size = self.files.block_size or batched.block_size()
+        task = Task(batched, goals, block_size, self.space.size, self.files.parts)
         header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
-        log, found = self._open_blocks(measurement, task, path, header)
+        log, found = self._open_blocks(measurement, task, header)
         with closing(log), EnumerationProgress(self.space.size) as progress:
             progress.start_from(found.points)
             measure_all_points(task, found, log, self.settings.setup.n_jobs, lambda: False, progress.show)
-        target = self.folder / LANDSCAPE_FILE
-        join_parts(parts, task.blocks, target, self.about_landscape(measurement, goals))
-        path.unlink()
-        return target
+        self.files.join_landscape(task.blocks, self.about_landscape(measurement, goals))
 
     def _open_blocks(
-        self, measurement: Instruments, task: Task, path: Path, header: Mapping[str, Any]
+        self, measurement: Instruments, task: Task, header: Mapping[str, Any]
     ) -> tuple[BlockLog, ExhaustiveTotals]:
         """The log of a comparison that was cut off, and what it holds; a new one where that is of something else."""
+        path = self.files.blocks_path
         if path.exists():
             try:
-                log = BlockLog(path, header, resume=True)
+                log = self.files.open_blocks(header, resume=True)
                 try:
                     found = taken_over(task, log)
                     for index, _, metrics in spread_out([*found.rows()]):
@@ -226,9 +234,26 @@ class CompareJob(SearchSession):
                 return log, found
             except SearchError as error:
                 logger.warning("%s: all points are measured anew", str(error).partition(";")[0])
-                keep_damaged(path)
-                path.unlink()
-        return BlockLog(path, header, resume=False), ExhaustiveTotals()
+                self.files.put_aside(path)
+        return self.files.open_blocks(header, resume=False), ExhaustiveTotals()
+
+    def _written(
+        self, summary: CompareSummary, found: Sequence[Outcome], answers: Answers, is_shown: bool, held: Held
+    ) -> CompareSummary:
+        """Write everything down, the pictures last, and show it. Report, pictures and page are made from the files."""
+        files = self.files
+        files.write_evaluations(evaluations(found, answers))
+        files.write_summary(summary)
+        stored = files.summary
+        files.write_report(report_text(stored, []))
+        plots, missing = write_plots(files.path, stored, held)
+        if missing:
+            files.write_summary(replace(stored, remarks=[*stored.remarks, *missing]))
+            stored = files.summary
+        files.write_report(report_text(stored, plots))
+        if is_shown:
+            print_comparison(stored, files.path)
+        return stored
 
 
 def _contenders(
@@ -288,19 +313,3 @@ def _all_runs(
 def _without_run(contenders: Sequence[Contender], runs: Sequence[Run]) -> list[str]:
     done = {run.strategy for run in runs}
     return [one.name for one in contenders if one.name not in done]
-
-
-def _written(
-    summary: CompareSummary, found: Sequence[Outcome], answers: Answers, is_shown: bool, held: Held
-) -> CompareSummary:
-    """Write everything down, the pictures last, and show it."""
-    folder = summary.folder
-    files = [*write_evaluations(folder, found, answers), write_summary(folder, summary)]
-    report = write_whole(folder / REPORT_FILE, report_text(summary, []))
-    plots, missing = write_plots(folder, summary, held)
-    summary = replace(summary, remarks=[*summary.remarks, *missing])
-    write_whole(report, report_text(summary, plots))
-    summary = replace(summary, files=[report, *files, *plots])
-    if is_shown:
-        print_comparison(summary)
-    return summary

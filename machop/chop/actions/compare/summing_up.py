@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,9 @@ from chop.actions.compare.redundancy import constant_objectives, constant_remark
 from chop.actions.compare.statistics import Sample
 from chop.actions.compare.verdict import TARGET, Record, verdict
 from chop.actions.search.run.oracle import Oracle
+from chop.record.comparison import TARGETS, CompareSummary, StrategySummary, share_name, whole_name
 from chop.record.front import Front
-from chop.report.compare_summary import TARGETS, CompareSummary, StrategySummary, share_name, whole_name
+from chop.record.summary import Origin
 
 Array = np.ndarray[Any, Any]
 MOST_IN_CLOUD = 20_000
@@ -42,12 +42,11 @@ class Facts:
     have ended, or need not be made because the seed plays no part.
     """
 
-    provenance: str
+    origin: Origin
     space_size: int
     budget: int
     seeds: Sequence[int]
     is_exact: bool
-    folder: Path
     remarks: Sequence[str]
     runs: int
     planned_runs: int
@@ -120,7 +119,7 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
     constant = constant_remarks(oracle.landscape.metrics, oracle.goals, is_drawn=bool(drawn))
     return CompareSummary(
         goals=oracle.goals,
-        provenance=facts.provenance,
+        origin=facts.origin,
         space_size=facts.space_size,
         measured=oracle.landscape.size,
         budget=facts.budget,
@@ -140,7 +139,6 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
         cloud=cloud(oracle),
         pairs=drawn,
         uniform=uniform_points(found, oracle),
-        folder=facts.folder,
         runs=facts.runs,
         planned_runs=facts.planned_runs,
         units=facts.units,

@@ -8,7 +8,7 @@ from math import isinf
 
 from chop.actions.compare.contenders import RANDOM_ORDER, UNIFORM
 from chop.actions.compare.statistics import Difference, Sample, difference, holm
-from chop.report.compare_summary import Comparison, counted, percent
+from chop.record.comparison import Comparison, counted, percent
 
 LEVEL = 0.05
 """Corrected p below which a difference counts as shown."""

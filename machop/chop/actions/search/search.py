@@ -64,8 +64,7 @@ def run_search(
     run_config: RunConfig, resume: bool = False, init_from: Sequence[str] = (), typed: Sequence[str] = ()
 ) -> SearchResult:
     """`ch search`: the search of a TOML file with the options of the command line, which was `typed` so."""
-    command = shlex.join(map(without_password, typed))
-    job = replace(checked_run(SearchJob, run_config, "search_ckpts"), command=command)
+    job = replace(checked_run(SearchJob, run_config, "search_ckpts"), command=command_line(typed))
     with only_writer(job.folder) as own:
         job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
         if resume and not job.files.holds_search:
@@ -94,6 +93,11 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
         job.files.write_resolved(dump_toml(run_config))
     print_summary(job.files.summary, job.folder)
     return result
+
+
+def command_line(typed: Sequence[str]) -> str:
+    """A command as it was typed, without the passwords of storages."""
+    return shlex.join(map(without_password, typed))
 
 
 def checked_call(

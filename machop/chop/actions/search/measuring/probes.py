@@ -18,7 +18,7 @@ from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
 from chop.evaluation.responses import Responses
 from chop.ir import QuantPlan
-from chop.report.compare_summary import counted
+from chop.record.comparison import counted
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
 

@@ -1,0 +1,178 @@
+"""The folder of a comparison: the one reader and writer of its files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chop.errors import SearchError
+from chop.record.blocks import BlockLog
+from chop.record.comparison import CompareSummary
+from chop.record.comparison_json import comparison_as_json, comparison_from_json
+from chop.record.damage import DAMAGES, keep_damaged
+from chop.record.landscape import Landscape, Scores, join_parts, part_path, read_about, write_part
+from chop.record.names import (
+    BLOCKS_FILE,
+    EVALUATIONS_FILES,
+    LANDSCAPE_FILE,
+    MEASURED_FILE,
+    PARTS_FOLDER,
+    REPORT_FILE,
+    SUMMARY_FILE,
+)
+from chop.record.sealed_json import indented, read_document, sealed
+from chop.record.trials import LoggedTrials, TrialLog, read_trials
+from chop.tools.files import write_whole
+
+
+class ComparisonFolder:
+    """The files of a comparison in the folder `path`."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    # -- reading
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a comparison came to its report; one that was cut off is gone on with."""
+        return (self.path / REPORT_FILE).exists()
+
+    @property
+    def summary(self) -> CompareSummary:
+        """What the comparison found.
+
+        Raises SearchError for one that has not ended, whose file is damaged, or that an earlier chop wrote.
+        """
+        path = self.path / SUMMARY_FILE
+        if not path.is_file():
+            raise SearchError(f"{path} does not exist; give the folder compare of a comparison that has ended")
+        row = read_document(path).content
+        if "curves" not in row:
+            raise SearchError(f"{path} was written by an earlier chop, without the curves: run `ch compare` once more")
+        try:
+            return comparison_from_json(row)
+        except DAMAGES as error:
+            raise SearchError(f"{path} is damaged ({error!r}): run `ch compare` once more") from error
+
+    def landscape(self) -> Landscape:
+        """The exhaustive table. Raises SearchError where there is none."""
+        return Landscape.read(self.path / LANDSCAPE_FILE)
+
+    @property
+    def has_landscape(self) -> bool:
+        """Whether all points of the space are known."""
+        return (self.path / LANDSCAPE_FILE).exists()
+
+    def measured(self) -> LoggedTrials:
+        """The points that were measured when they were asked for. Raises SearchError or OSError where it cannot."""
+        return read_trials(self.measured_path, in_order=False)
+
+    def earlier(self) -> list[ComparisonFolder]:
+        """The comparisons that were moved aside (`FOLDER-1` …) and measured points when asked for, latest first."""
+        asides = (one.parent for one in self.path.parent.glob(f"{self.path.name}-*/{MEASURED_FILE}"))
+        numbered = sorted((one for one in asides if _number(one).isdecimal()), key=lambda one: -int(_number(one)))
+        return [ComparisonFolder(one) for one in numbered]
+
+    @property
+    def measured_path(self) -> Path:
+        """The log of the points that were measured when they were asked for."""
+        return self.path / MEASURED_FILE
+
+    @property
+    def blocks_path(self) -> Path:
+        """The log of the blocks of points, until all are measured."""
+        return self.path / BLOCKS_FILE
+
+    # -- writing: one command at a time, which holds the folder (`chop.tools.folder_lock`)
+
+    def open_measured(self, key: str, resume: bool) -> TrialLog:
+        """The log of measured points of the space `key`, a new one or one to be added to. Raises SearchError."""
+        if resume:
+            return TrialLog.resume(self.measured_path, {"key": key}, in_order=False)
+        return TrialLog.create(self.measured_path, {"key": key})
+
+    @property
+    def block_size(self) -> int | None:
+        """How many points the blocks of the log have; None where it does not say, or is none."""
+        return BlockLog.block_size_of(self.blocks_path)
+
+    def open_blocks(self, header: Mapping[str, Any], resume: bool) -> BlockLog:
+        """A log of blocks, a new one or one to be added to. Raises SearchError as `BlockLog` does."""
+        return BlockLog(self.blocks_path, header, resume)
+
+    @staticmethod
+    def put_aside(log: Path) -> None:
+        """Keep a log that is damaged, or of no use, under another name."""
+        keep_damaged(log)
+        log.unlink()
+
+    @property
+    def parts(self) -> Path:
+        """The folder of the parts of an exhaustive table, block by block, until `join_landscape`."""
+        return self.path / PARTS_FOLDER
+
+    def join_landscape(self, blocks: int, about: Mapping[str, Any]) -> None:
+        """Make the exhaustive table of its parts, which takes the place of the log of blocks."""
+        join_parts(self.parts, blocks, self.path / LANDSCAPE_FILE, about)
+        self.blocks_path.unlink(missing_ok=True)
+
+    def write_landscape(self, metrics: Scores, about: Mapping[str, Any]) -> None:
+        """Write the exhaustive table of metrics that are known, by point."""
+        write_part(part_path(self.parts, 0), 0, metrics)
+        join_parts(self.parts, 1, self.path / LANDSCAPE_FILE, about)
+
+    def keep_landscape(self, known: Path, about: Mapping[str, Any]) -> Path:
+        """Put the exhaustive table `known` here, whole or not at all, with the goals of `about`; its path.
+
+        It is the same file where goals and disk allow it, else a copy.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        target = self.path / LANDSCAPE_FILE
+        theirs = read_about(known)
+        is_sealed = theirs.pop("version", 1) > 1  # beside sealed files any other would be refused
+        theirs.pop("search", None)
+        if is_sealed and theirs == json.loads(json.dumps(dict(about))):
+            if known == target:
+                return target
+            try:
+                os.link(known, target)
+            except OSError:
+                pass  # another disk, or one without links
+            else:
+                return target
+        self.parts.mkdir(exist_ok=True)
+        shutil.copyfile(known, part_path(self.parts, 0))
+        return join_parts(self.parts, 1, target, about)
+
+    def write_evaluations(self, columns: Mapping[str, Any]) -> None:
+        """Write every trial of every run, a row each, as Parquet and as CSV."""
+        import pyarrow as pa
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        table = pa.table(dict(columns))
+        for file, write in zip(EVALUATIONS_FILES, (pyarrow.parquet.write_table, pyarrow.csv.write_csv), strict=True):
+            buffer = io.BytesIO()
+            write(table, buffer)
+            write_whole(self.path / file, buffer.getvalue())
+
+    def write_summary(self, summary: CompareSummary) -> None:
+        """Write all figures, with the key of the exhaustive table that they rest on."""
+        about = read_about(self.path / LANDSCAPE_FILE) if self.has_landscape else {}
+        row = {**comparison_as_json(summary), "landscape": about.get("key")}
+        write_whole(self.path / SUMMARY_FILE, indented(sealed(row, SUMMARY_FILE, "")))
+
+    def write_report(self, text: str) -> None:
+        """Write `report.md`, which says that the comparison has ended."""
+        write_whole(self.path / REPORT_FILE, text)
+
+
+def _number(folder: Path) -> str:
+    """What stands behind the last dash of a folder's name."""
+    return folder.name.rpartition("-")[2]
