@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from chop.record.sealed_json import SEAL
+from chop.report.search_progress import ComparisonProgress
 from tests.conftest import Command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -369,19 +370,20 @@ def test_what_is_wrong_with_a_comparison_is_told_at_once(tmp_path: Path, ch: Com
     assert not (tmp_path / "mase_output").exists()
 
 
-def test_a_comparison_that_is_cut_off_reports_on_what_is_done(tmp_path: Path) -> None:
-    arguments = ("--config", str(EXAMPLES / "jsc_toy_brute_force.toml"), "--strategies", "brute_force,tpe")
-    process = start("compare", *arguments, "--pretrained", "--project", "c", "--seeds", "50", folder=tmp_path)
-    landscape = tmp_path / "mase_output/c/software/compare/landscape.parquet"
-    while process.poll() is None and not landscape.exists():
-        time.sleep(0.05)
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+def test_a_comparison_that_is_cut_off_reports_on_what_is_done(
+    tmp_path: Path, ch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_end = ComparisonProgress.on_end
+
+    def interrupt(progress: ComparisonProgress) -> None:
+        on_end(progress)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ComparisonProgress, "on_end", interrupt)
+    out, err = ch(*COMPARE, "--seeds", "2", "--strategies", "brute_force,tpe", status=130)
     assert "Traceback" not in err
-    assert process.returncode == 130
     assert "Interrupted: the figures are those of the runs that were finished." in out
-    assert (landscape.parent / "report.md").exists()
+    assert (tmp_path / "mase_output/c/software/compare/report.md").exists()
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_with_the_cure(ch: Command, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from chop.actions.search import RUNNERS, search
+from chop.actions.search import RUNNERS, SearchResult, search
 from chop.actions.search.strategies.runners import Metric, OutputRunner
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
@@ -47,6 +47,14 @@ def own(lab: dict[str, Any]) -> Iterator[dict[str, Any]]:
     RUNNERS._items.pop("own", None)
 
 
+@pytest.fixture
+def searched(
+    own: dict[str, Any], tmp_path: Path, jets: MaseDataModule, jsc_tiny: nn.Module
+) -> Callable[[], SearchResult]:
+    """Search by the table `own` as it stands then, in the folder `found`."""
+    return lambda: search(jsc_tiny, jets, own, tmp_path / "found")
+
+
 @pytest.mark.parametrize(
     ("found", "message"),
     [
@@ -63,14 +71,12 @@ def test_other_metrics_than_declared_are_named_before_the_first_trial(
     found: Any,
     message: str,
     tmp_path: Path,
-    own: dict[str, Any],
-    jets: MaseDataModule,
-    jsc_tiny: nn.Module,
+    searched: Callable[[], SearchResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Own, "FOUND", found)
     with pytest.raises(SearchError, match=message):
-        search(jsc_tiny, jets, own, tmp_path / "found")
+        searched()
     assert SEEN == [50] and not (tmp_path / "found" / "trials.jsonl").exists()
 
 
@@ -85,17 +91,11 @@ def test_other_metrics_than_declared_are_named_before_the_first_trial(
     ],
 )
 def test_wrong_declarations_are_named(
-    declared: Any,
-    message: str,
-    tmp_path: Path,
-    own: dict[str, Any],
-    jets: MaseDataModule,
-    jsc_tiny: nn.Module,
-    monkeypatch: pytest.MonkeyPatch,
+    declared: Any, message: str, tmp_path: Path, searched: Callable[[], SearchResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Own, "metrics_of", lambda data_module: declared)
     with pytest.raises(SearchError, match=message):
-        search(jsc_tiny, jets, own, tmp_path / "found")
+        searched()
     assert not (tmp_path / "found").exists()
 
 
@@ -103,15 +103,13 @@ def test_wrong_declarations_are_named(
 def test_it_measures_on_the_same_samples_unless_it_says_otherwise(
     table: dict[str, int],
     samples: int,
-    tmp_path: Path,
     own: dict[str, Any],
-    jets: MaseDataModule,
-    jsc_tiny: nn.Module,
+    searched: Callable[[], SearchResult],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     own["strategy"]["sw_runner"]["own"] = table
     with caplog.at_level(logging.INFO, "chop"):
-        found = search(jsc_tiny, jets, own, tmp_path)
+        found = searched()
     assert set(SEEN) == {samples}
     assert ("own measures on the first 50 samples" in caplog.text) is (samples == 50)
     assert found.trials[0].metrics["second"] == 2.0
@@ -125,12 +123,8 @@ class NoSamples:
 
 
 def test_options_without_samples_are_refused(
-    tmp_path: Path,
-    own: dict[str, Any],
-    jets: MaseDataModule,
-    jsc_tiny: nn.Module,
-    monkeypatch: pytest.MonkeyPatch,
+    searched: Callable[[], SearchResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Own, "Options", NoSamples)
     with pytest.raises(ConfigError, match="derive them from RowOptions"):
-        search(jsc_tiny, jets, own, tmp_path)
+        searched()
