@@ -205,3 +205,31 @@ def test_the_branch_is_that_of_a_measurement(model: nn.Module) -> None:
     with torch.enable_grad():
         graph = MaseGraph(model)
     torch.testing.assert_close(graph.model(x), model(x))
+
+
+class Packs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(4, 3, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        found: Tensor = self.gru(packed)[1][-1]
+        return found
+
+
+def test_packed_sequences_are_told_the_cure_which_works() -> None:
+    inputs = {"x": torch.randn(4, 5, 4), "lengths": torch.tensor([5, 2, 3, 1])}
+    with pytest.raises(GraphError, match=r"outputs\[torch.arange\(len\(x\)\), lengths - 1\]"):
+        MaseGraph(Packs(), example_inputs=inputs)
+
+    class Padded(Packs):
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            outputs: Tensor = self.gru(x)[0]
+            return outputs[torch.arange(len(x)), lengths - 1]
+
+    torch.manual_seed(0)
+    packing = Packs().eval()
+    padded = Padded().eval()
+    padded.load_state_dict(packing.state_dict())
+    torch.testing.assert_close(MaseGraph(padded, example_inputs=inputs).model(**inputs), packing(**inputs))

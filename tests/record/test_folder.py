@@ -95,3 +95,8 @@ def test_a_folder_without_a_search_is_told(tmp_path: Path) -> None:
         _ = SearchFolder(tmp_path).header
     with pytest.raises(SearchError, match="does not exist; give the folder search_ckpts of a finished search"):
         SearchFolder(tmp_path).rows()
+
+
+def test_a_landscape_that_is_missing_is_told_the_cure_also_for_huge_spaces(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"can be measured whole\. On a larger one ch compare"):
+        Landscape.read(tmp_path / "landscape.parquet")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from chop.errors import ChopError
+from chop.scoring.classification import Classification
 from chop.scoring.scores import score, score_with_intervals
 
 N = 40
@@ -99,3 +100,10 @@ def test_classes_in_an_unknown_dimension_are_refused() -> None:
 def test_targets_beyond_the_outputs_are_refused() -> None:
     with pytest.raises(ChopError, match="a target is 5"):
         score(torch.randn(4, 3), torch.tensor([0, 1, 2, 5]))
+
+
+def test_outputs_of_one_sample_that_are_squeezed_can_be_trained_on() -> None:
+    outputs, classes = torch.randn(3), torch.tensor([1])
+    loss = Classification(num_classes=3).loss(outputs.requires_grad_(), classes)
+    assert loss is not None
+    torch.testing.assert_close(loss, F.cross_entropy(outputs[None], classes))

@@ -6,11 +6,13 @@ from itertools import islice
 
 import pytest
 import torch
+from torch import nn
 
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError
+from chop.ir import MaseGraph
 from chop.models import get_model, get_model_info
-from chop.tools.get_input import InputGenerator, as_keywords, call_model
+from chop.tools.get_input import InputGenerator, as_keywords, call_model, failures_named
 
 
 @pytest.fixture
@@ -68,3 +70,16 @@ def test_inputs_of_three_forms() -> None:
     assert as_keywords({"a": one}) == {"a": one}
     with pytest.raises(ChopError, match="dictionary"):
         as_keywords((one, two))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_inputs_of_another_type_are_told_the_cure(dtype: torch.dtype) -> None:
+    with pytest.raises(ChopError, match=r"x\.float\(\) in the data set"), failures_named("the model fails"):
+        call_model(nn.Linear(4, 3), torch.ones(2, 4, dtype=dtype))
+    with pytest.raises(ChopError, match=r"x\.float\(\) in the data set"):
+        MaseGraph(nn.Sequential(nn.Linear(4, 3))).observe(torch.ones(2, 4, dtype=dtype))
+
+
+def test_batch_norm_on_one_sample_is_told_the_cure() -> None:
+    with pytest.raises(ChopError, match="batches of two samples or more"), failures_named("the training fails"):
+        nn.BatchNorm1d(4).train()(torch.ones(1, 4))

@@ -27,6 +27,7 @@ from chop.tools.user_code import is_user_reference
 
 logger = get_logger(__name__)
 
+PARTS = ("train", "val", "test")
 MOST_FORMS = 8
 """Forms of input in a part of the data (sequences of other lengths, say) that a graph is compared with its model on."""
 
@@ -106,13 +107,23 @@ def traced(model: nn.Module, data_module: Any) -> MaseGraph:
     """
     x, _ = data_module.batches("train", 2)[0]
     graph = MaseGraph(model, example_inputs=x)
-    takes_two = not failure(model, x)
-    for part in ("train", "val", "test"):
+    require_parts_alike(model, data_module)
+    for part in PARTS:
         for few in _two_of_each_form(data_module, part):
-            if takes_two:
-                _require_runs_on(part, model, few, x)
             _require_same_on(part, model, graph, few)
     return graph
+
+
+def require_parts_alike(model: nn.Module, data_module: Any) -> None:
+    """Raise GraphError, naming the part, where a model that runs on two training samples does not run on two of another
+    form in any part; a model that takes no two samples is not judged.
+    """
+    x, _ = data_module.batches("train", 2)[0]
+    if failure(model, x):
+        return
+    for part in PARTS:
+        for few in _two_of_each_form(data_module, part):
+            _require_runs_on(part, model, few, x)
 
 
 def _require_runs_on(part: str, model: nn.Module, few: Any, x: Any) -> None:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from chop.actions.evaluate import show_scores, test_scores
 from chop.actions.replay import load_saved_graph
-from chop.actions.setup import prepare, resolve_accelerator, software_dir
+from chop.actions.setup import prepare, require_parts_alike, resolve_accelerator, software_dir
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.dataset.rows import Batches
@@ -115,6 +115,7 @@ def _train(
     from chop.actions.lightning_training import KeepCheckpoints, Training
 
     folder = own.path
+    require_parts_alike(model, data_module)
     _make_room(own, options)
     keep = KeepCheckpoints(own, data_module.task.monitored)
     with _quiet_lightning():

@@ -133,7 +133,10 @@ def _opened(path: Path) -> BinaryIO:
     """A file for reading; raises SearchError where there is none."""
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
-        raise SearchError(f"{path} {what}; write one with landscape = true under [search.strategy.setup]")
+        raise SearchError(
+            f"{path} {what}; brute_force writes one with landscape = true under [search.strategy.setup], on a space "
+            "that can be measured whole. On a larger one ch compare tells searches apart"
+        )
     return path.open("rb")
 
 

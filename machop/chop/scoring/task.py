@@ -15,6 +15,7 @@ from chop.scoring.accumulator import Accumulator, SampleMeans, Together
 from chop.scoring.kept_outputs import KeptOutputs, OwnStream
 from chop.scoring.losses import MeanLoss, per_sample_loss
 from chop.scoring.metric import LOSS, Loss, Metric, UserMetric
+from chop.scoring.outputs import with_samples
 from chop.scoring.own_functions import streams
 
 DEFAULT_TASK = "cls"
@@ -79,6 +80,8 @@ class Task(ABC):
         """
         if targets.dtype is torch.float64 and outputs.dtype is not torch.float64:
             targets = targets.to(outputs.dtype)  # NumPy's usual type, which would set that of the gradients
+        if len(targets) == 1:
+            outputs = with_samples(outputs, 1)
         values = self.losses(outputs, targets)
         if not len(values):
             return None

@@ -93,4 +93,8 @@ def hint_on(error: Exception) -> str:
     text = str(error)
     if "dtype" in text and ("Double" in text or "double" in text):
         return "; inputs in float64 (NumPy's usual type) need x.float() in the data set"
+    if "dtype" in text and ("Half" in text or "BFloat16" in text):
+        return "; inputs and weights need one type: x.float() in the data set, and model.float()"
+    if "Expected more than 1 value per channel when training" in text:
+        return "; batch norm cannot train on one sample: let the training set come in batches of two samples or more"
     return ""

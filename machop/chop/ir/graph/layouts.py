@@ -20,6 +20,7 @@ from chop.errors import GraphError, first_line
 from chop.formats.layout import Layout
 from chop.ir.graph.channels import channels_read, channels_written, input_channels
 from chop.nn.ops import Op
+from chop.tools.get_input import hint_on
 
 if TYPE_CHECKING:
     from chop.ir.graph.mase_graph import MaseGraph
@@ -68,7 +69,7 @@ def find_layouts(
             dims = _sample_dims_seen(model, own)
             return _surveyed(_Survey(model, ops, modules, _shapes(model, own), dims), own)
         except Exception as error:
-            raise GraphError(f"the layouts of its tensors cannot be found: {first_line(error)}") from error
+            raise GraphError(f"the graph does not run on these inputs: {first_line(error)}{hint_on(error)}") from error
 
 
 def _surveyed(survey: _Survey, inputs: Sequence[Any]) -> dict[str, dict[str, Layout]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
+from traceback import extract_tb
 from typing import Any
 
 import torch
@@ -28,6 +29,10 @@ OTHER_RESULTS = (
     "on its inputs: let it return what it computes, and use that"
 )
 
+PACKED = (
+    "torch.nn.utils.rnn.pack_padded_sequence makes no tensor; give the recurrent layer the padded sequences, and read "
+    "its outputs at the last place of each, outputs[torch.arange(len(x)), lengths - 1]"
+)
 
 ARITHMETIC = (operator.add, operator.sub, operator.mul, operator.truediv, operator.matmul, operator.pow, *OPERATORS)
 """Operators that are no operation on None: a model may rely on that error for an argument that is left out."""
@@ -114,14 +119,14 @@ def _traced(
     except GraphError:
         raise
     except Exception as error:
+        why_not_fx = PACKED if _packs_sequences(error) else first_line(error)
         if example_inputs is None:
             raise GraphError(
-                f"{type(model).__name__} cannot be traced ({first_line(error)}); "
+                f"{type(model).__name__} cannot be traced ({why_not_fx}); "
                 "its forward must not branch on the values of tensors: write the branch with torch.where, pass a "
                 "constant through cf_args, keep the module that branches whole with custom_ops={'modules': "
                 "[ThatClass]}, or give example_inputs, so that torch.export can take it"
             ) from error
-        why_not_fx = first_line(error)
     if why_not_fx is None or example_inputs is None:
         return traced
     return _by_export(model, example_inputs, results, why_not_fx)
@@ -179,3 +184,8 @@ def _by_export(model: nn.Module, example_inputs: ExampleInputs, results: Any, wh
         f"{name} can be traced neither by torch.fx ({why_not_fx}) nor by torch.export ({why_not}); rewrite what they "
         "name, or keep that module whole with custom_ops={'modules': [ThatClass]}"
     )
+
+
+def _packs_sequences(error: BaseException) -> bool:
+    """Whether an error came up where sequences of several lengths are packed for a recurrent layer."""
+    return any(frame.name in ("pack_padded_sequence", "pack_sequence") for frame in extract_tb(error.__traceback__))
