@@ -10,6 +10,7 @@ from chop.ir.graph.inputs import placeholder_keywords
 from chop.passes.graph import calibrate_analysis_pass
 from chop.passes.graph.transforms.quantize import plan_from_config
 from chop.tools.logger import get_logger
+from chop.weight_transforms import Chain
 
 logger = get_logger(__name__)
 
@@ -32,6 +33,11 @@ def calibrate_for(graph: MaseGraph, config: Mapping[str, Any], data_module: Any,
 
 
 def is_measured_on_activations(graph: MaseGraph, plan: QuantPlan) -> bool:
-    """Whether a plan has a format that weights alone cannot set."""
-    slots = [(node, operand) for node in plan for operand, chosen in plan[node].items() if chosen.is_measured]
-    return any(slot not in graph.calibration.tensors for slot in slots)
+    """Whether a plan has a format, or a weight transform, that weights alone cannot set."""
+    measured = {
+        (node, operand): chosen for node in plan for operand, chosen in plan[node].items() if chosen.is_measured
+    }
+    return any(
+        slot not in graph.calibration.tensors or (isinstance(chosen, Chain) and chosen.needs_inputs)
+        for slot, chosen in measured.items()
+    )

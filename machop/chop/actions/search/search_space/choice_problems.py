@@ -8,9 +8,20 @@ from itertools import product
 from typing import Any
 
 from chop.actions.search.search_space.node_choices import Indexes, NodeChoices, concerns
+from chop.actions.search.search_space.transform_choices import combinations, meant_values
 from chop.errors import ChopError, FormatError, did_you_mean
 from chop.formats import FORMATS
-from chop.nn.node_config import GLOBAL_KEYS, format_class, is_float, known_keys, operand_format, split_key
+from chop.nn.node_config import (
+    GLOBAL_KEYS,
+    format_class,
+    is_float,
+    is_transform_key,
+    known_keys,
+    operand_format,
+    split_key,
+    transform_keys,
+    weight_transforms,
+)
 
 MOST_SHOWN = 3
 """Problems of one key that are told; more of them say nothing new."""
@@ -31,6 +42,7 @@ class ChoiceProblems:
             return empty or wrong
         unknown = self._key_problems() | self._node.tie_problems
         values = self._value_problems() if self._has_formats else self._values_of_no_format()
+        values |= {} if unknown else self._transform_problems()
         # A key that is misspelt is missing too: once is enough.
         return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
 
@@ -55,15 +67,46 @@ class ChoiceProblems:
     def _key_problems(self) -> dict[str, str]:
         names = self._node.choices["name"] if self._has_formats else _all_formats()
         classes = [format_class({"name": name}) for name in names if not is_float({"name": name})]
-        known = list(dict.fromkeys([*GLOBAL_KEYS, *(key for cls in classes for key in known_keys(cls))]))
+        of_formats = (key for cls in classes for key in known_keys(cls))
+        known = list(dict.fromkeys([*GLOBAL_KEYS, *of_formats, *transform_keys()]))
         unknown = [key for key in self._node.choices if key not in known]
         return {key: f"unknown key{did_you_mean(key, known)}" for key in unknown}
+
+    def _transform_problems(self) -> dict[str, str]:
+        """Values that make no weight transform, or none that is what they say.
+
+        A value must mean what it says in one combination of the lists; in others `WeightTransform.meant` decides.
+        """
+        choices, op = self._node.choices, self._node.op
+        keys = [key for key in choices if is_transform_key(key)]
+        taken: set[tuple[str, int]] = set()
+        refused: dict[tuple[str, int], str] = {}
+        problems: dict[str, str] = {}
+        for indexes in combinations(choices, keys):
+            config = {key: choices[key][index] for key, index in indexes.items()}
+            try:
+                weight_transforms(config, op)
+                taken.update(indexes.items())
+            except ChopError as error:
+                refused = {**dict.fromkeys(indexes.items(), str(error)), **refused}
+                problems |= self._problem_of_meant(keys, config)
+        alone = {place: text for place, text in refused.items() if place not in taken and place[0] not in problems}
+        return problems | {key: f"{choices[key][i]!r} suits no other value: {text}" for (key, i), text in alone.items()}
+
+    def _problem_of_meant(self, keys: list[str], config: dict[str, Any]) -> dict[str, str]:
+        """What is wrong with a combination of values for transforms, also as what it means out of lists."""
+        try:
+            weight_transforms(meant_values(config), self._node.op)
+        except ChopError as error:
+            return {_blamed(keys, str(error)): str(error)}
+        return {}
 
     def _values_of_no_format(self) -> dict[str, str]:
         """Values beside name = ["NA"] that no format at all could take."""
         if set(self._node.choices) <= set(GLOBAL_KEYS):
             return {}
-        own = {key: values for key, values in self._node.choices.items() if key not in GLOBAL_KEYS}
+        choices = self._node.choices.items()
+        own = {key: values for key, values in choices if key not in GLOBAL_KEYS and not is_transform_key(key)}
         in_any = NodeChoices(self._node.node, self._node.op, {**own, "name": _all_formats()})
         return ChoiceProblems(in_any)._unsuitable_values()
 
@@ -119,7 +162,7 @@ class ChoiceProblems:
     def _operand_problems(self, head: Indexes, operand: str) -> dict[str, str]:
         """What is wrong with each value of each key of an operand, the other keys at a value that is not."""
         keys = self._node.keys_of(head, operand)
-        if self._node.mixes_formats and self._node.operand_choices(head, operand).formats:
+        if self._node.mixes_formats and self._node.operand_choices(head, operand).values:
             return {}
         problems: dict[str, str] = {}
         for combination in product(*(range(len(self._node.choices[key])) for key in keys)):

@@ -25,7 +25,7 @@ from chop.errors import SearchError, did_you_mean
 from chop.evaluation.program import Axis
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn.node_config import FLOAT_NAMES, split_key
+from chop.nn.node_config import FLOAT_NAMES, has_own_weights, is_transform_key, split_key
 from chop.nn.ops import OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
@@ -229,9 +229,9 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return {name: value if isinstance(value, list) else [value] for name, value in config.items()}
 
     def _leaves_in_float(self, key: str) -> bool:
-        """Whether there is no seed `key`, or one that has no number format."""
-        names = self._lists(self.seed[key]["config"]).get("name", []) if key in self.seed else []
-        return set(names) <= set(FLOAT_NAMES)
+        """Whether there is no seed `key`, or one that has no number format and no weight transform."""
+        lists = self._lists(self.seed[key]["config"]) if key in self.seed else {}
+        return set(lists.get("name", [])) <= set(FLOAT_NAMES) and not any(map(is_transform_key, lists))
 
     def _tied_nodes(self) -> dict[str, str]:
         """For every node that follows another one in a tie the node that it follows."""
@@ -293,7 +293,11 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         named = {name: split_key(name) for name in self.seed[key]["config"]}
         possible = node.op.possible_operands
         foreign = {name: where[0] for name, where in named.items() if where and where[0] not in possible}
-        return {name: f"{node.op.name} has no operand '{operand}'" for name, operand in foreign.items()}
+        problems = {name: f"{node.op.name} has no operand '{operand}'" for name, operand in foreign.items()}
+        if not has_own_weights(node.op):
+            own = (name for name in named if is_transform_key(name) and name not in problems)
+            problems |= dict.fromkeys(own, f"{node.op.name} has no weights of its own to transform")
+        return problems
 
 
 def _matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:

@@ -10,12 +10,21 @@ from math import prod
 from typing import Any
 
 from chop.actions.search.search_space.codes import code_of, index_of
+from chop.actions.search.search_space.transform_choices import (
+    TransformChoices,
+    Transforms,
+    meant_values,
+    transform_choices,
+)
 from chop.errors import FormatError
 from chop.formats import Format
 from chop.nn.node_config import (
     GLOBAL_KEYS,
+    WEIGHT,
     format_class,
+    has_own_weights,
     is_float,
+    is_transform_key,
     known_keys,
     node_formats,
     operand_format,
@@ -23,6 +32,7 @@ from chop.nn.node_config import (
     split_key,
 )
 from chop.nn.ops import Op
+from chop.weight_transforms import chained, format_of, transforms_of
 
 Indexes = dict[str, int]
 Choices = Mapping[str, list[Any]]
@@ -36,12 +46,15 @@ _IMPOSSIBLE = _Impossible()
 
 MOST_KEPT = 100_000
 
+TRANSFORMS = "weight transforms"
+"""Among the operands of a branch what comes before the format of the weights, and is chosen apart from it."""
+
 
 @dataclass(frozen=True)
 class _OperandChoices:
     """The distinct formats of one operand, each with the first indexes that make it."""
 
-    formats: tuple[Format | None, ...]
+    values: tuple[Format | None, ...]
     indexes: tuple[Indexes, ...]
 
 
@@ -50,12 +63,28 @@ class _Branch:
     """One choice of the keys that hold for a whole node (`name`, `bypass`, `floor`) and what remains open below it."""
 
     head: Indexes
-    operands: Mapping[str, _OperandChoices]
+    operands: Mapping[str, _OperandChoices | TransformChoices]
+
+    @property
+    def formats(self) -> dict[str, _OperandChoices]:
+        """The formats that each operand has to choose from."""
+        return {name: own for name, own in self.operands.items() if isinstance(own, _OperandChoices)}
+
+    @property
+    def transforms(self) -> tuple[Transforms, ...]:
+        """The transforms that the weights have to choose from; none alone where there is no choice."""
+        own = self.operands.get(TRANSFORMS)
+        return own.values if isinstance(own, TransformChoices) else ((),)
+
+    @property
+    def holds_float(self) -> bool:
+        """Whether the weights alone have a choice, and one is to stay as they are."""
+        return set(self.operands) == {TRANSFORMS} and () in self.transforms
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many formats each operand has to choose from."""
-        return tuple(len(operand.formats) for operand in self.operands.values())
+        """How many formats each operand has to choose from, and how many transforms the weights."""
+        return tuple(len(operand.values) for operand in self.operands.values())
 
     @cached_property
     def size(self) -> int:
@@ -63,7 +92,7 @@ class _Branch:
 
     @property
     def meaning(self) -> tuple[Any, ...]:
-        return tuple((name, operand.formats) for name, operand in self.operands.items())
+        return tuple((name, operand.values) for name, operand in self.operands.items())
 
 
 @dataclass(frozen=True)
@@ -89,7 +118,8 @@ class NodeChoices:
         followed = ((name, speaking_operand(stated, name, op)) for name in op.follows)
         silent = [name for name, first in followed if name != first and first in op.operands]
         self._followers = tuple(dict.fromkeys([*followers, *silent]))
-        self._tied_keys = {key: _renamed(key, leader) for key in stated if _operand_of(key) in followers}
+        tied = (key for key in stated if _operand_of(key) in followers and not is_transform_key(key))
+        self._tied_keys = {key: _renamed(key, leader) for key in tied}
         self.tie_problems = {
             key: f"is tied to {first} (tie_operands), but has other choices"
             for key, first in self._tied_keys.items()
@@ -107,6 +137,8 @@ class NodeChoices:
         for combination in product(*(range(len(self.choices[key])) for key in heads)):
             branch = self._branch(dict(zip(heads, combination, strict=True)))
             found.setdefault(branch.meaning, branch)
+        if any(branch.holds_float for branch in found.values()):
+            found.pop((), None)  # that of a node that is bypassed
         return list(found.values())
 
     @property
@@ -114,20 +146,25 @@ class NodeChoices:
         """The formats that each operand may have, those that follow another operand among them."""
         found: dict[str, list[Format]] = {}
         for branch in self.branches:
-            for operand, choices in branch.operands.items():
-                for name in (operand, *(self._followers if operand == self._leader else ())):
-                    found.setdefault(name, []).extend(chosen for chosen in choices.formats if chosen is not None)
+            plain: dict[str, Sequence[Format | None]] = {}
+            for operand, choices in branch.formats.items():
+                plain |= dict.fromkeys((operand, *(self._followers if operand == self._leader else ())), choices.values)
+            pairs = product(branch.transforms, plain.get(WEIGHT, (None,)))
+            plain[WEIGHT] = [chained(transforms, chosen) for transforms, chosen in pairs]
+            for name, formats in plain.items():
+                found.setdefault(name, []).extend(chosen for chosen in formats if chosen is not None)
         return {operand: formats for operand, formats in found.items() if formats}
 
     @property
     def needs_activations(self) -> bool:
-        """Whether a format among the choices is measured on activations."""
-        return any(
+        """Whether a format, or a weight transform, among the choices is measured on activations."""
+        transforms = (own for branch in self.branches for group in branch.transforms for own in group)
+        return any(own.is_measured and own.needs_inputs for own in transforms) or any(
             chosen is not None and chosen.is_measured
             for branch in self.branches
-            for operand, choices in branch.operands.items()
+            for operand, choices in branch.formats.items()
             if not {operand, *(self._followers if operand == self._leader else ())} <= set(self.op.params)
-            for chosen in choices.formats
+            for chosen in choices.values
         )
 
     @cached_property
@@ -172,9 +209,12 @@ class NodeChoices:
         config = self._config(indexes)
         formats = node_formats(config, self.op)
         wanted = self._branch(self._head(indexes))
-        place = next(i for i, branch in enumerate(self.branches) if branch.meaning == wanted.meaning)
+        is_same = (own.meaning == wanted.meaning or (own.holds_float and not wanted.meaning) for own in self.branches)
+        place = next(i for i, is_own in enumerate(is_same) if is_own)
         branch = self.branches[place]
-        positions = [operand.formats.index(formats.get(name)) for name, operand in branch.operands.items()]
+        chosen: dict[str, Any] = {name: format_of(own) for name, own in formats.items()}
+        chosen[TRANSFORMS] = transforms_of(formats.get(WEIGHT))
+        positions = [own.values.index(chosen.get(name)) for name, own in branch.operands.items()]
         number = sum(earlier.size for earlier in self.branches[:place]) + index_of(positions, branch.sizes)
         return _Meaning(number, self._complete(branch, positions), config, formats)
 
@@ -182,10 +222,13 @@ class NodeChoices:
         chosen = self._possible(indexes)
         values = {key: choices[chosen[key]] for key, choices in self.choices.items()}
         values |= {key: values[leading] for key, leading in self._tied_keys.items()}
-        if is_float(values):
+        values = meant_values(values)
+        if values.get("bypass") is True:
             return {"name": "NA"}
+        if is_float(values):
+            return {"name": "NA", **{key: value for key, value in values.items() if is_transform_key(key)}}
         known = known_keys(format_class(values))
-        return {key: value for key, value in values.items() if key in known}
+        return {key: value for key, value in values.items() if key in known or is_transform_key(key)}
 
     def _head(self, indexes: Mapping[str, int]) -> Indexes:
         return {key: indexes[key] for key in self.choices if key in GLOBAL_KEYS}
@@ -200,7 +243,7 @@ class NodeChoices:
             return indexes
         head = self._head(indexes)
         repaired = dict(indexes)
-        for operand, choices in self._branch(head).operands.items():
+        for operand, choices in self._branch(head).formats.items():
             keys = self.keys_of(head, operand)
             if isinstance(self._format_at({**head, **{key: indexes[key] for key in keys}}, operand), _Impossible):
                 repaired |= choices.indexes[0]
@@ -226,7 +269,11 @@ class NodeChoices:
     def _made_branch(self, head: Indexes) -> _Branch:
         values = {key: self.choices[key][index] for key, index in head.items()}
         operands = [] if is_float(values) else [name for name in self.op.operands if name not in self._followers]
-        return _Branch(head, {operand: self.operand_choices(head, operand) for operand in operands})
+        own: dict[str, _OperandChoices | TransformChoices] = {
+            operand: self.operand_choices(head, operand) for operand in operands
+        }
+        transforms = None if values.get("bypass") is True else transform_choices(self.choices, self.op)
+        return _Branch(head, own if transforms is None else {**own, TRANSFORMS: transforms})
 
     def operand_choices(self, head: Indexes, operand: str) -> _OperandChoices:
         keys = self.keys_of(head, operand)
@@ -264,6 +311,8 @@ def _renamed(key: str, operand: str) -> str:
 
 
 def concerns(key: str, op: Op) -> bool:
-    """Whether a key says anything about `op`: it names no operand, or one that the op has."""
+    """Whether a key says anything about `op`: it names no operand, or one that the op has; or weights that it owns."""
+    if is_transform_key(key):
+        return has_own_weights(op)
     where = split_key(key)
     return where is None or any(where[0] in (name, op.follows.get(name)) for name in op.operands)

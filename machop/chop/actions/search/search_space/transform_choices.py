@@ -1,0 +1,57 @@
+"""The weight transforms of one node: from lists of values for keys to the distinct transforms that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from chop.nn.node_config import WEIGHT, is_transform_key, transform_values, weight_transforms
+from chop.nn.ops import Op
+from chop.weight_transforms import WEIGHT_TRANSFORMS, WeightTransform
+
+Choices = Mapping[str, list[Any]]
+Transforms = tuple[WeightTransform, ...]
+
+
+@dataclass(frozen=True)
+class TransformChoices:
+    """The distinct transforms of a node's weights, those that change nothing left out, each with the first indexes
+    that make them.
+    """
+
+    values: tuple[Transforms, ...]
+    indexes: tuple[dict[str, int], ...]
+
+
+def transform_choices(choices: Choices, op: Op) -> TransformChoices | None:
+    """What the lists for transforms among `choices` make; None where there are none."""
+    keys = [key for key in choices if is_transform_key(key)]
+    if not keys:
+        return None
+    found: dict[Transforms, dict[str, int]] = {}
+    for indexes in combinations(choices, keys):
+        config = meant_values({key: choices[key][index] for key, index in indexes.items()})
+        found.setdefault(acting_transforms(config, op), indexes)
+    return TransformChoices(tuple(found), tuple(found.values()))
+
+
+def acting_transforms(config: Mapping[str, Any], op: Op) -> Transforms:
+    """The transforms of a config that change the weights of `op`."""
+    return tuple(own for own in weight_transforms(config, op) if not own.is_identity)
+
+
+def meant_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the values of transforms that a combination out of several lists means."""
+    meant = dict(config)
+    for name, values in transform_values(config).items():
+        own = WEIGHT_TRANSFORMS[name].meant(values)
+        meant |= {f"{WEIGHT}_{key}": value for key, value in own.items()}
+    return meant
+
+
+def combinations(choices: Choices, keys: Sequence[str]) -> Iterator[dict[str, int]]:
+    """All indexes of the lists of `keys`, in lexicographic order."""
+    for own in product(*(range(len(choices[key])) for key in keys)):
+        yield dict(zip(keys, own, strict=True))
