@@ -15,6 +15,7 @@ from chop.record.goals import SUM, Limit
 from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow, TestMetrics
 from chop.report.narrow_tables import stacks, widths
+from chop.report.transform_texts import describe_transforms, is_for_transform
 from chop.tools.terminal import terminal
 from chop.tools.whole_numbers import readable
 
@@ -103,14 +104,15 @@ def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> s
     """The choices of a network in one line: `fc integer x8.4 w4.2`; layers in float are left out.
 
     x, w, b and y are the input, the weight, the bias and the result, with the values of their keys (fixed point: width
-    and fraction width). Without `named` the formats' names are left out.
+    and fraction width), and of the weight what it is transformed by. Without `named` the formats' names are left out.
 
     >>> describe_formats({"by": "name", "fc": {"config": {"name": "integer", "weight_width": 4,
     ...                   "weight_frac_width": "NA"}}, "relu": {"config": {"name": "NA"}}})
     'fc integer w4.2'
     """
     nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
-    texts = [f"{name} {_describe(config, named)}" for name, config in nodes.items() if _format_name(config)]
+    chosen = {name: text for name, config in nodes.items() if (text := _describe(config, named))}
+    texts = [f"{name} {text}" for name, text in chosen.items()]
     return ", ".join(texts) or "all in float"
 
 
@@ -120,14 +122,17 @@ def _format_name(config: Mapping[str, Any]) -> str | None:
 
 
 def _describe(config: Mapping[str, Any], named: bool) -> str:
-    operands = {letter: _values(config, name) for name, letter in LETTERS.items()}
+    name = _format_name(config)
+    operands = {letter: _values(config, operand) if name else "" for operand, letter in LETTERS.items()}
+    operands["w"] = " ".join([operands["w"], *describe_transforms(config)]).rstrip()
     texts = [f"{letter}{text}" for letter, text in operands.items() if text]
-    return " ".join([*([str(config["name"])] if named else []), *texts])
+    return " ".join([*([name] if named and name else []), *texts])
 
 
 def _values(config: Mapping[str, Any], operand: str) -> str:
     """What a config says of an operand, joined by points: `8.4` for the width and the fraction width of fixed point."""
-    values = {key: value for key, value in config.items() if key.startswith(f"{operand}_")}
+    own = (key for key in config if key.startswith(f"{operand}_"))
+    values = {key: config[key] for key in own if operand != "weight" or not is_for_transform(key)}
     width, fraction = values.get(f"{operand}_width"), f"{operand}_frac_width"
     if config["name"] in FIXED_POINT and isinstance(width, int):
         given = values.get(fraction)
@@ -176,7 +181,7 @@ def _columns(summary: SearchSummary) -> list[str]:
 def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
     metrics = row.trial.metrics
     values = [f"{value:.4g}" for value in summary.goals.values(metrics)] if summary.goals.sum_direction else []
-    values += [f"{metrics[name]:.4g}" for name in _metric_names(summary)]
+    values += [_figure(name, metrics) for name in _metric_names(summary)]
     tests = [_interval(row.test_metrics, name) for name in _test_names(summary)]
     formats = describe_formats(row.sampled_config, named=len(_format_names(summary)) > 1)
     return [str(row.trial.number), *values, *tests, formats]
@@ -185,6 +190,18 @@ def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
 def _baselines(summary: SearchSummary) -> list[list[str]]:
     """The rows of the networks to compare with, by name."""
     return [[name, *_cells(row, summary)[1:]] for name, row in summary.baselines.items()]
+
+
+def _figure(name: str, metrics: Mapping[str, float]) -> str:
+    """A metric, and where weights are pruned what it is with all of them: `96 of 192`."""
+    dense = metrics.get(f"dense_{name}")
+    value = f"{metrics[name]:.4g}"
+    return value if dense in (None, metrics[name]) else f"{value} of {dense:.4g}"
+
+
+def _is_pruned(row: BestRow) -> bool:
+    nodes = (entry["config"] for entry in row.sampled_config.values() if isinstance(entry, Mapping))
+    return any(describe_transforms(config) for config in nodes)
 
 
 def _interval(metrics: TestMetrics | None, name: str) -> str:
@@ -258,6 +275,11 @@ def _facts(summary: SearchSummary) -> list[str]:
     if names:
         facts.append(
             f"Formats: {', '.join(names)}; input x, weight w, bias b, result y {_notation(names)}; the rest in float."
+        )
+    if any(_is_pruned(row) for row in summary.best):
+        facts.append(
+            "Pruned weights are left out of sizes and operations, their index is counted; behind 'of' stands the dense "
+            "network in the same formats."
         )
     facts += summary.remarks
     if _test_names(summary):

@@ -13,8 +13,10 @@ from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.dataset.data_module import PART_NAMES
 from chop.formats import FORMATS
+from chop.nn.node_config import is_transform_key
 from chop.tools.own_code import is_own_code
 from chop.tools.value_digest import code_digest, value_digest
+from chop.weight_transforms import WEIGHT_TRANSFORMS, transform_of_key
 
 
 def fingerprint_of_inputs(
@@ -62,9 +64,14 @@ def _rows_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceB
 
 
 def _code_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceBase) -> str | None:
-    """A checksum of loss, metrics, runners and formats that are not of this package; None where all are."""
+    """A checksum of loss, metrics, runners, formats and weight transforms that are not of this package; None where all
+    are.
+    """
     named = {value for choices in space.choices_flattened.values() for value in choices if isinstance(value, str)}
     classes: list[type] = [FORMATS[name] for name in sorted(named) if name in FORMATS]
+    keys = {path.rpartition("/")[2] for path in space.choices_flattened}
+    transforms = {transform_of_key(key.removeprefix("weight_")) for key in keys if is_transform_key(key)}
+    classes += [WEIGHT_TRANSFORMS[name] for name in sorted(filter(None, transforms))]
     classes += [RUNNERS[runner.name] for runner in settings.runners]
     own = [one for one in classes if is_own_code(one)]
     if data_module.loss is None and not data_module.metrics and not own:

@@ -13,7 +13,7 @@ from chop.actions.search.search_space.codes import code_of, index_of
 from chop.actions.search.search_space.transform_choices import (
     TransformChoices,
     Transforms,
-    meant_values,
+    acting_values,
     transform_choices,
 )
 from chop.errors import FormatError
@@ -222,7 +222,7 @@ class NodeChoices:
         chosen = self._possible(indexes)
         values = {key: choices[chosen[key]] for key, choices in self.choices.items()}
         values |= {key: values[leading] for key, leading in self._tied_keys.items()}
-        values = meant_values(values)
+        values = acting_values(values, self.op)
         if values.get("bypass") is True:
             return {"name": "NA"}
         if is_float(values):

@@ -51,6 +51,16 @@ def meant_values(config: Mapping[str, Any]) -> dict[str, Any]:
     return meant
 
 
+def acting_values(config: Mapping[str, Any], op: Op) -> dict[str, Any]:
+    """A config as it is meant, without the keys of transforms that change nothing."""
+    meant = meant_values(config)
+    for values in transform_values(meant).values():
+        keys = [f"{WEIGHT}_{key}" for key in values]
+        if not acting_transforms({key: meant[key] for key in keys}, op):
+            meant = {key: value for key, value in meant.items() if key not in keys}
+    return meant
+
+
 def combinations(choices: Choices, keys: Sequence[str]) -> Iterator[dict[str, int]]:
     """All indexes of the lists of `keys`, in lexicographic order."""
     for own in product(*(range(len(choices[key])) for key in keys)):

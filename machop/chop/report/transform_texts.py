@@ -1,0 +1,47 @@
+"""What the weights of a node are transformed by, in words; torch is loaded only where a network has such weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chop.errors import ChopError
+
+KEYS_OF_FORMATS = frozenset(
+    (
+        *("width", "frac_width", "range_rule", "quantile", "granularity", "symmetric"),
+        *("exponent_width", "exponent_bias", "exponent_bias_width", "block_size", "skip_first_dim"),
+        *("element_bits", "scale_bits", "element_exp_bits", "element_frac_bits", "scale_exp_bits"),
+        *("bipolar", "stochastic", "scaled", "scaling_factor", "mean", "median", "max"),
+    )
+)
+"""Keys, behind `weight_`, of the formats that ship."""
+
+
+def is_for_transform(key: str) -> bool:
+    """Whether a key of a node config is that of a weight transform."""
+    if not key.startswith("weight_") or key.removeprefix("weight_") in KEYS_OF_FORMATS:
+        return False
+    from chop.nn.node_config import is_transform_key
+
+    return is_transform_key(key)
+
+
+def describe_transforms(config: Mapping[str, Any]) -> list[str]:
+    """The transforms of a node config, each in a word or two.
+
+    >>> describe_transforms({"name": "integer", "weight_width": 4, "weight_sparsity": 0.5})
+    ['50% sparse']
+    """
+    if not any(map(is_for_transform, config)):
+        return []
+    from chop.nn.node_config import transform_values
+    from chop.weight_transforms import WEIGHT_TRANSFORMS
+
+    texts = []
+    for name, values in sorted(transform_values(config).items()):
+        try:
+            texts.append(str(WEIGHT_TRANSFORMS[name].from_keys(values)))
+        except ChopError:  # of a package that cannot be loaded any more
+            texts.append(" ".join([name, *map(str, values.values())]))
+    return texts
