@@ -62,7 +62,9 @@ def test_three_bits_recover_by_training_as_the_search_page_says(tmp_path: Path, 
     assert scores[-1] == pytest.approx(0.698, abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["jsc_mlp_formats", "jsc_mlp_three_bits", "jsc_toy_limits", "toy_regex"])
+@pytest.mark.parametrize(
+    "name", ["jsc_mlp_formats", "jsc_mlp_three_bits", "jsc_toy_limits", "jsc_toy_sparsity", "toy_regex"]
+)
 def test_an_example_that_the_readme_does_not_run_runs(name: str, ch: Command) -> None:
     path = str(ROOT / "machop" / "configs" / "examples" / f"{name}.toml")
     assert "measured networks" in ch("search", "--config", path, "--pretrained")[0]

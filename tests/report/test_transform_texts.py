@@ -36,9 +36,7 @@ def test_networks_are_told_with_their_transforms(config: dict[str, Any], text: s
 def test_figures_are_told_dense_and_sparse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     summary = summary_of(6)
     metrics = {**summary.best[0].trial.metrics, "dense_bitops": 2_469_134.0, "dense_model_size": 98_765.0}
-    pruned = replace(
-        summary.best[0], trial=Trial(9, {}, metrics, {}, {}), sampled_config={"fc": {"config": SPARSE}}
-    )
+    pruned = replace(summary.best[0], trial=Trial(9, {}, metrics, {}, {}), sampled_config={"fc": {"config": SPARSE}})
     print_summary(replace(summary, best=[pruned]), tmp_path)
     shown = " ".join(capsys.readouterr().out.split())
     assert "1.235e+06 of 2.469e+06" in shown

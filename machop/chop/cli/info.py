@@ -95,17 +95,6 @@ def weight_transforms() -> Table:
     return _fill(_table("Weight transforms", "name", "keys", "what it is"), WEIGHT_TRANSFORMS, rows)
 
 
-def weight_transforms() -> Table:
-    """The weight transforms and their keys."""
-    from chop.weight_transforms import WEIGHT_TRANSFORMS
-
-    table = _table("Weight transforms", "name", "keys (after weight_, beside those of any format)", "what it does")
-    for name in WEIGHT_TRANSFORMS:
-        cls = WEIGHT_TRANSFORMS[name]
-        table.add_row(_names(name, WEIGHT_TRANSFORMS.aliases_of(name)), ", ".join(cls.keys()), _first_line(cls))
-    return table
-
-
 def passes() -> Table:
     """The passes that `[passes.*]` of a TOML file may name."""
     from chop.passes.graph import PASSES

@@ -34,7 +34,7 @@ class Chain(Format):
             raise FormatError("a chain ends in a number format, not in another chain")
 
     def __str__(self) -> str:
-        return ", ".join([*map(str, self.transforms), str(self.then or "float")])
+        return " then ".join([*map(str, self.transforms), str(self.then or "float")])
 
     @property
     def kind(self) -> str:
@@ -117,7 +117,7 @@ def chained(transforms: Sequence[WeightTransform], then: Format | None) -> Forma
     >>> from chop.formats import Integer
     >>> from chop.weight_transforms import Sparsity
     >>> str(chained([Sparsity(0.5)], Integer(8))), str(chained([Sparsity(0.0)], Integer(8)))
-    ('50% sparse, integer 8.4', 'integer 8.4')
+    ('50% sparse then integer 8.4', 'integer 8.4')
     """
     acting = tuple(own for own in transforms if not own.is_identity)
     return Chain(acting, then) if acting else then
