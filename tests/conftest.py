@@ -15,7 +15,13 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from chop.actions.search.search_space.base import SEARCH_SPACES
+from chop.actions.search.strategies import STRATEGIES
+from chop.actions.search.strategies.runners import RUNNERS
 from chop.cli.main import main
+from chop.formats import FORMATS
+from chop.passes.graph import PASSES
+from chop.registry import Registry
 
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., tuple[str, str]]
@@ -34,6 +40,23 @@ def _linear_algebra_on_one_thread() -> Iterator[None]:
 def _one_thread_and_a_fixed_seed() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _registries_as_they_were() -> Iterator[None]:
+    """What a test registers is gone after it; built-ins that were loaded meanwhile stay."""
+    registries: tuple[Registry[Any], ...] = (FORMATS, PASSES, RUNNERS, SEARCH_SPACES, STRATEGIES)
+    before = [(dict(own._items), dict(own._aliases), own._loaded_builtins) for own in registries]
+    yield
+    for own, (items, aliases, had_builtins) in zip(registries, before, strict=True):
+        added = own._items.keys() - items.keys()
+        if own._loaded_builtins and not had_builtins:
+            added = {name for name in added if not own._items[name].__module__.startswith("chop.")}
+        for name in added:
+            del own._items[name]
+        for alias in own._aliases.keys() - aliases.keys():
+            if own._aliases[alias] in added:
+                del own._aliases[alias]
 
 
 @pytest.fixture(autouse=True)

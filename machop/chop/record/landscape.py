@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -179,14 +179,17 @@ def _about(path: Path, stream: BinaryIO) -> dict[str, Any]:
     return about
 
 
-def landscape_of(folder: Path, key: str) -> Landscape | None:
-    """A landscape with this key among those of the projects in `folder`, whether a search or a comparison wrote it.
+def landscape_of(folder: Path, key: str, metrics: Collection[str] = ()) -> Landscape | None:
+    """A landscape with this key, and `metrics`, among those of the projects in `folder`, searches and comparisons.
 
     One that is damaged is told and passed over.
     """
     for path in sorted(folder.glob(f"*/software/*/{LANDSCAPE_FILE}")):
         try:
-            if read_about(path).get("key") == key and (found := Landscape.read(path)).about.get("key") == key:
+            if read_about(path).get("key") != key:
+                continue
+            found = Landscape.read(path)
+            if found.about.get("key") == key and set(metrics) <= set(found.metrics):
                 return found
         except SearchError as error:
             logger.warning("%s; it is left out of account", error)

@@ -31,6 +31,7 @@ from chop.errors import ConfigError, SearchError
 from chop.record.blocks import BlockLog
 from chop.record.comparison import CompareSummary, counted
 from chop.record.comparison_folder import ComparisonFolder
+from chop.record.fingerprint import digest
 from chop.record.goals import Goals
 from chop.record.trial import Trial
 from chop.report.compare_plots import forget_plots, write_plots
@@ -199,11 +200,16 @@ class CompareJob(SearchSession):
                 self.require_unchanged(measurement, path, trial.point, trial.metrics)
 
             with (
-                open_measured(self.files, self.landscape_key(), check) as log,
+                open_measured(self.files, self._key_of_measured(measurement), check) as log,
                 one_thread(measurement.is_light or n_jobs > 1),
                 Scheduler(measurement, n_jobs) as measuring,
             ):
                 yield Cache(self.space, lambda points: measuring.measure(points, None), log)
+
+    def _key_of_measured(self, measurement: Instruments) -> str:
+        """Equal for comparisons whose logs of measured points have the same metrics."""
+        key, left = self.landscape_key(), measurement.runners.left_to_the_best
+        return digest([key, sorted(metric.name for own in left for metric in own.metrics)]) if left else key
 
     def _enumerate(self, measurement: Instruments, goals: Goals, batched: BatchedMeasurement) -> None:
         """Measure all points and write them down, block by block, so that they are found again."""

@@ -168,7 +168,7 @@ def test_a_ladder_that_makes_no_sense_is_refused(
 ) -> None:
     toy["strategy"] |= {"setup": setup, **changes}
     if "hw_runner" in changes:
-        toy["strategy"]["metrics"] = {"accuracy": {}}
+        toy["strategy"]["metrics"] = {"accuracy": {}, "simulation_time": {}}
     elif "sw_runner" in changes:
         toy["strategy"]["metrics"] = {"average_bitwidth": {}}
     with pytest.raises(ConfigError) as caught:

@@ -112,7 +112,7 @@ def test_it_measures_on_the_same_samples_unless_it_says_otherwise(
         found = searched()
     assert set(SEEN) == {samples}
     assert ("own measures on the first 50 samples" in caplog.text) is (samples == 50)
-    assert found.trials[0].metrics["second"] == 2.0
+    assert found.best[0].trial.metrics["second"] == 2.0
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,9 @@ class SearchJob(SearchSession):
         if resume:
             return replace(self, initial=Initial.read(self.folder, sources))
         objectives = self.settings.objectives
-        return replace(self, initial=gather(sources, self.space, self.fingerprint(), objectives))
+        return replace(
+            self, initial=gather(sources, self.space, self.fingerprint(), objectives, self.settings.wanted_metrics)
+        )
 
     def fingerprint(self) -> dict[str, Any]:
         return {**super().fingerprint(), **self.initial.fingerprint()}

@@ -68,8 +68,9 @@ class SearchSession:
                 calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
         memory = settings.setup.memory_mib * 2**20
         subject = Subject(self.space, self.graph, self.data_module, settings.eval_mode, self.device, memory)
-        instruments = Instruments(subject, RunnerSet(settings.runners, self.data_module))
+        instruments = Instruments(subject, RunnerSet(settings.runners, self.data_module, settings.wanted_metrics))
         _tell_costs(instruments)
+        _tell_left(instruments.runners)
         instruments.single.exact(QuantPlan())  # what fails for the network in float fails for all others
         require_metrics(subject, instruments.runners)
         return instruments
@@ -138,7 +139,9 @@ class SearchSession:
 
         Some of its points are measured once more: what its key does not tell (a file that a metric reads) shows there.
         """
-        known = landscape_of(self.folder.parents[2], self.landscape_key()) if len(self.folder.parents) > 2 else None
+        if len(self.folder.parents) < 3:
+            return None
+        known = landscape_of(self.folder.parents[2], self.landscape_key(), self.settings.wanted_metrics)
         if known is None or not known.is_measured.any():
             return known
         try:
@@ -157,6 +160,16 @@ class SearchSession:
         except SearchError:
             return False
         return found.about.get("key") == self.landscape_key()
+
+
+def _tell_left(runners: RunnerSet) -> None:
+    names = [metric.name for runner in runners.left_to_the_best for metric in runner.metrics]
+    if names:
+        logger.info(
+            "%s: no objective or constraint is about %s, so the best networks alone are measured",
+            ", ".join(names),
+            "it" if len(names) == 1 else "them",
+        )
 
 
 def _tell_costs(measurement: Instruments) -> None:

@@ -8,16 +8,16 @@ from math import isclose
 
 from chop.actions.search.measuring.baseline import of_the_float_baseline
 from chop.actions.search.measuring.outcome import Measured
-from chop.actions.search.measuring.plans import BuiltNetwork
+from chop.actions.search.measuring.plans import BuiltNetwork, ChosenPlans
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.single import FLOAT_CONFIG, SingleMeasurement, metrics_of
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import Point, SampledConfig
-from chop.actions.search.strategies.runners.base import RunnerBase
-from chop.errors import SearchError, first_line
+from chop.actions.search.strategies.runners.base import RunnerBase, check_finite
+from chop.errors import ChopError, SearchError, first_line
 from chop.evaluation.exactness import sums_are_exact
 from chop.evaluation.predictions import accumulated
-from chop.ir import MaseGraph
+from chop.ir import MaseGraph, QuantPlan
 from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.search_progress import each_shown
 from chop.scoring.metric import Metric
@@ -35,9 +35,9 @@ metric, or of the samples for one that lies between 0 and 1."""
 
 
 def baseline_measurement(subject: Subject, runners: RunnerSet) -> Measured:
-    """All metrics of the network without any format, treated as all others are."""
+    """The metrics that trials have, of the network without any format."""
     with of_the_float_baseline():
-        return SingleMeasurement(subject, runners, runners.all).baseline()
+        return SingleMeasurement(subject, runners).baseline()
 
 
 class Verification:
@@ -62,7 +62,21 @@ class Verification:
             )
         if not self._subject.eval_mode:  # running it has moved its running statistics
             graph = self._subject.rebuild(config)
-        return replace(row, test_metrics=self._on_test(graph))
+        trial = self._completed(row.trial, self._subject.space.plan(row.trial.point), config)
+        return replace(row, trial=trial, test_metrics=self._on_test(graph))
+
+    def _completed(self, trial: Trial, plan: QuantPlan, config: SampledConfig) -> Trial:
+        """A trial with the metrics that were left to the best networks; without those that cannot be had."""
+        metrics = dict(trial.metrics)
+        for runner in self._runners.left_to_the_best:
+            try:
+                found = metrics_of([runner], ChosenPlans(self._subject, [(plan, config)]))
+                check_finite(found, "this network")
+                metrics |= found
+            except ChopError as error:
+                logger.warning("%s: %s", "FP32" if trial.number == FLOAT_ROW else f"trial {trial.number}", error)
+        measured = self._runners.by_group(metrics)
+        return replace(trial, software_metrics=measured.software, hardware_metrics=measured.hardware)
 
     def float_row(self) -> BestRow | None:
         """The network in float, as a row to compare with."""
@@ -72,6 +86,7 @@ class Verification:
             logger.warning("the table has no row of the network in float: %s", error)
             return None
         trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
+        trial = self._completed(trial, QuantPlan(), FLOAT_CONFIG)
         return BestRow(trial, (), FLOAT_CONFIG, self._on_test(self._subject.rebuild(FLOAT_CONFIG)))
 
     def contradiction(self, point: Point, logged: Mapping[str, float]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,19 +91,23 @@ class _Source:
 
 
 def gather(
-    names: Sequence[str], space: SearchSpaceBase, fingerprint: Mapping[str, Any], objectives: Sequence[Objective]
+    names: Sequence[str],
+    space: SearchSpaceBase,
+    fingerprint: Mapping[str, Any],
+    objectives: Sequence[Objective],
+    wanted: Collection[str],
 ) -> Initial:
     """What the searches that `names` name give to the one with this fingerprint.
 
-    Trials of a search that measured the same things on the same space are taken over. Of any other, and of a storage
-    of Optuna, whose figures nobody vouches for, the points are: those that this space has, in the order of the
-    trials. Each point once.
+    Trials of a search that measured the same things on the same space, the metrics `wanted` among them, are taken over.
+    Of any other, and of a storage of Optuna, whose figures nobody vouches for, the points are: those that this space
+    has, in the order of the trials. Each point once.
 
     Raises SearchError for a name that is no search, and for one that has no point in this space.
     """
     inherited: dict[tuple[int, ...], Trial] = {}
     first: dict[tuple[int, ...], Point] = {}
-    for source in [_read(name, space, fingerprint) for name in names]:
+    for source in [_read(name, space, fingerprint, wanted) for name in names]:
         _tell(source, space)
         for trial in source.trials:
             taken = replace(trial, number=len(inherited), inherited=source.name, repeats=None)
@@ -135,10 +139,10 @@ def _tell(source: _Source, space: SearchSpaceBase) -> None:
     )
 
 
-def _read(name: str, space: SearchSpaceBase, fingerprint: Mapping[str, Any]) -> _Source:
+def _read(name: str, space: SearchSpaceBase, fingerprint: Mapping[str, Any], wanted: Collection[str]) -> _Source:
     folder = Path(name).parent if name.endswith((".json", ".jsonl")) else Path(name)
     if folder.is_dir():
-        return _read_folder(name, folder, space, fingerprint)
+        return _read_folder(name, folder, space, fingerprint, wanted)
     if is_storage(name):
         points = [_stored_point(space, found) for found in points_of_storage(name)]
         return _Source(without_password(name), points=points, why="a storage of Optuna says nothing of how it measured")
@@ -148,7 +152,9 @@ def _read(name: str, space: SearchSpaceBase, fingerprint: Mapping[str, Any]) -> 
     )
 
 
-def _read_folder(name: str, folder: Path, space: SearchSpaceBase, fingerprint: Mapping[str, Any]) -> _Source:
+def _read_folder(
+    name: str, folder: Path, space: SearchSpaceBase, fingerprint: Mapping[str, Any], wanted: Collection[str]
+) -> _Source:
     earlier = SearchFolder(folder)
     if earlier.log is None:
         raise SearchError(f"--init-from {name}: no search there; give the folder search_ckpts of one, with its log")
@@ -160,6 +166,9 @@ def _read_folder(name: str, folder: Path, space: SearchSpaceBase, fingerprint: M
         trials = [trial for trial in trials if trial.repeats is None and trial.stopped_at is None]
         if not trials:
             raise SearchError(f"--init-from {name}: that search has no trial yet; resume it first, or leave it out")
+        missing = [own for own in wanted if any(own not in trial.metrics for trial in trials if not trial.failed)]
+        if missing:
+            return _Source(name, points=[trial.point for trial in trials], why=f"it lacks {', '.join(sorted(missing))}")
         return _Source(name, trials)
     differing = [key for key in LANDSCAPE_IDENTITY if digest(theirs.get(key)) != digest(fingerprint.get(key))]
     rows = _rows(folder)

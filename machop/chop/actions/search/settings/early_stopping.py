@@ -19,15 +19,18 @@ IMPROBABLE = 6.0
 def ladder_problems(
     ladder: Sequence[int], runners: Sequence[RunnerChoice], strategy_options: Any, eval_mode: bool, data_module: Any
 ) -> list[Problem]:
-    """What is wrong with `setup.ladder`; paths start below `setup`. `data_module` (None: unknown) has the rows."""
+    """What is wrong with `setup.ladder` for the runners that trials need; paths start below `setup`.
+
+    `data_module` (None: unknown) has the samples.
+    """
     if not ladder:
         return []
     messages = [] if list(ladder) == sorted(set(ladder)) else [f"must ascend, got {list(ladder)}"]
     for runner in runners:
         if RUNNERS[runner.name].needs == "model":
             messages.append(
-                f"'{runner.name}' must run the model itself, which no part of the rows replaces; remove the ladder or "
-                "that runner"
+                f"'{runner.name}' must run the model itself, which no part of the samples replaces; remove the ladder, "
+                "or its metrics from the objectives and constraints (then the best networks are measured)"
             )
     climbing = [runner for runner in runners if RUNNERS[runner.name].needs == "outputs"]
     if not climbing:

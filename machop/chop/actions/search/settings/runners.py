@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from chop.actions.search.settings.shared_samples import samples_problems, with_shared_samples
@@ -46,6 +46,15 @@ def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Any) -> l
                 problems.append(Problem(("strategy", runner.group, runner.name), message))
                 break
     return problems
+
+
+def wanted_runners(runners: Iterable[RunnerChoice], metrics: Collection[str], data_module: Any) -> list[RunnerChoice]:
+    """The runners that give any of some metrics."""
+    return [
+        runner
+        for runner in runners
+        if any(metric.name in metrics for metric in declared_metrics(RUNNERS[runner.name], data_module))
+    ]
 
 
 def known_metrics(strategy: StrategyTable, data_module: Any) -> dict[str, Metric]:

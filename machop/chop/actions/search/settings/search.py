@@ -9,7 +9,7 @@ from typing import Any
 from chop.actions.search.search_space.base import SEARCH_SPACES
 from chop.actions.search.settings.early_stopping import ladder_problems
 from chop.actions.search.settings.metrics import LimitSetting, MetricTable, limits_of, objective_of
-from chop.actions.search.settings.runners import known_metrics, missing_metric, parse_runners
+from chop.actions.search.settings.runners import known_metrics, missing_metric, parse_runners, wanted_runners
 from chop.actions.search.settings.study import StudySetup, parse_setup
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
 from chop.actions.search.strategies.base import STRATEGIES
@@ -97,7 +97,8 @@ def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSe
     options, setup, found = parse_setup(strategy)
     problems += in_runners + found
     if setup is not None and not in_runners:
-        found = ladder_problems(setup.ladder, runners, options, strategy.eval_mode, data_module)
+        wanted = wanted_runners(runners, strategy.metrics, data_module)
+        found = ladder_problems(setup.ladder, wanted, options, strategy.eval_mode, data_module)
         problems += [problem.below("strategy", "setup") for problem in found]
     sum_direction = setup.direction if setup is not None and setup.sum_scaled_metrics else None
     (objectives, limits), found = _parse_metrics(strategy, data_module, sum_direction)
