@@ -22,7 +22,7 @@ from chop.actions.compare.job import CompareOptions, run_compare
 from chop.actions.replay import read_row
 from chop.actions.search import run_search
 from chop.actions.search.measuring import batched
-from chop.actions.search.run import exhaustive, job
+from chop.actions.search.run import block_by_block, exhaustive
 from chop.actions.search.strategies.optuna.storage import export_search
 from chop.actions.setup import prepare
 from chop.cli.oracle import show_oracle
@@ -83,7 +83,7 @@ def facts(trial: Trial) -> tuple[Any, ...]:
 @contextlib.contextmanager
 def small_blocks() -> Iterator[None]:
     """Exhaustive searches go block by block, five points a block."""
-    with mock.patch.object(job, "LARGEST_LOG", 10), mock.patch.object(batched, "MOST_CONFIGURATIONS", 5):
+    with mock.patch.object(block_by_block, "LARGEST_LOG", 10), mock.patch.object(batched, "MOST_CONFIGURATIONS", 5):
         yield
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from chop.actions.replay import read_row
 from chop.actions.search import search
 from chop.actions.search.measuring import batched
-from chop.actions.search.run import job
+from chop.actions.search.run import block_by_block
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.run.warm_start import Initial
 from chop.actions.search.strategies.optuna.storage import export_search
@@ -78,7 +78,7 @@ def test_an_exhaustive_search_is_resumed(
     lab["strategy"]["hw_runner"] = {"earlier_bitwidth": {}}
     monkeypatch.setitem(RUNNERS._items, "earlier_bitwidth", EarlierBitwidth)
     monkeypatch.setattr(SearchSession, "require_unchanged", lambda *_: None)
-    monkeypatch.setattr(job, "LARGEST_LOG", 10)
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 10)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 5)
     lab["strategy"]["setup"] = {"landscape": True}
     folder = v1 / "cut"

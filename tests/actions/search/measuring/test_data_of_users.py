@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from chop.actions.evaluate import test_scores as scores_of
 from chop.actions.search import SearchResult, search
-from chop.actions.search.run import job
+from chop.actions.search.run import block_by_block
 from chop.actions.setup import Prepared
 from chop.actions.train import train
 from chop.config.options import RunOptions
@@ -298,7 +298,7 @@ def require_right(model: nn.Module, case: Case, found: SearchResult) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_search_finds_what_plain_torch_finds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Block by block, where many configurations are measured at once."""
-    monkeypatch.setattr(job, "LARGEST_LOG", 5)
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 5)
     model = fitted(CASES[name])
     require_right(model, CASES[name], search(model, set_up(tmp_path, CASES[name].data()), TABLE, tmp_path / "out"))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from chop.actions.search import search
-from chop.actions.search.run import job
+from chop.actions.search.run import block_by_block
 from chop.dataset import MaseDataModule
 from chop.dataset.user_data import UserData
 from chop.errors import ChopError, MetricError, SearchError
@@ -98,7 +98,7 @@ def test_block_by_block_a_failing_metric_costs_no_other(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(job, "LARGEST_LOG", 5)
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 5)
     lab_of_own["strategy"]["setup"] = {"landscape": True}
     search(jsc_tiny, data_with(spread), lab_of_own, tmp_path)
     metrics = Landscape.read(tmp_path / "landscape.parquet").metrics

@@ -11,7 +11,7 @@ from torch import nn
 
 from chop.actions.search import run_search, search
 from chop.actions.search.measuring import batched
-from chop.actions.search.run import job
+from chop.actions.search.run import block_by_block
 from chop.actions.search.run.loop import WORST, told_values
 from chop.actions.search.run.oracle import Oracle
 from chop.cli.oracle import show_oracle
@@ -97,7 +97,7 @@ def test_block_by_block_finds_what_trial_by_trial_finds(
 ) -> None:
     with_limits(lab, accuracy={"min": least}, average_bitwidth={"max": 5.9})
     search(jsc_tiny, jets, lab, tmp_path / "trials")
-    monkeypatch.setattr(job, "LARGEST_LOG", 4)
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 4)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 5)
     search(jsc_tiny, jets, lab, tmp_path / "blocks")
     assert len((tmp_path / "blocks" / "blocks.jsonl").read_text(encoding="utf-8").splitlines()) == 5

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from chop.actions.search import search
 from chop.actions.search.measuring import batched
-from chop.actions.search.run import exhaustive, job
+from chop.actions.search.run import block_by_block, exhaustive
 from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner, OutputRunner
 from chop.cli.oracle import show_oracle
@@ -45,7 +45,7 @@ def jsc_toy() -> nn.Module:
 
 @pytest.fixture
 def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "LARGEST_LOG", 100)
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 100)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 110)
 
 
@@ -64,7 +64,7 @@ def test_the_front_is_that_of_all_trials(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_trial = search(jsc_toy, jets, toy, tmp_path / "trials")
-    monkeypatch.setattr(job, "LARGEST_LOG", 100)
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 100)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 110)
     by_block = search(jsc_toy, jets, toy, tmp_path / "blocks")
     assert by_block.reason == "exhausted"
@@ -373,7 +373,7 @@ def test_the_oracle_knows_the_space_and_judges_other_searches(
 ) -> None:
     truth = tmp_path / "truth" / "software" / "search_ckpts"
     if not is_small:
-        monkeypatch.setattr(job, "LARGEST_LOG", 100)
+        monkeypatch.setattr(block_by_block, "LARGEST_LOG", 100)
     toy["strategy"]["setup"] = {"landscape": True, "order": "index"}
     found = search(jsc_toy, jets, toy, truth)
     oracle = Oracle(Landscape.read(truth / "landscape.parquet"))
@@ -480,7 +480,7 @@ def test_a_point_without_all_its_metrics_counts_nowhere(
     trials = search(jsc_toy, jets, toy, tmp_path / "trials")
     failed = [trial.number for trial in trials.trials if trial.failed]
     assert 0 < len(failed) < len(trials.trials)
-    monkeypatch.setattr(job, "LARGEST_LOG", 100)
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 100)
     search(jsc_toy, jets, toy, tmp_path / "blocks")
     for name in ("trials", "blocks"):
         oracle = Oracle(Landscape.read(tmp_path / name / "landscape.parquet"))

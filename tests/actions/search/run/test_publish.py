@@ -15,7 +15,7 @@ from torch import nn
 from chop import __version__
 from chop.actions.search import run_search, search
 from chop.actions.search.measuring import batched
-from chop.actions.search.run import job
+from chop.actions.search.run import block_by_block
 from chop.actions.search.run.verification import Verification
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
@@ -44,7 +44,7 @@ def test_another_process_prints_the_same_page_from_the_records_alone(
 ) -> None:
     lab["strategy"] |= {"name": "uniform", "setup": {}}
     search(jsc_tiny, jets, lab, tmp_path / "trials", seed=3)
-    monkeypatch.setattr(job, "LARGEST_LOG", 10)
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 10)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 5)
     lab["strategy"] |= {"name": "brute_force", "setup": {"landscape": True}}
     search(jsc_tiny, jets, lab, tmp_path / "blocks", seed=3)

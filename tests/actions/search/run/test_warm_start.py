@@ -271,7 +271,7 @@ def test_the_front_of_an_enumeration_is_taken_over(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as context:
-        context.setattr("chop.actions.search.run.job.LARGEST_LOG", 10)
+        context.setattr("chop.actions.search.run.block_by_block.LARGEST_LOG", 10)
         front = search(jsc_tiny, jets, lab, tmp_path / "blocks").best
         with pytest.raises(SearchError, match="--init-from has no use here"):
             search(jsc_tiny, jets, lab, tmp_path / "again", init_from=[tmp_path / "blocks"])

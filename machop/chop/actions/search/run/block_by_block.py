@@ -1,0 +1,116 @@
+"""An exhaustive search block by block, by the numbers of the points: what is kept is the front and histograms."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+
+from chop.actions.search.measuring.batched import BatchedMeasurement
+from chop.actions.search.measuring.instruments import Instruments
+from chop.actions.search.run.begun import BegunSearch
+from chop.actions.search.run.exhaustive import Task, measure_all_points, taken_over
+from chop.actions.search.run.publish import Publication, SearchResult, now
+from chop.actions.search.run.results import LARGEST_LOG
+from chop.actions.search.run.session import spread_out
+from chop.actions.search.strategies.brute_force import BruteForceOptions
+from chop.errors import SearchError
+from chop.record.goals import Goals
+from chop.record.summary import Reason
+from chop.report.search_progress import EnumerationProgress
+from chop.tools.whole_numbers import LARGEST_IN_ARRAYS, readable
+
+
+def is_block_by_block(search: BegunSearch, instruments: Instruments, resume: bool) -> bool:
+    """Whether there are too many trials to write each down, and no need to: the points come by their numbers.
+
+    Raises SearchError where so many points can never be measured, or settings make no sense for them.
+    """
+    options, points = search.settings.strategy_options, _points(search)
+    if not isinstance(options, BruteForceOptions):
+        return False
+    _require_possible(search, instruments, options)
+    if resume and search.files.is_by_trial:
+        return False  # begun with a smaller n_trials: every trial is in the log
+    are_many = points > LARGEST_LOG or (resume and search.files.holds_search)
+    if options.order != "index" or not are_many or instruments.for_blocks is None:
+        return False
+    for key in (name for name in ("ladder", "patience") if getattr(search.settings.setup, name)):
+        raise SearchError(
+            f"{readable(points)} points are measured block by block, many in each call, so that none can be given up "
+            f"and the search ends between blocks only: remove {key} under [search.strategy.setup], or give order = "
+            f'"random" or n_trials of at most {LARGEST_LOG:,}'
+        )
+    if search.initial.names:
+        raise SearchError("--init-from has no use here: every point is measured, block by block; leave it out")
+    return True
+
+
+def _require_possible(search: BegunSearch, instruments: Instruments, options: BruteForceOptions) -> None:
+    """Raise SearchError for more points than can be measured."""
+    points = _points(search)
+    if points > LARGEST_IN_ARRAYS:
+        raise SearchError(
+            f"{readable(points)} points can never all be measured: give n_trials under [search.strategy.setup], fewer "
+            "choices, or another strategy"
+        )
+    if instruments.runs_models and points > options.most_model_runs:
+        why = "" if search.settings.eval_mode else " (eval_mode = false)"
+        raise SearchError(
+            f"{readable(points)} points, and a runner must run the model itself for each{why}: give n_trials, fewer "
+            f"choices, or raise most_model_runs = {options.most_model_runs} under [search.strategy.setup]"
+        )
+
+
+def _points(search: BegunSearch) -> int:
+    """How many points an exhaustive search measures."""
+    return min(search.settings.setup.n_trials or search.space.size, search.space.size)
+
+
+@dataclass(frozen=True)
+class BlockRun:
+    """Runs an exhaustive search whose points are measured many in a call."""
+
+    search: BegunSearch
+    instruments: Instruments
+    goals: Goals
+
+    def run(self, resume: bool) -> SearchResult:
+        """Measure all points, or those that the folder does not have yet; publish what was found."""
+        search, setup, points = self.search, self.search.settings.setup, _points(self.search)
+        batched = self.instruments.for_blocks
+        assert batched is not None
+        search.tell_size()
+        wanted: bool = search.settings.strategy_options.landscape
+        is_written = wanted and resume and search.holds_landscape()
+        task = self._task(batched, resume, has_parts=wanted and not is_written)
+        header = {
+            "fingerprint": search.fingerprint(),
+            "block_size": task.block_size,
+            "landscape": wanted,
+            "goals": self.goals.as_json(),
+            "started": now(),
+        }
+        with closing(search.files.open_blocks(header, resume)) as log, EnumerationProgress(points) as progress:
+            found = taken_over(task, log)
+            for index, _, metrics in spread_out([*found.rows()]):
+                search.require_unchanged(self.instruments, log.path, search.space.point(index), metrics)
+            started = time.monotonic() - found.seconds
+
+            def is_over() -> bool:
+                return setup.timeout is not None and time.monotonic() - started >= setup.timeout
+
+            progress.start_from(found.points)
+            reason: Reason = "exhausted" if points == search.space.size else "n_trials"
+            try:
+                measure_all_points(task, found, log, setup.n_jobs, is_over, progress.show)
+                reason = reason if found.points == points else "timeout"
+            except KeyboardInterrupt:
+                reason = "interrupted"
+        publication = Publication(search, search.files, self.instruments, self.goals, search.command)
+        return publication.of_blocks(task, found, reason, is_written)
+
+    def _task(self, batched: BatchedMeasurement, resume: bool, has_parts: bool) -> Task:
+        files = self.search.files
+        block_size = (files.block_size if resume else None) or batched.block_size()
+        return Task(batched, self.goals, block_size, _points(self.search), files.parts if has_parts else None)

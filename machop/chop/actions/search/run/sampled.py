@@ -1,0 +1,86 @@
+"""A search trial by trial: a strategy proposes points, every trial is written down before the next is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from chop.actions.search.measuring.early_stopping import EarlyStopping
+from chop.actions.search.measuring.instruments import Instruments
+from chop.actions.search.measuring.scheduler import Scheduler
+from chop.actions.search.run.begun import BegunSearch
+from chop.actions.search.run.loop import SearchLoop
+from chop.actions.search.run.publish import Publication, SearchResult, now
+from chop.actions.search.run.session import spread_out
+from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
+from chop.record.goals import Goals
+from chop.record.trials import TrialLog
+from chop.report.search_progress import SearchProgress
+from chop.tools.logger import get_logger
+from chop.tools.whole_numbers import LARGEST_IN_ARRAYS
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class SampledRun:
+    """Runs a search whose trials are all written down."""
+
+    search: BegunSearch
+    instruments: Instruments
+    goals: Goals
+
+    @cached_property
+    def early_stopping(self) -> EarlyStopping | None:
+        """The sample sizes after which evaluations may end, if there are any."""
+        setup = self.search.settings.setup
+        if not setup.ladder:
+            return None
+        found = EarlyStopping(self.instruments.single, self.goals, setup.ladder, setup.ladder_confidence)
+        found.tell_unbounded()
+        logger.info("ladder: points are measured one after the other, so that each can be given up on its own")
+        return found
+
+    def run(self, resume: bool) -> SearchResult:
+        """Search from the first trial, or on from those in the folder; publish what was found."""
+        search, n_jobs = self.search, self.search.settings.setup.n_jobs
+        with (
+            self._open_log(resume) as log,
+            Scheduler(self.instruments, n_jobs, self.early_stopping, log.trials.__getitem__) as scheduler,
+        ):
+            for trial in spread_out([trial for trial in log.trials if trial.counts]):
+                search.require_unchanged(self.instruments, log.path, trial.point, trial.metrics)
+            context = search.context(self.instruments, self.goals, search.seed, search.settings.setup.n_trials)
+            loop = self._loop(context, scheduler, log)
+            with SearchProgress(self._expected_trials, self.goals) as progress:
+                if context.probes:
+                    context.probes.on_probe = progress.on_probe
+                reason = loop.run(progress.on_trial)
+        publication = Publication(search, search.files, self.instruments, self.goals, search.command)
+        return publication.of_trials(log.trials, reason, self.early_stopping)
+
+    def _open_log(self, resume: bool) -> TrialLog:
+        search = self.search
+        if resume:
+            return search.files.resume_trials(search.fingerprint())
+        if not search.files.is_by_trial:
+            search.initial.write(search.files)
+        about = {"choices": search.space.parameters, "goals": self.goals.as_json(), "started": now()}
+        return search.files.begin_trials(search.fingerprint(), about)
+
+    def _loop(self, context: StrategyContext, scheduler: Scheduler, log: TrialLog) -> SearchLoop:
+        search, setup = self.search, self.search.settings.setup
+        search.tell_size()
+        strategy = STRATEGIES[search.settings.strategy](context, search.settings.strategy_options)
+        batch = setup.ask_batch or (scheduler.batch if strategy.asks_ahead else strategy.batch)
+        inherited, first = search.initial.inherited, search.initial.first
+        return SearchLoop(search.space, strategy, self.goals, setup, scheduler.measure, log, batch, inherited, first)
+
+    @property
+    def _expected_trials(self) -> int | None:
+        """How many trials there will be at the most, if that is known."""
+        budget, size = self.search.settings.setup.n_trials, self.search.space.size
+        if STRATEGIES[self.search.settings.strategy].needs_budget:
+            return None if budget is None else budget + len(self.search.initial.inherited)
+        expected = min(budget or size, size)
+        return expected if expected <= LARGEST_IN_ARRAYS else None
