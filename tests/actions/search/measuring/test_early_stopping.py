@@ -136,8 +136,7 @@ class Extreme(OutputRunner):
 def test_a_metric_that_is_no_mean_over_rows_is_no_reason_to_give_up(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if "extreme" not in RUNNERS:
-        RUNNERS.register("extreme")(Extreme)
+    RUNNERS.register("extreme")(Extreme)
     lab["strategy"]["sw_runner"]["extreme"] = {"num_samples": 400}
     lab["strategy"]["metrics"]["extreme"] = {}
     lab["strategy"]["setup"] = {"ladder": [64]}

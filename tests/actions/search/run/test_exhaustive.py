@@ -315,11 +315,11 @@ class Slow(OutputRunner):
 def test_blocks_are_small_where_a_function_of_the_users_is_slow(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "slowly" not in RUNNERS:
-        RUNNERS.register("slowly")(Slow)
+    RUNNERS.register("slowly")(Slow)
     monkeypatch.setattr(Slow, "seconds", 0.02)
     monkeypatch.setattr(batched, "BLOCK_SECONDS", 0.2)
     toy["strategy"]["sw_runner"]["slowly"] = {"num_samples": 20}
+    toy["strategy"]["metrics"]["slowly"] = {"max": 1e9}
     toy["strategy"]["setup"] = {"timeout": 0.05}
     search(jsc_toy, jets, toy, tmp_path)
     (block,) = blocks(tmp_path)
@@ -353,9 +353,9 @@ class NeverFinite(Slow):
 def test_a_metric_that_is_never_finite_is_named_at_once(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if "never" not in RUNNERS:
-        RUNNERS.register("never")(NeverFinite)
+    RUNNERS.register("never")(NeverFinite)
     toy["strategy"]["sw_runner"]["never"] = {}
+    toy["strategy"]["metrics"]["never"] = {"max": 1.0}
     with pytest.raises(SearchError, match="all 648 points failed: never is no finite number"):
         search(jsc_toy, jets, toy, tmp_path)
     assert caplog.text.count("none of the first 108 points counts: never is no finite number") == 1
@@ -473,9 +473,9 @@ class Undefined(OutputRunner):
 def test_a_point_without_all_its_metrics_counts_nowhere(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "undefined" not in RUNNERS:
-        RUNNERS.register("undefined")(Undefined)
+    RUNNERS.register("undefined")(Undefined)
     toy["strategy"]["sw_runner"]["undefined"] = {"num_samples": 400}
+    toy["strategy"]["metrics"]["undefined"] = {"max": 1.0}
     toy["strategy"]["setup"] = {"landscape": True}
     trials = search(jsc_toy, jets, toy, tmp_path / "trials")
     failed = [trial.number for trial in trials.trials if trial.failed]
@@ -492,15 +492,15 @@ def test_a_point_without_all_its_metrics_counts_nowhere(
 def test_too_many_model_runs_are_refused(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
 ) -> None:
-    if "needs_the_model" not in RUNNERS:
-        RUNNERS.register("needs_the_model")(NeedsTheModel)
+    RUNNERS.register("needs_the_model")(NeedsTheModel)
     toy["strategy"]["hw_runner"]["needs_the_model"] = {}
+    toy["strategy"]["metrics"]["one"] = {"max": 2.0}
     toy["strategy"]["setup"] = {"most_model_runs": 500}
     with pytest.raises(SearchError, match="648 points, and a runner must run the model itself"):
         search(jsc_toy, jets, toy, tmp_path)
     toy["strategy"]["setup"] = {"most_model_runs": 500, "n_trials": 3}
     assert search(jsc_toy, jets, toy, tmp_path).reason == "n_trials"
-    del toy["strategy"]["hw_runner"]["needs_the_model"]
+    del toy["strategy"]["hw_runner"]["needs_the_model"], toy["strategy"]["metrics"]["one"]
     toy["strategy"] |= {"eval_mode": False, "setup": {"most_model_runs": 500}}
     with pytest.raises(SearchError, match=r"run the model itself for each \(eval_mode = false\)"):
         search(jsc_toy, jets, toy, tmp_path / "training")

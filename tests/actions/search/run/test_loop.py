@@ -46,10 +46,10 @@ class Slow(ModelRunner):
 
 @pytest.fixture
 def slow_lab(lab: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    if "slow" not in RUNNERS:
-        RUNNERS.register("slow")(Slow)
+    RUNNERS.register("slow")(Slow)
     monkeypatch.setattr(Slow, "calls", 0)
     lab["strategy"]["hw_runner"]["slow"] = {}
+    lab["strategy"]["metrics"]["calls"] = {"max": 2.0}
     return lab
 
 
