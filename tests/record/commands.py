@@ -28,9 +28,11 @@ from chop.actions.setup import prepare
 from chop.cli.oracle import show_oracle
 from chop.config.run_config import RunConfig, load_run_config
 from chop.record.blocks import Block
+from chop.record.folder import SearchFolder
 from chop.record.landscape import Landscape
 from chop.record.trial import Trial
 from chop.report import compare_plots
+from chop.report.search_report import report_text
 
 Answer = Any
 
@@ -123,6 +125,11 @@ def row_taken(folder: Path, project: str) -> Answer:
     return values, options.options, options.tables, options.problems
 
 
+def shown(folder: Path, project: str) -> Answer:
+    """The last page of a search that has ended, made from its files."""
+    return report_text(SearchFolder(_ckpts(folder, project)).summary)
+
+
 ROW = 1
 
 
@@ -180,6 +187,7 @@ def _cases() -> list[Case]:
                 a + "log.json": {**export, **take_a, **study, **resume_a},
                 a + "best.json": {**take_a, **resume_a},
                 a + "resolved.toml": {**take_a, **resume_a},
+                a + "summary.json": {"page": lambda folder: shown(folder, "a")},
             },
         ),
         Case("begun", {a + "initial.json": resume_a, a + "trials.jsonl": resume_a}, "begun other"),

@@ -102,7 +102,7 @@ def test_a_comparison_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert report_text(found, []) == report_text(SUMMARY, [])
     path = tmp_path / "summary.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"measured": 12', '"measured": 13'), encoding="utf-8")
-    with pytest.raises(SearchError, match="checksum does not fit"):
+    with pytest.raises(SearchError, match=r"checksum does not fit.*; run `ch compare` once more"):
         _ = ComparisonFolder(tmp_path).summary
 
 
@@ -114,7 +114,9 @@ def test_another_process_prints_the_same_page(tmp_path: Path, capsys: pytest.Cap
     shown = capsys.readouterr().out
     assert "brute_force_random" in shown
     folder = tmp_path / "c" / "software" / "compare"
-    again = subprocess.run([sys.executable, "-c", PAGE, folder], capture_output=True, text=True, check=True, timeout=60)
+    again = subprocess.run(
+        [sys.executable, "-c", PAGE, folder], capture_output=True, encoding="utf-8", check=True, timeout=60
+    )
     assert again.stdout == shown
     stored = ComparisonFolder(folder).summary
     assert parts(stored) == parts(found)
@@ -126,7 +128,7 @@ def test_another_process_prints_the_same_page(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("case", ["measured", "exact"])
 def test_a_comparison_of_an_earlier_chop_is_named(case: str) -> None:
     files = ComparisonFolder(DATA / case)
-    with pytest.raises(SearchError, match=r"by an earlier chop, without the curves: run `ch compare` once more"):
+    with pytest.raises(SearchError, match=r"by an earlier chop, without the curves; run `ch compare` once more"):
         _ = files.summary
     if case == "exact":
         assert files.landscape().size == 18

@@ -125,6 +125,21 @@ def test_its_rows_options_beginning_and_landscape_are_read(v1: Path) -> None:
     assert export_search(v1 / "trials", f"sqlite:///{v1}/study.db")[1] == 6
 
 
+@pytest.mark.parametrize(("case", "trials", "front"), [("trials", 7, 5), ("blocks", 7, 7), ("begun", 13, 7)])
+def test_a_search_of_version_2_before_there_was_a_summary_is_read(case: str, trials: int, front: int) -> None:
+    folder = SearchFolder(DATA.with_name("v2") / case)
+    assert len(folder.trials()) == trials
+    assert [len(folder.best()), folder.header.version] == [front, 2]
+    assert "jsc-tiny" in (folder.resolved or "")
+    assert all(row.test_metrics for row in folder.best())
+    if case == "blocks":
+        assert folder.landscape().size == 18
+    if case == "begun":
+        assert len(Initial.read(folder.path, []).inherited) == sum(bool(trial.inherited) for trial in folder.trials())
+    with pytest.raises(SearchError, match=r"summary.json does not exist: .* of an earlier chop: go on with --resume"):
+        _ = folder.summary
+
+
 def test_it_does_not_pass_for_a_file_of_this_version(
     v1: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:

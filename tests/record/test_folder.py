@@ -19,6 +19,7 @@ from chop.dataset import MaseDataModule
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.record.landscape import Landscape
+from chop.record.sealed_json import SEAL
 from tests.actions.search.conftest import jets, jsc_tiny, lab
 from tests.record.test_summary import written
 
@@ -71,6 +72,32 @@ def test_a_log_that_lost_its_checksums_is_refused(keeps: tuple[str, ...], tmp_pa
     for use in (folder.trials, folder.logged, folder.best, lambda: folder.resume_trials({"seed": 7})):
         with pytest.raises(SearchError, match=told):
             use()
+
+
+@pytest.mark.parametrize("file", ["log.json", "best.json", "summary.json", "initial.json"])
+def test_a_file_that_lost_its_checksum_is_refused_and_not_called_old(
+    file: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = written(tmp_path)
+    folder.write_initial({"names": []})
+    data = json.loads((tmp_path / file).read_text(encoding="utf-8"))
+    for row in (data, *data.values()):
+        if isinstance(row, dict):
+            for name in SEAL:
+                row.pop(name, None)
+    (tmp_path / file).write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(SearchError, match=rf"{file} has no checksum, and trials\.jsonl beside it has"):
+        folder.rows(file) if file in ("log.json", "best.json") else folder.document(file)
+    assert not caplog.text
+
+
+def test_a_damaged_beginning_is_not_to_be_resumed(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    folder.write_initial({"names": ["a"]})
+    path = tmp_path / "initial.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"a"', '"b"'), encoding="utf-8")
+    with pytest.raises(SearchError, match=r"checksum does not fit.*; start anew without --resume"):
+        folder.document("initial.json")
 
 
 @pytest.mark.parametrize("file", ["trials.jsonl", "summary.json", "resolved.toml", "initial.json", "measured.jsonl"])

@@ -182,15 +182,14 @@ def test_a_lock_file_that_vanishes_is_made_again(tmp_path: Path, monkeypatch: py
 
 def test_what_killed_processes_were_writing_is_removed_and_no_more(tmp_path: Path) -> None:
     dead = 2**22 + 1  # beyond the largest process id
-    files = {
-        name: tmp_path / name for name in (f".best.json.{dead}-ab12.writing", f".best.json.{os.getpid()}-1.writing")
-    }
-    for file in (*files.values(), tmp_path / "best.json", tmp_path / "notes.writing"):
-        file.write_text("", encoding="utf-8")
+    gone = [f".best.json.{dead}-ab12.writing", f"landscape.parts/.000001.parquet.{dead}-cd34.writing"]
+    kept = [f".best.json.{os.getpid()}-1.writing", "best.json", "notes.writing", "landscape.parts/000000.parquet"]
+    (tmp_path / "landscape.parts").mkdir()
+    for file in (*gone, *kept):
+        (tmp_path / file).write_text("", encoding="utf-8")
     hold(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [f".best.json.{os.getpid()}-1.writing", "best.json", "notes.writing"]
-    )
+    files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(files) == sorted(kept)
 
 
 def test_a_folder_whose_parent_is_read_only_is_held_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

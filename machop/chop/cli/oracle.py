@@ -14,6 +14,7 @@ from rich.table import Table
 
 from chop.actions.search.run.oracle import Oracle, goals_of
 from chop.errors import SearchError
+from chop.record.comparison_folder import ComparisonFolder
 from chop.record.damage import DAMAGES
 from chop.record.fingerprint import landscape_key
 from chop.record.folder import SearchFolder
@@ -60,9 +61,11 @@ def _require_own(landscape: Landscape) -> None:
     """Raise SearchError where a landscape is not of the search or the comparison whose other files lie beside it."""
     path = landscape.path
     folder = SearchFolder(path.parent)
-    folder.require_own(path, landscape.version, landscape.about.get("search", ""))
-    summary = folder.document(SUMMARY_FILE) or {}
-    if path.name == LANDSCAPE_FILE and summary.get("landscape") not in (None, landscape.about.get("key")):
+    if folder.holds_search:
+        folder.require_own(path, landscape.version, landscape.about.get("search", ""))
+        return
+    key = ComparisonFolder(path.parent).landscape_key
+    if path.name == LANDSCAPE_FILE and key not in (None, landscape.about.get("key")):
         raise SearchError(
             f"{path} belongs to another comparison than {SUMMARY_FILE} beside it: the folder is a mixed copy"
         )

@@ -29,6 +29,8 @@ from chop.record.sealed_json import indented, read_document, sealed
 from chop.record.trials import LoggedTrials, TrialLog, read_trials
 from chop.tools.files import write_whole
 
+AGAIN = "run `ch compare` once more"
+
 
 class ComparisonFolder:
     """The files of a comparison in the folder `path`."""
@@ -52,13 +54,23 @@ class ComparisonFolder:
         path = self.path / SUMMARY_FILE
         if not path.is_file():
             raise SearchError(f"{path} does not exist; give the folder compare of a comparison that has ended")
-        row = read_document(path).content
+        row = self._document()
         if "curves" not in row:
-            raise SearchError(f"{path} was written by an earlier chop, without the curves: run `ch compare` once more")
+            raise SearchError(f"{path} was written by an earlier chop, without the curves; {AGAIN}")
         try:
             return comparison_from_json(row)
         except DAMAGES as error:
-            raise SearchError(f"{path} is damaged ({error!r}): run `ch compare` once more") from error
+            raise SearchError(f"{path} is damaged ({error!r}); {AGAIN}") from error
+
+    @property
+    def landscape_key(self) -> str | None:
+        """The key of the exhaustive table that the summary rests on; None where it says none, or is not there."""
+        key = self._document().get("landscape") if (self.path / SUMMARY_FILE).is_file() else None
+        return None if key is None else str(key)
+
+    def _document(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_document(self.path / SUMMARY_FILE, AGAIN).content
+        return found
 
     def landscape(self) -> Landscape:
         """The exhaustive table. Raises SearchError where there is none."""

@@ -29,7 +29,7 @@ from chop.record.names import (
     TRIALS_FILE,
 )
 from chop.record.rows import best_row_from_json, trial_from_json
-from chop.record.sealed_json import Sealed, indented, read_document, read_rows, sealed, sealed_rows
+from chop.record.sealed_json import RESUME, Sealed, indented, read_document, read_rows, sealed, sealed_rows
 from chop.record.sealed_toml import read_toml_seal, sealed_toml
 from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow, Trial
@@ -164,7 +164,8 @@ class SearchFolder:
         path = self.path / file
         if not path.exists():
             return None
-        found: dict[str, Any] = self._of_this_search(path, read_document(path)).content
+        cure = "start anew without --resume" if file == INITIAL_FILE else RESUME
+        found: dict[str, Any] = self._of_this_search(path, read_document(path, cure)).content
         return found
 
     def config(self) -> Path:
@@ -186,15 +187,11 @@ class SearchFolder:
         return found
 
     def require_own(self, path: Path, version: int, search: str) -> None:
-        """Raise SearchError where a file is not of the search that the log is of, or has lost its checksum."""
+        """Raise SearchError where a file is not of the search that the log is of."""
         log = self.log
         if log is None or "fingerprint" not in (header := self.header).values:
             return  # alone, or of a comparison
-        if version == 1 and 1 in (header.version, header.values.get("from_version")):
-            return
-        if version == 1:
-            raise SearchError(f"{path} has no checksum, and {log.name} beside it has: it was changed or replaced")
-        if search != header.identity:
+        if version > 1 and search != header.identity:  # one without an identity was checked when it was read
             raise SearchError(f"{path} belongs to another search than {log.name} beside it: the folder is a mixed copy")
 
     # -- writing: one command at a time, which holds the folder (`chop.tools.folder_lock`)

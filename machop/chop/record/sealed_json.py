@@ -8,13 +8,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from chop.errors import SearchError
+from chop.record.beside import require_no_seal_beside
 from chop.record.damage import DAMAGES
 from chop.record.version import VERSION, require_version, warn_unchecked
 
-Content = TypeVar("Content")
+RESUME = "let the search write it again with --resume"
+"""What to do about a damaged file that follows from the log."""
+
 SEAL = ("version", "search", "sha256")
 """The keys that a sealed document, or each row of sealed rows, has besides its own."""
 
@@ -58,9 +61,9 @@ def _on_one_line(found: re.Match[str]) -> str:
     return "[" + ", ".join(line.strip().removesuffix(",") for line in found[0].splitlines()[1:-1]) + "]"
 
 
-def read_document(path: Path) -> Sealed:
-    """A document. Raises SearchError where it is damaged or of a later version."""
-    return _read(path, _opened_document)
+def read_document(path: Path, cure: str = RESUME) -> Sealed:
+    """A document. Raises SearchError, with the `cure`, where it is damaged or of a later version."""
+    return _read(path, _opened_document, cure)
 
 
 def read_rows(path: Path, *kinds: str) -> Sealed:
@@ -68,18 +71,19 @@ def read_rows(path: Path, *kinds: str) -> Sealed:
 
     Raises SearchError as `read_document` does, and FileNotFoundError where there is no file.
     """
-    return _read(path, lambda data, _: _opened_rows(data, kinds))
+    return _read(path, lambda data, _: _opened_rows(data, kinds), RESUME)
 
 
-def _read(path: Path, opened: Callable[[Any, Path], Sealed]) -> Sealed:
+def _read(path: Path, opened: Callable[[Any, Path], Sealed], cure: str) -> Sealed:
     try:
         found = opened(json.loads(path.read_bytes()), path)
     except FileNotFoundError:
         raise
     except DAMAGES as error:
-        raise SearchError(f"{path} is damaged ({error}); let the search write it again with --resume") from error
+        raise SearchError(f"{path} is damaged ({error}); {cure}") from error
     require_version(found.version, path)
     if found.version == 1:
+        require_no_seal_beside(path)
         warn_unchecked(path.parent)
     return found
 

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 from chop.errors import SearchError
+from chop.record.beside import require_no_seal_beside
 from chop.record.damage import DAMAGES
 from chop.record.sealed_json import Sealed
 from chop.record.version import VERSION, require_version, warn_unchecked
@@ -38,6 +39,7 @@ def read_toml_seal(path: Path) -> Sealed:
             f"{path} was changed after the search wrote it ({error}): undo that, or give a file with --config"
         ) from error
     if version == 1:
+        require_no_seal_beside(path)
         warn_unchecked(path.parent)
     return Sealed(text, version, found[2] if found else "")
 

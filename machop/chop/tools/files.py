@@ -74,8 +74,10 @@ def written_whole(path: Path | str, to_disk: bool = True) -> Iterator[Path]:
 
 
 def sweep_unfinished(folder: Path) -> None:
-    """Remove what killed processes were writing in `folder`, which no other process may be writing to."""
-    for file in folder.glob(f".*{UNFINISHED}"):
+    """Remove what killed processes were writing in `folder`, which no other process may be writing to, or in a folder
+    of it.
+    """
+    for file in (*folder.glob(f".*{UNFINISHED}"), *folder.glob(f"*/.*{UNFINISHED}")):
         pid = file.name.removesuffix(UNFINISHED).rpartition(".")[2].partition("-")[0]
         if pid.isdecimal() and not _is_running(int(pid)):
             with suppress(OSError):

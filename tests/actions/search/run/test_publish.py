@@ -52,7 +52,7 @@ def test_another_process_prints_the_same_page_from_the_records_alone(
     shown = capsys.readouterr().out
     assert shown.count("FP32") == shown.count("ended because") == 2
     command = [sys.executable, "-c", PAGE, *map(str, folders)]
-    again = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    again = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=60)
     assert again.stdout == shown
     for folder in folders:
         assert (folder / "report.md").read_text(encoding="utf-8") == report_text(SearchFolder(folder).summary)
