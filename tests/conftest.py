@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,29 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from chop.actions.search.search_space.base import SEARCH_SPACES
+from chop.actions.search.search_space import SEARCH_SPACES
 from chop.actions.search.strategies import STRATEGIES
 from chop.actions.search.strategies.runners import RUNNERS
 from chop.cli.main import main
+from chop.dataset import DATASETS
 from chop.formats import FORMATS
+from chop.models import MODELS
 from chop.passes.graph import PASSES
 from chop.registry import Registry
+from chop.scoring.task import TASKS
+from chop.weight_transforms import WEIGHT_TRANSFORMS
+
+REGISTRIES: tuple[Registry[Any], ...] = (
+    DATASETS,
+    FORMATS,
+    MODELS,
+    PASSES,
+    RUNNERS,
+    SEARCH_SPACES,
+    STRATEGIES,
+    TASKS,
+    WEIGHT_TRANSFORMS,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., tuple[str, str]]
@@ -44,19 +61,11 @@ def _one_thread_and_a_fixed_seed() -> None:
 
 @pytest.fixture(autouse=True)
 def _registries_as_they_were() -> Iterator[None]:
-    """What a test registers is gone after it; built-ins that were loaded meanwhile stay."""
-    registries: tuple[Registry[Any], ...] = (FORMATS, PASSES, RUNNERS, SEARCH_SPACES, STRATEGIES)
-    before = [(dict(own._items), dict(own._aliases), own._loaded_builtins) for own in registries]
-    yield
-    for own, (items, aliases, had_builtins) in zip(registries, before, strict=True):
-        added = own._items.keys() - items.keys()
-        if own._loaded_builtins and not had_builtins:
-            added = {name for name in added if not own._items[name].__module__.startswith("chop.")}
-        for name in added:
-            del own._items[name]
-        for alias in own._aliases.keys() - aliases.keys():
-            if own._aliases[alias] in added:
-                del own._aliases[alias]
+    """What one test registers is not there in the next."""
+    with ExitStack() as stack:
+        for registry in REGISTRIES:
+            stack.enter_context(registry.restored())
+        yield
 
 
 @pytest.fixture(autouse=True)

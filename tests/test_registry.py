@@ -13,9 +13,11 @@ import pytest
 from chop.actions.search import search
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError, ConfigError
+from chop.formats import FORMATS, Format
 from chop.models import get_model
 from chop.registry import Registry, subclass_problem
 from tests.actions.search.conftest import jets, lab
+from tests.own_space import FirstFew
 
 __all__ = ["jets", "lab"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +105,13 @@ def test_what_is_broken_says_so_each_time_and_the_rest_is_there(
     assert "aa-absent" in paths.names()
 
 
+@pytest.mark.parametrize("turn", [1, 2])
+def test_what_a_test_registers_is_not_there_in_the_next(turn: int) -> None:
+    assert "of-one-test" not in FORMATS
+    FORMATS.register("of-one-test", aliases=("of-one",))(type("Own", (Format,), {}))
+    assert turn and "of-one" in FORMATS
+
+
 def test_a_thing_of_another_kind_is_refused_where_it_is_registered() -> None:
     numbers = Registry[Any]("chop.none", "number", (), subclass_problem(int))
     with pytest.raises(ChopError, match="the number 'text' cannot be registered: it is no subclass of int"):
@@ -114,8 +123,6 @@ def test_a_thing_of_another_kind_is_refused_where_it_is_registered() -> None:
 
 
 def test_a_space_has_setup_keys_of_its_own(tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule) -> None:
-    from tests.own_space import FirstFew
-
     lab["search_space"] |= {"name": "first-few", "setup": {"by": "name", "first": 9}}
     found = search(get_model("jsc-tiny", pretrained=True), jets, lab, tmp_path / "a")
     assert len(found.trials) == 9

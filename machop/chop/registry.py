@@ -7,7 +7,7 @@ entry points of the group `chop.<plural>`. A broken plug-in fails only when its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -86,6 +86,16 @@ class Registry(Generic[T]):
                 if own is item:
                     return name
         raise UnknownNameError(f"{item!r} is not registered as a {self.noun}")
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Forget at the end what is registered meanwhile, for tests."""
+        self._load_builtins()
+        before = dict(self._items), dict(self._aliases), self._plugins, dict(self._broken)
+        try:
+            yield
+        finally:
+            self._items, self._aliases, self._plugins, self._broken = before
 
     def aliases_of(self, name: str) -> list[str]:
         """The other spellings of a canonical name, sorted."""

@@ -16,14 +16,13 @@ from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_keywords
 from chop.passes.graph import PASSES, summarize_quantization_analysis_pass
+from chop.passes.graph.registry import PassNeeds, Source, missing_before, needs_of
 from chop.tools.folder_lock import only_writer
 from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
 
 logger = get_logger(__name__)
 
-METADATA = ("init_metadata", "add_common_metadata", "add_software_metadata")
-NEEDS_METADATA = ("profile_statistics", "report_node_meta_param")
 GRAPH_FILE = "graph.safetensors"
 
 
@@ -44,25 +43,31 @@ def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGr
 
 
 def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
-    """Run `[passes.*]` in the order of the file; the metadata that a pass needs is made first."""
+    """Run `[passes.*]` in the order of the file; the passes that one requires run before it."""
     graph = traced(prepared.model, prepared.data_module)
-    done: set[str] = set()
+    standing: set[str] = set()
     for written, table in run_config.tables["passes"].items():
         name = PASSES.canonical(written)
-        for needed in METADATA if name in NEEDS_METADATA else METADATA[: _metadata_before(name)]:
-            if needed not in done:
-                graph, _ = PASSES[needed](graph, _arguments(needed, graph, {}, prepared))
-                done.add(needed)
         try:
-            if name == "quantize":
-                calibrate_for(graph, table, prepared.data_module)
-            graph, _ = PASSES[name](graph, _arguments(name, graph, table, prepared))
+            for required in missing_before(name, standing):
+                graph, standing = _run_pass(required, graph, {}, prepared, standing)
+            graph, standing = _run_pass(name, graph, table, prepared, standing)
         except ChopError as error:
             raise ConfigError([f"{run_config.where('passes', written)}: passes.{written}: {error}"]) from error
-        if name == "quantize" and not list(graph.plan):
+        if needs_of(name).chooses_formats and not list(graph.plan):
             logger.warning("passes.%s: no operand of any node gets a format: the graph computes in float", written)
-        done = done - set(METADATA) if name == "quantize" else done | {name}
     return guarded(graph, prepared)
+
+
+def _run_pass(
+    name: str, graph: MaseGraph, table: Mapping[str, Any], prepared: Prepared, standing: set[str]
+) -> tuple[MaseGraph, set[str]]:
+    """The graph after a pass, and the passes whose work stands then."""
+    needs = needs_of(name)
+    if needs.chooses_formats:
+        calibrate_for(graph, table, prepared.data_module)
+    graph, _ = PASSES[name](graph, _arguments(needs, graph, table, prepared))
+    return graph, {name} | (standing if needs.leaves is None else standing & set(needs.leaves))
 
 
 def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> None:
@@ -76,25 +81,22 @@ def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> N
     terminal().print(f"next: ch test {options.model} {options.dataset} --load {path}", soft_wrap=True, highlight=False)
 
 
-def _metadata_before(name: str) -> int:
-    """How many of the metadata passes must have run before one of them."""
-    return METADATA.index(name) if name in METADATA else 0
-
-
-def _arguments(name: str, graph: MaseGraph, table: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
+def _arguments(needs: PassNeeds, graph: MaseGraph, table: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
     """A pass's arguments: those of the file, and the inputs that only a program can give."""
     arguments = dict(table)
-    if name in ("add_common_metadata", "count_costs"):
-        x, _ = prepared.data_module.batches("train", prepared.data_module.batch_size)[0]
-        arguments.setdefault("dummy_in", placeholder_keywords(graph, x))
-    if name == "fold_batch_norm":
-        arguments.setdefault("dummy_in", placeholder_keywords(graph, prepared.data_module.batches("train", 2)[0][0]))
-    if name in ("profile_statistics", "calibrate", "sensitivity"):
-        rows = prepared.data_module.batches("train", arguments.get("num_samples"))
-        arguments.setdefault("input_generator", [placeholder_keywords(graph, x) for x, _ in rows])
-    if name == "sensitivity":
-        arguments.setdefault("output", prepared.data_module.output)
+    for argument, source in needs.inputs.items():
+        if argument not in arguments:
+            arguments[argument] = _input(source, arguments.get("num_samples"), graph, prepared.data_module)
     return arguments
+
+
+def _input(source: Source, samples: Any, graph: MaseGraph, data_module: Any) -> Any:
+    if source == "output":
+        return data_module.output
+    if source == "batches":
+        return [placeholder_keywords(graph, x) for x, _ in data_module.batches("train", samples)]
+    count = data_module.batch_size if source == "batch" else 2
+    return placeholder_keywords(graph, data_module.batches("train", count)[0][0])
 
 
 def _problems(run_config: RunConfig) -> list[str]:
@@ -127,7 +129,7 @@ def pass_problems(run_config: RunConfig) -> list[str]:
     for name, table in passes.items():
         where = f"{run_config.where('passes', name)}: passes.{name}"
         try:
-            PASSES.canonical(name)
+            list(missing_before(name, set()))
         except ChopError as error:
             problems.append(f"{where}: {error}")
         if not isinstance(table, Mapping):

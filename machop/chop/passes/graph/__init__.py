@@ -13,7 +13,7 @@ from chop.passes.graph.analysis import (
     sensitivity_analysis_pass,
     summarize_quantization_analysis_pass,
 )
-from chop.passes.graph.registry import PASSES
+from chop.passes.graph.registry import PASSES, register_pass
 from chop.passes.graph.transforms import fold_batch_norm_transform_pass, quantize_transform_pass
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "init_metadata_analysis_pass",
     "profile_statistics_analysis_pass",
     "quantize_transform_pass",
+    "register_pass",
     "report_graph_analysis_pass",
     "report_node_meta_param_analysis_pass",
     "report_node_type_analysis_pass",

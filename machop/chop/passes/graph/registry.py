@@ -1,44 +1,96 @@
-"""The passes by the names that `[passes.*]` of a TOML file uses."""
+"""The passes by the names that `[passes.*]` of a TOML file uses, with what each declares that it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
 
+from chop.errors import ChopError
 from chop.ir import MaseGraph
-from chop.passes.graph.analysis import (
-    add_common_metadata_analysis_pass,
-    add_software_metadata_analysis_pass,
-    calibrate_analysis_pass,
-    count_costs_analysis_pass,
-    init_metadata_analysis_pass,
-    profile_statistics_analysis_pass,
-    report_graph_analysis_pass,
-    report_node_meta_param_analysis_pass,
-    report_node_type_analysis_pass,
-    sensitivity_analysis_pass,
-    summarize_quantization_analysis_pass,
-)
-from chop.passes.graph.transforms import fold_batch_norm_transform_pass, quantize_transform_pass
 from chop.registry import Registry
 
 GraphPass = Callable[..., tuple[MaseGraph, dict[str, Any]]]
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Source = Literal["batch", "two_samples", "batches", "output"]
 
-PASSES: Registry[GraphPass] = Registry("chop.passes", "pass")
 
-for _name, _suffix, _pass in (
-    ("init_metadata", "analysis", init_metadata_analysis_pass),
-    ("add_common_metadata", "analysis", add_common_metadata_analysis_pass),
-    ("add_software_metadata", "analysis", add_software_metadata_analysis_pass),
-    ("calibrate", "analysis", calibrate_analysis_pass),
-    ("count_costs", "analysis", count_costs_analysis_pass),
-    ("sensitivity", "analysis", sensitivity_analysis_pass),
-    ("profile_statistics", "analysis", profile_statistics_analysis_pass),
-    ("report_graph", "analysis", report_graph_analysis_pass),
-    ("report_node_meta_param", "analysis", report_node_meta_param_analysis_pass),
-    ("report_node_type", "analysis", report_node_type_analysis_pass),
-    ("summarize_quantization", "analysis", summarize_quantization_analysis_pass),
-    ("fold_batch_norm", "transform", fold_batch_norm_transform_pass),
-    ("quantize", "transform", quantize_transform_pass),
-):
-    PASSES.register(_name, aliases=(f"{_name}_{_suffix}",))(_pass)
+@dataclass(frozen=True)
+class PassNeeds:
+    """What a pass needs when a file names it, and what it leaves.
+
+    - `requires`: passes that must have run before it.
+    - `inputs`: arguments that only a program can give, with where they come from: "batch" is one batch of the training
+      data, `{argument of the model: tensor}`, "two_samples" the same with two samples, "batches" a list of batches with
+      `num_samples` samples (an argument of the pass; absent: all), "output" which output of the model is scored.
+    - `leaves`: the passes whose work still holds after it; None: that of all. What does not hold is done again where a
+      later pass requires it.
+    - `chooses_formats`: its arguments choose formats, so that ranges are measured before where these need it.
+    """
+
+    requires: tuple[str, ...] = ()
+    inputs: Mapping[str, Source] = field(default_factory=dict)
+    leaves: tuple[str, ...] | None = None
+    chooses_formats: bool = False
+
+
+PASSES: Registry[GraphPass] = Registry(
+    "chop.passes",
+    "pass",
+    ("chop.passes.graph.analysis", "chop.passes.graph.transforms"),
+    lambda item: None if callable(item) else "is no function f(graph, pass_args) -> (graph, info)",
+)
+
+
+def register_pass(
+    name: str,
+    *,
+    requires: tuple[str, ...] = (),
+    inputs: Mapping[str, Source] | None = None,
+    leaves: tuple[str, ...] | None = None,
+    chooses_formats: bool = False,
+) -> Callable[[Decorated], Decorated]:
+    """A decorator that registers `f(graph, pass_args) -> (graph, info)` with its needs (see `PassNeeds`).
+
+    A function called `NAME_analysis_pass` or `NAME_transform_pass` has `NAME_analysis` or `NAME_transform` as an alias.
+    Raises ChopError for a source of inputs that there is not.
+    """
+    needs = PassNeeds(requires, dict(inputs or {}), leaves, chooses_formats)
+    for argument, source in needs.inputs.items():
+        if source not in get_args(Source):
+            known = ", ".join(get_args(Source))
+            raise ChopError(f"the pass '{name}' takes '{argument}' from '{source}'; sources are {known}")
+
+    def bind(function: Decorated) -> Decorated:
+        function.needs = needs  # type: ignore[attr-defined]
+        spelling = getattr(function, "__name__", "").removesuffix("_pass")
+        aliases = (spelling,) if spelling in (f"{name}_analysis", f"{name}_transform") else ()
+        PASSES.register(name, aliases=aliases)(function)
+        return function
+
+    return bind
+
+
+def needs_of(name: str) -> PassNeeds:
+    """What a pass needs; nothing where it was registered without `register_pass`."""
+    found = getattr(PASSES[name], "needs", None)
+    return found if isinstance(found, PassNeeds) else PassNeeds()
+
+
+def missing_before(name: str, standing: set[str]) -> Iterator[str]:
+    """The passes that must run before `name`, in order; those in `standing` have run, and their work still holds.
+
+    Raises ChopError for a pass that requires one that there is not, or itself.
+    """
+    yield from _missing(PASSES.canonical(name), set(standing), ())
+
+
+def _missing(name: str, known: set[str], path: tuple[str, ...]) -> Iterator[str]:
+    if name in path:
+        raise ChopError(f"passes require each other: {' → '.join([*path, name])}")
+    for required in needs_of(name).requires:
+        own = PASSES.canonical(required)
+        if own not in known:
+            yield from _missing(own, known, (*path, name))
+            known.add(own)
+            yield own

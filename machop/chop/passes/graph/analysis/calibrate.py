@@ -19,11 +19,13 @@ from chop.ir.calibration import Slot
 from chop.nn.masks import hidden
 from chop.nn.own_tensors import has_unknown_pre_hooks
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, first_samples, placeholder_inputs
+from chop.passes.graph.registry import register_pass
 
 MOST_VALUES = 4_000_000
 """Values that are kept for each operand: whole rows, the first ones."""
 
 
+@register_pass("calibrate", inputs={"input_generator": "batches"})
 def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Run the float model on some rows, so that formats can measure ranges on its activations ("auto", scales).
 

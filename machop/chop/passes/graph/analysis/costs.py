@@ -11,6 +11,7 @@ from chop.formats import FLOAT_BITS, Format
 from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import NodeCost, TensorCost, node_costs, remarks_on
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
+from chop.passes.graph.registry import register_pass
 from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
 from chop.weight_transforms import format_of, kept_share, transforms_of
@@ -22,6 +23,7 @@ DENSE_COLUMNS = ("dense_flops", "dense_bitops", "dense_parameter_bytes")
 """The same where weights that are pruned count like all others."""
 
 
+@register_pass("count_costs", inputs={"dummy_in": "batch"})
 def count_costs_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Count, for one sample, multiply-accumulates, FLOPs (two each), BitOPs, and bytes of parameters and activations.
 

@@ -15,6 +15,7 @@ from chop.formats import FLOAT_BITS, Format, format_name
 from chop.ir import MaseGraph, MaseMetadata
 from chop.nn.ops import Op
 from chop.passes.graph.analysis.node_types import mase_op, mase_type
+from chop.passes.graph.registry import register_pass
 from chop.weight_transforms import format_of, transforms_of
 
 Info = dict[str, Any]
@@ -43,6 +44,7 @@ def metadata_of(node: fx.Node, section: str, wanted_by: str) -> dict[str, Any]:
     return values
 
 
+@register_pass("init_metadata")
 def init_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Give every node, and the graph, empty metadata."""
     check_args("init_metadata", pass_args, ())
@@ -52,6 +54,7 @@ def init_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) ->
     return graph, {}
 
 
+@register_pass("add_common_metadata", requires=("init_metadata",), inputs={"dummy_in": "batch"})
 def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Note each node's kind, and the shape, type and precision of its arguments and results.
 
@@ -69,6 +72,7 @@ def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = No
     return graph, {}
 
 
+@register_pass("add_software_metadata", requires=("add_common_metadata",))
 def add_software_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Make room for statistics: `software` with `args` and `results`, each with an empty `stat`."""
     check_args("add_software_metadata", pass_args, ())

@@ -13,12 +13,14 @@ from chop.errors import PassError
 from chop.ir import MaseGraph
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, metadata_of
 from chop.passes.graph.analysis.node_types import mase_op, mase_type
+from chop.passes.graph.registry import register_pass
 from chop.tools.files import write_whole
 from chop.tools.terminal import terminal
 
 SECTIONS = ("common", "hardware", "software")
 
 
+@register_pass("report_graph")
 def report_graph_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Show the graph's code and how many nodes of each kind it has; `file_name` writes it to a file instead.
 
@@ -31,6 +33,7 @@ def report_graph_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> 
     return graph, {"count": dict(counts)}
 
 
+@register_pass("report_node_type")
 def report_node_type_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Show each node's name, kind, op and target."""
     check_args("report_node_type", pass_args, ())
@@ -39,6 +42,7 @@ def report_node_type_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None)
     return graph, {"nodes": rows}
 
 
+@register_pass("report_node_meta_param", requires=("add_software_metadata",))
 def report_node_meta_param_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Show every node's metadata; `which` names sections (common, software, hardware or all), `save_path` a file."""
     args = check_args("report_node_meta_param", pass_args, ("which", "save_path"))
@@ -56,6 +60,7 @@ def report_node_meta_param_analysis_pass(graph: MaseGraph, pass_args: PassArgs =
     return graph, {"rows": rows}
 
 
+@register_pass("summarize_quantization")
 def summarize_quantization_analysis_pass(
     graph: MaseGraph, pass_args: PassArgs | MaseGraph = None, save_dir: str | Path | None = None
 ) -> tuple[MaseGraph, Info]:

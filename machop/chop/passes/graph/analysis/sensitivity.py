@@ -17,6 +17,7 @@ from chop.errors import ChopError, PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import node_formats
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, first_samples, placeholder_inputs
+from chop.passes.graph.registry import register_pass
 from chop.tools.files import write_whole
 from chop.tools.model_outputs import OutputName, predictions_of
 from chop.tools.terminal import terminal
@@ -29,6 +30,7 @@ Score = Callable[[Tensor], float]
 Errors = dict[str, dict[str, float]]
 
 
+@register_pass("sensitivity", inputs={"input_generator": "batches", "output": "output"})
 def sensitivity_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Quantise each node alone with each of `choices` and note what it does to the output.
 

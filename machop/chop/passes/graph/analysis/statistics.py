@@ -21,6 +21,7 @@ from chop.passes.graph.analysis.metadata import (
     placeholder_inputs,
 )
 from chop.passes.graph.analysis.node_types import mase_op
+from chop.passes.graph.registry import register_pass
 from chop.passes.graph.transforms.quantize.node_selection import check_by, matches
 
 Measured = dict[str, Tensor]
@@ -35,6 +36,7 @@ ARGUMENTS = (
 )
 
 
+@register_pass("profile_statistics", requires=("add_software_metadata",), inputs={"input_generator": "batches"})
 def profile_statistics_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Measure weights and input activations and note the results under `software`, `args`, `stat`.
 

@@ -15,6 +15,7 @@ from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.copying import copied_module
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating, placeholder_inputs
+from chop.passes.graph.registry import register_pass
 from chop.passes.graph.transforms.fold_conditions import batch_norms, layer_before, why_left
 from chop.tools.terminal import terminal
 
@@ -22,6 +23,7 @@ TOLERANCE = 1e-5
 """How far results may move, relative to the largest one."""
 
 
+@register_pass("fold_batch_norm", inputs={"dummy_in": "two_samples"})
 def fold_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Multiply batch norms that follow a linear or convolutional layer into that layer's weights, and remove them.
 

@@ -10,6 +10,7 @@ from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import NodeConfig, has_own_weights, is_float, is_transform_key, node_formats, split_key
 from chop.nn.ops import Op
+from chop.passes.graph.registry import register_pass
 from chop.passes.graph.transforms.quantize.node_selection import (
     DEFAULT,
     check_by,
@@ -21,6 +22,7 @@ from chop.tools.logger import get_logger
 logger = get_logger(__name__)
 
 
+@register_pass("quantize", leaves=(), chooses_formats=True)
 def quantize_transform_pass(
     graph: MaseGraph, pass_args: Mapping[str, Any] | None = None
 ) -> tuple[MaseGraph, dict[str, Any]]:
