@@ -19,7 +19,7 @@ SUM = "sum"
 class Limit:
     """A bound that a network must keep: `metric` at least (`kind` "min") or at most ("max") `bound`, in `unit`.
 
-    `origin` says how the user put it, where that is not the bound itself; `in_float` is what the network in float has,
+    `origin` says how the user put it, where that is not the bound itself; `in_float` is what the FP32 baseline has,
     where the bound was told from that.
     """
 

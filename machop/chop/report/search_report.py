@@ -250,7 +250,7 @@ def _missed_on_test(summary: SearchSummary) -> list[str]:
 
 
 def _on_test(limit: Limit, summary: SearchSummary) -> Limit | None:
-    """A limit as it is on the test part: one that is told from the network in float moves with it."""
+    """A limit as it is on the test part: one that is told from the FP32 baseline moves with it."""
     if limit.in_float is None:
         return limit
     tested = summary.fp32.test_metrics if summary.fp32 else None

@@ -68,7 +68,7 @@ def never(predictions: Tensor, targets: Tensor) -> float:
 def test_a_metric_that_fails_for_the_network_in_float_ends_the_search_before_it_begins(
     tmp_path: Path, lab_of_own: dict[str, Any], jsc_tiny: nn.Module
 ) -> None:
-    with pytest.raises(MetricError, match=r"the network in float: the metric 'own' of the data failed .*: ValueError"):
+    with pytest.raises(MetricError, match=r"the FP32 baseline: the metric 'own' of the data failed .*: ValueError"):
         search(jsc_tiny, data_with(never), lab_of_own, tmp_path / "found")
     assert not (tmp_path / "found").exists()
 
@@ -80,7 +80,7 @@ def test_before_training_it_is_a_warning(
     lab_of_own["strategy"] |= {"sw_runner": {"basic_train": training}, "setup": {"n_trials": 2}}
     with pytest.raises(SearchError, match="all 2 trials failed; the first: the metric 'own' of the data failed"):
         search(jsc_tiny, data_with(never), lab_of_own, tmp_path / "found")
-    assert "before training the network in float: the metric 'own' of the data failed" in caplog.text
+    assert "before training the FP32 baseline: the metric 'own' of the data failed" in caplog.text
     rows: list[int] = []
 
     def counting(predictions: Tensor, targets: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The network in float, measured before a search: what fails for it fails for all others."""
+"""The FP32 baseline, measured before a search: what fails for it fails for all others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = get_logger(__name__)
 
 
 def require_metrics(subject: Subject, runners: RunnerSet) -> None:
-    """Score the network in float, on the samples that each runner measures on.
+    """Score the FP32 baseline, on the samples that each runner measures on.
 
     Raises MetricError where a metric of the data fails, and so would for all other networks; of runners that train
     first, which may mend that, it is a warning. Raises ChopError where data, model, loss or runner do not fit each
@@ -68,14 +68,14 @@ def _samples_of(runner: RunnerBase) -> Samples:
 
 @contextmanager
 def of_the_float_baseline() -> Iterator[None]:
-    """Say of what fails that it did on the network in float."""
+    """Say of what fails that it did on the FP32 baseline."""
     try:
         yield
     except MetricError as error:
-        raise MetricError(f"the network in float: {error}") from error
+        raise MetricError(f"the FP32 baseline: {error}") from error
     except ChopError:
         raise
     except Exception as error:  # of the model's own code
         raise SearchError(
-            f"the network in float cannot be measured: {first_line(error)}{hint_on(error)} (--debug shows where)"
+            f"the FP32 baseline cannot be measured: {first_line(error)}{hint_on(error)} (--debug shows where)"
         ) from error

@@ -59,7 +59,7 @@ class SearchSession:
         """What measures the points; ranges of activations are measured first, where formats need them.
 
         Raises GraphError where the guard finds that a quantised network is not what its plan says, MetricError where a
-        metric of the data fails on the network in float.
+        metric of the data fails on the FP32 baseline.
         """
         settings = self.settings
         require_sound(self.graph, self.data_module.batches("train", 2)[0][0], self.space.possible_formats())
@@ -71,12 +71,12 @@ class SearchSession:
         instruments = Instruments(subject, RunnerSet(settings.runners, self.data_module, settings.wanted_metrics))
         _tell_costs(instruments)
         _tell_left(instruments.runners)
-        instruments.single.exact(QuantPlan())  # what fails for the network in float fails for all others
+        instruments.single.exact(QuantPlan())  # what fails for the FP32 baseline fails for all others
         require_metrics(subject, instruments.runners)
         return instruments
 
     def goals(self, measurement: Instruments) -> Goals:
-        """What is optimised; the network in float is measured if a limit refers to it."""
+        """What is optimised; the FP32 baseline is measured if a limit refers to it."""
         relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
         baseline = baseline_measurement(measurement.subject, measurement.runners).metrics if relative else {}
         goals = self.settings.goals(baseline)

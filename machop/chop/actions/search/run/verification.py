@@ -79,11 +79,11 @@ class Verification:
         return replace(trial, software_metrics=measured.software, hardware_metrics=measured.hardware)
 
     def float_row(self) -> BestRow | None:
-        """The network in float, as a row to compare with."""
+        """The FP32 baseline, as a row to compare with."""
         try:
             measured = baseline_measurement(self._subject, self._runners)
         except SearchError as error:
-            logger.warning("the table has no row of the network in float: %s", error)
+            logger.warning("the table has no row of the FP32 baseline: %s", error)
             return None
         trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
         trial = self._completed(trial, QuantPlan(), FLOAT_CONFIG)

@@ -21,7 +21,7 @@ LimitKind = Literal["min", "max", "max_drop"]
 
 @dataclass(frozen=True)
 class LimitSetting:
-    """A limit as the file has it; `max_drop` is how much worse than the network in float a metric may be.
+    """A limit as the file has it; `max_drop` is how much worse than the FP32 baseline a metric may be.
 
     `bound` is in `unit`; `text` is what the file says where it names a unit.
     """
@@ -34,7 +34,7 @@ class LimitSetting:
     text: str = ""
 
     def resolved(self, in_float: Mapping[str, float]) -> Limit:
-        """The limit, given the metrics of the network in float."""
+        """The limit, given the metrics of the FP32 baseline."""
         if self.kind != "max_drop":
             return Limit(self.metric, self.kind, self.bound, self.unit, self.text)
         reference = in_float[self.metric]
@@ -84,7 +84,7 @@ def _require_possible(metric: Metric, kind: LimitKind, bound: float) -> None:
     if not isfinite(bound):
         raise ValueError(f"expected a finite number, got {bound}")
     if kind == "max_drop" and bound < 0:
-        raise ValueError(f"must be 0 or more, got {bound:g}: it is how much worse than the network in float")
+        raise ValueError(f"must be 0 or more, got {bound:g}: it is how much worse than the FP32 baseline")
     between = f"{metric.name} lies between {low:g} and {high:g}"
     if high == 1 and 1 < bound <= 100:
         between += f' (in per cent: "{bound:g} %")'

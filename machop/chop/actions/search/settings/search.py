@@ -41,7 +41,7 @@ class SearchSettings:
     eval_mode: bool = True
 
     def goals(self, in_float: Mapping[str, float]) -> Goals:
-        """What is optimised, and within which limits, given the metrics of the network in float."""
+        """What is optimised, and within which limits, given the metrics of the FP32 baseline."""
         limits = tuple(limit.resolved(in_float) for limit in self.limits)
         return Goals(self.objectives, limits, self.setup.direction if self.setup.sum_scaled_metrics else None)
 
