@@ -55,7 +55,9 @@ def broken(tmp_path: Path) -> dict[str, str]:
 
 def ch(environment: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "chop", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, text=True, encoding="utf-8", capture_output=True, check=False
+    )
 
 
 def test_everything_works_beside_a_broken_package_until_it_is_asked_for(broken: dict[str, str], tmp_path: Path) -> None:
