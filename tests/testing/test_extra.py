@@ -20,7 +20,9 @@ import chop.testing
 
 
 def test_what_is_missing_is_named_with_the_command_that_installs_it() -> None:
-    found = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, encoding="utf-8", check=False
+    )
     assert found.stderr.splitlines()[-1] == (
         f"ModuleNotFoundError: chop.testing needs hypothesis: {install_command('testing')}"
     )
