@@ -47,6 +47,7 @@ WAYS: dict[str, Callable[[MaseGraph, Path], MaseGraph]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch's own, of a pickled graph
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("is_quantised", [False, True])
 def test_other_inputs_are_refused_wherever_the_graph_goes(way: str, is_quantised: bool, tmp_path: Path) -> None:
