@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from chop.record.folder import SearchFolder
 from chop.record.sealed_json import SEAL
 from chop.report.search_progress import ComparisonProgress
 from tests.conftest import Command
@@ -80,10 +81,9 @@ def test_a_row_that_was_given_up_or_failed_is_tested_by_what_the_search_knows_of
     out, _ = ch("test", "--from-search", str(found), "--row", str(given_up))
     assert "on 128 rows" in out
     log["0"] |= {"failed": "loss is nan", "software_metrics": {}, "hardware_metrics": {}}
-    rows = {name: {k: v for k, v in row.items() if k not in SEAL} for name, row in log.items()}
-    (tmp_path / found / "log.json").write_text(json.dumps(rows), encoding="utf-8")  # as an earlier chop left it
-    (tmp_path / found / "best.json").write_text("{}", encoding="utf-8")
-    (tmp_path / found / "trials.jsonl").unlink()
+    files = SearchFolder(tmp_path / found)
+    files.write_log([{k: v for k, v in row.items() if k not in SEAL} for row in log.values()])
+    files.write_best([])
     out, err = ch("test", "--from-search", str(found), "--row", "0")
     assert "has no metrics to compare with: it failed in the search (loss is nan)" in " ".join(err.split())
     assert "test part" in out
