@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -145,10 +146,62 @@ def test_a_model_of_hugging_face_trains_searches_and_comes_back(tmp_path: Path, 
     assert (tmp_path / "mase_output/hf/software/test/scores.json").read_text(encoding="utf-8") == scores
 
 
-def test_the_strategy_of_your_own_is_checked_as_shown(tmp_path: Path) -> None:
-    for name in ("my_strategy.py", "test_my_strategy.py"):
+LM = """
+task = "lm"
+project = "lm"
+max_epochs = 2
+learning_rate = 0.01
+[search.search_space]
+name = "graph/quantize/mixed_precision_ptq"
+[search.search_space.setup]
+by = "name"
+[search.search_space.seed.head.config]
+name = ["integer"]
+data_in_width = [4, 8]
+data_in_frac_width = ["auto"]
+weight_width = [2, 4, 8]
+weight_frac_width = ["auto"]
+[search.strategy]
+name = "brute_force"
+[search.strategy.sw_runner.basic_evaluation]
+[search.strategy.hw_runner.average_bitwidth]
+[search.strategy.metrics.perplexity]
+[search.strategy.metrics.average_bitwidth]
+"""
+
+
+@pytest.mark.parametrize("model", ["build_model", pytest.param("build_llama", marks=pytest.mark.slow)])
+def test_a_language_model_trains_searches_and_comes_back(model: str, tmp_path: Path, ch: Command) -> None:
+    name = write_example("lm.py", tmp_path)
+    (tmp_path / "lm.toml").write_text(LM, encoding="utf-8")
+    own = ["--model", f"{name}:{model}", "--dataset", f"{name}:build_data", "--config", "lm.toml"]
+    assert "perplexity" in ch("train", *own)[0]
+    trained = ["--load", "mase_output/lm/software/training_ckpts/best.ckpt"]
+    seed = ["seed.head", "seed.lm_head"] if model == "build_llama" else ["", ""]
+    (tmp_path / "lm.toml").write_text(LM.replace(*seed), encoding="utf-8")
+    assert "of 6 measured networks" in ch("search", *own, *trained)[0]
+    row = ["--from-search", "mase_output/lm/software/search_ckpts", "--row", "0"]
+    ch("test", *own, *trained, *row)
+    scores = (tmp_path / "mase_output/lm/software/test/scores.json").read_text(encoding="utf-8")
+    assert set(json.loads(scores)) == {"loss", "perplexity", "accuracy_micro"}
+    ch("transform", *own, *trained, *row)
+    ch("test", *own, "--load", "mase_output/lm/software/transform/graph.safetensors")
+    assert (tmp_path / "mase_output/lm/software/test/scores.json").read_text(encoding="utf-8") == scores
+
+
+@pytest.mark.parametrize("kind", ["strategy", "task"])
+def test_a_plug_in_of_your_own_is_checked_as_shown(kind: str, tmp_path: Path) -> None:
+    for name in (f"my_{kind}.py", f"test_my_{kind}.py"):
         write_example(name, tmp_path)
-    assert "passed" in run([sys.executable, "-m", "pytest", "test_my_strategy.py"], tmp_path)
+    assert "passed" in run([sys.executable, "-m", "pytest", f"test_my_{kind}.py"], tmp_path)
+
+
+def test_a_task_of_your_own_trains(tmp_path: Path, ch: Command) -> None:
+    task, name = write_example("my_task.py", tmp_path), write_example("mine.py", tmp_path)
+    text = (tmp_path / name).read_text(encoding="utf-8").replace("x.sum(1, keepdim=True)", "x.sum(1).round()")
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    own = ["--model", f"{name}:build_model", "--dataset", f"{name}:build_data", "--max-epochs", "1"]
+    assert "exact 0." in ch("train", *own, "--plugin", task, "--task", "counting")[0]
 
 
 @pytest.mark.parametrize(

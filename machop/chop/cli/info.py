@@ -74,6 +74,17 @@ def datasets() -> Table:
     return _fill(_table("Data sets", "name", "features", "classes", "rows", "what it is"), DATASETS, rows)
 
 
+def tasks() -> Table:
+    """The tasks, and what each measures."""
+    from chop.scoring.task import TASKS
+
+    def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
+        metrics = ", ".join(metric.name for metric in cls(num_classes=2).metrics)
+        yield _names(name, TASKS.aliases_of(name)), metrics, _first_line(cls)
+
+    return _fill(_table("Tasks", "name", "metrics", "what it is"), TASKS, rows)
+
+
 def formats() -> Table:
     """The number formats and their keys."""
     from chop.formats import FORMATS
@@ -162,6 +173,7 @@ def runners() -> Table:
 SECTIONS: dict[str, Callable[[], Table]] = {
     "model": models,
     "dataset": datasets,
+    "task": tasks,
     "format": formats,
     "weight_transform": weight_transforms,
     "pass": passes,

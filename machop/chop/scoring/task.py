@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from chop.errors import ChopError
-from chop.registry import Registry
+from chop.registry import Registry, subclass_problem
 from chop.scoring.accumulator import Accumulator, SampleMeans, Together
 from chop.scoring.kept_outputs import KeptOutputs, OwnStream
 from chop.scoring.losses import MeanLoss, per_sample_loss
@@ -125,6 +125,7 @@ TASKS: Registry[type[Task]] = Registry(
         "chop.scoring.regression",
         "chop.scoring.segmentation",
     ),
+    subclass_problem(Task),
 )
 
 

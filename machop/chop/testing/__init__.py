@@ -15,6 +15,7 @@ if _missing:
 
 from chop.testing.formats import FormatConformance  # noqa: E402 - below the check of what it needs
 from chop.testing.strategies import StrategyConformance  # noqa: E402
+from chop.testing.tasks import TaskConformance  # noqa: E402
 from chop.testing.weight_transforms import WeightTransformConformance  # noqa: E402
 
-__all__ = ["FormatConformance", "StrategyConformance", "WeightTransformConformance"]
+__all__ = ["FormatConformance", "StrategyConformance", "TaskConformance", "WeightTransformConformance"]

@@ -11,9 +11,11 @@ from torch import nn
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.runners.base import RUNNERS
-from chop.dataset.data_module import PART_NAMES
+from chop.dataset.data_module import MEASURING_BATCH, PART_NAMES
 from chop.formats import FORMATS
 from chop.nn.node_config import is_transform_key
+from chop.scoring.classification import Classification
+from chop.scoring.regression import Regression
 from chop.tools.own_code import is_own_code
 from chop.tools.value_digest import code_digest, value_digest
 from chop.weight_transforms import WEIGHT_TRANSFORMS, transform_of_key
@@ -27,7 +29,7 @@ def fingerprint_of_inputs(
     return {
         "weights": weights_digest(model),
         "model_state": _state_digest(model),
-        "dataset": [info.name, info.sha256 or _rows_digest(data_module, settings, space)],
+        "dataset": [info.name, info.sha256 or _rows_digest(data_module, settings, space), *_task_of(data_module)],
         "user_code": _code_digest(data_module, settings, space),
         "seed": seed,
     }
@@ -60,19 +62,26 @@ def _rows_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceB
     parts = {PART_NAMES[getattr(runner.options, "data_loader", "val")] for runner in settings.runners}
     if space.calibration_rows or any(RUNNERS[runner.name].needs == "model" for runner in settings.runners):
         parts.add("train")
-    return value_digest({part: data_module.batches(part) for part in sorted(parts)})
+    return value_digest({part: data_module.batches(part, None, MEASURING_BATCH) for part in sorted(parts)})
+
+
+def _task_of(data_module: Any) -> list[str]:
+    """The task, where the data alone do not say it: the same metric may mean another thing in another task."""
+    task = type(data_module.task)
+    return [] if task in (Classification, Regression) else [task.__name__]
 
 
 def _code_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceBase) -> str | None:
-    """A checksum of loss, metrics, runners, formats and weight transforms that are not of this package; None where all
-    are.
+    """A checksum of the loss, metrics, task, runners, formats and weight transforms that are not of this package.
+
+    None where all are.
     """
     named = {value for choices in space.choices_flattened.values() for value in choices if isinstance(value, str)}
     classes: list[type] = [FORMATS[name] for name in sorted(named) if name in FORMATS]
     keys = {path.rpartition("/")[2] for path in space.choices_flattened}
     transforms = {transform_of_key(key.removeprefix("weight_")) for key in keys if is_transform_key(key)}
     classes += [WEIGHT_TRANSFORMS[name] for name in sorted(filter(None, transforms))]
-    classes += [RUNNERS[runner.name] for runner in settings.runners]
+    classes += [*(RUNNERS[runner.name] for runner in settings.runners), type(data_module.task)]
     own = [one for one in classes if is_own_code(one)]
     if data_module.loss is None and not data_module.metrics and not own:
         return None
