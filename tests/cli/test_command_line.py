@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from chop.record.folder import SearchFolder
-from chop.record.sealed_json import SEAL
 from chop.report.search_progress import ComparisonProgress
 from tests.conftest import Command
 
@@ -80,11 +79,12 @@ def test_a_row_that_was_given_up_or_failed_is_tested_by_what_the_search_knows_of
     given_up = next(row["number"] for row in log.values() if "stopped_at" in row)
     out, _ = ch("test", "--from-search", str(found), "--row", str(given_up))
     assert "on 128 rows" in out
-    log["0"] |= {"failed": "loss is nan", "software_metrics": {}, "hardware_metrics": {}}
     files = SearchFolder(tmp_path / found)
-    files.write_log([{k: v for k, v in row.items() if k not in SEAL} for row in log.values()])
-    files.write_best([])
-    out, err = ch("test", "--from-search", str(found), "--row", "0")
+    rows, best = files.rows(), {row["number"] for row in files.rows("best.json")}
+    failed = next(row for row in rows if row["number"] not in best and "stopped_at" not in row)
+    failed |= {"failed": "loss is nan", "software_metrics": {}, "hardware_metrics": {}}
+    files.write_log(rows)
+    out, err = ch("test", "--from-search", str(found), "--row", str(failed["number"]))
     assert "has no metrics to compare with: it failed in the search (loss is nan)" in " ".join(err.split())
     assert "test part" in out
 
