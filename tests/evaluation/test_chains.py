@@ -224,8 +224,8 @@ def test_keys_for_ops_without_weights_of_their_own_are_refused_by_name_and_skipp
         quantize_transform_pass(MaseGraph(Product()), {"by": "name", "relu": {"config": config}})
     _, info = quantize_transform_pass(MaseGraph(Product()), {"by": "type", "default": {"config": config}})
     assert {str(chosen) for name in info["plan"] for chosen in info["plan"][name].values()} == {
-        "integer 8.4",
-        "integer 8.4 unsigned",
+        "integer 8b/4f",
+        "integer 8b/4f unsigned",
     }
 
 

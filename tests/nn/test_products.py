@@ -70,8 +70,8 @@ def test_a_factor_has_a_format_of_its_own_where_keys_name_one() -> None:
         MaseGraph(Net(lambda gamma, h: h * gamma)), {"by": "type", "mul": {"config": config}}
     )
     assert {operand: str(chosen) for operand, chosen in graph.plan["mul"].items()} == {
-        "data_in": "integer 8.6",
-        "other": "integer 4.1",
+        "data_in": "integer 8b/6f",
+        "other": "integer 4b/1f",
     }
 
 

@@ -173,7 +173,7 @@ def test_a_summary_counts_what_was_quantised(graph: MaseGraph, tmp_path: Path) -
     graph, _ = quantize_transform_pass(graph, {"by": "type", "linear": {"config": EIGHT}})
     _, info = summarize_quantization_analysis_pass(original, graph, save_dir=tmp_path)
     assert info["count"] == {"batch_norm1d": (1, 0), "linear": (1, 1), "relu": (2, 0)}
-    assert "weight integer 6.4" in (tmp_path / "summary.txt").read_text(encoding="utf-8")
+    assert "weight integer 6b/4f" in (tmp_path / "summary.txt").read_text(encoding="utf-8")
 
 
 def test_inputs_of_a_data_module_feed_the_graph(graph: MaseGraph) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from chop.formats import FORMATS
 from chop.record.trial import Trial
-from chop.report.search_report import describe_formats, print_summary
+from chop.report.format_texts import describe_formats
+from chop.report.search_report import print_summary
 from chop.report.transform_texts import KEYS_OF_FORMATS
 from tests.report.test_search_report import summary_of
 
@@ -23,8 +24,8 @@ SPARSE = {**CONFIG, "weight_sparsity": 0.5}
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        (SPARSE, "fc integer x4.2 w8.4 50% sparse b2.1"),
-        ({**CONFIG, "weight_sparsity_pattern": "2:4"}, "fc integer x4.2 w8.4 2:4 b2.1"),
+        (SPARSE, "fc integer act 4b/2f, w 8b/4f 50% sparse, bias 2b/1f"),
+        ({**CONFIG, "weight_sparsity_pattern": "2:4"}, "fc integer act 4b/2f, w 8b/4f 2:4, bias 2b/1f"),
         ({"name": "NA", "weight_sparsity": 0.75, "weight_sparsity_pattern": "channel"}, "fc w 75% channels"),
         ({"name": "NA", "weight_width": 8}, "all in float"),
     ],
@@ -49,7 +50,7 @@ def test_figures_are_told_dense_and_sparse(tmp_path: Path, capsys: pytest.Captur
 def test_reports_of_plain_formats_load_no_torch() -> None:
     assert {key for name in FORMATS for key in FORMATS[name].keys()} == KEYS_OF_FORMATS  # noqa: SIM118 - no mapping
     code = (
-        "import sys; from chop.report.search_report import describe_formats; "
+        "import sys; from chop.report.format_texts import describe_formats; "
         f"describe_formats({{'fc': {{'config': {CONFIG}}}}}); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

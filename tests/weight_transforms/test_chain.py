@@ -78,7 +78,7 @@ def test_gradients_reach_the_kept_weights_alone() -> None:
 
 
 def test_it_says_what_it_does() -> None:
-    assert str(Chain((HALF,), Integer(8, 4))) == "50% sparse then integer 8.4"
+    assert str(Chain((HALF,), Integer(8, 4))) == "50% sparse then integer 8b/4f"
     assert str(Chain((TWO_OF_FOUR,), None)) == "2:4 then float"
     assert str(Chain((CHANNELS,), Binary())) == "50% channels then binary"
     assert Chain((HALF,), Integer(8)).kind != Chain((TWO_OF_FOUR,), Integer(8)).kind

@@ -67,13 +67,14 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def test_it_is_listed_used_saved_and_conforms(package: Path) -> None:
     done = run(package, "-c", f"{USE}\n{SUITE}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "clipped at 2 σ then 50% sparse then integer 6.3\n" in done.stdout
+    assert "clipped at 2 σ then 50% sparse then integer 6b/3f\n" in done.stdout
     assert "Clips weights to" in done.stdout
 
 
 def test_the_example_of_the_page_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     exec(next(text for text in blocks("python") if text.startswith("import torch")), {})
-    assert capsys.readouterr().out == "50% sparse then integer 4.2 tensor([[ 1.0000,  0.0000,  0.0000, -1.5000]]) 384\n"
+    values = "tensor([[ 1.0000,  0.0000,  0.0000, -1.5000]])"
+    assert capsys.readouterr().out == f"50% sparse then integer 4b/2f {values} 384\n"
 
 
 def test_a_broken_package_fails_only_when_it_is_asked_for(package: Path) -> None:

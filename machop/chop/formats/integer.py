@@ -75,13 +75,13 @@ class FixedPoint(Format):
 
     def __str__(self) -> str:
         unsigned = "" if self.is_signed else " unsigned"
-        return f"{format_name(type(self))} {self.width}.{self._fraction_text()}{unsigned}"
+        return f"{format_name(type(self))} {self.width}b/{self._fraction_text()}{unsigned}"
 
     def _fraction_text(self) -> str:
         if self.frac_width == AUTO:
             return f"auto ({self.range_rule}{', by channel' if self.granularity == 'channel' else ''})"
         low, high = min(self.fractions), max(self.fractions)
-        return str(low) if low == high else f"{low}…{high}"
+        return f"{low}f" if low == high else f"{low}f…{high}f"
 
     @property
     def laws(self) -> frozenset[Law]:

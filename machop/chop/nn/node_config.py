@@ -154,7 +154,7 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     >>> from chop.nn.ops import op_of_method
     >>> found = node_formats({"name": "integer", "data_in_width": 8, "weight_width": 4}, op_of_method("relu"))
     >>> {operand: str(number_format) for operand, number_format in found.items()}
-    {'data_in': 'integer 8.4 unsigned'}
+    {'data_in': 'integer 8b/4f unsigned'}
     """
     _truth(config, "bypass")
     if "name" not in config and set(config) - {"bypass"}:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -14,16 +13,15 @@ from rich.table import Table
 from chop.record.goals import SUM, Limit
 from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow, TestMetrics
+from chop.report.format_texts import FIXED_POINT, describe_formats, format_name
 from chop.report.narrow_tables import stacks, widths
-from chop.report.transform_texts import describe_transforms, is_for_transform
+from chop.report.transform_texts import describe_transforms
 from chop.tools.terminal import terminal
 from chop.tools.whole_numbers import readable
 
 MOST_ROWS, MOST_NAMED = 25, 5
 LEAST_FOR_FORMATS = 40
 """Characters that the column of formats must have, to stand beside the figures."""
-FIXED_POINT = ("integer", "fixed", "integer_floor")
-LETTERS = {"data_in": "x", "other": "o", "weight": "w", "key": "k", "value": "v", "bias": "b", "data_out": "y"}
 
 REASONS = {
     "n_trials": "the number of trials was reached",
@@ -100,58 +98,10 @@ def report_text(summary: SearchSummary) -> str:
     return "\n".join([*lines, "", *(f"- {line}" for line in _facts(summary)), ""])
 
 
-def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> str:
-    """The choices of a network in one line: `fc integer x8.4 w4.2`; layers in float are left out.
-
-    x, w, b and y are the input, the weight, the bias and the result, with the values of their keys (fixed point: width
-    and fraction width), and of the weight what it is transformed by. Without `named` the formats' names are left out.
-
-    >>> describe_formats({"by": "name", "fc": {"config": {"name": "integer", "weight_width": 4,
-    ...                   "weight_frac_width": "NA"}}, "relu": {"config": {"name": "NA"}}})
-    'fc integer w4.2'
-    """
-    nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
-    chosen = {name: text for name, config in nodes.items() if (text := _describe(config, named))}
-    texts = [f"{name} {text}" for name, text in chosen.items()]
-    return ", ".join(texts) or "all in float"
-
-
-def _format_name(config: Mapping[str, Any]) -> str | None:
-    name = config.get("name")
-    return None if name in (None, "NA") else str(name)
-
-
-def _describe(config: Mapping[str, Any], named: bool) -> str:
-    name = _format_name(config)
-    operands = {letter: _values(config, operand) if name else "" for operand, letter in LETTERS.items()}
-    operands["w"] = " ".join([operands["w"], *describe_transforms(config)]).rstrip()
-    texts = [f"{letter}{text}" for letter, text in operands.items() if text]
-    return " ".join([*([name] if named and name else []), *texts])
-
-
-def _values(config: Mapping[str, Any], operand: str) -> str:
-    """What a config says of an operand, joined by points: `8.4` for the width and the fraction width of fixed point."""
-    own = (key for key in config if key.startswith(f"{operand}_"))
-    values = {key: config[key] for key in own if operand != "weight" or not is_for_transform(key)}
-    width, fraction = values.get(f"{operand}_width"), f"{operand}_frac_width"
-    if config["name"] in FIXED_POINT and isinstance(width, int):
-        given = values.get(fraction)
-        values[fraction] = width // 2 if given in (None, "NA") else given
-    return ".".join(text for key, value in values.items() if (text := _text(key.removeprefix(f"{operand}_"), value)))
-
-
-def _text(key: str, value: Any) -> str:
-    if value in (None, "NA", False):
-        return ""
-    if value is True:
-        return key
-    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def _format_names(summary: SearchSummary) -> list[str]:
     """The names of all formats on the front."""
     nodes = [entry for row in summary.best for entry in row.sampled_config.values() if isinstance(entry, Mapping)]
-    return sorted({name for entry in nodes if (name := _format_name(entry["config"]))})
+    return sorted({name for entry in nodes if (name := format_name(entry["config"]))})
 
 
 def _title(summary: SearchSummary) -> str:
@@ -212,7 +162,10 @@ def _interval(metrics: TestMetrics | None, name: str) -> str:
 
 
 def _notation(names: Sequence[str]) -> str:
-    return "as width.fraction" if set(names) <= set(FIXED_POINT) else "with the values of their keys"
+    """What the column of formats means, in a line."""
+    example = "8b/4f: 8 bits, 4 of them after the point" if set(names) <= set(FIXED_POINT) else "8b: 8 bits"
+    others = "" if set(names) <= set(FIXED_POINT) else "; f: after the point, e: of the exponent, m: of the mantissa"
+    return f"Formats: {', '.join(names)}; {example}{others}; act is a layer's input, w its weight; the rest in float."
 
 
 def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
@@ -273,9 +226,7 @@ def _facts(summary: SearchSummary) -> list[str]:
         facts += [f"Limits: {summary.goals.limits_explained()}.", *_missed_on_test(summary)]
     names = _format_names(summary)
     if names:
-        facts.append(
-            f"Formats: {', '.join(names)}; input x, weight w, bias b, result y {_notation(names)}; the rest in float."
-        )
+        facts.append(_notation(names))
     if any(_is_pruned(row) for row in summary.best):
         facts.append(
             "Pruned weights are left out of sizes and operations, their index is counted; behind 'of' stands the dense "

@@ -117,7 +117,7 @@ def chained(transforms: Sequence[WeightTransform], then: Format | None) -> Forma
     >>> from chop.formats import Integer
     >>> from chop.weight_transforms import Sparsity
     >>> str(chained([Sparsity(0.5)], Integer(8))), str(chained([Sparsity(0.0)], Integer(8)))
-    ('50% sparse then integer 8.4', 'integer 8.4')
+    ('50% sparse then integer 8b/4f', 'integer 8b/4f')
     """
     acting = tuple(own for own in transforms if not own.is_identity)
     return Chain(acting, then) if acting else then

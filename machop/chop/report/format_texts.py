@@ -1,0 +1,89 @@
+"""The formats of a network in words: `fc act 8b/4f, w 4b/2f` has inputs of 8 bits, 4 of them after the point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chop.report.transform_texts import describe_transforms, is_for_transform
+
+FIXED_POINT = ("integer", "fixed", "integer_floor")
+OPERANDS = {
+    "data_in": "act",
+    "other": "other",
+    "weight": "w",
+    "key": "key",
+    "value": "value",
+    "bias": "bias",
+    "data_out": "out",
+}
+"""How the operands of a layer are called in tables."""
+
+UNITS = {
+    "width": "b",
+    "frac_width": "f",
+    "exponent_width": "e",
+    "element_bits": "b",
+    "element_exp_bits": "e",
+    "element_frac_bits": "m",
+}
+"""Behind the number of bits: all of a value, behind the point, of the exponent, of the mantissa."""
+
+
+def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> str:
+    """The choices of a network in one line; layers in float are left out.
+
+    Each operand has the values of its keys, and the weight what it is transformed by. Without `named` the names of the
+    formats are left out.
+
+    >>> layer = {"name": "integer", "data_in_width": 8, "weight_width": 4, "weight_frac_width": "NA"}
+    >>> describe_formats({"by": "name", "fc": {"config": layer}, "relu": {"config": {"name": "NA"}}})
+    'fc integer act 8b/4f, w 4b/2f'
+    """
+    nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
+    texts = [f"{name} {text}" for name, config in nodes.items() if (text := _describe(config, named))]
+    return "; ".join(texts) or "all in float"
+
+
+def format_name(config: Mapping[str, Any]) -> str | None:
+    """The name of a node's format, None where the node is left in float."""
+    name = config.get("name")
+    return None if name in (None, "NA") else str(name)
+
+
+def _describe(config: Mapping[str, Any], named: bool) -> str:
+    name = format_name(config)
+    operands = {operand: _values(config, operand) if name else "" for operand in OPERANDS}
+    operands["weight"] = " ".join([operands["weight"], *describe_transforms(config)]).strip()
+    texts = ", ".join(f"{OPERANDS[operand]} {text}" for operand, text in operands.items() if text)
+    return " ".join([*([name] if named and name else []), *([texts] if texts else [])])
+
+
+def _values(config: Mapping[str, Any], operand: str) -> str:
+    """What a config says of an operand: `8b/4f`, and in words what is not a number of bits."""
+    own = (key for key in config if key.startswith(f"{operand}_"))
+    given = [key for key in own if operand != "weight" or not is_for_transform(key)]
+    values = {key.removeprefix(f"{operand}_"): config[key] for key in given}
+    width = values.get("width")
+    if config["name"] in FIXED_POINT and isinstance(width, int) and values.get("frac_width") in (None, "NA"):
+        values["frac_width"] = width // 2
+    known = {key: value for key, value in values.items() if value not in (None, "NA", False)}
+    bits = "/".join(_bits(known[key], unit) for key, unit in UNITS.items() if key in known)
+    return " ".join([*([bits] if bits else []), *(_words(k, v) for k, v in known.items() if k not in UNITS)])
+
+
+def _bits(value: Any, unit: str) -> str:
+    return f"{value}{unit}" if isinstance(value, int) else str(value)
+
+
+def _words(key: str, value: Any) -> str:
+    """A value that is no number of bits of each element: `1x16` for a block, the key itself for a switch.
+
+    >>> _words("block_size", [1, 16]), _words("scaled", True), _words("exponent_bias", 7), _words("range_rule", "mse")
+    ('1x16', 'scaled', 'exponent bias 7', 'mse')
+    """
+    if value is True:
+        return key.replace("_", " ")
+    if isinstance(value, list):
+        return "x".join(map(str, value))
+    return value if isinstance(value, str) else f"{key.replace('_', ' ')} {value}"
