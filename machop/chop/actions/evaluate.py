@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from math import isclose, isfinite
-from typing import Any
+from math import isfinite
 
 import torch
 from rich.markup import escape
@@ -13,9 +12,9 @@ from rich.table import Table
 from torch import nn
 
 from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
-from chop.actions.search.run.verification import TOLERANCE
+from chop.actions.search.run.verification import figures_agree
 from chop.actions.search.settings.search import parse_search_settings
-from chop.actions.search.strategies.runners import RUNNERS
+from chop.actions.search.strategies.runners import RUNNERS, RunnerBase
 from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError, SearchError
@@ -95,17 +94,20 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
         options = choice.options
         if stopped_at is not None and RUNNERS[choice.name].needs == "outputs":
             options = replace(options, num_samples=stopped_at)
-        runner: Any = RUNNERS[choice.name](prepared.data_module, options)
+        runner = RUNNERS[choice.name](prepared.data_module, options)
+        if row.metrics.keys().isdisjoint(metric.name for metric in runner.metrics):
+            continue  # left to the best networks, of which this is none
         measured = runner(prepared.data_module, graph, row.values["sampled_config"])
         for name, value in measured.items():
             table.add_row(name, f"{value:.10g}", f"{row.metrics[name]:.10g}")
-            if runner.needs != "model":
-                _compare(name, value, row)
+            if runner.needs != "model":  # measured times never agree
+                _compare(runner, graph, name, value, row)
     terminal().print(table)
 
 
-def _compare(name: str, value: float, row: SearchRow) -> None:
-    if not isclose(value, row.metrics[name], rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+def _compare(runner: RunnerBase, graph: MaseGraph, name: str, value: float, row: SearchRow) -> None:
+    """Raise SearchError where a figure is another one than in the search, which may have summed in another order."""
+    if not figures_agree(runner, graph, name, (value, row.metrics[name])):
         raise SearchError(
             f"trial {row.number}: {name} is {value!r} now and was {row.metrics[name]!r} in the search; "
             "the weights or the data have changed since (see --load and resolved.toml)"

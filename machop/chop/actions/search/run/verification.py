@@ -13,7 +13,7 @@ from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.single import FLOAT_CONFIG, SingleMeasurement, metrics_of
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import Point, SampledConfig
-from chop.actions.search.strategies.runners.base import RunnerBase, check_finite
+from chop.actions.search.strategies.runners.base import RunnerBase, check_finite, row_key
 from chop.errors import ChopError, SearchError, first_line
 from chop.evaluation.exactness import sums_are_exact
 from chop.evaluation.predictions import accumulated
@@ -107,13 +107,9 @@ class Verification:
         return ""
 
     def _agree(self, runner: RunnerBase, graph: MaseGraph, name: str, values: tuple[float, float]) -> bool:
-        if isclose(*values, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-            return True
-        if not self._subject.has_evaluators or runner not in self._runners.of_outputs:
-            return False  # measured one by one, in the order of sums of the network itself
-        metric = next(own for own in runner.metrics if own.name == name)
-        samples = self._subject.plan_runner((runner.options.data_loader, runner.options.num_samples))
-        return is_a_matter_of_rounding(graph, metric, values, len(samples.targets))
+        if self._subject.has_evaluators:
+            return figures_agree(runner, graph, name, values)
+        return _are_close(values)  # measured one by one, in the order of sums of the network itself
 
     def _on_test(self, graph: MaseGraph) -> TestMetrics | None:
         """Scores on the test part; None, with a warning, where the model, a loss or a metric fails on it."""
@@ -134,17 +130,29 @@ class Verification:
         return accumulated(accumulator, self._subject.stream(graph, ("test_dataloader", None))).intervals()
 
 
-def is_a_matter_of_rounding(graph: MaseGraph, metric: Metric, values: tuple[float, float], samples: int) -> bool:
-    """Whether a small difference is what another order of float sums makes.
+def figures_agree(runner: RunnerBase, graph: MaseGraph, name: str, values: tuple[float, float]) -> bool:
+    """Whether two figures of a network are the same, but for what another order of float sums makes of its outputs.
 
     A float layer's result may move by its last bit, and a layer behind it may then round a few values to the next
     step; sums of fixed-point numbers are exact, and leave no such excuse.
     """
+    if _are_close(values):
+        return True
+    metric = next(own for own in runner.metrics if own.name == name)
+    return runner.needs == "outputs" and _is_a_matter_of_rounding(runner, graph, metric, values)
+
+
+def _are_close(values: tuple[float, float]) -> bool:
+    return isclose(*values, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def _is_a_matter_of_rounding(runner: RunnerBase, graph: MaseGraph, metric: Metric, values: tuple[float, float]) -> bool:
     difference = abs(values[0] - values[1])
     counts_samples = metric.range == (0.0, 1.0)
     whole = 1.0 if counts_samples else max(map(abs, values))
     if sums_are_exact(graph) or difference > ROUNDING_SHARE * whole:
         return False
+    samples = sum(len(y) for _, y in runner.data_module.batches(*row_key(runner))) if counts_samples else 0
     logger.warning(
         "%s: layers in float, or in formats whose sums are rounded, give %.2g more or less by the order of their "
         "sums%s",

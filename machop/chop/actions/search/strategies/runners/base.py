@@ -261,7 +261,7 @@ class _AllOutputs(KeptOutputs):
         return self._runner.row_values(*self.joined())
 
 
-def row_key(runner: OutputRunner) -> tuple[str, int | None]:
+def row_key(runner: RunnerBase) -> tuple[str, int | None]:
     """The part and the number of rows that a runner measures on: equal for runners that see the same rows."""
     return runner.options.data_loader, runner.options.num_samples
 
