@@ -14,8 +14,15 @@ if _missing:
     )
 
 from chop.testing.formats import FormatConformance  # noqa: E402 - below the check of what it needs
+from chop.testing.runners import RunnerConformance  # noqa: E402
 from chop.testing.strategies import StrategyConformance  # noqa: E402
 from chop.testing.tasks import TaskConformance  # noqa: E402
 from chop.testing.weight_transforms import WeightTransformConformance  # noqa: E402
 
-__all__ = ["FormatConformance", "StrategyConformance", "TaskConformance", "WeightTransformConformance"]
+__all__ = [
+    "FormatConformance",
+    "RunnerConformance",
+    "StrategyConformance",
+    "TaskConformance",
+    "WeightTransformConformance",
+]
