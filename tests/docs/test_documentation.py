@@ -189,7 +189,7 @@ def test_a_language_model_trains_searches_and_comes_back(model: str, tmp_path: P
     assert (tmp_path / "mase_output/lm/software/test/scores.json").read_text(encoding="utf-8") == scores
 
 
-@pytest.mark.parametrize("kind", ["strategy", "task"])
+@pytest.mark.parametrize("kind", ["strategy", "runner", "task"])
 def test_a_plug_in_of_your_own_is_checked_as_shown(kind: str, tmp_path: Path) -> None:
     for name in (f"my_{kind}.py", f"test_my_{kind}.py"):
         write_example(name, tmp_path)

@@ -162,7 +162,7 @@ class RunnerConformance:
 
     @pytest.mark.parametrize("as_objective", [True, False], ids=["objective", "for the best networks"])
     def test_a_search_measures_it(self, case: RunnerCase, as_objective: bool, tmp_path: Path) -> None:
-        """As an objective for every configuration, else for the best networks alone; winners agree when measured again."""
+        """As an objective for all configurations, else for the best alone; winners agree when measured again."""
         names = [metric.name for metric in declared_metrics(case.cls, self.data())]
         with RUNNERS.restored():
             choice = _choice(case)
