@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite
 
 import torch
-from rich.markup import escape
-from rich.table import Table
 from torch import nn
 
 from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
@@ -27,7 +26,7 @@ from chop.tools.files import write_whole
 from chop.tools.folder_lock import only_writer
 from chop.tools.get_input import failures_named
 from chop.tools.logger import get_logger
-from chop.tools.terminal import terminal
+from chop.tools.terminal import table_of, terminal
 
 logger = get_logger(__name__)
 
@@ -89,7 +88,7 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
         return
     stopped_at = row.values.get("stopped_at")
     where = "in the search" if stopped_at is None else f"in the search, on {stopped_at} rows"
-    table = Table("metric", "measured now", where, title=f"trial {row.number}", title_justify="left", box=None)
+    shown: list[tuple[str, str, str]] = []
     for choice in settings.runners:
         options = choice.options
         if stopped_at is not None and RUNNERS[choice.name].needs == "outputs":
@@ -99,10 +98,10 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
             continue  # left to the best networks, of which this is none
         measured = runner(prepared.data_module, graph, row.values["sampled_config"])
         for name, value in measured.items():
-            table.add_row(name, f"{value:.10g}", f"{row.metrics[name]:.10g}")
+            shown.append((name, f"{value:.10g}", f"{row.metrics[name]:.10g}"))
             if runner.needs != "model":  # measured times never agree
                 _compare(runner, graph, name, value, row)
-    terminal().print(table)
+    _show(("metric", "measured now", where), shown, f"trial {row.number}")
 
 
 def _compare(runner: RunnerBase, graph: MaseGraph, name: str, value: float, row: SearchRow) -> None:
@@ -116,8 +115,12 @@ def _compare(runner: RunnerBase, graph: MaseGraph, name: str, value: float, row:
 
 def show_scores(title: str, scores: dict[str, Interval]) -> None:
     """Show scores with their intervals as a table."""
-    table = Table("score", "value", "95 % interval", title=title, title_justify="left", box=None)
-    for name, (value, low, high) in scores.items():
-        interval = escape(f"[{low:.4f}, {high:.4f}]") if isfinite(low) else "-"
-        table.add_row(name, f"{value:.4f}", interval)
-    terminal().print(table)
+    rows = [
+        (name, f"{value:.4f}", f"[{low:.4f}, {high:.4f}]" if isfinite(low) else "-")
+        for name, (value, low, high) in scores.items()
+    ]
+    _show(("score", "value", "95 % interval"), rows, title)
+
+
+def _show(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    terminal().print(table_of(headings, rows, title=title, title_justify="left", box=None))

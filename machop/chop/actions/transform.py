@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from chop.actions.calibration import calibrate_for
+from chop.actions.pass_settings import pass_problems
 from chop.actions.replay import SearchRow, adapt, guarded, rebuild
 from chop.actions.setup import Prepared, output_dir, prepare, traced
 from chop.config.run_config import RunConfig
-from chop.config.typed import parse_table
 from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_keywords
@@ -106,32 +105,3 @@ def _problems(run_config: RunConfig) -> list[str]:
             f"{run_config.where('passes')}: passes: there is no table [passes.*]; add one, or take a --from-search row"
         ]
     return pass_problems(run_config)
-
-
-@dataclass(frozen=True)
-class _TransformTable:
-    """The table `[transform]`."""
-
-    style: Literal["graph"] = "graph"
-
-
-def pass_problems(run_config: RunConfig) -> list[str]:
-    """What is wrong with `[transform]`, and with `[passes.*]` on the face of it: unknown passes, values for tables."""
-    _, found = parse_table(_TransformTable, run_config.tables.get("transform", {}))
-    paths = [("transform", *problem.path) for problem in found]
-    problems = [
-        f"{run_config.where(*path)}: {'.'.join(path)}: {problem.message}"
-        for path, problem in zip(paths, found, strict=True)
-    ]
-    passes = run_config.tables.get("passes", {})
-    if not isinstance(passes, Mapping):
-        return [*problems, f"{run_config.where('passes')}: passes: expected tables [passes.*], got {passes!r}"]
-    for name, table in passes.items():
-        where = f"{run_config.where('passes', name)}: passes.{name}"
-        try:
-            list(missing_before(name, set()))
-        except ChopError as error:
-            problems.append(f"{where}: {error}")
-        if not isinstance(table, Mapping):
-            problems.append(f"{where}: expected a table, got {table!r}")
-    return problems

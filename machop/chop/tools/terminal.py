@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 
 def terminal(**settings: Any) -> Console:
     """The terminal, by rich's `Console`; names are shown as they are (`:one:` is no picture)."""
     replace_what_cannot_be_shown()
     return Console(emoji=False, **settings)
+
+
+def table_of(headings: Sequence[str], rows: Iterable[Sequence[str]], **settings: Any) -> Table:
+    """A table for the terminal, its cells shown as they are; `settings` are those of rich's `Table`."""
+    table = Table(*headings, **settings)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def replace_what_cannot_be_shown() -> None:

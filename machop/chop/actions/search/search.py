@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from chop.actions.pass_settings import pass_problems
 from chop.actions.search.run.fingerprint import fingerprint_of_inputs
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.run.publish import SearchResult
@@ -19,7 +20,6 @@ from chop.actions.search.settings.search import SearchSettings, parse_search_set
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna.storage import without_password
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
-from chop.actions.transform import pass_problems
 from chop.config.run_config import RunConfig, dump_toml
 from chop.config.typed import Problem, parse_table
 from chop.errors import ChopError, ConfigError, SearchError

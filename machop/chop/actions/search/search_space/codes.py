@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from chop.evaluation.program import Alternative, Axis
+
+__all__ = ["Alternative", "Axis", "Codes", "code_of", "codes_of_range", "index_of"]
+
 Codes = np.ndarray[Any, Any]
 """Points as whole numbers `(points, axes)`: the alternative at each axis."""
 

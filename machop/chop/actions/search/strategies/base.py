@@ -152,7 +152,7 @@ STRATEGIES: Registry[type[SearchStrategyBase]] = Registry(
             "optuna.strategy",
             "product.sensitivity",
             "product.surrogate",
-            "uniform",
+            "product.uniform",
         )
     ),
     subclass_problem(SearchStrategyBase, "Options"),

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from chop.evaluation.tables import CostTable
-from chop.evaluation.walk import Codes
+from chop.actions.search.search_space.codes import Codes
 from chop.record.goals import Goals, Limit, sign
 from chop.record.trial import Direction, Objective
 
 Array = np.ndarray[Any, Any]
+
+
+class Table(Protocol):
+    """Metrics of points of a product space that are known without measuring."""
+
+    axes: int
+
+    def scores(self, codes: Codes) -> Mapping[str, Array]:
+        """The metrics of points `(points, axes)`."""
 
 
 class KnownValues:
@@ -22,7 +30,7 @@ class KnownValues:
     front that part is nothing or all of a value; of a sum it may be some.
     """
 
-    def __init__(self, goals: Goals, tables: Sequence[CostTable]) -> None:
+    def __init__(self, goals: Goals, tables: Sequence[Table]) -> None:
         self.goals = goals
         self._tables = tables
         zero = np.zeros((1, tables[0].axes)) if tables else np.zeros((1, 0))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.table import Table
-
 from chop.errors import PassError
 from chop.formats import FLOAT_BITS, Format
 from chop.ir import MaseGraph
@@ -13,7 +11,7 @@ from chop.ir.graph.node_costs import NodeCost, TensorCost, node_costs, remarks_o
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
 from chop.passes.graph.registry import register_pass
 from chop.tools.logger import get_logger
-from chop.tools.terminal import terminal
+from chop.tools.terminal import table_of, terminal
 from chop.weight_transforms import format_of, kept_share, transforms_of
 
 logger = get_logger(__name__)
@@ -111,7 +109,5 @@ def _node(cost: NodeCost, formats: Mapping[str, Format]) -> dict[str, float]:
 def _show(ops: Mapping[str, str], info: Info) -> None:
     is_pruned = any(info["total"][dense] != info["total"][dense.removeprefix("dense_")] for dense in DENSE_COLUMNS)
     columns = (*COLUMNS, *DENSE_COLUMNS) if is_pruned else COLUMNS
-    table = Table("node", "op", *columns, header_style="bold")
-    for name, row in info.items():
-        table.add_row(name, ops[name], *(f"{row[column]:,.0f}" for column in columns))
-    terminal().print(table)
+    rows = [(name, ops[name], *(f"{row[column]:,.0f}" for column in columns)) for name, row in info.items()]
+    terminal().print(table_of(("node", "op", *columns), rows, header_style="bold"))

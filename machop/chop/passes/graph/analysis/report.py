@@ -7,15 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from chop.errors import PassError
 from chop.ir import MaseGraph
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, metadata_of
 from chop.passes.graph.analysis.node_types import mase_op, mase_type
 from chop.passes.graph.registry import register_pass
 from chop.tools.files import write_whole
-from chop.tools.terminal import terminal
+from chop.tools.terminal import table_of, terminal
 
 SECTIONS = ("common", "hardware", "software")
 
@@ -121,9 +119,8 @@ def _indented(section: dict[str, Any]) -> str:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    table = Table(*columns, header_style="bold", show_lines=any("\n" in cell for row in rows for cell in row))
-    for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    has_lines = any("\n" in cell for row in rows for cell in row)
+    table = table_of(columns, rows, header_style="bold", show_lines=has_lines)
     console = terminal(width=140)
     with console.capture() as capture:
         console.print(table)

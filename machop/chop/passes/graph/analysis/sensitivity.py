@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 from torch import Tensor
 
 from chop.errors import ChopError, PassError
@@ -20,7 +19,7 @@ from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, firs
 from chop.passes.graph.registry import register_pass
 from chop.tools.files import write_whole
 from chop.tools.model_outputs import OutputName, predictions_of
-from chop.tools.terminal import terminal
+from chop.tools.terminal import table_of, terminal
 
 ARGUMENTS = ("choices", "input_generator", "num_samples", "score", "output", "save_dir", "nodes")
 LEAST_WIDTH, CELL_HEIGHT, LABEL_WIDTH, LINE_HEIGHT, LETTER = 90, 26, 230, 14, 7
@@ -143,7 +142,5 @@ def _loss(exact: Tensor, got: Tensor, score: Score | None) -> float:
 
 
 def _show(found: Errors, columns: list[str], what: str) -> None:
-    table = Table("node", *columns, header_style="bold", title=what, title_justify="left")
-    for name, row in found.items():
-        table.add_row(name, *(f"{row[label]:.3g}" if label in row else "" for label in columns))
-    terminal().print(table)
+    rows = [(name, *(f"{row[label]:.3g}" if label in row else "" for label in columns)) for name, row in found.items()]
+    terminal().print(table_of(("node", *columns), rows, header_style="bold", title=what, title_justify="left"))

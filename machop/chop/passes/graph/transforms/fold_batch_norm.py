@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from rich.table import Table
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
@@ -17,7 +16,7 @@ from chop.nn.copying import copied_module
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating, placeholder_inputs
 from chop.passes.graph.registry import register_pass
 from chop.passes.graph.transforms.fold_conditions import batch_norms, layer_before, why_left
-from chop.tools.terminal import terminal
+from chop.tools.terminal import table_of, terminal
 
 TOLERANCE = 1e-5
 """How far results may move, relative to the largest one."""
@@ -156,9 +155,6 @@ def _double(tensor: object) -> Tensor:
 
 
 def _show(folded: Mapping[str, str], left: Mapping[str, str]) -> None:
-    table = Table("batch norm", "folded into", "left alone, because", header_style="bold")
-    for norm, layer in folded.items():
-        table.add_row(norm, layer, "")
-    for norm, reason in left.items():
-        table.add_row(norm, "", reason)
-    terminal().print(table)
+    rows = [*((norm, layer, "") for norm, layer in folded.items()), *((norm, "", why) for norm, why in left.items())]
+    headings = ("batch norm", "folded into", "left alone, because")
+    terminal().print(table_of(headings, rows, header_style="bold"))

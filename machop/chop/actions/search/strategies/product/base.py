@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from chop.actions.search.search_space.base import Point
-from chop.actions.search.search_space.codes import code_of, index_of
+from chop.actions.search.search_space.codes import Axis, code_of, index_of
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext, Values
 from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.product.choice_levels import axis_bits
 from chop.errors import SearchError
-from chop.evaluation.program import Axis
 from chop.record.front import Front
 
 Array = np.ndarray[Any, Any]

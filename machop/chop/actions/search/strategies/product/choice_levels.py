@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chop.evaluation.program import Alternative, Axis
+from chop.actions.search.search_space.codes import Alternative, Axis
 from chop.formats import Format
 
 Array = np.ndarray[Any, Any]

@@ -1,0 +1,41 @@
+"""What is wrong with the tables of passes in a file, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from chop.config.run_config import RunConfig
+from chop.config.typed import parse_table
+from chop.errors import ChopError
+from chop.passes.graph.registry import missing_before
+
+
+@dataclass(frozen=True)
+class _TransformTable:
+    """The table `[transform]`."""
+
+    style: Literal["graph"] = "graph"
+
+
+def pass_problems(run_config: RunConfig) -> list[str]:
+    """What is wrong with `[transform]`, and with `[passes.*]` on the face of it: unknown passes, values for tables."""
+    _, found = parse_table(_TransformTable, run_config.tables.get("transform", {}))
+    paths = [("transform", *problem.path) for problem in found]
+    problems = [
+        f"{run_config.where(*path)}: {'.'.join(path)}: {problem.message}"
+        for path, problem in zip(paths, found, strict=True)
+    ]
+    passes = run_config.tables.get("passes", {})
+    if not isinstance(passes, Mapping):
+        return [*problems, f"{run_config.where('passes')}: passes: expected tables [passes.*], got {passes!r}"]
+    for name, table in passes.items():
+        where = f"{run_config.where('passes', name)}: passes.{name}"
+        try:
+            list(missing_before(name, set()))
+        except ChopError as error:
+            problems.append(f"{where}: {error}")
+        if not isinstance(table, Mapping):
+            problems.append(f"{where}: expected a table, got {table!r}")
+    return problems
