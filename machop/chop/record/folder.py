@@ -12,7 +12,7 @@ from chop.record.blocks import BlockLog
 from chop.record.damage import DAMAGES
 from chop.record.histogram import Histogram
 from chop.record.json_lines import Header, read_header
-from chop.record.landscape import Landscape, join_parts
+from chop.record.landscape import Landscape, Scores, join_parts, part_path, write_part
 from chop.record.names import (
     BEST_FILE,
     BLOCKS,
@@ -226,6 +226,11 @@ class SearchFolder:
     def join_landscape(self, blocks: int, about: Mapping[str, Any]) -> Path:
         """Make the exhaustive table of its parts; `about` says what the space was."""
         return join_parts(self.parts, blocks, self.path / LANDSCAPE_FILE, {**about, "search": self.identity})
+
+    def write_landscape(self, metrics: Scores, about: Mapping[str, Any]) -> Path:
+        """Write the exhaustive table of metrics that are known, by point."""
+        write_part(part_path(self.parts, 0), 0, metrics)
+        return self.join_landscape(1, about)
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Write `log.json`, a line per row."""

@@ -94,6 +94,21 @@ def test_the_command_line_is_kept_without_its_passwords(tmp_path: Path) -> None:
     assert "n_trials = 2" in (SearchFolder(found.folder).resolved or "")
 
 
+def test_a_search_that_was_killed_between_two_files_gets_its_summary_by_resume(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    lab["strategy"] |= {"name": "uniform", "setup": {}}
+    search(jsc_tiny, jets, lab, tmp_path)
+    files = SearchFolder(tmp_path)
+    log, summary = (tmp_path / "trials.jsonl").read_bytes(), files.summary
+    files.write_best(files.rows("best.json")[1:])
+    with pytest.raises(SearchError, match=r"best.json has other trials.*: go on with --resume, which"):
+        _ = files.summary
+    search(jsc_tiny, jets, lab, tmp_path, resume=True)
+    assert (tmp_path / "trials.jsonl").read_bytes() == log
+    assert replace(files.summary, ended=summary.ended) == summary
+
+
 def test_winners_that_do_not_come_out_again_leave_no_summary(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,6 @@ from chop.dataset.data_module import PART_NAMES
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
-from chop.record.landscape import part_path, write_part
 from chop.record.names import HISTOGRAMS_FILE, LANDSCAPE_FILE
 from chop.record.rows import best_row_as_json, trial_as_json
 from chop.record.summary import FP32, MetricFacts, Reason, SearchSummary
@@ -71,7 +70,7 @@ class Publication:
         best = self._measured_again(best, reason)
         remarks = self._write_small_landscape(trials) if reason == "exhausted" else ()
         remarks = (*(remarks or self._gap(trials)), *(ladder.rows_saved(trials) if ladder else ()))
-        seconds = sum(trial.seconds for trial in trials if not trial.inherited)
+        seconds = sum(round(trial.seconds, 6) for trial in trials if not trial.inherited)  # as the log has them
         self._write_summary(best, TrialCounts.of(trials), reason, seconds, remarks)
         return SearchResult(trials, best, reason, self.files.path)
 
@@ -121,8 +120,7 @@ class Publication:
         for trial in trials:
             for name, value in trial.metrics.items():
                 scores[name][space.index(trial.point)] = value
-        write_part(part_path(self.files.parts, 0), 0, scores)
-        self.files.join_landscape(1, self.search.about_landscape(self.measurement, self.goals))
+        self.files.write_landscape(scores, self.search.about_landscape(self.measurement, self.goals))
         return (TABLE_WRITTEN,)
 
     def _gap(self, trials: Sequence[Trial]) -> tuple[str, ...]:
