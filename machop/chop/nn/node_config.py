@@ -91,8 +91,7 @@ def is_transform_key(key: str) -> bool:
     >>> is_transform_key("weight_sparsity"), is_transform_key("bias_sparsity"), is_transform_key("weight_width")
     (True, False, False)
     """
-    where = split_key(key)
-    return where is not None and where[0] == WEIGHT and transform_of_key(where[1]) is not None
+    return key.startswith(f"{WEIGHT}_") and transform_of_key(key.removeprefix(f"{WEIGHT}_")) is not None
 
 
 def check_keys(config: NodeConfig) -> None:
@@ -129,18 +128,17 @@ def _all_format_keys() -> set[str]:
 
 def operand_keys(config: NodeConfig, operand: str) -> dict[str, Any]:
     """The parameters of its format that a config sets for one operand."""
-    split = ((split_key(key), value) for key, value in config.items() if not _is_of_no_format(key))
-    return {where[1]: value for where, value in split if where is not None and where[0] == operand}
+    return {key.removeprefix(f"{operand}_"): value for key, value in config.items() if _is_of_format(key, operand)}
 
 
-def _is_of_no_format(key: str) -> bool:
-    return key in GLOBAL_KEYS or is_transform_key(key)
+def _is_of_format(key: str, operand: str) -> bool:
+    """Whether a key is a parameter of the format of `operand`."""
+    return key.startswith(f"{operand}_") and key not in GLOBAL_KEYS and not is_transform_key(key)
 
 
 def speaking_operand(keys: Iterable[str], operand: str, op: Op) -> str:
     """The operand whose keys hold for `operand`: its own, or where there are none of the one that it follows."""
-    named = (split_key(key) for key in keys if not is_transform_key(key))
-    has_own = any(where is not None and where[0] == operand for where in named)
+    has_own = any(_is_of_format(key, operand) for key in keys)
     return operand if has_own else op.follows.get(operand, operand)
 
 

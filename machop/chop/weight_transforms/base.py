@@ -115,8 +115,12 @@ def transform_of_key(key: str) -> str | None:
     >>> transform_of_key("sparsity_pattern"), transform_of_key("width")
     ('sparsity', None)
     """
-    names = [name for name in WEIGHT_TRANSFORMS.names() if key == name or key.startswith(f"{name}_")]
-    return max(names, key=len, default=None)
+    name = key
+    while name not in WEIGHT_TRANSFORMS:
+        if "_" not in name:
+            return None
+        name = name.rpartition("_")[0]
+    return WEIGHT_TRANSFORMS.canonical(name)
 
 
 def all_transform_keys() -> list[str]:
