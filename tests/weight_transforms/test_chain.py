@@ -70,6 +70,15 @@ def test_bits_are_those_of_values_that_are_kept_their_index_and_what_they_share(
     assert kept_share(Chain((HALF,), None), shape) == 0.5 and kept_share(Integer(8), shape) == 1.0
 
 
+def test_bits_of_any_shape_can_be_asked_for() -> None:
+    """A strategy asks for those of a square, whatever the layer."""
+    for chosen in (
+        Sparsity(sparsity_pattern="2:4", inputs_axis=0, channel_groups=128),
+        Sparsity(0.5, "channel", channel_axis=1, channel_groups=128),
+    ):
+        assert Chain((chosen,), Integer(8)).bits((64, 64)) >= 0
+
+
 def test_gradients_reach_the_kept_weights_alone() -> None:
     weights = torch.tensor([[1.0, 2.0, 3.0, 4.0]], requires_grad=True)
     (Chain((HALF,), Integer(8, 4)).quantize(weights) * torch.tensor([5.0, 6.0, 7.0, 8.0])).sum().backward()

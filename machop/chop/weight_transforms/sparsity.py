@@ -154,9 +154,7 @@ class Sparsity(WeightTransform):
         inputs = rows.reshape(*rows.shape[:-1], self._groups_along_inputs, -1)
         padded = torch.nn.functional.pad(inputs, (0, -inputs.shape[-1] % length), value=-1.0)
         grouped = padded.reshape(*padded.shape[:-1], -1, length)
-        order = grouped.sort(dim=-1, descending=True, stable=True).indices[..., :most]
-        kept = torch.zeros_like(grouped, dtype=torch.bool).scatter_(-1, order, True)
-        own = kept.reshape(padded.shape)[..., : inputs.shape[-1]]
+        own = _greatest(grouped, most).reshape(padded.shape)[..., : inputs.shape[-1]]
         return own.reshape(rows.shape).movedim(-1, self.inputs_axis)
 
     @property
@@ -181,7 +179,7 @@ class Sparsity(WeightTransform):
     def _kept_of_groups(self, shape: tuple[int, ...]) -> int:
         assert self.group is not None and self.inputs_axis is not None
         most, length = self.group
-        inputs = shape[self.inputs_axis] // self._groups_along_inputs
+        inputs = max(shape[self.inputs_axis] // self._groups_along_inputs, 1)
         own = inputs // length * most + min(most, inputs % length)
         return count(shape) // inputs * own
 
@@ -202,10 +200,10 @@ def _group_of(pattern: Any) -> tuple[int, int] | None:
 
 
 def _greatest(sizes: Tensor, kept: int) -> Tensor:
-    """A mask of the `kept` greatest of `sizes` `(values,)`; of equal ones the earlier."""
-    if kept >= len(sizes):
+    """A mask of the `kept` greatest of each row of `sizes` `(…, values)`; of equal ones the earlier."""
+    if kept >= sizes.shape[-1]:
         return torch.ones_like(sizes, dtype=torch.bool)
-    least = sizes.kthvalue(len(sizes) - kept + 1).values
+    least = sizes.kthvalue(sizes.shape[-1] - kept + 1, dim=-1, keepdim=True).values
     above = sizes > least
     equal = sizes == least
-    return above | (equal & (equal.cumsum(0) <= kept - above.sum()))
+    return above | (equal & (equal.cumsum(-1) <= kept - above.sum(-1, keepdim=True)))
