@@ -43,6 +43,8 @@ CONFIG: dict[str, Any] = {
     "bias_width": 8,
     "bias_frac_width": 6,
 }
+PRUNED = 0.4
+"""The share of the weights that is pruned in one check."""
 NARROW = 5
 """The second width of the nodes that the search chooses for."""
 BLOCKS = {
@@ -99,6 +101,7 @@ class _Examination:
         self.nodes = list(self.ops)
         self._same_calls()
         self._same_under_a_plan(graph)
+        self._same_when_pruned(graph)
         self._same_with_measured_ranges()
         self._samples_stay_apart()
         self._same_in_a_search()
@@ -124,6 +127,16 @@ class _Examination:
         x, _ = self.module.batches("train", 2)[0]
         loaded = MaseGraph.from_checkpoint(path, self.specimen.model(), x)
         self._compare("saved and loaded", self._scores(loaded, batches), wanted)
+
+    def _same_when_pruned(self, graph: MaseGraph) -> None:
+        """Weights that are pruned and then rounded, in the wrapper and plan by plan."""
+        config = CONFIG | {"weight_sparsity": PRUNED}
+        graph, info = quantize_transform_pass(graph, {"by": "type", "default": {"config": config}})
+        by_call = [settings(CONFIG)] * len(self.nodes)
+        wanted = reference.predictions(self.specimen.model(), self.parts["val"], by_call, pruned=PRUNED)
+        self._compare("pruned", self._scores(graph, self.parts["val"]), wanted)
+        runner = PlanRunner(traced(self.specimen.model(), self.module), self.module.batches("val"))
+        self._compare("pruned, plan by plan", runner.predictions(info["plan"]), wanted)
 
     def _same_with_measured_ranges(self) -> None:
         """Fraction widths that follow from the ranges of the training samples."""

@@ -34,6 +34,9 @@ class Fixed:
 Settings = dict[str, tuple[int, int | str]]
 """By operand: width, and fraction width or "auto"."""
 
+FACTORS = ("matmul", "bmm", "mm", "addmm")
+"""Products whose second factor is no weight of a layer: it is not pruned."""
+
 Ranges = dict[tuple[int, str], tuple[float, float]]
 """By number of the call and operand (the terms of a sum share it): the range of the values that are not masked."""
 
@@ -83,6 +86,8 @@ class FixedPointCalls(TorchFunctionMode):
     ranges: Ranges = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     seen: Ranges = field(default_factory=dict)
+    pruned: float = 0.0
+    """The share of each layer's weights that is zero before they are rounded: the least, of equal ones the last."""
     depth: int = 0
 
     def __post_init__(self) -> None:
@@ -118,14 +123,25 @@ class FixedPointCalls(TorchFunctionMode):
             low, high = self.seen.get((number, operand), (math.inf, -math.inf))
             self.seen[number, operand] = min(low, float(plain_values.min())), max(high, float(plain_values.max()))
             chosen = settings.get(operand, settings.get("data_in") if operand in FOLLOW_INPUT else None)
+            own = self._pruned(value) if operand == "weight" and name not in FACTORS else value
             if chosen is not None:
                 signed = not (name in UNSIGNED and operand == "data_in")
                 width, fraction = chosen
                 if not isinstance(fraction, int):
                     fraction = width - signed - _bits_before_point(*self.ranges[number, operand], signed)
-                found = torch.where(is_masked, value, Fixed(width, fraction, signed)(value))
+                found = torch.where(is_masked, value, Fixed(width, fraction, signed)(own))
                 (call_args if isinstance(place, int) else call_kwargs)[place] = found  # type: ignore[index]
         return call_args, call_kwargs
+
+    def _pruned(self, weights: Tensor) -> Tensor:
+        return torch.where(_greatest(weights, self.pruned), weights, 0.0) if self.pruned else weights
+
+
+def _greatest(weights: Tensor, share: float) -> Tensor:
+    order = weights.detach().abs().flatten().argsort(descending=True, stable=True)
+    kept = torch.zeros(weights.numel(), dtype=torch.bool)
+    kept[order[: weights.numel() - min(round(share * weights.numel()), weights.numel() - 1)]] = True
+    return kept.view_as(weights)
 
 
 def _bits_before_point(low: float, high: float, signed: bool) -> int:
@@ -201,10 +217,15 @@ def _deeper(mode: FixedPointCalls, step: int) -> None:
 
 
 def predictions(
-    model: nn.Module, batches: Sequence[tuple[Any, Tensor]], settings: Sequence[Settings], ranges: Ranges | None = None
+    model: nn.Module,
+    batches: Sequence[tuple[Any, Tensor]],
+    settings: Sequence[Settings],
+    ranges: Ranges | None = None,
+    pruned: float = 0.0,
 ) -> Tensor:
-    """The model's scores for all samples with the operands of its calls rounded."""
-    return torch.cat([scores(run(model, _copied(x), FixedPointCalls(settings, ranges or {}))) for x, _ in batches])
+    """The model's scores for all samples with its weights pruned and the operands of its calls rounded."""
+    modes = (FixedPointCalls(settings, ranges or {}, pruned=pruned) for _ in batches)
+    return torch.cat([scores(run(model, _copied(x), mode)) for (x, _), mode in zip(batches, modes, strict=True)])
 
 
 def ranges_of(model: nn.Module, x: Any) -> Ranges:
