@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from chop.actions.search import search
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.run.exhaustive import Task, measured_blocks
+from chop.executors import Jobs
 from chop.actions.search.search_space.codes import codes_of_range
 from chop.dataset import MaseDataModule
 from chop.evaluation.evaluator import Evaluator
@@ -393,7 +394,7 @@ def whole_space(n_jobs: int) -> None:
     objectives = (Objective("accuracy"), Objective("loss", direction="minimize"))
     task = Task(batched, Goals(objectives), batched.block_size(), points, None)
     started = time.perf_counter()
-    busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), task.blocks, n_jobs))
+    busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), task.blocks, Jobs(n_jobs)))
     seconds = time.perf_counter() - started
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if n_jobs > 1 else 0
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + n_jobs * children) / 2**20

@@ -37,6 +37,7 @@ from chop.actions.search.settings.tables import RunnerChoice
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.dataset import MaseDataModule
+from chop.executors import Jobs
 from chop.ir import MaseGraph
 from chop.models import get_model
 from chop.record.front import Front
@@ -114,7 +115,7 @@ def searched(truth: Truth, name: str, seed: int, trials: int, rungs: Sequence[in
     with (
         tempfile.TemporaryDirectory() as folder,
         TrialLog.create(Path(folder) / "trials.jsonl", {}) as log,
-        Scheduler(instruments, 1, ladder, log.trials.__getitem__) as measuring,
+        Scheduler(instruments, Jobs(), ladder, log.trials.__getitem__) as measuring,
     ):
         batch = measuring.batch if strategy.asks_ahead else strategy.batch
         SearchLoop(space, strategy, GOALS, StudySetup(trials), measuring.measure, log, batch).run()

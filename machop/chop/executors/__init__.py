@@ -1,1 +1,5 @@
-"""Where calls are made: in this process or in several."""
+"""Executors: what makes the calls of a search, in this process or in others. The results are the same to the bit."""
+
+from chop.executors.base import EXECUTORS, Executor, Jobs
+
+__all__ = ["EXECUTORS", "Executor", "Jobs"]

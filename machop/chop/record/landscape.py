@@ -37,8 +37,8 @@ def part_path(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.parquet"
 
 
-def write_part(path: Path, first: int, scores: Scores) -> str:
-    """Write the metrics of points `first`, `first + 1` …; whole or not at all. Returns the checksum of the file."""
+def part_as_bytes(first: int, scores: Scores) -> bytes:
+    """The content of the file with the metrics of points `first`, `first + 1` …"""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -46,15 +46,30 @@ def write_part(path: Path, first: int, scores: Scores) -> str:
     table = pa.table({"index": np.arange(first, first + rows), **scores})
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    content = memoryview(buffer.getvalue())
+    return bytes(memoryview(buffer.getvalue()))
+
+
+def write_part(path: Path, first: int, scores: Scores) -> str:
+    """Write the metrics of points `first`, `first + 1` …; whole or not at all. Returns the checksum of the file."""
+    content = part_as_bytes(first, scores)
+    write_part_bytes(path, content)
+    return bytes_checksum(content)
+
+
+def write_part_bytes(path: Path, content: bytes) -> None:
+    """Write what `part_as_bytes` returned; whole or not at all."""
     with written_whole(path, to_disk=False) as temporary:
         temporary.write_bytes(content)
+
+
+def bytes_checksum(content: bytes) -> str:
+    """The checksum of a part's file with this content."""
     return hashlib.sha256(content).hexdigest()
 
 
 def part_checksum(path: Path) -> str | None:
     """The checksum of a part's file; None where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return bytes_checksum(path.read_bytes()) if path.is_file() else None
 
 
 def read_part(path: Path) -> Scores | None:

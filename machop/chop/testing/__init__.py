@@ -13,13 +13,15 @@ if _missing:
         f"chop.testing needs {' and '.join(_missing)}: {install_command('testing')}", name=_missing[0]
     )
 
-from chop.testing.formats import FormatConformance  # noqa: E402 - below the check of what it needs
+from chop.testing.executors import ExecutorConformance  # noqa: E402 - below the check of what it needs
+from chop.testing.formats import FormatConformance  # noqa: E402
 from chop.testing.runners import RunnerConformance  # noqa: E402
 from chop.testing.strategies import StrategyConformance  # noqa: E402
 from chop.testing.tasks import TaskConformance  # noqa: E402
 from chop.testing.weight_transforms import WeightTransformConformance  # noqa: E402
 
 __all__ = [
+    "ExecutorConformance",
     "FormatConformance",
     "RunnerConformance",
     "StrategyConformance",

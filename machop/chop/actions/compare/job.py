@@ -194,15 +194,15 @@ class CompareJob(SearchSession):
             if self.space.size > most_points:
                 why = f"{readable(self.space.size)} points are more than --most-points {most_points}"
             logger.info("%s: points are measured when asked for", why)
-            n_jobs = self.settings.setup.n_jobs
+            jobs = self.settings.setup.jobs
 
             def check(path: Path, trial: Trial) -> None:
                 self.require_unchanged(measurement, path, trial.point, trial.metrics)
 
             with (
                 open_measured(self.files, self._key_of_measured(measurement), check) as log,
-                one_thread(measurement.is_light or n_jobs > 1),
-                Scheduler(measurement, n_jobs) as measuring,
+                one_thread(measurement.is_light or jobs.count > 1),
+                Scheduler(measurement, jobs) as measuring,
             ):
                 yield Cache(self.space, lambda points: measuring.measure(points, None), log)
 
@@ -219,7 +219,7 @@ class CompareJob(SearchSession):
         log, found = self._open_blocks(measurement, task, header)
         with closing(log), EnumerationProgress(self.space.size) as progress:
             progress.start_from(found.points)
-            measure_all_points(task, found, log, self.settings.setup.n_jobs, lambda: False, progress.show)
+            measure_all_points(task, found, log, self.settings.setup.jobs, lambda: False, progress.show)
         self.files.join_landscape(task.blocks, self.about_landscape(measurement, goals))
 
     def _open_blocks(

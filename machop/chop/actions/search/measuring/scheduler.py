@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from itertools import accumulate
 from types import TracebackType
 from typing import Any, overload
@@ -19,7 +20,8 @@ from chop.actions.search.measuring.single import SingleMeasurement
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.search_space.codes import Codes
 from chop.evaluation.measures import Scores
-from chop.executors.processes import Workers
+from chop.executors import Jobs
+from chop.executors.patient import PatientExecutor
 from chop.record.front import Front
 from chop.record.trial import Trial
 from chop.tools.logger import get_logger
@@ -31,28 +33,28 @@ SECONDS_ALONE = 5.0
 
 
 class Scheduler:
-    """Measures points in up to `n_jobs` processes; a context manager.
+    """Measures points, by the executor of `jobs` once that pays; a context manager.
 
     The runners that can measure many points in one call do so for all points of a batch; the others are asked about one
     point after the other, as late as its outcome is read, and not about a point that has failed already.
 
     `early_stopping` needs `trial`, which gives the trial of a number of the search, for its rivals.
 
-    What is measured in one call never depends on `n_jobs`.
+    What is measured in one call never depends on `jobs`.
     """
 
     def __init__(
         self,
         instruments: Instruments,
-        n_jobs: int,
+        jobs: Jobs,
         early_stopping: EarlyStopping | None = None,
         trial: Callable[[int], Trial] | None = None,
     ) -> None:
         self._instruments = instruments
-        self._n_jobs = n_jobs
+        self._jobs = jobs.count
         self._early_stopping = early_stopping
         self._trial = trial
-        self._workers: Workers[Any, Any] | None = None
+        self._executor = PatientExecutor(jobs, SECONDS_ALONE)
         self._has_measured = False
 
     @property
@@ -71,15 +73,22 @@ class Scheduler:
             return self._singly(instruments.single.outcome, points)
         if not instruments.singly:
             return instruments.outcomes(points, self._scores(instruments.batched.scores, points))
-        return self._in_two_steps(instruments.batched, points)
+        return self._in_two_steps(points)
 
-    def _in_two_steps(self, batched: BatchedMeasurement, points: Sequence[Point]) -> Sequence[Outcome]:
+    def _in_two_steps(self, points: Sequence[Point]) -> Sequence[Outcome]:
         """Points measured in one call by the runners that can, and by the others one by one where that gave metrics."""
         instruments = self._instruments
-        both = _Both(batched, SingleMeasurement(instruments.subject, instruments.runners, instruments.singly))
-        first = instruments.outcomes(points, self._scores(both, points))
+        first = instruments.outcomes(points, self._scores(self._both, points))
         left = [point for point, own in zip(points, first, strict=True) if isinstance(own, Measured)]
-        return _InTwoSteps(first, self._singly(both, left), instruments.runners)
+        return _InTwoSteps(first, self._singly(self._both, left), instruments.runners)
+
+    @cached_property
+    def _both(self) -> _Both:
+        """What an executor is sent once for both steps."""
+        instruments = self._instruments
+        assert instruments.batched is not None
+        single = SingleMeasurement(instruments.subject, instruments.runners, instruments.singly)
+        return _Both(instruments.batched, single)
 
     def _rival(self, number: int) -> Rival:
         assert self._trial is not None
@@ -89,21 +98,15 @@ class Scheduler:
     def _singly(self, call: Callable[[Any], Outcome], items: Sequence[Any]) -> Sequence[Outcome]:
         if len(items) == 1:
             return [call(items[0])]
-        return _AsNeeded(items, self._shared_by(call).results)
+        return _AsNeeded(items, partial(self._executor.map, call))
 
     def _scores(self, call: Callable[[Codes], Scores], points: Sequence[Point]) -> Scores:
         """The metrics of points that are measured many in a call."""
         codes, size = self._instruments.codes(points), self._instruments.chunk
         chunks = [codes[first : first + size] for first in range(0, len(codes), size)]
-        parts = dict(self._shared_by(call).results(chunks))
+        parts = dict(self._executor.map(call, chunks))
         names = list(parts[0])
         return {name: np.concatenate([parts[place][name] for place in range(len(chunks))]) for name in names}
-
-    def _shared_by(self, call: Callable[[Any], Any]) -> Workers[Any, Any]:
-        """The processes; what they call is the same throughout a search."""
-        if self._workers is None:
-            self._workers = Workers(call, self._n_jobs, SECONDS_ALONE)
-        return self._workers
 
     def __enter__(self) -> Scheduler:
         return self
@@ -111,15 +114,14 @@ class Scheduler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._n_jobs > 1 and self._has_measured and not (self._workers and self._workers.was_shared):
-            logger.info("n_jobs = %d: all was measured in one process: %s", self._n_jobs, self._why_alone())
-        if self._workers is not None:
-            self._workers.__exit__(kind, error, trace)
+        if self._jobs > 1 and self._has_measured and not self._executor.has_started:
+            logger.info("n_jobs = %d: all was measured in one process: %s", self._jobs, self._why_alone())
+        self._executor.__exit__(kind, error, trace)
 
     def _why_alone(self) -> str:
-        if self._workers is None:
+        if not self._executor.seconds:
             return "points came one at a time (a search with setup.ask_batch = 4, say, has more to share)"
-        return f"measuring took {self._workers.seconds:.1f} s, less than processes take to start"
+        return f"measuring took {self._executor.seconds:.1f} s, less than processes take to start"
 
 
 class _Both:

@@ -103,7 +103,7 @@ class BlockRun:
             progress.start_from(found.points)
             reason: Reason = "exhausted" if points == search.space.size else "n_trials"
             try:
-                measure_all_points(task, found, log, setup.n_jobs, is_over, progress.show)
+                measure_all_points(task, found, log, setup.jobs, is_over, progress.show)
                 reason = reason if found.points == points else "timeout"
             except KeyboardInterrupt:
                 reason = "interrupted"

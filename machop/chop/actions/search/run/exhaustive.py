@@ -12,12 +12,21 @@ import numpy as np
 
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.evaluation.memory import keep_freed_memory, resident
-from chop.executors.processes import Workers
+from chop.executors import Jobs
+from chop.executors.patient import PatientExecutor
 from chop.record.blocks import Block, BlockLog
 from chop.record.front import Front
 from chop.record.goals import Goals
 from chop.record.histogram import Histogram
-from chop.record.landscape import Scores, part_checksum, part_path, read_part, write_part
+from chop.record.landscape import (
+    Scores,
+    bytes_checksum,
+    part_as_bytes,
+    part_checksum,
+    part_path,
+    read_part,
+    write_part_bytes,
+)
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -65,8 +74,8 @@ class Task:
         scores = read_part(part)
         return scores is not None and _checksum(scores) == block.checksum
 
-    def measure(self, number: int) -> Block:
-        """Measure block `number`."""
+    def measure(self, number: int) -> tuple[Block, bytes]:
+        """Block `number`, and all its metrics as the content of a file (empty if they go nowhere)."""
         started = time.monotonic()
         first, stop = self.bounds(number)
         scores = self.batched.scores_of_range(first, stop)
@@ -75,9 +84,8 @@ class Task:
         least = float(excess.min())
         kept = np.flatnonzero(finite & (excess == least))[: None if least == 0 else 1]
         front = Front.of(self.goals.costs(scores)[kept], first + kept)
-        parts = self.parts
-        checksum = "" if parts is None else write_part(part_path(parts, number), first, scores)
-        return Block(
+        part = b"" if self.parts is None else part_as_bytes(first, scores)
+        block = Block(
             number,
             first,
             stop,
@@ -86,9 +94,10 @@ class Task:
             front=front,
             metrics={name: values[front.index - first].tolist() for name, values in scores.items()},
             histograms={name: Histogram.of(values) for name, values in scores.items()},
-            checksum=checksum,
+            checksum=bytes_checksum(part) if part else "",
             seconds=time.monotonic() - started,
         )
+        return block, part
 
 
 @dataclass
@@ -145,14 +154,16 @@ class ExhaustiveTotals:
             yield index, count, self.metrics[index]
 
 
-def measured_blocks(task: Task, numbers: Iterable[int], count: int, n_jobs: int) -> Iterator[Block]:
-    """The `count` blocks of `numbers` as they are done, by `n_jobs` processes; one that dies leaves its block to
-    another.
+def measured_blocks(task: Task, numbers: Iterable[int], count: int, jobs: Jobs) -> Iterator[Block]:
+    """The `count` blocks of `numbers` as they are done, their metrics written down; the work of a process that dies is
+    done by another.
     """
-    _share_memory(task.batched, n_jobs if count > 1 else 1)
+    _share_memory(task.batched, jobs.count if count > 1 else 1)
     keep_freed_memory()
-    with Workers(task.measure, n_jobs) as workers:
-        for _, block in workers.results(numbers):
+    with PatientExecutor(jobs, patience=0) as executor:
+        for _, (block, part) in executor.map(task.measure, numbers):
+            if task.parts is not None:
+                write_part_bytes(part_path(task.parts, block.number), part)
             yield block
 
 
@@ -191,7 +202,7 @@ def measure_all_points(
     task: Task,
     found: ExhaustiveTotals,
     log: BlockLog,
-    n_jobs: int,
+    jobs: Jobs,
     is_over: Callable[[], bool],
     show: Callable[[int, int], None],
 ) -> None:
@@ -205,7 +216,7 @@ def measure_all_points(
     is_told = bool(done)
     left = (number for number in range(task.blocks) if number not in done)
     last = time.monotonic()
-    for block in measured_blocks(task, left, task.blocks - len(done), n_jobs):
+    for block in measured_blocks(task, left, task.blocks - len(done), jobs):
         now = time.monotonic()
         block_now = replace(block, seconds=now - last)
         last = now

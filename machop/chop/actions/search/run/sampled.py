@@ -43,10 +43,10 @@ class SampledRun:
 
     def run(self, resume: bool) -> SearchResult:
         """Search from the first trial, or on from those in the folder; publish what was found."""
-        search, n_jobs = self.search, self.search.settings.setup.n_jobs
+        search, jobs = self.search, self.search.settings.setup.jobs
         with (
             self._open_log(resume) as log,
-            Scheduler(self.instruments, n_jobs, self.early_stopping, log.trials.__getitem__) as scheduler,
+            Scheduler(self.instruments, jobs, self.early_stopping, log.trials.__getitem__) as scheduler,
         ):
             for trial in spread_out([trial for trial in log.trials if trial.counts]):
                 search.require_unchanged(self.instruments, log.path, trial.point, trial.metrics)

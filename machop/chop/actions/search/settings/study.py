@@ -11,6 +11,7 @@ from chop.actions.search.settings.tables import StrategyTable, name_problem, par
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna.samplers import SAMPLERS
 from chop.config.typed import Problem, unknown_key
+from chop.executors import EXECUTORS, Jobs
 from chop.record.trial import Direction
 from chop.tools.logger import get_logger
 
@@ -39,9 +40,15 @@ class StudySetup:
     ladder: list[Annotated[int, Ge(1)]] = field(default_factory=list)
     ladder_confidence: Annotated[float, Gt(0.5), Lt(1)] = 0.9999
     n_jobs: Annotated[int, Ge(1), Le(256)] = 1
+    executor: str | None = None
     memory_mib: Annotated[int, Ge(128)] = 1024
     sum_scaled_metrics: bool = False
     direction: Direction | None = None
+
+    @property
+    def jobs(self) -> Jobs:
+        """How many calls are made at a time, and by which executor."""
+        return Jobs(self.n_jobs, self.executor)
 
 
 def parse_setup(strategy: StrategyTable) -> tuple[Any, StudySetup | None, list[Problem]]:
@@ -55,6 +62,7 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StudySetup | None, list[P
     other_keys = {f.name for cls in STRATEGIES.working().values() for f in fields(cls.Options)} - own_keys
     setup, problems = parse_below(StudySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS))
     problems = [_with_all_known(p, setup_keys | own_keys | other_keys) for p in problems] + unknown
+    problems += _executor_problem(setup)
     options = None
     if not unknown:
         options, found = parse_below(
@@ -88,6 +96,16 @@ def _budget_problem(strategy: StrategyTable, setup: StudySetup | None) -> list[P
         message = 'sum_scaled_metrics = true needs direction = "maximize" or "minimize"'
         problems.append(Problem(("strategy", "setup", "sum_scaled_metrics"), message))
     return problems
+
+
+def _executor_problem(setup: StudySetup | None) -> list[Problem]:
+    if setup is None or setup.executor is None:
+        return []
+    path = ("strategy", "setup", "executor")
+    if unknown := name_problem(EXECUTORS, setup.executor, *path):
+        return unknown
+    message = setup.jobs.problem()
+    return [Problem(path, message)] if message else []
 
 
 def _tell_unused(strategy: StrategyTable, other_keys: set[str], setup: StudySetup | None) -> None:

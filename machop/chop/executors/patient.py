@@ -1,0 +1,57 @@
+"""An executor is started only once the work has taken so long that starting it pays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from chop.executors.base import Executor, Item, Jobs, Result
+from chop.executors.remaining import Remaining
+
+
+class PatientExecutor(Executor):
+    """Makes calls in this process until they have taken `patience` seconds; those that follow are made by `jobs`.
+
+    The last item of a batch is not worth a start.
+    """
+
+    def __init__(self, jobs: Jobs, patience: float) -> None:
+        super().__init__(jobs.count)
+        self._jobs = jobs
+        self._patience = patience
+        self._executor: Executor | None = None
+        self.seconds = 0.0
+        """Spent on calls in this process."""
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the other executor has been given any work."""
+        return self._executor is not None
+
+    def map(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[int, Result]]:
+        remaining = Remaining(items)
+        while remaining.are_at_least(1):
+            if self._should_share(remaining):
+                yield from self._shared(call, remaining)
+            else:
+                place, item = remaining.take()
+                started = time.monotonic()
+                result = call(item)
+                self.seconds += time.monotonic() - started
+                yield place, result
+
+    def _should_share(self, remaining: Remaining[Item]) -> bool:
+        if self._jobs.name == "local":
+            return False
+        return self.seconds >= self._patience and remaining.are_at_least(2)
+
+    def _shared(self, call: Callable[[Item], Result], remaining: Remaining[Item]) -> Iterator[tuple[int, Result]]:
+        if self._executor is None:
+            self._executor = self._jobs.open()
+        first = remaining.place
+        for offset, result in self._executor.map(call, remaining.items()):
+            yield first + offset, result
+
+    def close(self, at_once: bool = False) -> None:
+        if self._executor is not None:
+            self._executor.close(at_once)
