@@ -35,13 +35,13 @@ from torch import Tensor, nn
 from chop.actions.search import search
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.run.exhaustive import Task, measured_blocks
-from chop.executors import Jobs
 from chop.actions.search.search_space.codes import codes_of_range
 from chop.dataset import MaseDataModule
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Classification
 from chop.evaluation.memory import keep_freed_memory
 from chop.evaluation.plan_runner import PlanRunner
+from chop.executors import Jobs
 from chop.formats import Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.models import get_model

@@ -21,6 +21,7 @@ from chop.actions.search.strategies import STRATEGIES
 from chop.actions.search.strategies.runners import RUNNERS
 from chop.cli.main import main
 from chop.dataset import DATASETS
+from chop.executors import EXECUTORS
 from chop.formats import FORMATS
 from chop.models import MODELS
 from chop.passes.graph import PASSES
@@ -30,6 +31,7 @@ from chop.weight_transforms import WEIGHT_TRANSFORMS
 
 REGISTRIES: tuple[Registry[Any], ...] = (
     DATASETS,
+    EXECUTORS,
     FORMATS,
     MODELS,
     PASSES,

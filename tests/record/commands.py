@@ -257,7 +257,7 @@ def _split_off(folder: Path) -> None:
     shutil.rmtree(folder / "search" / "b")
     measure = exhaustive.Task.measure
 
-    def cut(task: exhaustive.Task, number: int) -> Block:
+    def cut(task: exhaustive.Task, number: int) -> tuple[Block, bytes]:
         if number == 3:
             raise KeyboardInterrupt
         return measure(task, number)

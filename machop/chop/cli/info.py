@@ -170,6 +170,16 @@ def runners() -> Table:
     return _fill(_table("Runners", "name", "needs", "metrics [unit], better", "keys"), RUNNERS, rows)
 
 
+def executors() -> Table:
+    """What makes the calls of a search, and how many at a time."""
+    from chop.executors import EXECUTORS
+
+    def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
+        yield name, str(cls.most_jobs or "any number"), _first_line(cls)
+
+    return _fill(_table("Executors (setup.executor)", "name", "n_jobs", "what it is"), EXECUTORS, rows)
+
+
 SECTIONS: dict[str, Callable[[], Table]] = {
     "model": models,
     "dataset": datasets,
@@ -180,4 +190,5 @@ SECTIONS: dict[str, Callable[[], Table]] = {
     "space": spaces,
     "strategy": strategies,
     "runner": runners,
+    "executor": executors,
 }

@@ -36,8 +36,9 @@ class Executor(ABC):
         again.
         """
 
+    @abstractmethod
     def close(self, at_once: bool = False) -> None:
-        """End all that was started; `at_once` ends calls that are being made, too. A later `map` starts it anew."""
+        """End all that was started; `at_once` ends calls that are being made, too."""
 
     def __enter__(self) -> Self:
         return self

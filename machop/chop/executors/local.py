@@ -16,3 +16,6 @@ class LocalExecutor(Executor):
     def map(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[int, Result]]:
         for place, item in enumerate(items):
             yield place, call(item)
+
+    def close(self, at_once: bool = False) -> None:
+        """Nothing was started."""
