@@ -189,7 +189,7 @@ class Counting(ProcessExecutor):
 def test_places_go_on_where_this_process_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     patient = PatientExecutor(Jobs(2), patience=1e-9)
     counting = Counting(2)
-    monkeypatch.setattr(Jobs, "open", lambda _: counting)
+    monkeypatch.setattr(Jobs, "new_executor", lambda _: counting)
     assert dict(patient.map(squared, range(6))) == {number: number * number for number in range(6)}
     assert counting.given == [1, 2, 3, 4, 5]
     assert patient.has_started

@@ -67,7 +67,7 @@ class Jobs:
     count: int = 1
     executor: str | None = None
 
-    def open(self) -> Executor:
+    def new_executor(self) -> Executor:
         """A new executor."""
         return EXECUTORS[self.name](self.count)
 

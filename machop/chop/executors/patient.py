@@ -47,7 +47,7 @@ class PatientExecutor(Executor):
 
     def _shared(self, call: Callable[[Item], Result], remaining: Remaining[Item]) -> Iterator[tuple[int, Result]]:
         if self._executor is None:
-            self._executor = self._jobs.open()
+            self._executor = self._jobs.new_executor()
         first = remaining.place
         for offset, result in self._executor.map(call, remaining.items()):
             yield first + offset, result
