@@ -24,6 +24,7 @@ from chop.dataset import DATASETS
 from chop.executors import EXECUTORS
 from chop.formats import FORMATS
 from chop.models import MODELS
+from chop.nn import OP_TABLE
 from chop.passes.graph import PASSES
 from chop.registry import Registry
 from chop.scoring.task import TASKS
@@ -34,6 +35,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     EXECUTORS,
     FORMATS,
     MODELS,
+    OP_TABLE,
     PASSES,
     RUNNERS,
     SEARCH_SPACES,

@@ -48,6 +48,8 @@ class Registry(Generic[T]):
         self._aliases: dict[str, str] = {}
         self._plugins: dict[str, EntryPoint] | None = None
         self._broken: dict[str, str] = {}
+        self.changes = 0
+        """Rises whenever something is registered or forgotten: what was made of the things may be old then."""
 
     def register(self, name: str, *, aliases: tuple[str, ...] = ()) -> Callable[[T], T]:
         """Return a decorator that binds its argument to `name` (and `aliases`); a name is bound once."""
@@ -59,6 +61,7 @@ class Registry(Generic[T]):
                 if key in self._items or key in self._aliases:
                     raise ChopError(f"the {self.noun} '{key}' is registered twice; choose another name")
             self._items[name] = item
+            self.changes += 1
             self._aliases.update(dict.fromkeys(aliases, name))
             return item
 
@@ -96,6 +99,7 @@ class Registry(Generic[T]):
             yield
         finally:
             self._items, self._aliases, self._plugins, self._broken = before
+            self.changes += 1
 
     def aliases_of(self, name: str) -> list[str]:
         """The other spellings of a canonical name, sorted."""
@@ -155,6 +159,7 @@ class Registry(Generic[T]):
             )
             raise ChopError(self._broken[name]) from error
         self._items.setdefault(name, item)
+        self.changes += 1
 
 
 def subclass_problem(base: type, *dataclasses: str) -> Callable[[Any], str | None]:

@@ -106,6 +106,18 @@ def weight_transforms() -> Table:
     return _fill(_table("Weight transforms", "name", "keys", "what it is"), WEIGHT_TRANSFORMS, rows)
 
 
+def ops() -> Table:
+    """The ops that formats can be chosen for, and their operands."""
+    from chop.nn import OP_TABLE
+
+    def rows(name: str, op: Any) -> Iterator[tuple[str, ...]]:
+        if op.quantizable:
+            spellings = [own.__name__ for own in (*op.modules, *op.functions)]
+            yield name, ", ".join(op.possible_operands), ", ".join(dict.fromkeys([*spellings, *op.methods]))
+
+    return _fill(_table("Ops", "name", "operands", "spellings"), OP_TABLE, rows)
+
+
 def passes() -> Table:
     """The passes that `[passes.*]` of a TOML file may name."""
     from chop.passes.graph import PASSES
@@ -186,6 +198,7 @@ SECTIONS: dict[str, Callable[[], Table]] = {
     "task": tasks,
     "format": formats,
     "weight_transform": weight_transforms,
+    "op": ops,
     "pass": passes,
     "space": spaces,
     "strategy": strategies,

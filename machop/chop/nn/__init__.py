@@ -1,6 +1,6 @@
 """Quantised execution: one op table and one wrapper."""
 
-from chop.nn.ops import OPERANDS, OPS, QUANTIZABLE_OPS, Op
+from chop.nn.ops import OP_TABLE, OPERANDS, OPS, QUANTIZABLE_OPS, Arg, Op
 from chop.nn.quantized import Quantized, call_quantized
 
-__all__ = ["OPERANDS", "OPS", "QUANTIZABLE_OPS", "Op", "Quantized", "call_quantized"]
+__all__ = ["OPERANDS", "OPS", "OP_TABLE", "QUANTIZABLE_OPS", "Arg", "Op", "Quantized", "call_quantized"]

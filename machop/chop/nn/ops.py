@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -13,6 +15,10 @@ from torch import nn
 
 from chop.formats.layout import Layout
 from chop.nn.masks import MaskRule
+from chop.registry import Registry
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 OPERANDS = ("data_in", "other", "weight", "key", "value", "bias", "data_out")
 """Operand names, as they prefix the keys of a TOML file."""
@@ -248,18 +254,89 @@ _BY_FUNCTION |= {
 _BY_METHOD["mm"] = _BY_METHOD["matmul"]
 
 
+def _problem(op: Any) -> str | None:
+    """What is wrong with an op that is added to the table."""
+    if not isinstance(op, Op):
+        return "is no chop.nn.Op"
+    if not op.modules and not op.functions and not op.methods:
+        return "names no module, function or method that it is"
+    unknown = [name for name in (*op.args, *op.params) if name not in OPERANDS]
+    if unknown:
+        return f"has an operand '{unknown[0]}'; operands are {', '.join(OPERANDS)}"
+    spellings: dict[Any, Op] = {**_BY_MODULE, **_BY_FUNCTION, **_BY_METHOD}
+    known = [own for own in (*op.modules, *op.functions, *op.methods) if spellings.get(own, op) is not op]
+    return f"is {known[0]!r}, which is the op '{spellings[known[0]].name}' already" if known else None
+
+
+OP_TABLE: Registry[Op] = Registry("chop.ops", "op", (), _problem)
+"""All ops by name. A package adds one by the entry point `chop.ops`, a file by `OP_TABLE.register(name)(Op(name, …))`.
+"""
+
+_BUILTIN = frozenset(op.name for op in OPS)
+for _op in OPS:
+    OP_TABLE.register(_op.name)(_op)
+
+
+@dataclass(frozen=True)
+class _Added:
+    """The ops that are not of this package, by their spellings."""
+
+    modules: Mapping[type[nn.Module], Op]
+    functions: Mapping[Function, Op]
+    methods: Mapping[str, Op]
+
+
+@lru_cache(maxsize=1)
+def _added_at(changes: int) -> _Added:
+    """The added ops as they are after so many changes of the table."""
+    added = [op for name, op in OP_TABLE.working().items() if name not in _BUILTIN]
+    for reason in OP_TABLE.broken().values():
+        _tell_broken(reason)
+    return _Added(
+        {module: op for op in added for module in op.modules},
+        {function: op for op in added for function in op.functions},
+        {method: op for op in added for method in op.methods},
+    )
+
+
+@cache
+def _tell_broken(reason: str) -> None:
+    logger.warning("%s; its layers stay in float", reason)
+
+
+def _added() -> _Added:
+    return _added_at(OP_TABLE.changes)
+
+
+def quantizable_op_names() -> tuple[str, ...]:
+    """The names of all ops that formats can be chosen for."""
+    return tuple(op.name for op in OP_TABLE.working().values() if op.quantizable)
+
+
+def added_modules() -> tuple[type[nn.Module], ...]:
+    """The classes of modules that added ops are: a graph calls them whole."""
+    return tuple(_added().modules)
+
+
+def added_functions() -> tuple[Function, ...]:
+    """The functions in Python that added ops are: a graph calls them whole."""
+    return tuple(function for function in _added().functions if isinstance(function, FunctionType))
+
+
 def op_of_module(module: nn.Module) -> Op | None:
     """The table's row for a module, or None where the table has none."""
-    return next((_BY_MODULE[cls] for cls in type(module).__mro__ if cls in _BY_MODULE), None)
+    added = _added().modules
+    found = (_BY_MODULE.get(cls) or added.get(cls) for cls in type(module).__mro__)
+    return next((op for op in found if op is not None), None)
 
 
 def op_of_function(function: Callable[..., Any]) -> Op | None:
     """The table's row for a function or an exported operator, or None where the table has none."""
     if isinstance(function, torch._ops.OpOverload) and function.namespace == "aten":
         return _BY_EXPORTED_NAME.get(str(function).removeprefix("aten."))
-    return _BY_FUNCTION.get(function)
+    return _BY_FUNCTION.get(function) or _added().functions.get(function)
 
 
 def op_of_method(name: str) -> Op | None:
     """The table's row for a tensor method, or None where the table has none."""
-    return _BY_METHOD.get(name)
+    return _BY_METHOD.get(name) or _added().methods.get(name)

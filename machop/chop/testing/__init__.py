@@ -15,6 +15,7 @@ if _missing:
 
 from chop.testing.executors import ExecutorConformance  # noqa: E402 - below the check of what it needs
 from chop.testing.formats import FormatConformance  # noqa: E402
+from chop.testing.ops import OpConformance  # noqa: E402
 from chop.testing.runners import RunnerConformance  # noqa: E402
 from chop.testing.strategies import StrategyConformance  # noqa: E402
 from chop.testing.tasks import TaskConformance  # noqa: E402
@@ -23,6 +24,7 @@ from chop.testing.weight_transforms import WeightTransformConformance  # noqa: E
 __all__ = [
     "ExecutorConformance",
     "FormatConformance",
+    "OpConformance",
     "RunnerConformance",
     "StrategyConformance",
     "TaskConformance",

@@ -18,6 +18,7 @@ from chop.ir.graph.functional import make_functional
 from chop.ir.graph.same_results import gives, require_no_writes, steady_results
 from chop.ir.graph.writes import OPERATORS
 from chop.nn.copying import copied_module
+from chop.nn.ops import added_functions, added_modules
 from chop.nn.own_tensors import MADE_BY_HOOK, LeavesTensors, MadeByHook, leave_tensors, made_by_hooks_marked, twin_of
 from chop.nn.quantized import Quantized
 from chop.tools.logger import get_logger
@@ -69,8 +70,9 @@ class _LeafTracer(ArgumentTracer):
     """Traces into everything but the layers of `torch.nn`, quantised wrappers and the user's own leaf modules."""
 
     def __init__(self, leaves: tuple[type[nn.Module], ...] = ()) -> None:
-        super().__init__()
+        super().__init__(autowrap_functions=added_functions())
         self._leaves: tuple[type[nn.Module], ...] = (Quantized, LeavesTensors, *leaves)
+        self._added = added_modules()
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Value(node, self)
@@ -88,7 +90,8 @@ class _LeafTracer(ArgumentTracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if any(isinstance(value, fx.Proxy) for value in vars(m).values()):
             return False  # a hook of a module around it has computed one of its tensors
-        return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
+        is_leaf = isinstance(m, self._leaves) or type(m) in self._added
+        return is_leaf or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(

@@ -26,7 +26,7 @@ from chop.evaluation.program import Axis
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import FLOAT_NAMES, has_own_weights, is_transform_key, split_key
-from chop.nn.ops import OPS, Op
+from chop.nn.ops import OP_TABLE, OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
 
@@ -316,7 +316,8 @@ def _pattern_problem(pattern: str, names: list[str]) -> str | None:
 
 def _op_meant(key: str, nodes: Mapping[str, Op]) -> Op:
     """The op that a seed is for which serves no node: the one that it names, else the one with most operands."""
-    return nodes.get(key) or next((op for op in OPS if op.name == key and op.quantizable), OPS[0])
+    named = OP_TABLE.working().get(key)
+    return nodes.get(key) or (named if named is not None and named.quantizable else OPS[0])
 
 
 def _flatten(node: NodeChoices, indexes: Mapping[str, int]) -> dict[str, int]:

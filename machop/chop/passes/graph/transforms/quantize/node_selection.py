@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chop.errors import PassError, did_you_mean
-from chop.nn.ops import QUANTIZABLE_OPS, Op
+from chop.nn.ops import Op, quantizable_op_names
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -46,7 +46,7 @@ def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) ->
     like a misspelt node or op.
     """
     unused = [key for key in keys if key != DEFAULT and not _serves_any(key, by, nodes)]
-    known = {DEFAULT, *nodes, *QUANTIZABLE_OPS}
+    known = {DEFAULT, *nodes, *quantizable_op_names()}
     problems = {}
     for key in unused:
         hint = did_you_mean(key, known) if key not in known else ""
