@@ -168,7 +168,7 @@ def test_a_picture_names_every_node_and_format(tmp_path: Path) -> None:
     text = graph.draw(tmp_path / "graph.svg").read_text(encoding="utf-8")
     assert text.startswith("<svg")
     assert all(name in text for name in graph.quantizable_nodes())
-    assert "6.3" in text
+    assert "6b/3f" in text
 
 
 def test_training_mode_is_kept_through_quantising() -> None:
