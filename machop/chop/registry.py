@@ -50,6 +50,7 @@ class Registry(Generic[T]):
         self._broken: dict[str, str] = {}
         self.changes = 0
         """Rises whenever something is registered or forgotten: what was made of the things may be old then."""
+        self._adopted: set[str] = set()
 
     def register(self, name: str, *, aliases: tuple[str, ...] = ()) -> Callable[[T], T]:
         """Return a decorator that binds its argument to `name` (and `aliases`); a name is bound once."""
@@ -94,12 +95,27 @@ class Registry(Generic[T]):
     def restored(self) -> Iterator[None]:
         """Forget at the end what is registered meanwhile, for tests."""
         self._load_builtins()
-        before = dict(self._items), dict(self._aliases), self._plugins, dict(self._broken)
+        before = dict(self._items), dict(self._aliases), self._plugins, dict(self._broken), set(self._adopted)
         try:
             yield
         finally:
-            self._items, self._aliases, self._plugins, self._broken = before
+            self._items, self._aliases, self._plugins, self._broken, self._adopted = before
             self.changes += 1
+
+    def adopt(self, item: T, name: str) -> str:
+        """The name that `item` has or, where it is registered under none, gets from now on: `name`.
+
+        Another item that was adopted under that name gives way to it: a cell of a notebook that is run again defines
+        its class anew. Raises ChopError for a name that anything else is registered under.
+        """
+        with suppress(UnknownNameError):
+            return self.name_of(item)
+        if name in self and name not in self._adopted:
+            raise ChopError(f"there is a {self.noun} '{name}' already: give yours another name")
+        self._items.pop(name, None)
+        self.register(name)(item)
+        self._adopted.add(name)
+        return name
 
     def aliases_of(self, name: str) -> list[str]:
         """The other spellings of a canonical name, sorted."""

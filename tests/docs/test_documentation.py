@@ -73,7 +73,16 @@ def test_an_example_that_the_readme_does_not_run_runs(name: str, ch: Command) ->
 
 def test_the_example_in_python_of_the_readme_runs(tmp_path: Path) -> None:
     (example,) = blocks(ROOT / "README.md", "python")
-    assert "right: 0.69" in run([sys.executable, "-c", example], tmp_path)
+    assert "seq_blocks_2" in run([sys.executable, "-c", example], tmp_path)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_the_examples_of_the_page_on_python_run(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = blocks(ROOT / "docs" / "python.md", "python")[place]
+    if "transformers" in example:
+        pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/python.md", "exec"), {"__name__": "example"})
 
 
 def test_the_page_on_using_a_network_runs_from_the_search_to_the_saved_file(tmp_path: Path, ch: Command) -> None:

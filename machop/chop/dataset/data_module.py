@@ -14,7 +14,7 @@ from chop.dataset.info import DATASETS, DatasetInfo, Parts, UserMetric
 from chop.dataset.reading import is_spent, joined, labelled_only, read_batch, read_part, without_unlabelled
 from chop.dataset.rows import Batch, TensorRows, cut, rows_loader
 from chop.dataset.tokens import TokenArrays
-from chop.dataset.user_data import UserData, load_user_data
+from chop.dataset.user_data import UserData, load_user_data, user_data_of
 from chop.errors import ChopError, DatasetError, did_you_mean
 from chop.scoring.task import DEFAULT_TASK, Task, task_class, task_of
 from chop.tools.logger import get_logger
@@ -46,7 +46,7 @@ class MaseDataModule:
     Call `prepare_data()` and `setup()` first. `model_name` is for data that depend on a model's tokenizer; none of
     the bundled do. `custom_dataset_cache_path` is where downloads would be kept; bundled data need no cache. `task` is
     what the outputs are judged by (`chop.scoring.task.TASKS`); arrays of tokens without an end are cut after
-    `max_token_len` tokens.
+    `max_token_len` tokens. `built` is what `FILE.py:FUNCTION` would return; then `name` is only what it is called.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class MaseDataModule:
         seed: int = 0,
         task: str = DEFAULT_TASK,
         max_token_len: int = 512,
+        built: Any = None,
     ) -> None:
         if batch_size < 1:
             raise DatasetError(f"batch_size must be at least 1, got {batch_size}")
@@ -71,7 +72,8 @@ class MaseDataModule:
         self.num_workers = num_workers
         self.custom_dataset_cache_path = custom_dataset_cache_path
         self.seed = seed
-        self._user = is_user_reference(name)
+        self._built = built
+        self._user = built is not None or is_user_reference(name)
         self._info: DatasetInfo | None = None if self._user else get_dataset_info(name)
         self._parts: Parts | None = None
         self._user_data: UserData | None = None
@@ -119,7 +121,11 @@ class MaseDataModule:
             return
         if self._user:
             arrays = TokenArrays(self.batch_size, self.max_token_len, self.seed)
-            self._user_data = load_user_data(self.name, self.batch_size, self._task_class, arrays)
+            self._user_data = (
+                load_user_data(self.name, self.batch_size, self._task_class, arrays)
+                if self._built is None
+                else user_data_of(self._built, self.name, self._task_class, arrays)
+            )
             self._read()
         else:
             self._parts = DATASETS[self.name].load()

@@ -20,7 +20,7 @@ class TensorRows(Dataset[Batch]):
     A batch is one indexing operation in place of one per row.
     """
 
-    def __init__(self, x: Tensor, y: Tensor) -> None:
+    def __init__(self, x: Any, y: Tensor) -> None:
         self.x = x
         self.y = y
 

@@ -62,7 +62,14 @@ def load_user_data(
     the loss's own, or -100). A function with an argument `batch_size` is given it. `arrays` makes loaders of parts that
     are arrays of tokens, for a `task` that reads these. Raises DatasetError for anything else.
     """
-    values = _as_mapping(_call(reference, batch_size), reference)
+    return user_data_of(_call(reference, batch_size), reference, task, arrays)
+
+
+def user_data_of(
+    built: Any, reference: str, task: type[Task] = Classification, arrays: TokenArrays | None = None
+) -> UserData:
+    """The same of what the function returned; `reference` is what errors call it."""
+    values = _as_mapping(built, reference)
     missing = [part for part in PARTS if values.get(part) is None]
     if missing:
         raise DatasetError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self, TypeVar
 
 from rich.progress import (
@@ -23,8 +25,20 @@ from chop.tools.terminal import terminal
 
 Item = TypeVar("Item")
 
+_hidden: ContextVar[bool] = ContextVar("bars are hidden", default=False)
+
 REFRESH = 0.1
 """Seconds between two updates of a bar whose trials come in faster."""
+
+
+@contextmanager
+def bars(shown: bool) -> Iterator[None]:
+    """Show the bars that are made inside, or none of them."""
+    token = _hidden.set(not shown)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
 
 
 class _Shown:
@@ -145,7 +159,9 @@ def _probing(tried: int, of_all: int) -> str:
 
 def each_shown(items: Sequence[Item], what: str) -> Iterable[Item]:
     """The items, with a bar that goes when the last is done."""
-    return track(items, description=f"[bold]{what}", console=terminal(stderr=True), transient=True)
+    return track(
+        items, description=f"[bold]{what}", console=terminal(stderr=True), transient=True, disable=_hidden.get()
+    )
 
 
 def _bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search") -> Progress:
@@ -160,4 +176,5 @@ def _bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search"
         TextColumn(found, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),  # what is cut if need be
         console=terminal(stderr=True),
         expand=True,
+        disable=_hidden.get(),
     )

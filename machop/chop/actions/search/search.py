@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,6 +100,11 @@ def command_line(typed: Sequence[str]) -> str:
     return shlex.join(map(without_password, typed))
 
 
+def _as_key(problem: Problem) -> str:
+    """A problem at the key of the table that it is about."""
+    return f"search.{'.'.join(problem.path)}: {problem.message}"
+
+
 def checked_call(
     kind: type[Kind],
     model: nn.Module,
@@ -109,13 +114,16 @@ def checked_call(
     seed: int,
     device: str,
     problems: Sequence[str] = (),
+    told: Callable[[Problem], str] = _as_key,
+    graph: MaseGraph | None = None,
 ) -> Kind:
-    """What the table `[search]` asks for, as a `kind` of checked search.
+    """What the table `[search]` asks for, as a `kind` of checked search; `graph` is that of the model, if it is traced.
 
-    Raises ConfigError with all that is wrong with it, behind the `problems` that the caller has found.
+    Raises ConfigError with all that is wrong with it, each problem as it is `told`, behind the `problems` that the
+    caller has found.
     """
-    settings, space, graph, found = _check(model, data_module, search_config)
-    lines = [*problems, *(f"search.{'.'.join(problem.path)}: {problem.message}" for problem in found)]
+    settings, space, graph, found = _check(model, data_module, search_config, graph)
+    lines = [*problems, *map(told, found)]
     if lines or settings is None or space is None:
         raise ConfigError(lines)
     _tell_unquantised(space)
@@ -181,13 +189,13 @@ def _prepare(run_config: RunConfig, problems: Sequence[str]) -> Prepared | None:
 
 
 def _check(
-    model: nn.Module | None, data_module: Any, table: Any
+    model: nn.Module | None, data_module: Any, table: Any, graph: MaseGraph | None = None
 ) -> tuple[SearchSettings | None, SearchSpaceBase | None, Any, list[Problem]]:
     """The settings, and the space of the model; or everything that is wrong with either."""
     settings, problems = parse_search_settings(table, data_module)
     if model is None:
         return settings, None, None, problems
-    graph = traced(model, data_module)
+    graph = graph or traced(model, data_module)
     space, found = _build_space(graph, table)
     return settings, space, graph, problems + found
 

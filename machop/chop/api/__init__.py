@@ -1,0 +1,1 @@
+"""Searches from Python: `chop.search`, and the `Study` that it returns."""

@@ -1,0 +1,82 @@
+"""Errors that name the argument of `chop.search` that they are about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from chop.config.typed import Problem
+from chop.errors import ChopError, ConfigError
+
+RENAMED = {
+    "ladder": "early_stopping",
+    "ladder_confidence": "early_stopping_confidence",
+    "data_loader": "part",
+}
+"""Keys of a TOML file whose arguments have other names."""
+
+SETUP = (
+    "n_trials", "timeout", "patience", "ask_batch", "n_jobs", "memory_mib", "ladder", "ladder_confidence",
+)  # fmt: skip
+"""The keys of `[search.strategy.setup]` that are arguments; all others are in `strategy_options`."""
+
+
+@contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """Let errors that are raised inside begin with the name of the argument."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ChopError as error:
+        said = str(error)
+        if not said.startswith((f"{argument}:", f"{argument} ")):
+            error.args = (f"{argument}: {said}", *error.args[1:])
+        raise
+
+
+@contextmanager
+def in_python() -> Iterator[None]:
+    """Let errors that are raised inside speak of arguments in place of options and tables."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ChopError as error:
+        error.args = (as_arguments(str(error)), *error.args[1:])
+        raise
+
+
+def as_arguments(text: str) -> str:
+    """A message with the arguments of Python in place of options of the command line and tables of a file.
+
+    >>> as_arguments("give n_trials under [search.strategy.setup], or start anew without --resume")
+    'give n_trials, or start anew without resume=True'
+    """
+    text = re.sub(r" under \[search\.[\w.]+\]", "", text).replace("--resume", "resume=True")
+    text = text.replace("--project-dir", "folder=").replace("--project", "folder=")
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
+
+
+def told(problem: Problem) -> str:
+    """A problem of the table `[search]` at the argument that it came from.
+
+    >>> told(Problem(("strategy", "setup", "n_trials"), "expected an integer, got 'a'"))
+    "n_trials: expected an integer, got 'a'"
+    """
+    return f"{argument_of(problem.path)}: {as_arguments(problem.message)}"
+
+
+def argument_of(path: tuple[str, ...]) -> str:
+    """The argument behind a key of the table `[search]`."""
+    room, *rest = path
+    if room == "search_space":
+        return ".".join(["space", *rest])
+    if rest[:1] == ["setup"] and len(rest) > 1:
+        return RENAMED.get(rest[1], rest[1]) if rest[1] in SETUP else f"strategy_options[{rest[1]!r}]"
+    if rest[:1] in (["sw_runner"], ["hw_runner"]):
+        return ".".join(["runners", *rest[1:]])
+    if rest[:1] == ["metrics"]:
+        return ".".join(["objectives", *rest[1:]])
+    return "strategy"

@@ -1,0 +1,273 @@
+"""`chop.search`: find the best number formats for a model, from Python."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from chop.actions.search.run.job import SearchJob
+from chop.actions.search.search import checked_call
+from chop.actions.setup import build_model, resolve_accelerator, traced
+from chop.api.arguments import in_python, naming, told
+from chop.api.data import SPLIT, data_module_of
+from chop.api.log import shown
+from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
+from chop.api.space import Space
+from chop.api.strategy import strategy_name
+from chop.api.study import Networks, Study
+from chop.api.toml import as_toml
+from chop.config.options import RunOptions
+from chop.dataset import MaseDataModule
+from chop.errors import ChopError, ConfigError, SearchError
+from chop.ir import MaseGraph, QuantPlan
+from chop.record.trial import Direction
+from chop.tools.folder_lock import OwnFolder, only_writer
+from chop.tools.scratch import scratch_folder
+
+Part = Literal["train", "val", "test"]
+
+
+def search(
+    model: nn.Module | MaseGraph | str,
+    data: Any,
+    space: Space | None = None,
+    *,
+    formats: Any = None,
+    widths: Any = None,
+    objectives: Any,
+    constraints: Mapping[str, Mapping[str, Any]] | None = None,
+    strategy: Any = "surrogate",
+    strategy_options: Mapping[str, Any] | None = None,
+    n_trials: int | None = None,
+    timeout: float | None = None,
+    patience: int | None = None,
+    runners: Any = None,
+    num_samples: int | None = None,
+    part: Part = "val",
+    task: Any = None,
+    loss: Any = None,
+    metrics: Mapping[str, Any] | None = None,
+    split: Sequence[float] = SPLIT,
+    batch_size: int = 128,
+    max_token_len: int = 512,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    sum_direction: Direction | None = None,
+    eval_mode: bool = True,
+    early_stopping: Sequence[int] = (),
+    early_stopping_confidence: float | None = None,
+    ask_batch: int | None = None,
+    n_jobs: int = 1,
+    memory_mib: int | None = None,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "gpu", "mps"] = "auto",
+    folder: str | Path | None = None,
+    resume: bool = False,
+    init_from: Sequence[str | Path] = (),
+    verbose: bool = False,
+    progress: bool | None = None,
+) -> Study:
+    """Search the best number format for every layer of `model`; Ctrl-C ends the search and returns what was found.
+
+    `model` is a module, whose weights stay as they are, a `MaseGraph`, or a name of `ch info model` with its
+    `pretrained` weights or those of a file (`weights`). `data` is one of
+
+    - DataLoaders `(train, val, test)`, or a dictionary or an object that holds them;
+    - arrays `(x, y)` of NumPy or torch, whose samples are split at random by `split` and `seed`, or a dictionary
+      `{"train": (x, y), "val": …, "test": …}`;
+    - a name of `ch info dataset`, or a `MaseDataModule`.
+
+    `task`, `loss` and `metrics` (`{name: (function, "maximize" | "minimize")}`) say what outputs are judged by. With
+    `task=None` that is regression where the targets are no whole numbers, else classification.
+
+    The `space` is that of `Space(formats, widths)`, or a `Space` with more to say. `objectives` are metrics:
+    names (`ch info runner`), `(function, "minimize")`, or `{name: direction | {"scale": …, "direction": …}}`;
+    `constraints` are `{name: {"min": …, "max": …, "max_drop": …}}`. The runners that measure them are found by
+    themselves; `runners` names others, or gives them options. They measure on the first `num_samples` samples of a
+    `part` (None: on all). A strategy, runner, format or metric may be a name, a class or an object.
+
+    The search ends after `n_trials` trials, `timeout` seconds, or when the front has not improved for `patience`
+    trials. All else is as in docs/search.md. Without a `folder` its files go with the study; `study.save` keeps them.
+    Nothing is shown unless `verbose` or `progress` is true; a notebook shows progress unless it is False.
+
+    Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs.
+    """
+    arguments = Arguments(**locals())
+    with shown(verbose, progress), in_python(), ExitStack() as stack:
+        study = arguments.searched(stack)
+        study.keep(stack.pop_all())
+        return study
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of `search`."""
+
+    model: Any
+    data: Any
+    space: Space | None
+    formats: Any
+    widths: Any
+    objectives: Any
+    constraints: Mapping[str, Mapping[str, Any]] | None
+    strategy: Any
+    strategy_options: Mapping[str, Any] | None
+    n_trials: int | None
+    timeout: float | None
+    patience: int | None
+    runners: Any
+    num_samples: int | None
+    part: Part
+    task: Any
+    loss: Any
+    metrics: Mapping[str, Any] | None
+    split: Sequence[float]
+    batch_size: int
+    max_token_len: int
+    pretrained: bool
+    weights: str | Path | None
+    sum_direction: Direction | None
+    eval_mode: bool
+    early_stopping: Sequence[int]
+    early_stopping_confidence: float | None
+    ask_batch: int | None
+    n_jobs: int
+    memory_mib: int | None
+    seed: int
+    device: Literal["auto", "cpu", "gpu", "mps"]
+    folder: str | Path | None
+    resume: bool
+    init_from: Sequence[str | Path]
+    verbose: bool
+    progress: bool | None
+
+    @classmethod
+    def of(cls, **given: Any) -> Arguments:
+        """The arguments that are given, and the defaults of all others."""
+        bound = signature(search).bind(**given)
+        bound.apply_defaults()
+        return cls(**bound.arguments)
+
+    def searched(self, stack: ExitStack) -> Study:
+        """Run the search; its temporary folder, if it needs one, goes with `stack`."""
+        module = self._data_module()
+        options = self._options(module)
+        with naming("model"):
+            model = build_model(options, module) if options.model else module_of(self.model)
+            graph = traced(model, module)
+        table = self.table(module, {op.name for op in graph.quantizable_nodes().values()})
+        place, device = self._place(stack), resolve_accelerator(options)
+        job = checked_call(SearchJob, model, module, table, place, self.seed, device, told=told, graph=graph)
+        called = options.model or type(self.model).__name__
+        job = replace(job, identity={"model": called, "batch_size": self.batch_size, **job.identity})
+        with only_writer(job.folder) as own:
+            self._require_room(job)
+            job = job.begun_from(list(map(str, self.init_from)), self.resume)
+            job.run(self.resume, lambda: self._begin(job, own, as_toml(options, table)))
+        return Study(job.files, Networks.of(job, options))
+
+    def _begin(self, job: SearchJob, own: OwnFolder, text: str) -> None:
+        own.settle()
+        if not self.resume:
+            job.files.write_resolved(text)
+
+    def _require_room(self, job: SearchJob) -> None:
+        if self.resume and not job.files.holds_search:
+            raise SearchError(f"folder: there is no search to resume in {job.folder}; leave out resume=True")
+        if job.files.holds_search and not self.resume:
+            raise SearchError(f"folder: {job.folder} holds a search: resume=True goes on, or choose another folder")
+
+    def _place(self, stack: ExitStack) -> Path:
+        if self.folder is not None:
+            return Path(self.folder)
+        if self.resume:
+            raise ConfigError(["resume: name the folder of the search that is to go on"])
+        return stack.enter_context(scratch_folder()) / "study" / "software" / "search_ckpts"
+
+    @cached_property
+    def chosen_space(self) -> Space:
+        """The space, as an object or from `formats` and `widths`."""
+        if self.space is None:
+            return Space(self.formats, self.widths)
+        if not isinstance(self.space, Space):
+            raise ConfigError([f"space: expected a chop.Space, got {self.space!r}"])
+        for name in (name for name in ("formats", "widths") if getattr(self, name) is not None):
+            raise ConfigError([f"{name}: belongs in the space: Space({name}=...)"])
+        return self.space
+
+    @cached_property
+    def _goals(self) -> list[Goal]:
+        return goals_of(self.objectives)
+
+    def _data_module(self) -> MaseDataModule:
+        functions = {goal.name: goal.function for goal in self._goals if goal.function is not None}
+        own = {**(self.metrics or {}), **functions}
+        return data_module_of(
+            self.data,
+            task=self.task,
+            loss=self.loss,
+            metrics=own or None,
+            split=self.split,
+            batch_size=self.batch_size,
+            max_token_len=self.max_token_len,
+            seed=self.seed,
+        )
+
+    def _options(self, module: MaseDataModule) -> RunOptions:
+        """What a TOML file would say at its top."""
+        if not isinstance(self.model, str) and (self.pretrained or self.weights):
+            name = "pretrained" if self.pretrained else "weights"
+            raise ConfigError([f"{name}: is for a model by name; this model has its weights"])
+        return RunOptions(
+            model=self.model if isinstance(self.model, str) else None,
+            dataset=self.data if isinstance(self.data, str) else None,
+            task=module.task_name,
+            load_name=None if self.weights is None else str(self.weights),
+            is_pretrained=self.pretrained,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            accelerator=self.device,
+            max_token_len=self.max_token_len,
+        )
+
+    def table(self, data_module: Any, ops: Collection[str] | None = None) -> dict[str, Any]:
+        """The table `[search]` of the TOML file that does the same; `ops` are those of the model (None: any)."""
+        name, metrics = strategy_name(self.strategy), metric_tables(self._goals, self.constraints)
+        runners = runner_tables(metrics, self.runners, data_module, self.num_samples, self.part)
+        table = {"name": name, "eval_mode": self.eval_mode, **runners, "setup": self._setup(), "metrics": metrics}
+        space = self.chosen_space if ops is None else self.chosen_space.fitting(ops)
+        return {"search_space": space.table(), "strategy": table}
+
+    def _setup(self) -> dict[str, Any]:
+        setup = {
+            "n_trials": self.n_trials,
+            "timeout": self.timeout,
+            "patience": self.patience,
+            "ask_batch": self.ask_batch,
+            "n_jobs": self.n_jobs,
+            "memory_mib": self.memory_mib,
+            "ladder": list(self.early_stopping) or None,
+            "ladder_confidence": self.early_stopping_confidence,
+            "sum_scaled_metrics": True if self.sum_direction else None,
+            "direction": self.sum_direction,
+        }
+        return {**{key: own for key, own in setup.items() if own is not None}, **(self.strategy_options or {})}
+
+
+def module_of(model: Any) -> nn.Module:
+    """A model as a module; a graph without its formats."""
+    if isinstance(model, nn.Module):
+        return model
+    if isinstance(model, MaseGraph):
+        plain = copy.deepcopy(model)
+        plain.apply_plan(QuantPlan())
+        return plain.model
+    raise ChopError(f"expected a torch.nn.Module, a MaseGraph or the name of a model, got {model!r}")

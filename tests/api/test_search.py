@@ -1,0 +1,348 @@
+"""A search from Python finds what the same search of a TOML file finds, with whatever a user has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import chop
+from chop.actions.search import SearchStrategyBase
+from chop.actions.search.settings.search import parse_search_settings
+from chop.actions.search.strategies.runners import AnalyticRunner, Metric
+from chop.api.data import data_module_of
+from chop.api.search import Arguments
+from chop.api.study import Study
+from chop.config.run_config import load_run_config
+from chop.dataset import MaseDataModule
+from chop.errors import ChopError, ConfigError, DatasetError, GraphError, SearchError
+from chop.formats import FORMATS, Format
+from chop.formats.integer import Integer
+from chop.ir import MaseGraph
+from chop.record.folder import SearchFolder
+from chop.scoring.regression import Regression
+from tests.api.conftest import few
+from tests.conftest import Command
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def figures(study: Study | Path) -> list[dict[str, Any]]:
+    """All that a search wrote of its trials but for the time that they took."""
+    rows = SearchFolder(study.folder if isinstance(study, Study) else study).rows()
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_the_toml_file_of_a_study_does_the_same_search_to_the_bit(tmp_path: Path, ch: Command) -> None:
+    objectives = ["accuracy", "average_bitwidth"]
+    study = chop.search(
+        "jsc-tiny", "jsc", formats=["integer"], widths=[2, 4, 8], objectives=objectives, pretrained=True, n_trials=6,
+        num_samples=512, seed=3,
+    )  # fmt: skip
+    (tmp_path / "same.toml").write_text(study.to_toml(), encoding="utf-8")
+    ch("search", "--config", "same.toml", "--project", "same")
+    folder = tmp_path / "mase_output" / "same" / "software" / "search_ckpts"
+    assert figures(folder) == figures(study)
+    assert chop.load_study(folder).summary.baselines == study.summary.baselines
+
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "machop" / "configs" / "examples").glob("*.toml"))
+SEARCHES = [path for path in EXAMPLES if "[search" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
+def test_a_toml_file_is_the_same_search_as_arguments(path: Path) -> None:
+    arguments = {**chop.load_config(path), "verbose": False}
+    module = data_module_of(arguments["data"])
+    table = Arguments.of(**arguments).table(module)
+    wanted, _ = parse_search_settings(load_run_config(path, {}).tables["search"], module)
+    found, problems = parse_search_settings(table, module)
+    assert (found, problems) == (wanted, [])
+
+
+def test_arguments_of_a_toml_file_run_its_search(tmp_path: Path, ch: Command) -> None:
+    (path,) = (path for path in SEARCHES if path.stem == "jsc_toy_by_type")
+    ch("search", "--config", str(path), "--pretrained", "--project", "same")
+    study = chop.search(**{**chop.load_config(path), "pretrained": True})
+    assert figures(study) == figures(tmp_path / "mase_output" / "same" / "software" / "search_ckpts")
+
+
+def test_arrays_loaders_and_a_data_module_are_the_same_data(mlp: nn.Module, arrays: Arrays) -> None:
+    x, y = torch.from_numpy(arrays[0]).float(), torch.from_numpy(arrays[1])
+    parts = {"train": slice(0, 200), "val": slice(200, 250), "test": slice(250, 300)}
+    as_arrays = {part: (arrays[0][own], arrays[1][own]) for part, own in parts.items()}
+    loaders = {part: DataLoader(TensorDataset(x[own], y[own]), batch_size=30) for part, own in parts.items()}
+    module = MaseDataModule("mine", 30, built=loaders)
+    given: list[Any] = [as_arrays, loaders, tuple(loaders.values()), type("Mine", (), loaders)(), module]
+    found = [figures(chop.search(mlp, data, **few())) for data in given]
+    assert all(own == found[0] for own in found)
+
+
+def test_arrays_are_split_by_the_seed(mlp: nn.Module, arrays: Arrays) -> None:
+    first, again, other = (figures(chop.search(mlp, arrays, **few(seed=seed))) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_graph_is_searched_like_its_model(mlp: nn.Module, arrays: Arrays) -> None:
+    before = {name: own.clone() for name, own in mlp.state_dict().items()}
+    found = [figures(chop.search(model, arrays, **few())) for model in (mlp, MaseGraph(mlp))]
+    assert [row["software_metrics"] for row in found[0]] == [row["software_metrics"] for row in found[1]]
+    assert all(torch.equal(own, before[name]) for name, own in mlp.state_dict().items())
+
+
+def test_a_quantised_graph_is_searched_from_float(mlp: nn.Module, arrays: Arrays) -> None:
+    study = chop.search(mlp, arrays, **few())
+    again = chop.search(study.best().graph, arrays, **few())
+    assert [row["software_metrics"] for row in figures(again)] == [
+        row["software_metrics"] for row in figures(study.folder)
+    ]
+
+
+class Backwards(SearchStrategyBase):
+    """Every point once, the last first."""
+
+    needs_budget = False
+
+    def __init__(self, context: Any, options: Any = None) -> None:
+        super().__init__(context, options)
+        self.left = self.space.size
+
+    def ask(self, n: int) -> list[Any]:
+        numbers = range(self.left - 1, max(self.left - n, 0) - 1, -1)
+        self.left -= len(numbers)
+        return [self.space.point(number) for number in numbers]
+
+
+class LastOnly:
+    """Asks for the last point alone; it is no class of chop's."""
+
+    needs_budget = False
+
+    def begin(self, context: Any) -> None:
+        self.points = [context.space.point(context.space.size - 1)]
+
+    def ask(self, n: int) -> list[Any]:
+        asked, self.points = self.points[:n], self.points[n:]
+        return asked
+
+
+class WeightBits(AnalyticRunner):
+    """Bits of all weights."""
+
+    @classmethod
+    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+        return (Metric("weight_bits", "bit", "minimize"),)
+
+    def terms(self, cost: Any, formats: Any) -> tuple[float, ...]:
+        weights = cost.of("weight")
+        return (sum(formats["weight"].bits(w.shape) if "weight" in formats else 32 * w.elements for w in weights),)
+
+    def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
+        return {"weight_bits": float(sums[0])}
+
+
+class Halves(Integer):
+    """Fixed point under another name."""
+
+
+def share(predictions: Tensor, targets: Tensor) -> float:
+    return float((predictions.argmax(1) == targets).float().mean())
+
+
+def widths(network: chop.Network) -> tuple[int, ...]:
+    nodes = (network.config[name]["config"] for name in ("_0", "_2"))
+    return tuple(own[key] for own in nodes for key in ("data_in_width", "weight_width"))
+
+
+def test_strategy_runner_format_and_metric_may_be_classes_and_objects(mlp: nn.Module, arrays: Arrays) -> None:
+    study = chop.search(
+        mlp, arrays, formats=[Halves], widths=[4, 8], objectives=[(share, "maximize"), "weight_bits"],
+        strategy=Backwards, runners=[WeightBits], seed=1,
+    )  # fmt: skip
+    plain = chop.search(mlp, arrays, **few(objectives=["accuracy_micro", "model_size"]))
+    by_widths = {widths(plain[number]): plain[number].metrics for number in range(16)}
+    for number in range(16):
+        own = study[number]
+        assert own.metrics["share"] == pytest.approx(by_widths[widths(own)]["accuracy_micro"])
+        assert own.config["_0"]["config"]["name"] == "Halves"
+    assert len(chop.search(mlp, arrays, **few(strategy=LastOnly())).trials) == 1
+    assert "--plugin" in study.to_toml()
+
+
+def test_a_class_that_a_notebook_defines_again_takes_the_place_of_the_first(mlp: nn.Module, arrays: Arrays) -> None:
+    sizes = []
+    for last in (1, 2):
+        again = type("Again", (Backwards,), {"__init__": lambda self, c, o=None, n=last: _begin(self, c, o, n)})
+        sizes.append(len(chop.search(mlp, arrays, **few(strategy=again)).trials))
+    assert sizes == [1, 2]
+
+
+def _begin(self: Any, context: Any, options: Any, points: int) -> None:
+    SearchStrategyBase.__init__(self, context, options)
+    self.left = points
+
+
+def test_a_format_object_has_its_own_values(mlp: nn.Module, arrays: Arrays) -> None:
+    eight: Format = FORMATS["integer"](width=8, frac_width=5)  # type: ignore[call-arg]
+    study = chop.search(mlp, arrays, **few(formats=[eight], widths=None))
+    config = study[0].config["_0"]["config"]
+    assert (config["weight_width"], config["data_in_frac_width"], len(study.trials)) == (8, 5, 1)
+
+
+def test_regression_on_float_targets_needs_nothing_more(arrays: Arrays) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 1))
+    targets = arrays[0].sum(1)
+    study = chop.search(model, (arrays[0], targets), **few(objectives=["loss", "average_bitwidth"]))
+    named = chop.search(model, (arrays[0], targets), **few(objectives=["loss", "average_bitwidth"], task=Regression))
+    assert figures(study) == figures(named)
+    assert study.best().metrics["loss"] < 100
+
+
+def test_nothing_is_shown_unless_asked_for(mlp: nn.Module, arrays: Arrays, capfd: pytest.CaptureFixture[str]) -> None:
+    chop.search(mlp, arrays, **few())
+    assert capfd.readouterr() == ("", "")
+    chop.search(mlp, arrays, **few(verbose=True))
+    assert "distinct points" in capfd.readouterr().err
+    chop.search(mlp, arrays, **few(progress=True))
+    assert "search" in capfd.readouterr().err
+    chop.search(mlp, arrays, **few())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_temporary_folder_goes_with_its_study(mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:
+    study = chop.search(mlp, arrays, **few())
+    folder, kept = study.folder, study.save(tmp_path / "kept")
+    rows = figures(folder)
+    del study
+    assert not folder.exists()
+    assert figures(kept) == rows
+
+
+def test_a_search_in_a_folder_goes_on_with_more_trials(mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:
+    for trials, resume in ((3, False), (9, True)):
+        study = chop.search(mlp, arrays, **few(folder=tmp_path / "here", n_trials=trials, resume=resume))
+    assert len(study.trials) == 9
+    whole = chop.search(mlp, arrays, **few(n_trials=9))
+    assert figures(study) == figures(whole)
+    with pytest.raises(SearchError, match=r"folder: .*holds a search: resume=True goes on"):
+        chop.search(mlp, arrays, **few(folder=tmp_path / "here"))
+
+
+def test_ctrl_c_returns_the_study_so_far(mlp: nn.Module, arrays: Arrays) -> None:
+    calls: list[int] = []
+
+    def interrupted(predictions: Tensor, targets: Tensor) -> float:
+        calls.append(1)
+        if len(calls) == 40:
+            raise KeyboardInterrupt
+        return float(predictions.mean())
+
+    study = chop.search(mlp, arrays, **few(objectives=[(interrupted, "minimize")], widths=[2, 3, 4, 5, 6, 7, 8]))
+    assert study.reason == "interrupted"
+    assert 0 < len(study.trials) < 7**4
+    assert isinstance(study.best().model, nn.Module)
+
+
+WRONG: list[tuple[dict[str, Any], type[ChopError], str]] = [
+    ({"objectives": ["acuracy"]}, ConfigError, "^objectives: no metric 'acuracy'; did you mean 'accuracy'"),
+    ({"objectives": [lambda p, t: 0.0]}, ConfigError, "objectives: .*has no name|say which way"),
+    ({"objectives": [(lambda p, t: 0.0, "minimize")]}, ConfigError, "objectives: <lambda> has no name: give metrics="),
+    ({"objectives": [(share, "max")]}, ConfigError, "objectives: expected 'maximize' or 'minimize', got 'max'"),
+    ({"objectives": []}, ConfigError, "objectives: name at least one"),
+    ({"objectives": ["perplexity"]}, ConfigError, "objectives: no metric 'perplexity'|is no metric of these data"),
+    ({"metrics": {"mine": (share, "larger")}}, DatasetError, "data: metrics.'mine'. must be"),
+    ({"constraints": {"accuracy": 0.7}}, ConfigError, "constraints: 'accuracy' needs a dictionary"),
+    ({"constraints": {"accuracy": {"max_dorp": 1}}}, ConfigError, "objectives.accuracy.max_dorp: unknown key; did"),
+    ({"widths": [4, "8"]}, ConfigError, "^widths: expected whole numbers from 1 .bits., got '8'"),
+    ({"widths": [4.0]}, ConfigError, "^widths: .*got 4.0"),
+    ({"widths": [True]}, ConfigError, "^widths: .*got True"),
+    ({"formats": ["intger"]}, ChopError, "^formats: unknown number format 'intger'; did you mean 'integer'"),
+    ({"formats": ["mxfp"]}, ConfigError, "^widths: MXFP has no width: give"),
+    ({"formats": None}, ConfigError, "^formats: name the number formats"),
+    ({"strategy": "surogate"}, ConfigError, "^strategy: unknown search strategy 'surogate'; did you mean 'surrogate'"),
+    ({"strategy": "surrogate"}, ConfigError, "^strategy: 'surrogate' would never end: give n_trials"),
+    ({"strategy": 3}, ConfigError, "^strategy: expected a name"),
+    ({"n_trials": 0}, ConfigError, "^n_trials: expected"),
+    ({"strategy_options": {"ordr": "index"}}, ConfigError, "^strategy_options.'ordr'.: unknown key; did you mean"),
+    ({"runners": ["basic_evaluatoin"]}, ConfigError, "^runners: unknown runner 'basic_evaluatoin'; did you mean"),
+    ({"runners": {"basic_evaluation": {"num_sample": 3}}}, ConfigError, "^runners.basic_evaluation.num_sample: unkn"),
+    ({"task": "regresion"}, ChopError, "unknown task 'regresion'; did you mean 'regression'"),
+    ({"split": (0.5, 0.5)}, DatasetError, "^data: split= is"),
+    ({"pretrained": True}, ConfigError, "^pretrained: is for a model by name"),
+    ({"space": {"formats": []}}, ConfigError, "^space: expected a chop.Space"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "said"), WRONG, ids=[str(next(iter(w[0]))) + str(n) for n, w in enumerate(WRONG)]
+)
+def test_what_is_wrong_is_told_by_the_name_of_its_argument(
+    wrong: dict[str, Any], kind: type[ChopError], said: str, mlp: nn.Module, arrays: Arrays
+) -> None:
+    with pytest.raises(kind, match=said) as raised:
+        chop.search(mlp, arrays, **few(**wrong))
+    assert "search." not in str(raised.value)
+    assert "--" not in str(raised.value)
+
+
+def test_all_that_is_wrong_is_told_at_once(mlp: nn.Module, arrays: Arrays) -> None:
+    with pytest.raises(ConfigError) as raised:
+        chop.search(mlp, arrays, **few(n_trials=-1, timeout=-1.0, strategy_options={"x": 1}))
+    assert [line.split(":")[0] for line in raised.value.problems] == ["n_trials", "timeout", "strategy_options['x']"]
+
+
+def test_data_without_a_part_are_refused(mlp: nn.Module, arrays: Arrays) -> None:
+    with pytest.raises(DatasetError, match=r"^data: has no test: give train, val and test"):
+        chop.search(mlp, {"train": arrays, "val": arrays}, **few())
+    with pytest.raises(DatasetError, match=r"^data: is a int"):
+        chop.search(mlp, 3, **few())
+    with pytest.raises(DatasetError, match="data: x has 300 samples and y 299"):
+        chop.search(mlp, (arrays[0], arrays[1][1:]), **few())
+    with pytest.raises(ChopError, match=r"^data: unknown data set 'jcs'; did you mean 'jsc'"):
+        chop.search(mlp, "jcs", **few())
+
+
+class Branching(nn.Module):
+    """A model whose way depends on the values of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_model_that_cannot_be_traced_is_refused_by_name(arrays: Arrays) -> None:
+    with pytest.raises(GraphError, match=r"^model: "):
+        chop.search(Branching(), arrays, **few())
+    with pytest.raises(ChopError, match=r"^model: expected a torch.nn.Module"):
+        chop.search(3, arrays, **few())  # type: ignore[arg-type]
+
+
+def test_importing_chop_does_not_import_torch() -> None:
+    code = (
+        "import sys, chop\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "assert {'search', 'load_study', 'load_config', 'Space', 'Study', 'MaseGraph'} <= set(dir(chop))\n"
+        "assert set(chop.__all__) <= set(dir(chop))\n"
+        "assert issubclass(chop.ChopError, Exception) and 'torch' not in sys.modules\n"
+        "try:\n    chop.serach\nexcept AttributeError as error:\n    print(error)\n"
+    )
+    path = str(Path(chop.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, encoding="utf-8",
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "no attribute 'serach'" in done.stdout
+
+
+def test_a_study_is_what_search_says_that_it_returns(study: Study) -> None:
+    assert isinstance(study, chop.Study)

@@ -1,0 +1,198 @@
+"""A study's tables, networks, records and pictures."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import chop
+from chop.api.study import Study
+from chop.api.tables import Table, table_of
+from chop.errors import ChopError, SearchError
+from chop.evaluation.plan_runner import PlanRunner
+from chop.ir import MaseGraph
+from chop.passes.graph import quantize_transform_pass
+from chop.record.front import Front
+from chop.scoring.task import task_of
+from tests.api.conftest import few
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def validation(study: Study) -> tuple[torch.Tensor, torch.Tensor]:
+    (batch,) = study._networks.job.data_module.batches("val")  # type: ignore[union-attr]
+    return batch
+
+
+def test_every_network_predicts_as_the_search_measured_to_the_bit(study: Study) -> None:
+    job = study._networks.job  # type: ignore[union-attr]
+    batches = job.data_module.batches("val")
+    ran = PlanRunner(job.graph, batches)
+    for number in range(len(study.trials)):
+        own = study[number]
+        with torch.no_grad():
+            predictions = own.model(batches[0][0])
+        assert torch.equal(predictions, ran.predictions(job.space.plan(own.trial.point)))
+        accumulator = job.data_module.task.accumulator()
+        accumulator.update(predictions, batches[0][1])
+        assert accumulator.result() == pytest.approx(
+            {name: own.metrics[name] for name in accumulator.result()}, rel=1e-6
+        )
+        assert accumulator.result()["accuracy"] == own.metrics["accuracy"]
+
+
+def test_a_network_is_a_module_that_can_be_copied_saved_and_trained(study: Study) -> None:
+    x, _ = validation(study)
+    net = study.best().model
+    assert study.best().model is net
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    for other in (copy.deepcopy(net), torch.load(file, weights_only=False)):
+        assert torch.equal(other(x), net(x))
+    net(x).sum().backward()
+    assert all(own.grad is not None for own in net.parameters())
+
+
+def test_a_network_after_training_is_the_one_that_was_measured(mlp: nn.Module, arrays: Arrays) -> None:
+    runner = {"basic_train": {"max_epochs": 1, "num_samples": 64}}
+    study = chop.search(mlp, arrays, **few(runners=runner, widths=[4], formats=["integer", None]))
+    x, y = validation(study)
+    for network in study:
+        accumulator = task_of("cls", 3).accumulator()
+        with torch.no_grad():
+            accumulator.update(network.model.eval()(x), y)
+        assert accumulator.result()["loss"] == network.metrics["loss"]
+
+
+def test_the_config_of_a_network_is_what_the_pass_takes(mlp: nn.Module, arrays: Arrays) -> None:
+    study = chop.search(mlp, arrays, chop.Space(["integer"], [4, 8], frac_width="NA"), **few(formats=None, widths=None))
+    best = study.best()
+    graph, _ = quantize_transform_pass(MaseGraph(mlp), dict(best.config))
+    x, _ = validation(study)
+    assert torch.equal(graph.model(x), best.model(x))
+
+
+def test_a_saved_network_is_loaded_on_its_model(study: Study, mlp: nn.Module, tmp_path: Path) -> None:
+    path = study.best().save(tmp_path / "best.safetensors")
+    x, _ = validation(study)
+    assert torch.equal(MaseGraph.from_checkpoint(path, model=mlp).model(x), study.best().model(x))
+
+
+def test_the_front_is_that_of_all_trials(study: Study) -> None:
+    trials = [study[number] for number in range(len(study.trials))]
+    costs = np.array([[-own.metrics["accuracy"], own.metrics["average_bitwidth"]] for own in trials])
+    assert sorted(study.front["trial"]) == sorted(Front.of(costs, np.arange(len(costs))).index.tolist())
+    assert [own.number for own in study] == sorted(study.front["trial"])
+    assert list(study.front["accuracy"]) == sorted(study.front["accuracy"], reverse=True)
+    assert {"test_accuracy", "test_accuracy_low", "formats"} <= set(study.front.columns)
+    assert list(study.trials["state"]) == ["measured"] * len(trials)
+
+
+def test_best_keeps_within_the_drop_that_is_allowed(study: Study) -> None:
+    fp32 = study.summary.baselines["FP32"].trial.metrics["accuracy"]
+    front = list(study)
+    assert study.best().metrics["accuracy"] == max(own.metrics["accuracy"] for own in front)
+    for drop in (0.0, 0.05, 1.0):
+        near = [own.metrics["average_bitwidth"] for own in front if fp32 - own.metrics["accuracy"] <= drop]
+        if near:
+            assert study.best(max_drop=drop).metrics["average_bitwidth"] == min(near)
+    cheapest = min(own.metrics["average_bitwidth"] for own in front)
+    assert study.best(metric="average_bitwidth").metrics["average_bitwidth"] == cheapest
+    with pytest.raises(SearchError, match="max_drop: no network of the front is within -2 of FP32"):
+        study.best(max_drop=-2.0)
+    with pytest.raises(SearchError, match="metric: 'acc' is no objective"):
+        study.best(metric="acc")
+    with pytest.raises(SearchError, match="there is no trial 99"):
+        study[99]
+
+
+def test_a_study_is_loaded_from_its_records_alone(study: Study, mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:
+    folder = study.save(tmp_path / "kept")
+    loaded = chop.load_study(folder)
+    assert loaded.front.to_dict("records") == study.front.to_dict("records")
+    assert loaded.best().config == study.best().config
+    assert loaded.to_toml() == study.to_toml()
+    with pytest.raises(SearchError, match=r"loaded without its model: chop.load_study\(folder, model="):
+        _ = loaded.best().model
+    with pytest.raises(SearchError, match=r"folder: .* exists already"):
+        study.save(folder)
+
+
+def test_a_loaded_study_builds_the_same_networks(study: Study, mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:
+    folder = study.save(tmp_path / "kept")
+    loaded = chop.load_study(folder, model=mlp, data=arrays)
+    x, _ = validation(study)
+    for number in range(len(study.trials)):
+        assert torch.equal(loaded[number].model(x), study[number].model(x))
+
+
+def test_a_study_is_not_loaded_with_another_model_or_other_data(
+    study: Study, mlp: nn.Module, arrays: Arrays, tmp_path: Path
+) -> None:
+    folder = study.save(tmp_path / "kept")
+    with pytest.raises(SearchError, match="data: give the data of the search"):
+        chop.load_study(folder, model=mlp)
+    with pytest.raises(SearchError, match="had other data"):
+        chop.load_study(folder, model=mlp, data=(arrays[0] + 1, arrays[1]))
+    with torch.no_grad():
+        mlp[0].weight.add_(1)  # type: ignore[union-attr]
+    with pytest.raises(SearchError, match="had other weights"):
+        chop.load_study(folder, model=mlp, data=arrays)
+
+
+def test_a_study_says_what_it_is(study: Study) -> None:
+    assert "on the front; 16 networks measured of 16" in repr(study)
+    html = study._repr_html_()
+    assert html.startswith("<p>Pareto front: ")
+    assert html.count("<tr>") >= len(study)
+    assert "accuracy" in repr(study.best())
+
+
+def test_the_picture_of_a_front_has_every_network(study: Study) -> None:
+    pytest.importorskip("matplotlib")
+    axes = study.plot_front().axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("average_bitwidth [bit]", "accuracy")
+    assert len(axes.collections[0].get_offsets()) == len(study.trials)  # type: ignore[arg-type]
+    assert len(axes.lines[0].get_xdata()) == len(study)  # type: ignore[arg-type]
+    with pytest.raises(SearchError, match="'speed' is no metric of this study"):
+        study.plot_front(x="speed")
+
+
+def test_tables_are_data_frames_with_pandas(study: Study) -> None:
+    pandas = pytest.importorskip("pandas")
+    assert isinstance(study.front, pandas.DataFrame)
+    frame = study.to_pandas()
+    assert len(frame) == len(study.trials)
+    assert set(frame["_0/weight_width"]) == {4, 8}
+
+
+def test_without_pandas_a_table_has_the_same_columns(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_either = study.front.to_dict("records")
+    monkeypatch.setattr("chop.api.tables.find_spec", lambda name: None)
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    front = study.front
+    assert isinstance(front, Table)
+    assert front.to_dict() == with_either
+    with pytest.raises(ChopError, match=r"needs the package pandas: .*pip install .chop-search\[pandas\]"):
+        study.to_pandas()
+    with pytest.raises(KeyError):
+        front["acuracy"]
+
+
+def test_a_table_shows_its_rows_and_escapes_what_it_shows() -> None:
+    rows: list[dict[str, Any]] = [{"name": f"<{number}>", "value": math.pi} for number in range(70)]
+    table = Table(rows)
+    assert "3.142" in repr(table)
+    assert repr(table).endswith("… and 10 more")
+    assert "&lt;0&gt;" in table._repr_html_()
+    assert "<0>" not in table._repr_html_()
+    assert len(table_of(rows)) == 70
