@@ -31,7 +31,7 @@ from chop.ir import MaseGraph
 from chop.record.folder import SearchFolder
 from chop.record.summary import FP32, SearchSummary
 from chop.record.trial import BestRow, Objective, TestMetrics, Trial
-from chop.report.search_report import describe_formats
+from chop.report.format_texts import describe_formats
 
 if TYPE_CHECKING:
     import pandas
