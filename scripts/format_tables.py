@@ -32,43 +32,43 @@ ORACLES = {
 }
 HEAD = """# Number formats
 
-This page is made by `make tables`. `ch formats` lists the same in the terminal; every format's definition, its source
-and the laws that it does not keep, each with a counter-example, stand in its docstring under
-[machop/chop/formats](../machop/chop/formats).
+This page is written by `make tables`. `ch formats` prints the same list in the terminal. The docstring of each format under
+[machop/chop/formats](../machop/chop/formats) has its definition, its source, and the laws that it does not keep, each with
+a counter-example.
 
-Keys stand after `data_in_`, `other_`, `weight_`, `key_`, `value_`, `bias_` or `data_out_`. Everything is simulated in
-float32 (other types are converted and back), rounds half to even unless said, gives a value of the format's finite set
-for every finite input, and passes gradients straight through.
+Keys follow `data_in_`, `other_`, `weight_`, `key_`, `value_`, `bias_` or `data_out_`. All formats are simulated in float32
+(other types are converted and back) and round half to even unless stated. Every finite input becomes one of the finite set
+of values of the format. Gradients are straight-through.
 
-Blocks: `block_size` is right-aligned to the tensor's shape; a missing leading dimension, -1 or a size above the
-dimension means the whole dimension; ragged ends are padded with zeros that count for storage. The first dimension of
-activations, the batch, is never part of a block.
+Blocks: `block_size` is right-aligned to the shape of the tensor. A missing leading dimension, -1, or a size above the
+dimension means the whole dimension. Incomplete blocks are padded with zeros, which count for storage. The first dimension
+of activations, the batch, is never part of a block.
 
-Measured ranges (`frac_width = "auto"`, `scaled`, `scaling_factor`, all of `ternary` and `scale_integer`): weights are
-measured as they are, activations once, on the first training rows (`setup.calibration_rows`, 512) of the float model,
-and then frozen: a sample's result never depends on its batch.
+Measured ranges (`frac_width = "auto"`, `scaled`, `scaling_factor`, all of `ternary` and `scale_integer`): ranges of weights
+are measured on the weights. Ranges of activations are measured once, on the first training samples
+(`setup.calibration_rows`, 512) of the FP32 baseline, and then fixed: the result for a sample never depends on its batch.
 """
 MATRIX_HEAD = """
 ## Every format on every op
 
-The relative error |y - float| / |float| on random numbers, the greatest over the spellings of the op (module, function,
-method), with a usual eight-bit choice of the format (binary: one bit, ternary: two) for all operands.
+Each cell is the relative error |y - float| / |float| on random numbers, the largest over the spellings of the op (module,
+function, method). All operands have a common eight-bit configuration of the format (binary: one bit, ternary: two).
 """
 DISAGREEMENTS = """
-## Where an oracle differs, and why
+## Known differences from the references
 
-- A minifloat or MXFP element without mantissa bits has no even code to choose at a tie: here the greater magnitude
-  wins, in gfloat the code whose exponent is even.
+- A minifloat or MXFP element without mantissa bits has no even code to choose at a tie: chop takes the
+  larger magnitude, gfloat the code with an even exponent.
 - A negative number that a minifloat or block format rounds to zero becomes +0 (gfloat keeps -0): the two are equal.
-- Exponents of shared scales end at float32's own, -126 and 127, where the E8M0 scale of OCP MX reaches -127.
-- The golden vectors y038, y041 and y042 were computed without `floor` and `data_out_*`, which hold here for every op
+- Exponents of shared scales range from -126 to 127, as in float32; the E8M0 scale of OCP MX starts at -127.
+- The golden vectors y038, y041 and y042 were computed without `floor` and `data_out_*`, which apply here to every op
   ([decision 0002](decisions/0002-floor-and-data-out-hold-for-every-op.md)).
 """
 
 
 def formats_table() -> list[str]:
     """Name, keys, laws and oracle of each format."""
-    rows = ["| format | keys | laws that it keeps | proved against |", "|---|---|---|---|"]
+    rows = ["| format | keys | laws that it keeps | tested against |", "|---|---|---|---|"]
     for name in FORMATS:
         cls = FORMATS[name]
         aliases = "".join(f", `{alias}`" for alias in FORMATS.aliases_of(name))

@@ -97,12 +97,12 @@ def interval(found: Interval) -> str:
     return f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
 
-HEAD = """# The models that ship, and how good they are
+HEAD = """# The bundled models and their scores
 
-Written by `make weights`, which trains every model anew (cosine schedule, best epoch on validation rows, one thread,
-torch {torch}).
-Scores are on the test part with 95 % intervals; `accuracy_micro` is the share of rows that are right, `accuracy` the
-mean over classes. `jsc-sim` is a simulated sample of its own: do not compare with figures on published data.
+This page is written by `make weights`, which trains every model again (cosine schedule, best epoch by validation score, one
+thread, torch {torch}).
+Scores are on the test set with 95 % intervals. `accuracy_micro` is the share of correct samples, `accuracy` the mean over
+classes. `jsc-sim` is simulated for chop: do not compare its figures with those on published data.
 
 | model | data | parameters | accuracy_micro | accuracy (macro) | seed | trained with |
 |---|---|---|---|---|---|---|
