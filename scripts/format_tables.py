@@ -32,33 +32,35 @@ ORACLES = {
 }
 HEAD = """# Number formats
 
-This page is written by `make tables`. `ch formats` prints the same list in the terminal. The docstring of each format under
-[machop/chop/formats](../machop/chop/formats) has its definition, its source, and the laws that it does not keep, each with
-a counter-example.
+This page is written by `make tables`. `ch formats` prints the same list in the terminal. The docstring of each format
+under [machop/chop/formats](../machop/chop/formats) has its definition, its source, and the laws that it does not
+keep, each with a counter-example.
 
-Keys follow `data_in_`, `other_`, `weight_`, `key_`, `value_`, `bias_` or `data_out_`. All formats are simulated in float32
-(other types are converted and back) and round half to even unless stated. Every finite input becomes one of the finite set
-of values of the format. Gradients are straight-through.
+Keys follow `data_in_`, `other_`, `weight_`, `key_`, `value_`, `bias_` or `data_out_`. All formats are simulated in
+float32 (other types are converted and back) and round half to even unless stated. Every finite input becomes one of
+the finite set of values of the format. Gradients are straight-through.
 
 Blocks: `block_size` is right-aligned to the shape of the tensor. A missing leading dimension, -1, or a size above the
-dimension means the whole dimension. Incomplete blocks are padded with zeros, which count for storage. The first dimension
-of activations, the batch, is never part of a block.
+dimension means the whole dimension. Incomplete blocks are padded with zeros, which count for storage. The first
+dimension of activations, the batch, is never part of a block.
 
-Measured ranges (`frac_width = "auto"`, `scaled`, `scaling_factor`, all of `ternary` and `scale_integer`): ranges of weights
-are measured on the weights. Ranges of activations are measured once, on the first training samples
-(`setup.calibration_rows`, 512) of the FP32 baseline, and then fixed: the result for a sample never depends on its batch.
+Measured ranges (`frac_width = "auto"`, `scaled`, `scaling_factor`, all of `ternary` and `scale_integer`): ranges of
+weights are measured on the weights. Ranges of activations are measured once, on the first training samples
+(`setup.calibration_rows`, 512) of the FP32 baseline, and then fixed: the result for a sample never depends on its
+batch.
 """
 MATRIX_HEAD = """
 ## Every format on every op
 
-Each cell is the relative error |y - float| / |float| on random numbers, the largest over the spellings of the op (module,
-function, method). All operands have a common eight-bit configuration of the format (binary: one bit, ternary: two).
+Each cell is the relative error |y - float| / |float| on random numbers, the largest over the spellings of the op
+(module, function, method). All operands have a common eight-bit configuration of the format (binary: one bit,
+ternary: two).
 """
 DISAGREEMENTS = """
 ## Known differences from the references
 
-- A minifloat or MXFP element without mantissa bits has no even code to choose at a tie: chop takes the
-  larger magnitude, gfloat the code with an even exponent.
+- A minifloat or MXFP element without mantissa bits has no even code to choose at a tie: chop takes the larger
+  magnitude, gfloat the code with an even exponent.
 - A negative number that a minifloat or block format rounds to zero becomes +0 (gfloat keeps -0): the two are equal.
 - Exponents of shared scales range from -126 to 127, as in float32; the E8M0 scale of OCP MX starts at -127.
 - The golden vectors y038, y041 and y042 were computed without `floor` and `data_out_*`, which apply here to every op

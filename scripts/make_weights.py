@@ -99,10 +99,10 @@ def interval(found: Interval) -> str:
 
 HEAD = """# The bundled models and their scores
 
-This page is written by `make weights`, which trains every model again (cosine schedule, best epoch by validation score, one
-thread, torch {torch}).
-Scores are on the test set with 95 % intervals. `accuracy_micro` is the share of correct samples, `accuracy` the mean over
-classes. `jsc-sim` is simulated for chop: do not compare its figures with those on published data.
+This page is written by `make weights`, which trains every model again (cosine schedule, best epoch by validation
+score, one thread, torch {torch}). Scores are on the test set with 95 % intervals. `accuracy_micro` is the share of
+correct samples, `accuracy` the mean over classes. `jsc-sim` is simulated for chop: do not compare its figures with
+those on published data.
 
 | model | data | parameters | accuracy_micro | accuracy (macro) | seed | trained with |
 |---|---|---|---|---|---|---|
