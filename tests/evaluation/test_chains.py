@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
+from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
 from chop.errors import GraphError, PassError
 from chop.evaluation.guard import guard_verdict
 from chop.formats import FORMATS, Format, Integer
@@ -212,7 +213,7 @@ class TestGuard:
         assert verdict.is_sound and not verdict.unchecked, str(verdict)
 
 
-def test_keys_for_ops_without_weights_of_their_own_are_refused_by_name_and_skipped_by_type() -> None:
+def test_keys_for_ops_without_weights_of_their_own_are_refused_where_they_are_named_and_else_skipped() -> None:
     class Product(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.relu(x @ x.transpose(0, 1))
@@ -220,6 +221,13 @@ def test_keys_for_ops_without_weights_of_their_own_are_refused_by_name_and_skipp
     config = {"name": "integer", "data_in_width": 8, "weight_sparsity": 0.5}
     with pytest.raises(PassError, match="matmul has no weights of its own to transform"):
         quantize_transform_pass(MaseGraph(Product()), {"by": "name", "matmul": {"config": config}})
+    with pytest.raises(PassError, match="matmul has no weights of its own to transform"):
+        quantize_transform_pass(MaseGraph(Product()), {"by": "type", "matmul": {"config": config}})
+    seed = {"matmul": {"config": {"name": ["integer"], "data_in_width": [8], "weight_sparsity": [0.5]}}}
+    for by in ("type", "name"):
+        (problem,) = MixedPrecisionPTQ(Product(), seed, by).problems()
+        assert "matmul has no weights of its own to transform" in problem.message
+        assert problem.path == ("seed", "matmul", "config", "weight_sparsity")
     with pytest.raises(PassError, match="relu has no operand 'weight'"):
         quantize_transform_pass(MaseGraph(Product()), {"by": "name", "relu": {"config": config}})
     _, info = quantize_transform_pass(MaseGraph(Product()), {"by": "type", "default": {"config": config}})

@@ -189,6 +189,13 @@ def has_own_weights(op: Op) -> bool:
     return WEIGHT in op.params and WEIGHT in op.operands
 
 
+def transform_key_problem(key: str, op: Op) -> str | None:
+    """What is wrong with a key of a weight transform that is meant for `op`; None for other keys too."""
+    if not is_transform_key(key) or has_own_weights(op):
+        return None
+    return f"{op.name} has no weights of its own to transform"
+
+
 def _transform(name: str, values: Mapping[str, Any], op: Op) -> WeightTransform:
     is_layer = op.multiplies or op.name == "embedding"
     try:

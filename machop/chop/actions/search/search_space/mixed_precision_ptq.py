@@ -25,7 +25,7 @@ from chop.errors import SearchError, did_you_mean
 from chop.evaluation.program import Axis
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn.node_config import FLOAT_NAMES, has_own_weights, is_transform_key, split_key
+from chop.nn.node_config import FLOAT_NAMES, WEIGHT, is_transform_key, split_key, transform_key_problem
 from chop.nn.ops import OP_TABLE, OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
@@ -287,16 +287,15 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         ]
 
     def _operand_problems(self, node: NodeChoices, key: str) -> dict[str, str]:
-        """A key for an operand that the node named explicitly does not have."""
-        if self.by != "name" or key != node.node:
-            return {}
-        named = {name: split_key(name) for name in self.seed[key]["config"]}
-        possible = node.op.possible_operands
-        foreign = {name: where[0] for name, where in named.items() if where and where[0] not in possible}
-        problems = {name: f"{node.op.name} has no operand '{operand}'" for name, operand in foreign.items()}
-        if not has_own_weights(node.op):
-            own = (name for name in named if is_transform_key(name) and name not in problems)
-            problems |= dict.fromkeys(own, f"{node.op.name} has no weights of its own to transform")
+        """A key for an operand that the node named explicitly does not have, or for weights that it does not own."""
+        op, keys = node.op, self.seed[key]["config"] if key in self.seed else {}
+        is_named = self.by == "name" and key == node.node
+        named = {name: split_key(name) for name in keys} if is_named else {}
+        foreign = {name: where[0] for name, where in named.items() if where and where[0] not in op.possible_operands}
+        problems = {name: f"{op.name} has no operand '{operand}'" for name, operand in foreign.items()}
+        if is_named or (key != DEFAULT and WEIGHT in op.args):
+            others = {name: text for name in keys if (text := transform_key_problem(name, op))}
+            problems = others | problems
         return problems
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from chop.errors import ChopError, GraphError, PassError
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn.node_config import NodeConfig, has_own_weights, is_float, is_transform_key, node_formats, split_key
+from chop.nn.node_config import WEIGHT, NodeConfig, is_float, node_formats, split_key, transform_key_problem
 from chop.nn.ops import Op
 from chop.passes.graph.registry import register_pass
 from chop.passes.graph.transforms.quantize.node_selection import (
@@ -68,6 +68,8 @@ def _formats_of(name: str, op: Op, key: str, config: NodeConfig, by: str) -> dic
     try:
         if by == "name" and key != DEFAULT:
             check_operands_exist(config, op)
+        if key != DEFAULT and (by == "name" or WEIGHT in op.args):
+            _check_transforms(config, op)
         formats = node_formats(config, op)
     except ChopError as error:
         raise PassError(f"'{key}' (node '{name}'): {error}") from error
@@ -83,5 +85,10 @@ def check_operands_exist(config: NodeConfig, op: Op) -> None:
         where = split_key(key)
         if where is not None and where[0] not in op.possible_operands:
             raise PassError(f"key '{key}': {op.name} has no operand '{where[0]}'; remove the key")
-        if is_transform_key(key) and not has_own_weights(op):
-            raise PassError(f"key '{key}': {op.name} has no weights of its own to transform; remove the key")
+
+
+def _check_transforms(config: NodeConfig, op: Op) -> None:
+    """Raise PassError where a config that names a node, or a product, transforms weights which the op does not own."""
+    for key in config:
+        if problem := transform_key_problem(key, op):
+            raise PassError(f"key '{key}': {problem}; remove the key")
