@@ -23,6 +23,7 @@ __all__ = ["jets", "lab"]
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = (
     "datasets",
+    "executors",
     "formats",
     "models",
     "ops",
@@ -30,6 +31,7 @@ GROUPS = (
     "runners",
     "search_spaces",
     "strategies",
+    "tasks",
     "weight_transforms",
 )
 BROKEN = {"aa-absent": "no_such_module:Thing", "ab-no-kind": "builtins:print", "ac-exits": "exits_on_import:Thing"}
@@ -79,6 +81,8 @@ def test_info_names_every_broken_plug_in_and_why(broken: dict[str, str], tmp_pat
     words = " ".join(shown.stdout.split())
     kinds = (
         "data set",
+        "executor",
+        "task",
         "number format",
         "model",
         "op",
