@@ -1,4 +1,4 @@
-"""Calibration where a command needs it: formats that measure activations get the first training rows to do so."""
+"""Calibrates graphs: measures the ranges of activations on the first training samples, for formats that need them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALIBRATION_ROWS = 512
 
 
 def calibrate(graph: MaseGraph, data_module: Any, rows: int = CALIBRATION_ROWS) -> None:
-    """Show the graph the first training rows in stored order, the same in every run."""
+    """Run the first training samples through the graph in stored order, the same in every run."""
     batches = data_module.batches("train", rows)
     _, info = calibrate_analysis_pass(
         graph, {"input_generator": [placeholder_keywords(graph, x) for x, _ in batches], "num_samples": rows}
@@ -27,13 +27,13 @@ def calibrate(graph: MaseGraph, data_module: Any, rows: int = CALIBRATION_ROWS) 
 
 
 def calibrate_for(graph: MaseGraph, config: Mapping[str, Any], data_module: Any, rows: int = CALIBRATION_ROWS) -> None:
-    """Calibrate if a lab dictionary has a format that is measured on activations, and the graph has seen none."""
+    """Calibrate a graph without measured ranges if a config has a format that needs ranges of activations."""
     if not graph.calibration.has_activations and is_measured_on_activations(graph, plan_from_config(graph, config)):
         calibrate(graph, data_module, rows)
 
 
 def is_measured_on_activations(graph: MaseGraph, plan: QuantPlan) -> bool:
-    """Whether a plan has a format, or a weight transform, that weights alone cannot set."""
+    """Whether a plan has a format, or a weight transform, that needs ranges of activations."""
     measured = {
         (node, operand): chosen for node in plan for operand, chosen in plan[node].items() if chosen.is_measured
     }

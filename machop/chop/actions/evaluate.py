@@ -1,4 +1,4 @@
-"""`ch test`: scores on the test part with 95 % intervals; a row of a search gives its metrics again first."""
+"""Runs `ch test`: scores a network on the test set with 95 % intervals; a trial must first match its logged metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = get_logger(__name__)
 
 
 def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, Interval]:
-    """Score the model of the options, the saved graph under `--load`, or the network of a search's row.
+    """Score the model of the options, the saved graph under `--load`, or the network of a trial.
 
     Shows a table and writes `test/scores.json`. Raises SearchError where a row's metrics do not come out again.
     """
@@ -48,7 +48,7 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
 
 
 def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) -> dict[str, Interval]:
-    """Measure and show the scores on the test part."""
+    """Measure and show the scores on the test set."""
     options = run_config.options
     graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
     if row and graph:
@@ -63,7 +63,7 @@ def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) ->
 
 
 def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part: str = "test") -> dict[str, Interval]:
-    """Scores of a model on a whole part, `{name: (value, low, high)}`."""
+    """Scores of a model on a whole data set, `{name: (value, low, high)}`."""
     data = prepared.data_module
     batches = data.batches(part)
     accumulator, first = data.task.accumulator(by_sample=True), None
@@ -78,7 +78,7 @@ def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part:
 
 
 def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph: MaseGraph) -> None:
-    """Measure the row's network with the search's own runners; every number must be the logged one."""
+    """Measure a trial's network with the runners of its search; raises where a number differs from the log."""
     settings, problems = parse_search_settings(run_config.tables.get("search"), prepared.data_module)
     if settings is None:
         told = [f"{row.config_path}: search.{'.'.join(p.path)}: {p.message}" for p in problems]
@@ -105,7 +105,7 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
 
 
 def _compare(runner: RunnerBase, graph: MaseGraph, name: str, value: float, row: SearchRow) -> None:
-    """Raise SearchError where a figure is another one than in the search, which may have summed in another order."""
+    """Raise SearchError where a figure differs by more than another order of float sums explains."""
     if not figures_agree(runner, graph, name, (value, row.metrics[name])):
         raise SearchError(
             f"trial {row.number}: {name} is {value!r} now and was {row.metrics[name]!r} in the search; "

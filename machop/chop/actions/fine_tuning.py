@@ -1,4 +1,4 @@
-"""A short training of a quantised network, the same in every run: gradients pass straight through the rounding."""
+"""Fine-tunes a quantised network: a short deterministic training with straight-through gradients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHOLE = 2**62
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How long and how to train: the first `num_samples` training rows (absent: all), shuffled for each epoch."""
+    """Options of a fine-tuning: length, optimiser, and the first `num_samples` training samples (None: all)."""
 
     num_samples: Annotated[int, Gt(0)] | None = None
     max_epochs: Annotated[int, Ge(1)] = 1
@@ -40,7 +40,7 @@ class FineTuning:
     gradient_accumulation_steps: Annotated[int, Ge(1)] = 1
 
     def factor(self, step: int, steps: int) -> float:
-        """The share of the learning rate at a step: a linear warm-up, then what `lr_scheduler` says.
+        """The factor of the learning rate at a step: a linear warm-up, then the schedule `lr_scheduler`.
 
         >>> tuning = FineTuning(lr_scheduler="linear", num_warmup_steps=2)
         >>> [tuning.factor(step, 6) for step in (0, 1, 2, 4)]
@@ -89,7 +89,7 @@ def _train(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int, de
 
 
 def _batches(data_module: Any, tuning: FineTuning, seed: int) -> Iterator[tuple[Any, Tensor]]:
-    """Every epoch's batches, in an order that depends on the seed alone.
+    """The batches of every epoch, in an order that depends only on the seed.
 
     Samples that are padded to other lengths are not mixed. A batch of one sample is left to another epoch, as in
     `chop.dataset.rows.rows_loader`: batch norm cannot train on it. The only one of its length is trained on by itself.
@@ -107,7 +107,7 @@ def _batches(data_module: Any, tuning: FineTuning, seed: int) -> Iterator[tuple[
 
 
 def _by_form(batches: list[tuple[Any, Tensor]]) -> list[tuple[Any, Tensor]]:
-    """All samples of one form (the same lengths) as one batch, wherever they are stored."""
+    """Group all samples of one form (the same lengths) into one batch."""
     groups: dict[Any, list[tuple[Any, Tensor]]] = {}
     for x, y in batches:
         groups.setdefault(form_of(x), []).append((x, y))

@@ -1,4 +1,4 @@
-"""What Lightning needs to train a model; imported only inside functions of `actions/train.py`: it is slow."""
+"""Lightning module and callbacks that train a model. Imported only when needed, because Lightning loads slowly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = get_logger(__name__)
 
 
 class Training(LightningModule):
-    """One model with its loss, its optimiser and its scores on the validation part."""
+    """Trains one model with its loss and optimiser, and scores it on the validation set."""
 
     def __init__(self, model: nn.Module, data_module: MaseDataModule, options: RunOptions, schedule: str) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Training(LightningModule):
         self._largest = 0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        """The mean loss of a batch `(x, y)`; None, which Lightning skips, for a batch that teaches nothing."""
+        """The mean loss of a batch `(x, y)`; None, which Lightning skips, for a batch without labels."""
         x, y = self.data_module.as_batch(batch)
         self._largest = max(self._largest, len(y))
         if not len(y) or (len(y) == 1 < self._largest):  # batch norm cannot train on one sample
@@ -53,20 +53,20 @@ class Training(LightningModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Take outputs and targets: scores are of the whole part, not means over batches."""
+        """Accumulate outputs and targets: scores are of the whole validation set, not means over batches."""
         x, y = batch
         outputs = call_model(self.model, to_device(x, str(self.device)), self.data_module.output)
         self._accumulator.update(with_samples(outputs.detach(), len(y)), y)
 
     def on_validation_epoch_end(self) -> None:
-        """Score the part, which every device has seen whole, and log `val_<metric>` for each metric."""
+        """Compute the scores over all devices and log `val_<metric>` for each metric."""
         accumulator, self._accumulator = self._accumulator, self.data_module.task.accumulator()
         self.scores = accumulator.result()
         named = {f"val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in self.scores.items()}
         self.log_dict(named, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser of the options; the learning rate is constant or falls to nothing along a cosine."""
+        """The optimiser of the options; the learning rate is constant or follows a cosine to 0."""
         cls = OPTIMIZERS[self.options.training_optimizer]
         rates: dict[str, Any] = {"lr": self.options.learning_rate, "weight_decay": self.options.weight_decay}
         optimizer = cls(self.model.parameters(), **rates)
@@ -78,7 +78,7 @@ class Training(LightningModule):
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole under their names, or not there; Lightning's own pass through the temporary folder."""
+    """Writes checkpoints atomically, through a temporary folder."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write a checkpoint."""
@@ -88,7 +88,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class KeepCheckpoints(Callback):
-    """After each validation writes `last.ckpt`, and `best.ckpt` where the metric `monitored` is better than before."""
+    """Writes `last.ckpt` after each validation, and `best.ckpt` when the metric `monitored` improves."""
 
     def __init__(self, folder: OwnFolder, monitored: Metric) -> None:
         self.folder = folder
@@ -100,7 +100,7 @@ class KeepCheckpoints(Callback):
         self.validated_step: int | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep what was just validated."""
+        """Write the checkpoints of the weights that were just validated."""
         assert isinstance(pl_module, Training)
         self.last_scores, self.validated_step = dict(pl_module.scores), trainer.global_step
         _report_epoch(trainer, self.last_scores)
@@ -113,7 +113,7 @@ class KeepCheckpoints(Callback):
                     shutil.copyfile(self.last, best)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep what an interrupted training had come to."""
+        """Write the weights of an interrupted training."""
         if isinstance(exception, KeyboardInterrupt):
             self.folder.require_in_place()
             trainer.save_checkpoint(self.last)

@@ -1,4 +1,4 @@
-"""What is wrong with the tables of passes in a file, before anything runs."""
+"""Checks the tables `[passes.*]` and `[transform]` of a TOML file before anything runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _TransformTable:
 
 
 def pass_problems(run_config: RunConfig) -> list[str]:
-    """What is wrong with `[transform]`, and with `[passes.*]` on the face of it: unknown passes, values for tables."""
+    """Problems of `[transform]`, and of `[passes.*]`: unknown passes, values in place of tables."""
     _, found = parse_table(_TransformTable, run_config.tables.get("transform", {}))
     paths = [("transform", *problem.path) for problem in found]
     problems = [

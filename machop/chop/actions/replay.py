@@ -1,4 +1,4 @@
-"""The way back from a row of a search, or from a saved graph, to a network that can be run."""
+"""Rebuilds the network of a trial, or of a saved graph."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ class SearchRow:
 
     @property
     def config_path(self) -> Path:
-        """The options that the search ran with."""
+        """The file with the options of the search."""
         return self.folder / CONFIG_FILE
 
     def checked_config(self) -> Path:
-        """The same; raises SearchError where they are not those that the search wrote."""
+        """The same file; raises SearchError if it was changed after the search."""
         return SearchFolder(self.folder).config()
 
     @property
     def calibration_rows(self) -> int:
-        """How many training rows the search measured ranges on."""
+        """The number of training samples on which the search measured ranges."""
         return int(self.values.get("calibration_rows", CALIBRATION_ROWS))
 
     @property
     def metrics(self) -> dict[str, float]:
-        """All numbers that the search measured for the row."""
+        """All metrics that the search measured for the row."""
         return {**self.values["software_metrics"], **self.values["hardware_metrics"]}
 
 
 def read_row(path: Path, number: int) -> SearchRow:
-    """The row of trial `number`; `path` is a search's folder, its `best.json` or its `log.json`.
+    """The row of trial `number`; `path` is the folder of a search, its `best.json` or its `log.json`.
 
     Raises SearchError where there is no such row.
     """
@@ -66,7 +66,7 @@ def read_row(path: Path, number: int) -> SearchRow:
 
 
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
-    """The network of a row on the prepared model's weights."""
+    """The network of a row, with the weights of the prepared model."""
     graph = traced(prepared.model, prepared.data_module)
     config = row.values["sampled_config"]
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
@@ -75,14 +75,14 @@ def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
 
 
 def guarded(graph: MaseGraph, prepared: Prepared) -> MaseGraph:
-    """The graph itself; raises GraphError where the guard finds that it is not what its plan says."""
+    """Return the graph itself; raises GraphError if the guard finds that it does not compute what its plan says."""
     if graph.plan.choices:
         require_sound(graph, prepared.data_module.batches("train", 2)[0][0], formats_of(graph.plan))
     return graph
 
 
 def adapt(graph: MaseGraph, run_config: RunConfig, data_module: Any) -> None:
-    """Do to a row's network what the search's runners did before they measured it: fine-tuning, where they did."""
+    """Change a rebuilt network as the runners of the search did before they measured it: fine-tune it, if they did."""
     from chop.actions.search.settings.search import parse_search_settings
     from chop.actions.search.strategies.runners import RUNNERS
 
@@ -92,7 +92,7 @@ def adapt(graph: MaseGraph, run_config: RunConfig, data_module: Any) -> None:
 
 
 def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:
-    """The graph under `--load` where that file is a saved graph, else None."""
+    """The graph under `--load` if that file is a saved graph, else None."""
     if path is None or Path(path).is_dir() or GRAPH_KEY not in read_checkpoint(path).metadata:
         return None
     example = prepared.data_module.batches("train", 2)[0][0]

@@ -1,4 +1,4 @@
-"""What every command does first: the data, the model with its weights, the device and the output folder."""
+"""Prepares a command: data, model with weights, device and output folder."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def build_data(options: RunOptions) -> MaseDataModule:
 
 
 def build_model(options: RunOptions, data_module: MaseDataModule, takes_graph: bool = False) -> nn.Module:
-    """The model of the options with its weights: those of `--load`, those that ship with it, or random ones."""
+    """The model of the options with its weights: those of `--load`, the bundled ones, or random ones."""
     assert options.model is not None
     if options.load_weights and not options.load_name:
         raise ChopError("--load-weights chooses among the weights of a file: add --load PATH")
@@ -91,7 +91,7 @@ def build_model(options: RunOptions, data_module: MaseDataModule, takes_graph: b
 
 
 def _initialise(model: nn.Module, data_module: MaseDataModule) -> None:
-    """Let lazy layers take their shapes from two training samples."""
+    """Run two training samples, so that lazy layers get their shapes."""
     x, _ = data_module.batches("train", 2)[0]
     was_training = model.training
     with torch.no_grad():
@@ -100,7 +100,7 @@ def _initialise(model: nn.Module, data_module: MaseDataModule) -> None:
 
 
 def traced(model: nn.Module, data_module: Any) -> MaseGraph:
-    """The graph of a model, which computes what the model does on two samples of every form that a part has.
+    """Trace a model; raises GraphError if the graph differs from it on any form of input in any of the data sets.
 
     Raises GraphError, naming the part, where it does not: its forward goes another way there than on the first two
     training samples, or does not run.
@@ -115,8 +115,9 @@ def traced(model: nn.Module, data_module: Any) -> MaseGraph:
 
 
 def require_parts_alike(model: nn.Module, data_module: Any) -> None:
-    """Raise GraphError, naming the part, where a model that runs on two training samples does not run on two of another
-    form in any part; a model that takes no two samples is not judged.
+    """Raise GraphError if a model that runs on training samples does not run on other data.
+
+    The message names the data set. A model that takes no batch of two samples is not checked.
     """
     x, _ = data_module.batches("train", 2)[0]
     if failure(model, x):
@@ -127,7 +128,7 @@ def require_parts_alike(model: nn.Module, data_module: Any) -> None:
 
 
 def _require_runs_on(part: str, model: nn.Module, few: Any, x: Any) -> None:
-    """Raise GraphError where a model that runs on the training samples `x` does not run on those of a part."""
+    """Raise GraphError if a model that runs on the training samples `x` does not run on those of another set."""
     if why := failure(model, few):
         raise GraphError(
             f"{type(model).__name__} does not run on samples of the {part} part ({why}): they are {_described(few)}, "
@@ -136,13 +137,13 @@ def _require_runs_on(part: str, model: nn.Module, few: Any, x: Any) -> None:
 
 
 def _described(x: Any) -> str:
-    """The tensors of an input with their types and shapes."""
+    """Types and shapes of the tensors of an input."""
     named = ((name, str(own.dtype).removeprefix("torch."), tuple(own.shape)) for name, own in tensors_of(x).items())
     return ", ".join(f"{name} {dtype} {shape}" for name, dtype, shape in named)
 
 
 def _two_of_each_form(data_module: Any, part: str) -> list[Any]:
-    """Two samples of every form of input in a part (lengths, data types, names); of many forms a few."""
+    """Two samples of every form of input (lengths, data types, names) in a data set; of many forms a few."""
     by_form: dict[str, Any] = {}
     for x, _ in data_module.batches(part):
         by_form.setdefault(str(form_of(x)), cut(x, 0, 2))
@@ -152,7 +153,7 @@ def _two_of_each_form(data_module: Any, part: str) -> list[Any]:
 
 
 def _require_same_on(part: str, model: nn.Module, graph: MaseGraph, x: Any) -> None:
-    """Raise GraphError where a graph of training samples does not compute what its model does on those of a part."""
+    """Raise GraphError if a graph traced on training samples differs from its model on another data set."""
     if gives(steady_results(model, x), graph.model, x):
         return
     try:
@@ -167,7 +168,7 @@ def _require_same_on(part: str, model: nn.Module, graph: MaseGraph, x: Any) -> N
 
 
 def resolve_accelerator(options: RunOptions) -> str:
-    """The torch device of `accelerator`; a GPU that is not there means the CPU, with a warning."""
+    """The torch device of `accelerator`; the CPU, with a warning, if there is no GPU."""
     available = {
         "gpu": ("cuda", torch.cuda.is_available()),
         "mps": ("mps", torch.backends.mps.is_available()),
@@ -183,12 +184,12 @@ def resolve_accelerator(options: RunOptions) -> str:
 
 
 def software_dir(options: RunOptions) -> Path:
-    """`<project_dir>/<project>/software`, where everything that a run writes goes."""
+    """`<project_dir>/<project>/software`, the folder for all files of a run."""
     return Path(options.project_dir) / (options.project or _default_project(options)) / "software"
 
 
 def output_dir(run_config: RunConfig, search_folder: Path | None) -> Path:
-    """Where `ch test` and `ch transform` write: beside the search that a row came from, wherever it lies by now.
+    """The folder for `ch test` and `ch transform`: the project of the search that a trial came from.
 
     `--project` and `--project-dir` on the command line go before that.
     """

@@ -1,4 +1,4 @@
-"""`ch train`: train a model through Lightning and keep the best and the last checkpoint."""
+"""Runs `ch train`: trains a model with Lightning and keeps the best and the last checkpoint."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where the checkpoints are and how they score on the validation part.
+    """The checkpoints of a training and their scores on the validation set.
 
     `best_metrics` are those of `best_checkpoint`: the best by the metric that the task monitors (the highest
     `accuracy` of classes, the lowest `loss` of most others). `steps` are optimiser steps. An interrupted training that
@@ -66,7 +66,7 @@ class TrainResult:
 
 
 def run_train(options: RunOptions) -> TrainResult:
-    """Train the model of the options on their data and say where the checkpoints are.
+    """Train the model of the options on their data and report the checkpoints.
 
     Raises KeyboardInterrupt, once what was reached is kept and reported, if the user interrupted.
     """
@@ -96,7 +96,7 @@ def train(
     output_dir: Path,
     schedule: Schedule = "constant",
 ) -> TrainResult:
-    """Train `model`, in place, on the training part; checkpoints and logs go to `output_dir / "training_ckpts"`.
+    """Train `model` in place on the training set; checkpoints and logs go to `output_dir / "training_ckpts"`.
 
     `model` may be any module, quantised layers included, and ends with its last weights. The learning rate is
     constant, or falls to nothing along a cosine. Ctrl-C keeps the best so far.
@@ -127,7 +127,7 @@ def _train(
 
 @contextmanager
 def _only_training(options: RunOptions, folder: Path) -> Iterator[OwnFolder]:
-    """The folder of a training that no other one is writing to.
+    """The folder of a training, locked against other processes.
 
     On several devices Lightning runs the command once for each: the first process holds the folder for all.
     """
@@ -139,7 +139,7 @@ def _only_training(options: RunOptions, folder: Path) -> Iterator[OwnFolder]:
 
 
 def _is_helper(options: RunOptions) -> bool:
-    """Whether this is not the first of the processes of a training on several devices."""
+    """Whether this is a secondary process of a training on several devices."""
     from lightning.pytorch.utilities import rank_zero_only
 
     return options.num_devices > 1 and bool(getattr(rank_zero_only, "rank", 0))
@@ -153,7 +153,7 @@ def _make_room(own: OwnFolder, options: RunOptions) -> None:
 
 
 def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep: KeepCheckpoints) -> bool:
-    """Train; the last state is validated too if `max_steps` ended within an epoch. True if the user interrupted."""
+    """Train, and validate the last state if `max_steps` ends within an epoch. True if the user interrupted."""
     _check_own_functions(training.model, data_module)
     training.model.train()
     validation = Batches(data_module.batches("val"))  # the samples that every other command measures on
@@ -172,7 +172,7 @@ def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep
 
 
 def _check_own_functions(model: nn.Module, data: MaseDataModule) -> None:
-    """Raise ChopError for a loss or metric of the data that would be wrong without anyone seeing it."""
+    """Raise ChopError for a loss or metric of the user that would silently compute wrong values."""
     task = data.task
     if task.data_loss is not None or task.data_metrics:
         batches = data.batches("val", SAMPLES_TO_CHECK_ON)
@@ -229,7 +229,7 @@ def _loggers(options: RunOptions, folder: Path) -> list[Any]:
 
 
 def _further_logger(options: RunOptions, folder: Path) -> Any:
-    """The logger of `report_to`; raises ChopError where its package is not installed."""
+    """The logger of `report_to`; raises ChopError if its package is not installed."""
     from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
     try:
@@ -267,7 +267,7 @@ def _report(options: RunOptions, result: TrainResult, kept: Path) -> None:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's notes and tips; its errors come through."""
+    """Suppress notes and tips of Lightning; its errors are shown."""
     before = {name: logging.getLogger(name).level for name in LIGHTNING_LOGGERS}
     for name in before:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -282,7 +282,7 @@ def _quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def _sigint_restored() -> Iterator[None]:
-    """Lightning ignores Ctrl-C for good once it has met one; give it back."""
+    """Restore Ctrl-C, which Lightning ignores for good after the first one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""`ch transform`: the passes of a TOML file in order, or the network of a search's row; saves what they made."""
+"""Runs `ch transform`: applies the passes of a TOML file, or rebuilds the network of a trial, and saves the graph."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GRAPH_FILE = "graph.safetensors"
 
 
 def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGraph:
-    """Make the graph that the TOML's passes, or a search's row, describe, and save it under `transform`."""
+    """Make the graph that the passes of the TOML file, or a trial, describe, and save it under `transform`."""
     problems = [*run_config.problems, *([] if row else _problems(run_config))]
     if problems:
         raise ConfigError(problems)
@@ -42,7 +42,7 @@ def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGr
 
 
 def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
-    """Run `[passes.*]` in the order of the file; the passes that one requires run before it."""
+    """Run `[passes.*]` in the order of the file, each after the passes that it requires."""
     graph = traced(prepared.model, prepared.data_module)
     standing: set[str] = set()
     for written, table in run_config.tables["passes"].items():
@@ -61,7 +61,7 @@ def run_passes(run_config: RunConfig, prepared: Prepared) -> MaseGraph:
 def _run_pass(
     name: str, graph: MaseGraph, table: Mapping[str, Any], prepared: Prepared, standing: set[str]
 ) -> tuple[MaseGraph, set[str]]:
-    """The graph after a pass, and the passes whose work stands then."""
+    """Run one pass; returns the graph and the passes whose results are still valid."""
     needs = needs_of(name)
     if needs.chooses_formats:
         calibrate_for(graph, table, prepared.data_module)
@@ -70,7 +70,7 @@ def _run_pass(
 
 
 def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> None:
-    """Write the graph, its summary and its picture; says where."""
+    """Write the graph, its summary and its picture, and report their paths."""
     options = run_config.options
     path = graph.export(folder / GRAPH_FILE, {"model": options.model, "task": options.task, "dataset": options.dataset})
     summarize_quantization_analysis_pass(graph, {"save_dir": folder})
@@ -81,7 +81,7 @@ def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> N
 
 
 def _arguments(needs: PassNeeds, graph: MaseGraph, table: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
-    """A pass's arguments: those of the file, and the inputs that only a program can give."""
+    """The arguments of a pass: those of the file, and the inputs that come from the program."""
     arguments = dict(table)
     for argument, source in needs.inputs.items():
         if argument not in arguments:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from chop.actions.compare.files import as_answer
+from chop.actions.compare.exports import as_answer
 from chop.actions.compare.job import CompareOptions, run_compare
 from chop.config.run_config import RunConfig
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from chop.actions.compare import job
 from chop.actions.compare.experiment import Experiment
-from chop.actions.compare.files import as_answer
+from chop.actions.compare.exports import as_answer
 from chop.actions.compare.job import CompareOptions, compare
 from chop.actions.search import search
 from chop.actions.search.measuring import batched

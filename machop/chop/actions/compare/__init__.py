@@ -1,4 +1,4 @@
-"""Strategies compared on one space: how many evaluations each needs to come near the exact front."""
+"""Compares search strategies on one space, by the evaluations that each needs to approach the exact front."""
 
 from chop.actions.compare.job import compare, run_compare
 

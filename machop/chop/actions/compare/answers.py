@@ -1,4 +1,4 @@
-"""What strategies are answered from: all points measured beforehand, or a cache that all of them share."""
+"""Returns metrics of points to strategies: from an exhaustive table, or from a cache that all strategies share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Answers(ABC):
-    """Points have rows: equal for points that mean the same network."""
+    """Metrics of points by row number; points that mean the same network have the same row."""
 
     is_exact: bool
     """Whether every point of the space has been measured."""
@@ -31,7 +31,7 @@ class Answers(ABC):
 
     @abstractmethod
     def rows(self, points: Sequence[Point]) -> list[int]:
-        """The rows of some points, measured now if they were not before; raises SearchError for what is no point."""
+        """The rows of some points, measured now if necessary; raises SearchError for an invalid point."""
 
     @abstractmethod
     def metrics(self, row: int) -> Metrics | None:
@@ -39,15 +39,15 @@ class Answers(ABC):
 
     @abstractmethod
     def indexes(self, rows: Array) -> list[int]:
-        """The numbers of the rows' points in the space, of any size; -1 where points have no numbers."""
+        """The numbers of the rows' points in the space, of any size; -1 if points have no numbers."""
 
     @abstractmethod
     def landscape(self) -> Landscape:
-        """All metrics by row."""
+        """The metrics of all rows."""
 
 
 class Enumerated(Answers):
-    """Answers from the metrics of every point; a point's row is its number."""
+    """Answers from the metrics of every point; the row of a point is its number."""
 
     is_exact = True
 
@@ -74,7 +74,7 @@ class Enumerated(Answers):
 
 
 class Cache(Answers):
-    """Measures a point when it is first asked for; rows are numbered in that order.
+    """Measures a point when it is first proposed; rows are numbered in that order.
 
     Each is written to `log` before the next is measured; those that the log holds already have the first rows.
     """

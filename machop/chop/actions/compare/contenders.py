@@ -1,4 +1,4 @@
-"""Which strategies take part in a comparison, by name."""
+"""Selects the strategies of a comparison by name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def known_names() -> list[str]:
 
 
 def contender(name: str, settings: SearchSettings) -> Contender:
-    """The strategy that `name` stands for: a registered one, a sampler of Optuna, or brute force in random order.
+    """The strategy called `name`: a registered one, a sampler of Optuna, or brute force in random order.
 
     The strategy (or sampler) of the file has the options of the file, any other has its defaults. Raises
     UnknownNameError.
@@ -70,7 +70,7 @@ def contender(name: str, settings: SearchSettings) -> Contender:
 
 
 def unknown_names(names: Sequence[str]) -> list[str]:
-    """A line for each name that no strategy has."""
+    """An error line for each unknown name."""
     known = known_names()
     return [
         f"command line: --strategies: unknown strategy '{name}'{did_you_mean(name, known)} (known: {', '.join(known)})"
@@ -80,13 +80,13 @@ def unknown_names(names: Sequence[str]) -> list[str]:
 
 
 def default_names() -> list[str]:
-    """What is compared unless told otherwise: as much of the list as there is."""
+    """The strategies that are compared by default, as far as they are installed."""
     known = known_names()
     return [name for name in DEFAULT_NAMES if name in known]
 
 
 def unfit(chosen: Contender, context: StrategyContext) -> str | None:
-    """Why a strategy cannot serve this space and these goals, or None; found out by asking it for one point."""
+    """The reason why a strategy cannot search this space for these goals, or None; tries it for one point."""
     problem = chosen.strategy.problem(chosen.options, len(context.directions))
     if problem is not None:
         return problem

@@ -1,4 +1,4 @@
-"""How good a run is after each evaluation: hypervolume, regret under budgets, evaluations to targets."""
+"""Curves of a run over its evaluations: hypervolume, regret under budgets, evaluations to targets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SLACK = 1e-9
 
 
 class GrowingFront:
-    """The share of the unit cube that points dominate, as they come in one by one; less is better.
+    """The share of the unit cube that points dominate, updated point by point; less is better.
 
     A point adds the box between it and the worst corner, less what is dominated of that box already. One that another
     dominates adds nothing and costs next to nothing.
@@ -35,7 +35,7 @@ class GrowingFront:
         self.volume = 0.0
 
     def add(self, point: Array) -> None:
-        """Take in a point `(objectives,)` in the unit cube."""
+        """Add a point `(objectives,)` in the unit cube."""
         known = self._points
         if (known <= point).all(1).any():
             return
@@ -47,7 +47,7 @@ class GrowingFront:
 
 
 def hypervolume_curve(oracle: Oracle, rows: Array) -> Array:
-    """`(evaluations,)`: the hypervolume of the points `rows` up to each of them, as a share of the exact front's.
+    """Hypervolume after each evaluation, as a share of that of the exact front, `(evaluations,)`.
 
     Objectives are scaled to their range over all measured points, the reference is the worst of each (`Oracle.bounds`).
     Points beyond a limit, or without metrics, add nothing.
@@ -75,7 +75,7 @@ DIGITS = 12
 
 @dataclass(frozen=True)
 class Question:
-    """How good value `objective` can be in a network whose value `cost` (None: there is no such) is at most `most`.
+    """Asks for the best value of `objective` in a network whose `cost` (None: any) is at most `most`.
 
     Numbers are columns of `Oracle.costs`, and `most` is in their unit.
     """
@@ -85,12 +85,12 @@ class Question:
     most: float = np.inf
 
     def best(self, costs: Array) -> Array:
-        """`(points,)`: the value of each point that the question admits, infinite for others."""
+        """The value of each admissible point, infinite for the others, `(points,)`."""
         values: Array = costs[:, self.objective]
         return values if self.cost is None else np.where(costs[:, self.cost] <= self.most, values, np.inf)
 
     def label(self, goals: Goals, units: Mapping[str, str]) -> str:
-        """The question in words: `accuracy, average_bitwidth <= 4.2 bit`."""
+        """The question as text: `accuracy, average_bitwidth <= 4.2 bit`."""
         if self.cost is None:
             return goals.names[self.objective]
         objective = goals.objectives[self.cost]
@@ -101,7 +101,7 @@ class Question:
 
 
 def questions(oracle: Oracle, is_learned: Sequence[bool]) -> list[Question]:
-    """What a user may want from the space: the best of each learned value under budgets of each known one.
+    """The questions that regret is reported for: the best of each measured metric under budgets of each cost.
 
     `is_learned` says of each value whether it must be measured. Where that tells nothing apart, the first value is
     asked for under budgets of the others. The budgets are quantiles of the exact front's costs, made round.
@@ -128,8 +128,9 @@ def _unit(objective: Objective) -> float:
 
 
 def _made_round(cost: float, objective: Objective, reach: float) -> float:
-    """The nearest cost, no less, that is a metric of four digits, or of more where the front has a `reach` so small:
-    what is printed is what is asked for.
+    """Round a cost up to a metric of four digits, or more if the front has a `reach` that small.
+
+    The printed budget is exactly the budget that is asked for.
 
     >>> _made_round(12.99307, Objective("bits", 2.0, "minimize"), 9.0)
     12.994
@@ -150,7 +151,7 @@ def _made_round(cost: float, objective: Objective, reach: float) -> float:
 
 
 def regret_curve(oracle: Oracle, question: Question, rows: Array) -> Array:
-    """`(evaluations,)`: how much worse than the exact answer to `question` the best of the points `rows` up to each is.
+    """Regret after each evaluation: the distance of the best point so far to the exact answer, `(evaluations,)`.
 
     In the unit of the metric. Before any point answers the question it counts as the worst of the space.
     """
@@ -164,7 +165,7 @@ def regret_curve(oracle: Oracle, question: Question, rows: Array) -> Array:
 
 
 def evaluations_to(curve: Array, target: float) -> float:
-    """After how many evaluations `curve` has reached `target`; infinite if it never has.
+    """The number of evaluations after which `curve` reaches `target`; infinite if it never does.
 
     >>> evaluations_to(np.array([0.2, 0.9, 0.95]), 0.9), evaluations_to(np.array([0.2]), 0.9)
     (2.0, inf)
@@ -174,7 +175,7 @@ def evaluations_to(curve: Array, target: float) -> float:
 
 
 def by_trial(curve: Array, is_new: Array) -> Array:
-    """A curve over evaluations as one over trials, repeats among them.
+    """A curve over evaluations as a curve over trials, with the repeats.
 
     >>> by_trial(np.array([0.2, 0.5]), np.array([True, False, True])).tolist()
     [0.2, 0.2, 0.5]
@@ -184,7 +185,7 @@ def by_trial(curve: Array, is_new: Array) -> Array:
 
 
 def extended(curve: Array, length: int) -> Array:
-    """A curve of a run that ended early, its last value kept up to `length`."""
+    """A curve of a run that ended early, extended to `length` by its last value."""
     last = curve[-1:] if len(curve) else np.zeros(1)
     return np.append(curve[:length], np.repeat(last, max(0, length - len(curve))))
 
@@ -197,7 +198,7 @@ def band(curves: Iterable[Array], length: int) -> Band:
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """10 % quantile, median and 90 % quantile of numbers that may be infinite (a target that was not reached).
+    """10 % quantile, median and 90 % quantile of numbers that may be infinite (targets that were not reached).
 
     >>> spread([1.0, 2.0, np.inf])
     (1.0, 2.0, inf)

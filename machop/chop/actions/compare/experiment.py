@@ -1,4 +1,4 @@
-"""Strategies by seeds on one space: the loop of a search, answered from what is measured, and what it leaves behind."""
+"""Runs strategies with several seeds in the loop of a search, answered from measured points."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ ENOUGH_TO_TELL = 10
 
 @dataclass(frozen=True)
 class Run:
-    """One strategy with one seed. By trial: `rows` of the points, `is_new` where a row came for the first time in this
-    run (an evaluation; any other is a repeat), `seconds` that the strategy itself took (ask and tell).
+    """A run of one strategy with one seed, trial by trial.
+
+    `rows` are the rows of the points, `is_new` marks evaluations (a row that is new in this run; the others are
+    repeats), `seconds` are the time in `ask` and `tell`.
     """
 
     strategy: str
@@ -55,13 +57,13 @@ class Run:
 
     @property
     def repeats(self) -> int:
-        """How many trials proposed a point again."""
+        """The number of trials that proposed a point again."""
         return int((~self.is_new).sum())
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs of strategies that are answered from `answers`, each with `budget` evaluations.
+    """Runs strategies that are answered from `answers`, each with `budget` evaluations.
 
     `context_of` gives what a strategy with a seed may know; `ask_batch` is how many points are asked for at a time
     (None: as many as a strategy likes, `batch` of one that does not learn).
@@ -82,8 +84,10 @@ class Experiment:
         on_end: Callable[[], None] = lambda: None,
         on_failure: Callable[[str, int, Exception], None] | None = None,
     ) -> Iterator[Run]:
-        """All runs, seed by seed. A strategy that makes the same proposals with the first two seeds, and enough of them
-        for that to be no chance, is not run again.
+        """All runs, seed by seed.
+
+        A strategy that makes the same proposals with the first two seeds, enough of them to exclude chance, is not run
+        again.
 
         `on_evaluation` is given the strategy and the seed under way, `on_end` is called for each run that is done or
         need not be. A strategy that fails is told to `on_failure` and not run again; without that its error is raised.
@@ -112,7 +116,7 @@ class Experiment:
     def run(
         self, contender: Contender, seed: int, on_evaluation: Callable[[str, int], None] = lambda name, seed: None
     ) -> Run:
-        """One strategy with one seed, from its first trial to the end of the budget."""
+        """Run one strategy with one seed until the budget is spent."""
         strategy = contender.strategy(self.context_of(seed), contender.options)
         rows: list[int] = []
         is_new: list[bool] = []
@@ -132,7 +136,7 @@ class Experiment:
         return Run(contender.name, seed, np.array(rows, np.int64), np.array(is_new, bool), np.array(seconds), end)
 
     def _proposals(self, strategy: SearchStrategyBase, seen: Set[int]) -> Iterator[tuple[Point, int, float]]:
-        """Points, their rows, and the seconds that asking for each took; `seen` are the rows that the run has had."""
+        """Proposed points, their rows, and the seconds of each `ask`; `seen` are the rows of the run so far."""
         while True:
             left = self.budget - len(seen)
             started = time.perf_counter()
@@ -149,7 +153,7 @@ class Experiment:
                 yield from ((point, row, each) for point, row in zip(now, self.answers.rows(now), strict=True))
 
     def _tell(self, strategy: SearchStrategyBase, point: Point, row: int, number: int) -> float:
-        """Tell the strategy what a search would; gives the seconds that it took."""
+        """Tell the strategy what a search would tell it; returns the seconds that it took."""
         metrics = self.answers.metrics(row)
         failed = "" if metrics else "a metric is no finite number"
         values = told_values(

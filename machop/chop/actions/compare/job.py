@@ -1,4 +1,4 @@
-"""The flow of `ch compare`: check everything, measure the space, run the strategies, judge them, write it all down."""
+"""Runs `ch compare`: checks the settings, measures the space, runs and judges the strategies, writes the report."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from chop.actions.compare.answers import Answers, Cache, Enumerated
 from chop.actions.compare.contenders import Contender, contender, default_names, unfit, unknown_names
 from chop.actions.compare.curves import questions
 from chop.actions.compare.experiment import Experiment, Run
-from chop.actions.compare.files import evaluations
-from chop.actions.compare.summing_up import Facts, Outcome, outcomes, summarise
-from chop.actions.compare.truth import open_measured, write_measured
+from chop.actions.compare.exports import evaluations
+from chop.actions.compare.measured_points import open_measured, write_measured
+from chop.actions.compare.summary import Facts, Outcome, outcomes, summarise
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
@@ -52,8 +52,10 @@ BUDGET = 300
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """`strategies` by name (None: all that suit), `seeds` runs of each with `budget` evaluations (None: 300, or the
-    whole of a smaller space). A space of at most `most_points` is measured whole.
+    """Options of a comparison: `strategies`, `seeds`, `budget` and `most_points`.
+
+    `strategies` are names (None: all that suit the space). Each runs with `seeds` seeds and `budget` evaluations (None:
+    300, or all of a smaller space). A space of at most `most_points` is measured exhaustively.
     """
 
     strategies: tuple[str, ...] | None = None
@@ -62,7 +64,7 @@ class CompareOptions:
     most_points: int = 5_000_000
 
     def problems(self) -> list[str]:
-        """A line for everything that is wrong."""
+        """One line per problem of the options."""
         numbers = {"--seeds": self.seeds, "--budget": self.budget, "--most-points": self.most_points}
         wrong = [
             f"command line: {flag}: must be at least 1, got {value}"
@@ -77,8 +79,9 @@ class CompareOptions:
 def run_compare(
     run_config: RunConfig, options: CompareOptions, as_json: bool = False, typed: Sequence[str] = ()
 ) -> CompareSummary:
-    """`ch compare`, which was `typed` so: the strategies on the space of a TOML file; shows the result unless it is
-    printed as JSON.
+    """Run `ch compare` on the space of a TOML file; `typed` is the command line.
+
+    Shows the result unless it is printed as JSON.
     """
     job = replace(checked_run(CompareJob, run_config, FOLDER, options.problems()), command=command_line(typed))
     try:
@@ -107,18 +110,18 @@ def compare(
 
 @dataclass(frozen=True)
 class CompareJob(SearchSession):
-    """A comparison whose settings have been checked."""
+    """A comparison with checked settings."""
 
     command: str = ""
     """The command line as it was typed, without passwords; empty for a comparison from Python."""
 
     @property
     def files(self) -> ComparisonFolder:
-        """The files of the comparison."""
+        """The folder of the comparison."""
         return ComparisonFolder(self.folder)
 
     def run(self, options: CompareOptions, is_shown: bool) -> CompareSummary:
-        """Run every strategy with every seed, and report; on Ctrl-C on the runs that are done.
+        """Run every strategy with every seed and report; after Ctrl-C, report on the finished runs.
 
         Raises FolderError where another comparison is writing to the folder.
         """
@@ -170,7 +173,7 @@ class CompareJob(SearchSession):
             return replace(summary, cut_short=held.came)
 
     def _make_room(self, own: OwnFolder) -> None:
-        """Move an earlier comparison aside; one that was cut off stays, to be gone on with."""
+        """Move an earlier comparison aside, unless it was interrupted and can be continued."""
         if self.files.has_ended:
             logger.info("the earlier comparison is kept in %s", move_aside(self.folder))
         own.settle()
@@ -178,7 +181,7 @@ class CompareJob(SearchSession):
 
     @contextmanager
     def _answers(self, measurement: Instruments, goals: Goals, most_points: int) -> Iterator[Answers]:
-        """All points, measured now or by an earlier search beside this one; else a cache that all strategies share."""
+        """An exhaustive table, measured now or by an earlier search beside this one; else a shared cache."""
         known = self.known_landscape(measurement)
         if known is not None:
             logger.info("%s has the metrics of all %s points", known.path, readable(self.space.size))
@@ -207,12 +210,12 @@ class CompareJob(SearchSession):
                 yield Cache(self.space, lambda points: measuring.measure(points, None), log)
 
     def _key_of_measured(self, measurement: Instruments) -> str:
-        """Equal for comparisons whose logs of measured points have the same metrics."""
+        """A key that is equal for comparisons whose logs of measured points have the same metrics."""
         key, left = self.landscape_key(), measurement.runners.left_to_the_best
         return digest([key, sorted(metric.name for own in left for metric in own.metrics)]) if left else key
 
     def _enumerate(self, measurement: Instruments, goals: Goals, batched: BatchedMeasurement) -> None:
-        """Measure all points and write them down, block by block, so that they are found again."""
+        """Measure all points and write them block by block, so that an interrupted run can continue."""
         block_size = self.files.block_size or batched.block_size()
         task = Task(batched, goals, block_size, self.space.size, self.files.parts)
         header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
@@ -225,7 +228,7 @@ class CompareJob(SearchSession):
     def _open_blocks(
         self, measurement: Instruments, task: Task, header: Mapping[str, Any]
     ) -> tuple[BlockLog, ExhaustiveTotals]:
-        """The log of a comparison that was cut off, and what it holds; a new one where that is of something else."""
+        """Open the log of an interrupted comparison with its blocks, or a new one if that is of another space."""
         path = self.files.blocks_path
         if path.exists():
             try:
@@ -246,7 +249,10 @@ class CompareJob(SearchSession):
     def _written(
         self, summary: CompareSummary, found: Sequence[Outcome], answers: Answers, is_shown: bool, held: Held
     ) -> CompareSummary:
-        """Write everything down, the pictures last, and show it. Report, pictures and page are made from the files."""
+        """Write all files, the pictures last, and show the result.
+
+        Report, pictures and output are made from the files.
+        """
         files = self.files
         files.write_evaluations(evaluations(found, answers))
         files.write_summary(summary)
@@ -265,7 +271,7 @@ class CompareJob(SearchSession):
 def _contenders(
     options: CompareOptions, settings: SearchSettings, context: StrategyContext
 ) -> tuple[list[Contender], list[str]]:
-    """Who takes part, and a line on each that cannot; raises ConfigError for one that was asked for by name."""
+    """The strategies that take part, and a line on each that cannot; raises ConfigError for one asked for by name."""
     chosen = [contender(name, settings) for name in dict.fromkeys(options.strategies or default_names())]
     reasons = {one.name: unfit(one, context) for one in chosen}
     if options.strategies is not None:
@@ -281,8 +287,9 @@ def _contenders(
 def _all_runs(
     experiment: Experiment, contenders: Sequence[Contender], seeds: Sequence[int], remarks: list[str]
 ) -> tuple[list[Run], int]:
-    """The runs that were finished, and how many of all have ended or need not be made: not all of them if Ctrl-C came
-    before the last. Raises KeyboardInterrupt without any run.
+    """The finished runs, and how many of the planned ones are done or not needed.
+
+    After Ctrl-C these are fewer than all. Raises KeyboardInterrupt if there is no run.
 
     Adds a line to `remarks` for a strategy that failed or was not reached; raises SearchError where all failed.
     """

@@ -1,4 +1,4 @@
-"""Whether metrics tell networks apart: those that never vary, and rank correlations of two over all points."""
+"""Finds redundant metrics: those that are constant over the space, and pairs that rank points alike."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def rank_correlations(metrics: Mapping[str, Array]) -> Correlations:
 
 
 def constant_objectives(metrics: Mapping[str, Array], goals: Goals) -> dict[str, float]:
-    """The objectives that are the same for every network that has them, and what they are."""
+    """The objectives that are constant over all points with metrics, and their values."""
     finite = {o.metric: metrics[o.metric][np.isfinite(metrics[o.metric])] for o in goals.objectives}
     return {name: float(own[0]) for name, own in finite.items() if len(own) > 1 and np.ptp(own) == 0}
 
 
 def constant_remarks(metrics: Mapping[str, Array], goals: Goals, is_drawn: bool) -> list[str]:
-    """What is said of objectives that never vary; `is_drawn`: enough others are left for a picture of the front.
+    """Remarks on constant objectives; `is_drawn`: at least two others are left for a picture of the front.
 
     >>> from chop.record.trial import Objective
     >>> goals = Goals((Objective("accuracy"), Objective("flops", direction="minimize")))
@@ -57,7 +57,7 @@ def constant_remarks(metrics: Mapping[str, Array], goals: Goals, is_drawn: bool)
 
 
 def redundancy_remarks(correlations: Correlations, goals: Goals) -> list[str]:
-    """What the correlations say about the objectives; and about accuracy and loss, objectives or not."""
+    """Remarks on correlated objectives, and on accuracy and loss, whether they are objectives or not."""
     ways = {o.metric: o.turn for o in goals.objectives}
     remarks = []
     for (a, b), rho in correlations.items():

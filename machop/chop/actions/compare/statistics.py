@@ -1,4 +1,4 @@
-"""Whether two strategies differ: an exact test for pairs, effect sizes, a correction for many comparisons."""
+"""Tests whether two strategies differ: exact paired test, effect size, correction for many comparisons."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Difference:
-    """How one sample compares with a reference. `p` is None where neither leaves anything to chance; `least_p` is what
-    samples of that size have at the least.
+    """The difference of a sample from a reference.
+
+    `p` is None where both are deterministic; `least_p` is the smallest p that samples of this size can reach.
 
     `effect` is the rank-biserial correlation of matched pairs: 1 where the one is better with every seed, -1 where it
     is worse with every seed; its sign is that of the test. `alike`: the two are the same with every seed. `ratio` is
@@ -50,7 +51,7 @@ class Difference:
 
 
 def difference(own: Sample, reference: Sample, seed: int = 0) -> Difference:
-    """Compare two samples seed by seed, those seeds that both have.
+    """Compare two samples seed by seed, over the seeds that both have.
 
     Strategies with one seed may begin alike (samplers that draw their first points with it do), so that their runs are
     pairs: the test is Wilcoxon's for matched pairs. A strategy without chance has the same value in every pair.
@@ -84,8 +85,9 @@ def signed_rank_p(differences: Sequence[float]) -> float:
 
 
 def rank_biserial(differences: Sequence[float]) -> float:
-    """The rank-biserial correlation of matched pairs (Kerby, Comprehensive Psychology 3, 2014): the share of the ranks
-    of the differences that are positive, less the share that are negative; 0 where there is none.
+    """Rank-biserial correlation of matched pairs (Kerby, Comprehensive Psychology 3, 2014).
+
+    The share of the ranks of positive differences minus the share of negative ones; 0 if there is no difference.
 
     >>> rank_biserial([1.0, 2.0, 3.0]), rank_biserial([-1.0, 3.0, 0.0])
     (1.0, 0.3333333333333333)
@@ -113,7 +115,7 @@ def ranks(values: Array) -> Array:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction for as many comparisons as there are; None stays None.
+    """Holm's correction for all comparisons in the list; None stays None.
 
     >>> holm([0.01, None, 0.04, 0.03])
     [0.03, None, 0.06, 0.06]
@@ -130,7 +132,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def _ratio(
     own: float, reference: float, ours: Array, theirs: Array, seed: int
 ) -> tuple[float | None, float | None, float | None]:
-    """The ratio of the medians with its 95 % interval by bootstrap over pairs; no interval where all pairs are alike.
+    """The ratio of the medians with its 95 % bootstrap interval over pairs; no interval if all pairs are equal.
 
     Where neither median of a resample is finite the resample shows no difference, and counts as 1.
     """
@@ -150,7 +152,7 @@ def _ratio(
 
 
 def _paired(own: Sample, reference: Sample) -> tuple[Array, Array]:
-    """Two samples by seed, the seeds that both have; what is certain is so for every seed."""
+    """Two samples by seed, over the seeds that both have; a deterministic value holds for every seed."""
     pairs = min((len(s.values) for s in (own, reference) if not s.deterministic), default=1)
     ours, theirs = (
         np.repeat(s.values[:1], pairs) if s.deterministic else np.array(s.values[:pairs]) for s in (own, reference)

@@ -1,4 +1,4 @@
-"""What a comparison comes to, in words that follow from its numbers."""
+"""States the verdict of a comparison in sentences computed from its figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REACH, VOLUME = "evaluations", "hypervolume"
 
 @dataclass(frozen=True)
 class Record:
-    """A strategy by seed: evaluations to `TARGET` of the hypervolume, and the hypervolume at the end of the budget.
+    """Figures of a strategy by seed: evaluations to `TARGET` of the hypervolume, and the final hypervolume.
 
     `spent` are all evaluations that it made (median): fewer than the budget where it had nothing left to propose.
     """
@@ -35,7 +35,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The comparisons that were made and what they come to, line by line."""
+    """The comparisons that were made, and the verdict line by line."""
 
     comparisons: list[Comparison]
     lines: list[str]
@@ -44,7 +44,7 @@ class Verdict:
 def verdict(
     records: Sequence[Record], budget: int, whole: str = "exact hypervolume", share: str = "hypervolume"
 ) -> Verdict:
-    """Judge strategies against the baselines, where they took part, and against the best sampler of Optuna.
+    """Judge strategies against the baselines, if they took part, and against the best sampler of Optuna.
 
     `whole` is what 100 % are, `share` the word for what a strategy has of it.
     """
@@ -62,7 +62,7 @@ def verdict(
 
 
 def best_sampler(records: Sequence[Record]) -> Record | None:
-    """Optuna's sampler with the fewest evaluations to the target; of those that do not reach it the largest volume."""
+    """The Optuna sampler with the fewest evaluations to the target, or the largest final hypervolume."""
     samplers = [record for record in records if record.is_optuna]
     return min(samplers, key=_rank, default=None)
 
@@ -72,7 +72,7 @@ def _rank(record: Record) -> tuple[float, float]:
 
 
 def _against(reference: Record, records: Sequence[Record]) -> list[Comparison]:
-    """All strategies against one, both measures; Holm's correction is over the strategies of each measure."""
+    """Compare all strategies with one, by both measures; Holm's correction is over the strategies of a measure."""
     others = [record for record in records if record is not reference]
     found: list[Comparison] = []
     for measure in (REACH, VOLUME):
@@ -93,7 +93,7 @@ def _sample(record: Record, measure: str) -> Sample:
 def _comparison(
     names: tuple[str, str, str], own: Sample, other: Sample, one: Difference, p: float | None, tests: int
 ) -> Comparison:
-    """`names` are those of the strategy, the reference and the measure; `tests` were corrected for."""
+    """One comparison; `names` are strategy, reference and measure, `tests` the number corrected for."""
     measure = names[2]
     turn = 1.0 if measure == REACH else -1.0
     medians = (own.median, other.median)
@@ -104,7 +104,7 @@ def _comparison(
 
 
 def word_for(medians: tuple[float, float], p: float | None, effect: float) -> str:
-    """One word on a strategy: its median and its reference's (less is better), corrected p, effect.
+    """One word for a comparison: medians of strategy and reference (less is better), corrected p, effect.
 
     >>> word_for((50.0, 200.0), 0.001, 0.98), word_for((50.0, 60.0), 0.4, 0.2)
     ('better', 'no difference shown')
@@ -130,7 +130,7 @@ def _ranking(records: Sequence[Record], budget: int, whole: str) -> str:
 def _on_sampler(
     records: Sequence[Record], best: Record | None, comparisons: Sequence[Comparison], budget: int
 ) -> list[str]:
-    """What the strategies that are no sampler of Optuna save against the best of those."""
+    """How many evaluations the strategies outside Optuna save against its best sampler."""
     if best is None:
         return []
     own = [one for one in comparisons if one.reference == best.name and one.measure == REACH]
@@ -149,7 +149,7 @@ def _on_sampler(
 
 
 def _sentence(record: Record, comparisons: Sequence[Comparison], budget: int, share: str) -> list[str]:
-    """A strategy against every reference, in one line, what it is better than first."""
+    """One line that compares a strategy with every reference, those that it beats first."""
     reach = [one for one in comparisons if one.measure == REACH]
     volume = {one.reference: one for one in comparisons if one.measure == VOLUME}
     claims: dict[str, list[str]] = {}
@@ -164,8 +164,9 @@ def _sentence(record: Record, comparisons: Sequence[Comparison], budget: int, sh
 
 
 def _claim(reach: Comparison, volume: Comparison, budget: int) -> tuple[str, str]:
-    """What is said of a strategy, and of which reference: by the evaluations to the target; by the hypervolume at the
-    end where they show nothing; by both where they disagree.
+    """The claim about a strategy against a reference.
+
+    By the evaluations to the target; by the final hypervolume if these show no difference; by both if they disagree.
     """
     times = f" ({_times(reach, budget)})" if reach.ratio and reach.word in (BETTER, WORSE) else ""
     if {reach.word, volume.word} == {BETTER, WORSE}:
@@ -185,7 +186,7 @@ def _word_of(claim: str) -> str:
 
 
 def _times(reach: Comparison, budget: int) -> str:
-    """How many times fewer, or more, evaluations; at least so many where the reference has not arrived."""
+    """The ratio of evaluations as text; "more than" if the reference did not reach the target."""
     assert reach.ratio is not None
     if isinf(reach.ratio):
         least = reach.times_at_least(budget)
@@ -201,7 +202,7 @@ def _times(reach: Comparison, budget: int) -> str:
 
 
 def _on_seeds(comparisons: Sequence[Comparison]) -> list[str]:
-    """A warning where so few seeds can show nothing, whatever the strategies do."""
+    """A warning if there are too few seeds to show any difference."""
     hidden = sorted({one.reference for one in comparisons if one.least_p is not None and one.least_p >= LEVEL})
     if not hidden:
         return []

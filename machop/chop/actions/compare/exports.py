@@ -1,4 +1,4 @@
-"""What a comparison gives other programs: every trial as a tidy table, and what `--json` prints."""
+"""Exports a comparison to other programs: every trial as a tidy table, and the output of `--json`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from chop.actions.compare.answers import Answers
 from chop.actions.compare.curves import by_trial
 from chop.actions.compare.experiment import Run
-from chop.actions.compare.summing_up import Outcome
+from chop.actions.compare.summary import Outcome
 from chop.record.comparison import (
     CompareSummary,
     StrategySummary,
@@ -21,7 +21,7 @@ from chop.tools.whole_numbers import as_column
 
 
 def evaluations(found: Sequence[Outcome], answers: Answers) -> dict[str, Any]:
-    """Every trial of every run, a row each, by column."""
+    """All trials of all runs as a table, `{column: values}`."""
     metrics = answers.landscape().metrics
     pieces = [_columns(run, curve, answers) for one in found for run, curve in zip(one.runs, one.curves, strict=True)]
     rows = np.concatenate([run.rows for one in found for run in one.runs])
@@ -31,7 +31,7 @@ def evaluations(found: Sequence[Outcome], answers: Answers) -> dict[str, Any]:
 
 
 def _columns(run: Run, curve: Any, answers: Answers) -> dict[str, Any]:
-    """The columns of one run: `evaluation` counts points that came for the first time, `hypervolume` is a share."""
+    """The columns of one run: `evaluation` counts evaluations so far, `hypervolume` is a share."""
     count = len(run.rows)
     return {
         "strategy": np.full(count, run.strategy),
@@ -46,7 +46,7 @@ def _columns(run: Run, curve: Any, answers: Answers) -> dict[str, Any]:
 
 
 def as_answer(summary: CompareSummary) -> dict[str, Any]:
-    """What `--json` prints: medians over seeds; what was not reached is null."""
+    """The output of `--json`: medians over seeds; null for targets that were not reached."""
     return {"strategies": {one.name: _strategy(one, summary.budget) for one in summary.strategies}}
 
 
@@ -60,5 +60,5 @@ def _strategy(one: StrategySummary, budget: int) -> dict[str, Any]:
 
 
 def _count(median: float) -> float | int | None:
-    """A median of whole numbers, which may lie between two of them."""
+    """A median of integers, which may be a half."""
     return int(median) if median.is_integer() else finite_or_none(median)

@@ -1,4 +1,4 @@
-"""From runs to what is reported: curves by strategy, the verdict, and what the pictures show."""
+"""Summarises the runs of a comparison: curves by strategy, verdict, and data of the pictures."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ ENOUGH_COPIES = 5
 
 @dataclass(frozen=True)
 class Facts:
-    """What a comparison was. `remarks` were made before its end; `runs` of the `planned_runs` (strategies times seeds)
-    have ended, or need not be made because the seed plays no part.
+    """Facts about a comparison: space, goals, budget, remarks, runs.
+
+    `runs` of the `planned_runs` (strategies × seeds) have ended, or are not needed because the strategy does not use
+    its seed.
     """
 
     origin: Origin
@@ -55,7 +57,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The runs of one strategy with their curves of the hypervolume, by seed."""
+    """The runs of one strategy with their hypervolume curves, by seed."""
 
     contender: Contender
     runs: list[Run]
@@ -69,28 +71,28 @@ class Outcome:
 
     @property
     def measured_alike(self) -> bool:
-        """Whether the seed decides nothing but the order: all runs measured the same points."""
+        """Whether all runs measured the same points, so that the seed only changes the order."""
         points = [np.unique(run.rows) for run in self.runs]
         return len(points) > 1 and all(np.array_equal(points[0], other) for other in points[1:])
 
     @property
     def shares(self) -> list[float]:
-        """The hypervolume at the end, by run."""
+        """The final hypervolume of each run."""
         return [float(curve[-1]) if len(curve) else 0.0 for curve in self.curves]
 
     @property
     def middle(self) -> int:
-        """Which run is the one in the middle, by its hypervolume at the end."""
+        """The index of the median run by final hypervolume."""
         order = np.argsort(self.shares, kind="stable")
         return int(order[(len(order) - 1) // 2])
 
     @property
     def evaluations(self) -> float:
-        """How many evaluations a run made (median)."""
+        """The median number of evaluations of a run."""
         return float(np.median([len(run.evaluated) for run in self.runs]))
 
     def record(self) -> Record:
-        """What the verdict rests on."""
+        """The figures that the verdict compares."""
         reach = tuple(evaluations_to(curve, TARGET) for curve in self.curves)
         ends = tuple(-share for share in self.shares)
         are_copies = self.measured_alike and len(self.runs) >= ENOUGH_COPIES
@@ -100,7 +102,7 @@ class Outcome:
 
 
 def outcomes(contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracle, budget: int) -> list[Outcome]:
-    """The runs by strategy, of those that have any."""
+    """The runs by strategy, for strategies with any."""
     found = []
     for contender in contenders:
         own = [run for run in runs if run.strategy == contender.name]
@@ -111,7 +113,7 @@ def outcomes(contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracl
 
 
 def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Sequence[Question]) -> CompareSummary:
-    """All that is reported."""
+    """Make the summary of a comparison."""
     names = whole_name(oracle.goals, facts.is_exact), share_name(oracle.goals)
     judged = verdict([one.record() for one in found], facts.budget, *names)
     correlations = rank_correlations(oracle.landscape.metrics)
@@ -146,7 +148,7 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
 
 
 def alike_remarks(found: Sequence[Outcome], facts: Facts) -> list[str]:
-    """A line on strategies whose runs are not as many samples as they look."""
+    """One line per strategy whose runs are not independent samples."""
     if facts.budget >= facts.space_size:
         return []  # they had to measure all there is
     names = ", ".join(one.contender.name for one in found if one.measured_alike and not one.deterministic)
@@ -156,7 +158,7 @@ def alike_remarks(found: Sequence[Outcome], facts: Facts) -> list[str]:
 def strategy_summary(
     outcome: Outcome, oracle: Oracle, asked: Sequence[Question], units: Mapping[str, str]
 ) -> StrategySummary:
-    """A strategy's runs together."""
+    """The summary of all runs of a strategy."""
     runs, curves, goals = outcome.runs, outcome.curves, oracle.goals
     trials = max(len(run.rows) for run in runs)
     regrets = {
@@ -183,7 +185,7 @@ def strategy_summary(
 
 
 def front_of(oracle: Oracle, rows: Array) -> dict[str, Array]:
-    """The metrics of the front that some points make."""
+    """The metrics of the front of some points."""
     distinct = np.unique(rows)
     kept = distinct[np.isfinite(oracle.costs[distinct]).all(1)]
     return metrics_at(oracle, Front.of(oracle.costs[kept], kept).index if len(kept) else kept)
@@ -196,13 +198,13 @@ def metrics_at(oracle: Oracle, rows: Array) -> dict[str, Array]:
 
 
 def uniform_points(found: Sequence[Outcome], oracle: Oracle) -> dict[str, Array]:
-    """The networks with all layers alike, where the strategy that proposes them took part."""
+    """The points with the same formats in all layers, if the strategy `uniform` took part."""
     rows = [outcome.runs[0].evaluated for outcome in found if outcome.contender.name == UNIFORM]
     return metrics_at(oracle, rows[0] if rows else np.empty(0, dtype=np.int64))
 
 
 def cloud(oracle: Oracle) -> dict[str, Array]:
-    """Points of the space for the background of a picture, drawn at random where there are many."""
+    """Points of the space for the background of a picture; a random subset if there are many."""
     rows = np.flatnonzero(oracle.landscape.is_measured)
     if len(rows) > MOST_IN_CLOUD:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_IN_CLOUD, replace=False))
@@ -210,7 +212,7 @@ def cloud(oracle: Oracle) -> dict[str, Array]:
 
 
 def pairs(asked: Sequence[Question], oracle: Oracle) -> list[tuple[str, str]]:
-    """`(cost, value)`: the axes of the pictures of fronts, of objectives that vary."""
+    """`(cost, value)`: the axes of the pictures of fronts, for objectives that vary."""
     names = oracle.goals.names
     varying = set(names) - set(constant_objectives(oracle.landscape.metrics, oracle.goals))
     drawn = [(names[q.cost], names[q.objective]) for q in asked if q.cost is not None]

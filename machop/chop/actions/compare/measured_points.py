@@ -1,4 +1,4 @@
-"""What the folder of a comparison knows of the points: their landscape, or those that were measured when asked for."""
+"""Opens and writes the points that a comparison measured: on demand, or as an exhaustive table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Check = Callable[[Path, Trial], None]
 
 
 def open_measured(files: ComparisonFolder, key: str, check: Check) -> TrialLog:
-    """The log of the points that are measured when they are asked for, one that was cut off with what it has.
+    """Open the log of points measured on demand; an interrupted log is continued.
 
     A new one begins with what the last comparison that was moved aside and is of the same space (`key`) has measured.
     Neither is used where `check`, which is given some of its points, raises SearchError.
@@ -61,7 +61,7 @@ def _told(log: TrialLog, where: Path) -> TrialLog:
 
 
 def _measured(files: ComparisonFolder, key: str, check: Check) -> list[Trial]:
-    """What an earlier log has, if it is of the same space."""
+    """The points of an earlier log, if it is of the same space."""
     try:
         found = files.measured()
         if found.fingerprint != {"key": key}:
@@ -76,7 +76,7 @@ def _measured(files: ComparisonFolder, key: str, check: Check) -> list[Trial]:
 
 
 def write_measured(answers: Answers, files: ComparisonFolder, about: Mapping[str, Any]) -> None:
-    """Write the landscape of points that were measured when they were asked for; none where they have no numbers."""
+    """Write the exhaustive table of points measured on demand; not if points have no numbers."""
     measured = answers.landscape()
     rows = np.arange(measured.size)
     indexes = np.array(answers.indexes(rows), dtype=np.int64)  # all points are measured: not too many for an array
