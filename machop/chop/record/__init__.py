@@ -1,1 +1,1 @@
-"""Files that later commands rely on: each line, block and file carries a checksum and a version that are checked."""
+"""The files of searches and comparisons, which nothing else opens: each is checked for damage when it is read."""
