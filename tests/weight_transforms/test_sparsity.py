@@ -165,6 +165,12 @@ def test_values_that_mean_nothing_are_refused(values: dict[str, Any], message: s
         Sparsity.from_keys(values)
 
 
+@pytest.mark.parametrize("context", [{"channel_axis": "0"}, {"inputs_axis": 1.5}, {"channel_groups": 0}])
+def test_a_damaged_file_makes_no_transform(context: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match=next(iter(context))):
+        Sparsity(0.5, **context)
+
+
 def test_ties_and_masks_do_not_depend_on_the_floating_type() -> None:
     weight = torch.tensor([[2.0, 2.0, -2.0, 1.0]])
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):

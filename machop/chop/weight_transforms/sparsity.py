@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from chop.errors import FormatError
-from chop.formats.base import count
+from chop.formats.base import count, require_int
 from chop.formats.measured import by_channel, channels, spread
 from chop.weight_transforms.base import WEIGHT_TRANSFORMS, Storage, WeightTransform
 
@@ -19,6 +19,8 @@ UNSTRUCTURED, CHANNEL = "unstructured", "channel"
 PATTERNS = f'"{UNSTRUCTURED}", "{CHANNEL}" or N of M consecutive inputs, such as "2:4"'
 STATED_WITHIN = 0.005
 """How near a stated sparsity must be to that of N:M: 0.67 will do for 1:3."""
+
+MOST_DIMENSIONS, MOST_GROUPS = 8, 2**24
 
 _N_OF_M = re.compile(r"([1-9]\d*):([1-9]\d*)")
 
@@ -55,6 +57,7 @@ class Sparsity(WeightTransform):
         if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1):
             raise FormatError(f"0 <= sparsity < 1 must hold, got {share!r}")
         self._require_pattern()
+        self._require_context()
         if share is None and not self.group:
             raise FormatError(f"sparsity is missing, the share of zeros of the pattern '{self.sparsity_pattern}'")
         if self.group and share != 0:
@@ -78,6 +81,13 @@ class Sparsity(WeightTransform):
             raise FormatError(f"sparsity_pattern must be {PATTERNS}, got {pattern!r}")
         if self.group and self.group[0] >= self.group[1]:
             raise FormatError(f"sparsity_pattern N:M keeps N of M, so N < M must hold, got {pattern!r}")
+
+    def _require_context(self) -> None:
+        """A saved file may hold anything."""
+        for name in ("channel_axis", "inputs_axis"):
+            if getattr(self, name) is not None:
+                require_int(name, getattr(self, name), -MOST_DIMENSIONS, MOST_DIMENSIONS)
+        require_int("channel_groups", self.channel_groups, 1, MOST_GROUPS)
 
     def _forget_what_has_no_effect(self) -> None:
         """Transforms that change all weights alike are equal: what is not used is set back to its default."""

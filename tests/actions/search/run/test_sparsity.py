@@ -13,9 +13,10 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
+import chop
 from chop.actions.search import search
 from chop.actions.search.measuring import batched
-from chop.actions.search.run import job
+from chop.actions.search.run import block_by_block
 from chop.dataset import MaseDataModule
 from chop.ir import MaseGraph
 from chop.models import get_model
@@ -74,7 +75,7 @@ def test_blocks_trials_and_torch_find_the_same(
     tmp_path: Path, sparse: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_trial = search(jsc_toy, jets, sparse, tmp_path / "trials")
-    monkeypatch.setattr(job, "LARGEST_LOG", 100)
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 100)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 110)
     sparse["strategy"]["setup"]["landscape"] = True
     by_block = search(jsc_toy, jets, sparse, tmp_path / "blocks")
@@ -91,3 +92,22 @@ def test_blocks_trials_and_torch_find_the_same(
         recalls = [float((predicted[y == own] == own).float().mean()) for own in y.unique()]
         assert row["software_metrics"]["accuracy"] == pytest.approx(sum(recalls) / len(recalls), abs=1e-6)
         assert row["hardware_metrics"]["dense_bitops"] >= row["hardware_metrics"]["bitops"]
+
+
+def test_a_search_from_python_prunes_and_returns_each_network(jets: MaseDataModule) -> None:
+    lists = {"weight_sparsity": [0.0, 0.5], "weight_sparsity_pattern": ["unstructured", "2:4"]}
+    space = chop.Space([None], exclude=[], weight_width=[4], **lists)
+    study = chop.search(
+        get_model("jsc-tiny", pretrained=True),
+        jets,
+        space,
+        objectives=["accuracy", "model_size"],
+        strategy="brute_force",
+        num_samples=500,
+    )
+    assert len(study.trials) == 3
+    zeros = [study[number].graph.plan["seq_blocks_2"].get("weight") for number in range(3)]
+    assert [str(own) for own in zeros] == ["None", "50% sparse then float", "2:4 then float"]
+    layer: Any = study[2].model.get_submodule("seq_blocks.2")
+    read = (layer(torch.eye(16)) - layer(torch.zeros(1, 16))).T
+    assert int((read == 0).sum()) == read.numel() // 2
