@@ -262,7 +262,7 @@ WRONG: list[tuple[dict[str, Any], type[ChopError], str]] = [
     ({"objectives": ["perplexity"]}, ConfigError, "objectives: no metric 'perplexity'|is no metric of these data"),
     ({"metrics": {"mine": (share, "larger")}}, DatasetError, "data: metrics.'mine'. must be"),
     ({"constraints": {"accuracy": 0.7}}, ConfigError, "constraints: 'accuracy' needs a dictionary"),
-    ({"constraints": {"accuracy": {"max_dorp": 1}}}, ConfigError, "objectives.accuracy.max_dorp: unknown key; did"),
+    ({"constraints": {"accuracy": {"max_dorp": 1}}}, ConfigError, "^constraints.'accuracy'..'max_dorp'.: unknown key"),
     ({"widths": [4, "8"]}, ConfigError, "^widths: expected whole numbers from 1 .bits., got '8'"),
     ({"widths": [4.0]}, ConfigError, "^widths: .*got 4.0"),
     ({"widths": [True]}, ConfigError, "^widths: .*got True"),
@@ -275,9 +275,17 @@ WRONG: list[tuple[dict[str, Any], type[ChopError], str]] = [
     ({"n_trials": 0}, ConfigError, "^n_trials: expected"),
     ({"strategy_options": {"ordr": "index"}}, ConfigError, "^strategy_options.'ordr'.: unknown key; did you mean"),
     ({"runners": ["basic_evaluatoin"]}, ConfigError, "^runners: unknown runner 'basic_evaluatoin'; did you mean"),
-    ({"runners": {"basic_evaluation": {"num_sample": 3}}}, ConfigError, "^runners.basic_evaluation.num_sample: unkn"),
+    ({"runners": {"basic_evaluation": {"num_sample": 3}}}, ConfigError, "^runners.'basic_evaluation'..'num_sample'."),
     ({"task": "regresion"}, ChopError, "unknown task 'regresion'; did you mean 'regression'"),
     ({"split": (0.5, 0.5)}, DatasetError, "^data: split= is"),
+    ({"device": "tpu"}, ConfigError, "^device: expected 'auto', 'cpu', 'gpu' or 'mps', got 'tpu'"),
+    ({"seed": -1, "batch_size": 0}, ConfigError, "^batch_size: expected .*\nseed: expected"),
+    ({"part": "valid", "num_samples": 0}, ConfigError, "^part: expected 'train', 'val' or 'test'.*\nnum_samples: exp"),
+    ({"sum_direction": "up"}, ConfigError, "^sum_direction: expected 'maximize' or 'minimize', got 'up'"),
+    ({"early_stopping": [9, 3]}, ConfigError, "^early_stopping: must ascend"),
+    ({"constraints": {"accuracy": {"min": 2}}}, ConfigError, "^constraints.'accuracy'..'min'.: no network keeps 2"),
+    ({"formats": ["binary"], "widths": [2]}, ConfigError, "^widths: .*1 <= width <= 1 must hold, got 2"),
+    ({"formats": ["minifloat_ieee"]}, ConfigError, "^(widths|formats): .*missing key exponent_width"),
     ({"pretrained": True}, ConfigError, "^pretrained: is for a model by name"),
     ({"space": {"formats": []}}, ConfigError, "^space: expected a chop.Space"),
 ]  # fmt: skip
@@ -293,6 +301,29 @@ def test_what_is_wrong_is_told_by_the_name_of_its_argument(
         chop.search(mlp, arrays, **few(**wrong))
     assert "search." not in str(raised.value)
     assert "--" not in str(raised.value)
+
+
+SPACES: list[tuple[dict[str, Any], str]] = [
+    ({"layers": ["lineer"]}, r"space: layers\['lineer'\]: no node or op is called 'lineer'; did you mean 'linear'"),
+    ({"exclude": ["zz"]}, "space: exclude: 'zz' matches no node"),
+    ({"ties": [["zz"]]}, "space: ties: 'zz' matches no node"),
+    ({"calibration_samples": 0}, "space: calibration_samples: expected"),
+    ({"overrides": {"_0": {"widths": [0]}}}, r"overrides\['_0'\]\['widths'\]: expected whole numbers from 1"),
+    ({"overrides": {"_0": {"weight_width": [0]}}}, r"space: overrides\['_0'\]\['weight_width'\]: .* must hold, got 0"),
+    ({"weight_sparsity": [2.0]}, r"space: layers\['linear'\]\['weight_sparsity'\]: .*0 <= sparsity < 1 must hold"),
+    ({"frac_with": [2]}, "frac_with: no parameter of these formats; did you mean 'frac_width'"),
+    ({"by": "name"}, "layers: name the layers"),
+]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), SPACES, ids=[next(iter(wrong)) + str(n) for n, (wrong, _) in enumerate(SPACES)]
+)
+def test_what_is_wrong_in_a_space_is_told_by_its_argument(
+    wrong: dict[str, Any], said: str, mlp: nn.Module, arrays: Arrays
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        chop.search(mlp, arrays, chop.Space(["integer"], [4, 8], **wrong), **few(formats=None, widths=None))
 
 
 def test_all_that_is_wrong_is_told_at_once(mlp: nn.Module, arrays: Arrays) -> None:

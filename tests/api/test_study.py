@@ -135,6 +135,16 @@ def test_a_loaded_study_builds_the_same_networks(study: Study, mlp: nn.Module, a
         assert torch.equal(loaded[number].model(x), study[number].model(x))
 
 
+def test_a_study_of_a_function_is_loaded_with_that_function(mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:
+    def spread(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return predictions.std()
+
+    study = chop.search(mlp, arrays, **few(objectives=[(spread, "minimize")], folder=tmp_path / "own"))
+    loaded = chop.load_study(tmp_path / "own", model=mlp, data=arrays, metrics={"spread": (spread, "minimize")})
+    x, _ = validation(study)
+    assert torch.equal(loaded.best().model(x), study.best().model(x))
+
+
 def test_a_study_is_not_loaded_with_another_model_or_other_data(
     study: Study, mlp: nn.Module, arrays: Arrays, tmp_path: Path
 ) -> None:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chop.config.typed import Problem
 from chop.errors import ChopError, ConfigError
 
 RENAMED = {
     "ladder": "early_stopping",
     "ladder_confidence": "early_stopping_confidence",
-    "data_loader": "part",
+    "sum_scaled_metrics": "sum_direction",
+    "direction": "sum_direction",
 }
 """Keys of a TOML file whose arguments have other names."""
 
@@ -20,6 +20,12 @@ SETUP = (
     "n_trials", "timeout", "patience", "ask_batch", "n_jobs", "memory_mib", "ladder", "ladder_confidence",
 )  # fmt: skip
 """The keys of `[search.strategy.setup]` that are arguments; all others are in `strategy_options`."""
+
+SUM = ("sum_scaled_metrics", "direction")
+"""The keys there that are one argument."""
+
+SPACE_SETUP = {"tie": "ties", "calibration_rows": "calibration_samples"}
+"""Keys of `[search.search_space.setup]` whose arguments have other names."""
 
 
 @contextmanager
@@ -59,24 +65,32 @@ def as_arguments(text: str) -> str:
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
 
 
-def told(problem: Problem) -> str:
-    """A problem of the table `[search]` at the argument that it came from.
-
-    >>> told(Problem(("strategy", "setup", "n_trials"), "expected an integer, got 'a'"))
-    "n_trials: expected an integer, got 'a'"
-    """
-    return f"{argument_of(problem.path)}: {as_arguments(problem.message)}"
-
-
 def argument_of(path: tuple[str, ...]) -> str:
-    """The argument behind a key of the table `[search]`."""
+    """The argument behind a key of the table `[search]`.
+
+    >>> argument_of(("strategy", "setup", "n_trials"))
+    'n_trials'
+    >>> argument_of(("search_space", "override", "stem", "config", "weight_width"))
+    "space: overrides['stem']['weight_width']"
+    """
     room, *rest = path
     if room == "search_space":
-        return ".".join(["space", *rest])
+        return _in_space(rest)
     if rest[:1] == ["setup"] and len(rest) > 1:
-        return RENAMED.get(rest[1], rest[1]) if rest[1] in SETUP else f"strategy_options[{rest[1]!r}]"
+        return RENAMED.get(rest[1], rest[1]) if rest[1] in (*SETUP, *SUM) else f"strategy_options[{rest[1]!r}]"
     if rest[:1] in (["sw_runner"], ["hw_runner"]):
-        return ".".join(["runners", *rest[1:]])
-    if rest[:1] == ["metrics"]:
-        return ".".join(["objectives", *rest[1:]])
-    return "strategy"
+        return _at("runners", rest[1:])
+    return _at("objectives", rest[1:]) if rest[:1] == ["metrics"] else "strategy"
+
+
+def _in_space(path: list[str]) -> str:
+    """The argument of `Space` behind a key below `search_space`."""
+    kind, *rest = path
+    if kind == "setup":
+        return f"space: {SPACE_SETUP.get(rest[0], rest[0])}" if rest else "space"
+    table = {"seed": "layers", "override": "overrides"}.get(kind)
+    return "space" if table is None else f"space: {_at(table, [key for key in rest if key != 'config'])}"
+
+
+def _at(argument: str, keys: list[str]) -> str:
+    return argument + "".join(f"[{key!r}]" for key in keys)

@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from torch import nn
 
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
 from chop.actions.setup import build_model, resolve_accelerator, traced
-from chop.api.arguments import in_python, naming, told
+from chop.api.arguments import argument_of, as_arguments, in_python, naming
 from chop.api.data import SPLIT, data_module_of
 from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
@@ -25,6 +26,8 @@ from chop.api.strategy import strategy_name
 from chop.api.study import Networks, Study
 from chop.api.toml import as_toml
 from chop.config.options import RunOptions
+from chop.config.run_config import option_types
+from chop.config.typed import Problem, check_value
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph, QuantPlan
@@ -158,6 +161,7 @@ class Arguments:
 
     def searched(self, stack: ExitStack) -> Study:
         """Run the search; its temporary folder, if it needs one, goes with `stack`."""
+        self._require_options()
         module = self._data_module()
         options = self._options(module)
         with naming("model"):
@@ -165,7 +169,7 @@ class Arguments:
             graph = traced(model, module)
         table = self.table(module, {op.name for op in graph.quantizable_nodes().values()})
         place, device = self._place(stack), resolve_accelerator(options)
-        job = checked_call(SearchJob, model, module, table, place, self.seed, device, told=told, graph=graph)
+        job = checked_call(SearchJob, model, module, table, place, self.seed, device, told=self.told, graph=graph)
         called = options.model or type(self.model).__name__
         job = replace(job, identity={"model": called, "batch_size": self.batch_size, **job.identity})
         with only_writer(job.folder) as own:
@@ -173,6 +177,26 @@ class Arguments:
             job = job.begun_from(list(map(str, self.init_from)), self.resume)
             job.run(self.resume, lambda: self._begin(job, own, as_toml(options, table)))
         return Study(job.files, Networks.of(job, options))
+
+    def told(self, problem: Problem) -> str:
+        """A problem of the table `[search]` at the argument that it came from."""
+        room, *rest = problem.path
+        name = argument_of(problem.path)
+        if rest[:1] == ["metrics"] and len(rest) > 2 and rest[2] in (self.constraints or {}).get(rest[1], ()):
+            name = f"constraints[{rest[1]!r}][{rest[2]!r}]"
+        if room == "search_space" and rest[:1] == ["seed"] and self.space is None:
+            name = "widths" if rest[-1].endswith("width") else "formats"
+        return f"{name}: {as_arguments(problem.message)}"
+
+    def _require_options(self) -> None:
+        """Raise ConfigError for arguments that are no values of the options of the same meaning."""
+        types = option_types()
+        wanted = {name: types[name] for name in ("batch_size", "max_token_len", "seed")}
+        wanted |= {"device": types["accelerator"], "part": Part, "num_samples": Annotated[int, Ge(1)] | None}
+        wrong = {name: check_value(kind, getattr(self, name)) for name, kind in wanted.items()}
+        problems = [f"{name}: {message}" for name, message in wrong.items() if message]
+        if problems:
+            raise ConfigError(problems)
 
     def _begin(self, job: SearchJob, own: OwnFolder, text: str) -> None:
         own.settle()

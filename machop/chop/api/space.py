@@ -15,7 +15,7 @@ from chop.errors import ConfigError, did_you_mean
 from chop.formats import FORMATS, Format
 from chop.formats.integer import FixedPoint
 from chop.nn.node_config import FLOAT_NAMES, GLOBAL_KEYS, split_key, transform_keys
-from chop.nn.ops import OPS
+from chop.nn.ops import OP_TABLE
 
 MIXED_PRECISION = "graph/quantize/mixed_precision_ptq"
 OPERANDS = ("data_in", "weight", "bias")
@@ -114,6 +114,13 @@ class Space:
         space._set({key: own for key, own in self.seed.items() if key in ops}, self.override, self.setup, self.name)
         return space
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(map(repr, self.seed))
+        formats = sorted(
+            {str(name) for entry in self.seed.values() for name in _as_list(entry["config"].get("name"), "")}
+        )
+        return f"Space({', '.join(formats)}; by {self.setup.get('by', 'name')}: {kinds})"
+
     def table(self) -> dict[str, Any]:
         """The table `[search.search_space]` of a TOML file."""
         parts = {"setup": self.setup, "seed": self.seed, "override": self.override}
@@ -125,7 +132,7 @@ def _layers(layers: Mapping[str, Choices] | Sequence[str] | None, by: By) -> dic
     if layers is None and by != "type":
         raise ConfigError([f'layers: name the layers that have choices, where by="{by}"'])
     if layers is None:
-        return {op.name: {} for op in OPS if op.multiplies and op.quantizable}
+        return {op.name: {} for op in OP_TABLE.working().values() if op.multiplies and op.quantizable}
     if isinstance(layers, str):
         return {layers: {}}
     return dict(layers) if isinstance(layers, Mapping) else {key: {} for key in layers}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tomllib
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +21,8 @@ from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
 from chop.actions.search.strategies.runners.base import RUNNERS, drawn_alike
 from chop.actions.setup import resolve_accelerator
-from chop.api.arguments import in_python, naming, told
-from chop.api.data import data_module_of
+from chop.api.arguments import in_python, naming
+from chop.api.data import SPLIT, data_module_of
 from chop.api.tables import Row, Table, data_frame, table_of
 from chop.config.options import RunOptions
 from chop.dataset import DATASETS
@@ -289,21 +289,30 @@ class Study:
         return f"<p>Pareto front: {len(self)} of {counts}</p>{table}"
 
 
-def load_study(folder: Path | str, model: nn.Module | MaseGraph | None = None, data: Any = None) -> Study:
+def load_study(
+    folder: Path | str,
+    model: nn.Module | MaseGraph | None = None,
+    data: Any = None,
+    *,
+    loss: Any = None,
+    metrics: Mapping[str, Any] | None = None,
+    split: Sequence[float] = SPLIT,
+) -> Study:
     """The study in a folder, from its records alone. Its networks can be built where `model` is given.
 
-    `model` must be the one that was searched, with its weights; `data` its data, if they are not a data set by name.
-    Nothing that the folder holds is run. Raises SearchError for another model or other data.
+    `model` must be the one that was searched, with its weights. `data`, `loss`, `metrics` and `split` are those of the
+    search; data by name need not be given. Functions that were objectives are `metrics` here. Nothing that the folder
+    holds is run. Raises SearchError for another model or other data.
     """
     files = SearchFolder(folder)
-    summary = files.summary
+    _ = files.summary
     if model is None:
         return Study(files)
     with in_python():
-        return Study(files, _networks_of(files, summary, model, data))
+        return Study(files, _networks_of(files, model, data, {"loss": loss, "metrics": metrics, "split": split}))
 
 
-def _networks_of(files: SearchFolder, summary: SearchSummary, model: Any, data: Any) -> Networks:
+def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping[str, Any]) -> Networks:
     from chop.api.search import module_of
 
     text = files.resolved
@@ -319,11 +328,12 @@ def _networks_of(files: SearchFolder, summary: SearchSummary, model: Any, data: 
         batch_size=options.batch_size,
         max_token_len=options.max_token_len,
         seed=options.seed,
+        **about_data,
     )
     with naming("model"):
         own = module_of(model)
     device = resolve_accelerator(options)
-    job = checked_call(SearchJob, own, module, document["search"], files.path, options.seed, device, told=told)
+    job = checked_call(SearchJob, own, module, document["search"], files.path, options.seed, device)
     _require_same(job, files)
     if job.space.calibration_rows:
         with of_the_float_baseline():

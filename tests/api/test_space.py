@@ -1,0 +1,72 @@
+"""`Space`: what it says is what the table of a TOML file says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chop
+from chop.api.study import Study
+from chop.errors import ConfigError
+
+
+def lists(space: chop.Space, layer: str = "linear") -> dict[str, list[object]]:
+    found: dict[str, list[object]] = space.seed[layer]["config"]
+    return found
+
+
+def test_widths_are_for_inputs_weights_and_biases_and_the_point_is_measured() -> None:
+    space = chop.Space("integer", range(4, 6))
+    assert {key: lists(space)[f"{key}_width"] for key in ("data_in", "weight", "bias")} == {
+        "data_in": [4, 5], "weight": [4, 5], "bias": [4, 5],
+    }  # fmt: skip
+    assert lists(space)["weight_frac_width"] == ["auto"]
+    assert space.setup["tie_operands"] == ["weight", "bias"]
+    assert {"linear", "conv2d", "matmul"} <= set(space.seed)
+    assert "relu" not in space.seed
+
+
+def test_choices_of_one_operand_go_before_those_of_all() -> None:
+    space = chop.Space(["integer"], [4, 8], bias_width=[16], frac_width=2)
+    assert lists(space)["bias_width"] == [16]
+    assert lists(space)["data_in_frac_width"] == [2]
+    assert space.setup["tie_operands"] == []
+
+
+def test_formats_without_a_width_take_their_own_parameters() -> None:
+    space = chop.Space(["mxfp", None], element_exp_bits=[2], element_frac_bits=[1], block_size=[[1, 16]])
+    assert lists(space)["name"] == ["mxfp", "NA"]
+    assert lists(space)["weight_block_size"] == [[1, 16]]
+    assert lists(chop.Space("mxint", np.array([4, 8]), block_size=[[16]]))["weight_element_bits"] == [4, 8]
+
+
+def test_layers_have_choices_of_their_own() -> None:
+    space = chop.Space("integer", [8], by="name", layers={"fc1": {}, "fc2": {"widths": [2]}})
+    assert (lists(space, "fc1")["weight_width"], lists(space, "fc2")["weight_width"]) == ([8], [2])
+    with pytest.raises(ConfigError, match=r"layers\['fc1'\]\['formats'\]: name the number formats"):
+        chop.Space(by="name", layers={"fc1": {"widths": [8]}})
+
+
+def test_sparsity_is_a_choice_like_others() -> None:
+    space = chop.Space("integer", [8], weight_sparsity=[0.0, 0.5], weight_sparsity_pattern=["2:4"])
+    assert lists(space)["weight_sparsity"] == [0.0, 0.5]
+
+
+def test_a_space_comes_back_from_its_table_and_from_toml(study: Study, tmp_path: Path) -> None:
+    space = chop.Space("integer", [4, 8], layers=["linear"], exclude=["head"], overrides={"_0": {"widths": [8]}})
+    assert chop.Space.from_table(space.table()) == space
+    (tmp_path / "study.toml").write_text(study.to_toml(), encoding="utf-8")
+    again = chop.Space.from_toml(tmp_path / "study.toml")
+    assert list(again.seed) == ["linear"]
+    assert lists(again) == lists(chop.Space("integer", [4, 8]))
+    (tmp_path / "none.toml").write_text("seed = 1", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"has no table \[search.search_space\]"):
+        chop.Space.from_toml(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="space: unknown key 'sed'; did you mean 'seed'"):
+        chop.Space.from_table({"sed": {}})
+
+
+def test_a_space_is_shown_in_one_line() -> None:
+    assert repr(chop.Space("integer", [4], layers=["linear"])) == "Space(integer; by type: 'linear')"
