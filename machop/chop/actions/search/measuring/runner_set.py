@@ -30,6 +30,7 @@ class RunnerSet:
     ) -> None:
         self._grouped = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in choices]
         self.all: list[RunnerBase] = [runner for _, runner in self._grouped]
+        self._group_of = {metric.name: group for group, runner in self._grouped for metric in runner.metrics}
         free = additive_runners(self.all)
         self.needed = [own for own in self.all if own in free or _is_wanted(own, wanted)]
         self.left_to_the_best = [own for own in self.all if own not in self.needed]
@@ -49,9 +50,9 @@ class RunnerSet:
     def by_group(self, metrics: Mapping[str, float]) -> Measured:
         """Metrics as those of the runners under `sw_runner` and of those under `hw_runner`."""
         found: dict[str, Metrics] = {"sw_runner": {}, "hw_runner": {}}
-        for group, runner in self._grouped:
-            names = [metric.name for metric in runner.metrics]
-            found[group] |= {name: metrics[name] for name in names if name in metrics}
+        for name, group in self._group_of.items():
+            if name in metrics:
+                found[group][name] = metrics[name]
         return Measured(found["sw_runner"], found["hw_runner"])
 
 
