@@ -192,7 +192,7 @@ class CompareJob(SearchSession):
             yield Enumerated(self.space, self.files.landscape())
         else:
             why = "the space is no product of choices for its layers"
-            if measurement.runs_models:
+            if measurement.is_slow:
                 why = "a runner must run the model itself for each point"
             if self.space.size > most_points:
                 why = f"{readable(self.space.size)} points are more than --most-points {most_points}"

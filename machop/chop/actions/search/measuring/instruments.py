@@ -65,10 +65,10 @@ class Instruments:
         return None if self.singly else self.batched
 
     @property
-    def runs_models(self) -> bool:
-        """Whether a network is built and run for each point: for a runner that needs it, or in training mode."""
-        kinds = ("model",) if self.subject.eval_mode else ("model", "outputs")
-        return any(runner.needs in kinds for runner in self.runners.needed)
+    def is_slow(self) -> bool:
+        """Whether each point is measured on its own: for a runner that must be so asked, or in training mode."""
+        is_training = not self.subject.eval_mode
+        return any(own.one_by_one or (is_training and own.needs == "outputs") for own in self.runners.needed)
 
     @cached_property
     def tables(self) -> list[CostTable]:

@@ -21,6 +21,10 @@ class ChosenPlans:
         self._chosen = chosen
 
     @property
+    def network(self) -> MaseGraph:
+        return self._subject.graph
+
+    @property
     def costs(self) -> Mapping[str, NodeCost]:
         return self._subject.costs
 
@@ -48,6 +52,10 @@ class BuiltNetwork:
         self._subject = subject
         self._graph = graph
         self._config = config
+
+    @property
+    def network(self) -> MaseGraph:
+        return self._subject.graph
 
     @property
     def costs(self) -> Mapping[str, NodeCost]:

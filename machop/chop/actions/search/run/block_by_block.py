@@ -54,7 +54,7 @@ def _require_possible(search: BegunSearch, instruments: Instruments, options: Br
             f"{readable(points)} points can never all be measured: give n_trials under [search.strategy.setup], fewer "
             "choices, or another strategy"
         )
-    if instruments.runs_models and points > options.most_model_runs:
+    if instruments.is_slow and points > options.most_model_runs:
         why = "" if search.settings.eval_mode else " (eval_mode = false)"
         raise SearchError(
             f"{readable(points)} points, and a runner must run the model itself for each{why}: give n_trials, fewer "

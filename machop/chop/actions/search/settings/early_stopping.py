@@ -27,9 +27,10 @@ def ladder_problems(
         return []
     messages = [] if list(ladder) == sorted(set(ladder)) else [f"must ascend, got {list(ladder)}"]
     for runner in runners:
-        if RUNNERS[runner.name].needs == "model":
+        if RUNNERS[runner.name].one_by_one:
+            what = "run the model itself" if RUNNERS[runner.name].needs == "model" else "measure each network whole"
             messages.append(
-                f"'{runner.name}' must run the model itself, which no part of the samples replaces; remove the ladder, "
+                f"'{runner.name}' must {what}, which no part of the samples replaces; remove the ladder, "
                 "or its metrics from the objectives and constraints (then the best networks are measured)"
             )
     climbing = [runner for runner in runners if RUNNERS[runner.name].needs == "outputs"]

@@ -10,6 +10,7 @@ from chop.actions.search.strategies.runners.base import (
     RunnerBase,
     SWRunnerBase,
 )
+from chop.actions.search.strategies.runners.whole_plan import WholePlanRunner
 from chop.scoring.metric import Metric
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "Plans",
     "RunnerBase",
     "SWRunnerBase",
+    "WholePlanRunner",
 ]

@@ -5,7 +5,7 @@
 - "model": the quantised network itself, as training and timing do.
 
 A search hands every runner batches of configurations (`Plans`) through one method, `measure_batch`. Subclass the base
-that fits (`AnalyticRunner`, `OutputRunner`, `ModelRunner`), and that method is written already.
+that fits (`AnalyticRunner`, `WholePlanRunner`, `OutputRunner`, `ModelRunner`), and that method is written already.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from chop.actions.calibration import calibrate_for
+from chop.actions.search.strategies.runners.checks import as_number, other_metrics
 from chop.actions.setup import traced
 from chop.errors import ChopError, MetricError, SearchError, first_line
 from chop.evaluation.measures import Measure, Scores, Streamed, WholePredictions, keeps_outputs
@@ -60,6 +61,10 @@ class Plans(Protocol):
     """
 
     @property
+    def network(self) -> MaseGraph:
+        """The network in float, to be left as it is."""
+
+    @property
     def costs(self) -> Mapping[str, NodeCost]:
         """Size and work of every node of the network, for one sample."""
 
@@ -86,6 +91,9 @@ class RunnerBase(ABC):
     """
 
     needs: ClassVar[Needs] = "model"
+    one_by_one: ClassVar[bool] = True
+    """Whether it must be asked about one configuration after the other: nothing serves many in one call."""
+
     Options: ClassVar[type[Any]] = NoOptions
     definition: ClassVar[int] = 1
 
@@ -148,6 +156,7 @@ class AnalyticRunner(RunnerBase):
     """Metrics that are sums over nodes, and a final function of the sums."""
 
     needs = "plan"
+    one_by_one = False
 
     @abstractmethod
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
@@ -189,6 +198,7 @@ class OutputRunner(RunnerBase):
     """Metrics that are a function of predictions and targets."""
 
     needs = "outputs"
+    one_by_one = False
     Options: ClassVar[type[Any]] = RowOptions
 
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
@@ -316,31 +326,6 @@ def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, 
     graph = model if isinstance(model, MaseGraph) else traced(model, data_module)
     calibrate_for(graph, sampled_config, data_module)
     return graph
-
-
-def other_metrics(runner: str, found: Any, declared: Collection[str]) -> str:
-    """What to say where a runner does not return the metrics that it declares."""
-    said = ", ".join(sorted(declared))
-    if not isinstance(found, Mapping):
-        return f"runner {runner} returned a {type(found).__name__}; it must return {{metric: number}} for {said}"
-    undeclared, missing = sorted(set(found) - set(declared), key=str), sorted(set(declared) - set(found))
-    told = [f"returned {', '.join(map(repr, undeclared))}, which it does not declare"] if undeclared else []
-    told += [f"did not return {', '.join(map(repr, missing))}, which it declares"] if missing else []
-    return f"runner {runner} {' and '.join(told)}: its metrics_of names {said}; make the two agree"
-
-
-def as_number(value: Any, metric: str, runner: str) -> float:
-    """A metric as a float; raises SearchError for what is not one number."""
-    is_one = isinstance(value, (int, float, np.number, np.bool_)) or (isinstance(value, Tensor) and value.numel() == 1)
-    if not is_one or np.iscomplexobj(value):
-        what = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise SearchError(f"runner {runner} returned {what} for '{metric}'; a metric is one number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise SearchError(
-            f"runner {runner} returned a whole number beyond 1.8e308 for '{metric}', the largest that a metric can be"
-        ) from None
 
 
 def declared_metrics(runner: type[RunnerBase], data_module: Any) -> tuple[Metric, ...]:
