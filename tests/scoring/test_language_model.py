@@ -117,7 +117,7 @@ from chop.formats import FORMATS
 from chop.ir import MaseGraph, QuantPlan
 from chop.scoring.language_model import LanguageModel
 
-VOCABULARY, TOKENS = 50_000, 64
+VOCABULARY, TOKENS = 50_000, 32
 task = LanguageModel()
 graph = MaseGraph(nn.Sequential(nn.Embedding(VOCABULARY, 4), nn.Linear(4, VOCABULARY)).eval())
 axes = [[{"_1": {"weight": FORMATS["integer"](width, width - 1)}} for width in (4, 8)]]
@@ -135,17 +135,17 @@ def peak(samples):
     assert len(set(scores["perplexity"])) == 2 and one.result()["perplexity"] > 1_000
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
-_, few, many = peak(3), peak(3), peak(30)
+_, few, many = peak(3), peak(3), peak(60)
 print(many - few)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory in KiB is Linux's")
 def test_memory_does_not_grow_with_samples_by_vocabulary() -> None:
-    """27 samples more, of 64 tokens by 50,000, are 330 MB of outputs for one network, 660 MB for two."""
+    """57 samples more, of 32 tokens by 50,000, are 365 MB of outputs for one network, 730 MB for two."""
     at_once = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}  # what is freed is the system's again
     command = [sys.executable, "-c", MEMORY]
     done = subprocess.run(
         command, check=True, capture_output=True, encoding="utf-8", cwd=Path(__file__).parents[2], env=at_once
     )
-    assert float(done.stdout) < 100
+    assert float(done.stdout) < 60

@@ -108,14 +108,17 @@ class PlanRunner:
         keeps = self._shares and len(changed) <= (1 - WORTH_KEEPING) * len(self._nodes)
         values, self._values = self._values, [{} for _ in self._inputs]  # whatever ends this early, none is half done
         stale = changed if values[0] else set(self._nodes)
+        held = 0
         for number, targets in enumerate(torch.split(self.targets, self._sizes)):
-            keeps = keeps and self._shares
             outputs = self._run(self._inputs[number], chosen, stale, values[number], keeps)
-            if keeps:
-                self._drop_if_too_large(values[: number + 1])
+            held += sum(value.nbytes for value in values[number].values() if isinstance(value, Tensor))
+            if keeps and held > MOST_BYTES:
+                self._shares = keeps = False
+            for done in values[: number + 1] if not keeps else ():
+                done.clear()
             yield with_samples(outputs, len(targets)), targets
         self._last = chosen
-        if keeps and self._shares:
+        if keeps:
             self._values = values
 
     def _changed(self, chosen: dict[str, dict[str, Format]]) -> set[fx.Node]:
@@ -128,14 +131,6 @@ class PlanRunner:
             if is_other or not changed.isdisjoint(node.all_input_nodes):
                 changed.add(node)
         return changed
-
-    def _drop_if_too_large(self, values: list[dict[fx.Node, Any]]) -> None:
-        """Let go of the values of the batches so far if they take too much memory, and keep none from now on."""
-        held = [value for own in values for value in own.values() if isinstance(value, Tensor)]
-        self._shares = sum(value.nbytes for value in held) <= MOST_BYTES
-        if not self._shares:
-            for own in values:
-                own.clear()
 
     def _run(
         self,
