@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chop.dataset.data import Data
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_keywords
 from chop.passes.graph import calibrate_analysis_pass
@@ -17,7 +18,7 @@ logger = get_logger(__name__)
 CALIBRATION_ROWS = 512
 
 
-def calibrate(graph: MaseGraph, data_module: Any, rows: int = CALIBRATION_ROWS) -> None:
+def calibrate(graph: MaseGraph, data_module: Data, rows: int = CALIBRATION_ROWS) -> None:
     """Run the first training samples through the graph in stored order, the same in every run."""
     batches = data_module.batches("train", rows)
     _, info = calibrate_analysis_pass(
@@ -26,7 +27,7 @@ def calibrate(graph: MaseGraph, data_module: Any, rows: int = CALIBRATION_ROWS) 
     logger.info("ranges are measured on %d training rows of the float model", info["rows"])
 
 
-def calibrate_for(graph: MaseGraph, config: Mapping[str, Any], data_module: Any, rows: int = CALIBRATION_ROWS) -> None:
+def calibrate_for(graph: MaseGraph, config: Mapping[str, Any], data_module: Data, rows: int = CALIBRATION_ROWS) -> None:
     """Calibrate a graph without measured ranges if a config has a format that needs ranges of activations."""
     if not graph.calibration.has_activations and is_measured_on_activations(graph, plan_from_config(graph, config)):
         calibrate(graph, data_module, rows)

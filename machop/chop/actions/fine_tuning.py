@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
+from chop.dataset.data import Data
 from chop.dataset.rows import form_of, join, take
 from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
@@ -54,7 +55,7 @@ class FineTuning:
         return 1.0 - done if self.lr_scheduler == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
-def fine_tune(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int = 0, device: str = "cpu") -> int:
+def fine_tune(model: nn.Module, data_module: Data, tuning: FineTuning, seed: int = 0, device: str = "cpu") -> int:
     """Train `model` in place and leave it in the mode that it was in; returns the number of optimiser steps."""
     was_training = model.training
     model.train()
@@ -66,7 +67,7 @@ def fine_tune(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int 
     return steps
 
 
-def _train(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int, device: str) -> int:
+def _train(model: nn.Module, data_module: Data, tuning: FineTuning, seed: int, device: str) -> int:
     batches = list(_batches(data_module, tuning, seed))
     every = tuning.gradient_accumulation_steps
     steps = math.ceil(len(batches) / every)
@@ -80,7 +81,7 @@ def _train(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int, de
         predictions = call_model(model, to_device(x, device), data_module.output)
         loss = data_module.task.loss(predictions, y.to(device))
         if loss is not None:
-            (loss / every).backward()
+            (loss / every).backward()  # type: ignore[no-untyped-call]
         if number % every == 0 or number == len(batches):
             optimizer.step()
             schedule.step()
@@ -88,7 +89,7 @@ def _train(model: nn.Module, data_module: Any, tuning: FineTuning, seed: int, de
     return steps
 
 
-def _batches(data_module: Any, tuning: FineTuning, seed: int) -> Iterator[tuple[Any, Tensor]]:
+def _batches(data_module: Data, tuning: FineTuning, seed: int) -> Iterator[tuple[Any, Tensor]]:
     """The batches of every epoch, in an order that depends only on the seed.
 
     Samples that are padded to other lengths are not mixed. A batch of one sample is left to another epoch, as in
@@ -106,7 +107,7 @@ def _batches(data_module: Any, tuning: FineTuning, seed: int) -> Iterator[tuple[
                 yield take(parts[place][0], rows), parts[place][1][rows]
 
 
-def _by_form(batches: list[tuple[Any, Tensor]]) -> list[tuple[Any, Tensor]]:
+def _by_form(batches: Iterable[tuple[Any, Tensor]]) -> list[tuple[Any, Tensor]]:
     """Group all samples of one form (the same lengths) into one batch."""
     groups: dict[Any, list[tuple[Any, Tensor]]] = {}
     for x, y in batches:

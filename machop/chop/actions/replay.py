@@ -10,6 +10,7 @@ from typing import Any
 from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
 from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
+from chop.dataset.data import Data, first_batch
 from chop.errors import SearchError
 from chop.evaluation.guard import formats_of, require_sound
 from chop.ir import MaseGraph
@@ -77,11 +78,11 @@ def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
 def guarded(graph: MaseGraph, prepared: Prepared) -> MaseGraph:
     """Return the graph itself; raises GraphError if the guard finds that it does not compute what its plan says."""
     if graph.plan.choices:
-        require_sound(graph, prepared.data_module.batches("train", 2)[0][0], formats_of(graph.plan))
+        require_sound(graph, first_batch(prepared.data_module, "train", 2)[0], formats_of(graph.plan))
     return graph
 
 
-def adapt(graph: MaseGraph, run_config: RunConfig, data_module: Any) -> None:
+def adapt(graph: MaseGraph, run_config: RunConfig, data_module: Data) -> None:
     """Change a rebuilt network as the runners of the search did before they measured it: fine-tune it, if they did."""
     from chop.actions.search.settings.search import parse_search_settings
     from chop.actions.search.strategies.runners import RUNNERS
@@ -95,7 +96,7 @@ def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:
     """The graph under `--load` if that file is a saved graph, else None."""
     if path is None or Path(path).is_dir() or GRAPH_KEY not in read_checkpoint(path).metadata:
         return None
-    example = prepared.data_module.batches("train", 2)[0][0]
+    example = first_batch(prepared.data_module, "train", 2)[0]
     return guarded(MaseGraph.from_checkpoint(path, prepared.model, example), prepared)
 
 

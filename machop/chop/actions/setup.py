@@ -13,6 +13,7 @@ from torch import nn
 from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
+from chop.dataset.data import Data, first_batch
 from chop.dataset.rows import cut, form_of
 from chop.errors import ChopError, GraphError, first_line
 from chop.ir import MaseGraph
@@ -92,20 +93,20 @@ def build_model(options: RunOptions, data_module: MaseDataModule, takes_graph: b
 
 def _initialise(model: nn.Module, data_module: MaseDataModule) -> None:
     """Run two training samples, so that lazy layers get their shapes."""
-    x, _ = data_module.batches("train", 2)[0]
+    x, _ = first_batch(data_module, "train", 2)
     was_training = model.training
     with torch.no_grad():
         call_model(model.eval(), x)
     model.train(was_training)
 
 
-def traced(model: nn.Module, data_module: Any) -> MaseGraph:
+def traced(model: nn.Module, data_module: Data) -> MaseGraph:
     """Trace a model; raises GraphError if the graph differs from it on any form of input in any of the data sets.
 
     Raises GraphError, naming the part, where it does not: its forward goes another way there than on the first two
     training samples, or does not run.
     """
-    x, _ = data_module.batches("train", 2)[0]
+    x, _ = first_batch(data_module, "train", 2)
     graph = MaseGraph(model, example_inputs=x)
     require_parts_alike(model, data_module)
     for part in PARTS:
@@ -114,12 +115,12 @@ def traced(model: nn.Module, data_module: Any) -> MaseGraph:
     return graph
 
 
-def require_parts_alike(model: nn.Module, data_module: Any) -> None:
+def require_parts_alike(model: nn.Module, data_module: Data) -> None:
     """Raise GraphError if a model that runs on training samples does not run on other data.
 
     The message names the data set. A model that takes no batch of two samples is not checked.
     """
-    x, _ = data_module.batches("train", 2)[0]
+    x, _ = first_batch(data_module, "train", 2)
     if failure(model, x):
         return
     for part in PARTS:
@@ -142,7 +143,7 @@ def _described(x: Any) -> str:
     return ", ".join(f"{name} {dtype} {shape}" for name, dtype, shape in named)
 
 
-def _two_of_each_form(data_module: Any, part: str) -> list[Any]:
+def _two_of_each_form(data_module: Data, part: str) -> list[Any]:
     """Two samples of every form of input (lengths, data types, names) in a data set; of many forms a few."""
     by_form: dict[str, Any] = {}
     for x, _ in data_module.batches(part):

@@ -11,6 +11,8 @@ from chop.actions.pass_settings import pass_problems
 from chop.actions.replay import SearchRow, adapt, guarded, rebuild
 from chop.actions.setup import Prepared, output_dir, prepare, traced
 from chop.config.run_config import RunConfig
+from chop.dataset import MaseDataModule
+from chop.dataset.data import first_batch
 from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_keywords
@@ -89,13 +91,13 @@ def _arguments(needs: PassNeeds, graph: MaseGraph, table: Mapping[str, Any], pre
     return arguments
 
 
-def _input(source: Source, samples: Any, graph: MaseGraph, data_module: Any) -> Any:
+def _input(source: Source, samples: Any, graph: MaseGraph, data_module: MaseDataModule) -> Any:
     if source == "output":
         return data_module.output
     if source == "batches":
         return [placeholder_keywords(graph, x) for x, _ in data_module.batches("train", samples)]
     count = data_module.batch_size if source == "batch" else 2
-    return placeholder_keywords(graph, data_module.batches("train", count)[0][0])
+    return placeholder_keywords(graph, first_batch(data_module, "train", count)[0])
 
 
 def _problems(run_config: RunConfig) -> list[str]:

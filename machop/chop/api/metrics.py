@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from chop.actions.search.settings.runners import GROUPS
 from chop.actions.search.strategies.runners.base import RUNNERS, RunnerBase, declared_metrics
+from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError, did_you_mean
 from chop.scoring.metric import Direction, Metric
 
@@ -96,7 +97,7 @@ def metric_tables(goals: Sequence[Goal], constraints: Mapping[str, Mapping[str, 
 
 
 def runner_tables(
-    wanted: Iterable[str], given: Any, data_module: Any, num_samples: int | None, part: str
+    wanted: Iterable[str], given: Any, data_module: Data, num_samples: int | None, part: str
 ) -> dict[str, dict[str, Table]]:
     """The tables `sw_runner` and `hw_runner`: the runners that are `given`, and those that `wanted` metrics need.
 
@@ -123,7 +124,7 @@ def usual_group(runner: str) -> str:
     return "hw_runner" if RUNNERS[runner].needs == "plan" else "sw_runner"
 
 
-def _runner_of(metric: str, known: Mapping[str, str], data_module: Any) -> str:
+def _runner_of(metric: str, known: Mapping[str, str], data_module: Data) -> str:
     if metric in known:
         return known[metric]
     on_other = {name for cls in RUNNERS.working().values() for name in _names(cls, None)}
@@ -135,7 +136,7 @@ def _runner_of(metric: str, known: Mapping[str, str], data_module: Any) -> str:
     raise ConfigError([f"objectives: no metric '{metric}'{hint} (known: {', '.join(sorted(known))})"])
 
 
-def _task(data_module: Any) -> str:
+def _task(data_module: Data) -> str:
     return type(data_module.task).__name__.lower()
 
 
@@ -145,7 +146,7 @@ def _by_preference() -> list[str]:
     return [*others, EVALUATION]
 
 
-def _names(cls: type[RunnerBase], data_module: Any) -> list[str]:
+def _names(cls: type[RunnerBase], data_module: Data | None) -> list[str]:
     """The names of a runner's metrics; none of a runner that fails to tell them."""
     with suppress(ChopError):
         return [metric.name for metric in declared_metrics(cls, data_module)]

@@ -29,6 +29,7 @@ from chop.config.options import RunOptions
 from chop.config.run_config import option_types
 from chop.config.typed import Problem, check_value
 from chop.dataset import MaseDataModule
+from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph, QuantPlan
 from chop.record.trial import Direction
@@ -262,7 +263,7 @@ class Arguments:
             max_token_len=self.max_token_len,
         )
 
-    def table(self, data_module: Any, ops: Collection[str] | None = None) -> dict[str, Any]:
+    def table(self, data_module: Data, ops: Collection[str] | None = None) -> dict[str, Any]:
         """The table `[search]` of the TOML file that does the same; `ops` are those of the model (None: any)."""
         name, metrics = strategy_name(self.strategy), metric_tables(self._goals, self.constraints)
         runners = runner_tables(metrics, self.runners, data_module, self.num_samples, self.part)

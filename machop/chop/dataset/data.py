@@ -37,3 +37,8 @@ class Data(Protocol):
 
     def as_batch(self, batch: Any, part: str = "train") -> Batch:
         """A batch of a loader as `(x, y)`, in the form that `batches` has."""
+
+
+def first_batch(data: Data, part: str, *limits: int | None) -> Batch:
+    """The first batch of a part, within the limits that `Data.batches` takes."""
+    return next(iter(data.batches(part, *limits)))

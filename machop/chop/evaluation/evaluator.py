@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -56,7 +56,7 @@ class Evaluator:
         self,
         graph: MaseGraph,
         axes: Sequence[Axis],
-        batches: Sequence[tuple[Any, Any]],
+        batches: Iterable[tuple[Any, Any]],
         device: str = "cpu",
         memory: int = 2**28,
         output: OutputName = None,

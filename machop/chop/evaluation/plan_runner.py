@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -73,11 +73,12 @@ class PlanRunner:
 
     @torch.no_grad()
     def __init__(
-        self, graph: MaseGraph, batches: Sequence[tuple[Any, Any]], device: str = "cpu", output: OutputName = None
+        self, graph: MaseGraph, batches: Iterable[tuple[Any, Any]], device: str = "cpu", output: OutputName = None
     ) -> None:
         self.graph = graph
         self.output = output
         self.device = device
+        batches = list(batches)
         self._inputs = [placeholder_values(graph, to_device(x, device)) for x, _ in batches]
         self._sizes = [len(y) for _, y in batches]
         self.targets = torch.cat([y for _, y in batches]).to(device)

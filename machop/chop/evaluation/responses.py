@@ -8,7 +8,7 @@ ones says little of what it does among its like.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Responses:
         graph: MaseGraph,
         axes: Sequence[Axis],
         fewest: Sequence[int],
-        batches: Sequence[tuple[Any, Tensor]],
+        batches: Iterable[tuple[Any, Tensor]],
         device: str = "cpu",
         classes: int | None = None,
         on_run: Callable[[], None] = lambda: None,

@@ -27,6 +27,7 @@ from chop.actions.search.search import checked_call, checked_run, command_line
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.config.run_config import RunConfig
+from chop.dataset.data import Data
 from chop.errors import ConfigError, SearchError
 from chop.record.blocks import BlockLog
 from chop.record.comparison import CompareSummary, counted
@@ -93,7 +94,7 @@ def run_compare(
 
 def compare(
     model: nn.Module,
-    data_module: Any,
+    data_module: Data,
     search_config: Mapping[str, Any],
     save_path: Path | str,
     options: CompareOptions | None = None,

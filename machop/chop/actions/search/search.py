@@ -22,6 +22,7 @@ from chop.actions.search.strategies.optuna.storage import without_password
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
 from chop.config.run_config import RunConfig, dump_toml
 from chop.config.typed import Problem, parse_table
+from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.models.build import ships_weights
@@ -37,7 +38,7 @@ Kind = TypeVar("Kind", bound=SearchSession)
 
 def search(
     model: nn.Module,
-    data_module: Any,
+    data_module: Data,
     search_config: Mapping[str, Any],
     save_path: Path | str,
     *,
@@ -108,7 +109,7 @@ def _as_key(problem: Problem) -> str:
 def checked_call(
     kind: type[Kind],
     model: nn.Module,
-    data_module: Any,
+    data_module: Data,
     search_config: Mapping[str, Any],
     folder: Path,
     seed: int,
@@ -189,11 +190,11 @@ def _prepare(run_config: RunConfig, problems: Sequence[str]) -> Prepared | None:
 
 
 def _check(
-    model: nn.Module | None, data_module: Any, table: Any, graph: MaseGraph | None = None
+    model: nn.Module | None, data_module: Data | None, table: Any, graph: MaseGraph | None = None
 ) -> tuple[SearchSettings | None, SearchSpaceBase | None, Any, list[Problem]]:
     """The settings, and the space of the model; or everything that is wrong with either."""
     settings, problems = parse_search_settings(table, data_module)
-    if model is None:
+    if model is None or data_module is None:
         return settings, None, None, problems
     graph = graph or traced(model, data_module)
     space, found = _build_space(graph, table)

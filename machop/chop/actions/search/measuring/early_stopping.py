@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -59,11 +59,12 @@ class _RungSamples:
     def __init__(
         self,
         graph: MaseGraph,
-        batches: Sequence[tuple[Any, Tensor]],
+        batches: Iterable[tuple[Any, Tensor]],
         rungs: Sequence[int],
         device: str,
         output: OutputName,
     ) -> None:
+        batches = list(batches)
         self.targets = torch.cat([y for _, y in batches]).to(device)
         self.ends = (*rungs, len(self.targets))
         self._parts = [PlanRunner(graph, part, device, output) for part in _cut_at(batches, rungs)]

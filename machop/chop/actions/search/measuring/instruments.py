@@ -16,6 +16,7 @@ from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.search_space.codes import Codes, code_of
 from chop.actions.search.strategies.runners.base import RunnerBase, check_finite, row_key
+from chop.dataset.data import first_batch
 from chop.errors import MetricError
 from chop.evaluation.measures import Scores
 from chop.evaluation.tables import CostTable
@@ -130,7 +131,7 @@ class Instruments:
     def is_light(self) -> bool:
         """Whether a batch is so little work that several threads would only wait for each other."""
         parts = {row_key(runner) for runner in self.runners.of_outputs} or {("val_dataloader", None)}
-        rows = max(len(self.subject.data_module.batches(*part)[0][1]) for part in parts)
+        rows = max(len(first_batch(self.subject.data_module, *part)[1]) for part in parts)
         return 0 < rows * self.subject.work.macs < LIGHT_MACS
 
     @cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from chop.actions.search.measuring.outcome import Measured, Metrics
 from chop.actions.search.settings.tables import RunnerChoice
@@ -15,6 +14,7 @@ from chop.actions.search.strategies.runners.base import (
     additive_runners,
     output_runners,
 )
+from chop.dataset.data import Data
 from chop.scoring.metric import Metric
 
 
@@ -26,7 +26,7 @@ class RunnerSet:
     """
 
     def __init__(
-        self, choices: Sequence[RunnerChoice], data_module: Any, wanted: Collection[str] | None = None
+        self, choices: Sequence[RunnerChoice], data_module: Data, wanted: Collection[str] | None = None
     ) -> None:
         self._grouped = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in choices]
         self.all: list[RunnerBase] = [runner for _, runner in self._grouped]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chop.actions.search.measuring.workload import Workload
 from chop.actions.search.search_space.base import SampledConfig, SearchSpaceBase
+from chop.dataset.data import Data
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.predictions import stream
@@ -31,7 +32,7 @@ class Subject:
         self,
         space: SearchSpaceBase,
         graph: MaseGraph,
-        data_module: Any,
+        data_module: Data,
         eval_mode: bool = True,
         device: str = "cpu",
         memory: int = 2**30,

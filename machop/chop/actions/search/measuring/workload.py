@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
+from chop.dataset.data import Data, first_batch
 from chop.errors import GraphError
 from chop.evaluation.program import Axis
 from chop.ir import MaseGraph
@@ -18,14 +18,14 @@ class Workload:
     Of a model that takes batches of one size alone nothing can be told of a row: it has no multiply-accumulates.
     """
 
-    def __init__(self, graph: MaseGraph, data_module: Any) -> None:
+    def __init__(self, graph: MaseGraph, data_module: Data) -> None:
         self._graph = graph
         self._data_module = data_module
 
     @cached_property
     def costs(self) -> dict[str, NodeCost]:
         """By node; raises GraphError for a model that takes batches of one size alone."""
-        x, _ = self._data_module.batches("val_dataloader", 3, 3)[0]
+        x, _ = first_batch(self._data_module, "val_dataloader", 3, 3)
         return node_costs(self._graph, x)
 
     @cached_property

@@ -11,6 +11,7 @@ from torch import nn
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.runners.base import RUNNERS
+from chop.dataset.data import Data
 from chop.dataset.data_module import MEASURING_BATCH, PART_NAMES
 from chop.formats import FORMATS
 from chop.nn.node_config import is_transform_key
@@ -22,7 +23,7 @@ from chop.weight_transforms import WEIGHT_TRANSFORMS, transform_of_key
 
 
 def fingerprint_of_inputs(
-    model: nn.Module, data_module: Any, settings: SearchSettings, space: SearchSpaceBase, seed: int
+    model: nn.Module, data_module: Data, settings: SearchSettings, space: SearchSpaceBase, seed: int
 ) -> dict[str, Any]:
     """What of a search is not in its settings."""
     info = data_module.dataset_info
@@ -57,7 +58,7 @@ def _state_digest(model: nn.Module) -> str | None:
     return value_digest(found) if found else None
 
 
-def _rows_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceBase) -> str:
+def _rows_digest(data_module: Data, settings: SearchSettings, space: SearchSpaceBase) -> str:
     """A checksum of the parts that are measured on, and of the training part where it has a say."""
     parts = {PART_NAMES[getattr(runner.options, "data_loader", "val")] for runner in settings.runners}
     if space.calibration_rows or any(RUNNERS[runner.name].needs == "model" for runner in settings.runners):
@@ -65,13 +66,13 @@ def _rows_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceB
     return value_digest({part: data_module.batches(part, None, MEASURING_BATCH) for part in sorted(parts)})
 
 
-def _task_of(data_module: Any) -> list[str]:
+def _task_of(data_module: Data) -> list[str]:
     """The task, where the data alone do not say it: the same metric may mean another thing in another task."""
     task = type(data_module.task)
     return [] if task in (Classification, Regression) else [task.__name__]
 
 
-def _code_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceBase) -> str | None:
+def _code_digest(data_module: Data, settings: SearchSettings, space: SearchSpaceBase) -> str | None:
     """A checksum of the loss, metrics, task, runners, formats and weight transforms that are not of this package.
 
     None where all are.
@@ -83,7 +84,8 @@ def _code_digest(data_module: Any, settings: SearchSettings, space: SearchSpaceB
     classes += [WEIGHT_TRANSFORMS[name] for name in sorted(filter(None, transforms))]
     classes += [*(RUNNERS[runner.name] for runner in settings.runners), type(data_module.task)]
     own = [one for one in classes if is_own_code(one)]
-    if data_module.loss is None and not data_module.metrics and not own:
+    loss, of_data = data_module.task.data_loss, data_module.task.data_metrics
+    if loss is None and not of_data and not own:
         return None
-    metrics = {name: [code_digest(function), direction] for name, (function, direction) in data_module.metrics.items()}
-    return value_digest([code_digest(data_module.loss), metrics, [*map(code_digest, own)]])
+    metrics = {name: [code_digest(function), direction] for name, (function, direction) in of_data.items()}
+    return value_digest([code_digest(loss), metrics, [*map(code_digest, own)]])

@@ -23,6 +23,7 @@ from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext
 from chop.actions.search.strategies.known_values import KnownValues
+from chop.dataset.data import Data, first_batch
 from chop.errors import SearchError
 from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph, QuantPlan
@@ -49,7 +50,7 @@ class SearchSession:
     settings: SearchSettings
     space: SearchSpaceBase
     graph: MaseGraph
-    data_module: Any
+    data_module: Data
     folder: Path
     seed: int
     device: str
@@ -62,7 +63,7 @@ class SearchSession:
         metric of the data fails on the FP32 baseline.
         """
         settings = self.settings
-        require_sound(self.graph, self.data_module.batches("train", 2)[0][0], self.space.possible_formats())
+        require_sound(self.graph, first_batch(self.data_module, "train", 2)[0], self.space.possible_formats())
         if self.space.calibration_rows:
             with of_the_float_baseline():
                 calibrate(self.space.graph, self.data_module, self.space.calibration_rows)

@@ -11,13 +11,18 @@ from torch import Tensor
 from chop.actions.search.settings.tables import RunnerChoice
 from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.config.typed import Problem
+from chop.dataset.data import Data
 
 IMPROBABLE = 6.0
 """Standard deviations: what no random sample of rows shows."""
 
 
 def ladder_problems(
-    ladder: Sequence[int], runners: Sequence[RunnerChoice], strategy_options: Any, eval_mode: bool, data_module: Any
+    ladder: Sequence[int],
+    runners: Sequence[RunnerChoice],
+    strategy_options: Any,
+    eval_mode: bool,
+    data_module: Data | None,
 ) -> list[Problem]:
     """What is wrong with `setup.ladder` for the runners that trials need; paths start below `setup`.
 
@@ -44,7 +49,7 @@ def ladder_problems(
     return [Problem(("ladder",), message) for message in messages]
 
 
-def _row_problem(ladder: Sequence[int], runner: RunnerChoice, data_module: Any) -> str | None:
+def _row_problem(ladder: Sequence[int], runner: RunnerChoice, data_module: Data | None) -> str | None:
     """What is wrong with the rungs as parts of the rows of a runner."""
     part, rows = runner.options.data_loader, runner.options.num_samples
     targets = None

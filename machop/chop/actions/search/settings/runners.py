@@ -9,13 +9,14 @@ from chop.actions.search.settings.shared_samples import samples_problems, with_s
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
 from chop.actions.search.strategies.runners.base import RUNNERS, RunnerBase, declared_metrics
 from chop.config.typed import Problem
+from chop.dataset.data import Data
 from chop.errors import ChopError, did_you_mean
 from chop.scoring.metric import Metric
 
 GROUPS = ("sw_runner", "hw_runner")
 
 
-def parse_runners(strategy: StrategyTable, data_module: Any) -> tuple[tuple[RunnerChoice, ...], list[Problem]]:
+def parse_runners(strategy: StrategyTable, data_module: Data | None) -> tuple[tuple[RunnerChoice, ...], list[Problem]]:
     runners: list[RunnerChoice] = []
     tables: dict[str, Mapping[str, Any]] = {}
     problems: list[Problem] = []
@@ -34,7 +35,7 @@ def parse_runners(strategy: StrategyTable, data_module: Any) -> tuple[tuple[Runn
     return tuple(runners) if problems else with_shared_samples(runners, tables), problems
 
 
-def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Any) -> list[Problem]:
+def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Data | None) -> list[Problem]:
     """Two runners that give a metric of the same name: which one would be optimised?"""
     givers: dict[str, RunnerChoice] = {}
     problems = []
@@ -48,7 +49,9 @@ def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Any) -> l
     return problems
 
 
-def wanted_runners(runners: Iterable[RunnerChoice], metrics: Collection[str], data_module: Any) -> list[RunnerChoice]:
+def wanted_runners(
+    runners: Iterable[RunnerChoice], metrics: Collection[str], data_module: Data | None
+) -> list[RunnerChoice]:
     """The runners that give any of some metrics."""
     return [
         runner
@@ -57,7 +60,7 @@ def wanted_runners(runners: Iterable[RunnerChoice], metrics: Collection[str], da
     ]
 
 
-def known_metrics(strategy: StrategyTable, data_module: Any) -> dict[str, Metric]:
+def known_metrics(strategy: StrategyTable, data_module: Data | None) -> dict[str, Metric]:
     classes = [_loaded(name) for group in GROUPS for name in getattr(strategy, group)]
     return {metric.name: metric for cls in classes if cls for metric in declared_metrics(cls, data_module)}
 

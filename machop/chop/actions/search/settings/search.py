@@ -14,6 +14,7 @@ from chop.actions.search.settings.study import StudySetup, parse_setup
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.config.typed import Problem, parse_table
+from chop.dataset.data import Data
 from chop.record.goals import Goals
 from chop.record.trial import Direction, Objective
 from chop.tools.logger import get_logger
@@ -80,7 +81,7 @@ class _SearchTable:
     strategy: dict[str, Any]
 
 
-def parse_search_settings(table: Any, data_module: Any = None) -> tuple[SearchSettings | None, list[Problem]]:
+def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[SearchSettings | None, list[Problem]]:
     """Settings from the `search` table, or None and everything that is wrong with it.
 
     `data_module` may add metrics of its own. Paths of problems start below `search`.
@@ -141,7 +142,7 @@ def _strategy_problem(strategy: StrategyTable, options: Any, objectives: int) ->
 
 
 def _parse_metrics(
-    strategy: StrategyTable, data_module: Any, sum_direction: Direction | None
+    strategy: StrategyTable, data_module: Data | None, sum_direction: Direction | None
 ) -> tuple[_Goals, list[Problem]]:
     known = known_metrics(strategy, data_module)
     objectives: list[Objective] = []

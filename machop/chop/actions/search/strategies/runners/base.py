@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import Any, ClassVar, Literal, Protocol, cast, get_args
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from chop.actions.calibration import calibrate_for
 from chop.actions.search.strategies.runners.checks import as_number, other_metrics
 from chop.actions.setup import traced
+from chop.dataset.data import Data, first_batch
 from chop.errors import ChopError, MetricError, SearchError, first_line
 from chop.evaluation.measures import Measure, Scores, Streamed, WholePredictions, keeps_outputs
 from chop.evaluation.plan_runner import PlanRunner
@@ -97,13 +98,13 @@ class RunnerBase(ABC):
     Options: ClassVar[type[Any]] = NoOptions
     definition: ClassVar[int] = 1
 
-    def __init__(self, data_module: Any, options: Any = None) -> None:
-        self.data_module = data_module
+    def __init__(self, data_module: Data | None, options: Any = None) -> None:
+        self.data_module = cast(Data, data_module)  # None is for runners that ask nothing of data
         self.options = options if options is not None else self.Options()
 
     @classmethod
     @abstractmethod
-    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
         """The metrics that the runner gives on this data (None: on any)."""
 
     @property
@@ -147,7 +148,7 @@ class RunnerBase(ABC):
 
     @abstractmethod
     def __call__(
-        self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
+        self, data_module: Data, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
         """The metrics of `model` under `sampled_config`, measured singly; `model` is not changed."""
 
@@ -179,10 +180,10 @@ class AnalyticRunner(RunnerBase):
         return as_columns([self.total(plans.costs, plan) for plan in plans.plans()])
 
     def __call__(
-        self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
+        self, data_module: Data, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
         graph = calibrated_graph(model, sampled_config, data_module)
-        x, _ = data_module.batches("val_dataloader", 3, 3)[0]
+        x, _ = first_batch(data_module, "val_dataloader", 3, 3)
         return self.total(node_costs(graph, x), plan_from_config(graph, sampled_config))
 
 
@@ -248,7 +249,7 @@ class OutputRunner(RunnerBase):
         return as_columns([self.scored(batches) for batches in plans.outputs(*row_key(self))])
 
     def __call__(
-        self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
+        self, data_module: Data, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
         graph = calibrated_graph(model, sampled_config, data_module)
         batches = data_module.batches(self.options.data_loader, self.options.num_samples, None)
@@ -291,7 +292,7 @@ class ModelRunner(RunnerBase):
         return as_columns(found)
 
     def __call__(
-        self, data_module: Any, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
+        self, data_module: Data, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
         graph = copy.deepcopy(calibrated_graph(model, sampled_config, data_module))
         graph.apply_plan(plan_from_config(graph, sampled_config))
@@ -321,14 +322,14 @@ def as_columns(rows: Sequence[Mapping[str, float]]) -> Scores:
     return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
 
 
-def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any], data_module: Any) -> MaseGraph:
+def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any], data_module: Data) -> MaseGraph:
     """The graph of a model (a graph is its own), calibrated if the formats are measured on activations."""
     graph = model if isinstance(model, MaseGraph) else traced(model, data_module)
     calibrate_for(graph, sampled_config, data_module)
     return graph
 
 
-def declared_metrics(runner: type[RunnerBase], data_module: Any) -> tuple[Metric, ...]:
+def declared_metrics(runner: type[RunnerBase], data_module: Data | None) -> tuple[Metric, ...]:
     """The metrics that a runner declares, checked.
 
     Raises SearchError, naming the runner, for anything but metrics with different names.

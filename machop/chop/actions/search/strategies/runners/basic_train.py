@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Gt
 
 from chop.actions.fine_tuning import FineTuning, fine_tune
 from chop.actions.search.strategies.runners.base import RUNNERS, ModelRunner
 from chop.actions.search.strategies.runners.basic_evaluation import BasicEvaluation, Part
+from chop.dataset.data import Data
 from chop.evaluation.predictions import accumulated, stream
 from chop.ir import MaseGraph
 from chop.scoring.metric import Metric
@@ -30,7 +31,7 @@ class BasicTrain(ModelRunner):
     Options = BasicTrainOptions
 
     @classmethod
-    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
         return BasicEvaluation.metrics_of(data_module)
 
     def adapt(self, graph: MaseGraph) -> None:

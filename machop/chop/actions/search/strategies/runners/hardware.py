@@ -10,6 +10,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from chop.actions.search.strategies.runners.base import RUNNERS, AnalyticRunner, Formats
+from chop.dataset.data import Data
 from chop.formats import FLOAT_BITS
 from chop.ir.graph.node_costs import NodeCost
 from chop.passes.graph.analysis.costs import bitops, bits_of, macs, stored_bits
@@ -37,7 +38,7 @@ class AverageBitwidth(AnalyticRunner):
     definition = 2
 
     @classmethod
-    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
         return (
             Metric("average_bitwidth", "bit", "minimize", (0.0, inf)),
             Metric("average_weight_bits", "bit", "minimize", (0.0, inf)),
@@ -83,7 +84,7 @@ class ModelSize(AnalyticRunner):
     definition = 2
 
     @classmethod
-    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
         return (
             Metric("model_size", "byte", "minimize", (0.0, inf)),
             Metric("dense_model_size", "byte", "minimize", (0.0, inf)),
@@ -108,7 +109,7 @@ class Flops(AnalyticRunner):
     """
 
     @classmethod
-    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
         return (
             Metric("flops", "FLOP/sample", "minimize", (0.0, inf)),
             Metric("dense_flops", "FLOP/sample", "minimize", (0.0, inf)),
@@ -129,7 +130,7 @@ class BitOps(AnalyticRunner):
     """
 
     @classmethod
-    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
         return (
             Metric("bitops", "BitOP/sample", "minimize", (0.0, inf)),
             Metric("dense_bitops", "BitOP/sample", "minimize", (0.0, inf)),
@@ -165,7 +166,7 @@ class Latency(AnalyticRunner):
     Options = LatencyOptions
 
     @classmethod
-    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
         return (Metric("latency", "s/sample", "minimize", (0.0, inf)),)
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:

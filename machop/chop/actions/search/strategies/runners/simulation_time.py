@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt
 
 from chop.actions.search.strategies.runners.base import RUNNERS, ModelRunner
 from chop.actions.search.strategies.runners.basic_evaluation import Part
+from chop.dataset.data import Data, first_batch
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_values
 from chop.scoring.metric import Metric
@@ -37,7 +38,7 @@ class SimulationTime(ModelRunner):
     Options = SimulationTimeOptions
 
     @classmethod
-    def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
         return (
             Metric("simulation_time", "s", "minimize", (0.0, inf)),
             Metric("simulation_time_iqr", "s", "minimize", (0.0, inf)),
@@ -45,7 +46,7 @@ class SimulationTime(ModelRunner):
 
     def measure(self, graph: MaseGraph) -> dict[str, float]:
         rows = self.options.num_samples
-        x, _ = self.data_module.batches(self.options.data_loader, rows, rows)[0]
+        x, _ = first_batch(self.data_module, self.options.data_loader, rows, rows)
         inputs = placeholder_values(graph, x)
         seconds = [self._one_run(graph, inputs) for _ in range(self.options.repeats + 1)][1:]
         low, median, high = statistics.quantiles(seconds, n=4)
