@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from chop.actions.search.strategies.runners.hardware import BitOps, Flops, ModelSize
 from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import node_costs
-from chop.passes.graph import count_costs_analysis_pass, quantize_transform_pass
+from chop.passes.graph import (
+    add_common_metadata_analysis_pass,
+    count_costs_analysis_pass,
+    init_metadata_analysis_pass,
+    quantize_transform_pass,
+)
 
 WIDTHS = {"name": "integer", "data_in_width": 8, "weight_width": 4, "bias_width": 8}
 
@@ -70,6 +75,17 @@ def test_runners_state_both() -> None:
     assert size == {"model_size": (400 * 4 + 800 + 12 * 8) / 8, "dense_model_size": (800 * 4 + 12 * 8) / 8}
     assert flops["flops"] * 2 == flops["dense_flops"]
     assert bitops["bitops"] * 2 == bitops["dense_bitops"]
+
+
+def test_metadata_name_the_format_and_the_transforms() -> None:
+    config = {**WIDTHS, "weight_sparsity": 0.5}
+    graph, _ = quantize_transform_pass(MaseGraph(Net()), {"by": "type", "linear": {"config": config}})
+    graph, _ = init_metadata_analysis_pass(graph)
+    graph, _ = add_common_metadata_analysis_pass(graph, {"dummy_in": {"x": torch.randn(2, 8, 4, 4)}})
+    arguments = graph.node("fc").meta["mase"]["common"]["args"]
+    assert arguments["weight"]["type"] == "integer" and arguments["weight"]["precision"] == [4, 2]
+    assert arguments["weight"]["transforms"] == ["50% sparse"]
+    assert "transforms" not in arguments["bias"]
 
 
 def test_pruned_float_weights_have_32_bits_each() -> None:

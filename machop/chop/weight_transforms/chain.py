@@ -135,4 +135,4 @@ def transforms_of(chosen: Format | None) -> tuple[WeightTransform, ...]:
 
 def kept_share(chosen: Format | None, shape: Sequence[int]) -> float:
     """The share of a tensor's values that a choice stores; 1 for all, and for an empty tensor."""
-    return chosen.storage(shape).values / (count(shape) or 1) if isinstance(chosen, Chain) and count(shape) else 1.0
+    return chosen.storage(shape).values / count(shape) if isinstance(chosen, Chain) and count(shape) else 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from chop.actions.search import search
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
 from chop.models import get_model
+from chop.weight_transforms import WEIGHT_TRANSFORMS, WeightTransform
 
 
 def test_other_ties_or_layers_are_another_search(tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule) -> None:
@@ -165,3 +167,28 @@ def test_what_no_state_dict_holds_of_a_model_counts(
     search(model(1.0), jets, lab, tmp_path, resume=True)
     with pytest.raises(SearchError, match="model_state changed"):
         search(model(0.5), jets, lab, tmp_path, resume=True)
+
+
+@dataclass(frozen=True)
+class Halved(WeightTransform):
+    """Divides the weights by `halved`."""
+
+    halved: float = 2.0
+
+    def apply(self, weights: torch.Tensor) -> torch.Tensor:
+        return weights / self.halved
+
+
+def test_the_code_of_a_users_weight_transform_counts(tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule) -> None:
+    WEIGHT_TRANSFORMS.register("halved")(Halved)
+    model = get_model("jsc-tiny", pretrained=True)
+    lists = lab["search_space"]["seed"]["seq_blocks_2"]["config"] | {"weight_width": [4], "bias_width": [8]}
+    for name, more in (("without", {}), ("with", {"weight_halved": [1.0, 2.0]})):
+        lab["search_space"]["seed"]["seq_blocks_2"]["config"] = {**lists, **more}
+        search(model, jets, lab, tmp_path / name)
+    without, own = (
+        json.loads((tmp_path / name / "trials.jsonl").read_text(encoding="utf-8").splitlines()[0])["fingerprint"]
+        for name in ("without", "with")
+    )
+    assert without["user_code"] is None
+    assert own["user_code"] is not None
