@@ -1,4 +1,4 @@
-"""The search for number formats."""
+"""Searches for the best number formats and weight transforms of a network."""
 
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.search import run_search, search

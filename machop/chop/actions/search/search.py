@@ -1,4 +1,4 @@
-"""The flow of a search: check everything, search, measure the winners again, write it all down."""
+"""Entry points of a search: `ch search`, and `search` from Python; checks all settings and runs the search."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def search(
     init_from: Sequence[str | Path] = (),
     device: str = "cpu",
 ) -> SearchResult:
-    """Search the best number formats for `model`: the table `[search]` of a TOML file, from Python.
+    """Search the best number formats of `model`, from Python; the argument is the table `[search]` of a TOML file.
 
     `init_from` names earlier searches to begin with: folders, or `sqlite:///FILE.db#STUDY`.
 
@@ -64,7 +64,7 @@ def search(
 def run_search(
     run_config: RunConfig, resume: bool = False, init_from: Sequence[str] = (), typed: Sequence[str] = ()
 ) -> SearchResult:
-    """`ch search`: the search of a TOML file with the options of the command line, which was `typed` so."""
+    """Run `ch search` with a TOML file and the options of the command line, which was `typed` like this."""
     job = replace(checked_run(SearchJob, run_config, "search_ckpts"), command=command_line(typed))
     with only_writer(job.folder) as own:
         job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
@@ -74,7 +74,7 @@ def run_search(
 
 
 def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool) -> SearchResult:
-    """Run a search of the command line in a folder that no other command is writing to."""
+    """Run a search of the command line in a folder that is locked against other commands."""
 
     def make_room() -> None:
         """Move an earlier search aside, for a new one."""
@@ -97,7 +97,7 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
 
 
 def command_line(typed: Sequence[str]) -> str:
-    """A command as it was typed, without the passwords of storages."""
+    """The command line, without the passwords of storages."""
     return shlex.join(map(without_password, typed))
 
 
@@ -118,7 +118,7 @@ def checked_call(
     told: Callable[[Problem], str] = _as_key,
     graph: MaseGraph | None = None,
 ) -> Kind:
-    """What the table `[search]` asks for, as a `kind` of checked search; `graph` is that of the model, if it is traced.
+    """A checked search of class `kind` from the table `[search]`.
 
     Raises ConfigError with all that is wrong with it, each problem as it is `told`, behind the `problems` that the
     caller has found.
@@ -133,7 +133,7 @@ def checked_call(
 
 
 def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: Sequence[str] = ()) -> Kind:
-    """What a TOML file and the command line ask for, as a `kind` of checked search that writes to `folder`.
+    """A checked search of class `kind` from a TOML file and the command line, which writes to `folder`.
 
     Raises ConfigError with all that is wrong, the caller's `problems` among it.
     """
@@ -161,7 +161,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
 
 
 def _no_search_strategy(given: str) -> list[str]:
-    """A line where the option for training on several devices is given the name of a search strategy."""
+    """An error line if `--strategy`, for training on several devices, names a search strategy."""
     names = {
         name for known, cls in STRATEGIES.working().items() for name in (known, *(one.name for one in cls.variants))
     }
@@ -180,7 +180,7 @@ def _no_search(run_config: RunConfig) -> str:
 
 
 def _prepare(run_config: RunConfig, problems: Sequence[str]) -> Prepared | None:
-    """Model and data; None where the options are wrong already, so that the search's own problems still show."""
+    """Model and data; None if options are wrong already, so that problems of the search are still shown."""
     try:
         return prepare(run_config.options)
     except ChopError:
@@ -192,7 +192,7 @@ def _prepare(run_config: RunConfig, problems: Sequence[str]) -> Prepared | None:
 def _check(
     model: nn.Module | None, data_module: Data | None, table: Any, graph: MaseGraph | None = None
 ) -> tuple[SearchSettings | None, SearchSpaceBase | None, Any, list[Problem]]:
-    """The settings, and the space of the model; or everything that is wrong with either."""
+    """The settings and the space of the model, or all problems of both."""
     settings, problems = parse_search_settings(table, data_module)
     if model is None or data_module is None:
         return settings, None, None, problems
@@ -202,7 +202,7 @@ def _check(
 
 
 def _build_space(graph: MaseGraph, table: Any) -> tuple[SearchSpaceBase | None, list[Problem]]:
-    """The space, also where other settings are wrong: the problems of its seeds belong to the same report."""
+    """The space, built even if other settings are wrong: problems of its seeds belong to the same report."""
     space_table = table.get("search_space") if isinstance(table, Mapping) else None
     if not isinstance(space_table, Mapping):
         return None, []

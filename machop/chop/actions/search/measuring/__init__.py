@@ -1,1 +1,1 @@
-"""Measures the metrics of the points that a search asks for."""
+"""Measures the metrics of the points that a search proposes."""

@@ -1,4 +1,4 @@
-"""The FP32 baseline, measured before a search: what fails for it fails for all others."""
+"""Scores the FP32 baseline before a search: a metric that fails here would fail in every trial."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = get_logger(__name__)
 
 
 def require_metrics(subject: Subject, runners: RunnerSet) -> None:
-    """Score the FP32 baseline, on the samples that each runner measures on.
+    """Score the FP32 baseline on the samples of each runner; raises if a metric fails.
 
     Raises MetricError where a metric of the data fails, and so would for all other networks; of runners that train
     first, which may mend that, it is a warning. Raises ChopError where data, model, loss or runner do not fit each
@@ -60,7 +60,7 @@ def _require_scores(subject: Subject, runner: RunnerBase) -> None:
 
 
 def _samples_of(runner: RunnerBase) -> Samples:
-    """The samples that a runner scores: its number of them is called after what it does with them."""
+    """The number of samples that a runner scores, from whichever option states it."""
     options = runner.options
     samples = getattr(options, "num_samples" if runner.needs == "outputs" else "eval_samples", None)
     return getattr(options, "data_loader", "val_dataloader"), samples
@@ -68,7 +68,7 @@ def _samples_of(runner: RunnerBase) -> Samples:
 
 @contextmanager
 def of_the_float_baseline() -> Iterator[None]:
-    """Say of what fails that it did on the FP32 baseline."""
+    """Add to an error that it happened on the FP32 baseline."""
     try:
         yield
     except MetricError as error:

@@ -1,4 +1,4 @@
-"""Measures many points of a space in one call: what `SingleMeasurement` measures one by one."""
+"""Measures many points of a space in one call: shared prefixes are computed once, costs come from tables."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ BLOCK_SECONDS = 2.0
 
 @dataclass
 class BatchedMeasurement:
-    """Runs `evaluators` (with what each measures) and adds up `tables`; `sizes` are those of the axes, `macs` the
-    multiply-accumulates, on all rows, of the nodes of each.
+    """Measures many points with `evaluators` for outputs and `tables` for costs.
+
+    `sizes` are those of the axes, `macs` the MACs of each axis's nodes on all samples.
 
     It holds all that it needs, so that it can be sent to another process.
     """
@@ -57,25 +58,27 @@ class BatchedMeasurement:
         return {name: values[own] for name, values in found.items()}
 
     def scores_of_range(self, first: int, stop: int) -> Scores:
-        """The metrics of points `first` to `stop - 1`; ask for no more than `most_together` at a time."""
+        """The metrics of points `first` to `stop - 1`; at most `most_together` in one call."""
         return self._sorted_scores(codes_of_range(first, stop, self.sizes))
 
     @property
     def calls_functions(self) -> bool:
-        """Whether a function is called for each point, whose time cannot be told from the size of the network."""
+        """Whether a function is called for each point, so that its time is unknown beforehand."""
         return any(measure.calls_functions for _, measures in self.evaluators for measure in measures)
 
     def block_size(self) -> int:
-        """How many points of an enumeration make a block: `most_together`, or fewer where a function that is called for
-        each is slow. That is told by the clock: ask once.
+        """The number of points in a block of an exhaustive search.
+
+        `most_together`, or fewer if a function that is called for each point is slow. That is timed: ask once.
         """
         seconds = sum(own.seconds_per_configuration() for _, measures in self.evaluators for own in measures)
         return max(1, min(self.most_together, int(BLOCK_SECONDS / max(seconds, 1e-9))))
 
     @cached_property
     def most_together(self) -> int:
-        """How many points to measure together at the most: a product of whole axes, from the last, for which there is
-        memory, and which takes some seconds.
+        """The largest number of points to measure in one call.
+
+        A product of whole axes, from the last, which fits into memory and takes some seconds.
         """
         block = 1
         for size in reversed(self.sizes):
@@ -86,7 +89,7 @@ class BatchedMeasurement:
         return block
 
     def _fits(self, block: int) -> bool:
-        """Whether so many points are not too many to be measured together."""
+        """Whether this many points can be measured in one call."""
         measured = sum(m.bytes_per_configuration for _, measures in self.evaluators for m in measures)
         if block > min(MOST_CONFIGURATIONS, self.memory // 2 // (measured + 64 * len(self.sizes))):
             return False
@@ -97,7 +100,7 @@ class BatchedMeasurement:
         return macs <= BLOCK_MACS
 
     def limit(self, memory: int) -> None:
-        """Let all values under way take `memory` bytes; blocks stay as they are."""
+        """Bound the memory of intermediate values to `memory` bytes; blocks do not change."""
         for evaluator, _ in self.evaluators:
             evaluator.walk.memory = memory // len(self.evaluators)
 
@@ -113,8 +116,9 @@ class BatchedMeasurement:
 
 
 def batched_measurement(subject: Subject, runners: RunnerSet) -> BatchedMeasurement | None:
-    """What measures many points of a subject in one call, by those of its runners that can be so asked; None where the
-    space is no product or the model cannot be run in this way.
+    """The batched measurement for those runners of a subject that allow it.
+
+    None if the space is no product, or the batched evaluator cannot run the model.
     """
     axes = subject.axes
     if axes is None:
@@ -131,7 +135,7 @@ def batched_measurement(subject: Subject, runners: RunnerSet) -> BatchedMeasurem
 
 
 def _evaluators(subject: Subject, runners: RunnerSet) -> list[tuple[Evaluator, list[Measure]]]:
-    """One evaluator for all runners that score outputs on the same samples, with what measures for each of them."""
+    """One evaluator for all runners that score outputs on the same samples, and the scoring of each of them."""
     found: dict[Samples, tuple[Evaluator, list[Measure]]] = {}
     for runner in runners.of_outputs:
         samples = row_key(runner)

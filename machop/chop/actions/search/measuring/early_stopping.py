@@ -1,4 +1,4 @@
-"""A ladder of sample sizes: a candidate that cannot win any more is given up before it is measured on all rows."""
+"""Early stopping on growing sample sizes: stops a trial at a rung once it cannot reach the front any more."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ByRow = dict[str, SampleValues]
 
 @dataclass(frozen=True)
 class Rival:
-    """A network of the front that was measured on all rows."""
+    """A configuration of the front that was measured on all samples."""
 
     point: Point
     metrics: Mapping[str, float]
@@ -47,14 +47,14 @@ class Rival:
 
 @dataclass(frozen=True)
 class RacingPoint:
-    """A point that is to be measured, and the front that it must hold its own against."""
+    """A point that is to be measured, and the front that it is compared with."""
 
     point: Point
     rivals: tuple[Rival, ...]
 
 
 class _RungSamples:
-    """Fixed rows, cut where the rungs end; for all runners that measure on them."""
+    """The samples of each rung, shared by all runners that measure on them."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ class _RungSamples:
         self._parts = [PlanRunner(graph, part, device, output) for part in _cut_at(batches, rungs)]
 
     def stream(self, plan: QuantPlan, rung: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Outputs and targets of the rows that come in with rung number `rung`, batch by batch."""
+        """Outputs and targets of the samples that rung number `rung` adds, batch by batch."""
         return self._parts[rung].stream(plan)
 
 
 def _cut_at(batches: Sequence[tuple[Any, Tensor]], rungs: Sequence[int]) -> Iterator[list[tuple[Any, Tensor]]]:
-    """The rows before the first rung, between the rungs, and behind the last."""
+    """The samples before the first rung, between the rungs, and after the last."""
     ends = [0, *rungs, sum(len(y) for _, y in batches)]
     for start, stop in pairwise(ends):
         part, first = [], 0
@@ -88,7 +88,7 @@ def _cut_at(batches: Sequence[tuple[Any, Tensor]], rungs: Sequence[int]) -> Iter
 
 
 class _PartialMeasurement:
-    """One network on its way up: what it gave for the rows so far."""
+    """The measurement of one configuration on the samples so far."""
 
     def __init__(self, ladder: EarlyStopping, plan: QuantPlan) -> None:
         self._ladder = ladder
@@ -97,26 +97,26 @@ class _PartialMeasurement:
         self._accumulators = [(runner, runner.accumulator(by_sample=True)) for runner in ladder.runners]
 
     def step(self) -> None:
-        """Measure the rows of the next rung."""
+        """Measure the samples that the next rung adds."""
         for key, rows in self._ladder.rows.items():
             taking = [accumulator for runner, accumulator in self._accumulators if row_key(runner) == key]
             accumulated(Together(taking), rows.stream(self._plan, self._rungs))
         self._rungs += 1
 
     def metrics(self) -> dict[str, float]:
-        """The measured metrics on the rows so far."""
+        """The measured metrics on the samples so far."""
         found: dict[str, float] = {}
         for runner, accumulator in self._accumulators:
             found |= runner.result(accumulator)
         return found
 
     def by_row(self) -> ByRow:
-        """The same row by row, those that are means over rows."""
+        """The values sample by sample of those metrics that are means over samples."""
         return Together([accumulator for _, accumulator in self._accumulators]).sample_values()
 
 
 class EarlyStopping:
-    """Measures candidates on the first `rungs[0]` rows, those still in the race on the first `rungs[1]` … and on all.
+    """Measures a configuration on the first `rungs[0]` samples, then on `rungs[1]` …, unless it is stopped.
 
     A candidate is given up where a network of the front dominates the best that its metrics may be on all rows, or the
     best that they may be is beyond a limit. Analytic metrics are exact; of the others `chop.scoring.bounds` says
@@ -162,11 +162,11 @@ class EarlyStopping:
 
     @property
     def full_rows(self) -> int:
-        """How many rows a network that is not given up is measured on."""
+        """The number of samples of a configuration that is not stopped."""
         return max(rows.ends[-1] for rows in self.rows.values())
 
     def tell_unbounded(self) -> None:
-        """Say where no candidate can be dominated before it is measured on all rows."""
+        """Log if no configuration can be stopped, because a metric has no bound."""
         climb = _PartialMeasurement(self, QuantPlan())
         climb.step()
         known = {*climb.by_row(), *self.single.exact(QuantPlan())}
@@ -179,7 +179,7 @@ class EarlyStopping:
             )
 
     def rows_saved(self, trials: Sequence[Trial]) -> tuple[str]:
-        """One line on how many candidates were given up, and what that saved."""
+        """One line on how many configurations were stopped, and how many samples that saved."""
         measured = [t for t in trials if t.repeats is None and not t.inherited]
         stopped = [t.stopped_at for t in measured if t.stopped_at is not None]
         share = sum(self.full_rows - rows for rows in stopped) / (self.full_rows * max(1, len(measured)))
@@ -189,7 +189,7 @@ class EarlyStopping:
         )
 
     def measure(self, candidate: RacingPoint) -> Outcome:
-        """The metrics of a candidate on all rows, or, if it cannot win, those on the rows after which it was given up.
+        """The metrics of a configuration on all samples, or on those of the rung at which it is stopped.
 
         MetricError: a metric on all rows is no finite number.
         """
@@ -222,7 +222,7 @@ class EarlyStopping:
         return self._is_beyond(exact, seen, error) or any(self._is_dominated(exact, seen, r, error) for r in able)
 
     def _is_beyond(self, exact: Mapping[str, float], seen: ByRow, error: float) -> bool:
-        """Whether a limit cannot be kept."""
+        """Whether a constraint is violated with the stated confidence."""
         for limit in self.goals.limits:
             low, high = self._range(limit.metric, exact, seen, error, None)
             if limit.violation(high if limit.kind == "min" else low) > 0:
@@ -230,8 +230,10 @@ class EarlyStopping:
         return False
 
     def _able(self, exact: Mapping[str, float], rivals: Sequence[Rival]) -> list[Rival]:
-        """The rivals that may dominate, so that no other need be asked: no worse in what is known exactly, and of those
-        the front in what is measured (with one measured objective, one rival).
+        """The rivals that may dominate a configuration.
+
+        They are no worse in the exact costs. Of those only the front in the measured metrics is kept: no other rival
+        need be compared (with one measured objective, one is left).
 
         Nothing that was measured of the candidate plays a part, so that this choice needs no correction.
         """
@@ -245,7 +247,7 @@ class EarlyStopping:
         return [rivals[place] for place in no_worse.tolist()]
 
     def _is_dominated(self, exact: Mapping[str, float], seen: ByRow, rival: Rival, error: float) -> bool:
-        """Whether a rival is no worse in anything and better in something than the best that a candidate may be."""
+        """Whether a rival dominates even the best values that a configuration may still reach."""
         by_row = self._by_row(rival.point)
         best = {}
         for objective, way in zip(self.goals.objectives, self._ways, strict=True):
@@ -257,20 +259,20 @@ class EarlyStopping:
 
     @property
     def _ways(self) -> list[int]:
-        """For each objective whether more of its scaled metric is worse (1) or better (-1)."""
+        """By objective, whether more of its scaled metric is worse (1) or better (-1)."""
         summed = self.goals.sum_direction
         return [sign(summed or objective.direction) for objective in self.goals.objectives]
 
     def _range(
         self, metric: str, exact: Mapping[str, float], seen: ByRow, error: float, known: SampleValues | None
     ) -> tuple[float, float]:
-        """What a metric may be on all rows."""
+        """The interval that contains a metric on all samples."""
         if metric in exact:
             return exact[metric], exact[metric]
         return bounds(seen[metric], self._targets[metric], error, known) if metric in seen else UNKNOWN
 
     def _by_row(self, point: Point) -> ByRow:
-        """The values of a rival on all rows; measured again if they were not kept."""
+        """The values of a rival on all samples; measured again if they were not kept."""
         key = self.single.subject.space.key(point)
         if key not in self._kept:
             climb = _PartialMeasurement(self, self.single.subject.space.plan(point))

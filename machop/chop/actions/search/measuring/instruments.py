@@ -1,4 +1,4 @@
-"""The runners of a search at work on its network: many points in one call where that can be, else one by one."""
+"""Selects how points are measured: batched for the runners that allow it, one by one for the others."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ CHUNKS = 8
 
 
 class Instruments:
-    """What measures the points of a search: `batched` (None: nothing can be), `single`, and for what a call for many
-    points leaves, `singly`.
-    """
+    """The measurements of a search: `batched` (None: impossible), `single`, and `singly` for the runners left over."""
 
     def __init__(self, subject: Subject, runners: RunnerSet) -> None:
         self.subject = subject
@@ -49,12 +47,12 @@ class Instruments:
 
     @cached_property
     def batched(self) -> BatchedMeasurement | None:
-        """What measures many points in one call."""
+        """The batched measurement, if there is one."""
         return batched_measurement(self.subject, self.runners)
 
     @cached_property
     def singly(self) -> list[RunnerBase]:
-        """The needed runners that must be asked about one point after the other."""
+        """Measures the points one by one, with the runners that cannot be batched."""
         if self.batched is None:
             return self.runners.needed
         together = [*self.runners.additive, *self.runners.of_outputs]
@@ -62,7 +60,7 @@ class Instruments:
 
     @property
     def for_blocks(self) -> BatchedMeasurement | None:
-        """What measures points block by block; None where a runner must be asked about each on its own."""
+        """The measurement of an exhaustive search block by block; None if a runner cannot be batched."""
         return None if self.singly else self.batched
 
     @property
@@ -73,25 +71,25 @@ class Instruments:
 
     @cached_property
     def tables(self) -> list[CostTable]:
-        """The metrics that follow from formats alone; none where the space is no product."""
+        """The metrics that follow from formats alone; none if the space is no product."""
         axes = self.subject.space.axes()
         return [] if axes is None else [own.table(self.subject.costs, axes) for own in self.runners.additive]
 
     def codes(self, points: Sequence[Point]) -> Codes:
-        """Points of a space that is a product as codes, `(points, axes)`."""
+        """Points of a product space as codes, `(points, axes)`."""
         assert self.batched is not None
         indexes = [self.subject.space.index(point) for point in points]
         return np.array([code_of(index, self.batched.sizes) for index in indexes if index is not None])
 
     def outcomes(self, points: Sequence[Point], scores: Scores) -> list[Outcome]:
-        """The outcome for each of `points`, whose metrics `scores` are."""
+        """The outcomes of `points` with the metrics `scores`."""
         return [
             self._outcome(point, {name: float(values[row]) for name, values in scores.items()})
             for row, point in enumerate(points)
         ]
 
     def _outcome(self, point: Point, metrics: Metrics) -> Outcome:
-        """The outcome from what was measured with others; a metric that failed is called once more, for its words."""
+        """The outcome of one point; a metric that failed is computed once more for its error message."""
         try:
             check_finite(metrics, "this network")
         except MetricError as error:
@@ -102,13 +100,13 @@ class Instruments:
 
     @cached_property
     def _together_alone(self) -> SingleMeasurement:
-        """Measures single points with the runners that `batched` serves."""
+        """Measures single points with the runners of `batched`."""
         some = [runner for runner in self.runners.needed if runner not in self.singly]
         return SingleMeasurement(self.subject, self.runners, some)
 
     @cached_property
     def batch(self) -> int:
-        """How many points to measure together: few enough for progress to be seen.
+        """The number of points to measure in one call, small enough to show progress.
 
         Told from counted operations and not from the clock, so that an interrupted search goes on as it began.
         """
@@ -118,7 +116,9 @@ class Instruments:
 
     @cached_property
     def chunk(self) -> int:
-        """How many points a process measures together, whatever the number of processes: results must not hang on it.
+        """The number of points that a process measures in one call.
+
+        It does not depend on the number of processes, so that results do not either.
 
         Few points of a large network, so that there is something to share; all of a small one, which saves most where
         many are measured in one call.
@@ -129,14 +129,14 @@ class Instruments:
 
     @cached_property
     def is_light(self) -> bool:
-        """Whether a batch is so little work that several threads would only wait for each other."""
+        """Whether a batch is so little work that several threads would slow it down."""
         parts = {row_key(runner) for runner in self.runners.of_outputs} or {("val_dataloader", None)}
         rows = max(len(first_batch(self.subject.data_module, *part)[1]) for part in parts)
         return 0 < rows * self.subject.work.macs < LIGHT_MACS
 
     @cached_property
     def _macs(self) -> int:
-        """Multiply-accumulates of one point on all its samples, were nothing shared."""
+        """MACs of one point on all its samples, without sharing."""
         assert self.batched is not None
         samples = sum(len(evaluator.targets) for evaluator, _ in self.batched.evaluators)
         return max(1, self.subject.work.macs * samples)

@@ -1,4 +1,4 @@
-"""What comes of measuring a point: its metrics, or the reason why it has none."""
+"""The outcome of measuring a point: its metrics, or the reason why it failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Measured:
-    """The metrics of the runners under `sw_runner` and of those under `hw_runner`."""
+    """The metrics of a point, those of `sw_runner` and those of `hw_runner`."""
 
     software: Metrics
     hardware: Metrics

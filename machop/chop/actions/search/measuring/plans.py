@@ -1,4 +1,4 @@
-"""Batches of configurations for runners: points of the space, run plan by plan, or one network that is built."""
+"""Batches of configurations that runners measure: points run plan by plan, or one network that is built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chop.ir.graph.node_costs import NodeCost
 
 
 class ChosenPlans:
-    """Configurations as plans and dictionaries; in training mode, where samples meet, each network is built."""
+    """Configurations as plans and configs; in training mode each network is built."""
 
     def __init__(self, subject: Subject, chosen: Sequence[tuple[QuantPlan, SampledConfig]]) -> None:
         self._subject = subject
@@ -46,7 +46,7 @@ class ChosenPlans:
 
 
 class BuiltNetwork:
-    """One network as a graph of its own, by which the figures of all other ways are checked."""
+    """One network built as a graph of its own: the reference for all other ways to measure."""
 
     def __init__(self, subject: Subject, graph: MaseGraph, config: SampledConfig) -> None:
         self._subject = subject

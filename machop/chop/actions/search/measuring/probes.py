@@ -1,4 +1,4 @@
-"""What a search can tell of a point from trying each alternative alone, and what that costs."""
+"""Probes the sensitivity of each layer before a search: one layer quantised at a time, on training samples."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FEWEST_ROWS = 32
 
 
 class SensitivityProbes:
-    """Gives guesses about the points of a search; each number of rows is worked out once.
+    """Runs the sensitivity probes and estimates all points from them; each number of samples is run once.
 
     Called with the number of training rows; None where there is no guess to be had: the space is no product, has too
     many alternatives or fewer points than would be tried, outputs are too many, the model takes too long or does not
@@ -91,7 +91,7 @@ class SensitivityProbes:
         return found
 
     def _rows(self, axes: Sequence[Axis], runs: int, wanted: int) -> int:
-        """So many of the `wanted` rows as can be tried; raises SearchError where that is too much all the same."""
+        """The number of samples, at most `wanted`, that probes can afford; raises SearchError if that is none."""
         subject, size = self._subject, self._subject.space.size
         if runs > min(MOST_TRIED, size):
             what = f"{MOST_TRIED:,}" if size > MOST_TRIED else f"the {size:,} of the space"
@@ -112,13 +112,13 @@ class SensitivityProbes:
 
     @cached_property
     def _own_rows(self) -> int:
-        """The rows on which a network is measured; 0 where its runners run the model themselves."""
+        """The number of samples of one evaluation; 0 if a runner runs the model itself."""
         keys = {row_key(runner) for runner in self._runners.of_outputs}
         return sum(len(y) for key in keys for _, y in self._subject.data_module.batches(*key))
 
     @cached_property
     def _trained_rows(self) -> int:
-        """The rows on which a network is trained for one evaluation; 0 where none is."""
+        """The number of samples that one evaluation trains on; 0 for no training."""
         trained = (own.options for own in self._runners.needed if isinstance(own.options, FineTuning))
         options = next(trained, None)
         if options is None:

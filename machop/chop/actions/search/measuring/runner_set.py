@@ -1,4 +1,4 @@
-"""The runners of a search: those that every trial needs, and those that are asked about the best networks alone."""
+"""The runners of a search: those needed in every trial, and those that measure the best networks alone."""
 
 from __future__ import annotations
 

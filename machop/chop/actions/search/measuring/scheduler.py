@@ -1,4 +1,4 @@
-"""Schedules the evaluation of proposed points: many in one call, one by one, or with early stopping; in processes."""
+"""Schedules the evaluation of proposed points: batched, one by one or with early stopping, in one or more processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECONDS_ALONE = 5.0
 
 
 class Scheduler:
-    """Measures points, by the executor of `jobs` once that pays; a context manager.
+    """Measures points, with the executor of `jobs` once that pays; a context manager.
 
     The runners that can measure many points in one call do so for all points of a batch; the others are asked about one
     point after the other, as late as its outcome is read, and not about a point that has failed already.
@@ -59,11 +59,11 @@ class Scheduler:
 
     @property
     def batch(self) -> int:
-        """How many points to ask for at a time, where the strategy does not mind."""
+        """The number of points to propose together, if the strategy has no preference."""
         return EarlyStopping.batch if self._early_stopping else self._instruments.batch
 
     def measure(self, points: Sequence[Point], front: Front | None) -> Sequence[Outcome]:
-        """The outcomes of points; where each is measured on its own, as late as it is read."""
+        """The outcomes of points; points that are measured one by one are measured when their outcome is read."""
         self._has_measured = True
         instruments = self._instruments
         if self._early_stopping:
@@ -76,7 +76,7 @@ class Scheduler:
         return self._in_two_steps(points)
 
     def _in_two_steps(self, points: Sequence[Point]) -> Sequence[Outcome]:
-        """Points measured in one call by the runners that can, and by the others one by one where that gave metrics."""
+        """Outcomes in two steps: batched runners first, then the others for points that have metrics."""
         instruments = self._instruments
         first = instruments.outcomes(points, self._scores(self._both, points))
         left = [point for point, own in zip(points, first, strict=True) if isinstance(own, Measured)]
@@ -84,7 +84,7 @@ class Scheduler:
 
     @cached_property
     def _both(self) -> _Both:
-        """What an executor is sent once for both steps."""
+        """The call of both steps, which is sent to an executor once."""
         instruments = self._instruments
         assert instruments.batched is not None
         single = SingleMeasurement(instruments.subject, instruments.runners, instruments.singly)
@@ -101,7 +101,7 @@ class Scheduler:
         return _AsNeeded(items, partial(self._executor.map, call))
 
     def _scores(self, call: Callable[[Codes], Scores], points: Sequence[Point]) -> Scores:
-        """The metrics of points that are measured many in a call."""
+        """The metrics of points that are measured in batches."""
         codes, size = self._instruments.codes(points), self._instruments.chunk
         chunks = [codes[first : first + size] for first in range(0, len(codes), size)]
         parts = dict(self._executor.map(call, chunks))
@@ -125,7 +125,7 @@ class Scheduler:
 
 
 class _Both:
-    """One call for what processes share: codes are measured many at a time, a point on its own."""
+    """A call that executors share: codes are measured in batches, points one by one."""
 
     def __init__(self, batched: BatchedMeasurement, single: SingleMeasurement) -> None:
         self._batched = batched
@@ -136,7 +136,7 @@ class _Both:
 
 
 class _Outcomes(Sequence[Outcome]):
-    """Outcomes that are found when they are read."""
+    """Outcomes that are computed when they are read."""
 
     @overload
     def __getitem__(self, place: int) -> Outcome: ...
@@ -153,11 +153,11 @@ class _Outcomes(Sequence[Outcome]):
 
     @abstractmethod
     def _outcome(self, place: int) -> Outcome:
-        """The outcome at a place."""
+        """The outcome of the item with this index."""
 
 
 class _InTwoSteps(_Outcomes):
-    """Outcomes of a first step, completed by a second one that left out those without metrics."""
+    """Outcomes of a first step, completed by a second step for points that have metrics."""
 
     def __init__(self, first: Sequence[Outcome], second: Sequence[Outcome], runners: RunnerSet) -> None:
         self._first = first
@@ -177,7 +177,7 @@ class _InTwoSteps(_Outcomes):
 
 
 class _AsNeeded(_Outcomes):
-    """Outcomes that are waited for when they are read, in ascending order; those before the first are not measured."""
+    """Outcomes that are waited for when they are read, in ascending order; skipped ones are not measured."""
 
     def __init__(self, items: Sequence[Any], results: Callable[[Sequence[Any]], Iterator[tuple[int, Outcome]]]) -> None:
         self._items = items

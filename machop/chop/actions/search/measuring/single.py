@@ -17,7 +17,7 @@ FLOAT_CONFIG: SampledConfig = {"by": "name", "default": {"config": {"name": "NA"
 
 
 class SingleMeasurement:
-    """Measures one point of a space after the other with the runners that trials need, or some of them."""
+    """Measures the points of a space one by one, with all runners that trials need or with some of them."""
 
     def __init__(self, subject: Subject, runners: RunnerSet, some: Sequence[RunnerBase] | None = None) -> None:
         self.subject = subject
@@ -25,19 +25,19 @@ class SingleMeasurement:
         self._some = runners.needed if some is None else some
 
     def measure(self, point: Point) -> Measured:
-        """The metrics of a point; raises MetricError for one that is no finite number."""
+        """The metrics of a point; raises MetricError for a metric that is no finite number."""
         space = self.subject.space
         return self._of(space.plan(point), space.flattened_indexes_to_config(point))
 
     def outcome(self, point: Point) -> Outcome:
-        """`measure`, or why a point has no metrics."""
+        """The metrics of a point, or the reason why it failed."""
         try:
             return self.measure(point)
         except MetricError as error:
             return error
 
     def baseline(self) -> Measured:
-        """The metrics of the network without any format, treated as all others are."""
+        """The metrics of the FP32 baseline, measured like those of any point."""
         return self._of(QuantPlan(), FLOAT_CONFIG)
 
     def exact(self, plan: QuantPlan) -> Metrics:
@@ -51,5 +51,5 @@ class SingleMeasurement:
 
 
 def metrics_of(runners: Iterable[RunnerBase], plans: Plans) -> Metrics:
-    """The metrics of the one configuration of a batch."""
+    """The metrics of a batch of one configuration."""
     return {name: float(values[0]) for runner in runners for name, values in runner.measure_batch(plans).items()}

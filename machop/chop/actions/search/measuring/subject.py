@@ -1,4 +1,4 @@
-"""What all runners of a search measure: one network with its search space, on the data of one module."""
+"""The network that a search measures, with its search space, its data and its device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Samples = tuple[str, int | None]
 
 
 class Subject:
-    """A network, its search space, the data and the device; what runs the network is made once and shared.
+    """A network, its search space, the data and the device; runs of the network are shared by all runners.
 
     `eval_mode`: the network is measured as in evaluation; `memory`, in bytes, is for batched evaluation.
     """
@@ -48,7 +48,7 @@ class Subject:
         self._evaluators: dict[Samples, Evaluator] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: without what was made on the way."""
+        """The state for another process, without cached values."""
         made = {name for name, value in vars(type(self)).items() if isinstance(value, cached_property)}
         kept = {name: value for name, value in self.__dict__.items() if name not in made}
         return {**kept, "work": None, "_plan_runners": {}, "_evaluators": {}}
@@ -59,7 +59,7 @@ class Subject:
 
     @cached_property
     def axes(self) -> list[Axis] | None:
-        """The space as a product, where many of its points can be measured in one call; else None."""
+        """The axes of a product space whose points can be measured in batches; else None."""
         return self.space.axes() if self.eval_mode else None
 
     @property
@@ -69,18 +69,18 @@ class Subject:
 
     @property
     def has_evaluators(self) -> bool:
-        """Whether anything was measured many points at a time, so that float sums may have had another order."""
+        """Whether points were measured in batches, so that float sums may have had another order."""
         return bool(self._evaluators)
 
     def plan_runner(self, samples: Samples) -> PlanRunner:
-        """Runs one plan after the other on some samples."""
+        """A runner of one plan after the other on some samples."""
         if samples not in self._plan_runners:
             batches = self.data_module.batches(*samples)
             self._plan_runners[samples] = PlanRunner(self.graph, batches, self.device, self.data_module.output)
         return self._plan_runners[samples]
 
     def evaluator(self, samples: Samples) -> Evaluator:
-        """Runs many points of the space at once on some samples; raises GraphError where the model cannot be so run."""
+        """The batched evaluator on some samples; raises GraphError if it cannot run the model."""
         assert self.axes is not None
         if samples not in self._evaluators:
             batches = self.data_module.batches(*samples)
@@ -90,12 +90,12 @@ class Subject:
         return self._evaluators[samples]
 
     def rebuild(self, sampled_config: SampledConfig) -> MaseGraph:
-        """The network of a sampled config as a graph of its own."""
+        """The network of a config as a graph of its own."""
         graph = self.space.rebuild_model(sampled_config, self.eval_mode)
         graph.model.to(self.device)
         return graph
 
     def stream(self, graph: MaseGraph, samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
-        """The outputs of a built network on some samples and the targets, batch by batch."""
+        """The outputs of a built network on some samples, and the targets, batch by batch."""
         batches = self.data_module.batches(*samples)
         return stream(graph.model, batches, self.device, self.data_module.output)

@@ -1,4 +1,4 @@
-"""How much work a network is for one row, node by node."""
+"""Counts the work of a network for one sample, node by node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chop.ir.graph.node_costs import NodeCost, node_costs
 
 
 class Workload:
-    """The costs of the nodes of a graph for one row of some data; they are counted when they are first asked for.
+    """The costs of the nodes of a graph for one sample; counted when they are first read.
 
     Of a model that takes batches of one size alone nothing can be told of a row: it has no multiply-accumulates.
     """
@@ -24,7 +24,7 @@ class Workload:
 
     @cached_property
     def costs(self) -> dict[str, NodeCost]:
-        """By node; raises GraphError for a model that takes batches of one size alone."""
+        """Costs by node; raises GraphError for a model that takes batches of one size only."""
         x, _ = first_batch(self._data_module, "val_dataloader", 3, 3)
         return node_costs(self._graph, x)
 
@@ -37,11 +37,11 @@ class Workload:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of all nodes."""
+        """MACs of all nodes."""
         return sum(self._macs.values())
 
     def macs_of(self, axes: Sequence[Axis]) -> list[int]:
-        """Multiply-accumulates of the nodes of each axis, those of all other nodes with the last."""
+        """MACs of the nodes of each axis; those of all other nodes count with the last axis."""
         axis_of = {node: number for number, axis in enumerate(axes) for alternative in axis for node in alternative}
         macs = [0] * len(axes)
         for name, own in self._macs.items():

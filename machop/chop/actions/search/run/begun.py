@@ -1,4 +1,4 @@
-"""A search that is about to run: checked, with what it takes over from earlier searches, and its files."""
+"""A search that is ready to run: checked settings, starting trials of earlier searches, and its files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class BegunSearch(SearchSession):
-    """A checked search, and what it begins with."""
+    """A checked search with its starting trials and its files."""
 
     initial: Initial = NOTHING
     command: str = ""
@@ -31,7 +31,7 @@ class BegunSearch(SearchSession):
         return SearchFolder(self.folder)
 
     def begun_from(self, sources: Sequence[str], resume: bool) -> Self:
-        """This search with what it takes over from earlier ones; resumed, with what it took over then."""
+        """This search with the starting trials of earlier ones; a resumed search keeps those that it had."""
         if resume:
             return replace(self, initial=Initial.read(self.folder, sources))
         objectives = self.settings.objectives
@@ -43,7 +43,7 @@ class BegunSearch(SearchSession):
         return {**super().fingerprint(), **self.initial.fingerprint()}
 
     def tell_size(self) -> None:
-        """Say how many points there are, and what the budget leaves out."""
+        """Log the number of points of the space, and how many the budget leaves out."""
         size, budget = self.space.size, self.settings.setup.n_trials
         logger.info("%s distinct point%s, %s", readable(size), "" if size == 1 else "s", self.settings.strategy)
         if STRATEGIES[self.settings.strategy].exhaustive and budget is not None and budget < size:

@@ -1,4 +1,4 @@
-"""An exhaustive search block by block, by the numbers of the points: what is kept is the front and histograms."""
+"""Runs a large exhaustive search block by block: it stores the front and histograms in place of trials."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chop.tools.whole_numbers import LARGEST_IN_ARRAYS, readable
 
 
 def is_block_by_block(search: BegunSearch, instruments: Instruments, resume: bool) -> bool:
-    """Whether there are too many trials to write each down, and no need to: the points come by their numbers.
+    """Whether an exhaustive search, by index, has too many points to store every trial.
 
     Raises SearchError where so many points can never be measured, or settings make no sense for them.
     """
@@ -47,7 +47,7 @@ def is_block_by_block(search: BegunSearch, instruments: Instruments, resume: boo
 
 
 def _require_possible(search: BegunSearch, instruments: Instruments, options: BruteForceOptions) -> None:
-    """Raise SearchError for more points than can be measured."""
+    """Raise SearchError if there are more points than can be measured."""
     points = _points(search)
     if points > LARGEST_IN_ARRAYS:
         raise SearchError(
@@ -63,20 +63,20 @@ def _require_possible(search: BegunSearch, instruments: Instruments, options: Br
 
 
 def _points(search: BegunSearch) -> int:
-    """How many points an exhaustive search measures."""
+    """The number of points that an exhaustive search measures."""
     return min(search.settings.setup.n_trials or search.space.size, search.space.size)
 
 
 @dataclass(frozen=True)
 class BlockRun:
-    """Runs an exhaustive search whose points are measured many in a call."""
+    """Runs an exhaustive search whose points are measured in batches."""
 
     search: BegunSearch
     instruments: Instruments
     goals: Goals
 
     def run(self, resume: bool) -> SearchResult:
-        """Measure all points, or those that the folder does not have yet; publish what was found."""
+        """Measure all points that the folder does not have yet, and publish the result."""
         search, setup, points = self.search, self.search.settings.setup, _points(self.search)
         batched = self.instruments.for_blocks
         assert batched is not None

@@ -1,4 +1,4 @@
-"""Every point of a space, measured block by block; what is kept is the front, histograms and, if asked, all metrics."""
+"""Measures every point of a space in blocks; keeps the front, histograms and, optionally, the exhaustive table."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _WITHOUT_DATA = resident()
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker must know: how to measure points, what they cost, and where all metrics go (None: nowhere)."""
+    """The work of a worker: how to measure points, their goals, and where the exhaustive table goes (None: nowhere)."""
 
     batched: BatchedMeasurement
     goals: Goals
@@ -61,8 +61,9 @@ class Task:
         return number * self.block_size, min(self.points, (number + 1) * self.block_size)
 
     def holds(self, block: Block) -> bool:
-        """Whether a block is one of this task's (the last one of a search with fewer points is cut short), and its
-        metrics, unchanged, are where they go.
+        """Whether a logged block is a whole block of this task, with its metrics unchanged in the exhaustive table.
+
+        The last block of a search with fewer points is cut short.
         """
         if (block.first, block.stop) != self.bounds(block.number):
             return False
@@ -75,7 +76,7 @@ class Task:
         return scores is not None and _checksum(scores) == block.checksum
 
     def measure(self, number: int) -> tuple[Block, bytes]:
-        """Block `number`, and all its metrics as the content of a file (empty if they go nowhere)."""
+        """Measure block `number`; returns its front, and all metrics as file content (empty if they go nowhere)."""
         started = time.monotonic()
         first, stop = self.bounds(number)
         scores = self.batched.scores_of_range(first, stop)
@@ -102,7 +103,7 @@ class Task:
 
 @dataclass
 class ExhaustiveTotals:
-    """What was found so far: the front of all blocks that are done."""
+    """The totals of all finished blocks: front, histograms, counts."""
 
     front: Front | None = None
     metrics: dict[int, dict[str, float]] | None = None
@@ -116,7 +117,7 @@ class ExhaustiveTotals:
     seconds: float = 0.0
 
     def add(self, block: Block) -> None:
-        """Fold a block in; the order of blocks plays no part."""
+        """Add a block; the order of blocks does not matter."""
         front = self.front = self._front_with(block)
         rows = [dict(zip(block.metrics, row, strict=True)) for row in zip(*block.metrics.values(), strict=True)]
         known = (self.metrics or {}) | dict(zip(block.front.index.tolist(), rows, strict=True))
@@ -131,7 +132,7 @@ class ExhaustiveTotals:
         self.seconds += block.seconds
 
     def _front_with(self, block: Block) -> Front:
-        """The joined front; of two that exceed the limits the nearer one, the earlier of equal ones."""
+        """The joined front; if no point satisfies the constraints, the point with the smallest violation."""
         if self.front is not None and block.excess == self.excess == 0:
             return self.front.joined(block.front)
         if self.front is not None and (self.excess, self.front.index.tolist()) <= (
@@ -143,11 +144,11 @@ class ExhaustiveTotals:
         return block.front
 
     def never_finite(self) -> str:
-        """The metrics that have been no finite number for any point, which then all failed."""
+        """The metrics that were finite for no point, so that all points failed."""
         return ", ".join(name for name, spread in (self.histograms or {}).items() if not spread.counts)
 
     def rows(self) -> Iterator[tuple[int, int, dict[str, float]]]:
-        """The front by number: a point, how many have the same costs, its metrics."""
+        """The front by number: a point, how many points have the same costs, its metrics."""
         if self.front is None or self.metrics is None:
             return
         for index, count in sorted(zip(self.front.index.tolist(), self.front.count.tolist(), strict=True)):
@@ -155,8 +156,9 @@ class ExhaustiveTotals:
 
 
 def measured_blocks(task: Task, numbers: Iterable[int], count: int, jobs: Jobs) -> Iterator[Block]:
-    """The `count` blocks of `numbers` as they are done, their metrics written down; the work of a process that dies is
-    done by another.
+    """Measure blocks `numbers` and yield them as they finish, with their metrics written to files.
+
+    If a process dies, another one measures its block.
     """
     _share_memory(task.batched, jobs.count if count > 1 else 1)
     keep_freed_memory()
@@ -168,7 +170,7 @@ def measured_blocks(task: Task, numbers: Iterable[int], count: int, jobs: Jobs) 
 
 
 def _share_memory(batched: BatchedMeasurement, n_jobs: int) -> None:
-    """Give the values under way what the processes themselves leave of the memory for the whole search."""
+    """Divide among the workers the memory that the processes themselves leave."""
     workers = n_jobs * _WITHOUT_DATA if n_jobs > 1 else 0
     fixed = resident() + workers + n_jobs * BLOCK_BYTES
     least = fixed + n_jobs * LEAST_BYTES
@@ -190,7 +192,7 @@ def _checksum(scores: Scores) -> int:
 
 
 def taken_over(task: Task, log: BlockLog) -> ExhaustiveTotals:
-    """What the blocks of a log make up that `task` has use for, each once."""
+    """The logged blocks that `task` can use, each once."""
     found = ExhaustiveTotals()
     for block in log.blocks():
         if block.number not in found.done and task.holds(block):
@@ -206,8 +208,9 @@ def measure_all_points(
     is_over: Callable[[], bool],
     show: Callable[[int, int], None],
 ) -> None:
-    """Measure all blocks that `found` does not hold, and add them to it and to `log`; `show` is given the numbers of
-    points that are done and that are on the front; `is_over` may end it early.
+    """Measure all blocks that `found` does not hold, and add them to `found` and to `log`.
+
+    `show` gets the numbers of finished points and of points on the front; `is_over` may end the search early.
 
     On Ctrl-C all blocks that are done are in `found` and `log`, and KeyboardInterrupt goes on. `seconds` of a block are
     those since the block before it was done.

@@ -1,6 +1,4 @@
-"""What a search must find unchanged when it goes on, and a landscape must share to be its truth: besides the settings,
-the weights, the rows and the code of the user's own.
-"""
+"""Fingerprint that a resumed search, or a reused exhaustive table, must match: weights, data, user code, settings."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ from chop.weight_transforms import WEIGHT_TRANSFORMS, transform_of_key
 def fingerprint_of_inputs(
     model: nn.Module, data_module: Data, settings: SearchSettings, space: SearchSpaceBase, seed: int
 ) -> dict[str, Any]:
-    """What of a search is not in its settings."""
+    """The part of the fingerprint that is not in the settings: weights, data and user code."""
     info = data_module.dataset_info
     return {
         "weights": weights_digest(model),
@@ -42,8 +40,9 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def _state_digest(model: nn.Module) -> str | None:
-    """A checksum of what decides a model's results and is in no state dict: buffers that are not saved, attributes and
-    hooks of its modules; None where there is nothing but torch's own.
+    """A checksum of model state outside the state dict; None if there is none.
+
+    Buffers that are not saved, attributes and hooks of modules decide results too.
     """
     found: dict[str, Any] = {}
     for name, module in model.named_modules():
@@ -59,7 +58,7 @@ def _state_digest(model: nn.Module) -> str | None:
 
 
 def _rows_digest(data_module: Data, settings: SearchSettings, space: SearchSpaceBase) -> str:
-    """A checksum of the parts that are measured on, and of the training part where it has a say."""
+    """A checksum of the samples that are measured on, and of the training samples if they matter."""
     parts = {PART_NAMES[getattr(runner.options, "data_loader", "val")] for runner in settings.runners}
     if space.calibration_rows or any(RUNNERS[runner.name].needs == "model" for runner in settings.runners):
         parts.add("train")
@@ -67,13 +66,13 @@ def _rows_digest(data_module: Data, settings: SearchSettings, space: SearchSpace
 
 
 def _task_of(data_module: Data) -> list[str]:
-    """The task, where the data alone do not say it: the same metric may mean another thing in another task."""
+    """The task, if the data alone do not determine it: one metric may mean different things in two tasks."""
     task = type(data_module.task)
     return [] if task in (Classification, Regression) else [task.__name__]
 
 
 def _code_digest(data_module: Data, settings: SearchSettings, space: SearchSpaceBase) -> str | None:
-    """A checksum of the loss, metrics, task, runners, formats and weight transforms that are not of this package.
+    """A checksum of all code outside this package: loss, metrics, task, runners, formats, weight transforms.
 
     None where all are.
     """

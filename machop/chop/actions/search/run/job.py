@@ -1,4 +1,4 @@
-"""A search from its checked settings to its published result: chooses how it is run, and runs it."""
+"""Runs a checked search, trial by trial or block by block, up to its published result."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from chop.tools.threads import one_thread
 
 
 class SearchJob(BegunSearch):
-    """A search that is run, from its first trial or on from those that its folder holds."""
+    """A search that runs from its first trial, or continues from those in its folder."""
 
     def run(self, resume: bool, before_first: Callable[[], None] = lambda: None) -> SearchResult:
-        """Search from the first trial, or on from those in the folder; write everything down.
+        """Search, or continue the search in the folder, and publish the result.
 
         `before_first` is called when nothing is left that could refuse a new search, and nothing is written yet.
         """

@@ -1,4 +1,4 @@
-"""The loop of a search: ask, measure or answer from the log, write down, tell."""
+"""The loop of a search: propose, measure or answer from the log, log, tell the strategy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Measure = Callable[[Sequence[Point], Front | None], Sequence[Outcome]]
 
 
 class _Together:
-    """Points that were asked for together, measured when the first of them is needed."""
+    """Points that were proposed together; they are measured when the first result is needed."""
 
     def __init__(self, points: Sequence[Point], measure: Measure, front: Front | None) -> None:
         self.points = points
@@ -41,19 +41,19 @@ class _Together:
         self._shift = 0.0
 
     def measured(self, place: int) -> Outcome:
-        """What was measured for one of the points, or why there is nothing."""
+        """The outcome of one of the points."""
         found, each = self._all
         self._shift += each
         return found[place]
 
     def shift(self) -> float:
-        """Add this to the time that the last call of `measured` took: what all points took together is shared."""
+        """Add to the time of the last call of `measured`: time spent on all points is shared."""
         shift, self._shift = self._shift, 0.0
         return shift
 
     @cached_property
     def _all(self) -> tuple[Sequence[Outcome], float]:
-        """All outcomes (each may be found as late as it is read), and the seconds that one took in this call."""
+        """All outcomes, and the seconds that each took; an outcome may be computed when it is read."""
         started = time.monotonic()
         found = self.measure(self.points, self.front)
         seconds = time.monotonic() - started
@@ -63,20 +63,20 @@ class _Together:
 
 @dataclass(frozen=True)
 class _Proposal:
-    """A point that the strategy asks for, and its place among those that are measured with it (None: it is known)."""
+    """A proposed point, and its index among those measured together (None: it is known)."""
 
     point: Point
     together: _Together
     place: int | None
 
     def measured(self) -> Outcome:
-        """What was measured for the point."""
+        """The outcome of the point."""
         assert self.place is not None
         return self.together.measured(self.place)
 
 
 class _Progress:
-    """What a study knows of its trials: which points were seen, the front, and when it last moved.
+    """The progress of a search: the points seen, the front, and its last improvement.
 
     While no network keeps all limits, one that comes nearer to them counts as a move.
     """
@@ -91,7 +91,7 @@ class _Progress:
         self.moved_at = 0
 
     def add(self, trial: Trial) -> None:
-        """Take a trial in."""
+        """Add a trial."""
         self.seen.setdefault(self._loop.space.key(trial.point), trial)
         self.trials += 1
         goals = self._loop.goals
@@ -115,7 +115,7 @@ class _Progress:
 
 @dataclass(frozen=True)
 class SearchLoop:
-    """A strategy on a space, with a budget and a log. `measure` gives the metrics of points, or why one has none."""
+    """Runs a strategy on a space with a budget and a log; `measure` returns outcomes of points."""
 
     space: SearchSpaceBase
     strategy: SearchStrategyBase
@@ -133,7 +133,7 @@ class SearchLoop:
     """Points that are measured before the strategy is asked for any."""
 
     def run(self, on_trial: Callable[[Trial], None] = lambda _: None) -> Reason:
-        """Search until the budget, the space or the strategy is exhausted, or Ctrl-C; says which.
+        """Search until the budget, the space or the strategy is exhausted, or Ctrl-C; returns the reason.
 
         Trials that the log holds already are asked for again and answered from it, so that the strategy is in the
         same state as if the search had never stopped. Every trial is in the log before the next is asked for.
@@ -154,7 +154,7 @@ class SearchLoop:
             raise self._stopped(f"trial {progress.trials} failed", error, progress.trials) from error
 
     def _stopped(self, what: str, error: Exception, trials: int) -> SearchError:
-        """That code of the user's own, perhaps, failed after so many trials."""
+        """The message that code, perhaps the user's, failed after so many trials."""
         before = f"The trials before it are in {self.log.path}: mend the cause and go on with --resume"
         return SearchError(
             f"{what}{place_in_plugin(error)}: {type(error).__name__}: {error} (--debug shows where). "
@@ -162,7 +162,7 @@ class SearchLoop:
         )
 
     def _proposals(self, progress: _Progress) -> Iterator[_Proposal]:
-        """The points to begin with, then what the strategy asks for, one after the other.
+        """The starting points, then the proposals of the strategy, one after the other.
 
         Points that are asked for together are measured together, each network once, also those beyond the budget: so
         a trial's figures never depend on where a search was interrupted. What was known when they were asked for is
@@ -178,7 +178,7 @@ class SearchLoop:
             yield from (_Proposal(point, together, places.get(key)) for key, point in zip(keys, asked, strict=True))
 
     def _asked(self, progress: _Progress) -> Iterator[Sequence[Point]]:
-        """Points that are measured together."""
+        """Points that are proposed and measured together."""
         yield from (self.first[at : at + self.batch] for at in range(0, len(self.first), self.batch))
         parameters = self.space.parameters
         while True:
@@ -200,7 +200,7 @@ class SearchLoop:
             raise self._stopped(f"{type(self.strategy).__name__}.ask failed", error, progress.trials) from error
 
     def _inherit(self, progress: _Progress, on_trial: Callable[[Trial], None]) -> list[Trial]:
-        """Tell the strategy what earlier searches found; gives the trials of the log that are this search's own."""
+        """Tell the strategy the trials of earlier searches; returns this search's own trials in the log."""
         logged = [trial for trial in self.log.trials if trial.inherited]
         for trial in self.inherited[len(logged) :]:
             self.log.append(trial)
@@ -243,7 +243,7 @@ class SearchLoop:
             self._take(trial, proposal.point, progress, on_trial)
 
     def _take(self, trial: Trial, point: Point, progress: _Progress, on_trial: Callable[[Trial], None]) -> None:
-        """Tell the strategy of a trial that is in the log."""
+        """Tell the strategy a trial that is in the log."""
         with one_thread():
             self.strategy.tell([point], [told_values(trial, self.goals, self.strategy.constraints)])
         progress.add(trial)
@@ -282,7 +282,7 @@ def scaled_metrics(measured: Measured, goals: Goals) -> dict[str, float]:
 
 
 def told_values(trial: Trial, goals: Goals, with_violations: bool) -> Values:
-    """What a strategy is told of a trial: one scaled value per objective or their sum; of one that failed the worst.
+    """The values that a strategy is told: one per objective, or their sum; the worst for a failed trial.
 
     Behind them how far it is beyond each limit, where the strategy knows of limits; any other is told values that are
     the worse the further a trial is beyond them.
@@ -299,7 +299,7 @@ def told_values(trial: Trial, goals: Goals, with_violations: bool) -> Values:
 
 
 def require_points(strategy: str, asked: Any, parameters: Mapping[str, Sequence[Any]]) -> None:
-    """Raise SearchError for what a strategy asks for where it is no list of points of a space with `parameters`."""
+    """Raise SearchError if a strategy returns anything but a list of points with `parameters`."""
     if not isinstance(asked, Sequence) or isinstance(asked, str | bytes):
         raise SearchError(f"{strategy}.ask gave a {type(asked).__name__} where a list of points belongs")
     for point in asked:

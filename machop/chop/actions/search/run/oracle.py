@@ -1,4 +1,4 @@
-"""The truth about a space that was enumerated: its exact front, and how far points and searches are from it."""
+"""Answers from an exhaustive table: the exact front, and how far points and searches are from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chop.record.landscape import Landscape
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a point stands: how many points dominate it (0: it is on the front), and its regret by objective.
+    """The standing of a point: how many points dominate it (0: it is on the front), and its regret by objective.
 
     The regret is how much better the best point is that is no worse in every other objective. Both are None for a point
     that does not count: it `misses` a limit by so much, or has a metric that is no finite number (None).
@@ -33,7 +33,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Gap:
-    """How near the points of a search come to the exact front.
+    """The distance of the points of a search from the exact front.
 
     `hypervolume` is relative to that of the exact front: objectives scaled to their range over the whole space, the
     reference at the worst of each.
@@ -60,7 +60,7 @@ class Gap:
 
 
 class Oracle:
-    """Answers from a landscape; `goals` (absent: those that it was made for) say what is better."""
+    """Answers from an exhaustive table under `goals` (None: those of the search that made it)."""
 
     def __init__(self, landscape: Landscape, goals: Goals | None = None) -> None:
         self.landscape = landscape
@@ -73,7 +73,7 @@ class Oracle:
 
     @cached_property
     def costs(self) -> np.ndarray[Any, Any]:
-        """`(points, objectives)`, less is better; a point without metrics, or beyond a limit, has infinite costs."""
+        """`(points, objectives)`, less is better; infinite for points without metrics or with a violated constraint."""
         costs = self.goals.costs(self.landscape.metrics)
         within = self.goals.excess(self.landscape.metrics) <= 0
         costs[~(self.landscape.is_measured & within)] = np.inf
@@ -81,21 +81,21 @@ class Oracle:
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """The least and the greatest cost by objective over the whole space, limits or not."""
+        """The least and the greatest cost by objective over the whole space, constraints ignored."""
         costs = self.goals.costs(self.landscape.metrics)
         measured = costs[self.landscape.is_measured]
         return measured.min(0), measured.max(0)
 
     @cached_property
     def front(self) -> Front:
-        """The exact front; raises SearchError where no point has metrics and keeps all limits."""
+        """The exact front; raises SearchError if no point with metrics satisfies all constraints."""
         finite = np.flatnonzero(np.isfinite(self.costs).all(1))
         if not len(finite):
             raise SearchError(f"no point of {self.landscape.path} {self._nothing_counts()}")
         return Front.of(self.costs[finite], finite)
 
     def _nothing_counts(self) -> str:
-        """Why no point counts: none has finite metrics, or the nearest misses a limit by so much."""
+        """The reason why no point counts: no finite metrics, or the smallest violation."""
         metrics = self.landscape.metrics
         if not self.landscape.is_measured.any():
             nowhere = ", ".join(name for name, values in metrics.items() if not np.isfinite(values).any())
@@ -110,7 +110,7 @@ class Oracle:
         return self.front.hypervolume(*self.bounds)
 
     def hypervolume(self, indexes: Sequence[int]) -> float:
-        """The hypervolume of some points as a share of the exact front's; 0 where none of them counts."""
+        """The hypervolume of some points as a share of that of the exact front; 0 if none of them counts."""
         chosen = self._that_count(indexes)
         if not len(chosen):
             return 0.0
@@ -118,13 +118,13 @@ class Oracle:
         return own / self.volume if self.volume else 1.0
 
     def _that_count(self, indexes: Sequence[int]) -> np.ndarray[Any, Any]:
-        """The distinct points among some that have metrics and keep all limits."""
+        """The distinct points among some that have metrics and satisfy all constraints."""
         distinct = np.unique(np.asarray(indexes, dtype=np.int64))
         kept: np.ndarray[Any, Any] = distinct[np.isfinite(self.costs[distinct]).all(1)]
         return kept
 
     def standing(self, index: int) -> Standing:
-        """Where point `index` stands; raises SearchError where there is none."""
+        """The standing of point `index`; raises SearchError if there is no such point."""
         if not 0 <= index < self.landscape.size:
             raise SearchError(f"{self.landscape.path} has points 0 to {self.landscape.size - 1}, not {index}")
         metrics = {name: float(values[index]) for name, values in self.landscape.metrics.items()}
@@ -149,7 +149,7 @@ class Oracle:
         return Standing(index, known, None, dict.fromkeys(self.goals.names), misses)
 
     def gap(self, indexes: Sequence[int]) -> Gap:
-        """How near a set of points comes to the exact front."""
+        """The distance of a set of points from the exact front."""
         chosen = self._that_count(indexes)
         if not len(chosen):
             raise SearchError("none of these points has metrics and keeps all limits: there is no front to compare")
@@ -166,12 +166,12 @@ class Oracle:
 
     @property
     def _scales(self) -> np.ndarray[Any, Any]:
-        """What turns differences of costs into differences of metrics."""
+        """Factors that turn differences of costs into differences of metrics."""
         return np.array([1.0] if self.goals.sum_direction else [abs(o.scale) for o in self.goals.objectives])
 
 
 def goals_of(row: Any, path: Path) -> Goals:
-    """The goals that a file has; raises SearchError where these are none."""
+    """The goals of an exhaustive table; raises SearchError if the file states none."""
     try:
         return Goals.from_json(row)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

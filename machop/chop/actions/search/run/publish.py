@@ -1,4 +1,4 @@
-"""The end of a search: its winners are measured again, and everything that it found is written to its folder."""
+"""Publishes the result of a search: measures the winners again and writes all files of its folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TABLE_WRITTEN = f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` a
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The trials of a search, its best rows (the Pareto set), why it ended and where its files are."""
+    """The result of a search: trials, best rows (the Pareto front), why it ended, and its folder."""
 
     trials: list[Trial]
     best: list[BestRow]
@@ -48,7 +48,7 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Publication:
-    """Writes what `search` found to its folder. `command` is the command line, empty for a search from Python."""
+    """Writes the result of `search` to its folder; `command` is the command line, empty for a search from Python."""
 
     search: SearchSession
     files: SearchFolder
@@ -75,7 +75,7 @@ class Publication:
         return SearchResult(trials, best, reason, self.files.path)
 
     def of_blocks(self, task: Task, found: ExhaustiveTotals, reason: Reason, has_landscape: bool) -> SearchResult:
-        """Publish an exhaustive search block by block; `has_landscape`: its exhaustive table is there already."""
+        """Publish an exhaustive search block by block; `has_landscape`: its exhaustive table exists already."""
         if found.points == 0:
             if reason == "interrupted":
                 raise KeyboardInterrupt
@@ -98,7 +98,7 @@ class Publication:
         return SearchResult([], best, reason, self.files.path)
 
     def _enumerated_rows(self, found: ExhaustiveTotals) -> list[BestRow]:
-        """The front as rows; a point's number in the space is its trial's."""
+        """The front as rows; the number of a point in the space is that of its trial."""
         space, rows = self.search.space, []
         for index, count, metrics in found.rows():
             point = space.point(index)
@@ -109,7 +109,7 @@ class Publication:
         return rows
 
     def _write_small_landscape(self, trials: Sequence[Trial]) -> tuple[str, ...]:
-        """Write the landscape of a space whose points are all among the trials, if it was asked for."""
+        """Write the exhaustive table, if asked for, when all points are among the trials."""
         space = self.search.space
         if not getattr(self.search.settings.strategy_options, "landscape", False):
             return ()
@@ -124,7 +124,7 @@ class Publication:
         return (TABLE_WRITTEN,)
 
     def _gap(self, trials: Sequence[Trial]) -> tuple[str, ...]:
-        """How far the search is from the optimum, where a search beside it has measured the whole space."""
+        """The distance of the search from the exact front, if an exhaustive table of the space is at hand."""
         space = self.search.space
         is_any_within = any(trial.counts and self.goals.is_within(trial.metrics) for trial in trials)
         known = self.search.known_landscape(self.measurement) if is_any_within else None
@@ -135,7 +135,7 @@ class Publication:
         return (f"{oracle.gap(indexes).as_text()} (exact, from {known.path}).",)
 
     def _measured_again(self, best: list[BestRow], reason: Reason) -> list[BestRow]:
-        """Write the best rows down, measure them again on their own, but not after Ctrl-C, and write that down.
+        """Write the best rows, measure them again alone (not after Ctrl-C), and write the test scores.
 
         Where they do not agree no file is left that passes for a result: neither these rows nor, since it is published
         later, a landscape.
@@ -160,7 +160,7 @@ class Publication:
         self.files.write_best([{**best_row_as_json(row), **_of_space(space, row.trial)} for row in best])
 
     def _write_log(self, trials: Sequence[Trial], best: Sequence[BestRow]) -> None:
-        """Write every trial, or beyond 100,000 of them the front alone."""
+        """Write every trial; beyond 100,000 points only the front."""
         space = self.search.space
         if len(trials) <= LARGEST_LOG:
             rows = [(trial, space.flattened_indexes_to_config(trial.point)) for trial in trials]
@@ -198,7 +198,7 @@ class Publication:
 
 
 def now() -> str:
-    """Date and time as ISO 8601 writes them."""
+    """Date and time in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -207,7 +207,7 @@ def _measures_on_test(runner: RunnerChoice) -> bool:
 
 
 def _of_space(space: SearchSpaceBase, trial: Trial) -> dict[str, int | str]:
-    """The number of a trial's point in its space, and how many rows its ranges were measured on."""
+    """The number of a trial's point in its space, and the number of calibration samples."""
     index = space.index(trial.point)
     found: dict[str, int | str] = {} if index is None else {"point": as_json(index), "of_points": as_json(space.size)}
     return found | ({"calibration_rows": space.calibration_rows} if space.calibration_rows else {})

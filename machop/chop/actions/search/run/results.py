@@ -1,4 +1,4 @@
-"""The results of a search among its trials: the Pareto set, or the trial that comes nearest to the constraints."""
+"""Selects the result among the trials: the Pareto front, or the trial with the smallest violation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST_LOG = 100_000
 
 
 def best_rows(trials: Sequence[Trial], goals: Goals, space: SearchSpaceBase) -> list[BestRow]:
-    """The Pareto set, or the best trial where a sum is optimised, of the trials that keep all limits.
+    """The Pareto front, or the best trial by a sum, of the trials that satisfy all constraints.
 
     Where none does it is the trial that comes nearest.
     """
@@ -28,7 +28,7 @@ def best_rows(trials: Sequence[Trial], goals: Goals, space: SearchSpaceBase) -> 
 
 
 def pareto_set(trials: Sequence[Trial], goals: Goals) -> list[FrontRow]:
-    """The trials that no other dominates, by number; equal ones stand once, under the lowest number.
+    """The trials that no other dominates, by number; of equal ones the first.
 
     >>> from chop.record.trial import Objective
     >>> def row(number, a, b):
@@ -47,10 +47,10 @@ def pareto_set(trials: Sequence[Trial], goals: Goals) -> list[FrontRow]:
 
 
 def nearest(trials: Sequence[Trial], goals: Goals) -> Trial:
-    """The trial that exceeds the limits least, of equal ones the first."""
+    """The trial with the smallest violation; of equal ones the first."""
     return trials[int(goals.excess(columns(trials, goals.metrics)).argmin())]
 
 
 def shortfall(metrics: Mapping[str, float], goals: Goals) -> str:
-    """One line on limits that the nearest network does not keep."""
+    """One line on the constraints that the trial with the smallest violation does not satisfy."""
     return f"No measured network keeps all limits. The nearest is shown; it misses {goals.misses(metrics)}."

@@ -1,4 +1,4 @@
-"""A search trial by trial: a strategy proposes points, every trial is written down before the next is asked for."""
+"""Runs a search trial by trial: a strategy proposes points, and every trial is logged before the next proposal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class SampledRun:
-    """Runs a search whose trials are all written down."""
+    """Runs a search that logs all its trials."""
 
     search: BegunSearch
     instruments: Instruments
@@ -32,7 +32,7 @@ class SampledRun:
 
     @cached_property
     def early_stopping(self) -> EarlyStopping | None:
-        """The sample sizes after which evaluations may end, if there are any."""
+        """Early stopping with the rungs of the settings, if there are any."""
         setup = self.search.settings.setup
         if not setup.ladder:
             return None
@@ -42,7 +42,7 @@ class SampledRun:
         return found
 
     def run(self, resume: bool) -> SearchResult:
-        """Search from the first trial, or on from those in the folder; publish what was found."""
+        """Search, or continue the search in the folder, and publish the result."""
         search, jobs = self.search, self.search.settings.setup.jobs
         with (
             self._open_log(resume) as log,
@@ -78,7 +78,7 @@ class SampledRun:
 
     @property
     def _expected_trials(self) -> int | None:
-        """How many trials there will be at the most, if that is known."""
+        """The maximal number of trials, if it is known."""
         budget, size = self.search.settings.setup.n_trials, self.search.space.size
         if STRATEGIES[self.search.settings.strategy].needs_budget:
             return None if budget is None else budget + len(self.search.initial.inherited)

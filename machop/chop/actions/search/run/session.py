@@ -1,4 +1,4 @@
-"""A search whose settings have been checked: what it measures, what it is after, and what is known of its space."""
+"""A search with checked settings: its measurement, its goals, its fingerprint, and known tables of its space."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SPOT_CHECKS = 5
 
 @dataclass(frozen=True)
 class SearchSession:
-    """Settings without a problem, with the space, the graph and the data that they are for; `folder` is its output."""
+    """Checked settings with the space, the graph and the data that they are for; `folder` is the output folder."""
 
     settings: SearchSettings
     space: SearchSpaceBase
@@ -57,7 +57,7 @@ class SearchSession:
     identity: Mapping[str, Any]
 
     def measurement(self) -> Instruments:
-        """What measures the points; ranges of activations are measured first, where formats need them.
+        """The measurement of points; ranges of activations are measured first, if formats need them.
 
         Raises GraphError where the guard finds that a quantised network is not what its plan says, MetricError where a
         metric of the data fails on the FP32 baseline.
@@ -77,7 +77,7 @@ class SearchSession:
         return instruments
 
     def goals(self, measurement: Instruments) -> Goals:
-        """What is optimised; the FP32 baseline is measured if a limit refers to it."""
+        """The objectives and constraints; measures the FP32 baseline if a constraint refers to it."""
         relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
         baseline = baseline_measurement(measurement.subject, measurement.runners).metrics if relative else {}
         goals = self.settings.goals(baseline)
@@ -86,20 +86,20 @@ class SearchSession:
         return goals
 
     def context(self, measurement: Instruments, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
-        """What a strategy may know."""
+        """The facts that a strategy may use."""
         known = KnownValues(goals, measurement.tables) if measurement.tables else None
         probes = SensitivityProbes(measurement.subject, measurement.runners)
         return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), known, probes)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must not change between a search and its resumption."""
+        """The fingerprint that a resumed search must match."""
         setup = self.space.identity_of(self.settings.space_setup)
         choices = digest([self.space.choices_flattened, *setup])
         layers = digest([repr(self.graph.model), self.graph.model.code])
         return {**self.identity, **self.settings.fingerprint(), "choices": choices, "layers": layers}
 
     def origin(self, command: str = "") -> Origin:
-        """What the figures rest on; `command` is the command line, if there was one."""
+        """The origin of the figures; `command` is the command line, if there was one."""
         return Origin(
             data=self.data_module.dataset_info.provenance,
             data_checksum=str(self.identity["dataset"][1]),
@@ -111,11 +111,11 @@ class SearchSession:
         )
 
     def landscape_key(self) -> str:
-        """Equal for searches that measure the same things on the same space, whatever their strategy."""
+        """A key that is equal for searches that measure the same things on the same space, with any strategy."""
         return landscape_key(self.fingerprint())
 
     def about_landscape(self, measurement: Instruments, goals: Goals) -> dict[str, Any]:
-        """What a landscape says of its space."""
+        """The description of the space in an exhaustive table."""
         sizes = {} if measurement.batched is None else {"sizes": list(measurement.batched.sizes)}
         return {
             "key": self.landscape_key(),
@@ -127,7 +127,7 @@ class SearchSession:
     def require_unchanged(
         self, measurement: Instruments, path: Path, point: Point, logged: Mapping[str, float]
     ) -> None:
-        """Measure a network of the log at `path` once more; raises SearchError where it has other figures now."""
+        """Measure trials of the log at `path` again; raises SearchError if a figure differs."""
         contradiction = Verification(measurement.subject, measurement.runners).contradiction(point, logged)
         if contradiction:
             raise SearchError(
@@ -136,7 +136,7 @@ class SearchSession:
             )
 
     def known_landscape(self, measurement: Instruments) -> Landscape | None:
-        """The metrics of all points of this space, where a project beside this one has measured them.
+        """The exhaustive table of this space, if a project beside this one has it.
 
         Some of its points are measured once more: what its key does not tell (a file that a metric reads) shows there.
         """
@@ -155,7 +155,7 @@ class SearchSession:
         return known
 
     def holds_landscape(self) -> bool:
-        """Whether the folder has the landscape of this space, whole: a resumed search may have got that far."""
+        """Whether the folder holds the whole exhaustive table, as after an interrupted end of a search."""
         try:
             found = SearchFolder(self.folder).landscape()
         except SearchError:
@@ -174,7 +174,7 @@ def _tell_left(runners: RunnerSet) -> None:
 
 
 def _tell_costs(measurement: Instruments) -> None:
-    """Say which nodes costs can only count in float."""
+    """Log the nodes that costs can count in float32 only."""
     costs = measurement.subject.costs if measurement.runners.additive else {}
     for remark in remarks_on(costs):
         logger.warning("%s", remark)
@@ -186,13 +186,13 @@ def _tell_costs(measurement: Instruments) -> None:
 
 
 def spread_out(items: Sequence[Item]) -> list[Item]:
-    """A few of some items, the first and the last among them."""
+    """A few of some items, spread evenly, with the first and the last."""
     places = np.linspace(0, len(items) - 1, SPOT_CHECKS if items else 0).round().astype(int).tolist()
     return [items[place] for place in dict.fromkeys(places)]
 
 
 def _telling_points(landscape: Landscape) -> list[int]:
-    """Points whose metrics are the least or the greatest: those of the worst networks alone would change too little."""
+    """Points with the least and the greatest metrics: metrics of bad networks alone would change too little."""
     measured = np.flatnonzero(landscape.is_measured)
     ends = [
         measured[turn(values[measured])] for values in landscape.metrics.values() for turn in (np.argmax, np.argmin)

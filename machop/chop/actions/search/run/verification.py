@@ -1,4 +1,4 @@
-"""Measures networks of a search once more, built by the quantise pass: winners, and some of an earlier run's log."""
+"""Verifies networks of a search: builds them again with the quantise pass and compares their metrics with the log."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ metric, or of the samples for one that lies between 0 and 1."""
 
 
 def baseline_measurement(subject: Subject, runners: RunnerSet) -> Measured:
-    """The metrics that trials have, of the network without any format."""
+    """The metrics of the FP32 baseline that trials have too."""
     with of_the_float_baseline():
         return SingleMeasurement(subject, runners).baseline()
 
 
 class Verification:
-    """Measures networks as models of their own, and compares with what was written down of them."""
+    """Measures networks built as models of their own, and compares them with the logged figures."""
 
     def __init__(self, subject: Subject, runners: RunnerSet) -> None:
         self._subject = subject
         self._runners = runners
 
     def measured_again(self, best: Sequence[BestRow]) -> list[BestRow]:
-        """The rows with their metrics on the whole test part; raises SearchError where one has other figures alone."""
+        """The rows with test scores; raises SearchError if a network's figures differ from the log."""
         return [self._measured_again(row) for row in each_shown(best, "winners again")]
 
     def _measured_again(self, row: BestRow) -> BestRow:
@@ -66,7 +66,7 @@ class Verification:
         return replace(row, trial=trial, test_metrics=self._on_test(graph))
 
     def _completed(self, trial: Trial, plan: QuantPlan, config: SampledConfig) -> Trial:
-        """A trial with the metrics that were left to the best networks; without those that cannot be had."""
+        """A trial with the metrics that only the best networks get, without those that fail."""
         metrics = dict(trial.metrics)
         for runner in self._runners.left_to_the_best:
             try:
@@ -90,7 +90,7 @@ class Verification:
         return BestRow(trial, (), FLOAT_CONFIG, self._on_test(self._subject.rebuild(FLOAT_CONFIG)))
 
     def contradiction(self, point: Point, logged: Mapping[str, float]) -> str:
-        """How a network measured on its own differs from what was written down of it; empty where it does not."""
+        """How the network of a trial, measured alone, differs from its log; empty if it does not."""
         config = self._subject.space.flattened_indexes_to_config(point)
         return self._difference(self._subject.rebuild(config), config, logged)
 
@@ -112,7 +112,7 @@ class Verification:
         return _are_close(values)  # measured one by one, in the order of sums of the network itself
 
     def _on_test(self, graph: MaseGraph) -> TestMetrics | None:
-        """Scores on the test part; None, with a warning, where the model, a loss or a metric fails on it."""
+        """Scores on the test set; None, with a warning, if the model, a loss or a metric fails there."""
         try:
             return self._test_metrics(graph)
         except Exception as error:  # of the user's own code, when all else is done
@@ -120,7 +120,7 @@ class Verification:
             return None
 
     def _test_metrics(self, graph: MaseGraph) -> TestMetrics:
-        """Scores of a network on the whole test part with 95 % intervals, `{name: (value, low, high)}`.
+        """Scores of a network on the test set with 95 % intervals, `{name: (value, low, high)}`.
 
         Runners change the graph as their metrics suppose it (they train it, say), also one that is all in float.
         """
@@ -131,7 +131,7 @@ class Verification:
 
 
 def figures_agree(runner: RunnerBase, graph: MaseGraph, name: str, values: tuple[float, float]) -> bool:
-    """Whether two figures of a network are the same, but for what another order of float sums makes of its outputs.
+    """Whether two figures are equal, up to the effect of another order of float sums on the outputs.
 
     A float layer's result may move by its last bit, and a layer behind it may then round a few values to the next
     step; sums of fixed-point numbers are exact, and leave no such excuse.

@@ -1,4 +1,4 @@
-"""What a search begins with: trials and points of earlier searches."""
+"""Warm start: takes trials and points over from earlier searches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEFAULTS = ("NA", False, None)
 
 @dataclass(frozen=True)
 class Initial:
-    """`inherited` trials are taken over as they were measured; `first` are points that are measured before others.
+    """The start of a search: `inherited` trials keep their metrics, `first` points are measured before others.
 
     `names` are the earlier searches, as the user gave them.
     """
@@ -44,16 +44,16 @@ class Initial:
     first: tuple[Point, ...] = ()
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a resumed search must begin with as well; nothing for one that began with nothing."""
+        """The start that a resumed search must have too; empty for a search without one."""
         return {"init_from": [*self.names, digest(self._as_json())]} if self.names else {}
 
     def write(self, files: SearchFolder) -> None:
-        """Keep it with the search, so that the earlier ones may go, in place of what another one began with."""
+        """Store the start with the search, in place of an earlier one, so that the earlier searches may be deleted."""
         files.write_initial(self._as_json() if self.names else None)
 
     @classmethod
     def read(cls, folder: Path, names: Sequence[str]) -> Initial:
-        """What the search in a folder began with; `names`, if any are given, must be those that it was given then."""
+        """The start of the search in a folder; `names`, if any, must be those of its first run."""
         path = folder / INITIAL_FILE
         found = cls()
         row = SearchFolder(folder).document(INITIAL_FILE)
@@ -82,7 +82,7 @@ NOTHING = Initial()
 
 @dataclass(frozen=True)
 class _Source:
-    """An earlier search: its trials, if they may be taken over as they are; else what points it had, None: not here."""
+    """An earlier search: its trials, if they can be taken over, else its points; None: not in this space."""
 
     name: str
     trials: Sequence[Trial] = ()
@@ -97,7 +97,7 @@ def gather(
     objectives: Sequence[Objective],
     wanted: Collection[str],
 ) -> Initial:
-    """What the searches that `names` name give to the one with this fingerprint.
+    """Collect the start from the searches `names`, for a search with this fingerprint.
 
     Trials of a search that measured the same things on the same space, the metrics `wanted` among them, are taken over.
     Of any other, and of a storage of Optuna, whose figures nobody vouches for, the points are: those that this space
@@ -177,7 +177,7 @@ def _read_folder(
 
 
 def _front(folder: Path, space: SearchSpaceBase) -> Iterator[Trial]:
-    """The trials that are kept of a search block by block: its front."""
+    """The stored trials of a search block by block: its front."""
     for row in _rows(folder):
         point = dict(space.point(from_json(row["point"])))
         yield Trial(row["number"], point, row["software_metrics"], row["hardware_metrics"], row["scaled_metrics"])
@@ -191,7 +191,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _point_of(space: SearchSpaceBase, config: SampledConfig) -> Point | None:
-    """The point of a space that means the same network as a dictionary of another search; None if there is none."""
+    """The point that means the same network as a config of another search; None if there is none."""
     point: dict[str, int] = {}
     for key, choices in space.choices_flattened.items():
         node, _, name = key.partition("/config/")
@@ -208,7 +208,7 @@ def _point_of(space: SearchSpaceBase, config: SampledConfig) -> Point | None:
 
 
 def _stored_point(space: SearchSpaceBase, found: StoredPoint) -> Point | None:
-    """The point that a trial in a storage of Optuna means: its network, or else parameters named like our keys."""
+    """The point of a trial in an Optuna storage: by its config, else by parameters named like the keys of the space."""
     if found.config is not None:
         return _point_of(space, found.config)
     choices = {key: [stored(value) for value in values] for key, values in space.choices_flattened.items()}
@@ -220,7 +220,7 @@ def _stored_point(space: SearchSpaceBase, found: StoredPoint) -> Point | None:
 
 
 def _choice(choices: Sequence[Any], config: Mapping[str, Any], name: str) -> int | None:
-    """The number of the choice that a node's config has for a key; where it has none, that of a default, or 0."""
+    """The index of the choice that a node's config has for a key; without one that of a default, or 0."""
     if name in config:
         return choices.index(config[name]) if config[name] in choices else None
     return next((choices.index(value) for value in DEFAULTS if value in choices), 0)

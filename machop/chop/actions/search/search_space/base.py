@@ -1,4 +1,4 @@
-"""What a search space is: named choices, the distinct points that they make, and a model for each point."""
+"""Defines what a search space is: named choices, the distinct points that they make, and a model for each point."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NoSetup:
 
 @dataclass(frozen=True)
 class SpaceSetup:
-    """The setup of a space of formats for nodes; patterns are regular expressions for a node's whole name."""
+    """The setup of a space of formats; patterns are regular expressions that match a node's whole name."""
 
     by: Literal["type", "name", "regex_name"] = "name"
     exclude: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class SpaceSetup:
 
 
 class SearchSpaceBase(ABC):
-    """Choices, flattened to `{"node/config/key": [choices]}`, and what they mean.
+    """Base of all search spaces: choices as `{"node/config/key": [choices]}`, and their meaning.
 
     Different indexes may mean the same network (the width of a layer that stays in float, say): `size` counts, and
     `point` enumerates, networks that differ; `canonical` maps equal ones to the same indexes.
@@ -65,21 +65,21 @@ class SearchSpaceBase(ABC):
 
     @classmethod
     def identity_of(cls, setup: Any) -> list[Any]:
-        """What of its setup, beside `choices_flattened`, must not change when a search is resumed, as JSON."""
+        """The part of the setup, beside `choices_flattened`, that a resumed search must match, as JSON."""
         return [asdict(setup)]
 
     @abstractmethod
     def problems(self) -> list[Problem]:
-        """All that is wrong with the space, with paths below `search.search_space`; with any it has no points."""
+        """All problems of the space, with paths below `search.search_space`; with any it has no points."""
 
     @property
     def choice_lengths_flattened(self) -> dict[str, int]:
-        """How many choices each key has."""
+        """The number of choices of each key."""
         return {key: len(choices) for key, choices in self.choices_flattened.items()}
 
     @property
     def parameters(self) -> dict[str, list[Any]]:
-        """The keys with more than one choice: what a strategy decides."""
+        """The keys with more than one choice, which a strategy decides."""
         return {key: choices for key, choices in self.choices_flattened.items() if len(choices) > 1}
 
     @property
@@ -93,14 +93,14 @@ class SearchSpaceBase(ABC):
 
     @abstractmethod
     def canonical(self, point: Point) -> Point:
-        """The indexes that stand for every point which means the same network as `point`."""
+        """The indexes that stand for every point with the same network as `point`."""
 
     def key(self, point: Point) -> PointKey:
-        """Equal for points that mean the same network."""
+        """A key that is equal for points that mean the same network."""
         return tuple(self.canonical(point).values())
 
     def axes(self) -> list[Axis] | None:
-        """The space as a product: for each decision what its alternatives mean, formats frozen.
+        """The axes of a product space: for each the plans of its choices, formats frozen.
 
         `point(index)` counts through them, the last fastest. None for a space that is no product: its points are
         measured one after the other.
@@ -108,27 +108,27 @@ class SearchSpaceBase(ABC):
         return None
 
     def index(self, point: Point) -> int | None:
-        """The number of the distinct point that means the same as `point`; None for a space that is no product."""
+        """The number of the distinct point with the same network as `point`; None if the space is no product."""
         return None
 
     def possible_formats(self) -> Mapping[tuple[str, str], Sequence[Format]] | None:
-        """The formats that each operand of each node may have, `{(node, operand): [format, …]}`; None: not known."""
+        """The formats that each operand of each node may have, `{(node, operand): [format, …]}`; None: unknown."""
         return None
 
     @abstractmethod
     def plan(self, point: Point) -> QuantPlan:
-        """The formats that a point means."""
+        """The plan of a point."""
 
     @abstractmethod
     def flattened_indexes_to_config(self, indexes: Point) -> SampledConfig:
-        """The dictionary that a point means, as passes take it, with by = "name".
+        """The config of a point, as passes take it, with by = "name".
 
         Keys with a single choice may be left out of `indexes`.
         """
 
     @abstractmethod
     def rebuild_model(self, sampled_config: SampledConfig, is_eval_mode: bool = True) -> MaseGraph:
-        """A fresh graph with the formats of `sampled_config`; no two calls share anything that changes."""
+        """A new graph with the formats of `sampled_config`; calls share nothing that changes."""
 
 
 SEARCH_SPACES: Registry[type[SearchSpaceBase]] = Registry(

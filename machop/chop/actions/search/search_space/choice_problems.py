@@ -1,4 +1,4 @@
-"""What is wrong with the choices of a node, key by key."""
+"""Checks the choices of a node and reports their problems, key by key."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MOST_SHOWN = 3
 
 
 class ChoiceProblems:
-    """Finds what is wrong with the choices of a node, as {key: problem}."""
+    """Finds the problems of the choices of a node."""
 
     def __init__(self, node: NodeChoices) -> None:
         self._node = node
 
     def problems(self) -> dict[str, str]:
-        """What is wrong with the choices, as {key: problem}; nothing else may be asked for while there is any."""
+        """The problems of the choices, as {key: problem}; with any, nothing else of the choices may be used."""
         if "name" not in self._node.choices:
             return {"name": 'is missing; give the formats to choose from, such as ["integer", "NA"]'}
         empty = {key: "is an empty list of choices" for key, values in self._node.choices.items() if not values}
@@ -56,7 +56,7 @@ class ChoiceProblems:
         return {}
 
     def _repetitions(self) -> dict[str, str]:
-        """Values that a list holds twice: `size` would not count them, but a strategy would draw them more often."""
+        """Values that a list holds twice, which strategies would draw more often."""
         problems = {}
         for key, values in self._node.choices.items():
             twice = [value for place, value in enumerate(values) if any(map(partial(_same, value), values[:place]))]
@@ -73,7 +73,7 @@ class ChoiceProblems:
         return {key: f"unknown key{did_you_mean(key, known)}" for key in unknown}
 
     def _transform_problems(self) -> dict[str, str]:
-        """Values that make no weight transform, or none that is what they say.
+        """Values that make no weight transform, or not the one that they state.
 
         A value must mean what it says in one combination of the lists; in others `WeightTransform.meant` decides.
         """
@@ -94,7 +94,7 @@ class ChoiceProblems:
         return problems | {key: f"{choices[key][i]!r} suits no other value: {text}" for (key, i), text in alone.items()}
 
     def _problem_of_meant(self, keys: list[str], config: dict[str, Any]) -> dict[str, str]:
-        """What is wrong with a combination of values for transforms, also as what it means out of lists."""
+        """The problem of a combination of values for transforms, as written or as lists mean it."""
         try:
             weight_transforms(meant_values(config), self._node.op)
         except ChopError as error:
@@ -102,7 +102,7 @@ class ChoiceProblems:
         return {}
 
     def _values_of_no_format(self) -> dict[str, str]:
-        """Values beside name = ["NA"] that no format at all could take."""
+        """Values beside name = ["NA"] that no format can take."""
         if set(self._node.choices) <= set(GLOBAL_KEYS):
             return {}
         choices = self._node.choices.items()
@@ -111,7 +111,7 @@ class ChoiceProblems:
         return ChoiceProblems(in_any)._unsuitable_values()
 
     def formats_of_nothing(self) -> dict[str, str]:
-        """What is wrong with formats without any key of an operand: they would leave the node in float."""
+        """The problem of formats without any key of an operand, which would leave the node in float32."""
         if not self._has_formats or set(self._node.choices) - set(GLOBAL_KEYS) or self._node.possible_formats:
             return {}
         own = next(name for name in self._node.choices["name"] if not is_float({"name": name}))
@@ -146,7 +146,7 @@ class ChoiceProblems:
     def _note_values(
         self, head: Indexes, operand: str, taken: set[tuple[str, int]], refused: dict[tuple[str, int], str]
     ) -> None:
-        """Note which values of an operand's keys make a format with some others, and why the rest are refused."""
+        """Note which values of an operand make a format with some others, and the errors of the rest."""
         keys = self._node.keys_of(head, operand)
         for combination in product(*(range(len(self._node.choices[key])) for key in keys)):
             chosen = dict(zip(keys, combination, strict=True))
@@ -160,7 +160,7 @@ class ChoiceProblems:
                     refused.setdefault((key, chosen[key]), str(error))
 
     def _operand_problems(self, head: Indexes, operand: str) -> dict[str, str]:
-        """What is wrong with each value of each key of an operand, the other keys at a value that is not."""
+        """The problem of each value of an operand's keys, with valid values for the other keys."""
         keys = self._node.keys_of(head, operand)
         if self._node.mixes_formats and self._node.operand_choices(head, operand).values:
             return {}
@@ -191,7 +191,7 @@ class ChoiceProblems:
 
 
 def _all_formats() -> list[str]:
-    """The names of all formats but those of packages that cannot be loaded."""
+    """The names of all formats, except those of packages that cannot be loaded."""
     found = []
     for name in FORMATS.names():
         with suppress(ChopError):

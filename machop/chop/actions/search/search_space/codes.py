@@ -1,4 +1,4 @@
-"""Numbers of points as codes, one alternative an axis, and back: the last axis changes fastest."""
+"""Converts between numbers of points and codes (one choice per axis); the last axis changes fastest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Codes = np.ndarray[Any, Any]
 
 
 def code_of(index: int, sizes: Sequence[int]) -> list[int]:
-    """The alternative at each axis for a point of a space of any size.
+    """The code of the point with a number of any size.
 
     >>> code_of(6, (2, 5))
     [1, 1]
@@ -29,7 +29,7 @@ def code_of(index: int, sizes: Sequence[int]) -> list[int]:
 
 
 def index_of(code: Sequence[int], sizes: Sequence[int]) -> int:
-    """The number of the point with a code, of any size.
+    """The number, of any size, of the point with a code.
 
     >>> index_of([1, 1], (2, 5))
     6

@@ -1,4 +1,4 @@
-"""The space of the lab: a number format for every operand of every quantisable node, weights as they are."""
+"""The search space of post-training quantisation: a format for every operand of every quantisable node."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FLOAT_CHOICES: dict[str, list[Any]] = {"name": ["NA"]}
 
 @SEARCH_SPACES.register("graph/quantize/mixed_precision_ptq")
 class MixedPrecisionPTQ(SearchSpaceBase):
-    """The product, over the quantisable nodes of `model`, of each node's own copy of its seed's lists.
+    """Chooses formats and weight transforms after training: a product over the quantisable nodes.
 
     `seed` is `{"<node | op | pattern>" | "default": {"config": {key: [choices]}}}`, `by` says what its keys are. Nodes
     that `setup.exclude` names stay in float; keys under `override` go before the seed's; nodes of a group in
@@ -83,12 +83,12 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     @property
     def nodes(self) -> list[NodeChoices]:
-        """The nodes that have a choice of their own: of tied ones the first."""
+        """The nodes with their own choice: of tied nodes the first."""
         return [node for name, node in self._all.items() if name not in self._leaders]
 
     @cached_property
     def calibration_rows(self) -> int | None:  # type: ignore[override]
-        """How many training rows the ranges of activations are measured on, if any choice needs that."""
+        """The number of training samples on which ranges are measured, if any choice needs them."""
         return self.setup.calibration_rows if any(node.needs_activations for node in self._all.values()) else None
 
     def problems(self) -> list[Problem]:
@@ -131,7 +131,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     @cached_property
     def _open_nodes(self) -> list[NodeChoices]:
-        """The nodes that have anything to decide."""
+        """The nodes with more than one choice."""
         return [node for node in self.nodes if node.size > 1]
 
     def index(self, point: Point) -> int:
@@ -141,7 +141,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return number
 
     def _alternative(self, leader: NodeChoices, index: int) -> dict[str, Mapping[str, Format]]:
-        """The formats that an alternative gives to a node and to those that are tied to it."""
+        """The plan of a choice for a node and for those that are tied to it."""
         indexes = leader.alternative(index)
         tied = [node for node in self._all.values() if self._leaders.get(node.node, node.node) == leader.node]
         plan = self.graph.freeze(QuantPlan.of({node.node: node.formats(indexes) for node in tied}))
@@ -215,7 +215,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return {name: NodeChoices(name, op, self._choices_of(name, chosen[name]), ties) for name, op in ops.items()}
 
     def _choices_of(self, name: str, key: str | None) -> dict[str, list[Any]]:
-        """The lists of a node: those of its seed, and over them those of the overrides that match it."""
+        """The lists of a node: those of its seed, replaced by matching overrides."""
         if _matching(self.setup.exclude, [name]):
             return FLOAT_CHOICES
         choices = self._lists(self.seed[key]["config"]) if key else FLOAT_CHOICES
@@ -229,12 +229,12 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return {name: value if isinstance(value, list) else [value] for name, value in config.items()}
 
     def _leaves_in_float(self, key: str) -> bool:
-        """Whether there is no seed `key`, or one that has no number format and no weight transform."""
+        """Whether seed `key` is missing, or has neither number format nor weight transform."""
         lists = self._lists(self.seed[key]["config"]) if key in self.seed else {}
         return set(lists.get("name", [])) <= set(FLOAT_NAMES) and not any(map(is_transform_key, lists))
 
     def _tied_nodes(self) -> dict[str, str]:
-        """For every node that follows another one in a tie the node that it follows."""
+        """For every node that follows another one in a tie, that node."""
         leaders: dict[str, str] = {}
         for group in self.setup.tie:
             first, *others = _matching(group, self._all)
@@ -262,7 +262,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return problems
 
     def _unread(self, key: str, served: list[Op]) -> dict[str, str]:
-        """What is wrong with the lists of a seed that no node reads: all of them, or those for operands it has not."""
+        """The problem of the lists of a seed that no node reads, or that are for operands that no node has."""
         lists = self._lists(self.seed[key]["config"])
         if not served:
             return ChoiceProblems(NodeChoices(key, _op_meant(key, self.graph.quantizable_nodes()), lists)).problems()
@@ -273,7 +273,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return {name: text for name, text in problems.items() if name in unread}
 
     def _path(self, node: str, seed_key: str, key: str) -> tuple[str, ...]:
-        """Where a key of a node was written."""
+        """The path in the file where a key of a node was written."""
         for pattern, entry in self.override.items():
             if key in entry["config"] and re.fullmatch(pattern, node):
                 return ("override", pattern, "config", key)
@@ -287,7 +287,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         ]
 
     def _operand_problems(self, node: NodeChoices, key: str) -> dict[str, str]:
-        """A key for an operand that the node named explicitly does not have, or for weights that it does not own."""
+        """The problem of a key for an operand that an explicitly named node does not have."""
         op, keys = node.op, self.seed[key]["config"] if key in self.seed else {}
         is_named = self.by == "name" and key == node.node
         named = {name: split_key(name) for name in keys} if is_named else {}
@@ -314,7 +314,7 @@ def _pattern_problem(pattern: str, names: list[str]) -> str | None:
 
 
 def _op_meant(key: str, nodes: Mapping[str, Op]) -> Op:
-    """The op that a seed is for which serves no node: the one that it names, else the one with most operands."""
+    """The op that an unused seed is probably for: the one that it names, else the one with most operands."""
     named = OP_TABLE.working().get(key)
     return nodes.get(key) or (named if named is not None and named.quantizable else OPS[0])
 

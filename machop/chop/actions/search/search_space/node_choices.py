@@ -1,4 +1,4 @@
-"""The choices of one node: from lists of values for keys to the distinct formats that they make."""
+"""The distinct choices of one node: combines lists of values for keys into formats and weight transforms."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Choices = Mapping[str, list[Any]]
 
 
 class _Impossible:
-    """In place of a format: values that the named one of several formats cannot take."""
+    """Stands for values that the named one of several formats cannot take."""
 
 
 _IMPOSSIBLE = _Impossible()
@@ -60,30 +60,30 @@ class _OperandChoices:
 
 @dataclass(frozen=True)
 class _Branch:
-    """One choice of the keys that hold for a whole node (`name`, `bypass`, `floor`) and what remains open below it."""
+    """One choice of the keys of a whole node (`name`, `bypass`, `floor`), and the choices left below it."""
 
     head: Indexes
     operands: Mapping[str, _OperandChoices | TransformChoices]
 
     @property
     def formats(self) -> dict[str, _OperandChoices]:
-        """The formats that each operand has to choose from."""
+        """The formats that each operand can choose from."""
         return {name: own for name, own in self.operands.items() if isinstance(own, _OperandChoices)}
 
     @property
     def transforms(self) -> tuple[Transforms, ...]:
-        """The transforms that the weights have to choose from; none alone where there is no choice."""
+        """The weight transforms to choose from; empty if there is no choice."""
         own = self.operands.get(TRANSFORMS)
         return own.values if isinstance(own, TransformChoices) else ((),)
 
     @property
     def holds_float(self) -> bool:
-        """Whether the weights alone have a choice, and one is to stay as they are."""
+        """Whether the weights alone have a choice, one of which leaves them unchanged."""
         return set(self.operands) == {TRANSFORMS} and () in self.transforms
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many formats each operand has to choose from, and how many transforms the weights."""
+        """The number of formats of each operand, and of transforms of the weights."""
         return tuple(len(operand.values) for operand in self.operands.values())
 
     @cached_property
@@ -97,7 +97,7 @@ class _Branch:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """A combination of choices: the alternative that it means, its indexes, its lab dictionary, its formats."""
+    """The meaning of a combination of choices: its distinct choice, indexes, config and formats."""
 
     number: int
     canonical: Indexes
@@ -106,7 +106,7 @@ class _Meaning:
 
 
 class NodeChoices:
-    """All that a node can be, as a list of distinct alternatives in lexicographic order."""
+    """All choices of a node, as a list of distinct ones in lexicographic order."""
 
     def __init__(self, node: str, op: Op, choices: Choices, tied_operands: Sequence[str] = ()) -> None:
         self.node = node
@@ -143,7 +143,7 @@ class NodeChoices:
 
     @property
     def possible_formats(self) -> dict[str, list[Format]]:
-        """The formats that each operand may have, those that follow another operand among them."""
+        """The formats that each operand may have, including those that follow another operand."""
         found: dict[str, list[Format]] = {}
         for branch in self.branches:
             plain: dict[str, Sequence[Format | None]] = {}
@@ -157,7 +157,7 @@ class NodeChoices:
 
     @property
     def needs_activations(self) -> bool:
-        """Whether a format, or a weight transform, among the choices is measured on activations."""
+        """Whether a format or weight transform among the choices needs ranges of activations."""
         transforms = (own for branch in self.branches for group in branch.transforms for own in group)
         return any(own.is_measured and own.needs_inputs for own in transforms) or any(
             chosen is not None and chosen.is_measured
@@ -169,11 +169,11 @@ class NodeChoices:
 
     @cached_property
     def size(self) -> int:
-        """The number of distinct alternatives."""
+        """The number of distinct choices."""
         return sum(branch.size for branch in self.branches)
 
     def alternative(self, index: int) -> Indexes:
-        """The indexes of alternative number `index`."""
+        """The indexes of distinct choice number `index`."""
         for branch in self.branches:
             if index < branch.size:
                 return self._complete(branch, code_of(index, branch.sizes))
@@ -181,23 +181,23 @@ class NodeChoices:
         raise IndexError(index)
 
     def number(self, indexes: Mapping[str, int]) -> int:
-        """The number of the alternative that means the same formats as `indexes`."""
+        """The number of the distinct choice that means the same formats as `indexes`."""
         return self._meaning(indexes).number
 
     def canonical(self, indexes: Mapping[str, int]) -> Indexes:
-        """The indexes of the alternative that means the same formats as `indexes`."""
+        """The indexes of the distinct choice that means the same formats as `indexes`."""
         return dict(self._meaning(indexes).canonical)
 
     def config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
-        """The lab dictionary of an alternative: only keys that its format has."""
+        """The config of a choice, with only the keys that its format has."""
         return dict(self._meaning(indexes).config)
 
     def formats(self, indexes: Mapping[str, int]) -> dict[str, Format]:
-        """The formats of the operands for an alternative."""
+        """The formats of the operands for a choice."""
         return dict(self._meaning(indexes).formats)
 
     def _meaning(self, indexes: Mapping[str, int]) -> _Meaning:
-        """What a combination of choices means, worked out once: a search asks for the same ones over and over."""
+        """The meaning of a combination of choices; cached, since a search asks for the same ones often."""
         key = tuple(indexes[name] for name in self.choices)
         if key not in self._meanings:
             if len(self._meanings) >= MOST_KEPT:
@@ -238,7 +238,7 @@ class NodeChoices:
         return len({name for name in self.choices["name"] if not is_float({"name": name})}) > 1
 
     def _possible(self, indexes: Mapping[str, int]) -> Mapping[str, int]:
-        """Where formats are mixed, values that the named one cannot take mean the first ones that it can."""
+        """Replace values that are invalid for the chosen format by that format's first valid values."""
         if not self.mixes_formats:
             return indexes
         head = self._head(indexes)
@@ -260,7 +260,7 @@ class NodeChoices:
             raise
 
     def _branch(self, head: Indexes) -> _Branch:
-        """What the choices that hold for all operands leave to choose, worked out once."""
+        """The choices left below those of the whole node; cached."""
         key = tuple(head.items())
         if key not in self._branches:
             self._branches[key] = self._made_branch(head)
@@ -311,7 +311,7 @@ def _renamed(key: str, operand: str) -> str:
 
 
 def concerns(key: str, op: Op) -> bool:
-    """Whether a key says anything about `op`: it names no operand, or one that the op has; or weights that it owns."""
+    """Whether a key applies to `op`: it names no operand, an operand of the op, or weights that it owns."""
     if is_transform_key(key):
         return has_own_weights(op)
     where = split_key(key)

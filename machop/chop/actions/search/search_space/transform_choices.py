@@ -1,4 +1,4 @@
-"""The weight transforms of one node: from lists of values for keys to the distinct transforms that they make."""
+"""The distinct weight transforms of one node, from lists of values for keys."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ Transforms = tuple[WeightTransform, ...]
 
 @dataclass(frozen=True)
 class TransformChoices:
-    """The distinct transforms of a node's weights, those that change nothing left out, each with the first indexes
-    that make them.
-    """
+    """The distinct transforms of a node's weights, each with the first indexes that make it."""
 
     values: tuple[Transforms, ...]
     indexes: tuple[dict[str, int], ...]
 
 
 def transform_choices(choices: Choices, op: Op) -> TransformChoices | None:
-    """What the lists for transforms among `choices` make; None where there are none."""
+    """The transforms that the lists among `choices` make; None without such lists."""
     keys = [key for key in choices if is_transform_key(key)]
     if not keys:
         return None
@@ -43,7 +41,7 @@ def acting_transforms(config: Mapping[str, Any], op: Op) -> Transforms:
 
 
 def meant_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with the values of transforms that a combination out of several lists means."""
+    """A config with the values that a combination out of several lists means."""
     meant = dict(config)
     for name, values in transform_values(config).items():
         own = WEIGHT_TRANSFORMS[name].meant(values)

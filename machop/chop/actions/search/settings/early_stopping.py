@@ -1,4 +1,4 @@
-"""Whether a ladder of sample sizes makes sense for a search."""
+"""Checks the settings of early stopping (`ladder`) against the samples of a search."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ladder_problems(
     eval_mode: bool,
     data_module: Data | None,
 ) -> list[Problem]:
-    """What is wrong with `setup.ladder` for the runners that trials need; paths start below `setup`.
+    """The problems of `setup.ladder` for the runners that trials need; paths start below `setup`.
 
     `data_module` (None: unknown) has the samples.
     """
@@ -50,7 +50,7 @@ def ladder_problems(
 
 
 def _row_problem(ladder: Sequence[int], runner: RunnerChoice, data_module: Data | None) -> str | None:
-    """What is wrong with the rungs as parts of the rows of a runner."""
+    """The problem of the rungs as subsets of a runner's samples."""
     part, rows = runner.options.data_loader, runner.options.num_samples
     targets = None
     if data_module is not None:
@@ -67,7 +67,7 @@ def _row_problem(ladder: Sequence[int], runner: RunnerChoice, data_module: Data 
 
 
 def stands_for_all(targets: Tensor, seen: int) -> bool:
-    """Whether the first `seen` of whole-number `targets` `(rows,)` may be a random sample of them, as to the classes.
+    """Whether the first `seen` of integer `targets` `(samples,)` may be a random sample, by their classes.
 
     Pearson's chi-squared with the finite-population correction, as a normal deviate (Wilson and Hilferty, PNAS 17,
     1931, 684-688). Targets of any other kind are not judged.

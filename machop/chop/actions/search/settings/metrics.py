@@ -1,4 +1,4 @@
-"""What a metric's table under `[search.strategy.metrics]` asks for: an objective, and limits with their units."""
+"""Reads a metric's table under `[search.strategy.metrics]`: an objective, and constraints with their units."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LimitKind = Literal["min", "max", "max_drop"]
 
 @dataclass(frozen=True)
 class LimitSetting:
-    """A limit as the file has it; `max_drop` is how much worse than the FP32 baseline a metric may be.
+    """A constraint as the file states it; `max_drop` is relative to the FP32 baseline.
 
     `bound` is in `unit`; `text` is what the file says where it names a unit.
     """
@@ -34,7 +34,7 @@ class LimitSetting:
     text: str = ""
 
     def resolved(self, in_float: Mapping[str, float]) -> Limit:
-        """The limit, given the metrics of the FP32 baseline."""
+        """The constraint, given the metrics of the FP32 baseline."""
         if self.kind != "max_drop":
             return Limit(self.metric, self.kind, self.bound, self.unit, self.text)
         reference = in_float[self.metric]
@@ -44,13 +44,13 @@ class LimitSetting:
         return Limit(self.metric, "max", reference + self.bound, self.unit, origin, reference)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the limit means, however it is put."""
+        """The meaning of the constraint, however it is written."""
         return {"metric": self.metric, "kind": self.kind, "bound": self.bound, "better": self.better}
 
 
 @dataclass(frozen=True)
 class MetricTable:
-    """The keys of a metric's table; bounds are numbers, or texts with a unit."""
+    """The keys of a metric's table; bounds are numbers, or text with a unit."""
 
     scale: float | None = None
     direction: Direction | None = None
@@ -60,7 +60,7 @@ class MetricTable:
 
 
 def limits_of(metric: Metric, table: MetricTable, problems: list[Problem]) -> list[LimitSetting]:
-    """The limits of a metric's table; what is wrong with them is added to `problems`."""
+    """The constraints of a metric's table; adds their problems to `problems`."""
     limits: list[LimitSetting] = []
     kinds: tuple[LimitKind, ...] = ("min", "max", "max_drop")
     for kind in kinds:
@@ -79,7 +79,7 @@ def limits_of(metric: Metric, table: MetricTable, problems: list[Problem]) -> li
 
 
 def _require_possible(metric: Metric, kind: LimitKind, bound: float) -> None:
-    """Raise ValueError for a limit that says nothing, or that no network can keep."""
+    """Raise ValueError for a constraint that is always satisfied, or never."""
     low, high = metric.range
     if not isfinite(bound):
         raise ValueError(f"expected a finite number, got {bound}")
@@ -101,7 +101,7 @@ def _require_possible(metric: Metric, kind: LimitKind, bound: float) -> None:
 def objective_of(
     metric: Metric, table: MetricTable, sum_direction: Direction | None, problems: list[Problem]
 ) -> list[Objective]:
-    """The objective of a metric's table; a table of limits alone is none.
+    """The objective of a metric's table; None for a table of constraints alone.
 
     `sum_direction` is that of the sum of the scaled metrics where that is optimised, else None. Scale and direction
     together must reward the better value of the metric; in a sum a line says where they do not.

@@ -1,4 +1,4 @@
-"""The tables of runners: which ones a search has, with which options, and the metrics that they give."""
+"""Reads the tables of runners: which ones a search has, their options, and their metrics."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parse_runners(strategy: StrategyTable, data_module: Data | None) -> tuple[tu
 
 
 def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Data | None) -> list[Problem]:
-    """Two runners that give a metric of the same name: which one would be optimised?"""
+    """The problem of two runners with a metric of the same name."""
     givers: dict[str, RunnerChoice] = {}
     problems = []
     for runner in runners:
@@ -52,7 +52,7 @@ def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Data | No
 def wanted_runners(
     runners: Iterable[RunnerChoice], metrics: Collection[str], data_module: Data | None
 ) -> list[RunnerChoice]:
-    """The runners that give any of some metrics."""
+    """The runners that return any of some metrics."""
     return [
         runner
         for runner in runners
@@ -66,7 +66,7 @@ def known_metrics(strategy: StrategyTable, data_module: Data | None) -> dict[str
 
 
 def _loaded(name: str) -> type[RunnerBase] | None:
-    """A runner; None where there is none of that name, or its package is broken: `parse_runners` says so."""
+    """A runner; None if it is unknown or its package is broken, which `parse_runners` reports."""
     try:
         return RUNNERS[name]
     except ChopError:
@@ -74,7 +74,7 @@ def _loaded(name: str) -> type[RunnerBase] | None:
 
 
 def _declared_names(cls: type[RunnerBase]) -> set[str]:
-    """The names of a runner's metrics; none of a runner that fails to tell them."""
+    """The names of a runner's metrics; none if the runner fails to declare them."""
     try:
         return {metric.name for metric in declared_metrics(cls, None)}
     except ChopError:

@@ -1,4 +1,4 @@
-"""The `[search]` tables of a TOML file as typed settings; every problem is found before anything runs."""
+"""Reads the `[search]` tables of a TOML file as typed settings, and reports all problems before anything runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Goals = tuple[tuple[Objective, ...], tuple[LimitSetting, ...]]
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """All that a search is told, but for model and data."""
+    """All settings of a search, except model and data."""
 
     space: str
     space_setup: Any
@@ -42,7 +42,7 @@ class SearchSettings:
     eval_mode: bool = True
 
     def goals(self, in_float: Mapping[str, float]) -> Goals:
-        """What is optimised, and within which limits, given the metrics of the FP32 baseline."""
+        """The objectives and constraints, given the metrics of the FP32 baseline."""
         limits = tuple(limit.resolved(in_float) for limit in self.limits)
         return Goals(self.objectives, limits, self.setup.direction if self.setup.sum_scaled_metrics else None)
 
@@ -52,7 +52,7 @@ class SearchSettings:
         return {own.metric for own in self.objectives} | {own.metric for own in self.limits}
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must not change between a search and its resumption: all but the budget and the number of workers."""
+        """The settings that a resumed search must match: all but the budget and the number of workers."""
         return {
             "search_space": self.space,
             "calibration_rows": getattr(self.space_setup, "calibration_rows", None),
@@ -82,7 +82,7 @@ class _SearchTable:
 
 
 def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[SearchSettings | None, list[Problem]]:
-    """Settings from the `search` table, or None and everything that is wrong with it.
+    """The settings of the `search` table, or None, and all problems.
 
     `data_module` may add metrics of its own. Paths of problems start below `search`.
     """

@@ -1,4 +1,4 @@
-"""Runners that do not say on which samples they measure do so on those of the runner that does."""
+"""Gives runners without an option for samples those of the runner that has one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYS = tuple(field.name for field in fields(RowOptions))
 def with_shared_samples(
     choices: Sequence[RunnerChoice], tables: Mapping[str, Mapping[str, Any]]
 ) -> tuple[RunnerChoice, ...]:
-    """The runners, those of outputs with the samples of the first one whose table, by its name, states them.
+    """The runners; those of outputs measure on the samples of the first one whose table states them.
 
     A runner that has a number of samples of its own, in its table or by default, keeps it; so it is with the part.
     """
@@ -32,7 +32,7 @@ def with_shared_samples(
 
 
 def samples_problems(choices: Sequence[RunnerChoice]) -> list[Problem]:
-    """The runners of outputs whose options cannot say on which samples they measure."""
+    """The problems of runners of outputs that have no option for samples."""
     return [
         Problem(
             ("strategy", choice.group, choice.name),
@@ -71,7 +71,7 @@ def _states(table: Mapping[str, Any], keys: Sequence[str]) -> bool:
 
 
 def _samples_of(options: Any) -> tuple[str, int | None] | None:
-    """The part and the number of samples that a runner measures on; None where its options do not tell."""
+    """The data set and the number of samples of a runner; None if its options do not state them."""
     if not hasattr(options, "data_loader"):
         return None
     key = "eval_samples" if hasattr(options, "eval_samples") else "num_samples"

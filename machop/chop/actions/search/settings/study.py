@@ -1,4 +1,4 @@
-"""The table `setup` of a strategy: its own keys, and those that hold for every strategy."""
+"""Reads the table `setup` of a strategy: its own keys, and the keys of every strategy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RETIRED_KEYS = {
 
 @dataclass(frozen=True)
 class StudySetup:
-    """The keys of `[search.strategy.setup]` that hold for every strategy.
+    """The keys of `[search.strategy.setup]` that every strategy has.
 
     `ask_batch` points are asked for at a time (absent: as many as suit the strategy); the search ends when the front
     has not moved for `patience` trials. On a `ladder` of sample sizes a candidate that cannot win any more, by
@@ -47,7 +47,7 @@ class StudySetup:
 
     @property
     def jobs(self) -> Jobs:
-        """How many calls are made at a time, and by which executor."""
+        """The number of calls at a time, and their executor."""
         return Jobs(self.n_jobs, self.executor)
 
 
@@ -75,7 +75,7 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StudySetup | None, list[P
 
 
 def _with_all_known(problem: Problem, known: set[str]) -> Problem:
-    """An unknown key of the set-up, compared with the keys of every strategy."""
+    """The problem of an unknown setup key, compared with the keys of every strategy."""
     if not problem.message.startswith("unknown key"):
         return problem
     return unknown_key(problem.path[-1], known).below(*problem.path[:-1])

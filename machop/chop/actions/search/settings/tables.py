@@ -1,4 +1,4 @@
-"""Reads tables of a file as dataclasses, with the place of every problem."""
+"""Reads tables of a TOML file as dataclasses, with the path of every problem."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RunnerChoice:
     options: Any
 
     def fingerprint(self) -> list[Any]:
-        """What decides its figures: its name, its options, and how it defines its metrics where that has changed."""
+        """The settings that decide a runner's figures: name, options, and the version of its metrics."""
         definition = RUNNERS[self.name].definition
         return [self.group, self.name, asdict(self.options), *([{"definition": definition}] if definition > 1 else [])]
 
@@ -38,13 +38,13 @@ class StrategyTable:
 
 
 def parse_below(cls: type[Any], table: Any, *path: str, ignore: Iterable[str] = ()) -> tuple[Any, list[Problem]]:
-    """A table as a dataclass (None where that cannot be); `path` is where problems stand."""
+    """A table as a dataclass (None if that is impossible); `path` is the path of its problems."""
     value, problems = parse_table(cls, table, ignore)
     return value, [problem.below(*path) for problem in problems]
 
 
 def name_problem(registry: Any, name: str, *path: str) -> list[Problem]:
-    """The problem of a name that a registry does not have, if it does not."""
+    """The problem of a name that a registry does not have."""
     try:
         _ = registry[name]
     except ChopError as error:

@@ -1,4 +1,4 @@
-"""Search strategies."""
+"""Search strategies: the algorithms that propose points."""
 
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Values, Variant
 

@@ -1,4 +1,4 @@
-"""What a search strategy is: it proposes points and learns their values. It knows no model and no metric's name."""
+"""Defines what a search strategy is: it proposes points and learns their values, without model or metric names."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class ProbeFeatures(Protocol):
 
     @property
     def count(self) -> int:
-        """How many numbers."""
+        """The number of features."""
 
     def features(self, codes: Array) -> Array:
-        """The numbers for points of a product space `(points, axes)`, in standard units, `(points, count)`."""
+        """The features of points of a product space `(points, axes)`, in standard units, `(points, count)`."""
 
 
 class Probes(Protocol):
-    """Quantises each layer alone, on so many training rows, and estimates all points from that; None where it cannot.
+    """Runs the sensitivity probes on training samples and estimates all points from them; None if impossible.
 
     A second call with the same number costs nothing. `remarks` say what was tried, or why nothing was; `on_probe` is
     called after each network that was tried, with how many have been and will be.
@@ -49,7 +49,7 @@ class Probes(Protocol):
 
 @dataclass(frozen=True)
 class StrategyContext:
-    """What a strategy may know: the space, which way each objective is better, the seed and the trials it may spend.
+    """The facts that a strategy may use: space, directions of the objectives, seed and budget of trials.
 
     `limits` is how many limits a network must keep, `known` what of the values is known without measuring (None: the
     space is no product, or nothing is), `probes` estimates what must be measured (None: it cannot).
@@ -66,9 +66,7 @@ class StrategyContext:
 
 @dataclass(frozen=True)
 class Variant:
-    """One of several algorithms behind a strategy's name: the value of the key that chooses it, and what `ch info`
-    shows.
-    """
+    """One of several algorithms of a strategy: the value of the key that chooses it, and its line in `ch info`."""
 
     name: str
     purpose: str
@@ -78,7 +76,7 @@ class Variant:
 
 
 class SearchStrategyBase(ABC):
-    """Proposes points (`ask`) and is told what they are worth (`tell`).
+    """Base of all strategies: proposes points (`ask`) and is told their values (`tell`).
 
     `Options` is a dataclass: its fields are the strategy's keys under `[search.strategy.setup]`. A strategy must be
     deterministic: told the same values, it asks for the same points. That is how a search is resumed. It may be told
@@ -113,7 +111,7 @@ class SearchStrategyBase(ABC):
 
     @classmethod
     def problem(cls, options: Any, objectives: int) -> str | None:
-        """Why it cannot search for so many objectives (a sum is one) with these options, or None.
+        """The reason why it cannot search for this number of objectives (a sum is one), or None.
 
         Asked before anything runs.
         """
@@ -126,10 +124,10 @@ class SearchStrategyBase(ABC):
 
     @abstractmethod
     def ask(self, n: int) -> list[Point]:
-        """Up to `n` points to evaluate next; an empty list when there is nothing left to propose."""
+        """Up to `n` points to evaluate next; an empty list if nothing is left to propose."""
 
     def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:  # noqa: B027 - a strategy may not learn
-        """Learn the values of points, in the order in which they were asked for."""
+        """Learn the values of points, in the order in which they were proposed."""
 
 
 def one_number_only(who: str, objectives: int) -> str:

@@ -1,4 +1,4 @@
-"""Every point of the space once: the ground truth that other strategies are judged by."""
+"""Exhaustive search: proposes every point of the space once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BruteForceOptions:
 
 @STRATEGIES.register("brute_force")
 class BruteForce(SearchStrategyBase):
-    """The whole space, each distinct point once; with `n_trials` below its size, that many.
+    """Proposes each distinct point of the space once; with `n_trials` below its size, that many.
 
     What it was told before its first point, by earlier searches, it leaves out.
     """
@@ -69,7 +69,7 @@ class BruteForce(SearchStrategyBase):
 
 
 def random_order(size: int, seed: int) -> Iterator[int]:
-    """The numbers `0 … size - 1` once each in an order drawn from `seed`; a large range takes no memory for a list.
+    """The numbers `0 … size - 1` once each in an order drawn from `seed`, without a list in memory.
 
     >>> sorted(random_order(5, seed=1))
     [0, 1, 2, 3, 4]

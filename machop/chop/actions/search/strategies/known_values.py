@@ -1,4 +1,4 @@
-"""What a search can know of a point without measuring it: values that follow from its formats alone."""
+"""Values of points that follow from formats alone, which strategies know without measuring."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Table(Protocol):
-    """Metrics of points of a product space that are known without measuring."""
+    """Metrics of the points of a product space that need no measurement."""
 
     axes: int
 
@@ -24,7 +24,7 @@ class Table(Protocol):
 
 
 class KnownValues:
-    """The part of a search's values (objectives or their sum, then limits) that tables of costs give, less is better.
+    """The part of a search's values that cost tables determine (objectives or sum, then violations); less is better.
 
     `is_learned` says for each value whether there is more to it than that part: what a measured metric adds. For a
     front that part is nothing or all of a value; of a sum it may be some.
@@ -39,18 +39,18 @@ class KnownValues:
 
     @classmethod
     def nothing(cls, directions: Sequence[Direction], limits: int) -> KnownValues:
-        """For a search of which nothing is known but the directions of its objectives and the number of limits."""
+        """For a search without known values: only directions and the number of constraints."""
         objectives = tuple(Objective(f"value {number}", 1.0, way) for number, way in enumerate(directions))
         return cls(Goals(objectives, tuple(Limit(f"limit {number}", "max", 0.0) for number in range(limits))), ())
 
     @property
     def objectives(self) -> int:
-        """How many of the values are objectives; violations of limits stand behind them."""
+        """The number of objectives among the values; violations follow them."""
         return len(self.goals.directions)
 
     @property
     def limits(self) -> int:
-        """How many of the values are violations of limits."""
+        """The number of violations of constraints among the values."""
         return len(self.goals.limits)
 
     def costs(self, codes: Codes) -> Array:
@@ -64,7 +64,7 @@ class KnownValues:
         return np.stack([np.broadcast_to(column, len(codes)) for column in costs], 1)
 
     def turned(self, values: Sequence[float]) -> Array:
-        """What a strategy is told of a point, turned so that less is better (violations are already)."""
+        """The values that a strategy is told of a point, turned so that less is better (violations are already)."""
         ways = [sign(way) for way in self.goals.directions] + [1] * self.limits
         return np.array(values, dtype=np.float64) * ways
 
@@ -75,7 +75,7 @@ class KnownValues:
         return found
 
     def _missing(self) -> list[set[str]]:
-        """For each value the metrics of it that must be measured."""
+        """For each value the metrics that must be measured."""
         objectives = [{o.metric} for o in self.goals.objectives]
         values = [set().union(*objectives)] if self.goals.sum_direction else objectives
         return [names - self._given for names in [*values, *({limit.metric} for limit in self.goals.limits)]]

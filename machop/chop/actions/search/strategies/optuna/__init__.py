@@ -1,1 +1,1 @@
-"""Strategies and storages of Optuna."""
+"""Optuna's samplers as strategies, and storages of Optuna."""

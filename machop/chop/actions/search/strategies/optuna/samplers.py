@@ -1,4 +1,4 @@
-"""Optuna's samplers: what each is for, what it can, and how it is built."""
+"""Optuna's samplers: what each is for, what it can do, and how it is built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST_WARM_START = 10
 
 @dataclass(frozen=True)
 class SamplerFacts:
-    """What there is to know of a sampler; `name` is its class.
+    """Facts about a sampler; `name` is its class.
 
     `failed` is how it is told of a trial that has no metrics. "worst": complete and worse than all others, so that it
     is avoided. "infinite": the same for a model of the values, which clips what is infinite but in which 1e30 would
@@ -85,7 +85,7 @@ _FIXED: Mapping[SamplerName, Mapping[str, Any]] = {
 
 
 def build_sampler(name: SamplerName, seed: int, keys: Mapping[str, Any]) -> BaseSampler:
-    """The sampler, with those of `keys` that are given (not None) and that it has."""
+    """Build the sampler with those of `keys` that are set (not None) and that it has."""
     import optuna
 
     facts = SAMPLERS[name]
@@ -96,7 +96,7 @@ def build_sampler(name: SamplerName, seed: int, keys: Mapping[str, Any]) -> Base
 
 
 def warm_cmaes(seed: int, trials: Sequence[FrozenTrial]) -> BaseSampler | None:
-    """CMA-ES that begins around the best of trials that it did not ask for; None where they are too few."""
+    """CMA-ES that starts around the best of given trials; None if these are too few."""
     import optuna
 
     complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
@@ -108,12 +108,12 @@ def warm_cmaes(seed: int, trials: Sequence[FrozenTrial]) -> BaseSampler | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna's warnings of what is experimental, or clipped, say nothing to a user of a search."""
+    """Suppress Optuna's warnings about experimental features and clipped values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def missing_package(name: SamplerName) -> str | None:
-    """A package that a sampler needs and that is not installed."""
+    """The package that a sampler needs and that is not installed."""
     return next((package for package in SAMPLERS[name].packages if find_spec(package) is None), None)

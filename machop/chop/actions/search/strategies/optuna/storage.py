@@ -1,4 +1,4 @@
-"""Searches in a storage of Optuna, where its dashboard shows them: written there, and points read from there."""
+"""Writes searches into a storage of Optuna, for its dashboard, and reads points from one."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SQLITE = "sqlite:///"
 
 @dataclass(frozen=True)
 class StoredPoint:
-    """What a trial in a storage says of its point: its parameters and, if we wrote it, the network's dictionary."""
+    """A trial in a storage as a point: its parameters and, if chop wrote it, its config."""
 
     params: Mapping[str, Any]
     config: Mapping[str, Any] | None
 
 
 def is_storage(name: str) -> bool:
-    """Whether a name, perhaps with `#STUDY` behind it, is an address or a file that exists."""
+    """Whether a name, perhaps followed by `#STUDY`, is an address or a file that exists."""
     address = name.partition("#")[0]
     return "://" in address or Path(address).is_file()
 
@@ -64,7 +64,7 @@ def points_of_storage(name: str) -> list[StoredPoint]:
 
 
 def export_search(folder: Path, storage: str, study_name: str | None = None) -> tuple[str, int]:
-    """Write the trials of a search into a study of its own; returns the study's name and how many trials it has.
+    """Write the trials of a search into a new study; returns its name and the number of trials.
 
     Either the whole study is there afterwards or nothing of it. Raises SearchError for a folder without trials, and
     for a study that is there already.
@@ -91,7 +91,7 @@ def export_search(folder: Path, storage: str, study_name: str | None = None) -> 
 
 
 def without_password(name: str) -> str:
-    """The address of a storage as it may be shown and written down.
+    """The address of a storage without its password.
 
     >>> without_password("mysql://me:secret@host/db#study")
     'mysql://me:***@host/db#study'
@@ -103,7 +103,7 @@ def without_password(name: str) -> str:
 
 
 def stored(value: Any) -> Any:
-    """A choice as Optuna can hold it: numbers and names as they are, lists as text.
+    """A choice as Optuna can hold it: numbers and names unchanged, lists as text.
 
     >>> stored(8), stored("NA"), stored([1, 16])
     (8, 'NA', '[1, 16]')
@@ -113,7 +113,7 @@ def stored(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _LoggedSearch:
-    """A search as its folder holds it; `choices` are those of the keys that its points number, as Optuna takes them."""
+    """A search read from its folder; `choices` are those of the keys, as Optuna takes them."""
 
     trials: Sequence[Trial]
     choices: Mapping[str, Sequence[Any]]
@@ -144,12 +144,12 @@ class _LoggedSearch:
             raise SearchError(f"{path} does not say what its numbers mean ({error!r}); run that search anew") from error
 
     def values(self, trial: Trial) -> list[float] | None:
-        """What Optuna knows as the values of a trial; None where it has none."""
+        """The values of a trial for Optuna; None if it has none."""
         return None if trial.failed or trial.stopped_at is not None else list(self.goals.values(trial.metrics))
 
 
 def _configs(folder: Path) -> dict[int, Mapping[str, Any]]:
-    """The networks' dictionaries by trial, as far as the search has written them."""
+    """The configs of the trials, as far as the search has written them."""
     if not (folder / LOG_FILE).is_file():
         return {}
     return {row["number"]: row["sampled_config"] for row in SearchFolder(folder).rows(LOG_FILE)}
@@ -186,7 +186,7 @@ def _frozen(trial: Trial, search: _LoggedSearch, started: datetime, ended: datet
 
 
 def _attributes(trial: Trial, search: _LoggedSearch) -> dict[str, Any]:
-    """All that was measured, and what else is known of a trial."""
+    """The attributes of a trial: all metrics and other facts."""
     told = {name: getattr(trial, name) for name in ("failed", "inherited", "repeats", "stopped_at")}
     found = {**trial.metrics, **{name: value for name, value in told.items() if value not in ("", None)}}
     config = search.configs.get(trial.number)
@@ -227,7 +227,7 @@ def _open(address: str, must_exist: bool) -> BaseStorage:
 
 @contextmanager
 def _storage_errors(name: str) -> Iterator[None]:
-    """What Optuna and the database raise, as one line."""
+    """Turn errors of Optuna and the database into one line."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -1,4 +1,4 @@
-"""Optuna's samplers behind ask and tell, on a study in memory: our trial log is the record."""
+"""Runs Optuna's samplers as a strategy, on a study in memory; the log of trials is the record."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Key = tuple[int, ...]
 
 @dataclass(frozen=True)
 class OptunaOptions:
-    """`sampler`, and keys of some: `n_startup_trials` random points come first, `population_size` make a generation.
+    """`sampler`, and keys of some: `n_startup_trials` random points first, `population_size` points in a generation.
 
     Keys that are absent are as Optuna has them (10 and 50).
     """
@@ -117,14 +117,14 @@ class Optuna(SearchStrategyBase):
             self._study.tell(number, list(objectives))
 
     def _begin(self) -> None:
-        """Before the first question: what was told already may say where to start."""
+        """Create the sampler before the first proposal; trials told before may decide where it starts."""
         self._has_begun = True
         if self.options.sampler == "cmaes" and self._distributions:
             trials = self._study.get_trials(deepcopy=False)
             self._study.sampler = warm_cmaes(self.context.seed, trials) or self._study.sampler
 
     def _added(self, point: Point, limits: Mapping[str, float]) -> int:
-        """The number of a trial for a point that was not asked for (or is told once more)."""
+        """The number of a trial for a point that was not proposed, or is told again."""
         import optuna
 
         params = {key: int(point.get(key, 0)) for key in self._distributions}
@@ -140,7 +140,7 @@ class Optuna(SearchStrategyBase):
         return added.number
 
     def _distribution(self, choices: Sequence[Any]) -> BaseDistribution:
-        """The number of a choice: an integer where the choices are in order, a category where they are not."""
+        """The index of a choice: an integer if the choices are ordered, else a category."""
         from optuna.distributions import CategoricalDistribution, IntDistribution
 
         if self.options.sampler == "cmaes" or is_ordered(choices):
@@ -169,7 +169,7 @@ def is_ordered(choices: Sequence[Any]) -> bool:
 
 
 def _limited(trial: Trial, limits: Mapping[str, float]) -> int:
-    """The number of an asked trial, after its violations were set."""
+    """The number of a proposed trial, after its violations were set."""
     for name, violation in limits.items():
         trial.set_constraint(name, violation)
     return trial.number

@@ -1,4 +1,4 @@
-"""What strategies for spaces that are products share: points as codes, and a memory of what they are worth."""
+"""Base of strategies for product spaces: points as codes, and the values told so far."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FAILED = 1e29
 
 
 class ProductStrategy(SearchStrategyBase):
-    """A strategy that sees points as codes and values as costs (less is better), and never proposes a point twice.
+    """A strategy that sees points as codes and values as costs (less is better), and never repeats a point.
 
     Raises SearchError for a space that is no product.
     """
@@ -80,7 +80,7 @@ class ProductStrategy(SearchStrategyBase):
         return tuple(code_of(index, self.sizes))
 
     def widest(self) -> Code:
-        """The point with most bits at every axis; of equal alternatives the first."""
+        """The point with most bits on every axis; of equal choices the first."""
         return tuple(int(axis_bits(axis).argmax()) for axis in self.axes)
 
     @cached_property
@@ -96,11 +96,11 @@ class ProductStrategy(SearchStrategyBase):
         return codes, costs
 
     def is_within(self, costs: Array) -> Array:
-        """Which of `costs` `(points, values)` keep all limits."""
+        """Which of `costs` `(points, values)` satisfy all constraints."""
         return np.asarray((costs[:, self.known.objectives :] <= 0).all(axis=1))
 
     def front_of(self, costs: Array) -> Array:
-        """The rows of `costs` that make up the front of those within the limits; without any the nearest row."""
+        """The rows of `costs` on the front of those within the constraints; if none is, the smallest violation."""
         if not len(costs):
             return np.empty(0, dtype=np.int64)
         rows = np.flatnonzero(self.is_within(costs))
@@ -110,11 +110,11 @@ class ProductStrategy(SearchStrategyBase):
         return front
 
     def random_codes(self, count: int) -> Array:
-        """Points drawn evenly, `(count, axes)`."""
+        """Points drawn uniformly, `(count, axes)`."""
         return self.random.integers(0, self.sizes, (count, len(self.sizes)))
 
     def neighbours(self, codes: Array) -> Array:
-        """All points that differ from one of `codes` at one axis, `(points, axes)`; they may repeat."""
+        """All points that differ from one of `codes` on one axis, `(points, axes)`; they may repeat."""
         found = []
         for axis, size in enumerate(self.sizes):
             changed = np.repeat(codes, size, axis=0)

@@ -1,4 +1,4 @@
-"""The alternatives of a space's axes as numbers: how many bits each operand has, and which of equal width it is."""
+"""The choices of each axis as numbers: the bits of each operand, and an index among formats of equal width."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MOST_UNIFORM = 1000
 
 
 def bits_per_value(chosen: Format | None) -> float:
-    """Bits of a value in a format; None is float."""
+    """Bits of a value in a format; None is float32."""
     return FLOAT_BITS if chosen is None else chosen.bits(_PROBE) / (_PROBE[0] * _PROBE[1])
 
 
 def axis_bits(axis: Axis) -> Array:
-    """For each alternative of an axis the bits of a value, over all operands that any of them has a format for."""
+    """For each choice of an axis the bits of a value, over all operands that any choice has a format for."""
     slots = sorted({(node, operand) for own in axis for node, chosen in own.items() for operand in chosen})
     return np.array([sum(bits_per_value(own.get(node, {}).get(operand)) for node, operand in slots) for own in axis])
 
 
 @dataclass(frozen=True)
 class AxisLevels:
-    """An axis by columns, one for each operand (or kind of format) that varies: `values` `(alternatives, columns)`.
+    """An axis as columns, one for each operand (or kind of format) that varies: `values` `(choices, columns)`.
 
     Widths are ranks scaled to 0 … 1; a kind among formats of equal width is 0 or 1/2 in a column of its own.
     `names` says which operand a column is about.
@@ -43,7 +43,7 @@ class AxisLevels:
 
 
 def levels_of(axis: Axis) -> AxisLevels:
-    """The columns of an axis; nodes that are tied to each other, and so vary alike, count once."""
+    """The columns of an axis; tied nodes, which vary alike, count once."""
     columns: dict[bytes, tuple[str, Array]] = {}
     for slot in sorted({(node, operand) for own in axis for node, chosen in own.items() for operand in chosen}):
         formats = [own.get(slot[0], {}).get(slot[1]) for own in axis]
@@ -87,7 +87,7 @@ _Key = tuple[tuple[str, str, float], ...]
 
 
 def _deciding(axis: Axis) -> set[str]:
-    """The nodes whose formats an axis decides; the others only stand beside them."""
+    """The nodes whose formats an axis decides, without those tied to them."""
     return {node for own in axis for node in own if any(other.get(node) != axis[0].get(node) for other in axis)}
 
 
@@ -108,7 +108,7 @@ def _most_alike(wanted: _Key, known: dict[_Key, int]) -> int:
 
 
 def _difference(one: _Key, other: _Key) -> float:
-    """Bits that two choices differ by over all operands, and a little for another kind of format."""
+    """The distance of two choices: bits over all operands, and a little for another kind of format."""
     first, second = ({operand: (kind, bits) for operand, kind, bits in key} for key in (one, other))
     absent = ("", FLOAT_BITS)
     pairs = [(first.get(operand, absent), second.get(operand, absent)) for operand in {*first, *second}]

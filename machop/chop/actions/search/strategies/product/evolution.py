@@ -1,4 +1,4 @@
-"""Regularised evolution on a population that begins with uniform networks."""
+"""Ageing (regularised) evolution on a population that starts with uniform formats."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ TRIES = 50
 
 @dataclass(frozen=True)
 class EvolutionOptions:
-    """How many of the latest points make up the population, how many of them compete to be a parent, and how often a
-    child takes each choice from a second parent.
-    """
+    """Options: size of the population, size of a tournament, and probability of crossover per choice."""
 
     population_size: Annotated[int, Ge(2)] = 50
     tournament_size: Annotated[int, Ge(1)] = 5
@@ -32,7 +30,7 @@ class EvolutionOptions:
 
 @STRATEGIES.register("evolution")
 class Evolution(ProductStrategy):
-    """Ageing evolution (arXiv:1802.01548): the best of a few is changed at one layer, and the oldest dies.
+    """Ageing evolution (arXiv:1802.01548): mutates the best of a tournament, and removes the oldest point.
 
     For several objectives the better of two is the one on the earlier front, then the less crowded one
     (doi:10.1109/4235.996017).
@@ -64,7 +62,7 @@ class Evolution(ProductStrategy):
         return new
 
     def _child(self, taken: list[Code]) -> Code:
-        """A point that is not known yet, made from the population."""
+        """A new point made from the population."""
         codes, ranks = self._population()
         for _ in range(TRIES):
             child = self._mutated(self._crossed(codes, ranks)) if len(codes) else self._drawn()
@@ -73,14 +71,14 @@ class Evolution(ProductStrategy):
         return self._any_unseen(taken)
 
     def _population(self) -> tuple[Array, Array]:
-        """The latest points, and for each its rank among them: less is better."""
+        """The latest points, and the rank of each: less is better."""
         latest = list(islice(reversed(self.told.items()), self.options.population_size))[::-1]
         rows = [(code, costs) for code, costs in latest if np.isfinite(costs).all()]
         codes = np.array([code for code, _ in rows], dtype=np.int64).reshape(-1, len(self.sizes))
         return codes, self._ranks(np.array([costs for _, costs in rows]))
 
     def _ranks(self, costs: Array) -> Array:
-        """Places by front and crowding; whoever exceeds a limit stands behind all who do not, by how much."""
+        """Ranks by front and crowding; points that violate constraints rank last, by their violation."""
         if not len(costs):
             return np.empty(0)
         excess = np.maximum(0.0, costs[:, self.known.objectives :]).sum(1)
@@ -94,19 +92,19 @@ class Evolution(ProductStrategy):
         return ranks
 
     def _crossed(self, codes: Array, ranks: Array) -> Array:
-        """A parent, some of whose choices may come from another one."""
+        """A parent with some choices of another one."""
         first, second = (codes[self._parent(ranks)] for _ in range(2))
         if self.random.random() >= self.options.crossover_probability:
             second = first
         return np.asarray(np.where(self.random.random(len(first)) < 0.5, first, second))
 
     def _parent(self, ranks: Array) -> int:
-        """The best of a few."""
+        """The best of a tournament."""
         entrants = self.random.integers(0, len(ranks), self.options.tournament_size)
         return int(entrants[ranks[entrants].argmin()])
 
     def _mutated(self, code: Array) -> Code:
-        """The point with one axis drawn anew."""
+        """The point with a new choice on one axis."""
         open_axes = [axis for axis, size in enumerate(self.sizes) if size > 1]
         if open_axes:
             axis = open_axes[int(self.random.integers(len(open_axes)))]
@@ -117,7 +115,7 @@ class Evolution(ProductStrategy):
         return tuple(map(int, self.random_codes(1)[0]))
 
     def _any_unseen(self, taken: list[Code]) -> Code:
-        """The next point by number that is not known yet, from a place that is drawn."""
+        """The next new point by number, from a random start."""
         start = self.index(self._drawn())
         for step in range(self.size):
             code = self.code((start + step) % self.size)
@@ -127,7 +125,7 @@ class Evolution(ProductStrategy):
 
 
 def _crowding_place(costs: Array) -> Array:
-    """Places `0 … 1` by crowding distance, the loneliest first."""
+    """Ranks from 0 to 1 by crowding distance, the least crowded first."""
     distance: Array = np.zeros(len(costs))
     for column in costs.T:
         order = column.argsort(kind="stable")

@@ -1,4 +1,4 @@
-"""A Gaussian process over the points of a product space, for functions of which a few hundred values are known.
+"""Gaussian process over the points of a product space, fitted to a few hundred values.
 
 The kernel has three parts, each of which a search on number formats needs: what an operand's width adds wherever it
 stands, what a layer's choice adds as a whole, and how all choices act together:
@@ -50,7 +50,7 @@ CURVATURE_PRIOR, SLOPE_PRIOR, CURVE_PRIOR = (-1.0, 1.0), (-2.0, 1.5), (-2.0, 1.5
 
 @dataclass(frozen=True)
 class Features:
-    """What is known of points beforehand: `count` numbers for each, in standard units, `(points, count)`."""
+    """Features of points that are known beforehand: `count` numbers for each, in standard units, `(points, count)`."""
 
     count: int
     of: Callable[[Array], Array]
@@ -58,7 +58,7 @@ class Features:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What predictions rest on: the points, the parameters, the Cholesky factor and the weights of known values."""
+    """A fitted model: points, parameters, Cholesky factor and weights of the known values."""
 
     known: _Points
     parameters: Array
@@ -86,7 +86,7 @@ class GaussianProcess:
         self._fitted: _Fitted | None = None
 
     def fit(self, codes: Array, values: Array, steps: int) -> None:
-        """Learn `values` `(points,)`; parameters start where the fit before ended and are improved in `steps`."""
+        """Fit `values` `(points,)`; parameters start where the last fit ended and are improved in `steps`."""
         centre, spread = float(values.mean()), float(values.std()) or 1.0
         wanted = (values - centre) / spread
         known = _Points(codes, self._features.of(codes))
@@ -129,7 +129,7 @@ class GaussianProcess:
         return self._choices.apart(points.codes), self._trends.apart(points.features)
 
     def _covariance(self, parameters: Array, apart: tuple[_Apart, Array]) -> tuple[Array, Array, Array]:
-        """Of the known values: the kernels with the noise, the product part and the curve."""
+        """The covariance of the known values: kernels with noise, product part and curve."""
         noise, choices, trends = self._split(parameters)
         kernel, together = self._choices.matrix(choices, apart[0])
         trend, curve = self._trends.matrix(trends, apart[1])
@@ -162,7 +162,7 @@ class GaussianProcess:
 
 @dataclass(frozen=True)
 class _Apart:
-    """What points differ by from points: `distances` `(weights, n, n)`, shares of equal columns and axes `(n, n)`."""
+    """Differences between points: `distances` `(weights, n, n)`, shares of equal columns and axes `(n, n)`."""
 
     distances: Array
     columns: Array
@@ -170,7 +170,7 @@ class _Apart:
 
 
 class _ChoiceKernel:
-    """The parts that see points as choices. Parameters: weights, then the scales of the product, columns and axes."""
+    """The kernel over choices. Parameters: weights, then the scales of the product, columns and axes."""
 
     def __init__(self, levels: Sequence[AxisLevels]) -> None:
         self._tables, self._weights = _tables(levels)
@@ -219,7 +219,7 @@ class _ChoiceKernel:
 
 
 class _TrendKernel:
-    """The parts that follow features. Parameters: curvatures, slopes, the scale of the curve; none without features."""
+    """The kernel over features. Parameters: curvatures, slopes, the scale of the curve; none without features."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -272,8 +272,9 @@ class _TrendKernel:
 
 @dataclass(frozen=True)
 class _Table:
-    """What two alternatives of an axis differ by, `(weights, size, size)`, and what they have in common,
-    `(size, size)`: columns, and being the same.
+    """Distances of two choices of an axis, `(weights, size, size)`, and what they share, `(size, size)`.
+
+    Shared are equal columns, and equality.
     """
 
     distances: Array

@@ -1,4 +1,4 @@
-"""From the widest formats downwards, one operand of one layer at a time."""
+"""Greedy search: from the widest formats downwards, one operand of one layer at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chop.actions.search.strategies.product.choice_levels import levels_of
 
 @STRATEGIES.register("greedy")
 class Greedy(ProductStrategy):
-    """Lowers what costs the least quality for what it saves, step by step, from all-high to all-low.
+    """At each step lowers the operand that loses the least quality for what it saves, from all-high to all-low.
 
     Each step measures the present network with every operand of every layer lowered by one width, and goes on with the
     one that loses least in the measured values for what it gains in the known ones.
@@ -41,7 +41,7 @@ class Greedy(ProductStrategy):
         return left
 
     def _lowered(self, code: Code) -> list[Code]:
-        """The points that differ at one axis and are the next cheaper ones there."""
+        """The points that differ on one axis and are the next cheaper ones there."""
         found = []
         for axis, own in enumerate(code):
             for alternative in self._next_lower(axis, own):
@@ -49,7 +49,7 @@ class Greedy(ProductStrategy):
         return found
 
     def _next_lower(self, axis: int, own: int) -> list[int]:
-        """The alternatives of an axis that lie directly below one: nowhere wider, and nothing in between."""
+        """The choices of an axis directly below one: nowhere wider, and nothing in between."""
         levels = self._levels[axis]
         below = np.flatnonzero((levels <= levels[own]).all(1) & (levels < levels[own]).any(1))
         return [
@@ -59,7 +59,7 @@ class Greedy(ProductStrategy):
         ]
 
     def _least_loss(self, codes: list[Code]) -> Code:
-        """The point with the least loss in what is measured for each part of what is saved."""
+        """The point with the least loss of measured metrics relative to its savings."""
         here, there = self.told[self._at], np.array([self.told[code] for code in codes])
         here = np.where(np.isfinite(here), here, 0.0)  # from a network that failed all ways down are as good
         learned = np.array(self.known.is_learned)

@@ -1,4 +1,4 @@
-"""How much a point whose values are not all known yet may add to the hypervolume of a front.
+"""Expected hypervolume gain of points whose metrics are predicted as normal distributions.
 
 The region that a front leaves undominated is a union of boxes; in each the expected gain of a point with independent
 normal values is a product over objectives (expected hypervolume improvement, exact: Emmerich, Deutz and Klinkenberg,
@@ -53,7 +53,7 @@ def expected_gain(boxes: Boxes, mean: Array, deviation: Array) -> Array:
 
 
 def _length(lower: float, upper: float, mean: Array, deviation: Array) -> Array:
-    """How much of the interval lies above a normal value, on average."""
+    """The mean length of the interval above a normal value."""
     if not deviation.any():
         return np.maximum(0.0, upper - np.maximum(lower, mean))
     below = _below(upper, mean, deviation)

@@ -1,4 +1,4 @@
-"""Each layer's choices alone, then the exact front of their sums, for all budgets at once."""
+"""Sensitivity search: measures each layer's choices alone, then proposes the exact front of the summed effects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_KEPT = 3_000
 
 @STRATEGIES.register("sensitivity")
 class Sensitivity(ProductStrategy):
-    """From the widest formats, every choice of every layer alone; then the front of the additive model, verified.
+    """From the widest formats, every choice of every layer alone; then the front of the additive model.
 
     The predicted front is measured and removed, then the next one. Errors of layers that add up are found at once;
     where layers compound each other's errors, at two or three bits, the sums mislead: see `surrogate`.
@@ -54,7 +54,7 @@ class Sensitivity(ProductStrategy):
                 return
 
     def _single_changes(self) -> list[Code]:
-        """The base with one axis changed, the least change of cost first within an axis."""
+        """The base with one axis changed; within an axis the smallest change of cost first."""
         found = []
         for axis, size in enumerate(self.sizes):
             codes = np.repeat(np.array([self._base]), size, axis=0)
@@ -63,7 +63,7 @@ class Sensitivity(ProductStrategy):
         return found
 
     def _effects(self) -> list[Array]:
-        """For each axis what its alternatives make of the values that must be measured, `(size, values)`; they add up.
+        """For each axis the effects of its choices on the measured values, `(size, values)`; they add up.
 
         An alternative whose probe failed counts as the worst that was seen.
         """
@@ -80,7 +80,7 @@ class Sensitivity(ProductStrategy):
         return effects
 
     def _predicted_fronts(self) -> Iterator[Code]:
-        """The points of the predicted front, those of the next one without them, and so on."""
+        """The points of the predicted front, then of the next front, and so on."""
         effects = self._effects()
         codes = self._all_codes() if self.size <= MOST_SCORED else self._promising(effects)
         costs = self._predicted(codes, effects)
@@ -99,7 +99,7 @@ class Sensitivity(ProductStrategy):
         return np.asarray(self.known.costs(codes) + added)
 
     def _promising(self, effects: list[Array]) -> Array:
-        """The front of sums built axis by axis, the others at the base, with all its neighbours."""
+        """The front of sums built axis by axis, the other axes at the base, with all its neighbours."""
         codes = np.array([self._base], dtype=np.int64)
         for axis, size in enumerate(self.sizes):
             longer = np.repeat(codes, size, axis=0)
@@ -117,7 +117,7 @@ def _outside_in(costs: Array, rows: Array) -> Array:
 
 
 def _halving(count: int) -> Array:
-    """The numbers below `count`, first and last, then the middle of each gap in turn.
+    """The numbers below `count`: first and last, then the middle of each gap in turn.
 
     >>> _halving(5).tolist()
     [0, 4, 2, 1, 3]

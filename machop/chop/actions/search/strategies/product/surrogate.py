@@ -1,4 +1,4 @@
-"""Search with a model of what must be measured: costs that follow from formats are known, the rest is learned."""
+"""Surrogate search: a Gaussian process models the measured metrics; costs are computed exactly from formats."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ WHOLE_SPACE = 6_000
 
 @dataclass(frozen=True)
 class SurrogateOptions:
-    """`probe_rows`: training rows on which each alternative of each layer is tried alone, for a guess of all networks
-    before any is measured; 0: none.
+    """Options of the probes, the first points and the model.
+
+    `probe_rows` is the number of training samples of the sensitivity probes (0: none), which estimate all points before
+    any is measured.
 
     `initial`: points that are measured before there is a model. Absent: 12 on the guessed front; where that has fewer
     (one objective, say), or there are no guesses, uniform ones follow, then random ones, as many as there are uniform
@@ -84,7 +86,7 @@ class _Candidates:
 
 @STRATEGIES.register("surrogate")
 class Surrogate(ProductStrategy):
-    """A Gaussian process learns what must be measured; proposed is what adds most to the front's hypervolume."""
+    """Proposes the points with the largest expected hypervolume gain under a Gaussian process."""
 
     Options = SurrogateOptions
     batch = 5
@@ -111,7 +113,7 @@ class Surrogate(ProductStrategy):
         return self._best(n, codes, costs)
 
     def _begin(self) -> list[Code]:
-        """Make the models, and choose the points that are measured before these can learn."""
+        """Make the models, and choose the points that are measured before the models can learn."""
         learned = [place for place, is_learned in enumerate(self.known.is_learned) if is_learned]
         features = self._features() if learned else None
         levels = [levels_of(axis) for axis in self.axes]
@@ -125,26 +127,26 @@ class Surrogate(ProductStrategy):
         return self._initial_codes(guessed)
 
     def _features(self) -> Features | None:
-        """What is guessed of points beforehand, if that is wanted and can be had."""
+        """The features from the sensitivity probes, if they are wanted and possible."""
         rows, probes = self.options.probe_rows, self.context.probes
         found = probes(rows) if probes and rows else None
         return Features(found.count, found.features) if found else None
 
     def _initial_codes(self, guessed: Sequence[Array]) -> list[Code]:
-        """The `guessed` points, uniform ones in random order, and random ones."""
+        """The first points: `guessed` ones, uniform ones in random order, and random ones."""
         uniform = self.random.permutation(self._uniform)
         drawn = self.random_codes(self._first)
         codes = dict.fromkeys(tuple(map(int, code)) for code in [*guessed, *uniform, *drawn])
         return list(codes)[: self._first]
 
     def _most_known(self) -> Array:
-        """The worst of each objective that is known beforehand, as far as may be seen; no bound for the others."""
+        """The worst useful value of each objective that is known beforehand; no bound for the others."""
         costs: Array = self.known.costs(np.concatenate([self._uniform, self.random_codes(POOL)])).max(0)
         costs[list(self._models)] = -np.inf
         return costs[: self.known.objectives]
 
     def _guessed_front(self, features: Features) -> list[Array]:
-        """Points on the front that guesses promise, those first that add most to its hypervolume."""
+        """Points on the front that the probes predict, those first that add most to its hypervolume."""
         around = np.concatenate([self._uniform, self.random_codes(POOL)])
         for _ in range(GUESSING_ROUNDS):
             front, _ = self._front_by_guess(around, features)
@@ -159,7 +161,7 @@ class Surrogate(ProductStrategy):
         return list(front[chosen])
 
     def _front_by_guess(self, codes: Array, features: Features) -> tuple[Array, Array]:
-        """Those of `codes` that nothing dominates if the first feature decides what must be measured, and their costs.
+        """The undominated points of `codes`, with the first feature in place of the measured values; their costs.
 
         Limits on what is known hold. Where there is one objective, what limits are on counts as another: it is near a
         limit that the best is found, and guesses do not say where that is.
@@ -180,7 +182,7 @@ class Surrogate(ProductStrategy):
         return codes[front], weighed[front]
 
     def _best(self, n: int, codes: Array, costs: Array) -> list[Code]:
-        """The `n` points that add most, each given that those before it turn out as predicted."""
+        """The `n` points that add most, each under the assumption that those before it turn out as predicted."""
         self._learn(codes, costs)
         worst = np.maximum(costs[:, : self.known.objectives].max(0), self._worst_known)
         candidates = self._candidates(codes, costs, worst)
@@ -195,14 +197,14 @@ class Surrogate(ProductStrategy):
         return chosen
 
     def _learn(self, codes: Array, costs: Array) -> None:
-        """Fit the models to what is not known beforehand."""
+        """Fit the models to the measured values."""
         rows = self._nearest_rows(costs)
         missing = (costs - self.known.costs(codes))[rows]
         for place, model in self._models.items():
             model.fit(codes[rows], missing[:, place], STEPS)
 
     def _nearest_rows(self, costs: Array) -> Array:
-        """The trials that the model learns from: beyond a number, those whose objectives are best in turn."""
+        """The trials that the model is fitted to: of many, those with the best objectives in turn."""
         most = self.options.most_model_points
         if len(costs) <= most:
             return np.arange(len(costs))
@@ -228,7 +230,7 @@ class Surrogate(ProductStrategy):
         return self._finalists(_Candidates.joined(found), costs, worst)
 
     def _predicted(self, codes: Array) -> _Candidates:
-        """Those of `codes` that were not measured, each once, with the model's predictions."""
+        """The points of `codes` that were not measured, each once, with the model's predictions."""
         distinct = self.new_codes(codes)
         mean = self.known.costs(distinct)
         deviation = np.zeros_like(mean)
@@ -239,14 +241,14 @@ class Surrogate(ProductStrategy):
         return _Candidates(distinct, mean, EXPLORATION * deviation)
 
     def _finalists(self, candidates: _Candidates, costs: Array, worst: Array) -> _Candidates:
-        """The best by their own gains, best first."""
+        """The points with the largest gain on their own, best first."""
         _, once = np.unique(candidates.codes, axis=0, return_index=True)
         candidates = candidates.part(once)
         order = np.argsort(-self._scores(candidates, costs, worst), kind="stable")
         return candidates.part(order[:FINALISTS])
 
     def _scores(self, candidates: _Candidates, costs: Array, worst: Array) -> Array:
-        """The expected gain of each candidate, times the chance that it keeps the limits."""
+        """The expected gain of each candidate, times the probability that it satisfies the constraints."""
         objectives = self.known.objectives
         chance = self._chance(candidates.mean[:, objectives:], candidates.deviation[:, objectives:])
         if not self.is_within(costs).any():

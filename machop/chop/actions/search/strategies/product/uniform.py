@@ -1,4 +1,4 @@
-"""All layers alike: what anyone would try first, and any search must beat."""
+"""Uniform precision: proposes the same formats in every layer, the baseline for any search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chop.actions.search.strategies.product.choice_levels import uniform_codes
 
 @STRATEGIES.register("uniform")
 class Uniform(ProductStrategy):
-    """The same formats in every layer: each choice once, most bits first."""
+    """Proposes the same formats in every layer: each choice once, most bits first."""
 
     needs_budget = False
     asks_ahead = True

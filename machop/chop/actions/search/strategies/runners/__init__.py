@@ -1,4 +1,4 @@
-"""Runners: what a search measures."""
+"""Runners: measure the metrics of configurations."""
 
 from chop.actions.search.strategies.runners.base import (
     RUNNERS,

@@ -1,4 +1,4 @@
-"""Runners measure the metrics that a search is about. Each says what it `needs` of a configuration.
+"""Defines runners, which measure metrics of configurations, and the batches of configurations that they get.
 
 - "plan": the formats of all operands, as costs do; the model is not run;
 - "outputs": the model's outputs on samples, as accuracies do;
@@ -52,11 +52,11 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class NoOptions:
-    """The options of a runner or strategy that has none."""
+    """The options of a runner or strategy without options."""
 
 
 class Plans(Protocol):
-    """A batch of configurations of one network; a runner takes of each what it needs.
+    """A batch of configurations of one network; a runner reads what it needs.
 
     All iterators have one item a configuration, in the same order. What is not asked for is not made.
     """
@@ -73,13 +73,13 @@ class Plans(Protocol):
         """The format of every operand."""
 
     def configs(self) -> Iterator[Mapping[str, Any]]:
-        """The same as dictionaries, as passes take them."""
+        """The same plans as configs, as passes take them."""
 
     def outputs(self, part: str, samples: int | None) -> Iterator[Batches]:
-        """The network's outputs and the targets, on the first `samples` of a part (None: all), batch by batch."""
+        """Outputs and targets on the first `samples` of a data set (None: all), batch by batch."""
 
     def graphs(self) -> Iterator[MaseGraph]:
-        """The quantised networks, each built when it is asked for: the reader may change it."""
+        """The quantised networks, each built when it is read; a reader may change it."""
 
 
 class RunnerBase(ABC):
@@ -105,11 +105,11 @@ class RunnerBase(ABC):
     @classmethod
     @abstractmethod
     def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
-        """The metrics that the runner gives on this data (None: on any)."""
+        """The metrics that the runner returns on this data (None: on any)."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The metrics that this runner gives."""
+        """The metrics that this runner returns."""
         return declared_metrics(type(self), self.data_module)
 
     @cached_property
@@ -144,13 +144,13 @@ class RunnerBase(ABC):
         return as_columns(found)
 
     def adapt(self, graph: MaseGraph) -> None:  # noqa: B027 - most runners change nothing
-        """Change a quantised network that is to be measured or kept, in place, as this runner's metrics suppose it."""
+        """Change a quantised network in place as this runner does before measuring: fine-tune it, say."""
 
     @abstractmethod
     def __call__(
         self, data_module: Data, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
-        """The metrics of `model` under `sampled_config`, measured singly; `model` is not changed."""
+        """The metrics of `model` under `sampled_config`, measured alone; `model` is not changed."""
 
 
 class AnalyticRunner(RunnerBase):
@@ -161,7 +161,7 @@ class AnalyticRunner(RunnerBase):
 
     @abstractmethod
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
-        """What one node adds to the sums when its operands have `formats` (one that is absent is float)."""
+        """The terms of one node in the sums when its operands have `formats` (a missing one is float32)."""
 
     @abstractmethod
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
@@ -173,7 +173,7 @@ class AnalyticRunner(RunnerBase):
         return self.measured(self.combine, tuple(sum(column) for column in zip(*rows, strict=True)))
 
     def table(self, costs: Mapping[str, NodeCost], axes: Sequence[Axis]) -> CostTable:
-        """The metrics of any number of points of a product space, from what each alternative adds."""
+        """The metrics of any points of a product space, from the terms of each choice."""
         return CostTable(self.terms, self.combine, costs, axes)
 
     def measure_batch(self, plans: Plans) -> Scores:
@@ -189,21 +189,21 @@ class AnalyticRunner(RunnerBase):
 
 @dataclass(frozen=True)
 class RowOptions:
-    """Which rows a runner measures on: the first `num_samples` of a part, unshuffled; None: all of it."""
+    """The samples that a runner measures on: the first `num_samples` of a data set, unshuffled; None: all."""
 
     data_loader: str = "val_dataloader"
     num_samples: int | None = None
 
 
 class OutputRunner(RunnerBase):
-    """Metrics that are a function of predictions and targets."""
+    """Measures metrics that are functions of outputs and targets."""
 
     needs = "outputs"
     one_by_one = False
     Options: ClassVar[type[Any]] = RowOptions
 
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """The metrics of `predictions` (`(samples, *output)`) for `targets` (`(samples, …)`), all at once.
+        """The metrics of all `predictions` (`(samples, *output)`) for `targets` (`(samples, …)`).
 
         A runner has this or an `accumulator`. MetricError says that this network has none: its trial fails, and the
         search goes on.
@@ -211,7 +211,7 @@ class OutputRunner(RunnerBase):
         raise NotImplementedError("a runner of outputs has score(predictions, targets) or an accumulator")
 
     def accumulator(self, by_sample: bool = False) -> Accumulator:
-        """A new accumulator of this runner's metrics; `by_sample`: with what early stopping needs of each sample.
+        """A new accumulator of this runner's metrics; `by_sample`: also the value of each sample.
 
         Unless a runner has one that takes outputs batch by batch, all outputs are kept for `score`.
         """
@@ -226,7 +226,7 @@ class OutputRunner(RunnerBase):
         return self.measured(accumulator.result)
 
     def row_values(self, predictions: Tensor, targets: Tensor) -> dict[str, SampleValues]:
-        """Those of the metrics that are means over samples, one by one: what early stopping can bound.
+        """The values sample by sample of metrics that are means over samples, which early stopping can bound.
 
         A metric that is left out may have any value on samples that were not seen. Asked for where all outputs are
         kept; an `accumulator` of its own has them itself.
@@ -234,9 +234,7 @@ class OutputRunner(RunnerBase):
         return {}
 
     def batched(self, targets: Tensor, example: Tensor) -> Measure:
-        """What takes the outputs of many configurations and gives the metrics for each; `example` is one sample's
-        output.
-        """
+        """Scores the outputs of many configurations at once; `example` is the output of one sample."""
         names = [metric.name for metric in self.metrics]
         if keeps_outputs(self.accumulator, targets, example):
             return WholePredictions(targets, self._scored_at_once, example, names)
@@ -273,16 +271,16 @@ class _AllOutputs(KeptOutputs):
 
 
 def row_key(runner: RunnerBase) -> tuple[str, int | None]:
-    """The part and the number of rows that a runner measures on: equal for runners that see the same rows."""
+    """The data set and the number of samples of a runner: equal for runners that measure on the same samples."""
     return runner.options.data_loader, runner.options.num_samples
 
 
 class ModelRunner(RunnerBase):
-    """Metrics that need the model itself."""
+    """Measures metrics that need the network itself."""
 
     @abstractmethod
     def measure(self, graph: MaseGraph) -> dict[str, float]:
-        """The metrics of a graph that is quantised already and belongs to this call alone."""
+        """The metrics of a quantised graph, which belongs to this call alone."""
 
     def measure_batch(self, plans: Plans) -> Scores:
         found = []
@@ -300,30 +298,30 @@ class ModelRunner(RunnerBase):
 
 
 def additive_runners(runners: Iterable[RunnerBase]) -> list[AnalyticRunner]:
-    """The runners whose metrics tables give for any number of points."""
+    """The runners whose metrics come from tables for any number of points."""
     return [runner for runner in runners if isinstance(runner, AnalyticRunner)]
 
 
 def output_runners(runners: Iterable[RunnerBase]) -> list[OutputRunner]:
-    """The runners that score outputs, which one run of the network gives to all of them."""
+    """The runners that score outputs, which come from one shared run of the network."""
     return [runner for runner in runners if isinstance(runner, OutputRunner)]
 
 
 @contextmanager
 def drawn_alike() -> Iterator[None]:
-    """Whatever torch draws inside (dropout, say) is the same each time, and nothing outside is changed by it."""
+    """Context in which torch draws the same random numbers each time; the state outside is unchanged."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
 
 
 def as_columns(rows: Sequence[Mapping[str, float]]) -> Scores:
-    """The metrics of configurations, one a row, as one array for each metric."""
+    """The metrics of configurations as one array per metric."""
     return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
 
 
 def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any], data_module: Data) -> MaseGraph:
-    """The graph of a model (a graph is its own), calibrated if the formats are measured on activations."""
+    """The graph of a model (or the graph itself), calibrated if the formats need ranges of activations."""
     graph = model if isinstance(model, MaseGraph) else traced(model, data_module)
     calibrate_for(graph, sampled_config, data_module)
     return graph
@@ -359,7 +357,7 @@ def declared_metrics(runner: type[RunnerBase], data_module: Data | None) -> tupl
 
 
 def check_finite(metrics: Mapping[str, float], what: str) -> None:
-    """Raise MetricError for a metric that is no finite number: no comparison with it would mean anything."""
+    """Raise MetricError for a metric that is no finite number, which could not be compared."""
     for name, value in metrics.items():
         if not float("-inf") < value < float("inf"):
             raise MetricError(f"{what}: metric '{name}' is {value}; a metric must be a finite number")

@@ -1,4 +1,4 @@
-"""Loss and accuracy of the quantised network on rows that are the same for every trial."""
+"""The runner `basic_evaluation`: scores the outputs of a quantised network on fixed samples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Part = Literal["train_dataloader", "val_dataloader", "test_dataloader"]
 
 @dataclass(frozen=True)
 class BasicEvaluationOptions:
-    """The rows: the first `num_samples` of a part, unshuffled (absent: all of it)."""
+    """The samples: the first `num_samples` of a data set, unshuffled (None: all)."""
 
     data_loader: Part = field(default="val_dataloader", metadata={"aliases": ("dataloader",)})
     num_samples: Annotated[int, Gt(0)] | None = None
@@ -30,7 +30,7 @@ class BasicEvaluationOptions:
 
 @RUNNERS.register("basic_evaluation")
 class BasicEvaluation(OutputRunner):
-    """The metrics of the task and of the data; of classes `loss`, `accuracy` (macro average) and `accuracy_micro`."""
+    """Metrics of the task and of the data; for classes `loss`, `accuracy` (macro average), `accuracy_micro`."""
 
     Options = BasicEvaluationOptions
 

@@ -1,4 +1,4 @@
-"""Loss and accuracy after a short training of each candidate."""
+"""The runner `basic_train`: scores each configuration after a short fine-tuning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chop.scoring.metric import Metric
 
 @dataclass(frozen=True)
 class BasicTrainOptions(FineTuning):
-    """How to train, and the rows to measure on afterwards: the first `eval_samples` of a part (absent: all)."""
+    """Options of the training, and the samples to measure on: the first `eval_samples` of a data set (None: all)."""
 
     data_loader: Part = field(default="val_dataloader", metadata={"aliases": ("dataloader",)})
     eval_samples: Annotated[int, Gt(0)] | None = None
@@ -26,7 +26,7 @@ class BasicTrainOptions(FineTuning):
 
 @RUNNERS.register("basic_train")
 class BasicTrain(ModelRunner):
-    """The metrics of `basic_evaluation` after fine-tuning the quantised network on training rows."""
+    """The metrics of `basic_evaluation` after fine-tuning the quantised network."""
 
     Options = BasicTrainOptions
 

@@ -1,4 +1,4 @@
-"""Costs that follow from formats and shapes alone: bits, size, FLOPs, BitOPs and a modelled latency."""
+"""Runners of costs that follow from formats and shapes: bits, size, FLOPs, BitOPs and modelled latency."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from chop.scoring.metric import Metric
 
 @dataclass(frozen=True)
 class AverageBitwidthOptions:
-    """`compare_to`: the width, in bits, that `memory_density` compares with."""
+    """`compare_to`: the width in bits that `memory_density` compares with."""
 
     compare_to: Annotated[int, Gt(0)] = 32
 
 
 @RUNNERS.register("average_bitwidth")
 class AverageBitwidth(AnalyticRunner):
-    """Bits per value of weights, biases and inputs of the layers that multiply and accumulate, and of every other
-    operand that has a format; float is 32.
+    """Bits per value over the operands of layers that multiply-accumulate, and over all other quantised operands.
+
+    Operands are weights, biases and inputs; an unquantised one counts 32 bits.
 
     Inputs are those of one sample. A parameter that several nodes read counts once, each node's format for its share.
     `average_weight_bits` is of the parameters alone, `average_activation_bits` of all else; without any they are 32.
@@ -69,14 +70,14 @@ class AverageBitwidth(AnalyticRunner):
 
 
 def _bits_per_value(bits: Any, values: Any) -> Any:
-    """Bits per value, of many configurations or of one; those of float where there is no value."""
+    """Bits per value, of many configurations or of one; 32 if there is no value."""
     is_none = np.equal(values, 0)
     return np.where(is_none, FLOAT_BITS, bits / np.where(is_none, 1, values))[()]
 
 
 @RUNNERS.register("model_size")
 class ModelSize(AnalyticRunner):
-    """Bytes of all weights and biases in their formats; one that several nodes read counts once, as their average.
+    """Bytes of all weights and biases in their formats; a shared one counts once, as the average of its readers.
 
     Of pruned weights those that are kept count, and their index; in `dense_model_size` all of them.
     """
@@ -103,7 +104,7 @@ class ModelSize(AnalyticRunner):
 
 @RUNNERS.register("flops")
 class Flops(AnalyticRunner):
-    """Floating-point operations of the layers that multiply matrices, two per multiply-accumulate, for one sample.
+    """Floating-point operations of the layers that multiply matrices, two per MAC, for one sample.
 
     Products with pruned weights are left out; `dense_flops` counts them. Number formats play no part.
     """
@@ -124,7 +125,7 @@ class Flops(AnalyticRunner):
 
 @RUNNERS.register("bitops")
 class BitOps(AnalyticRunner):
-    """Bit operations of one sample: multiply-accumulates x bits of the input x bits of the weight.
+    """BitOPs of one sample: MACs x bits of the input x bits of the weight.
 
     Products with pruned weights are left out; `dense_bitops` counts them.
     """
@@ -145,7 +146,7 @@ class BitOps(AnalyticRunner):
 
 @dataclass(frozen=True)
 class LatencyOptions:
-    """A device: its peak rate, its memory bandwidth and what each layer costs before it starts.
+    """A device: its peak rate, its memory bandwidth, and the start-up time of each layer.
 
     The default is a made-up microcontroller-class part: 64 8-bit multiply-accumulates a cycle at 100 MHz
     (64 · 64 BitOP · 1e8/s), one 32-bit word a cycle from memory, 2 µs a layer.
@@ -158,9 +159,10 @@ class LatencyOptions:
 
 @RUNNERS.register("latency")
 class Latency(AnalyticRunner):
-    """Modelled time of one sample: a layer takes the longer of its arithmetic and its memory traffic (the roofline
-    of Williams et al., doi:10.1145/1498765.1498785), plus a start-up; layers run one after the other. A device that
-    skips pruned weights is supposed.
+    """Modelled seconds of one sample by the roofline model (Williams et al., doi:10.1145/1498765.1498785).
+
+    A layer takes the longer of its arithmetic and its memory traffic, plus a start-up time; layers run one after the
+    other. The device is assumed to skip pruned weights.
     """
 
     Options = LatencyOptions

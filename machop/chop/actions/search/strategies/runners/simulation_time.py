@@ -1,4 +1,4 @@
-"""How long the simulation of a quantised network takes here: a figure of this machine, not of any chip."""
+"""The runner `simulation_time`: times the simulation of a quantised network on this machine, not on any chip."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chop.scoring.metric import Metric
 
 @dataclass(frozen=True)
 class SimulationTimeOptions:
-    """How often to run, on how many rows of which part."""
+    """Number of repetitions, and the samples to run on."""
 
     data_loader: Part = "val_dataloader"
     num_samples: Annotated[int, Gt(0)] = 64
