@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -19,6 +21,7 @@ from chop.actions.search import SearchStrategyBase
 from chop.actions.search.settings.search import parse_search_settings
 from chop.actions.search.strategies.runners import AnalyticRunner, Metric
 from chop.api.data import data_module_of
+from chop.api.log import is_notebook
 from chop.api.search import Arguments
 from chop.api.study import Study
 from chop.config.run_config import load_run_config
@@ -84,6 +87,73 @@ def test_arrays_loaders_and_a_data_module_are_the_same_data(mlp: nn.Module, arra
     given: list[Any] = [as_arrays, loaders, tuple(loaders.values()), type("Mine", (), loaders)(), module]
     found = [figures(chop.search(mlp, data, **few())) for data in given]
     assert all(own == found[0] for own in found)
+
+
+class Jets(LightningDataModule):
+    """A data module of Lightning, whose data are there after `setup` alone."""
+
+    def __init__(self, loaders: dict[str, Any]) -> None:
+        super().__init__()
+        self.given = loaders
+
+    def setup(self, stage: str) -> None:
+        names = ("train", "val") if stage == "fit" else ("test",)
+        self.own = {**getattr(self, "own", {}), **{name: self.given[name] for name in names}}
+
+    def train_dataloader(self) -> Any:
+        return self.own["train"]
+
+    def val_dataloader(self) -> Any:
+        return self.own["val"]
+
+    def test_dataloader(self) -> Any:
+        return self.own["test"]
+
+
+def test_a_data_module_of_lightning_is_set_up(mlp: nn.Module, arrays: Arrays) -> None:
+    x, y = torch.from_numpy(arrays[0]).float(), torch.from_numpy(arrays[1])
+    loaders = {part: DataLoader(TensorDataset(x, y), batch_size=64) for part in ("train", "val", "test")}
+    found = [figures(chop.search(mlp, data, **few())) for data in (loaders, Jets(loaders))]
+    assert found[0] == found[1]
+
+
+def test_a_data_set_by_name_may_have_metrics_of_your_own() -> None:
+    objectives = ["accuracy_micro", (share, "maximize")]
+    study = chop.search("jsc-tiny", "jsc", **few(pretrained=True, objectives=objectives, num_samples=500))
+    for network in study:
+        assert network.metrics["share"] == pytest.approx(network.metrics["accuracy_micro"])
+    assert "the loss and the metrics" in study.to_toml()
+
+
+def test_what_was_warned_of_is_kept(mlp: nn.Module, arrays: Arrays) -> None:
+    assert chop.search(mlp, arrays, **few()).warnings == ()
+    study = chop.search("jsc-tiny", "jsc", **few(num_samples=100, n_trials=2))
+    assert any("the weights of 'jsc-tiny' are random" in text for text in study.warnings)
+    assert "warning: the weights" in repr(study)
+
+
+def test_a_notebook_shows_progress(
+    mlp: nn.Module, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shell = type("ZMQInteractiveShell", (), {})()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert is_notebook()
+    chop.search(mlp, arrays, **few(progress=False))
+    assert capfd.readouterr() == ("", "")
+    shell = type("TerminalInteractiveShell", (), {})()
+    assert not is_notebook()
+
+
+def test_the_points_of_a_large_space_are_measured_block_by_block(
+    mlp: nn.Module, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = chop.search(mlp, arrays, **few())
+    monkeypatch.setattr("chop.actions.search.run.block_by_block.LARGEST_LOG", 10)
+    study = chop.search(mlp, arrays, **few())
+    assert study.summary.counts.measured == 16
+    assert [own.metrics for own in study] == [own.metrics for own in whole]
+    x = torch.randn(5, 8)
+    assert torch.equal(study.best().model(x), whole[study.best().number].model(x))
 
 
 def test_arrays_are_split_by_the_seed(mlp: nn.Module, arrays: Arrays) -> None:
@@ -251,6 +321,20 @@ def test_ctrl_c_returns_the_study_so_far(mlp: nn.Module, arrays: Arrays) -> None
     assert study.reason == "interrupted"
     assert 0 < len(study.trials) < 7**4
     assert isinstance(study.best().model, nn.Module)
+
+
+def test_ctrl_c_while_winners_are_measured_again_returns_the_study(
+    mlp: nn.Module, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chop.actions.search.run.verification.Verification.measured_again", interrupted)
+    study = chop.search(mlp, arrays, **few())
+    assert (study.reason, len(study.trials)) == ("interrupted", 16)
+    assert study.best().test_metrics is None
+    with pytest.raises(SearchError, match="max_drop: the FP32 baseline was not measured"):
+        study.best(max_drop=0.1)
 
 
 WRONG: list[tuple[dict[str, Any], type[ChopError], str]] = [

@@ -16,7 +16,7 @@ from torch import nn
 import chop
 from chop.api.study import Study
 from chop.api.tables import Table, table_of
-from chop.errors import ChopError, SearchError
+from chop.errors import ChopError, FolderError, SearchError
 from chop.evaluation.plan_runner import PlanRunner
 from chop.ir import MaseGraph
 from chop.passes.graph import quantize_transform_pass
@@ -123,8 +123,9 @@ def test_a_study_is_loaded_from_its_records_alone(study: Study, mlp: nn.Module, 
     assert loaded.to_toml() == study.to_toml()
     with pytest.raises(SearchError, match=r"loaded without its model: chop.load_study\(folder, model="):
         _ = loaded.best().model
-    with pytest.raises(SearchError, match=r"folder: .* exists already"):
+    with pytest.raises(FolderError, match=r"folder: .* exists already"):
         study.save(folder)
+    assert [own.name for own in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_loaded_study_builds_the_same_networks(study: Study, mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:

@@ -158,6 +158,10 @@ def _values(data: Any, arrays: _Arrays) -> dict[str, Any]:
         return dict(zip(PARTS, data, strict=True))
     if isinstance(data, Mapping):
         return dict(data)
+    if hasattr(data, "prepare_data") and hasattr(data, "setup"):  # a data module of Lightning
+        data.prepare_data()
+        data.setup("fit")
+        data.setup("test")
     named = {part: getattr(data, f"{part}_dataloader")() for part in PARTS if hasattr(data, f"{part}_dataloader")}
     named |= {name: getattr(data, name) for name in (*PARTS, *OPTIONAL) if hasattr(data, name)}
     if not named:

@@ -34,7 +34,10 @@ from chop.errors import ChopError, ConfigError, SearchError
 from chop.ir import MaseGraph, QuantPlan
 from chop.record.trial import Direction
 from chop.tools.folder_lock import OwnFolder, only_writer
+from chop.tools.logger import get_logger
 from chop.tools.scratch import scratch_folder
+
+logger = get_logger(__name__)
 
 Part = Literal["train", "val", "test"]
 
@@ -105,9 +108,10 @@ def search(
     Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs.
     """
     arguments = Arguments(**locals())
-    with shown(verbose, progress), in_python(), ExitStack() as stack:
+    with shown(verbose, progress) as warnings, in_python(), ExitStack() as stack:
         study = arguments.searched(stack)
         study.keep(stack.pop_all())
+        study.warnings = tuple(map(as_arguments, dict.fromkeys(warnings)))
         return study
 
 
@@ -167,16 +171,18 @@ class Arguments:
         options = self._options(module)
         with naming("model"):
             model = build_model(options, module) if options.model else module_of(self.model)
+            self._tell_untrained()
             graph = traced(model, module)
         table = self.table(module, {op.name for op in graph.quantizable_nodes().values()})
         place, device = self._place(stack), resolve_accelerator(options)
         job = checked_call(SearchJob, model, module, table, place, self.seed, device, told=self.told, graph=graph)
         called = options.model or type(self.model).__name__
-        job = replace(job, identity={"model": called, "batch_size": self.batch_size, **job.identity})
+        identity = {"model": called, "batch_size": self.batch_size, **job.identity}
+        job = replace(job, identity=identity, always_publishes=True)
         with only_writer(job.folder) as own:
             self._require_room(job)
             job = job.begun_from(list(map(str, self.init_from)), self.resume)
-            job.run(self.resume, lambda: self._begin(job, own, as_toml(options, table)))
+            job.run(self.resume, lambda: self._begin(job, own, as_toml(options, table, self._has_functions)))
         return Study(job.files, Networks.of(job, options))
 
     def told(self, problem: Problem) -> str:
@@ -203,6 +209,13 @@ class Arguments:
         own.settle()
         if not self.resume:
             job.files.write_resolved(text)
+
+    def _tell_untrained(self) -> None:
+        if isinstance(self.model, str) and not self.pretrained and self.weights is None:
+            logger.warning(
+                "the weights of '%s' are random, and so are all figures: give pretrained=True or weights=PATH",
+                self.model,
+            )
 
     def _require_room(self, job: SearchJob) -> None:
         if self.resume and not job.files.holds_search:
@@ -231,6 +244,11 @@ class Arguments:
     @cached_property
     def _goals(self) -> list[Goal]:
         return goals_of(self.objectives)
+
+    @property
+    def _has_functions(self) -> bool:
+        """Whether the data have a loss or metrics that are functions of Python."""
+        return bool(self.loss or self.metrics or any(goal.function for goal in self._goals))
 
     def _data_module(self) -> MaseDataModule:
         functions = {goal.name: goal.function for goal in self._goals if goal.function is not None}

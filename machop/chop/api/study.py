@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from chop.record.folder import SearchFolder
 from chop.record.summary import FP32, SearchSummary
 from chop.record.trial import BestRow, Objective, TestMetrics, Trial
 from chop.report.format_texts import describe_formats
+from chop.tools.files import copied_folder
 
 if TYPE_CHECKING:
     import pandas
@@ -119,11 +119,12 @@ class Study:
     def __init__(self, files: SearchFolder, networks: Networks | None = None) -> None:
         self._files = files
         self._networks = networks
-        self._end = weakref.finalize(self, ExitStack().close)
+        self.warnings: tuple[str, ...] = ()
+        """What the search warned of; nothing of a study that was loaded."""
 
     def keep(self, stack: ExitStack) -> None:
         """Close `stack`, which holds the temporary folder, when the study is no longer needed."""
-        self._end = weakref.finalize(self, stack.close)
+        weakref.finalize(self, stack.close)
 
     @property
     def folder(self) -> Path:
@@ -272,16 +273,14 @@ class Study:
         return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("# chop record"))
 
     def save(self, folder: Path | str) -> Path:
-        """Keep the files of the study in `folder`, which `chop.load_study` reads; raises SearchError if it exists."""
-        target = Path(folder)
-        if target.exists():
-            raise SearchError(f"folder: {target} exists already: choose another")
-        return Path(shutil.copytree(self.folder, target))
+        """Keep the files of the study in `folder`, which `chop.load_study` reads; raises FolderError if it exists."""
+        return copied_folder(self.folder, Path(folder))
 
     def __repr__(self) -> str:
         summary = self.summary
         counts = f"{summary.counts.measured} networks measured of {summary.space_size:,}"
-        return f"Study({len(self)} on the front; {counts}; ended by {summary.reason})\n{self.front!r}"
+        warnings = "".join(f"\nwarning: {text}" for text in self.warnings)
+        return f"Study({len(self)} on the front; {counts}; ended by {summary.reason})\n{self.front!r}{warnings}"
 
     def _repr_html_(self) -> str:
         counts = f"{self.summary.counts.measured} measured networks of {self.summary.space_size:,} in the space"

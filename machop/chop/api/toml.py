@@ -31,8 +31,10 @@ REFUSED = ("load_type", "load_weights")
 MISSING = "is missing; name one of"
 
 
-def as_toml(options: RunOptions, search: Mapping[str, Any]) -> str:
+def as_toml(options: RunOptions, search: Mapping[str, Any], has_functions: bool = False) -> str:
     """The TOML file of a search; what it cannot hold, as it is an object of Python, comments say.
+
+    `has_functions`: the data have a loss or metrics that are functions.
 
     Raises ConfigError for a value that TOML has no form for.
     """
@@ -43,7 +45,7 @@ def as_toml(options: RunOptions, search: Mapping[str, Any]) -> str:
         text = tomlkit.dumps({**values, "search": _plain(search)})
     except (TypeError, ValueError) as error:
         raise ConfigError([f"an argument has a value that TOML cannot hold ({error})"]) from error
-    return "".join(f"# {line}\n" for line in _notes(options, search)) + text
+    return "".join(f"# {line}\n" for line in _notes(options, search, has_functions)) + text
 
 
 def load_config(path: Path | str) -> dict[str, Any]:
@@ -93,13 +95,13 @@ def _is_constraint(table: Mapping[str, Any]) -> bool:
     return bool(table) and not {"scale", "direction"} & set(table)
 
 
-def _notes(options: RunOptions, search: Mapping[str, Any]) -> Iterator[str]:
+def _notes(options: RunOptions, search: Mapping[str, Any], has_functions: bool) -> Iterator[str]:
     """What to give on the command line, for what is an object of Python."""
     if options.model is None:
         yield "The model is an object of Python: add --model FILE.py:FUNCTION --load WEIGHTS."
-    if options.dataset is None:
-        yield "The data are objects of Python: add --dataset FILE.py:FUNCTION, which returns the same parts,"
-        yield "with the loss and the metrics that were given."
+    if options.dataset is None or has_functions:
+        what = ", the loss and the metrics" if has_functions else ""
+        yield f"The data are objects of Python: add --dataset FILE.py:FUNCTION, which returns the same parts{what}."
     for what in _own_classes(search):
         yield f"{what} is a class of your own: add --plugin FILE.py, which registers it."
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 
 from chop.errors import FolderError
 
@@ -46,6 +47,15 @@ def write_whole(path: Path | str, data: str | bytes) -> Path:
     with written_whole(path) as temporary:
         temporary.write_bytes(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
     return path
+
+
+def copied_folder(source: Path, target: Path) -> Path:
+    """Copy a folder, so that a reader, or a crash, meets the whole copy or none. Raises FolderError if there is one."""
+    if target.exists():
+        raise FolderError(f"folder: {target} exists already: choose another")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{target.name[:_LONGEST_NAME]}.", dir=target.parent) as beside:
+        return Path(shutil.copytree(source, Path(beside) / "copy")).rename(target)
 
 
 @contextmanager

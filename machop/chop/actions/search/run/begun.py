@@ -24,6 +24,8 @@ class BegunSearch(SearchSession):
     initial: Initial = NOTHING
     command: str = ""
     """The command line as it was typed, without passwords; empty for a search from Python."""
+    always_publishes: bool = False
+    """Whether Ctrl-C while winners are measured again publishes what was found, in place of raising."""
 
     @cached_property
     def files(self) -> SearchFolder:

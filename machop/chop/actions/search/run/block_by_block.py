@@ -108,7 +108,12 @@ class BlockRun:
             except KeyboardInterrupt:
                 reason = "interrupted"
         publication = Publication(search, search.files, self.instruments, self.goals, search.command)
-        return publication.of_blocks(task, found, reason, is_written)
+        try:
+            return publication.of_blocks(task, found, reason, is_written)
+        except KeyboardInterrupt:
+            if not search.always_publishes or reason == "interrupted":
+                raise
+            return publication.of_blocks(task, found, "interrupted", is_written)
 
     def _task(self, batched: BatchedMeasurement, resume: bool, has_parts: bool) -> Task:
         files = self.search.files

@@ -57,7 +57,12 @@ class SampledRun:
                     context.probes.on_probe = progress.on_probe
                 reason = loop.run(progress.on_trial)
         publication = Publication(search, search.files, self.instruments, self.goals, search.command)
-        return publication.of_trials(log.trials, reason, self.early_stopping)
+        try:
+            return publication.of_trials(log.trials, reason, self.early_stopping)
+        except KeyboardInterrupt:
+            if not search.always_publishes or reason == "interrupted":
+                raise
+            return publication.of_trials(log.trials, "interrupted", self.early_stopping)
 
     def _open_log(self, resume: bool) -> TrialLog:
         search = self.search
