@@ -1,4 +1,4 @@
-"""`python -m chop` is `ch`."""
+"""Makes `python -m chop` run `ch`."""
 
 from chop.cli.main import main
 

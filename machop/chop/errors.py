@@ -1,4 +1,4 @@
-"""Every error that `chop` raises for a user's input, under one base class."""
+"""All errors that `chop` raises for user input, under one base class."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class DatasetError(ChopError):
 
 
 class SearchError(ChopError):
-    """A search that cannot start, go on or be trusted."""
+    """A search that cannot start, cannot be resumed, or cannot be trusted."""
 
 
 class FolderError(ChopError):
-    """A folder that another command is writing to, that cannot be locked, or that was taken away."""
+    """A folder that another command writes to, that cannot be locked, or that was removed."""
 
 
 class MetricError(SearchError):
-    """A metric that is no finite number: the candidate fails, the search goes on.
+    """A metric that is no finite number: the trial fails, the search continues.
 
     `found` has the metrics that could be had all the same.
     """
@@ -83,5 +83,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
+    """The kind of an error and the first line of its message."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

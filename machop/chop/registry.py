@@ -1,4 +1,4 @@
-"""One registry type for everything that users choose by name and plug-ins may add.
+"""The registry of everything that users choose by name and plug-ins may add.
 
 A registry is filled by a decorator, by lazily imported built-ins (so that listing names costs no import) and by
 entry points of the group `chop.<plural>`. A broken plug-in fails only when its own name is asked for.
@@ -69,7 +69,7 @@ class Registry(Generic[T]):
         return bind
 
     def canonical(self, name: str) -> str:
-        """The registered name that `name` (perhaps an alias) stands for; raises UnknownNameError."""
+        """The registered name for `name`, perhaps an alias; raises UnknownNameError."""
         self._load_builtins()
         resolved = self._aliases.get(name, name)
         if resolved in self._items or resolved in self._entry_points():
@@ -83,7 +83,7 @@ class Registry(Generic[T]):
         return sorted({*self._items, *self._entry_points()})
 
     def name_of(self, item: T) -> str:
-        """The name that `item` is registered under; raises UnknownNameError where it is under none."""
+        """The name under which `item` is registered; raises UnknownNameError if it is not."""
         self._load_builtins()
         for known in (self._items, self.working()):
             for name, own in known.items():
@@ -93,7 +93,7 @@ class Registry(Generic[T]):
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Forget at the end what is registered meanwhile, for tests."""
+        """Context that forgets at its end what was registered within it, for tests."""
         self._load_builtins()
         before = dict(self._items), dict(self._aliases), self._plugins, dict(self._broken), set(self._adopted)
         try:
@@ -103,7 +103,7 @@ class Registry(Generic[T]):
             self.changes += 1
 
     def adopt(self, item: T, name: str) -> str:
-        """The name that `item` has or, where it is registered under none, gets from now on: `name`.
+        """The registered name of `item`; an unregistered one is registered as `name`.
 
         Another item that was adopted under that name gives way to it: a cell of a notebook that is run again defines
         its class anew. Raises ChopError for a name that anything else is registered under.
@@ -123,7 +123,7 @@ class Registry(Generic[T]):
         return sorted(alias for alias, target in self._aliases.items() if target == name)
 
     def working(self) -> dict[str, T]:
-        """Everything by its name that can be loaded: where all are looked through, a broken plug-in is no error."""
+        """Everything that can be loaded, by name; broken plug-ins are skipped."""
         self._load_builtins()
         for name in self._entry_points().keys() - self._items.keys():
             with suppress(ChopError):
@@ -131,7 +131,7 @@ class Registry(Generic[T]):
         return {name: self._items[name] for name in self.names() if name in self._items}
 
     def broken(self) -> dict[str, str]:
-        """Why each plug-in that cannot be loaded cannot, by name."""
+        """The error of each plug-in that cannot be loaded, by name."""
         self.working()
         return {name: self._broken[name] for name in self.names() if name in self._broken}
 
@@ -179,7 +179,7 @@ class Registry(Generic[T]):
 
 
 def subclass_problem(base: type, *dataclasses: str) -> Callable[[Any], str | None]:
-    """A check for a registry of classes: it must be a subclass of `base`, whose attributes `dataclasses` are such."""
+    """A check for a registry of classes: a subclass of `base`, whose attributes `dataclasses` are dataclasses."""
 
     def problem(item: Any) -> str | None:
         if not (isinstance(item, type) and issubclass(item, base)):

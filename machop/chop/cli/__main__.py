@@ -1,4 +1,4 @@
-"""`python -m chop.cli` is `ch`."""
+"""Makes `python -m chop.cli` run `ch`."""
 
 from chop.cli.main import main
 

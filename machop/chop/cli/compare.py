@@ -1,4 +1,4 @@
-"""`ch compare`: the command line's part of a comparison."""
+"""The command line of `ch compare`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from chop.config.run_config import RunConfig
 
 
 def show_comparison(run_config: RunConfig, asked: Mapping[str, Any], as_json: bool) -> bool:
-    """Run and print a comparison; says whether Ctrl-C cut it short. `asked` are its options, None where not given."""
+    """Run and print a comparison; returns whether Ctrl-C cut it short.
+
+    `asked` are its options, None for those not given.
+    """
     given = {name: value for name, value in asked.items() if value is not None}
     if "strategies" in given:
         given["strategies"] = tuple(name.strip() for name in given["strategies"].split(",") if name.strip())

@@ -1,4 +1,4 @@
-"""`ch info`: everything that can be named in a TOML file or on the command line."""
+"""Prints `ch info`: everything that can be named in a TOML file or on the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chop.tools.terminal import terminal
 
 
 def show_info(what: str) -> None:
-    """Show one section, or all; raises ConfigError for a section that there is not."""
+    """Show one section, or all; raises ConfigError for an unknown section."""
     sections = [*SECTIONS] if what == "all" else [what]
     for name in sections:
         if name not in SECTIONS:
@@ -37,7 +37,7 @@ def _first_line(item: object) -> str:
 
 
 def _fill(table: Table, registry: Registry[Any], rows: Callable[[str, Any], Iterable[tuple[str, ...]]]) -> Table:
-    """The table with the rows of everything that is registered; of a broken plug-in the reason, in the last column."""
+    """The table with a row for everything registered; a broken plug-in has its error in the last column."""
     broken = registry.broken()
     for name, item in registry.working().items():
         try:
@@ -51,7 +51,7 @@ def _fill(table: Table, registry: Registry[Any], rows: Callable[[str, Any], Iter
 
 
 def models() -> Table:
-    """The models that ship, with their parameters."""
+    """The bundled models, with their parameters."""
     from chop.models import MODELS, get_model
 
     def rows(name: str, model: Any) -> Iterator[tuple[str, ...]]:
@@ -62,7 +62,7 @@ def models() -> Table:
 
 
 def datasets() -> Table:
-    """The data sets that ship."""
+    """The bundled data sets."""
     from chop.dataset import DATASETS
 
     def rows(name: str, data: Any) -> Iterator[tuple[str, ...]]:
@@ -75,7 +75,7 @@ def datasets() -> Table:
 
 
 def tasks() -> Table:
-    """The tasks, and what each measures."""
+    """The tasks and their metrics."""
     from chop.scoring.task import TASKS
 
     def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
@@ -97,7 +97,7 @@ def formats() -> Table:
 
 
 def weight_transforms() -> Table:
-    """What may be done to weights before they are rounded, and its keys."""
+    """The weight transforms and their keys."""
     from chop.weight_transforms import WEIGHT_TRANSFORMS
 
     def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
@@ -107,7 +107,7 @@ def weight_transforms() -> Table:
 
 
 def ops() -> Table:
-    """The ops that formats can be chosen for, and their operands."""
+    """The ops that can be quantised, and their operands."""
     from chop.nn import OP_TABLE
 
     def rows(name: str, op: Any) -> Iterator[tuple[str, ...]]:
@@ -140,7 +140,7 @@ def spaces() -> Table:
 
 
 def strategies() -> Table:
-    """The search strategies, their keys, what each can and what it is for."""
+    """The search strategies, their keys, abilities and uses."""
     from chop.actions.search import STRATEGIES
 
     table = _table("Search strategies", "name", "keys", "knows", "what it is for")
@@ -172,7 +172,7 @@ def _known(fronts: bool, limits: bool, all_points: bool) -> str:
 
 
 def runners() -> Table:
-    """The runners, what they need, their options and metrics."""
+    """The runners, their needs, options and metrics."""
     from chop.actions.search import RUNNERS
 
     def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
@@ -183,7 +183,7 @@ def runners() -> Table:
 
 
 def executors() -> Table:
-    """What makes the calls of a search, and how many at a time."""
+    """The executors, which run the calls of a search."""
     from chop.executors import EXECUTORS
 
     def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:

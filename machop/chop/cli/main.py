@@ -35,7 +35,7 @@ FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class _Group(TyperGroup):
-    """Commands in the order of a day's work."""
+    """Lists the commands in the order of their use."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
@@ -60,7 +60,7 @@ def _top_level(
         str | None, typer.Option("--info", help="Show all, model or dataset: the same as `ch info`.")
     ] = None,
 ) -> None:
-    """What stands before the action."""
+    """The options before the action."""
 
 
 def train(given: dict[str, Any], config: Path | None, plugin: list[Path] | None, debug: bool) -> None:
@@ -80,7 +80,7 @@ def test(
     from_search: Path | None,
     row: int | None,
 ) -> None:
-    """Score a model on the test part: ch test jsc-tiny jsc --pretrained"""
+    """Score a model on the test set: ch test jsc-tiny jsc --pretrained"""
     found = _row(from_search, row)
     run_config = _start(given, found.checked_config() if found and not config else config, plugin, debug)
     run_config.raise_if_problems()
@@ -97,7 +97,7 @@ def transform(
     from_search: Path | None,
     row: int | None,
 ) -> None:
-    """Run the passes of a TOML file, or rebuild the network of a search, and save it.
+    """Run the passes of a TOML file, or rebuild the network of a trial, and save it.
 
     ch transform --config machop/configs/examples/jsc_toy_by_type.toml --pretrained
     """
@@ -142,7 +142,7 @@ def compare(
 def info(
     what: Annotated[str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")] = "all",
 ) -> None:
-    """Show the models, data sets, formats, passes, strategies and runners that there are."""
+    """List models, data sets, formats, passes, strategies, runners and all other names."""
     from chop.cli.info import show_info
 
     show_info(what)
@@ -156,7 +156,7 @@ def oracle(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Answer from the truth about a space: ch oracle mase_output/NAME/software/search_ckpts --point 17"""
+    """Print the exact front of a space: ch oracle mase_output/NAME/software/search_ckpts --point 17"""
     from chop.cli.oracle import show_oracle
     from chop.tools.logger import set_logging_verbosity
 
@@ -169,7 +169,7 @@ def export_optuna(
     storage: Annotated[str, typer.Option(help="sqlite:///FILE.db, another database's URL, or a journal FILE.log.")],
     study_name: Annotated[str | None, typer.Option(help="The study's name there. [default: the project's]")] = None,
 ) -> None:
-    """Write a search where optuna-dashboard shows it: ch export-optuna FOLDER --storage sqlite:///study.db"""
+    """Write a search as an Optuna study: ch export-optuna FOLDER --storage sqlite:///study.db"""
     from chop.actions.search.strategies.optuna.storage import export_search
     from chop.tools.logger import set_logging_verbosity
 
@@ -228,7 +228,7 @@ def main() -> None:
 
 
 def _info_option_as_command(arguments: list[str]) -> list[str]:
-    """`ch --info [model]` as `ch info [model]`, `-V` and `--version` answered here: both stand before any action."""
+    """Turn `ch --info [model]` into `ch info [model]`, and answer `-V` and `--version`."""
     if arguments[:1] in (["-V"], ["--version"]):
         print(__version__)  # noqa: T201 - the answer to the command
         sys.exit(0)
@@ -239,7 +239,7 @@ def _info_option_as_command(arguments: list[str]) -> list[str]:
 
 
 def _report(error: ChopError) -> int:
-    """Show an error, a line for each problem; returns the exit status."""
+    """Show an error, one line per problem; returns the exit status."""
     problems = error.problems if isinstance(error, ConfigError) else (str(error),)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the answer to the command
@@ -247,7 +247,7 @@ def _report(error: ChopError) -> int:
 
 
 def _start(given: dict[str, Any], config: Path | None, plugins: list[Path] | None, debug: bool) -> RunConfig:
-    """Plug-ins, the merged options, logging; shows the options."""
+    """Load plug-ins, merge the options, set up logging, and show the options."""
     from chop.tools.user_code import load_plugin
 
     for path in plugins or []:
@@ -268,7 +268,7 @@ def _start(given: dict[str, Any], config: Path | None, plugins: list[Path] | Non
 
 
 def _row(path: Path | None, number: int | None) -> Any:
-    """The network that `--from-search` and `--row` name, or None."""
+    """The trial that `--from-search` and `--row` name, or None."""
     if path is None and number is None:
         return None
     if path is None or number is None:

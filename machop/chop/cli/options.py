@@ -121,7 +121,10 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 
 def _plain_type(hint: Any) -> Any:
-    """str, int, float or bool: what a value on the command line is read as; its bounds are checked with the file's."""
+    """The type that a value on the command line is read as: str, int, float or bool.
+
+    Its bounds are checked together with those of the file.
+    """
     if _choices(hint):
         return str
     parts = [part for part in get_args(hint) if part is not type(None)]

@@ -1,4 +1,4 @@
-"""The resolved options as a table: what holds, and where it comes from."""
+"""Prints the resolved options as a table: the values in use and their sources."""
 
 from __future__ import annotations
 

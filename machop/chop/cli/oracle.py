@@ -1,4 +1,4 @@
-"""`ch oracle`: the exact front of a space that was enumerated, and how far points and searches are from it."""
+"""Prints `ch oracle`: the exact front of a space, and how far points and searches are from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_ROWS = 25
 
 
 def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_json: bool) -> None:
-    """Print the front, where `points` stand and the gap of each of `studies`, as tables or as JSON."""
+    """Print the front, the standing of `points` and the gap of each of `studies`, as tables or as JSON."""
     landscape = Landscape.read(path / LANDSCAPE_FILE if path.is_dir() else path)
     _require_own(landscape)
     oracle = Oracle(landscape)
@@ -58,7 +58,7 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
 
 
 def _require_own(landscape: Landscape) -> None:
-    """Raise SearchError where a landscape is not of the search or the comparison whose other files lie beside it."""
+    """Raise SearchError if an exhaustive table is not of the search or comparison in whose folder it is."""
     path = landscape.path
     folder = SearchFolder(path.parent)
     if folder.holds_search:
@@ -72,7 +72,7 @@ def _require_own(landscape: Landscape) -> None:
 
 
 def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
-    """The oracle with the goals of a search: its limits may be others than those of the landscape.
+    """The oracle with the goals of a search, whose constraints may differ from those of the table.
 
     Raises SearchError for a search that measured other things, or on another space.
     """
@@ -87,7 +87,7 @@ def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
 
 
 def points_of(study: Path, landscape: Landscape) -> list[int]:
-    """The numbers of the points that a search measured: none that failed or was given up on few rows.
+    """The numbers of the points that a search measured, without failed and stopped ones.
 
     Raises SearchError for a folder without a finished search, or with one of another space.
     """
@@ -107,7 +107,7 @@ def points_of(study: Path, landscape: Landscape) -> list[int]:
 
 
 def _short(paths: Iterable[str]) -> list[str]:
-    """Paths without the folders that all of them share, at their beginnings and their ends.
+    """Paths without the folders that all of them share.
 
     >>> _short(["out/a/software/ckpts", "out/b/software/ckpts"])
     ['a', 'b']
@@ -126,7 +126,7 @@ def _metrics(landscape: Landscape, index: int) -> dict[str, float]:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with the values of its tables beside its own."""
+    """A row whose nested tables are spread into columns."""
     found: dict[str, Any] = {}
     for name, value in row.items():
         prefix = "regret " if name == "regret" else ""
@@ -135,7 +135,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _show(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a table, or, where they are too wide for it, each as a list of names and values."""
+    """Print rows as a table, or as lists of names and values if the table would be too wide."""
     console.print(title, style="bold", highlight=False, soft_wrap=True, markup=False)
     shown = [{name.replace("_", " "): _cell(value) for name, value in row.items()} for row in rows]
     for headings in ([[name] for name in shown[0]], [name.split() for name in shown[0]]):

@@ -1,4 +1,4 @@
-"""Configuration: TOML files and the command line as typed options."""
+"""Reads configuration: TOML files and the command line, as typed options."""
 
 from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig, dump_toml, load_run_config

@@ -1,4 +1,4 @@
-"""The options that every command shares: top-level keys of the TOML file and flags of the command line."""
+"""Defines the options that every command shares: top-level keys of the TOML file and command-line flags."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
 
 def _option(default: Any, help_text: str, *flags: str) -> Any:
-    """A field whose help and command-line flags stand beside it (`--<name-with-dashes>` where none are given)."""
+    """A field with its help and its command-line flags (default: `--<name-with-dashes>`)."""
     return field(default=default, metadata={"help": help_text, "flags": flags})
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to run on what, and how; one instance holds the values after default < TOML < command line."""
+    """The options of a run; one instance holds the values after default < TOML < command line."""
 
     model: str | None = _option(None, "A model of `ch info`, or FILE.py:FUNCTION (command line only).")
     dataset: str | None = _option(None, "A data set of `ch info`, or FILE.py:FUNCTION (command line only).")

@@ -1,4 +1,4 @@
-"""The options of one run: default < TOML file < command line, with the source of each and everything that is wrong."""
+"""Resolves the options of a run: default < TOML file < command line, with the source and problems of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATH_OPTIONS = ("load_name", "project_dir")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The resolved options, the tables of the file and all problems found, to be shown together."""
+    """The resolved options, the tables of the file, and all problems found."""
 
     options: RunOptions
     sources: Mapping[str, Source]
@@ -40,12 +40,12 @@ class RunConfig:
             raise ConfigError(self.problems)
 
     def where(self, *path: str) -> str:
-        """The place of a key: file and line, or the command line."""
+        """The place where a key was set: file and line, or the command line."""
         return self.document.where(path) if self.document else "command line"
 
 
 def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -> RunConfig:
-    """The options from a TOML file (or none) and the command line's `{option: value}`.
+    """The options from a TOML file (or None) and the command line's `{option: value}`.
 
     Raises ConfigError at once only for a file that is missing or no TOML; other problems are gathered.
     """
@@ -70,7 +70,10 @@ def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -
 
 
 def dump_toml(config: RunConfig) -> str:
-    """The resolved options and tables as TOML that loads back to the same; paths made absolute, None left out."""
+    """The resolved options and tables as TOML that loads back to the same values.
+
+    Paths are made absolute, None is left out.
+    """
     values = {name: getattr(config.options, name) for name in option_names()}
     for name in PATH_OPTIONS:
         if values[name] is not None:
@@ -104,7 +107,7 @@ def _no_path(value: str) -> str | None:
 
 
 def _is_code(key: str, value: Any) -> bool:
-    """Whether a file asks for a function of the user's own to be run: that is for the command line alone."""
+    """Whether a file asks to run the user's code, which only the command line may do."""
     return key in NAMES and isinstance(value, str) and is_user_reference(value)
 
 
@@ -144,7 +147,7 @@ def _source(name: str, from_file: Mapping[str, Any], given: Mapping[str, Any]) -
 
 
 def _name_problems(key: str, options: RunOptions, given: Mapping[str, Any], document: TomlDocument | None) -> list[str]:
-    """An unknown model or data set; one that is not given at all."""
+    """The problems of an unknown model or data set, or of a missing one."""
     name = getattr(options, key)
     where = "command line" if key in given or document is None else document.where((key,))
     if name is None:

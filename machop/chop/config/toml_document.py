@@ -1,4 +1,4 @@
-"""A TOML file that knows the line of each of its keys."""
+"""Parses a TOML file and remembers the line of each key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 @dataclass(frozen=True)
 class TomlDocument:
-    """The values of a TOML file and the line on which each key or table header stands."""
+    """The values of a TOML file, and the line of each key or table header."""
 
     name: str
     data: dict[str, Any]
@@ -25,7 +25,7 @@ class TomlDocument:
 
     @classmethod
     def read(cls, path: Path) -> TomlDocument:
-        """Read a file; raises ConfigError for one that is missing or no TOML, with line and column."""
+        """Read a file; raises ConfigError, with line and column, if it is missing or not TOML."""
         try:
             text = path.read_bytes().decode("utf-8-sig")  # with or without a byte order mark
         except FileNotFoundError as error:
@@ -56,7 +56,7 @@ class TomlDocument:
         return cls(name, data, _key_lines(text))
 
     def where(self, path: KeyPath) -> str:
-        """`file.toml:LINE` of a key, or of the nearest table around it that has a line."""
+        """`file.toml:LINE` of a key, or of the nearest enclosing table with a line."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
                 return f"{self.name}:{self.lines[path[:length]]}"

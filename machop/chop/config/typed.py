@@ -1,4 +1,4 @@
-"""A TOML table as a frozen dataclass: every problem is found at once, each with the path of its key."""
+"""Reads a TOML table as a frozen dataclass, and finds every problem at once, with the path of its key."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a configuration: at which key, and what."""
+    """One problem of a configuration: the path of the key, and what is wrong."""
 
     path: KeyPath
     message: str
 
     def below(self, *parents: str) -> Problem:
-        """The same problem seen from a table further up."""
+        """The same problem, with a path that starts one table further up."""
         return Problem((*parents, *self.path), self.message)
 
 
 def parse_table(cls: type[T], table: Any, ignore: Iterable[str] = ()) -> tuple[T | None, list[Problem]]:
-    """An instance of the dataclass `cls` from `table`, or None and what is wrong.
+    """An instance of the dataclass `cls` from `table`, or None; and all problems.
 
     A field's metadata may hold `aliases`: other spellings of its key. Keys in `ignore` are left out.
     """
@@ -49,14 +49,14 @@ def parse_table(cls: type[T], table: Any, ignore: Iterable[str] = ()) -> tuple[T
 
 
 def unknown_key(key: str, known: Iterable[str]) -> Problem:
-    """The problem of a key that nobody knows, with the nearest one that somebody does."""
+    """The problem of an unknown key, with the nearest known one."""
     known = sorted(known)
     hint = did_you_mean(key, known) or (f"; known: {', '.join(known)}" if known else "; none is known here")
     return Problem((key,), f"unknown key{hint}")
 
 
 def check_value(annotation: Any, value: Any) -> str | None:
-    """What is wrong with `value` for a field of that type, or None.
+    """The problem of `value` for a field of that type, or None.
 
     Numbers that are infinite or take more than 64 bits, and text with a NUL character, are wrong everywhere.
     """

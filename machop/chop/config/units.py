@@ -1,4 +1,4 @@
-"""Quantities with units, as they stand in a TOML file: `"2 KiB"`, `"1.5 us"`, `"73 %"`."""
+"""Parses quantities with units in a TOML file: `"2 KiB"`, `"1.5 us"`, `"73 %"`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _QUANTITY = re.compile(r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)
 
 
 def parse_quantity(text: str, unit: str) -> float:
-    """The number that `text` means in `unit`; raises ValueError that says which units there are.
+    """The number that `text` means in `unit`; raises ValueError with the known units.
 
     >>> parse_quantity("2 KiB", "byte"), parse_quantity("73 %", ""), parse_quantity("10 us", "s/sample")
     (2048.0, 0.73, 1e-05)

@@ -1,4 +1,4 @@
-"""Data sets: those that ship with the package and the user's own."""
+"""Data sets: the bundled ones and the user's own."""
 
 from chop.dataset.data_module import MaseDataModule, get_dataset_info
 from chop.dataset.info import DATASETS, DatasetInfo

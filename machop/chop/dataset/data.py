@@ -1,4 +1,4 @@
-"""What training, measuring and searching ask of data."""
+"""Defines the protocol `Data`: what training, measuring and searching need of a data set."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from chop.tools.model_outputs import OutputName
 
 
 class Data(Protocol):
-    """Three parts (train, val, test) of a data set, as batches `(x, y)`, and what a network's outputs are judged by.
+    """A data set as batches `(x, y)` of three sets (train, val, test), with the task that scores outputs.
 
     `MaseDataModule` is one; an object of your own need not derive from this.
     """
 
     @property
     def task(self) -> Task:
-        """The loss and the metrics."""
+        """The task: loss and metrics."""
 
     @property
     def dataset_info(self) -> DatasetInfo:
@@ -27,18 +27,18 @@ class Data(Protocol):
 
     @property
     def output(self) -> OutputName:
-        """The output that is scored, of a model with several; None: the only one, or `logits`."""
+        """The name or position of the scored output of a model with several; None: the only one, or `logits`."""
 
     def batches(self, part: str, num_samples: int | None = None, batch_size: int | None = None) -> Iterable[Batch]:
-        """The first `num_samples` samples of a part (None: all) in an order that is the same in every call."""
+        """The first `num_samples` samples of a set (None: all) in an order that is the same in every call."""
 
     def train_dataloader(self) -> Iterable[Any]:
         """The training samples in batches, shuffled."""
 
     def as_batch(self, batch: Any, part: str = "train") -> Batch:
-        """A batch of a loader as `(x, y)`, in the form that `batches` has."""
+        """A batch of a loader as `(x, y)`, in the form of `batches`."""
 
 
 def first_batch(data: Data, part: str, *limits: int | None) -> Batch:
-    """The first batch of a part, within the limits that `Data.batches` takes."""
+    """The first batch of a set, within the limits that `Data.batches` takes."""
     return next(iter(data.batches(part, *limits)))

@@ -1,4 +1,4 @@
-"""`MaseDataModule`: the three parts of a data set, as loaders for training and as fixed rows for measuring."""
+"""`MaseDataModule`: the training, validation and test set, as loaders for training and as fixed batches."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ MOST_OUTPUTS = 2**24
 
 
 def get_dataset_info(name: str) -> DatasetInfo:
-    """The facts of a data set that ships with the package; raises UnknownNameError for one that does not."""
+    """The facts of a bundled data set; raises UnknownNameError for an unknown one."""
     return DATASETS[name].info
 
 
 class MaseDataModule:
-    """The data set `name` (of `ch info`, or `FILE.py:FUNCTION`) in batches of `batch_size` rows.
+    """The data set `name` (of `ch info`, or `FILE.py:FUNCTION`) in batches of `batch_size` samples.
 
     Call `prepare_data()` and `setup()` first. `model_name` is for data that depend on a model's tokenizer; none of
     the bundled do. `custom_dataset_cache_path` is where downloads would be kept; bundled data need no cache. `task` is
@@ -83,40 +83,40 @@ class MaseDataModule:
 
     @property
     def dataset_info(self) -> DatasetInfo:
-        """The facts of the data set; a user's own must be set up first."""
+        """The facts of the data set; a user's data set must be set up first."""
         if self._info is None:
             raise self._not_set_up()
         return self._info
 
     @property
     def task(self) -> Task:
-        """What the outputs of a network are judged by on these data, which must be set up."""
+        """The task that scores outputs on these data, which must be set up."""
         classes = None if self._task_class.targets_are_values else self.dataset_info.num_classes
         return task_of(self.task_name, classes, self.loss, self.metrics)
 
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor] | None:
-        """The data set's own loss; None: cross entropy."""
+        """The loss of the data set; None: cross entropy."""
         return self._user_data.loss if self._user_data else None
 
     @property
     def metrics(self) -> Mapping[str, UserMetric]:
-        """The data set's own metrics, `{name: (function of predictions and targets, direction)}`."""
+        """The metrics of the data set, `{name: (function of predictions and targets, direction)}`."""
         return self._user_data.metrics if self._user_data else {}
 
     @property
     def output(self) -> OutputName:
-        """The output that is scored, of a model with several; None: the data do not say."""
+        """The scored output of a model with several; None: not stated by the data."""
         return self._user_data.output if self._user_data else None
 
     def prepare_data(self) -> None:
-        """Fetch what `setup` reads; bundled data are here already."""
+        """Download nothing: bundled data are local; logs if a cache folder is given, which has no use."""
         if self.custom_dataset_cache_path is not None:
             why = "its own function keeps what it likes" if self._user else "it ships with the package"
             logger.info("%s needs no cache (%s): %s is not used", self.name, why, self.custom_dataset_cache_path)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the data; `stage` (train, val, test) is accepted, all parts are read."""
+        """Read the data; `stage` (train, val, test) is accepted, but all sets are read."""
         if self._parts is not None or self._user_data is not None:
             return
         if self._user:
@@ -133,7 +133,7 @@ class MaseDataModule:
         self._require_task()
 
     def _require_task(self) -> None:
-        """Raise DatasetError where the task cannot mean these data."""
+        """Raise DatasetError if the task does not fit these data."""
         for part in ALL_PARTS:
             for x, y in self._stored_batches(part):
                 try:
@@ -142,15 +142,15 @@ class MaseDataModule:
                     raise DatasetError(f"the {part} part: {error}") from error
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """The training rows, shuffled."""
+        """The training samples, shuffled."""
         return self._loader("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation rows, in stored order."""
+        """The validation samples, in stored order."""
         return self._loader("val", shuffle=False)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The test rows, in stored order."""
+        """The test samples, in stored order."""
         return self._loader("test", shuffle=False)
 
     def batches(self, part: str, num_samples: int | None = None, batch_size: int | None = None) -> list[Batch]:
@@ -174,7 +174,7 @@ class MaseDataModule:
         return found
 
     def as_batch(self, batch: Any, part: str = "train") -> Batch:
-        """A batch of a loader as `(x, y)` in the form that `batches` has; the samples with a label alone."""
+        """A batch of a loader as `(x, y)` in the form of `batches`; only samples with a label."""
         if self._user_data is None:
             return batch[0], batch[1]
         found = read_batch(batch, part, self._user_data.target_form)
@@ -203,7 +203,7 @@ class MaseDataModule:
         return list(_split(self._stored[part], self._sizes[part]))
 
     def _stored_batches(self, part: Part) -> list[Batch]:
-        """All samples of a part in stored order, in as few batches as their forms allow."""
+        """All samples of a set in stored order, in as few batches as their forms allow."""
         if self._user_data is None:
             rows = self._tensor_rows(part)
             return [(rows.x, rows.y)]
@@ -212,7 +212,7 @@ class MaseDataModule:
         return self._stored[part]
 
     def _read(self) -> None:
-        """Read all parts of the user's own data, once."""
+        """Read all sets of the user's data, once."""
         data = self._user_data
         assert data is not None
         read = {part: read_part(data.loaders[part], part, data.target_form) for part in ALL_PARTS}
@@ -248,7 +248,7 @@ def _part(name: str) -> Part:
 
 
 def _measuring_batch(y: Tensor) -> int:
-    """How many samples to measure together: fewer where each has many targets of many classes, and so many outputs."""
+    """The number of samples to measure together: fewer if each has many outputs."""
     if y.ndim == 1 or y.is_floating_point() or not y.numel():
         return MEASURING_BATCH
     outputs = y[0].numel() * (max(0, int(y.max())) + 1)
@@ -256,7 +256,7 @@ def _measuring_batch(y: Tensor) -> int:
 
 
 def _bounds(rows: int, step: int) -> list[tuple[int, int]]:
-    """Where batches of `step` samples begin and end; one sample that is left belongs to the batch before it.
+    """The bounds of batches of `step` samples; a single sample left over joins the batch before it.
 
     >>> _bounds(9, 4)
     [(0, 4), (4, 9)]
@@ -268,7 +268,7 @@ def _bounds(rows: int, step: int) -> list[tuple[int, int]]:
 
 
 def _split(batches: list[Batch], sizes: list[int]) -> Iterator[Batch]:
-    """Joined batches in the sizes in which they came."""
+    """Split joined batches into their original sizes."""
     left = iter(sizes)
     for x, y in batches:
         start = 0

@@ -1,4 +1,4 @@
-"""What is known of a data set without reading it."""
+"""Describes a data set without reading it: sizes, classes, provenance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chop.registry import Registry
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A data set: its size, what it holds and where it comes from.
+    """Facts about a data set: size, features, classes and provenance.
 
     `provenance` is one line for logs and reports. `num_classes` is None where the targets are no classes. Of images
     `num_features` are the channels and `image_size` is height and width in pixels, None for all other data.
@@ -31,7 +31,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Parts:
-    """The three disjoint parts of a data set."""
+    """The disjoint training, validation and test set."""
 
     train: TensorRows
     val: TensorRows
@@ -43,7 +43,7 @@ UserMetric = tuple[Callable[[Tensor, Tensor], Any], str]
 
 @dataclass(frozen=True)
 class BuiltinDataset:
-    """A data set that ships with the package: its facts, and the function that reads it."""
+    """A bundled data set: its facts, and the function that reads it."""
 
     info: DatasetInfo
     load: Callable[[], Parts]

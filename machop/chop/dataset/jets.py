@@ -1,4 +1,4 @@
-"""Simulated jets for jet substructure classification: five classes, sixteen features, made from the event generator up.
+"""The data set `jsc-sim`: simulated jets for jet substructure classification, five classes, sixteen features.
 
 A sample of its own, made with Pythia 8.317 (arXiv:2203.11601) and FastJet 3.5.2 (arXiv:1111.6097) to resemble the
 published ones (arXiv:1709.08705, arXiv:1804.06913). It is none of them: figures on it compare with each other only.
@@ -41,7 +41,7 @@ INFO = DatasetInfo(
 
 
 def load_jets() -> Parts:
-    """The three parts, standardised by mean and deviation of the training rows; x float32 `(rows, 16)`, y int64.
+    """The three sets, standardised by the training samples; x float32 `(samples, 16)`, y int64.
 
     Raises DatasetError where the file is not the one that this version knows.
     """
@@ -57,7 +57,7 @@ def load_jets() -> Parts:
 
 @cache
 def decoded_jets() -> tuple[np.ndarray, np.ndarray]:
-    """All jets as physics knows them: features `(97630, 16)` float32 in the file's order, classes `(97630,)`."""
+    """All jets in physical units: features `(97630, 16)` float32 in the file's order, classes `(97630,)`."""
     content = files("chop.dataset").joinpath("data/jets_u16_97k.npz").read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise DatasetError("the file of jsc-sim is damaged (its sha256 is another); install the package again")

@@ -1,4 +1,4 @@
-"""The target that stands for "no label" in a user's own data, where that is another than -100."""
+"""The target that means "no label" in a user's data, if it is not -100."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chop.scoring.labels import UNLABELLED
 
 
 class OnOwnLabels:
-    """A loss or metric of the user's own, which gets the data's own `label` where targets have none."""
+    """A loss or metric of the user that gets the data's own `label` for "no label"."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Any], label: int) -> None:
         self.__wrapped__ = function
@@ -27,7 +27,7 @@ class OnOwnLabels:
 
 
 def label_of_none(loss: Any, stated: int | None) -> int:
-    """The target that means "no label": the one that the data state, else the `ignore_index` of their loss, else -100.
+    """The target that means "no label": as the data state, else the `ignore_index` of their loss, else -100.
 
     Raises DatasetError where the two differ.
     """

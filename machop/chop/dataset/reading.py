@@ -1,4 +1,4 @@
-"""Reading a part of the user's own data whole, once, and every batch of it in one form."""
+"""Reads a loader of the user's data once and brings every batch into one form."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MANY_SAMPLES = 1_000_000
 
 
 def read_part(loader: Any, part: str, form: TargetForm) -> list[Batch]:
-    """All batches of a loader in stored order and in one form; raises DatasetError where it yields anything else."""
+    """All batches of a loader in stored order and in one form; raises DatasetError for anything else."""
     batches, samples = [], 0
     _tell_sampler(loader, part)
     for batch in in_stored_order(loader):
@@ -49,7 +49,7 @@ def read_part(loader: Any, part: str, form: TargetForm) -> list[Batch]:
 
 
 def read_batch(batch: Any, part: str, form: TargetForm) -> Batch:
-    """A batch as `(x, y)`: x as `chop.tools.model_inputs.as_input` has it, y as `form` has it.
+    """A batch as `(x, y)`: x in the form of `chop.tools.model_inputs.as_input`, y in that of `form`.
 
     Raises DatasetError where the batch is neither a pair nor a dictionary with "labels", or x and y differ in length.
     """
@@ -72,7 +72,7 @@ def without_unlabelled(batch: Batch) -> Batch:
 
 
 def joined(batches: list[Batch], part: str) -> list[Batch]:
-    """Batches that follow each other as one, if they are alike; a batch that is padded to another length stays apart.
+    """Join consecutive batches that are alike; a batch with other padding stays apart.
 
     Raises DatasetError for targets that differ in shape or type, which no metric could take together.
     """
@@ -88,7 +88,7 @@ def joined(batches: list[Batch], part: str) -> list[Batch]:
 
 
 def in_stored_order(loader: Any) -> Any:
-    """The same samples in the order in which they are stored: a loader that shuffles or drops samples is built anew.
+    """The same samples in stored order: a loader that shuffles or drops samples is rebuilt.
 
     A sampler of the user's own, whose order only it knows, is left as it is, and so is a loader that iterates in a way
     of its own.
@@ -111,7 +111,7 @@ def in_stored_order(loader: Any) -> Any:
 
 
 def _tell_sampler(loader: Any, part: str) -> None:
-    """Say where samples that are measured are others than a sampler of torch's draws."""
+    """Log if the samples that are measured differ from those that a sampler of torch draws."""
     if part == "train" or not isinstance(loader, DataLoader) or in_stored_order(loader) is loader:
         return
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
@@ -128,7 +128,7 @@ def _tell_sampler(loader: Any, part: str) -> None:
 
 
 def read_by_one_process(loader: Any, part: str) -> Any:
-    """The same loader; a stream that several workers would read, each of them whole, is read by one process."""
+    """The same loader; a stream that several workers would each read whole is read by one process."""
     if not (isinstance(loader, DataLoader) and isinstance(loader.dataset, IterableDataset) and loader.num_workers > 1):
         return loader
     if type(loader).__iter__ is not DataLoader.__iter__:
@@ -142,7 +142,7 @@ def read_by_one_process(loader: Any, part: str) -> Any:
 
 
 def is_spent(loader: Any) -> bool:
-    """Whether a stream that was read once gives nothing more."""
+    """Whether a stream that was read once yields nothing more."""
     is_stream = isinstance(loader.dataset, IterableDataset) if isinstance(loader, DataLoader) else False
     if not is_stream and isinstance(loader, (DataLoader, list, tuple)):
         return False
@@ -160,7 +160,7 @@ def _again(loader: DataLoader[Any], dataset: Any, batch_size: int | None, drop_l
 
 
 def own_targets(batch: Any) -> tuple[Any, Any]:
-    """A batch of tokens as `(x, y)`: where it has no targets they are the tokens, without those that are padding.
+    """A batch of tokens as `(x, y)`; without targets these are the tokens that are not padding.
 
     Raises DatasetError for a batch with no tokens.
     """
@@ -209,7 +209,7 @@ def _samples(x: Any, y: Any) -> int:
 
 
 def labelled_only(batches: list[Batch], part: str, label: int = UNLABELLED) -> list[Batch]:
-    """The batches without samples that have no label, which is told; raises DatasetError where none is left."""
+    """The batches without unlabelled samples, which are logged; raises DatasetError if none is left."""
     kept = [batch for batch in map(without_unlabelled, batches) if len(batch[1])]
     samples, left = (sum(len(y) for _, y in own) for own in (batches, kept))
     if not left:

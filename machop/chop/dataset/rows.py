@@ -1,4 +1,4 @@
-"""Rows in memory, handed out a whole batch at a time."""
+"""Samples in memory: loaders that return whole batches, and functions to cut, take and join them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Batch = tuple[Any, Any]
 
 
 class TensorRows(Dataset[Batch]):
-    """`x` (`(rows, features)`, or images `(rows, channels, height, width)`) and `y` (`(rows,)`).
+    """`x` (`(samples, features)`, or images `(samples, channels, height, width)`) and `y` (`(samples,)`).
 
     A batch is one indexing operation in place of one per row.
     """
@@ -36,7 +36,7 @@ class TensorRows(Dataset[Batch]):
 
 
 class Batches:
-    """Batches of any iterable, for Lightning, which takes a list for several loaders."""
+    """Batches of any iterable for Lightning, which takes a list for several loaders."""
 
     def __init__(self, source: Any) -> None:
         self.source = source
@@ -49,14 +49,14 @@ class Batches:
 
 
 def as_is(batch: Any) -> Any:
-    """The collate function of rows that come as batches already."""
+    """The collate function of samples that are batches already."""
     return batch
 
 
 def rows_loader(
     rows: TensorRows, batch_size: int, num_workers: int = 0, shuffle: bool = False, seed: int = 0
 ) -> DataLoader[Batch]:
-    """A standard DataLoader over `rows`; a shuffled order is drawn from `seed`."""
+    """A DataLoader over `rows`; a shuffled order is drawn from `seed`."""
     generator = torch.Generator().manual_seed(seed) if shuffle else None
     return DataLoader(
         rows,
@@ -72,22 +72,22 @@ def rows_loader(
 
 
 def count_rows(x: Any, dim: int = 0) -> int:
-    """The samples of an input, along `dim`, which the first of its tensors that has it tells."""
+    """The number of samples of an input along `dim`, from the first of its tensors that has it."""
     return next(tensor.shape[dim] for tensor in tensors_of(x).values() if tensor.ndim > dim)
 
 
 def cut(x: Any, start: int, stop: int) -> Any:
-    """Samples `start` to `stop` of an input, in the same form; what is no tensor, or a scalar, belongs to all."""
+    """Samples `start` to `stop` of an input, in the same form; scalars and non-tensors belong to all."""
     return map_tensors(lambda tensor: tensor[start:stop] if tensor.ndim else tensor, x)
 
 
 def take(x: Any, rows: Tensor) -> Any:
-    """The samples of an input whose numbers `rows` holds, in the same form."""
+    """The samples of an input with the numbers in `rows`, in the same form."""
     return map_tensors(lambda tensor: tensor[rows] if tensor.ndim else tensor, x)
 
 
 def form_of(x: Any) -> Any:
-    """What must be equal for inputs to be joined: names, types, the shape of a sample, and whatever is no tensor."""
+    """The form of an input, equal for inputs that can be joined: names, types, shapes of a sample, non-tensors."""
     if isinstance(x, Tensor):
         return x.dtype, tuple(x.shape[1:]) if x.ndim else x.tolist()
     if isinstance(x, dict):
@@ -96,7 +96,7 @@ def form_of(x: Any) -> Any:
 
 
 def repeated(x: Any, rows: int, dim: int = 0) -> Any:
-    """An input of `rows` rows along `dim`, in the same form: those that `x` has, from the first again when they end.
+    """An input of `rows` samples along `dim`: those of `x`, repeated as often as necessary.
 
     What has another length than the rows (a scalar, a table for all of them) stays as it is.
     """

@@ -1,4 +1,4 @@
-"""Small images of five shapes, drawn anew from a fixed seed wherever they are used."""
+"""The data set `shapes`: small images of five shapes, generated from a fixed seed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ INFO = DatasetInfo(
 
 
 def load_shapes() -> Parts:
-    """8,000 / 2,000 / 2,000 images; x float32 `(rows, 1, 12, 12)`, y int64. Classes take turns, so all are balanced."""
+    """8,000 / 2,000 / 2,000 images; x float32 `(samples, 1, 12, 12)`, y int64. Classes alternate: balanced."""
     generator = torch.Generator().manual_seed(SEED)
     ink = draw(torch.rand(6, ROWS, generator=generator))
     x = (ink + NOISE * torch.randn(ROWS, SIZE, SIZE, generator=generator)).unsqueeze(1)
@@ -78,7 +78,7 @@ def load_shapes() -> Parts:
 
 
 def draw(uniform: Tensor) -> Tensor:
-    """Images `(rows, 12, 12)` without noise, of the shapes in turn, from six uniform numbers each, `(6, rows)`."""
+    """Images `(samples, 12, 12)` without noise, shapes in turn, from six uniform numbers each, `(6, samples)`."""
     right, down, turn, radius, thickness, contrast = uniform[:, :, None, None]
     place = torch.arange(SIZE) - (SIZE - 1) / 2
     dx, dy = place - 4 * (right - 0.5), place[:, None] - 4 * (down - 0.5)

@@ -1,4 +1,4 @@
-"""Targets in one form: classes are int64, and samples without a label are known."""
+"""Brings targets into one form: classes become int64, and samples without a label are marked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INFER = -1
 
 @dataclass(frozen=True)
 class TargetForm:
-    """How the targets of a data set are read, which depends on whether it has a loss of its own and states classes.
+    """Reads the targets of a data set, depending on whether it has its own loss and states classes.
 
     `unlabelled` is what means "no label" in its data, and is read as `UNLABELLED`. `are_inputs`: where a batch has no
     targets, they are the tokens that are its input.
@@ -36,7 +36,7 @@ class TargetForm:
         return not self.has_loss or self.num_classes not in (None, INFER)
 
     def read(self, y: Any, samples: int) -> Tensor:
-        """The targets of a batch of so many samples, `(samples, …)`: int64 if they are whole numbers or classes.
+        """The targets of a batch of so many samples, `(samples, …)`: int64 for integers or classes.
 
         Without a loss of the data's own `(samples, 1)` is read as `(samples,)`, and False and True as classes 0 and 1.
         Raises DatasetError for what is no tensor, array or list of numbers with a target for each sample.
@@ -61,7 +61,7 @@ class TargetForm:
         return not self.has_loss and is_stated and y.is_floating_point() and bool((y == y.round()).all())
 
     def classes(self, parts: Mapping[str, Sequence[Tensor]]) -> int | None:
-        """The number of classes of the targets of all parts; None where they are no classes.
+        """The number of classes of the targets of all sets; None if they are no classes.
 
         Raises DatasetError for targets that are none of the classes that the data states.
         """
@@ -76,12 +76,12 @@ class TargetForm:
 
 
 def has_unlabelled(y: Tensor) -> bool:
-    """Whether whole-number targets `(samples,)` hold `UNLABELLED`."""
+    """Whether integer targets `(samples,)` contain `UNLABELLED`."""
     return y.ndim == 1 and y.dtype is torch.int64 and bool((y == UNLABELLED).any())
 
 
 def infer_classes(targets: Sequence[Any]) -> int | None:
-    """The number of classes if all targets are classes (integers from 0, one a sample, or no label), else None.
+    """The number of classes if all targets are classes (integers from 0, one per sample, or no label), else None.
 
     >>> infer_classes([torch.tensor([0, 2]), torch.tensor([1])]), infer_classes([torch.tensor([0.5])])
     (3, None)
@@ -99,7 +99,7 @@ def _may_be_classes(y: Any) -> bool:
 
 
 def _require_usable(form: TargetForm, parts: Mapping[str, Sequence[Tensor]]) -> None:
-    """Raise DatasetError for negative classes where the loss is left to cross entropy."""
+    """Raise DatasetError for negative classes under cross entropy."""
     for part, targets in parts.items() if not form.has_loss else ():
         if all(y.dtype is torch.int64 and bool((y == UNLABELLED).all()) for y in targets):
             raise DatasetError(f"the {part} part has no sample with a label (all targets are {UNLABELLED})")
@@ -149,7 +149,7 @@ def _as_tensor(y: Any, samples: int) -> Tensor:
 
 
 def _stacked(targets: list[Tensor], samples: int) -> Tensor:
-    """One target a sample; raises DatasetError for what may be several targets of all samples."""
+    """One target per sample; raises DatasetError if there may be several targets for all samples."""
     first = targets[0]
     if len(targets) != samples or any(y.shape != first.shape for y in targets) or samples in first.shape[:1]:
         shapes = ", ".join(str(tuple(y.shape)) for y in targets[:3])

@@ -1,4 +1,4 @@
-"""Arrays of tokens as loaders of batches."""
+"""Turns arrays of tokens into loaders of batches."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class TokenArrays:
-    """Makes loaders of arrays of tokens: `(samples, tokens)`, or one long text `(tokens,)`, which is cut into samples
-    of `length` tokens.
-    """
+    """Makes loaders of token arrays: `(samples, tokens)`, or one text `(tokens,)` cut into samples of `length`."""
 
     batch_size: int
     length: int

@@ -1,4 +1,4 @@
-"""A toy data set, drawn anew from a fixed seed wherever it is used: two classes, four features."""
+"""The data set `toy_tiny`: two classes, four features, generated from a fixed seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INFO = DatasetInfo(
 
 
 def load_toy_tiny() -> Parts:
-    """1,600 / 200 / 200 rows: which of two products of normal variables is the greater, with a little noise."""
+    """1,600 / 200 / 200 samples; the class tells which of two products of normal variables is greater."""
     generator = torch.Generator().manual_seed(SEED)
     x = torch.randn(ROWS, FEATURES, generator=generator)
     noise = 0.1 * torch.randn(ROWS, generator=generator)

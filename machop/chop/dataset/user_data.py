@@ -1,4 +1,4 @@
-"""A data set of the user's own: DataLoaders for three parts, and perhaps a loss, metrics and more."""
+"""Loads a data set of the user: DataLoaders for three sets, and optionally a loss, metrics and more."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BUILT_IN = ("loss", "accuracy", "accuracy_micro", "perplexity", "mean_iou")
 
 @dataclass(frozen=True)
 class UserData:
-    """What `build_data` returned, checked."""
+    """The checked result of `build_data`."""
 
     loaders: Mapping[str, Any]
     loss: Callable[[Tensor, Tensor], Tensor] | None
@@ -45,7 +45,7 @@ class UserData:
 
     @property
     def target_form(self) -> TargetForm:
-        """How the targets are read."""
+        """The form in which the targets are read."""
         has_loss = self.loss is not None or self.task.targets_are_values
         classes = None if self.task.targets_are_values else self.num_classes
         return TargetForm(has_loss, classes, self.unlabelled, self.task.reads_tokens)
@@ -68,7 +68,7 @@ def load_user_data(
 def user_data_of(
     built: Any, reference: str, task: type[Task] = Classification, arrays: TokenArrays | None = None
 ) -> UserData:
-    """The same of what the function returned; `reference` is what errors call it."""
+    """The checked data set of what the function returned; errors name it `reference`."""
     values = _as_mapping(built, reference)
     missing = [part for part in PARTS if values.get(part) is None]
     if missing:
@@ -92,7 +92,7 @@ def user_data_of(
 
 
 def _label_of_none(values: Mapping[str, Any], reference: str) -> int:
-    """The target that means "no label"; raises DatasetError for one that is no whole number."""
+    """The target that means "no label"; raises DatasetError if it is no integer."""
     stated = values.get("ignore_index")
     if stated is not None and (isinstance(stated, bool) or not isinstance(stated, int)):
         raise DatasetError(f"{reference}: ignore_index is {stated!r}; return the whole number that means no label")

@@ -1,1 +1,1 @@
-"""The files of searches and comparisons, which nothing else opens: each is checked for damage when it is read."""
+"""Reads and writes all files of searches and comparisons, and checks them for damage when they are read."""

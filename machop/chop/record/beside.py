@@ -1,4 +1,4 @@
-"""A record without checksums beside files that have them: it has lost them, or was put in another's place."""
+"""Detects a record without checksums beside files with them: it lost them, or replaced another file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOGS = {TRIALS_FILE: TRIALS, BLOCKS_FILE: BLOCKS, MEASURED_FILE: TRIALS}
 
 
 def require_no_seal_beside(path: Path) -> None:
-    """Raise SearchError where a file beside the unsealed record `path` holds a checksum.
+    """Raise SearchError if a file beside the unsealed record `path` holds a checksum.
 
     A log gets its checksums before any other file of its search. Where the log beside `path` says that its search began
     without them, a file may be older than they are.

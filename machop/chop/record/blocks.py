@@ -1,4 +1,4 @@
-"""The blocks of an exhaustive search in an append-only log: a header line, then a line per block of points."""
+"""The log of an exhaustive search block by block: a header line, then one line per block of points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Block:
-    """Points `first` to `stop - 1`: their front with all metrics of its points, and how all values are spread.
+    """Points `first` to `stop - 1`: their front with all metrics, and a histogram of each metric.
 
     Where no point keeps all limits the front is the one that exceeds them least, by `excess` (infinite: none has
     metrics).
@@ -76,7 +76,7 @@ class Block:
 
 
 class BlockLog:
-    """The blocks that are done, a line each, in a file that only one search writes. Their order plays no part."""
+    """The finished blocks, a line each, in a file that only one search writes; their order does not matter."""
 
     def __init__(self, path: Path, header: Mapping[str, Any], resume: bool, identity: str = "") -> None:
         self.path = path
@@ -106,12 +106,12 @@ class BlockLog:
         return lines
 
     def blocks(self) -> Iterator[Block]:
-        """The sound blocks that it held when it was opened, as they are read."""
+        """The sound blocks in the log when it was opened, as they are read."""
         return (Block.from_row(line.row) for line in self._lines.lines())
 
     @staticmethod
     def block_size_of(path: Path) -> int | None:
-        """How many points the blocks of a log have; None where it does not say, or is none."""
+        """The number of points per block in a log; None if it states none."""
         try:
             found = read_header(path, BLOCKS).values["block_size"]
         except (OSError, SearchError, KeyError):
@@ -119,7 +119,7 @@ class BlockLog:
         return found if isinstance(found, int) and found > 0 else None
 
     def append(self, block: Block) -> None:
-        """Write a block down."""
+        """Write a block."""
         self._lines.append(block.as_row())
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class BlockLog:
 
 
 def _problem(line: Line) -> str:
-    """What is wrong with the line of a block, if anything."""
+    """The problem of the line of a block, if there is one."""
     problem = line.problem
     if not problem:
         try:
@@ -139,12 +139,12 @@ def _problem(line: Line) -> str:
 
 
 def _what_holds(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a header says but for its history, which a resumed search need not share."""
+    """A header without its history, which a resumed search need not share."""
     return {name: value for name, value in values.items() if name not in ("from_version", "started")}
 
 
 def _differing(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The keys that differ; in place of `fingerprint` those of its own keys that do."""
+    """The keys that differ; for `fingerprint` the keys in it that differ."""
     keys = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
     tables = [table.get("fingerprint") for table in (known, wanted)]
     if "fingerprint" not in keys or not all(isinstance(table, dict) for table in tables):

@@ -1,4 +1,4 @@
-"""What a comparison of strategies found, as its report, its table, its pictures and `summary.json` show it."""
+"""The result of a comparison of strategies, from which report, tables, pictures and `summary.json` are made."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ Spread = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class StrategySummary:
-    """A strategy's runs together. `runs` have been made; a `deterministic` strategy stands for every seed with one.
+    """The summary of a strategy's runs.
+
+    `runs` were made; one run of a `deterministic` strategy stands for every seed.
 
     `hypervolume` is by evaluation and `hypervolume_by_trial` by trial, as shares of the exact front's; `regret` by
     the label of what was asked; `duplicates` and `seconds` (of the strategy itself) are medians of a whole run. `front`
@@ -62,7 +64,7 @@ class StrategySummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A strategy against a reference: `measure` is the evaluations to a target or the hypervolume at the budget.
+    """A strategy against a reference; `measure` is the evaluations to a target or the final hypervolume.
 
     `p` is corrected for the number of strategies (None: nothing is left to chance), `least_p` is what it could be at
     the least with so many seeds; `effect` is the rank-biserial correlation of pairs of runs with one seed (1: always
@@ -85,18 +87,21 @@ class Comparison:
     other_spent: float = 0.0
 
     def times_at_least(self, budget: int) -> float | None:
-        """How many times the evaluations of the strategy the reference made without arriving; None where it ended of
-        itself, so that a greater budget would be no use to it.
+        """How many times the evaluations of the strategy the reference made without reaching the target.
+
+        None if the reference ended by itself, so that a larger budget would not help it.
         """
         return None if self.other_spent < budget else budget / self.own
 
 
 @dataclass(frozen=True)
 class CompareSummary:
-    """A whole comparison. `is_exact`: all points have been measured, so that `front` is the exact one; else it is that
-    of the `measured` points. `cloud` has the metrics of some of them, `uniform` of the networks with all layers alike,
-    `pairs` are the axes of pictures, `(cost, value)`. Of the `planned_runs` (strategies times seeds) `runs` have ended,
-    or need not be made because the seed plays no part. `units` are those of metrics that have one.
+    """The result of a whole comparison.
+
+    `is_exact`: all points were measured, so `front` is the exact one; else it is that of the `measured` points. `cloud`
+    has the metrics of some points, `uniform` of those with the same formats in all layers; `pairs` are the axes of
+    pictures, `(cost, value)`. `runs` of the `planned_runs` (strategies × seeds) have ended, or are not needed because
+    the strategy does not use its seed. `units` are those of metrics that have one.
     """
 
     goals: Goals
@@ -128,34 +133,34 @@ class CompareSummary:
 
     @property
     def extent(self) -> str:
-        """How many seeds; how many runs of how many where it was interrupted."""
+        """The number of seeds, and of finished runs after an interruption, as text."""
         if self.interrupted:
             return f"{self.runs} of {counted(self.planned_runs, 'run')}, interrupted"
         return counted(len(self.seeds), "seed")
 
     @property
     def of_what(self) -> str:
-        """What shares of the hypervolume are shares of."""
+        """The whole that shares of the hypervolume refer to, as text."""
         return "exact" if self.is_exact else "best known"
 
     @property
     def share(self) -> str:
-        """What strategies have shares of: the hypervolume, or a way where one value is optimised."""
+        """The noun for shares: the hypervolume, or the way from worst to best for one objective."""
         return share_name(self.goals)
 
     @property
     def whole(self) -> str:
-        """What a share of 100 % is."""
+        """The meaning of a share of 100 %."""
         return whole_name(self.goals, self.is_exact)
 
     @property
     def best(self) -> str:
-        """What is found with a share of 100 %."""
+        """The result that has a share of 100 %."""
         return f"{self.of_what} front" if len(self.goals.names) > 1 else "best value" if self.is_exact else "best known"
 
     @property
     def truth(self) -> str:
-        """What the strategies are judged by."""
+        """The reference that the strategies are judged by, as text."""
         is_front = len(self.goals.names) > 1
         if self.is_exact:
             measured = f"all {readable(self.space_size)} points have" if self.space_size > 1 else "the only point has"
@@ -178,12 +183,12 @@ def checkpoints(budget: int) -> list[int]:
 
 
 def share_name(goals: Goals) -> str:
-    """What strategies have shares of, in a word or two."""
+    """The noun for shares, in a word or two."""
     return "hypervolume" if len(goals.names) > 1 else "way to the best"
 
 
 def whole_name(goals: Goals, is_exact: bool) -> str:
-    """What a share of 100 % is."""
+    """The meaning of a share of 100 %."""
     if len(goals.names) > 1:
         return f"{'exact' if is_exact else 'best known'} hypervolume"
     return f"way from the worst value to the best{'' if is_exact else ' known'}"
@@ -200,7 +205,7 @@ def counted(number: float, noun: str) -> str:
 
 
 def percent(share: float, decimals: int = 2) -> str:
-    """A share in per cent as text; one that is not whole never reads as 100.
+    """A share in per cent as text; a share below 1 never reads as 100.
 
     >>> percent(0.95), percent(0.99999), percent(1.0), percent(0.99999, decimals=1), percent(-0.0)
     ('95', '99.99', '100', '99.9', '0')
@@ -211,5 +216,5 @@ def percent(share: float, decimals: int = 2) -> str:
 
 
 def finite_or_none(value: float) -> float | None:
-    """A number as JSON has it: what was not reached is null."""
+    """A number for JSON; null for infinity (a target that was not reached)."""
     return None if isinf(value) else value

@@ -1,4 +1,4 @@
-"""The folder of a comparison: the one reader and writer of its files."""
+"""The folder of a comparison: reads and writes all its files."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class ComparisonFolder:
 
     @property
     def has_ended(self) -> bool:
-        """Whether a comparison came to its report; one that was cut off is gone on with."""
+        """Whether a comparison reached its report; otherwise it can be continued."""
         return (self.path / REPORT_FILE).exists()
 
     @property
     def summary(self) -> CompareSummary:
-        """What the comparison found.
+        """The result of the comparison.
 
         Raises SearchError for one that has not ended, whose file is damaged, or that an earlier chop wrote.
         """
@@ -64,7 +64,7 @@ class ComparisonFolder:
 
     @property
     def landscape_key(self) -> str | None:
-        """The key of the exhaustive table that the summary rests on; None where it says none, or is not there."""
+        """The key of the exhaustive table behind the summary; None without one."""
         key = self._document().get("landscape") if (self.path / SUMMARY_FILE).is_file() else None
         return None if key is None else str(key)
 
@@ -73,74 +73,74 @@ class ComparisonFolder:
         return found
 
     def landscape(self) -> Landscape:
-        """The exhaustive table. Raises SearchError where there is none."""
+        """The exhaustive table. Raises SearchError if there is none."""
         return Landscape.read(self.path / LANDSCAPE_FILE)
 
     @property
     def has_landscape(self) -> bool:
-        """Whether all points of the space are known."""
+        """Whether the folder has the exhaustive table of the space."""
         return (self.path / LANDSCAPE_FILE).exists()
 
     def measured(self) -> LoggedTrials:
-        """The points that were measured when they were asked for. Raises SearchError or OSError where it cannot."""
+        """The points that were measured on demand. Raises SearchError or OSError."""
         return read_trials(self.measured_path, in_order=False)
 
     def earlier(self) -> list[ComparisonFolder]:
-        """The comparisons that were moved aside (`FOLDER-1` …) and measured points when asked for, latest first."""
+        """Comparisons moved aside (`FOLDER-1` …) with points measured on demand, latest first."""
         asides = (one.parent for one in self.path.parent.glob(f"{self.path.name}-*/{MEASURED_FILE}"))
         numbered = sorted((one for one in asides if _number(one).isdecimal()), key=lambda one: -int(_number(one)))
         return [ComparisonFolder(one) for one in numbered]
 
     @property
     def measured_path(self) -> Path:
-        """The log of the points that were measured when they were asked for."""
+        """The log of the points that were measured on demand."""
         return self.path / MEASURED_FILE
 
     @property
     def blocks_path(self) -> Path:
-        """The log of the blocks of points, until all are measured."""
+        """The log of blocks, until all points are measured."""
         return self.path / BLOCKS_FILE
 
     # -- writing: one command at a time, which holds the folder (`chop.tools.folder_lock`)
 
     def open_measured(self, key: str, resume: bool) -> TrialLog:
-        """The log of measured points of the space `key`, a new one or one to be added to. Raises SearchError."""
+        """The log of measured points of the space `key`, new or to be continued. Raises SearchError."""
         if resume:
             return TrialLog.resume(self.measured_path, {"key": key}, in_order=False)
         return TrialLog.create(self.measured_path, {"key": key})
 
     @property
     def block_size(self) -> int | None:
-        """How many points the blocks of the log have; None where it does not say, or is none."""
+        """The number of points per block in the log; None if it states none."""
         return BlockLog.block_size_of(self.blocks_path)
 
     def open_blocks(self, header: Mapping[str, Any], resume: bool) -> BlockLog:
-        """A log of blocks, a new one or one to be added to. Raises SearchError as `BlockLog` does."""
+        """The log of blocks, new or to be continued. Raises SearchError as `BlockLog` does."""
         return BlockLog(self.blocks_path, header, resume)
 
     @staticmethod
     def put_aside(log: Path) -> None:
-        """Keep a log that is damaged, or of no use, under another name."""
+        """Rename a log that is damaged or not usable."""
         keep_damaged(log)
         log.unlink()
 
     @property
     def parts(self) -> Path:
-        """The folder of the parts of an exhaustive table, block by block, until `join_landscape`."""
+        """The folder for the blocks of an exhaustive table, until `join_landscape`."""
         return self.path / PARTS_FOLDER
 
     def join_landscape(self, blocks: int, about: Mapping[str, Any]) -> None:
-        """Make the exhaustive table of its parts, which takes the place of the log of blocks."""
+        """Join the blocks into the exhaustive table, and remove the log of blocks."""
         join_parts(self.parts, blocks, self.path / LANDSCAPE_FILE, about)
         self.blocks_path.unlink(missing_ok=True)
 
     def write_landscape(self, metrics: Scores, about: Mapping[str, Any]) -> None:
-        """Write the exhaustive table of metrics that are known, by point."""
+        """Write the exhaustive table of known metrics, by point."""
         write_part(part_path(self.parts, 0), 0, metrics)
         join_parts(self.parts, 1, self.path / LANDSCAPE_FILE, about)
 
     def keep_landscape(self, known: Path, about: Mapping[str, Any]) -> Path:
-        """Put the exhaustive table `known` here, whole or not at all, with the goals of `about`; its path.
+        """Copy the exhaustive table `known` to this folder atomically, with the goals of `about`; its path.
 
         It is the same file where goals and disk allow it, else a copy.
         """
@@ -175,13 +175,13 @@ class ComparisonFolder:
             write_whole(self.path / file, buffer.getvalue())
 
     def write_summary(self, summary: CompareSummary) -> None:
-        """Write all figures, with the key of the exhaustive table that they rest on."""
+        """Write all figures, with the key of their exhaustive table."""
         about = read_about(self.path / LANDSCAPE_FILE) if self.has_landscape else {}
         row = {**comparison_as_json(summary), "landscape": about.get("key")}
         write_whole(self.path / SUMMARY_FILE, indented(sealed(row, SUMMARY_FILE, "")))
 
     def write_report(self, text: str) -> None:
-        """Write `report.md`, which says that the comparison has ended."""
+        """Write `report.md`, which marks the comparison as ended."""
         write_whole(self.path / REPORT_FILE, text)
 
 

@@ -1,4 +1,4 @@
-"""A comparison as `summary.json` holds it, and back: all its figures, and the curves that its pictures show.
+"""Converts a comparison to `summary.json` and back: all its figures, and the curves of its pictures.
 
 What was not reached is null.
 """
@@ -60,7 +60,7 @@ def comparison_as_json(summary: CompareSummary) -> dict[str, Any]:
 
 
 def comparison_from_json(row: Mapping[str, Any]) -> CompareSummary:
-    """The comparison that `comparison_as_json` wrote. Raises one of `DAMAGES` where a row is none."""
+    """The comparison in `summary.json`. Raises one of `DAMAGES` for a malformed one."""
     return CompareSummary(
         goals=Goals.from_json(row["goals"]),
         origin=Origin(**row["origin"]),
@@ -111,7 +111,7 @@ def _strategy_from(name: str, row: Mapping[str, Any], curves: Mapping[str, Any])
 
 
 def _curves(one: StrategySummary) -> dict[str, Any]:
-    """The bands of a strategy at every evaluation, and at every trial."""
+    """The bands of a strategy after every evaluation, and after every trial."""
     return {
         "hypervolume": _band(one.hypervolume),
         "hypervolume_by_trial": _band(one.hypervolume_by_trial),

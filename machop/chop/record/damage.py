@@ -1,4 +1,4 @@
-"""Damaged records: what reading one may raise, and the copy that is kept of it."""
+"""Damaged records: the errors that reading one may raise, and a copy that is kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError, Over
 
 
 def keep_damaged(path: Path) -> None:
-    """Copy a log that is damaged, or of no use, to a new file beside it, so that nothing is lost."""
+    """Copy a log that is damaged or not usable to a new file beside it, so that nothing is lost."""
     names = (f"{path.name}.damaged{'' if number == 0 else f'-{number}'}" for number in count())
     copy = next(path.with_name(name) for name in names if not path.with_name(name).exists())
     write_whole(copy, path.read_bytes())

@@ -1,4 +1,4 @@
-"""Fingerprints of searches: which figures of one search hold for another."""
+"""Fingerprints of searches: keys that are equal if the figures of one search are valid for another."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LANDSCAPE_IDENTITY = (
 
 
 def digest(value: Any) -> str:
-    """A checksum of what JSON can hold."""
+    """A checksum of JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def landscape_key(fingerprint: Mapping[str, Any]) -> str:
-    """Equal for searches that measure the same things on the same space, whatever their strategy."""
+    """A key that is equal for searches that measure the same things on the same space, with any strategy."""
     return digest([fingerprint.get(name) for name in LANDSCAPE_IDENTITY])

@@ -1,4 +1,4 @@
-"""The folder of a search: the one reader and writer of its files. Each is checked by itself, and against the log."""
+"""The folder of a search: reads and writes all its files, and checks each against the log."""
 
 from __future__ import annotations
 
@@ -57,34 +57,34 @@ class SearchFolder:
 
     @property
     def log(self) -> Path | None:
-        """The log of the search, of its trials or of its blocks; None where there is none."""
+        """The log of the search, of trials or of blocks; None if there is none."""
         return next((self.path / file for file in KINDS if (self.path / file).is_file()), None)
 
     @property
     def holds_search(self) -> bool:
-        """Whether a search has begun here."""
+        """Whether the folder holds a search, finished or not."""
         return self.log is not None
 
     @property
     def is_by_trial(self) -> bool:
-        """Whether every trial is in a log of its own; else the points are measured block by block."""
+        """Whether the search logs every trial; otherwise it runs block by block."""
         return self.log is not None and self.log.name == TRIALS_FILE
 
     @property
     def header(self) -> Header:
-        """The header of the log. Raises SearchError where there is no log, or where the header is damaged."""
+        """The header of the log. Raises SearchError if there is no log, or its header is damaged."""
         if self.log is None:
             raise SearchError(f"{self.path}: no search there; give the folder search_ckpts of one, with its log")
         return read_header(self.log, KINDS[self.log.name])
 
     @property
     def identity(self) -> str:
-        """The identity that all files of the search hold: that of its log, a new one where there is none yet."""
+        """The identity in all files of the search: that of its log, or a new one without a log."""
         return self.header.identity if self.holds_search else self._identity
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What the search must find unchanged when it is resumed. Raises SearchError as `header` does."""
+        """The fingerprint that a resumed search must match. Raises SearchError as `header` does."""
         found = self.header.values.get("fingerprint")
         if not isinstance(found, dict):
             raise SearchError(f"{self.log} is no log of a search, or its first line is damaged")
@@ -93,14 +93,14 @@ class SearchFolder:
     # -- reading
 
     def logged(self) -> LoggedTrials:
-        """The trial log. Raises SearchError where there is none, or where it is damaged at its beginning."""
+        """The trial log. Raises SearchError if there is none, or it is damaged at its beginning."""
         path = self.path / TRIALS_FILE
         if not path.is_file():
             raise SearchError(f"{path} does not exist; give the folder search_ckpts of a search that keeps its trials")
         return read_trials(path)
 
     def trials(self) -> list[Trial]:
-        """All trials in order; of a search block by block those of its front, once it has ended.
+        """All trials in order; for a search block by block those of its front, once it has ended.
 
         Raises SearchError where there is no search, or where its log is damaged at its beginning.
         """
@@ -112,7 +112,7 @@ class SearchFolder:
         return [trial_from_json(row, points.get(row["number"], {})) for row in self.rows()]
 
     def best(self) -> list[BestRow]:
-        """The Pareto set, or the best trial, with its configurations. Raises SearchError as `rows` does."""
+        """The Pareto front, or the best trial, with configs. Raises SearchError as `rows` does."""
         trials = {trial.number: trial for trial in self.trials()}
         path = self.path / BEST_FILE
         try:
@@ -122,7 +122,7 @@ class SearchFolder:
 
     @property
     def summary(self) -> SearchSummary:
-        """Why the search ended, what it found and what that rests on.
+        """The summary of the search: result, reason of its end, origin of its figures.
 
         Raises SearchError for a search that has not ended, or whose files are damaged or not of one end of it.
         """
@@ -141,7 +141,7 @@ class SearchFolder:
 
     @property
     def resolved(self) -> str | None:
-        """The TOML text of all options that the search ran with; None where it was given none. Raises SearchError."""
+        """The TOML text of all options of the search; None if it had none. Raises SearchError."""
         path = self.config()
         return str(read_toml_seal(path).content) if path.exists() else None
 
@@ -160,7 +160,7 @@ class SearchFolder:
         return rows
 
     def document(self, file: str) -> dict[str, Any] | None:
-        """A JSON file of the search, None where there is none. Raises SearchError as `rows` does."""
+        """A JSON file of the search, None if it is missing. Raises SearchError as `rows` does."""
         path = self.path / file
         if not path.exists():
             return None
@@ -169,14 +169,14 @@ class SearchFolder:
         return found
 
     def config(self) -> Path:
-        """The file with the options that the search ran with, checked where it exists. Raises SearchError as above."""
+        """The path of the options of the search, checked if it exists. Raises SearchError as above."""
         path = self.path / CONFIG_FILE
         if path.exists():
             self._of_this_search(path, read_toml_seal(path))
         return path
 
     def landscape(self) -> Landscape:
-        """The exhaustive table. Raises SearchError where there is none, or where it is of another search."""
+        """The exhaustive table. Raises SearchError if it is missing, or of another search."""
         path = self.path / LANDSCAPE_FILE
         found = Landscape.read(path)
         self.require_own(path, found.version, found.about.get("search", ""))
@@ -187,7 +187,7 @@ class SearchFolder:
         return found
 
     def require_own(self, path: Path, version: int, search: str) -> None:
-        """Raise SearchError where a file is not of the search that the log is of."""
+        """Raise SearchError if a file is not of the same search as the log."""
         log = self.log
         if log is None or "fingerprint" not in (header := self.header).values:
             return  # alone, or of a comparison
@@ -197,11 +197,11 @@ class SearchFolder:
     # -- writing: one command at a time, which holds the folder (`chop.tools.folder_lock`)
 
     def begin_trials(self, fingerprint: Mapping[str, Any], about: Mapping[str, Any]) -> TrialLog:
-        """A new log of trials. Raises SearchError where there is one."""
+        """A new log of trials. Raises SearchError if there is one already."""
         return TrialLog.create(self.path / TRIALS_FILE, fingerprint, about, self._identity)
 
     def resume_trials(self, fingerprint: Mapping[str, Any]) -> TrialLog:
-        """The log of trials, to be added to. Raises SearchError as `TrialLog.resume` does."""
+        """The log of trials, opened to continue it. Raises SearchError as `TrialLog.resume` does."""
         if not self.is_by_trial and self.holds_search:
             raise SearchError(
                 f"the search in {self.path} measures its points block by block, in the order of their numbers; "
@@ -211,29 +211,29 @@ class SearchFolder:
 
     @property
     def block_size(self) -> int | None:
-        """How many points the blocks of the log have; None where it does not say, or is none."""
+        """The number of points per block in the log; None if it states none."""
         return BlockLog.block_size_of(self.path / BLOCKS_FILE)
 
     def open_blocks(self, header: Mapping[str, Any], resume: bool) -> BlockLog:
-        """A log of blocks, a new one or one to be added to. Raises SearchError as `BlockLog` does."""
+        """The log of blocks, new or to be continued. Raises SearchError as `BlockLog` does."""
         return BlockLog(self.path / BLOCKS_FILE, header, resume, self._identity)
 
     @property
     def parts(self) -> Path:
-        """The folder of the parts of an exhaustive table, block by block, until `join_landscape`."""
+        """The folder for the blocks of an exhaustive table, until `join_landscape`."""
         return self.path / PARTS_FOLDER
 
     def join_landscape(self, blocks: int, about: Mapping[str, Any]) -> Path:
-        """Make the exhaustive table of its parts; `about` says what the space was."""
+        """Join the blocks into the exhaustive table; `about` describes the space."""
         return join_parts(self.parts, blocks, self.path / LANDSCAPE_FILE, {**about, "search": self.identity})
 
     def write_landscape(self, metrics: Scores, about: Mapping[str, Any]) -> Path:
-        """Write the exhaustive table of metrics that are known, by point."""
+        """Write the exhaustive table of known metrics, by point."""
         write_part(part_path(self.parts, 0), 0, metrics)
         return self.join_landscape(1, about)
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Write `log.json`, a line per row."""
+        """Write `log.json`, one line per trial."""
         texts = sealed_rows(rows, LOG_FILE, self.identity)
         lines = (f'"{number}": {text}' for number, text in enumerate(texts))
         return write_whole(self.path / LOG_FILE, "{\n" + ",\n".join(lines) + "\n}\n")
@@ -253,22 +253,22 @@ class SearchFolder:
         return write_whole(self.path / REPORT_FILE, text)
 
     def write_histograms(self, histograms: Mapping[str, Histogram]) -> Path:
-        """Write how the values of all points are spread, by metric."""
+        """Write the histogram of each metric over all points."""
         return self._write_json(HISTOGRAMS_FILE, {name: one.as_json() for name, one in histograms.items()})
 
     def write_initial(self, document: Mapping[str, Any] | None) -> None:
-        """Keep what the search begins with, in place of what another one began with; None: with nothing."""
+        """Write the start of the search in place of an earlier one; None: without one."""
         if document is None:
             (self.path / INITIAL_FILE).unlink(missing_ok=True)
         else:
             self._write_json(INITIAL_FILE, sealed(document, INITIAL_FILE, self.identity))
 
     def write_resolved(self, toml: str) -> Path:
-        """Write all options that the search runs with."""
+        """Write all options of the search."""
         return write_whole(self.path / CONFIG_FILE, sealed_toml(toml, self.identity))
 
     def retract(self) -> None:
-        """Remove what passes for a result, where the winners cannot be measured again."""
+        """Remove the result files when the winners cannot be verified."""
         for file in (BEST_FILE, SUMMARY_FILE, REPORT_FILE):
             (self.path / file).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Pareto fronts of very many points, folded block by block; less is better throughout."""
+"""Computes Pareto fronts and hypervolumes of very many points, block by block; less is better throughout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Front:
-    """The points that no other dominates: `costs` `(points, objectives)`, each once, in lexicographic order.
+    """A Pareto front: `costs` `(points, objectives)`, each once, in lexicographic order.
 
     `index` is the lowest number among the points with those costs, `count` how many there are.
     """
@@ -24,7 +24,7 @@ class Front:
 
     @classmethod
     def of(cls, costs: Array, index: Array, count: Array | None = None) -> Front:
-        """The front of points with `costs`, numbered `index`; `count` is how many points each stands for.
+        """The front of points with `costs`, numbered `index`; `count` is the number of points with equal costs.
 
         >>> Front.of(np.array([[1, 2], [2, 1], [2, 2], [1, 2]]), np.arange(4)).count.tolist()
         [2, 1]
@@ -41,7 +41,7 @@ class Front:
         return cls(distinct[best], lowest[best], total[best])
 
     def joined(self, other: Front) -> Front:
-        """The front of the points of both."""
+        """The front of the points of both fronts."""
         return Front.of(
             np.concatenate([self.costs, other.costs]),
             np.concatenate([self.index, other.index]),
@@ -49,7 +49,7 @@ class Front:
         )
 
     def hypervolume(self, ideal: Array, worst: Array) -> float:
-        """The share of the box between `ideal` and `worst` that is dominated; objectives that never vary are left out.
+        """The dominated share of the box between `ideal` and `worst`; constant objectives are left out.
 
         >>> front = Front.of(np.array([[0.0, 0.5], [0.5, 0.0]]), np.arange(2))
         >>> front.hypervolume(np.zeros(2), np.ones(2))
@@ -61,7 +61,7 @@ class Front:
 
 
 def _candidates(costs: Array) -> Array:
-    """Rows that a few good ones do not dominate: what is left of a large block is small."""
+    """Rows that a few good ones do not dominate: a quick reduction of a large block."""
     kept = np.arange(len(costs))
     if len(costs) <= 64:
         return kept
@@ -77,7 +77,7 @@ def _candidates(costs: Array) -> Array:
 
 
 def _skyline(costs: Array) -> Array:
-    """Which of distinct rows in lexicographic order no other dominates."""
+    """Which of distinct rows in lexicographic order are undominated."""
     if costs.shape[1] <= 2:
         last = costs[:, -1]
         before = np.minimum.accumulate(np.append(np.inf, last[:-1]))
@@ -93,7 +93,7 @@ def _skyline(costs: Array) -> Array:
 
 
 def dominated_volume(points: Array) -> float:
-    """What `points` `(points, objectives)` in the unit cube dominate of it.
+    """The volume of the unit cube that `points` `(points, objectives)` dominate.
 
     Of five objectives and more by what each point adds (While et al., IEEE Trans. Evol. Comput. 16, 2012, 86-95), of
     four slice by slice, of three in a sweep.
@@ -111,16 +111,14 @@ def dominated_volume(points: Array) -> float:
 
 
 def _sliced(order: Array) -> float:
-    """The volume of points in ascending order of the last objective: it is the same all through the gap to the next."""
+    """The volume of points in ascending order of the last objective, slice by slice between two values of it."""
     bounds = np.append(order[:, -1], 1.0)
     gaps = np.diff(bounds)
     return sum(float(gaps[row]) * dominated_volume(order[: row + 1, :-1]) for row in np.flatnonzero(gaps > 0).tolist())
 
 
 def _added_up(order: Array) -> float:
-    """The volume of points in descending order of the last objective: of each its box, less what those behind it have
-    of that.
-    """
+    """The volume of points in descending order of the last objective: each adds its box minus what is covered later."""
     volume = 0.0
     for row, own in enumerate(order):
         others = np.unique(np.maximum(order[row + 1 :, :-1], own[:-1]), axis=0)
@@ -152,7 +150,7 @@ def _swept(order: Array) -> float:
 
 
 def _area(points: Array) -> float:
-    """What `points` `(points, 2)` in the unit square dominate of it."""
+    """The area of the unit square that `points` `(points, 2)` dominate."""
     order = points[np.argsort(points[:, 0], kind="stable")]
     widths = np.diff(order[:, 0], append=1.0)
     return float(widths @ (1.0 - np.minimum.accumulate(order[:, 1])))

@@ -1,4 +1,4 @@
-"""What a search is after: objectives, the limits that a network must keep, and perhaps a sum in place of a front."""
+"""The goals of a search: objectives, constraints, and optionally a sum in place of a front."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUM = "sum"
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound that a network must keep: `metric` at least (`kind` "min") or at most ("max") `bound`, in `unit`.
+    """A constraint: `metric` at least (`kind` "min") or at most ("max") `bound`, in `unit`.
 
     `origin` says how the user put it, where that is not the bound itself; `in_float` is what the FP32 baseline has,
     where the bound was told from that.
@@ -31,7 +31,7 @@ class Limit:
     in_float: float | None = None
 
     def violation(self, value: Any) -> Any:
-        """How far a value, or an array of them, is beyond the bound, as a share of it; 0 or less: within.
+        """The violation by a value, or an array of them, as a share of the bound; 0 or less: satisfied.
 
         >>> Limit("accuracy", "min", 0.5).violation(0.4) > 0 > Limit("accuracy", "min", 0.5).violation(0.6)
         True
@@ -43,7 +43,7 @@ class Limit:
         return f"{self.metric} {'>=' if self.kind == 'min' else '<='} {self.bound:.6g}"
 
     def explained(self) -> str:
-        """The limit with its unit and its origin.
+        """The constraint as text, with its unit and its origin.
 
         >>> Limit("model_size", "max", 2048.0, "byte", "2 KiB").explained()
         'model_size <= 2048 byte (2 KiB)'
@@ -56,7 +56,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Goals:
-    """`objectives` make a front, or one sum to be optimised in `sum_direction`; networks beyond `limits` do not count.
+    """`objectives` make a front, or one sum optimised in `sum_direction`; `limits` are the constraints.
 
     Functions take `{metric: value}` or `{metric: array of values}` alike.
 
@@ -71,17 +71,17 @@ class Goals:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the values are called."""
+        """The names of the optimised values."""
         return (SUM,) if self.sum_direction else tuple(objective.metric for objective in self.objectives)
 
     @property
     def metrics(self) -> list[str]:
-        """Every metric that plays a part."""
+        """All metrics of objectives and constraints."""
         return list(dict.fromkeys([*(o.metric for o in self.objectives), *(limit.metric for limit in self.limits)]))
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """Which way each value is better."""
+        """The direction of each optimised value."""
         return (self.sum_direction,) if self.sum_direction else tuple(o.direction for o in self.objectives)
 
     def values(self, metrics: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -90,15 +90,15 @@ class Goals:
         return (sum(scaled),) if self.sum_direction else tuple(scaled)
 
     def violations(self, metrics: Mapping[str, Any]) -> tuple[Any, ...]:
-        """How far each limit is exceeded (`Limit.violation`)."""
+        """The violation of each constraint (`Limit.violation`)."""
         return tuple(limit.violation(metrics[limit.metric]) for limit in self.limits)
 
     def is_within(self, metrics: Mapping[str, float]) -> bool:
-        """Whether a network keeps every limit."""
+        """Whether metrics satisfy every constraint."""
         return all(violation <= 0 for violation in self.violations(metrics))
 
     def misses(self, metrics: Mapping[str, float]) -> str:
-        """The limits that a network does not keep, and how far it is from each."""
+        """The constraints that metrics violate, and by how much."""
         return "; ".join(
             f"{limit.explained()}: it has {value:.6g}, {abs(value - limit.bound):.3g} away"
             for limit in self.limits
@@ -106,7 +106,7 @@ class Goals:
         )
 
     def limits_explained(self) -> str:
-        """All limits in one line."""
+        """All constraints in one line."""
         return ", ".join(limit.explained() for limit in self.limits)
 
     def costs(self, metrics: Mapping[str, Array]) -> Array:
@@ -116,16 +116,16 @@ class Goals:
         )
 
     def excess(self, metrics: Mapping[str, Array]) -> Array:
-        """`(points,)`: the sum over all limits of what exceeds them; 0 where all are kept."""
+        """The sum of the violations of all constraints, `(points,)`; 0 if all are satisfied."""
         first = next(iter(metrics.values()))
         return sum((np.maximum(0.0, beyond) for beyond in self.violations(metrics)), np.zeros(len(first)))
 
     def costs_of(self, trials: Sequence[Trial]) -> Array:
-        """`costs` of trials that have metrics."""
+        """The costs of trials that have metrics."""
         return self.costs(columns(trials, self.metrics))
 
     def as_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
+        """The goals as `from_json` reads them."""
         return {
             "objectives": [asdict(objective) for objective in self.objectives],
             "limits": [asdict(limit) for limit in self.limits],
@@ -134,13 +134,13 @@ class Goals:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Goals:
-        """Goals as `as_json` gave them."""
+        """The goals that `as_json` returned."""
         objectives = tuple(Objective(**own) for own in row["objectives"])
         return cls(objectives, tuple(Limit(**own) for own in row.get("limits", ())), row.get("sum_direction"))
 
 
 def sign(direction: Direction) -> int:
-    """What turns a value so that less is better."""
+    """The factor that turns a value so that less is better."""
     return 1 if direction == "minimize" else -1
 
 

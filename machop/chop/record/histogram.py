@@ -1,4 +1,4 @@
-"""How often values fall where, for numbers that come block by block and whose range is not known beforehand."""
+"""Histograms of values that come block by block, with a range that is not known beforehand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_BINS = 64
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of bins `[number · 2^exponent, (number + 1) · 2^exponent)`: bins of two blocks always fit each other."""
+    """Counts of bins `[number · 2^exponent, (number + 1) · 2^exponent)`; bins of two blocks always fit."""
 
     exponent: int
     counts: Mapping[int, int]
@@ -38,7 +38,7 @@ class Histogram:
 
     @property
     def bins(self) -> int:
-        """How many bins there are from the first to the last."""
+        """The number of bins from the first to the last."""
         return max(self.counts) - min(self.counts) + 1 if self.counts else 0
 
     def coarser(self, exponent: int) -> Histogram:

@@ -1,4 +1,4 @@
-"""Append-only logs: a header line with kind, version and identity, then one line of JSON per row, each with a checksum.
+"""Append-only logs: a header with kind, version and identity, then one line of JSON per row, with checksums.
 
 The checksum of a line covers its bytes and the identity of its log, so a line of another log fails as an edited one
 does. A log whose order matters numbers its rows.
@@ -39,7 +39,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Header:
-    """The first line of a log: what it says, its version, and the identity that its checksums cover."""
+    """The first line of a log: content, version, and the identity that its checksums cover."""
 
     values: Mapping[str, Any]
     version: int
@@ -48,7 +48,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Line:
-    """A line behind the header, by its number in the file (the header is 1): a row, or the problem with it."""
+    """A line after the header, with its number in the file (the header is 1): a row, or its problem."""
 
     number: int
     row: dict[str, Any]
@@ -70,7 +70,7 @@ class JsonLines:
 
     @classmethod
     def create(cls, path: Path, kind: Kind, values: Mapping[str, Any], identity: str = "") -> JsonLines:
-        """A new log with a header. Raises SearchError where there is one already, so that nothing is lost."""
+        """A new log with a header. Raises SearchError if there is one already, so that nothing is lost."""
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             stream = path.open("xb", buffering=0)
@@ -98,11 +98,11 @@ class JsonLines:
             raise
 
     def lines(self) -> Iterator[Line]:
-        """The lines behind the header as they stand in the file, damaged ones with their problem."""
+        """The lines after the header as they are in the file, damaged ones with their problem."""
         return read_lines(self.path, self.header)
 
     def go_on(self, rows: Iterable[Mapping[str, Any]], is_damaged: bool) -> None:
-        """Make the log ready for `append`: with its own rows, or with `rows` where it is damaged or of version 1.
+        """Make the log ready for `append`: with its rows, or with `rows` if it is damaged or of version 1.
 
         The damaged file is kept beside it.
         """
@@ -127,14 +127,14 @@ class JsonLines:
         _lock(self._stream, self.path)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write a row; when this returns it outlives this process. A loss of power may cost the last second.
+        """Write a row, which then outlives this process. A power failure may lose the last second.
 
         Raises FolderError where the disk is full, or where the file was deleted or moved.
         """
         self._write(self._sealed(row))
 
     def close(self) -> None:
-        """Force what was written to the disk and close the file."""
+        """Force everything to the disk and close the file."""
         with self._turn:
             if self._due is not None:
                 self._due.cancel()
@@ -168,7 +168,7 @@ class JsonLines:
                 self._due.start()
 
     def _sync_when_due(self) -> None:
-        """Force lines to the disk that no other line followed; an error is raised by the next line, or by `close`."""
+        """Force lines to the disk when no other line follows; an error is raised by the next line, or `close`."""
         with self._turn:
             self._due = None
             if self._stream.closed:
@@ -198,7 +198,7 @@ def _write_all(stream: RawIOBase, line: bytes) -> None:
 
 
 def read_header(path: Path, kind: Kind) -> Header:
-    """The header of a log. Raises SearchError where it is damaged, of another kind, or of a later version."""
+    """The header of a log. Raises SearchError if it is damaged, of another kind, or of a later version."""
     with path.open("rb") as stream:
         line = stream.readline()
     if not line.endswith(b"\n"):
@@ -221,7 +221,7 @@ def read_header(path: Path, kind: Kind) -> Header:
 
 
 def read_lines(path: Path, header: Header) -> Iterator[Line]:
-    """The lines behind the header; one that was cut off at the end, as by a kill, is left out."""
+    """The lines after the header; an incomplete last line, as after a kill, is left out."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if number > 1 and line.endswith(b"\n"):
@@ -241,7 +241,7 @@ def _line(number: int, line: bytes, header: Header) -> Line:
 
 
 def _problem(line: bytes, identity: str, version: int) -> str:
-    """What is wrong with the checksum of a line, if anything."""
+    """The problem of a line's checksum, if there is one."""
     found = _SEALED.fullmatch(line.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\r\n"))
     if version == 1:
         return "it states version 1, which had no checksums" if found else ""
@@ -260,7 +260,7 @@ def _checksum(text: bytes, identity: str) -> str:
 
 
 def _end_of_lines(stream: RawIOBase) -> int:
-    """Where the last whole line ends."""
+    """The end of the last whole line."""
     end = stream.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - 2**16)
@@ -273,7 +273,7 @@ def _end_of_lines(stream: RawIOBase) -> int:
 
 
 def _lock(stream: RawIOBase, path: Path) -> None:
-    """Hold the file until it is closed or the process ends. Raises SearchError where another process does."""
+    """Lock the file until it is closed or the process ends. Raises SearchError if another process holds it."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

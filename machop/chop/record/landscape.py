@@ -1,4 +1,4 @@
-"""The exhaustive table (`landscape.parquet`): the metrics of every point of a space, by which searches are judged.
+"""The exhaustive table of a space, `landscape.parquet`: all metrics of every point, the reference for searches.
 
 Column `index` numbers the points (the last axis changes fastest), the other columns are metrics. The points with their
 metrics are the landscape of the space: hence the name.
@@ -33,7 +33,7 @@ Scores = Mapping[str, np.ndarray[Any, Any]]
 
 
 def part_path(folder: Path, number: int) -> Path:
-    """Where the metrics of block `number` are until all blocks are done."""
+    """The file with the metrics of block `number`, until all blocks are done."""
     return folder / f"{number:06d}.parquet"
 
 
@@ -50,30 +50,30 @@ def part_as_bytes(first: int, scores: Scores) -> bytes:
 
 
 def write_part(path: Path, first: int, scores: Scores) -> str:
-    """Write the metrics of points `first`, `first + 1` …; whole or not at all. Returns the checksum of the file."""
+    """Write the metrics of points `first`, `first + 1` … atomically. Returns the checksum of the file."""
     content = part_as_bytes(first, scores)
     write_part_bytes(path, content)
     return bytes_checksum(content)
 
 
 def write_part_bytes(path: Path, content: bytes) -> None:
-    """Write what `part_as_bytes` returned; whole or not at all."""
+    """Write the content from `part_as_bytes` atomically."""
     with written_whole(path, to_disk=False) as temporary:
         temporary.write_bytes(content)
 
 
 def bytes_checksum(content: bytes) -> str:
-    """The checksum of a part's file with this content."""
+    """The checksum of a block's file with this content."""
     return hashlib.sha256(content).hexdigest()
 
 
 def part_checksum(path: Path) -> str | None:
-    """The checksum of a part's file; None where there is none."""
+    """The checksum of a block's file; None if it is missing."""
     return bytes_checksum(path.read_bytes()) if path.is_file() else None
 
 
 def read_part(path: Path) -> Scores | None:
-    """The metrics that `write_part` wrote; None where there is no such file, or it is damaged."""
+    """The metrics of a block's file; None if it is missing or damaged."""
     import pyarrow as pa
 
     try:
@@ -84,7 +84,9 @@ def read_part(path: Path) -> Scores | None:
 
 
 def join_parts(parts: Path, count: int, target: Path, about: Mapping[str, Any]) -> Path:
-    """Make one file of the first `count` parts, a row group each, and remove the folder; `about` is what the space was.
+    """Join the first `count` blocks into one file, a row group each, and remove the folder.
+
+    `about` describes the space.
 
     Whatever else lies in the folder is of another search.
     """
@@ -104,7 +106,7 @@ def join_parts(parts: Path, count: int, target: Path, about: Mapping[str, Any]) 
 
 @dataclass(frozen=True)
 class Landscape:
-    """All metrics of all points, `metrics[name][index]`, and what the space was."""
+    """The exhaustive table: all metrics of all points, `metrics[name][index]`, and a description of the space."""
 
     path: Path
     about: Mapping[str, Any]
@@ -112,7 +114,7 @@ class Landscape:
 
     @classmethod
     def read(cls, path: Path) -> Landscape:
-        """Read a file that a search wrote; raises SearchError for any other, or one that is damaged or was changed."""
+        """Read an exhaustive table; raises SearchError for any other, damaged or changed file."""
         import pyarrow as pa
 
         with _opened(path) as stream:  # once: a search may replace the file meanwhile
@@ -134,7 +136,7 @@ class Landscape:
 
     @cached_property
     def is_measured(self) -> np.ndarray[Any, Any]:
-        """By point: whether all of its metrics are finite numbers. A search counts any other as failed."""
+        """Which points have finite metrics only; all others count as failed."""
         found: np.ndarray[Any, Any] = np.logical_and.reduce([np.isfinite(values) for values in self.metrics.values()])
         return found
 
@@ -145,7 +147,7 @@ class Landscape:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A file for reading; raises SearchError where there is none."""
+    """An open Parquet file; raises SearchError if it is missing."""
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
         raise SearchError(
@@ -156,7 +158,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _checked_about(path: Path, stream: BinaryIO) -> dict[str, Any]:
-    """What the space of a landscape was, where the checksum of the file fits."""
+    """The description of the space in a file, after its checksum was checked."""
     is_sealed = seal_of(stream)
     if is_sealed is False:
         raise SearchError(f"{path} is damaged (its checksum does not fit); search the space once more")
@@ -171,14 +173,14 @@ def _checked_about(path: Path, stream: BinaryIO) -> dict[str, Any]:
 
 
 def _read_table(source: Path | BinaryIO) -> Any:
-    """A file whose pages have the checksums that they were written with."""
+    """The table in a file, after the checksums of its pages were checked."""
     import pyarrow.parquet as pq
 
     return pq.read_table(source, page_checksum_verification=True)
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What the space of a landscape was, unchecked; raises SearchError where a file is none."""
+    """The description of the space in a file, unchecked; raises SearchError if it is no exhaustive table."""
     with _opened(path) as stream:
         return _about(path, stream)
 
@@ -195,7 +197,7 @@ def _about(path: Path, stream: BinaryIO) -> dict[str, Any]:
 
 
 def landscape_of(folder: Path, key: str, metrics: Collection[str] = ()) -> Landscape | None:
-    """A landscape with this key, and `metrics`, among those of the projects in `folder`, searches and comparisons.
+    """An exhaustive table with this key, and `metrics`, among those of all projects in `folder`.
 
     One that is damaged is told and passed over.
     """

@@ -1,4 +1,4 @@
-"""The names of the files that a search or a comparison leaves, and the kinds of its logs."""
+"""The names of the files of a search or a comparison, and the kinds of its logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVALUATIONS_FILES = ("evaluations.parquet", "evaluations.csv")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of log. Its header holds `key` with the version; `name` is what messages call it.
+    """A kind of log. Its header holds the version under `key`; messages call it `name`.
 
     Logs with `unversioned` had no version in version 1.
     """

@@ -1,4 +1,4 @@
-"""Rows of `best.json` and `log.json`: a trial, the configuration of its network and, once measured, its test scores."""
+"""Converts rows of `best.json` and `log.json`: a trial, its config and, once measured, its test scores."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def best_row_as_json(row: BestRow) -> dict[str, Any]:
 
 
 def trial_from_json(row: Mapping[str, Any], point: Mapping[str, int]) -> Trial:
-    """The trial of a row, which says nothing of its point and its seconds."""
+    """The trial of a row, without its point and its seconds, which a row does not hold."""
     optional = {name: row[name] for name in OPTIONAL if name in row}
     metrics = (row["software_metrics"], row["hardware_metrics"], row["scaled_metrics"])
     return Trial(row["number"], point, *metrics, **optional)
 
 
 def best_row_from_json(row: Mapping[str, Any], trial: Trial) -> BestRow:
-    """A row of `best.json`; `trial` is the one that it names."""
+    """A row of `best.json`; `trial` is its trial."""
     tested = row.get("test_metrics")
     scores: TestMetrics | None = (
         None if tested is None else {name: interval_from_json(interval) for name, interval in tested.items()}
@@ -53,12 +53,12 @@ def best_row_from_json(row: Mapping[str, Any], trial: Trial) -> BestRow:
 
 
 def interval_as_json(interval: tuple[float, float, float]) -> dict[str, float | None]:
-    """A value with the bounds of its 95 % interval as files have it: null where there is none."""
+    """A value with the bounds of its 95 % interval, as in files; null for no interval."""
     value, low, high = (number if isfinite(number) else None for number in interval)
     return {"value": value, "low_95": low, "high_95": high}
 
 
 def interval_from_json(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    """What `interval_as_json` wrote; what was no finite number is none."""
+    """The value and interval that `interval_as_json` wrote; null becomes nan."""
     value, low, high = (nan if row[name] is None else float(row[name]) for name in ("value", "low_95", "high_95"))
     return value, low, high

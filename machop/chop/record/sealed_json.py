@@ -1,4 +1,4 @@
-"""JSON files that hold their own checksum: it covers the values in order, not the layout."""
+"""JSON files that hold their own checksum, which covers the values in order, not the layout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NUMBERS = re.compile(r"\[\n(?: +(?:-?[\d.e+-]+|null|NaN|-?Infinity),?\n)+ +\]")
 
 @dataclass(frozen=True)
 class Sealed:
-    """What a file holds without its seal; `version` 1 had none, `search` is the identity of its search."""
+    """The content of a file without its seal; `version` 1 had no seal, `search` is the identity of its search."""
 
     content: Any
     version: int
@@ -40,7 +40,7 @@ def sealed(document: Mapping[str, Any], kind: str, search: str) -> dict[str, Any
 
 
 def sealed_rows(rows: Sequence[Mapping[str, Any]], kind: str, search: str) -> list[str]:
-    """Rows as lines of JSON, each with the seal of all of them: none can be changed, added or removed unnoticed."""
+    """Rows as lines of JSON, each with the seal of all: none can be changed, added or removed unnoticed."""
     texts = [json.dumps(row) for row in rows]
     seal = json.dumps(_seal(texts, kind, search))[1:]
     return [f"{text[:-1]}, {seal}" for text in texts]
@@ -62,7 +62,7 @@ def _on_one_line(found: re.Match[str]) -> str:
 
 
 def read_document(path: Path, cure: str = RESUME) -> Sealed:
-    """A document. Raises SearchError, with the `cure`, where it is damaged or of a later version."""
+    """A document. Raises SearchError, with the `cure`, if it is damaged or of a later version."""
     return _read(path, _opened_document, cure)
 
 

@@ -17,7 +17,7 @@ _CHUNK = 2**20
 
 
 def seal_file(path: Path) -> None:
-    """Write the checksum of a file with `SEAL` in its metadata into it."""
+    """Write the checksum into a file with `SEAL` in its metadata."""
     with path.open("r+b") as stream:
         place = _place(stream)
         assert place is not None, f"{path} has no place for a checksum"
@@ -27,7 +27,7 @@ def seal_file(path: Path) -> None:
 
 
 def seal_of(stream: BinaryIO) -> bool | None:
-    """Whether the checksum of an open file fits; None where it has none, as files of version 1."""
+    """Whether the checksum of an open file is right; None without one, as in version 1."""
     place = _place(stream)
     if place is None:
         return None
@@ -43,7 +43,7 @@ def has_seal(path: Path) -> bool:
 
 
 def _place(stream: BinaryIO) -> int | None:
-    """Where the digits of the checksum begin."""
+    """The position of the digits of the checksum."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - 8))
     length = int.from_bytes(stream.read(4), "little")

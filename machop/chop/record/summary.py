@@ -1,4 +1,4 @@
-"""The summary of a search: why it ended, what it found and what that rests on, as `summary.json` holds it."""
+"""The summary of a search, `summary.json`: result, reason of its end, origin of its figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FP32 = "FP32"
 
 @dataclass(frozen=True)
 class Origin:
-    """What the figures of a search or a comparison rest on.
+    """The origin of the figures: checksums of data and weights, seed, versions, command line.
 
     `data` is one line for people. `data_checksum` is the sha256 of a data set that ships with chop, a checksum of the
     samples of any other; `weights` is a checksum of the model's tensors. `versions` are those of chop, torch and
@@ -38,7 +38,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class MetricFacts:
-    """The unit of a metric (empty: a plain number) and which way is better."""
+    """The unit of a metric (empty: a plain number) and its direction."""
 
     unit: str
     direction: Direction
@@ -46,7 +46,7 @@ class MetricFacts:
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """What a search was and what it found.
+    """The facts of a search and its result.
 
     `best` is the Pareto set, or the one best trial where a sum is optimised; with no trial within all constraints it is
     the nearest. `baselines` are networks to compare with, by name. `seconds` were spent on all trials, in every run
@@ -71,11 +71,11 @@ class SearchSummary:
 
     @property
     def fp32(self) -> BestRow | None:
-        """The unquantised network; None where it was not measured."""
+        """The FP32 baseline; None if it was not measured."""
         return self.baselines.get(FP32)
 
     def as_json(self) -> dict[str, Any]:
-        """What `summary.json` holds. The rows of `best` are in `best.json`; here are their trials and points."""
+        """The content of `summary.json`. The rows of `best` are in `best.json`; here are their trials and points."""
         return {
             "strategy": self.strategy,
             "reason": self.reason,
@@ -95,7 +95,7 @@ class SearchSummary:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> SearchSummary:
-        """A summary without the rows of `best`, which `with_best` adds. Raises one of `DAMAGES` where it is none."""
+        """A summary without the rows of `best`, which `with_best` adds. Raises one of `DAMAGES` if malformed."""
         return cls(
             strategy=row["strategy"],
             goals=Goals.from_json(row["goals"]),

@@ -1,4 +1,4 @@
-"""A trial: one point of a search space and what was measured there."""
+"""A trial: one proposed point of a search space and its metrics."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Trial:
 
     @property
     def counts(self) -> bool:
-        """Whether it has metrics of its own on all rows, so that it can be a result."""
+        """Whether it has its own metrics on all samples, so that it can be a result."""
         return self.repeats is None and not self.failed and self.stopped_at is None
 
     @property
     def metrics(self) -> dict[str, float]:
-        """All measured numbers, unscaled."""
+        """All metrics, unscaled."""
         return {**self.software_metrics, **self.hardware_metrics}
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is optimised: a metric, times a scale, in a direction."""
+    """An objective: a metric, times a scale, in a direction."""
 
     metric: str
     scale: float = 1.0
@@ -51,7 +51,7 @@ class Objective:
 
     @property
     def turn(self) -> int:
-        """What turns the metric, before it is scaled, so that less is better."""
+        """The factor that turns the unscaled metric so that less is better."""
         return (1 if self.direction == "minimize" else -1) * (1 if self.scale > 0 else -1)
 
 
@@ -69,7 +69,7 @@ TestMetrics = Mapping[str, tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class BestRow:
-    """A row of a search's result: a trial, those that equal it, its network and, once measured, its test scores."""
+    """A row of a result: a trial, the trials equal to it, its config and, once measured, its test scores."""
 
     trial: Trial
     equals: tuple[int, ...]
@@ -81,9 +81,7 @@ class BestRow:
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """How many points were measured, how many trials repeated one, how many have no metrics, how many were given up
-    early, and how many earlier searches had measured.
-    """
+    """Counts of trials: measured, repeated, failed, stopped early, and taken over from earlier searches."""
 
     measured: int
     repeats: int

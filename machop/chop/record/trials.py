@@ -1,4 +1,4 @@
-"""The trials of a search in an append-only log: a header line, then one line of JSON per trial."""
+"""The log of trials, `trials.jsonl`: a header line, then one line of JSON per trial, append-only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = get_logger(__name__)
 
 
 class TrialLog:
-    """Trials in a file. Open it with `create` or `resume`; close it, or use it as a context manager."""
+    """The log of trials. Open it with `create` or `resume`; close it, or use it as a context manager."""
 
     def __init__(self, lines: JsonLines, trials: list[Trial]) -> None:
         self.path = lines.path
@@ -35,7 +35,7 @@ class TrialLog:
     def create(
         cls, path: Path, fingerprint: Mapping[str, Any], about: Mapping[str, Any] | None = None, identity: str = ""
     ) -> TrialLog:
-        """A new log; raises SearchError where there is one already, so that nothing is lost.
+        """A new log; raises SearchError if there is one already, so that nothing is lost.
 
         `about` is for whoever reads the log without the search: what its numbers mean.
         """
@@ -44,7 +44,7 @@ class TrialLog:
 
     @classmethod
     def resume(cls, path: Path, fingerprint: Mapping[str, Any], in_order: bool = True) -> TrialLog:
-        """An earlier log with its trials, to be added to.
+        """An earlier log with its trials, opened to continue it.
 
         Trials that are `in_order` rest on each other: behind a damaged line none is used. Raises SearchError where
         there is no log, or where it belongs to another search; then it says what differs.
@@ -60,7 +60,7 @@ class TrialLog:
         return cls(lines, trials)
 
     def append(self, trial: Trial) -> None:
-        """Write a trial; when this returns it outlives this process. A loss of power may cost the last second."""
+        """Write a trial, which then outlives this process. A power failure may lose the last second."""
         self._lines.append(trial_to_row(trial))
         self.trials.append(trial)
 
@@ -77,7 +77,7 @@ class TrialLog:
 
 @dataclass(frozen=True)
 class LoggedTrials:
-    """What a log holds: its header, its sound trials, and the first problem, if a line is damaged."""
+    """The content of a log: its header, its sound trials, and the first problem, if a line is damaged."""
 
     header: Header
     trials: list[Trial]
@@ -85,20 +85,23 @@ class LoggedTrials:
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """What the search must find unchanged when it is resumed."""
+        """The fingerprint that a resumed search must match."""
         found: Mapping[str, Any] = self.header.values["fingerprint"]
         return found
 
 
 def read_trials(path: Path, in_order: bool = True) -> LoggedTrials:
-    """A log that is only read; a warning names a damaged line. Raises SearchError where it is no trial log."""
+    """Read a log without opening it for writing; a warning names a damaged line.
+
+    Raises SearchError if it is no trial log.
+    """
     header = read_header(path, TRIALS)
     _fingerprint(path, header)
     return LoggedTrials(header, *_sound(path, read_lines(path, header), in_order))
 
 
 def _sound(path: Path, lines: Iterable[Line], in_order: bool) -> tuple[list[Trial], str]:
-    """The sound trials, numbered anew where they are not `in_order`, and the first problem."""
+    """The sound trials, renumbered unless they are `in_order`, and the first problem."""
     trials: list[Trial] = []
     seen: set[int] = set()
     problem = ""
@@ -160,7 +163,7 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
 
 
 def row_to_trial(row: Mapping[str, Any]) -> Trial:
-    """A line of the log as a trial; raises one of `DAMAGES` for one that is none."""
+    """A line of the log as a trial; raises one of `DAMAGES` if malformed."""
     if isinstance(row["seconds"], bool) or not isfinite(row["seconds"]):
         raise ValueError(f"trial {row['number']} has no number for seconds")
     for name, kind in (("failed", str), ("inherited", str), ("repeats", int), ("stopped_at", int)):

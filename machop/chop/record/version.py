@@ -17,18 +17,18 @@ VERSION = 2
 
 
 def new_identity() -> str:
-    """A random name for a search: the files of its folder hold it, so that a mixed copy is noticed."""
+    """A random identity for a search: all its files hold it, so that mixed copies are noticed."""
     return secrets.token_hex(8)
 
 
 @cache
 def warn_unchecked(what: Path) -> None:
-    """Say once of a file or a folder of version 1 that nothing shows whether it was changed."""
+    """Warn once that changes in a file or folder of version 1 cannot be detected."""
     logger.warning("%s was written by an earlier chop, without checksums: it cannot be checked", what)
 
 
 def require_version(found: Any, path: Path) -> int:
-    """The version that a record states. Raises SearchError for a later one, and for what is no version."""
+    """The version that a record states. Raises SearchError for a later or invalid one."""
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
         raise SearchError(f"{path} is damaged: {found!r} is no version of a record")
     if found > VERSION:
