@@ -189,7 +189,7 @@ def test_every_statistic_equals_numpy_also_by_channel(graph: MaseGraph, batch: d
     graph = with_metadata(graph, batch)
     statistics = {
         name: {"dims": dims}
-        for name in ("range_min_max", "range_n_sigma", "variance", "absolute_mean")
+        for name in ("range_min_max", "range_n_sigma", "variance", "absolute_mean", "abs_mean", "record")
         for dims in ("channel",)
     }
     arguments = {
@@ -208,4 +208,6 @@ def test_every_statistic_equals_numpy_also_by_channel(graph: MaseGraph, batch: d
         np.testing.assert_allclose(stat["range_min_max"]["max"], values.max(axis=1))
         np.testing.assert_allclose(stat["variance"]["variance"], values.var(axis=1))
         np.testing.assert_allclose(stat["absolute_mean"]["absolute_mean"], np.abs(values).mean(axis=1))
+        np.testing.assert_allclose(stat["abs_mean"]["abs_mean"], np.abs(values).mean(axis=1))
+        np.testing.assert_array_equal(stat["record"]["data"], values)
         np.testing.assert_allclose(stat["range_n_sigma"]["min"], values.mean(axis=1) - 3 * values.std(axis=1))

@@ -43,7 +43,8 @@ def profile_statistics_analysis_pass(graph: MaseGraph, pass_args: PassArgs = Non
     `by` says what `target_weight_nodes` and `target_activation_nodes` list: ops, names or patterns.
     `weight_statistics` and `activation_statistics` hold `{"range_min_max": {…}, "range_quantile": {"quantile": 0.97}}`;
     with `dims = "channel"` in it a statistic is a list, a number for each channel (weights: the first dimension,
-    activations: the second). Known are range_min_max, range_quantile, range_n_sigma, variance and absolute_mean.
+    activations: the second). Known are range_min_max, range_quantile, range_n_sigma, variance (variance_precise
+    and variance_online are the same), absolute_mean, abs_mean, and record, which keeps the values themselves.
     Activations are those of the first `num_samples` rows of `input_generator` (an iterable of {"x": batch}), taken
     together, never batch by batch. The info is `{node: {operand: {statistic: …}}}`.
     """
@@ -95,6 +96,16 @@ def absolute_mean(values: Tensor, config: Mapping[str, Any]) -> Measured:
     return {"absolute_mean": values.abs().mean(1)}
 
 
+def abs_mean(values: Tensor, config: Mapping[str, Any]) -> Measured:
+    """The mean of the magnitudes, under the short name."""
+    return {"abs_mean": values.abs().mean(1)}
+
+
+def record(values: Tensor, config: Mapping[str, Any]) -> Measured:
+    """The values themselves, in the order in which they came."""
+    return {"data": values}
+
+
 STATISTICS = {
     "range_min_max": range_min_max,
     "range_quantile": range_quantile,
@@ -103,8 +114,10 @@ STATISTICS = {
     "variance_precise": variance,
     "variance_online": variance,
     "absolute_mean": absolute_mean,
+    "abs_mean": abs_mean,
+    "record": record,
 }
-"""Functions of values `(channels, values)`, float64, that give one number a channel under each name."""
+"""Functions of values `(channels, values)`, float64, that return `(channels,)` or `(channels, values)` by name."""
 
 
 def _number(config: Mapping[str, Any], key: str, default: float) -> float:
@@ -156,9 +169,9 @@ def _statistic(key: str, values: Tensor, config: Any, is_activation: bool) -> di
     return {name: _plain(result, dims) for name, result in measured.items()} | {"count": values.numel()}
 
 
-def _plain(result: Tensor, dims: str) -> float | list[float]:
-    """One number for the whole tensor, a list for its channels."""
-    numbers: list[float] = result.tolist()
+def _plain(result: Tensor, dims: str) -> Any:
+    """What was measured of the whole tensor; a list of that for its channels."""
+    numbers = result.tolist()
     return numbers if dims == "channel" else numbers[0]
 
 
