@@ -10,12 +10,13 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from chop.dataset.info import DATASETS, DatasetInfo, Parts, UserMetric
+from chop.dataset.info import DATASETS, DatasetInfo, Parts
 from chop.dataset.reading import is_spent, joined, labelled_only, read_batch, read_part, without_unlabelled
 from chop.dataset.rows import Batch, TensorRows, cut, rows_loader
 from chop.dataset.tokens import TokenArrays
 from chop.dataset.user_data import UserData, load_user_data, user_data_of
 from chop.errors import ChopError, DatasetError, did_you_mean
+from chop.scoring.metric import UserMetric
 from chop.scoring.task import DEFAULT_TASK, Task, task_class, task_of
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from torch import Tensor
 
 from chop.dataset.rows import TensorRows
 from chop.registry import Registry
@@ -36,9 +33,6 @@ class Parts:
     train: TensorRows
     val: TensorRows
     test: TensorRows
-
-
-UserMetric = tuple[Callable[[Tensor, Tensor], Any], str]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from chop.dataset.info import UserMetric
 from chop.dataset.no_label import OnOwnLabels, label_of_none
 from chop.dataset.reading import read_by_one_process
 from chop.dataset.targets import INFER, TargetForm
@@ -17,6 +16,7 @@ from chop.dataset.tokens import TokenArrays
 from chop.errors import DatasetError, did_you_mean
 from chop.scoring.classification import Classification
 from chop.scoring.labels import UNLABELLED
+from chop.scoring.metric import UserMetric
 from chop.scoring.task import Task
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName
