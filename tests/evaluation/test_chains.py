@@ -143,6 +143,55 @@ def test_weights_that_are_computed_are_pruned_as_they_are_read(name: str, tmp_pa
         require_same(all_ways(graph, {layer_of(graph): {"weight": Chain((TWO_OF_FOUR,), Q)}}, x), wanted, net(x))
 
 
+class Products(nn.Module):
+    """Layers as products with parameters, as GPT-2 has them; and one of two activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(6, 8)), nn.Parameter(torch.randn(8, 4))
+        self.c, self.bias = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.addmm(self.bias, torch.relu(x @ self.a), self.b)
+        return torch.stack([h @ self.c, (h @ h.transpose(0, 1)).mean(1)], 1)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_parameters_that_are_factors_of_products_are_pruned(pattern: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, x = Products().eval(), torch.randn(10, 6)
+    config = {"name": "integer", "weight_width": 5, "weight_frac_width": 3, **sparsity_keys(pattern)}
+    graph, info = quantize_transform_pass(MaseGraph(net), {"by": "type", "default": {"config": config}})
+    plan = info["plan"]
+    transformed = [name for name in plan if isinstance(plan[name].get("weight"), Chain)]
+    assert transformed == ["addmm", "matmul", "matmul_1"]
+    by_hand = Products()
+    q = Integer(5, 3)
+    keep = _mask_of_product(pattern)
+    with torch.no_grad():
+        for name in "abc":
+            own = getattr(net, name)
+            getattr(by_hand, name).copy_(q.quantize(torch.where(keep(own), own, 0.0)))
+        by_hand.bias.copy_(net.bias)
+        h = torch.addmm(by_hand.bias, torch.relu(x @ by_hand.a), by_hand.b)
+        wanted = torch.stack([h @ by_hand.c, (h @ q.quantize(h.transpose(0, 1))).mean(1)], 1)
+        require_same(all_ways(MaseGraph(net), {name: plan[name] for name in plan}, x), wanted, net(x))
+    verdict = guard_verdict(MaseGraph(net), x, {(name, "weight"): [plan[name]["weight"]] for name in transformed})
+    assert verdict.is_sound, str(verdict)
+    loaded = MaseGraph.from_checkpoint(graph.export(tmp_path / "graph.safetensors"), Products())
+    assert loaded.plan == graph.plan
+
+
+def _mask_of_product(pattern: str) -> Any:
+    """Masks of weights `(inputs, outputs)`: those of the layer that has them transposed."""
+    chosen = Sparsity.from_keys(
+        {key.removeprefix("weight_"): value for key, value in sparsity_keys(pattern).items()},
+        channel_axis=0,
+        inputs_axis=-1,
+    )
+    return lambda own: chosen.mask(own.t().contiguous()).t()
+
+
 def test_a_module_that_is_called_twice_is_pruned_as_each_node_says() -> None:
     net, x = Residual().eval(), torch.randn(8, 6)
     graph = MaseGraph(net)

@@ -35,7 +35,7 @@ Settings = dict[str, tuple[int, int | str]]
 """By operand: width, and fraction width or "auto"."""
 
 FACTORS = ("matmul", "bmm", "mm", "addmm")
-"""Products whose second factor is no weight of a layer: it is not pruned."""
+"""Products whose second factor is pruned where it is a parameter as it stands."""
 
 Ranges = dict[tuple[int, str], tuple[float, float]]
 """By number of the call and operand (the terms of a sum share it): the range of the values that are not masked."""
@@ -123,7 +123,8 @@ class FixedPointCalls(TorchFunctionMode):
             low, high = self.seen.get((number, operand), (math.inf, -math.inf))
             self.seen[number, operand] = min(low, float(plain_values.min())), max(high, float(plain_values.max()))
             chosen = settings.get(operand, settings.get("data_in") if operand in FOLLOW_INPUT else None)
-            own = self._pruned(value) if operand == "weight" and name not in FACTORS else value
+            is_weight = operand == "weight" and (name not in FACTORS or isinstance(value, nn.Parameter))
+            own = self._pruned(value) if is_weight else value
             if chosen is not None:
                 signed = not (name in UNSIGNED and operand == "data_in")
                 width, fraction = chosen

@@ -185,8 +185,8 @@ def transform_values(config: NodeConfig) -> dict[str, dict[str, Any]]:
 
 
 def has_own_weights(op: Op) -> bool:
-    """Whether an op has weights that transforms can be for: a parameter of its own, no other activation."""
-    return WEIGHT in op.params and WEIGHT in op.operands
+    """Whether an op has weights that transforms can be for: a parameter, no activation."""
+    return WEIGHT in op.operands and (WEIGHT in op.params or WEIGHT in op.owned)
 
 
 def transform_key_problem(key: str, op: Op) -> str | None:
@@ -197,23 +197,28 @@ def transform_key_problem(key: str, op: Op) -> str | None:
 
 
 def _transform(name: str, values: Mapping[str, Any], op: Op) -> WeightTransform:
-    is_layer = op.multiplies or op.name == "embedding"
     try:
         return WEIGHT_TRANSFORMS[name].from_keys(
-            values,
-            channel_axis=channel_axis(WEIGHT, op) if is_layer else None,
-            inputs_axis=inputs_axis(op) if is_layer else None,
-            channel_groups=op.groups,
+            values, channel_axis=_outputs_axis(op), inputs_axis=_inputs_axis(op), channel_groups=op.groups
         )
     except FormatError as error:
         raise FormatError(f"{WEIGHT} of '{op.name}': {error} (keys start with '{WEIGHT}_')") from error
 
 
-def inputs_axis(op: Op) -> int:
-    """The dimension of a layer's weights that a product sums over (of an embedding: the features)."""
+def _outputs_axis(op: Op) -> int | None:
+    """The dimension of the output channels of a layer's weights; None where each weight is a channel (norms)."""
+    if WEIGHT in op.owned:
+        return -1
+    return channel_axis(WEIGHT, op) if op.multiplies or op.name == "embedding" else None
+
+
+def _inputs_axis(op: Op) -> int | None:
+    """The dimension of a layer's weights that a product sums over; of an embedding the features; None for norms."""
     if op.name.startswith("conv"):
         return 0 if op.name.startswith("conv_transpose") else 1
-    return -1
+    if WEIGHT in op.owned:
+        return -2
+    return -1 if op.multiplies or op.name == "embedding" else None
 
 
 def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:

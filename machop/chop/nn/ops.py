@@ -49,7 +49,8 @@ class Op:
 
     `args` says which arguments make up an operand; `params` are tensors that a module of this op owns and a function
     takes as the arguments in `function_params`. `unsigned` operands hold no negative value that matters.
-    `absent` names parameters that one particular call lacks, `groups` are those of its transposed convolution, and
+    `absent` names parameters that one particular call lacks, `owned` those of its arguments that are parameters of the
+    model (the second factor of `x @ self.weight`), `groups` are those of its transposed convolution, and
     `layouts` say where samples and channels lie in its operands, as far as that is known. `multiplies` is true where
     matrices are multiplied. An operand without keys of its own has those of the operand that it `follows`, and still a
     range of its own. `result_masks` says which values of the result are masked.
@@ -66,6 +67,7 @@ class Op:
     multiplies: bool = False
     is_python_builtin: bool = False
     absent: frozenset[str] = frozenset()
+    owned: frozenset[str] = frozenset()
     groups: int = 1
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     follows: Mapping[str, str] = field(default_factory=dict)

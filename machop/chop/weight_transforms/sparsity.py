@@ -160,12 +160,13 @@ class Sparsity(WeightTransform):
     def _greatest_of_groups(self, sizes: Tensor) -> Tensor:
         assert self.group is not None and self.inputs_axis is not None
         most, length = self.group
-        rows = sizes.movedim(self.inputs_axis, -1)
+        axis = max(self.inputs_axis, -sizes.ndim)
+        rows = sizes.movedim(axis, -1)
         inputs = rows.reshape(*rows.shape[:-1], self._groups_along_inputs, -1)
         padded = torch.nn.functional.pad(inputs, (0, -inputs.shape[-1] % length), value=-1.0)
         grouped = padded.reshape(*padded.shape[:-1], -1, length)
         own = _greatest(grouped, most).reshape(padded.shape)[..., : inputs.shape[-1]]
-        return own.reshape(rows.shape).movedim(-1, self.inputs_axis)
+        return own.reshape(rows.shape).movedim(-1, axis)
 
     @property
     def _groups_along_inputs(self) -> int:
@@ -189,7 +190,7 @@ class Sparsity(WeightTransform):
     def _kept_of_groups(self, shape: tuple[int, ...]) -> int:
         assert self.group is not None and self.inputs_axis is not None
         most, length = self.group
-        inputs = max(shape[self.inputs_axis] // self._groups_along_inputs, 1)
+        inputs = max(shape[max(self.inputs_axis, -len(shape))] // self._groups_along_inputs, 1)
         own = inputs // length * most + min(most, inputs % length)
         return count(shape) // inputs * own
 

@@ -105,7 +105,9 @@ def coarse_plans(graph: MaseGraph, known: FloatOperands, slots: Mapping[Slot, Se
     inputs = {slot: grid for slot, grid in grids.items() if slot not in results}
     activations = {slot: grid for slot, grid in inputs.items() if slot not in params}
     plans = [CoarsePlan(own) for own in (params, activations, results, inputs) if own]
-    chains = {slot: ChainGrid(own, params[slot]) for slot in params if (own := _transforms(slots[slot]))}
+    chains = {
+        slot: ChainGrid(own, params.get(slot, inputs[slot])) for slot in inputs if (own := _transforms(slots[slot]))
+    }
     return [*plans, CoarsePlan(chains)] if chains else plans
 
 

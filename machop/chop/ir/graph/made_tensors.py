@@ -37,7 +37,7 @@ class MadeTensors:
         order: list[fx.Node] = []
         if not _is_constant(graph, node, order):
             return None
-        attributes = {one: _attribute(graph.model, str(one.target)) for one in order if one.op == "get_attr"}
+        attributes = {one: attribute_at(graph.model, str(one.target)) for one in order if one.op == "get_attr"}
         if node in attributes:
             return attributes[node] if isinstance(attributes[node], Tensor) else None
         sources = [value for value in attributes.values() if isinstance(value, Tensor)]
@@ -76,6 +76,7 @@ def _computed(graph: MaseGraph, order: Sequence[fx.Node], values: dict[fx.Node, 
     return found if isinstance(found, Tensor) else None
 
 
-def _attribute(model: nn.Module, path: str) -> Any:
+def attribute_at(model: nn.Module, path: str) -> Any:
+    """The tensor, or what else stands, at a dotted path below a model."""
     owner, _, name = path.rpartition(".")
     return getattr(model.get_submodule(owner), name)

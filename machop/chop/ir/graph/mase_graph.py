@@ -24,7 +24,7 @@ from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.fitting import fitted, has_values
 from chop.ir.graph.inputs import placeholder_values
 from chop.ir.graph.layouts import FirstBatch, find_layouts
-from chop.ir.graph.made_tensors import MadeTensors
+from chop.ir.graph.made_tensors import MadeTensors, attribute_at
 from chop.ir.graph.mask_readers import with_masks
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.graph.own_copy import own_copy
@@ -214,7 +214,12 @@ class MaseGraph:
         """The nodes of `quantizable_nodes`, and those that turn out to compute with indexes, masks or sizes."""
         ops = ((node, self.op(node)) for node in self.model.graph.nodes)
         return {
-            node.name: replace(op, absent=self._absent_parameters(node, op), groups=channel_groups(self, node, op))
+            node.name: replace(
+                op,
+                absent=self._absent_parameters(node, op),
+                owned=self._owned_factors(node, op),
+                groups=channel_groups(self, node, op),
+            )
             for node, op in ops
             if op is not None and op.quantizable and _may_be_floating(node)
         }
@@ -234,6 +239,13 @@ class MaseGraph:
         except GraphError:
             self.layouts = None  # so that nothing runs in formats that do not fit
             raise
+
+    def _owned_factors(self, node: fx.Node, op: Op) -> frozenset[str]:
+        """The second factor of a product, where it is a parameter of the model as it stands."""
+        given = [arg.of(node.args, node.kwargs) for arg in op.args.get("weight", ())]
+        names = [str(own.target) for own in given if isinstance(own, fx.Node) and own.op == "get_attr"]
+        owned = any(isinstance(attribute_at(self.model, name), nn.Parameter) for name in names)
+        return frozenset({"weight"}) if owned else frozenset()
 
     def _absent_parameters(self, node: fx.Node, op: Op) -> frozenset[str]:
         inner = self.inner(node)
