@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from chop.actions.search import search
 from chop.actions.search.measuring.batched import BatchedMeasurement
+from chop.actions.search.measuring.scheduler import FEW_POINTS
 from chop.actions.search.run.exhaustive import Task, measured_blocks
 from chop.actions.search.search_space.codes import codes_of_range
 from chop.dataset import MaseDataModule
@@ -334,7 +335,7 @@ def alternately(name: str, problem: Problem, codes: np.ndarray) -> Row:
     ]
 
     def ours_now() -> Any:
-        if len(codes) > 1:  # what a search does
+        if len(codes) > FEW_POINTS:  # what a search does
             return evaluator.run_sorted(codes, [measure])
         return [score(runner.predictions(plan), problem.targets, num_classes=CLASSES) for plan in plans]
 

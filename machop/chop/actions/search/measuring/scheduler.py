@@ -28,6 +28,9 @@ from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
+FEW_POINTS = 4
+"""So few are measured one by one: they share too little for what a call for many points costs."""
+
 SECONDS_ALONE = 5.0
 """Spent on measuring in one process before others are started, which takes about as long."""
 
@@ -69,7 +72,7 @@ class Scheduler:
         if self._early_stopping:
             rivals = tuple(self._rival(number) for number in front.index.tolist()) if front else ()
             return self._singly(self._early_stopping.measure, [RacingPoint(point, rivals) for point in points])
-        if len(points) == 1 or instruments.batched is None:
+        if len(points) <= FEW_POINTS or instruments.batched is None:
             return self._singly(instruments.single.outcome, points)
         if not instruments.singly:
             return instruments.outcomes(points, self._scores(instruments.batched.scores, points))
