@@ -65,7 +65,7 @@ class SearchProgress(_Shown):
         self._task = self._progress.add_task("search", total=total, rate="-", best="")
 
     def on_probe(self, tried: int, of_all: int) -> None:
-        """Show how many networks have been tried for the strategy's guesses, before its first trial."""
+        """Show how many sensitivity probes have run, before the strategy's first trial."""
         self._progress.update(self._task, best=_probing(tried, of_all))
 
     def on_trial(self, trial: Trial) -> None:
@@ -137,7 +137,7 @@ class ComparisonProgress(_Shown):
         self._task = self._progress.add_task("compare", total=runs * budget, rate="-", now="", done=f"0/{runs} runs")
 
     def on_probe(self, tried: int, of_all: int) -> None:
-        """Show how many networks have been tried for a strategy's guesses, before its first trial."""
+        """Show how many sensitivity probes have run, before a strategy's first trial."""
         self._progress.update(self._task, now=_probing(tried, of_all))
 
     def on_evaluation(self, strategy: str, seed: int) -> None:
@@ -154,7 +154,7 @@ class ComparisonProgress(_Shown):
 
 
 def _probing(tried: int, of_all: int) -> str:
-    return f"guesses: {tried:,} of {of_all:,} networks tried"
+    return f"sensitivity probes: {tried:,} of {of_all:,}"
 
 
 def each_shown(items: Sequence[Item], what: str) -> Iterable[Item]:

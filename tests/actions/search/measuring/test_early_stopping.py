@@ -1,4 +1,4 @@
-"""A ladder of sample sizes: who cannot win is given up, who can never is, and the log says so."""
+"""Early stopping: the evaluation of a point that cannot win ends early, of one that can never does; the log says so."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_metric_that_is_no_mean_over_rows_is_no_reason_to_give_up(
     lab["strategy"]["metrics"]["extreme"] = {}
     lab["strategy"]["setup"] = {"ladder": [64]}
     result = search(jsc_tiny, jets, lab, tmp_path)
-    assert "ladder: extreme is no mean over rows" in caplog.text
+    assert "ladder: extreme is not a mean over samples" in caplog.text
     assert not any(trial.stopped_at for trial in result.trials)
 
 

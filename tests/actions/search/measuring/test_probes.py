@@ -20,7 +20,7 @@ from chop.evaluation.responses import Responses
 from chop.models import get_model
 
 
-def guessing(lab: dict[str, Any], data: MaseDataModule, model: nn.Module, folder: Path) -> SensitivityProbes:
+def probes_of(lab: dict[str, Any], data: MaseDataModule, model: nn.Module, folder: Path) -> SensitivityProbes:
     job = checked_call(CompareJob, model, data, lab, folder, 0, "cpu")
     measurement = job.measurement()
     return SensitivityProbes(measurement.subject, measurement.runners)
@@ -54,14 +54,14 @@ def test_guesses_are_made_once_of_the_first_training_rows(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    own = guessing(lab, jets, jsc_toy, tmp_path)
+    own = probes_of(lab, jets, jsc_toy, tmp_path)
     tries: list[tuple[int, int]] = []
     own.on_probe = lambda tried, of_all: tries.append((tried, of_all))
     found = own(64)
     assert found is not None and own(64) is found
-    told = "110 networks with one layer changed are tried on 64 training rows, as many rows as 13.8 evaluations"
-    assert own.remarks == [f"before the first trial {told}; they are not counted as evaluations."]
-    assert caplog.text.count("guesses: 110 networks") == 1
+    told = "110 networks, each with one layer quantised differently, run on 64 training samples, the work of 13.8"
+    assert own.remarks == [f"before the first trial, {told} evaluations; these are not counted as evaluations."]
+    assert caplog.text.count("sensitivity probes: 110 networks") == 1
     assert tries == [(number, 110) for number in range(1, 111)]
     x, y = jets.batches("train", 64)[0]
     scores = jsc_toy.eval()(x).detach()
@@ -74,9 +74,9 @@ def test_guesses_are_made_once_of_the_first_training_rows(
 @pytest.mark.parametrize(
     ("bounds", "why"),
     [
-        ({"MOST_TRIED": 109}, "110 networks would have to be tried, more than 109"),
-        ({"MOST_ADDED": 3 * 5 * 31}, "15 outputs a row, over all layers, are too many"),
-        ({"MOST_MACS": 1, "LITTLE": 6}, "110 networks would take too long, each on 32 training rows"),
+        ({"MOST_TRIED": 109}, "110 networks would have to run, more than 109"),
+        ({"MOST_ADDED": 3 * 5 * 31}, "15 outputs a sample, over all layers, are too many"),
+        ({"MOST_MACS": 1, "LITTLE": 6}, "110 networks would take too long, each on 32 training samples"),
     ],
 )
 def test_there_are_no_guesses_where_too_much_would_be_tried(
@@ -92,10 +92,10 @@ def test_there_are_no_guesses_where_too_much_would_be_tried(
     caplog.set_level("INFO")
     for name, value in bounds.items():
         monkeypatch.setattr(probes, name, value)
-    own = guessing(lab, jets, jsc_toy, tmp_path)
+    own = probes_of(lab, jets, jsc_toy, tmp_path)
     assert own(64) is None
     (remark,) = own.remarks
-    assert remark.startswith(f"no guesses before the first trial: {why}")
+    assert remark.startswith(f"no sensitivity probes before the first trial: {why}")
     assert remark[:-1] in " ".join(caplog.text.split())
 
 
@@ -113,17 +113,17 @@ def test_fewer_rows_are_tried_where_more_would_be_too_much(
 ) -> None:
     for name, value in bounds.items():
         monkeypatch.setattr(probes, name, value)
-    own = guessing(lab, jets, jsc_toy, tmp_path)
+    own = probes_of(lab, jets, jsc_toy, tmp_path)
     assert own(64) is not None
-    assert f"on {rows} training rows (64 would be too much work)" in own.remarks[0]
+    assert f"on {rows} training samples (64 would be too much work)" in own.remarks[0]
 
 
 def test_a_space_of_fewer_points_than_would_be_tried_has_no_guesses(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule
 ) -> None:
-    own = guessing(lab, jets, get_model("jsc-tiny", pretrained=True), tmp_path)
+    own = probes_of(lab, jets, get_model("jsc-tiny", pretrained=True), tmp_path)
     assert own(64) is None
-    assert "38 networks would have to be tried, more than the 18 of the space" in own.remarks[0]
+    assert "38 networks would have to run, more than the 18 of the space" in own.remarks[0]
 
 
 def test_a_search_goes_without_guesses_where_the_model_fails_on_training_rows(
@@ -142,7 +142,7 @@ def test_a_search_goes_without_guesses_where_the_model_fails_on_training_rows(
 
     monkeypatch.setattr(probes, "Responses", Failing)
     assert len(search(jsc_toy, jets, surrogate, tmp_path).trials) == 20
-    (told,) = (record for record in caplog.records if "no guesses" in record.getMessage())
+    (told,) = (record for record in caplog.records if "no sensitivity probes" in record.getMessage())
     assert told.levelname == "WARNING" and told.getMessage().endswith("RuntimeError: made to fail")
 
 
@@ -169,11 +169,11 @@ def test_a_comparison_tells_what_was_tried_before_the_first_trial(
     options = CompareOptions(("surrogate", "uniform"), seeds=2, budget=20)
     summary = compare(jsc_toy, jets, lab, tmp_path / "with", options)
     told = (
-        "surrogate: before the first trial 110 networks with one layer changed are tried on 512 training rows, as many "
-        "rows as 110 evaluations; they are not counted as evaluations."
+        "surrogate: before the first trial, 110 networks, each with one layer quantised differently, run on 512 "
+        "training samples, the work of 110 evaluations; these are not counted as evaluations."
     )
     assert told in summary.remarks
     assert told in json.loads((tmp_path / "with" / "summary.json").read_text(encoding="utf-8"))["remarks"]
     assert told in " ".join((tmp_path / "with" / "report.md").read_text(encoding="utf-8").split())
     without = compare(jsc_toy, jets, lab, tmp_path / "without", CompareOptions(("uniform",), seeds=2))
-    assert not any("tried" in remark for remark in without.remarks)
+    assert not any("quantised differently" in remark for remark in without.remarks)

@@ -90,15 +90,15 @@ def _cut_at(batches: Sequence[tuple[Any, Tensor]], rungs: Sequence[int]) -> Iter
 class _PartialMeasurement:
     """The measurement of one configuration on the samples so far."""
 
-    def __init__(self, ladder: EarlyStopping, plan: QuantPlan) -> None:
-        self._ladder = ladder
+    def __init__(self, stopping: EarlyStopping, plan: QuantPlan) -> None:
+        self._stopping = stopping
         self._plan = plan
         self._rungs = 0
-        self._accumulators = [(runner, runner.accumulator(by_sample=True)) for runner in ladder.runners]
+        self._accumulators = [(runner, runner.accumulator(by_sample=True)) for runner in stopping.runners]
 
     def step(self) -> None:
         """Measure the samples that the next rung adds."""
-        for key, rows in self._ladder.rows.items():
+        for key, rows in self._stopping.rows.items():
             taking = [accumulator for runner, accumulator in self._accumulators if row_key(runner) == key]
             accumulated(Together(taking), rows.stream(self._plan, self._rungs))
         self._rungs += 1
@@ -118,16 +118,17 @@ class _PartialMeasurement:
 class EarlyStopping:
     """Measures a configuration on the first `rungs[0]` samples, then on `rungs[1]` …, unless it is stopped.
 
-    A candidate is given up where a network of the front dominates the best that its metrics may be on all rows, or the
-    best that they may be is beyond a limit. Analytic metrics are exact; of the others `chop.scoring.bounds` says
-    how far they may move: for a limit on the candidate's own rows, against a rival on the differences by row. Nothing
-    bounds a metric that is no mean over rows (`OutputRunner.row_values`): on its account nothing is given up. Until
-    the front has a network, all are measured on all rows, so that the one nearest to the limits can be shown.
+    An evaluation ends early where a point of the front dominates the best that its metrics may be on all samples, or
+    where that best violates a constraint. Metrics of formats alone are exact. For the others `chop.scoring.bounds` says
+    how far they may move: against a constraint by the point's own samples, against a rival by the differences sample by
+    sample. A metric that is not a mean over samples has no bound, and ends no evaluation. Until the front has a point,
+    all samples are measured, so that the point nearest to the constraints can be shown.
 
-    1 - `confidence` is the chance that a network which belongs on the front is given up, whatever the number of rungs,
-    rivals and limits: it is divided among all bounds that may give it up (Bonferroni). It need not be divided among the
-    objectives of a front: a network that no other dominates is better in at least one of them than any rival, and must
-    lose there too (an intersection-union test; Berger, Technometrics 24, 1982, 295-300); all terms of a sum may move.
+    1 - `confidence` is the chance that the evaluation of a point which belongs on the front ends early, whatever the
+    number of rungs, rivals and constraints: it is divided among all bounds that may end it (Bonferroni). It need not be
+    divided among the objectives of a front: a network that no other dominates is better in at least one of them than
+    any rival, and must lose there too (an intersection-union test; Berger, Technometrics 24, 1982, 295-300); all terms
+    of a sum may move.
     """
 
     batch: ClassVar[int] = 16
@@ -167,14 +168,14 @@ class EarlyStopping:
 
     def tell_unbounded(self) -> None:
         """Log if no configuration can be stopped, because a metric has no bound."""
-        climb = _PartialMeasurement(self, QuantPlan())
-        climb.step()
-        known = {*climb.by_row(), *self.single.exact(QuantPlan())}
+        partial = _PartialMeasurement(self, QuantPlan())
+        partial.step()
+        known = {*partial.by_row(), *self.single.exact(QuantPlan())}
         missing = [objective.metric for objective in self.goals.objectives if objective.metric not in known]
         if missing:
             logger.warning(
-                "ladder: %s is no mean over rows, so nothing says how far it may move on the other rows; no candidate "
-                "is given up as dominated, only beyond a limit",
+                "ladder: %s is not a mean over samples, so it has no bound on the other samples; an evaluation ends "
+                "early only where a constraint is violated",
                 ", ".join(missing),
             )
 
@@ -188,27 +189,27 @@ class EarlyStopping:
             f"{' or '.join(map(str, self.rungs))} of {self.full_rows:,} samples, which saved {share:.0%} of the work.",
         )
 
-    def measure(self, candidate: RacingPoint) -> Outcome:
+    def measure(self, racing: RacingPoint) -> Outcome:
         """The metrics of a configuration on all samples, or on those of the rung at which it is stopped.
 
-        MetricError: a metric on all rows is no finite number.
+        MetricError: a metric on all samples is not a finite number.
         """
-        plan = self.single.subject.space.plan(candidate.point)
+        plan = self.single.subject.space.plan(racing.point)
         exact = self.single.exact(plan)
-        climb = _PartialMeasurement(self, plan)
+        partial = _PartialMeasurement(self, plan)
         for rung in self.rungs:
-            climb.step()
-            if candidate.rivals and self._cannot_win(exact, climb.by_row(), candidate.rivals):
-                found = self._outcome(exact, climb)
+            partial.step()
+            if racing.rivals and self._cannot_win(exact, partial.by_row(), racing.rivals):
+                found = self._outcome(exact, partial)
                 if isinstance(found, Measured):  # a metric may not be known on so few rows; then all are measured
                     return replace(found, stopped_at=rung)
-        climb.step()
-        self._keep(candidate.point, climb.by_row())
-        return self._outcome(exact, climb)
+        partial.step()
+        self._keep(racing.point, partial.by_row())
+        return self._outcome(exact, partial)
 
-    def _outcome(self, exact: Mapping[str, float], climb: _PartialMeasurement) -> Outcome:
+    def _outcome(self, exact: Mapping[str, float], partial: _PartialMeasurement) -> Outcome:
         try:
-            metrics = {**exact, **climb.metrics()}
+            metrics = {**exact, **partial.metrics()}
             check_finite(metrics, "this network")
         except MetricError as error:
             return error
@@ -235,7 +236,7 @@ class EarlyStopping:
         They are no worse in the exact costs. Of those only the front in the measured metrics is kept: no other rival
         need be compared (with one measured objective, one is left).
 
-        Nothing that was measured of the candidate plays a part, so that this choice needs no correction.
+        Nothing that was measured of the point plays a part, so that this choice needs no correction.
         """
         costs = self.goals.costs({m: np.array([rival.metrics[m] for rival in rivals]) for m in self.goals.metrics})
         is_exact = [False] if self.goals.sum_direction else [o.metric in exact for o in self.goals.objectives]
@@ -275,10 +276,10 @@ class EarlyStopping:
         """The values of a rival on all samples; measured again if they were not kept."""
         key = self.single.subject.space.key(point)
         if key not in self._kept:
-            climb = _PartialMeasurement(self, self.single.subject.space.plan(point))
+            partial = _PartialMeasurement(self, self.single.subject.space.plan(point))
             for _ in range(len(self.rungs) + 1):
-                climb.step()
-            self._keep(point, climb.by_row())
+                partial.step()
+            self._keep(point, partial.by_row())
         self._kept.move_to_end(key)
         return self._kept[key]
 

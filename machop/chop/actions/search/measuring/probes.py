@@ -26,10 +26,10 @@ logger = get_logger(__name__)
 
 MOST_TRIED = 2_000
 MOST_ADDED = 2**16
-"""What a guess may add up: axes, times rows, times outputs of a row."""
+"""What an estimate may add up: axes, times samples, times outputs of a sample."""
 
 MOST_MACS = 60 * BATCH_MACS
-"""Multiply-accumulates of all tries together, a minute or so on one core; more where that is little beside a search."""
+"""Multiply-accumulates of all probes together, a minute or so on one core; more where a search takes far longer."""
 
 LITTLE = 10
 """Evaluations that are little beside a search."""
@@ -41,9 +41,9 @@ FEWEST_ROWS = 32
 class SensitivityProbes:
     """Runs the sensitivity probes and estimates all points from them; each number of samples is run once.
 
-    Called with the number of training rows; None where there is no guess to be had: the space is no product, has too
-    many alternatives or fewer points than would be tried, outputs are too many, the model takes too long or does not
-    run on so many rows. Fewer rows are taken where these would be too much work.
+    Called with the number of training samples; returns None where there are no probes: the space is no product, has too
+    many alternatives or fewer points than probes, outputs are too many, the model takes too long or does not run on so
+    many samples. Fewer samples are taken where these would be too much work.
     """
 
     def __init__(self, subject: Subject, runners: RunnerSet) -> None:
@@ -60,7 +60,7 @@ class SensitivityProbes:
                     self._known[rows] = self._tried(rows)
             except Exception as error:  # of the model's own code, on rows that it may not be made for
                 why = str(error) if isinstance(error, ChopError) else first_line(error)
-                remark = f"no guesses before the first trial: {why}"
+                remark = f"no sensitivity probes before the first trial: {why}"
                 logger.log(INFO if isinstance(error, ChopError) else WARNING, remark)
                 self.remarks.append(f"{remark}.")
                 self._known[rows] = None
@@ -75,10 +75,12 @@ class SensitivityProbes:
         rows = self._rows(axes, runs, wanted)
         batches = data.batches("train", rows)
         tried = sum(len(y) for _, y in batches)
-        remark = f"{runs:,} networks with one layer changed are tried on {counted(tried, 'training row')}"
+        remark = (
+            f"{runs:,} networks, each with one layer quantised differently, run on {counted(tried, 'training sample')}"
+        )
         remark += f" ({wanted:,} would be too much work)" if rows < wanted else ""
-        remark += f", as many rows as {runs * tried / self._own_rows:,.3g} evaluations" if self._own_rows else ""
-        logger.info("guesses: %s", remark)
+        remark += f", the work of {runs * tried / self._own_rows:,.3g} evaluations" if self._own_rows else ""
+        logger.info("sensitivity probes: %s", remark)
         numbers = count(1)
 
         def on_run() -> None:
@@ -87,7 +89,7 @@ class SensitivityProbes:
         fewest = [int(axis_bits(axis).argmin()) for axis in axes]
         classes = data.dataset_info.num_classes
         found = Responses(graph, axes, fewest, batches, device, classes, on_run, data.output)
-        self.remarks.append(f"before the first trial {remark}; they are not counted as evaluations.")
+        self.remarks.append(f"before the first trial, {remark}; these are not counted as evaluations.")
         return found
 
     def _rows(self, axes: Sequence[Axis], runs: int, wanted: int) -> int:
@@ -95,7 +97,7 @@ class SensitivityProbes:
         subject, size = self._subject, self._subject.space.size
         if runs > min(MOST_TRIED, size):
             what = f"{MOST_TRIED:,}" if size > MOST_TRIED else f"the {size:,} of the space"
-            raise SearchError(f"{runs:,} networks would have to be tried, more than {what}")
+            raise SearchError(f"{runs:,} networks would have to run, more than {what}")
         data = subject.data_module
         row = data.batches("train", 1)
         one = PlanRunner(subject.graph, row, subject.device, data.output).predictions(QuantPlan())
@@ -103,11 +105,11 @@ class SensitivityProbes:
         outputs = len(axes) * Responses.kept(one, targets, data.dataset_info.num_classes)
         fitting = MOST_ADDED // outputs
         if fitting < min(wanted, FEWEST_ROWS):
-            raise SearchError(f"{outputs:,} outputs a row, over all layers, are too many to add up")
+            raise SearchError(f"{outputs:,} outputs a sample, over all layers, are too many to add up")
         macs = max(1, subject.work.macs)
         in_time = max(MOST_MACS // macs, LITTLE * (self._own_rows or self._trained_rows)) // runs
         if in_time < min(wanted, FEWEST_ROWS):
-            raise SearchError(f"{runs:,} networks would take too long, each on {FEWEST_ROWS} training rows")
+            raise SearchError(f"{runs:,} networks would take too long, each on {FEWEST_ROWS} training samples")
         return min(wanted, fitting, in_time)
 
     @cached_property

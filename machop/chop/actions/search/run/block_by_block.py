@@ -37,9 +37,9 @@ def is_block_by_block(search: BegunSearch, instruments: Instruments, resume: boo
         return False
     for key in (name for name in ("ladder", "patience") if getattr(search.settings.setup, name)):
         raise SearchError(
-            f"{readable(points)} points are measured block by block, many in each call, so that none can be given up "
-            f"and the search ends between blocks only: remove {key} under [search.strategy.setup], or give order = "
-            f'"random" or n_trials of at most {LARGEST_LOG:,}'
+            f"{readable(points)} points are measured block by block, many in each call, so that no evaluation ends "
+            f"early, and the search ends between blocks only: remove {key} under [search.strategy.setup], or give "
+            f'order = "random" or n_trials of at most {LARGEST_LOG:,}'
         )
     if search.initial.names:
         raise SearchError("--init-from has no use here: every point is measured, block by block; leave it out")
