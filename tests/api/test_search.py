@@ -32,6 +32,7 @@ from chop.formats.integer import Integer
 from chop.ir import MaseGraph
 from chop.record.folder import SearchFolder
 from chop.scoring.regression import Regression
+from chop.tools.user_code import load_plugin
 from tests.api.conftest import few
 from tests.conftest import Command
 
@@ -55,6 +56,44 @@ def test_the_toml_file_of_a_study_does_the_same_search_to_the_bit(tmp_path: Path
     folder = tmp_path / "mase_output" / "same" / "software" / "search_ckpts"
     assert figures(folder) == figures(study)
     assert chop.load_study(folder).summary.baselines == study.summary.baselines
+
+
+MINE = """
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+def build_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 3))
+
+
+def spread(predictions, targets):
+    return predictions.std()
+
+
+def build_data():
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(300, 8))).float()
+    parts = (slice(0, 200), slice(200, 250), slice(250, 300))
+    loaders = [DataLoader(TensorDataset(x[own], x[own, :3].argmax(1)), batch_size=50) for own in parts]
+    return {**dict(zip(("train", "val", "test"), loaders)), "metrics": {"spread": (spread, "minimize")}}
+"""
+
+
+def test_the_toml_file_says_what_to_give_for_objects_of_python(tmp_path: Path, ch: Command) -> None:
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    mine = load_plugin(tmp_path / "mine.py")
+    given = few(objectives=["accuracy", "spread", "average_bitwidth"], constraints={"model_size": {"max": "200 B"}})
+    study = chop.search(mine.build_model(), mine.build_data(), **given)
+    text = study.to_toml()
+    assert "add --model FILE.py:FUNCTION --load WEIGHTS" in text
+    assert "add --dataset FILE.py:FUNCTION" in text
+    (tmp_path / "same.toml").write_text(text, encoding="utf-8")
+    names = ("--model", "mine.py:build_model", "--dataset", "mine.py:build_data")
+    ch("search", *names, "--config", "same.toml", "--project", "same")
+    assert figures(tmp_path / "mase_output" / "same" / "software" / "search_ckpts") == figures(study)
 
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "machop" / "configs" / "examples").glob("*.toml"))
@@ -228,6 +267,20 @@ def share(predictions: Tensor, targets: Tensor) -> float:
     return float((predictions.argmax(1) == targets).float().mean())
 
 
+class Share:
+    """The same, batch by batch."""
+
+    def __init__(self) -> None:
+        self.right = self.samples = 0
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        self.right += int((predictions.argmax(1) == targets).sum())
+        self.samples += len(targets)
+
+    def result(self) -> float:
+        return self.right / self.samples
+
+
 def widths(network: chop.Network) -> tuple[int, ...]:
     nodes = (network.config[name]["config"] for name in ("_0", "_2"))
     return tuple(own[key] for own in nodes for key in ("data_in_width", "weight_width"))
@@ -245,6 +298,13 @@ def test_strategy_runner_format_and_metric_may_be_classes_and_objects(mlp: nn.Mo
         assert own.metrics["share"] == pytest.approx(by_widths[widths(own)]["accuracy_micro"])
         assert own.config["_0"]["config"]["name"] == "Halves"
     assert len(chop.search(mlp, arrays, **few(strategy=LastOnly())).trials) == 1
+    of_objects = chop.search(
+        mlp, arrays, **few(formats=[Halves], objectives=[(Share, "maximize")], runners=[WeightBits(None)]),
+    )  # fmt: skip
+    assert [of_objects[number].metrics["Share"] for number in range(16)] == [
+        pytest.approx(study[15 - number].metrics["share"]) for number in range(16)
+    ]
+    assert "weight_bits" in of_objects.best().metrics
     assert "--plugin" in study.to_toml()
 
 

@@ -199,3 +199,16 @@ def test_a_model_that_neither_takes_is_told_with_both_reasons() -> None:
 
     with pytest.raises(GraphError, match=r"neither by torch\.fx .* nor by torch\.export"):
         MaseGraph(Hopeless(), example_inputs=torch.ones(2, 3))
+
+
+def test_an_exported_model_is_saved_by_torch_and_gives_the_same(tmp_path: Path) -> None:
+    x = {"input_ids": torch.randint(50, (3, 7))}
+    torch.manual_seed(0)
+    graph, _ = quantize_transform_pass(
+        MaseGraph(bert().eval(), example_inputs=x),
+        {"by": "type", "linear": {"config": {"name": "integer", "weight_width": 8, "data_in_width": 8}}},
+    )
+    torch.save(graph.model, tmp_path / "net.pt")
+    loaded = torch.load(tmp_path / "net.pt", weights_only=False)
+    assert torch.equal(loaded(**x)["logits"], graph.model(**x)["logits"])
+    assert [node.name for node in loaded.graph.nodes] == [node.name for node in graph.nodes]

@@ -130,7 +130,10 @@ def _runner_of(metric: str, known: Mapping[str, str], data_module: Data) -> str:
     on_other = {name for cls in RUNNERS.working().values() for name in _names(cls, None)}
     if metric in on_other:
         raise ConfigError(
-            [f"objectives: '{metric}' is no metric of these data ({_task(data_module)}): {', '.join(sorted(known))}"]
+            [
+                f"objectives: '{metric}' is no metric of these data, judged as {_task(data_module)} (task= says as "
+                f"what). Theirs are {', '.join(sorted(known))}"
+            ]
         )
     hint = did_you_mean(metric, known)
     raise ConfigError([f"objectives: no metric '{metric}'{hint} (known: {', '.join(sorted(known))})"])

@@ -153,8 +153,7 @@ class Study:
         `test_…` are the same on the test set, with the bounds of the 95 % interval. A DataFrame with pandas, else a
         `Table`.
         """
-        rows = sorted(self.summary.best, key=lambda row: (_cost(self.objectives[0], row.trial), row.trial.number))
-        return table_of([self._front_row(row) for row in rows])
+        return table_of(self._front_rows)
 
     @property
     def trials(self) -> Table | pandas.DataFrame:
@@ -237,6 +236,11 @@ class Study:
     def _configs(self) -> dict[int, Mapping[str, Any]]:
         return {row["number"]: row["sampled_config"] for row in self._files.rows()}
 
+    @property
+    def _front_rows(self) -> list[Row]:
+        rows = sorted(self.summary.best, key=lambda row: (_cost(self.objectives[0], row.trial), row.trial.number))
+        return [self._front_row(row) for row in rows]
+
     def _front_row(self, row: BestRow) -> Row:
         goals = self.summary.goals.metrics
         tests: dict[str, float] = {}
@@ -279,12 +283,12 @@ class Study:
     def __repr__(self) -> str:
         summary = self.summary
         counts = f"{summary.counts.measured} networks measured of {summary.space_size:,}"
-        warnings = "".join(f"\nwarning: {text}" for text in self.warnings)
-        return f"Study({len(self)} on the front; {counts}; ended by {summary.reason})\n{self.front!r}{warnings}"
+        title = f"Study({len(self)} on the front; {counts}; ended by {summary.reason})"
+        return "\n".join([title, repr(Table(self._front_rows)), *(f"warning: {text}" for text in self.warnings)])
 
     def _repr_html_(self) -> str:
         counts = f"{self.summary.counts.measured} measured networks of {self.summary.space_size:,} in the space"
-        table = self.front._repr_html_()
+        table = Table(self._front_rows)._repr_html_()
         return f"<p>Pareto front: {len(self)} of {counts}</p>{table}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from chop.ir.graph.pickled import TracedModel
 from chop.ir.graph.traced_conditions import TracedConditions, conditions_of
 from chop.nn.ops import op_of_function, op_of_module
 
@@ -37,7 +38,7 @@ def export_trace(model: nn.Module, example_inputs: ExampleInputs) -> fx.GraphMod
     _keep_conditions(traced, conditions_of(exported, model, given))
     _name_nodes(graph, model)
     # A new GraphModule: that of torch.export refuses train() and eval().
-    return fx.GraphModule(traced, graph, type(model).__name__)
+    return TracedModel(traced, graph, type(model).__name__)
 
 
 def _keep_conditions(traced: fx.GraphModule, conditions: Sequence[str]) -> None:

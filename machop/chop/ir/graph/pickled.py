@@ -48,6 +48,13 @@ class PlainGraphModule:
     """How arguments come in and results go out (exported models take and give nested ones)."""
 
 
+class TracedModel(fx.GraphModule):
+    """A traced model that can be pickled, by `torch.save` too, whatever has traced it."""
+
+    def __reduce__(self) -> tuple[Any, tuple[PlainGraphModule]]:
+        return from_plain, (as_plain(self),)
+
+
 def as_plain(model: fx.GraphModule) -> PlainGraphModule:
     """A traced model as values that `pickle` takes."""
     return PlainGraphModule(
@@ -68,7 +75,7 @@ def from_plain(plain: PlainGraphModule) -> fx.GraphModule:
     _fill(root, plain)
     graph = _graph(plain.nodes)
     graph.set_codegen(plain.codegen)
-    found = fx.GraphModule(root, graph, plain.name)
+    found = TracedModel(root, graph, plain.name)
     _fill(found, plain)  # torch.fx has taken over only what the nodes call now
     found.training = plain.training
     return found

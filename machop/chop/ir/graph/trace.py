@@ -15,6 +15,7 @@ from chop.errors import GraphError, first_line
 from chop.ir.graph.arguments import ArgumentTracer
 from chop.ir.graph.export_trace import ExampleInputs, export_trace
 from chop.ir.graph.functional import make_functional
+from chop.ir.graph.pickled import TracedModel
 from chop.ir.graph.same_results import gives, require_no_writes, steady_results
 from chop.ir.graph.writes import OPERATORS
 from chop.nn.copying import copied_module
@@ -145,7 +146,7 @@ def _by_fx(
     tracer.example_inputs = example_inputs
     with made_by_hooks_marked(model), torch.no_grad():  # what branches on gradients goes the way that is measured
         graph = tracer.trace(_with_hooks_in_forward(model), cf_args)
-    return _without_writes(fx.GraphModule(tracer.root, graph, type(model).__name__))
+    return _without_writes(TracedModel(tracer.root, graph, type(model).__name__))
 
 
 def _without_writes(traced: fx.GraphModule) -> fx.GraphModule:
