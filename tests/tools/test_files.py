@@ -47,6 +47,16 @@ def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_may_not_be_read_is_not_said_to_need_another_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_whole(tmp_path / "file", "old")
+    denied = PermissionError(errno.EACCES, "Permission denied", str(path))
+    assert "--project-dir" in cure(denied)  # it may be read: so it was to be written
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read any file
+    assert "right to read it" in cure(denied)
+
+
 def test_a_file_that_grows_too_large_is_not_written_in_half(tmp_path: Path) -> None:
     """The limit of a process stands for a full disk: half a file is written before the error."""
 

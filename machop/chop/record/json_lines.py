@@ -157,8 +157,8 @@ class JsonLines:
                 _write_all(self._stream, line)
             except OSError as error:
                 raise FolderError(
-                    f"{self.path}: {error.strerror}; what was written before is kept: make room, then go on with "
-                    "--resume"
+                    f"{self.path}: {error.strerror}; what was written before is kept: make room, then repeat the "
+                    "command (a search with --resume)"
                 ) from error
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 self._sync()

@@ -109,12 +109,18 @@ def require_in_place(path: Path, descriptor: int) -> None:
 
 
 def cure(error: OSError) -> str:
-    """What to do about a file that could not be written, behind a semicolon; empty where nobody knows."""
+    """What to do about a file that could not be read or written, behind a semicolon; empty where nobody knows."""
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "; a file is where a folder must be: choose another --project-dir or --project"
+    if isinstance(error, PermissionError) and _may_not_be_read(error.filename):
+        return "; ask its owner for the right to read it, or give another file"
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return "; choose a --project-dir that you may write to"
     return "; make room, or choose another --project-dir" if error.errno in _NO_ROOM else ""
+
+
+def _may_not_be_read(path: str | None) -> bool:
+    return path is not None and Path(path).is_file() and not os.access(path, os.R_OK)
 
 
 @contextmanager
