@@ -133,16 +133,16 @@ class CompareJob(SearchSession):
         budget = min(options.budget or BUDGET, self.space.size)
         if options.budget is not None and budget < options.budget:
             logger.info("--budget %d: the space has no more than %d points", options.budget, budget)
-        measurement = self.measurement()
-        goals = self.goals(measurement)
-        context = self.context(measurement, goals, self.seed, budget)
+        instruments = self.instruments()
+        goals = self.goals(instruments)
+        context = self.context(instruments, goals, self.seed, budget)
         contenders, remarks = _contenders(options, self.settings, context)
         self._make_room(own)
         seeds = range(self.seed, self.seed + options.seeds)
-        with self._answers(measurement, goals, options.most_points) as answers:
+        with self._answers(instruments, goals, options.most_points) as answers:
             if answers.is_exact:
                 _ = Oracle(answers.landscape(), goals).front  # no point may keep the limits: better told now than later
-            batch = 1 if isinstance(answers, Enumerated) else measurement.batch
+            batch = 1 if isinstance(answers, Enumerated) else instruments.batch
             ask_batch = self.settings.setup.ask_batch
             experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch, ask_batch)
             runs, ended = _all_runs(experiment, contenders, seeds, remarks)
@@ -150,7 +150,7 @@ class CompareJob(SearchSession):
             oracle = Oracle(answers.landscape(), goals)
             _ = oracle.front  # of what was measured no point may count
             if answers.is_exact and not self.files.has_landscape:
-                write_measured(answers, self.files, self.about_landscape(measurement, goals))
+                write_measured(answers, self.files, self.about_landscape(instruments, goals))
             if answers.taken_over:
                 remarks.append(
                     f"{counted(answers.taken_over, 'point')} were measured by earlier comparisons in this folder."
@@ -165,7 +165,7 @@ class CompareJob(SearchSession):
                 remarks=remarks,
                 runs=ended,
                 planned_runs=len(contenders) * len(seeds),
-                units=measurement.runners.units,
+                units=instruments.runners.units,
             )
             found = outcomes(contenders, runs, oracle, budget)
             is_learned = context.known.is_learned if context.known else (True,) * len(goals.names)
@@ -181,19 +181,19 @@ class CompareJob(SearchSession):
         forget_plots(self.folder)
 
     @contextmanager
-    def _answers(self, measurement: Instruments, goals: Goals, most_points: int) -> Iterator[Answers]:
+    def _answers(self, instruments: Instruments, goals: Goals, most_points: int) -> Iterator[Answers]:
         """An exhaustive table, measured now or by an earlier search beside this one; else a shared cache."""
-        known = self.known_landscape(measurement)
+        known = self.known_landscape(instruments)
         if known is not None:
             logger.info("%s has the metrics of all %s points", known.path, readable(self.space.size))
-            own = self.files.keep_landscape(known.path, self.about_landscape(measurement, goals))
+            own = self.files.keep_landscape(known.path, self.about_landscape(instruments, goals))
             yield Enumerated(self.space, replace(known, path=own))
-        elif self.space.size <= most_points and measurement.for_blocks is not None:
-            self._enumerate(measurement, goals, measurement.for_blocks)
+        elif self.space.size <= most_points and instruments.for_blocks is not None:
+            self._enumerate(instruments, goals, instruments.for_blocks)
             yield Enumerated(self.space, self.files.landscape())
         else:
             why = "the space is no product of choices for its layers"
-            if measurement.is_slow:
+            if instruments.is_slow:
                 why = "a runner must run the model itself for each point"
             if self.space.size > most_points:
                 why = f"{readable(self.space.size)} points are more than --most-points {most_points}"
@@ -201,33 +201,33 @@ class CompareJob(SearchSession):
             jobs = self.settings.setup.jobs
 
             def check(path: Path, trial: Trial) -> None:
-                self.require_unchanged(measurement, path, trial.point, trial.metrics)
+                self.require_unchanged(instruments, path, trial.point, trial.metrics)
 
             with (
-                open_measured(self.files, self._key_of_measured(measurement), check) as log,
-                one_thread(measurement.is_light or jobs.count > 1),
-                Scheduler(measurement, jobs) as measuring,
+                open_measured(self.files, self._key_of_measured(instruments), check) as log,
+                one_thread(instruments.is_light or jobs.count > 1),
+                Scheduler(instruments, jobs) as measuring,
             ):
                 yield Cache(self.space, lambda points: measuring.measure(points, None), log)
 
-    def _key_of_measured(self, measurement: Instruments) -> str:
+    def _key_of_measured(self, instruments: Instruments) -> str:
         """A key that is equal for comparisons whose logs of measured points have the same metrics."""
-        key, left = self.landscape_key(), measurement.runners.left_to_the_best
+        key, left = self.landscape_key(), instruments.runners.left_to_the_best
         return digest([key, sorted(metric.name for own in left for metric in own.metrics)]) if left else key
 
-    def _enumerate(self, measurement: Instruments, goals: Goals, batched: BatchedMeasurement) -> None:
+    def _enumerate(self, instruments: Instruments, goals: Goals, batched: BatchedMeasurement) -> None:
         """Measure all points and write them block by block, so that an interrupted run can continue."""
         block_size = self.files.block_size or batched.block_size()
         task = Task(batched, goals, block_size, self.space.size, self.files.parts)
         header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
-        log, found = self._open_blocks(measurement, task, header)
+        log, found = self._open_blocks(instruments, task, header)
         with closing(log), EnumerationProgress(self.space.size) as progress:
             progress.start_from(found.points)
             measure_all_points(task, found, log, self.settings.setup.jobs, lambda: False, progress.show)
-        self.files.join_landscape(task.blocks, self.about_landscape(measurement, goals))
+        self.files.join_landscape(task.blocks, self.about_landscape(instruments, goals))
 
     def _open_blocks(
-        self, measurement: Instruments, task: Task, header: Mapping[str, Any]
+        self, instruments: Instruments, task: Task, header: Mapping[str, Any]
     ) -> tuple[BlockLog, ExhaustiveTotals]:
         """Open the log of an interrupted comparison with its blocks, or a new one if that is of another space."""
         path = self.files.blocks_path
@@ -237,7 +237,7 @@ class CompareJob(SearchSession):
                 try:
                     found = taken_over(task, log)
                     for index, _, metrics in spread_out([*found.rows()]):
-                        self.require_unchanged(measurement, path, self.space.point(index), metrics)
+                        self.require_unchanged(instruments, path, self.space.point(index), metrics)
                 except BaseException:
                     log.close()
                     raise

@@ -22,8 +22,8 @@ from chop.models import get_model
 
 def probes_of(lab: dict[str, Any], data: MaseDataModule, model: nn.Module, folder: Path) -> SensitivityProbes:
     job = checked_call(CompareJob, model, data, lab, folder, 0, "cpu")
-    measurement = job.measurement()
-    return SensitivityProbes(measurement.subject, measurement.runners)
+    instruments = job.instruments()
+    return SensitivityProbes(instruments.subject, instruments.runners)
 
 
 @pytest.fixture

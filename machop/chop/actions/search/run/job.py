@@ -19,7 +19,7 @@ class SearchJob(BegunSearch):
 
         `before_first` is called when nothing is left that could refuse a new search, and nothing is written yet.
         """
-        instruments = self.measurement()
+        instruments = self.instruments()
         with one_thread(instruments.is_light or self.settings.setup.n_jobs > 1):
             goals = self.goals(instruments)
             run: BlockRun | SampledRun

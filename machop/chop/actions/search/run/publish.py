@@ -52,7 +52,7 @@ class Publication:
 
     search: SearchSession
     files: SearchFolder
-    measurement: Instruments
+    instruments: Instruments
     goals: Goals
     command: str = ""
 
@@ -89,7 +89,7 @@ class Publication:
         self._write_log(trials, best)
         best = self._measured_again(best, reason)
         if task.parts is not None and reason == "exhausted":
-            self.files.join_landscape(task.blocks, self.search.about_landscape(self.measurement, self.goals))
+            self.files.join_landscape(task.blocks, self.search.about_landscape(self.instruments, self.goals))
             has_landscape = True
         self.files.write_histograms(found.histograms or {})
         spread = f"How the values of all measured points are spread: {HISTOGRAMS_FILE}."
@@ -102,7 +102,7 @@ class Publication:
         space, rows = self.search.space, []
         for index, count, metrics in found.rows():
             point = space.point(index)
-            measured = self.measurement.runners.by_group(metrics)
+            measured = self.instruments.runners.by_group(metrics)
             scaled = scaled_metrics(measured, self.goals)
             trial = Trial(index, dict(point), measured.software, measured.hardware, scaled)
             rows.append(BestRow(trial, (), space.flattened_indexes_to_config(point), equal_points=count - 1))
@@ -120,14 +120,14 @@ class Publication:
         for trial in trials:
             for name, value in trial.metrics.items():
                 scores[name][space.index(trial.point)] = value
-        self.files.write_landscape(scores, self.search.about_landscape(self.measurement, self.goals))
+        self.files.write_landscape(scores, self.search.about_landscape(self.instruments, self.goals))
         return (TABLE_WRITTEN,)
 
     def _gap(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         """The distance of the search from the exact front, if an exhaustive table of the space is at hand."""
         space = self.search.space
         is_any_within = any(trial.counts and self.goals.is_within(trial.metrics) for trial in trials)
-        known = self.search.known_landscape(self.measurement) if is_any_within else None
+        known = self.search.known_landscape(self.instruments) if is_any_within else None
         if known is None or space.index(trials[0].point) is None:
             return ()
         oracle = Oracle(known, self.goals)
@@ -153,7 +153,7 @@ class Publication:
 
     @property
     def _verification(self) -> Verification:
-        return Verification(self.measurement.subject, self.measurement.runners)
+        return Verification(self.instruments.subject, self.instruments.runners)
 
     def _write_best(self, best: Sequence[BestRow]) -> None:
         space = self.search.space
@@ -185,7 +185,7 @@ class Publication:
                 counts=counts,
                 best=best,
                 reason=reason,
-                metrics={one.name: MetricFacts(one.unit, one.direction) for one in self.measurement.runners.metrics},
+                metrics={one.name: MetricFacts(one.unit, one.direction) for one in self.instruments.runners.metrics},
                 baselines={FP32: fp32} if fp32 else {},
                 remarks=remarks,
                 saw_test=any(map(_measures_on_test, search.settings.runners)),

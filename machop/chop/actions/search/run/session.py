@@ -1,4 +1,4 @@
-"""A search with checked settings: its measurement, its goals, its fingerprint, and known tables of its space."""
+"""A search with checked settings: its instruments, goals and fingerprint, and known tables of its space."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class SearchSession:
     device: str
     identity: Mapping[str, Any]
 
-    def measurement(self) -> Instruments:
-        """The measurement of points; ranges of activations are measured first, if formats need them.
+    def instruments(self) -> Instruments:
+        """All that measures the points; ranges of activations are measured first, if formats need them.
 
         Raises GraphError where the guard finds that a quantised network is not what its plan says, MetricError where a
         metric of the data fails on the FP32 baseline.
@@ -76,19 +76,19 @@ class SearchSession:
         require_metrics(subject, instruments.runners)
         return instruments
 
-    def goals(self, measurement: Instruments) -> Goals:
+    def goals(self, instruments: Instruments) -> Goals:
         """The objectives and constraints; measures the FP32 baseline if a constraint refers to it."""
         relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
-        baseline = baseline_measurement(measurement.subject, measurement.runners).metrics if relative else {}
+        baseline = baseline_measurement(instruments.subject, instruments.runners).metrics if relative else {}
         goals = self.settings.goals(baseline)
         for limit in goals.limits:
             logger.info("limit: %s", limit.explained())
         return goals
 
-    def context(self, measurement: Instruments, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
+    def context(self, instruments: Instruments, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
         """The facts that a strategy may use."""
-        known = KnownValues(goals, measurement.tables) if measurement.tables else None
-        probes = SensitivityProbes(measurement.subject, measurement.runners)
+        known = KnownValues(goals, instruments.tables) if instruments.tables else None
+        probes = SensitivityProbes(instruments.subject, instruments.runners)
         return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), known, probes)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -114,9 +114,9 @@ class SearchSession:
         """A key that is equal for searches that measure the same things on the same space, with any strategy."""
         return landscape_key(self.fingerprint())
 
-    def about_landscape(self, measurement: Instruments, goals: Goals) -> dict[str, Any]:
+    def about_landscape(self, instruments: Instruments, goals: Goals) -> dict[str, Any]:
         """The description of the space in an exhaustive table."""
-        sizes = {} if measurement.batched is None else {"sizes": list(measurement.batched.sizes)}
+        sizes = {} if instruments.batched is None else {"sizes": list(instruments.batched.sizes)}
         return {
             "key": self.landscape_key(),
             **sizes,
@@ -125,17 +125,17 @@ class SearchSession:
         }
 
     def require_unchanged(
-        self, measurement: Instruments, path: Path, point: Point, logged: Mapping[str, float]
+        self, instruments: Instruments, path: Path, point: Point, logged: Mapping[str, float]
     ) -> None:
         """Measure trials of the log at `path` again; raises SearchError if a figure differs."""
-        contradiction = Verification(measurement.subject, measurement.runners).contradiction(point, logged)
+        contradiction = Verification(instruments.subject, instruments.runners).contradiction(point, logged)
         if contradiction:
             raise SearchError(
                 f"{path} has a network with {contradiction} now: model, data, loss or metrics have changed, or draw at "
                 "random; undo the change, or start anew without --resume"
             )
 
-    def known_landscape(self, measurement: Instruments) -> Landscape | None:
+    def known_landscape(self, instruments: Instruments) -> Landscape | None:
         """The exhaustive table of this space, if a project beside this one has it.
 
         Some of its points are measured once more: what its key does not tell (a file that a metric reads) shows there.
@@ -148,7 +148,7 @@ class SearchSession:
         try:
             for index in _telling_points(known):
                 metrics = {name: float(values[index]) for name, values in known.metrics.items()}
-                self.require_unchanged(measurement, known.path, self.space.point(index), metrics)
+                self.require_unchanged(instruments, known.path, self.space.point(index), metrics)
         except SearchError as error:
             logger.warning("%s; it is left out of account", str(error).partition(";")[0])
             return None
@@ -173,9 +173,9 @@ def _tell_left(runners: RunnerSet) -> None:
         )
 
 
-def _tell_costs(measurement: Instruments) -> None:
+def _tell_costs(instruments: Instruments) -> None:
     """Log the nodes that costs can count in float32 only."""
-    costs = measurement.subject.costs if measurement.runners.additive else {}
+    costs = instruments.subject.costs if instruments.runners.additive else {}
     for remark in remarks_on(costs):
         logger.warning("%s", remark)
     fixed = [cost for cost in costs.values() if not cost.op.quantizable]
