@@ -64,7 +64,7 @@ def main(names: list[str]) -> int:
     """Run the parts and print their counts; 1 where anything is wrong."""
     unknown = [name for name in names if name not in PARTS]
     if unknown:
-        print(f"unknown part '{unknown[0]}' (known: {', '.join(PARTS)})", file=sys.stderr)
+        print(f"unknown data set '{unknown[0]}' (known: {', '.join(PARTS)})", file=sys.stderr)
         return 2
     counted: list[tuple[str, Row]] = []
     for name in names or PARTS:

@@ -37,7 +37,7 @@ class Data:
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 def test_a_part_that_takes_another_branch_is_refused_by_name(part: str) -> None:
     with pytest.raises(
-        GraphError, match=rf"the {part} part: the model was traced .* x\.shape\[1\] == 5, and now gets x"
+        GraphError, match=rf"the {part} set: the model was traced .* x\.shape\[1\] == 5, and now gets x"
     ):
         traced(Cuts(), Data(**{part: [5, 9]}))
 
@@ -54,5 +54,5 @@ def test_a_part_that_the_model_cannot_read_is_refused_before_anything_is_measure
             found = super().batches(part, rows)
             return [(torch.cat([x, x], -1) if x.shape[1] == 9 else x, y) for x, y in found]
 
-    with pytest.raises(GraphError, match=rf"of the {part} part \(.*\): they are x float32 \(2, 9, 6\), the training"):
+    with pytest.raises(GraphError, match=rf"of the {part} set \(.*\): they are x float32 \(2, 9, 6\), the training"):
         traced(nn.Sequential(nn.Linear(3, 2)), Wide(**{part: [5, 9]}))

@@ -276,6 +276,6 @@ def test_parts_that_the_model_cannot_read_are_named_before_it_is_trained(tmp_pat
     file = tmp_path / "mine.py"
     wide = REGRESSION.replace('"test": loader', '"test": DataLoader(TensorDataset(X.expand(-1, 2), 3 * X), 16)')
     file.write_text(wide, encoding="utf-8")
-    with pytest.raises(ChopError, match=r"does not run on samples of the test part .*\(2, 2\), the training samples"):
+    with pytest.raises(ChopError, match=r"does not run on samples of the test set .*\(2, 2\), the training samples"):
         train(OPTIONS, get_model(f"{file}:build_model"), data_module(f"{file}:build_data"), tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.ckpt"))

@@ -86,7 +86,7 @@ def test_a_row_that_was_given_up_or_failed_is_tested_by_what_the_search_knows_of
     files.write_log(rows)
     out, err = ch("test", "--from-search", str(found), "--row", str(failed["number"]))
     assert "has no metrics to compare with: it failed in the search (loss is nan)" in " ".join(err.split())
-    assert "test part" in out
+    assert "test set" in out
 
 
 def test_a_refused_search_moves_no_earlier_one_aside(tmp_path: Path, ch: Command) -> None:
@@ -215,10 +215,10 @@ def test_info_says_what_each_strategy_and_sampler_can(ch: Command) -> None:
     out, _ = ch("info", "strategy", columns=80)
     for sampler in ("tpe", "nsgaii", "nsgaiii", "gp", "cmaes", "qmc", "random"):
         assert re.search(rf"│   {sampler} ", out)
-    knows = {name: set(re.findall("fronts|limits|all points", known)) for name, known in _info_rows(out).items()}
+    knows = {name: set(re.findall("fronts|constraints|all points", known)) for name, known in _info_rows(out).items()}
     assert knows["brute_force"] == {"fronts", "all points"}
     assert knows["cmaes"] == set()
-    assert knows["nsgaii"] == {"fronts", "limits"}
+    assert knows["nsgaii"] == {"fronts", "constraints"}
     for key in ("most_model_runs", "crossover_probability", "n_startup_trials"):
         assert key in out
 

@@ -100,7 +100,7 @@ def test_more_rows_than_there_are_gives_all_and_says_so(toy: MaseDataModule, cap
     with caplog.at_level(logging.INFO, "chop"):
         batches = toy.batches("val", 10_000)
     assert sum(len(y) for _, y in batches) == 200
-    assert "200 rows" in caplog.text
+    assert "200 samples" in caplog.text
 
 
 def test_training_order_comes_from_the_seed() -> None:

@@ -62,7 +62,7 @@ def test_padding_is_no_target(tmp_path: Path) -> None:
 
 
 def test_targets_that_are_shifted_already_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="the train part: the targets are x one place further on"):
+    with pytest.raises(DatasetError, match="the train set: the targets are x one place further on"):
         module(tmp_path, "shifted")
 
 

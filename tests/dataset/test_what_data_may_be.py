@@ -47,7 +47,7 @@ def with_labels(y: Tensor, *labels: int) -> Tensor:
 @pytest.mark.parametrize(
     ("built", "message"),
     [
-        (parts(lambda x, y: (x, {"kind": y})), "train part: the targets are a dict with 'kind'"),
+        (parts(lambda x, y: (x, {"kind": y})), "train set: the targets are a dict with 'kind'"),
         (parts(lambda x, y: (x, None)), "the targets are None"),
         (parts(lambda x, y: (x, [str(own) for own in y])), "no tensor can be made"),
         (parts(lambda x, y: (x, (y, y))), "the targets are 2 tensors"),
@@ -69,7 +69,7 @@ def with_labels(y: Tensor, *labels: int) -> Tensor:
         (parts(loss="mse"), "loss is 'mse'"),
         (parts(loss=nn.MSELoss), r"return an instance, MSELoss\(\)"),
         (parts(output=1.5), "output is 1.5"),
-        (parts(val=[]), "val part is empty"),
+        (parts(val=[]), "val set is empty"),
         (parts(val=TensorDataset(X, Y)), "single samples where batches belong"),
         (parts(val=DataLoader(TensorDataset(X, Y), batch_size=None)), "single samples where batches belong"),
     ],
@@ -159,7 +159,7 @@ def test_a_sampler_that_measuring_passes_over_is_named(
     with caplog.at_level("INFO", "chop"):
         module = set_up(parts() | {part: loader})
     assert sum(len(y) for _, y in module.batches(part)) == (2 if isinstance(sampler, SubsetRandomSampler) else 10)
-    told = f"the {part} part: its {type(sampler).__name__} is not used"
+    told = f"the {part} set: its {type(sampler).__name__} is not used"
     assert (told in caplog.text) is (is_told and part != "train")
 
 

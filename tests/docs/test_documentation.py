@@ -68,7 +68,7 @@ def test_three_bits_recover_by_training_as_the_search_page_says(tmp_path: Path, 
 )
 def test_an_example_that_the_readme_does_not_run_runs(name: str, ch: Command) -> None:
     path = str(ROOT / "machop" / "configs" / "examples" / f"{name}.toml")
-    assert "measured networks" in ch("search", "--config", path, "--pretrained")[0]
+    assert "measured configurations" in ch("search", "--config", path, "--pretrained")[0]
 
 
 def test_the_example_in_python_of_the_readme_runs(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_language_model_trains_searches_and_comes_back(model: str, tmp_path: P
     trained = ["--load", "mase_output/lm/software/training_ckpts/best.ckpt"]
     seed = ["seed.head", "seed.lm_head"] if model == "build_llama" else ["", ""]
     (tmp_path / "lm.toml").write_text(LM.replace(*seed), encoding="utf-8")
-    assert "of 6 measured networks" in ch("search", *own, *trained)[0]
+    assert "of 6 measured configurations" in ch("search", *own, *trained)[0]
     row = ["--from-search", "mase_output/lm/software/search_ckpts", "--row", "0"]
     ch("test", *own, *trained, *row)
     scores = (tmp_path / "mase_output/lm/software/test/scores.json").read_text(encoding="utf-8")

@@ -51,7 +51,7 @@ def test_layers_are_told_apart_and_floats_left_out() -> None:
     node = {"config": {"name": "integer", "weight_width": 4}}
     text = describe_formats({"by": "name", "a": node, "b": {"config": {"name": "NA"}}, "c": node}, named=False)
     assert text == "a w 4b/2f; c w 4b/2f"
-    assert describe_formats({"by": "name", "b": {"config": {"name": None}}}) == "all in float"
+    assert describe_formats({"by": "name", "b": {"config": {"name": None}}}) == "unquantised"
 
 
 def test_a_format_says_its_bits_in_the_same_way() -> None:

@@ -58,7 +58,8 @@ def test_winners_that_miss_a_limit_on_the_test_part_are_named(
         goals = replace(summary.goals, limits=(Limit("accuracy", "min", least, in_float=in_float),))
         print_summary(replace(summary, goals=goals), tmp_path)
         shown = " ".join(capsys.readouterr().out.split())
-        line = "On the test part 3 of the 3 best miss a limit that they keep in the search: trial 123456 (accuracy 0.7)"
+        line = "On the test set 3 of the 3 best violate a constraint that they satisfy in the search: "
+        line += "trial 123456 (accuracy 0.7)"
         assert (line in shown) == told
 
 

@@ -27,7 +27,7 @@ SPARSE = {**CONFIG, "weight_sparsity": 0.5}
         (SPARSE, "fc integer act 4b/2f, w 8b/4f 50% sparse, bias 2b/1f"),
         ({**CONFIG, "weight_sparsity_pattern": "2:4"}, "fc integer act 4b/2f, w 8b/4f 2:4, bias 2b/1f"),
         ({"name": "NA", "weight_sparsity": 0.75, "weight_sparsity_pattern": "channel"}, "fc w 75% channels"),
-        ({"name": "NA", "weight_width": 8}, "all in float"),
+        ({"name": "NA", "weight_width": 8}, "unquantised"),
     ],
 )
 def test_networks_are_told_with_their_transforms(config: dict[str, Any], text: str) -> None:
@@ -42,7 +42,7 @@ def test_figures_are_told_dense_and_sparse(tmp_path: Path, capsys: pytest.Captur
     shown = " ".join(capsys.readouterr().out.split())
     assert "1.235e+06 of 2.469e+06" in shown
     assert "9.876e+04 of" not in shown  # the same
-    assert "Pruned weights are left out" in shown
+    assert "leave out pruned weights" in shown
     print_summary(summary, tmp_path)
     assert "Pruned weights" not in capsys.readouterr().out
 

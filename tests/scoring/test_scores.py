@@ -136,7 +136,7 @@ def test_users_functions_that_fail_are_named() -> None:
     with pytest.raises(MetricError, match=r"the metric 'm' of the data failed \(.*test_scores.py:\d+\): ZeroDivision"):
         score(torch.randn(4, 2), torch.zeros(4).long(), None, {"m": (lambda p, y: 1 / 0, "minimize")})
     for found, told in (("hello", "'hello'"), (torch.ones(2), r"\(2,\)"), (None, "None")):
-        with pytest.raises(MetricError, match=f"metric 'm' of the data must give one number for all rows, not {told}"):
+        with pytest.raises(MetricError, match=f"metric 'm' must return one number for all samples, not {told}"):
             score(torch.randn(4, 2), torch.zeros(4).long(), None, {"m": (lambda p, y, found=found: found, "minimize")})
     with pytest.raises(ChopError, match="the loss of the data failed"):
         score(torch.randn(4, 2), torch.zeros(4).long(), lambda p, y: p @ y)

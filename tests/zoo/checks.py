@@ -220,7 +220,7 @@ def _call(model: Any, x: Any) -> Any:
 
 
 def settings(config: Mapping[str, Any]) -> reference.Settings:
-    """The widths of each operand in a node's config; none where the node stays in float."""
+    """The widths of each operand in a node's config; none where the node stays in float32."""
     if config.get("name") in (None, "NA"):
         return {}
     operands = ("data_in", "weight", "bias")

@@ -186,7 +186,7 @@ class TwoInputs(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer, which stays in float, between two linear ones."""
+    """A recurrent layer, which stays in float32, between two linear ones."""
 
     def __init__(self, layer: nn.Module, width: int) -> None:
         super().__init__()

@@ -206,7 +206,7 @@ def run(model: nn.Module, x: Any, mode: FixedPointCalls) -> Any:
 
 
 def _uncounted(module: nn.Module, mode: FixedPointCalls) -> list[Any]:
-    """Let the calls within a module that stays in float alone, and those of hooks that make a layer's weight."""
+    """Let the calls within a module that stays in float32 alone, and those of hooks that make a layer's weight."""
     before = module.register_forward_pre_hook(lambda *_: _deeper(mode, 1), prepend=True)
     if isinstance(module, WHOLE):
         return [before, module.register_forward_hook(lambda *_: _deeper(mode, -1))]
@@ -230,7 +230,7 @@ def predictions(
 
 
 def ranges_of(model: nn.Module, x: Any) -> Ranges:
-    """The range of each operand of each call in float, over the samples of one batch."""
+    """The range of each operand of each call in float32, over the samples of one batch."""
     mode = FixedPointCalls()
     run(model, _copied(x), mode)
     return mode.seen

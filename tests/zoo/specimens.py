@@ -146,7 +146,7 @@ TRACED = (
     ),
     Specimen(
         "bilinear",
-        "a bilinear layer, which stays in float",
+        "a bilinear layer, which stays in float32",
         net(lambda m, x: m.c(m.a(x), x), a=linear(), c=lambda: nn.Bilinear(8, 8, CLASSES)),
     ),
     Specimen(
@@ -178,7 +178,7 @@ TRACED = (
     ),
     Specimen(
         "einsum",
-        "einsum, which stays in float",
+        "einsum, which stays in float32",
         net(lambda m, x: m.head(torch.einsum("bi,oi->bo", m.a(x), m.w)), a=linear(), w=parameter(8, 8), head=HEAD),
     ),
     Specimen("two_inputs", "two inputs, as a tuple", zoo.TwoInputs, "pairs"),
@@ -440,12 +440,12 @@ TRACED = (
     Specimen("sequence_first", "the batch in dimension 1", zoo.SequenceFirst, "sequences"),
     Specimen(
         "lstm",
-        "an LSTM, which stays in float",
+        "an LSTM, which stays in float32",
         lambda: zoo.Recurrent(nn.LSTM(8, 5, batch_first=True, bidirectional=True), 10),
         "sequences",
     ),
     Specimen(
-        "gru", "a GRU, which stays in float", lambda: zoo.Recurrent(nn.GRU(8, 8, batch_first=True), 8), "sequences"
+        "gru", "a GRU, which stays in float32", lambda: zoo.Recurrent(nn.GRU(8, 8, batch_first=True), 8), "sequences"
     ),
     Specimen("attention", "attention of two heads", Attention, "sequences"),
     Specimen("causal_inf", "a causal mask of minus infinity", lambda: Attention(float("-inf")), "sequences"),
@@ -459,7 +459,7 @@ TRACED = (
     ),
     Specimen(
         "multihead",
-        "nn.MultiheadAttention, which stays in float",
+        "nn.MultiheadAttention, which stays in float32",
         net(
             lambda m, x: m.head(m.attend(h := m.a(x), h, h)[0].mean(1)),
             a=linear(),
@@ -470,7 +470,7 @@ TRACED = (
     ),
     Specimen(
         "encoder_layer",
-        "nn.TransformerEncoderLayer, which stays in float",
+        "nn.TransformerEncoderLayer, which stays in float32",
         net(
             lambda m, x: m.head(m.layer(m.a(x)).mean(1)),
             a=linear(),

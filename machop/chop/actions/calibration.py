@@ -24,7 +24,7 @@ def calibrate(graph: MaseGraph, data_module: Data, rows: int = CALIBRATION_ROWS)
     _, info = calibrate_analysis_pass(
         graph, {"input_generator": [placeholder_keywords(graph, x) for x, _ in batches], "num_samples": rows}
     )
-    logger.info("ranges are measured on %d training rows of the float model", info["rows"])
+    logger.info("ranges are measured on %d training samples of the FP32 baseline", info["rows"])
 
 
 def calibrate_for(graph: MaseGraph, config: Mapping[str, Any], data_module: Data, rows: int = CALIBRATION_ROWS) -> None:

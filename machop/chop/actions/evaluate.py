@@ -67,7 +67,7 @@ def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part:
     data = prepared.data_module
     batches = data.batches(part)
     accumulator, first = data.task.accumulator(by_sample=True), None
-    with failures_named(f"the model fails on the {part} part"):
+    with failures_named(f"the model fails on the {part} set"):
         for outputs, targets in stream(model.eval().to(device), batches, device, data.output):
             first = outputs if first is None else first
             accumulator.update(outputs, targets)

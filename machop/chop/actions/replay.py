@@ -104,6 +104,6 @@ def _rows(folder: SearchFolder, file: str) -> list[dict[str, Any]]:
     rows = folder.rows(file)
     if not all({"number", "sampled_config", "software_metrics", "hardware_metrics"} <= set(row) for row in rows):
         raise SearchError(
-            f"{folder.path / file} is no result of a search (rows without number, sampled_config or metrics)"
+            f"{folder.path / file} is not the result of a search (rows without number, sampled_config or metrics)"
         )
     return rows

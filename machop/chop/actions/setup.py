@@ -132,8 +132,8 @@ def _require_runs_on(part: str, model: nn.Module, few: Any, x: Any) -> None:
     """Raise GraphError if a model that runs on the training samples `x` does not run on those of another set."""
     if why := failure(model, few):
         raise GraphError(
-            f"{type(model).__name__} does not run on samples of the {part} part ({why}): they are {_described(few)}, "
-            f"the training samples are {_described(x)}; let all parts have the form that the model takes"
+            f"{type(model).__name__} does not run on samples of the {part} set ({why}): they are {_described(few)}, "
+            f"the training samples are {_described(x)}; let all sets have the form that the model takes"
         )
 
 
@@ -163,7 +163,7 @@ def _require_same_on(part: str, model: nn.Module, graph: MaseGraph, x: Any) -> N
     except Exception as error:  # of the model's own code, or a condition of the graph
         why = str(error) if isinstance(error, ChopError) else first_line(error)
     raise GraphError(
-        f"the graph of {type(model).__name__} is made from training samples and does not fit those of the {part} part: "
+        f"the graph of {type(model).__name__} is made from training samples and does not fit those of the {part} set: "
         f"{why}"
     )
 

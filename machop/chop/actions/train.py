@@ -85,7 +85,7 @@ def run_train(options: RunOptions) -> TrainResult:
             about = {"model": options.model, "task": options.task, "dataset": options.dataset}
             logger.info("the graph with its formats: %s", saved.export(kept, about))
     for part in ("val", "test"):
-        show_scores(f"best weights, {part} part", test_scores(model, prepared, part=part))
+        show_scores(f"best weights, {part} set", test_scores(model, prepared, part=part))
     return result
 
 
@@ -176,7 +176,7 @@ def _check_own_functions(model: nn.Module, data: MaseDataModule) -> None:
     task = data.task
     if task.data_loss is not None or task.data_metrics:
         batches = data.batches("val", SAMPLES_TO_CHECK_ON)
-        with failures_named("the model fails on the val part"):
+        with failures_named("the model fails on the val set"):
             outputs, _ = next(stream(model.eval(), batches, output=data.output))
         check_own_functions(task.data_loss, task.data_metrics, outputs, torch.cat([y for _, y in batches]))
 

@@ -282,12 +282,12 @@ class Study:
 
     def __repr__(self) -> str:
         summary = self.summary
-        counts = f"{summary.counts.measured} networks measured of {summary.space_size:,}"
+        counts = f"{summary.counts.measured} configurations measured of {summary.space_size:,}"
         title = f"Study({len(self)} on the front; {counts}; ended by {summary.reason})"
         return "\n".join([title, repr(Table(self._front_rows)), *(f"warning: {text}" for text in self.warnings)])
 
     def _repr_html_(self) -> str:
-        counts = f"{self.summary.counts.measured} measured networks of {self.summary.space_size:,} in the space"
+        counts = f"{self.summary.counts.measured} measured configurations of {self.summary.space_size:,} in the space"
         table = Table(self._front_rows)._repr_html_()
         return f"<p>Pareto front: {len(self)} of {counts}</p>{table}"
 

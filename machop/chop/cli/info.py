@@ -143,14 +143,14 @@ def strategies() -> Table:
     """The search strategies, their keys, abilities and uses."""
     from chop.actions.search import STRATEGIES
 
-    table = _table("Search strategies", "name", "keys", "knows", "what it is for")
+    table = _table("Search strategies", "name", "keys", "can", "what it is for")
     for column in table.columns[:3]:
         column.no_wrap = True
     table.columns[3].overflow = "fold"
     table.caption = escape(
-        "Keys stand under [search.strategy.setup]; indented are the values of optuna's key sampler (sampler = "
-        '"tpe"). Fronts: searches for several objectives at once. Limits: knows how far a network is beyond them; any '
-        "other is told values that are worse. All points: ends with every point measured."
+        "Keys go under [search.strategy.setup]; indented are the values of optuna's key sampler (sampler = "
+        '"tpe"). Fronts: searches for several objectives at once. Constraints: handles violations; other '
+        "strategies get worse values instead. All points: ends when every point is measured."
     )
     table.caption_justify = "left"
     return _fill(table, STRATEGIES, _strategy_rows)
@@ -167,7 +167,7 @@ def _strategy_rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _known(fronts: bool, limits: bool, all_points: bool) -> str:
-    can = {"fronts": fronts, "limits": limits, "all points": all_points}
+    can = {"fronts": fronts, "constraints": limits, "all points": all_points}
     return "\n".join(what for what, is_known in can.items() if is_known)
 
 

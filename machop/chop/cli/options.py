@@ -32,7 +32,7 @@ INIT_FROM = Annotated[
 ]
 FROM_SEARCH = Annotated[
     Path | None,
-    typer.Option("--from-search", help="A search's folder, best.json or log.json: take the network of --row."),
+    typer.Option("--from-search", help="A search's folder, best.json or log.json: use the trial of --row."),
 ]
 ROW = Annotated[int | None, typer.Option("--row", help="The trial's number in that search.")]
 STRATEGIES = Annotated[
@@ -45,7 +45,7 @@ STRATEGIES = Annotated[
 ]
 SEEDS = Annotated[int | None, typer.Option("--seeds", help="Runs of each strategy, from --seed on. [default: 10]")]
 BUDGET = Annotated[
-    int | None, typer.Option("--budget", help="Networks that each run may measure. [default: 300, or the whole space]")
+    int | None, typer.Option("--budget", help="Evaluations of each run. [default: 300, or the whole space]")
 ]
 MOST_POINTS = Annotated[
     int | None, typer.Option("--most-points", help="Largest space that is measured whole. [default: 5000000]")

@@ -43,7 +43,7 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
     console = terminal()
     title = f"Exact Pareto front: {len(front)} of {landscape.size:,} points"
     if oracle.goals.limits:
-        console.print(f"Limits: {oracle.goals.limits_explained()}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"Constraints: {oracle.goals.limits_explained()}", soft_wrap=True, highlight=False, markup=False)
     _show(console, title, front[:MOST_ROWS])
     if len(front) > MOST_ROWS:
         console.print(f"… and {len(front) - MOST_ROWS} more with --json")
@@ -54,7 +54,7 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
         _show(console, "Points; regret: how much better the best is that is no worse in all else", rows)
     if gaps:
         rows = [{"study": name, **_flat(gap)} for name, gap in zip(_short(gaps), gaps.values(), strict=True)]
-        _show(console, "Searches, each by its own limits; hypervolume: as a share of the exact front's", rows)
+        _show(console, "Searches, each with its own constraints; hypervolume as a share of the exact front's", rows)
 
 
 def _require_own(landscape: Landscape) -> None:
@@ -81,7 +81,7 @@ def _oracle_of(study: Path, oracle: Oracle) -> Oracle:
     if landscape_key(searched.fingerprint) != oracle.landscape.about.get("key"):
         raise SearchError(
             f"{study} is a search of another space than {oracle.landscape.path}, or measured it otherwise (weights, "
-            "data, samples, runners, the code of metrics): its points are not among those of the landscape"
+            "data, samples, runners, the code of metrics): its points are not among those of the exhaustive table"
         )
     return Oracle(oracle.landscape, goals_of(header["goals"], searched.log or study)) if "goals" in header else oracle
 

@@ -32,7 +32,7 @@ class RunOptions:
         None, "Which weights of a file with several: raw, averaged, or a name that the log or an error tells."
     )
     is_pretrained: bool = _option(False, "Start from the weights that ship with the model.", "--pretrained")
-    batch_size: Annotated[int, Ge(1)] = _option(128, "Rows per batch.")
+    batch_size: Annotated[int, Ge(1)] = _option(128, "Samples per batch.")
     max_epochs: Annotated[int, Ge(1)] = _option(20, "Train for at most this many epochs.")
     max_steps: Annotated[int, Ge(-1)] = _option(-1, "Train for at most this many steps; -1: no limit.")
     learning_rate: Annotated[float, Gt(0), Le(1000)] = _option(1e-3, "Learning rate of the optimiser.")

@@ -140,7 +140,7 @@ class MaseDataModule:
                 try:
                     self.task.require_data(x, y)
                 except ChopError as error:
-                    raise DatasetError(f"the {part} part: {error}") from error
+                    raise DatasetError(f"the {part} set: {error}") from error
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The training samples, shuffled."""
@@ -184,7 +184,7 @@ class MaseDataModule:
     def _tell_short(self, part: Part, rows: int, wanted: int) -> None:
         if (part, wanted) not in self._told_short:
             self._told_short.add((part, wanted))
-            logger.info("the %s part has %d rows: all are used, not %d", part, rows, wanted)
+            logger.info("the %s set has %d samples: all are used, not %d", part, rows, wanted)
 
     def _loader(self, part: Part, shuffle: bool) -> DataLoader[Batch]:
         if self._user_data is not None:
@@ -200,7 +200,7 @@ class MaseDataModule:
 
     def _as_they_came(self, part: Part) -> Any:
         """The batches of a stream that can be read only once."""
-        logger.info("the %s part can be read once only: its samples are kept and come in the same order", part)
+        logger.info("the %s set can be read once only: its samples are kept and come in the same order", part)
         return list(_split(self._stored[part], self._sizes[part]))
 
     def _stored_batches(self, part: Part) -> list[Batch]:
@@ -244,7 +244,7 @@ class MaseDataModule:
 
 def _part(name: str) -> Part:
     if name not in PART_NAMES:
-        raise DatasetError(f"unknown part '{name}'{did_you_mean(name, PART_NAMES)} (train, val or test)")
+        raise DatasetError(f"unknown data set '{name}'{did_you_mean(name, PART_NAMES)} (train, val or test)")
     return PART_NAMES[name]
 
 

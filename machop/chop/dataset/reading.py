@@ -42,9 +42,9 @@ def read_part(loader: Any, part: str, form: TargetForm) -> list[Batch]:
             batches.append((map_tensors(torch.clone, x), y.clone()))  # a loader may use its memory again
         told, samples = samples // MANY_SAMPLES, samples + len(y)
         if samples // MANY_SAMPLES > told:
-            logger.warning("the %s part is read whole: %s samples so far; does it end?", part, f"{samples:,}")
+            logger.warning("the %s set is still being read: %s samples so far; does it end?", part, f"{samples:,}")
     if not batches:
-        raise DatasetError(f"the {part} part is empty: give it at least one sample")
+        raise DatasetError(f"the {part} set is empty: give it at least one sample")
     return batches
 
 
@@ -59,7 +59,7 @@ def read_batch(batch: Any, part: str, form: TargetForm) -> Batch:
         samples = _samples(x, y)
         return x, form.read(y, samples)
     except ChopError as error:
-        raise DatasetError(f"the {part} part: {error}") from error
+        raise DatasetError(f"the {part} set: {error}") from error
 
 
 def without_unlabelled(batch: Batch) -> Batch:
@@ -80,7 +80,7 @@ def joined(batches: list[Batch], part: str) -> list[Batch]:
     if len(forms) > 1:
         told = " and ".join(f"{tuple(y.shape)} {y.dtype}" for y in list(forms.values())[:2])
         raise DatasetError(
-            f"the {part} part has targets of several forms, {told}: pad them to one length for all batches in the "
+            f"the {part} set has targets of several forms, {told}: pad them to one length for all batches in the "
             f"collate function ({UNLABELLED} where there is no label)"
         )
     groups = [list(own) for _, own in groupby(batches, lambda batch: form_of(batch[0]))]
@@ -120,7 +120,7 @@ def _tell_sampler(loader: Any, part: str) -> None:
         isinstance(sampler, RandomSampler) and (sampler.replacement or len(sampler) < len(sampler.data_source))
     ):
         logger.info(
-            "the %s part: its %s is not used, since measuring takes every sample once, in stored order; a Subset holds "
+            "the %s set: its %s is not used, since measuring takes every sample once, in stored order; a Subset holds "
             "the samples that are meant",
             part,
             type(sampler).__name__,
@@ -134,7 +134,7 @@ def read_by_one_process(loader: Any, part: str) -> Any:
     if type(loader).__iter__ is not DataLoader.__iter__:
         return loader
     logger.info(
-        "the %s part is an IterableDataset with %d workers: it is read by one process, so that no sample comes twice",
+        "the %s set is an IterableDataset with %d workers: it is read by one process, so that no sample is read twice",
         part,
         loader.num_workers,
     )
@@ -213,10 +213,10 @@ def labelled_only(batches: list[Batch], part: str, label: int = UNLABELLED) -> l
     kept = [batch for batch in map(without_unlabelled, batches) if len(batch[1])]
     samples, left = (sum(len(y) for _, y in own) for own in (batches, kept))
     if not left:
-        raise DatasetError(f"the {part} part has no sample with a label (all targets are {label})")
+        raise DatasetError(f"the {part} set has no sample with a label (all targets are {label})")
     if left < samples:
         logger.info(
-            "%s of %s samples of the %s part have no label (%d) and are left out",
+            "%s of %s samples of the %s set have no label (%d) and are left out",
             f"{samples - left:,}",
             f"{samples:,}",
             part,

@@ -102,12 +102,12 @@ def _require_usable(form: TargetForm, parts: Mapping[str, Sequence[Tensor]]) -> 
     """Raise DatasetError for negative classes under cross entropy."""
     for part, targets in parts.items() if not form.has_loss else ():
         if all(y.dtype is torch.int64 and bool((y == UNLABELLED).all()) for y in targets):
-            raise DatasetError(f"the {part} part has no sample with a label (all targets are {UNLABELLED})")
+            raise DatasetError(f"the {part} set has no sample with a label (all targets are {UNLABELLED})")
         for y in (own for own in targets if own.dtype is torch.int64):
             wrong = y[(y < 0) & (y != UNLABELLED)]
             if len(wrong):
                 raise DatasetError(
-                    f"the {part} part has a target {int(wrong[0])}: classes are whole numbers from 0, and "
+                    f"the {part} set has a target {int(wrong[0])}: classes are whole numbers from 0, and "
                     f"{UNLABELLED} is no label; change it, or let build_data return ignore_index = "
                     f"{int(wrong[0])} if it means no label, or a loss and num_classes = None if these are no classes"
                 )
@@ -122,7 +122,7 @@ def _require_classes(targets: Sequence[Tensor], num_classes: int, part: str) -> 
         )
         if len(wrong):
             raise DatasetError(
-                f"the {part} part has a target {wrong.flatten()[0].item()}, but num_classes = {num_classes} stands for "
+                f"the {part} set has a target {wrong.flatten()[0].item()}, but num_classes = {num_classes} stands for "
                 f"classes 0 to {num_classes - 1} ({UNLABELLED} is no label, or what build_data returns as "
                 "ignore_index); correct num_classes or the targets"
             )

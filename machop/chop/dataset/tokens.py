@@ -37,7 +37,7 @@ class TokenArrays:
     def _samples(self, tokens: Tensor, part: str) -> Tensor:
         if tokens.ndim not in (1, 2) or tokens.is_floating_point() or tokens.is_complex():
             raise DatasetError(
-                f"the {part} part is an array of {tokens.dtype} {tuple(tokens.shape)}; tokens are whole numbers "
+                f"the {part} set is an array of {tokens.dtype} {tuple(tokens.shape)}; tokens are whole numbers "
                 "(samples, tokens), or (tokens,) for one long text"
             )
         tokens = tokens.long()
@@ -46,11 +46,11 @@ class TokenArrays:
         count, left = divmod(len(tokens), self.length)
         if not count:
             raise DatasetError(
-                f"the {part} part is a text of {len(tokens):,} tokens, shorter than one sample of {self.length}: "
+                f"the {part} set is a text of {len(tokens):,} tokens, shorter than one sample of {self.length}: "
                 "lower --max-token-len"
             )
         logger.info(
-            "the %s part is cut into %s samples of %d tokens (--max-token-len); %d tokens at its end are left out",
+            "the %s set is cut into %s samples of %d tokens (--max-token-len); %d tokens at its end are left out",
             part,
             f"{count:,}",
             self.length,

@@ -20,7 +20,7 @@ INFO = DatasetInfo(
     num_classes=2,
     rows=ROWS,
     sha256=hashlib.sha256(f"toy_tiny {SEED} {ROWS}".encode()).hexdigest(),
-    provenance=f"toy_tiny: {ROWS:,} generated rows, two noisy classes of four features (seed {SEED})",
+    provenance=f"toy_tiny: {ROWS:,} generated samples, two noisy classes of four features (seed {SEED})",
 )
 
 

@@ -70,7 +70,7 @@ class Evaluator:
             raise
         except Exception as error:  # of the model's own code
             rows = len(moved[0][1])
-            raise GraphError(f"the model does not run on {rows} rows at once ({first_line(error)})") from error
+            raise GraphError(f"the model does not run on {rows} samples at once ({first_line(error)})") from error
 
     def _prepare(self, graph: MaseGraph, axes: Sequence[Axis], moved: list[tuple[Any, Tensor]], memory: int) -> None:
         self.program = build_program(graph, axes, moved[0][0], self.output)

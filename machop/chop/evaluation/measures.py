@@ -244,7 +244,7 @@ class Streamed(Measure):
             return self.result(accumulator)
         except MetricError as error:
             if not self._has_told:
-                logger.warning("a network fails, as others may: %s", error)
+                logger.warning("a configuration fails, as others may: %s", error)
                 self._has_told = True
             return {**dict.fromkeys(self.names, math.nan), **error.found}
 
@@ -321,6 +321,6 @@ class WholePredictions(Measure):
             return self.score(predictions, self.targets)
         except MetricError as error:
             if not self._has_told:
-                logger.warning("a network fails, as others may: %s", error)
+                logger.warning("a configuration fails, as others may: %s", error)
                 self._has_told = True
             return {**dict.fromkeys(self.names, math.nan), **error.found}

@@ -60,8 +60,8 @@ class BlockFormat(Format):
             return self
         if layout.samples is None:
             raise FormatError(
-                f"'{self}': which dimension holds the samples cannot be told, and a block must not reach over two "
-                "samples; choose a format without blocks, or write the model so that it takes batches of any size"
+                f"'{self}': the dimension of the samples is unknown, and a block must not span two samples; "
+                " choose a format without blocks, or write the model so that it takes batches of any size"
             )
         return replace(self, samples=None if layout.has_samples_first else layout.samples)
 

@@ -66,8 +66,7 @@ def on_channels(number_format: Any, layout: Layout) -> Any:
         return number_format
     if layout.channels is None:
         raise FormatError(
-            f"'{number_format}': which dimension holds the channels cannot be told here; "
-            'choose granularity = "tensor" for it'
+            f"'{number_format}': the dimension of the channels is unknown here; choose granularity = \"tensor\" for it"
         )
     return replace(number_format, channel_axis=layout.channels)
 

@@ -11,7 +11,7 @@ from chop.nn.ops import OPERANDS
 
 @dataclass(frozen=True)
 class QuantPlan:
-    """Which format each operand of each node has; a node or operand that is absent stays in float.
+    """Which format each operand of each node has; a node or operand that is absent stays in float32.
 
     Equal choices make equal plans, so a plan can be a key.
 

@@ -143,7 +143,7 @@ def speaking_operand(keys: Iterable[str], operand: str, op: Op) -> str:
 
 
 def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
-    """The formats that `config` gives to the operands of `op`; an operand without keys stays in float.
+    """The formats that `config` gives to the operands of `op`; an operand without keys stays in float32.
 
     Where a weight is transformed too, its format is a `Chain`. Keys of operands that `op` does not have are skipped.
 

@@ -303,7 +303,7 @@ def _added_at(changes: int) -> _Added:
 
 @cache
 def _tell_broken(reason: str) -> None:
-    logger.warning("%s; its layers stay in float", reason)
+    logger.warning("%s; its layers stay in float32", reason)
 
 
 def _added() -> _Added:

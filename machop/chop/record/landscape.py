@@ -126,7 +126,7 @@ class Landscape:
         if "index" not in table.column_names or not np.array_equal(
             table["index"].to_numpy(), np.arange(table.num_rows)
         ):
-            raise SearchError(f"{path} is no landscape of a search (it has not every point once, in order)")
+            raise SearchError(f"{path} is not the exhaustive table of a search (it has not every point once, in order)")
         return cls(path, about, {n: table[n].to_numpy() for n in table.column_names if n != "index"})
 
     @property
@@ -152,7 +152,7 @@ def _opened(path: Path) -> BinaryIO:
         what = "is no file" if path.exists() else "does not exist"
         raise SearchError(
             f"{path} {what}; brute_force writes one with landscape = true under [search.strategy.setup], on a space "
-            "that can be measured whole. On a larger one ch compare tells searches apart"
+            "that can be measured exhaustively. On a larger one use ch compare"
         )
     return path.open("rb")
 
@@ -192,7 +192,7 @@ def _about(path: Path, stream: BinaryIO) -> dict[str, Any]:
     try:
         about: dict[str, Any] = dict(json.loads((pq.read_schema(stream).metadata or {})[_KEY]))
     except (KeyError, ValueError, TypeError, OSError, pa.ArrowException) as error:
-        raise SearchError(f"{path} is no landscape of a search ({error})") from error
+        raise SearchError(f"{path} is not the exhaustive table of a search ({error})") from error
     return about
 
 

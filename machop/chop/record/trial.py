@@ -64,7 +64,7 @@ class FrontRow:
 
 
 TestMetrics = Mapping[str, tuple[float, float, float]]
-"""Scores on the test part: `{name: (value, low, high)}` with the bounds of the 95 % interval."""
+"""Scores on the test set: `{name: (value, low, high)}` with the bounds of the 95 % interval."""
 
 
 @dataclass(frozen=True)

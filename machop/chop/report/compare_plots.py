@@ -41,7 +41,7 @@ SETTINGS: Any = {
     "legend.handlelength": 3.0,
     "svg.hashsalt": "chop",
 }
-EVALUATIONS = "evaluations (different networks measured)"
+EVALUATIONS = "evaluations (distinct configurations)"
 CLOUD = "#dddddd"
 EDGE = 0.7
 """Width of the dark edge of points that a strategy found: it stands out from the cloud whatever the colour."""
@@ -313,7 +313,7 @@ def _lowest(summary: CompareSummary) -> float:
 
 def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost: str, value: str, style: Style) -> None:
     size = 2.0 if summary.space_size > 1000 else 10.0
-    label = "all networks" if len(summary.cloud[cost]) == summary.space_size else "networks of the space"
+    label = "all networks" if len(summary.cloud[cost]) == summary.space_size else "configurations of the space"
     axes.scatter(
         summary.cloud[cost],
         summary.cloud[value],

@@ -25,7 +25,7 @@ from chop.tools.terminal import terminal
 CAPTIONS = {
     "hypervolume": "{share} by evaluation: median and 10-90 % band over seeds.",
     "front": "The front that each strategy found in its middle run.",
-    "regret": "How far the best network under a budget is from the best there is: median and 10-90 % band.",
+    "regret": "How far the best configuration under a budget is from the exact best: median and 10-90 % band.",
     "evaluations_to": "Evaluations to a share of the {whole}: median and 10-90 % range.",
 }
 
@@ -139,8 +139,8 @@ def _facts(summary: CompareSummary) -> list[str]:
     short = [one for one in summary.strategies if one.evaluations < summary.budget]
     facts = [summary.truth]
     if summary.goals.limits:
-        facts.append(f"Limits: {summary.goals.limits_explained()}; points beyond them do not count.")
-    facts += [f"The seed plays no part in {', '.join(fixed)}: run twice, with the same proposals."] * bool(fixed)
+        facts.append(f"Constraints: {summary.goals.limits_explained()}; points that violate them do not count.")
+    facts += [f"The seed does not matter to {', '.join(fixed)}: run twice, with the same proposals."] * bool(fixed)
     facts += [
         f"{one.name} proposed no more than {counted(one.evaluations, 'different point')} (median)." for one in short
     ]

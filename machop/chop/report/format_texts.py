@@ -42,7 +42,7 @@ def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> s
     """
     nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
     texts = [f"{name} {text}" for name, config in nodes.items() if (text := _describe(config, named))]
-    return "; ".join(texts) or "all in float"
+    return "; ".join(texts) or "unquantised"
 
 
 def format_name(config: Mapping[str, Any]) -> str | None:

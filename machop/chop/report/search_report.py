@@ -26,7 +26,7 @@ LEAST_FOR_FORMATS = 40
 REASONS = {
     "n_trials": "the number of trials was reached",
     "timeout": "the time was up",
-    "patience": "the front has not moved for as many trials as setup.patience allows",
+    "patience": "the front has not improved for as many trials as setup.patience allows",
     "exhausted": "every point of the space has been measured",
     "strategy": "the strategy had nothing more to propose",
     "interrupted": "it was interrupted: go on with the same command and --resume",
@@ -107,8 +107,8 @@ def _format_names(summary: SearchSummary) -> list[str]:
 def _title(summary: SearchSummary) -> str:
     what = "Best" if summary.goals.sum_direction else f"Pareto front: {len(summary.best)}"
     if not summary.goals.is_within(summary.best[0].trial.metrics):
-        what = "No network keeps all limits; the nearest"
-    measured = f"{summary.counts.measured + summary.counts.inherited:,} measured networks"
+        what = "No configuration satisfies all constraints; the nearest"
+    measured = f"{summary.counts.measured + summary.counts.inherited:,} measured configurations"
     return f"{what} of {measured} ({readable(summary.space_size)} in the space)"
 
 
@@ -117,7 +117,7 @@ def _metric_names(summary: SearchSummary) -> list[str]:
 
 
 def _test_names(summary: SearchSummary) -> list[str]:
-    """The objectives that were measured again on the test part; without any, all that was."""
+    """The objectives that were measured again on the test set; without any, all that was."""
     rows = [*summary.baselines.values(), *summary.best]
     measured = next((row.test_metrics for row in rows if row.test_metrics), {})
     return [name for name in _metric_names(summary) if name in measured] or list(measured)
@@ -165,7 +165,7 @@ def _notation(names: Sequence[str]) -> str:
     """What the column of formats means, in a line."""
     example = "8b/4f: 8 bits, 4 of them after the point" if set(names) <= set(FIXED_POINT) else "8b: 8 bits"
     others = "" if set(names) <= set(FIXED_POINT) else "; f: after the point, e: of the exponent, m: of the mantissa"
-    return f"Formats: {', '.join(names)}; {example}{others}; act is a layer's input, w its weight; the rest in float."
+    return f"Formats: {', '.join(names)}; {example}{others}; act is a layer's input, w its weight; the rest in float32."
 
 
 def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
@@ -176,14 +176,14 @@ def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
 def _why(summary: SearchSummary) -> str:
     """Why the search ended."""
     if summary.reason == "patience" and not summary.goals.is_within(summary.best[0].trial.metrics):
-        return "no network has come nearer to the limits for as many trials as setup.patience allows"
+        return "no configuration has reduced the violation for as many trials as setup.patience allows"
     if summary.reason == "patience" and summary.goals.sum_direction:
         return "the best sum has not changed for as many trials as setup.patience allows"
     return REASONS[summary.reason]
 
 
 def _missed_on_test(summary: SearchSummary) -> list[str]:
-    """A line on rows that keep the limits in the search, and miss one on the test part."""
+    """A line on rows that keep the limits in the search, and miss one on the test set."""
     missed = []
     for row in summary.best:
         found = {name: interval[0] for name, interval in (row.test_metrics or {}).items()}
@@ -197,13 +197,13 @@ def _missed_on_test(summary: SearchSummary) -> list[str]:
     more = f" and {len(missed) - MOST_NAMED} more" if len(missed) > MOST_NAMED else ""
     names = ", ".join(missed[:MOST_NAMED])
     return [
-        f"On the test part {len(missed)} of the {len(summary.best)} best miss a limit that they keep in the search: "
-        f"{names}{more}."
+        f"On the test set {len(missed)} of the {len(summary.best)} best violate a constraint that they satisfy in the "
+        f"search: {names}{more}."
     ]
 
 
 def _on_test(limit: Limit, summary: SearchSummary) -> Limit | None:
-    """A limit as it is on the test part: one that is told from the FP32 baseline moves with it."""
+    """A limit as it is on the test set: one that is told from the FP32 baseline moves with it."""
     if limit.in_float is None:
         return limit
     tested = summary.fp32.test_metrics if summary.fp32 else None
@@ -214,7 +214,7 @@ def _facts(summary: SearchSummary) -> list[str]:
     counts = summary.counts
     answered = f", {counts.repeats:,} of them repeats answered from the log" if counts.repeats else ""
     answered += f", {counts.failed} failed (a metric that is no finite number)" if counts.failed else ""
-    answered += f", {counts.stopped:,} given up on few rows (they could not win)" if counts.stopped else ""
+    answered += f", {counts.stopped:,} stopped early (they could not reach the front)" if counts.stopped else ""
     answered += f"; {counts.inherited} more from earlier searches" if counts.inherited else ""
     count = counts.measured + counts.repeats
     trials = f"{count:,} trial{'' if count == 1 else 's'}"
@@ -223,22 +223,22 @@ def _facts(summary: SearchSummary) -> list[str]:
         f"Data: {summary.origin.data}",
     ]
     if summary.goals.limits:
-        facts += [f"Limits: {summary.goals.limits_explained()}.", *_missed_on_test(summary)]
+        facts += [f"Constraints: {summary.goals.limits_explained()}.", *_missed_on_test(summary)]
     names = _format_names(summary)
     if names:
         facts.append(_notation(names))
     if any(_is_pruned(row) for row in summary.best):
         facts.append(
-            "Pruned weights are left out of sizes and operations, their index is counted; behind 'of' stands the dense "
+            "Sizes and operations leave out pruned weights and count their index; after 'of' are those of the dense "
             "network in the same formats."
         )
     facts += summary.remarks
     if _test_names(summary):
-        again = "Test columns: the same networks measured once more on the whole test part"
+        again = "Test columns: the same networks measured again on the full test set"
         facts.append(
-            f"{again}. The search measured on that part too, so these figures flatter its winners: choose another "
+            f"{again}. The search measured on these samples too, so the figures are optimistic: choose another "
             "data_loader."
             if summary.saw_test
-            else f"{again}, which the search did not see; winners picked on few validation rows flatter themselves."
+            else f"{again}. Winners are selected on a validation subset, so their validation scores are optimistic."
         )
     return facts

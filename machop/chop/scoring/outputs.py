@@ -19,8 +19,8 @@ def joined_outputs(outputs: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
     if len({output.shape[1:] for output in found}) > 1:
         told = " and ".join(dict.fromkeys(str(tuple(output.shape)) for output in found))
         raise ChopError(
-            f"the model gives outputs of several shapes, {told}, which cannot be scored together: pad all batches to "
-            "one length, or let the model give one result for each sample"
+            f"the model returns outputs of several shapes, {told}, which cannot be scored together: pad all batches to "
+            "one length, or let the model return one result for each sample"
         )
     return torch.cat(found) if len(found) > 1 else found[0]
 

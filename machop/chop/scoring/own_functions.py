@@ -46,7 +46,7 @@ def as_one_number(found: Any, name: str) -> float:
         return float(found)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         what = tuple(found.shape) if isinstance(found, Tensor) else repr(found)
-        raise MetricError(f"the metric '{name}' of the data must give one number for all rows, not {what}") from None
+        raise MetricError(f"the metric '{name}' must return one number for all samples, not {what}") from None
 
 
 def streams(metric: Any) -> bool:

@@ -188,7 +188,7 @@ def test_limits_that_no_network_keeps_are_told_before_the_first_run(
     run = Experiment.run
     monkeypatch.setattr(Experiment, "run", None)
     lab["strategy"]["metrics"]["accuracy"]["min"] = 0.99
-    told = r"keeps all limits\. The nearest misses accuracy >= 0\.99: it has 0\.\d+, 0\.\d+ away"
+    told = r"satisfies all constraints\. The nearest violates accuracy >= 0\.99: it has 0\.\d+, 0\.\d+ away"
     with pytest.raises(SearchError, match=told):
         compare(jsc_tiny, jets, lab, tmp_path / "c", FEW)
     monkeypatch.setattr(Experiment, "run", run)

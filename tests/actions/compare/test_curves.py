@@ -82,7 +82,7 @@ NAN = [np.nan] * 4
         (
             FOUR,
             (Limit("accuracy", "min", 0.8), Limit("bits", "max", 3.0, "bit")),
-            r"keeps .*\. The nearest misses accuracy >= 0\.8: it has 0\.75, 0\.05 away; bits <= 3 bit: it",
+            r"satisfies .*\. The nearest violates accuracy >= 0\.8: it has 0\.75, 0\.05 away; bits <= 3 bit: it",
         ),
     ],
 )
@@ -139,6 +139,6 @@ def test_objectives_that_say_the_same_are_told() -> None:
     assert len(told) == 1
     assert "accuracy and loss say the same" in told[0]
     assert redundancy_remarks(found, Goals((ACCURACY, BITS))) == [
-        "Accuracy and loss have a rank correlation of -1.000: they order the networks alike, so one of them is enough "
+        "Accuracy and loss have a rank correlation of -1.000: they rank the configurations alike, so one of them is enough "
         "as an objective."
     ]

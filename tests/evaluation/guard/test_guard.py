@@ -154,7 +154,7 @@ def test_a_wrapper_that_rounds_whole_numbers_is_found(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Quantized, "forward", forward)
     graph, x = small()
     verdict = guard_verdict(graph, x + 4)
-    assert str(verdict).startswith("node 'table', input: it has no format, and is not what it is in float"), str(
+    assert str(verdict).startswith("node 'table', input: it has no format, and differs from its float32 value"), str(
         verdict
     )
 

@@ -44,11 +44,11 @@ def constant_remarks(metrics: Mapping[str, Array], goals: Goals, is_drawn: bool)
     >>> from chop.record.trial import Objective
     >>> goals = Goals((Objective("accuracy"), Objective("flops", direction="minimize")))
     >>> constant_remarks({"accuracy": np.array([0.1, 0.2]), "flops": np.array([9.0, 9.0])}, goals, is_drawn=True)
-    ['Warning: flops is the same (9) for all networks and so decides nothing: leave it out.']
+    ['Warning: flops is the same (9) for all configurations and decides nothing: leave it out.']
     """
     same = constant_objectives(metrics, goals)
     told = [
-        f"Warning: {name} is the same ({value:.6g}) for all networks and so decides nothing: leave it out."
+        f"Warning: {name} is the same ({value:.6g}) for all configurations and decides nothing: leave it out."
         for name, value in same.items()
     ]
     if told and not is_drawn and len(goals.names) > 1:
@@ -73,9 +73,9 @@ def redundancy_remarks(correlations: Correlations, goals: Goals) -> list[str]:
 
 def _accuracy_and_loss(rho: float) -> str:
     if rho <= -SAME:
-        told = "they order the networks alike, so one of them is enough as an objective"
+        told = "they rank the configurations alike, so one of them is enough as an objective"
     elif rho < 0:
         told = "they agree in tendency only, so they are not the same objective"
     else:
-        told = "a network with a better accuracy does not tend to have a better loss"
+        told = "a configuration with a better accuracy does not tend to have a better loss"
     return f"Accuracy and loss have a rank correlation of {rho:+.3f}: {told}."

@@ -122,7 +122,7 @@ def _ranking(records: Sequence[Record], budget: int, whole: str) -> str:
     within = [record.name for record in missed if record.spent >= budget]
     ended = [f"{record.name} ({record.spent:g})" for record in missed if record.spent < budget]
     told = ", ".join(f"{record.name} {record.reach.median:g}" for record in reached)
-    text = f"Evaluations to {percent(TARGET)} % of the {whole}, median: {told or 'none gets there'}."
+    text = f"Evaluations to {percent(TARGET)} % of the {whole}, median: {told or 'not reached by any'}."
     text += f" Not within {budget}: {', '.join(within)}." if within else ""
     return text + (f" Not with all that they propose: {', '.join(ended)}." if ended else "")
 

@@ -227,7 +227,7 @@ def _line(run_config: RunConfig, problem: Problem) -> str:
 def _tell_unquantised(space: SearchSpaceBase) -> None:
     formats = space.possible_formats()
     if formats is not None and not any(formats.values()):
-        logger.warning("no operand of any node has a format in this search space: all that is measured is in float")
+        logger.warning("no operand of any node has a format in this search space: everything is measured in float32")
 
 
 def _tell_untrained(run_config: RunConfig) -> None:

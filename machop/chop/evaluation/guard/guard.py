@@ -89,7 +89,7 @@ def all_slots(graph: MaseGraph) -> SlotFormats:
 def _collect(verdict: Verdict, graph: MaseGraph, x: Any, formats: SlotFormats) -> None:
     """Add to the verdict what every check finds, a fault at one slot once."""
     known, unseen = float_operands(graph, x, {name for name, _ in formats})
-    verdict.unchecked += [f"what node '{name}' calls, which is not told from its roundings" for name in unseen]
+    verdict.unchecked += [f"what node '{name}' calls, which cannot be told from its roundings" for name in unseen]
     found: dict[Slot, Finding] = {}
     for finding in _operand_findings(graph, x, known, formats):
         found.setdefault((finding.node, finding.operand), finding)

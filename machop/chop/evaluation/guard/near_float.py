@@ -25,7 +25,7 @@ CLOSE = 1e-5
 
 READ_CURE = (
     "something else than this node sees what is rounded (it works in place, or reads a mask of huge values, or mixes "
-    'samples): write it without, or leave the node in float (name = ["NA"], or setup.exclude)'
+    'samples): write it without, or leave the node in float32 (name = ["NA"], or setup.exclude)'
 )
 
 NOISE = 2.0**-23
@@ -123,7 +123,7 @@ class _Trial:
 
     def _difference(self, got: list[Tensor]) -> str | None:
         if [(t.shape, t.dtype) for t in got] != [(t.shape, t.dtype) for t in self.wanted]:
-            return "the outputs have other shapes or types than in float"
+            return "the outputs have other shapes or types than in float32"
         worst = max((relative_difference(a, b) for a, b in zip(self.wanted, got, strict=True)), default=0.0)
         is_close = worst <= CLOSE or worst <= self._noise * NOISE_SHARE
         return None if is_close else f"the outputs move by {worst:.2g} of the largest"

@@ -25,7 +25,7 @@ from chop.weight_transforms import Chain, Rounding, WeightTransform, transforms_
 Slot = tuple[str, str]
 """A node and one of its operands."""
 
-FLOAT_CURE = 'leave the node in float (name = ["NA"], or setup.exclude)'
+FLOAT_CURE = 'leave the node in float32 (name = ["NA"], or setup.exclude)'
 WEIGHT_CURE = (
     "where a hook or a forward of its own makes it anew in every call, put the made one in its place (prune.remove, "
     f"remove_weight_norm, remove_spectral_norm); or {FLOAT_CURE}"
@@ -159,7 +159,7 @@ def _argument_findings(
 def _other_findings(run: NodeRun, others: Mapping[str, Tensor]) -> Iterator[Finding]:
     for name, before in run.float_call.others(run.op).items():
         if name in others and not _equal(before, others[name]):
-            yield Finding(run.name, name, "it has no format, and is not what it is in float", FLOAT_CURE)
+            yield Finding(run.name, name, "it has no format, and differs from its float32 value", FLOAT_CURE)
 
 
 def _result_findings(run: NodeRun, returned: Any, grid: Grid | ChainGrid | None) -> Iterator[Finding]:

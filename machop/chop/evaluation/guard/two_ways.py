@@ -31,7 +31,7 @@ def two_ways_findings(graph: MaseGraph, x: Any, runner: PlanRunner, plan: QuantP
         return  # an output that cannot be scored is told elsewhere
     name = next(iter(single))
     operands = ", ".join(single[name])
-    yield Finding(name, operands, "measured plan by plan, the network gives other results than as a model", CURE)
+    yield Finding(name, operands, "measured plan by plan, the network returns other results than as a model", CURE)
 
 
 def plan_runner(graph: MaseGraph, x: Any) -> PlanRunner:

@@ -365,7 +365,7 @@ class MaseGraph:
             is_parameter = operand in self.quantizable_nodes()[name].params
             if tensor is None or bool((tensor.isfinite() | ((tensor == -math.inf) & (not is_parameter))).all()):
                 continue
-            cure = "train the model anew" if is_parameter else "leave the node in float, or mend the model"
+            cure = "train the model anew" if is_parameter else "leave the node in float32, or mend the model"
             raise GraphError(f"node '{name}': {operand} holds NaN or infinity; {cure} before quantising")
 
     def _restore(self, node: fx.Node, original: FloatNode) -> None:

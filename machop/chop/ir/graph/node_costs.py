@@ -292,7 +292,7 @@ def _record(graph: MaseGraph, x: Any) -> _Run:
             recorder.run(*placeholder_values(graph, x))
     except Exception as error:
         raise GraphError(
-            f"the model does not run on a batch of {_BATCHES[0]} or {_BATCHES[1]} rows "
+            f"the model does not run on a batch of {_BATCHES[0]} or {_BATCHES[1]} samples "
             f"({first_line(error)}); costs per sample need a model that takes any batch size"
         ) from error
     others = recorder.other_parameters()

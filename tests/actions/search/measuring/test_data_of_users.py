@@ -285,7 +285,7 @@ TABLE: dict[str, Any] = {
 
 
 def require_right(model: nn.Module, case: Case, found: SearchResult) -> None:
-    """What was found on the validation and the test part is what plain torch finds for the same networks."""
+    """What was found on the validation and the test set is what plain torch finds for the same networks."""
     for row in found.best:
         graph, _ = quantize_transform_pass(MaseGraph(model), row.sampled_config)
         wanted = found_by_hand(graph.model, case, "val")

@@ -1,4 +1,4 @@
-"""Early stopping: the evaluation of a point that cannot win ends early, of one that can never does; the log says so."""
+"""Early stopping: a trial that cannot reach the front is stopped, one that can never is, and the log says so."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_many_are_given_up_and_none_of_the_front(
     assert {trial.stopped_at for trial in stopped} == {128, 512}
     assert front(tmp_path / "ladder") == front(tmp_path / "full")
     report = (tmp_path / "ladder" / "report.md").read_text(encoding="utf-8")
-    assert f"{len(stopped)} given up on few rows" in report
+    assert f"{len(stopped)} stopped early" in report
     share = sum(ROWS - trial.stopped_at for trial in stopped if trial.stopped_at) / ROWS / 324
     assert f"Early stopping: {len(stopped)} of 324 evaluations ended after 128 or 512 of 2,048 samples" in report
     assert f"saved {share:.0%} of the work" in report
@@ -86,7 +86,7 @@ def test_a_repeat_of_a_candidate_that_was_given_up_is_answered_alike(
         assert trial.stopped_at == result.trials[trial.repeats or 0].stopped_at
         assert trial.metrics == result.trials[trial.repeats or 0].metrics
     firsts = sum(trial.stopped_at is not None and trial.repeats is None for trial in result.trials)
-    assert f"{firsts} given up" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert f"{firsts} stopped early" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_sum_has_its_winner(tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module) -> None:
@@ -141,7 +141,7 @@ def test_a_metric_that_is_no_mean_over_rows_is_no_reason_to_give_up(
     lab["strategy"]["metrics"]["extreme"] = {}
     lab["strategy"]["setup"] = {"ladder": [64]}
     result = search(jsc_tiny, jets, lab, tmp_path)
-    assert "ladder: extreme is not a mean over samples" in caplog.text
+    assert "early stopping: extreme is not a mean over samples" in caplog.text
     assert not any(trial.stopped_at for trial in result.trials)
 
 
@@ -150,11 +150,15 @@ def test_a_metric_that_is_no_mean_over_rows_is_no_reason_to_give_up(
     [
         ({"ladder": [256, 128]}, {}, "must ascend, got [256, 128]"),
         ({"ladder": [128, 128]}, {}, "must ascend"),
-        ({"ladder": [128, ROWS]}, {}, "must stay below the 2,048 rows that 'basic_evaluation' measures on, got 2,048"),
-        ({"ladder": [128], "landscape": True}, {}, "landscape = true needs every point on all rows"),
+        (
+            {"ladder": [128, ROWS]},
+            {},
+            "must stay below the 2,048 samples that 'basic_evaluation' measures on, got 2,048",
+        ),
+        ({"ladder": [128], "landscape": True}, {}, "landscape = true needs every point on all samples"),
         ({"ladder": [128]}, {"eval_mode": False}, "in training mode"),
         ({"ladder": [128]}, {"hw_runner": {"simulation_time": {}}}, "'simulation_time' must run the model itself"),
-        ({"ladder": [128]}, {"sw_runner": {}}, "no runner measures on rows"),
+        ({"ladder": [128]}, {"sw_runner": {}}, "no runner measures on samples"),
     ],
 )
 def test_a_ladder_that_makes_no_sense_is_refused(

@@ -1,4 +1,4 @@
-"""Metrics of the data that fail: for one network, for all, and for the test part alone."""
+"""Metrics of the data that fail: for one network, for all, and for the test set alone."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_metric_that_fails_on_the_test_part_leaves_the_search_its_result(
 
     found = search(jsc_tiny, data_with(on_few), lab_of_own, tmp_path)
     assert found.best and all(row.test_metrics is None for row in found.best)
-    assert "not measured on the test part: MetricError: the metric 'own' of the data failed" in caplog.text
+    assert "has no test scores: MetricError: the metric 'own' of the data failed" in caplog.text
     assert (tmp_path / "report.md").exists()
 
 

@@ -59,9 +59,9 @@ def test_guesses_are_made_once_of_the_first_training_rows(
     own.on_probe = lambda tried, of_all: tries.append((tried, of_all))
     found = own(64)
     assert found is not None and own(64) is found
-    told = "110 networks, each with one layer quantised differently, run on 64 training samples, the work of 13.8"
-    assert own.remarks == [f"before the first trial, {told} evaluations; these are not counted as evaluations."]
-    assert caplog.text.count("sensitivity probes: 110 networks") == 1
+    told = "110 sensitivity probes (one layer quantised) run on 64 training samples, at the cost of 13.8 evaluations"
+    assert own.remarks == [f"before the first trial {told}; they are not counted as evaluations."]
+    assert caplog.text.count("sensitivity probes: 110 ") == 1
     assert tries == [(number, 110) for number in range(1, 111)]
     x, y = jets.batches("train", 64)[0]
     scores = jsc_toy.eval()(x).detach()
@@ -74,9 +74,9 @@ def test_guesses_are_made_once_of_the_first_training_rows(
 @pytest.mark.parametrize(
     ("bounds", "why"),
     [
-        ({"MOST_TRIED": 109}, "110 networks would have to run, more than 109"),
-        ({"MOST_ADDED": 3 * 5 * 31}, "15 outputs a sample, over all layers, are too many"),
-        ({"MOST_MACS": 1, "LITTLE": 6}, "110 networks would take too long, each on 32 training samples"),
+        ({"MOST_TRIED": 109}, "110 sensitivity probes would be needed, more than 109"),
+        ({"MOST_ADDED": 3 * 5 * 31}, "15 outputs per sample, over all layers, are too many"),
+        ({"MOST_MACS": 1, "LITTLE": 6}, "110 probes would take too long, each on 32 training samples"),
     ],
 )
 def test_there_are_no_guesses_where_too_much_would_be_tried(
@@ -123,7 +123,7 @@ def test_a_space_of_fewer_points_than_would_be_tried_has_no_guesses(
 ) -> None:
     own = probes_of(lab, jets, get_model("jsc-tiny", pretrained=True), tmp_path)
     assert own(64) is None
-    assert "38 networks would have to run, more than the 18 of the space" in own.remarks[0]
+    assert "38 sensitivity probes would be needed, more than the 18 of the space" in own.remarks[0]
 
 
 def test_a_search_goes_without_guesses_where_the_model_fails_on_training_rows(
@@ -169,8 +169,8 @@ def test_a_comparison_tells_what_was_tried_before_the_first_trial(
     options = CompareOptions(("surrogate", "uniform"), seeds=2, budget=20)
     summary = compare(jsc_toy, jets, lab, tmp_path / "with", options)
     told = (
-        "surrogate: before the first trial, 110 networks, each with one layer quantised differently, run on 512 "
-        "training samples, the work of 110 evaluations; these are not counted as evaluations."
+        "surrogate: before the first trial 110 sensitivity probes (one layer quantised) run on 512 training samples, "
+        "at the cost of 110 evaluations; they are not counted as evaluations."
     )
     assert told in summary.remarks
     assert told in json.loads((tmp_path / "with" / "summary.json").read_text(encoding="utf-8"))["remarks"]

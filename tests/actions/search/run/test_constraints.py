@@ -53,7 +53,7 @@ def test_only_networks_within_the_limits_make_the_front(
     within = {number: own for number, own in points.items() if own[0] >= 0.55 and own[1] <= 5.9}
     assert 0 < len(within) < len(points)
     assert {row.trial.number for row in result.best} == undominated(within)
-    told = "Limits: accuracy >= 0.55 (55 %), average_bitwidth <= 5.9 bit (5.9 bits)."
+    told = "Constraints: accuracy >= 0.55 (55 %), average_bitwidth <= 5.9 bit (5.9 bits)."
     assert told in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
@@ -80,8 +80,8 @@ def test_a_drop_is_measured_from_the_network_in_float(
     cells = [line.split("|") for line in report if line.startswith(("| trial", "| FP32"))]
     in_float = dict(zip(map(str.strip, cells[0]), map(str.strip, cells[1]), strict=False))
     least = float(in_float["accuracy"]) - 0.05
-    assert f"limit: accuracy >= {least:.3f}" in caplog.text
-    assert f"limit: loss <= {float(in_float['loss']) + 0.5:.2f}" in caplog.text
+    assert f"constraint: accuracy >= {least:.3f}" in caplog.text
+    assert f"constraint: loss <= {float(in_float['loss']) + 0.5:.2f}" in caplog.text
     assert all(row.trial.metrics["accuracy"] >= least - 1e-4 for row in result.best)
     assert any(trial.metrics["accuracy"] < least for trial in result.trials)
 
@@ -139,7 +139,7 @@ def test_the_oracle_judges_a_search_by_its_own_limits(
     with_limits(lab, accuracy={"min": 0.99})
     lab["strategy"]["setup"] = {}
     search(jsc_tiny, jets, lab, tmp_path / "limited")
-    with pytest.raises(SearchError, match=r"accuracy >= 0\.99|keeps all limits"):
+    with pytest.raises(SearchError, match=r"accuracy >= 0\.99|satisfies all constraints"):
         show_oracle(tmp_path / "all", [], [tmp_path / "limited"], as_json=True)
 
 
@@ -151,8 +151,8 @@ def test_where_nothing_keeps_the_limits_the_nearest_is_shown_and_how_near_it_cam
     best = max(trial.metrics["accuracy"] for trial in result.trials)
     assert [row.trial.metrics["accuracy"] for row in result.best] == [best]
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "No network keeps all limits; the nearest of 18 measured networks" in report
-    assert f"it misses accuracy >= 0.9: it has {best:.6g}, {0.9 - best:.3g} away" in report
+    assert "No configuration satisfies all constraints; the nearest of 18 measured configurations" in report
+    assert f"it violates accuracy >= 0.9: it has {best:.6g}, {0.9 - best:.3g} away" in report
 
 
 def test_a_sum_is_taken_of_those_within_the_limits(
@@ -186,7 +186,7 @@ def test_the_oracle_and_the_gap_know_the_limits(
     assert standing.metrics["accuracy"] == found.trials[beyond[0]].metrics["accuracy"]
     assert (standing.dominated_by, set(standing.regret.values())) == (None, {None})
     assert "accuracy" in standing.misses
-    with pytest.raises(SearchError, match="keeps all limits"):
+    with pytest.raises(SearchError, match="satisfies all constraints"):
         oracle.gap(beyond)
 
     lab["strategy"] |= {"name": "optuna", "setup": {"n_trials": 12}}
@@ -206,7 +206,7 @@ def test_a_search_without_anything_within_its_limits_has_no_gap_but_an_end(
         folder = tmp_path / f"other-{least}" / "software" / "search_ckpts"
         search(jsc_tiny, jets, lab, folder)
         report = (folder / "report.md").read_text(encoding="utf-8")
-        assert "it misses accuracy" in report
+        assert "it violates accuracy" in report
         assert "Gap to the optimum" not in report
 
 
@@ -227,7 +227,7 @@ def test_other_limits_are_not_resumed(
         ('average_bitwidth.max = "2 KiB"', "average_bitwidth.max: expected a number, or text of a number and a unit"),
         ("accuracy.mim = 0.7", "accuracy.mim: unknown key; did you mean 'min'?"),
         ("accuracy.min = true", "accuracy.min: expected"),
-        ("model_size.max = 3", "model_size: no runner of this file gives it; add one of: model_size"),
+        ("model_size.max = 3", "model_size: no runner of this file returns it; add one of: model_size"),
     ],
 )
 def test_a_wrong_limit_has_one_line_with_its_place(line: str, message: str, tmp_path: Path) -> None:

@@ -438,7 +438,7 @@ def test_a_landscape_that_says_nothing_of_its_space_is_refused(metadata: bytes, 
     write_part(tmp_path / "part", 0, {"accuracy": np.ones(5)})
     table = pyarrow.parquet.read_table(tmp_path / "part").replace_schema_metadata({b"chop": metadata})
     pyarrow.parquet.write_table(table, tmp_path / "landscape.parquet")
-    with pytest.raises(SearchError, match=r"says nothing of what is optimised|is no landscape of a search"):
+    with pytest.raises(SearchError, match=r"says nothing of what is optimised|is not the exhaustive table of a search"):
         show_oracle(tmp_path, [], [], as_json=True)
     write_part(tmp_path / "some", 3, {"accuracy": np.ones(5)})
     table = pyarrow.parquet.read_table(tmp_path / "some").replace_schema_metadata({b"chop": b"{}"})

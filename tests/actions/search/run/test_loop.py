@@ -263,9 +263,9 @@ def test_patience_ends_a_search_whose_front_has_not_moved(
     moves = [*front_moves(result.trials), len(result.trials) + 3]
     assert len(result.trials) == moves[-2] + 1 + 4  # four trials without a move behind the last one
     assert all(later - earlier <= 4 for earlier, later in pairwise(moves[:-1]))
-    assert "the front has not moved for as many trials as setup.patience allows" in (tmp_path / "report.md").read_text(
-        encoding="utf-8"
-    )
+    assert "the front has not improved for as many trials as setup.patience allows" in (
+        tmp_path / "report.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_patience_waits_while_networks_come_nearer_to_the_limits(
@@ -279,7 +279,7 @@ def test_patience_waits_while_networks_come_nearer_to_the_limits(
     result = search(jsc_tiny, jets, lab, tmp_path / "few")
     assert (result.reason, len(result.trials)) == ("patience", last + 1 + 3)
     assert last > 2
-    told = "no network has come nearer to the limits for as many trials"
+    told = "no configuration has reduced the violation for as many trials"
     assert told in (tmp_path / "few" / "report.md").read_text(encoding="utf-8")
 
 

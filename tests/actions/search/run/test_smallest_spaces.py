@@ -49,7 +49,7 @@ def test_a_space_that_quantises_nothing_says_so(
         lab["search_space"]["seed"]["seq_blocks_2"]["config"] = {"name": ["NA"]}
     with caplog.at_level("WARNING", "chop"):
         search(jsc_tiny, jets, lab, tmp_path)
-    assert caplog.text.count("all that is measured is in float") == 1
+    assert caplog.text.count("everything is measured in float32") == 1
 
 
 def test_a_model_without_layers_to_quantise_is_refused(

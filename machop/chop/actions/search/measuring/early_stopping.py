@@ -174,8 +174,8 @@ class EarlyStopping:
         missing = [objective.metric for objective in self.goals.objectives if objective.metric not in known]
         if missing:
             logger.warning(
-                "ladder: %s is not a mean over samples, so it has no bound on the other samples; an evaluation ends "
-                "early only where a constraint is violated",
+                "early stopping: %s is not a mean over samples, so it has no bound on the other samples; no trial "
+                "is stopped as dominated, only by a violated constraint",
                 ", ".join(missing),
             )
 

@@ -75,11 +75,9 @@ class SensitivityProbes:
         rows = self._rows(axes, runs, wanted)
         batches = data.batches("train", rows)
         tried = sum(len(y) for _, y in batches)
-        remark = (
-            f"{runs:,} networks, each with one layer quantised differently, run on {counted(tried, 'training sample')}"
-        )
+        remark = f"{runs:,} sensitivity probes (one layer quantised) run on {counted(tried, 'training sample')}"
         remark += f" ({wanted:,} would be too much work)" if rows < wanted else ""
-        remark += f", the work of {runs * tried / self._own_rows:,.3g} evaluations" if self._own_rows else ""
+        remark += f", at the cost of {runs * tried / self._own_rows:,.3g} evaluations" if self._own_rows else ""
         logger.info("sensitivity probes: %s", remark)
         numbers = count(1)
 
@@ -97,7 +95,7 @@ class SensitivityProbes:
         subject, size = self._subject, self._subject.space.size
         if runs > min(MOST_TRIED, size):
             what = f"{MOST_TRIED:,}" if size > MOST_TRIED else f"the {size:,} of the space"
-            raise SearchError(f"{runs:,} networks would have to run, more than {what}")
+            raise SearchError(f"{runs:,} sensitivity probes would be needed, more than {what}")
         data = subject.data_module
         row = data.batches("train", 1)
         one = PlanRunner(subject.graph, row, subject.device, data.output).predictions(QuantPlan())
@@ -105,11 +103,11 @@ class SensitivityProbes:
         outputs = len(axes) * Responses.kept(one, targets, data.dataset_info.num_classes)
         fitting = MOST_ADDED // outputs
         if fitting < min(wanted, FEWEST_ROWS):
-            raise SearchError(f"{outputs:,} outputs a sample, over all layers, are too many to add up")
+            raise SearchError(f"{outputs:,} outputs per sample, over all layers, are too many to add up")
         macs = max(1, subject.work.macs)
         in_time = max(MOST_MACS // macs, LITTLE * (self._own_rows or self._trained_rows)) // runs
         if in_time < min(wanted, FEWEST_ROWS):
-            raise SearchError(f"{runs:,} networks would take too long, each on {FEWEST_ROWS} training samples")
+            raise SearchError(f"{runs:,} probes would take too long, each on {FEWEST_ROWS} training samples")
         return min(wanted, fitting, in_time)
 
     @cached_property

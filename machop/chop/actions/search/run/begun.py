@@ -50,7 +50,7 @@ class BegunSearch(SearchSession):
         logger.info("%s distinct point%s, %s", readable(size), "" if size == 1 else "s", self.settings.strategy)
         if STRATEGIES[self.settings.strategy].exhaustive and budget is not None and budget < size:
             wants_table = getattr(self.settings.strategy_options, "landscape", False)
-            landscape = ", so there is no landscape" if wants_table else ""
+            landscape = ", so there is no exhaustive table" if wants_table else ""
             said = (budget, budget, readable(size), landscape)
             logger.warning("n_trials = %d: only the first %d of %s points are measured%s", *said)
         first = len(self.initial.first)

@@ -37,12 +37,12 @@ def is_block_by_block(search: BegunSearch, instruments: Instruments, resume: boo
         return False
     for key in (name for name in ("ladder", "patience") if getattr(search.settings.setup, name)):
         raise SearchError(
-            f"{readable(points)} points are measured block by block, many in each call, so that no evaluation ends "
-            f"early, and the search ends between blocks only: remove {key} under [search.strategy.setup], or give "
+            f"{readable(points)} points are measured block by block, many in each call, so none can be stopped "
+            f"early, and the search ends between blocks only: remove {key} under [search.strategy.setup], or set "
             f'order = "random" or n_trials of at most {LARGEST_LOG:,}'
         )
     if search.initial.names:
-        raise SearchError("--init-from has no use here: every point is measured, block by block; leave it out")
+        raise SearchError("--init-from has no effect here: every point is measured, block by block; leave it out")
     return True
 
 

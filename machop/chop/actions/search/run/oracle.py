@@ -102,7 +102,7 @@ class Oracle:
             return f"has finite metrics{f' (none anywhere: {nowhere})' if nowhere else ''}"
         nearest = int(np.where(self.landscape.is_measured, self.goals.excess(metrics), np.inf).argmin())
         misses = self.goals.misses({name: float(values[nearest]) for name, values in metrics.items()})
-        return f"keeps all limits. The nearest misses {misses}; loosen them, or widen the space"
+        return f"satisfies all constraints. The nearest violates {misses}; loosen them, or widen the space"
 
     @cached_property
     def volume(self) -> float:
@@ -152,7 +152,7 @@ class Oracle:
         """The distance of a set of points from the exact front."""
         chosen = self._that_count(indexes)
         if not len(chosen):
-            raise SearchError("none of these points has metrics and keeps all limits: there is no front to compare")
+            raise SearchError("none of these points has metrics and satisfies all constraints: there is no front")
         own = Front.of(self.costs[chosen], chosen)
         known = {tuple(row) for row in self.front.costs.tolist()}
         best = (own.costs.min(0) - self.front.costs.min(0)) / self._scales

@@ -114,7 +114,7 @@ class Publication:
         if not getattr(self.search.settings.strategy_options, "landscape", False):
             return ()
         if space.index(trials[0].point) is None:
-            return ("There is no landscape: the points of this space have no numbers.",)
+            return ("There is no exhaustive table: the points of this space have no numbers.",)
         names = next(trial.metrics for trial in trials if not trial.failed)
         scores = {name: np.full(space.size, np.nan) for name in names}
         for trial in trials:

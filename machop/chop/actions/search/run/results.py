@@ -53,4 +53,4 @@ def nearest(trials: Sequence[Trial], goals: Goals) -> Trial:
 
 def shortfall(metrics: Mapping[str, float], goals: Goals) -> str:
     """One line on the constraints that the trial with the smallest violation does not satisfy."""
-    return f"No measured network keeps all limits. The nearest is shown; it misses {goals.misses(metrics)}."
+    return f"No configuration satisfies all constraints. The nearest is shown; it violates {goals.misses(metrics)}."

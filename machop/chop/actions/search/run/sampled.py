@@ -38,7 +38,7 @@ class SampledRun:
             return None
         found = EarlyStopping(self.instruments.single, self.goals, setup.ladder, setup.ladder_confidence)
         found.tell_unbounded()
-        logger.info("ladder: points are measured one by one, so that each evaluation can end on its own")
+        logger.info("early stopping: points are measured one after the other, so that each can be stopped alone")
         return found
 
     def run(self, resume: bool) -> SearchResult:

@@ -82,7 +82,7 @@ class SearchSession:
         baseline = baseline_measurement(instruments.subject, instruments.runners).metrics if relative else {}
         goals = self.settings.goals(baseline)
         for limit in goals.limits:
-            logger.info("limit: %s", limit.explained())
+            logger.info("constraint: %s", limit.explained())
         return goals
 
     def context(self, instruments: Instruments, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
@@ -131,7 +131,7 @@ class SearchSession:
         contradiction = Verification(instruments.subject, instruments.runners).contradiction(point, logged)
         if contradiction:
             raise SearchError(
-                f"{path} has a network with {contradiction} now: model, data, loss or metrics have changed, or draw at "
+                f"{path} has a trial with {contradiction} now: model, data, loss or metrics have changed, or draw at "
                 "random; undo the change, or start anew without --resume"
             )
 
@@ -182,7 +182,7 @@ def _tell_costs(instruments: Instruments) -> None:
     heavy = [cost for cost in fixed if cost.macs or any(tensor.is_parameter for tensor in cost.tensors)]
     if heavy:
         names = ", ".join(f"{cost.name} ({cost.op.name})" for cost in heavy)
-        logger.info("no formats are known for %s: counted in float, as they stay", names)
+        logger.info("%s cannot be quantised: counted in float32", names)
 
 
 def spread_out(items: Sequence[Item]) -> list[Item]:

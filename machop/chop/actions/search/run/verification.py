@@ -83,7 +83,7 @@ class Verification:
         try:
             measured = baseline_measurement(self._subject, self._runners)
         except SearchError as error:
-            logger.warning("the table has no row of the FP32 baseline: %s", error)
+            logger.warning("the table has no row for the FP32 baseline: %s", error)
             return None
         trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
         trial = self._completed(trial, QuantPlan(), FLOAT_CONFIG)
@@ -116,13 +116,13 @@ class Verification:
         try:
             return self._test_metrics(graph)
         except Exception as error:  # of the user's own code, when all else is done
-            logger.warning("a network is not measured on the test part: %s", first_line(error))
+            logger.warning("a network of the front has no test scores: %s", first_line(error))
             return None
 
     def _test_metrics(self, graph: MaseGraph) -> TestMetrics:
         """Scores of a network on the test set with 95 % intervals, `{name: (value, low, high)}`.
 
-        Runners change the graph as their metrics suppose it (they train it, say), also one that is all in float.
+        Runners change the graph as their metrics suppose it (they train it, say), also one that is all in float32.
         """
         for runner in self._runners.all:
             runner.adapt(graph)
@@ -154,8 +154,7 @@ def _is_a_matter_of_rounding(runner: RunnerBase, graph: MaseGraph, metric: Metri
         return False
     samples = sum(len(y) for _, y in runner.data_module.batches(*row_key(runner))) if counts_samples else 0
     logger.warning(
-        "%s: layers in float, or in formats whose sums are rounded, give %.2g more or less by the order of their "
-        "sums%s",
+        "%s: layers in float32, or in formats with rounded sums, change by %.2g with the order of their sums%s",
         metric.name,
         difference,
         f" (about {difference * samples:.0f} of {samples} samples)" if counts_samples else "",

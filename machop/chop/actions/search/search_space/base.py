@@ -42,7 +42,7 @@ class SpaceSetup:
 class SearchSpaceBase(ABC):
     """Base of all search spaces: choices as `{"node/config/key": [choices]}`, and their meaning.
 
-    Different indexes may mean the same network (the width of a layer that stays in float, say): `size` counts, and
+    Different indexes may mean the same network (the width of a layer that stays in float32, say): `size` counts, and
     `point` enumerates, networks that differ; `canonical` maps equal ones to the same indexes.
 
     `Setup` is a dataclass: its fields are the space's keys under `[search.search_space.setup]`.

@@ -33,18 +33,18 @@ def ladder_problems(
     messages = [] if list(ladder) == sorted(set(ladder)) else [f"must ascend, got {list(ladder)}"]
     for runner in runners:
         if RUNNERS[runner.name].one_by_one:
-            what = "run the model itself" if RUNNERS[runner.name].needs == "model" else "measure each network whole"
+            what = "run the model itself" if RUNNERS[runner.name].needs == "model" else "measure on all samples"
             messages.append(
                 f"'{runner.name}' must {what}, which no part of the samples replaces; remove the ladder, "
                 "or its metrics from the objectives and constraints (then the best networks are measured)"
             )
     climbing = [runner for runner in runners if RUNNERS[runner.name].needs == "outputs"]
     if not climbing:
-        messages.append("no runner measures on rows (as basic_evaluation does), so there is nothing to cut short")
+        messages.append("no runner measures on samples (as basic_evaluation does), so there is nothing to stop early")
     if not eval_mode:
-        messages.append("in training mode (eval_mode = false) rows depend on each other; remove one of the two")
+        messages.append("in training mode (eval_mode = false) samples depend on each other; remove one of the two")
     if getattr(strategy_options, "landscape", False):
-        messages.append("landscape = true needs every point on all rows; remove one of the two")
+        messages.append("landscape = true needs every point on all samples; remove one of the two")
     messages += [message for runner in climbing if (message := _row_problem(ladder, runner, data_module))]
     return [Problem(("ladder",), message) for message in messages]
 
@@ -57,11 +57,11 @@ def _row_problem(ladder: Sequence[int], runner: RunnerChoice, data_module: Data 
         targets = torch.cat([y for _, y in data_module.batches(part, rows)])
         rows = len(targets)
     if rows is not None and max(ladder) >= rows:
-        return f"must stay below the {rows:,} rows that '{runner.name}' measures on, got {max(ladder):,}"
+        return f"must stay below the {rows:,} samples that '{runner.name}' measures on, got {max(ladder):,}"
     if targets is not None and not all(stands_for_all(targets, rung) for rung in ladder):
         return (
-            f"the first rows of '{runner.name}' have other shares of the classes than all {rows:,}, so they say little "
-            "of the rest; are the rows sorted by class? Shuffle them"
+            f"the first samples of '{runner.name}' have other shares of the classes than all {rows:,}, so they do "
+            "not represent the rest; are the samples sorted by class? Shuffle them"
         )
     return None
 

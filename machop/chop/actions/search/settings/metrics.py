@@ -89,13 +89,13 @@ def _require_possible(metric: Metric, kind: LimitKind, bound: float) -> None:
     if high == 1 and 1 < bound <= 100:
         between += f' (in per cent: "{bound:g} %")'
     if (kind == "min" and bound > high) or (kind == "max" and bound < low):
-        raise ValueError(f"no network keeps {bound:g}: {between}")
+        raise ValueError(f"no configuration satisfies {bound:g}: {between}")
     if (
         (kind == "min" and bound < low)
         or (kind == "max" and bound > high)
         or (kind == "max_drop" and bound > high - low)
     ):
-        raise ValueError(f"every network keeps {bound:g}: {between}")
+        raise ValueError(f"every configuration satisfies {bound:g}: {between}")
 
 
 def objective_of(

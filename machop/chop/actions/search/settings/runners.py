@@ -87,10 +87,10 @@ def missing_metric(name: str, known: Mapping[str, Metric], strategy: StrategyTab
     if there:
         return Problem(
             (name,),
-            f"{there[0]} gives it where targets are classes, and those of this data are none: whole numbers from 0 are "
-            "(no booleans), one a row",
+            f"{there[0]} returns it only for targets that are classes, and these are not: classes are integers from 0 "
+            "(no booleans), one per sample",
         )
     if giving:
-        return Problem((name,), f"no runner of this file gives it; add one of: {', '.join(giving)}")
+        return Problem((name,), f"no runner of this file returns it; add one of: {', '.join(giving)}")
     hint = did_you_mean(name, known) or f"; the runners of this file give: {', '.join(known) or 'none'}"
     return Problem((name,), f"no runner gives a metric of that name{hint}")

@@ -111,9 +111,9 @@ def _executor_problem(setup: StudySetup | None) -> list[Problem]:
 def _tell_unused(strategy: StrategyTable, other_keys: set[str], setup: StudySetup | None) -> None:
     unused = sorted(other_keys & set(strategy.setup))
     if setup is not None and not setup.ladder and "ladder_confidence" in strategy.setup:
-        logger.info("setup: ladder_confidence has no effect without a ladder")
+        logger.info("setup: ladder_confidence has no effect without ladder")
     if setup is not None and not setup.sum_scaled_metrics and setup.direction is not None:
-        logger.info("setup: direction has no effect without sum_scaled_metrics; a metric's own stands in its table")
+        logger.info("setup: direction has no effect without sum_scaled_metrics; a metric has its own in its table")
     if unused:
         logger.info("setup: '%s' makes no use of %s", strategy.name, ", ".join(unused))
     for key in sorted(set(RETIRED_KEYS) & set(strategy.setup)):

@@ -134,7 +134,7 @@ def one_number_only(who: str, objectives: int) -> str:
     """The problem of a strategy that cannot search for a front."""
     return (
         f"{who} optimises one number, the file has {objectives} objectives: set sum_scaled_metrics = true, or leave "
-        "one objective (limits may stay)"
+        "one objective (constraints may stay)"
     )
 
 

@@ -40,7 +40,7 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
     in_float.apply_plan(QuantPlan())
     rows, activations = _activations(in_float, generator, wanted)
     if not rows:
-        raise PassError("calibrate: the input generator gives no rows")
+        raise PassError("calibrate: the input generator returns no samples")
     graph.layouts = in_float.layouts
     graph.calibrate(activations)
     return graph, {"rows": rows}

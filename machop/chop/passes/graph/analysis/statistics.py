@@ -191,7 +191,7 @@ def _activations(graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]
         if rows == wanted:
             break
     if rows < wanted:
-        raise PassError(f"num_samples: {wanted} rows are asked for, the input generator gives {rows}")
+        raise PassError(f"num_samples: {wanted} samples are asked for, the input generator returns {rows}")
     return {name: {key: _joined(parts) for key, parts in found.items()} for name, found in recorder.seen.items()}
 
 

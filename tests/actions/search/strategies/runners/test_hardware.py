@@ -92,7 +92,7 @@ def test_the_network_in_float_reads_32(kind: type[nn.Module], x: Tensor) -> None
 
 @given(st.integers(1, 24), st.integers(1, 24), st.integers(1, 24), st.booleans())
 def test_it_is_the_sum_by_hand(data_in: int, weight: int, bias: int, rounds_the_norm: bool) -> None:
-    """The head stays in float: 32 bits; batch norm counts where it has formats."""
+    """The head stays in float32: 32 bits; batch norm counts where it has formats."""
     norm = {"norm": {"data_in": 5}} if rounds_the_norm else {}
     found = figures(Convolutional(), IMAGES, {"conv": {"data_in": data_in, "weight": weight, "bias": bias}, **norm})
     weights = [(6 * 3 * 9, weight), (6, bias), (6 * 5 + 5, 32)]

@@ -43,7 +43,7 @@ class ProductStrategy(SearchStrategyBase):
         if axes is None:
             raise SearchError(
                 f"the strategy {type(self).__name__} needs a space that is a product of choices of nodes, and this one "
-                "is none (a node with more than 100,000 alternatives, perhaps); take optuna, or shorter lists"
+                "is not (a node with more than 100,000 choices, perhaps); use optuna, or shorter lists"
             )
         self.axes: list[Axis] = axes
         self.sizes = tuple(len(axis) for axis in axes)

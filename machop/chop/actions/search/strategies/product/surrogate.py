@@ -90,7 +90,7 @@ class Surrogate(ProductStrategy):
 
     Options = SurrogateOptions
     batch = 5
-    purpose = "fewest evaluations: use it when measuring a network takes a second or more"
+    purpose = "fewest evaluations: use it when an evaluation takes a second or more"
 
     def __init__(self, context: StrategyContext, options: SurrogateOptions | None = None) -> None:
         super().__init__(context, options)

@@ -16,7 +16,7 @@ class Uniform(ProductStrategy):
 
     needs_budget = False
     asks_ahead = True
-    purpose = "a baseline: a handful of networks, without any search"
+    purpose = "a baseline: few configurations, the same formats in every layer"
 
     def __init__(self, context: StrategyContext, options: Any = None) -> None:
         super().__init__(context, options)

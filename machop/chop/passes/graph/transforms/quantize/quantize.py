@@ -75,7 +75,7 @@ def _formats_of(name: str, op: Op, key: str, config: NodeConfig, by: str) -> dic
         raise PassError(f"'{key}' (node '{name}'): {error}") from error
     missing = [operand for operand in op.operands if operand not in formats and operand != "data_out"]
     if missing and not is_float(config):
-        logger.debug("%s: no format given for %s: stays in float", name, ", ".join(missing))
+        logger.debug("%s: no format given for %s: stays in float32", name, ", ".join(missing))
     return formats
 
 
