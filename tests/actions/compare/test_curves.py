@@ -139,6 +139,6 @@ def test_objectives_that_say_the_same_are_told() -> None:
     assert len(told) == 1
     assert "accuracy and loss say the same" in told[0]
     assert redundancy_remarks(found, Goals((ACCURACY, BITS))) == [
-        "Accuracy and loss have a rank correlation of -1.000: they rank the configurations alike, so one of them is enough "
-        "as an objective."
+        "Accuracy and loss have a rank correlation of -1.000: they rank the configurations alike, so one of them is "
+        "enough as an objective."
     ]

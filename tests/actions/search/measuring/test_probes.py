@@ -60,7 +60,7 @@ def test_guesses_are_made_once_of_the_first_training_rows(
     found = own(64)
     assert found is not None and own(64) is found
     told = "110 sensitivity probes (one layer quantised) run on 64 training samples, at the cost of 13.8 evaluations"
-    assert own.remarks == [f"before the first trial {told}; they are not counted as evaluations."]
+    assert own.remarks == [f"before the first trial, {told}; these are not counted as evaluations."]
     assert caplog.text.count("sensitivity probes: 110 ") == 1
     assert tries == [(number, 110) for number in range(1, 111)]
     x, y = jets.batches("train", 64)[0]
@@ -169,8 +169,8 @@ def test_a_comparison_tells_what_was_tried_before_the_first_trial(
     options = CompareOptions(("surrogate", "uniform"), seeds=2, budget=20)
     summary = compare(jsc_toy, jets, lab, tmp_path / "with", options)
     told = (
-        "surrogate: before the first trial 110 sensitivity probes (one layer quantised) run on 512 training samples, "
-        "at the cost of 110 evaluations; they are not counted as evaluations."
+        "surrogate: before the first trial, 110 sensitivity probes (one layer quantised) run on 512 training samples, "
+        "at the cost of 110 evaluations; these are not counted as evaluations."
     )
     assert told in summary.remarks
     assert told in json.loads((tmp_path / "with" / "summary.json").read_text(encoding="utf-8"))["remarks"]
