@@ -1,4 +1,4 @@
-"""Calibrates graphs: measures the ranges of activations on the first training samples, for formats that need them."""
+"""Calibrates graphs on the first training samples, for formats and weight transforms that need activations."""
 
 from __future__ import annotations
 

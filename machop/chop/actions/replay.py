@@ -1,4 +1,4 @@
-"""Rebuilds the network of a trial, or of a saved graph."""
+"""Rebuilds the network of a trial, with the fine-tuning of its search, or of a saved graph; checks the result."""
 
 from __future__ import annotations
 

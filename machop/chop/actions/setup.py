@@ -1,4 +1,4 @@
-"""Prepares a command: data, model with weights, device and output folder."""
+"""Prepares a command: data, model with weights, device, output folder; traces the model and checks its graph."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Reads and writes all files of searches and comparisons, and checks them for damage when they are read."""
+"""The files of searches and comparisons: reads and writes them, and raises an error for damaged ones."""

@@ -1,4 +1,4 @@
-"""Detects a record without checksums beside files with them: it lost them, or replaced another file."""
+"""Raises an error for a record that has no checksum while files beside it have one: it was edited or replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of a comparison of strategies, from which report, tables, pictures and `summary.json` are made."""
+"""Data classes of a comparison's result, from which report, tables, pictures and `summary.json` are made."""
 
 from __future__ import annotations
 

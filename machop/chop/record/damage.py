@@ -1,4 +1,4 @@
-"""Damaged records: the errors that reading one may raise, and a copy that is kept."""
+"""The exceptions that reading a damaged record may raise, and a copy of the damaged file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fingerprints of searches: keys that are equal if the figures of one search are valid for another."""
+"""The key of an exhaustive table: a checksum of the parts of a fingerprint that decide metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LANDSCAPE_IDENTITY = (
     "runners",
     "eval_mode",
 )
-"""What two searches must have in common for the figures of one to be the truth for the other."""
+"""The parts of a fingerprint that two searches must share, so that the metrics of one are valid for the other."""
 
 
 def digest(value: Any) -> str:

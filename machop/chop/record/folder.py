@@ -1,4 +1,4 @@
-"""The folder of a search: reads and writes all its files, and checks each against the log."""
+"""The folder of a search: reads and writes all its files; a file of another search is refused."""
 
 from __future__ import annotations
 

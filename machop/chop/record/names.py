@@ -1,4 +1,4 @@
-"""The names of the files of a search or a comparison, and the kinds of its logs."""
+"""The names of all files in the folder of a search or of a comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converts rows of `best.json` and `log.json`: a trial, its config and, once measured, its test scores."""
+"""Converts trials to rows of `best.json` and `log.json`, the two result files of a search, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of trials, `trials.jsonl`: a header line, then one line of JSON per trial, append-only."""
+"""The log `trials.jsonl`, to which a running search appends: a header line, then one line of JSON per trial."""
 
 from __future__ import annotations
 

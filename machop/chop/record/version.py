@@ -1,4 +1,4 @@
-"""Versions of records, and the identity that all files of one search share."""
+"""The version that every record states, and the random number that all files of one search share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs strategies with several seeds in the loop of a search, answered from measured points."""
+"""Runs every strategy with every seed: a loop of its own, which answers proposals from measured points."""
 
 from __future__ import annotations
 

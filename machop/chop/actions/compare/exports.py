@@ -1,4 +1,4 @@
-"""Exports a comparison to other programs: every trial as a tidy table, and the output of `--json`."""
+"""Makes the columns of the table of all trials, and the answer that `ch compare --json` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens and writes the points that a comparison measured: on demand, or as an exhaustive table."""
+"""Opens the log of the points that a comparison measured on demand, and writes its table once all are measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Summarises the runs of a comparison: curves by strategy, verdict, and data of the pictures."""
+"""Makes the summary of a comparison from its runs: curves by strategy, verdict, and data of the pictures."""
 
 from __future__ import annotations
 

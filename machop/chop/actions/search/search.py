@@ -1,4 +1,4 @@
-"""Entry points of a search: `ch search`, and `search` from Python; checks all settings and runs the search."""
+"""Entry points of a search, `ch search` and `chop.actions.search.search`, and the checks that `ch compare` shares."""
 
 from __future__ import annotations
 

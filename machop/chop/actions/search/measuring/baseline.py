@@ -1,4 +1,4 @@
-"""Scores the FP32 baseline before a search: a metric that fails here would fail in every trial."""
+"""Checks before a search that every metric can be computed on the FP32 baseline; raises where one cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selects how points are measured: batched for the runners that allow it, one by one for the others."""
+"""All ways to measure the points of a search, batched or one by one, and the sizes of their batches."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Instruments:
 
     @cached_property
     def singly(self) -> list[RunnerBase]:
-        """Measures the points one by one, with the runners that cannot be batched."""
+        """The runners that measure points one by one, because they cannot be batched."""
         if self.batched is None:
             return self.runners.needed
         together = [*self.runners.additive, *self.runners.of_outputs]

@@ -1,4 +1,4 @@
-"""Batches of configurations that runners measure: points run plan by plan, or one network that is built."""
+"""Implements `Plans`, the batch of configurations that a runner measures: run plan by plan, or one built network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes the sensitivity of each layer before a search: one layer quantised at a time, on training samples."""
+"""Sensitivity probes of the strategy `surrogate`: one layer quantised at a time, on training samples."""
 
 from __future__ import annotations
 

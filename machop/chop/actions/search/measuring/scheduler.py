@@ -1,4 +1,4 @@
-"""Schedules the evaluation of proposed points: batched, one by one or with early stopping, in one or more processes."""
+"""Schedules the evaluation of proposed points: selects how each is measured, and in how many processes."""
 
 from __future__ import annotations
 

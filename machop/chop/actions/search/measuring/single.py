@@ -1,4 +1,4 @@
-"""Measures points one by one: the reference for all other ways."""
+"""Measures points one by one: the reference that batched evaluation must equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts the work of a network for one sample, node by node."""
+"""Caches the costs of all nodes for one sample, which `ir/graph/node_costs.py` counts; sums MACs by axis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chop.ir.graph.node_costs import NodeCost, node_costs
 class Workload:
     """The costs of the nodes of a graph for one sample; counted when they are first read.
 
-    Of a model that takes batches of one size alone nothing can be told of a row: it has no multiply-accumulates.
+    A model that takes batches of one size only has no costs of one sample: its MACs count as zero.
     """
 
     def __init__(self, graph: MaseGraph, data_module: Data) -> None:

@@ -1,4 +1,4 @@
-"""A search that is ready to run: checked settings, starting trials of earlier searches, and its files."""
+"""The session of one search: adds the trials it starts from, its command line and its files to a session."""
 
 from __future__ import annotations
 

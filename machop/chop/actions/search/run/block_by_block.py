@@ -1,4 +1,4 @@
-"""Runs a large exhaustive search block by block: it stores the front and histograms in place of trials."""
+"""Runs a large exhaustive search block by block; keeps the front and histograms, and no trials."""
 
 from __future__ import annotations
 

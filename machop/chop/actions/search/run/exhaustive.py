@@ -1,4 +1,4 @@
-"""Measures every point of a space in blocks; keeps the front, histograms and, optionally, the exhaustive table."""
+"""Measures all points of a space in blocks, in several processes, for exhaustive searches and comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fingerprint that a resumed search, or a reused exhaustive table, must match: weights, data, user code, settings."""
+"""The part of a search's fingerprint that is not in its settings: weights, data, user code and seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers from an exhaustive table: the exact front, and how far points and searches are from it."""
+"""Runs `ch oracle`: the exact front of an exhaustive table, and how far points and searches are from it."""
 
 from __future__ import annotations
 

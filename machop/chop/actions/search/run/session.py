@@ -1,4 +1,4 @@
-"""A search with checked settings: its instruments, goals and fingerprint, and known tables of its space."""
+"""Checked settings with model, data and space, for searches and comparisons: instruments, goals, fingerprint."""
 
 from __future__ import annotations
 

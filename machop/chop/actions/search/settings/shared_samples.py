@@ -1,4 +1,4 @@
-"""Gives runners without an option for samples those of the runner that has one."""
+"""Copies the samples of the runner that has an option for them to the runners that have none."""
 
 from __future__ import annotations
 

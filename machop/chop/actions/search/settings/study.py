@@ -1,4 +1,4 @@
-"""Reads the table `setup` of a strategy: its own keys, and the keys of every strategy."""
+"""Reads the table `setup` of a strategy: the strategy's own keys, and keys that all strategies share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads tables of a TOML file as dataclasses, with the path of every problem."""
+"""The tables of a runner and of a strategy as dataclasses, and functions that report problems by their path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exhaustive search: proposes every point of the space once."""
+"""Exhaustive search: one trial for each point. In a large space `run/block_by_block.py` runs it, with these options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of points that follow from formats alone, which strategies know without measuring."""
+"""The costs of points that strategies know without measuring: they follow from the formats alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sensitivity search: measures each layer's choices alone, then proposes the exact front of the summed effects."""
+"""Sensitivity search: its trials change one layer each, then it proposes the exact front of the summed effects."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
 """Defines runners, which measure metrics of configurations, and the batches of configurations that they get.
 
+What a runner `needs`:
+
 - "plan": the formats of all operands, as costs do; the model is not run;
 - "outputs": the model's outputs on samples, as accuracies do;
 - "model": the quantised network itself, as training and timing do.
 
-A search hands every runner batches of configurations (`Plans`) through one method, `measure_batch`. Subclass the base
-that fits (`AnalyticRunner`, `WholePlanRunner`, `OutputRunner`, `ModelRunner`), and that method is written already.
+A search hands every runner batches of configurations (not of samples) through one method, `measure_batch`: `Plans` is
+the protocol of such a batch, `measuring/plans.py` implements it. Subclass the base that fits
+(`AnalyticRunner`, `WholePlanRunner`, `OutputRunner`, `ModelRunner`), and that method is written already.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a runner may return, and what is said where it returns something else."""
+"""Checks what a runner returns: the metrics that it declares, one number each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics that took long, kept in a file from one search to the next."""
+"""An SQLite file in which slow runners keep metrics from one search to the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runners that measure a plan as a whole, which may take long, and keep their results."""
+"""Base of slow runners: they measure the plan of a whole network at once, and keep their results in a file."""
 
 from __future__ import annotations
 
