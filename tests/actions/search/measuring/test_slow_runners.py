@@ -160,6 +160,8 @@ def test_figures_without_a_metric_are_not_taken_over_where_it_is_an_objective(
     caplog.set_level("INFO")
     slow["strategy"]["setup"]["landscape"] = True
     search(jsc_tiny, jets, copy.deepcopy(slow), tmp_path / "first" / "software" / "search_ckpts")
+    report = (tmp_path / "first" / "software" / "search_ckpts" / "report.md").read_text(encoding="utf-8")
+    assert "All metrics but slow of all points: landscape.parquet" in report
     slow["strategy"]["metrics"]["slow"] = {}
     slow["strategy"]["setup"] = {"n_trials": 5}
     again = tmp_path / "again" / "software" / "search_ckpts"

@@ -33,8 +33,6 @@ from chop.tools.whole_numbers import as_json
 
 logger = get_logger(__name__)
 
-TABLE_WRITTEN = f"All metrics of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them."
-
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -93,7 +91,10 @@ class Publication:
             has_landscape = True
         self.files.write_histograms(found.histograms or {})
         spread = f"How the values of all measured points are spread: {HISTOGRAMS_FILE}."
-        remarks = (TABLE_WRITTEN if has_landscape else spread, *(() if reason == "exhausted" else self._gap(trials)))
+        remarks = (
+            self._table_written if has_landscape else spread,
+            *(() if reason == "exhausted" else self._gap(trials)),
+        )
         self._write_summary(best, TrialCounts(found.points, 0, found.failed, 0, 0), reason, found.seconds, remarks)
         return SearchResult([], best, reason, self.files.path)
 
@@ -121,7 +122,7 @@ class Publication:
             for name, value in trial.metrics.items():
                 scores[name][space.index(trial.point)] = value
         self.files.write_landscape(scores, self.search.about_landscape(self.instruments, self.goals))
-        return (TABLE_WRITTEN,)
+        return (self._table_written,)
 
     def _gap(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         """The distance of the search from the exact front, if an exhaustive table of the space is at hand."""
@@ -150,6 +151,13 @@ class Publication:
             raise
         self._write_best(best)
         return best
+
+    @property
+    def _table_written(self) -> str:
+        """Says where the metrics of all points are, and which of them are not."""
+        left = [metric.name for runner in self.instruments.runners.left_to_the_best for metric in runner.metrics]
+        but = f" but {', '.join(left)}" if left else ""
+        return f"All metrics{but} of all points: {LANDSCAPE_FILE}; ask `ch oracle` about them."
 
     @property
     def _verification(self) -> Verification:
