@@ -322,8 +322,8 @@ def test_blocks_are_small_where_a_function_of_the_users_is_slow(
     toy["strategy"]["metrics"]["slowly"] = {"max": 1e9}
     toy["strategy"]["setup"] = {"timeout": 0.05}
     search(jsc_toy, jets, toy, tmp_path)
-    (block,) = blocks(tmp_path)
-    assert 1 <= block["stop"] <= 10
+    first, *_ = blocks(tmp_path)
+    assert 1 <= first["stop"] <= 10
 
 
 @pytest.mark.usefixtures("in_blocks")
