@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from chop.actions.search.run.oracle import Oracle
+from chop.actions.oracle import Oracle
 from chop.record.landscape import Landscape
 from chop.record.names import LANDSCAPE_FILE
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chop.actions.search.run.oracle import Oracle, goals_of
+from chop.actions.oracle import Oracle, goals_of
 from chop.errors import SearchError
 from chop.record.comparison_folder import ComparisonFolder
 from chop.record.damage import DAMAGES

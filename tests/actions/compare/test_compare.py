@@ -21,11 +21,11 @@ from chop.actions.compare import job
 from chop.actions.compare.experiment import Experiment
 from chop.actions.compare.exports import as_answer
 from chop.actions.compare.job import CompareOptions, compare
+from chop.actions.oracle import Oracle
 from chop.actions.search import search
 from chop.actions.search.measuring import batched
 from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run import exhaustive
-from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError

@@ -21,7 +21,7 @@ from chop.actions.compare.curves import (
     spread,
 )
 from chop.actions.compare.redundancy import rank_correlations, redundancy_remarks
-from chop.actions.search.run.oracle import Oracle
+from chop.actions.oracle import Oracle
 from chop.errors import SearchError
 from chop.record.goals import Goals, Limit
 from chop.record.landscape import Landscape

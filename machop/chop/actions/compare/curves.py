@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.search.run.oracle import Oracle
+from chop.actions.oracle import Oracle
 from chop.record.comparison import Band
 from chop.record.front import Front, dominated_volume
 from chop.record.goals import Goals, sign

@@ -17,11 +17,11 @@ from chop.actions.compare.experiment import Experiment, Run
 from chop.actions.compare.exports import evaluations
 from chop.actions.compare.measured_points import open_measured, write_measured
 from chop.actions.compare.summary import Facts, Outcome, outcomes, summarise
+from chop.actions.oracle import Oracle
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run.exhaustive import ExhaustiveTotals, Task, measure_all_points, taken_over
-from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.run.session import SearchSession, spread_out
 from chop.actions.search.search import checked_call, checked_run, command_line
 from chop.actions.search.settings.search import SearchSettings

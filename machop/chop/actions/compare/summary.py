@@ -22,7 +22,7 @@ from chop.actions.compare.experiment import Run
 from chop.actions.compare.redundancy import constant_objectives, constant_remarks, rank_correlations, redundancy_remarks
 from chop.actions.compare.statistics import Sample
 from chop.actions.compare.verdict import TARGET, Record, verdict
-from chop.actions.search.run.oracle import Oracle
+from chop.actions.oracle import Oracle
 from chop.record.comparison import TARGETS, CompareSummary, StrategySummary, share_name, whole_name
 from chop.record.front import Front
 from chop.record.summary import Origin

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from torch import nn
 
+from chop.actions.oracle import Oracle
 from chop.actions.search import run_search, search
 from chop.actions.search.measuring import batched
 from chop.actions.search.run import block_by_block
 from chop.actions.search.run.loop import WORST, told_values
-from chop.actions.search.run.oracle import Oracle
 from chop.cli.oracle import show_oracle
 from chop.config import load_run_config
 from chop.dataset import MaseDataModule

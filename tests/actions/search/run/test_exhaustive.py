@@ -13,10 +13,10 @@ import pyarrow.parquet
 import pytest
 from torch import Tensor, nn
 
+from chop.actions.oracle import Oracle
 from chop.actions.search import search
 from chop.actions.search.measuring import batched
 from chop.actions.search.run import block_by_block, exhaustive
-from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner, OutputRunner
 from chop.cli.oracle import show_oracle
 from chop.dataset import MaseDataModule

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from chop.actions.oracle import Oracle
 from chop.actions.search.measuring.early_stopping import EarlyStopping
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.run.exhaustive import ExhaustiveTotals, Task
 from chop.actions.search.run.loop import scaled_metrics
-from chop.actions.search.run.oracle import Oracle
 from chop.actions.search.run.results import LARGEST_LOG, best_rows, shortfall
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.run.verification import Verification
