@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from chop.actions.calibration import calibrate
-from chop.actions.search.measuring.baseline import of_the_float_baseline
+from chop.actions.search.measuring.baseline_check import of_the_float_baseline
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
 from chop.actions.search.strategies.runners.base import RUNNERS, drawn_alike

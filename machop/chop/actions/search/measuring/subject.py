@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from chop.actions.search.measuring.workload import Workload
+from chop.actions.search.measuring.cached_costs import CachedCosts
 from chop.actions.search.search_space.base import SampledConfig, SearchSpaceBase
 from chop.dataset.data import Data
 from chop.evaluation.evaluator import Evaluator
@@ -43,7 +43,7 @@ class Subject:
         self.eval_mode = eval_mode
         self.device = device
         self.memory = memory
-        self.work = Workload(graph, data_module)
+        self.work = CachedCosts(graph, data_module)
         self._plan_runners: dict[Samples, PlanRunner] = {}
         self._evaluators: dict[Samples, Evaluator] = {}
 
@@ -55,7 +55,7 @@ class Subject:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.work = Workload(self.graph, self.data_module)
+        self.work = CachedCosts(self.graph, self.data_module)
 
     @cached_property
     def axes(self) -> list[Axis] | None:

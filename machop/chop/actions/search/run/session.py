@@ -13,7 +13,7 @@ import torch
 
 from chop import __version__
 from chop.actions.calibration import calibrate
-from chop.actions.search.measuring.baseline import of_the_float_baseline, require_metrics
+from chop.actions.search.measuring.baseline_check import of_the_float_baseline, require_metrics
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.probes import SensitivityProbes
 from chop.actions.search.measuring.runner_set import RunnerSet

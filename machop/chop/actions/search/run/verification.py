@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isclose
 
-from chop.actions.search.measuring.baseline import of_the_float_baseline
+from chop.actions.search.measuring.baseline_check import of_the_float_baseline
 from chop.actions.search.measuring.outcome import Measured
 from chop.actions.search.measuring.plans import BuiltNetwork, ChosenPlans
 from chop.actions.search.measuring.runner_set import RunnerSet

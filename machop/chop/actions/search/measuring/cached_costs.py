@@ -12,7 +12,7 @@ from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import NodeCost, node_costs
 
 
-class Workload:
+class CachedCosts:
     """The costs of the nodes of a graph for one sample; counted when they are first read.
 
     A model that takes batches of one size only has no costs of one sample: its MACs count as zero.
