@@ -33,9 +33,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from chop.actions.search import search
+from chop.actions.search.measuring.all_points import BlockTask, measured_blocks
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.scheduler import FEW_POINTS
-from chop.actions.search.run.exhaustive import Task, measured_blocks
 from chop.actions.search.search_space.codes import codes_of_range
 from chop.dataset import MaseDataModule
 from chop.evaluation.evaluator import Evaluator
@@ -393,7 +393,7 @@ def whole_space(n_jobs: int) -> None:
     batched = BatchedMeasurement(problem.sizes, macs, [(evaluator, [measure])], [], 2**30)
     points = math.prod(problem.sizes)
     objectives = (Objective("accuracy"), Objective("loss", direction="minimize"))
-    task = Task(batched, Goals(objectives), batched.block_size(), points, None)
+    task = BlockTask(batched, Goals(objectives), batched.block_size(), points, None)
     started = time.perf_counter()
     busy = sum(block.seconds for block in measured_blocks(task, range(task.blocks), task.blocks, Jobs(n_jobs)))
     seconds = time.perf_counter() - started

@@ -21,8 +21,8 @@ import optuna
 from chop.actions.compare.job import CompareOptions, run_compare
 from chop.actions.replay import read_row
 from chop.actions.search import run_search
-from chop.actions.search.measuring import batched
-from chop.actions.search.run import block_by_block, exhaustive
+from chop.actions.search.measuring import all_points, batched
+from chop.actions.search.run import block_by_block
 from chop.actions.search.strategies.optuna.storage import export_search
 from chop.actions.setup import prepare
 from chop.cli.oracle import show_oracle
@@ -255,14 +255,14 @@ def _split_off(folder: Path) -> None:
     shutil.copytree(folder / "search" / "b", folder / "exhaustive" / "b")
     shutil.copytree(_ckpts(folder / "search", "b"), folder / "search" / "truth")
     shutil.rmtree(folder / "search" / "b")
-    measure = exhaustive.Task.measure
+    measure = all_points.BlockTask.measure
 
-    def cut(task: exhaustive.Task, number: int) -> tuple[Block, bytes]:
+    def cut(task: all_points.BlockTask, number: int) -> tuple[Block, bytes]:
         if number == 3:
             raise KeyboardInterrupt
         return measure(task, number)
 
-    with small_blocks(), mock.patch.object(exhaustive.Task, "measure", cut):
+    with small_blocks(), mock.patch.object(all_points.BlockTask, "measure", cut):
         run_search(run_config(folder / "cut off", EXHAUSTIVE, "b"))
         with contextlib.suppress(KeyboardInterrupt):
             compared(folder / "enumerating", 100)

@@ -23,9 +23,8 @@ from chop.actions.compare.exports import as_answer
 from chop.actions.compare.job import CompareOptions, compare
 from chop.actions.oracle import Oracle
 from chop.actions.search import search
-from chop.actions.search.measuring import batched
+from chop.actions.search.measuring import all_points, batched
 from chop.actions.search.measuring.scheduler import Scheduler
-from chop.actions.search.run import exhaustive
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
@@ -540,18 +539,20 @@ def test_an_enumeration_that_was_cut_off_goes_on(
 ) -> None:
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 6)
     whole = compare(jsc_tiny, jets, lab, tmp_path / "whole", FEW)
-    measure, done = exhaustive.Task.measure, []
+    measure, done = all_points.BlockTask.measure, []
 
-    def cut_off(task: exhaustive.Task, number: int) -> Block:
+    def cut_off(task: all_points.BlockTask, number: int) -> Block:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(number)
         return measure(task, number)
 
-    monkeypatch.setattr(exhaustive.Task, "measure", cut_off)
+    monkeypatch.setattr(all_points.BlockTask, "measure", cut_off)
     with pytest.raises(KeyboardInterrupt):
         compare(jsc_tiny, jets, lab, tmp_path / "cut", FEW)
-    monkeypatch.setattr(exhaustive.Task, "measure", lambda task, number: done.append(number) or measure(task, number))
+    monkeypatch.setattr(
+        all_points.BlockTask, "measure", lambda task, number: done.append(number) or measure(task, number)
+    )
     assert compare(jsc_tiny, jets, lab, tmp_path / "cut", FEW).verdict == whole.verdict
     assert done == [0, 1, 2]
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")

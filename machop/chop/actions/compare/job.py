@@ -18,10 +18,10 @@ from chop.actions.compare.exports import evaluations
 from chop.actions.compare.measured_points import open_measured, write_measured
 from chop.actions.compare.summary import Facts, Outcome, outcomes, summarise
 from chop.actions.oracle import Oracle
+from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals, measure_all_points, taken_over
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
-from chop.actions.search.run.exhaustive import ExhaustiveTotals, Task, measure_all_points, taken_over
 from chop.actions.search.run.session import SearchSession, spread_out
 from chop.actions.search.search import checked_call, checked_run, command_line
 from chop.actions.search.settings.search import SearchSettings
@@ -218,7 +218,7 @@ class CompareJob(SearchSession):
     def _enumerate(self, instruments: Instruments, goals: Goals, batched: BatchedMeasurement) -> None:
         """Measure all points and write them block by block, so that an interrupted run can continue."""
         block_size = self.files.block_size or batched.block_size()
-        task = Task(batched, goals, block_size, self.space.size, self.files.parts)
+        task = BlockTask(batched, goals, block_size, self.space.size, self.files.parts)
         header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
         log, found = self._open_blocks(instruments, task, header)
         with closing(log), EnumerationProgress(self.space.size) as progress:
@@ -227,7 +227,7 @@ class CompareJob(SearchSession):
         self.files.join_landscape(task.blocks, self.about_landscape(instruments, goals))
 
     def _open_blocks(
-        self, instruments: Instruments, task: Task, header: Mapping[str, Any]
+        self, instruments: Instruments, task: BlockTask, header: Mapping[str, Any]
     ) -> tuple[BlockLog, ExhaustiveTotals]:
         """Open the log of an interrupted comparison with its blocks, or a new one if that is of another space."""
         path = self.files.blocks_path

@@ -6,10 +6,10 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 
+from chop.actions.search.measuring.all_points import BlockTask, measure_all_points, taken_over
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.run.begun import BegunSearch
-from chop.actions.search.run.exhaustive import Task, measure_all_points, taken_over
 from chop.actions.search.run.publish import Publication, SearchResult, now
 from chop.actions.search.run.results import LARGEST_LOG
 from chop.actions.search.run.session import spread_out
@@ -115,7 +115,7 @@ class BlockRun:
                 raise
             return publication.of_blocks(task, found, "interrupted", is_written)
 
-    def _task(self, batched: BatchedMeasurement, resume: bool, has_parts: bool) -> Task:
+    def _task(self, batched: BatchedMeasurement, resume: bool, has_parts: bool) -> BlockTask:
         files = self.search.files
         block_size = (files.block_size if resume else None) or batched.block_size()
-        return Task(batched, self.goals, block_size, _points(self.search), files.parts if has_parts else None)
+        return BlockTask(batched, self.goals, block_size, _points(self.search), files.parts if has_parts else None)

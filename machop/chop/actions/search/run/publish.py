@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from chop.actions.oracle import Oracle
+from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals
 from chop.actions.search.measuring.early_stopping import EarlyStopping
 from chop.actions.search.measuring.instruments import Instruments
-from chop.actions.search.run.exhaustive import ExhaustiveTotals, Task
 from chop.actions.search.run.loop import scaled_metrics
 from chop.actions.search.run.results import LARGEST_LOG, best_rows, shortfall
 from chop.actions.search.run.session import SearchSession
@@ -72,7 +72,7 @@ class Publication:
         self._write_summary(best, TrialCounts.of(trials), reason, seconds, remarks)
         return SearchResult(trials, best, reason, self.files.path)
 
-    def of_blocks(self, task: Task, found: ExhaustiveTotals, reason: Reason, has_landscape: bool) -> SearchResult:
+    def of_blocks(self, task: BlockTask, found: ExhaustiveTotals, reason: Reason, has_landscape: bool) -> SearchResult:
         """Publish an exhaustive search block by block; `has_landscape`: its exhaustive table exists already."""
         if found.points == 0:
             if reason == "interrupted":

@@ -42,7 +42,7 @@ _WITHOUT_DATA = resident()
 
 
 @dataclass(frozen=True)
-class Task:
+class BlockTask:
     """The work of a worker: how to measure points, their goals, and where the exhaustive table goes (None: nowhere)."""
 
     batched: BatchedMeasurement
@@ -155,7 +155,7 @@ class ExhaustiveTotals:
             yield index, count, self.metrics[index]
 
 
-def measured_blocks(task: Task, numbers: Iterable[int], count: int, jobs: Jobs) -> Iterator[Block]:
+def measured_blocks(task: BlockTask, numbers: Iterable[int], count: int, jobs: Jobs) -> Iterator[Block]:
     """Measure blocks `numbers` and yield them as they finish, with their metrics written to files.
 
     If a process dies, another one measures its block.
@@ -191,7 +191,7 @@ def _checksum(scores: Scores) -> int:
     return found
 
 
-def taken_over(task: Task, log: BlockLog) -> ExhaustiveTotals:
+def taken_over(task: BlockTask, log: BlockLog) -> ExhaustiveTotals:
     """The logged blocks that `task` can use, each once."""
     found = ExhaustiveTotals()
     for block in log.blocks():
@@ -201,7 +201,7 @@ def taken_over(task: Task, log: BlockLog) -> ExhaustiveTotals:
 
 
 def measure_all_points(
-    task: Task,
+    task: BlockTask,
     found: ExhaustiveTotals,
     log: BlockLog,
     jobs: Jobs,

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from chop.actions.oracle import Oracle
 from chop.actions.search import search
-from chop.actions.search.measuring import batched
-from chop.actions.search.run import block_by_block, exhaustive
+from chop.actions.search.measuring import all_points, batched
+from chop.actions.search.run import block_by_block
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner, OutputRunner
 from chop.cli.oracle import show_oracle
 from chop.dataset import MaseDataModule
@@ -83,19 +83,19 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_end(
 ) -> None:
     toy["strategy"]["setup"] = {"landscape": True}
     search(jsc_toy, jets, toy, tmp_path / "whole")
-    measure = exhaustive.Task.measure
+    measure = all_points.BlockTask.measure
 
-    def interrupted(task: exhaustive.Task, number: int) -> Block:
+    def interrupted(task: all_points.BlockTask, number: int) -> Block:
         if number == 2:
             raise KeyboardInterrupt
         return measure(task, number)
 
-    monkeypatch.setattr(exhaustive.Task, "measure", interrupted)
+    monkeypatch.setattr(all_points.BlockTask, "measure", interrupted)
     assert search(jsc_toy, jets, toy, tmp_path / "cut").reason == "interrupted"
     assert len(rows(tmp_path / "cut")) > 0
     with (tmp_path / "cut" / "blocks.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('{"block": 2, "fir')  # killed while it was writing
-    monkeypatch.setattr(exhaustive.Task, "measure", measure)
+    monkeypatch.setattr(all_points.BlockTask, "measure", measure)
     assert search(jsc_toy, jets, toy, tmp_path / "cut", resume=True).reason == "exhausted"
     assert blocks(tmp_path / "cut") == blocks(tmp_path / "whole")
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
@@ -228,13 +228,13 @@ def test_a_damaged_line_is_named_and_its_block_alone_is_measured_again(
     path, wanted = tmp_path / "blocks.jsonl", rows(tmp_path)
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([*lines[:2], lines[2].replace("0.", "0.9", 1), *lines[3:]]) + "\n", encoding="utf-8")
-    measured, measure = [], exhaustive.Task.measure
+    measured, measure = [], all_points.BlockTask.measure
 
-    def counted(task: exhaustive.Task, number: int) -> Block:
+    def counted(task: all_points.BlockTask, number: int) -> Block:
         measured.append(number)
         return measure(task, number)
 
-    monkeypatch.setattr(exhaustive.Task, "measure", counted)
+    monkeypatch.setattr(all_points.BlockTask, "measure", counted)
     search(jsc_toy, jets, toy, tmp_path, resume=True)
     assert "blocks.jsonl: line 3 is damaged (its checksum does not fit); that block is measured again" in caplog.text
     assert (measured, rows(tmp_path)) == ([1], wanted)
@@ -254,16 +254,16 @@ def test_workers_give_the_same_to_the_bit_also_when_one_is_killed(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = search(jsc_toy, jets, toy, tmp_path / "alone")
-    add = exhaustive.ExhaustiveTotals.add
+    add = all_points.ExhaustiveTotals.add
     killed = []
 
-    def add_and_kill(self: exhaustive.ExhaustiveTotals, block: Block) -> None:
+    def add_and_kill(self: all_points.ExhaustiveTotals, block: Block) -> None:
         add(self, block)
         if not killed:
             killed.append(multiprocessing.active_children()[0])
             killed[0].kill()
 
-    monkeypatch.setattr(exhaustive.ExhaustiveTotals, "add", add_and_kill)
+    monkeypatch.setattr(all_points.ExhaustiveTotals, "add", add_and_kill)
     toy["strategy"]["setup"] = {"n_jobs": 2}
     started = time.monotonic()
     together = search(jsc_toy, jets, toy, tmp_path / "together")
@@ -289,10 +289,10 @@ def test_a_timeout_keeps_what_is_done(
 def test_an_interruption_before_the_first_block_is_one(
     tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_off(task: exhaustive.Task, number: int) -> Block:
+    def cut_off(task: all_points.BlockTask, number: int) -> Block:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exhaustive.Task, "measure", cut_off)
+    monkeypatch.setattr(all_points.BlockTask, "measure", cut_off)
     with pytest.raises(KeyboardInterrupt):
         search(jsc_toy, jets, toy, tmp_path)
 
