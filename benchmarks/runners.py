@@ -120,7 +120,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1728, help="configurations")
-    parser.add_argument("--repeats", type=int, default=3, help="searches of each kind; the least time counts")
+    parser.add_argument("--repeats", type=int, default=3, help="searches of each kind, in turns; the least time counts")
     parser.add_argument("--with-stopwatch", type=int, default=256, help="configurations where each is timed")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -132,23 +132,23 @@ def main() -> None:
     for name in ("", "trials", "accuracy, ms a trial", "against alone", "networks timed", "whole search, ms a trial"):
         shown.add_column(name, justify="right" if name else "left")
     searched(data, given.with_stopwatch, False, False)  # what is loaded and prepared once
+    kinds = {
+        "accuracy alone": (False, False),
+        "beside a stopwatch for the front": (True, False),
+        "beside a stopwatch as an objective": (True, True),
+    }
     for trials in (given.with_stopwatch, given.trials):
-        alone: float | None = None
-        for name, with_stopwatch, as_objective in (
-            ("accuracy alone", False, False),
-            ("beside a stopwatch for the front", True, False),
-            ("beside a stopwatch as an objective", True, True),
-        ):
-            if as_objective and trials > given.with_stopwatch:
-                continue
-            again = [searched(data, trials, with_stopwatch, as_objective) for _ in range(given.repeats)]
-            found = min(again, key=lambda one: one.accuracy)
-            alone = alone or found.accuracy
+        names = [
+            name for name, (_, as_objective) in kinds.items() if trials <= given.with_stopwatch or not as_objective
+        ]
+        rounds = [{name: searched(data, trials, *kinds[name]) for name in names} for _ in range(given.repeats)]
+        least = {name: min((one[name] for one in rounds), key=lambda found: found.accuracy) for name in names}
+        for name, found in least.items():
             shown.add_row(
                 name,
                 f"{trials:,}",
                 f"{1000 * found.accuracy / trials:.3f}",
-                f"{found.accuracy / alone:.2f} x",
+                f"{found.accuracy / least['accuracy alone'].accuracy:.2f} x",
                 f"{found.stopwatch.calls:,} (front: {len(found.result.best)})",
                 f"{1000 * found.whole / trials:.2f}",
             )
