@@ -16,7 +16,7 @@ from chop.errors import ChopError, MetricError
 from chop.evaluation.predictions import predict
 from chop.record.rows import interval_as_json
 from chop.scoring.class_hits import accuracy_macro, accuracy_micro
-from chop.scoring.intervals import wilson_interval
+from chop.scoring.intervals import mean_interval, wilson_interval
 from chop.scoring.losses import per_sample_loss
 from chop.scoring.scores import score, score_with_intervals
 
@@ -181,3 +181,10 @@ def test_predict_joins_batches_of_any_form_without_gradients() -> None:
         assert torch.equal(predictions, 2 * (a + b))
         assert not predictions.requires_grad
         assert torch.equal(targets, y)
+
+
+def test_the_interval_of_a_loss_stays_above_zero() -> None:
+    losses = torch.tensor([0.0] * 19 + [2.0]).double()
+    mean, low, high = mean_interval(losses)
+    assert (mean, low) == (0.1, 0.0) and high == pytest.approx(0.1 + 1.959964 * float(losses.std()) / 20**0.5)
+    assert mean_interval(losses - 1e-9)[1] < 0, "a score that may be negative"

@@ -41,10 +41,14 @@ def wilson_interval(successes: int, trials: int) -> Interval:
 
 
 def mean_interval(values: Tensor) -> Interval:
-    """The mean of values `(samples,)` with its normal interval; without one for fewer than 10."""
+    """The mean of values `(samples,)` with its normal interval; without one for fewer than 10.
+
+    The interval of a loss that no sample has below zero does not reach below zero either.
+    """
     mean = float(values.mean())
     half = Z * float(values.std()) / math.sqrt(len(values)) if len(values) >= LEAST_ROWS else math.nan
-    return mean, mean - half, mean + half
+    low = 0.0 if mean < half and bool((values >= 0).all()) else mean - half
+    return mean, low, mean + half
 
 
 def bootstrap_interval(value: float, name: str, samples: int, of_drawn: Callable[[Tensor], float]) -> Interval:
