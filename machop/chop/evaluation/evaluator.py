@@ -1,4 +1,4 @@
-"""Many configurations of one graph at once: a block of codes in, a row of metrics for each out."""
+"""The batched evaluator: measures many configurations of one graph in one call."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Part:
 
 
 class Evaluator:
-    """Metrics of `graph` under any of the configurations that `axes` make, on fixed batches `[(x, y), …]`.
+    """Computes metrics of `graph` under any configurations of `axes`, on fixed batches `[(x, y), …]`.
 
     `memory`, in bytes, is for the values of the configurations under way. Raises GraphError for a model that writes on
     values which are still needed, or that fails on so many rows: such a one is run plan by plan (`PlanRunner`).
@@ -94,7 +94,7 @@ class Evaluator:
 
     @torch.no_grad()
     def _require_agreement(self, graph: MaseGraph, axes: Sequence[Axis], batch: tuple[Any, Tensor]) -> None:
-        """Raise GraphError where a few configurations do not get what they get plan by plan."""
+        """Raise GraphError if a few configurations get other results than plan by plan."""
         drawn = np.random.default_rng(0).integers(0, [len(axis) for axis in axes], (CHECKED, len(axes)))
         codes = np.unique(drawn, axis=0)
         few = cut(batch[0], 0, CHECKED_ROWS), batch[1][:CHECKED_ROWS]

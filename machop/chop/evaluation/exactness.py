@@ -1,4 +1,4 @@
-"""Where the order of a sum plays no part."""
+"""Decides whether float sums are exact, so that their order does not matter."""
 
 from __future__ import annotations
 

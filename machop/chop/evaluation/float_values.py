@@ -1,4 +1,4 @@
-"""What the nodes of a graph give in float for a batch, and which of that has a row for every row of the batch."""
+"""Computes the values of all nodes in float32, and which of them have one row per sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chop.nn.own_tensors import require_unwritten, stamps
 
 @torch.no_grad()
 def float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
-    """What every node gives in float; raises GraphError where that writes on the model's own tensors."""
+    """The values of all nodes in float32; raises GraphError if the run writes on the model's tensors."""
     inputs = iter(placeholder_values(graph, x))
     before = stamps(graph.model)
     values: dict[fx.Node, Any] = {}
@@ -33,7 +33,7 @@ def float_values(graph: MaseGraph, x: Any) -> dict[fx.Node, Any]:
 
 
 def outputs_at(graph: MaseGraph, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
-    """What the model returns, at the graph's output `node`, from the values of all nodes.
+    """The output of the model at the graph's output `node`, from the values of all nodes.
 
     An exported graph knows names and nesting of its outputs beside its nodes.
     """
@@ -41,7 +41,7 @@ def outputs_at(graph: MaseGraph, node: fx.Node, values: Mapping[fx.Node, Any]) -
 
 
 def nodes_with_rows(graph: MaseGraph, x: Any, seen: Mapping[fx.Node, Any]) -> set[fx.Node]:
-    """The nodes whose value has a row for every row of the batch: it grows with the batch.
+    """The nodes whose value has one row per sample: it grows with the batch.
 
     A model that takes no other batch tells nothing; of that the nodes count that come from its inputs and have as many.
     """
@@ -65,12 +65,12 @@ def _rows_of(value: Any) -> int | None:
 
 
 def is_attribute(argument: Any) -> bool:
-    """Whether an argument of a call is a tensor of the model as it stands, and not computed."""
+    """Whether an argument of a call is a tensor of the model itself, not a computed one."""
     return isinstance(argument, fx.Node) and argument.op == "get_attr"
 
 
 def attribute(model: nn.Module, path: str) -> Any:
-    """What stands at a dotted path below a model."""
+    """The attribute at a dotted path below a model."""
     value: Any = model
     for part in path.split("."):
         value = getattr(value, part)
@@ -78,5 +78,5 @@ def attribute(model: nn.Module, path: str) -> Any:
 
 
 def batch_rows(x: Any) -> int:
-    """The rows of a batch as the model takes it."""
+    """The number of samples of a batch."""
     return count_rows(x)

@@ -1,4 +1,4 @@
-"""What was made once and may be asked for again, within a bound on the memory that it takes."""
+"""A cache of computed things, with a bound on its memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Kept(Generic[Made]):
         self._bytes = 0
 
     def get(self, key: Any) -> Made | None:
-        """What was made for `key`, if it is still here."""
+        """The value for `key`, if it is still cached."""
         return self._made.get(key)
 
     def put(self, key: Any, made: Made, size: int) -> Made:
-        """Keep, and give, what was made; it takes about `size` bytes, its key included.
+        """Cache and return a value that takes about `size` bytes, key included.
 
         >>> kept = Kept(10)
         >>> kept.put("a", 1, 6), kept.put("b", 2, 6), kept.get("a"), kept.get("b")

@@ -1,4 +1,4 @@
-"""Metrics of many configurations from their folded outputs."""
+"""Computes metrics of many configurations from their batched outputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MOST_FACTORS = 8
 
 @dataclass(frozen=True)
 class RowChunk:
-    """Rows that go through the network together: their numbers in the whole set, and their targets.
+    """Samples that run through the network together: their numbers in the whole set, and their targets.
 
     `target` is the one class of all of them, if they were gathered so.
     """
@@ -48,7 +48,7 @@ class RowChunk:
 
 
 class Measure(ABC):
-    """Takes the outputs of configurations, rows by rows, and gives their metrics."""
+    """Takes the outputs of configurations, some samples at a time, and computes their metrics."""
 
     needs_order: ClassVar[bool] = False
     """Whether rows must come in the order in which they are stored."""
@@ -80,9 +80,10 @@ class Measure(ABC):
 
 
 class Classification(Measure):
-    """Mean cross entropy and accuracies of `(rows, classes)` for whole-number `targets` `(rows,)`, without a detour
-    over each configuration: hits are counted where a score beats all earlier classes and no later one beats it,
-    which is what `argmax` means (of equal scores the first counts).
+    """Mean cross entropy and accuracies of `(samples, classes)` for integer `targets` `(samples,)`, batched.
+
+    Hits are counted where a score beats all earlier classes and no later one beats it, as in `argmax` (of equal scores
+    the first counts).
     """
 
     calls_functions = False
@@ -179,7 +180,7 @@ def _losses(leads: Tensor, most: Sequence[Tensor]) -> Tensor:
 
 
 class Streamed(Measure):
-    """An accumulator for each configuration, which takes its outputs as they come and keeps none of them.
+    """Updates one accumulator per configuration with its outputs, and keeps no outputs.
 
     `new` makes one, `result` gives its metrics. A configuration for which that raises MetricError has NaN for those of
     `names` that it could not have.
@@ -250,7 +251,7 @@ class Streamed(Measure):
 
 
 def keeps_outputs(new: Callable[[], Accumulator], targets: Tensor, example: Tensor) -> bool:
-    """Whether accumulators keep all outputs, since a metric needs them at once."""
+    """Whether an accumulator keeps all outputs, because a metric needs them at once."""
     tried = new()
     try:
         tried.update(_noisy(example, min(2, len(targets))), targets[:2])
@@ -268,7 +269,7 @@ def _noisy(example: Tensor, samples: int) -> Tensor:
 
 
 class WholePredictions(Measure):
-    """Any function of the predictions for all rows and the targets, called for each configuration.
+    """Calls any function of all outputs and targets, once per configuration.
 
     A configuration for which it raises MetricError has NaN for those of the metrics `names` that it could not have.
     """

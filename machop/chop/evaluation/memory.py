@@ -1,4 +1,4 @@
-"""Keeps the C library from handing memory back that the next layer asks for at once: each return costs page faults."""
+"""Tunes the C library's memory allocation: keeps freed memory for the next layer, which avoids page faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, up to half a gibibyte a piece; where there is no glibc nothing happens."""
+    """Keep freed memory in this process, up to half a GiB per piece; no effect without glibc."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
@@ -27,7 +27,7 @@ def let_children_use_huge_pages() -> None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process takes now; 0 where the system does not say."""
+    """The resident memory of this process in bytes; 0 if the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a stage does, for one choice or for many: written for one configuration elsewhere, folded here.
+"""The operations of stages, for one configuration or batched over many.
 
 Every operation has `one` (a choice on some configurations); some know a quicker way for `every` choice on all of them.
 """
@@ -37,7 +37,7 @@ Counted and not timed: joining may move the last bit of a float sum, so every pr
 
 @dataclass(frozen=True)
 class Slot:
-    """In place of a value in the arguments of a call: number `index` of the stage's inputs."""
+    """Stands for input number `index` of a stage in the arguments of a call."""
 
     index: int
 
@@ -62,7 +62,7 @@ class Operation(ABC):
 
 
 class AllAtOnce(Operation):
-    """An operation that takes all choices in one step; a single one is a step of one."""
+    """An operation that computes all choices in one step."""
 
     is_fresh = True
 
@@ -75,7 +75,7 @@ class AllAtOnce(Operation):
 
 @dataclass
 class Quantise(Operation):
-    """Rounds to a format (None: stays as it is); what is masked keeps its value."""
+    """Rounds to a format (None: no rounding); masked places keep their values."""
 
     masks: MaskRule | None = None
 
@@ -196,7 +196,7 @@ class Elementwise(Operation):
 
 @dataclass
 class Call(Operation):
-    """Any module or function, with all configurations laid along the batch where that is right and pays.
+    """Calls any module or function, with all configurations along the batch if that is correct and faster.
 
     A choice is `{operand: format}`, as a tuple, for tensors that belong to the model: `owned` says how a function takes
     them (the place of each among `owned`), a module has them under their names. `has_rows` says of each input, and last
@@ -299,7 +299,7 @@ class Call(Operation):
 
 
 def called(inner: Any) -> Any:
-    """What calling `inner` comes to: the `forward` of a module of torch's own that nothing is hooked to."""
+    """The callable behind `inner`: the `forward` of a torch module without hooks."""
     if not isinstance(inner, nn.Module) or not type(inner).__module__.startswith("torch.nn.modules."):
         return inner
     return inner if is_hooked(inner) else inner.forward

@@ -1,4 +1,4 @@
-"""Runs a graph under any plan without changing it: the one-at-a-time reference of the evaluator."""
+"""Runs a graph under any plan without changing it: the reference of the batched evaluator."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _last_readers(nodes: Sequence[fx.Node]) -> dict[fx.Node, list[fx.Node]]:
 
 
 class PlanRunner:
-    """Predictions of `graph` (its pristine weights) for plans, on fixed batches `[(x, y), …]` of a device.
+    """Predicts with `graph` (with its unchanged weights) under plans, on fixed batches `[(x, y), …]`.
 
     Each node's weights are quantised once per choice and kept. So are the values of a plan that has enough in common
     with the one before: then a node is computed anew only where its own formats, or something that it depends on, have

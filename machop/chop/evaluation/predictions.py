@@ -1,4 +1,4 @@
-"""The outputs of a model, batch by batch or for all samples at once."""
+"""Computes the outputs of a model, batch by batch or for all samples at once."""
 
 from __future__ import annotations
 

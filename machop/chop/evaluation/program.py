@@ -1,4 +1,4 @@
-"""A graph and its choices as a list of stages, ordered by the last choice that each depends on."""
+"""Compiles a graph and its choices to a list of stages, ordered by the last choice that each depends on."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Program:
-    """`stages`, the numbers of those that hold the model's inputs, and the number of the one that is its output."""
+    """A program: its `stages`, the numbers of the input stages, and the number of the output stage."""
 
     stages: list[Stage]
     placeholders: list[int]
@@ -100,7 +100,10 @@ class Program:
 
 
 def build_program(graph: MaseGraph, axes: Sequence[Axis], x: Any, output: OutputName = None) -> Program:
-    """The program of a graph in eval mode; `x` is a batch, from which layouts are taken, `output` what is scored."""
+    """Build the program of a graph in eval mode.
+
+    `x` is a batch, from which layouts are taken, `output` names the scored output.
+    """
     return _Builder(graph, axes, x, output).build()
 
 

@@ -1,4 +1,4 @@
-"""What each alternative of a layer does to a network's outputs on its own, and what that tells of all of them together.
+"""The responses of a network's outputs to each choice alone, which predict all choices together.
 
 To first order the changes of the outputs add up (as the losses do in HAWQ-V2, Dong et al., NeurIPS 2020): with one run
 for each alternative of each axis, on a few rows, the outputs of every network of a product space can be guessed. It is
@@ -88,22 +88,22 @@ class Responses:
 
     @staticmethod
     def runs(axes: Sequence[Axis]) -> int:
-        """How many networks are run to make this."""
+        """The number of networks that are run to compute the responses."""
         return 2 * (1 + sum(len(axis) for axis in axes))
 
     @staticmethod
     def kept(row: Tensor, targets: Tensor, classes: int | None) -> int:
-        """How many of the outputs of one row `(1, …)` are kept."""
+        """The number of stored outputs of one sample `(1, …)`."""
         are_scores = _are_scores(row.movedim(0, -1), targets, classes)
         return min(row.numel(), 1 + MOST_RIVALS) if are_scores else row.numel()
 
     @property
     def count(self) -> int:
-        """How many features a configuration has."""
+        """The number of features of a configuration."""
         return len(self._centre)
 
     def features(self, codes: Codes) -> Array:
-        """What is guessed of configurations, `(configurations, features)`, the less the better, in standard units.
+        """The predicted features of configurations, `(configurations, features)`, less is better, in standard units.
 
         For either base the share of rows that are not told right, the logarithm of the mean cross entropy, and that of
         the mean square of what the outputs differ by from those in float; the last alone where outputs are no classes.

@@ -1,4 +1,4 @@
-"""Metrics that are sums over nodes, for many configurations: tables of what each alternative adds, and no run."""
+"""Computes metrics that are sums over nodes for many configurations, from tables, without running the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage gives for many configurations at once, in the layout that suits it."""
+"""Values of a stage for many configurations, in the layout that suits it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Same:
-    """One value for all configurations: inputs, constants, and what lies before the first choice."""
+    """One value for all configurations: inputs, constants, and everything before the first choice."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Each:
-    """One value per configuration, whatever it is."""
+    """One value per configuration, of any type."""
 
     values: Sequence[Any]
 
@@ -35,7 +35,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Planes:
-    """Vectors of features: `(features, configurations, rows)`, so that whatever is done to a feature runs along rows.
+    """Vectors of features: `(features, configurations, samples)`, contiguous along samples.
 
     A layer with few outputs is computed several times as fast like that as with its features innermost.
     """
@@ -90,7 +90,7 @@ def join(parts: Sequence[Value]) -> Value:
 
 
 def count_of(value: Value) -> int:
-    """How many configurations a value holds."""
+    """The number of configurations in a value."""
     match value:
         case Same():
             return 1
@@ -103,7 +103,7 @@ def count_of(value: Value) -> int:
 
 
 def each(value: Value) -> Sequence[Any]:
-    """The value of each configuration as the model itself would have it; of `Same` the one."""
+    """The value of each configuration in the layout of the model; for `Same` the single one."""
     match value:
         case Same(one):
             return [one]

@@ -1,4 +1,4 @@
-"""Walks through configurations depth first: what they share is computed once, and little is held at a time."""
+"""Walks through configurations depth first: shared prefixes are computed once, and little is held in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Executors: what makes the calls of a search, in this process or in others. The results are the same to the bit."""
+"""Executors: run the calls of a search, in this process or in others, with results equal to the bit."""
 
 from chop.executors.base import EXECUTORS, Executor, Jobs
 

@@ -1,4 +1,4 @@
-"""Calls in this process, one after the other."""
+"""Makes calls in this process, one after the other."""
 
 from __future__ import annotations
 

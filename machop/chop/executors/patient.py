@@ -1,4 +1,4 @@
-"""An executor is started only once the work has taken so long that starting it pays."""
+"""Starts an executor only after the work has taken long enough for that to pay."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chop.executors.remaining import Remaining
 
 
 class PatientExecutor(Executor):
-    """Makes calls in this process until they have taken `patience` seconds; those that follow are made by `jobs`.
+    """Makes calls in this process for `patience` seconds, and the following ones by `jobs`.
 
     The last item of a batch is not worth a start.
     """

@@ -1,4 +1,4 @@
-"""Calls in several processes: a dead worker's call is made again, and whoever works, the results are the same."""
+"""Makes calls in several processes; if a worker dies, its call is made again, with the same results."""
 
 from __future__ import annotations
 

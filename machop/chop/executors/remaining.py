@@ -1,4 +1,4 @@
-"""The items that are still to be done, each with its place; read from their source as late as they are needed."""
+"""The items that are left to do, each with its index; read from their source as late as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every number format is: parameters, a pure `quantize`, its storage in bits, and the laws that it keeps."""
+"""Defines what a number format is: parameters, a pure `quantize`, its storage in bits, and the laws that it keeps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Format(Keyed, ABC):
 
     @property
     def kind(self) -> str:
-        """What sort of format this is, whatever its width."""
+        """The kind of the format, without its width."""
         return type(self).__name__
 
     @property
@@ -51,7 +51,7 @@ class Format(Keyed, ABC):
         """Bits that a tensor of `shape` takes in memory, anything that its elements share counted in."""
 
     def shared_bits(self, shape: Sequence[int]) -> int:
-        """Those of `bits` that belong to no single element: exponents and scales that elements share."""
+        """The part of `bits` that elements share: exponents and scales."""
         return 0
 
     def values(self, x: Tensor) -> Tensor | None:
@@ -63,22 +63,22 @@ class Format(Keyed, ABC):
 
     @property
     def batchable(self) -> bool:
-        """Whether rows (the first dimension) are rounded on their own, so that batches may be laid end to end."""
+        """Whether samples (the first dimension) are rounded independently, so that batches may be concatenated."""
         return True
 
     @property
     def is_elementwise(self) -> bool:
-        """Whether each element is rounded on its own and alike, so that any layout of a tensor gives the same."""
+        """Whether each element is rounded independently and alike, in any layout."""
         return False
 
     @property
     def is_measured(self) -> bool:
-        """Whether parameters are still to be measured on a tensor, by `calibrated`."""
+        """Whether parameters must still be measured on a tensor, by `calibrated`."""
         return False
 
     @property
     def needs_layout(self) -> bool:
-        """Whether the format depends on where samples and channels lie in the tensor of its operand."""
+        """Whether the format depends on the dimensions of samples and channels."""
         return False
 
     def placed(self, layout: Layout) -> Self:
@@ -89,7 +89,7 @@ class Format(Keyed, ABC):
         return self
 
     def calibrated(self, x: Tensor) -> Self:
-        """The format with what it measures (a range, a scale) taken from the finite values of `x` and frozen."""
+        """The format with its range or scale measured on the finite values of `x`, and fixed."""
         return self
 
     def quantize(self, x: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Format(Keyed, ABC):
         return chosen._round_any(x)
 
     def round_into_(self, out: Tensor, x: Tensor) -> None:
-        """Write what `quantize` gives for `x` (no gradients) to `out`, of the same shape and type."""
+        """Write `quantize(x)` (without gradients) to `out`, of the same shape and type."""
         out.copy_(self._round_any(x))
 
     def _round_any(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Binary numbers: the sign alone."""
+"""Binary numbers: only the sign."""
 
 from __future__ import annotations
 

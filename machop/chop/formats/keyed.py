@@ -1,4 +1,4 @@
-"""Dataclasses whose fields are keys of a TOML file: number formats, and what else a user configures by operand."""
+"""Dataclasses whose fields are keys of a TOML file: number formats and weight transforms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where samples and channels lie in the tensor of an operand."""
+"""The dimensions of samples and channels in the tensor of an operand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What formats measure on a tensor before they are used: ranges, by tensor or by channel."""
+"""Measures ranges for formats before they are used, by tensor or by channel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RANGE_RULES = ("min_max", "quantile", "mse")
 
 
 def channels(shape: Sequence[int], granularity: str, axis: int, groups: int = 1) -> int:
-    """How many channels a tensor is measured in: one for a whole tensor, and for a vector (a bias)."""
+    """The number of channels that are measured: one for a whole tensor, and for a vector (a bias)."""
     has_channels = granularity == "channel" and len(shape) > 1 and -len(shape) <= axis
     return shape[axis] * groups if has_channels else 1
 

@@ -1,4 +1,4 @@
-"""Bias correction: a constant for each channel that puts back the mean which rounding has moved."""
+"""Bias correction: adds a constant per channel that restores the mean changed by rounding."""
 
 from __future__ import annotations
 

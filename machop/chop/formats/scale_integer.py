@@ -1,4 +1,4 @@
-"""Integers with a measured real scale: what ONNX's QuantizeLinear and DequantizeLinear hold."""
+"""Integers with a measured real scale, as in ONNX's QuantizeLinear and DequantizeLinear."""
 
 from __future__ import annotations
 

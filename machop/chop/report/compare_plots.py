@@ -1,4 +1,4 @@
-"""The pictures of a comparison, made to be put into a report as they are, by matplotlib (the extra `plots`)."""
+"""Draws the pictures of a comparison with matplotlib (the extra `plots`)."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def hypervolume(summary: CompareSummary) -> Figure:
 
 
 def front(summary: CompareSummary) -> Figure | None:
-    """The exact front, the networks with all layers alike, and the front of each strategy's middle run."""
+    """The exact front, the uniform configurations, and the front of each strategy's median run."""
     if not summary.pairs:
         return None
     cost, value = summary.pairs[0]
@@ -152,7 +152,7 @@ def front(summary: CompareSummary) -> Figure | None:
 
 
 def regret(summary: CompareSummary) -> Figure:
-    """How far the best network under each budget is from the best there is, or is known."""
+    """The regret of each strategy under each budget."""
     labels = list(summary.strategies[0].regret)
     columns = min(3, len(labels))
     rows = ceil(len(labels) / columns)
@@ -197,7 +197,7 @@ def regret(summary: CompareSummary) -> Figure:
 
 
 def evaluations_to(summary: CompareSummary) -> Figure:
-    """After how many evaluations each strategy has a share of the front's hypervolume."""
+    """The number of evaluations after which each strategy reaches a share of the front's hypervolume."""
     figure = _figure(7.2, 1.5 + 0.42 * len(summary.strategies))
     axes = figure.add_subplot()
     never, end = (share * summary.budget for share in ((1.1, 1.15) if summary.budget <= FEW else (1.35, 1.5)))

@@ -1,4 +1,4 @@
-"""The end of a comparison, for the terminal and as a file: the table, the verdict, what they rest on."""
+"""Reports a comparison on the terminal and as a file: table, verdict, origin of the figures."""
 
 from __future__ import annotations
 

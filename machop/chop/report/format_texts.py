@@ -1,4 +1,4 @@
-"""The formats of a network in words: `fc act 8b/4f, w 4b/2f` has inputs of 8 bits, 4 of them after the point."""
+"""Describes the formats of a network as text: `fc act 8b/4f, w 4b/2f`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNITS = {
 
 
 def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> str:
-    """The choices of a network in one line; layers in float are left out.
+    """The formats of a network in one line; unquantised layers are left out.
 
     Each operand has the values of its keys, and the weight what it is transformed by. Without `named` the names of the
     formats are left out.
@@ -46,7 +46,7 @@ def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> s
 
 
 def format_name(config: Mapping[str, Any]) -> str | None:
-    """The name of a node's format, None where the node is left in float."""
+    """The name of a node's format, None for an unquantised node."""
     name = config.get("name")
     return None if name in (None, "NA") else str(name)
 

@@ -1,4 +1,4 @@
-"""The picture of a search: all networks that it measured, and its Pareto front, by two metrics (the extra `plots`)."""
+"""Draws the trials of a search and its Pareto front, by two metrics (the extra `plots`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of curves at their ends, in place of a legend."""
+"""Labels curves at their ends, in place of a legend."""
 
 from __future__ import annotations
 

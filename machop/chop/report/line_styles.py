@@ -1,4 +1,4 @@
-"""How strategies are drawn: the same colour and dashes in every picture and every report."""
+"""Chooses a colour and dashes for each strategy, the same in every picture and report."""
 
 from __future__ import annotations
 

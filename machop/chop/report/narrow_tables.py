@@ -1,4 +1,4 @@
-"""Tables that do not fit the width of a terminal, as several below each other."""
+"""Splits tables that are wider than the terminal into several ones."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ GAP = 2
 
 
 def widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """The characters that each column takes, with the gap behind it."""
+    """The width of each column in characters, with the gap after it."""
     return [max(len(line) for text in column for line in text.split("\n")) + GAP for column in zip(*rows, strict=True)]
 
 
 def stacks(columns: Sequence[int], width: int) -> list[list[int]]:
-    """The places of columns of such widths that stand in one table each; the first stands in all of them.
+    """The columns, by number, of each part of a split table; the first column is in all parts.
 
     >>> stacks([5, 10, 10, 4], 25), stacks([5, 10, 10, 4], 16)
     ([[0, 1, 2], [0, 3]], [[0, 1], [0, 2], [0, 3]])

@@ -1,4 +1,4 @@
-"""A progress bar for a search: trials done, rate, time left and the best so far."""
+"""Progress bars: trials done, rate, time left and the best so far."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a search, for the terminal and as a file: the Pareto table, what it rests on and where everything is."""
+"""Reports a search on the terminal and as a file: Pareto table, origin of the figures, files."""
 
 from __future__ import annotations
 

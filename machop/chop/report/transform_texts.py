@@ -1,4 +1,4 @@
-"""What the weights of a node are transformed by, in words; torch is loaded only where a network has such weights."""
+"""Describes the weight transforms of a node as text; loads torch only for networks with transforms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_for_transform(key: str) -> bool:
 
 
 def describe_transforms(config: Mapping[str, Any]) -> list[str]:
-    """The transforms of a node config, each in a word or two.
+    """The transforms of a node config as text, one entry each.
 
     >>> describe_transforms({"name": "integer", "weight_width": 4, "weight_sparsity": 0.5})
     ['50% sparse']

@@ -1,1 +1,1 @@
-"""Scores of a network's outputs: tasks, their metrics and accumulators, intervals and bounds."""
+"""Scores the outputs of a network: tasks, their metrics and accumulators, intervals and bounds."""

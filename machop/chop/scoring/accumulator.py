@@ -1,4 +1,4 @@
-"""Accumulators: they take outputs and targets batch by batch, and keep of them what their metrics need."""
+"""Accumulators: take outputs and targets batch by batch, and keep only what their metrics need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chop.tools.user_code import place_in
 
 
 class Accumulator(ABC):
-    """Metrics of one network from its outputs, which come batch by batch and in any number of batches."""
+    """Computes the metrics of one network from outputs that come in any number of batches."""
 
     @abstractmethod
     def update(self, outputs: Tensor, targets: Tensor) -> None:

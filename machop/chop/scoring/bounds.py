@@ -1,4 +1,4 @@
-"""Bounds of a metric on all rows from what was seen on the first of them.
+"""Bounds a metric on all samples from its values on the first of them.
 
 The first n of N fixed rows count as a simple random sample without replacement (within each class, where classes weigh
 alike): rows must be in no order. Variances carry the finite-population correction 1 - n/N (Serfling 1974,
@@ -44,7 +44,7 @@ class _Stratum:
 
 
 def bounds(seen: SampleValues, targets: Tensor, error: float, known: SampleValues | None = None) -> tuple[float, float]:
-    """Between what a metric lies on all rows, each side wrong with a probability of `error`, from its first values.
+    """The interval that contains a metric on all samples; each side is wrong with probability `error`.
 
     `targets` `(rows,)` are those of all rows. With `known`, the values of another network on all rows, what is bounded
     is the difference on the same rows, which varies far less than either since both find the same rows hard.

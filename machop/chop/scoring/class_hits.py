@@ -1,4 +1,4 @@
-"""Accuracies from counts of hits by class."""
+"""Computes accuracies from counts of hits by class."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ RIGHT, WRONG, PREDICTED = 0, 1, 2
 
 
 def accuracy_micro(predictions: Tensor, targets: Tensor) -> float:
-    """The share of samples whose greatest score stands at the target; of equal scores the first counts."""
+    """The share of samples whose greatest score is at the target; of equal scores the first counts."""
     return micro(_counts_of(*class_scores(predictions, targets)))
 
 
 def accuracy_macro(predictions: Tensor, targets: Tensor) -> float:
-    """The mean over classes of the share of their samples that are right: the default of torchmetrics'
-    MulticlassAccuracy.
+    """The mean over classes of the share of correct samples, as in torchmetrics' MulticlassAccuracy.
 
     As there, a class with no sample counts 0 if it was predicted and is left out if it was not.
     """
@@ -123,13 +122,13 @@ class ClassHits(Accumulator):
 
 
 def micro(counts: Counts) -> float:
-    """The share of targets that were told right, from counts `(3, classes)`."""
+    """The share of correct targets, from counts `(3, classes)`."""
     right, rows = _present(counts)
     return int(right.sum()) / int(rows.sum()) if rows.sum() else math.nan
 
 
 def macro(counts: Counts) -> float:
-    """The mean over classes of the share of their targets that were told right."""
+    """The mean over classes of the share of correct targets."""
     right, rows = _present(counts)
     # Recalls are float32, as torchmetrics has them; their sum in float64 is exact, so its order plays no part.
     return float(_recalls(right, rows).sum(dtype=np.float64)) / len(rows)

@@ -1,4 +1,4 @@
-"""Scores of classes and the classes themselves, a row for each sample, token or pixel that has a label."""
+"""Brings scores and targets of classes into one form: a row for each sample, token or pixel with a label."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from chop.scoring.labels import UNLABELLED
 
 
 def class_scores(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """`(rows, classes)` and `(rows,)` int64, from `(samples, classes)` and `(samples,)`, or from targets
-    `(samples, …)` with the classes behind the samples (torch's convention) or last (that of language models).
+    """`(rows, classes)` scores and `(rows,)` int64 targets, one row per label.
+
+    From `(samples, classes)` and `(samples,)`, or from targets `(samples, …)` with the classes after the samples
+    (torch's convention) or last (that of language models).
 
     Rows whose target is `UNLABELLED` are left out. Raises ChopError for any other shapes, and for targets that the
     outputs have no class for.

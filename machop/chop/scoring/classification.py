@@ -1,4 +1,4 @@
-"""Classification: cross entropy, and accuracies where the number of classes is known."""
+"""The task classification: cross entropy, and accuracies if the number of classes is known."""
 
 from __future__ import annotations
 

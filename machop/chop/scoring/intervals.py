@@ -1,4 +1,4 @@
-"""95 % intervals of scores."""
+"""Computes 95 % confidence intervals of scores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST_ROWS = 10
 
 
 def without_interval(value: float) -> Interval:
-    """A value of which nothing says how far it may be off."""
+    """A value without an interval."""
     return value, math.nan, math.nan
 
 

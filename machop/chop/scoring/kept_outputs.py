@@ -1,4 +1,4 @@
-"""Metrics that need the outputs for all samples at once, and those of the user's own that do not."""
+"""Accumulates metrics that need all outputs at once, and the user's own metrics that stream."""
 
 from __future__ import annotations
 

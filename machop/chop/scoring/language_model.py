@@ -1,4 +1,4 @@
-"""Next-token language modelling: cross entropy, perplexity and accuracy over tokens."""
+"""The task next-token language modelling: cross entropy, perplexity and accuracy over tokens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PERPLEXITY = Metric("perplexity", "", "minimize", (1.0, inf))
 
 @TASKS.register("language_modeling", aliases=("lm",))
 class LanguageModel(Task):
-    """The next token: mean cross entropy of all tokens, its exponential (perplexity), and the share told right.
+    """Predicts the next token: mean cross entropy of all tokens, perplexity, and the share of correct tokens.
 
     Targets `(samples, tokens)` are the tokens themselves, as labels are in Hugging Face: outputs `(samples, tokens,
     vocabulary)` at one place are compared with the target at the next, so the first target and the last outputs count
@@ -123,7 +123,7 @@ def shifted(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def next_tokens_of_each(targets: Tensor) -> Tensor:
-    """How many tokens of each sample are told from the ones before, `(samples,)`."""
+    """The number of predicted tokens of each sample, `(samples,)`."""
     return (targets[:, 1:] != UNLABELLED).sum(1)
 
 

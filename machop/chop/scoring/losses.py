@@ -1,4 +1,4 @@
-"""The loss of each sample, token or pixel, and its mean."""
+"""Computes the loss of each sample, token or pixel, and its mean."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class MeanLoss(Accumulator):
 
 
 def labels_of_each(targets: Tensor) -> Tensor:
-    """How many targets of each sample have a label, `(samples,)`."""
+    """The number of labelled targets of each sample, `(samples,)`."""
     return (targets != UNLABELLED).reshape(len(targets), -1).sum(1)
 
 

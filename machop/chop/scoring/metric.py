@@ -1,4 +1,4 @@
-"""What a score is: its name, which way is better, and its interval."""
+"""Defines a metric: its name, unit, direction and range."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UserMetric = tuple[Callable[..., Any], str]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that is measured: its name, its unit (empty: none), which way is better, and what it can be."""
+    """A metric: its name, its unit (empty: none), its direction, and its range."""
 
     name: str
     unit: str

@@ -1,4 +1,4 @@
-"""The outputs of a model for several batches as those for all samples."""
+"""Joins the outputs of several batches."""
 
 from __future__ import annotations
 

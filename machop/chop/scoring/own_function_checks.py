@@ -1,4 +1,4 @@
-"""Whether the loss and the metrics of the data take each sample with its own target: checked once, on a few samples."""
+"""Checks on a few samples that the user's loss and metrics pair each sample with its own target."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ ORDERS = 3
 def check_own_functions(
     loss: Any, metrics: Mapping[str, tuple[Any, Any]] | None, predictions: Tensor, targets: Tensor
 ) -> None:
-    """Raise ChopError for a function of the data that pairs all outputs with all targets or writes on them, or a loss
-    that leaves out targets without anyone knowing.
+    """Raise ChopError for a loss or metric that silently computes wrong values.
+
+    It pairs all outputs with all targets, writes on its arguments, or leaves out targets.
 
     `predictions` are those of the first samples, some dozens at least where there are so many; `targets` those of all.
     A function that fails on a few samples is not judged here: the call on all of them says why.

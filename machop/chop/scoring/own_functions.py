@@ -1,4 +1,4 @@
-"""Calls of the loss and the metrics that the data bring, which may be written for other shapes."""
+"""Calls the user's loss and metrics, which may be written for other shapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chop.tools.user_code import place_in
 
 
 def call_loss(loss: Callable[[Tensor, Tensor], Any], predictions: Tensor, targets: Tensor) -> Tensor:
-    """What a loss of the data returns, one number or one for each sample; raises ChopError where it is neither."""
+    """The result of the user's loss, one number or one per sample; raises ChopError for anything else."""
     found = called(loss, "loss", predictions, targets)
     if isinstance(found, (int, float)):
         found = torch.tensor(float(found))
@@ -34,12 +34,12 @@ def call_loss(loss: Callable[[Tensor, Tensor], Any], predictions: Tensor, target
 
 
 def call_metric(metric: Callable[[Tensor, Tensor], Any], name: str, predictions: Tensor, targets: Tensor) -> float:
-    """The one number that a metric of the data returns; raises MetricError where it fails or returns another thing."""
+    """The result of the user's metric, one number; raises MetricError if it fails or returns anything else."""
     return as_one_number(called(metric, f"metric '{name}'", predictions, targets, MetricError), name)
 
 
 def as_one_number(found: Any, name: str) -> float:
-    """What a metric of the data returned, as a float; raises MetricError for anything but one number."""
+    """The result of the user's metric as a float; raises MetricError for anything but one number."""
     try:
         if isinstance(found, str):
             raise TypeError
@@ -67,9 +67,7 @@ def as_function(metric: Any) -> Any:
 
 
 def called(function: Any, name: str, predictions: Tensor, targets: Tensor, failure: type[ChopError] = ChopError) -> Any:
-    """What a function of the user's own returns; raises ChopError where it writes on what others still read, `failure`
-    where it fails.
-    """
+    """The result of a user's function; raises ChopError if it writes on its arguments, `failure` if it fails."""
     before = _versions(predictions, targets)
     try:
         found = on_one_shape(function, name, predictions, targets)
@@ -121,7 +119,7 @@ def on_one_shape(function: Any, name: str, predictions: Tensor, targets: Tensor)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without torch's warning of targets that are broadcast: what comes of it is seen."""
+    """Suppress torch's warning of targets that are broadcast, which is checked elsewhere."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Using a target size", UserWarning)
         yield
@@ -182,7 +180,7 @@ class _Leaving(TorchFunctionMode):
 
 
 def writes_on_arguments(name: str) -> str:
-    """The message for a function that does."""
+    """The error message for a function that writes on its arguments."""
     return f"the {name} of the data writes on its arguments (clamp_, +=, …): let it work on copies, x.clone()"
 
 

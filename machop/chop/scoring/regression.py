@@ -1,4 +1,4 @@
-"""Regression: a loss of the data's own, or squared error."""
+"""The task regression: the user's own loss, or the squared error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chop.scoring.task import TASKS, Task
 
 @TASKS.register("regression")
 class Regression(Task):
-    """Numbers to be met: the loss of the data, or the squared error, a mean over each sample's outputs."""
+    """Predicts numbers: the loss of the data, or the squared error, as a mean over each sample's outputs."""
 
     targets_are_values = True
 

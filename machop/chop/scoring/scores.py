@@ -1,4 +1,4 @@
-"""Scores of all outputs at once."""
+"""Scores all outputs at once, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def score_with_intervals(
     metrics: Mapping[str, UserMetric] | None = None,
     num_classes: int | None = None,
 ) -> dict[str, Interval]:
-    """What `score` gives, as `(value, low, high)` with the bounds of the 95 % interval.
+    """The result of `score` as `(value, low, high)` with the bounds of the 95 % interval.
 
     Normal for the mean loss, Wilson's for `accuracy_micro`, normal over the classes for `accuracy`, percentile
     bootstrap with 200 resamples for the metrics of the data, for a loss that gives one number for all samples, and for

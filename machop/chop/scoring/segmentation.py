@@ -1,4 +1,4 @@
-"""Segmentation: a class for each pixel."""
+"""The task segmentation: one class per pixel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ MEAN_IOU = Metric("mean_iou", "", "maximize", (0.0, 1.0))
 
 @TASKS.register("segmentation", aliases=("pixel_classification",))
 class Segmentation(Classification):
-    """One class for each pixel: cross entropy and accuracies over all pixels with a label, and mean intersection over
-    union of the classes that occur.
+    """Predicts one class per pixel: cross entropy and accuracies over labelled pixels, and mean IoU.
 
     Outputs are `(samples, classes, height, width)` or have the classes last; targets `(samples, height, width)`.
     """

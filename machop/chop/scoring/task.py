@@ -1,4 +1,4 @@
-"""Tasks: what a network's outputs are judged by, and their registry."""
+"""Tasks define how outputs are scored; and the registry of tasks."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ TASKS: Registry[type[Task]] = Registry(
 
 
 def task_class(name: str) -> type[Task]:
-    """The task `name`; raises UnknownNameError for one that there is not, ChopError for translation."""
+    """The task `name`; raises UnknownNameError for an unknown one, ChopError for translation."""
     if name in NOT_OFFERED:
         raise ChopError(
             f"task '{name}': translation is not offered (a model that writes one token after the other is not "
@@ -145,7 +145,7 @@ def task_of(
     loss: Loss | None = None,
     metrics: Mapping[str, UserMetric] | None = None,
 ) -> Task:
-    """The task `name` for what the data state; classification of no classes by a loss of the data is regression."""
+    """The task `name` for these data; classification of data with a loss and without classes is regression."""
     is_regression = TASKS.canonical(name) == "classification" and num_classes is None and loss is not None
     return task_class("regression" if is_regression else name)(num_classes, loss, metrics)
 

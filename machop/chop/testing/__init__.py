@@ -1,4 +1,4 @@
-"""What a plug-in's author tests against: subclass a suite, name the things to test, run pytest.
+"""Conformance suites for plug-ins: subclass a suite, list what it tests, run pytest.
 
 It needs pytest and hypothesis, which the extra `testing` installs.
 """

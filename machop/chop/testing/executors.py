@@ -1,4 +1,4 @@
-"""The conformance suite of executors: what a search rests on, whoever makes its calls."""
+"""The conformance suite of executors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance suite of number formats: what must hold for each, and the laws that it declares."""
+"""The conformance suite of number formats: general laws, and the laws that each declares."""
 
 from __future__ import annotations
 

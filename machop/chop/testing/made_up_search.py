@@ -1,4 +1,4 @@
-"""A search that takes milliseconds: a small real space, costs from its formats, and an accuracy that is made up."""
+"""A made-up search that takes milliseconds: a small real space, real costs, and an invented accuracy."""
 
 from __future__ import annotations
 

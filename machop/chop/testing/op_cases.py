@@ -1,4 +1,4 @@
-"""A small call of every op in the table, in each of its spellings: to run all formats on all ops."""
+"""Sample calls of every op in the table, in each of its spellings, to run all formats on all ops."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ FORMAT_KEYS: dict[str, dict[str, Any]] = {
 
 
 def node_config(name: str) -> dict[str, Any]:
-    """The lab dictionary that gives a usual choice of the format `name` to every operand but the result."""
+    """The config that gives a common choice of the format `name` to every operand but the result."""
     keys = FORMAT_KEYS[name]
     operands = ("data_in", "weight", "bias")
     return {"name": name, **{f"{operand}_{key}": value for operand in operands for key, value in keys.items()}}

@@ -1,4 +1,4 @@
-"""The conformance suite of ops that are added to the table: a graph finds them, and rounds what their formats say."""
+"""The conformance suite of ops that packages add to the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance suite of runners: what a search, its verification and the lab's users rest on."""
+"""The conformance suite of runners."""
 
 from __future__ import annotations
 

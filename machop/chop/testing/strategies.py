@@ -1,4 +1,4 @@
-"""The conformance suite of search strategies: what a search, its resumption and its limits rest on."""
+"""The conformance suite of search strategies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance suite of tasks: what training, searches, early stopping and worker processes rest on."""
+"""The conformance suite of tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance suite of weight transforms: what must hold for each, beside every number format."""
+"""The conformance suite of weight transforms, with every number format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight transforms: what is done to a layer's weights before they are rounded to a number format."""
+"""Weight transforms: change a layer's weights before they are rounded to a number format."""
 
 from chop.weight_transforms.base import (
     WEIGHT_TRANSFORMS,

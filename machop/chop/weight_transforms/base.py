@@ -1,4 +1,4 @@
-"""What every weight transform is: keys, a pure function of the weights, and what it leaves to be stored."""
+"""Defines what a weight transform is: keys, a pure function of the weights, and the storage that is left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rounding = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Storage:
-    """What of a tensor is stored: `values` values, out of a tensor of `shape`, and `index_bits` that place them."""
+    """The storage of a tensor of `shape`: `values` values, and `index_bits` bits that locate them."""
 
     shape: tuple[int, ...]
     values: int
@@ -38,7 +38,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class WeightTransform(Keyed, ABC):
-    """A change of a layer's weights that comes before the rounding, for every number format alike.
+    """Changes a layer's weights before they are rounded, in the same way for every number format.
 
     Its dataclass fields are its keys in a TOML file, after `weight_`. A key is the registered name, or begins with that
     name and an underscore (`sparsity`, `sparsity_pattern`). `context_fields` may name what the operation decides:

@@ -1,4 +1,4 @@
-"""A chain: weight transforms, and then the number format that rounds what they leave."""
+"""Chains: weight transforms followed by a number format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chop.weight_transforms.base import Rounding, Storage, WeightTransform
 
 @dataclass(frozen=True)
 class Chain(Format):
-    """The format of weights that are transformed before they are rounded to `then` (None: they stay in float).
+    """The format of weights that are transformed and then rounded to `then` (None: not rounded).
 
     A plan holds it in place of a plain format, and whatever handles formats handles it: the transforms, in their order,
     come first; ranges of `then` are measured on what they leave; weights that they drop are exactly zero afterwards,
@@ -112,7 +112,7 @@ class Chain(Format):
 
 
 def chained(transforms: Sequence[WeightTransform], then: Format | None) -> Format | None:
-    """A chain; the plain format where no transform changes anything, None where there is none either.
+    """A chain; the plain format if no transform changes anything, None if there is no format either.
 
     >>> from chop.formats import Integer
     >>> from chop.weight_transforms import Sparsity

@@ -1,4 +1,4 @@
-"""Sparsity: the weights of least magnitude are set to zero, one by one, within groups of inputs, or by channel."""
+"""Magnitude pruning: sets the smallest weights to zero, one by one, within groups of inputs, or by channel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _N_OF_M = re.compile(r"([1-9]\d*):([1-9]\d*)")
 @WEIGHT_TRANSFORMS.register("sparsity")
 @dataclass(frozen=True)
 class Sparsity(WeightTransform):
-    """Magnitude pruning: the share `sparsity` of the weights, those of least magnitude, becomes zero.
+    """Magnitude pruning: sets the share `sparsity` of the weights, those of least magnitude, to zero.
 
     `sparsity_pattern`: `unstructured` takes single weights of the layer; `channel` whole output channels by Euclidean
     norm; `N:M` keeps the N greatest of each M consecutive inputs of an output (the last group of an output may be

@@ -1,4 +1,4 @@
-"""A guard against wrong numbers: it runs once when a command begins, and shares nothing with what it checks."""
+"""The guard against wrong numbers: runs once when a command begins, and shares no code with what it checks."""
 
 from chop.evaluation.guard.findings import Finding, Verdict
 from chop.evaluation.guard.guard import SlotFormats, formats_of, guard_verdict, require_sound

@@ -1,4 +1,4 @@
-"""What the guard says of a graph: where something is wrong, what, and what to do about it."""
+"""The findings of the guard: where something is wrong, what, and how to cure it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Finding:
 
 @dataclass
 class Verdict:
-    """All that the guard found, and what it could not check, each in a line."""
+    """The findings of the guard, and the checks that it could not run, one line each."""
 
     findings: list[Finding] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not self.findings
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Fixed-point grids by their definition, written anew: nothing is taken from the formats that are checked with it."""
+"""Fixed-point grids by their definition, independent of the formats that are checked with them."""
 
 from __future__ import annotations
 

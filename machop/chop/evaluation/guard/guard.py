@@ -1,4 +1,4 @@
-"""The guard: whether a quantised graph is what its plan says, checked once by means that the graph does not share."""
+"""The guard: checks once whether a quantised graph computes what its plan says, by independent means."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SAMPLES = 2
 
 
 def require_sound(graph: MaseGraph, x: Any, formats: SlotFormats | None = None) -> None:
-    """Raise GraphError, naming node, operand and cure, where `guard_verdict` finds a fault; log what is unchecked."""
+    """Raise GraphError, naming node, operand and cure, if `guard_verdict` finds a fault; log what is unchecked."""
     verdict = guard_verdict(graph, x, formats)
     for line in verdict.unchecked:
         logger.info("not checked: %s", line)
@@ -48,8 +48,9 @@ def require_sound(graph: MaseGraph, x: Any, formats: SlotFormats | None = None) 
 
 
 def guard_verdict(graph: MaseGraph, x: Any, formats: SlotFormats | None = None) -> Verdict:
-    """What a graph does on the first two samples of the batch `x` when it is quantised: whether each operand is on its
-    grid when it is read, and whether formats that hardly round leave the network as it is.
+    """Check a quantised graph on the first two samples of `x`.
+
+    Each operand must be on its grid when it is read, and formats that hardly round must leave the outputs as they are.
 
     `formats` are those that may be chosen for each operand of each node, `{(node, operand): [format, …]}`; None stands
     for all operands, with fixed point and blocks. `graph` is not changed. Checked are, under coarse fixed-point plans,
@@ -81,7 +82,7 @@ def formats_of(plan: QuantPlan) -> SlotFormats:
 
 
 def all_slots(graph: MaseGraph) -> SlotFormats:
-    """Every operand of every quantisable node, with a usual format of each kind."""
+    """Every operand of every quantisable node, with a common format of each kind."""
     usual = (Integer(8, "auto"), Integer(8, 3), BlockFP(width=8, exponent_width=8, block_size=(1, 16)))
     return {(name, operand): usual for name, op in graph.quantizable_nodes().items() for operand in op.operands}
 

@@ -1,4 +1,4 @@
-"""Whether places that are masked in float stay masked in their formats, where the outputs depend on it."""
+"""Checks that places which are masked in float32 stay masked in their formats, if the outputs depend on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MASK_CURE = f"mask behind the node, or with torch.where; or {FLOAT_CURE}"
 def masked_findings(
     graph: MaseGraph, x: Any, known: FloatOperands, formats: Mapping[Slot, Sequence[Format]]
 ) -> Iterator[Finding]:
-    """Where places that are masked in float (infinite, or finfo.min) are none any more in one of a slot's formats."""
+    """Places that are masked in float32 (infinite, or finfo.min) and no longer in one of a slot's formats."""
     masked = [slot for slot, tensors in known.items() if slot in formats and _holds_masked(tensors)]
     for name, operand in masked:
         for chosen in {type(chosen): chosen for chosen in formats[name, operand]}.values():

@@ -1,4 +1,4 @@
-"""Whether quantising changes nothing but the rounding: formats that round next to nothing leave a network as it is."""
+"""Checks that quantising changes nothing but the rounding, with formats that hardly round."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ KINDS = (
 
 
 def near_float(graph: MaseGraph, x: Any, formats: Mapping[Slot, Sequence[Format]]) -> Verdict:
-    """Where a calibrated graph does not compute what it does in float under formats that hardly round.
+    """Findings where a calibrated graph differs from float32 under formats that hardly round.
 
     They are of the kinds that each slot's `formats` are of. Each kind of op is tried alone, then all together; a
     difference is traced to the first node and operand that make it.

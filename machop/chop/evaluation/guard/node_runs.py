@@ -1,4 +1,4 @@
-"""Runs a graph node by node; at every quantisable node the same call is made in float first, for comparison."""
+"""Runs a graph node by node, and calls every quantisable node in float32 first, for comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what ran is what the plan says: every operand at every node, when its function is called, under coarse plans.
+"""Checks under coarse plans that every operand has the format of the plan when its node's function is called.
 
 Grids are told from `grid`, calls from `recorder`; nothing of the wrapper, and no format's own rounding, is used.
 """

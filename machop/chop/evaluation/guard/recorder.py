@@ -1,4 +1,4 @@
-"""Records the calls that torch really receives while a node of a graph runs: below every wrapper, hook and twin."""
+"""Records the calls that torch receives while a node runs, below every wrapper and hook."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chop.nn.ops import Op, op_of_function, op_of_method
 
 @dataclass(frozen=True)
 class TorchCall:
-    """A call of a function of torch: its arguments by name, tensors copied as they were, and its result."""
+    """A call of a torch function: its arguments by name, copied, and its result."""
 
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
@@ -89,7 +89,7 @@ def own_call(op: Op, result: Any, calls: Sequence[TorchCall]) -> TorchCall | Non
 
 @cache
 def kind_of(function: Callable[..., Any]) -> str:
-    """The row of the op table that a function belongs to, or its own name where the table has none."""
+    """The op-table row of a function, or its own name if it has no row."""
     name = str(getattr(function, "__name__", function)).strip("_")
     row = op_of_function(function) or op_of_method(name)
     return _family(row.name) if row is not None else name

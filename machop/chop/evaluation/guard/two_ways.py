@@ -1,4 +1,4 @@
-"""Whether `PlanRunner`, which measures plans without changing the graph, gives what the graph with the plan gives."""
+"""Checks that `PlanRunner`, which does not change the graph, computes what the graph with the plan computes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CURE = "please report it with the model: both ways must agree"
 
 
 def two_ways_findings(graph: MaseGraph, x: Any, runner: PlanRunner, plan: QuantPlan) -> Iterator[Finding]:
-    """The first operand whose format alone makes the two ways differ, if they do under `plan`, which `graph` has."""
+    """The first operand whose format makes the two ways differ under `plan`, which `graph` has."""
     try:
         if _agree(graph, runner, x, plan):
             return
@@ -35,7 +35,7 @@ def two_ways_findings(graph: MaseGraph, x: Any, runner: PlanRunner, plan: QuantP
 
 
 def plan_runner(graph: MaseGraph, x: Any) -> PlanRunner:
-    """What measures plans on the samples `x`, on a graph of its own."""
+    """A plan runner for the samples `x`, on a graph of its own."""
     return PlanRunner(copy.deepcopy(graph), [(x, torch.zeros(batch_rows(x)))])
 
 
