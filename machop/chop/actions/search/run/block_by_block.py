@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from chop.actions.search.measuring.all_points import BlockTask, measure_all_points, taken_over
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
-from chop.actions.search.run.begun import BegunSearch
 from chop.actions.search.run.publish import Publication, SearchResult, now
 from chop.actions.search.run.results import LARGEST_LOG
+from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.session import spread_out
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.errors import SearchError
@@ -21,7 +21,7 @@ from chop.report.search_progress import EnumerationProgress
 from chop.tools.whole_numbers import LARGEST_IN_ARRAYS, readable
 
 
-def is_block_by_block(search: BegunSearch, instruments: Instruments, resume: bool) -> bool:
+def is_block_by_block(search: ResumableSearch, instruments: Instruments, resume: bool) -> bool:
     """Whether an exhaustive search, by index, has too many points to store every trial.
 
     Raises SearchError where so many points can never be measured, or settings make no sense for them.
@@ -46,7 +46,7 @@ def is_block_by_block(search: BegunSearch, instruments: Instruments, resume: boo
     return True
 
 
-def _require_possible(search: BegunSearch, instruments: Instruments, options: BruteForceOptions) -> None:
+def _require_possible(search: ResumableSearch, instruments: Instruments, options: BruteForceOptions) -> None:
     """Raise SearchError if there are more points than can be measured."""
     points = _points(search)
     if points > LARGEST_IN_ARRAYS:
@@ -62,7 +62,7 @@ def _require_possible(search: BegunSearch, instruments: Instruments, options: Br
         )
 
 
-def _points(search: BegunSearch) -> int:
+def _points(search: ResumableSearch) -> int:
     """The number of points that an exhaustive search measures."""
     return min(search.settings.setup.n_trials or search.space.size, search.space.size)
 
@@ -71,7 +71,7 @@ def _points(search: BegunSearch) -> int:
 class BlockRun:
     """Runs an exhaustive search whose points are measured in batches."""
 
-    search: BegunSearch
+    search: ResumableSearch
     instruments: Instruments
     goals: Goals
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chop.actions.search.run.begun import BegunSearch
 from chop.actions.search.run.block_by_block import BlockRun, is_block_by_block
 from chop.actions.search.run.publish import SearchResult
+from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.sampled import SampledRun
 from chop.tools.threads import one_thread
 
 
-class SearchJob(BegunSearch):
+class SearchJob(ResumableSearch):
     """A search that runs from its first trial, or continues from those in its folder."""
 
     def run(self, resume: bool, before_first: Callable[[], None] = lambda: None) -> SearchResult:

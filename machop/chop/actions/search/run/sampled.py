@@ -8,9 +8,9 @@ from functools import cached_property
 from chop.actions.search.measuring.early_stopping import EarlyStopping
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
-from chop.actions.search.run.begun import BegunSearch
 from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.run.publish import Publication, SearchResult, now
+from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.session import spread_out
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.record.goals import Goals
@@ -26,7 +26,7 @@ logger = get_logger(__name__)
 class SampledRun:
     """Runs a search that logs all its trials."""
 
-    search: BegunSearch
+    search: ResumableSearch
     instruments: Instruments
     goals: Goals
 

@@ -1,4 +1,4 @@
-"""The session of one search: adds the trials it starts from, its command line and its files to a session."""
+"""A session of one search, which can be resumed: adds starting trials, command line and files to `SearchSession`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class BegunSearch(SearchSession):
+class ResumableSearch(SearchSession):
     """A checked search with its starting trials and its files."""
 
     initial: Initial = NOTHING
