@@ -177,8 +177,8 @@ class Arguments:
         place, device = self._place(stack), resolve_accelerator(options)
         job = checked_call(SearchJob, model, module, table, place, self.seed, device, told=self.told, graph=graph)
         called = options.model or type(self.model).__name__
-        identity = {"model": called, "batch_size": self.batch_size, **job.identity}
-        job = replace(job, identity=identity, always_publishes=True)
+        inputs = {"model": called, "batch_size": self.batch_size, **job.input_fingerprint}
+        job = replace(job, input_fingerprint=inputs, always_publishes=True)
         with only_writer(job.folder) as own:
             self._require_room(job)
             job = job.begun_from(list(map(str, self.init_from)), self.resume)

@@ -16,9 +16,9 @@ from chop.actions.oracle import Oracle, goals_of
 from chop.errors import SearchError
 from chop.record.comparison_folder import ComparisonFolder
 from chop.record.damage import DAMAGES
-from chop.record.fingerprint import landscape_key
 from chop.record.folder import SearchFolder
 from chop.record.landscape import Landscape
+from chop.record.landscape_key import landscape_key
 from chop.record.names import LANDSCAPE_FILE, LOG_FILE, SUMMARY_FILE
 from chop.tools.terminal import terminal
 

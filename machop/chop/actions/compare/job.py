@@ -32,8 +32,8 @@ from chop.errors import ConfigError, SearchError
 from chop.record.blocks import BlockLog
 from chop.record.comparison import CompareSummary, counted
 from chop.record.comparison_folder import ComparisonFolder
-from chop.record.fingerprint import digest
 from chop.record.goals import Goals
+from chop.record.landscape_key import digest
 from chop.record.trial import Trial
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import print_comparison, report_text

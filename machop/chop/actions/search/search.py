@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from chop.actions.pass_settings import pass_problems
-from chop.actions.search.run.fingerprint import fingerprint_of_inputs
+from chop.actions.search.run.input_fingerprint import fingerprint_of_inputs
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.session import SearchSession
@@ -128,8 +128,8 @@ def checked_call(
     if lines or settings is None or space is None:
         raise ConfigError(lines)
     _tell_unquantised(space)
-    identity = fingerprint_of_inputs(model, data_module, settings, space, seed)
-    return kind(settings, space, graph, data_module, folder, seed, device, identity)
+    input_fingerprint = fingerprint_of_inputs(model, data_module, settings, space, seed)
+    return kind(settings, space, graph, data_module, folder, seed, device, input_fingerprint)
 
 
 def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: Sequence[str] = ()) -> Kind:
@@ -152,12 +152,12 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     _tell_unquantised(space)
     options = run_config.options
     where, device = software_dir(options) / folder, resolve_accelerator(options)
-    identity = {
+    input_fingerprint = {
         "model": options.model,
         "batch_size": options.batch_size,
         **fingerprint_of_inputs(prepared.model, prepared.data_module, settings, space, options.seed),
     }
-    return kind(settings, space, graph, prepared.data_module, where, options.seed, device, identity)
+    return kind(settings, space, graph, prepared.data_module, where, options.seed, device, input_fingerprint)
 
 
 def _no_search_strategy(given: str) -> list[str]:

@@ -28,10 +28,10 @@ from chop.errors import SearchError
 from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import remarks_on
-from chop.record.fingerprint import digest, landscape_key
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
 from chop.record.landscape import Landscape, landscape_of
+from chop.record.landscape_key import digest, landscape_key
 from chop.record.summary import Origin
 from chop.tools.logger import get_logger
 
@@ -54,7 +54,7 @@ class SearchSession:
     folder: Path
     seed: int
     device: str
-    identity: Mapping[str, Any]
+    input_fingerprint: Mapping[str, Any]
 
     def instruments(self) -> Instruments:
         """All that measures the points; ranges of activations are measured first, if formats need them.
@@ -96,15 +96,15 @@ class SearchSession:
         setup = self.space.identity_of(self.settings.space_setup)
         choices = digest([self.space.choices_flattened, *setup])
         layers = digest([repr(self.graph.model), self.graph.model.code])
-        return {**self.identity, **self.settings.fingerprint(), "choices": choices, "layers": layers}
+        return {**self.input_fingerprint, **self.settings.fingerprint(), "choices": choices, "layers": layers}
 
     def origin(self, command: str = "") -> Origin:
         """The origin of the figures; `command` is the command line, if there was one."""
         return Origin(
             data=self.data_module.dataset_info.provenance,
-            data_checksum=str(self.identity["dataset"][1]),
-            model=str(self.identity.get("model", "")),
-            weights=str(self.identity["weights"]),
+            data_checksum=str(self.input_fingerprint["dataset"][1]),
+            model=str(self.input_fingerprint.get("model", "")),
+            weights=str(self.input_fingerprint["weights"]),
             seed=self.seed,
             versions={"chop": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
             command=command,

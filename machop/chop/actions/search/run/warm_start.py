@@ -18,8 +18,8 @@ from chop.actions.search.strategies.optuna.storage import (
 from chop.errors import PassError, SearchError
 from chop.passes.graph.transforms.quantize.quantize import plan_from_config
 from chop.record.damage import DAMAGES
-from chop.record.fingerprint import LANDSCAPE_IDENTITY, digest, landscape_key
 from chop.record.folder import SearchFolder
+from chop.record.landscape_key import LANDSCAPE_PARTS, digest, landscape_key
 from chop.record.names import INITIAL_FILE, LOG_FILE
 from chop.record.trial import Objective, Trial
 from chop.record.trials import row_to_trial, trial_to_row
@@ -170,7 +170,7 @@ def _read_folder(
         if missing:
             return _Source(name, points=[trial.point for trial in trials], why=f"it lacks {', '.join(sorted(missing))}")
         return _Source(name, trials)
-    differing = [key for key in LANDSCAPE_IDENTITY if digest(theirs.get(key)) != digest(fingerprint.get(key))]
+    differing = [key for key in LANDSCAPE_PARTS if digest(theirs.get(key)) != digest(fingerprint.get(key))]
     rows = _rows(folder)
     points = [_point_of(space, row["sampled_config"]) for row in rows if "repeats" not in row]
     return _Source(name, points=points, why=f"{', '.join(differing)} differ")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-LANDSCAPE_IDENTITY = (
+LANDSCAPE_PARTS = (
     "weights",
     "model_state",
     "dataset",
@@ -29,4 +29,4 @@ def digest(value: Any) -> str:
 
 def landscape_key(fingerprint: Mapping[str, Any]) -> str:
     """A key that is equal for searches that measure the same things on the same space, with any strategy."""
-    return digest([fingerprint.get(name) for name in LANDSCAPE_IDENTITY])
+    return digest([fingerprint.get(name) for name in LANDSCAPE_PARTS])
