@@ -195,7 +195,8 @@ def test_a_tensor_without_values_is_its_shape() -> None:
 
 def test_other_processes_find_the_same() -> None:
     source = (
-        "import torch; from torch import nn; from chop.actions.search.run.input_fingerprint import _state_digest as digest\n"
+        "import torch; from torch import nn\n"
+        "from chop.actions.search.run.input_fingerprint import _state_digest as digest\n"
         "model = nn.Sequential(nn.Linear(2, 2)); model[0].names = {'a', 'b', 'c', ('d', 1)}\n"
         "for name in 'xyzuvw': model[0].register_buffer(name, torch.ones(2), persistent=False)\n"
         "print(digest(model))"

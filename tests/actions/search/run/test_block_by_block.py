@@ -332,7 +332,7 @@ def test_what_blocks_cannot_heed_is_refused(
     key: str, value: Any, tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
 ) -> None:
     toy["strategy"]["setup"] = {key: value}
-    with pytest.raises(SearchError, match=f'remove {key} .* or give order = "random" or n_trials'):
+    with pytest.raises(SearchError, match=f'remove {key} .* or set order = "random" or n_trials'):
         search(jsc_toy, jets, toy, tmp_path)
     toy["strategy"]["setup"] = {key: value, "order": "random", "n_trials": 150}
     assert search(jsc_toy, jets, toy, tmp_path).reason in ("n_trials", key)
