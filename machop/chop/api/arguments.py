@@ -1,4 +1,4 @@
-"""Errors that name the argument of `chop.search` that they are about."""
+"""Makes errors name the argument of `chop.search` that they are about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns what a user has (arrays, DataLoaders, a name) into the data module of a search."""
+"""Turns the user's data (arrays, DataLoaders, a name) into the data module of a search."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def data_module_of(
     max_token_len: int = 512,
     seed: int = 0,
 ) -> MaseDataModule:
-    """The data module of `data`, set up: see `chop.search` for what `data` may be.
+    """The data module of `data`, set up; `chop.search` lists what `data` may be.
 
     Raises DatasetError for anything else, and for a part that is missing.
     """

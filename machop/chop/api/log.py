@@ -1,4 +1,4 @@
-"""What is shown while a search runs: nothing, unless it is asked for; warnings are kept."""
+"""Controls what is shown while a search runs: nothing by default; warnings are collected."""
 
 from __future__ import annotations
 

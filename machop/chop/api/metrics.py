@@ -1,4 +1,4 @@
-"""Objectives, constraints and what measures them, as the tables of a TOML file."""
+"""Turns objectives, constraints and runners into the tables of a TOML file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Goal:
 
 
 def goals_of(objectives: Any) -> list[Goal]:
-    """Objectives as a user has them: names, `(name, direction)`, `(function, direction)`, or `{name: table}`."""
+    """Objectives given as names, `(name, direction)`, `(function, direction)`, or `{name: table}`."""
     if isinstance(objectives, str) or callable(objectives):
         objectives = [objectives]
     if isinstance(objectives, Mapping):
@@ -120,7 +120,7 @@ def runner_tables(
 
 
 def usual_group(runner: str) -> str:
-    """Where the metrics of a runner are listed: those that follow from formats alone as hardware metrics."""
+    """The group that lists the metrics of a runner: hardware if they follow from formats alone."""
     return "hw_runner" if RUNNERS[runner].needs == "plan" else "sw_runner"
 
 

@@ -1,4 +1,4 @@
-"""`Space`: what a search may choose from, as arguments of Python, and as the table of a TOML file."""
+"""`Space`: the search space as Python arguments, and as the table of a TOML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategies that are classes or objects, as a search knows them: by name."""
+"""Registers strategies that are given as classes or objects, so that a search finds them by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Study`: what a search found, and the networks that it measured."""
+"""`Study`: the result of a search, and the networks that it measured."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Networks:
-    """Builds the networks of a search as it measured them."""
+    """Builds the networks of a search exactly as it measured them."""
 
     job: SearchJob
     about: Mapping[str, Any]
@@ -63,7 +63,7 @@ class Networks:
 
 
 class Network:
-    """A network that a search measured: `number` of its trial, `config`, `metrics` and, of a winner, `test_metrics`.
+    """A network that a search measured: `number` of its trial, `config`, `metrics` and, for winners, `test_metrics`.
 
     `config` is a dictionary as `quantize_transform_pass` takes it. `test_metrics` are `{name: (value, low, high)}` with
     the bounds of the 95 % interval; None where it was not measured on the test set.
@@ -111,7 +111,7 @@ class Network:
 
 
 class Study:
-    """A search that has ended: its Pareto front, its trials and its networks.
+    """A finished search: its Pareto front, its trials and its networks.
 
     `study[17]` is the network of trial 17; iterating gives those of the front.
     """

@@ -1,4 +1,4 @@
-"""A search from Python as the TOML file that does the same, and a TOML file as arguments."""
+"""Converts a search from Python to the equivalent TOML file, and a TOML file to arguments."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MISSING = "is missing; name one of"
 
 
 def as_toml(options: RunOptions, search: Mapping[str, Any], has_functions: bool = False) -> str:
-    """The TOML file of a search; what it cannot hold, as it is an object of Python, comments say.
+    """The TOML file of a search; comments list Python objects that it cannot hold.
 
     `has_functions`: the data have a loss or metrics that are functions.
 

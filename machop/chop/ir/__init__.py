@@ -1,4 +1,4 @@
-"""What everything else talks about: the graph and the quantisation plan."""
+"""The data structures that all other rooms use: the graph and the quantisation plan."""
 
 from chop.ir.graph import MaseGraph, MaseMetadata
 from chop.ir.plan import QuantPlan

@@ -1,4 +1,4 @@
-"""Tensors that formats with measured parameters are calibrated on: activations of the float model, and parameters."""
+"""Stores the tensors that formats are calibrated on: activations of the FP32 baseline, and parameters."""
 
 from __future__ import annotations
 

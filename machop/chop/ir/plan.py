@@ -1,4 +1,4 @@
-"""A choice of number formats for a whole graph, as one value."""
+"""The quantisation plan: the number formats of a whole graph, as one value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chop.nn.ops import OPERANDS
 
 @dataclass(frozen=True)
 class QuantPlan:
-    """Which format each operand of each node has; a node or operand that is absent stays in float32.
+    """The format of each operand of each node; a missing node or operand stays in float32.
 
     Equal choices make equal plans, so a plan can be a key.
 

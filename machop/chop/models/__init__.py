@@ -1,4 +1,4 @@
-"""Models: those that ship with the package and the user's own."""
+"""Models: the bundled ones and the user's own."""
 
 from chop.models.build import get_model, get_model_info
 from chop.models.info import MODELS, ModelInfo

@@ -1,4 +1,4 @@
-"""Models by name: built for a data set, with random, shipped or loaded weights."""
+"""Builds models by name for a data set, with random, bundled or loaded weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chop.tools.user_code import call_user, is_user_reference, load_user_object
 
 
 def get_model_info(name: str) -> ModelInfo:
-    """The facts of a model; raises UnknownNameError for a name that no model has."""
+    """The facts of a model; raises UnknownNameError for an unknown name."""
     if is_user_reference(name):
         return ModelInfo(name, "a model of the user's own", model_source="user")
     return MODELS[name].info
@@ -74,12 +74,12 @@ def _images(size: tuple[int, int] | None) -> str:
 
 
 def ships_weights(name: str) -> bool:
-    """Whether weights ship with the model `name`."""
+    """Whether the model `name` has bundled weights."""
     return not is_user_reference(name) and _shipped(name).is_file()
 
 
 def load_shipped_weights(model: nn.Module, name: str) -> None:
-    """Put the weights that ship with the model `name` into `model`; raises CheckpointError where there are none."""
+    """Load the bundled weights of the model `name` into `model`; raises CheckpointError if there are none."""
     if not ships_weights(name):
         raise CheckpointError(f"no weights ship with '{name}'; train it (ch train) and use --load PATH")
     with as_file(_shipped(name)) as path:

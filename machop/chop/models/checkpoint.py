@@ -1,4 +1,4 @@
-"""Loads weights of files into models and writes those of models: all names, shapes and values must fit."""
+"""Loads weights from files into models, and saves them; all names, shapes and values must fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a model without building it."""
+"""Describes a model without building it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chop.registry import Registry
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model: the name users write, what it is, and the data that its shipped weights were trained on.
+    """Facts about a model: name, description, and the data that its bundled weights were trained on.
 
     `image_size`: height and width of the images that it takes, in pixels; None: it takes no images.
     """

@@ -1,4 +1,4 @@
-"""Networks for jets, from five neurons to the one that the papers use. All take `(rows, 16)` and give `(rows, 5)`."""
+"""Networks for jets, from five neurons to the one of the papers: `(samples, 16)` to `(samples, 5)`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ SIZE = 12
 
 
 class ShapesCNN(nn.Module):
-    """Images `(rows, channels, 12, 12)` to `(rows, classes)`: two convolutions with pooling, two linear layers."""
+    """Images `(samples, channels, 12, 12)` to `(samples, classes)`: two convolutions with pooling, two linear ones."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()

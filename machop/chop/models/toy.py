@@ -1,4 +1,4 @@
-"""A toy network with a residual connection and functional calls: small, but no plain chain of layers."""
+"""A toy network with a residual connection and functional calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HIDDEN = 16
 
 
 class Toy(nn.Module):
-    """`(rows, features)` to `(rows, classes)` through one residual block."""
+    """`(samples, features)` to `(samples, classes)` through one residual block."""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Whether the tensors of a file can be a model's weights: their types and values, and what has to be converted."""
+"""Checks and converts types and values of tensors before they become a model's weights."""
 
 from __future__ import annotations
 

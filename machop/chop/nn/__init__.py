@@ -1,4 +1,4 @@
-"""Quantised execution: one op table and one wrapper."""
+"""Quantised execution: the op table, and the wrapper that quantises any op."""
 
 from chop.nn.ops import OP_TABLE, OPERANDS, OPS, QUANTIZABLE_OPS, Arg, Op
 from chop.nn.quantized import Quantized, call_quantized

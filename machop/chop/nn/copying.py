@@ -1,4 +1,4 @@
-"""Copies of modules, also of those that hold results of a training step, which `copy.deepcopy` alone refuses."""
+"""Copies modules, also those with results of a training step, which `copy.deepcopy` alone refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masked places: values that stand for "nothing here" keep their value, and no range is measured on them."""
+"""Masked places: values that mean "nothing here" are not rounded, and no range is measured on them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def hidden(value: Any, rule: MaskRule | None) -> Any:
 
 
 def rounded(x: Tensor, number_format: Format, rule: MaskRule | None) -> Tensor:
-    """`x` in a format, but for what is masked: that stays as it is."""
+    """`x` rounded to a format, without its masked places, which stay unchanged."""
     if rule is None:
         return number_format.quantize(x)
     masked = rule.masked(x)

@@ -1,4 +1,4 @@
-"""A node's lab dictionary (`name`, `data_in_width`, `weight_sparsity` …) as what its operands are turned into."""
+"""Reads a node's config (`name`, `data_in_width`, `weight_sparsity` …) as formats and weight transforms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WEIGHT = "weight"
 
 
 def is_float(config: NodeConfig) -> bool:
-    """Whether the config leaves its node in floating point.
+    """Whether the config leaves its node in float32.
 
     >>> is_float({"name": "NA", "data_in_width": 8})
     True
@@ -38,7 +38,7 @@ def is_float(config: NodeConfig) -> bool:
 
 
 def format_class(config: NodeConfig) -> type[Format]:
-    """The format that a config names; `floor = true` makes `integer` round down.
+    """The format class that a config names; `floor = true` makes `integer` round down.
 
     Raises UnknownNameError for a format that no registry holds, FormatError where `floor` does not apply.
     """
@@ -190,7 +190,7 @@ def has_own_weights(op: Op) -> bool:
 
 
 def transform_key_problem(key: str, op: Op) -> str | None:
-    """What is wrong with a key of a weight transform that is meant for `op`; None for other keys too."""
+    """The problem of a key of a weight transform for `op`; None if there is none."""
     if not is_transform_key(key) or has_own_weights(op):
         return None
     return f"{op.name} has no weights of its own to transform"

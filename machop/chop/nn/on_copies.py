@@ -1,4 +1,4 @@
-"""Calls that write on a tensor, as functions that leave their arguments alone and return what was written."""
+"""Turns calls that write on a tensor into functions that leave it alone and return the result."""
 
 from __future__ import annotations
 

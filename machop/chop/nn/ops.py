@@ -1,4 +1,4 @@
-"""The op table: each operation once, with all of its spellings and the tensors that can be quantised."""
+"""The op table: each op once, with all its spellings and the tensors that can be quantised."""
 
 from __future__ import annotations
 
@@ -311,17 +311,17 @@ def _added() -> _Added:
 
 
 def quantizable_op_names() -> tuple[str, ...]:
-    """The names of all ops that formats can be chosen for."""
+    """The names of all ops that can be quantised."""
     return tuple(op.name for op in OP_TABLE.working().values() if op.quantizable)
 
 
 def added_modules() -> tuple[type[nn.Module], ...]:
-    """The classes of modules that added ops are: a graph calls them whole."""
+    """The module classes of ops added by packages, which a graph does not look into."""
     return tuple(_added().modules)
 
 
 def added_functions() -> tuple[Function, ...]:
-    """The functions in Python that added ops are: a graph calls them whole."""
+    """The Python functions of ops added by packages, which a graph does not look into."""
     return tuple(function for function in _added().functions if isinstance(function, FunctionType))
 
 

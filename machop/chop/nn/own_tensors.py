@@ -1,4 +1,4 @@
-"""A module's own tensors as its `forward` reads them: hooks, parametrizations or a norm may make them anew."""
+"""A module's tensors as its `forward` reads them, after hooks, parametrizations or a norm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One wrapper that quantises any operation: its operands first, then the original, then its result."""
+"""The wrapper that quantises any op: first its operands, then the original call, then its result."""
 
 from __future__ import annotations
 

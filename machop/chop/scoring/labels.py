@@ -1,4 +1,4 @@
-"""The target that means "no label", and functions on it."""
+"""The targets that mean "no label"."""
 
 UNLABELLED = -100
 """The target of a sample, token or pixel that has no label: the `ignore_index` of torch's cross entropy."""

@@ -1,4 +1,4 @@
-"""The command that installs an optional part of this package, for messages that ask for it."""
+"""The command that installs an optional part of this package, for error messages."""
 
 from __future__ import annotations
 

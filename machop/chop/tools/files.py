@@ -1,4 +1,4 @@
-"""Files that are written whole, or not at all."""
+"""Writes files and folders atomically: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def require_in_place(path: Path, descriptor: int) -> None:
 
 
 def cure(error: OSError) -> str:
-    """What to do about a file that could not be read or written, behind a semicolon; empty where nobody knows."""
+    """The cure for a file that could not be read or written, after a semicolon; empty if unknown."""
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "; a file is where a folder must be: choose another --project-dir or --project"
     if isinstance(error, PermissionError) and _may_not_be_read(error.filename):

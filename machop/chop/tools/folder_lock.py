@@ -1,4 +1,4 @@
-"""One writer at a time for a folder: a lock beside it, which ends with the process, however that ends."""
+"""Locks a folder for one writing process; the lock ends with the process."""
 
 from __future__ import annotations
 

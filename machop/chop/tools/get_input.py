@@ -1,4 +1,4 @@
-"""Batches as keyword arguments of a model's `forward`."""
+"""Makes batches the keyword arguments of a model's `forward`."""
 
 from __future__ import annotations
 

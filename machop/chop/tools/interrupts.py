@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of what should not be torn in two."""
+"""Delays Ctrl-C until the end of an operation that must not be interrupted."""
 
 from __future__ import annotations
 

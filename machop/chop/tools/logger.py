@@ -1,4 +1,4 @@
-"""Logging of the package: silent until `set_logging_verbosity` is called, as a library should be."""
+"""Logging of the package: silent until `set_logging_verbosity` is called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's input in one form: a tensor, a tuple of positional or a dictionary of keyword arguments."""
+"""Brings a model's input into one form: a tensor, a tuple of positional or a dictionary of keyword arguments."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def map_tensors(call: Callable[[Tensor], Tensor], x: Any) -> Any:
 
 
 def tensors_of(x: Any, path: str = "x") -> dict[str, Tensor]:
-    """The tensors of an input by what they are called in Python.
+    """The tensors of an input by their names in Python.
 
     >>> list(tensors_of({"ids": torch.zeros(2, 3), "mask": None}))
     ["x['ids']"]

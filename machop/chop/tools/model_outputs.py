@@ -1,4 +1,4 @@
-"""Which of a model's outputs is scored."""
+"""Selects the output of a model that is scored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOGITS = "logits"
 
 
 def predictions_of(output: Any, wanted: OutputName = None) -> Tensor:
-    """The output that is scored: the one that `wanted` names, or else the one called `logits`, or else the only one.
+    """The scored output: the one that `wanted` names, else the one called `logits`, else the only one.
 
     A model that returns a tensor has no other output, whatever `wanted` says. Scalars (a loss beside the scores) and
     None do not count. Raises ChopError where several outputs are left, or none.

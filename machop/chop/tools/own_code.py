@@ -1,4 +1,4 @@
-"""Tells the user's own code from libraries, wherever these are installed."""
+"""Tells the user's code from libraries, wherever these are installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("s
 
 
 def is_own_code(value: Any) -> bool:
-    """Whether a function, class or module is of the user's own files.
+    """Whether a function, class or module is defined in the user's files.
 
     Those are the files that a command names, the script that runs, the current folder, and what they import from beside
     them. A library that is installed elsewhere (by PYTHONPATH, `pip --user`, editable) is none. What no file holds is.

@@ -1,4 +1,4 @@
-"""Folders in the system's temporary folder that do not outlive their process for long, however it ends."""
+"""Temporary folders that are removed when their process ends, or by the next one after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tables, bars and lines are shown."""
+"""The terminal for tables, bars and lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def table_of(headings: Sequence[str], rows: Iterable[Sequence[str]], **settings:
 
 
 def replace_what_cannot_be_shown() -> None:
-    """Let standard output and error show `?` for a character that their encoding lacks: no result is lost for it."""
+    """Let standard output and error show `?` for characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "replace":
             stream.reconfigure(errors="replace")

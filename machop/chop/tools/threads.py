@@ -1,4 +1,4 @@
-"""How many threads torch and the libraries of linear algebra compute on."""
+"""Sets the number of threads of torch and the linear algebra libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code of the user's own, named on the command line as `FILE.py:FUNCTION`; never taken from a config file."""
+"""Loads the user's code, named on the command line as `FILE.py:FUNCTION`; never from a config file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_user_reference(text: str) -> bool:
 
 
 def load_user_object(reference: str) -> Any:
-    """The object that `FILE.py:NAME` names; runs the file. Raises ChopError saying what of it went wrong."""
+    """The object that `FILE.py:NAME` names; runs the file. Raises ChopError with the reason of a failure."""
     file, _, name = reference.rpartition(":")
     module = load_plugin(Path(file))
     if not hasattr(module, name):

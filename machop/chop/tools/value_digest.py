@@ -1,4 +1,4 @@
-"""Checksums of values that JSON does not hold: tensors, and functions of the user's own with all that they use."""
+"""Checksums of values that JSON cannot hold: tensors, and the user's functions with all code that they use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole numbers of any size, such as the number of a point in a space: for people, and for files.
+"""Integers of any size, such as the number of a point in a space, as text, JSON and table columns.
 
 Arrays and tables hold whole numbers up to 2^63, readers of JSON exact ones up to 2^53, floating point any up to 10^308,
 and Python itself writes at most 4,300 digits. Sizes of search spaces pass all four.
@@ -40,7 +40,7 @@ def as_text(number: int) -> str:
 
 
 def as_json(number: int) -> int | str:
-    """A number as JSON that every reader takes as it is: beyond 2^53 its digits as a string.
+    """A number for JSON: beyond 2^53 its digits as a string.
 
     >>> as_json(2**53), as_json(2**53 + 1)
     (9007199254740992, '9007199254740993')

@@ -1,4 +1,4 @@
-"""Which arguments of `forward` become inputs of a graph, and which are constants while it is traced."""
+"""Decides which arguments of `forward` become inputs of a graph, and which are constants of the trace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EMPTY = inspect.Parameter.empty
 
 
 def require_constant(value: Any, traced_with: Any, name: str) -> None:
-    """Raise GraphError where an argument has another value than the one that the graph was traced with."""
+    """Raise GraphError if an argument has another value than in the trace."""
     if value is not traced_with and (isinstance(value, Tensor) or value != traced_with):
         raise GraphError(
             f"the graph was traced with {name} = {traced_with!r}, and computes nothing else: trace the model with "

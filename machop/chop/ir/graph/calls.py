@@ -1,4 +1,4 @@
-"""The op table's row for one particular call: what its arguments, and the tensors that were seen there, tell of it."""
+"""The op-table row of one particular call, completed from its arguments and observed tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which dimension of an op's operands and results holds the channels."""
+"""Finds the dimension of the channels of an op's operands and results."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _usual(op: Op, operand: str, own: Layout) -> int | None:
 
 
 def channel_groups(graph: MaseGraph, node: fx.Node, op: Op) -> int:
-    """In how many groups the output channels of an op's weight follow each other along its dimension 0."""
+    """The number of groups of an op's weight along its dimension 0."""
     if not op.name.startswith("conv_transpose"):
         return 1
     inner = graph.inner(node)
@@ -78,7 +78,7 @@ def channel_groups(graph: MaseGraph, node: fx.Node, op: Op) -> int:
 
 
 def spatial_dims(op: Op) -> int:
-    """How many dimensions follow that of the channels.
+    """The number of dimensions after the channels.
 
     >>> from chop.nn.ops import op_of_module
     >>> from torch import nn

@@ -1,4 +1,4 @@
-"""A picture of a graph: boxes in layers by depth, arrows for data, formats in colour."""
+"""Draws a graph as SVG: boxes in layers by depth, arrows for data, formats in colour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs of models that `torch.fx` cannot trace, through `torch.export`, with node names from the module path."""
+"""Traces models with `torch.export`, for those that `torch.fx` cannot trace, and names nodes by module path."""
 
 from __future__ import annotations
 

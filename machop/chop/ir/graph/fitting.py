@@ -1,4 +1,4 @@
-"""Makes the formats of a plan fit the layouts of the operands that they are for."""
+"""Fits the formats of a plan to the layouts of their operands."""
 
 from __future__ import annotations
 

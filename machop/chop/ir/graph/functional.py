@@ -1,4 +1,4 @@
-"""Makes a traced graph functional: no call writes on a value, and all that read it later read what was written."""
+"""Makes a traced graph functional: replaces in-place calls by calls that return their result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph in one safetensors file: its weights, and in the header the formats of every operand. No pickle anywhere."""
+"""Saves and loads a graph as one safetensors file, with the formats in its header and without pickle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's input, which may be a tensor, a tuple of them or a dictionary of them, for a graph's placeholders."""
+"""Maps a model's input (a tensor, a tuple or a dictionary) to the placeholders of a graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def placeholder_values(graph: MaseGraph, x: Any) -> list[Any]:
-    """The values of the graph's placeholders for the input `x`, in order; an argument that is absent has its default.
+    """The values of the graph's placeholders for the input `x`, in order; missing arguments get their defaults.
 
     Raises GraphError for an input that the model's `forward` has no place for.
     """

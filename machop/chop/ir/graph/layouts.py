@@ -1,4 +1,4 @@
-"""Where samples and channels lie in the tensors of a graph: found by running it on two and on three samples.
+"""Finds the dimensions of samples and channels in all tensors of a graph, by running two and three samples.
 
 A dimension that grows with the batch holds samples. Channels are followed from the layers that make them: one channel
 of a call's input is changed, and the dimension along which the result then differs in part is that of its channels.

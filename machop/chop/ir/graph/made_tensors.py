@@ -1,4 +1,4 @@
-"""The tensors that operations read as parameters, also those that are made of parameters: known without any data."""
+"""Computes the tensors that operations read as parameters, also those made of other parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`MaseGraph`: a model as a graph whose nodes know their operation, their module and what passes found out."""
+"""`MaseGraph`: a model as a graph whose nodes know their op, their module and the results of passes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from chop.tools.get_input import call_model
 
 @dataclass(frozen=True)
 class FloatNode:
-    """What a quantised node was before: enough to put it back exactly."""
+    """A node before quantisation, stored so that it can be restored exactly."""
 
     op: str
     target: Any

@@ -1,4 +1,4 @@
-"""Which operands may hold masked places: what goes into a softmax, a sigmoid or a maximum, and the sums on the way."""
+"""Finds the operands that may hold masked places: inputs of a softmax, a sigmoid or a maximum, and their sums."""
 
 from __future__ import annotations
 

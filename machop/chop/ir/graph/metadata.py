@@ -1,4 +1,4 @@
-"""What the passes know of a node, in the layout that users read: `node.meta["mase"].parameters["common"]`."""
+"""The metadata of a node, as users read it: `node.meta["mase"].parameters["common"]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each node of a graph holds and does for one sample: shapes and multiply-accumulates, measured by running it."""
+"""Measures shapes and MACs of each node of a graph for one sample, by running it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def node_costs(graph: MaseGraph, x: Any, batch_dim: int = 0) -> dict[str, NodeCo
 
 
 def remarks_on(costs: Mapping[str, NodeCost]) -> list[str]:
-    """What the figures of `costs` leave out, or hold for these samples alone, a line each."""
+    """Remarks on `costs`: what they leave out, or what depends on these samples, one line each."""
     uncounted = [
         f"products of node '{cost.name}' ({op}) are not counted" for cost in costs.values() for op in cost.uncounted
     ]

@@ -1,4 +1,4 @@
-"""The copy of a model that a graph is made of: unwrapped, in eval mode, and nothing that cannot be traced."""
+"""Copies a model for its graph: unwrapped, in eval mode, without anything that cannot be traced."""
 
 from __future__ import annotations
 

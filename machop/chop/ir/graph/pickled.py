@@ -1,4 +1,4 @@
-"""Graphs as plain values that can be sent to another process: `torch.fx` alone loses the names and facts of nodes."""
+"""Converts graphs to plain values for other processes: `torch.fx` alone loses names and facts of nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts the multiply-accumulates of whatever runs, below the names that operations go by."""
+"""Counts the MACs of everything that runs, below the names of operations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def counted_products() -> Iterator[ProductCounter]:
-    """Count products; kernels that hide them (of attention, of recurrent layers) are not used meanwhile."""
+    """Count products; fused kernels that hide them (attention, recurrent layers) are disabled meanwhile."""
     has_fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,4 +1,4 @@
-"""Whether the graph of a model computes what the model does."""
+"""Checks whether the graph of a model computes what the model computes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOLERANCE = 1e-3
 
 @torch.no_grad()
 def steady_results(model: nn.Module, example_inputs: ExampleInputs | None) -> Any:
-    """What a copy of `model` returns for `example_inputs`; None where nothing can be compared with it.
+    """The result of a copy of `model` for `example_inputs`; None if it has no reproducible result.
 
     That is so for models that draw at random, or that cannot be copied or run on these inputs.
     """

@@ -1,4 +1,4 @@
-"""From a model to a graph of its calls: by torch.fx, else by torch.export."""
+"""Traces a model to a graph of its calls: with torch.fx, else with torch.export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conditions on its inputs under which a model was traced by torch.export, kept in the graph as a module."""
+"""The conditions on inputs under which torch.export traced a model, kept in the graph as a module."""
 
 from __future__ import annotations
 

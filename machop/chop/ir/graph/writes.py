@@ -1,4 +1,4 @@
-"""Which calls of a traced graph write on a value, and what they are when they do not; which calls return a view."""
+"""Finds calls of a traced graph that write on a value, their functional forms, and calls that return a view."""
 
 from __future__ import annotations
 

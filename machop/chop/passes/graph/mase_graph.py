@@ -1,4 +1,4 @@
-"""Re-export under the path that the lab links; the class lives in `chop.ir.graph.mase_graph`."""
+"""Re-exports `MaseGraph` of `chop.ir.graph.mase_graph`, for users' import paths."""
 
 from chop.ir.graph.mase_graph import MaseGraph
 

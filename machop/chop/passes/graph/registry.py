@@ -1,4 +1,4 @@
-"""The passes by the names that `[passes.*]` of a TOML file uses, with what each declares that it needs."""
+"""The registry of passes for `[passes.*]` of a TOML file, with the needs that each declares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Source = Literal["batch", "two_samples", "batches", "output"]
 
 @dataclass(frozen=True)
 class PassNeeds:
-    """What a pass needs when a file names it, and what it leaves.
+    """The needs of a pass that a file names, and what it leaves valid.
 
     - `requires`: passes that must have run before it.
     - `inputs`: arguments that only a program can give, with where they come from: "batch" is one batch of the training
@@ -72,7 +72,7 @@ def register_pass(
 
 
 def needs_of(name: str) -> PassNeeds:
-    """What a pass needs; nothing where it was registered without `register_pass`."""
+    """The needs of a pass; none if it was registered without `register_pass`."""
     found = getattr(PASSES[name], "needs", None)
     return found if isinstance(found, PassNeeds) else PassNeeds()
 

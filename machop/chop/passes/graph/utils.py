@@ -1,4 +1,4 @@
-"""Small questions that scripts ask of graphs and nodes."""
+"""Helper functions for users' scripts: copy a graph, and ask for the op, kind and target of a node."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def get_mase_type(node: fx.Node) -> str:
 
 
 def get_node_actual_target(node: fx.Node) -> object:
-    """What a node calls now: its module (a `Quantized` one where it is quantised), function or method's name."""
+    """The target of a node now: its module (a `Quantized` one if quantised), function or method's name."""
     if node.op == "call_module":
         owner = node.graph.owning_module
         assert owner is not None

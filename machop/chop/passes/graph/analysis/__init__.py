@@ -1,4 +1,4 @@
-"""Passes that find something out about a graph."""
+"""Analysis passes: measure or report facts about a graph."""
 
 from chop.passes.graph.analysis.calibrate import calibrate_analysis_pass
 from chop.passes.graph.analysis.costs import count_costs_analysis_pass

@@ -1,4 +1,4 @@
-"""The pass that shows a graph's activations to the formats which measure a range."""
+"""The pass that runs samples through a graph, so that formats can measure ranges of activations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_VALUES = 4_000_000
 
 @register_pass("calibrate", inputs={"input_generator": "batches"})
 def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
-    """Run the float model on some rows, so that formats can measure ranges on its activations ("auto", scales).
+    """Run the FP32 baseline on some samples, so that formats can measure ranges ("auto", scales).
 
     `input_generator` is an iterable of {argument: batch}; the first `num_samples` rows of it are used. The graph's own
     formats are put back afterwards, measured anew. The info is {"rows": rows}.

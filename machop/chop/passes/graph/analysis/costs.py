@@ -1,4 +1,4 @@
-"""The pass that counts what every node does and holds for one sample."""
+"""The pass that counts the operations and the memory of every node for one sample."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DENSE_COLUMNS = ("dense_flops", "dense_bitops", "dense_parameter_bytes")
 
 @register_pass("count_costs", inputs={"dummy_in": "batch"})
 def count_costs_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
-    """Count, for one sample, multiply-accumulates, FLOPs (two each), BitOPs, and bytes of parameters and activations.
+    """Count, for one sample, MACs, FLOPs (two each), BitOPs, and bytes of parameters and activations.
 
     FLOPs and BitOPs leave out the products with pruned weights, and parameter bytes are those of the weights that are
     kept, with their index; `macs` and the columns `dense_…` count all weights.
@@ -64,7 +64,7 @@ def stored_bits(tensor: TensorCost, formats: Mapping[str, Format], dense: bool =
 
 
 def macs(cost: NodeCost, formats: Mapping[str, Format], dense: bool = False) -> float:
-    """Multiply-accumulates of one sample with weights that are kept, or (`dense`) with all of them.
+    """MACs of one sample with the weights that are kept, or (`dense`) with all of them.
 
     Each weight of a layer has the same part in them.
     """
@@ -75,7 +75,7 @@ def macs(cost: NodeCost, formats: Mapping[str, Format], dense: bool = False) -> 
 
 
 def bitops(cost: NodeCost, formats: Mapping[str, Format], dense: bool = False) -> float:
-    """Multiply-accumulates x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
+    """BitOPs: MACs x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
     if not cost.macs:
         return 0.0
     second = next((operand for operand in ("weight", "other", "key") if cost.of(operand)), "data_in")

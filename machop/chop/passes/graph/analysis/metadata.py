@@ -1,4 +1,4 @@
-"""The passes that fill a graph's metadata: shapes, types and precisions, and room for statistics."""
+"""The passes that fill a graph's metadata: shapes, types and precisions, and places for statistics."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def metadata_of(node: fx.Node, section: str, wanted_by: str) -> dict[str, Any]:
 
 @register_pass("init_metadata")
 def init_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
-    """Give every node, and the graph, empty metadata."""
+    """Create empty metadata for every node and the graph."""
     check_args("init_metadata", pass_args, ())
     for node in graph.nodes:
         node.meta["mase"] = MaseMetadata()
@@ -56,7 +56,7 @@ def init_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) ->
 
 @register_pass("add_common_metadata", requires=("init_metadata",), inputs={"dummy_in": "batch"})
 def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
-    """Note each node's kind, and the shape, type and precision of its arguments and results.
+    """Record each node's kind, and the shape, type and precision of its arguments and results.
 
     `dummy_in` ({argument of forward: tensor}) is run through the graph once. Precisions are those of the formats that
     the graph has now: after quantising, run this pass again. With `add_value`, the tensors are kept too.
@@ -74,7 +74,7 @@ def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = No
 
 @register_pass("add_software_metadata", requires=("add_common_metadata",))
 def add_software_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
-    """Make room for statistics: `software` with `args` and `results`, each with an empty `stat`."""
+    """Create the section `software` with `args` and `results`, each with an empty `stat`."""
     check_args("add_software_metadata", pass_args, ())
     for node in graph.nodes:
         common = metadata_of(node, "common", "add_software_metadata")

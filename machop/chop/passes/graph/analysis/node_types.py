@@ -1,4 +1,4 @@
-"""What kind of thing a node is, in the words that users' scripts know (`mase_type`, `mase_op`)."""
+"""The kind of a node, in the words of users' scripts (`mase_type`, `mase_op`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passes that show a graph: its code, its nodes and their metadata, and what quantising changed."""
+"""The passes that report a graph: its code, its nodes and metadata, and what quantising changed."""
 
 from __future__ import annotations
 

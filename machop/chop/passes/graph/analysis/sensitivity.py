@@ -1,4 +1,4 @@
-"""The pass that asks how much each layer alone suffers from each choice of formats."""
+"""The pass that measures how much the output changes when one layer alone is quantised."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Errors = dict[str, dict[str, float]]
 
 @register_pass("sensitivity", inputs={"input_generator": "batches", "output": "output"})
 def sensitivity_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
-    """Quantise each node alone with each of `choices` and note what it does to the output.
+    """Quantise each node alone with each of `choices` and measure the change of the output.
 
     `choices` is a list of lab dictionaries ({"name": "integer", "weight_width": 4, …}); `input_generator` an iterable
     of {argument: batch}, of which the first `num_samples` rows (512) are used; `nodes` limits the nodes; `output` names

@@ -1,4 +1,4 @@
-"""The pass that measures how weights and activations are distributed."""
+"""The pass that measures the distributions of weights and activations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passes that change the graph."""
+"""Transform passes: change the graph."""
 
 from chop.passes.graph.transforms.fold_batch_norm import fold_batch_norm_transform_pass
 from chop.passes.graph.transforms.quantize import quantize_transform_pass

@@ -1,4 +1,4 @@
-"""Which batch norms may be folded into the layer before them, and why the others may not."""
+"""Decides which batch norms can be folded into the layer before them, with the reason if not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def layer_before(norm: fx.Node) -> fx.Node:
 
 
 def why_left(graph: MaseGraph, node: fx.Node, axes: int | None) -> str | None:
-    """Why a batch norm cannot be folded into the layer before it; None where it can.
+    """The reason why a batch norm cannot be folded into the layer before it; None if it can.
 
     `axes` is the number of axes of its input, None where that is not known.
     """

@@ -1,4 +1,4 @@
-"""Which entry of a `by = "type" | "name" | "regex_name"` dictionary holds for which node."""
+"""Selects the entry of a config (`by = "type" | "name" | "regex_name"`) for each node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT = "default"
 
 
 def select_entries(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) -> dict[str, str | None]:
-    """For every quantisable node the key that serves it: its own, else `default`, else None.
+    """The key of the entry for every quantisable node: its own, else `default`, else None.
 
     With `regex_name` a key serves a node whose whole name it matches; the first of several wins.
     """
@@ -40,7 +40,7 @@ def _entry_of(name: str, op: Op, by: str, entries: list[str]) -> str | None:
 
 
 def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) -> dict[str, str]:
-    """What is wrong with the keys, as {key: problem}; keys that merely serve nothing here are logged.
+    """The problems of the keys, as {key: problem}; keys that match no node are logged.
 
     A file may hold entries for another `by` (`linear` beside `seq_blocks_2`). Such a key is an error only if it looks
     like a misspelt node or op.

@@ -1,4 +1,4 @@
-"""The pass that gives every node the number formats which a lab dictionary asks for."""
+"""The pass that quantises a graph with the formats of a config."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def quantize_transform_pass(
 
 
 def plan_from_config(graph: MaseGraph, config: Mapping[str, Any]) -> QuantPlan:
-    """The plan that a lab dictionary means for `graph`; raises PassError for keys and values that mean nothing."""
+    """The plan of a config for `graph`; raises PassError for invalid keys and values."""
     by = check_by(config.get("by"))
     entries = {key: _node_config(key, entry) for key, entry in config.items() if key != "by"}
     nodes = graph.quantizable_nodes()
