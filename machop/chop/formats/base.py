@@ -177,7 +177,8 @@ def require_int(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise FormatError(f"{name} must be an integer, got {value!r}")
     if not low <= value <= high:
-        raise FormatError(f"{low} <= {name} <= {high} must hold, got {value}")
+        required = f"{name} must be {low}" if low == high else f"{low} <= {name} <= {high} must hold"
+        raise FormatError(f"{required}, got {value}")
 
 
 def require_bool(name: str, value: object) -> None:

@@ -173,9 +173,10 @@ class ChoiceProblems:
                 operand_format(config, operand, self._node.op)
             except FormatError as error:
                 key = _blamed(keys, str(error))
+                text = f"{config['name']}: {error}" if self._node.mixes_formats else str(error)
                 told = problems.get(key)
-                if told is None or (str(error) not in told and told.count(";") < MOST_SHOWN):
-                    problems[key] = f"{told}; {error}" if told else str(error)
+                if told is None or (text not in told and told.count(";") < MOST_SHOWN):
+                    problems[key] = f"{told}; {text}" if told else text
         return problems
 
     def _heads(self) -> list[Indexes]:
