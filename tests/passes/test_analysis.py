@@ -136,7 +136,7 @@ def test_statistics_of_batches_with_none_common_tensors_and_other_lengths() -> N
         ({"weight_statistics": {"range_min_mx": {}}}, "did you mean 'range_min_max'?"),
         ({"weight_statistics": {"range_quantile": {"quantile": 2}}}, "0 < quantile <= 1"),
         ({"num_samples": 0}, "num_samples"),
-        ({"num_samples": 999}, "999 rows are asked for"),
+        ({"num_samples": 999}, "999 samples are asked for"),
         ({"by": "nam"}, "did you mean 'name'?"),
     ],
 )

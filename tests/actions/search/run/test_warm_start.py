@@ -273,7 +273,7 @@ def test_the_front_of_an_enumeration_is_taken_over(
     with monkeypatch.context() as context:
         context.setattr("chop.actions.search.run.block_by_block.LARGEST_LOG", 10)
         front = search(jsc_tiny, jets, lab, tmp_path / "blocks").best
-        with pytest.raises(SearchError, match="--init-from has no use here"):
+        with pytest.raises(SearchError, match="--init-from has no effect here"):
             search(jsc_tiny, jets, lab, tmp_path / "again", init_from=[tmp_path / "blocks"])
     result = search(jsc_tiny, jets, tpe(lab, 2), tmp_path / "new", init_from=[tmp_path / "blocks"])
     assert [dict(trial.point) for trial in result.trials if trial.inherited] == [dict(row.trial.point) for row in front]
