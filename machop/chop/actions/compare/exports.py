@@ -10,7 +10,7 @@ import numpy as np
 from chop.actions.compare.answers import Answers
 from chop.actions.compare.curves import by_trial
 from chop.actions.compare.experiment import Run
-from chop.actions.compare.summary import Outcome
+from chop.actions.compare.summary import StrategyRuns
 from chop.record.comparison import (
     CompareSummary,
     StrategySummary,
@@ -20,7 +20,7 @@ from chop.record.comparison import (
 from chop.tools.whole_numbers import as_column
 
 
-def evaluations(found: Sequence[Outcome], answers: Answers) -> dict[str, Any]:
+def evaluations(found: Sequence[StrategyRuns], answers: Answers) -> dict[str, Any]:
     """All trials of all runs as a table, `{column: values}`."""
     metrics = answers.landscape().metrics
     pieces = [_columns(run, curve, answers) for one in found for run, curve in zip(one.runs, one.curves, strict=True)]

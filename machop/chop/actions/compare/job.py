@@ -16,7 +16,7 @@ from chop.actions.compare.curves import questions
 from chop.actions.compare.experiment import Experiment, Run
 from chop.actions.compare.exports import evaluations
 from chop.actions.compare.measured_points import open_measured, write_measured
-from chop.actions.compare.summary import Facts, Outcome, outcomes, summarise
+from chop.actions.compare.summary import Facts, StrategyRuns, runs_by_strategy, summarise
 from chop.actions.oracle import Oracle
 from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals, measure_all_points, taken_over
 from chop.actions.search.measuring.batched import BatchedMeasurement
@@ -167,7 +167,7 @@ class CompareJob(SearchSession):
                 planned_runs=len(contenders) * len(seeds),
                 units=instruments.runners.units,
             )
-            found = outcomes(contenders, runs, oracle, budget)
+            found = runs_by_strategy(contenders, runs, oracle, budget)
             is_learned = context.known.is_learned if context.known else (True,) * len(goals.names)
             summary = summarise(facts, found, oracle, questions(oracle, is_learned))
             summary = self._written(summary, found, answers, is_shown, held)
@@ -248,7 +248,7 @@ class CompareJob(SearchSession):
         return self.files.open_blocks(header, resume=False), ExhaustiveTotals()
 
     def _written(
-        self, summary: CompareSummary, found: Sequence[Outcome], answers: Answers, is_shown: bool, held: Held
+        self, summary: CompareSummary, found: Sequence[StrategyRuns], answers: Answers, is_shown: bool, held: Held
     ) -> CompareSummary:
         """Write all files, the pictures last, and show the result.
 

@@ -56,7 +56,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StrategyRuns:
     """The runs of one strategy with their hypervolume curves, by seed."""
 
     contender: Contender
@@ -101,18 +101,20 @@ class Outcome:
         return Record(self.contender.name, reached, ended, self.evaluations, self.contender.is_optuna)
 
 
-def outcomes(contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracle, budget: int) -> list[Outcome]:
+def runs_by_strategy(
+    contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracle, budget: int
+) -> list[StrategyRuns]:
     """The runs by strategy, for strategies with any."""
     found = []
     for contender in contenders:
         own = [run for run in runs if run.strategy == contender.name]
         if own:
             curves = [hypervolume_curve(oracle, run.evaluated) for run in own]
-            found.append(Outcome(contender, own, curves, budget))
+            found.append(StrategyRuns(contender, own, curves, budget))
     return found
 
 
-def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Sequence[Question]) -> CompareSummary:
+def summarise(facts: Facts, found: Sequence[StrategyRuns], oracle: Oracle, asked: Sequence[Question]) -> CompareSummary:
     """Make the summary of a comparison."""
     names = whole_name(oracle.goals, facts.is_exact), share_name(oracle.goals)
     judged = verdict([one.record() for one in found], facts.budget, *names)
@@ -147,7 +149,7 @@ def summarise(facts: Facts, found: Sequence[Outcome], oracle: Oracle, asked: Seq
     )
 
 
-def alike_remarks(found: Sequence[Outcome], facts: Facts) -> list[str]:
+def alike_remarks(found: Sequence[StrategyRuns], facts: Facts) -> list[str]:
     """One line per strategy whose runs are not independent samples."""
     if facts.budget >= facts.space_size:
         return []  # they had to measure all there is
@@ -156,31 +158,29 @@ def alike_remarks(found: Sequence[Outcome], facts: Facts) -> list[str]:
 
 
 def strategy_summary(
-    outcome: Outcome, oracle: Oracle, asked: Sequence[Question], units: Mapping[str, str]
+    one: StrategyRuns, oracle: Oracle, asked: Sequence[Question], units: Mapping[str, str]
 ) -> StrategySummary:
     """The summary of all runs of a strategy."""
-    runs, curves, goals = outcome.runs, outcome.curves, oracle.goals
+    runs, curves, goals = one.runs, one.curves, oracle.goals
     trials = max(len(run.rows) for run in runs)
     regrets = {
-        question.label(goals, units): band(
-            (regret_curve(oracle, question, run.evaluated) for run in runs), outcome.budget
-        )
+        question.label(goals, units): band((regret_curve(oracle, question, run.evaluated) for run in runs), one.budget)
         for question in asked
     }
     return StrategySummary(
-        name=outcome.contender.name,
+        name=one.contender.name,
         runs=len(runs),
-        deterministic=outcome.deterministic,
-        hypervolume=band(curves, outcome.budget),
+        deterministic=one.deterministic,
+        hypervolume=band(curves, one.budget),
         hypervolume_by_trial=band((by_trial(c, run.is_new) for c, run in zip(curves, runs, strict=True)), trials),
         regret=regrets,
         evaluations_to={target: spread([evaluations_to(curve, target) for curve in curves]) for target in TARGETS},
-        evaluations=outcome.evaluations,
+        evaluations=one.evaluations,
         duplicates=float(np.median([run.repeats for run in runs])),
         seconds=float(np.median([run.seconds.sum() for run in runs])),
         seconds_per_trial=float(np.median([run.seconds.mean() for run in runs])),
-        front=front_of(oracle, runs[outcome.middle].evaluated),
-        front_share=outcome.shares[outcome.middle],
+        front=front_of(oracle, runs[one.middle].evaluated),
+        front_share=one.shares[one.middle],
     )
 
 
@@ -197,9 +197,9 @@ def metrics_at(oracle: Oracle, rows: Array) -> dict[str, Array]:
     return {name: oracle.landscape.metrics[name][rows] for name in names}
 
 
-def uniform_points(found: Sequence[Outcome], oracle: Oracle) -> dict[str, Array]:
+def uniform_points(found: Sequence[StrategyRuns], oracle: Oracle) -> dict[str, Array]:
     """The points with the same formats in all layers, if the strategy `uniform` took part."""
-    rows = [outcome.runs[0].evaluated for outcome in found if outcome.contender.name == UNIFORM]
+    rows = [one.runs[0].evaluated for one in found if one.contender.name == UNIFORM]
     return metrics_at(oracle, rows[0] if rows else np.empty(0, dtype=np.int64))
 
 
