@@ -17,7 +17,7 @@ from chop.ir import MaseGraph
 from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder
-from chop.record.names import BEST_FILE, CONFIG_FILE, LOG_FILE
+from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE
 
 MOST_SHOWN = 20
 
@@ -55,7 +55,7 @@ def read_row(path: Path, number: int) -> SearchRow:
 
     Raises SearchError where there is no such row.
     """
-    files = [path / LOG_FILE, path / BEST_FILE] if path.is_dir() else [path]
+    files = [path / ALL_ROWS_FILE, path / BEST_FILE] if path.is_dir() else [path]
     folder = SearchFolder(files[0].parent)
     rows = {row["number"]: row for file in files for row in _rows(folder, file.name)}
     if number not in rows:

@@ -19,7 +19,7 @@ from chop.record.damage import DAMAGES
 from chop.record.folder import SearchFolder
 from chop.record.landscape import Landscape
 from chop.record.landscape_key import landscape_key
-from chop.record.names import LANDSCAPE_FILE, LOG_FILE, SUMMARY_FILE
+from chop.record.names import ALL_ROWS_FILE, LANDSCAPE_FILE, SUMMARY_FILE
 from chop.tools.terminal import terminal
 
 MOST_ROWS = 25
@@ -91,8 +91,8 @@ def points_of(study: Path, landscape: Landscape) -> list[int]:
 
     Raises SearchError for a folder without a finished search, or with one of another space.
     """
-    file = study / LOG_FILE
-    logged = SearchFolder(study).rows(LOG_FILE)
+    file = study / ALL_ROWS_FILE
+    logged = SearchFolder(study).rows(ALL_ROWS_FILE)
     try:
         rows = [row for row in logged if row.get("stopped_at") is None and not row.get("failed")]
         found = [int(row["point"]) for row in rows]

@@ -12,13 +12,13 @@ from typing import Any
 from chop.errors import SearchError
 from chop.record.damage import DAMAGES
 from chop.record.names import (
+    ALL_ROWS_FILE,
     BEST_FILE,
     BLOCKS,
     BLOCKS_FILE,
     CONFIG_FILE,
     INITIAL_FILE,
     LANDSCAPE_FILE,
-    LOG_FILE,
     MEASURED_FILE,
     SUMMARY_FILE,
     TRIALS,
@@ -76,7 +76,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 _READERS: dict[str, Callable[[Path], bool]] = {
     **dict.fromkeys(LOGS, _is_sealed_log),
-    **dict.fromkeys((LOG_FILE, BEST_FILE, SUMMARY_FILE, INITIAL_FILE), _is_sealed_json),
+    **dict.fromkeys((ALL_ROWS_FILE, BEST_FILE, SUMMARY_FILE, INITIAL_FILE), _is_sealed_json),
     CONFIG_FILE: _is_sealed_toml,
     LANDSCAPE_FILE: has_seal,
 }

@@ -14,6 +14,7 @@ from chop.record.histogram import Histogram
 from chop.record.json_lines import Header, read_header
 from chop.record.landscape import Landscape, Scores, join_parts, part_path, write_part
 from chop.record.names import (
+    ALL_ROWS_FILE,
     BEST_FILE,
     BLOCKS,
     BLOCKS_FILE,
@@ -21,7 +22,6 @@ from chop.record.names import (
     HISTOGRAMS_FILE,
     INITIAL_FILE,
     LANDSCAPE_FILE,
-    LOG_FILE,
     PARTS_FOLDER,
     REPORT_FILE,
     SUMMARY_FILE,
@@ -37,7 +37,7 @@ from chop.record.trials import LoggedTrials, TrialLog, read_trials
 from chop.record.version import new_identity
 from chop.tools.files import write_whole
 
-ROW_FILES = (LOG_FILE, BEST_FILE)
+ROW_FILES = (ALL_ROWS_FILE, BEST_FILE)
 KINDS = {TRIALS_FILE: TRIALS, BLOCKS_FILE: BLOCKS}
 
 
@@ -145,7 +145,7 @@ class SearchFolder:
         path = self.config()
         return str(read_toml_seal(path).content) if path.exists() else None
 
-    def rows(self, file: str = LOG_FILE) -> list[dict[str, Any]]:
+    def rows(self, file: str = ALL_ROWS_FILE) -> list[dict[str, Any]]:
         """The rows of `log.json`, `best.json` or a copy of one of them.
 
         Raises SearchError where there is no such file, where it is damaged, or where it belongs to another search.
@@ -234,9 +234,9 @@ class SearchFolder:
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Write `log.json`, one line per trial."""
-        texts = sealed_rows(rows, LOG_FILE, self.identity)
+        texts = sealed_rows(rows, ALL_ROWS_FILE, self.identity)
         lines = (f'"{number}": {text}' for number, text in enumerate(texts))
-        return write_whole(self.path / LOG_FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+        return write_whole(self.path / ALL_ROWS_FILE, "{\n" + ",\n".join(lines) + "\n}\n")
 
     def write_best(self, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Write `best.json`."""

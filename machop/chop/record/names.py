@@ -7,7 +7,9 @@ from dataclasses import dataclass
 TRIALS_FILE = "trials.jsonl"
 BLOCKS_FILE = "blocks.jsonl"
 MEASURED_FILE = "measured.jsonl"
-LOG_FILE = "log.json"
+ALL_ROWS_FILE = "log.json"
+"""Every trial with its config, written when the search ends; the log, to which a search appends, is `TRIALS_FILE`."""
+
 BEST_FILE = "best.json"
 INITIAL_FILE = "initial.json"
 SUMMARY_FILE = "summary.json"

@@ -20,7 +20,7 @@ from chop.passes.graph.transforms.quantize.quantize import plan_from_config
 from chop.record.damage import DAMAGES
 from chop.record.folder import SearchFolder
 from chop.record.landscape_key import LANDSCAPE_PARTS, digest, landscape_key
-from chop.record.names import INITIAL_FILE, LOG_FILE
+from chop.record.names import ALL_ROWS_FILE, INITIAL_FILE
 from chop.record.trial import Objective, Trial
 from chop.record.trials import row_to_trial, trial_to_row
 from chop.tools.logger import get_logger
@@ -160,7 +160,7 @@ def _read_folder(
         raise SearchError(f"--init-from {name}: no search there; give the folder search_ckpts of one, with its log")
     theirs = earlier.fingerprint
     if landscape_key(theirs) == landscape_key(fingerprint):
-        if (folder / LOG_FILE).exists():
+        if (folder / ALL_ROWS_FILE).exists():
             _rows(folder)  # a log among the files of another search is noticed here
         trials = earlier.logged().trials if earlier.is_by_trial else list(_front(folder, space))
         trials = [trial for trial in trials if trial.repeats is None and trial.stopped_at is None]
@@ -185,7 +185,7 @@ def _front(folder: Path, space: SearchSpaceBase) -> Iterator[Trial]:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     try:
-        return SearchFolder(folder).rows(LOG_FILE)
+        return SearchFolder(folder).rows(ALL_ROWS_FILE)
     except SearchError as error:
         raise SearchError(f"--init-from {folder}: no finished search there ({error})") from error
 

@@ -15,7 +15,7 @@ from chop.actions.search.strategies.optuna.samplers import quiet
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
-from chop.record.names import LOG_FILE, TRIALS_FILE
+from chop.record.names import ALL_ROWS_FILE, TRIALS_FILE
 from chop.record.trial import Trial
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class _LoggedSearch:
             missing = len(configs.keys() - {trial.number for trial in trials})
             if missing:
                 raise SearchError(
-                    f"{path} lacks {missing} of the trials in {LOG_FILE}: measure them again with --resume"
+                    f"{path} lacks {missing} of the trials in {ALL_ROWS_FILE}: measure them again with --resume"
                 )
             return cls(trials, choices, goals, started, configs)
         except (ValueError, KeyError, TypeError) as error:
@@ -150,9 +150,9 @@ class _LoggedSearch:
 
 def _configs(folder: Path) -> dict[int, Mapping[str, Any]]:
     """The configs of the trials, as far as the search has written them."""
-    if not (folder / LOG_FILE).is_file():
+    if not (folder / ALL_ROWS_FILE).is_file():
         return {}
-    return {row["number"]: row["sampled_config"] for row in SearchFolder(folder).rows(LOG_FILE)}
+    return {row["number"]: row["sampled_config"] for row in SearchFolder(folder).rows(ALL_ROWS_FILE)}
 
 
 def _fill(study: Study, search: _LoggedSearch) -> None:
