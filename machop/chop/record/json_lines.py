@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from chop.errors import FolderError, SearchError
-from chop.record.beside import require_no_seal_beside
 from chop.record.damage import DAMAGES, keep_damaged
+from chop.record.missing_seal import require_no_seal_beside
 from chop.record.names import Kind
 from chop.record.version import VERSION, new_identity, require_version, warn_unchecked
 from chop.tools.files import require_in_place, write_whole

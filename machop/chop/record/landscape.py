@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from chop.errors import SearchError
-from chop.record.beside import require_no_seal_beside
+from chop.record.missing_seal import require_no_seal_beside
 from chop.record.names import LANDSCAPE_FILE
 from chop.record.sealed_parquet import SEAL, seal_file, seal_of
 from chop.record.version import VERSION, require_version, warn_unchecked

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from chop.errors import SearchError
-from chop.record.beside import require_no_seal_beside
 from chop.record.damage import DAMAGES
+from chop.record.missing_seal import require_no_seal_beside
 from chop.record.version import VERSION, require_version, warn_unchecked
 
 RESUME = "let the search write it again with --resume"

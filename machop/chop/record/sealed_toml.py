@@ -9,8 +9,8 @@ import tomllib
 from pathlib import Path
 
 from chop.errors import SearchError
-from chop.record.beside import require_no_seal_beside
 from chop.record.damage import DAMAGES
+from chop.record.missing_seal import require_no_seal_beside
 from chop.record.sealed_json import Sealed
 from chop.record.version import VERSION, require_version, warn_unchecked
 
