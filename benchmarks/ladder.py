@@ -32,7 +32,7 @@ from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.search_space.base import SpaceSetup
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
-from chop.actions.search.settings.study import StudySetup
+from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.settings.tables import RunnerChoice
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.runners.base import RUNNERS
@@ -108,7 +108,7 @@ def searched(truth: Truth, name: str, seed: int, trials: int, rungs: Sequence[in
     """Run a strategy, on a ladder if there are `rungs`."""
     instruments = truth.instruments
     space = instruments.subject.space
-    ladder = EarlyStopping(instruments.single, GOALS, rungs, StudySetup().ladder_confidence) if rungs else None
+    ladder = EarlyStopping(instruments.single, GOALS, rungs, StrategySetup().ladder_confidence) if rungs else None
     kind, keys = STRATEGY_KEYS[name]
     context = StrategyContext(space, GOALS.directions, seed, trials)
     strategy = STRATEGIES[kind](context, STRATEGIES[kind].Options(**keys))
@@ -118,7 +118,7 @@ def searched(truth: Truth, name: str, seed: int, trials: int, rungs: Sequence[in
         Scheduler(instruments, Jobs(), ladder, log.trials.__getitem__) as measuring,
     ):
         batch = measuring.batch if strategy.asks_ahead else strategy.batch
-        SearchLoop(space, strategy, GOALS, StudySetup(trials), measuring.measure, log, batch).run()
+        SearchLoop(space, strategy, GOALS, StrategySetup(trials), measuring.measure, log, batch).run()
         return judged(truth, [trial for trial in log.trials if trial.repeats is None])
 
 

@@ -17,7 +17,7 @@ from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.search_space.codes import code_of
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
-from chop.actions.search.settings.study import StudySetup
+from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
 from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.runners import RUNNERS
@@ -81,7 +81,7 @@ class MadeUpSearch:
     ) -> list[Trial]:
         """The trials of a search with a budget, as `ch search` runs it; `log` is the file of its record."""
         with TrialLog.resume(log, {}) if resume else TrialLog.create(log, {}) as opened:
-            setup = StudySetup(n_trials=n_trials)
+            setup = StrategySetup(n_trials=n_trials)
             built = strategy(self.context)
             SearchLoop(self.space, built, self.goals, setup, self.measure, opened, batch, inherited).run()
             return opened.trials

@@ -13,7 +13,7 @@ import numpy as np
 
 from chop.actions.search.measuring.outcome import Measured, Outcome
 from chop.actions.search.search_space.base import Point, PointKey, SearchSpaceBase
-from chop.actions.search.settings.study import StudySetup
+from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.strategies.base import WORST, SearchStrategyBase, Values
 from chop.errors import ChopError, MetricError, SearchError
 from chop.record.front import Front
@@ -120,7 +120,7 @@ class SearchLoop:
     space: SearchSpaceBase
     strategy: SearchStrategyBase
     goals: Goals
-    setup: StudySetup
+    setup: StrategySetup
     measure: Measure
     log: TrialLog
     batch: int = 1

@@ -10,7 +10,7 @@ from chop.actions.search.search_space.base import SEARCH_SPACES
 from chop.actions.search.settings.early_stopping import ladder_problems
 from chop.actions.search.settings.metrics import LimitSetting, MetricTable, limits_of, objective_of
 from chop.actions.search.settings.runners import known_metrics, missing_metric, parse_runners, wanted_runners
-from chop.actions.search.settings.study import StudySetup, parse_setup
+from chop.actions.search.settings.strategy_setup import StrategySetup, parse_setup
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.config.typed import Problem, parse_table
@@ -35,7 +35,7 @@ class SearchSettings:
     override: Mapping[str, Any]
     strategy: str
     strategy_options: Any
-    setup: StudySetup
+    setup: StrategySetup
     runners: tuple[RunnerChoice, ...]
     objectives: tuple[Objective, ...]
     limits: tuple[LimitSetting, ...] = ()

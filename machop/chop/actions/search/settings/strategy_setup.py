@@ -25,7 +25,7 @@ RETIRED_KEYS = {
 
 
 @dataclass(frozen=True)
-class StudySetup:
+class StrategySetup:
     """The keys of `[search.strategy.setup]` that every strategy has.
 
     `ask_batch` points are asked for at a time (absent: as many as suit the strategy); the search ends when the front
@@ -51,16 +51,18 @@ class StudySetup:
         return Jobs(self.n_jobs, self.executor)
 
 
-def parse_setup(strategy: StrategyTable) -> tuple[Any, StudySetup | None, list[Problem]]:
+def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, list[Problem]]:
     path = ("strategy", "setup")
     unknown = name_problem(STRATEGIES, strategy.name, "strategy", "name")
     if unknown and strategy.name in SAMPLERS:
         cure = f'write name = "optuna", and sampler = "{strategy.name}" under [search.strategy.setup]'
         unknown = [Problem(("strategy", "name"), f"'{strategy.name}' is a sampler of Optuna: {cure}")]
-    setup_keys = {f.name for f in fields(StudySetup)}
+    setup_keys = {f.name for f in fields(StrategySetup)}
     own_keys = set() if unknown else {f.name for f in fields(STRATEGIES[strategy.name].Options)}
     other_keys = {f.name for cls in STRATEGIES.working().values() for f in fields(cls.Options)} - own_keys
-    setup, problems = parse_below(StudySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS))
+    setup, problems = parse_below(
+        StrategySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS)
+    )
     problems = [_with_all_known(p, setup_keys | own_keys | other_keys) for p in problems] + unknown
     problems += _executor_problem(setup)
     options = None
@@ -81,7 +83,7 @@ def _with_all_known(problem: Problem, known: set[str]) -> Problem:
     return unknown_key(problem.path[-1], known).below(*problem.path[:-1])
 
 
-def _budget_problem(strategy: StrategyTable, setup: StudySetup | None) -> list[Problem]:
+def _budget_problem(strategy: StrategyTable, setup: StrategySetup | None) -> list[Problem]:
     if setup is None:
         return []
     problems = []
@@ -98,7 +100,7 @@ def _budget_problem(strategy: StrategyTable, setup: StudySetup | None) -> list[P
     return problems
 
 
-def _executor_problem(setup: StudySetup | None) -> list[Problem]:
+def _executor_problem(setup: StrategySetup | None) -> list[Problem]:
     if setup is None or setup.executor is None:
         return []
     path = ("strategy", "setup", "executor")
@@ -108,7 +110,7 @@ def _executor_problem(setup: StudySetup | None) -> list[Problem]:
     return [Problem(path, message)] if message else []
 
 
-def _tell_unused(strategy: StrategyTable, other_keys: set[str], setup: StudySetup | None) -> None:
+def _tell_unused(strategy: StrategyTable, other_keys: set[str], setup: StrategySetup | None) -> None:
     unused = sorted(other_keys & set(strategy.setup))
     if setup is not None and not setup.ladder and "ladder_confidence" in strategy.setup:
         logger.info("setup: ladder_confidence has no effect without ladder")
