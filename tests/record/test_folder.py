@@ -125,5 +125,5 @@ def test_a_folder_without_a_search_is_told(tmp_path: Path) -> None:
 
 
 def test_a_landscape_that_is_missing_is_told_the_cure_also_for_huge_spaces(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match=r"can be measured whole\. On a larger one ch compare"):
+    with pytest.raises(SearchError, match=r"can be measured exhaustively\. On a larger one use ch compare"):
         Landscape.read(tmp_path / "landscape.parquet")
