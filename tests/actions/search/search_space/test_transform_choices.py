@@ -66,6 +66,26 @@ def test_out_of_lists_any_sparsity_stands_for_that_of_the_pattern() -> None:
     assert node.number({**indexes, "weight_sparsity": 0}) == node.number(dict.fromkeys(node.choices, 0))
 
 
+@pytest.mark.parametrize(
+    ("sparsities", "patterns", "found"),
+    [
+        ([0.75], ["2:4"], ["2:4"]),
+        ([0.0, 0.75], ["2:4"], ["dense", "2:4"]),
+        ([0.75], ["unstructured", "2:4"], ["75% sparse", "2:4"]),
+        ([0.25, 0.5], ["2:4", "1:4"], ["2:4", "1:4"]),
+        ([0.25], ["2:4", "1:4", "3:4"], ["2:4", "1:4", "3:4"]),
+    ],
+)
+def test_the_other_values_of_the_lists_make_no_difference_to_a_pair(
+    sparsities: list[float], patterns: list[str], found: list[str]
+) -> None:
+    lists = {"name": ["NA"], "weight_sparsity": sparsities, "weight_sparsity_pattern": patterns}
+    node = NodeChoices("fc", LINEAR, lists)
+    assert not ChoiceProblems(node).problems()
+    formats = [node.formats(node.alternative(index)).get("weight") for index in range(node.size)]
+    assert [str(own).removesuffix(" then float") if own else "dense" for own in formats] == found
+
+
 def test_formats_that_an_operand_may_have_hold_its_chains() -> None:
     node = NodeChoices("fc", LINEAR, {"name": ["NA", "integer"], "weight_width": [4, 8], "weight_sparsity": [0.0, 0.5]})
     half = Sparsity(0.5)
@@ -110,11 +130,6 @@ def test_keys_concern_ops_that_own_weights_alone() -> None:
         ({"weight_sparsity_pattern": ["unstructured"]}, "weight_sparsity_pattern", "sparsity is missing"),
         ({"weight_sparsity_pattern": ["2:4", "4:2"]}, "weight_sparsity_pattern", "N < M must hold"),
         ({"bias_sparsity": [0.5]}, "bias_sparsity", "unknown key"),
-        (
-            {"weight_sparsity": [0.0, 0.75], "weight_sparsity_pattern": ["2:4"]},
-            "weight_sparsity",
-            "0.75 suits no other value: weight of 'linear': sparsity 0.75 contradicts the sparsity_pattern '2:4'",
-        ),
     ],
 )
 @pytest.mark.parametrize("name", ["integer", "NA"])

@@ -73,33 +73,16 @@ class ChoiceProblems:
         return {key: f"unknown key{did_you_mean(key, known)}" for key in unknown}
 
     def _transform_problems(self) -> dict[str, str]:
-        """Values that make no weight transform, or not the one that they state.
-
-        A value must mean what it says in one combination of the lists; in others `WeightTransform.meant` decides.
-        """
-        choices, op = self._node.choices, self._node.op
+        """Values that make no weight transform, in any combination that `WeightTransform.meant` leaves."""
+        choices = self._node.choices
         keys = [key for key in choices if is_transform_key(key)]
-        taken: set[tuple[str, int]] = set()
-        refused: dict[tuple[str, int], str] = {}
         problems: dict[str, str] = {}
         for indexes in combinations(choices, keys):
-            config = {key: choices[key][index] for key, index in indexes.items()}
             try:
-                weight_transforms(config, op)
-                taken.update(indexes.items())
+                weight_transforms(meant_values({key: choices[key][i] for key, i in indexes.items()}), self._node.op)
             except ChopError as error:
-                refused = {**dict.fromkeys(indexes.items(), str(error)), **refused}
-                problems |= self._problem_of_meant(keys, config)
-        alone = {place: text for place, text in refused.items() if place not in taken and place[0] not in problems}
-        return problems | {key: f"{choices[key][i]!r} suits no other value: {text}" for (key, i), text in alone.items()}
-
-    def _problem_of_meant(self, keys: list[str], config: dict[str, Any]) -> dict[str, str]:
-        """The problem of a combination of values for transforms, as written or as lists mean it."""
-        try:
-            weight_transforms(meant_values(config), self._node.op)
-        except ChopError as error:
-            return {_blamed(keys, str(error)): str(error)}
-        return {}
+                problems[_blamed(keys, str(error))] = str(error)
+        return problems
 
     def _values_of_no_format(self) -> dict[str, str]:
         """Values beside name = ["NA"] that no format can take."""
