@@ -96,6 +96,29 @@ def test_the_toml_file_says_what_to_give_for_objects_of_python(tmp_path: Path, c
     assert figures(tmp_path / "mase_output" / "same" / "software" / "search_ckpts") == figures(study)
 
 
+ARRAYS = """
+
+def whole():
+    x = np.random.default_rng(0).normal(size=(300, 8))
+    return x, x[:, :3].argmax(1)
+
+
+def parts():
+    return {name: whole() for name in ("train", "val", "test")}
+"""
+
+
+@pytest.mark.parametrize("name", ["whole", "parts"])
+def test_the_command_line_takes_the_arrays_that_python_takes(name: str, tmp_path: Path, ch: Command) -> None:
+    (tmp_path / "arrays.py").write_text(MINE + ARRAYS, encoding="utf-8")
+    mine = load_plugin(tmp_path / "arrays.py")
+    study = chop.search(mine.build_model(), getattr(mine, name)(), **few())
+    (tmp_path / "same.toml").write_text(study.to_toml(), encoding="utf-8")
+    names = ("--model", "arrays.py:build_model", "--dataset", f"arrays.py:{name}")
+    ch("search", *names, "--config", "same.toml", "--project", "same")
+    assert figures(tmp_path / "mase_output" / "same" / "software" / "search_ckpts") == figures(study)
+
+
 EXAMPLES = sorted((Path(__file__).parents[2] / "machop" / "configs" / "examples").glob("*.toml"))
 SEARCHES = [path for path in EXAMPLES if "[search" in path.read_text(encoding="utf-8")]
 
@@ -159,7 +182,7 @@ def test_a_data_module_of_lightning_is_set_up(mlp: nn.Module, arrays: Arrays) ->
 def test_a_data_set_by_name_may_have_metrics_of_your_own() -> None:
     objectives = ["accuracy_micro", (share, "maximize")]
     study = chop.search("jsc-tiny", "jsc", **few(pretrained=True, objectives=objectives, num_samples=500))
-    for network in study:
+    for network in study.front_networks:
         assert network.metrics["share"] == pytest.approx(network.metrics["accuracy_micro"])
     assert "the loss and the metrics" in study.to_toml()
 
@@ -190,7 +213,7 @@ def test_the_points_of_a_large_space_are_measured_block_by_block(
     monkeypatch.setattr("chop.actions.search.run.block_by_block.LARGEST_LOG", 10)
     study = chop.search(mlp, arrays, **few())
     assert study.summary.counts.measured == 16
-    assert [own.metrics for own in study] == [own.metrics for own in whole]
+    assert [own.metrics for own in study] == [own.metrics for own in whole.front_networks]
     x = torch.randn(5, 8)
     assert torch.equal(study.best().model(x), whole[study.best().number].model(x))
 
@@ -297,9 +320,9 @@ def test_strategy_runner_format_and_metric_may_be_classes_and_objects(mlp: nn.Mo
         own = study[number]
         assert own.metrics["share"] == pytest.approx(by_widths[widths(own)]["accuracy_micro"])
         assert own.config["_0"]["config"]["name"] == "Halves"
-    assert len(chop.search(mlp, arrays, **few(strategy=LastOnly())).trials) == 1
+    assert [len(chop.search(mlp, arrays, **few(strategy=own))) for own in (LastOnly(), LastOnly)] == [1, 1]
     of_objects = chop.search(
-        mlp, arrays, **few(formats=[Halves], objectives=[(Share, "maximize")], runners=[WeightBits(None)]),
+        mlp, arrays, **few(formats=[Halves], objectives=[(Share, "maximize")], runners=[WeightBits()]),
     )  # fmt: skip
     assert [of_objects[number].metrics["Share"] for number in range(16)] == [
         pytest.approx(study[15 - number].metrics["share"]) for number in range(16)
@@ -333,6 +356,11 @@ def test_regression_on_float_targets_needs_nothing_more(arrays: Arrays) -> None:
     model = nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 1))
     targets = arrays[0].sum(1)
     study = chop.search(model, (arrays[0], targets), **few(objectives=["loss", "average_bitwidth"]))
+    whole = (arrays[0], targets)
+    with pytest.raises(DatasetError, match=r"^data: the test part: the targets hold NaN"):
+        chop.search(model, {"train": whole, "val": whole, "test": (arrays[0], targets * np.nan)}, **few())
+    with pytest.raises(ChopError, match="belong to the task 'regression'"):
+        chop.search(model, (arrays[0], targets.astype(int) + 99), **few(objectives=["loss"]))
     named = chop.search(model, (arrays[0], targets), **few(objectives=["loss", "average_bitwidth"], task=Regression))
     assert figures(study) == figures(named)
     assert study.best().metrics["loss"] < 100
@@ -397,6 +425,16 @@ def test_ctrl_c_while_winners_are_measured_again_returns_the_study(
         study.best(max_drop=0.1)
 
 
+class NeedsMore:
+    """Cannot be made without arguments."""
+
+    def __init__(self, more: int) -> None:
+        self.more = more
+
+    def ask(self, n: int) -> list[Any]:
+        return []
+
+
 WRONG: list[tuple[dict[str, Any], type[ChopError], str]] = [
     ({"objectives": ["acuracy"]}, ConfigError, "^objectives: no metric 'acuracy'; did you mean 'accuracy'"),
     ({"objectives": [lambda p, t: 0.0]}, ConfigError, "objectives: .*has no name|say which way"),
@@ -416,13 +454,19 @@ WRONG: list[tuple[dict[str, Any], type[ChopError], str]] = [
     ({"strategy": "surogate"}, ConfigError, "^strategy: unknown search strategy 'surogate'; did you mean 'surrogate'"),
     ({"strategy": "surrogate"}, ConfigError, "^strategy: 'surrogate' would never end: give n_trials"),
     ({"strategy": 3}, ConfigError, "^strategy: expected a name"),
+    ({"strategy": NeedsMore}, ConfigError, r"^strategy: NeedsMore\(\) failed .*give an object of it"),
+    ({"objectives": None}, ConfigError, "^objectives: name at least one metric"),
+    ({"objectives": [(NeedsMore, "minimize")]}, ConfigError, "^objectives: the class NeedsMore has no update"),
+    ({"constraints": {"model_siz": {"max": 1}}}, ConfigError, "^constraints: no metric 'model_siz'; did you mean"),
+    ({"runners": [share]}, ConfigError, "^runners: expected names, subclasses of RunnerBase or objects"),
+    ({"folder": Path(__file__).with_name("conftest.py")}, ChopError, "^folder: .* is a file"),
     ({"n_trials": 0}, ConfigError, "^n_trials: expected"),
     ({"strategy_options": {"ordr": "index"}}, ConfigError, "^strategy_options.'ordr'.: unknown key; did you mean"),
     ({"runners": ["basic_evaluatoin"]}, ConfigError, "^runners: unknown runner 'basic_evaluatoin'; did you mean"),
     ({"runners": {"basic_evaluation": {"num_sample": 3}}}, ConfigError, "^runners.'basic_evaluation'..'num_sample'."),
-    ({"task": "regresion"}, ChopError, "unknown task 'regresion'; did you mean 'regression'"),
+    ({"task": "regresion"}, ChopError, "^task: unknown task 'regresion'; did you mean 'regression'"),
     ({"split": (0.5, 0.5)}, DatasetError, "^data: split= is"),
-    ({"device": "tpu"}, ConfigError, "^device: expected 'auto', 'cpu', 'gpu' or 'mps', got 'tpu'"),
+    ({"device": "tpu"}, ConfigError, "^device: expected 'auto', 'cpu', 'gpu', 'cuda' or 'mps', got 'tpu'"),
     ({"seed": -1, "batch_size": 0}, ConfigError, "^batch_size: expected .*\nseed: expected"),
     ({"part": "valid", "num_samples": 0}, ConfigError, "^part: expected 'train', 'val' or 'test'.*\nnum_samples: exp"),
     ({"sum_direction": "up"}, ConfigError, "^sum_direction: expected 'maximize' or 'minimize', got 'up'"),
@@ -497,6 +541,8 @@ class Branching(nn.Module):
 def test_a_model_that_cannot_be_traced_is_refused_by_name(arrays: Arrays) -> None:
     with pytest.raises(GraphError, match=r"^model: "):
         chop.search(Branching(), arrays, **few())
+    with pytest.raises(GraphError, match=r"^model: .*shapes cannot be multiplied"):
+        chop.search(nn.Linear(5, 3), arrays, **few())
     with pytest.raises(ChopError, match=r"^model: expected a torch.nn.Module"):
         chop.search(3, arrays, **few())  # type: ignore[arg-type]
 

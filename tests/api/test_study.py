@@ -66,7 +66,7 @@ def test_a_network_after_training_is_the_one_that_was_measured(mlp: nn.Module, a
     runner = {"basic_train": {"max_epochs": 1, "num_samples": 64}}
     study = chop.search(mlp, arrays, **few(runners=runner, widths=[4], formats=["integer", None]))
     x, y = validation(study)
-    for network in study:
+    for network in study.front_networks:
         accumulator = task_of("cls", 3).accumulator()
         with torch.no_grad():
             accumulator.update(network.model.eval()(x), y)
@@ -91,7 +91,8 @@ def test_the_front_is_that_of_all_trials(study: Study) -> None:
     trials = [study[number] for number in range(len(study.trials))]
     costs = np.array([[-own.metrics["accuracy"], own.metrics["average_bitwidth"]] for own in trials])
     assert sorted(study.front["trial"]) == sorted(Front.of(costs, np.arange(len(costs))).index.tolist())
-    assert [own.number for own in study] == sorted(study.front["trial"])
+    assert [own.number for own in study.front_networks] == list(study.front["trial"])
+    assert [own.number for own in study] == list(range(len(study)))
     assert list(study.front["accuracy"]) == sorted(study.front["accuracy"], reverse=True)
     assert {"test_accuracy", "test_accuracy_low", "formats"} <= set(study.front.columns)
     assert list(study.trials["state"]) == ["measured"] * len(trials)
@@ -99,7 +100,7 @@ def test_the_front_is_that_of_all_trials(study: Study) -> None:
 
 def test_best_keeps_within_the_drop_that_is_allowed(study: Study) -> None:
     fp32 = study.summary.baselines["FP32"].trial.metrics["accuracy"]
-    front = list(study)
+    front = study.front_networks
     assert study.best().metrics["accuracy"] == max(own.metrics["accuracy"] for own in front)
     for drop in (0.0, 0.05, 1.0):
         near = [own.metrics["average_bitwidth"] for own in front if fp32 - own.metrics["accuracy"] <= drop]
@@ -107,12 +108,44 @@ def test_best_keeps_within_the_drop_that_is_allowed(study: Study) -> None:
             assert study.best(max_drop=drop).metrics["average_bitwidth"] == min(near)
     cheapest = min(own.metrics["average_bitwidth"] for own in front)
     assert study.best(metric="average_bitwidth").metrics["average_bitwidth"] == cheapest
-    with pytest.raises(SearchError, match="max_drop: no network of the front is within -2 of FP32"):
-        study.best(max_drop=-2.0)
+    for wrong in (-2.0, float("nan"), "much", [1]):
+        with pytest.raises(SearchError, match=r"max_drop: (must be 0 or more|expected a number)"):
+            study.best(max_drop=wrong)  # type: ignore[arg-type]
     with pytest.raises(SearchError, match="metric: 'acc' is no objective"):
         study.best(metric="acc")
-    with pytest.raises(SearchError, match="there is no trial 99"):
-        study[99]
+    assert study.best(max_drop="100 %").number == study.best(max_drop=1.0).number
+    for number in (99, -1):
+        with pytest.raises(SearchError, match=f"there is no trial {number}"):
+            study[number]
+    for other in (True, "1", slice(0, 2)):
+        with pytest.raises(SearchError, match=r"study\[...\] takes the number of a trial"):
+            study[other]  # type: ignore[index]
+    assert study[np.int64(3)] is study[3]  # type: ignore[index]
+
+
+def distinct(predictions: torch.Tensor, targets: torch.Tensor) -> int:
+    return predictions.unique().numel()
+
+
+def test_max_drop_tells_the_nearest_where_none_is_near_enough(mlp: nn.Module, arrays: Arrays) -> None:
+    objectives = [(distinct, "maximize"), "average_bitwidth"]  # formats have few values
+    study = chop.search(mlp, arrays, **few(objectives=objectives, widths=[2]))
+    with pytest.raises(SearchError, match=r"max_drop: no network of the front is within 1 of FP32 .* is trial 0 with"):
+        study.best(max_drop=1)
+
+
+def test_where_no_network_satisfies_the_constraints_the_front_is_empty_and_best_says_why(
+    mlp: nn.Module, arrays: Arrays
+) -> None:
+    study = chop.search(mlp, arrays, **few(constraints={"model_size": {"max": "1 B"}}))
+    assert (len(study.front), study.front_networks, len(study)) == (0, [], 16)
+    assert "Study(0 on the front" in repr(study)
+    assert study.summary.remarks[0] in repr(study)
+    assert "No " in study._repr_html_()
+    with pytest.raises(
+        SearchError, match=r"satisfies all constraints; the nearest is study\[\d+\], which misses model_size"
+    ):
+        study.best()
 
 
 def test_a_study_is_loaded_from_its_records_alone(study: Study, mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:
@@ -147,7 +180,7 @@ def test_a_study_of_a_function_is_loaded_with_that_function(mlp: nn.Module, arra
 
 
 def test_a_study_is_not_loaded_with_another_model_or_other_data(
-    study: Study, mlp: nn.Module, arrays: Arrays, tmp_path: Path
+    study: Study, mlp: nn.Module, arrays: Arrays, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = study.save(tmp_path / "kept")
     with pytest.raises(SearchError, match="data: give the data of the search"):
@@ -156,15 +189,20 @@ def test_a_study_is_not_loaded_with_another_model_or_other_data(
         chop.load_study(folder, model=mlp, data=(arrays[0] + 1, arrays[1]))
     with torch.no_grad():
         mlp[0].weight.add_(1)  # type: ignore[union-attr]
-    with pytest.raises(SearchError, match="had other weights"):
-        chop.load_study(folder, model=mlp, data=arrays)
+    capfd.readouterr()
+    for other in (mlp, nn.Linear(3, 4)):
+        with pytest.raises(SearchError, match="model: has other weights"):
+            chop.load_study(folder, model=other, data=arrays)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(SearchError, match="folder: expected the path"):
+        chop.load_study(None)  # type: ignore[arg-type]
 
 
 def test_a_study_says_what_it_is(study: Study) -> None:
     assert "on the front; 16 configurations measured of 16" in repr(study)
     html = study._repr_html_()
     assert html.startswith("<p>Pareto front: ")
-    assert html.count("<tr>") >= len(study)
+    assert html.count("<tr>") >= len(study.front)
     assert "accuracy" in repr(study.best())
 
 
@@ -173,7 +211,7 @@ def test_the_picture_of_a_front_has_every_network(study: Study) -> None:
     axes = study.plot_front().axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("average_bitwidth [bit]", "accuracy")
     assert len(axes.collections[0].get_offsets()) == len(study.trials)  # type: ignore[arg-type]
-    assert len(axes.lines[0].get_xdata()) == len(study)  # type: ignore[arg-type]
+    assert len(axes.lines[0].get_xdata()) == len(study.front)  # type: ignore[arg-type]
     with pytest.raises(SearchError, match="'speed' is no metric of this study"):
         study.plot_front(x="speed")
 

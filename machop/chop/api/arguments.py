@@ -29,16 +29,17 @@ SPACE_SETUP = {"tie": "ties", "calibration_rows": "calibration_samples"}
 
 
 @contextmanager
-def naming(argument: str) -> Iterator[None]:
-    """Let errors that are raised inside begin with the name of the argument."""
+def naming(argument: str, kind: type[ChopError] = ChopError) -> Iterator[None]:
+    """Let errors of a kind that are raised inside begin with the name of the argument, unless they name one."""
     try:
         yield
     except ConfigError:
         raise
-    except ChopError as error:
+    except kind as error:
         said = str(error)
-        if not said.startswith((f"{argument}:", f"{argument} ")):
+        if not said.startswith((f"{argument}:", f"{argument} ")) and not getattr(error, "is_named", False):
             error.args = (f"{argument}: {said}", *error.args[1:])
+        error.is_named = True  # type: ignore[attr-defined]
         raise
 
 

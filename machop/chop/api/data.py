@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from chop.api.arguments import naming
 from chop.dataset import DATASETS, MaseDataModule
+from chop.dataset.arrays import PARTS, SPLIT, SampleArrays, is_pair
 from chop.dataset.reading import LABELS
-from chop.dataset.rows import TensorRows, count_rows, rows_loader, take
 from chop.errors import DatasetError
 from chop.scoring.task import TASKS, Task
 from chop.tools.user_code import is_user_reference
 
-PARTS = ("train", "val", "test")
 OPTIONAL = ("loss", "metrics", "num_classes", "output", "ignore_index")
-SPLIT = (0.8, 0.1, 0.1)
-"""Shares of samples for training, validation and testing, where the data are not in parts."""
-
-
-class InputRows(TensorRows):
-    """Samples in memory whose input is a tensor, or a tuple or dictionary of tensors."""
-
-    def __getitem__(self, index: Any) -> tuple[Any, Any]:
-        return self.__getitems__(index)
-
-    def __getitems__(self, indexes: Sequence[int]) -> tuple[Any, Any]:
-        rows = torch.as_tensor(indexes)
-        return take(self.x, rows), self.y[rows]
 
 
 def data_module_of(
@@ -55,8 +39,9 @@ def data_module_of(
         if isinstance(data, MaseDataModule):
             return _as_it_is(data, task, loss, metrics)
         name = data if isinstance(data, str) else "data"
-        built = _built(data, loss, metrics, _Arrays(split, batch_size, seed))
-        chosen = _task_name(task, built)
+        built = _built(data, loss, metrics, SampleArrays(batch_size, seed, split))
+        with naming("task"):
+            chosen = _task_name(task, built)
         module = MaseDataModule(
             name, batch_size, seed=seed, task=chosen, max_token_len=max_token_len, built=built or None
         )
@@ -97,32 +82,7 @@ def _first_targets(loader: Any) -> Tensor | None:
         return None
 
 
-class _Arrays:
-    """Makes loaders of arrays."""
-
-    def __init__(self, split: Sequence[float], batch_size: int, seed: int) -> None:
-        self._split = split
-        self._batch_size = batch_size
-        self._seed = seed
-
-    def loader(self, part: str, own: Any) -> Any:
-        """A loader of `(x, y)`; what is no pair of arrays comes back as it is."""
-        if not _is_pair(own):
-            return own
-        rows = _rows(*own)
-        return rows_loader(rows, self._batch_size, 0, part == "train", self._seed)
-
-    def parts(self, x: Any, y: Any) -> dict[str, Any]:
-        """Three parts of samples, drawn without replacement."""
-        rows = _rows(x, y)
-        sizes = _sizes(len(rows), self._split)
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed))
-        bounds = pairwise([0, *np.cumsum(sizes).tolist()])
-        own = {part: order[start:stop] for part, (start, stop) in zip(PARTS, bounds, strict=True)}
-        return {part: self.loader(part, rows[chosen]) for part, chosen in own.items()}
-
-
-def _built(data: Any, loss: Any, metrics: Any, arrays: _Arrays) -> dict[str, Any]:
+def _built(data: Any, loss: Any, metrics: Any, arrays: SampleArrays) -> dict[str, Any]:
     """Loaders of all parts and what else the data state; empty for a data set by name that needs no more."""
     if isinstance(data, str):
         return _of_name(data, loss, metrics, arrays)
@@ -137,7 +97,7 @@ def _built(data: Any, loss: Any, metrics: Any, arrays: _Arrays) -> dict[str, Any
     return {name: arrays.loader(name, own) if name in PARTS else own for name, own in values.items()}
 
 
-def _of_name(name: str, loss: Any, metrics: Any, arrays: _Arrays) -> dict[str, Any]:
+def _of_name(name: str, loss: Any, metrics: Any, arrays: SampleArrays) -> dict[str, Any]:
     if is_user_reference(name):
         if loss is not None or metrics is not None:
             raise DatasetError("a FILE.py:FUNCTION returns its own loss and metrics: leave out loss= and metrics=")
@@ -150,9 +110,9 @@ def _of_name(name: str, loss: Any, metrics: Any, arrays: _Arrays) -> dict[str, A
     return {**loaders, "loss": loss, "metrics": metrics}
 
 
-def _values(data: Any, arrays: _Arrays) -> dict[str, Any]:
+def _values(data: Any, arrays: SampleArrays) -> dict[str, Any]:
     """The parts as the user has them, by name."""
-    if _is_pair(data):
+    if is_pair(data):
         return arrays.parts(*data)
     if isinstance(data, (tuple, list)) and len(data) == 3:
         return dict(zip(PARTS, data, strict=True))
@@ -170,47 +130,3 @@ def _values(data: Any, arrays: _Arrays) -> dict[str, Any]:
             "or the name of a data set (ch info dataset)"
         )
     return named
-
-
-def _is_pair(value: Any) -> bool:
-    """Whether it is `(x, y)` of arrays; x may be a tuple or dictionary of these."""
-    if not (isinstance(value, (tuple, list)) and len(value) == 2 and _is_array(value[1])):
-        return False
-    x = value[0]
-    own = list(x.values()) if isinstance(x, Mapping) else list(x) if isinstance(x, tuple) else [x]
-    return bool(own) and all(map(_is_array, own))
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor) or (hasattr(value, "__array__") and getattr(value, "shape", ()) != ())
-
-
-def _rows(x: Any, y: Any) -> InputRows:
-    """Samples of arrays; NumPy's usual float64 becomes float32, as parameters are."""
-    inputs = {name: _tensor(own) for name, own in x.items()} if isinstance(x, Mapping) else x
-    inputs = tuple(map(_tensor, inputs)) if isinstance(inputs, tuple) else inputs
-    rows = InputRows(inputs if isinstance(inputs, (dict, tuple)) else _tensor(inputs), _tensor(y))
-    if count_rows(rows.x) != len(rows.y):
-        raise DatasetError(f"x has {count_rows(rows.x):,} samples and y {len(rows.y):,}: give a target for each sample")
-    return rows
-
-
-def _tensor(array: Any) -> Tensor:
-    if isinstance(array, Tensor):
-        return array.detach()
-    try:
-        found = torch.from_numpy(np.array(array))
-    except TypeError as error:
-        raise DatasetError(f"has an array of which no tensor can be made ({error}); give numbers") from None
-    return found.float() if found.dtype is torch.float64 else found
-
-
-def _sizes(samples: int, split: Sequence[float]) -> list[int]:
-    """How many samples each part has."""
-    is_right = len(split) == 3 and all(isinstance(own, (int, float)) and own > 0 for own in split)
-    if not is_right or abs(sum(split) - 1) > 1e-6:
-        raise DatasetError(f"split= is {split!r}; give three shares above 0 that add up to 1, such as {SPLIT}")
-    val, test = (max(1, round(samples * share)) for share in split[1:])
-    if samples - val - test < 2:
-        raise DatasetError(f"has {samples} samples, too few for three parts; give at least 10")
-    return [samples - val - test, val, test]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, get_args
@@ -12,6 +12,7 @@ from chop.actions.search.strategies.runners.base import RUNNERS, RunnerBase, dec
 from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError, did_you_mean
 from chop.scoring.metric import Direction, Metric
+from chop.scoring.own_functions import streams
 
 DIRECTIONS = get_args(Direction)
 EVALUATION, TRAINING = "basic_evaluation", "basic_train"
@@ -30,6 +31,8 @@ class Goal:
 
 def goals_of(objectives: Any) -> list[Goal]:
     """Objectives given as names, `(name, direction)`, `(function, direction)`, or `{name: table}`."""
+    if objectives is None:
+        objectives = []
     if isinstance(objectives, str) or callable(objectives):
         objectives = [objectives]
     if isinstance(objectives, Mapping):
@@ -69,7 +72,10 @@ def _named(name: str, own: Any) -> Goal:
 def _of_function(function: Any, direction: Any) -> Goal:
     if not callable(function):
         raise ConfigError([f"objectives: {function!r} is neither the name of a metric nor a function"])
-    return Goal(_name(function), {"scale": 1.0}, (function, _direction(direction)))
+    way = _direction(direction)
+    if isinstance(function, type) and not streams(function):
+        raise ConfigError([f"objectives: the class {_name(function)} has no update and result; give an object of it"])
+    return Goal(_name(function), {"scale": 1.0}, (function, way))
 
 
 def _direction(given: Any) -> str:
@@ -97,18 +103,20 @@ def metric_tables(goals: Sequence[Goal], constraints: Mapping[str, Mapping[str, 
 
 
 def runner_tables(
-    wanted: Iterable[str], given: Any, data_module: Data, num_samples: int | None, part: str
+    wanted: Mapping[str, str], given: Any, data_module: Data, num_samples: int | None, part: str
 ) -> dict[str, dict[str, Table]]:
     """The tables `sw_runner` and `hw_runner`: the runners that are `given`, and those that `wanted` metrics need.
+
+    `wanted` says in which argument each metric is named.
 
     Raises ConfigError for a metric that nothing measures.
     """
     chosen, groups = _given(given)
     measured = {name: runner for runner in chosen for name in _names(RUNNERS[runner], data_module)}
     known = {name: runner for runner in _by_preference() for name in _names(RUNNERS[runner], data_module)}
-    for name in wanted:
+    for name, argument in wanted.items():
         if name not in measured:
-            runner = _runner_of(name, known, data_module)
+            runner = _runner_of(name, argument, known, data_module)
             chosen[runner] = {}
             measured |= dict.fromkeys(_names(RUNNERS[runner], data_module), runner)
     tables: dict[str, dict[str, Table]] = {"sw_runner": {}, "hw_runner": {}}
@@ -124,19 +132,19 @@ def usual_group(runner: str) -> str:
     return "hw_runner" if RUNNERS[runner].needs == "plan" else "sw_runner"
 
 
-def _runner_of(metric: str, known: Mapping[str, str], data_module: Data) -> str:
+def _runner_of(metric: str, argument: str, known: Mapping[str, str], data_module: Data) -> str:
     if metric in known:
         return known[metric]
     on_other = {name for cls in RUNNERS.working().values() for name in _names(cls, None)}
     if metric in on_other:
         raise ConfigError(
             [
-                f"objectives: '{metric}' is no metric of these data, judged as {_task(data_module)} (task= says as "
+                f"{argument}: '{metric}' is no metric of these data, judged as {_task(data_module)} (task= says as "
                 f"what). Theirs are {', '.join(sorted(known))}"
             ]
         )
     hint = did_you_mean(metric, known)
-    raise ConfigError([f"objectives: no metric '{metric}'{hint} (known: {', '.join(sorted(known))})"])
+    raise ConfigError([f"{argument}: no metric '{metric}'{hint} (known: {', '.join(sorted(known))})"])
 
 
 def _task(data_module: Data) -> str:
@@ -189,7 +197,7 @@ def _named_runner(own: Any, options: Any) -> tuple[str, Table]:
             return RUNNERS.canonical(own), _options(options)
     except ChopError as error:
         raise ConfigError([f"runners: {error}"]) from error
-    raise ConfigError([f"runners: expected names, classes or objects of runners, got {own!r}"])
+    raise ConfigError([f"runners: expected names, subclasses of RunnerBase or objects of these, got {own!r}"])
 
 
 def _options(options: Any) -> Table:

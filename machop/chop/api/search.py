@@ -18,7 +18,7 @@ from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
 from chop.actions.setup import build_model, resolve_accelerator, traced
 from chop.api.arguments import argument_of, as_arguments, in_python, naming
-from chop.api.data import SPLIT, data_module_of
+from chop.api.data import data_module_of
 from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
 from chop.api.space import Space
@@ -29,8 +29,9 @@ from chop.config.options import RunOptions
 from chop.config.run_config import option_types
 from chop.config.typed import Problem, check_value
 from chop.dataset import MaseDataModule
+from chop.dataset.arrays import SPLIT
 from chop.dataset.data import Data
-from chop.errors import ChopError, ConfigError, SearchError
+from chop.errors import ChopError, ConfigError, FolderError, GraphError, SearchError
 from chop.ir import MaseGraph, QuantPlan
 from chop.record.trial import Direction
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -40,6 +41,7 @@ from chop.tools.scratch import scratch_folder
 logger = get_logger(__name__)
 
 Part = Literal["train", "val", "test"]
+Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 
 
 def search(
@@ -49,7 +51,7 @@ def search(
     *,
     formats: Any = None,
     widths: Any = None,
-    objectives: Any,
+    objectives: Any = None,
     constraints: Mapping[str, Mapping[str, Any]] | None = None,
     strategy: Any = "surrogate",
     strategy_options: Mapping[str, Any] | None = None,
@@ -75,7 +77,7 @@ def search(
     n_jobs: int = 1,
     memory_mib: int | None = None,
     seed: int = 0,
-    device: Literal["auto", "cpu", "gpu", "mps"] = "auto",
+    device: Device = "auto",
     folder: str | Path | None = None,
     resume: bool = False,
     init_from: Sequence[str | Path] = (),
@@ -150,7 +152,7 @@ class Arguments:
     n_jobs: int
     memory_mib: int | None
     seed: int
-    device: Literal["auto", "cpu", "gpu", "mps"]
+    device: Device
     folder: str | Path | None
     resume: bool
     init_from: Sequence[str | Path]
@@ -179,7 +181,9 @@ class Arguments:
         called = options.model or type(self.model).__name__
         inputs = {"model": called, "batch_size": self.batch_size, **job.input_fingerprint}
         job = replace(job, input_fingerprint=inputs, always_publishes=True)
-        with only_writer(job.folder) as own:
+        if place.exists() and not place.is_dir():
+            raise FolderError(f"folder: {place} is a file; give the path of a folder")
+        with only_writer(job.folder) as own, naming("model", GraphError):
             self._require_room(job)
             job = job.begun_from(list(map(str, self.init_from)), self.resume)
             job.run(self.resume, lambda: self._begin(job, own, as_toml(options, table, self._has_functions)))
@@ -199,7 +203,7 @@ class Arguments:
         """Raise ConfigError for arguments that are no values of the options of the same meaning."""
         types = option_types()
         wanted = {name: types[name] for name in ("batch_size", "max_token_len", "seed")}
-        wanted |= {"device": types["accelerator"], "part": Part, "num_samples": Annotated[int, Ge(1)] | None}
+        wanted |= {"device": Device, "part": Part, "num_samples": Annotated[int, Ge(1)] | None}
         wrong = {name: check_value(kind, getattr(self, name)) for name, kind in wanted.items()}
         problems = [f"{name}: {message}" for name, message in wrong.items() if message]
         if problems:
@@ -277,14 +281,16 @@ class Arguments:
             is_pretrained=self.pretrained,
             batch_size=self.batch_size,
             seed=self.seed,
-            accelerator=self.device,
+            accelerator="gpu" if self.device == "cuda" else self.device,
             max_token_len=self.max_token_len,
         )
 
     def table(self, data_module: Data, ops: Collection[str] | None = None) -> dict[str, Any]:
         """The table `[search]` of the TOML file that does the same; `ops` are those of the model (None: any)."""
         name, metrics = strategy_name(self.strategy), metric_tables(self._goals, self.constraints)
-        runners = runner_tables(metrics, self.runners, data_module, self.num_samples, self.part)
+        objectives = [goal.name for goal in self._goals]
+        wanted = {metric: "objectives" if metric in objectives else "constraints" for metric in metrics}
+        runners = runner_tables(wanted, self.runners, data_module, self.num_samples, self.part)
         table = {"name": name, "eval_mode": self.eval_mode, **runners, "setup": self._setup(), "metrics": metrics}
         space = self.chosen_space if ops is None else self.chosen_space.fitting(ops)
         return {"search_space": space.table(), "strategy": table}

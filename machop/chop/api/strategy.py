@@ -12,7 +12,7 @@ from chop.errors import ChopError, ConfigError
 
 
 def strategy_name(strategy: Any) -> str:
-    """The name of a strategy: of `ch info strategy`, a class, or an object with `ask(n)` and `tell(points, values)`.
+    """The name of a strategy: of `ch info strategy`, or a class or an object with `ask(n)`.
 
     Raises ConfigError for anything else.
     """
@@ -21,12 +21,16 @@ def strategy_name(strategy: Any) -> str:
             return strategy
         if isinstance(strategy, type) and issubclass(strategy, SearchStrategyBase):
             return STRATEGIES.adopt(strategy, strategy.__name__)
-        if callable(getattr(strategy, "ask", None)) and not isinstance(strategy, type):
+        if isinstance(strategy, type) and hasattr(strategy, "ask"):
+            strategy = strategy()
+        if callable(getattr(strategy, "ask", None)):
             return STRATEGIES.adopt(_class_of(strategy), type(strategy).__name__)
     except ChopError as error:
         raise ConfigError([f"strategy: {error}"]) from error
+    except TypeError as error:
+        raise ConfigError([f"strategy: {strategy.__name__}() failed ({error}): give an object of it"]) from error
     raise ConfigError(
-        [f"strategy: expected a name of ch info strategy, a class, or an object with ask and tell, got {strategy!r}"]
+        [f"strategy: expected a name of ch info strategy, or a class or object with ask, got {strategy!r}"]
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,18 @@ from torch import nn
 
 from chop.actions.calibration import calibrate
 from chop.actions.search.measuring.baseline_check import of_the_float_baseline
+from chop.actions.search.run.fingerprint import weights_digest
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
 from chop.actions.search.strategies.runners.base import RUNNERS, drawn_alike
 from chop.actions.setup import resolve_accelerator
 from chop.api.arguments import in_python, naming
-from chop.api.data import SPLIT, data_module_of
+from chop.api.data import data_module_of
 from chop.api.tables import Row, Table, data_frame, table_of
 from chop.config.options import RunOptions
+from chop.config.units import parse_quantity
 from chop.dataset import DATASETS
+from chop.dataset.arrays import SPLIT
 from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.record.folder import SearchFolder
@@ -113,7 +117,8 @@ class Network:
 class Study:
     """A finished search: its Pareto front, its trials and its networks.
 
-    `study[17]` is the network of trial 17; iterating gives those of the front.
+    `study[17]` is the network of trial 17; `len` and iteration are of all trials. `front_networks` are those of
+    the front.
     """
 
     def __init__(self, files: SearchFolder, networks: Networks | None = None) -> None:
@@ -156,6 +161,11 @@ class Study:
         return table_of(self._front_rows)
 
     @property
+    def front_networks(self) -> list[Network]:
+        """The networks of the front, in the order of `front`."""
+        return [self[row["trial"]] for row in self._front_rows]
+
+    @property
     def trials(self) -> Table | pandas.DataFrame:
         """Every trial, with its state: measured, repeat, stopped or failed; of more than 100,000 the front."""
         return table_of([self._trial_row(trial) for trial in self._trials.values()])
@@ -169,18 +179,25 @@ class Study:
         """What was optimised."""
         return self.summary.goals.objectives
 
-    def best(self, max_drop: float | None = None, metric: str | None = None) -> Network:
+    @property
+    def _best_rows(self) -> list[BestRow]:
+        """The rows of the front: none where no network satisfies all constraints."""
+        goals = self.summary.goals
+        return [row for row in self.summary.best if goals.is_within(row.trial.metrics)]
+
+    def best(self, max_drop: float | str | None = None, metric: str | None = None) -> Network:
         """The network of the front that is best by `metric`: the first objective that is measured on samples.
 
         With `max_drop` it is the one that is best by the first other objective, among those whose `metric` is at most
-        so much worse than that of the FP32 baseline. Raises SearchError where there is none.
+        so much worse ("1 %", say) than that of the FP32 baseline. Raises SearchError where there is none.
         """
         quality = self._quality(metric)
         others = [own for own in self.objectives if own is not quality]
-        rows = list(self.summary.best)
-        order = [quality, *others]
+        rows, order = self._best_rows, [quality, *others]
+        if not rows:
+            raise self._no_network()
         if max_drop is not None:
-            rows, order = self._within(rows, quality, max_drop), [*others, quality]
+            rows, order = self._within(rows, quality, self._drop(max_drop, quality.metric)), [*others, quality]
         best = min(rows, key=lambda row: [*(_cost(own, row.trial) for own in order), row.trial.number])
         return self[best.trial.number]
 
@@ -191,6 +208,22 @@ class Study:
         if wanted not in names:
             raise SearchError(f"metric: '{wanted}' is no objective of this study ({', '.join(names)})")
         return next(own for own in self.objectives if own.metric == wanted)
+
+    def _no_network(self) -> SearchError:
+        (nearest,) = self.summary.best
+        return SearchError(
+            f"no measured network satisfies all constraints; the nearest is study[{nearest.trial.number}], which "
+            f"misses {self.summary.goals.misses(nearest.trial.metrics)}"
+        )
+
+    def _drop(self, given: Any, metric: str) -> float:
+        try:
+            drop = parse_quantity(given, self.summary.metrics[metric].unit) if isinstance(given, str) else float(given)
+        except (TypeError, ValueError) as error:
+            raise SearchError(f"max_drop: expected a number, or text with a unit, got {given!r}") from error
+        if not drop >= 0:
+            raise SearchError(f"max_drop: must be 0 or more, got {given!r}: how much worse than the FP32 baseline")
+        return drop
 
     def _within(self, rows: list[BestRow], quality: Objective, max_drop: float) -> list[BestRow]:
         baseline = self.summary.baselines.get(FP32)
@@ -209,8 +242,11 @@ class Study:
 
     def __getitem__(self, number: int) -> Network:
         """The network of a trial; raises SearchError for a number that no trial has."""
+        if isinstance(number, bool) or not hasattr(number, "__index__"):
+            raise SearchError(f"study[...] takes the number of a trial, got {number!r}")
+        number = int(number)
         if number not in self._trials:
-            raise SearchError(f"there is no trial {number!r} (there are {len(self._trials)}, from 0)")
+            raise SearchError(f"there is no trial {number} (there are {len(self._trials)}, from 0)")
         if number not in self._made:
             tests = {row.trial.number: row.test_metrics for row in self.summary.best}
             own = Network(self._trials[number], self._configs[number], tests.get(number), self._networks)
@@ -218,11 +254,12 @@ class Study:
         return self._made[number]
 
     def __iter__(self) -> Iterator[Network]:
-        return (self[row.trial.number] for row in self.summary.best)
+        """The networks of all trials, in order; of more than 100,000 those of the front."""
+        return (self[number] for number in self._trials)
 
     def __len__(self) -> int:
-        """How many networks the front has."""
-        return len(self.summary.best)
+        """How many trials there are; of more than 100,000 how many the front has."""
+        return len(self._trials)
 
     @cached_property
     def _made(self) -> dict[int, Network]:
@@ -238,7 +275,7 @@ class Study:
 
     @property
     def _front_rows(self) -> list[Row]:
-        rows = sorted(self.summary.best, key=lambda row: (_cost(self.objectives[0], row.trial), row.trial.number))
+        rows = sorted(self._best_rows, key=lambda row: (_cost(self.objectives[0], row.trial), row.trial.number))
         return [self._front_row(row) for row in rows]
 
     def _front_row(self, row: BestRow) -> Row:
@@ -283,13 +320,18 @@ class Study:
     def __repr__(self) -> str:
         summary = self.summary
         counts = f"{summary.counts.measured} configurations measured of {summary.space_size:,}"
-        title = f"Study({len(self)} on the front; {counts}; ended by {summary.reason})"
-        return "\n".join([title, repr(Table(self._front_rows)), *(f"warning: {text}" for text in self.warnings)])
+        title = f"Study({len(self._best_rows)} on the front; {counts}; ended by {summary.reason})"
+        return "\n".join([title, repr(Table(self._front_rows)), *self._told()])
 
     def _repr_html_(self) -> str:
         counts = f"{self.summary.counts.measured} measured configurations of {self.summary.space_size:,} in the space"
         table = Table(self._front_rows)._repr_html_()
-        return f"<p>Pareto front: {len(self)} of {counts}</p>{table}"
+        told = "".join(f"<p>{escape(text)}</p>" for text in self._told())
+        return f"<p>Pareto front: {len(self._best_rows)} of {counts}</p>{table}{told}"
+
+    def _told(self) -> list[str]:
+        """What is to be known beside the front."""
+        return [*self.summary.remarks, *(f"warning: {text}" for text in self.warnings)]
 
 
 def load_study(
@@ -307,6 +349,8 @@ def load_study(
     search; data by name need not be given. Functions that were objectives are `metrics` here. Nothing that the folder
     holds is run. Raises SearchError for another model or other data.
     """
+    if not isinstance(folder, (str, Path)):
+        raise SearchError(f"folder: expected the path of a study's folder, got {folder!r}")
     files = SearchFolder(folder)
     _ = files.summary
     if model is None:
@@ -335,6 +379,8 @@ def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping
     )
     with naming("model"):
         own = module_of(model)
+    if weights_digest(own) != files.fingerprint.get("weights"):
+        raise SearchError(f"model: has other weights than the one that the search in {files.path} measured")
     device = resolve_accelerator(options)
     job = checked_call(SearchJob, own, module, document["search"], files.path, options.seed, device)
     _require_same(job, files)
@@ -345,7 +391,7 @@ def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping
 
 
 _OPTIONS = ("model", "dataset", "task", "batch_size", "seed", "accelerator", "max_token_len")
-_TOLD = {"weights": "weights", "layers": "layers", "choices": "choices", "dataset": "data"}
+_TOLD = {"layers": "layers", "choices": "choices", "dataset": "data"}
 
 
 def _require_same(job: SearchJob, files: SearchFolder) -> None:

@@ -47,6 +47,8 @@ class Table:
         return [dict(row) for row in self._rows]
 
     def __repr__(self) -> str:
+        if not self._rows:
+            return "(no rows)"
         cells = [self.columns, *self._cells()]
         widths = [max(len(row[place]) for row in cells) for place in range(len(self.columns))]
         lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from chop.dataset.arrays import SampleArrays
 from chop.dataset.info import DATASETS, DatasetInfo, Parts
 from chop.dataset.reading import is_spent, joined, labelled_only, read_batch, read_part, without_unlabelled
 from chop.dataset.rows import Batch, TensorRows, cut, rows_loader
@@ -122,10 +123,11 @@ class MaseDataModule:
             return
         if self._user:
             arrays = TokenArrays(self.batch_size, self.max_token_len, self.seed)
+            samples = SampleArrays(self.batch_size, self.seed)
             self._user_data = (
-                load_user_data(self.name, self.batch_size, self._task_class, arrays)
+                load_user_data(self.name, self.batch_size, self._task_class, arrays, samples)
                 if self._built is None
-                else user_data_of(self._built, self.name, self._task_class, arrays)
+                else user_data_of(self._built, self.name, self._task_class, arrays, samples)
             )
             self._read()
         else:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from chop.dataset.arrays import SampleArrays, is_pair
 from chop.dataset.no_label import OnOwnLabels, label_of_none
 from chop.dataset.reading import read_by_one_process
 from chop.dataset.targets import INFER, TargetForm
@@ -52,24 +53,40 @@ class UserData:
 
 
 def load_user_data(
-    reference: str, batch_size: int, task: type[Task] = Classification, arrays: TokenArrays | None = None
+    reference: str,
+    batch_size: int,
+    task: type[Task] = Classification,
+    arrays: TokenArrays | None = None,
+    samples: SampleArrays | None = None,
 ) -> UserData:
     """Call `FILE.py:FUNCTION`, which returns a dictionary or an object with `train`, `val` and `test`.
 
-    Each is a DataLoader (or a list) of `(x, y)`. Optional: `loss(predictions, targets)`, `num_classes` (None: the
+    Each is a DataLoader (or a list) of `(x, y)`, or arrays `(x, y)`; these may also be returned for all parts together.
+    Optional: `loss(predictions, targets)`, `num_classes` (None: the
     targets are no classes), `metrics = {name: (function, "maximize" | "minimize")}`, `output`, the name or position of
     the output that is scored, of a model with several, and `ignore_index`, the target that means "no label" (absent:
     the loss's own, or -100). A function with an argument `batch_size` is given it. `arrays` makes loaders of parts that
     are arrays of tokens, for a `task` that reads these. Raises DatasetError for anything else.
     """
-    return user_data_of(_call(reference, batch_size), reference, task, arrays)
+    return user_data_of(_call(reference, batch_size), reference, task, arrays, samples)
 
 
 def user_data_of(
-    built: Any, reference: str, task: type[Task] = Classification, arrays: TokenArrays | None = None
+    built: Any,
+    reference: str,
+    task: type[Task] = Classification,
+    arrays: TokenArrays | None = None,
+    samples: SampleArrays | None = None,
 ) -> UserData:
-    """The checked data set of what the function returned; errors name it `reference`."""
+    """The checked data set of what the function returned; errors name it `reference`.
+
+    `samples` makes loaders of arrays `(x, y)`: of those of each part, or of all samples, which it splits.
+    """
+    if samples is not None and isinstance(built, tuple) and is_pair(built):
+        built = samples.parts(*built)
     values = _as_mapping(built, reference)
+    if samples is not None:
+        values = {name: samples.loader(name, own) if name in PARTS else own for name, own in values.items()}
     missing = [part for part in PARTS if values.get(part) is None]
     if missing:
         raise DatasetError(

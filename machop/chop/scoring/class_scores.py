@@ -31,7 +31,8 @@ def class_scores(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if low < 0 or high >= scores.shape[1]:
         raise ChopError(
             f"a target is {low if low < 0 else high}, but the model gives {tuple(predictions.shape)}, scores of "
-            f"classes 0 to {scores.shape[1] - 1}; correct the model's outputs or the targets"
+            f"classes 0 to {scores.shape[1] - 1}; correct the model's outputs or the targets "
+            "(numbers that are no classes belong to the task 'regression')"
         )
     return scores, classes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -21,6 +22,10 @@ class Regression(Task):
 
     def values(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
         return {"loss": per_sample_loss(outputs, targets, self.data_loss or squared_error)}
+
+    def require_data(self, x: Any, targets: Tensor) -> None:
+        if self.data_loss is None and not bool(targets.isfinite().all()):
+            raise ChopError("the targets hold NaN or infinity; leave those samples out, or give a loss of your own")
 
     def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
         return [MeanLoss(self.data_loss or squared_error, kept)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,17 @@ class PlainGraphModule:
 
 class TracedModel(fx.GraphModule):
     """A traced model that can be pickled, by `torch.save` too, whatever has traced it."""
+
+    def recompile(self) -> Any:
+        """Compile the graph; unlike torch.fx's own, the module prints nothing where its forward fails."""
+        code = super().recompile()
+        type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
+        return code
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about the structure of exported outputs
+            return super().__deepcopy__(memo)
 
     def __reduce__(self) -> tuple[Any, tuple[PlainGraphModule]]:
         return from_plain, (as_plain(self),)

@@ -101,7 +101,7 @@ class RunnerBase(ABC):
     Options: ClassVar[type[Any]] = NoOptions
     definition: ClassVar[int] = 1
 
-    def __init__(self, data_module: Data | None, options: Any = None) -> None:
+    def __init__(self, data_module: Data | None = None, options: Any = None) -> None:
         self.data_module = cast(Data, data_module)  # None is for runners that ask nothing of data
         self.options = options if options is not None else self.Options()
 
