@@ -17,7 +17,7 @@ from torch import nn
 
 from chop.actions.calibration import calibrate
 from chop.actions.search.measuring.baseline_check import of_the_float_baseline
-from chop.actions.search.run.fingerprint import weights_digest
+from chop.actions.search.run.input_fingerprint import weights_digest
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
 from chop.actions.search.strategies.runners.base import RUNNERS, drawn_alike
