@@ -7,7 +7,7 @@ from collections.abc import Callable
 from chop.actions.search.run.block_by_block import BlockRun, is_block_by_block
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.resumable import ResumableSearch
-from chop.actions.search.run.sampled import SampledRun
+from chop.actions.search.run.trial_by_trial import TrialRun
 from chop.tools.threads import one_thread
 
 
@@ -22,11 +22,11 @@ class SearchJob(ResumableSearch):
         instruments = self.instruments()
         with one_thread(instruments.is_light or self.settings.setup.n_jobs > 1):
             goals = self.goals(instruments)
-            run: BlockRun | SampledRun
+            run: BlockRun | TrialRun
             if is_block_by_block(self, instruments, resume):
                 run = BlockRun(self, instruments, goals)
             else:
-                run = SampledRun(self, instruments, goals)
+                run = TrialRun(self, instruments, goals)
                 _ = run.early_stopping  # which may refuse the search
             before_first()
             return run.run(resume)

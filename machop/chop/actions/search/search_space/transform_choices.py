@@ -1,4 +1,4 @@
-"""The distinct weight transforms of one node, from lists of values for keys."""
+"""The distinct weight transforms (pruning, say) of one node, from lists of values for keys."""
 
 from __future__ import annotations
 

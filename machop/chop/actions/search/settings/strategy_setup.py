@@ -29,8 +29,8 @@ class StrategySetup:
     """The keys of `[search.strategy.setup]` that every strategy has.
 
     `ask_batch` points are asked for at a time (absent: as many as suit the strategy); the search ends when the front
-    has not moved for `patience` trials. On a `ladder` of sample sizes a candidate that cannot win any more, by
-    `ladder_confidence`, is given up before it is measured on all rows.
+    has not improved for `patience` trials. On a `ladder` of sample sizes a trial that cannot reach the front any more,
+    with `ladder_confidence`, is stopped before it is measured on all samples.
     """
 
     n_trials: Annotated[int, Ge(1)] | None = None

@@ -1,4 +1,4 @@
-"""Runs a search trial by trial: a strategy proposes points, and every trial is logged before the next proposal."""
+"""Runs a search trial by trial: opens its log, builds strategy and scheduler, and runs `loop.py` with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class SampledRun:
+class TrialRun:
     """Runs a search that logs all its trials."""
 
     search: ResumableSearch
