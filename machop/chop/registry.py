@@ -17,6 +17,9 @@ from chop.errors import ChopError, UnknownNameError, did_you_mean
 
 T = TypeVar("T")
 
+REGISTER_IT = "import the module, or install the package, that registers it"
+"""The cure where a file names what a plug-in had registered when the file was written."""
+
 
 class Registry(Generic[T]):
     """Names of one kind of thing (`noun`), each bound to an object or to the module that registers it.

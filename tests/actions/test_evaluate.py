@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from chop.actions.replay import SearchRow
+from chop.weight_transforms import WEIGHT_TRANSFORMS, WeightTransform
 from tests.conftest import Command
+
+
+@dataclass(frozen=True)
+class Halved(WeightTransform):
+    """Divides weights by `halved`."""
+
+    halved: float = 2.0
+
+    def apply(self, weights: Tensor) -> Tensor:
+        return weights / self.halved
+
 
 SPACE = """
 [search.search_space]
@@ -51,3 +65,16 @@ def test_a_row_may_differ_by_what_the_order_of_float_sums_makes(
     _, err = ch("test", *row, status=1 if message else 0)
     assert message in err
     assert ("about 1 of 500 samples" in err) is not bool(message)
+
+
+@pytest.mark.parametrize("name", ["integer", "NA"])
+def test_a_weight_transform_of_a_package_that_is_missing_is_named(name: str, ch: Command, tmp_path: Path) -> None:
+    space = SPACE.format(also="weight_halved = [2.0]").replace('"integer"', f'"{name}"')
+    (tmp_path / "space.toml").write_text(space, encoding="utf-8")
+    with WEIGHT_TRANSFORMS.restored():
+        WEIGHT_TRANSFORMS.register("halved")(Halved)
+        ch("search", "jsc-tiny", "jsc", "--pretrained", "--config", "space.toml", "--project", "p")
+    for action in ("test", "transform"):
+        _, err = ch(action, "--from-search", "mase_output/p/software/search_ckpts", "--row", "0", status=1)
+        assert "has a format that is not known here (unknown weight transform 'halved' (known: sparsity))" in err
+        assert "install the package, that registers it" in err

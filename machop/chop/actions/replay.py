@@ -11,13 +11,15 @@ from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
 from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data, first_batch
-from chop.errors import SearchError
+from chop.errors import SearchError, UnknownNameError
 from chop.evaluation.guard import formats_of, require_sound
 from chop.ir import MaseGraph
 from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
+from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder
 from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE
+from chop.registry import REGISTER_IT
 
 MOST_SHOWN = 20
 
@@ -67,12 +69,25 @@ def read_row(path: Path, number: int) -> SearchRow:
 
 
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
-    """The network of a row, with the weights of the prepared model."""
-    graph = traced(prepared.model, prepared.data_module)
+    """The network of a row, with the weights of the prepared model.
+
+    Raises SearchError where the row has a format, or a weight transform, that no package here registers.
+    """
     config = row.values["sampled_config"]
+    _require_registered(config, row.folder)
+    graph = traced(prepared.model, prepared.data_module)
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
     graph, _ = quantize_transform_pass(graph, config)
     return guarded(graph, prepared)
+
+
+def _require_registered(sampled_config: Mapping[str, Any], folder: Path) -> None:
+    try:
+        for entry in sampled_config.values():
+            if isinstance(entry, Mapping):
+                require_registered(entry["config"])
+    except UnknownNameError as error:
+        raise SearchError(f"{folder} has a format that is not known here ({error}): {REGISTER_IT}") from error
 
 
 def guarded(graph: MaseGraph, prepared: Prepared) -> MaseGraph:

@@ -112,6 +112,17 @@ def check_keys(config: NodeConfig) -> None:
             raise FormatError(f"unknown key '{key}'{hint} (format '{config['name']}')")
 
 
+def require_registered(config: NodeConfig) -> None:
+    """Raise UnknownNameError for a format, or a weight transform, that a config names and nothing here registers.
+
+    For configs that a search wrote: they hold no misspelt keys, so one that the format lacks is that of a transform.
+    """
+    known = [*GLOBAL_KEYS] if config.get("name") in FLOAT_NAMES else known_keys(format_class(config))
+    foreign = [key for key in config if key.startswith(f"{WEIGHT}_") and key not in known and not is_transform_key(key)]
+    if foreign:
+        WEIGHT_TRANSFORMS.canonical(min(foreign, key=len).removeprefix(f"{WEIGHT}_"))
+
+
 def _check_keys_beside_float(config: NodeConfig) -> None:
     """Beside "NA" there may be keys of any format; what is nearly the key of a transform is a mistake all the same."""
     named = [key for key in config if (split_key(key) or ("",))[0] == WEIGHT and not is_transform_key(key)]

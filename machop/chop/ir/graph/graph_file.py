@@ -29,6 +29,7 @@ from chop.models.checkpoint_file import (
     read_checkpoint,
     save_tensors,
 )
+from chop.registry import REGISTER_IT
 from chop.tools.user_code import is_user_reference
 from chop.weight_transforms import WEIGHT_TRANSFORMS, Chain, WeightTransform, transform_name
 
@@ -137,8 +138,7 @@ def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
         )
     except UnknownNameError as error:
         raise CheckpointError(
-            f"{checkpoint.path} has a format that is not known here ({error}): import the module, or install the "
-            "package, that registers it"
+            f"{checkpoint.path} has a format that is not known here ({error}): {REGISTER_IT}"
         ) from error
     except (ChopError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
