@@ -50,6 +50,16 @@ def test_integer_takes_the_nearest_value(number_format: Integer, values: list[fl
     np.testing.assert_array_equal(error, nearest)
 
 
+@given(st.integers(1, 24), st.booleans(), SMALL_VALUES)
+def test_auto_is_the_largest_fraction_width_that_holds_all_magnitudes(
+    width: int, is_signed: bool, values: list[float]
+) -> None:
+    x = torch.tensor(values) if is_signed else torch.tensor(values).abs()
+    holds = 2 ** (width - 1 if is_signed else width)
+    largest = max(fraction for fraction in range(-64, 65) if float(x.abs().max()) * 2.0**fraction < holds)
+    assert Integer(width, "auto", is_signed).calibrated(x).frac_width == largest
+
+
 @given(formats(), SMALL_VALUES)
 def test_apytypes_rounds_alike(number_format: Integer | IntegerFloor, values: list[float]) -> None:
     fraction = number_format.frac_width or 0
