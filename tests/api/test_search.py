@@ -27,6 +27,7 @@ from chop.api.study import Study
 from chop.config.run_config import load_run_config
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError, ConfigError, DatasetError, GraphError, SearchError
+from chop.executors.local import LocalExecutor
 from chop.formats import FORMATS, Format
 from chop.formats.integer import Integer
 from chop.ir import MaseGraph
@@ -187,6 +188,21 @@ def test_a_data_set_by_name_may_have_metrics_of_your_own() -> None:
     assert "the loss and the metrics" in study.to_toml()
 
 
+def test_an_executor_may_be_a_name_or_a_class(mlp: nn.Module, arrays: Arrays) -> None:
+    class Here(LocalExecutor):
+        """An executor of one's own."""
+
+    plain = chop.search(mlp, arrays, **few())
+    for executor in ("processes", Here):
+        study = chop.search(mlp, arrays, **few(executor=executor))
+        assert figures(study) == figures(plain)
+        assert f'executor = "{getattr(executor, "__name__", executor)}"' in study.to_toml()
+    with pytest.raises(ConfigError, match=r"^executor: unknown executor 'proceses'; did you mean 'processes'"):
+        chop.search(mlp, arrays, **few(executor="proceses"))
+    with pytest.raises(ConfigError, match=r"^executor: expected a name"):
+        chop.search(mlp, arrays, **few(executor=3))
+
+
 def test_what_was_warned_of_is_kept(mlp: nn.Module, arrays: Arrays) -> None:
     assert chop.search(mlp, arrays, **few()).warnings == ()
     study = chop.search("jsc-tiny", "jsc", **few(num_samples=100, n_trials=2))
@@ -280,6 +296,22 @@ class WeightBits(AnalyticRunner):
 
     def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
         return {"weight_bits": float(sums[0])}
+
+
+class Falls(Backwards):
+    """Fails after a few points."""
+
+    def ask(self, n: int) -> list[Any]:
+        if self.left < self.space.size - 3:
+            raise OSError("no more")
+        return super().ask(1)
+
+
+def test_trials_before_a_failure_are_not_lost(mlp: nn.Module, arrays: Arrays) -> None:
+    with pytest.raises(SearchError, match=r"no more.*\(the folder stays until this process ends: folder='") as raised:
+        chop.search(mlp, arrays, **few(strategy=Falls))
+    folder = str(raised.value).rpartition("folder='")[2].removesuffix("')")
+    assert len(SearchFolder(folder).trials()) > 0
 
 
 class Halves(Integer):

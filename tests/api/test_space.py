@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 import chop
 from chop.api.study import Study
@@ -47,6 +48,29 @@ def test_layers_have_choices_of_their_own() -> None:
     assert (lists(space, "fc1")["weight_width"], lists(space, "fc2")["weight_width"]) == ([8], [2])
     with pytest.raises(ConfigError, match=r"layers\['fc1'\]\['formats'\]: name the number formats"):
         chop.Space(by="name", layers={"fc1": {"widths": [8]}})
+
+
+def test_an_override_may_have_another_format(mlp: nn.Module, arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    blocks = {"formats": ["mxint"], "block_size": [[1, 4]]}
+    space = chop.Space("integer", [4, 8], overrides={"_0": blocks})
+    study = chop.search(mlp, arrays, space, objectives=["accuracy"], strategy="brute_force")
+    configs = [network.config["_0"]["config"] for network in study]
+    assert {own["name"] for own in configs} == {"mxint"}
+    assert {own["weight_element_bits"] for own in configs} == {4, 8}
+    assert {network.config["_2"]["config"]["name"] for network in study} == {"integer"}
+    other = {"formats": "mxfp", "element_exp_bits": 2, "element_frac_bits": 1, "block_size": [[1, 4]]}
+    space = chop.Space("integer", [4, 8], overrides={"_0": other})
+    assert len(chop.search(mlp, arrays, space, objectives=["accuracy"], strategy="brute_force")) == 4
+
+
+def test_one_pattern_may_stand_alone_and_groups_are_lists() -> None:
+    assert chop.Space("integer", [4], exclude="head").setup["exclude"] == ["head"]
+    with pytest.raises(ConfigError, match="ties: expected groups, each a list of patterns"):
+        chop.Space("integer", [4], ties=["a", "b"])
+    with pytest.raises(ConfigError, match="exclude: expected patterns of nodes"):
+        chop.Space("integer", [4], exclude=[3])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match="by: expected one of type, name, regex_name, got 'nam'"):
+        chop.Space("integer", [4], by="nam", layers=["a"])  # type: ignore[arg-type]
 
 
 def test_sparsity_is_a_choice_like_others() -> None:

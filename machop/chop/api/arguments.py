@@ -17,7 +17,7 @@ RENAMED = {
 """Keys of a TOML file whose arguments have other names."""
 
 SETUP = (
-    "n_trials", "timeout", "patience", "ask_batch", "n_jobs", "memory_mib", "ladder", "ladder_confidence",
+    "n_trials", "timeout", "patience", "ask_batch", "n_jobs", "executor", "memory_mib", "ladder", "ladder_confidence",
 )  # fmt: skip
 """The keys of `[search.strategy.setup]` that are arguments; all others are in `strategy_options`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,6 +33,7 @@ from chop.dataset import MaseDataModule
 from chop.dataset.arrays import SPLIT
 from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError, FolderError, GraphError, SearchError
+from chop.executors import EXECUTORS, Executor
 from chop.ir import MaseGraph, QuantPlan
 from chop.record.trial import Direction
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -75,6 +77,7 @@ def search(
     early_stopping_confidence: float | None = None,
     ask_batch: int | None = None,
     n_jobs: int = 1,
+    executor: Any = None,
     memory_mib: int | None = None,
     seed: int = 0,
     device: Device = "auto",
@@ -150,6 +153,7 @@ class Arguments:
     early_stopping_confidence: float | None
     ask_batch: int | None
     n_jobs: int
+    executor: Any
     memory_mib: int | None
     seed: int
     device: Device
@@ -186,7 +190,11 @@ class Arguments:
         with only_writer(job.folder) as own, naming("model", GraphError):
             self._require_room(job)
             job = job.begun_from(list(map(str, self.init_from)), self.resume)
-            job.run(self.resume, lambda: self._begin(job, own, as_toml(options, table, self._has_functions)))
+            try:
+                job.run(self.resume, lambda: self._begin(job, own, as_toml(options, table, self._has_functions)))
+            except ChopError as error:
+                self._keep_trials(job, stack, error)
+                raise
         return Study(job.files, Networks.of(job, options))
 
     def told(self, problem: Problem) -> str:
@@ -213,6 +221,12 @@ class Arguments:
         own.settle()
         if not self.resume:
             job.files.write_resolved(text)
+
+    def _keep_trials(self, job: SearchJob, stack: ExitStack, error: ChopError) -> None:
+        """Let a temporary folder with trials stay until the process ends, and the error say so."""
+        if self.folder is None and job.files.is_by_trial and job.files.trials():
+            atexit.register(stack.pop_all().close)
+            error.args = (f"{error} (the folder stays until this process ends: folder={str(job.folder)!r})",)
 
     def _tell_untrained(self) -> None:
         if isinstance(self.model, str) and not self.pretrained and self.weights is None:
@@ -302,6 +316,7 @@ class Arguments:
             "patience": self.patience,
             "ask_batch": self.ask_batch,
             "n_jobs": self.n_jobs,
+            "executor": _executor_name(self.executor),
             "memory_mib": self.memory_mib,
             "ladder": list(self.early_stopping) or None,
             "ladder_confidence": self.early_stopping_confidence,
@@ -309,6 +324,16 @@ class Arguments:
             "direction": self.sum_direction,
         }
         return {**{key: own for key, own in setup.items() if own is not None}, **(self.strategy_options or {})}
+
+
+def _executor_name(executor: Any) -> str | None:
+    """The name of an executor: of `ch info executor`, or of a class."""
+    if isinstance(executor, type) and issubclass(executor, Executor):
+        with naming("executor"):
+            return EXECUTORS.adopt(executor, executor.__name__)
+    if executor is None or isinstance(executor, str):
+        return executor
+    raise ConfigError([f"executor: expected a name (ch info executor) or a subclass of Executor, got {executor!r}"])
 
 
 def module_of(model: Any) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -72,10 +72,10 @@ class Space:
         own = {key: {**base, **more} for key, more in _layers(layers, by).items()}
         seed = {key: {"config": _lists(all_of, f"layers[{key!r}]" if layers else "")} for key, all_of in own.items()}
         override = {
-            key: {"config": _lists(more, f"overrides[{key!r}]", base.get("formats"))}
+            key: {"config": _lists(_with_widths(more, base), f"overrides[{key!r}]", base.get("formats"))}
             for key, more in (overrides or {}).items()
         }
-        setup: dict[str, Any] = {"by": by, "exclude": list(exclude), "tie": [list(group) for group in ties]}
+        setup: dict[str, Any] = {"by": by, "exclude": _patterns(exclude, "exclude"), "tie": _groups(ties)}
         setup["tie_operands"] = _tied([*seed.values(), *override.values()]) if tie_operands is None else [*tie_operands]
         setup["calibration_rows"] = calibration_samples
         self._set(seed, override, setup, MIXED_PRECISION)
@@ -127,8 +127,34 @@ class Space:
         return {"name": self.name, **{key: dict(part) for key, part in parts.items() if part}}
 
 
+def _with_widths(choices: Choices, base: Choices) -> Choices:
+    """The choices of an override; formats that take widths have those of all layers, unless it has its own."""
+    formats = choices.get("formats")
+    if formats is None or "widths" in choices or "widths" not in base:
+        return choices
+    classes = [FORMATS[name] for name in _format_names(formats, {}, "overrides") if name not in FLOAT_NAMES]
+    takes_widths = all({"width", "element_bits"} & set(cls.keys()) for cls in classes)
+    return {**choices, "widths": base["widths"]} if takes_widths else choices
+
+
+def _patterns(given: Any, where: str) -> list[str]:
+    """Patterns as a list; one may stand alone."""
+    found = [given] if isinstance(given, str) else list(given)
+    if not all(isinstance(own, str) for own in found):
+        raise ConfigError([f"{where}: expected patterns of nodes, got {given!r}"])
+    return found
+
+
+def _groups(ties: Sequence[Sequence[str]]) -> list[list[str]]:
+    if isinstance(ties, str) or any(isinstance(group, str) for group in ties):
+        raise ConfigError([f"ties: expected groups, each a list of patterns of nodes: [['a', 'b']]; got {ties!r}"])
+    return [_patterns(group, "ties") for group in ties]
+
+
 def _layers(layers: Mapping[str, Choices] | Sequence[str] | None, by: By) -> dict[str, Choices]:
     """The choices of its own for each kind of layer."""
+    if by not in get_args(By):
+        raise ConfigError([f"by: expected one of {', '.join(get_args(By))}, got {by!r}"])
     if layers is None and by != "type":
         raise ConfigError([f'layers: name the layers that have choices, where by="{by}"'])
     if layers is None:

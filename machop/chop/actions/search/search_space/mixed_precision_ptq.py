@@ -23,9 +23,9 @@ from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.config.typed import Problem
 from chop.errors import SearchError, did_you_mean
 from chop.evaluation.program import Axis
-from chop.formats import Format
+from chop.formats import FORMATS, Format
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn.node_config import FLOAT_NAMES, WEIGHT, is_transform_key, split_key, transform_key_problem
+from chop.nn.node_config import FLOAT_NAMES, WEIGHT, is_transform_key, known_keys, split_key, transform_key_problem
 from chop.nn.ops import OP_TABLE, OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
@@ -221,7 +221,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         choices = self._lists(self.seed[key]["config"]) if key else FLOAT_CHOICES
         for pattern in self.override:
             if re.fullmatch(pattern, name):
-                choices = {**choices, **self._lists(self.override[pattern]["config"])}
+                choices = _overridden(choices, self._lists(self.override[pattern]["config"]))
         return choices
 
     @staticmethod
@@ -297,6 +297,15 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             others = {name: text for name in keys if (text := transform_key_problem(name, op))}
             problems = others | problems
         return problems
+
+
+def _overridden(choices: Mapping[str, list[Any]], own: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Lists with those of an override in their place; where it names formats, keys that these do not have go."""
+    names = [name for name in own.get("name", ()) if isinstance(name, str) and name in FORMATS]
+    if not names:
+        return {**choices, **own}
+    known = {key for name in names for key in known_keys(FORMATS[name])}
+    return {**{key: value for key, value in choices.items() if key in known or is_transform_key(key)}, **own}
 
 
 def _matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
