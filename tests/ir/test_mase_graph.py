@@ -275,3 +275,18 @@ def test_constants_and_other_buffers_are_saved_with_the_graph(tmp_path: Path) ->
     x, model = torch.randn(3, 4), Scaled()
     load_weights(model, path)
     assert torch.equal(MaseGraph.from_checkpoint(path, model).model(x), graph.model(x))
+
+
+def test_a_plan_is_applied_without_deriving_the_ops_anew_for_each_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    derived = []
+    derive = MaseGraph.quantizable_nodes
+    monkeypatch.setattr(MaseGraph, "quantizable_nodes", lambda self: derived.append(1) or derive(self))
+
+    def times(layers: int) -> int:
+        graph = MaseGraph(nn.Sequential(*(nn.Linear(4, 4) for _ in range(layers))))
+        plan = QuantPlan.of({name: {"weight": Integer(8, 4), "data_in": Integer(8, 4)} for name in derive(graph)})
+        derived.clear()
+        graph.apply_plan(plan)
+        return len(derived)
+
+    assert times(2) == times(8)

@@ -347,7 +347,7 @@ class MaseGraph:
         return self._made.of_node(self, given) if isinstance(given, fx.Node) else None
 
     def _quantize(self, node: fx.Node, op: Op, plan: QuantPlan) -> None:
-        self._require_finite(node.name, plan)
+        self._require_finite(node.name, op, plan)
         wrapper = Quantized(self.inner(node), op, plan[node.name])
         wrapper.train(self.model.training)
         self._float_nodes[node.name] = FloatNode(node.op, node.target)
@@ -358,11 +358,11 @@ class MaseGraph:
         self.model.add_submodule(path, wrapper)
         node.op, node.target = "call_module", path
 
-    def _require_finite(self, name: str, plan: QuantPlan) -> None:
+    def _require_finite(self, name: str, op: Op, plan: QuantPlan) -> None:
         """Raise GraphError for NaN and infinity; minus infinity marks masked places in activations."""
         for operand in plan[name]:
             tensor = self.calibration.tensors.get((name, operand))
-            is_parameter = operand in self.quantizable_nodes()[name].params
+            is_parameter = operand in op.params
             if tensor is None or bool((tensor.isfinite() | ((tensor == -math.inf) & (not is_parameter))).all()):
                 continue
             cure = "train the model anew" if is_parameter else "leave the node in float32, or mend the model"
