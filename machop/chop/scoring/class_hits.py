@@ -147,8 +147,8 @@ def _counts_of(scores: Tensor, classes: Tensor) -> Counts:
 
 def _counted(predicted: Tensor, classes: Tensor, size: int) -> Tensor:
     """How often each class was told right, told wrong, and predicted, `(3, classes)`."""
-    of_targets = torch.bincount(torch.add(predicted == classes, classes, alpha=2), minlength=2 * size)
-    return torch.stack([of_targets[1::2], of_targets[::2], torch.bincount(predicted, minlength=size)])
+    of_targets = torch.bincount(torch.add(classes, predicted != classes, alpha=size), minlength=2 * size)
+    return torch.cat([of_targets, torch.bincount(predicted, minlength=size)]).view(3, size)
 
 
 def _present(counts: Counts) -> tuple[Counts, Counts]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -52,10 +54,10 @@ class MeanLoss(Accumulator):
             self._kept.is_needed |= self._is_one_number
         if self._is_one_number:
             return
-        self._targets_each = targets[0].numel()
+        self._targets_each = math.prod(targets.shape[1:])
         if self.loss is None:
-            values, has_label = _cross_entropies(outputs, targets), targets != UNLABELLED
-            means, counts = _means(values, has_label if targets.ndim > 1 else None)
+            has_label = targets != UNLABELLED if targets.ndim > 1 else None
+            means, counts = _means(_cross_entropies(outputs, targets), has_label)
         else:
             found = call_loss(self.loss, outputs, targets)
             means, counts = _means(*_of_labelled(found if found.ndim else found.reshape(1), targets))

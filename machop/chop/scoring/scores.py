@@ -24,7 +24,7 @@ def score(
     Raises ChopError where predictions are no `(rows, classes)` or a loss of the data fails, MetricError where a metric
     of the data does.
     """
-    return _of_all(predictions, targets, data_module_loss, metrics, num_classes).result()
+    return _of_all(predictions, targets, data_module_loss, metrics, num_classes, by_sample=False).result()
 
 
 def score_with_intervals(
@@ -41,7 +41,7 @@ def score_with_intervals(
     targets of tokens or pixels. Without an interval are a mean or a bootstrap of fewer than 10 samples, and what is no
     finite number. Raises what `score` raises.
     """
-    return _of_all(predictions, targets, data_module_loss, metrics, num_classes).intervals()
+    return _of_all(predictions, targets, data_module_loss, metrics, num_classes, by_sample=True).intervals()
 
 
 def _of_all(
@@ -50,7 +50,8 @@ def _of_all(
     loss: Loss | None,
     metrics: Mapping[str, UserMetric] | None,
     num_classes: int | None,
+    by_sample: bool,
 ) -> Accumulator:
-    found = task_of(DEFAULT_TASK, num_classes, loss, metrics).accumulator(by_sample=True)
+    found = task_of(DEFAULT_TASK, num_classes, loss, metrics).accumulator(by_sample)
     found.update(predictions, targets)
     return found
