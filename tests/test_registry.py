@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import chop
 from chop.actions.search import search
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError, ConfigError
 from chop.formats import FORMATS, Format
 from chop.models import get_model
+from chop.nn.ops import OP_TABLE
 from chop.registry import Registry, subclass_problem
+from chop.weight_transforms import WEIGHT_TRANSFORMS
 from tests.actions.search.conftest import jets, lab
 from tests.own_space import FirstFew
 
@@ -37,13 +41,13 @@ GROUPS = (
 BROKEN = {"aa-absent": "no_such_module:Thing", "ab-no-kind": "builtins:print", "ac-exits": "exits_on_import:Thing"}
 
 
-def installed(folder: Path, points: dict[str, str]) -> Path:
-    """A folder for `sys.path` that holds what pip would write for a package with these entry points in every group."""
+def installed(folder: Path, points: dict[str, str], groups: tuple[str, ...] = GROUPS) -> Path:
+    """A folder for `sys.path` that holds what pip would write for a package with these entry points in the groups."""
     facts = folder / "broken_package-1.0.dist-info"
     facts.mkdir(parents=True)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n", encoding="utf-8")
     lines = [f"{name} = {value}\n" for name, value in points.items()]
-    text = "".join(f"[chop.{group}]\n{''.join(lines)}\n" for group in GROUPS)
+    text = "".join(f"[chop.{group}]\n{''.join(lines)}\n" for group in groups)
     (facts / "entry_points.txt").write_text(text, encoding="utf-8")
     (folder / "exits_on_import.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
     return folder
@@ -94,9 +98,9 @@ def test_info_names_every_broken_plug_in_and_why(broken: dict[str, str], tmp_pat
     )
     for kind in kinds:
         assert f"broken: the {kind} 'aa-absent' of package 'broken-package' cannot be loaded" in words, kind
-        assert f"broken: the {kind} 'ac-exits' of package 'broken-package' cannot be loaded (SystemExit: 3)" in words, (
-            kind
-        )
+        assert (
+            f"broken: the {kind} 'ac-exits' of package 'broken-package' cannot be loaded (SystemExit: 3, in " in words
+        ), kind
     assert "it is no subclass of SearchStrategyBase" in words
 
 
@@ -111,6 +115,35 @@ def test_what_is_broken_says_so_each_time_and_the_rest_is_there(
     assert list(paths.broken()) == ["aa-absent", "ab-no-kind", "ac-exits"]
     assert "good" in paths.working()
     assert "aa-absent" in paths.names()
+
+
+@pytest.mark.parametrize(
+    ("registry", "space"),
+    [(OP_TABLE, {"layers": ["fails"]}), (WEIGHT_TRANSFORMS, {"weight_fails": [1]})],
+    ids=["op", "weight transform"],
+)
+def test_a_broken_op_or_weight_transform_is_named_where_it_is_asked_for(
+    registry: Registry[Any],
+    space: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    group = registry.group.removeprefix("chop.")
+    site = installed(tmp_path / "site", {"fails": "fails_on_import:Thing"}, (group,))
+    (site / "fails_on_import.py").write_text("print('hello')\n1 / 0\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(site)
+    data = {part: [(torch.zeros(2, 4), torch.tensor([0, 1]))] for part in ("train", "val", "test")}
+    why = r"'fails' of package 'broken-package' cannot be loaded \(ZeroDivisionError: .*fails_on_import.py:2\)"
+    with registry.restored():
+        registry._plugins = None
+        with pytest.raises(ChopError, match=rf"the {registry.noun} {why}"):
+            own = chop.Space(["integer"], [4], **space)
+            chop.search(torch.nn.Linear(4, 2), data, own, objectives=["loss"], n_trials=1)
+        with pytest.raises(ChopError) as unknown:
+            _ = registry["fais"]
+        assert "fails" not in str(unknown.value).partition("known:")[2]
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("turn", [1, 2])

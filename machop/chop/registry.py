@@ -6,14 +6,20 @@ entry points of the group `chop.<plural>`. A broken plug-in fails only when its 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from io import StringIO
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Generic, TypeVar
 
 from chop.errors import ChopError, UnknownNameError, did_you_mean
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -78,7 +84,8 @@ class Registry(Generic[T]):
         if resolved in self._items or resolved in self._entry_points():
             return resolved
         hint = did_you_mean(name, [*self.names(), *self._aliases])
-        raise UnknownNameError(f"unknown {self.noun} '{name}'{hint} (known: {', '.join(self.names())})")
+        known = ", ".join(sorted(self.working()))
+        raise UnknownNameError(f"unknown {self.noun} '{name}'{hint} (known: {known})")
 
     def names(self) -> list[str]:
         """All canonical names, sorted."""
@@ -168,17 +175,36 @@ class Registry(Generic[T]):
         point = self._entry_points()[name]
         package = point.dist.name if point.dist else point.value
         try:
-            item = point.load()
+            item = _loaded_silently(point)
             if problem := self._problem(item):
                 raise TypeError(f"it {problem}")
         except (Exception, SystemExit) as error:
             self._broken[name] = (
                 f"the {self.noun} '{name}' of package '{package}' cannot be loaded "
-                f"({type(error).__name__}: {error}); update or remove that package"
+                f"({type(error).__name__}: {error}{_place(error)}); update or remove that package"
             )
             raise ChopError(self._broken[name]) from error
         self._items.setdefault(name, item)
         self.changes += 1
+
+
+def _loaded_silently(point: EntryPoint) -> Any:
+    """The object of an entry point; what its package prints when it is imported goes to the log."""
+    printed = StringIO()
+    try:
+        with redirect_stdout(printed):
+            return point.load()
+    finally:
+        if text := printed.getvalue().strip():
+            logger.info("'%s' printed when it was imported: %s", point.value, text)
+
+
+def _place(error: BaseException) -> str:
+    """The file and line of a package that raised an error; empty if the import itself did."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
+    own = [(file, line) for file, line in frames if file.is_file() and file != Path(__file__)]
+    outside = [(file, line) for file, line in own if "importlib" not in file.parts]
+    return f", in {outside[-1][0]}:{outside[-1][1]}" if outside else ""
 
 
 def subclass_problem(base: type, *dataclasses: str) -> Callable[[Any], str | None]:

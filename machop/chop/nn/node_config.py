@@ -94,6 +94,15 @@ def is_transform_key(key: str) -> bool:
     return key.startswith(f"{WEIGHT}_") and transform_of_key(key.removeprefix(f"{WEIGHT}_")) is not None
 
 
+def broken_transform(key: str) -> str:
+    """Why the weight transform of a key cannot be loaded; empty for one that can, and for other keys.
+
+    >>> broken_transform("weight_sparsity"), broken_transform("bias_sparsity")
+    ('', '')
+    """
+    return WEIGHT_TRANSFORMS.broken().get(transform_of_key(key.removeprefix(f"{WEIGHT}_")) or "", "")
+
+
 def check_keys(config: NodeConfig) -> None:
     """Raise FormatError for a key that no operand of the config's format has, and no weight transform."""
     for name, values in transform_values(config).items():

@@ -13,6 +13,7 @@ from chop.errors import ChopError, FormatError, did_you_mean
 from chop.formats import FORMATS
 from chop.nn.node_config import (
     GLOBAL_KEYS,
+    broken_transform,
     format_class,
     is_float,
     is_transform_key,
@@ -70,7 +71,7 @@ class ChoiceProblems:
         of_formats = (key for cls in classes for key in known_keys(cls))
         known = list(dict.fromkeys([*GLOBAL_KEYS, *of_formats, *transform_keys()]))
         unknown = [key for key in self._node.choices if key not in known]
-        return {key: f"unknown key{did_you_mean(key, known)}" for key in unknown}
+        return {key: broken_transform(key) or f"unknown key{did_you_mean(key, known)}" for key in unknown}
 
     def _transform_problems(self) -> dict[str, str]:
         """Values that make no weight transform, in any combination that `WeightTransform.meant` leaves."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chop.errors import PassError, did_you_mean
-from chop.nn.ops import Op, quantizable_op_names
+from chop.nn.ops import OP_TABLE, Op, quantizable_op_names
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -50,7 +50,9 @@ def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) ->
     problems = {}
     for key in unused:
         hint = did_you_mean(key, known) if key not in known else ""
-        if hint:
+        if key in OP_TABLE.broken():
+            problems[key] = OP_TABLE.broken()[key]
+        elif hint:
             problems[key] = f"no node or op is called '{key}'{hint}"
         elif by == "regex_name" and not _is_pattern(key):
             problems[key] = f"'{key}' is no regular expression"
