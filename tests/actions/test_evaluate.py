@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+import chop
 from chop.actions.replay import SearchRow
+from chop.errors import SearchError
+from chop.models import get_model
 from chop.weight_transforms import WEIGHT_TRANSFORMS, WeightTransform
 from tests.conftest import Command
 
@@ -74,7 +77,10 @@ def test_a_weight_transform_of_a_package_that_is_missing_is_named(name: str, ch:
     with WEIGHT_TRANSFORMS.restored():
         WEIGHT_TRANSFORMS.register("halved")(Halved)
         ch("search", "jsc-tiny", "jsc", "--pretrained", "--config", "space.toml", "--project", "p")
-    for action in ("test", "transform"):
-        _, err = ch(action, "--from-search", "mase_output/p/software/search_ckpts", "--row", "0", status=1)
-        assert "has a format that is not known here (unknown weight transform 'halved' (known: sparsity))" in err
-        assert "install the package, that registers it" in err
+    folder = "mase_output/p/software/search_ckpts"
+    told = [ch(action, "--from-search", folder, "--row", "0", status=1)[1] for action in ("test", "transform")]
+    with pytest.raises(SearchError) as refused:
+        chop.load_study(tmp_path / folder, model=get_model("jsc-tiny"))
+    for message in (*told, str(refused.value)):
+        assert "has a format that is not known here (unknown weight transform 'halved' (known: sparsity))" in message
+        assert "install the package, that registers it" in message

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +75,17 @@ def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
     Raises SearchError where the row has a format, or a weight transform, that no package here registers.
     """
     config = row.values["sampled_config"]
-    _require_registered(config, row.folder)
+    require_registered_formats([config], row.folder)
     graph = traced(prepared.model, prepared.data_module)
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
     graph, _ = quantize_transform_pass(graph, config)
     return guarded(graph, prepared)
 
 
-def _require_registered(sampled_config: Mapping[str, Any], folder: Path) -> None:
+def require_registered_formats(sampled_configs: Iterable[Mapping[str, Any]], folder: Path) -> None:
+    """Raise SearchError where trials in `folder` have a format, or a weight transform, that nothing here registers."""
     try:
-        for entry in sampled_config.values():
+        for entry in chain.from_iterable(config.values() for config in sampled_configs):
             if isinstance(entry, Mapping):
                 require_registered(entry["config"])
     except UnknownNameError as error:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from chop.actions.calibration import calibrate
+from chop.actions.replay import require_registered_formats
 from chop.actions.search.measuring.baseline_check import of_the_float_baseline
 from chop.actions.search.run.input_fingerprint import weights_digest
 from chop.actions.search.run.job import SearchJob
@@ -365,6 +366,7 @@ def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping
     text = files.resolved
     if text is None:
         raise SearchError(f"{files.path} has no resolved.toml, without which its networks cannot be built")
+    require_registered_formats((row.sampled_config for row in files.summary.best), files.path)
     document = tomllib.loads(text)
     options = RunOptions(**{key: value for key, value in document.items() if key != "search" and key in _OPTIONS})
     if data is None and options.dataset not in DATASETS:
