@@ -161,6 +161,18 @@ def test_a_study_is_loaded_from_its_records_alone(study: Study, mlp: nn.Module, 
     assert [own.name for own in tmp_path.iterdir()] == ["kept"]
 
 
+def test_a_study_with_a_damaged_file_is_refused_by_name(study: Study, tmp_path: Path) -> None:
+    cut, edited = (study.save(tmp_path / name) for name in ("cut", "edited"))
+    log = cut / "trials.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])
+    with pytest.raises(SearchError, match=r"trials.jsonl has other trials than summary.json"):
+        chop.load_study(cut)
+    config = edited / "resolved.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace("seed = 1", "seed = 2"), encoding="utf-8")
+    with pytest.raises(SearchError, match=r"resolved.toml was changed"):
+        chop.load_study(edited)
+
+
 def test_a_loaded_study_builds_the_same_networks(study: Study, mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:
     folder = study.save(tmp_path / "kept")
     loaded = chop.load_study(folder, model=mlp, data=arrays)

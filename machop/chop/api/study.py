@@ -34,7 +34,7 @@ from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.record.folder import SearchFolder
 from chop.record.summary import FP32, SearchSummary
-from chop.record.trial import BestRow, Objective, TestMetrics, Trial
+from chop.record.trial import BestRow, Objective, TestMetrics, Trial, TrialCounts
 from chop.report.format_texts import describe_formats
 from chop.tools.files import copied_folder
 
@@ -353,11 +353,19 @@ def load_study(
     if not isinstance(folder, (str, Path)):
         raise SearchError(f"folder: expected the path of a study's folder, got {folder!r}")
     files = SearchFolder(folder)
-    _ = files.summary
+    with in_python():
+        _require_whole(files)
     if model is None:
         return Study(files)
     with in_python():
         return Study(files, _networks_of(files, model, data, {"loss": loss, "metrics": metrics, "split": split}))
+
+
+def _require_whole(files: SearchFolder) -> None:
+    """Raise SearchError where the records of a search that has ended do not belong together."""
+    counts, _ = files.summary.counts, files.resolved
+    if files.is_by_trial and TrialCounts.of(files.trials()) != counts:
+        raise SearchError(f"{files.log} has other trials than summary.json beside it: it was cut off or changed")
 
 
 def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping[str, Any]) -> Networks:
