@@ -257,7 +257,7 @@ def test_a_model_of_one_batch_size_is_searched_with_it_and_told_without(
     lab["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = 40
     found = search(OneBatchSize(), jets, lab, tmp_path / "of its size")
     assert len(found.trials) == 18 and found.best[0].test_metrics is None
-    assert "not measured on the test set: RuntimeError: The size of tensor a" in caplog.text
+    assert "has no test scores: RuntimeError: The size of tensor a" in caplog.text
     assert (tmp_path / "of its size" / "report.md").exists()
     lab["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = 41
     with pytest.raises(ChopError, match=r"The size of tensor a \(41\)"):
