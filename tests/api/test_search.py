@@ -484,7 +484,7 @@ WRONG: list[tuple[dict[str, Any], type[ChopError], str]] = [
     ({"formats": ["mxfp"]}, ConfigError, "^widths: MXFP has no width: give"),
     ({"formats": None}, ConfigError, "^formats: name the number formats"),
     ({"strategy": "surogate"}, ConfigError, "^strategy: unknown search strategy 'surogate'; did you mean 'surrogate'"),
-    ({"strategy": "surrogate"}, ConfigError, "^strategy: 'surrogate' would never end: give n_trials"),
+    ({"strategy": "surrogate"}, ConfigError, "^strategy: 'surrogate' has no end of its own: give n_trials"),
     ({"strategy": 3}, ConfigError, "^strategy: expected a name"),
     ({"strategy": NeedsMore}, ConfigError, r"^strategy: NeedsMore\(\) failed .*give an object of it"),
     ({"objectives": None}, ConfigError, "^objectives: name at least one metric"),
@@ -599,3 +599,10 @@ def test_importing_chop_does_not_import_torch() -> None:
 
 def test_a_study_is_what_search_says_that_it_returns(study: Study) -> None:
     assert isinstance(study, chop.Study)
+
+
+def test_processes_that_shared_nothing_are_a_warning_of_the_study(mlp: nn.Module, arrays: Arrays) -> None:
+    study = chop.search(mlp, arrays, **few(strategy="evolution", n_trials=3, n_jobs=2))
+    (told,) = [text for text in study.warnings if text.startswith("n_jobs = 2: all was measured in one process")]
+    assert "(a search with ask_batch = 4, say" in told
+    assert not any("n_jobs" in text for text in chop.search(mlp, arrays, **few(n_jobs=1)).warnings)

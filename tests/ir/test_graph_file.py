@@ -103,3 +103,13 @@ def test_weights_of_a_graph_with_folded_norms_are_refused_alone(tmp_path: Path) 
     with pytest.raises(CheckpointError, match=r"folded .* --load the checkpoint"):
         load_weights(get_model("jsc-toy"), path)
     assert load_weights(get_model("jsc-toy"), path, takes_graph=True).kind == "mz"
+
+
+@pytest.mark.parametrize(
+    ("model", "cure"),
+    [("jsc-tiny", r"got 'jsc-tiny'; pass chop\.get_model\('jsc-tiny'\)"), (torch.nn.Linear, "pass an instance")],
+)
+def test_a_model_that_is_no_module_is_named(model: Any, cure: str, tmp_path: Path) -> None:
+    path = MaseGraph(torch.nn.Linear(2, 2), example_inputs=torch.zeros(1, 2)).export(tmp_path / "g.safetensors")
+    with pytest.raises(CheckpointError, match=rf"^model: expected a torch\.nn\.Module, .*{cure}"):
+        MaseGraph.from_checkpoint(path, model=model)

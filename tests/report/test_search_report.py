@@ -67,3 +67,15 @@ def test_a_sum_that_patience_ends_has_no_front(tmp_path: Path, capsys: pytest.Ca
     summary = summary_of(2)
     print_summary(replace(summary, goals=replace(summary.goals, sum_direction="maximize"), reason="patience"), tmp_path)
     assert "ended because the best sum has not changed for as many trials" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_measured_position_of_the_point_is_explained_where_it_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stated = summary_of(1)
+    config = {"layer": {"config": {"name": "integer", "weight_width": 8, "weight_frac_width": "auto"}}}
+    measured = replace(stated, best=[replace(row, sampled_config=config) for row in stated.best])
+    for summary, told in ((stated, False), (measured, True)):
+        print_summary(summary, tmp_path)
+        shown = " ".join(capsys.readouterr().out.split())
+        assert ("8b/auto: the position of the point is measured" in shown) == told

@@ -58,7 +58,7 @@ def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) ->
         logger.warning("the weights are random: add --load PATH or --pretrained")
     model = graph.model if graph else prepared.model
     scores = test_scores(model, prepared, resolve_accelerator(options))
-    show_scores("test part", scores)
+    show_scores("test set", scores)
     return scores
 
 

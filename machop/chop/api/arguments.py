@@ -60,8 +60,11 @@ def as_arguments(text: str) -> str:
 
     >>> as_arguments("give n_trials under [search.strategy.setup], or start anew without --resume")
     'give n_trials, or start anew without resume=True'
+    >>> as_arguments("leave the node in float32 (setup.exclude)"), as_arguments("in setup.py")
+    ('leave the node in float32 (exclude)', 'in setup.py')
     """
     text = re.sub(r" under \[search\.[\w.]+\]", "", text).replace("--resume", "resume=True")
+    text = re.sub(r"\bsetup\.(?=[a-z])(?!py\b)", "", text)
     text = text.replace("--project-dir", "folder=").replace("--project", "folder=")
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
 

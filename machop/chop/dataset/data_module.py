@@ -236,7 +236,7 @@ class MaseDataModule:
             num_classes=classes,
             rows=sum(sum(sizes) for sizes in self._sizes.values()),
             sha256="",
-            provenance=f"{self.name}: data of the user's own",
+            provenance=f"{self.name}: your own data",
             image_size=(shape[1], shape[2]) if len(shape) == 3 else None,
         )
 

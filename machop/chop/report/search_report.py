@@ -161,9 +161,10 @@ def _interval(metrics: TestMetrics | None, name: str) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]" if isfinite(low) else f"{value:.3f}"
 
 
-def _notation(names: Sequence[str]) -> str:
-    """What the column of formats means, in a line."""
+def _notation(names: Sequence[str], has_measured: bool) -> str:
+    """What the column of formats means, in a line; `has_measured`: the position of some points is "auto"."""
     example = "8b/4f: 8 bits, 4 of them after the point" if set(names) <= set(FIXED_POINT) else "8b: 8 bits"
+    example += "; 8b/auto: the position of the point is measured, for each operand" if has_measured else ""
     others = "" if set(names) <= set(FIXED_POINT) else "; f: after the point, e: of the exponent, m: of the mantissa"
     return f"Formats: {', '.join(names)}; {example}{others}; act is a layer's input, w its weight; the rest in float32."
 
@@ -226,7 +227,7 @@ def _facts(summary: SearchSummary) -> list[str]:
         facts += [f"Constraints: {summary.goals.limits_explained()}.", *_missed_on_test(summary)]
     names = _format_names(summary)
     if names:
-        facts.append(_notation(names))
+        facts.append(_notation(names, any("/auto" in describe_formats(row.sampled_config) for row in summary.best)))
     if any(_is_pruned(row) for row in summary.best):
         facts.append(
             "Sizes and operations leave out pruned weights and count their index; after 'of' are those of the dense "

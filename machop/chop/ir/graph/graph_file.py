@@ -66,6 +66,9 @@ def load_graph(
     Raises CheckpointError for a file that is no saved graph, or does not fit the model, and where `model` is missing
     and is of the user's own: what a file says never makes code run.
     """
+    if model is not None and not isinstance(model, nn.Module):
+        cure = f"chop.get_model({model!r})" if isinstance(model, str) else "an instance, with its arguments"
+        raise CheckpointError(f"model: expected a torch.nn.Module, got {model!r}; pass {cure}")
     checkpoint = read_checkpoint(path)
     notes = graph_notes(checkpoint)
     graph = MaseGraph(model if model is not None else _named_model(checkpoint, notes), example_inputs=example_inputs)

@@ -118,7 +118,7 @@ class Scheduler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._jobs > 1 and self._has_measured and not self._executor.has_started:
-            logger.info("n_jobs = %d: all was measured in one process: %s", self._jobs, self._why_alone())
+            logger.warning("n_jobs = %d: all was measured in one process: %s", self._jobs, self._why_alone())
         self._executor.__exit__(kind, error, trace)
 
     def _why_alone(self) -> str:

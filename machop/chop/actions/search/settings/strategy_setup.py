@@ -89,7 +89,7 @@ def _budget_problem(strategy: StrategyTable, setup: StrategySetup | None) -> lis
     problems = []
     ends = (setup.n_trials, setup.timeout, setup.patience)
     if STRATEGIES[strategy.name].needs_budget and all(end is None for end in ends):
-        message = f"'{strategy.name}' would never end: give n_trials, timeout or patience"
+        message = f"'{strategy.name}' has no end of its own: give n_trials, timeout or patience"
         problems.append(Problem(("strategy", "setup"), message))
     if setup.n_trials is not None and setup.ask_batch is not None and setup.ask_batch > setup.n_trials:
         message = f"must not be above n_trials ({setup.n_trials}): a batch is asked for and measured as a whole"
