@@ -11,9 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chop.api.load import load_study
+    from chop.api.network import Network
     from chop.api.search import search
     from chop.api.space import Space
-    from chop.api.study import Network, Study, load_study
+    from chop.api.study import Study
     from chop.api.toml import load_config
     from chop.errors import ChopError
     from chop.ir.graph.mase_graph import MaseGraph
@@ -24,12 +26,12 @@ __version__ = "0.1.0"
 _PLACES = {
     "ChopError": "chop.errors",
     "MaseGraph": "chop.ir.graph.mase_graph",
-    "Network": "chop.api.study",
+    "Network": "chop.api.network",
     "Space": "chop.api.space",
     "Study": "chop.api.study",
     "get_model": "chop.models",
     "load_config": "chop.api.toml",
-    "load_study": "chop.api.study",
+    "load_study": "chop.api.load",
     "search": "chop.api.search",
 }
 """Where each name comes from; it is imported when it is asked for, since torch takes seconds."""

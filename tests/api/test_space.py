@@ -93,4 +93,12 @@ def test_a_space_comes_back_from_its_table_and_from_toml(study: Study, tmp_path:
 
 
 def test_a_space_is_shown_in_one_line() -> None:
-    assert repr(chop.Space("integer", [4], layers=["linear"])) == "Space(integer; by type: 'linear')"
+    space = chop.Space("mxint", [4], layers=["linear"], exclude=["head"], overrides={"stem": {"widths": [8]}})
+    for said in (
+        "by type; linear: name ['mxint']",
+        "weight_element_bits [4]",
+        "override stem: ",
+        "weight_element_bits [8]",
+        "exclude ['head']",
+    ):
+        assert said in repr(space), (said, repr(space))

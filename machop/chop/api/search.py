@@ -22,9 +22,10 @@ from chop.api.arguments import argument_of, as_arguments, in_python, naming
 from chop.api.data import data_module_of
 from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
+from chop.api.network import Networks
 from chop.api.space import Space
 from chop.api.strategy import strategy_name
-from chop.api.study import Networks, Study
+from chop.api.study import Study
 from chop.api.toml import as_toml
 from chop.config.options import RunOptions
 from chop.config.run_config import option_types

@@ -115,11 +115,14 @@ class Space:
         return space
 
     def __repr__(self) -> str:
-        kinds = ", ".join(map(repr, self.seed))
-        formats = sorted(
-            {str(name) for entry in self.seed.values() for name in _as_list(entry["config"].get("name"), "")}
-        )
-        return f"Space({', '.join(formats)}; by {self.setup.get('by', 'name')}: {kinds})"
+        """All that it says, as its table does."""
+        by = {key: entry["config"] for key, entry in self.seed.items()}
+        first: Mapping[str, Any] = next(iter(by.values()), {})
+        told = {", ".join(by): first} if all(own == first for own in by.values()) else by
+        layers = "; ".join(f"{keys}: {_listed(own)}" for keys, own in told.items())
+        override = [f"override {key}: {_listed(entry['config'])}" for key, entry in self.override.items()]
+        setup = [f"{key} {value}" for key, value in self.setup.items() if key != "by" and value]
+        return f"Space({'; '.join(['by ' + str(self.setup.get('by', 'name')), layers, *override, *setup])})"
 
     def table(self) -> dict[str, Any]:
         """The table `[search.search_space]` of a TOML file."""
@@ -270,3 +273,7 @@ def _tied(entries: Iterable[Mapping[str, Any]]) -> list[str]:
         if any(entry["config"].get(key.replace("bias_", "weight_", 1)) != value for key, value in bias.items()):
             return []
     return ["weight", "bias"]
+
+
+def _listed(config: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in config.items())

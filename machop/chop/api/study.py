@@ -2,117 +2,27 @@
 
 from __future__ import annotations
 
-import tomllib
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from chop.actions.calibration import calibrate
-from chop.actions.replay import require_registered_formats
-from chop.actions.search.measuring.baseline_check import of_the_float_baseline
-from chop.actions.search.run.input_fingerprint import weights_digest
-from chop.actions.search.run.job import SearchJob
-from chop.actions.search.search import checked_call
-from chop.actions.search.strategies.runners.base import RUNNERS, drawn_alike
-from chop.actions.setup import resolve_accelerator
-from chop.api.arguments import in_python, naming
-from chop.api.data import data_module_of
+from chop.api.network import Network, Networks
 from chop.api.tables import Row, Table, data_frame, table_of
-from chop.config.options import RunOptions
 from chop.config.units import parse_quantity
-from chop.dataset import DATASETS
-from chop.dataset.arrays import SPLIT
 from chop.errors import SearchError
-from chop.ir import MaseGraph
 from chop.record.folder import SearchFolder
 from chop.record.summary import FP32, SearchSummary
-from chop.record.trial import BestRow, Objective, TestMetrics, Trial, TrialCounts
+from chop.record.trial import BestRow, Objective, Trial
 from chop.report.format_texts import describe_formats
 from chop.tools.files import copied_folder
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Builds the networks of a search exactly as it measured them."""
-
-    job: SearchJob
-    about: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, job: SearchJob, options: RunOptions) -> Networks:
-        """Those of a search that has run, whose graph is calibrated."""
-        about = {"model": options.model, "dataset": options.dataset, "task": options.task} if options.model else {}
-        return cls(job, {name: value for name, value in about.items() if value is not None})
-
-    def build(self, config: Mapping[str, Any]) -> MaseGraph:
-        """The network of a sampled config, fine-tuned where the search measured it so."""
-        settings = self.job.settings
-        graph = self.job.space.rebuild_model(config, settings.eval_mode)
-        graph.model.to(self.job.device)
-        for choice in settings.runners:
-            with drawn_alike(), torch.enable_grad():
-                RUNNERS[choice.name](self.job.data_module, choice.options).adapt(graph)
-        return graph
-
-
-class Network:
-    """A network that a search measured: `number` of its trial, `config`, `metrics` and, for winners, `test_metrics`.
-
-    `config` is a dictionary as `quantize_transform_pass` takes it. `test_metrics` are `{name: (value, low, high)}` with
-    the bounds of the 95 % interval; None where it was not measured on the test set.
-    """
-
-    def __init__(
-        self, trial: Trial, config: Mapping[str, Any], test_metrics: TestMetrics | None, networks: Networks | None
-    ) -> None:
-        self.trial = trial
-        self.number = trial.number
-        self.config = config
-        self.metrics = trial.metrics
-        self.test_metrics = test_metrics
-        self._networks = networks
-
-    @cached_property
-    def graph(self) -> MaseGraph:
-        """The network as a graph, with the formats of its nodes.
-
-        Raises SearchError for a study that was loaded without its model.
-        """
-        if self._networks is None:
-            raise SearchError("this study was loaded without its model: chop.load_study(folder, model=..., data=...)")
-        return self._networks.build(self.config)
-
-    @property
-    def model(self) -> nn.Module:
-        """The network as a module, which predicts as the search measured; it can be trained, copied and saved."""
-        return self.graph.model
-
-    @property
-    def formats(self) -> str:
-        """The formats of all layers in one line."""
-        return describe_formats(self.config)
-
-    def save(self, path: Path | str) -> Path:
-        """Write the network as one safetensors file, which `MaseGraph.from_checkpoint` loads."""
-        graph = self.graph
-        assert self._networks is not None
-        return graph.export(path, self._networks.about)
-
-    def __repr__(self) -> str:
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
-        return f"Network({self.number}: {figures or self.trial.failed}; {self.formats})"
 
 
 class Study:
@@ -333,86 +243,6 @@ class Study:
     def _told(self) -> list[str]:
         """What is to be known beside the front."""
         return [*self.summary.remarks, *(f"warning: {text}" for text in self.warnings)]
-
-
-def load_study(
-    folder: Path | str,
-    model: nn.Module | MaseGraph | None = None,
-    data: Any = None,
-    *,
-    loss: Any = None,
-    metrics: Mapping[str, Any] | None = None,
-    split: Sequence[float] = SPLIT,
-) -> Study:
-    """The study in a folder, from its records alone. Its networks can be built where `model` is given.
-
-    `model` must be the one that was searched, with its weights. `data`, `loss`, `metrics` and `split` are those of the
-    search; data by name need not be given. Functions that were objectives are `metrics` here. Nothing that the folder
-    holds is run. Raises SearchError for another model or other data.
-    """
-    if not isinstance(folder, (str, Path)):
-        raise SearchError(f"folder: expected the path of a study's folder, got {folder!r}")
-    files = SearchFolder(folder)
-    with in_python():
-        _require_whole(files)
-    if model is None:
-        return Study(files)
-    with in_python():
-        return Study(files, _networks_of(files, model, data, {"loss": loss, "metrics": metrics, "split": split}))
-
-
-def _require_whole(files: SearchFolder) -> None:
-    """Raise SearchError where the records of a search that has ended do not belong together."""
-    counts, _ = files.summary.counts, files.resolved
-    if files.is_by_trial and TrialCounts.of(files.trials()) != counts:
-        raise SearchError(f"{files.log} has other trials than summary.json beside it: it was cut off or changed")
-
-
-def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping[str, Any]) -> Networks:
-    from chop.api.search import module_of
-
-    text = files.resolved
-    if text is None:
-        raise SearchError(f"{files.path} has no resolved.toml, without which its networks cannot be built")
-    require_registered_formats((row.sampled_config for row in files.summary.best), files.path)
-    document = tomllib.loads(text)
-    options = RunOptions(**{key: value for key, value in document.items() if key != "search" and key in _OPTIONS})
-    if data is None and options.dataset not in DATASETS:
-        raise SearchError("data: give the data of the search: its networks are built with their help")
-    module = data_module_of(
-        options.dataset if data is None else data,
-        task=options.task,
-        batch_size=options.batch_size,
-        max_token_len=options.max_token_len,
-        seed=options.seed,
-        **about_data,
-    )
-    with naming("model"):
-        own = module_of(model)
-    if weights_digest(own) != files.fingerprint.get("weights"):
-        raise SearchError(f"model: has other weights than the one that the search in {files.path} measured")
-    device = resolve_accelerator(options)
-    job = checked_call(SearchJob, own, module, document["search"], files.path, options.seed, device)
-    _require_same(job, files)
-    if job.space.calibration_rows:
-        with of_the_float_baseline():
-            calibrate(job.space.graph, module, job.space.calibration_rows)
-    return Networks.of(job, options)
-
-
-_OPTIONS = ("model", "dataset", "task", "batch_size", "seed", "accelerator", "max_token_len")
-_TOLD = {"layers": "layers", "choices": "choices", "dataset": "data"}
-
-
-def _require_same(job: SearchJob, files: SearchFolder) -> None:
-    """Raise SearchError where model or data are not those of the search."""
-    then, now = files.fingerprint, job.fingerprint()
-    other = [said for key, said in _TOLD.items() if then.get(key) != now.get(key)]
-    if other:
-        raise SearchError(
-            f"the search in {files.path} had other {' and other '.join(other)}: give the model and the data that it "
-            "was run on"
-        )
 
 
 def _cost(objective: Objective, trial: Trial) -> float:

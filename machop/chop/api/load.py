@@ -1,0 +1,109 @@
+"""`load_study`: the study in a folder, from its records, with the networks of the caller's model."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from chop.actions.calibration import calibrate
+from chop.actions.replay import require_registered_formats
+from chop.actions.search.measuring.baseline_check import of_the_float_baseline
+from chop.actions.search.run.input_fingerprint import weights_digest
+from chop.actions.search.run.job import SearchJob
+from chop.actions.search.search import checked_call
+from chop.actions.setup import resolve_accelerator
+from chop.api.arguments import in_python, naming
+from chop.api.data import data_module_of
+from chop.api.network import Networks
+from chop.api.study import Study
+from chop.config.options import RunOptions
+from chop.dataset import DATASETS
+from chop.dataset.arrays import SPLIT
+from chop.errors import SearchError
+from chop.ir import MaseGraph
+from chop.record.folder import SearchFolder
+from chop.record.trial import TrialCounts
+
+
+def load_study(
+    folder: Path | str,
+    model: nn.Module | MaseGraph | None = None,
+    data: Any = None,
+    *,
+    loss: Any = None,
+    metrics: Mapping[str, Any] | None = None,
+    split: Sequence[float] = SPLIT,
+) -> Study:
+    """The study in a folder, from its records alone. Its networks can be built where `model` is given.
+
+    `model` must be the one that was searched, with its weights. `data`, `loss`, `metrics` and `split` are those of the
+    search; data by name need not be given. Functions that were objectives are `metrics` here. Nothing that the folder
+    holds is run. Raises SearchError for another model or other data.
+    """
+    if not isinstance(folder, (str, Path)):
+        raise SearchError(f"folder: expected the path of a study's folder, got {folder!r}")
+    files = SearchFolder(folder)
+    with in_python():
+        _require_whole(files)
+    if model is None:
+        return Study(files)
+    with in_python():
+        return Study(files, _networks_of(files, model, data, {"loss": loss, "metrics": metrics, "split": split}))
+
+
+def _require_whole(files: SearchFolder) -> None:
+    """Raise SearchError where the records of a search that has ended do not belong together."""
+    counts, _ = files.summary.counts, files.resolved
+    if files.is_by_trial and TrialCounts.of(files.trials()) != counts:
+        raise SearchError(f"{files.log} has other trials than summary.json beside it: it was cut off or changed")
+
+
+def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping[str, Any]) -> Networks:
+    from chop.api.search import module_of
+
+    text = files.resolved
+    if text is None:
+        raise SearchError(f"{files.path} has no resolved.toml, without which its networks cannot be built")
+    require_registered_formats((row.sampled_config for row in files.summary.best), files.path)
+    document = tomllib.loads(text)
+    options = RunOptions(**{key: value for key, value in document.items() if key != "search" and key in _OPTIONS})
+    if data is None and options.dataset not in DATASETS:
+        raise SearchError("data: give the data of the search: its networks are built with their help")
+    module = data_module_of(
+        options.dataset if data is None else data,
+        task=options.task,
+        batch_size=options.batch_size,
+        max_token_len=options.max_token_len,
+        seed=options.seed,
+        **about_data,
+    )
+    with naming("model"):
+        own = module_of(model)
+    if weights_digest(own) != files.fingerprint.get("weights"):
+        raise SearchError(f"model: has other weights than the one that the search in {files.path} measured")
+    device = resolve_accelerator(options)
+    job = checked_call(SearchJob, own, module, document["search"], files.path, options.seed, device)
+    _require_same(job, files)
+    if job.space.calibration_rows:
+        with of_the_float_baseline():
+            calibrate(job.space.graph, module, job.space.calibration_rows)
+    return Networks.of(job, options)
+
+
+_OPTIONS = ("model", "dataset", "task", "batch_size", "seed", "accelerator", "max_token_len")
+_TOLD = {"layers": "layers", "choices": "choices", "dataset": "data"}
+
+
+def _require_same(job: SearchJob, files: SearchFolder) -> None:
+    """Raise SearchError where model or data are not those of the search."""
+    then, now = files.fingerprint, job.fingerprint()
+    other = [said for key, said in _TOLD.items() if then.get(key) != now.get(key)]
+    if other:
+        raise SearchError(
+            f"the search in {files.path} had other {' and other '.join(other)}: give the model and the data that it "
+            "was run on"
+        )

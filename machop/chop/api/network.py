@@ -1,0 +1,92 @@
+"""`Network`: a network that a search measured, built again exactly as it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from chop.actions.search.run.job import SearchJob
+from chop.actions.search.strategies.runners.base import RUNNERS, drawn_alike
+from chop.config.options import RunOptions
+from chop.errors import SearchError
+from chop.ir import MaseGraph
+from chop.record.trial import TestMetrics, Trial
+from chop.report.format_texts import describe_formats
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Builds the networks of a search exactly as it measured them."""
+
+    job: SearchJob
+    about: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, job: SearchJob, options: RunOptions) -> Networks:
+        """Those of a search that has run, whose graph is calibrated."""
+        about = {"model": options.model, "dataset": options.dataset, "task": options.task} if options.model else {}
+        return cls(job, {name: value for name, value in about.items() if value is not None})
+
+    def build(self, config: Mapping[str, Any]) -> MaseGraph:
+        """The network of a sampled config, fine-tuned where the search measured it so."""
+        settings = self.job.settings
+        graph = self.job.space.rebuild_model(config, settings.eval_mode)
+        graph.model.to(self.job.device)
+        for choice in settings.runners:
+            with drawn_alike(), torch.enable_grad():
+                RUNNERS[choice.name](self.job.data_module, choice.options).adapt(graph)
+        return graph
+
+
+class Network:
+    """A network that a search measured: `number` of its trial, `config`, `metrics` and, for winners, `test_metrics`.
+
+    `config` is a dictionary as `quantize_transform_pass` takes it. `test_metrics` are `{name: (value, low, high)}` with
+    the bounds of the 95 % interval; None where it was not measured on the test set.
+    """
+
+    def __init__(
+        self, trial: Trial, config: Mapping[str, Any], test_metrics: TestMetrics | None, networks: Networks | None
+    ) -> None:
+        self.trial = trial
+        self.number = trial.number
+        self.config = config
+        self.metrics = trial.metrics
+        self.test_metrics = test_metrics
+        self._networks = networks
+
+    @cached_property
+    def graph(self) -> MaseGraph:
+        """The network as a graph, with the formats of its nodes.
+
+        Raises SearchError for a study that was loaded without its model.
+        """
+        if self._networks is None:
+            raise SearchError("this study was loaded without its model: chop.load_study(folder, model=..., data=...)")
+        return self._networks.build(self.config)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network as a module, which predicts as the search measured; it can be trained, copied and saved."""
+        return self.graph.model
+
+    @property
+    def formats(self) -> str:
+        """The formats of all layers in one line."""
+        return describe_formats(self.config)
+
+    def save(self, path: Path | str) -> Path:
+        """Write the network as one safetensors file, which `MaseGraph.from_checkpoint` loads."""
+        graph = self.graph
+        assert self._networks is not None
+        return graph.export(path, self._networks.about)
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        return f"Network({self.number}: {figures or self.trial.failed}; {self.formats})"
