@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -599,6 +599,12 @@ def test_importing_chop_does_not_import_torch() -> None:
 
 def test_a_study_is_what_search_says_that_it_returns(study: Study) -> None:
     assert isinstance(study, chop.Study)
+
+
+def test_arguments_have_types_by_which_mypy_finds_mistakes() -> None:
+    types = get_type_hints(chop.search)
+    assert [name for name in ("data", "widths", "objectives", "constraints") if types[name] is Any] == []
+    assert get_type_hints(chop.load_study)["data"] is not Any
 
 
 def test_processes_that_shared_nothing_are_a_warning_of_the_study(mlp: nn.Module, arrays: Arrays) -> None:

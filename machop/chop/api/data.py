@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,8 +20,27 @@ from chop.tools.user_code import is_user_reference
 OPTIONAL = ("loss", "metrics", "num_classes", "output", "ignore_index")
 
 
+class HasLoaders(Protocol):
+    """An object with DataLoaders by method, such as a `LightningDataModule`."""
+
+    def train_dataloader(self) -> Any:
+        """The DataLoader of the training samples."""
+
+
+class HasParts(Protocol):
+    """An object with DataLoaders, or arrays `(x, y)`, as attributes."""
+
+    @property
+    def train(self) -> Any:
+        """The training samples."""
+
+
+UserData = str | MaseDataModule | Mapping[str, Any] | Sequence[Any] | HasLoaders | HasParts
+"""What a search takes as data; `chop.search` lists the forms."""
+
+
 def data_module_of(
-    data: Any,
+    data: UserData,
     *,
     task: str | type[Task] | None = None,
     loss: Any = None,

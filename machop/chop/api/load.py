@@ -17,7 +17,7 @@ from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
 from chop.actions.setup import resolve_accelerator
 from chop.api.arguments import in_python, naming
-from chop.api.data import data_module_of
+from chop.api.data import UserData, data_module_of
 from chop.api.network import Networks
 from chop.api.study import Study
 from chop.config.options import RunOptions
@@ -32,7 +32,7 @@ from chop.record.trial import TrialCounts
 def load_study(
     folder: Path | str,
     model: nn.Module | MaseGraph | None = None,
-    data: Any = None,
+    data: UserData | None = None,
     *,
     loss: Any = None,
     metrics: Mapping[str, Any] | None = None,
@@ -74,7 +74,7 @@ def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping
     if data is None and options.dataset not in DATASETS:
         raise SearchError("data: give the data of the search: its networks are built with their help")
     module = data_module_of(
-        options.dataset if data is None else data,
+        str(options.dataset) if data is None else data,
         task=options.task,
         batch_size=options.batch_size,
         max_token_len=options.max_token_len,

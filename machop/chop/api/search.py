@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
 from chop.actions.setup import build_model, resolve_accelerator, traced
 from chop.api.arguments import argument_of, as_arguments, in_python, naming
-from chop.api.data import data_module_of
+from chop.api.data import UserData, data_module_of
 from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
 from chop.api.network import Networks
@@ -49,12 +49,12 @@ Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 
 def search(
     model: nn.Module | MaseGraph | str,
-    data: Any,
+    data: UserData,
     space: Space | None = None,
     *,
     formats: Any = None,
-    widths: Any = None,
-    objectives: Any = None,
+    widths: Iterable[int] | int | None = None,
+    objectives: Iterable[Any] | None = None,
     constraints: Mapping[str, Mapping[str, Any]] | None = None,
     strategy: Any = "surrogate",
     strategy_options: Mapping[str, Any] | None = None,
@@ -126,11 +126,11 @@ class Arguments:
     """The arguments of `search`."""
 
     model: Any
-    data: Any
+    data: UserData
     space: Space | None
     formats: Any
-    widths: Any
-    objectives: Any
+    widths: Iterable[int] | int | None
+    objectives: Iterable[Any] | None
     constraints: Mapping[str, Mapping[str, Any]] | None
     strategy: Any
     strategy_options: Mapping[str, Any] | None
