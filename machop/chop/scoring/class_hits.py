@@ -77,7 +77,8 @@ class ClassHits(Accumulator):
 
     def metrics(self, counts: Counts) -> dict[str, float]:
         """The metrics from counts `(3, classes)`."""
-        return {"accuracy": macro(counts), "accuracy_micro": micro(counts)}
+        right, rows = _present(counts)
+        return {"accuracy": _macro(right, rows), "accuracy_micro": _micro(right, rows)}
 
     def intervals(self) -> dict[str, Interval]:
         if self._has_several_targets:  # tokens or pixels of one sample depend on each other: whole samples are drawn
@@ -123,13 +124,20 @@ class ClassHits(Accumulator):
 
 def micro(counts: Counts) -> float:
     """The share of correct targets, from counts `(3, classes)`."""
-    right, rows = _present(counts)
-    return int(right.sum()) / int(rows.sum()) if rows.sum() else math.nan
+    return _micro(*_present(counts))
 
 
 def macro(counts: Counts) -> float:
     """The mean over classes of the share of correct targets."""
-    right, rows = _present(counts)
+    return _macro(*_present(counts))
+
+
+def _micro(right: Counts, rows: Counts) -> float:
+    labelled = int(rows.sum())
+    return int(right.sum()) / labelled if labelled else math.nan
+
+
+def _macro(right: Counts, rows: Counts) -> float:
     # Recalls are float32, as torchmetrics has them; their sum in float64 is exact, so its order plays no part.
     return float(_recalls(right, rows).sum(dtype=np.float64)) / len(rows)
 
@@ -170,8 +178,7 @@ def _recalls(right: Counts, rows: Counts) -> Counts:
 
 def _macro_interval(right: Counts, rows: Counts) -> Interval:
     """The classes are strata: the variances of their recalls (two samples right and two wrong added) add up."""
-    recalls = _recalls(right, rows)
-    mean = float(recalls.sum(dtype=np.float64)) / len(rows)
+    recalls, mean = _recalls(right, rows), _macro(right, rows)
     shares, counts = (recalls.astype(np.float64) * rows + 2) / (rows + 4), rows + 4
     half = Z * math.sqrt(float((shares * (1 - shares) / counts).sum())) / len(recalls)
     return mean, max(0.0, mean - half), min(1.0, mean + half)
