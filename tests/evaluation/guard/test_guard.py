@@ -168,7 +168,7 @@ def test_a_fault_in_the_other_way_of_running_plans_is_found(monkeypatch: pytest.
 
     monkeypatch.setattr(PlanRunner, "predictions", without_bias)
     graph, x = small()
-    with pytest.raises(GraphError, match=r"node 'b', bias: measured plan by plan, the network gives other results"):
+    with pytest.raises(GraphError, match=r"node 'b', bias: measured plan by plan, the network returns other results"):
         require_sound(graph, x)
 
 
