@@ -11,6 +11,7 @@ from torch import nn
 import chop
 from chop.api.study import Study
 from chop.errors import ConfigError
+from chop.formats import FORMATS, Integer
 
 
 def lists(space: chop.Space, layer: str = "linear") -> dict[str, list[object]]:
@@ -61,6 +62,25 @@ def test_an_override_may_have_another_format(mlp: nn.Module, arrays: tuple[np.nd
     other = {"formats": "mxfp", "element_exp_bits": 2, "element_frac_bits": 1, "block_size": [[1, 4]]}
     space = chop.Space("integer", [4, 8], overrides={"_0": other})
     assert len(chop.search(mlp, arrays, space, objectives=["accuracy"], strategy="brute_force")) == 4
+
+
+def test_a_format_object_keeps_its_widths() -> None:
+    eight = {"formats": [Integer(8, 4)]}
+    layers = chop.Space("integer", [2, 4], layers={"linear": eight, "conv2d": {}})
+    assert (lists(layers)["weight_width"], lists(layers)["weight_frac_width"]) == ([8], [4])
+    assert lists(layers, "conv2d")["weight_width"] == [2, 4]
+    override = chop.Space("integer", [2, 4], overrides={"stem": eight}).override["stem"]["config"]
+    assert (override["weight_width"], override["weight_frac_width"]) == ([8], [4])
+    with pytest.raises(ConfigError, match="widths: 'integer 8b/4f' has its own: give the name of the format"):
+        chop.Space([Integer(8, 4)], [2])
+
+
+def test_format_objects_that_differ_in_a_shared_key_are_refused() -> None:
+    minifloat = FORMATS["minifloat_ieee"]
+    space = chop.Space([Integer(8, 4), minifloat(width=8, exponent_width=4, exponent_bias=7)])
+    assert lists(space)["weight_width"] == [8]
+    with pytest.raises(ConfigError, match="formats: 'integer 4b/2f' and 'minifloat_ieee 8e4' differ in width"):
+        chop.Space([Integer(4, 2), minifloat(width=8, exponent_width=4, exponent_bias=7)])
 
 
 def test_one_pattern_may_stand_alone_and_groups_are_lists() -> None:

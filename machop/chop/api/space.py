@@ -69,7 +69,7 @@ class Space:
     ) -> None:
         given = {"formats": formats, "widths": widths, **choices}
         base = {key: value for key, value in given.items() if value is not None}
-        own = {key: {**base, **more} for key, more in _layers(layers, by).items()}
+        own = {key: {**_shared(base, more), **more} for key, more in _layers(layers, by).items()}
         seed = {key: {"config": _lists(all_of, f"layers[{key!r}]" if layers else "")} for key, all_of in own.items()}
         override = {
             key: {"config": _lists(_with_widths(more, base), f"overrides[{key!r}]", base.get("formats"))}
@@ -130,10 +130,15 @@ class Space:
         return {"name": self.name, **{key: dict(part) for key, part in parts.items() if part}}
 
 
+def _shared(base: Choices, own: Choices) -> Choices:
+    """What a layer has of the choices of all layers; where its formats are objects, these say their widths."""
+    return {key: value for key, value in base.items() if key != "widths" or not _objects(own.get("formats"))}
+
+
 def _with_widths(choices: Choices, base: Choices) -> Choices:
     """The choices of an override; formats that take widths have those of all layers, unless it has its own."""
     formats = choices.get("formats")
-    if formats is None or "widths" in choices or "widths" not in base:
+    if formats is None or "widths" in choices or "widths" not in base or _objects(formats):
         return choices
     classes = [FORMATS[name] for name in _format_names(formats, {}, "overrides") if name not in FLOAT_NAMES]
     takes_widths = all({"width", "element_bits"} & set(cls.keys()) for cls in classes)
@@ -178,11 +183,12 @@ def _lists(choices: Choices, where: str, formats: Any = None) -> dict[str, list[
     lists = {"name": names} if named is not None else {}
     classes = [FORMATS[name] for name in names if name not in FLOAT_NAMES]
     if "widths" in given:
+        _require_no_width(formats if named is None else named, _at(where, "widths"))
         found |= _widths(given.pop("widths"), classes, _at(where, "widths"))
         if "frac_width" not in given and any(issubclass(cls, FixedPoint) for cls in classes):
             given = {"frac_width": ["auto"], **given}
     for key, value in given.items():
-        found |= _expanded(key, _as_list(value, key), classes, _at(where, key))
+        found |= _expanded(key, _as_list(value), classes, _at(where, key))
     return {**lists, **found}
 
 
@@ -192,6 +198,7 @@ def _at(where: str, key: str) -> str:
 
 def _format_names(formats: Any, found: dict[str, list[Any]], where: str) -> list[str]:
     """The names of formats; what a format object holds is added to the lists `found`."""
+    _require_agreement(_objects(formats), where)
     names = []
     for own in [formats] if isinstance(formats, (str, type, Format)) or formats is None else formats:
         with naming(where):
@@ -202,6 +209,34 @@ def _format_names(formats: Any, found: dict[str, list[Any]], where: str) -> list
             found |= _of_object(own)
         names.append(name)
     return names
+
+
+def _objects(formats: Any) -> list[Format]:
+    """The format objects among formats."""
+    found = formats if isinstance(formats, (list, tuple)) else [formats]
+    return [own for own in found if isinstance(own, Format)]
+
+
+def _require_no_width(formats: Any, where: str) -> None:
+    """Raise ConfigError for widths beside a format object, which has its own."""
+    for own in _objects(formats):
+        if {"width", "element_bits"} & set(own.keys()):
+            raise ConfigError([f"{where}: '{own}' has its own: give the name of the format in place of the object"])
+
+
+def _require_agreement(objects: Sequence[Format], where: str) -> None:
+    """Raise ConfigError where format objects differ in a key, since all formats of a layer share its lists."""
+    known: dict[str, tuple[Any, Format]] = {}
+    for own in objects:
+        for key in own.keys():  # noqa: SIM118
+            value, first = known.setdefault(key, (getattr(own, key), own))
+            if getattr(own, key) != value:
+                raise ConfigError(
+                    [
+                        f"{where}: '{first}' and '{own}' differ in {key}, which formats of one layer share: give names "
+                        "of formats, and lists of values"
+                    ]
+                )
 
 
 def _format_name(given: Any, where: str) -> str:
@@ -225,7 +260,7 @@ def _of_object(own: Format) -> dict[str, list[Any]]:
 
 
 def _widths(widths: Any, classes: Sequence[type[Format]], where: str) -> dict[str, list[Any]]:
-    values = _as_list(widths, where)
+    values = _as_list(widths)
     wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, int) or value < 1]
     if wrong or not values:
         raise ConfigError([f"{where}: expected whole numbers from 1 (bits), got {wrong[0] if wrong else values!r}"])
@@ -251,7 +286,7 @@ def _expanded(key: str, values: list[Any], classes: Sequence[type[Format]], wher
     raise ConfigError([f"{where}: no parameter of these formats{did_you_mean(key, names)} (known: {', '.join(known)})"])
 
 
-def _as_list(value: Any, where: str) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """A list of plain values of Python."""
     if isinstance(value, np.ndarray | range | tuple | set | frozenset):
         value = list(value)

@@ -21,8 +21,8 @@ def score(
 ) -> dict[str, float]:
     """`loss` (mean per sample), for classes `accuracy` (macro) and `accuracy_micro`, and the metrics of the data.
 
-    Raises ChopError where predictions are no `(rows, classes)` or a loss of the data fails, MetricError where a metric
-    of the data does.
+    Raises ChopError where predictions are no `(samples, classes)` or a loss of the data fails, MetricError where a
+    metric of the data does.
     """
     return _of_all(predictions, targets, data_module_loss, metrics, num_classes, by_sample=False).result()
 

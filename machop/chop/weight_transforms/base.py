@@ -81,8 +81,8 @@ class WeightTransform(Keyed, ABC):
     def calibrated(self, weights: Tensor, inputs: Mapping[str, Tensor]) -> Self:
         """The transform with what it measures frozen.
 
-        `inputs` are the layer's activations in the float model on the calibration rows, by operand (`data_in`
-        `(rows, …)`), empty where `needs_inputs` is false.
+        `inputs` are the layer's activations in the float model on the calibration samples, by operand
+        (`data_in` `(samples, …)`), empty where `needs_inputs` is false.
         """
         return self
 

@@ -15,7 +15,6 @@ from chop.errors import UnknownNameError, did_you_mean
 
 RANDOM_ORDER = "brute_force_random"
 UNIFORM = "uniform"
-OPTUNA = "optuna"
 DEFAULT_NAMES = (
     "brute_force",
     RANDOM_ORDER,

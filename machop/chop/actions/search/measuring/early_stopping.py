@@ -32,7 +32,7 @@ from chop.tools.model_outputs import OutputName
 logger = get_logger(__name__)
 
 KEPT_BYTES = 2**26
-"""Values by row of networks that may be rivals, which are kept so that they need not be measured again."""
+"""Values by sample of networks that may be rivals, which are kept so that they need not be measured again."""
 
 ByRow = dict[str, SampleValues]
 
@@ -179,7 +179,7 @@ class EarlyStopping:
                 ", ".join(missing),
             )
 
-    def rows_saved(self, trials: Sequence[Trial]) -> tuple[str]:
+    def samples_saved(self, trials: Sequence[Trial]) -> tuple[str]:
         """One line on how many configurations were stopped, and how many samples that saved."""
         measured = [t for t in trials if t.repeats is None and not t.inherited]
         stopped = [t.stopped_at for t in measured if t.stopped_at is not None]

@@ -35,7 +35,7 @@ LITTLE = 10
 """Evaluations that are little beside a search."""
 
 FEWEST_ROWS = 32
-"""Rows that still tell something."""
+"""Samples that still tell something."""
 
 
 class SensitivityProbes:

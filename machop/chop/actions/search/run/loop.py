@@ -28,7 +28,7 @@ from chop.tools.user_code import place_in_plugin
 logger = get_logger(__name__)
 
 Measure = Callable[[Sequence[Point], Front | None], Sequence[Outcome]]
-"""Measures points; the front so far (of costs, by number of trial) may be used to give up those that cannot win."""
+"""Measures points; the front so far (of costs, by number of trial) may be used to stop those that cannot win."""
 
 
 class _Together:

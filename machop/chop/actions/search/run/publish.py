@@ -54,7 +54,7 @@ class Publication:
     goals: Goals
     command: str = ""
 
-    def of_trials(self, trials: list[Trial], reason: Reason, ladder: EarlyStopping | None) -> SearchResult:
+    def of_trials(self, trials: list[Trial], reason: Reason, stopping: EarlyStopping | None) -> SearchResult:
         """Publish a search that logged every trial."""
         if not trials and reason == "interrupted":
             logger.warning("interrupted before the first trial: nothing was measured; the same command begins anew")
@@ -67,7 +67,7 @@ class Publication:
             raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
         best = self._measured_again(best, reason)
         remarks = self._write_small_landscape(trials) if reason == "exhausted" else ()
-        remarks = (*(remarks or self._gap(trials)), *(ladder.rows_saved(trials) if ladder else ()))
+        remarks = (*(remarks or self._gap(trials)), *(stopping.samples_saved(trials) if stopping else ()))
         seconds = sum(round(trial.seconds, 6) for trial in trials if not trial.inherited)  # as the log has them
         self._write_summary(best, TrialCounts.of(trials), reason, seconds, remarks)
         return SearchResult(trials, best, reason, self.files.path)

@@ -14,7 +14,7 @@ from chop.config.typed import Problem
 from chop.dataset.data import Data
 
 IMPROBABLE = 6.0
-"""Standard deviations: what no random sample of rows shows."""
+"""Standard deviations: what no random draw of samples shows."""
 
 
 def ladder_problems(

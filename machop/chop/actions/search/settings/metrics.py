@@ -101,7 +101,7 @@ def _require_possible(metric: Metric, kind: LimitKind, bound: float) -> None:
 def objective_of(
     metric: Metric, table: MetricTable, sum_direction: Direction | None, problems: list[Problem]
 ) -> list[Objective]:
-    """The objective of a metric's table; None for a table of constraints alone.
+    """The objective of a metric's table in a list; an empty list for a table of constraints alone, or with a problem.
 
     `sum_direction` is that of the sum of the scaled metrics where that is optimised, else None. Scale and direction
     together must reward the better value of the metric; in a sum a line says where they do not.

@@ -17,7 +17,7 @@ from chop.registry import Registry, subclass_problem
 Array = np.ndarray[Any, Any]
 Values = tuple[float, ...]
 """One scaled value per objective, in the order of `StrategyContext.directions`; for a strategy that declares
-`constraints` one number for each limit behind them: how far it is exceeded, 0 or less where it is kept."""
+`constraints` one violation for each constraint behind them: 0 or less where it is satisfied."""
 
 WORST = 1e30
 """Told (or its negative, where more is better) in place of a metric that a failed trial does not have."""
@@ -98,7 +98,7 @@ class SearchStrategyBase(ABC):
     """Whether it ends with every point measured, if it may."""
 
     constraints: bool = False
-    """Whether it knows of limits; any other is told values that are worse than all others beyond a limit."""
+    """Whether it is told violations; any other is told values worse than all others where a constraint is violated."""
 
     batch: ClassVar[int] = 1
     """How many points it would best be asked for at a time."""

@@ -50,7 +50,7 @@ class ProductStrategy(SearchStrategyBase):
         self.known = context.known or KnownValues.nothing(context.directions, context.limits)
         self.random = np.random.default_rng(context.seed)
         self.told: dict[Code, Array] = {}
-        """What is known of points: objectives, then violations of limits; infinite where a trial failed."""
+        """What is known of points: objectives, then violations of constraints; infinite where a trial failed."""
 
     def ask(self, n: int) -> list[Point]:
         found: list[Point] = []

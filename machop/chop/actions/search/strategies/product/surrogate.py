@@ -213,7 +213,7 @@ class Surrogate(ProductStrategy):
         while len(kept) < most:
             front = left[self.front_of(costs[left])]
             kept, left = np.concatenate([kept, front]), np.setdiff1d(left, front)
-            if len(front) == 1 and len(left):  # nothing within the limits: the best of any objective instead
+            if len(front) == 1 and len(left):  # nothing satisfies the constraints: the best of any objective instead
                 kept = np.concatenate([kept, left[ranks[left].min(1).argsort()[: most - len(kept)]]])
         return np.sort(kept[:most])
 
@@ -264,7 +264,7 @@ class Surrogate(ProductStrategy):
         return undominated(front, worst)
 
     def _chance(self, mean: Array, deviation: Array) -> Array:
-        """The probability `(points,)` that all violations `(points, limits)` are 0 or less."""
+        """The probability `(points,)` that all violations `(points, constraints)` are 0 or less."""
         z = (1e-12 - mean) / np.maximum(deviation, 1e-13)
         found: Array = np.prod(scipy.special.ndtr(z), axis=1)
         return found
