@@ -197,10 +197,20 @@ def test_an_executor_may_be_a_name_or_a_class(mlp: nn.Module, arrays: Arrays) ->
         study = chop.search(mlp, arrays, **few(executor=executor))
         assert figures(study) == figures(plain)
         assert f'executor = "{getattr(executor, "__name__", executor)}"' in study.to_toml()
+    assert "'Here' is a class of your own: add --plugin" in study.to_toml()
     with pytest.raises(ConfigError, match=r"^executor: unknown executor 'proceses'; did you mean 'processes'"):
         chop.search(mlp, arrays, **few(executor="proceses"))
     with pytest.raises(ConfigError, match=r"^executor: expected a name"):
         chop.search(mlp, arrays, **few(executor=3))
+
+
+def test_options_without_effect_are_warned_of(mlp: nn.Module, arrays: Arrays) -> None:
+    options = {"landscape": False, "sampler": "tpe"}
+    study = chop.search(mlp, arrays, **few(strategy_options=options, early_stopping_confidence=0.9))
+    assert study.warnings == (
+        "strategy_options: 'brute_force' makes no use of sampler",
+        "early_stopping_confidence has no effect without early_stopping",
+    )
 
 
 def test_what_was_warned_of_is_kept(mlp: nn.Module, arrays: Arrays) -> None:

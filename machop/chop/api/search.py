@@ -6,7 +6,7 @@ import atexit
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -17,6 +17,8 @@ from torch import nn
 
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
+from chop.actions.search.settings.strategy_setup import StrategySetup
+from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import build_model, resolve_accelerator, traced
 from chop.api.arguments import argument_of, as_arguments, in_python, naming
 from chop.api.data import UserData, data_module_of
@@ -183,6 +185,7 @@ class Arguments:
         table = self.table(module, {op.name for op in graph.quantizable_nodes().values()})
         place, device = self._place(stack), resolve_accelerator(options)
         job = checked_call(SearchJob, model, module, table, place, self.seed, device, told=self.told, graph=graph)
+        self._tell_unused(table["strategy"]["name"])
         called = options.model or type(self.model).__name__
         inputs = {"model": called, "batch_size": self.batch_size, **job.input_fingerprint}
         job = replace(job, input_fingerprint=inputs, always_publishes=True)
@@ -235,6 +238,14 @@ class Arguments:
                 "the weights of '%s' are random, and so are all figures: give pretrained=True or weights=PATH",
                 self.model,
             )
+
+    def _tell_unused(self, strategy: str) -> None:
+        """Warn of options that the chosen strategy does not have."""
+        known = {own.name for own in (*fields(STRATEGIES[strategy].Options), *fields(StrategySetup))}
+        for name in sorted(set(self.strategy_options or {}) - known):
+            logger.warning("strategy_options: '%s' makes no use of %s", strategy, name)
+        if self.early_stopping_confidence is not None and not self.early_stopping:
+            logger.warning("early_stopping_confidence has no effect without early_stopping")
 
     def _require_room(self, job: SearchJob) -> None:
         if self.resume and not job.files.holds_search:

@@ -17,6 +17,7 @@ from chop.api.space import Space
 from chop.config.options import RunOptions
 from chop.config.run_config import load_run_config
 from chop.errors import ConfigError
+from chop.executors import EXECUTORS
 from chop.formats import FORMATS
 
 WRITTEN = (
@@ -107,12 +108,13 @@ def _notes(options: RunOptions, search: Mapping[str, Any], has_functions: bool) 
 
 
 def _own_classes(search: Mapping[str, Any]) -> Iterator[str]:
-    """The strategy, runners and formats that are not of this package."""
+    """The strategy, runners, executor and formats that are not of this package."""
     strategy = search["strategy"]
     entries = [*search["search_space"].get("seed", {}).values(), *search["search_space"].get("override", {}).values()]
     formats = {name for entry in entries for name in entry["config"].get("name", ()) if name in FORMATS}
     named: list[tuple[str, str, Any]] = [("strategy", strategy["name"], STRATEGIES)]
     named += [("runner", name, RUNNERS) for group in GROUPS for name in strategy.get(group, {})]
+    named += [("executor", name, EXECUTORS) for name in [strategy.get("setup", {}).get("executor")] if name]
     named += [("format", name, FORMATS) for name in sorted(formats)]
     for noun, name, registry in named:
         if name in registry and not registry[name].__module__.startswith("chop."):
