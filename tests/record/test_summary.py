@@ -12,7 +12,7 @@ import pytest
 
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
-from chop.record.goals import Goals, Limit
+from chop.record.goals import Constraint, Goals
 from chop.record.rows import best_row_as_json, trial_as_json
 from chop.record.summary import FP32, MetricFacts, Origin, SearchSummary
 from chop.record.trial import BestRow, Objective, Trial, TrialCounts
@@ -25,7 +25,9 @@ def trial(number: int, accuracy: float) -> Trial:
 
 
 TRIALS = [trial(0, 0.7), replace(trial(0, 0.7), number=1, repeats=0), trial(2, 0.75)]
-GOALS = Goals((Objective("accuracy"), Objective("bits", 0.5, "minimize")), (Limit("accuracy", "min", 0.6, "", "60 %"),))
+GOALS = Goals(
+    (Objective("accuracy"), Objective("bits", 0.5, "minimize")), (Constraint("accuracy", "min", 0.6, "", "60 %"),)
+)
 SUMMARY = SearchSummary(
     strategy="random",
     goals=GOALS,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chop.record.goals import Goals, Limit
+from chop.record.goals import Constraint, Goals
 from chop.record.summary import FP32, Origin, SearchSummary
 from chop.record.trial import BestRow, Objective, Trial, TrialCounts
 from chop.report.search_report import print_summary
@@ -55,7 +55,7 @@ def test_winners_that_miss_a_limit_on_the_test_part_are_named(
 ) -> None:
     summary = summary_of(2)
     for least, in_float, told in ((0.69, None, False), (0.705, None, True), (0.705, 0.72, False), (0.705, 0.69, True)):
-        goals = replace(summary.goals, limits=(Limit("accuracy", "min", least, in_float=in_float),))
+        goals = replace(summary.goals, constraints=(Constraint("accuracy", "min", least, in_float=in_float),))
         print_summary(replace(summary, goals=goals), tmp_path)
         shown = " ".join(capsys.readouterr().out.split())
         line = "On the test set 3 of the 3 best violate a constraint that they satisfy in the search: "

@@ -21,7 +21,7 @@ class Standing:
     """The standing of a point: how many points dominate it (0: it is on the front), and its regret by objective.
 
     The regret is how much better the best point is that is no worse in every other objective. Both are None for a point
-    that does not count: it `misses` a limit by so much, or has a metric that is no finite number (None).
+    that does not count: it `misses` a constraint by so much, or has a metric that is no finite number (None).
     """
 
     index: int

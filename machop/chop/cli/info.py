@@ -166,8 +166,8 @@ def _strategy_rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
         yield f"  {variant.name}", "\n".join(variant.keys), known, variant.purpose
 
 
-def _known(fronts: bool, limits: bool, all_points: bool) -> str:
-    can = {"fronts": fronts, "constraints": limits, "all points": all_points}
+def _known(fronts: bool, constraints: bool, all_points: bool) -> str:
+    can = {"fronts": fronts, "constraints": constraints, "all points": all_points}
     return "\n".join(what for what, is_known in can.items() if is_known)
 
 

@@ -42,8 +42,10 @@ def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_j
         return
     console = terminal()
     title = f"Exact Pareto front: {len(front)} of {landscape.size:,} points"
-    if oracle.goals.limits:
-        console.print(f"Constraints: {oracle.goals.limits_explained()}", soft_wrap=True, highlight=False, markup=False)
+    if oracle.goals.constraints:
+        console.print(
+            f"Constraints: {oracle.goals.constraints_explained()}", soft_wrap=True, highlight=False, markup=False
+        )
     _show(console, title, front[:MOST_ROWS])
     if len(front) > MOST_ROWS:
         console.print(f"… and {len(front) - MOST_ROWS} more with --json")

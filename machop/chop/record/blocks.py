@@ -25,8 +25,8 @@ logger = get_logger(__name__)
 class Block:
     """Points `first` to `stop - 1`: their front with all metrics, and a histogram of each metric.
 
-    Where no point keeps all limits the front is the one that exceeds them least, by `excess` (infinite: none has
-    metrics).
+    If no point satisfies all constraints, the front is the one with the smallest violation, `excess` (infinite: none
+    has metrics).
     """
 
     number: int

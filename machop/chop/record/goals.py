@@ -16,7 +16,7 @@ SUM = "sum"
 
 
 @dataclass(frozen=True)
-class Limit:
+class Constraint:
     """A constraint: `metric` at least (`kind` "min") or at most ("max") `bound`, in `unit`.
 
     `origin` says how the user put it, where that is not the bound itself; `in_float` is what the FP32 baseline has,
@@ -33,7 +33,7 @@ class Limit:
     def violation(self, value: Any) -> Any:
         """The violation by a value, or an array of them, as a share of the bound; 0 or less: satisfied.
 
-        >>> Limit("accuracy", "min", 0.5).violation(0.4) > 0 > Limit("accuracy", "min", 0.5).violation(0.6)
+        >>> Constraint("accuracy", "min", 0.5).violation(0.4) > 0 > Constraint("accuracy", "min", 0.5).violation(0.6)
         True
         """
         beyond = self.bound - value if self.kind == "min" else value - self.bound
@@ -45,9 +45,9 @@ class Limit:
     def explained(self) -> str:
         """The constraint as text, with its unit and its origin.
 
-        >>> Limit("model_size", "max", 2048.0, "byte", "2 KiB").explained()
+        >>> Constraint("model_size", "max", 2048.0, "byte", "2 KiB").explained()
         'model_size <= 2048 byte (2 KiB)'
-        >>> Limit("average_bitwidth", "max", 14.0, "bit", "14 bit").explained()
+        >>> Constraint("average_bitwidth", "max", 14.0, "bit", "14 bit").explained()
         'average_bitwidth <= 14 bit'
         """
         said = f"{self}{f' {self.unit}' if self.unit else ''}"
@@ -56,17 +56,18 @@ class Limit:
 
 @dataclass(frozen=True)
 class Goals:
-    """`objectives` make a front, or one sum optimised in `sum_direction`; `limits` are the constraints.
+    """`objectives` make a front, or one sum optimised in `sum_direction`; `constraints` bound metrics.
 
     Functions take `{metric: value}` or `{metric: array of values}` alike.
 
-    >>> goals = Goals((Objective("accuracy"), Objective("bits", 0.5, "minimize")), (Limit("accuracy", "min", 0.7),))
+    >>> least = Constraint("accuracy", "min", 0.7)
+    >>> goals = Goals((Objective("accuracy"), Objective("bits", 0.5, "minimize")), (least,))
     >>> goals.values({"accuracy": 0.75, "bits": 6.0}), goals.is_within({"accuracy": 0.65, "bits": 4.0})
     ((0.75, 3.0), False)
     """
 
     objectives: tuple[Objective, ...]
-    limits: tuple[Limit, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
     sum_direction: Direction | None = None
 
     @property
@@ -77,7 +78,11 @@ class Goals:
     @property
     def metrics(self) -> list[str]:
         """All metrics of objectives and constraints."""
-        return list(dict.fromkeys([*(o.metric for o in self.objectives), *(limit.metric for limit in self.limits)]))
+        return list(
+            dict.fromkeys(
+                [*(o.metric for o in self.objectives), *(constraint.metric for constraint in self.constraints)]
+            )
+        )
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -90,8 +95,8 @@ class Goals:
         return (sum(scaled),) if self.sum_direction else tuple(scaled)
 
     def violations(self, metrics: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The violation of each constraint (`Limit.violation`)."""
-        return tuple(limit.violation(metrics[limit.metric]) for limit in self.limits)
+        """The violation of each constraint (`Constraint.violation`)."""
+        return tuple(constraint.violation(metrics[constraint.metric]) for constraint in self.constraints)
 
     def is_within(self, metrics: Mapping[str, float]) -> bool:
         """Whether metrics satisfy every constraint."""
@@ -100,14 +105,14 @@ class Goals:
     def misses(self, metrics: Mapping[str, float]) -> str:
         """The constraints that metrics violate, and by how much."""
         return "; ".join(
-            f"{limit.explained()}: it has {value:.6g}, {abs(value - limit.bound):.3g} away"
-            for limit in self.limits
-            if limit.violation(value := float(metrics[limit.metric])) > 0
+            f"{constraint.explained()}: it has {value:.6g}, {abs(value - constraint.bound):.3g} away"
+            for constraint in self.constraints
+            if constraint.violation(value := float(metrics[constraint.metric])) > 0
         )
 
-    def limits_explained(self) -> str:
+    def constraints_explained(self) -> str:
         """All constraints in one line."""
-        return ", ".join(limit.explained() for limit in self.limits)
+        return ", ".join(constraint.explained() for constraint in self.constraints)
 
     def costs(self, metrics: Mapping[str, Array]) -> Array:
         """`(points, values)`, less is better."""
@@ -128,7 +133,7 @@ class Goals:
         """The goals as `from_json` reads them."""
         return {
             "objectives": [asdict(objective) for objective in self.objectives],
-            "limits": [asdict(limit) for limit in self.limits],
+            "limits": [asdict(constraint) for constraint in self.constraints],
             "sum_direction": self.sum_direction,
         }
 
@@ -136,7 +141,7 @@ class Goals:
     def from_json(cls, row: Mapping[str, Any]) -> Goals:
         """The goals that `as_json` returned."""
         objectives = tuple(Objective(**own) for own in row["objectives"])
-        return cls(objectives, tuple(Limit(**own) for own in row.get("limits", ())), row.get("sum_direction"))
+        return cls(objectives, tuple(Constraint(**own) for own in row.get("limits", ())), row.get("sum_direction"))
 
 
 def sign(direction: Direction) -> int:

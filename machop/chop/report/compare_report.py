@@ -138,8 +138,8 @@ def _facts(summary: CompareSummary) -> list[str]:
     fixed = [one.name for one in summary.strategies if one.deterministic]
     short = [one for one in summary.strategies if one.evaluations < summary.budget]
     facts = [summary.truth]
-    if summary.goals.limits:
-        facts.append(f"Constraints: {summary.goals.limits_explained()}; points that violate them do not count.")
+    if summary.goals.constraints:
+        facts.append(f"Constraints: {summary.goals.constraints_explained()}; points that violate them do not count.")
     facts += [f"The seed does not matter to {', '.join(fixed)}: run twice, with the same proposals."] * bool(fixed)
     facts += [
         f"{one.name} proposed no more than {counted(one.evaluations, 'different point')} (median)." for one in short

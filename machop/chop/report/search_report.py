@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from chop.record.goals import SUM, Limit
+from chop.record.goals import SUM, Constraint
 from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow, TestMetrics
 from chop.report.format_texts import FIXED_POINT, describe_formats, format_name
@@ -184,14 +184,20 @@ def _why(summary: SearchSummary) -> str:
 
 
 def _missed_on_test(summary: SearchSummary) -> list[str]:
-    """A line on rows that keep the limits in the search, and miss one on the test set."""
+    """A line on rows that satisfy the constraints in the search, and miss one on the test set."""
     missed = []
     for row in summary.best:
         found = {name: interval[0] for name, interval in (row.test_metrics or {}).items()}
-        limits = [_on_test(limit, summary) for limit in summary.goals.limits if limit.metric in found]
-        beyond = [limit for limit in limits if limit and limit.violation(found[limit.metric]) > 0]
+        constraints = [
+            _on_test(constraint, summary) for constraint in summary.goals.constraints if constraint.metric in found
+        ]
+        beyond = [
+            constraint
+            for constraint in constraints
+            if constraint and constraint.violation(found[constraint.metric]) > 0
+        ]
         if beyond and summary.goals.is_within(row.trial.metrics):
-            figures = ", ".join(f"{limit.metric} {found[limit.metric]:.4g}" for limit in beyond)
+            figures = ", ".join(f"{constraint.metric} {found[constraint.metric]:.4g}" for constraint in beyond)
             missed.append(f"trial {row.trial.number} ({figures})")
     if not missed:
         return []
@@ -203,12 +209,16 @@ def _missed_on_test(summary: SearchSummary) -> list[str]:
     ]
 
 
-def _on_test(limit: Limit, summary: SearchSummary) -> Limit | None:
-    """A limit as it is on the test set: one that is told from the FP32 baseline moves with it."""
-    if limit.in_float is None:
-        return limit
+def _on_test(constraint: Constraint, summary: SearchSummary) -> Constraint | None:
+    """A constraint as it is on the test set: one that is told from the FP32 baseline moves with it."""
+    if constraint.in_float is None:
+        return constraint
     tested = summary.fp32.test_metrics if summary.fp32 else None
-    return replace(limit, bound=limit.bound + tested[limit.metric][0] - limit.in_float) if tested else None
+    return (
+        replace(constraint, bound=constraint.bound + tested[constraint.metric][0] - constraint.in_float)
+        if tested
+        else None
+    )
 
 
 def _facts(summary: SearchSummary) -> list[str]:
@@ -223,8 +233,8 @@ def _facts(summary: SearchSummary) -> list[str]:
         f"{summary.strategy}: {trials}{answered}; ended because {_why(summary)}.",
         f"Data: {summary.origin.data}",
     ]
-    if summary.goals.limits:
-        facts += [f"Constraints: {summary.goals.limits_explained()}.", *_missed_on_test(summary)]
+    if summary.goals.constraints:
+        facts += [f"Constraints: {summary.goals.constraints_explained()}.", *_missed_on_test(summary)]
     names = _format_names(summary)
     if names:
         facts.append(_notation(names, any("/auto" in describe_formats(row.sampled_config) for row in summary.best)))

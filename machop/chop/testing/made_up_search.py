@@ -25,7 +25,7 @@ from chop.errors import MetricError
 from chop.evaluation.tables import CostTable
 from chop.ir.graph.node_costs import node_costs
 from chop.record.front import Front
-from chop.record.goals import Goals, Limit
+from chop.record.goals import Constraint, Goals
 from chop.record.trial import Objective, Trial
 from chop.record.trials import TrialLog
 
@@ -46,7 +46,7 @@ class MadeUpSearch:
 
     layers: int = 2
     objectives: int = 2
-    limits: tuple[Limit, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
     failing: str = ""
     is_free: bool = True
     """Whether strategies may know the costs without measuring."""
@@ -62,13 +62,13 @@ class MadeUpSearch:
     @cached_property
     def goals(self) -> Goals:
         """What is optimised."""
-        return Goals(OBJECTIVES[: self.objectives], self.limits, self.sum_direction)
+        return Goals(OBJECTIVES[: self.objectives], self.constraints, self.sum_direction)
 
     @property
     def context(self) -> StrategyContext:
         """What a strategy is told at first."""
         known = KnownValues(self.goals, self._tables) if self.is_free else None
-        return StrategyContext(self.space, self.goals.directions, self.seed, None, len(self.limits), known)
+        return StrategyContext(self.space, self.goals.directions, self.seed, None, len(self.constraints), known)
 
     def run(
         self,

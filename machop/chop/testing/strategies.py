@@ -14,15 +14,15 @@ from chop.actions.search.run.loop import scaled_metrics, told_values
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Values
 from chop.errors import MetricError
-from chop.record.goals import Limit
+from chop.record.goals import Constraint
 from chop.record.trial import Trial
 from chop.testing.made_up_search import MadeUpSearch
 
 TRIALS = 12
 """Trials of a search in this suite."""
 
-LIMITS = (Limit("model_size", "max", 80.0), Limit("accuracy", "min", 0.7))
-IMPOSSIBLE = (Limit("accuracy", "min", 2.0),)
+CONSTRAINTS = (Constraint("model_size", "max", 80.0), Constraint("accuracy", "min", 0.7))
+IMPOSSIBLE = (Constraint("accuracy", "min", 2.0),)
 Listed = str | type[SearchStrategyBase] | tuple[str | type[SearchStrategyBase], Mapping[str, Any]]
 
 
@@ -145,16 +145,18 @@ class StrategyConformance:
             strategy.tell(told, _values(search, strategy, told))
         _check_points(search, strategy.ask(2))
 
-    @pytest.mark.parametrize("limits", [LIMITS, IMPOSSIBLE], ids=["limits", "impossible"])
-    def test_it_bears_limits(self, case: StrategyCase, limits: tuple[Limit, ...], tmp_path: Path) -> None:
-        """Values with violations behind them where it knows of limits; also if no network keeps them."""
-        search = MadeUpSearch(objectives=max(case.objectives[:2]), limits=limits)
+    @pytest.mark.parametrize("constraints", [CONSTRAINTS, IMPOSSIBLE], ids=["constraints", "impossible"])
+    def test_it_bears_constraints(
+        self, case: StrategyCase, constraints: tuple[Constraint, ...], tmp_path: Path
+    ) -> None:
+        """Values with violations behind them where it knows of constraints; also if no network satisfies them."""
+        search = MadeUpSearch(objectives=max(case.objectives[:2]), constraints=constraints)
         _check_points(search, [trial.point for trial in search.run(case, TRIALS, tmp_path / "log")])
 
     @pytest.mark.parametrize("failing", ["some", "all"])
     def test_it_survives_trials_that_fail(self, case: StrategyCase, failing: str, tmp_path: Path) -> None:
         """They are told the worst value there is, and it goes on."""
-        search = MadeUpSearch(objectives=max(case.objectives[:2]), failing=failing, limits=LIMITS[:1])
+        search = MadeUpSearch(objectives=max(case.objectives[:2]), failing=failing, constraints=CONSTRAINTS[:1])
         trials = search.run(case, TRIALS, tmp_path / "log")
         _check_points(search, [trial.point for trial in trials])
         assert len(trials) > 1

@@ -23,7 +23,7 @@ from chop.actions.compare.curves import (
 from chop.actions.compare.redundancy import rank_correlations, redundancy_remarks
 from chop.actions.oracle import Oracle
 from chop.errors import SearchError
-from chop.record.goals import Goals, Limit
+from chop.record.goals import Constraint, Goals
 from chop.record.landscape import Landscape
 from chop.record.trial import Objective
 
@@ -43,8 +43,8 @@ def test_the_hypervolume_after_each_evaluation_is_that_computed_by_hand() -> Non
 
 
 def test_points_beyond_a_limit_and_points_without_metrics_add_nothing() -> None:
-    limited = oracle(Goals((ACCURACY, BITS), (Limit("bits", "max", 4.0),)), **FOUR)
-    assert hypervolume_curve(limited, np.array([1, 2, 3])) == pytest.approx([0.0, 0.25 / 0.375, 1.0])
+    constrained = oracle(Goals((ACCURACY, BITS), (Constraint("bits", "max", 4.0),)), **FOUR)
+    assert hypervolume_curve(constrained, np.array([1, 2, 3])) == pytest.approx([0.0, 0.25 / 0.375, 1.0])
     failed = oracle(Goals((ACCURACY, BITS)), accuracy=[*FOUR["accuracy"], np.nan], bits=[*FOUR["bits"], 1.0])
     assert hypervolume_curve(failed, np.array([4, 3])) == pytest.approx([0.0, 1.0])
 
@@ -73,22 +73,22 @@ NAN = [np.nan] * 4
 
 
 @pytest.mark.parametrize(
-    ("metrics", "limits", "told"),
+    ("metrics", "constraints", "told"),
     [
         (FOUR | {"bits": NAN}, (), r"no point of made up has finite metrics \(none anywhere: bits\)"),
-        (FOUR | {"size": NAN}, (Limit("size", "max", 4.0),), r"finite metrics \(none anywhere: size\)"),
+        (FOUR | {"size": NAN}, (Constraint("size", "max", 4.0),), r"finite metrics \(none anywhere: size\)"),
         ({"accuracy": [1.0, np.nan], "bits": [np.nan, 1.0]}, (), "has finite metrics$"),
         ({}, (), "no point of made up has metrics"),
         (
             FOUR,
-            (Limit("accuracy", "min", 0.8), Limit("bits", "max", 3.0, "bit")),
+            (Constraint("accuracy", "min", 0.8), Constraint("bits", "max", 3.0, "bit")),
             r"satisfies .*\. The nearest violates accuracy >= 0\.8: it has 0\.75, 0\.05 away; bits <= 3 bit: it",
         ),
     ],
 )
-def test_why_no_point_counts_is_told(metrics: dict[str, Any], limits: tuple[Limit, ...], told: str) -> None:
+def test_why_no_point_counts_is_told(metrics: dict[str, Any], constraints: tuple[Constraint, ...], told: str) -> None:
     with pytest.raises(SearchError, match=told):
-        _ = oracle(Goals((ACCURACY, BITS), limits), **metrics).front
+        _ = oracle(Goals((ACCURACY, BITS), constraints), **metrics).front
 
 
 def test_regret_is_the_distance_from_the_best_under_a_budget() -> None:

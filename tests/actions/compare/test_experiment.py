@@ -16,7 +16,7 @@ from chop.actions.compare.experiment import Experiment
 from chop.actions.search.run.loop import WORST
 from chop.actions.search.search_space import Point
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext, Values
-from chop.record.goals import Goals, Limit
+from chop.record.goals import Constraint, Goals
 from chop.record.landscape import Landscape
 from chop.record.trial import Objective
 
@@ -71,8 +71,8 @@ class Scripted(SearchStrategyBase):
         self.told += values
 
 
-def experiment(budget: int, *limits: Limit) -> Experiment:
-    goals = Goals((Objective("value"),), limits)
+def experiment(budget: int, *constraints: Constraint) -> Experiment:
+    goals = Goals((Objective("value"),), constraints)
     return Experiment(Numbers(), goals, budget, lambda seed: StrategyContext(cast(Any, None), ("maximize",), seed))
 
 
@@ -95,7 +95,7 @@ def test_a_strategy_that_repeats_itself_or_has_nothing_left_ends() -> None:
 
 
 def test_failed_points_and_points_beyond_limits_are_told_as_a_search_tells_them() -> None:
-    experiment(3, Limit("value", "max", 5.0)).run(scripted(3, 5, 6), 0)
+    experiment(3, Constraint("value", "max", 5.0)).run(scripted(3, 5, 6), 0)
     failed, kept, beyond = Scripted.last.told
     assert failed == (-WORST,)
     assert kept == (5.0,)

@@ -50,7 +50,7 @@ def hypervolume_curve(oracle: Oracle, rows: Array) -> Array:
     """Hypervolume after each evaluation, as a share of that of the exact front, `(evaluations,)`.
 
     Objectives are scaled to their range over all measured points, the reference is the worst of each (`Oracle.bounds`).
-    Points beyond a limit, or without metrics, add nothing.
+    Points that violate a constraint, or have no metrics, add nothing.
     """
     ideal, worst = oracle.bounds
     varies = worst > ideal

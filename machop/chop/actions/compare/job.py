@@ -141,7 +141,7 @@ class CompareJob(SearchSession):
         seeds = range(self.seed, self.seed + options.seeds)
         with self._answers(instruments, goals, options.most_points) as answers:
             if answers.is_exact:
-                _ = Oracle(answers.landscape(), goals).front  # no point may keep the limits: better told now than later
+                _ = Oracle(answers.landscape(), goals).front  # raises if no point satisfies the constraints
             batch = 1 if isinstance(answers, Enumerated) else instruments.batch
             ask_batch = self.settings.setup.ask_batch
             experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch, ask_batch)

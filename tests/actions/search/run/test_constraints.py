@@ -1,4 +1,4 @@
-"""Hard limits: who is beyond one does not count, in any kind of search; one that nobody keeps says how near."""
+"""Constraints: a network that violates one does not count; one that none satisfies says how near they come."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chop.cli.oracle import show_oracle
 from chop.config import load_run_config
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
-from chop.record.goals import Goals, Limit
+from chop.record.goals import Constraint, Goals
 from chop.record.landscape import Landscape
 from chop.record.trial import Objective, Trial
 
@@ -29,8 +29,8 @@ def rows(folder: Path, file: str = "best.json") -> list[dict[str, Any]]:
     return list(json.loads((folder / file).read_text(encoding="utf-8")).values())
 
 
-def with_limits(lab: dict[str, Any], **limits: dict[str, Any]) -> dict[str, Any]:
-    for name, own in limits.items():
+def with_constraints(lab: dict[str, Any], **constraints: dict[str, Any]) -> dict[str, Any]:
+    for name, own in constraints.items():
         lab["strategy"]["metrics"][name] = {**lab["strategy"]["metrics"].get(name, {}), **own}
     return lab
 
@@ -47,7 +47,7 @@ def undominated(points: dict[int, tuple[float, float]]) -> set[int]:
 def test_only_networks_within_the_limits_make_the_front(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
-    with_limits(lab, accuracy={"min": "55 %"}, average_bitwidth={"max": "5.9 bits"})
+    with_constraints(lab, accuracy={"min": "55 %"}, average_bitwidth={"max": "5.9 bits"})
     result = search(jsc_tiny, jets, lab, tmp_path)
     points = {trial.number: (trial.metrics["accuracy"], trial.metrics["average_bitwidth"]) for trial in result.trials}
     within = {number: own for number, own in points.items() if own[0] >= 0.55 and own[1] <= 5.9}
@@ -95,7 +95,7 @@ def test_block_by_block_finds_what_trial_by_trial_finds(
     jsc_tiny: nn.Module,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with_limits(lab, accuracy={"min": least}, average_bitwidth={"max": 5.9})
+    with_constraints(lab, accuracy={"min": least}, average_bitwidth={"max": 5.9})
     search(jsc_tiny, jets, lab, tmp_path / "trials")
     monkeypatch.setattr(block_by_block, "LARGEST_LOG", 4)
     monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 5)
@@ -136,7 +136,7 @@ def test_the_oracle_judges_a_search_by_its_own_limits(
 ) -> None:
     lab["strategy"]["setup"] = {"landscape": True}
     search(jsc_tiny, jets, lab, tmp_path / "all")
-    with_limits(lab, accuracy={"min": 0.99})
+    with_constraints(lab, accuracy={"min": 0.99})
     lab["strategy"]["setup"] = {}
     search(jsc_tiny, jets, lab, tmp_path / "limited")
     with pytest.raises(SearchError, match=r"accuracy >= 0\.99|satisfies all constraints"):
@@ -146,7 +146,7 @@ def test_the_oracle_judges_a_search_by_its_own_limits(
 def test_where_nothing_keeps_the_limits_the_nearest_is_shown_and_how_near_it_came(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
-    with_limits(lab, accuracy={"min": 0.9})
+    with_constraints(lab, accuracy={"min": 0.9})
     result = search(jsc_tiny, jets, lab, tmp_path)
     best = max(trial.metrics["accuracy"] for trial in result.trials)
     assert [row.trial.metrics["accuracy"] for row in result.best] == [best]
@@ -159,7 +159,7 @@ def test_a_sum_is_taken_of_those_within_the_limits(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
     lab["strategy"]["setup"] = {"sum_scaled_metrics": True, "direction": "maximize"}
-    with_limits(lab, average_bitwidth={"scale": -0.02, "max": 5.1})
+    with_constraints(lab, average_bitwidth={"scale": -0.02, "max": 5.1})
     result = search(jsc_tiny, jets, lab, tmp_path)
     sums = {
         trial.number: sum(trial.scaled_metrics.values())
@@ -173,7 +173,7 @@ def test_a_sum_is_taken_of_those_within_the_limits(
 def test_the_oracle_and_the_gap_know_the_limits(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
-    with_limits(lab, accuracy={"min": 0.6})
+    with_constraints(lab, accuracy={"min": 0.6})
     lab["strategy"]["setup"] = {"landscape": True}
     truth = tmp_path / "truth" / "software" / "search_ckpts"
     found = search(jsc_tiny, jets, lab, truth)
@@ -202,7 +202,7 @@ def test_a_search_without_anything_within_its_limits_has_no_gap_but_an_end(
     lab["strategy"]["setup"] = {"landscape": True}
     search(jsc_tiny, jets, lab, tmp_path / "truth" / "software" / "search_ckpts")
     for least in (0.7, 0.99):  # no point of those that are measured, no point at all
-        with_limits(lab, accuracy={"min": least})["strategy"]["setup"] = {"n_trials": 2}
+        with_constraints(lab, accuracy={"min": least})["strategy"]["setup"] = {"n_trials": 2}
         folder = tmp_path / f"other-{least}" / "software" / "search_ckpts"
         search(jsc_tiny, jets, lab, folder)
         report = (folder / "report.md").read_text(encoding="utf-8")
@@ -213,9 +213,9 @@ def test_a_search_without_anything_within_its_limits_has_no_gap_but_an_end(
 def test_other_limits_are_not_resumed(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
-    with_limits(lab, accuracy={"min": 0.6})["strategy"]["setup"] = {"n_trials": 3}
+    with_constraints(lab, accuracy={"min": 0.6})["strategy"]["setup"] = {"n_trials": 3}
     search(jsc_tiny, jets, lab, tmp_path)
-    with_limits(lab, accuracy={"min": 0.61})
+    with_constraints(lab, accuracy={"min": 0.61})
     with pytest.raises(SearchError, match="limits changed"):
         search(jsc_tiny, jets, lab, tmp_path, resume=True)
 
@@ -242,7 +242,7 @@ def test_a_wrong_limit_has_one_line_with_its_place(line: str, message: str, tmp_
 def test_a_least_value_above_the_greatest_is_refused(
     lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
-    with_limits(lab, accuracy={"min": "80 %", "max": 0.7})
+    with_constraints(lab, accuracy={"min": "80 %", "max": 0.7})
     with pytest.raises(ConfigError, match=r"accuracy\.min: must not be above max, but 80 % > 0.7"):
         search(jsc_tiny, jets, lab, Path("nowhere"))
 
@@ -255,7 +255,7 @@ def test_limits_alone_are_nothing_to_optimise(lab: dict[str, Any], jets: MaseDat
 
 def test_a_strategy_is_told_how_far_a_trial_is_beyond_its_limits() -> None:
     goals = Goals(
-        (Objective("a"), Objective("b", direction="minimize")), (Limit("a", "min", 0.5), Limit("b", "max", 8))
+        (Objective("a"), Objective("b", direction="minimize")), (Constraint("a", "min", 0.5), Constraint("b", "max", 8))
     )
 
     def trial(a: float, b: float, failed: str = "") -> Trial:

@@ -16,16 +16,16 @@ from chop.actions.search.strategies.optuna import samplers
 from chop.actions.search.strategies.optuna.strategy import Optuna, OptunaOptions
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError
-from chop.record.goals import Limit
+from chop.record.goals import Constraint
 from chop.testing.made_up_search import MadeUpSearch
 
 FAILED = (-WORST, WORST, WORST)
-LIMITED = MadeUpSearch(limits=(Limit("model_size", "max", 80.0),))
+CONSTRAINED = MadeUpSearch(constraints=(Constraint("model_size", "max", 80.0),))
 
 
 def told(sampler: Any, values: tuple[float, ...]) -> optuna.trial.FrozenTrial:
     """The trial that Optuna keeps of a point with these values (accuracy, size, violation)."""
-    strategy = Optuna(LIMITED.context, OptunaOptions(sampler))
+    strategy = Optuna(CONSTRAINED.context, OptunaOptions(sampler))
     strategy.tell(strategy.ask(1), [values])
     return strategy._study.trials[0]
 
@@ -37,7 +37,7 @@ def test_limits_are_constraints_to_samplers_that_know_them(sampler: str) -> None
 
 @pytest.mark.parametrize(("sampler", "knows"), [("tpe", True), ("cmaes", False), ("qmc", False), ("random", False)])
 def test_other_samplers_are_told_worse_values_instead(sampler: Any, knows: bool) -> None:
-    assert Optuna(LIMITED.context, OptunaOptions(sampler)).constraints == knows
+    assert Optuna(CONSTRAINED.context, OptunaOptions(sampler)).constraints == knows
 
 
 @pytest.mark.parametrize("sampler", ["nsgaii", "nsgaiii"])

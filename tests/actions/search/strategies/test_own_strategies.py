@@ -21,7 +21,7 @@ from chop.actions.search.strategies.product.gaussian_process import Features, Ga
 from chop.actions.search.strategies.product.hypervolume_gain import expected_gain, undominated
 from chop.actions.search.strategies.product.surrogate import SurrogateOptions
 from chop.record.front import Front
-from chop.record.goals import Goals, Limit
+from chop.record.goals import Constraint, Goals
 from chop.testing.made_up_search import OBJECTIVES, MadeUpSearch
 
 SEARCH = MadeUpSearch(layers=3)
@@ -235,15 +235,18 @@ HALF = float(np.quantile(costs(compounding)[:, 1], 0.5))
 
 
 @pytest.mark.parametrize(
-    ("objective", "limit", "largest"),
-    [("accuracy", Limit("model_size", "max", HALF), HALF), ("model_size", Limit("accuracy", "min", 0.6), np.inf)],
+    ("objective", "constraint", "largest"),
+    [
+        ("accuracy", Constraint("model_size", "max", HALF), HALF),
+        ("model_size", Constraint("accuracy", "min", 0.6), np.inf),
+    ],
 )
 def test_with_one_objective_the_first_points_are_those_about_its_limit(
-    objective: str, limit: Limit, largest: float
+    objective: str, constraint: Constraint, largest: float
 ) -> None:
-    goals = Goals(tuple(own for own in OBJECTIVES if own.metric == objective), (limit,))
+    goals = Goals(tuple(own for own in OBJECTIVES if own.metric == objective), (constraint,))
     free = KnownValues(goals, SEARCH._tables)
-    context = replace(SEARCH.context, directions=goals.directions, limits=1, known=free, probes=Guessed())
+    context = replace(SEARCH.context, directions=goals.directions, constraints=1, known=free, probes=Guessed())
     first = [SEARCH.space.index(point) for point in STRATEGIES["surrogate"](context).ask(12)]
     every = costs(compounding)
     small = np.flatnonzero(every[:, 1] <= largest)
@@ -262,8 +265,8 @@ def test_surrogate_without_probes_asks_for_no_guesses() -> None:
 
 @pytest.mark.parametrize("strategy", ["surrogate", "evolution"])
 def test_the_best_network_within_a_limit_is_found(strategy: str) -> None:
-    least = Limit("accuracy", "min", 0.6)
-    order = measured(strategy, compounding, 120, objectives=2, limits=(least,))
+    least = Constraint("accuracy", "min", 0.6)
+    order = measured(strategy, compounding, 120, objectives=2, constraints=(least,))
     every = costs(compounding)
     within = np.flatnonzero(-every[:, 0] >= 0.6)
     smallest = every[within, 1].min()

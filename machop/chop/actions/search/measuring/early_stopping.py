@@ -217,16 +217,16 @@ class EarlyStopping:
 
     def _cannot_win(self, exact: Mapping[str, float], seen: ByRow, rivals: Sequence[Rival]) -> bool:
         able = self._able(exact, rivals)
-        open_limits = sum(limit.metric not in exact for limit in self.goals.limits)
+        open_constraints = sum(constraint.metric not in exact for constraint in self.goals.constraints)
         terms = sum(o.metric not in exact for o in self.goals.objectives) if self.goals.sum_direction else 1
-        error = self.error / (len(self.rungs) * max(1, len(able) * terms + open_limits))
+        error = self.error / (len(self.rungs) * max(1, len(able) * terms + open_constraints))
         return self._is_beyond(exact, seen, error) or any(self._is_dominated(exact, seen, r, error) for r in able)
 
     def _is_beyond(self, exact: Mapping[str, float], seen: ByRow, error: float) -> bool:
         """Whether a constraint is violated with the stated confidence."""
-        for limit in self.goals.limits:
-            low, high = self._range(limit.metric, exact, seen, error, None)
-            if limit.violation(high if limit.kind == "min" else low) > 0:
+        for constraint in self.goals.constraints:
+            low, high = self._range(constraint.metric, exact, seen, error, None)
+            if constraint.violation(high if constraint.kind == "min" else low) > 0:
                 return True
         return False
 

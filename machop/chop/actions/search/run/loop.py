@@ -78,7 +78,7 @@ class _Proposal:
 class _Progress:
     """The progress of a search: the points seen, the front, and its last improvement.
 
-    While no network keeps all limits, one that comes nearer to them counts as a move.
+    While no network satisfies all constraints, a smaller violation counts as an improvement.
     """
 
     def __init__(self, loop: SearchLoop) -> None:
@@ -284,12 +284,12 @@ def scaled_metrics(measured: Measured, goals: Goals) -> dict[str, float]:
 def told_values(trial: Trial, goals: Goals, with_violations: bool) -> Values:
     """The values that a strategy is told: one per objective, or their sum; the worst for a failed trial.
 
-    Behind them how far it is beyond each limit, where the strategy knows of limits; any other is told values that are
-    the worse the further a trial is beyond them.
+    Behind them the violation of each constraint, if the strategy knows of constraints; any other is told values that
+    are the worse the further a trial is beyond them.
     """
     worst = tuple(-WORST if way == "maximize" else WORST for way in goals.directions)
     if trial.failed:
-        return worst + (WORST,) * (len(goals.limits) if with_violations else 0)
+        return worst + (WORST,) * (len(goals.constraints) if with_violations else 0)
     values: Values = goals.values(trial.metrics)
     violations: Values = goals.violations(trial.metrics)
     if with_violations:

@@ -78,18 +78,18 @@ class SearchSession:
 
     def goals(self, instruments: Instruments) -> Goals:
         """The objectives and constraints; measures the FP32 baseline if a constraint refers to it."""
-        relative = any(limit.kind == "max_drop" for limit in self.settings.limits)
+        relative = any(constraint.kind == "max_drop" for constraint in self.settings.constraints)
         baseline = baseline_measurement(instruments.subject, instruments.runners).metrics if relative else {}
         goals = self.settings.goals(baseline)
-        for limit in goals.limits:
-            logger.info("constraint: %s", limit.explained())
+        for constraint in goals.constraints:
+            logger.info("constraint: %s", constraint.explained())
         return goals
 
     def context(self, instruments: Instruments, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
         """The facts that a strategy may use."""
         known = KnownValues(goals, instruments.tables) if instruments.tables else None
         probes = SensitivityProbes(instruments.subject, instruments.runners)
-        return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.limits), known, probes)
+        return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.constraints), known, probes)
 
     def fingerprint(self) -> dict[str, Any]:
         """The fingerprint that a resumed search must match."""

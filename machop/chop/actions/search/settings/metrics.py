@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from chop.config.typed import Problem
 from chop.config.units import parse_quantity
-from chop.record.goals import Limit
+from chop.record.goals import Constraint
 from chop.record.trial import Direction, Objective
 from chop.scoring.metric import Metric
 from chop.tools.logger import get_logger
@@ -20,7 +20,7 @@ LimitKind = Literal["min", "max", "max_drop"]
 
 
 @dataclass(frozen=True)
-class LimitSetting:
+class ConstraintSetting:
     """A constraint as the file states it; `max_drop` is relative to the FP32 baseline.
 
     `bound` is in `unit`; `text` is what the file says where it names a unit.
@@ -33,15 +33,15 @@ class LimitSetting:
     unit: str = ""
     text: str = ""
 
-    def resolved(self, in_float: Mapping[str, float]) -> Limit:
+    def resolved(self, in_float: Mapping[str, float]) -> Constraint:
         """The constraint, given the metrics of the FP32 baseline."""
         if self.kind != "max_drop":
-            return Limit(self.metric, self.kind, self.bound, self.unit, self.text)
+            return Constraint(self.metric, self.kind, self.bound, self.unit, self.text)
         reference = in_float[self.metric]
         origin = f"max_drop {self.text or f'{self.bound:g}'} from {reference:.4g} in float"
         if self.better == "maximize":
-            return Limit(self.metric, "min", reference - self.bound, self.unit, origin, reference)
-        return Limit(self.metric, "max", reference + self.bound, self.unit, origin, reference)
+            return Constraint(self.metric, "min", reference - self.bound, self.unit, origin, reference)
+        return Constraint(self.metric, "max", reference + self.bound, self.unit, origin, reference)
 
     def fingerprint(self) -> dict[str, Any]:
         """The meaning of the constraint, however it is written."""
@@ -59,9 +59,9 @@ class MetricTable:
     max_drop: float | str | None = None
 
 
-def limits_of(metric: Metric, table: MetricTable, problems: list[Problem]) -> list[LimitSetting]:
+def constraints_of(metric: Metric, table: MetricTable, problems: list[Problem]) -> list[ConstraintSetting]:
     """The constraints of a metric's table; adds their problems to `problems`."""
-    limits: list[LimitSetting] = []
+    constraints: list[ConstraintSetting] = []
     kinds: tuple[LimitKind, ...] = ("min", "max", "max_drop")
     for kind in kinds:
         given = getattr(table, kind)
@@ -70,12 +70,12 @@ def limits_of(metric: Metric, table: MetricTable, problems: list[Problem]) -> li
                 bound = parse_quantity(given, metric.unit) if isinstance(given, str) else float(given)
                 text = given if isinstance(given, str) else ""
                 _require_possible(metric, kind, bound)
-                limits.append(LimitSetting(metric.name, kind, bound, metric.direction, metric.unit, text))
+                constraints.append(ConstraintSetting(metric.name, kind, bound, metric.direction, metric.unit, text))
         except ValueError as error:
             problems.append(Problem((kind,), str(error)))
-    if table.min is not None and table.max is not None and not problems and limits[0].bound > limits[1].bound:
+    if table.min is not None and table.max is not None and not problems and constraints[0].bound > constraints[1].bound:
         problems.append(Problem(("min",), f"must not be above max, but {table.min} > {table.max}"))
-    return limits
+    return constraints
 
 
 def _require_possible(metric: Metric, kind: LimitKind, bound: float) -> None:

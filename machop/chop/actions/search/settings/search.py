@@ -8,7 +8,7 @@ from typing import Any
 
 from chop.actions.search.search_space.base import SEARCH_SPACES
 from chop.actions.search.settings.early_stopping import ladder_problems
-from chop.actions.search.settings.metrics import LimitSetting, MetricTable, limits_of, objective_of
+from chop.actions.search.settings.metrics import ConstraintSetting, MetricTable, constraints_of, objective_of
 from chop.actions.search.settings.runners import known_metrics, missing_metric, parse_runners, wanted_runners
 from chop.actions.search.settings.strategy_setup import StrategySetup, parse_setup
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
@@ -22,7 +22,7 @@ from chop.tools.logger import get_logger
 logger = get_logger(__name__)
 
 
-_Goals = tuple[tuple[Objective, ...], tuple[LimitSetting, ...]]
+_Goals = tuple[tuple[Objective, ...], tuple[ConstraintSetting, ...]]
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,18 @@ class SearchSettings:
     setup: StrategySetup
     runners: tuple[RunnerChoice, ...]
     objectives: tuple[Objective, ...]
-    limits: tuple[LimitSetting, ...] = ()
+    constraints: tuple[ConstraintSetting, ...] = ()
     eval_mode: bool = True
 
     def goals(self, in_float: Mapping[str, float]) -> Goals:
         """The objectives and constraints, given the metrics of the FP32 baseline."""
-        limits = tuple(limit.resolved(in_float) for limit in self.limits)
-        return Goals(self.objectives, limits, self.setup.direction if self.setup.sum_scaled_metrics else None)
+        constraints = tuple(constraint.resolved(in_float) for constraint in self.constraints)
+        return Goals(self.objectives, constraints, self.setup.direction if self.setup.sum_scaled_metrics else None)
 
     @property
     def wanted_metrics(self) -> set[str]:
         """The metrics that objectives and constraints are about."""
-        return {own.metric for own in self.objectives} | {own.metric for own in self.limits}
+        return {own.metric for own in self.objectives} | {own.metric for own in self.constraints}
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that a resumed search must match: all but the budget and the number of workers."""
@@ -59,7 +59,7 @@ class SearchSettings:
             "strategy": [self.strategy, asdict(self.strategy_options)],
             "runners": [runner.fingerprint() for runner in self.runners],
             "metrics": [asdict(objective) for objective in self.objectives],
-            "limits": [limit.fingerprint() for limit in self.limits],
+            "limits": [constraint.fingerprint() for constraint in self.constraints],
             "sum_scaled_metrics": [self.setup.sum_scaled_metrics, self.setup.direction],
             "ask_batch": self.setup.ask_batch,
             "ladder": [self.setup.ladder, self.setup.ladder_confidence] if self.setup.ladder else [],
@@ -102,7 +102,7 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
         found = ladder_problems(setup.ladder, wanted, options, strategy.eval_mode, data_module)
         problems += [problem.below("strategy", "setup") for problem in found]
     sum_direction = setup.direction if setup is not None and setup.sum_scaled_metrics else None
-    (objectives, limits), found = _parse_metrics(strategy, data_module, sum_direction)
+    (objectives, constraints), found = _parse_metrics(strategy, data_module, sum_direction)
     problems += found
     if not problems and setup is not None:
         problems += _strategy_problem(strategy, options, 1 if setup.sum_scaled_metrics else len(objectives))
@@ -119,7 +119,7 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
             setup=setup,
             runners=runners,
             objectives=objectives,
-            limits=limits,
+            constraints=constraints,
             eval_mode=strategy.eval_mode,
         ),
         [],
@@ -146,7 +146,7 @@ def _parse_metrics(
 ) -> tuple[_Goals, list[Problem]]:
     known = known_metrics(strategy, data_module)
     objectives: list[Objective] = []
-    limits: list[LimitSetting] = []
+    constraints: list[ConstraintSetting] = []
     problems: list[Problem] = []
     for name, table in sorted(strategy.metrics.items()):
         metric = known.get(name)
@@ -154,10 +154,10 @@ def _parse_metrics(
         if metric is None:
             found.append(missing_metric(name, known, strategy))
         elif parsed is not None:
-            limits += limits_of(metric, parsed, found)
+            constraints += constraints_of(metric, parsed, found)
             objectives += objective_of(metric, parsed, sum_direction, found)
         prefix = ("strategy", "metrics") if metric is None else ("strategy", "metrics", name)
         problems += [problem.below(*prefix) for problem in found]
     if not objectives and not problems:
         problems.append(Problem(("strategy", "metrics"), "names nothing to optimise: give a metric a direction"))
-    return (tuple(objectives), tuple(limits)), problems
+    return (tuple(objectives), tuple(constraints)), problems

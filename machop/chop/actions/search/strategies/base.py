@@ -51,15 +51,16 @@ class Probes(Protocol):
 class StrategyContext:
     """The facts that a strategy may use: space, directions of the objectives, seed and budget of trials.
 
-    `limits` is how many limits a network must keep, `known` what of the values is known without measuring (None: the
-    space is no product, or nothing is), `probes` estimates what must be measured (None: it cannot).
+    `constraints` is how many constraints a network must satisfy, `known` what of the values is known without
+    measuring (None: the space is no product, or nothing is), `probes` estimates what must be measured (None: it
+    cannot).
     """
 
     space: SearchSpaceBase
     directions: tuple[Literal["maximize", "minimize"], ...]
     seed: int
     n_trials: int | None = None
-    limits: int = 0
+    constraints: int = 0
     known: KnownValues | None = None
     probes: Probes | None = None
 

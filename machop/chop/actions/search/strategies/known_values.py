@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from chop.actions.search.search_space.codes import Codes
-from chop.record.goals import Goals, Limit, sign
+from chop.record.goals import Constraint, Goals, sign
 from chop.record.trial import Direction, Objective
 
 Array = np.ndarray[Any, Any]
@@ -38,10 +38,13 @@ class KnownValues:
         self.is_learned = tuple(bool(missing) for missing in self._missing())
 
     @classmethod
-    def nothing(cls, directions: Sequence[Direction], limits: int) -> KnownValues:
+    def nothing(cls, directions: Sequence[Direction], constraints: int) -> KnownValues:
         """For a search without known values: only directions and the number of constraints."""
         objectives = tuple(Objective(f"value {number}", 1.0, way) for number, way in enumerate(directions))
-        return cls(Goals(objectives, tuple(Limit(f"limit {number}", "max", 0.0) for number in range(limits))), ())
+        return cls(
+            Goals(objectives, tuple(Constraint(f"constraint {number}", "max", 0.0) for number in range(constraints))),
+            (),
+        )
 
     @property
     def objectives(self) -> int:
@@ -49,9 +52,9 @@ class KnownValues:
         return len(self.goals.directions)
 
     @property
-    def limits(self) -> int:
+    def constraints(self) -> int:
         """The number of violations of constraints among the values."""
-        return len(self.goals.limits)
+        return len(self.goals.constraints)
 
     def costs(self, codes: Codes) -> Array:
         """The known part of each value, `(points, values)`, less is better; `codes` are `(points, axes)`."""
@@ -59,13 +62,15 @@ class KnownValues:
         nothing = np.zeros(len(codes))
         known = {o.metric: metrics.get(o.metric, nothing) for o in self.goals.objectives}
         costs = [sign(way) * value for way, value in zip(self.goals.directions, self.goals.values(known), strict=True)]
-        for limit in self.goals.limits:
-            costs.append(limit.violation(metrics[limit.metric]) if limit.metric in self._given else nothing)
+        for constraint in self.goals.constraints:
+            costs.append(
+                constraint.violation(metrics[constraint.metric]) if constraint.metric in self._given else nothing
+            )
         return np.stack([np.broadcast_to(column, len(codes)) for column in costs], 1)
 
     def turned(self, values: Sequence[float]) -> Array:
         """The values that a strategy is told of a point, turned so that less is better (violations are already)."""
-        ways = [sign(way) for way in self.goals.directions] + [1] * self.limits
+        ways = [sign(way) for way in self.goals.directions] + [1] * self.constraints
         return np.array(values, dtype=np.float64) * ways
 
     def _metrics(self, codes: Codes) -> dict[str, Array]:
@@ -78,4 +83,6 @@ class KnownValues:
         """For each value the metrics that must be measured."""
         objectives = [{o.metric} for o in self.goals.objectives]
         values = [set().union(*objectives)] if self.goals.sum_direction else objectives
-        return [names - self._given for names in [*values, *({limit.metric} for limit in self.goals.limits)]]
+        return [
+            names - self._given for names in [*values, *({constraint.metric} for constraint in self.goals.constraints)]
+        ]

@@ -179,7 +179,8 @@ def _frozen(trial: Trial, search: _LoggedSearch, started: datetime, ended: datet
         params={key: search.choices[key][index] for key, index in trial.point.items()},
         distributions={key: optuna.distributions.CategoricalDistribution(search.choices[key]) for key in trial.point},
         user_attrs=_attributes(trial, search),
-        constraints={str(limit): beyond for limit, beyond in zip(goals.limits, violations, strict=False)} or None,
+        constraints={str(constraint): beyond for constraint, beyond in zip(goals.constraints, violations, strict=False)}
+        or None,
     )
     frozen.datetime_start, frozen.datetime_complete = started, ended
     return frozen

@@ -108,9 +108,9 @@ class Optuna(SearchStrategyBase):
         if failed and self._facts.failed == "infinite":
             objectives = tuple(copysign(inf, value) for value in objectives)
             violations = (inf,) * len(violations)
-        limits = {str(number): violation for number, violation in enumerate(violations)}
+        constraints = {str(number): violation for number, violation in enumerate(violations)}
         waiting = self._asked.get(self._key(point))
-        number = _limited(waiting.pop(0), limits) if waiting else self._added(point, limits)
+        number = _limited(waiting.pop(0), constraints) if waiting else self._added(point, constraints)
         if failed and self._facts.failed == "left_out":
             self._study.tell(number, state=optuna.trial.TrialState.FAIL)
         else:
@@ -123,7 +123,7 @@ class Optuna(SearchStrategyBase):
             trials = self._study.get_trials(deepcopy=False)
             self._study.sampler = warm_cmaes(self.context.seed, trials) or self._study.sampler
 
-    def _added(self, point: Point, limits: Mapping[str, float]) -> int:
+    def _added(self, point: Point, constraints: Mapping[str, float]) -> int:
         """The number of a trial for a point that was not proposed, or is told again."""
         import optuna
 
@@ -131,7 +131,7 @@ class Optuna(SearchStrategyBase):
         state = optuna.trial.TrialState.RUNNING
         self._study.add_trial(
             optuna.trial.create_trial(
-                state=state, params=params, distributions=dict(self._distributions), constraints=dict(limits)
+                state=state, params=params, distributions=dict(self._distributions), constraints=dict(constraints)
             )
         )
         added: FrozenTrial = self._study.get_trials(deepcopy=False)[-1]
@@ -168,8 +168,8 @@ def is_ordered(choices: Sequence[Any]) -> bool:
     return list(choices) in (sorted(choices), sorted(choices, reverse=True))
 
 
-def _limited(trial: Trial, limits: Mapping[str, float]) -> int:
+def _limited(trial: Trial, constraints: Mapping[str, float]) -> int:
     """The number of a proposed trial, after its violations were set."""
-    for name, violation in limits.items():
+    for name, violation in constraints.items():
         trial.set_constraint(name, violation)
     return trial.number

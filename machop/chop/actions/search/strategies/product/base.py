@@ -47,7 +47,7 @@ class ProductStrategy(SearchStrategyBase):
             )
         self.axes: list[Axis] = axes
         self.sizes = tuple(len(axis) for axis in axes)
-        self.known = context.known or KnownValues.nothing(context.directions, context.limits)
+        self.known = context.known or KnownValues.nothing(context.directions, context.constraints)
         self.random = np.random.default_rng(context.seed)
         self.told: dict[Code, Array] = {}
         """What is known of points: objectives, then violations of constraints; infinite where a trial failed."""
@@ -92,7 +92,7 @@ class ProductStrategy(SearchStrategyBase):
         """The codes `(points, axes)` and costs `(points, values)` of all trials that have metrics."""
         rows = [(code, costs) for code, costs in self.told.items() if np.isfinite(costs).all()]
         codes = np.array([code for code, _ in rows], dtype=np.int64).reshape(-1, len(self.sizes))
-        costs = np.array([costs for _, costs in rows]).reshape(-1, self.known.objectives + self.known.limits)
+        costs = np.array([costs for _, costs in rows]).reshape(-1, self.known.objectives + self.known.constraints)
         return codes, costs
 
     def is_within(self, costs: Array) -> Array:

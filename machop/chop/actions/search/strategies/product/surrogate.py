@@ -163,8 +163,8 @@ class Surrogate(ProductStrategy):
     def _front_by_guess(self, codes: Array, features: Features) -> tuple[Array, Array]:
         """The undominated points of `codes`, with the first feature in place of the measured values; their costs.
 
-        Limits on what is known hold. Where there is one objective, what limits are on counts as another: it is near a
-        limit that the best is found, and guesses do not say where that is.
+        Constraints on what is known hold. Where there is one objective, what constraints are on counts as another: it
+        is near a constraint that the best is found, and guesses do not say where that is.
         """
         codes = np.unique(codes, axis=0)
         costs, guess = self.known.costs(codes), features.of(codes)[:, 0]
@@ -174,8 +174,8 @@ class Surrogate(ProductStrategy):
             costs[:, place] = known + guess if place < objectives else 0.0
         places = range(objectives, costs.shape[1])
         known = [place for place in places if place not in self._models]
-        limits = [*[guess] * (len(known) < len(places)), *([costs[:, known].max(1)] if known else [])]
-        weighed = np.stack([*costs[:, :objectives].T, *(limits if objectives == 1 else [])], 1)
+        constraints = [*[guess] * (len(known) < len(places)), *([costs[:, known].max(1)] if known else [])]
+        weighed = np.stack([*costs[:, :objectives].T, *(constraints if objectives == 1 else [])], 1)
         is_within = self.is_within(costs)
         rows = np.flatnonzero(is_within if is_within.any() else ~is_within)
         front: Array = Front.of(weighed[rows], rows).index
