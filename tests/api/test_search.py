@@ -213,6 +213,22 @@ def test_options_without_effect_are_warned_of(mlp: nn.Module, arrays: Arrays) ->
     )
 
 
+def test_arguments_that_the_data_make_no_use_of_are_warned_of(mlp: nn.Module, arrays: Arrays) -> None:
+    x, y = (torch.as_tensor(own) for own in arrays)
+    loader = DataLoader(TensorDataset(x.float(), y), batch_size=50)
+    batches = "batch_size has no effect: the data's own loaders make the batches"
+    parts = "split has no effect: the data have their own parts"
+    own = {"batch_size": 60, "split": (0.5, 0.25, 0.25)}
+    assert chop.search(mlp, (loader, loader, loader), **few(**own)).warnings == (parts, batches)
+    assert chop.search(mlp, dict.fromkeys(("train", "val", "test"), arrays), **few(**own)).warnings == (parts,)
+    assert chop.search(mlp, arrays, **few(**own)).warnings == ()
+
+
+def test_an_option_of_the_strategy_that_contradicts_an_argument_is_refused(mlp: nn.Module, arrays: Arrays) -> None:
+    with pytest.raises(ConfigError, match=r"^strategy_options: n_trials is an argument of chop.search too: give one"):
+        chop.search(mlp, arrays, **few(n_trials=3, strategy_options={"n_trials": 2}))
+
+
 def test_what_was_warned_of_is_kept(mlp: nn.Module, arrays: Arrays) -> None:
     assert chop.search(mlp, arrays, **few()).warnings == ()
     study = chop.search("jsc-tiny", "jsc", **few(num_samples=100, n_trials=2))

@@ -69,6 +69,22 @@ def data_module_of(
         return module
 
 
+def unused_by(data: UserData) -> dict[str, str]:
+    """The arguments of `chop.search` that have no effect on `data`, each with the reason."""
+    if is_pair(data):
+        return {}
+    if isinstance(data, str):
+        return {"split": "a data set by name has its own parts"}
+    whole = {"split": "the data have their own parts"}
+    if isinstance(data, Mapping):
+        parts = [data.get(part) for part in PARTS]
+    else:
+        parts = list(data) if isinstance(data, (tuple, list)) else [getattr(data, part, None) for part in PARTS]
+    if any(map(is_pair, parts)):
+        return whole
+    return {**whole, "batch_size": "the data's own loaders make the batches"}
+
+
 def _as_it_is(data: MaseDataModule, task: Any, loss: Any, metrics: Any) -> MaseDataModule:
     given = {"task": task, "loss": loss, "metrics": metrics}
     for name in (name for name, value in given.items() if value is not None):

@@ -12,6 +12,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from annotated_types import Ge
 from torch import nn
 
@@ -21,7 +22,7 @@ from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import build_model, resolve_accelerator, traced
 from chop.api.arguments import argument_of, as_arguments, in_python, naming
-from chop.api.data import UserData, data_module_of
+from chop.api.data import UserData, data_module_of, unused_by
 from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
 from chop.api.network import Networks
@@ -246,6 +247,9 @@ class Arguments:
             logger.warning("strategy_options: '%s' makes no use of %s", strategy, name)
         if self.early_stopping_confidence is not None and not self.early_stopping:
             logger.warning("early_stopping_confidence has no effect without early_stopping")
+        for name, why in unused_by(self.data).items():
+            if not np.array_equal(getattr(self, name), signature(search).parameters[name].default):
+                logger.warning("%s has no effect: %s", name, why)
 
     def _require_room(self, job: SearchJob) -> None:
         if self.resume and not job.files.holds_search:
@@ -335,7 +339,11 @@ class Arguments:
             "sum_scaled_metrics": True if self.sum_direction else None,
             "direction": self.sum_direction,
         }
-        return {**{key: own for key, own in setup.items() if own is not None}, **(self.strategy_options or {})}
+        given, more = {key: own for key, own in setup.items() if own is not None}, self.strategy_options or {}
+        twice = [key for key in more if key in given and given[key] != more[key] and key != "n_jobs"]
+        if twice:
+            raise ConfigError([f"strategy_options: {key} is an argument of chop.search too: give one" for key in twice])
+        return {**given, **more}
 
 
 def _executor_name(executor: Any) -> str | None:
