@@ -13,12 +13,11 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost
 
 
-class ChosenPlans:
-    """Configurations as plans and configs; in training mode each network is built."""
+class _PlansOfSubject:
+    """What all batches of one subject share: its network in float, and the costs of its nodes."""
 
-    def __init__(self, subject: Subject, chosen: Sequence[tuple[QuantPlan, SampledConfig]]) -> None:
+    def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._chosen = chosen
 
     @property
     def network(self) -> MaseGraph:
@@ -27,6 +26,14 @@ class ChosenPlans:
     @property
     def costs(self) -> Mapping[str, NodeCost]:
         return self._subject.costs
+
+
+class ChosenPlans(_PlansOfSubject):
+    """Configurations as plans and configs; in training mode each network is built."""
+
+    def __init__(self, subject: Subject, chosen: Sequence[tuple[QuantPlan, SampledConfig]]) -> None:
+        super().__init__(subject)
+        self._chosen = chosen
 
     def plans(self) -> Iterator[QuantPlan]:
         return (plan for plan, _ in self._chosen)
@@ -45,21 +52,13 @@ class ChosenPlans:
         return (self._subject.rebuild(config) for _, config in self._chosen)
 
 
-class BuiltNetwork:
+class BuiltNetwork(_PlansOfSubject):
     """One network built as a graph of its own: the reference for all other ways to measure."""
 
     def __init__(self, subject: Subject, graph: MaseGraph, config: SampledConfig) -> None:
-        self._subject = subject
+        super().__init__(subject)
         self._graph = graph
         self._config = config
-
-    @property
-    def network(self) -> MaseGraph:
-        return self._subject.graph
-
-    @property
-    def costs(self) -> Mapping[str, NodeCost]:
-        return self._subject.costs
 
     def plans(self) -> Iterator[QuantPlan]:
         yield self._graph.plan
