@@ -12,7 +12,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from chop.actions.fine_tuning import OPTIMIZERS
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.ir.graph.inputs import to_device
@@ -23,6 +22,7 @@ from chop.tools.folder_lock import OwnFolder
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 from chop.tools.model_inputs import map_tensors
+from chop.training.fine_tuning import OPTIMIZERS
 
 logger = get_logger(__name__)
 

@@ -7,7 +7,6 @@ from functools import cached_property
 from itertools import count
 from logging import INFO, WARNING
 
-from chop.actions.fine_tuning import FineTuning
 from chop.actions.search.measuring.instruments import BATCH_MACS
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.subject import Subject
@@ -21,6 +20,7 @@ from chop.ir import QuantPlan
 from chop.record.comparison import counted
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
+from chop.training.fine_tuning import FineTuning
 
 logger = get_logger(__name__)
 

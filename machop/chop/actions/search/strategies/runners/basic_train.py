@@ -7,13 +7,13 @@ from typing import Annotated
 
 from annotated_types import Gt
 
-from chop.actions.fine_tuning import FineTuning, fine_tune
 from chop.actions.search.strategies.runners.base import RUNNERS, ModelRunner
 from chop.actions.search.strategies.runners.basic_evaluation import BasicEvaluation, Part
 from chop.dataset.data import Data
 from chop.evaluation.predictions import accumulated, stream
 from chop.ir import MaseGraph
 from chop.scoring.metric import Metric
+from chop.training.fine_tuning import FineTuning, fine_tune
 
 
 @dataclass(frozen=True)

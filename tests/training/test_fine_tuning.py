@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from chop.actions.fine_tuning import FineTuning, fine_tune
 from chop.actions.search import search
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError
@@ -19,6 +18,7 @@ from chop.models import get_model
 from chop.passes.graph import quantize_transform_pass
 from chop.scoring.classification import Classification
 from chop.scoring.scores import score
+from chop.training.fine_tuning import FineTuning, fine_tune
 from tests.actions.search.conftest import LAB
 
 THREE_BITS = {
