@@ -7,6 +7,7 @@ from chop.formats.block_log import BlockLog
 from chop.formats.block_minifloat import BlockMinifloat
 from chop.formats.integer import Integer, IntegerFloor
 from chop.formats.log import Log
+from chop.formats.measured_tensor import MeasuredTensor
 from chop.formats.minifloat import MinifloatDenorm, MinifloatIEEE
 from chop.formats.mxfp import MXFP
 from chop.formats.mxint import MXInt
@@ -27,6 +28,7 @@ __all__ = [
     "IntegerFloor",
     "Log",
     "MXInt",
+    "MeasuredTensor",
     "MinifloatDenorm",
     "MinifloatIEEE",
     "OutputShift",

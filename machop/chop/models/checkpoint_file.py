@@ -28,8 +28,10 @@ KIND_NAMES: Mapping[Kind, str] = {
     "hf": "Hugging Face folder",
 }
 GRAPH_KEY = "chop_graph"
-GRAPH_VERSION = 1
-"""The version of saved graphs that is written; earlier ones are read."""
+GRAPH_VERSION = 2
+"""The latest version of saved graphs: 2 has tensors that its formats hold. A graph without any is written as 1."""
+MEASURED = "chop_measured."
+"""What names of tensors begin with that the formats of a saved graph hold, and not its model."""
 CHECKSUM_KEY = "chop_checksum"
 HF_FILE = "model.safetensors"
 EXTRA_STATE = "_extra_state"
@@ -42,7 +44,8 @@ MOST_DEEP = 4
 class Checkpoint:
     """The state dicts of a file by their place in it ('' is the top level), the file's kind and its own notes.
 
-    `nameless` are the places of lists of tensors, which cannot be told from each other.
+    `nameless` are the places of lists of tensors, which cannot be told from each other; `measured` are tensors that the
+    formats of a saved graph hold, by name.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class Checkpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
     has_checksum: bool = True
     nameless: tuple[str, ...] = ()
+    measured: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def state_dict(self) -> Mapping[str, Any]:
@@ -124,7 +128,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
     if checksum is not None and checksum != _checksum(state, metadata):
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum; make it anew")
     kind: Kind = "mz" if GRAPH_KEY in metadata else "safetensors"
-    return Checkpoint(path, kind, {"": state}, metadata, checksum is not None)
+    measured = {name: state.pop(name) for name in list(state) if kind == "mz" and name.startswith(MEASURED)}
+    return Checkpoint(path, kind, {"": state}, metadata, checksum is not None, measured=measured)
 
 
 def _checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from chop.errors import CheckpointError, ChopError, UnknownNameError
-from chop.formats import FORMATS, Format, OutputShift, format_name
+from chop.formats import FORMATS, Format, MeasuredTensor, OutputShift, format_name
 from chop.formats.keyed import frozen
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.mase_graph import MaseGraph
@@ -24,6 +24,7 @@ from chop.models.checkpoint import misfits
 from chop.models.checkpoint_file import (
     GRAPH_KEY,
     GRAPH_VERSION,
+    MEASURED,
     Checkpoint,
     graph_notes,
     read_checkpoint,
@@ -36,6 +37,7 @@ from chop.weight_transforms import WEIGHT_TRANSFORMS, Chain, WeightTransform, tr
 SHIFT = "bias_correction"
 CHAIN = "chain"
 DTYPE_KEY = "torch_dtype_name"
+TENSOR_KEY = "tensor"
 _OF_THE_GRAPH = ("version", "formats", "folded", "metadata")
 _PASS = "pass the model that the graph was made from, MaseGraph.from_checkpoint(path, model=...)"
 
@@ -47,15 +49,17 @@ def save_graph(graph: MaseGraph, path: Path | str, about: Mapping[str, Any] | No
     """
     pristine = copy.deepcopy(graph)
     pristine.apply_plan(QuantPlan())
+    measured: dict[str, Tensor] = {}
+    formats = plan_as_json(graph.plan, measured)
     notes = {
         **graph.about,
         **(about or {}),
-        "version": GRAPH_VERSION,
-        "formats": plan_as_json(graph.plan),
+        "version": GRAPH_VERSION if measured else 1,
+        "formats": formats,
         "folded": list(graph.folded),
         "metadata": {node.name: _metadata_as_json(node.meta["mase"]) for node in graph.nodes if "mase" in node.meta},
     }
-    return save_tensors(pristine.model.state_dict(), path, {GRAPH_KEY: json.dumps(notes)})
+    return save_tensors({**pristine.model.state_dict(), **measured}, path, {GRAPH_KEY: json.dumps(notes)})
 
 
 def load_graph(
@@ -107,35 +111,44 @@ def _metadata_from_json(value: Any) -> Any:
     return {key: _metadata_from_json(part) for key, part in value.items()}
 
 
-def plan_as_json(plan: QuantPlan) -> dict[str, Any]:
-    """`{node: {operand: {"format": name, parameter: value}}}`."""
-    return {node: {operand: _format_as_json(chosen) for operand, chosen in plan[node].items()} for node in plan}
+def plan_as_json(plan: QuantPlan, measured: dict[str, Tensor]) -> dict[str, Any]:
+    """`{node: {operand: {"format": name, parameter: value}}}`; tensors that formats hold are put in `measured`."""
+    return {
+        node: {operand: _format_as_json(chosen, measured) for operand, chosen in plan[node].items()} for node in plan
+    }
 
 
-def _format_as_json(chosen: Format) -> dict[str, Any]:
-    values = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
+def _format_as_json(chosen: Format, measured: dict[str, Tensor]) -> dict[str, Any]:
+    values = _values_as_json(chosen, measured)
     if isinstance(chosen, OutputShift):
-        return {"format": SHIFT, **values, "then": _format_as_json(chosen.then) if chosen.then else None}
+        return {"format": SHIFT, **values}
     if isinstance(chosen, Chain):
-        transforms = [_transform_as_json(own) for own in chosen.transforms]
-        return {
-            "format": CHAIN,
-            "transforms": transforms,
-            "then": _format_as_json(chosen.then) if chosen.then else None,
-        }
+        return {"format": CHAIN, **values, "transforms": [_transform_as_json(o, measured) for o in chosen.transforms]}
     return {"format": format_name(type(chosen)), **values}
 
 
-def _transform_as_json(own: WeightTransform) -> dict[str, Any]:
-    values = {field.name: getattr(own, field.name) for field in fields(own)}
-    return {"transform": transform_name(type(own)), **values}
+def _transform_as_json(own: WeightTransform, measured: dict[str, Tensor]) -> dict[str, Any]:
+    return {"transform": transform_name(type(own)), **_values_as_json(own, measured)}
+
+
+def _values_as_json(own: Format | WeightTransform, measured: dict[str, Tensor]) -> dict[str, Any]:
+    """The parameters: formats within formats, and tensors, as tables."""
+    found: dict[str, Any] = {}
+    for field in fields(own):
+        value = getattr(own, field.name)
+        if isinstance(value, MeasuredTensor):
+            name = f"{MEASURED}{len(measured)}"
+            measured[name] = value.values
+            value = {TENSOR_KEY: name}
+        found[field.name] = _format_as_json(value, measured) if isinstance(value, Format) else value
+    return found
 
 
 def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
     try:
         return QuantPlan.of(
             {
-                node: {operand: _format(values) for operand, values in operands.items()}
+                node: {operand: _format(values, checkpoint.measured) for operand, values in operands.items()}
                 for node, operands in notes["formats"].items()
             }
         )
@@ -149,19 +162,28 @@ def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
         ) from error
 
 
-def _format(values: Mapping[str, Any]) -> Format:
-    given = {key: frozen(value) for key, value in values.items() if key != "format"}
+def _format(values: Mapping[str, Any], measured: Mapping[str, Tensor]) -> Format:
+    given = _given(values, measured)
     if values["format"] == CHAIN:
-        transforms = tuple(_transform(own) for own in values["transforms"])
-        return Chain(transforms, _format(values["then"]) if values["then"] else None)
+        return Chain(tuple(_transform(own, measured) for own in values["transforms"]), given["then"])
     if values["format"] == SHIFT:
-        return OutputShift(**{**given, "then": _format(values["then"]) if values["then"] else None})
+        return OutputShift(**given)
     return FORMATS[values["format"]](**given)
 
 
-def _transform(values: Mapping[str, Any]) -> WeightTransform:
-    given = {key: frozen(value) for key, value in values.items() if key != "transform"}
-    return WEIGHT_TRANSFORMS[values["transform"]](**given)
+def _transform(values: Mapping[str, Any], measured: Mapping[str, Tensor]) -> WeightTransform:
+    return WEIGHT_TRANSFORMS[values["transform"]](**_given(values, measured))
+
+
+def _given(values: Mapping[str, Any], measured: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The parameters of a format or a weight transform in a file."""
+    return {key: _value(value, measured) for key, value in values.items() if key not in ("format", "transform")}
+
+
+def _value(value: Any, measured: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict) and set(value) == {TENSOR_KEY}:
+        return MeasuredTensor(measured[value[TENSOR_KEY]])
+    return _format(value, measured) if isinstance(value, dict) else frozen(value)
 
 
 def _named_model(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> nn.Module:
