@@ -1,6 +1,6 @@
 """Number formats: one file each, all listed in `FORMATS`."""
 
-from chop.formats.base import FLOAT_BITS, FORMATS, Format, format_name
+from chop.formats.base import FLOAT_BITS, FORMATS, Format, OneByOne, format_name
 from chop.formats.binary import Binary
 from chop.formats.block_fp import BlockFP
 from chop.formats.block_log import BlockLog
@@ -31,6 +31,7 @@ __all__ = [
     "MeasuredTensor",
     "MinifloatDenorm",
     "MinifloatIEEE",
+    "OneByOne",
     "OutputShift",
     "ScaleInteger",
     "Ternary",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +22,17 @@ FLOAT_BITS = 32
 Law = Literal["idempotent", "monotone", "odd", "nearest", "nearest_log"]
 """What may hold for every tensor: q(q(x)) = q(x); x <= y gives q(x) <= q(y); q(-x) = -q(x); q(x) is the value of the
 format's set that is nearest, by difference or by ratio. Laws are about one block with one shared scale."""
+
+
+class OneByOne(NamedTuple):
+    """Rounds values each by itself: `function(values, *parameters)`, where each value has parameters of its own.
+
+    `parameters` (scales, the greatest magnitudes of blocks) have the shape of the tensor that they were taken from, or
+    broadcast to it; so any part of it can be rounded, with the same part of them.
+    """
+
+    function: Callable[..., Tensor]
+    parameters: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,18 @@ class Format(Keyed, ABC):
         if x.requires_grad and torch.is_grad_enabled():
             return _straight_through(x, chosen)
         return chosen._round_any(x)
+
+    def one_by_one(self, x: Tensor) -> OneByOne:
+        """The rounding of single values of a tensor like `x` (float32 or float64), what they share being that of `x`.
+
+        For all of `x` it is `quantize(x)`. Raises FormatError for a format that does not define it.
+        """
+        chosen = self.calibrated(x.detach()) if self.is_measured else self
+        if chosen.is_elementwise:
+            return OneByOne(chosen._round_any)
+        raise FormatError(
+            f"'{self}' cannot round its values one by one; choose another format, or define `one_by_one` for it"
+        )
 
     def round_into_(self, out: Tensor, x: Tensor) -> None:
         """Write `quantize(x)` (without gradients) to `out`, of the same shape and type."""

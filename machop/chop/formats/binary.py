@@ -9,7 +9,17 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from chop.formats.base import FLOAT_BITS, FORMATS, Format, Law, count, require_bool, require_choice, require_int
+from chop.formats.base import (
+    FLOAT_BITS,
+    FORMATS,
+    Format,
+    Law,
+    OneByOne,
+    count,
+    require_bool,
+    require_choice,
+    require_int,
+)
 from chop.formats.layout import Layout
 from chop.formats.measured import GRANULARITIES, by_channel, channels, finite, on_channels, spread
 
@@ -106,7 +116,15 @@ class Binary(Format):
 
     def _round(self, x: Tensor) -> Tensor:
         assert self.scale is not None
-        scale = spread(self.scale, x, self.channel_axis, self.channel_groups)
+        return self._round_with(x, spread(self.scale, x, self.channel_axis, self.channel_groups))
+
+    def one_by_one(self, x: Tensor) -> OneByOne:
+        chosen = self.calibrated(x.detach())
+        assert chosen.scale is not None
+        scale = spread(chosen.scale, x, chosen.channel_axis, chosen.channel_groups)
+        return OneByOne(chosen._round_with, (torch.as_tensor(scale, dtype=x.dtype, device=x.device),))
+
+    def _round_with(self, x: Tensor, scale: Tensor | float) -> Tensor:
         signs = torch.where(self._is_upper(x, scale), 1.0, -1.0 if self.bipolar else 0.0).to(x.dtype)
         return torch.where(x.isnan(), x, signs.mul_(scale))
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chop.errors import FormatError
-from chop.formats.base import Format, require_bool
+from chop.formats.base import Format, OneByOne, require_bool
 from chop.formats.layout import Layout
 from chop.formats.rounding import HIGHEST_EXPONENT, LOWEST_EXPONENT
 
@@ -111,20 +111,37 @@ class BlockFormat(Format):
             sizes[dim] = 1
         return tuple(max(size, 1) for size in sizes)
 
-    def _round(self, x: Tensor) -> Tensor:
+    def one_by_one(self, x: Tensor) -> OneByOne:
         if x.numel() == 0:
-            return x.clone()
+            return OneByOne(torch.clone)
+        blocks, inner = self._in_blocks(x)
+        largest = largest_magnitude(blocks, inner).expand(blocks.shape)
+        shape = tuple(x.shape) or (1,)
+        own = largest.reshape(self._padded_shape(shape))[tuple(slice(length) for length in shape)].reshape(x.shape)
+        return OneByOne(self._round_blocks, (own,))
+
+    def _padded_shape(self, shape: tuple[int, ...]) -> list[int]:
+        return [length + -length % size for length, size in zip(shape, self.sizes(shape), strict=True)]
+
+    def _in_blocks(self, x: Tensor) -> tuple[Tensor, list[int]]:
+        """`x` with two dimensions for each of its own (which block, and where in it), and those within a block."""
         shape = tuple(x.shape) or (1,)
         sizes = self.sizes(shape)
         padded = _padded(x.reshape(shape), sizes)
         blocks = padded.reshape([part for n, b in zip(padded.shape, sizes, strict=True) for part in (n // b, b)])
-        inner = [2 * axis + 1 for axis, size in enumerate(sizes) if size > 1]
+        return blocks, [2 * axis + 1 for axis, size in enumerate(sizes) if size > 1]
+
+    def _round(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:
+            return x.clone()
+        shape = tuple(x.shape) or (1,)
+        blocks, inner = self._in_blocks(x)
         largest = largest_magnitude(blocks, inner)
         if largest.isinf().any():
-            rounded = self._round_beside_infinities(blocks, inner).reshape(padded.shape)
+            rounded = self._round_beside_infinities(blocks, inner)
         else:
-            rounded = self._round_blocks(blocks, largest).reshape(padded.shape)
-        return rounded[tuple(slice(length) for length in shape)].reshape(x.shape)
+            rounded = self._round_blocks(blocks, largest)
+        return rounded.reshape(self._padded_shape(shape))[tuple(slice(length) for length in shape)].reshape(x.shape)
 
     def _round_beside_infinities(self, blocks: Tensor, inner: list[int]) -> Tensor:
         is_infinite = blocks.isinf()

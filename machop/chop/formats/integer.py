@@ -13,7 +13,17 @@ import torch
 from torch import Tensor
 
 from chop.errors import FormatError
-from chop.formats.base import FORMATS, Format, Law, count, format_name, require_choice, require_int, require_share
+from chop.formats.base import (
+    FORMATS,
+    Format,
+    Law,
+    OneByOne,
+    count,
+    format_name,
+    require_choice,
+    require_int,
+    require_share,
+)
 from chop.formats.layout import Layout
 from chop.formats.measured import GRANULARITIES, RANGE_RULES, by_channel, finite, measured_range, on_channels, spread
 from chop.formats.rounding import exponent_below
@@ -150,6 +160,13 @@ class FixedPoint(Format):
     def _round(self, x: Tensor) -> Tensor:
         scale = self._scale_for(x)
         return self._round_scaled_(x * scale, scale)
+
+    def one_by_one(self, x: Tensor) -> OneByOne:
+        chosen = self.calibrated(x.detach())
+        scale = chosen._scale_for(x)
+        if isinstance(scale, Tensor):
+            return OneByOne(lambda values, own: chosen._round_scaled_(values * own, own), (scale,))
+        return OneByOne(chosen._round_any)
 
     def round_into_(self, out: Tensor, x: Tensor) -> None:
         if x.dtype not in (torch.float32, torch.float64):

@@ -14,6 +14,7 @@ from chop.formats.base import (
     FORMATS,
     Format,
     Law,
+    OneByOne,
     count,
     require_bool,
     require_choice,
@@ -120,11 +121,27 @@ class ScaleInteger(Format):
         return ((torch.arange(low, high + 1.0) - self.zero_point[0]) * self.scale[0]).double()
 
     def _round(self, x: Tensor) -> Tensor:
+        return self._round_with(x, *self._parameters_for(x))
+
+    def _parameters_for(self, x: Tensor) -> tuple[Any, Any]:
+        """The scale and the zero point of each value: numbers, or tensors that broadcast to `x`."""
         assert self.scale is not None
-        scale: Any = spread(self.scale, x, self.channel_axis, self.channel_groups)
+        points = [float(value) for value in self.zero_point]
+        return (
+            spread(self.scale, x, self.channel_axis, self.channel_groups),
+            spread(points, x, self.channel_axis, self.channel_groups) if any(points) else 0.0,
+        )
+
+    def _round_with(self, x: Tensor, scale: Any, point: Any) -> Tensor:
         low, high = self.code_range
         codes: Tensor = (x / scale).round_()
         if not any(self.zero_point):
             return codes.clamp_(low, high).mul_(scale)
-        point: Any = spread([float(value) for value in self.zero_point], x, self.channel_axis, self.channel_groups)
         return codes.add_(point).clamp_(low, high).sub_(point).mul_(scale)
+
+    def one_by_one(self, x: Tensor) -> OneByOne:
+        chosen = self.calibrated(x.detach())
+        return OneByOne(
+            chosen._round_with,
+            tuple(torch.as_tensor(own, dtype=x.dtype, device=x.device) for own in chosen._parameters_for(x)),
+        )

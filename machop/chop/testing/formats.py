@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from chop.errors import FormatError
 from chop.formats import Format
 from chop.formats.base import Law
 
@@ -117,6 +118,21 @@ class FormatConformance:
         chosen = _as_activation(number_format).calibrated(x)
         looped = torch.cat([chosen.quantize(x[row : row + 1]) for row in range(len(x))])
         assert torch.equal(chosen.quantize(x), looped)
+
+    def test_values_may_be_rounded_one_by_one(self, number_format: Format) -> None:
+        """With what a tensor shares held, any part of it is rounded as in the whole; or it is refused."""
+        for x in (torch.randn(6, 8) * 3, torch.randn(4, 3, 5), torch.randn(7)):
+            chosen = number_format.calibrated(x)
+            try:
+                function, parameters = chosen.one_by_one(x)
+            except FormatError as error:
+                assert "one by one" in str(error)
+                return
+            before, spread = x.clone(), [own.expand(x.shape) for own in parameters]
+            assert torch.equal(function(x, *parameters), chosen.quantize(x))
+            part = function(x[..., 2:4], *(own[..., 2:4] for own in spread))
+            assert torch.equal(part, chosen.quantize(x)[..., 2:4])
+            assert torch.equal(x, before)
 
     def test_gradients_pass_straight_through(self, number_format: Format) -> None:
         """The gradient of the result is that of the input, saturated or not."""
