@@ -69,3 +69,16 @@ def test_an_interrupted_plan_leaves_nothing_half_done(monkeypatch: pytest.Monkey
         with pytest.raises(KeyboardInterrupt):
             runner.predictions(second)
     assert torch.equal(runner.predictions(first), expected)
+
+
+def test_a_stream_leaves_gradients_as_its_reader_has_them() -> None:
+    """Also between two batches and where the reader stops early: outputs have none, what the reader does may."""
+    model = Net(in_place=False)
+    runner = PlanRunner(MaseGraph(model), [(torch.randn(4, 6), torch.zeros(4).long()) for _ in range(2)])
+    stream = runner.stream(QuantPlan())
+    outputs, _ = next(stream)
+    assert torch.is_grad_enabled() and not outputs.requires_grad
+    with torch.no_grad():
+        outputs, _ = next(stream)
+    assert torch.is_grad_enabled() and not outputs.requires_grad
+    assert model.first(torch.randn(1, 6)).requires_grad

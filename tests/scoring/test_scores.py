@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,14 @@ from torchmetrics.classification import MulticlassAccuracy
 from chop.errors import ChopError, MetricError
 from chop.evaluation.predictions import predict
 from chop.record.rows import interval_as_json
-from chop.scoring.class_hits import accuracy_macro, accuracy_micro
+from chop.scoring.class_hits import (
+    MOST_PLAIN_COUNTS,
+    _of_plain_numbers,
+    accuracy_macro,
+    accuracy_micro,
+    macro,
+    micro,
+)
 from chop.scoring.intervals import mean_interval, wilson_interval
 from chop.scoring.losses import per_sample_loss
 from chop.scoring.scores import score, score_with_intervals
@@ -47,6 +55,18 @@ def test_absent_classes_count_as_torchmetrics_has_it() -> None:
     targets = torch.tensor([0, 0, 2, 2])
     # class 0: all right; 1 and 3: predicted, no row, so 0; 2: rows, none right; 4: neither, so left out
     assert accuracy_macro(predictions, targets) == pytest.approx(1 / 4)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 40_000)] * 3), min_size=1, max_size=30))
+def test_accuracies_of_few_classes_are_to_the_bit_those_of_arrays(by_class: list[tuple[int, int, int]]) -> None:
+    counts = np.array(by_class).T
+    plain = _of_plain_numbers(*counts.tolist())
+    assert plain is None or np.array_equal(plain, (macro(counts), micro(counts)), equal_nan=True)
+    assert (plain is None) == (int(counts[:2].sum()) > MOST_PLAIN_COUNTS)
+
+
+def test_accuracies_of_nothing_that_has_a_label_are_nan() -> None:
+    assert all(math.isnan(value) for value in (*(_of_plain_numbers([0], [0], [0]) or ()), macro(np.zeros((3, 1), int))))
 
 
 def test_of_equal_scores_the_first_class_counts() -> None:

@@ -34,6 +34,9 @@ class _Step:
 
     def __init__(self, graph: MaseGraph, node: fx.Node, op: Op | None) -> None:
         self.node = node
+        self.reads = tuple(node.all_input_nodes)
+        self.reads_last: Sequence[fx.Node] = ()
+        """Those of `reads` that no later node reads."""
         self.inner = graph.inner(node)
         self.may_change_at_a_call = False
         if isinstance(self.inner, nn.Module):
@@ -82,14 +85,17 @@ class PlanRunner:
         self._inputs = [placeholder_values(graph, to_device(x, device)) for x, _ in batches]
         self._sizes = [len(y) for _, y in batches]
         self.targets = torch.cat([y for _, y in batches]).to(device)
+        self._targets = torch.split(self.targets, self._sizes)
         graph.model.to(device)
         graph.observe(batches[0][0])
         self._ops = graph.quantizable_nodes()
         self._weights: dict[str, dict[Any, dict[str, Tensor]]] = {name: {} for name in self._ops}
         self._bound: dict[str, dict[Any, Any]] = {name: {} for name in self._ops}
         self._nodes = graph.nodes
+        last_readers = _last_readers(self._nodes)
         self._steps = [_Step(graph, node, self._ops.get(node.name)) for node in self._nodes]
-        self._read_last = _last_readers(self._nodes)
+        for step in self._steps:
+            step.reads_last = last_readers.get(step.node, ())
         self._shares = True
         self._values: list[dict[fx.Node, Any]] = [{} for _ in batches]
         self._last: dict[str, dict[str, Format]] | None = None
@@ -97,26 +103,27 @@ class PlanRunner:
     def predictions(self, plan: QuantPlan) -> Tensor:
         """The model's outputs for all samples, `(samples, *output)`."""
         found = [outputs for outputs, _ in self.stream(plan)]
-        joined = joined_outputs(found, self._sizes)
-        return joined.clone() if len(found) == 1 else joined
+        return found[0].clone() if len(found) == 1 else joined_outputs(found, self._sizes)
 
-    @torch.no_grad()
     def stream(self, plan: QuantPlan) -> Iterator[tuple[Tensor, Tensor]]:
         """The model's outputs `(samples, *output)` and the targets, batch by batch."""
-        plan = self.graph.freeze(plan)
+        with torch.no_grad():
+            plan = self.graph.freeze(plan)
         chosen = {name: dict(formats) for name, formats in plan.choices}
         changed = self._changed(chosen)
         keeps = self._shares and len(changed) <= (1 - WORTH_KEEPING) * len(self._nodes)
         values, self._values = self._values, [{} for _ in self._inputs]  # whatever ends this early, none is half done
         stale = changed if values[0] else set(self._nodes)
         held = 0
-        for number, targets in enumerate(torch.split(self.targets, self._sizes)):
-            outputs = self._run(self._inputs[number], chosen, stale, values[number], keeps)
-            held += sum(value.nbytes for value in values[number].values() if isinstance(value, Tensor))
-            if keeps and held > MOST_BYTES:
-                self._shares = keeps = False
-            for done in values[: number + 1] if not keeps else ():
-                done.clear()
+        for number, targets in enumerate(self._targets):
+            with torch.no_grad():  # left before a batch is handed on: what follows is the caller's own
+                outputs = self._run(self._inputs[number], chosen, stale, values[number], keeps)
+            if keeps:
+                held += sum(value.nbytes for value in values[number].values() if isinstance(value, Tensor))
+                self._shares = keeps = held <= MOST_BYTES
+            if not keeps:
+                for done in values[: number + 1]:
+                    done.clear()
             yield with_samples(outputs, len(targets)), targets
         self._last = chosen
         if keeps:
@@ -127,10 +134,10 @@ class PlanRunner:
         if self._last is None:
             return set(self._nodes)
         changed: set[fx.Node] = set()
-        for node in self._nodes:
-            is_other = chosen.get(node.name) != self._last.get(node.name)
-            if is_other or not changed.isdisjoint(node.all_input_nodes):
-                changed.add(node)
+        for step in self._steps:
+            name = step.node.name
+            if chosen.get(name) != self._last.get(name) or not changed.isdisjoint(step.reads):
+                changed.add(step.node)
         return changed
 
     def _run(
@@ -151,7 +158,7 @@ class PlanRunner:
             elif node in stale:
                 values[node] = self._call(step, chosen.get(node.name), values)
             if not keeps:
-                for source in self._read_last.get(node, ()):
+                for source in step.reads_last:
                     del values[source]
         raise AssertionError("a graph ends in an output node")
 

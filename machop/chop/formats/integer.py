@@ -176,6 +176,8 @@ class FixedPoint(Format):
         self._round_scaled_(torch.mul(x, scale, out=out), scale)
 
     def _scale_for(self, x: Tensor) -> Tensor | float:
+        if isinstance(self.frac_width, int):
+            return float(2.0**self.frac_width)
         return spread([2.0**fraction for fraction in self.fractions], x, self.channel_axis, self.channel_groups)
 
     def _round_scaled_(self, scaled: Tensor, scale: Tensor | float) -> Tensor:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from chop.scoring.accumulator import Accumulator
+from chop.scoring.accumulator import Accumulator, Together
 from chop.scoring.class_hits import ClassHits
 from chop.scoring.kept_outputs import KeptOutputs
-from chop.scoring.losses import MeanLoss, per_sample_loss
-from chop.scoring.metric import LOSS, Metric
+from chop.scoring.losses import MeanLoss, per_sample_loss, require_classes
+from chop.scoring.metric import LOSS, Loss, Metric
 from chop.scoring.task import TASKS, Task
 
 ACCURACY = Metric("accuracy", "", "maximize", (0.0, 1.0))
@@ -36,5 +36,29 @@ class Classification(Task):
         return {"loss": per_sample_loss(outputs, targets, self.data_loss)}
 
     def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
-        hits = [] if self.num_classes is None else [ClassHits(self.num_classes, by_sample)]
-        return [MeanLoss(self.data_loss, kept), *hits]
+        if self.num_classes is None:
+            return [MeanLoss(self.data_loss, kept)]
+        return loss_and_hits(self.data_loss, kept, ClassHits(self.num_classes, by_sample))
+
+
+class CrossEntropyAndHits(Together):
+    """Cross entropy and accuracies, of outputs and targets that are brought into one form once for both."""
+
+    parts: tuple[MeanLoss, ClassHits]
+
+    def __init__(self, loss: MeanLoss, hits: ClassHits) -> None:
+        super().__init__([])
+        self.parts = loss, hits
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        require_classes(targets)
+        loss, hits = self.parts
+        scores, classes = hits.labelled_rows(outputs, targets)
+        loss.take(scores, classes, targets)
+        hits.take(scores, classes, targets)
+
+
+def loss_and_hits(loss: Loss | None, kept: KeptOutputs, hits: ClassHits) -> list[Accumulator]:
+    """The loss of the data (None: cross entropy) beside `hits`."""
+    own = MeanLoss(loss, kept)
+    return [CrossEntropyAndHits(own, hits)] if loss is None else [own, hits]

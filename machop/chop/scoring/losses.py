@@ -26,7 +26,7 @@ def per_sample_loss(predictions: Tensor, targets: Tensor, loss: Loss | None = No
     for itself. A loss that returns one number for all samples counts as the loss of each of them.
     """
     if loss is None:
-        return _cross_entropies(predictions, targets)
+        return F.cross_entropy(*labelled_rows(predictions, targets), reduction="none")
     values = call_loss(loss, predictions, targets)
     if not values.ndim:
         return values.expand(len(targets))
@@ -54,13 +54,19 @@ class MeanLoss(Accumulator):
             self._kept.is_needed |= self._is_one_number
         if self._is_one_number:
             return
-        self._targets_each = math.prod(targets.shape[1:])
         if self.loss is None:
-            has_label = targets != UNLABELLED if targets.ndim > 1 else None
-            means, counts = _means(_cross_entropies(outputs, targets), has_label)
+            self.take(*labelled_rows(outputs, targets), targets)
         else:
             found = call_loss(self.loss, outputs, targets)
-            means, counts = _means(*_of_labelled(found if found.ndim else found.reshape(1), targets))
+            self._keep(*_means(*_of_labelled(found if found.ndim else found.reshape(1), targets)), targets)
+
+    def take(self, scores: Tensor, classes: Tensor, targets: Tensor) -> None:
+        """`update` without a loss of the data's own, for the `labelled_rows` of outputs and `targets`."""
+        has_label = targets != UNLABELLED if targets.ndim > 1 else None
+        self._keep(*_means(F.cross_entropy(scores, classes, reduction="none"), has_label), targets)
+
+    def _keep(self, means: Tensor, counts: Tensor | None, targets: Tensor) -> None:
+        self._targets_each = math.prod(targets.shape[1:])
         self._means.append(means)
         self._counts.append(counts)
 
@@ -68,7 +74,7 @@ class MeanLoss(Accumulator):
         if self._is_one_number:
             return {"loss": float(per_sample_loss(*self._kept.joined(), self.loss).mean(dtype=torch.float64))}
         counts = self._all_counts()
-        means = torch.cat(self._means)
+        means = torch.cat(self._means) if len(self._means) > 1 else self._means[0]
         return {"loss": float(means.mean(dtype=torch.float64)) if counts is None else _weighted(means, counts)}
 
     def intervals(self) -> dict[str, Interval]:
@@ -116,15 +122,20 @@ def _returns_one_number(loss: Loss | None, outputs: Tensor, targets: Tensor) -> 
     return call_loss(loss, outputs, targets).ndim == 0
 
 
-def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The cross entropy of each sample, token or pixel that has a label, `(n,)`."""
+def labelled_rows(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """`class_scores` for a cross entropy; raises ChopError for targets that are no whole numbers by their type."""
+    require_classes(targets)
+    return class_scores(outputs, targets)
+
+
+def require_classes(targets: Tensor) -> None:
+    """Raise ChopError where a cross entropy is asked for and targets are floating-point numbers."""
     if targets.is_floating_point():
         raise ChopError(
             "the targets are no classes and the data has no loss; let it return a loss, for example "
             "torch.nn.BCEWithLogitsLoss() for several labels a sample, or torch.nn.MSELoss() for numbers, or targets "
             "that are whole numbers (y.long()); --task regression takes the squared error"
         )
-    return F.cross_entropy(*class_scores(outputs, targets), reduction="none")
 
 
 def _of_labelled(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:

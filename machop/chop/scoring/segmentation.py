@@ -7,9 +7,8 @@ from torch import Tensor
 from chop.errors import ChopError
 from chop.scoring.accumulator import Accumulator
 from chop.scoring.class_hits import ClassHits, Counts, mean_iou
-from chop.scoring.classification import ACCURACY, ACCURACY_MICRO, Classification
+from chop.scoring.classification import ACCURACY, ACCURACY_MICRO, Classification, loss_and_hits
 from chop.scoring.kept_outputs import KeptOutputs
-from chop.scoring.losses import MeanLoss
 from chop.scoring.metric import LOSS, Metric
 from chop.scoring.task import TASKS
 
@@ -27,19 +26,19 @@ class Segmentation(Classification):
     monitor = "mean_iou"
 
     def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
-        return [MeanLoss(self.data_loss, kept), PixelHits(self.num_classes, by_sample)]
+        return loss_and_hits(self.data_loss, kept, PixelHits(self.num_classes, by_sample))
 
 
 class PixelHits(ClassHits):
     """The accuracies, and `mean_iou`."""
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
+    def labelled_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         if targets.ndim < 2:
             raise ChopError(
                 f"segmentation takes a class for each pixel, targets (samples, height, width); these are "
                 f"{tuple(targets.shape)}: choose --task cls, or let the data return masks"
             )
-        super().update(outputs, targets)
+        return super().labelled_rows(outputs, targets)
 
     def metrics(self, counts: Counts) -> dict[str, float]:
         return {**super().metrics(counts), "mean_iou": mean_iou(counts)}
