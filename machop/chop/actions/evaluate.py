@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import nn
 
 from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
+from chop.actions.search.measuring.plans import LoadedNetwork
 from chop.actions.search.run.verification import figures_agree
+from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.search.settings.search import parse_search_settings
 from chop.actions.search.strategies.runners import RUNNERS, RunnerBase
 from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
 from chop.config.run_config import RunConfig
+from chop.dataset.data import Data
 from chop.errors import ConfigError, SearchError
 from chop.evaluation.predictions import stream
 from chop.ir import MaseGraph
@@ -96,12 +100,19 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
         runner = RUNNERS[choice.name](prepared.data_module, options)
         if row.metrics.keys().isdisjoint(metric.name for metric in runner.metrics):
             continue  # left to the best networks, of which this is none
-        measured = runner(prepared.data_module, graph, row.values["sampled_config"])
+        measured = _measured(runner, prepared.data_module, graph, row.values["sampled_config"])
         for name, value in measured.items():
             shown.append((name, f"{value:.10g}", f"{row.metrics[name]:.10g}"))
             if runner.needs != "model":  # measured times never agree
                 _compare(runner, graph, name, value, row)
     _show(("metric", "measured now", where), shown, f"trial {row.number}")
+
+
+def _measured(runner: RunnerBase, data: Data, graph: MaseGraph, config: Mapping[str, Any]) -> dict[str, float]:
+    if not has_own_network(config):
+        return runner(data, graph, config)
+    columns = runner.measure_batch(LoadedNetwork(graph, data, config))
+    return {name: float(values[0]) for name, values in columns.items()}
 
 
 def _compare(runner: RunnerBase, graph: MaseGraph, name: str, value: float, row: SearchRow) -> None:

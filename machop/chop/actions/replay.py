@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
+from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data, first_batch
@@ -20,6 +21,7 @@ from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder
 from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE
+from chop.record.training import NETWORK_FILE, SEARCH
 from chop.registry import REGISTER_IT
 
 MOST_SHOWN = 20
@@ -70,16 +72,28 @@ def read_row(path: Path, number: int) -> SearchRow:
 
 
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
-    """The network of a row, with the weights of the prepared model.
+    """The network of a row, with the weights of the prepared model, or with its own where the search trained it.
 
     Raises SearchError where the row has a format, or a weight transform, that no package here registers.
     """
     config = row.values["sampled_config"]
     require_registered_formats([config], row.folder)
+    if has_own_network(config):
+        return guarded(_own_network(prepared, row), prepared)
     graph = traced(prepared.model, prepared.data_module)
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
     graph, _ = quantize_transform_pass(graph, config)
     return guarded(graph, prepared)
+
+
+def _own_network(prepared: Prepared, row: SearchRow) -> MaseGraph:
+    """The network of a row that has weights of its own; raises SearchError where its file is not of its search."""
+    files = SearchFolder(row.folder)
+    path = files.network(row.values["sampled_config"][NETWORK_FILE])
+    graph = MaseGraph.from_checkpoint(path, prepared.model, first_batch(prepared.data_module, "train", 2)[0])
+    if files.holds_search and graph.about.get(SEARCH) != files.identity:
+        raise SearchError(f"{path} belongs to another search than the log beside it: the folder is a mixed copy")
+    return graph
 
 
 def require_registered_formats(sampled_configs: Iterable[Mapping[str, Any]], folder: Path) -> None:

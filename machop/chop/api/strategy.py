@@ -56,6 +56,15 @@ class _Of(SearchStrategyBase):
 
 def _class_of(strategy: Any) -> type[SearchStrategyBase]:
     """The class of a search's strategy that asks `strategy`, with what it says of itself."""
-    said = ("multi_objective", "needs_budget", "asks_ahead", "exhaustive", "constraints", "batch", "purpose")
+    said = (
+        "multi_objective",
+        "needs_budget",
+        "asks_ahead",
+        "exhaustive",
+        "constraints",
+        "batch",
+        "purpose",
+        "training",
+    )
     own = {name: getattr(strategy, name) for name in said if hasattr(strategy, name)}
     return type(type(strategy).__name__, (_Of,), {"given": strategy, **own})

@@ -192,6 +192,16 @@ def executors() -> Table:
     return _fill(_table("Executors (setup.executor)", "name", "n_jobs", "what it is"), EXECUTORS, rows)
 
 
+def trainings() -> Table:
+    """The trainings whose snapshots a strategy may turn into trials."""
+    from chop.training.snapshots import TRAININGS
+
+    def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
+        yield name, "\n".join(f.name for f in fields(cls.Options)), cls.purpose or _first_line(cls)
+
+    return _fill(_table("Trainings", "name", "options (a strategy sets them)", "what it trains"), TRAININGS, rows)
+
+
 SECTIONS: dict[str, Callable[[], Table]] = {
     "model": models,
     "dataset": datasets,
@@ -202,6 +212,7 @@ SECTIONS: dict[str, Callable[[], Table]] = {
     "pass": passes,
     "space": spaces,
     "strategy": strategies,
+    "training": trainings,
     "runner": runners,
     "executor": executors,
 }

@@ -32,6 +32,7 @@ from chop.record.rows import best_row_from_json, trial_from_json
 from chop.record.sealed_json import RESUME, Sealed, indented, read_document, read_rows, sealed, sealed_rows
 from chop.record.sealed_toml import read_toml_seal, sealed_toml
 from chop.record.summary import SearchSummary
+from chop.record.training import TrainingState, network_name, network_path, read_training_state, write_training_state
 from chop.record.trial import BestRow, Trial
 from chop.record.trials import LoggedTrials, TrialLog, read_trials
 from chop.record.version import new_identity
@@ -182,6 +183,19 @@ class SearchFolder:
         self.require_own(path, found.version, found.about.get("search", ""))
         return found
 
+    def network_name(self, number: int) -> str:
+        """The name of the file of a network with weights of its own, as a sampled config holds it."""
+        return network_name(number)
+
+    def network(self, name: str) -> Path:
+        """The path of such a file. Raises SearchError for any other name, and where the file is missing."""
+        return network_path(self.path, name)
+
+    @property
+    def training_state(self) -> TrainingState | None:
+        """The state from which the training of the search goes on; None if there is none that is sound."""
+        return read_training_state(self.path, self.identity)
+
     def _of_this_search(self, path: Path, found: Sealed) -> Sealed:
         self.require_own(path, found.version, found.search)
         return found
@@ -266,6 +280,10 @@ class SearchFolder:
     def write_resolved(self, toml: str) -> Path:
         """Write all options of the search."""
         return write_whole(self.path / CONFIG_FILE, sealed_toml(toml, self.identity))
+
+    def write_training_state(self, state: TrainingState) -> Path:
+        """Write the state from which the training goes on, in place of the one before."""
+        return write_training_state(self.path, self.identity, state)
 
     def retract(self) -> None:
         """Remove the result files when the winners cannot be verified."""

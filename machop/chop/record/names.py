@@ -18,6 +18,10 @@ LANDSCAPE_FILE = "landscape.parquet"
 PARTS_FOLDER = "landscape.parts"
 HISTOGRAMS_FILE = "histograms.json"
 REPORT_FILE = "report.md"
+NETWORKS_FOLDER = "networks"
+TRAINING_STATE_FILE = "training.safetensors"
+"""The state of a training whose snapshots are trials; the snapshots themselves are in `NETWORKS_FOLDER`."""
+
 EVALUATIONS_FILES = ("evaluations.parquet", "evaluations.csv")
 
 

@@ -68,6 +68,13 @@ class SearchProgress(_Shown):
         """Show how many sensitivity probes have run, before the strategy's first trial."""
         self._progress.update(self._task, best=_probing(tried, of_all))
 
+    def on_step(self, done: int, of_all: int) -> None:
+        """Show how far the training is whose snapshots are trials."""
+        if time.monotonic() - self._shown >= REFRESH:
+            self._shown = time.monotonic()
+            best = self._best_so_far()
+            self._progress.update(self._task, best=f"training {done / of_all:.0%}{f'; {best}' if best else ''}")
+
     def on_trial(self, trial: Trial) -> None:
         """Count a trial and show the best of every metric that is optimised, or of their sum, so far."""
         if trial.counts and self._goals.is_within(trial.metrics):

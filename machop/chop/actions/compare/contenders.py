@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from chop.actions.search.settings.search import SearchSettings
-from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext
+from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Training
 from chop.actions.search.strategies.brute_force import BruteForce, BruteForceOptions
 from chop.actions.search.strategies.optuna.samplers import SAMPLERS
 from chop.actions.search.strategies.optuna.strategy import Optuna, OptunaOptions
@@ -84,11 +84,23 @@ def default_names() -> list[str]:
     return [name for name in DEFAULT_NAMES if name in known]
 
 
-def unfit(chosen: Contender, context: StrategyContext) -> str | None:
-    """The reason why a strategy cannot search this space for these goals, or None; tries it for one point."""
+def unfit(
+    chosen: Contender,
+    context: StrategyContext,
+    training_problem: Callable[[Training], str | None] = lambda training: None,
+) -> str | None:
+    """The reason why a strategy cannot search this space for these goals, or None; tries it for one point.
+
+    One that trains is not tried: `training_problem` says why its training cannot run, if so.
+    """
     problem = chosen.strategy.problem(chosen.options, len(context.directions))
     if problem is not None:
         return problem
+    training = chosen.strategy.training(chosen.options)
+    if training is not None and training.own_networks:
+        return "its trials have weights of their own, so they are no points of the space that the others search"
+    if training is not None:
+        return training_problem(training)
     try:
         proposed = chosen.strategy(replace(context, probes=None), chosen.options).ask(1)
     except Exception as error:

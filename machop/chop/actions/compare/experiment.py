@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from chop.actions.compare.answers import Answers
 from chop.actions.compare.contenders import Contender
 from chop.actions.search.run.loop import told_values
 from chop.actions.search.search_space import Point
-from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
+from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext, Trainer
 from chop.errors import FolderError
 from chop.record.goals import Goals
 from chop.record.trial import Trial
@@ -65,8 +65,9 @@ class Run:
 class Experiment:
     """Runs strategies that are answered from `answers`, each with `budget` evaluations.
 
-    `context_of` gives what a strategy with a seed may know; `ask_batch` is how many points are asked for at a time
-    (None: as many as a strategy likes, `batch` of one that does not learn).
+    `context_of` gives what a strategy with a seed may know, `trainer_of` a run of the training that it declares.
+    `ask_batch` is how many points are asked for at a time (None: as many as a strategy likes, `batch` of one that does
+    not learn).
     """
 
     answers: Answers
@@ -75,6 +76,7 @@ class Experiment:
     context_of: Callable[[int], StrategyContext]
     batch: int = 1
     ask_batch: int | None = None
+    trainer_of: Callable[[Contender, int], Trainer | None] = lambda chosen, seed: None
 
     def runs(
         self,
@@ -117,7 +119,8 @@ class Experiment:
         self, contender: Contender, seed: int, on_evaluation: Callable[[str, int], None] = lambda name, seed: None
     ) -> Run:
         """Run one strategy with one seed until the budget is spent."""
-        strategy = contender.strategy(self.context_of(seed), contender.options)
+        context = replace(self.context_of(seed), trainer=self.trainer_of(contender, seed))
+        strategy = contender.strategy(context, contender.options)
         rows: list[int] = []
         is_new: list[bool] = []
         seconds: list[float] = []

@@ -22,10 +22,10 @@ from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
+from chop.actions.search.run.kept_training import TrainingRun, engine_of, training_problem
 from chop.actions.search.run.session import SearchSession, spread_out
 from chop.actions.search.search import checked_call, checked_run, command_line
-from chop.actions.search.settings.search import SearchSettings
-from chop.actions.search.strategies.base import StrategyContext
+from chop.actions.search.strategies.base import StrategyContext, Training
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data
 from chop.errors import ConfigError, SearchError
@@ -136,7 +136,7 @@ class CompareJob(SearchSession):
         instruments = self.instruments()
         goals = self.goals(instruments)
         context = self.context(instruments, goals, self.seed, budget)
-        contenders, remarks = _contenders(options, self.settings, context)
+        contenders, remarks = self._contenders(options, context)
         self._make_room(own)
         seeds = range(self.seed, self.seed + options.seeds)
         with self._answers(instruments, goals, options.most_points) as answers:
@@ -144,7 +144,9 @@ class CompareJob(SearchSession):
                 _ = Oracle(answers.landscape(), goals).front  # raises if no point satisfies the constraints
             batch = 1 if isinstance(answers, Enumerated) else instruments.batch
             ask_batch = self.settings.setup.ask_batch
-            experiment = Experiment(answers, goals, budget, lambda seed: replace(context, seed=seed), batch, ask_batch)
+            experiment = Experiment(
+                answers, goals, budget, lambda seed: replace(context, seed=seed), batch, ask_batch, self._trainer
+            )
             runs, ended = _all_runs(experiment, contenders, seeds, remarks)
         with interrupts_held("interrupted: the report is written first; Ctrl-C again ends at once") as held:
             oracle = Oracle(answers.landscape(), goals)
@@ -172,6 +174,33 @@ class CompareJob(SearchSession):
             summary = summarise(facts, found, oracle, questions(oracle, is_learned))
             summary = self._written(summary, found, answers, is_shown, held)
             return replace(summary, cut_short=held.came)
+
+    def _contenders(self, options: CompareOptions, context: StrategyContext) -> tuple[list[Contender], list[str]]:
+        """The strategies that take part, and a line on each that cannot.
+
+        Raises ConfigError for one that was asked for by name.
+        """
+        chosen = [contender(name, self.settings) for name in dict.fromkeys(options.strategies or default_names())]
+
+        def problem_of(training: Training) -> str | None:
+            return training_problem(training, self.space, self.data_module, self.device)
+
+        reasons = {one.name: unfit(one, context, problem_of) for one in chosen}
+        if options.strategies is not None:
+            wrong = [f"command line: --strategies: {name}: {reason}" for name, reason in reasons.items() if reason]
+            if wrong:
+                raise ConfigError(wrong)
+        remarks = [f"{name} is left out: {reason}." for name, reason in reasons.items() if reason]
+        for remark in remarks:
+            logger.info("%s", remark)
+        return [one for one in chosen if not reasons[one.name]], remarks
+
+    def _trainer(self, chosen: Contender, seed: int) -> TrainingRun | None:
+        """A run of the training that a contender declares, if any; its time counts as the strategy's own."""
+        training = chosen.strategy.training(chosen.options)
+        if training is None:
+            return None
+        return TrainingRun(training, engine_of(training, self.space, self.data_module, seed, self.device))
 
     def _make_room(self, own: OwnFolder) -> None:
         """Move an earlier comparison aside, unless it was interrupted and can be continued."""
@@ -267,22 +296,6 @@ class CompareJob(SearchSession):
         if is_shown:
             print_comparison(stored, files.path)
         return stored
-
-
-def _contenders(
-    options: CompareOptions, settings: SearchSettings, context: StrategyContext
-) -> tuple[list[Contender], list[str]]:
-    """The strategies that take part, and a line on each that cannot; raises ConfigError for one asked for by name."""
-    chosen = [contender(name, settings) for name in dict.fromkeys(options.strategies or default_names())]
-    reasons = {one.name: unfit(one, context) for one in chosen}
-    if options.strategies is not None:
-        wrong = [f"command line: --strategies: {name}: {reason}" for name, reason in reasons.items() if reason]
-        if wrong:
-            raise ConfigError(wrong)
-    remarks = [f"{name} is left out: {reason}." for name, reason in reasons.items() if reason]
-    for remark in remarks:
-        logger.info("%s", remark)
-    return [one for one in chosen if not reasons[one.name]], remarks
 
 
 def _all_runs(

@@ -13,6 +13,7 @@ from torch import nn
 from chop.actions.pass_settings import pass_problems
 from chop.actions.search.run.input_fingerprint import fingerprint_of_inputs
 from chop.actions.search.run.job import SearchJob
+from chop.actions.search.run.kept_training import training_problems
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
@@ -123,12 +124,13 @@ def checked_call(
     Raises ConfigError with all that is wrong with it, each problem as it is `told`, behind the `problems` that the
     caller has found.
     """
-    settings, space, graph, found = _check(model, data_module, search_config, graph)
+    settings, space, graph, found = _check(model, data_module, search_config, graph, device)
     lines = [*problems, *map(told, found)]
     if lines or settings is None or space is None:
         raise ConfigError(lines)
     _tell_unquantised(space)
     input_fingerprint = fingerprint_of_inputs(model, data_module, settings, space, seed)
+    space = kind.searched_space(settings, space, folder)
     return kind(settings, space, graph, data_module, folder, seed, device, input_fingerprint)
 
 
@@ -157,6 +159,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
         "batch_size": options.batch_size,
         **fingerprint_of_inputs(prepared.model, prepared.data_module, settings, space, options.seed),
     }
+    space = kind.searched_space(settings, space, where)
     return kind(settings, space, graph, prepared.data_module, where, options.seed, device, input_fingerprint)
 
 
@@ -190,7 +193,11 @@ def _prepare(run_config: RunConfig, problems: Sequence[str]) -> Prepared | None:
 
 
 def _check(
-    model: nn.Module | None, data_module: Data | None, table: Any, graph: MaseGraph | None = None
+    model: nn.Module | None,
+    data_module: Data | None,
+    table: Any,
+    graph: MaseGraph | None = None,
+    device: str = "cpu",
 ) -> tuple[SearchSettings | None, SearchSpaceBase | None, Any, list[Problem]]:
     """The settings and the space of the model, or all problems of both."""
     settings, problems = parse_search_settings(table, data_module)
@@ -198,6 +205,8 @@ def _check(
         return settings, None, None, problems
     graph = graph or traced(model, data_module)
     space, found = _build_space(graph, table)
+    if settings is not None and space is not None and not found:
+        found = training_problems(settings, space, data_module, device)
     return settings, space, graph, problems + found
 
 

@@ -78,18 +78,36 @@ def load_graph(
     graph = MaseGraph(model if model is not None else _named_model(checkpoint, notes), example_inputs=example_inputs)
     graph.about = {key: value for key, value in notes.items() if key not in _OF_THE_GRAPH}
     graph.remove_nodes(notes.get("folded", []))
-    wrong = misfits(graph.model, checkpoint.state_dict)
-    if wrong:
-        which = f"'{notes['model']}' as it ships" if model is None else "the model"
-        raise CheckpointError(f"{path} does not fit {which}: {_PASS}\n  " + "\n  ".join(wrong))
-    graph.model.load_state_dict(dict(checkpoint.state_dict))
-    graph.forget_calibration()
-    graph.apply_plan(_plan(checkpoint, notes))
+    _fill(graph, checkpoint, notes, f"'{notes['model']}' as it ships" if model is None else "the model")
     for name, parameters in notes.get("metadata", {}).items():
         metadata = MaseMetadata()
         metadata.parameters.update(_metadata_from_json(parameters))
         graph.node(name).meta["mase"] = metadata
     return graph
+
+
+def load_onto(graph: MaseGraph, path: Path | str) -> MaseGraph:
+    """A copy of `graph` with the weights and formats of a file that was made from the same graph.
+
+    Raises CheckpointError for a file that is no saved graph, or does not fit.
+    """
+    checkpoint = read_checkpoint(path)
+    notes = graph_notes(checkpoint)
+    found = copy.deepcopy(graph)
+    found.apply_plan(QuantPlan())
+    found.remove_nodes(name for name in notes.get("folded", []) if name not in found.folded)
+    found.about = {key: value for key, value in notes.items() if key not in _OF_THE_GRAPH}
+    _fill(found, checkpoint, notes, "the graph")
+    return found
+
+
+def _fill(graph: MaseGraph, checkpoint: Checkpoint, notes: Mapping[str, Any], which: str) -> None:
+    """Give a graph the weights and formats of a file; `which` names the graph in the message that they do not fit."""
+    if wrong := misfits(graph.model, checkpoint.state_dict):
+        raise CheckpointError(f"{checkpoint.path} does not fit {which}: {_PASS}\n  " + "\n  ".join(wrong))
+    graph.model.load_state_dict(dict(checkpoint.state_dict))
+    graph.forget_calibration()
+    graph.apply_plan(_plan(checkpoint, notes))
 
 
 def _metadata_as_json(metadata: Any) -> Any:

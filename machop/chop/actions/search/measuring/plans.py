@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 from torch import Tensor
 
+from chop.actions.search.measuring.cached_costs import CachedCosts
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import SampledConfig
-from chop.actions.search.strategies.runners.base import Batches, drawn_alike
+from chop.actions.search.search_space.trained_networks import has_own_network
+from chop.actions.search.strategies.runners.base import Batches, Plans, drawn_alike
+from chop.dataset.data import Data
+from chop.evaluation.plan_runner import PlanRunner
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost
 
@@ -60,6 +66,10 @@ class BuiltNetwork(_PlansOfSubject):
         self._graph = graph
         self._config = config
 
+    @cached_property
+    def network(self) -> MaseGraph:
+        return _in_float(self._graph) if has_own_network(self._config) else self._subject.graph
+
     def plans(self) -> Iterator[QuantPlan]:
         yield self._graph.plan
 
@@ -71,6 +81,79 @@ class BuiltNetwork(_PlansOfSubject):
 
     def graphs(self) -> Iterator[MaseGraph]:
         yield self._graph
+
+
+class OwnNetwork(_PlansOfSubject):
+    """One network with weights of its own, run plan by plan; in training mode it is built."""
+
+    def __init__(self, subject: Subject, config: SampledConfig) -> None:
+        super().__init__(subject)
+        self._config = config
+        self._graph = subject.rebuild(config)
+
+    @cached_property
+    def network(self) -> MaseGraph:
+        return _in_float(self._graph)
+
+    def plans(self) -> Iterator[QuantPlan]:
+        yield self._graph.plan
+
+    def configs(self) -> Iterator[SampledConfig]:
+        yield self._config
+
+    def outputs(self, part: str, samples: int | None) -> Iterator[Batches]:
+        subject = self._subject
+        if subject.eval_mode:
+            batches = subject.data_module.batches(part, samples)
+            runner = PlanRunner(self.network, batches, subject.device, subject.data_module.output)
+            yield runner.stream(self._graph.plan)
+        else:
+            yield _streamed(subject, subject.rebuild(self._config), part, samples)
+
+    def graphs(self) -> Iterator[MaseGraph]:
+        yield self._subject.rebuild(self._config)
+
+
+class LoadedNetwork:
+    """One network with weights and formats of its own, outside a search: that of a saved file."""
+
+    def __init__(self, graph: MaseGraph, data: Data, config: SampledConfig) -> None:
+        self._graph = graph
+        self._data = data
+        self._config = config
+
+    @cached_property
+    def network(self) -> MaseGraph:
+        return _in_float(self._graph)
+
+    @cached_property
+    def costs(self) -> Mapping[str, NodeCost]:
+        return CachedCosts(self.network, self._data).costs
+
+    def plans(self) -> Iterator[QuantPlan]:
+        yield self._graph.plan
+
+    def configs(self) -> Iterator[SampledConfig]:
+        yield self._config
+
+    def outputs(self, part: str, samples: int | None) -> Iterator[Batches]:
+        batches = self._data.batches(part, samples)
+        yield PlanRunner(self.network, batches, output=self._data.output).stream(self._graph.plan)
+
+    def graphs(self) -> Iterator[MaseGraph]:
+        yield copy.deepcopy(self._graph)
+
+
+def plans_of(subject: Subject, plan: QuantPlan, config: SampledConfig) -> Plans:
+    """The batch of one configuration: the network that the subject shares, or one with weights of its own."""
+    return OwnNetwork(subject, config) if has_own_network(config) else ChosenPlans(subject, [(plan, config)])
+
+
+def _in_float(graph: MaseGraph) -> MaseGraph:
+    """A copy of a graph without its formats."""
+    plain = copy.deepcopy(graph)
+    plain.apply_plan(QuantPlan())
+    return plain
 
 
 def _streamed(subject: Subject, graph: MaseGraph, part: str, samples: int | None) -> Iterator[tuple[Tensor, Tensor]]:

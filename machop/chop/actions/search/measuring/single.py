@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from chop.actions.search.measuring.outcome import Measured, Metrics, Outcome
-from chop.actions.search.measuring.plans import ChosenPlans
+from chop.actions.search.measuring.plans import ChosenPlans, plans_of
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import Point, SampledConfig
@@ -45,7 +45,7 @@ class SingleMeasurement:
         return metrics_of(self.runners.additive, ChosenPlans(self.subject, [(plan, {})]))
 
     def _of(self, plan: QuantPlan, config: SampledConfig) -> Measured:
-        metrics = metrics_of(self._some, ChosenPlans(self.subject, [(plan, config)]))
+        metrics = metrics_of(self._some, plans_of(self.subject, plan, config))
         check_finite(metrics, "this network")
         return self.runners.by_group(metrics)
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
+from chop.actions.search.run.kept_training import KeptTraining, declared_training, engine_of
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.run.warm_start import NOTHING, Initial, gather
+from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.search.search_space.trained_networks import TrainedNetworks
+from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import STRATEGIES
+from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.tools.logger import get_logger
 from chop.tools.whole_numbers import readable
@@ -27,6 +33,26 @@ class ResumableSearch(SearchSession):
     always_publishes: bool = False
     """Whether Ctrl-C while winners are measured again publishes what was found, in place of raising."""
 
+    @classmethod
+    def searched_space(cls, settings: SearchSettings, space: SearchSpaceBase, folder: Path) -> SearchSpaceBase:
+        training = declared_training(settings)
+        if training is None or not training.own_networks:
+            return space
+        return TrainedNetworks(space, training.snapshots, SearchFolder(folder))
+
+    def trainer(self) -> KeptTraining | None:
+        """What runs the training of the strategy, if it declares one, and keeps its snapshots with the search."""
+        training = declared_training(self.settings)
+        if training is None:
+            return None
+        engine = engine_of(training, self.space, self.data_module, self.seed, self.device)
+        about = {
+            "model": self.input_fingerprint.get("model"),
+            "task": getattr(self.data_module, "task_name", None),
+            "dataset": self.data_module.dataset_info.name,
+        }
+        return KeptTraining(training, engine, self.files, {key: own for key, own in about.items() if own})
+
     @cached_property
     def files(self) -> SearchFolder:
         """The files of the search."""
@@ -34,6 +60,8 @@ class ResumableSearch(SearchSession):
 
     def begun_from(self, sources: Sequence[str], resume: bool) -> Self:
         """This search with the starting trials of earlier ones; a resumed search keeps those that it had."""
+        if sources and isinstance(self.space, TrainedNetworks):
+            raise SearchError("--init-from has no effect here: each trial is a network of this training; leave it out")
         if resume:
             return replace(self, initial=Initial.read(self.folder, sources))
         objectives = self.settings.objectives
@@ -42,7 +70,9 @@ class ResumableSearch(SearchSession):
         )
 
     def fingerprint(self) -> dict[str, Any]:
-        return {**super().fingerprint(), **self.initial.fingerprint()}
+        training = declared_training(self.settings)
+        trained = {} if training is None else {"training": asdict(training)}
+        return {**super().fingerprint(), **trained, **self.initial.fingerprint()}
 
     def tell_size(self) -> None:
         """Log the number of points of the space, and how many the budget leaves out."""

@@ -21,7 +21,7 @@ from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.run.verification import Verification, baseline_measurement
 from chop.actions.search.search_space import Point, SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings
-from chop.actions.search.strategies.base import StrategyContext
+from chop.actions.search.strategies.base import StrategyContext, Trainer
 from chop.actions.search.strategies.known_values import KnownValues
 from chop.dataset.data import Data, first_batch
 from chop.errors import SearchError
@@ -56,6 +56,11 @@ class SearchSession:
     device: str
     input_fingerprint: Mapping[str, Any]
 
+    @classmethod
+    def searched_space(cls, settings: SearchSettings, space: SearchSpaceBase, folder: Path) -> SearchSpaceBase:
+        """The space whose points are measured, given that of the settings."""
+        return space
+
     def instruments(self) -> Instruments:
         """All that measures the points; ranges of activations are measured first, if formats need them.
 
@@ -85,11 +90,19 @@ class SearchSession:
             logger.info("constraint: %s", constraint.explained())
         return goals
 
-    def context(self, instruments: Instruments, goals: Goals, seed: int, n_trials: int | None) -> StrategyContext:
-        """The facts that a strategy may use."""
+    def context(
+        self,
+        instruments: Instruments,
+        goals: Goals,
+        seed: int,
+        n_trials: int | None,
+        trainer: Trainer | None = None,
+    ) -> StrategyContext:
+        """The facts that a strategy may use; `trainer` is for one that declares a training."""
         known = KnownValues(goals, instruments.tables) if instruments.tables else None
         probes = SensitivityProbes(instruments.subject, instruments.runners)
-        return StrategyContext(self.space, goals.directions, seed, n_trials, len(goals.constraints), known, probes)
+        constraints = len(goals.constraints)
+        return StrategyContext(self.space, goals.directions, seed, n_trials, constraints, known, probes, trainer)
 
     def fingerprint(self) -> dict[str, Any]:
         """The fingerprint that a resumed search must match."""

@@ -8,15 +8,18 @@ from functools import cached_property
 from chop.actions.search.measuring.early_stopping import EarlyStopping
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
+from chop.actions.search.run.kept_training import KeptTraining, declared_training
 from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.run.publish import Publication, SearchResult, now
 from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.session import spread_out
+from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.record.goals import Goals
 from chop.record.trials import TrialLog
 from chop.report.search_progress import SearchProgress
 from chop.tools.logger import get_logger
+from chop.tools.threads import one_thread
 from chop.tools.whole_numbers import LARGEST_IN_ARRAYS
 
 logger = get_logger(__name__)
@@ -48,13 +51,18 @@ class TrialRun:
             self._open_log(resume) as log,
             Scheduler(self.instruments, jobs, self.early_stopping, log.trials.__getitem__) as scheduler,
         ):
+            trainer = search.trainer()
+            self._restore_networks(trainer, log)
             for trial in spread_out([trial for trial in log.trials if trial.counts]):
                 search.require_unchanged(self.instruments, log.path, trial.point, trial.metrics)
-            context = search.context(self.instruments, self.goals, search.seed, search.settings.setup.n_trials)
+            budget = search.settings.setup.n_trials
+            context = search.context(self.instruments, self.goals, search.seed, budget, trainer)
             loop = self._loop(context, scheduler, log)
             with SearchProgress(self._expected_trials, self.goals) as progress:
                 if context.probes:
                     context.probes.on_probe = progress.on_probe
+                if trainer:
+                    trainer.on_step = progress.on_step
                 reason = loop.run(progress.on_trial)
         publication = Publication(search, search.files, self.instruments, self.goals, search.command)
         try:
@@ -63,6 +71,15 @@ class TrialRun:
             if not search.always_publishes or reason == "interrupted":
                 raise
             return publication.of_trials(log.trials, "interrupted", self.early_stopping)
+
+    def _restore_networks(self, trainer: KeptTraining | None, log: TrialLog) -> None:
+        """Train again what a resumed search has lost of the networks of its trials: files that are gone or damaged."""
+        space = self.search.space
+        if trainer is None or not isinstance(space, TrainedNetworks):
+            return
+        with one_thread():
+            for trial in log.trials:
+                trainer.plan(space.number(trial.point))
 
     def _open_log(self, resume: bool) -> TrialLog:
         search = self.search
@@ -87,5 +104,6 @@ class TrialRun:
         budget, size = self.search.settings.setup.n_trials, self.search.space.size
         if STRATEGIES[self.search.settings.strategy].needs_budget:
             return None if budget is None else budget + len(self.search.initial.inherited)
-        expected = min(budget or size, size)
+        training = declared_training(self.search.settings)
+        expected = min(budget or size, size if training is None else training.snapshots)
         return expected if expected <= LARGEST_IN_ARRAYS else None

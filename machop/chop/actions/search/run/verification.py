@@ -8,7 +8,7 @@ from math import isclose
 
 from chop.actions.search.measuring.baseline_check import of_the_float_baseline
 from chop.actions.search.measuring.outcome import Measured
-from chop.actions.search.measuring.plans import BuiltNetwork, ChosenPlans
+from chop.actions.search.measuring.plans import BuiltNetwork, plans_of
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.single import FLOAT_CONFIG, SingleMeasurement, metrics_of
 from chop.actions.search.measuring.subject import Subject
@@ -70,7 +70,7 @@ class Verification:
         metrics = dict(trial.metrics)
         for runner in self._runners.left_to_the_best:
             try:
-                found = metrics_of([runner], ChosenPlans(self._subject, [(plan, config)]))
+                found = metrics_of([runner], plans_of(self._subject, plan, config))
                 check_finite(found, "this network")
                 metrics |= found
             except ChopError as error:

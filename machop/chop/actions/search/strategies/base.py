@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.runners.base import NoOptions
+from chop.ir import QuantPlan
 from chop.registry import Registry, subclass_problem
 
 Array = np.ndarray[Any, Any]
@@ -48,12 +49,39 @@ class Probes(Protocol):
 
 
 @dataclass(frozen=True)
+class Training:
+    """The training that a strategy needs: one of `ch info training`, with its options as plain values.
+
+    Its `snapshots`, networks that it takes along one run, become trials. With `own_networks` a trial is a snapshot: its
+    space has one point for each, which keeps the weights and formats that were trained. Without, the strategy reads the
+    formats of a snapshot and proposes points of the space that the search was given.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    snapshots: int
+    own_networks: bool = False
+
+
+class Trainer(Protocol):
+    """Runs the training that a strategy declares, and keeps its snapshots: each is trained once, also if resumed.
+
+    `on_step` is called while it trains, with the steps done and all steps of the training.
+    """
+
+    on_step: Callable[[int, int], None]
+
+    def plan(self, number: int) -> QuantPlan | None:
+        """The formats of snapshot `number`, from 0; trains up to it if needed. None where the training has ended."""
+
+
+@dataclass(frozen=True)
 class StrategyContext:
     """The facts that a strategy may use: space, directions of the objectives, seed and budget of trials.
 
     `constraints` is how many constraints a network must satisfy, `known` what of the values is known without
     measuring (None: the space is no product, or nothing is), `probes` estimates what must be measured (None: it
-    cannot).
+    cannot). `trainer` runs the training that the strategy declares (None: it declares none).
     """
 
     space: SearchSpaceBase
@@ -63,6 +91,7 @@ class StrategyContext:
     constraints: int = 0
     known: KnownValues | None = None
     probes: Probes | None = None
+    trainer: Trainer | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +146,14 @@ class SearchStrategyBase(ABC):
         Asked before anything runs.
         """
         return None if objectives == 1 or cls.multi_objective else one_number_only("it", objectives)
+
+    @classmethod
+    def training(cls, options: Any) -> Training | None:
+        """The training whose snapshots it needs; None: it trains nothing.
+
+        Checked before anything runs; `context.trainer` runs it.
+        """
+        return None
 
     def __init__(self, context: StrategyContext, options: Any = None) -> None:
         self.context = context

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from chop.errors import ChopError, GraphError, PassError
-from chop.formats import Format
+from chop.formats import Format, format_name
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import WEIGHT, NodeConfig, is_float, node_formats, split_key, transform_key_problem
 from chop.nn.ops import Op
@@ -18,6 +19,7 @@ from chop.passes.graph.transforms.quantize.node_selection import (
     selection_problems,
 )
 from chop.tools.logger import get_logger
+from chop.weight_transforms import format_of, transforms_of
 
 logger = get_logger(__name__)
 
@@ -55,6 +57,40 @@ def plan_from_config(graph: MaseGraph, config: Mapping[str, Any]) -> QuantPlan:
     return QuantPlan.of(
         {name: _formats_of(name, nodes[name], key, entries[key], by) for name, key in chosen.items() if key}
     )
+
+
+def config_from_plan(plan: QuantPlan) -> dict[str, Any]:
+    """The config whose plan this is, by name: the inverse of `plan_from_config`.
+
+    Raises PassError for a node whose operands have formats of different kinds, which no config can say.
+
+    >>> from chop.formats import Integer
+    >>> config_from_plan(QuantPlan.of({"fc": {"weight": Integer(8, 6)}}))["fc"]["config"]
+    {'name': 'integer', 'weight_width': 8, 'weight_frac_width': 6}
+    """
+    nodes = {node: {"config": _config_of(node, plan[node])} for node in plan}
+    return {"by": "name", DEFAULT: {"config": {"name": "NA"}}, **nodes}
+
+
+def _config_of(node: str, formats: Mapping[str, Format]) -> NodeConfig:
+    plain = {operand: own for operand, chosen in formats.items() if (own := format_of(chosen)) is not None}
+    names = {format_name(type(own)) for own in plain.values()}
+    if len(names) > 1:
+        raise PassError(f"node '{node}' has formats of different kinds ({', '.join(sorted(names))})")
+    config: dict[str, Any] = {"name": names.pop() if names else "NA"}
+    for transform in transforms_of(formats.get(WEIGHT)):
+        config |= {f"{WEIGHT}_{key}": value for key, value in _values_of(transform).items()}
+    for operand, chosen in plain.items():
+        config |= {f"{operand}_{key}": value for key, value in _values_of(chosen).items()}
+    return config
+
+
+def _values_of(chosen: Any) -> dict[str, Any]:
+    """The parameters of a format or weight transform that a config may set, without those that have their default."""
+    defaults = {own.name: own.default for own in fields(chosen)}
+    values = {key: getattr(chosen, key) for key in chosen.keys()}  # noqa: SIM118
+    values = {key: value for key, value in values.items() if value != defaults[key]}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _node_config(key: str, entry: Any) -> NodeConfig:

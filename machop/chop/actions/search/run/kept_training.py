@@ -1,0 +1,175 @@
+"""Runs the training that a strategy declares, and keeps its snapshots and its state in the folder of the search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from chop.actions.search.search_space.base import SearchSpaceBase
+from chop.actions.search.settings.search import SearchSettings
+from chop.actions.search.strategies.base import STRATEGIES, Training
+from chop.config.typed import Problem, parse_table
+from chop.dataset.data import Data
+from chop.errors import CheckpointError, ChopError, SearchError
+from chop.ir import QuantPlan
+from chop.ir.graph.graph_file import load_onto
+from chop.record.folder import SearchFolder
+from chop.record.training import SEARCH, TrainingState
+from chop.tools.logger import get_logger
+from chop.tools.user_code import place_in_plugin
+from chop.training.snapshots import TRAININGS, SnapshotTraining, TrainedNetwork, loss_problem
+
+logger = get_logger(__name__)
+
+_NO_LADDER = (
+    "has no effect on networks that are trained: each snapshot is measured on all samples; remove it, or let trials be "
+    "points of the space"
+)
+
+
+def training_problems(
+    settings: SearchSettings, space: SearchSpaceBase, data: Data, device: str = "cpu"
+) -> list[Problem]:
+    """The problems of the training that the strategy of a search declares, with cures; nothing is trained."""
+    training = declared_training(settings)
+    if training is None:
+        return []
+    setup = ("strategy", "setup")
+    found = [Problem((*setup, "ladder"), _NO_LADDER)] if training.own_networks and settings.setup.ladder else []
+    problem = training_problem(training, space, data, device)
+    return [*found, *([Problem(setup, f"'{settings.strategy}' {problem}")] if problem else [])]
+
+
+def declared_training(settings: SearchSettings) -> Training | None:
+    """The training that the strategy of a search needs, if any."""
+    return STRATEGIES[settings.strategy].training(settings.strategy_options)
+
+
+def training_problem(training: Training, space: SearchSpaceBase, data: Data, device: str = "cpu") -> str | None:
+    """The reason why a training cannot run on this space and these data, with the cure; or None. Nothing is trained."""
+    try:
+        engine = TRAININGS[training.name]
+    except ChopError as error:
+        return f"needs a training that is not there: {error}"
+    options, problems = parse_table(engine.Options, dict(training.options))
+    if problems:
+        wrong = "; ".join(f"{'.'.join(problem.path)}: {problem.message}" for problem in problems)
+        return f"gives the training '{training.name}' wrong options: {wrong}"
+    return engine.problem(options, space.possible_formats()) or loss_problem(space.graph, data, device)
+
+
+class TrainingRun:
+    """One run of a training, whose snapshots are kept in memory alone: that of a strategy in a comparison."""
+
+    def __init__(self, training: Training, engine: SnapshotTraining) -> None:
+        self._training = training
+        self._engine = engine
+        self._running: Iterator[TrainedNetwork] | None = None
+        self._at = -1
+        self._ended = False
+        self._plans: dict[int, QuantPlan] = {}
+        self.on_step: Callable[[int, int], None] = lambda done, of_all: None
+
+    def plan(self, number: int) -> QuantPlan | None:
+        """The formats of a snapshot; None where the training has ended before it."""
+        if number >= self._training.snapshots:
+            return None
+        if not self._has(number):
+            self._train_to(number)
+        return self._plan_of(number) if self._has(number) else None
+
+    def _train_to(self, number: int) -> None:
+        if self._running is None or self._at >= number:
+            self._ended = False
+            self._at, state = self._start_before(number)
+            self._running = self._engine.networks(state, self._on_step)
+        while self._at < number and not self._ended:
+            trained = self._next()
+            self._ended = trained is None
+            if trained is not None:
+                self._at += 1
+                self._keep(self._at, trained)
+
+    def _on_step(self, done: int, of_all: int) -> None:
+        self.on_step(done, of_all)
+
+    def _next(self) -> TrainedNetwork | None:
+        assert self._running is not None
+        try:
+            return next(self._running, None)
+        except ChopError:
+            raise
+        except Exception as error:  # of a training, or of a model, of the user's own
+            raise SearchError(
+                f"the training '{self._training.name}' failed{place_in_plugin(error)}: {type(error).__name__}: {error} "
+                "(--debug shows where)"
+            ) from error
+
+    def _start_before(self, number: int) -> tuple[int, Mapping[str, Any] | None]:
+        """The number of the snapshot that training goes on behind, and its state; -1 and None: from the beginning."""
+        return -1, None
+
+    def _has(self, number: int) -> bool:
+        return number in self._plans
+
+    def _plan_of(self, number: int) -> QuantPlan:
+        return self._plans[number]
+
+    def _keep(self, number: int, trained: TrainedNetwork) -> None:
+        self._plans[number] = trained.graph.plan
+
+
+class KeptTraining(TrainingRun):
+    """One run of a training, each of whose snapshots is a file in the folder of its search, written whole.
+
+    A snapshot is written first, then the state behind it. What is there, and sound, is not trained again.
+    """
+
+    def __init__(self, training: Training, engine: SnapshotTraining, files: SearchFolder, about: Mapping[str, Any]):
+        super().__init__(training, engine)
+        self._files = files
+        self._about = about
+
+    def _start_before(self, number: int) -> tuple[int, Mapping[str, Any] | None]:
+        state = self._files.training_state
+        if state is None or state.snapshot >= number:
+            return -1, None
+        logger.info("the training goes on behind snapshot %d", state.snapshot)
+        return state.snapshot, state.tensors
+
+    def _has(self, number: int) -> bool:
+        if number not in self._plans:
+            self._read(number)
+        return number in self._plans
+
+    def _read(self, number: int) -> None:
+        """Read a snapshot of an earlier run; one that is damaged, or of another search, is trained again."""
+        path = self._path(number)
+        if not path.is_file():
+            return
+        try:
+            graph = load_onto(self._engine.graph, path)
+            if graph.about.get(SEARCH) != self._files.identity:
+                raise CheckpointError(f"{path} belongs to another search")
+            self._plans[number] = graph.plan
+        except CheckpointError as error:
+            logger.warning("%s: the snapshot is trained again", str(error).partition(";")[0])
+
+    def _keep(self, number: int, trained: TrainedNetwork) -> None:
+        identity = self._files.identity
+        path = trained.graph.export(self._path(number), {**self._about, **trained.notes, SEARCH: identity})
+        self._files.write_training_state(TrainingState(number, trained.state))
+        self._plans[number] = load_onto(self._engine.graph, path).plan
+
+    def _path(self, number: int) -> Path:
+        return self._files.path / self._files.network_name(number)
+
+
+def engine_of(
+    training: Training, space: SearchSpaceBase, data: Data, seed: int = 0, device: str = "cpu"
+) -> SnapshotTraining:
+    """The training itself, checked before (`training_problem`), for the graph and the formats of a space."""
+    cls = TRAININGS[training.name]
+    options, _ = parse_table(cls.Options, dict(training.options))
+    return cls(space.graph, data, space.possible_formats(), options, seed, device)
