@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from chop.ir.graph.own_copy import is_uninitialised
 from chop.ir.graph.same_results import failure, gives, steady_results
 from chop.models import ModelInfo, get_model, get_model_info
 from chop.models.checkpoint import load_weights
+from chop.models.weight_notes import TRAINED_FOR_SPACE, notes_on
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 from chop.tools.model_inputs import tensors_of
@@ -108,6 +109,8 @@ def traced(model: nn.Module, data_module: Data) -> MaseGraph:
     """
     x, _ = first_batch(data_module, "train", 2)
     graph = MaseGraph(model, example_inputs=x)
+    if notes := notes_on(model):
+        graph.about = {**graph.about, TRAINED_FOR_SPACE: asdict(notes)}
     require_parts_alike(model, data_module)
     for part in PARTS:
         for few in _two_of_each_form(data_module, part):

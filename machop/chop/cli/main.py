@@ -15,13 +15,16 @@ from chop import __version__
 from chop.cli.options import (
     AS_JSON,
     BUDGET,
+    FOR_SPACE,
     FROM_SEARCH,
     INIT_FROM,
     MOST_POINTS,
     RESUME,
+    RESUME_TRAINING,
     ROW,
     SEEDS,
     STRATEGIES,
+    space_options,
     with_run_options,
 )
 from chop.errors import ChopError, ConfigError
@@ -63,9 +66,29 @@ def _top_level(
     """The options before the action."""
 
 
-def train(given: dict[str, Any], config: Path | None, plugin: list[Path] | None, debug: bool) -> None:
-    """Train a model: ch train jsc-tiny jsc --max-epochs 10 --batch-size 256"""
+def train(
+    given: dict[str, Any],
+    config: Path | None,
+    plugin: list[Path] | None,
+    debug: bool,
+    for_space: bool,
+    resume: bool,
+    **of_space: Any,
+) -> None:
+    """Train a model: ch train jsc-tiny jsc --max-epochs 10 --batch-size 256
+
+    With --for-space: train one set of weights for all networks of a search space, ch train --config FILE.toml
+    --for-space.
+    """
     run_config = _start(given, config, plugin, debug)
+    if for_space:
+        from chop.actions.space_training import run_space_training
+
+        run_space_training(run_config, of_space, resume)
+        return
+    alone = [name for name, value in of_space.items() if value is not None] + ["resume"] * resume
+    if alone:
+        raise ConfigError([f"command line: --{name.replace('_', '-')} goes with --for-space" for name in alone])
     run_config.raise_if_problems()
     from chop.actions.train import run_train
 
@@ -194,7 +217,7 @@ _COMPARE_OPTIONS = {
     "as_json": AS_JSON,
 }
 _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
-    (train, {}),
+    (train, {"for_space": FOR_SPACE, "resume": RESUME_TRAINING, **space_options()}),
     (test, _ROW_OPTIONS),
     (transform, _ROW_OPTIONS),
     (search, {"resume": RESUME, "init_from": INIT_FROM}),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from chop.config.options import RunOptions
+from chop.config.space_training import SpaceTrainingOptions
 
 Action = Callable[..., None]
 
@@ -23,6 +24,11 @@ PLUGINS = Annotated[
 ]
 DEBUG = Annotated[bool, typer.Option("--debug", help="Log at debug level and show tracebacks.")]
 RESUME = Annotated[bool, typer.Option("--resume", help="Go on with the search of this project.")]
+FOR_SPACE = Annotated[
+    bool,
+    typer.Option("--for-space", help="Train for all networks of [search.search_space] at once; see docs/training.md."),
+]
+RESUME_TRAINING = Annotated[bool, typer.Option("--resume", help="Go on with the --for-space training of this project.")]
 INIT_FROM = Annotated[
     list[str] | None,
     typer.Option(
@@ -53,7 +59,7 @@ MOST_POINTS = Annotated[
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 COMMON: dict[str, Any] = {"config": CONFIG, "plugin": PLUGINS, "debug": DEBUG}
-DEFAULTS = {"debug": False, "resume": False, "as_json": False}
+DEFAULTS = {"debug": False, "resume": False, "as_json": False, "for_space": False}
 
 
 def with_run_options(action: Action, extras: dict[str, Any]) -> Action:
@@ -81,6 +87,19 @@ def with_run_options(action: Action, extras: dict[str, Any]) -> Action:
     )
     command.__doc__ = action.__doc__
     return command
+
+
+def space_options() -> dict[str, Any]:
+    """The options of `ch train --for-space` that no other command has."""
+    hints, shared = get_type_hints(SpaceTrainingOptions), {f.name for f in fields(RunOptions)}
+    return {f.name: _space_option(f, hints[f.name]) for f in fields(SpaceTrainingOptions) if f.name not in shared}
+
+
+def _space_option(option: Field[Any], hint: Any) -> Any:
+    default = "" if option.default is None else f" [default: {option.default}]"
+    text = f"With --for-space. {option.metadata['help']}{default}"
+    flag = f"--{option.name.replace('_', '-')}"
+    return Annotated[_plain_type(hint) | None, typer.Option(flag, help=text, show_default=False)]
 
 
 def _option_annotations() -> dict[str, Any]:

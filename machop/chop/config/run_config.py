@@ -18,7 +18,7 @@ from chop.errors import ChopError, ConfigError
 from chop.tools.user_code import is_user_reference
 
 Source = Literal["default", "file", "command line"]
-TABLES = ("search", "passes", "transform")
+TABLES = ("search", "passes", "transform", "train_for_space")
 NAMES = ("model", "dataset")
 PATH_OPTIONS = ("load_name", "project_dir")
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from chop.errors import CheckpointError
 from chop.models.checkpoint_file import KIND_NAMES, Checkpoint, graph_notes, read_checkpoint, save_tensors
 from chop.models.info import MODELS, BuiltinModel
+from chop.models.weight_notes import TrainedForSpace, note
 from chop.models.weight_sets import WeightSet, choose_set, complete_sets, nearest_set, same_shape, with_buffers
 from chop.models.weight_values import as_weights
 from chop.tools.logger import get_logger
@@ -45,6 +46,7 @@ def load_weights(
             + "\n  load another checkpoint, or train anew (with a smaller --learning-rate where values are not finite)"
         )
     model.load_state_dict(state, strict=checkpoint.kind != "mz")
+    note(model, TrainedForSpace.from_metadata(checkpoint.metadata))
     logger.info("weights: %s (%s)", path, KIND_NAMES[checkpoint.kind])
     for remark in remarks:
         logger.info("%s: %s", path, remark)

@@ -61,7 +61,7 @@ class SearchProgress(_Shown):
         self._goals = goals
         self._trials, self._shown = 0, 0.0
         self._best: dict[str, float] = {}
-        self._progress = _bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
+        self._progress = progress_bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
         self._task = self._progress.add_task("search", total=total, rate="-", best="")
 
     def on_probe(self, tried: int, of_all: int) -> None:
@@ -111,7 +111,9 @@ class EnumerationProgress(_Shown):
     """Shows how many points of a space are measured, how many a second, and the time left; a context manager."""
 
     def __init__(self, points: int) -> None:
-        self._progress = _bar("{task.fields[done]}", "{task.fields[rate]} points/s", "front {task.fields[front]}")
+        self._progress = progress_bar(
+            "{task.fields[done]}", "{task.fields[rate]} points/s", "front {task.fields[front]}"
+        )
         self._points = points
         self._started = time.monotonic()
         self._earlier = 0
@@ -135,7 +137,7 @@ class ComparisonProgress(_Shown):
     """Shows which strategy is under way with which seed, and how much of all runs is done; a context manager."""
 
     def __init__(self, runs: int, budget: int) -> None:
-        self._progress = _bar(
+        self._progress = progress_bar(
             "{task.fields[done]}", "{task.fields[rate]} evaluations/s", "{task.fields[now]}", "compare"
         )
         self._runs = runs
@@ -171,7 +173,7 @@ def each_shown(items: Sequence[Item], what: str) -> Iterable[Item]:
     )
 
 
-def _bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search") -> Progress:
+def progress_bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search") -> Progress:
     """A bar with what is done, the rate, the time left and what was found."""
     return Progress(
         f"[bold]{what}",

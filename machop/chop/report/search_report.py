@@ -232,6 +232,7 @@ def _facts(summary: SearchSummary) -> list[str]:
     facts = [
         f"{summary.strategy}: {trials}{answered}; ended because {_why(summary)}.",
         f"Data: {summary.origin.data}",
+        *([summary.origin.training] if summary.origin.training else []),
     ]
     if summary.goals.constraints:
         facts += [f"Constraints: {summary.goals.constraints_explained()}.", *_missed_on_test(summary)]

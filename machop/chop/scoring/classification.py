@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from chop.scoring.accumulator import Accumulator, Together
 from chop.scoring.class_hits import ClassHits
+from chop.scoring.class_scores import class_scores
 from chop.scoring.kept_outputs import KeptOutputs
 from chop.scoring.losses import MeanLoss, per_sample_loss, require_classes
 from chop.scoring.metric import LOSS, Loss, Metric
@@ -34,6 +36,16 @@ class Classification(Task):
 
     def values(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
         return {"loss": per_sample_loss(outputs, targets, self.data_loss)}
+
+    def imitation_loss(self, outputs: Tensor, taught: Tensor, targets: Tensor) -> Tensor | None:
+        """The cross entropy with the probabilities of the other network (Hinton et al., arXiv:1503.02531).
+
+        The squared error where outputs are scores of no classes: the data have a loss, and state no classes.
+        """
+        if self.data_loss is not None and self.num_classes is None:
+            return super().imitation_loss(outputs, taught, targets)
+        scores, soft = class_scores(outputs, targets)[0], class_scores(taught, targets)[0]
+        return F.cross_entropy(scores, soft.softmax(1)) if len(scores) else None
 
     def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
         if self.num_classes is None:

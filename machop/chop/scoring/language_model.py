@@ -61,6 +61,13 @@ class LanguageModel(Task):
         has_label = following != UNLABELLED
         return F.cross_entropy(scores[has_label], following[has_label], reduction="none")
 
+    def imitation_loss(self, outputs: Tensor, taught: Tensor, targets: Tensor) -> Tensor | None:
+        """The cross entropy of each next token that has a label, with the probabilities of the other network."""
+        scores, following = shifted(outputs, targets)
+        has_label = following != UNLABELLED
+        soft = shifted(taught, targets)[0][has_label].softmax(-1)
+        return F.cross_entropy(scores[has_label], soft) if len(soft) else None
+
     def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
         return [NextTokens()]
 

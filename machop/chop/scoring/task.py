@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from chop.errors import ChopError
@@ -92,6 +93,13 @@ class Task(ABC):
                 "detach, item, numpy, argmax)"
             )
         return mean
+
+    def imitation_loss(self, outputs: Tensor, taught: Tensor, targets: Tensor) -> Tensor | None:
+        """How far outputs are from those of another network, `taught`, of the same shape: the mean squared error.
+
+        None where nothing in the batch has a label. A task of classes overrides it.
+        """
+        return F.mse_loss(outputs, taught)
 
     def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
         """What makes the task's own metrics. `kept` keeps all outputs if a loss of the data needs them at once."""

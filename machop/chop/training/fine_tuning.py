@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -12,18 +12,15 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from chop.dataset.data import Data
-from chop.dataset.rows import form_of, join, take
 from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
+from chop.training.batches import WHOLE, batch_at, by_form, epoch_rows
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
-
-WHOLE = 2**62
-"""A batch size that no data reach."""
 
 
 @dataclass(frozen=True)
@@ -90,29 +87,9 @@ def _train(model: nn.Module, data_module: Data, tuning: FineTuning, seed: int, d
 
 
 def _batches(data_module: Data, tuning: FineTuning, seed: int) -> Iterator[tuple[Any, Tensor]]:
-    """The batches of every epoch, in an order that depends only on the seed.
-
-    Samples that are padded to other lengths are not mixed. A batch of one sample is left to another epoch, as in
-    `chop.dataset.rows.rows_loader`: batch norm cannot train on it. The only one of its length is trained on by itself.
-    """
-    parts = _by_form(data_module.batches("train", tuning.num_samples, WHOLE))
+    """The batches of every epoch, in an order that depends only on the seed."""
+    parts = by_form(data_module.batches("train", tuning.num_samples, WHOLE))
     generator = torch.Generator().manual_seed(seed)
     for _ in range(tuning.max_epochs):
-        orders = [torch.randperm(len(y), generator=generator) for _, y in parts]
-        chosen = [(place, rows) for place, order in enumerate(orders) for rows in torch.split(order, tuning.batch_size)]
-        if len(parts) > 1:
-            chosen = [chosen[place] for place in torch.randperm(len(chosen), generator=generator).tolist()]
-        for place, rows in chosen:
-            if len(rows) > 1 or len(orders[place]) == 1 or tuning.batch_size == 1:
-                yield take(parts[place][0], rows), parts[place][1][rows]
-
-
-def _by_form(batches: Iterable[tuple[Any, Tensor]]) -> list[tuple[Any, Tensor]]:
-    """Group all samples of one form (the same lengths) into one batch."""
-    groups: dict[Any, list[tuple[Any, Tensor]]] = {}
-    for x, y in batches:
-        groups.setdefault(form_of(x), []).append((x, y))
-    return [
-        own[0] if len(own) == 1 else (join([x for x, _ in own]), torch.cat([y for _, y in own]))
-        for own in groups.values()
-    ]
+        for place, rows in epoch_rows([len(y) for _, y in parts], tuning.batch_size, generator):
+            yield batch_at(parts, place, rows)

@@ -147,7 +147,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     model, data_module = (prepared.model, prepared.data_module) if prepared else (None, None)
     settings, space, graph, found = _check(model, data_module, table)
     lines = [*run_config.problems, *problems, *pass_problems(run_config)]
-    lines += [_line(run_config, problem) for problem in found]
+    lines += [problem_line(run_config, problem) for problem in found]
     if lines or settings is None or space is None or prepared is None:
         raise ConfigError(lines)
     _tell_untrained(run_config)
@@ -204,14 +204,14 @@ def _check(
     if model is None or data_module is None:
         return settings, None, None, problems
     graph = graph or traced(model, data_module)
-    space, found = _build_space(graph, table)
+    space, found = build_space(graph, table)
     if settings is not None and space is not None and not found:
         found = training_problems(settings, space, data_module, device)
     return settings, space, graph, problems + found
 
 
-def _build_space(graph: MaseGraph, table: Any) -> tuple[SearchSpaceBase | None, list[Problem]]:
-    """The space, built even if other settings are wrong: problems of its seeds belong to the same report."""
+def build_space(graph: MaseGraph, table: Any) -> tuple[SearchSpaceBase | None, list[Problem]]:
+    """The space of the table `search`, built even if its other settings are wrong, and the problems of its seeds."""
     space_table = table.get("search_space") if isinstance(table, Mapping) else None
     if not isinstance(space_table, Mapping):
         return None, []
@@ -227,7 +227,8 @@ def _build_space(graph: MaseGraph, table: Any) -> tuple[SearchSpaceBase | None, 
     return space, [problem.below("search_space") for problem in space.problems()]
 
 
-def _line(run_config: RunConfig, problem: Problem) -> str:
+def problem_line(run_config: RunConfig, problem: Problem) -> str:
+    """A problem of the table `search` with its file and line."""
     path = ("search", *problem.path)
     where = run_config.document.where(path) if run_config.document else "command line"
     return f"{where}: {'.'.join(path)}: {problem.message}"

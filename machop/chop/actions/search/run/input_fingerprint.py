@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -62,6 +63,11 @@ def _rows_digest(data_module: Data, settings: SearchSettings, space: SearchSpace
     parts = {PART_NAMES[getattr(runner.options, "data_loader", "val")] for runner in settings.runners}
     if space.calibration_rows or any(RUNNERS[runner.name].needs == "model" for runner in settings.runners):
         parts.add("train")
+    return rows_digest(data_module, parts)
+
+
+def rows_digest(data_module: Data, parts: Iterable[str]) -> str:
+    """A checksum of all samples of some sets."""
     return value_digest({part: data_module.batches(part, None, MEASURING_BATCH) for part in sorted(parts)})
 
 

@@ -28,6 +28,7 @@ from chop.errors import SearchError
 from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import remarks_on
+from chop.models.weight_notes import TRAINED_FOR_SPACE, TrainedForSpace
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
 from chop.record.landscape import Landscape, landscape_of
@@ -106,8 +107,7 @@ class SearchSession:
 
     def fingerprint(self) -> dict[str, Any]:
         """The fingerprint that a resumed search must match."""
-        setup = self.space.identity_of(self.settings.space_setup)
-        choices = digest([self.space.choices_flattened, *setup])
+        choices = choices_digest(self.space, self.settings.space_setup)
         layers = digest([repr(self.graph.model), self.graph.model.code])
         return {**self.input_fingerprint, **self.settings.fingerprint(), "choices": choices, "layers": layers}
 
@@ -121,7 +121,15 @@ class SearchSession:
             seed=self.seed,
             versions={"chop": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
             command=command,
+            training=self._training_of_weights(),
         )
+
+    def _training_of_weights(self) -> str:
+        """A sentence on the training of the weights for a space; empty if they had none."""
+        notes = self.graph.about.get(TRAINED_FOR_SPACE)
+        if notes is None:
+            return ""
+        return TrainedForSpace.from_json(notes).as_text(choices_digest(self.space, self.settings.space_setup))
 
     def landscape_key(self) -> str:
         """A key that is equal for searches that measure the same things on the same space, with any strategy."""
@@ -174,6 +182,11 @@ class SearchSession:
         except SearchError:
             return False
         return found.about.get("key") == self.landscape_key()
+
+
+def choices_digest(space: SearchSpaceBase, setup: Any) -> str:
+    """A checksum of the choices of a space, equal for spaces with the same networks."""
+    return digest([space.choices_flattened, *space.identity_of(setup)])
 
 
 def _tell_left(runners: RunnerSet) -> None:

@@ -89,7 +89,7 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
     search, problems = parse_table(_SearchTable, table)
     if search is None:
         return None, problems
-    space, space_setup, problems = _parse_space(search.search_space)
+    space, space_setup, problems = parse_space(search.search_space)
     strategy, found = parse_below(StrategyTable, search.strategy, "strategy")
     problems += found
     if strategy is None:
@@ -126,7 +126,8 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
     )
 
 
-def _parse_space(table: Any) -> tuple[_SpaceTable | None, Any, list[Problem]]:
+def parse_space(table: Any) -> tuple[_SpaceTable | None, Any, list[Problem]]:
+    """The table `search_space`, its setup, and all problems, with paths below `search`."""
     space, problems = parse_below(_SpaceTable, table, "search_space")
     if space is None:
         return None, None, problems

@@ -38,7 +38,7 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
         raise PassError("calibrate needs input_generator, an iterable of {argument: batch}, and num_samples >= 1")
     in_float = copy.deepcopy(graph)
     in_float.apply_plan(QuantPlan())
-    rows, activations = _activations(in_float, generator, wanted)
+    rows, activations = seen_activations(in_float, generator, wanted)
     if not rows:
         raise PassError("calibrate: the input generator returns no samples")
     graph.layouts = in_float.layouts
@@ -47,9 +47,13 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
 
 
 @torch.no_grad()
-def _activations(
+def seen_activations(
     graph: MaseGraph, generator: Iterable[Mapping[str, Any]], wanted: int
 ) -> tuple[int, dict[Slot, Tensor]]:
+    """The activations at each operand of a graph without formats on the first samples, and how many samples it were.
+
+    Leaves the model in eval mode.
+    """
     recorder: _Recorder | None = None
     graph.model.eval()
     rows = 0

@@ -1,0 +1,229 @@
+"""Runs `ch train --for-space`: trains one set of weights for all networks of a search space."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from chop.actions.search.run.input_fingerprint import rows_digest, weights_digest
+from chop.actions.search.run.session import choices_digest
+from chop.actions.search.search import build_space, problem_line
+from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.search.settings.search import parse_space
+from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
+from chop.config.run_config import RunConfig
+from chop.config.space_training import SpaceTrainingOptions
+from chop.config.typed import Problem, parse_table
+from chop.dataset.data import Data
+from chop.errors import ChopError, ConfigError
+from chop.ir import MaseGraph
+from chop.models.checkpoint import save_weights
+from chop.models.weight_notes import TrainedForSpace
+from chop.report.training_progress import TrainingProgress
+from chop.tools.files import move_aside
+from chop.tools.folder_lock import OwnFolder, only_writer
+from chop.tools.logger import get_logger
+from chop.tools.whole_numbers import readable
+from chop.training.for_space import SpaceTraining
+from chop.training.probes import ProbeScores
+from chop.training.space_files import Progress, SpaceFiles
+from chop.training.space_run import SpaceRun
+
+logger = get_logger(__name__)
+
+TABLE = "train_for_space"
+FOLDER = "training_ckpts"
+SHARED = ("max_epochs", "batch_size", "learning_rate", "weight_decay")
+"""Options of every command that mean this training where they stand on the command line."""
+
+
+@dataclass(frozen=True)
+class SpaceTrained:
+    """The result of a training for a space.
+
+    `checkpoint` holds the best weights, those of `epoch` (0: those that it began with). `scores` are of the probes
+    before the training and after each epoch.
+    """
+
+    checkpoint: Path
+    epoch: int
+    scores: tuple[ProbeScores, ...]
+    interrupted: bool
+    notes: TrainedForSpace
+
+
+@dataclass(frozen=True)
+class SpaceTrainingJob:
+    """A checked training: the model with the weights to begin with, its space, the data and the options."""
+
+    model: nn.Module
+    space: SearchSpaceBase
+    setup: Any
+    data: Data
+    options: SpaceTrainingOptions
+    folder: Path
+    seed: int
+    device: str
+
+    def run(self, resume: bool, own: OwnFolder) -> SpaceTrained:
+        """Train to the end in a locked folder, or until Ctrl-C, and return what is best."""
+        files = SpaceFiles(self.folder)
+        if resume and not files.holds_training:
+            raise ChopError(f"there is no training to resume in {self.folder}; start one without --resume")
+        training = SpaceTraining(self.space, self.data, self.options, self.seed, self.device)
+        if not resume and (earlier := move_aside(self.folder)):
+            logger.info("the earlier training is kept in %s", earlier)
+        own.settle()
+        self._tell_beginning(training)
+        with TrainingProgress(self.options.max_epochs, training.steps_of_epoch) as shown:
+            run = SpaceRun(training, files, self._facts(), self._save_best, shown.on_epoch, shown.on_step)
+            progress, interrupted = self._progress(run, resume, own)
+        scores = tuple(ProbeScores(self.data.task.monitored, row) for row in progress.scores)
+        return SpaceTrained(files.best, progress.best, scores, interrupted, self._notes(progress))
+
+    def _progress(self, run: SpaceRun, resume: bool, own: OwnFolder) -> tuple[Progress, bool]:
+        progress = run.resumed() if resume else run.begin()
+        try:
+            for reached in run.epochs(progress):
+                progress = reached
+                own.require_in_place()
+        except KeyboardInterrupt:
+            return progress, True
+        return progress, False
+
+    def _facts(self) -> dict[str, Any]:
+        """What a resumed training must find unchanged."""
+        info = self.data.dataset_info
+        return {
+            **{name: value for name, value in asdict(self.options).items() if name != "patience"},
+            "weights": weights_digest(self.model),
+            "data": info.sha256 or rows_digest(self.data, ("train", "val")),
+            "choices": choices_digest(self.space, self.setup),
+            "seed": self.seed,
+        }
+
+    def _notes(self, progress: Progress) -> TrainedForSpace:
+        metric = self.data.task.monitored
+        return TrainedForSpace(
+            choices=choices_digest(self.space, self.setup),
+            networks=readable(self.space.size),
+            epochs=self.options.max_epochs,
+            epoch=progress.best,
+            metric=metric.name,
+            probes=len(progress.scores[0]),
+            before=ProbeScores(metric, progress.scores[0]).mean,
+            after=ProbeScores(metric, progress.scores[progress.best]).mean,
+            seed=self.seed,
+        )
+
+    def _save_best(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        save_weights(
+            with_tensors(self.model, tensors), SpaceFiles(self.folder).best, self._notes(progress).as_metadata()
+        )
+
+    def _tell_beginning(self, training: SpaceTraining) -> None:
+        if training.network.has_norms and getattr(self.setup, "batch_norm", "measured") != "measured":
+            logger.warning(
+                'batch norms are trained with the statistics of each batch: search with batch_norm = "measured" '
+                "under [search.search_space.setup], or networks of few bits lose most of what training gains"
+            )
+
+
+@torch.no_grad()
+def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of a model with some of its tensors replaced; those that it does not have are ignored."""
+    twin = copy.deepcopy(model)
+    own = {**dict(twin.named_parameters(remove_duplicate=False)), **dict(twin.named_buffers(remove_duplicate=False))}
+    for name in own.keys() & tensors.keys():
+        own[name].copy_(tensors[name])
+    return twin
+
+
+def run_space_training(run_config: RunConfig, given: Mapping[str, Any], resume: bool) -> SpaceTrained:
+    """Run `ch train --for-space`; `given` are the options of the command line that are for it alone.
+
+    Raises ConfigError with all that is wrong, KeyboardInterrupt after Ctrl-C, once the best is reported.
+    """
+    job = _checked(run_config, given)
+    with only_writer(job.folder) as own:
+        result = job.run(resume, own)
+    _report(run_config, result)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
+def _checked(run_config: RunConfig, given: Mapping[str, Any]) -> SpaceTrainingJob:
+    options, problems = _options(run_config, given)
+    table = run_config.tables.get("search")
+    if not isinstance(table, Mapping) or "search_space" not in table:
+        where = run_config.document.name if run_config.document else "command line"
+        problems.append(f"{where}: --for-space needs --config FILE.toml with a table [search.search_space]")
+        raise ConfigError([*run_config.problems, *problems])
+    if run_config.problems:
+        raise ConfigError([*run_config.problems, *problems])
+    prepared = prepare(run_config.options)
+    graph = traced(prepared.model, prepared.data_module)
+    space, setup, found = space_of(graph, table)
+    problems += [problem_line(run_config, problem) for problem in found]
+    if problems or space is None or options is None:
+        raise ConfigError(problems)
+    return _job(run_config, prepared, space, setup, options)
+
+
+def _job(
+    run_config: RunConfig, prepared: Prepared, space: SearchSpaceBase, setup: Any, options: SpaceTrainingOptions
+) -> SpaceTrainingJob:
+    shared = run_config.options
+    folder, device = software_dir(shared) / FOLDER, resolve_accelerator(shared)
+    return SpaceTrainingJob(prepared.model, space, setup, prepared.data_module, options, folder, shared.seed, device)
+
+
+def space_of(graph: MaseGraph, table: Mapping[str, Any]) -> tuple[SearchSpaceBase | None, Any, list[Problem]]:
+    """The space of the table `search`, its setup, and all problems, with paths below `search`."""
+    _, setup, problems = parse_space(table["search_space"])
+    space, found = build_space(graph, table)
+    problems = [*problems, *found]
+    if space is not None and not problems and not any((space.possible_formats() or {}).values()):
+        problems.append(
+            Problem(("search_space",), "no operand of any node has a format: there is nothing to train for")
+        )
+    return space, setup, problems
+
+
+def _options(run_config: RunConfig, given: Mapping[str, Any]) -> tuple[SpaceTrainingOptions | None, list[str]]:
+    """The options of the table, of the command line where they are given there, and all problems."""
+    typed = {name: getattr(run_config.options, name) for name in SHARED if run_config.sources[name] == "command line"}
+    typed |= {name: value for name, value in given.items() if value is not None}
+    table = run_config.tables.get(TABLE, {})
+    if not isinstance(table, Mapping):
+        return None, [f"{run_config.where(TABLE)}: {TABLE}: expected a table, got {table!r}"]
+    options, problems = parse_table(SpaceTrainingOptions, {**table, **typed})
+    return options, [_option_line(run_config, problem, typed) for problem in problems]
+
+
+def _option_line(run_config: RunConfig, problem: Problem, typed: Mapping[str, Any]) -> str:
+    name = problem.path[0] if problem.path else TABLE
+    if name in typed:
+        return f"command line: --{name.replace('_', '-')}: {problem.message}"
+    return f"{run_config.where(TABLE, *problem.path)}: {'.'.join((TABLE, *problem.path))}: {problem.message}"
+
+
+def _report(run_config: RunConfig, result: SpaceTrained) -> None:
+    from chop.tools.terminal import terminal
+
+    console = terminal(soft_wrap=True, highlight=False)
+    before, best = result.scores[0], result.scores[result.epoch]
+    ended = "interrupted" if result.interrupted else "trained for the space"
+    console.print(f"{ended}: epoch {result.epoch} of {len(result.scores) - 1} is the best")
+    console.print(f"before: {before.as_text()}")
+    console.print(f"best:   {best.as_text()}")
+    console.print(f"file:   {result.checkpoint}")
+    config = run_config.document.name if run_config.document else "FILE.toml"
+    console.print(f"next:   ch search --config {config} --load {result.checkpoint}")

@@ -1,0 +1,73 @@
+"""The options of a training for a whole search space."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
+
+WARM_UP = 0.1
+"""Share of the steps on which the learning rate rises."""
+
+FIRST_RATE = 0.04
+"""The learning rate of the first step, as a share of the highest."""
+
+
+def _option(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True)
+class SpaceTrainingOptions:
+    """The options of `ch train --for-space`: keys of the table `[train_for_space]`, and arguments in Python."""
+
+    max_epochs: Annotated[int, Ge(1)] = _option(20, "Epochs of training.")
+    batch_size: Annotated[int, Ge(1)] | None = _option(
+        None, "Samples per batch; without it, so many that an epoch has about 75 steps, 32 to 1,024."
+    )
+    learning_rate: Annotated[float, Gt(0), Le(1000)] = _option(
+        3e-3, "The highest learning rate; it rises for a tenth of the training, and falls to nothing along a cosine."
+    )
+    weight_decay: Annotated[float, Ge(0)] = _option(0.0, "Weight decay (AdamW).")
+    plans_per_step: Annotated[int, Ge(1)] = _option(2, "Random plans of each step, beside the widest.")
+    widest_weight: Annotated[float, Ge(0), Le(1000)] = _option(
+        1.0, "How much the loss of the widest plan counts, each of the others counting 1."
+    )
+    teacher_share: Annotated[float, Ge(0), Le(1)] = _option(
+        0.5, "Share of the loss that is on the outputs of the float network; the rest is on the labels."
+    )
+    refresh_every: Annotated[int, Ge(1)] = _option(20, "Steps between two measurements of ranges.")
+    probes: Annotated[int, Ge(2)] = _option(8, "Plans that are scored after each epoch; the best epoch is theirs.")
+    probe_samples: Annotated[int, Ge(1)] | None = _option(
+        None, "Validation samples that probes are scored on; all without it."
+    )
+    patience: Annotated[int, Ge(1)] | None = _option(
+        None, "End when the probes' mean has not improved for so many epochs."
+    )
+
+    def batch_of(self, samples: int) -> int:
+        """The batch size for so many training samples.
+
+        >>> SpaceTrainingOptions().batch_of(78_104), SpaceTrainingOptions().batch_of(3_000)
+        (1024, 64)
+        """
+        if self.batch_size is not None:
+            return self.batch_size
+        return min(1024, max(32, 1 << (max(samples, 1) // 75).bit_length()))
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step: up to the highest, and down to nothing, both along half a cosine.
+
+        Smith and Topin, arXiv:1708.07120.
+
+        >>> options = SpaceTrainingOptions(learning_rate=1.0)
+        >>> [round(options.rate(step, 100), 2) for step in (0, 10, 55, 100)]
+        [0.04, 1.0, 0.5, 0.0]
+        """
+        rising = max(1, round(WARM_UP * steps))
+        if step < rising:
+            share = 0.5 * (1 - math.cos(math.pi * step / rising))
+            return self.learning_rate * (FIRST_RATE + (1 - FIRST_RATE) * share)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))

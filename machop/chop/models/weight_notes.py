@@ -1,0 +1,85 @@
+"""Notes on the training of a model's weights: kept in a checkpoint beside them, and valid for these weights alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from torch import nn
+
+from chop.tools.value_digest import value_digest
+
+SPACE_KEY = "chop_trained_for_space"
+"""The key of the notes in the metadata of a safetensors file."""
+
+TRAINED_FOR_SPACE = "trained_for_space"
+"""The key of the notes in what a graph, and its file, say of themselves."""
+
+_ATTRIBUTE = "_chop_trained_for_space"
+
+
+@dataclass(frozen=True)
+class TrainedForSpace:
+    """The training of weights for a whole search space.
+
+    `choices` is a checksum of the space's choices, `networks` how many it has. `before` and `after` are the mean of the
+    metric `metric` of `probes` fixed plans before training and at `epoch`, the best of `epochs`.
+    """
+
+    choices: str
+    networks: str
+    epochs: int
+    epoch: int
+    metric: str
+    probes: int
+    before: float
+    after: float
+    seed: int = 0
+
+    def as_metadata(self) -> dict[str, str]:
+        """The notes as metadata of a safetensors file."""
+        return {SPACE_KEY: json.dumps(asdict(self))}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Self | None:
+        """The notes of a file; None where there are none, or none that can be read."""
+        try:
+            values = json.loads(metadata[SPACE_KEY])
+            return cls.from_json(values)
+        except (KeyError, ValueError, TypeError):
+            return None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The notes from their values; raises TypeError where one is missing or of another type."""
+        found = cls(**values)
+        wrong = [one.name for one in fields(cls) if not isinstance(getattr(found, one.name), _TYPES[str(one.type)])]
+        if wrong:
+            raise TypeError(f"{', '.join(wrong)}: not of the type that is written")
+        return found
+
+    def as_text(self, choices: str) -> str:
+        """A sentence for reports of a search of the space with the checksum `choices`."""
+        which = "this search space" if choices == self.choices else "another search space"
+        gain = f"{self.metric} of {self.probes} probe plans {self.before:.4g} before, {self.after:.4g} after"
+        return f"The weights were trained for {which} ({self.networks} networks, {self.epochs} epochs): {gain}."
+
+
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
+
+
+def note(model: nn.Module, notes: TrainedForSpace | None) -> None:
+    """Keep notes with a model; they are forgotten as soon as its tensors change."""
+    vars(model)[_ATTRIBUTE] = None if notes is None else (notes, _digest(model))
+
+
+def notes_on(model: nn.Module) -> TrainedForSpace | None:
+    """The notes on a model's weights; None where there are none, or where the weights have changed since."""
+    kept = vars(model).get(_ATTRIBUTE)
+    return kept[0] if kept is not None and kept[1] == _digest(model) else None
+
+
+def _digest(model: nn.Module) -> str:
+    return value_digest(dict(sorted(model.state_dict().items())))

@@ -1,0 +1,92 @@
+"""The files of a training for a space: the best weights, and the state with which a broken training goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from chop.errors import CheckpointError, ChopError
+from chop.models.checkpoint_file import read_checkpoint, save_tensors
+
+BEST_FILE, STATE_FILE = "best.safetensors", "state.safetensors"
+STATE_KEY = "chop_space_training"
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The scores of the probes after each epoch, those before the first at place 0; `stopped`: it ended early."""
+
+    scores: tuple[tuple[float, ...], ...]
+    best: int
+    stopped: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs that are done."""
+        return len(self.scores) - 1
+
+
+@dataclass(frozen=True)
+class SpaceFiles:
+    """The files in the folder of a training. Each is written whole or not at all."""
+
+    folder: Path
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best weights."""
+        return self.folder / BEST_FILE
+
+    @property
+    def holds_training(self) -> bool:
+        """Whether there is a training to go on with."""
+        return (self.folder / STATE_FILE).is_file()
+
+    def write_state(self, tensors: Mapping[str, Tensor], progress: Progress, facts: Mapping[str, Any]) -> None:
+        """Write what the next epoch depends on; `facts` are those that a resumed training must share."""
+        scores = [list(map(_as_json, row)) for row in progress.scores]
+        notes = {"version": STATE_VERSION, "scores": scores, "best": progress.best, "stopped": progress.stopped}
+        save_tensors(tensors, self.folder / STATE_FILE, {STATE_KEY: json.dumps({**notes, "facts": dict(facts)})})
+
+    def read_state(self, facts: Mapping[str, Any]) -> tuple[Mapping[str, Tensor], Progress]:
+        """The tensors and the progress of the last epoch that was done.
+
+        Raises CheckpointError for a file that is damaged or of a later version, ChopError for a training with other
+        `facts`.
+        """
+        path = self.folder / STATE_FILE
+        checkpoint = read_checkpoint(path)
+        try:
+            notes = json.loads(checkpoint.metadata[STATE_KEY])
+            version, known = notes["version"], dict(notes["facts"])
+            progress = Progress(
+                tuple(tuple(map(float, row)) for row in notes["scores"]), int(notes["best"]), bool(notes["stopped"])
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path} is no state of a training; start anew without --resume") from error
+        if version != STATE_VERSION:
+            raise CheckpointError(f"{path} is of version {version!r}, and this chop reads {STATE_VERSION}: update chop")
+        self._require_same(known, facts)
+        return checkpoint.state_dict, progress
+
+    def _require_same(self, known: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        as_read = json.loads(json.dumps(dict(facts)))
+        others = [name for name in as_read if known.get(name) != as_read[name]]
+        if others:
+            told = ", ".join(f"{name} {known.get(name)!r} (now {as_read[name]!r})" for name in others)
+            raise ChopError(
+                f"the training in {self.folder} was begun with other settings: {told}; undo the change, or start anew "
+                "without --resume"
+            )
+
+
+def _as_json(value: float) -> float | str:
+    """A score; NaN and infinities as texts, which JSON has no numbers for."""
+    return value if math.isfinite(value) else repr(value)

@@ -1,0 +1,261 @@
+"""One training for all networks of a space: its gradients, its probes, its files, and that it goes on to the bit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chop.actions.search.search_space.base import SpaceSetup
+from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
+from chop.config.space_training import SpaceTrainingOptions
+from chop.dataset import MaseDataModule
+from chop.errors import ChopError
+from chop.evaluation.predictions import predict
+from chop.formats import FORMATS, Integer
+from chop.ir import MaseGraph, QuantPlan
+from chop.models import get_model
+from chop.passes.graph import quantize_transform_pass
+from chop.scoring.scores import score
+from chop.testing.op_cases import FORMAT_KEYS
+from chop.training.for_space import SpaceTraining
+from chop.training.gradients import Surrogate, surrogates
+from chop.training.plan_network import PlanNetwork
+from chop.training.probes import dict_of
+from chop.training.space_files import Progress, SpaceFiles
+from chop.training.space_plans import narrowest_plan, probe_plans, widest_plan
+from chop.training.space_run import SpaceRun
+from chop.weight_transforms import Chain, Sparsity
+
+LISTS = {
+    "name": ["integer"],
+    "data_in_width": [3, 8],
+    "data_in_frac_width": ["auto"],
+    "weight_width": [2, 4, 8],
+    "weight_frac_width": ["auto"],
+    "bias_width": [8],
+    "bias_frac_width": ["auto"],
+}
+FEW = SpaceTrainingOptions(max_epochs=3, probes=4, batch_size=256)
+
+
+@pytest.fixture(scope="module")
+def jets() -> MaseDataModule:
+    return data_module("jsc")
+
+
+def data_module(name: str) -> MaseDataModule:
+    data = MaseDataModule(name, batch_size=512)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def space_of(model: nn.Module, data: MaseDataModule, lists: Mapping[str, Any] = LISTS) -> MixedPrecisionPTQ:
+    graph = MaseGraph(model)
+    graph.observe(next(iter(data.batches("train", 2)))[0])
+    seed = {"default": {"config": {"name": ["NA"]}}, "linear": {"config": dict(lists)}}
+    space = MixedPrecisionPTQ(graph, seed, "type", SpaceSetup(by="type"))
+    assert not space.problems()
+    return space
+
+
+def small_training(data: MaseDataModule, **changes: Any) -> SpaceTraining:
+    return SpaceTraining(
+        space_of(get_model("jsc-tiny", pretrained=True), Few(data)), Few(data), replace(FEW, **changes)
+    )
+
+
+class Few:
+    """The first training samples of some data."""
+
+    def __init__(self, data: MaseDataModule, samples: int = 1000) -> None:
+        self._data = data
+        self._samples = samples
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._data, name)
+
+    def batches(self, part: str, num_samples: int | None = None, batch_size: int | None = None) -> Any:
+        return self._data.batches(part, min(num_samples or self._samples, self._samples), batch_size)
+
+
+# Gradients, against torch written out
+
+
+def test_gradients_of_a_plan_are_those_of_torch_written_out() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    x, y = torch.randn(16, 6), torch.randint(3, (16,))
+    graph = MaseGraph(model)
+    plan = QuantPlan.of({"_0": {"data_in": Integer(4, 2), "weight": Integer(3, 3)}, "_2": {"weight": Integer(4, 3)}})
+    F.cross_entropy(PlanNetwork(graph)([x], surrogates(plan)), y).backward()
+
+    def cut(v: Tensor, width: int, fraction: int) -> Tensor:
+        low, high = -(2 ** (width - 1)), 2 ** (width - 1) - 1
+        scaled = v * 2.0**fraction
+        inside = scaled.clamp(low - 0.5, high + 0.5)  # torch: gradient 1 inside, 0 outside
+        return (inside + (inside.round().clamp(low, high) - inside).detach()) / 2.0**fraction
+
+    first, last = model[0], model[2]
+    hidden = F.relu(F.linear(cut(x, 4, 2), cut(first.weight, 3, 3), first.bias))
+    F.cross_entropy(F.linear(hidden, cut(last.weight, 4, 3), last.bias), y).backward()
+    for own, wanted in zip(graph.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, wanted.grad)
+
+
+@pytest.mark.parametrize("name", sorted(FORMAT_KEYS))
+def test_every_format_rounds_in_training_as_it_does_elsewhere(name: str) -> None:
+    chosen = FORMATS[name].from_keys(FORMAT_KEYS[name])
+    x = torch.randn(8, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    rounded = Surrogate(chosen).quantize(x)
+    rounded.sum().backward()
+    assert torch.equal(rounded, chosen.quantize(x.detach()))
+    assert x.grad is not None and bool((x.grad != 0).any())
+
+
+def test_weights_that_are_dropped_have_gradients_and_can_come_back() -> None:
+    weights = torch.tensor([[3.0, -1.0, 2.0, 0.5]], requires_grad=True)
+    rounded = Surrogate(Chain((Sparsity(0.5),), Integer(8, 4))).quantize(weights)
+    rounded.sum().backward()
+    assert rounded.tolist() == [[3.0, 0.0, 2.0, 0.0]] and torch.equal(weights.grad, torch.ones(1, 4))
+
+
+# Batch norms
+
+
+def test_batch_norms_are_measured_under_each_plan_layer_after_layer() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 4), nn.BatchNorm1d(4)).eval()
+    rows, x = torch.randn(64, 6), torch.randn(7, 6)
+    plan = QuantPlan.of({"_0": {"weight": Integer(3, 3)}, "_3": {"weight": Integer(3, 2)}})
+    network = PlanNetwork(MaseGraph(model))
+    network.measure_norms([rows], dict_of(plan))
+    found = network([x], dict_of(plan))
+
+    first, norm, _, last, end = model
+    both = [F.linear(v, Integer(3, 3).quantize(first.weight), first.bias) for v in (rows, x)]
+    both = [F.relu((v - both[0].mean(0)) / (both[0].var(0, unbiased=False) + norm.eps).sqrt()) for v in both]
+    both = [F.linear(v, Integer(3, 2).quantize(last.weight), last.bias) for v in both]
+    wanted = (both[1] - both[0].mean(0)) / (both[0].var(0, unbiased=False) + end.eps).sqrt()
+    torch.testing.assert_close(found, wanted)
+    assert torch.equal(model[1].running_mean, torch.zeros(5))
+
+
+def test_batch_norm_as_a_function_takes_the_statistics_of_the_batch() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.full((3,), 9.0))
+            self.register_buffer("var", torch.full((3,), 4.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.batch_norm(x, self.mean, self.var)
+
+    x = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+    found = PlanNetwork(MaseGraph(Functional()))([x], {})
+    torch.testing.assert_close(found, F.batch_norm(x, None, None, training=True))
+
+
+# Plans
+
+
+def test_the_widest_and_the_narrowest_plan_have_the_ends_of_all_lists(jets: MaseDataModule) -> None:
+    space = space_of(get_model("jsc-tiny"), jets, {**LISTS, "weight_sparsity": [0.5, 0.0]})
+    for plan, width, act in ((widest_plan(space), 8, 8), (narrowest_plan(space), 2, 3)):
+        for node in plan:
+            weight = plan[node]["weight"]
+            assert isinstance(weight, Chain) == (width == 2)
+            assert getattr(weight, "then", weight).width == width and plan[node]["data_in"].width == act
+    plans = probe_plans(space, 6, seed=0)
+    assert len(set(plans)) == 6 and plans[:2] == [widest_plan(space), narrowest_plan(space)]
+
+
+# Training
+
+
+def test_the_networks_of_the_space_get_better_and_the_widest_stays_good(jets: MaseDataModule) -> None:
+    lists = {**LISTS, "data_in_range_rule": ["mse"], "weight_range_rule": ["mse"]}
+    few = Few(jets, 10_000)
+    space = space_of(get_model("jsc-mlp", pretrained=True), few, lists)
+    training = SpaceTraining(space, few, SpaceTrainingOptions(max_epochs=1, batch_size=512, probe_samples=4096))
+    before = training.probe()
+    training.train_epoch(0)
+    after = training.probe()
+    assert after.mean > before.mean + 0.05
+    assert after.values[0] > before.values[0] - 0.04
+
+
+def test_probes_score_what_a_search_measures(jets: MaseDataModule) -> None:
+    training = small_training(jets)
+    values = training.probe().values
+    space = training.space
+    plan = probe_plans(space, 4, 0)[1]
+    config = {"by": "name", "default": {"config": {"name": "NA"}}}
+    index = next(number for number in range(space.size) if space.plan(space.point(number)) == plan)
+    config |= dict(space.flattened_indexes_to_config(space.point(index)))
+    graph, _ = quantize_transform_pass(training.graph, config)
+    found = score(*predict(graph.model, Few(jets).batches("val")), num_classes=5)
+    assert values[1] == pytest.approx(found["accuracy"], abs=1e-12)
+
+
+def run_of(training: SpaceTraining, folder: Path, save: Callable[..., None] | None = None) -> SpaceRun:
+    folder.mkdir(exist_ok=True)
+    return SpaceRun(training, SpaceFiles(folder), {"seed": 0}, save or (lambda tensors, progress: None))
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_resumed_training_ends_with_the_same_weights_to_the_bit(
+    jets: MaseDataModule, tmp_path: Path, cut: int
+) -> None:
+    kept: dict[str, Mapping[str, Tensor]] = {}
+    whole = run_of(small_training(jets), tmp_path / "whole", lambda tensors, progress: kept.update(whole=tensors))
+    (*_, ended) = whole.epochs(whole.begin())
+    broken = run_of(small_training(jets), tmp_path / "cut")
+    epochs = broken.epochs(broken.begin())
+    for _ in range(cut):
+        next(epochs)
+    random.seed(5), torch.manual_seed(5)
+    later = run_of(small_training(jets), tmp_path / "cut", lambda tensors, progress: kept.update(cut=tensors))
+    (*_, resumed) = later.epochs(later.resumed())
+    assert resumed == ended
+    for name, tensor in whole.training.weights().items():
+        assert torch.equal(tensor, later.training.weights()[name]), name
+
+
+def test_a_state_of_other_settings_is_refused_by_name(jets: MaseDataModule, tmp_path: Path) -> None:
+    run = run_of(small_training(jets), tmp_path)
+    run.begin()
+    with pytest.raises(ChopError, match=r"seed 0 \(now 1\).*without --resume"):
+        replace(run, facts={"seed": 1}).resumed()
+
+
+def test_a_damaged_state_is_refused(jets: MaseDataModule, tmp_path: Path) -> None:
+    run = run_of(small_training(jets), tmp_path)
+    run.begin()
+    file = tmp_path / "state.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ChopError, match="damaged"):
+        run.resumed()
+
+
+def test_it_ends_early_when_the_probes_get_no_better(jets: MaseDataModule, tmp_path: Path) -> None:
+    training = small_training(jets, patience=1, learning_rate=900.0, max_epochs=5)
+    run = run_of(training, tmp_path)
+    (*_, ended) = run.epochs(run.begin())
+    assert ended.stopped and ended.best == 0 and ended.epochs == 1
+
+
+def test_progress_with_scores_that_are_not_finite_is_written_and_read(jets: MaseDataModule, tmp_path: Path) -> None:
+    files = SpaceFiles(tmp_path)
+    files.write_state({"a": torch.zeros(1)}, Progress(((0.5,), (float("inf"),)), 0), {})
+    assert files.read_state({})[1] == Progress(((0.5,), (float("inf"),)), 0)
