@@ -25,7 +25,9 @@ from chop.formats.base import (
     require_share,
 )
 from chop.formats.layout import Layout
+from chop.formats.learned import LEARNED, LEARNED_GRANULARITIES, code_bounds, learned_bits, on_elements, require_learned
 from chop.formats.measured import GRANULARITIES, RANGE_RULES, by_channel, finite, measured_range, on_channels, spread
+from chop.formats.measured_tensor import MeasuredTensor
 from chop.formats.rounding import exponent_below
 
 MAX_WIDTH = 32
@@ -40,43 +42,55 @@ class FixedPoint(Format):
     """clamp(round(x · 2^frac_width), low, high) / 2^frac_width, in two's complement or unsigned.
 
     `frac_width` is a number (absent: width // 2), one number a channel, or "auto": then `range_rule` takes it from a
-    measured range, for the whole tensor or by channel (`granularity`).
+    measured range, for the whole tensor or by channel (`granularity`). Or it is "learned": then a training has found a
+    width of at most `width` and a fraction width for each value (`chop.training.learned_widths`), which the format
+    holds as tensors that broadcast to a parameter, or to a sample of an activation. A width of 0 is an exact zero.
     """
 
-    context_fields: ClassVar[frozenset[str]] = frozenset({"is_signed", "channel_axis", "channel_groups"})
+    context_fields: ClassVar[frozenset[str]] = frozenset(
+        {"is_signed", "channel_axis", "channel_groups", "element_width"}
+    )
 
     width: int
-    frac_width: int | tuple[int, ...] | str | None = None
+    frac_width: int | tuple[int, ...] | str | MeasuredTensor | None = None
     is_signed: bool = True
     range_rule: str = "min_max"
     quantile: float = 0.999
     granularity: str = "tensor"
     channel_axis: int = 0
     channel_groups: int = 1
+    element_width: MeasuredTensor | None = None
 
     def __post_init__(self) -> None:
         require_int("width", self.width, 1, MAX_WIDTH)
         if self.frac_width is None:
             object.__setattr__(self, "frac_width", self.width // 2)
         require_choice("range_rule", self.range_rule, RANGE_RULES)
-        require_choice("granularity", self.granularity, GRANULARITIES)
+        is_learned = self.frac_width == LEARNED or self.is_learned
+        require_choice("granularity", self.granularity, LEARNED_GRANULARITIES if is_learned else GRANULARITIES)
         require_share("quantile", self.quantile)
         self._require_fraction()
         self._forget_what_has_no_effect()
 
     def _require_fraction(self) -> None:
-        if self.frac_width == AUTO:
+        if self.frac_width in (AUTO, LEARNED):
             return
         if isinstance(self.frac_width, str):
-            raise FormatError(f'frac_width must be a whole number, "NA" or "auto", got {self.frac_width!r}')
+            raise FormatError(f'frac_width must be a whole number, "NA", "auto" or "learned", got {self.frac_width!r}')
+        if isinstance(self.frac_width, MeasuredTensor):
+            require_learned(self.frac_width, self.element_width, self.width, MAX_FRACTION)
+            return
         for fraction in self.fractions:
             require_int("frac_width", fraction, -MAX_FRACTION, MAX_FRACTION)
 
     def _forget_what_has_no_effect(self) -> None:
         """Formats that round alike are equal: a rule that is not used is set back to its default."""
-        if not self.is_measured:
+        if self.frac_width != AUTO:
             object.__setattr__(self, "range_rule", "min_max")
+        if not self.is_measured:
             object.__setattr__(self, "granularity", "tensor")
+        if not self.is_learned:
+            object.__setattr__(self, "element_width", None)
         if self.range_rule != "quantile":
             object.__setattr__(self, "quantile", 0.999)
         if not isinstance(self.frac_width, tuple) and self.granularity == "tensor":
@@ -90,6 +104,10 @@ class FixedPoint(Format):
     def _fraction_text(self) -> str:
         if self.frac_width == AUTO:
             return f"auto ({self.range_rule}{', by channel' if self.granularity == 'channel' else ''})"
+        if self.frac_width == LEARNED:
+            return f"learned (by {self.granularity})"
+        if self.element_width is not None:
+            return f"learned ({learned_bits(self.element_width, self.element_width.values.shape):g} bits in all)"
         low, high = min(self.fractions), max(self.fractions)
         return f"{low}f" if low == high else f"{low}f…{high}f"
 
@@ -99,13 +117,20 @@ class FixedPoint(Format):
 
     @property
     def fractions(self) -> tuple[int, ...]:
-        """The fraction width of each channel, or the one of the whole tensor."""
+        """The fraction width of each channel, or the one of the whole tensor; of each value where they are learned."""
         value: Any = self.frac_width
+        if isinstance(value, MeasuredTensor):
+            return tuple(value.values.flatten().tolist())
         return value if isinstance(value, tuple) else (value,)
 
     @property
     def is_measured(self) -> bool:
-        return self.frac_width == AUTO
+        return self.frac_width in (AUTO, LEARNED)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the format holds widths that a training has found."""
+        return isinstance(self.frac_width, MeasuredTensor)
 
     @property
     def is_elementwise(self) -> bool:
@@ -113,23 +138,23 @@ class FixedPoint(Format):
 
     @property
     def code_range(self) -> tuple[int, int]:
-        """The least and the greatest integer code."""
+        """The least and the greatest integer code of a value of the full width."""
         if self.is_signed:
             return -(2 ** (self.width - 1)), 2 ** (self.width - 1) - 1
         return 0, 2**self.width - 1
 
     def bits(self, shape: Sequence[int]) -> int:
-        return count(shape) * self.width
+        return count(shape) * self.width if self.element_width is None else learned_bits(self.element_width, shape)
 
     def values(self, x: Tensor) -> Tensor | None:
-        if self.width > 16 or len(self.fractions) > 1:
+        if self.width > 16 or self.is_learned or len(self.fractions) > 1:
             return None
         low, high = self.code_range
         return torch.arange(low, high + 1, dtype=torch.float64) * 2.0 ** -self.fractions[0]
 
     @property
     def needs_layout(self) -> bool:
-        return self.granularity == "channel" or len(self.fractions) > 1
+        return self.granularity == "channel" or (isinstance(self.frac_width, tuple) and len(self.fractions) > 1)
 
     def placed(self, layout: Layout) -> Self:
         return on_channels(self, layout) if self.needs_layout else self
@@ -138,6 +163,8 @@ class FixedPoint(Format):
         """The format with the fraction width that `range_rule` takes from `x`: the bits that its range leaves over."""
         if not self.is_measured:
             return self
+        if self.frac_width == LEARNED:
+            raise FormatError(f"'{self}': no widths are learned yet; train them first (chop.training.learned_widths)")
         values = by_channel(x, self.granularity, self.channel_axis, self.channel_groups)
         low, high = measured_range(values, self.range_rule, self.quantile)
         reach = torch.maximum(high, -low) if self.is_signed else high
@@ -159,30 +186,42 @@ class FixedPoint(Format):
 
     def _round(self, x: Tensor) -> Tensor:
         scale = self._scale_for(x)
-        return self._round_scaled_(x * scale, scale)
+        return self._round_scaled_(x * scale, scale, *self._bounds_for(x))
 
     def one_by_one(self, x: Tensor) -> OneByOne:
         chosen = self.calibrated(x.detach())
-        scale = chosen._scale_for(x)
-        if isinstance(scale, Tensor):
-            return OneByOne(lambda values, own: chosen._round_scaled_(values * own, own), (scale,))
-        return OneByOne(chosen._round_any)
+        scale, bounds = chosen._scale_for(x), chosen._bounds_for(x)
+        if not isinstance(scale, Tensor):
+            return OneByOne(chosen._round_any)
+        own = tuple(bound for bound in bounds if isinstance(bound, Tensor))
+        shared = () if own else bounds
+        return OneByOne(
+            lambda values, scale, *own: chosen._round_scaled_(values * scale, scale, *shared, *own), (scale, *own)
+        )
 
     def round_into_(self, out: Tensor, x: Tensor) -> None:
         if x.dtype not in (torch.float32, torch.float64):
             super().round_into_(out, x)
             return
         scale = self._scale_for(x)
-        self._round_scaled_(torch.mul(x, scale, out=out), scale)
+        self._round_scaled_(torch.mul(x, scale, out=out), scale, *self._bounds_for(x))
 
     def _scale_for(self, x: Tensor) -> Tensor | float:
         if isinstance(self.frac_width, int):
             return float(2.0**self.frac_width)
+        if isinstance(self.frac_width, MeasuredTensor):
+            return on_elements(self.frac_width, x).exp2()
         return spread([2.0**fraction for fraction in self.fractions], x, self.channel_axis, self.channel_groups)
 
-    def _round_scaled_(self, scaled: Tensor, scale: Tensor | float) -> Tensor:
+    def _bounds_for(self, x: Tensor) -> tuple[Tensor, Tensor] | tuple[float, float]:
+        """The least and the greatest code, of each value where widths are learned."""
+        if self.element_width is not None:
+            return code_bounds(on_elements(self.element_width, x), self.is_signed)
         low, high = self.code_range
-        return self._to_integer_(scaled).clamp_(low, _round_down(high, scaled.dtype)).mul_(1.0 / scale)
+        return low, _round_down(high, x.dtype)
+
+    def _round_scaled_(self, scaled: Tensor, scale: Tensor | float, low: Any, high: Any) -> Tensor:
+        return self._to_integer_(scaled).clamp_(low, high).mul_(1.0 / scale)
 
     @staticmethod
     @abstractmethod

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.errors import ChopError, GraphError
+from chop.formats.integer import FixedPoint
 from chop.formats.layout import Layout
 from chop.ir.calibration import Calibration, Slot
 from chop.ir.graph.bias_correction import with_shifts
@@ -29,6 +30,7 @@ from chop.ir.graph.mask_readers import with_masks
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.graph.own_copy import own_copy
 from chop.ir.graph.trace import trace
+from chop.ir.learned import learned_in, with_learned
 from chop.ir.plan import QuantPlan
 from chop.nn.copying import copied_module
 from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
@@ -77,6 +79,9 @@ class MaseGraph:
         self._made = MadeTensors()
         self.layouts: dict[str, dict[str, Layout]] | None = None
         self.calibration = Calibration(self._parameters())
+        self.learned: Mapping[Slot, FixedPoint] = {}
+        """Formats with widths that a training has found: what a plan means by "learned"."""
+
         self.folded: tuple[str, ...] = ()
         self.about: Mapping[str, Any] = {}
         if example_inputs is not None:
@@ -104,6 +109,7 @@ class MaseGraph:
         twin.layouts = self.layouts
         twin.calibration = self.calibration.with_parameters(twin._parameters())
         twin._requested = self._requested
+        twin.learned = self.learned
         twin.folded = self.folded
         twin.about = self.about
         twin._float_nodes = dict(self._float_nodes)
@@ -278,15 +284,17 @@ class MaseGraph:
         for name in plan:
             self._quantize(self.node(name), known[name], plan)
         self.plan, self._requested = plan, requested
+        self.learned = {**self.learned, **learned_in(plan)}
         self.model.recompile()
         if self.layouts is None and any(chosen.needs_layout for _, formats in plan.choices for _, chosen in formats):
             FirstBatch(self).wait()
 
     def freeze(self, plan: QuantPlan) -> QuantPlan:
-        """The plan with everything that its formats measure taken from `calibration`.
+        """The plan with everything that its formats measure taken from `calibration`, learned widths from `learned`.
 
         Raises GraphError for a node whose activations are not known.
         """
+        plan = with_learned(plan, self.learned)
         return with_shifts(self, self.calibration.freeze(plan if self.layouts is None else fitted(plan, self.layouts)))
 
     def calibrate(self, activations: Mapping[Slot, Tensor]) -> None:

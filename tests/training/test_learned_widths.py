@@ -1,0 +1,96 @@
+"""The training of widths: its networks are exact, resumable, and what a saved graph gives again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from chop.api.data import data_module_of
+from chop.errors import GraphError
+from chop.evaluation.plan_runner import PlanRunner
+from chop.ir import MaseGraph
+from chop.passes.graph import quantize_transform_pass
+from chop.training.learned_widths import Snapshot, WidthTraining, learned_config, snapshot_graph, train_widths
+
+OPTIONS = WidthTraining(
+    epochs=6, batch_size=64, width_learning_rate=0.1, first_factor=1e-4, last_factor=1e-2, cycles=2, snapshots=3
+)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.norm, self.last = nn.BatchNorm2d(4), nn.Linear(4 * 9, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(x)).relu()
+        x = x + self.second(x)
+        return self.last(nn.functional.max_pool2d(x, 2).flatten(1))
+
+
+def made(kind: str) -> tuple[nn.Module, Any]:
+    torch.manual_seed(0)
+    shape = (8,) if kind == "mlp" else (2, 6, 6)
+    model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 3))
+    x = torch.randn(256, *shape)
+    y = x.flatten(1)[:, :3].argmax(1)
+    return (model if kind == "mlp" else Residual()), data_module_of((x, y))
+
+
+def run(kind: str, options: WidthTraining = OPTIONS) -> tuple[MaseGraph, Any, list[Snapshot]]:
+    model, data = made(kind)
+    graph = MaseGraph(model)
+    return graph, data, list(train_widths(graph, data, options))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual"])
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "element"])
+def test_the_cost_falls_and_the_networks_are_as_trained(kind: str, granularity: Any, tmp_path: Path) -> None:
+    """The network of a snapshot predicts what the training measured; so do the reloaded one, and one run by plan."""
+    options = replace(OPTIONS, weight_granularity=granularity, activation_granularity=granularity)
+    graph, data, found = run(kind, options)
+    before = {name: own.clone() for name, own in graph.model.state_dict().items()}
+    assert len(found) == 3
+    assert found[-1].cost < found[0].cost
+    x, y = next(iter(data.batches("val")))
+    for snapshot in (found[0], found[-1]):
+        twin = snapshot_graph(graph, snapshot)
+        outputs = twin.model(x)
+        assert float(data.task.loss(outputs, y).detach()) == pytest.approx(snapshot.validation_loss, rel=1e-5)
+        path = twin.export(tmp_path / "graph.safetensors")
+        again = MaseGraph.from_checkpoint(path, model=made(kind)[0])
+        assert again.plan == twin.plan
+        assert torch.equal(again.model(x), outputs)
+        assert torch.equal(PlanRunner(twin, [(x, y)], "cpu").predictions(twin.plan), outputs)
+        requantised, _ = quantize_transform_pass(again, learned_config(twin))
+        assert requantised.plan == twin.plan
+        assert torch.equal(requantised.model(x), outputs)
+    after = graph.model.state_dict()
+    assert all(torch.equal(own, after[name]) for name, own in before.items())
+
+
+def test_a_resumed_training_goes_on_to_the_bit() -> None:
+    graph, data, found = run("mlp")
+    again = list(train_widths(graph, data, OPTIONS, found[0]))
+    assert len(again) == 2
+    for own, wanted in zip(again, found[1:], strict=True):
+        assert (own.step, own.cost, own.validation_loss) == (wanted.step, wanted.cost, wanted.validation_loss)
+        assert all(torch.equal(own.weights[name], tensor) for name, tensor in wanted.weights.items())
+
+
+def test_a_graph_without_layers_is_refused() -> None:
+    data = data_module_of((torch.randn(40, 3), torch.randint(0, 3, (40,))))
+    with pytest.raises(GraphError, match="no layer"):
+        next(train_widths(MaseGraph(nn.Sequential(nn.ReLU())), data, OPTIONS))
+
+
+def test_widths_that_nothing_learned_are_refused() -> None:
+    config = {"name": "integer", "weight_width": 4, "weight_frac_width": "learned"}
+    with pytest.raises(Exception, match="needs widths that a training has found"):
+        quantize_transform_pass(MaseGraph(made("mlp")[0]), {"by": "type", "default": {"config": config}})
