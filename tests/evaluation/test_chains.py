@@ -16,14 +16,14 @@ from torch.nn.utils import prune
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
 from chop.errors import GraphError, PassError
 from chop.evaluation.guard import guard_verdict
-from chop.formats import FORMATS, Format, Integer
+from chop.formats import FORMATS, BlockFP, Format, Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn import Quantized
 from chop.nn.node_config import node_formats
 from chop.nn.ops import OPS
 from chop.passes.graph import calibrate_analysis_pass, fold_batch_norm_transform_pass, quantize_transform_pass
 from chop.testing.op_cases import OpCase, node_config, op_cases
-from chop.weight_transforms import Chain, Rounding, Sparsity, WeightTransform, chained
+from chop.weight_transforms import Chain, LayerInputs, Rounding, Sparsity, WeightRounding, WeightTransform, chained
 from tests.evaluation.all_ways import all_ways, require_same, saved_and_loaded
 from tests.evaluation.test_computed_weights import COMPUTE, layer_of
 from tests.evaluation.test_computed_weights import Net as ComputedNet
@@ -316,7 +316,7 @@ class Centred(WeightTransform):
     def needs_inputs(self) -> bool:
         return True
 
-    def calibrated(self, weights: Tensor, inputs: Mapping[str, Tensor]) -> Centred:
+    def calibrated(self, weights: Tensor, inputs: LayerInputs) -> Centred:
         return replace(self, offset=self.centred * float(inputs["data_in"].mean()))
 
 
@@ -344,3 +344,37 @@ def test_chains_of_many_transforms_come_in_their_order() -> None:
     assert torch.equal(both.quantize(weight), Q.quantize(TWO_OF_FOUR.apply(CHANNELS.apply(weight))))
     assert both.bits((4, 8)) == 8 * 5 + 8 * 2 + 4
     assert chained((CHANNELS, Sparsity(0.0)), Q) == Chain((CHANNELS,), Q)
+
+
+@pytest.mark.parametrize("pruning", [(), (HALF,)], ids=["dense", "sparse"])
+@pytest.mark.parametrize(
+    "then", [Integer(3, "auto", granularity="channel"), BlockFP(width=4, exponent_width=8, block_size=(1, 4))], ids=str
+)
+@pytest.mark.parametrize("model", [Mlp, Convolution], ids=lambda model: model.__name__)
+def test_all_ways_agree_with_weights_that_second_order_rounding_put_in_their_place(
+    model: type[nn.Module], then: Format, pruning: tuple[Sparsity, ...], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    net, x = model().eval(), torch.randn(40, 36 if model is Convolution else 6).cumsum(-1) / 2
+    graph = MaseGraph(net)
+    calibrate_analysis_pass(graph, {"input_generator": [{"x": x}]})
+    layers = [name for name, op in graph.quantizable_nodes().items() if op.name in ("linear", "conv2d")]
+    chain = Chain((WeightRounding("gptq"), *pruning), then)
+    formats: dict[str, Any] = {name: {"weight": chain, "data_in": Integer(8, 4)} for name in layers}
+    frozen = graph.freeze(QuantPlan.of(formats))
+    by_hand, moved = MaseGraph(net), []
+    for name in layers:
+        weight: Any = by_hand.parameter(by_hand.node(name), by_hand.quantizable_nodes()[name], "weight")
+        rounded = frozen[name]["weight"].quantize(weight.detach())
+        moved += [name] if not torch.equal(rounded, Chain(pruning, then).quantize(weight.detach())) else []
+        with torch.no_grad():
+            weight.copy_(rounded)
+    assert moved
+    by_hand.apply_plan(QuantPlan.of({name: {"data_in": Integer(8, 4)} for name in layers}))
+    with torch.no_grad():
+        wanted, in_float = by_hand.model(x), graph.model(x)
+    known = {name: frozen[name] for name in frozen}
+    require_same(all_ways(graph, known, x), wanted, in_float)
+    assert torch.equal(saved_and_loaded(graph, formats, model(), x, tmp_path), all_ways(graph, known, x)["wrapper"])
+    verdict = guard_verdict(graph, x[:4], {(name, "weight"): [chain] for name in layers})
+    assert verdict.is_sound, str(verdict)

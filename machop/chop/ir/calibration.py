@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +11,13 @@ from torch import Tensor
 from chop.errors import ChopError, GraphError
 from chop.formats import Format, OutputShift
 from chop.ir.plan import QuantPlan
-from chop.weight_transforms import Chain
+from chop.weight_transforms import Chain, LayerInputs, Summands
 
 Slot = tuple[str, str]
 """A node and one of its operands."""
+
+InputsOf = Callable[[str], LayerInputs]
+"""What the layer of a node reads, on the activations that were seen."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Calibration:
     has_activations: bool = False
     shifts: dict[Any, tuple[float, ...]] = field(default_factory=dict, repr=False, compare=False)
     """Bias corrections that were measured, by node and its other formats."""
+
+    summands: dict[str, Summands] = field(default_factory=dict, repr=False, compare=False)
+    """What layers multiply with their weights, by node, where that was asked for."""
 
     stamps: dict[Slot, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
     """Where each parameter lay and how often it had been written, when this was made."""
@@ -38,7 +44,10 @@ class Calibration:
             return self
         return replace(self, tensors={**self.tensors, **parameters}, stamps=stamps, shifts={}, _frozen={})
 
-    def freeze(self, plan: QuantPlan) -> QuantPlan:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "summands": {}}  # great, and soon made anew
+
+    def freeze(self, plan: QuantPlan, inputs_of: InputsOf) -> QuantPlan:
         """The plan with every measured parameter taken from its slot.
 
         Raises GraphError for a slot that nothing was seen at.
@@ -47,21 +56,21 @@ class Calibration:
             return plan
         return QuantPlan.of(
             {
-                node: {operand: self._freeze((node, operand), chosen) for operand, chosen in formats}
+                node: {operand: self._freeze((node, operand), chosen, inputs_of) for operand, chosen in formats}
                 for node, formats in plan.choices
             }
         )
 
-    def _freeze(self, slot: Slot, chosen: Format) -> Format:
+    def _freeze(self, slot: Slot, chosen: Format, inputs_of: InputsOf) -> Format:
         if not chosen.is_measured:
             return chosen
         if isinstance(chosen, OutputShift):  # its shift is a matter of the whole node: see MaseGraph.freeze
-            return replace(chosen, then=self._freeze(slot, chosen.then) if chosen.then else None)
+            return replace(chosen, then=self._freeze(slot, chosen.then, inputs_of) if chosen.then else None)
         if (slot, chosen) not in self._frozen:
-            self._frozen[slot, chosen] = self._calibrated(slot, chosen)
+            self._frozen[slot, chosen] = self._calibrated(slot, chosen, inputs_of)
         return self._frozen[slot, chosen]
 
-    def _calibrated(self, slot: Slot, chosen: Format) -> Format:
+    def _calibrated(self, slot: Slot, chosen: Format, inputs_of: InputsOf) -> Format:
         if slot not in self.tensors:
             raise GraphError(
                 f"node '{slot[0]}', {slot[1]}: '{chosen}' is measured on activations of the float model, and there are "
@@ -69,17 +78,7 @@ class Calibration:
             )
         try:
             if isinstance(chosen, Chain):
-                return chosen.calibrated(self.tensors[slot], self._inputs_of(slot) if chosen.needs_inputs else None)
+                return chosen.calibrated(self.tensors[slot], inputs_of(slot[0]) if chosen.needs_inputs else None)
             return chosen.calibrated(self.tensors[slot])
         except ChopError as error:
             raise GraphError(f"node '{slot[0]}', {slot[1]}: {error}") from error
-
-    def _inputs_of(self, slot: Slot) -> dict[str, Tensor]:
-        """The activations that were seen at the node of a parameter, by operand."""
-        node = slot[0]
-        parameters = {own for own in self.stamps if own[0] == node}
-        return {
-            operand: seen
-            for (name, operand), seen in self.tensors.items()
-            if name == node and (name, operand) not in parameters and operand != "data_out"
-        }

@@ -219,7 +219,11 @@ def transform_key_problem(key: str, op: Op) -> str | None:
 def _transform(name: str, values: Mapping[str, Any], op: Op) -> WeightTransform:
     try:
         return WEIGHT_TRANSFORMS[name].from_keys(
-            values, channel_axis=_outputs_axis(op), inputs_axis=_inputs_axis(op), channel_groups=op.groups
+            values,
+            channel_axis=_outputs_axis(op),
+            inputs_axis=inputs_axis(op),
+            channel_groups=op.groups,
+            sums=op.multiplies,
         )
     except FormatError as error:
         raise FormatError(f"{WEIGHT} of '{op.name}': {error} (keys start with '{WEIGHT}_')") from error
@@ -232,7 +236,7 @@ def _outputs_axis(op: Op) -> int | None:
     return channel_axis(WEIGHT, op) if op.multiplies or op.name == "embedding" else None
 
 
-def _inputs_axis(op: Op) -> int | None:
+def inputs_axis(op: Op) -> int | None:
     """The dimension of a layer's weights that a product sums over; of an embedding the features; None for norms."""
     if op.name.startswith("conv"):
         return 0 if op.name.startswith("conv_transpose") else 1

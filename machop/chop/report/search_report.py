@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +16,7 @@ from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow, TestMetrics
 from chop.report.format_texts import FIXED_POINT, describe_formats, format_name
 from chop.report.narrow_tables import stacks, widths
-from chop.report.transform_texts import describe_transforms
+from chop.report.transform_texts import transforms_and_methods
 from chop.tools.terminal import terminal
 from chop.tools.whole_numbers import readable
 
@@ -149,9 +150,12 @@ def _figure(name: str, metrics: Mapping[str, float]) -> str:
     return value if dense in (None, metrics[name]) else f"{value} of {dense:.4g}"
 
 
-def _is_pruned(row: BestRow) -> bool:
-    nodes = (entry["config"] for entry in row.sampled_config.values() if isinstance(entry, Mapping))
-    return any(describe_transforms(config) for config in nodes)
+def _is_pruned(config: Mapping[str, Any]) -> bool:
+    return bool(transforms_and_methods(config)[0])
+
+
+def _is_second_order(config: Mapping[str, Any]) -> bool:
+    return any("gptq" in method for method in transforms_and_methods(config)[1])
 
 
 def _interval(metrics: TestMetrics | None, name: str) -> str:
@@ -239,7 +243,12 @@ def _facts(summary: SearchSummary) -> list[str]:
     names = _format_names(summary)
     if names:
         facts.append(_notation(names, any("/auto" in describe_formats(row.sampled_config) for row in summary.best)))
-    if any(_is_pruned(row) for row in summary.best):
+    nodes = [
+        entry["config"] for row in summary.best for entry in row.sampled_config.values() if isinstance(entry, Mapping)
+    ]
+    if any(map(_is_second_order, nodes)):
+        facts.append("gptq: second-order rounding; a layer's weights are rounded together, from calibration samples.")
+    if any(map(_is_pruned, nodes)):
         facts.append(
             "Sizes and operations leave out pruned weights and count their index; after 'of' are those of the dense "
             "network in the same formats."

@@ -32,16 +32,30 @@ def describe_transforms(config: Mapping[str, Any]) -> list[str]:
 
     >>> describe_transforms({"name": "integer", "weight_width": 4, "weight_sparsity": 0.5})
     ['50% sparse']
+    >>> describe_transforms({"name": "integer", "weight_rounding": "gptq", "weight_sparsity": 0.5})
+    ['50% sparse', 'gptq']
     """
+    changes, methods = transforms_and_methods(config)
+    return [*changes, *methods]
+
+
+def transforms_and_methods(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The transforms of a node config that change weights before they are rounded, and the methods of rounding.
+
+    >>> transforms_and_methods({"name": "integer", "weight_rounding": "gptq"})
+    ([], ['gptq'])
+    """
+    changes: list[str] = []
+    methods: list[str] = []
     if not any(map(is_for_transform, config)):
-        return []
+        return changes, methods
     from chop.nn.node_config import transform_values
     from chop.weight_transforms import WEIGHT_TRANSFORMS
 
-    texts = []
     for name, values in sorted(transform_values(config).items()):
         try:
-            texts.append(str(WEIGHT_TRANSFORMS[name].from_keys(values)))
+            own = WEIGHT_TRANSFORMS[name].from_keys(values)
+            (methods if own.needs_format else changes).append(str(own))
         except ChopError:  # of a package that cannot be loaded any more
-            texts.append(" ".join([name, *map(str, values.values())]))
-    return texts
+            changes.append(" ".join([name, *map(str, values.values())]))
+    return changes, methods

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
 from chop.errors import FormatError
-from chop.formats import FORMATS, Format
+from chop.formats import FORMATS, Format, Integer, MeasuredTensor
 from chop.testing.op_cases import FORMAT_KEYS
-from chop.weight_transforms import Chain, Storage, WeightTransform, chained, transform_name
+from chop.weight_transforms import Chain, LayerInputs, Storage, WeightTransform, chained, transform_name
 
 FLOAT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHAPES = ((8, 12), (6, 7), (4, 3, 3, 3), (1, 5), (2, 1))
@@ -83,22 +84,40 @@ class WeightTransformConformance:
             kept = measured.apply(weights) != 0
             assert int(kept.sum()) == measured.storage(Storage.dense(weights.shape)).values
             for then in [None, *built_in_formats()]:
-                rounded = Chain((measured,), then).quantize(weights)
+                rounded = _chain(transform, weights, then).quantize(weights)
                 assert not rounded[~kept].any(), then
 
     def test_a_chain_is_the_transform_and_then_the_format(self, transform: WeightTransform) -> None:
-        """Each part is measured on what the part before it leaves."""
+        """Each part is measured on what the part before it leaves; all results are values of the format, or zero."""
         for weights in _weights():
-            measured = _measured(transform, weights)
-            changed = measured.apply(weights)
+            changed = _measured(transform, weights).apply(weights)
             for then in built_in_formats():
-                chain = Chain((measured,), then).calibrated(weights)
-                assert not chain.is_measured
+                chain = _chain(transform, weights, then)
+                assert not chain.is_measured and not chain.needs_inputs
                 assert chain.then is not None
+                found = chain.quantize(weights)
                 if transform.drops:
-                    wanted = torch.where(changed == 0, 0.0, chain.then.quantize(changed))
-                    assert torch.equal(chain.quantize(weights), wanted)
-                assert torch.equal(chain.quantize(weights), Chain((measured,), then).quantize(weights))
+                    assert torch.equal(found, torch.where(changed == 0, 0.0, chain.then.quantize(changed)))
+                elif "idempotent" in chain.then.laws:
+                    assert torch.equal(chain.then.quantize(found), found), then
+                assert torch.equal(found, _chain(transform, weights, then).quantize(weights))
+                assert chain == _chain(transform, weights, then)
+
+    def test_what_is_measured_is_kept_in_files_and_other_processes(self, transform: WeightTransform) -> None:
+        """What `calibrated` and `fitted` freeze is in the fields, of types that a saved graph holds."""
+        plain = (str, int, float, bool, tuple, MeasuredTensor, type(None))
+        for weights in _weights():
+            for own in _chain(transform, weights, Integer(4, "auto")).transforms:
+                assert pickle.loads(pickle.dumps(own)) == own
+                for field in dataclasses.fields(own):
+                    assert isinstance(getattr(own, field.name), plain), field.name
+
+    def test_what_needs_inputs_says_so(self, transform: WeightTransform) -> None:
+        """Without inputs, a transform that needs them is refused, and none is made up."""
+        if transform.is_measured and transform.needs_inputs:
+            for weights in _weights():
+                with pytest.raises(FormatError, match="calibrate the graph first"):
+                    Chain((transform,), Integer(4, 2)).quantize(weights)
 
     def test_storage_is_no_more_than_dense(self, transform: WeightTransform) -> None:
         """Values and index are whole numbers; an empty tensor has no values."""
@@ -113,7 +132,7 @@ class WeightTransformConformance:
         """The gradient is finite; what is dropped has none."""
         for weights in _weights():
             own = weights.clone().requires_grad_()
-            chain = Chain((_measured(transform, weights),), None)
+            chain = _chain(transform, weights, None)
             rounded = chain.quantize(own)
             rounded.sum().backward()  # type: ignore[no-untyped-call]
             assert own.grad is not None and own.grad.isfinite().all()
@@ -128,8 +147,12 @@ def _weights() -> Iterator[Tensor]:
         yield torch.randn(shape, generator=generator)
 
 
-def _measured(transform: WeightTransform, weights: Tensor) -> Any:
-    if not transform.is_measured:
-        return transform
-    rows = torch.randn(32, weights.shape[1], generator=torch.Generator().manual_seed(1))
-    return transform.calibrated(weights, {"data_in": rows} if transform.needs_inputs else {})
+def _chain(transform: WeightTransform, weights: Tensor, then: Format | None) -> Chain:
+    """The transform and a format, measured on weights and on inputs of a layer that has them."""
+    columns = weights[0].numel()
+    rows = torch.randn(4 * columns, columns, generator=torch.Generator().manual_seed(1))
+    return Chain((transform,), then).calibrated(weights, LayerInputs.of_linear(rows))
+
+
+def _measured(transform: WeightTransform, weights: Tensor) -> WeightTransform:
+    return _chain(transform, weights, None).transforms[0]

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-from chop.formats.base import count
+from chop.formats.base import Format, count
 from chop.formats.keyed import Keyed
 from chop.registry import Registry, subclass_problem
+from chop.weight_transforms.layer_inputs import LayerInputs
 
 Rounding = Callable[[Tensor], Tensor]
 """Rounds float weights to a format: same shape and type, gradients straight through."""
@@ -37,14 +39,35 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class Unrounded:
+    """A layer's weights when all of a chain is measured but its method of rounding.
+
+    `weights` `(*shape)` are those of the float layer, `start` what the transforms leave of them; `dropped` says which
+    of these are zero whatever the format. `then` is the format (None: float), with everything measured.
+    """
+
+    weights: Tensor
+    start: Tensor
+    dropped: Tensor
+    then: Format | None
+    inputs: LayerInputs
+
+    def rounded(self, values: Tensor) -> Tensor:
+        """Values `(*shape)` in the format, where they are not dropped."""
+        found = values if self.then is None else self.then.quantize(values)
+        return torch.where(self.dropped, torch.zeros_like(found), found)
+
+
+@dataclass(frozen=True)
 class WeightTransform(Keyed, ABC):
     """Changes a layer's weights before they are rounded, in the same way for every number format.
 
     Its dataclass fields are its keys in a TOML file, after `weight_`. A key is the registered name, or begins with that
     name and an underscore (`sparsity`, `sparsity_pattern`). `context_fields` may name what the operation decides:
     `channel_axis` (the dimension of output channels; None where each weight is a channel, as in a norm), `inputs_axis`
-    (the dimension that a product sums over; None where there is none) and `channel_groups` (of a transposed
-    convolution).
+    (the dimension that a product sums over; None where there is none), `channel_groups` (of a transposed
+    convolution) and `sums` (whether a result is a sum of products with weights; false for norms and embeddings). It
+    may also name what is measured, which no user sets.
 
     A subclass writes `apply` for the weights of one layer and one configuration; caching and batching are done
     elsewhere. Equal transforms must change all weights alike, since one may be used in place of the other.
@@ -69,20 +92,31 @@ class WeightTransform(Keyed, ABC):
         return False
 
     @property
+    def needs_format(self) -> bool:
+        """Whether the transform changes nothing where weights stay in float: a method of rounding."""
+        return False
+
+    @property
     def is_measured(self) -> bool:
-        """Whether parameters are still to be measured, by `calibrated`."""
+        """Whether parameters are still to be measured, by `calibrated` or `fitted`."""
         return False
 
     @property
     def needs_inputs(self) -> bool:
-        """Whether `calibrated` needs the activations that the layer reads, besides its weights."""
+        """Whether `calibrated`, or `fitted`, needs the activations that the layer reads, besides its weights."""
         return False
 
-    def calibrated(self, weights: Tensor, inputs: Mapping[str, Tensor]) -> Self:
+    def calibrated(self, weights: Tensor, inputs: LayerInputs) -> Self:
         """The transform with what it measures frozen.
 
         `inputs` are the layer's activations in the float model on the calibration samples, by operand
-        (`data_in` `(samples, …)`), empty where `needs_inputs` is false.
+        (`data_in` `(samples, …)`), empty where `needs_inputs` is false; `inputs.summands` are their second moments.
+        """
+        return self
+
+    def fitted(self, unrounded: Unrounded) -> Self:
+        """A method of rounding, with what `round` needs frozen: called last, where `calibrated` left some of it open,
+        when the format and its range are known.
         """
         return self
 
@@ -99,7 +133,7 @@ class WeightTransform(Keyed, ABC):
 WEIGHT_TRANSFORMS: Registry[type[WeightTransform]] = Registry(
     "chop.weight_transforms",
     "weight transform",
-    ("chop.weight_transforms.sparsity",),
+    ("chop.weight_transforms.rounding", "chop.weight_transforms.sparsity"),
     subclass_problem(WeightTransform),
 )
 

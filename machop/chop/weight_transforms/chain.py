@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
@@ -14,7 +14,8 @@ from chop.errors import FormatError
 from chop.formats import FLOAT_BITS, Format
 from chop.formats.base import count
 from chop.formats.layout import Layout
-from chop.weight_transforms.base import Rounding, Storage, WeightTransform
+from chop.weight_transforms.base import Rounding, Storage, Unrounded, WeightTransform
+from chop.weight_transforms.layer_inputs import LayerInputs
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Chain(Format):
             raise FormatError("a chain ends in a number format, not in another chain")
 
     def __str__(self) -> str:
-        return " then ".join([*map(str, self.transforms), str(self.then or "float")])
+        methods = [own for own in self.transforms if own.needs_format]
+        first = [str(own) for own in self.transforms if not own.needs_format]
+        return " by ".join([" then ".join([*first, str(self.then or "float")]), *map(str, methods)])
 
     @property
     def kind(self) -> str:
@@ -60,21 +63,23 @@ class Chain(Format):
         """Whether a transform is still to be measured on the activations that the layer reads."""
         return any(own.is_measured and own.needs_inputs for own in self.transforms)
 
-    def calibrated(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Self:
+    def calibrated(self, x: Tensor, inputs: LayerInputs | None = None) -> Self:
         """The chain with everything measured: each part on what the parts before it leave of the weights `x`.
 
         Raises FormatError where a transform needs `inputs`, and there are none.
         """
         if self.needs_inputs and not inputs:
             raise FormatError(f"'{self}' is measured on what the layer reads; calibrate the graph first")
-        measured = []
+        weights, seen, measured = x, inputs or LayerInputs({}), []
         for own in self.transforms:
-            measured.append(own.calibrated(x, inputs or {}) if own.is_measured else own)
+            measured.append(own.calibrated(x, seen) if own.is_measured else own)
             x = measured[-1].apply(x)
-        then = self.then
+        then, dropped = self.then, (x == 0) & self._drops
         if then is not None and then.is_measured:
-            then = then.calibrated(x.masked_fill(x == 0, -torch.inf) if self._drops else x)
-        return replace(self, transforms=tuple(measured), then=then)
+            then = then.calibrated(x.masked_fill(dropped, -torch.inf))
+        unrounded = Unrounded(weights, x, dropped, then, seen)
+        fitted = tuple(own.fitted(unrounded) if own.is_measured else own for own in measured)
+        return replace(self, transforms=fitted, then=then)
 
     def quantize(self, x: Tensor) -> Tensor:
         """Transform and round the weights `x` (`(*shape)`, any floating type); no gradient for those dropped."""
@@ -114,12 +119,14 @@ class Chain(Format):
 def chained(transforms: Sequence[WeightTransform], then: Format | None) -> Format | None:
     """A chain; the plain format if no transform changes anything, None if there is no format either.
 
+    Methods of rounding are left out where nothing is rounded.
+
     >>> from chop.formats import Integer
     >>> from chop.weight_transforms import Sparsity
     >>> str(chained([Sparsity(0.5)], Integer(8))), str(chained([Sparsity(0.0)], Integer(8)))
     ('50% sparse then integer 8b/4f', 'integer 8b/4f')
     """
-    acting = tuple(own for own in transforms if not own.is_identity)
+    acting = tuple(own for own in transforms if not own.is_identity and not (own.needs_format and then is None))
     return Chain(acting, then) if acting else then
 
 

@@ -112,9 +112,10 @@ def coarse_plans(graph: MaseGraph, known: FloatOperands, slots: Mapping[Slot, Se
 
 
 def _transforms(formats: Sequence[Format]) -> tuple[WeightTransform, ...]:
-    """The transforms of the last chain among a slot's formats that need not be measured; none where there is none."""
+    """The transforms of a slot's last chain that need not be measured; none where no chain has any."""
     chains = (transforms_of(chosen) for chosen in reversed(formats))
-    return next((own for own in chains if own and not any(one.is_measured for one in own)), ())
+    known = (tuple(one for one in own if not one.is_measured) for own in chains)
+    return next((own for own in known if own), ())
 
 
 def _grid(tensors: Sequence[Tensor]) -> Grid:

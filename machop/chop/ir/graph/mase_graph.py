@@ -24,6 +24,7 @@ from chop.ir.graph.channels import channel_groups
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.fitting import fitted, has_values
 from chop.ir.graph.inputs import placeholder_values
+from chop.ir.graph.layer_inputs import layer_inputs
 from chop.ir.graph.layouts import FirstBatch, find_layouts
 from chop.ir.graph.made_tensors import MadeTensors, attribute_at
 from chop.ir.graph.mask_readers import with_masks
@@ -295,7 +296,8 @@ class MaseGraph:
         Raises GraphError for a node whose activations are not known.
         """
         plan = with_learned(plan, self.learned)
-        return with_shifts(self, self.calibration.freeze(plan if self.layouts is None else fitted(plan, self.layouts)))
+        placed = plan if self.layouts is None else fitted(plan, self.layouts)
+        return with_shifts(self, self.calibration.freeze(placed, partial(layer_inputs, self)))
 
     def calibrate(self, activations: Mapping[Slot, Tensor]) -> None:
         """Let formats be measured on `activations` of the float model, by node and operand, beside the weights.

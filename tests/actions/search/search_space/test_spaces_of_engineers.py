@@ -120,7 +120,7 @@ def test_ranges_are_measured_once_and_frozen(
     graph = MixedPrecisionPTQ(jsc_tiny, lab["search_space"]["seed"]).graph
     x = torch.randn(64, 16)
     graph.calibrate({("seq_blocks_2", "data_in"): x * 3, ("seq_blocks_2", "data_out"): x})
-    frozen = graph.calibration.freeze(MixedPrecisionPTQ(graph, lab["search_space"]["seed"]).plan({}))
+    frozen = graph.freeze(MixedPrecisionPTQ(graph, lab["search_space"]["seed"]).plan({}))
     assert isinstance(frozen["seq_blocks_2"]["data_in"].frac_width, int)  # type: ignore[attr-defined]
 
 

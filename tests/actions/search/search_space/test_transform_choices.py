@@ -35,10 +35,26 @@ def test_what_means_the_same_is_one_choice() -> None:
     assert NodeChoices("fc", LINEAR, {**LAB, **SPARSITY, "bypass": [False, True]}).size == 18 * 6 + 1
 
 
+def test_methods_of_rounding_are_choices_where_weights_are_rounded() -> None:
+    rounding = {"weight_rounding": ["nearest", "gptq"], "weight_rounding_damping": [0.01, 0.1]}
+    assert NodeChoices("fc", LINEAR, {**LAB, **rounding}).size == 18 * 3  # nearest has no damping
+    assert NodeChoices("fc", LINEAR, {"name": ["NA"], **rounding}).size == 1
+    assert NodeChoices("fc", LINEAR, {**LAB, **rounding, "name": ["NA", "integer"]}).size == 18 * 3 + 1
+    assert NodeChoices("fc", LINEAR, {"name": ["NA"], **SPARSITY, **rounding}).size == 6
+    assert NodeChoices("fc", LINEAR, {"name": ["integer"], "data_in_width": [4, 8], **rounding}).size == 2
+    assert (
+        NodeChoices("norm", OP["layer_norm"], {**LAB, **rounding}).size == NodeChoices("", OP["layer_norm"], LAB).size
+    )
+    assert NodeChoices("fc", LINEAR, {**LAB, **rounding}).needs_activations
+    assert not NodeChoices("fc", LINEAR, {**LAB, "weight_rounding": ["nearest"]}).needs_activations
+
+
 @pytest.mark.parametrize(
     "choices",
     [
         {**LAB, **SPARSITY},
+        {**LAB, **SPARSITY, "name": ["NA", "integer"], "weight_rounding": ["nearest", "gptq"]},
+        {"name": ["integer", "NA"], "data_in_width": [4, 8], "weight_rounding": ["gptq"]},
         {**LAB, **SPARSITY, "name": ["NA", "integer", "integer_floor"]},
         {"name": ["NA"], **SPARSITY, "bypass": [False, True]},
         {"name": ["integer"], "data_in_width": [4, 8], "weight_sparsity_pattern": ["2:4", "1:4"]},

@@ -222,7 +222,7 @@ class NodeChoices:
         chosen = self._possible(indexes)
         values = {key: choices[chosen[key]] for key, choices in self.choices.items()}
         values |= {key: values[leading] for key, leading in self._tied_keys.items()}
-        values = acting_values(values, self.op)
+        values = acting_values(values, self.op, self._rounds_weights(self._head(indexes)))
         if values.get("bypass") is True:
             return {"name": "NA"}
         if is_float(values):
@@ -272,8 +272,15 @@ class NodeChoices:
         own: dict[str, _OperandChoices | TransformChoices] = {
             operand: self.operand_choices(head, operand) for operand in operands
         }
-        transforms = None if values.get("bypass") is True else transform_choices(self.choices, self.op)
+        is_bypassed = values.get("bypass") is True
+        transforms = None if is_bypassed else transform_choices(self.choices, self.op, self._rounds_weights(head))
         return _Branch(head, own if transforms is None else {**own, TRANSFORMS: transforms})
+
+    def _rounds_weights(self, head: Indexes) -> bool:
+        """Whether the weights have a format in a branch."""
+        if is_float({key: self.choices[key][index] for key, index in head.items()}):
+            return False
+        return bool(self.keys_of(head, self._leader if WEIGHT in self._followers else WEIGHT))
 
     def operand_choices(self, head: Indexes, operand: str) -> _OperandChoices:
         keys = self.keys_of(head, operand)

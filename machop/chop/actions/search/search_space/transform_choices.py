@@ -23,21 +23,23 @@ class TransformChoices:
     indexes: tuple[dict[str, int], ...]
 
 
-def transform_choices(choices: Choices, op: Op) -> TransformChoices | None:
-    """The transforms that the lists among `choices` make; None without such lists."""
+def transform_choices(choices: Choices, op: Op, rounds: bool) -> TransformChoices | None:
+    """The transforms that the lists among `choices` make; None without such lists. `rounds`: weights have a format."""
     keys = [key for key in choices if is_transform_key(key)]
     if not keys:
         return None
     found: dict[Transforms, dict[str, int]] = {}
     for indexes in combinations(choices, keys):
         config = meant_values({key: choices[key][index] for key, index in indexes.items()})
-        found.setdefault(acting_transforms(config, op), indexes)
+        found.setdefault(acting_transforms(config, op, rounds), indexes)
     return TransformChoices(tuple(found), tuple(found.values()))
 
 
-def acting_transforms(config: Mapping[str, Any], op: Op) -> Transforms:
-    """The transforms of a config that change the weights of `op`."""
-    return tuple(own for own in weight_transforms(config, op) if not own.is_identity)
+def acting_transforms(config: Mapping[str, Any], op: Op, rounds: bool) -> Transforms:
+    """The transforms of a config that change the weights of `op`, which have a format if `rounds`."""
+    return tuple(
+        own for own in weight_transforms(config, op) if not own.is_identity and (rounds or not own.needs_format)
+    )
 
 
 def meant_values(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,12 +51,12 @@ def meant_values(config: Mapping[str, Any]) -> dict[str, Any]:
     return meant
 
 
-def acting_values(config: Mapping[str, Any], op: Op) -> dict[str, Any]:
+def acting_values(config: Mapping[str, Any], op: Op, rounds: bool) -> dict[str, Any]:
     """A config as it is meant, without the keys of transforms that change nothing."""
     meant = meant_values(config)
     for values in transform_values(meant).values():
         keys = [f"{WEIGHT}_{key}" for key in values]
-        if not acting_transforms({key: meant[key] for key in keys}, op):
+        if not acting_transforms({key: meant[key] for key in keys}, op, rounds):
             meant = {key: value for key, value in meant.items() if key not in keys}
     return meant
 
