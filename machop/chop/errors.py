@@ -38,6 +38,20 @@ class SearchError(ChopError):
     """A search that cannot start, cannot be resumed, or cannot be trusted."""
 
 
+class CircuitError(ChopError):
+    """A network that no integer circuit computes, or a circuit that differs from its network.
+
+    `problems` are the reasons, each beginning with the node.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n  ".join([message, *problems]))
+
+    def __reduce__(self) -> tuple[type[CircuitError], tuple[str, tuple[str, ...]]]:
+        return CircuitError, (str(self).split("\n  ")[0], self.problems)
+
+
 class FolderError(ChopError):
     """A folder that another command writes to, that cannot be locked, or that was removed."""
 

@@ -85,6 +85,13 @@ def test_the_examples_of_the_page_on_python_run(place: int, tmp_path: Path, monk
     exec(compile(example, "docs/python.md", "exec"), {"__name__": "example"})
 
 
+def test_the_example_of_the_page_on_circuits_runs(tmp_path: Path) -> None:
+    (example,) = blocks(ROOT / "docs" / "circuits.md", "python")
+    *_, last = run([sys.executable, "-c", example], tmp_path).splitlines()
+    luts, fused, *_, differing = map(float, last.split())
+    assert luts > fused > 0 == differing
+
+
 def test_the_page_on_using_a_network_runs_from_the_search_to_the_saved_file(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
     page = ROOT / "docs" / "use_the_network.md"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,12 @@ from torch.nn.utils import parametrizations, prune
 
 from chop.ir import MaseGraph
 from chop.models import get_model
-from chop.passes.graph import calibrate_analysis_pass, fold_batch_norm_transform_pass, quantize_transform_pass
+from chop.passes.graph import (
+    absorb_batch_norm_transform_pass,
+    calibrate_analysis_pass,
+    fold_batch_norm_transform_pass,
+    quantize_transform_pass,
+)
 
 
 def drawn(norm: Any) -> Any:
@@ -225,3 +231,25 @@ def test_a_refused_fold_leaves_measured_formats_open() -> None:
     _, info = fold_batch_norm_transform_pass(graph, {"show": False, "dummy_in": {"x": torch.randn(2, 16)}})
     assert len(info["folded"]) == 3
     assert set(before) > set(graph.model.state_dict())
+
+
+def test_absorbed_statistics_leave_a_product_and_a_sum() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(drawn(nn.BatchNorm1d(4)), nn.ReLU(), nn.BatchNorm1d(4, affine=False)).eval()
+    graph, x = MaseGraph(model), torch.randn(20, 4)
+    before = graph.model(x)
+    graph, info = absorb_batch_norm_transform_pass(graph, {"show": False})
+    assert info == {"absorbed": ["0"], "left": {"2": "it has no weight and bias"}}
+    assert torch.allclose(graph.model(x), before, rtol=1e-5, atol=1e-5)
+    norm: Any = graph.model.get_submodule("0")
+    with torch.no_grad():
+        norm.weight.copy_(norm.weight.mul(16).round() / 16), norm.bias.copy_(norm.bias.mul(16).round() / 16)
+    x = x.mul(8).round() / 8
+    assert torch.equal(norm(x), x * norm.weight + norm.bias)
+
+
+def test_a_saved_graph_has_its_absorbed_norms_again(tmp_path: Path) -> None:
+    graph, _ = absorb_batch_norm_transform_pass(MaseGraph(get_model("jsc-toy", pretrained=True)), {"show": False})
+    loaded = MaseGraph.from_checkpoint(graph.export(tmp_path / "graph.safetensors"), get_model("jsc-toy"))
+    x = torch.randn(50, 16)
+    assert torch.equal(loaded.model(x), graph.model(x))

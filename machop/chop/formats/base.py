@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from chop.errors import FormatError, did_you_mean
+from chop.formats.grid import Grid
 from chop.formats.keyed import Keyed
 from chop.formats.layout import Layout
 from chop.registry import Registry, subclass_problem
@@ -69,6 +70,13 @@ class Format(Keyed, ABC):
         """All values that elements of `x`, one block, can take: sorted, float64; None where they are too many.
 
         Written down from the definition and not by rounding: tests compare the two.
+        """
+        return None
+
+    def grid(self, x: Tensor) -> Grid | None:
+        """The integer codes in which a circuit holds activations like `x` (`(samples, …)`, values play no part).
+
+        None for a format whose values are no whole numbers times powers of two.
         """
         return None
 

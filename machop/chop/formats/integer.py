@@ -24,9 +24,19 @@ from chop.formats.base import (
     require_int,
     require_share,
 )
+from chop.formats.grid import Grid
 from chop.formats.layout import Layout
 from chop.formats.learned import LEARNED, LEARNED_GRANULARITIES, code_bounds, learned_bits, on_elements, require_learned
-from chop.formats.measured import GRANULARITIES, RANGE_RULES, by_channel, finite, measured_range, on_channels, spread
+from chop.formats.measured import (
+    GRANULARITIES,
+    RANGE_RULES,
+    by_channel,
+    finite,
+    measured_range,
+    on_channels,
+    one_sample,
+    spread,
+)
 from chop.formats.measured_tensor import MeasuredTensor
 from chop.formats.rounding import exponent_below
 
@@ -50,6 +60,7 @@ class FixedPoint(Format):
     context_fields: ClassVar[frozenset[str]] = frozenset(
         {"is_signed", "channel_axis", "channel_groups", "element_width"}
     )
+    rounds_down: ClassVar[bool] = False
 
     width: int
     frac_width: int | tuple[int, ...] | str | MeasuredTensor | None = None
@@ -151,6 +162,15 @@ class FixedPoint(Format):
             return None
         low, high = self.code_range
         return torch.arange(low, high + 1, dtype=torch.float64) * 2.0 ** -self.fractions[0]
+
+    def grid(self, x: Tensor) -> Grid | None:
+        if self.is_measured:
+            return None
+        if isinstance(self.frac_width, MeasuredTensor) and self.element_width is not None:
+            bounds = code_bounds(self.element_width.values.float(), self.is_signed)
+            return Grid.of(self.frac_width.values, *bounds, rounds_down=self.rounds_down)
+        fractions = one_sample(self.fractions, x, self.channel_axis, self.channel_groups)
+        return Grid.of(fractions, *self.code_range, rounds_down=self.rounds_down)
 
     @property
     def needs_layout(self) -> bool:
@@ -269,6 +289,8 @@ class IntegerFloor(FixedPoint):
     >>> IntegerFloor(width=4, frac_width=2).quantize(torch.tensor([0.3, 0.375, -0.1]))
     tensor([ 0.2500,  0.2500, -0.2500])
     """
+
+    rounds_down: ClassVar[bool] = True
 
     @staticmethod
     def _to_integer_(scaled: Tensor) -> Tensor:

@@ -60,6 +60,16 @@ def spread(measured: Sequence[float], x: Tensor, axis: int, groups: int = 1) -> 
     return numbers.reshape(-1, *[1] * (-axis - 1 if axis < 0 else x.ndim - 1 - axis))
 
 
+def one_sample(measured: Sequence[float], x: Tensor, axis: int, groups: int = 1) -> Tensor | float:
+    """What `spread` returns for `x` (`(samples, …)`), for one of its samples.
+
+    >>> one_sample([1.0, 2.0], torch.ones(3, 2, 4), -2).shape
+    torch.Size([2, 1])
+    """
+    numbers = spread(measured, x, axis, groups)
+    return numbers[0] if isinstance(numbers, Tensor) and numbers.ndim == x.ndim else numbers
+
+
 def on_channels(number_format: Any, layout: Layout) -> Any:
     """A format by channel for an operand of this layout; raises FormatError where its channels cannot be told."""
     if layout.ndim < 2:

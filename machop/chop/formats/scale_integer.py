@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,8 +23,9 @@ from chop.formats.base import (
     require_int,
     require_share,
 )
+from chop.formats.grid import Grid
 from chop.formats.layout import Layout
-from chop.formats.measured import GRANULARITIES, by_channel, channels, measured_range, on_channels, spread
+from chop.formats.measured import GRANULARITIES, by_channel, channels, measured_range, on_channels, one_sample, spread
 
 MAX_WIDTH = 16
 LARGEST = torch.finfo(torch.float32).max / 2
@@ -106,6 +109,19 @@ class ScaleInteger(Format):
         scale = torch.where(scale.float() > torch.finfo(torch.float32).tiny, scale, 1.0).float()
         points = (first - low / scale).round().clamp(first, last) if not self.symmetric else torch.zeros_like(scale)
         return replace(self, scale=tuple(scale.tolist()), zero_point=tuple(int(point) for point in points))
+
+    def grid(self, x: Tensor) -> Grid | None:
+        """The codes without their zero points; None unless every scale is a power of two."""
+        if self.scale is None or any(math.frexp(scale)[0] != 0.5 for scale in self.scale):
+            return None
+        fractions = one_sample([1 - math.frexp(scale)[1] for scale in self.scale], x, *self._channels)
+        offset = np.asarray(one_sample([*map(float, self.zero_point)], x, *self._channels), dtype=np.int64)
+        low, high = self.code_range
+        return Grid.of(fractions, low - offset, high - offset)
+
+    @property
+    def _channels(self) -> tuple[int, int]:
+        return self.channel_axis, self.channel_groups
 
     def bits(self, shape: Sequence[int]) -> int:
         return count(shape) * self.width + self.shared_bits(shape)

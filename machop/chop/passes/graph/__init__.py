@@ -14,10 +14,15 @@ from chop.passes.graph.analysis import (
     summarize_quantization_analysis_pass,
 )
 from chop.passes.graph.registry import PASSES, register_pass
-from chop.passes.graph.transforms import fold_batch_norm_transform_pass, quantize_transform_pass
+from chop.passes.graph.transforms import (
+    absorb_batch_norm_transform_pass,
+    fold_batch_norm_transform_pass,
+    quantize_transform_pass,
+)
 
 __all__ = [
     "PASSES",
+    "absorb_batch_norm_transform_pass",
     "add_common_metadata_analysis_pass",
     "add_software_metadata_analysis_pass",
     "calibrate_analysis_pass",

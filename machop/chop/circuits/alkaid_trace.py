@@ -1,0 +1,222 @@
+"""Builds the circuit of an integer network out of adders by the package alkaid (an extra, imported when it is asked
+for)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chop.circuits.network import IntegerNetwork
+from chop.circuits.stages import PADDING, Add, Affine, Clip, Maximum, Port, Round, Select, Stage
+from chop.circuits.values import Range, Values
+from chop.errors import CircuitError
+from chop.formats.grid import Grid
+from chop.tools.extras import install_command
+
+EXTRA = "fpga"
+SOLVER_OPTIONS = {"hard_dc": 5}
+"""Those of alkaid's own command line: how much depth a solution may add for fewer adders."""
+
+HARDWARE = (1, 1, -1)
+"""Granularity of adders and carries, and no latency cut: alkaid's defaults."""
+
+Objects = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Alkaid:
+    """The modules of alkaid."""
+
+    trace: ModuleType
+    codegen: ModuleType
+    variable: Any
+
+
+def load_alkaid() -> Alkaid:
+    """Import alkaid; raises CircuitError, with the command that installs it, where it is missing."""
+    try:
+        import alkaid.codegen
+        import alkaid.trace
+        from alkaid.trace.fixed_variable import FVariable
+    except ImportError as error:
+        raise CircuitError(f"circuits need the package alkaid ({error}): {install_command(EXTRA)}") from error
+    return Alkaid(alkaid.trace, alkaid.codegen, FVariable)
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A combinational circuit; `inputs` are the elements of the ports that it reads, port by port, flattened."""
+
+    logic: Any
+    inputs: Mapping[str, NDArray[np.int64]]
+    output: tuple[int, ...]
+
+    def run(self, codes: Mapping[str, Values]) -> NDArray[np.float64]:
+        """The output `(samples, *shape)` of alkaid's integer interpreter for codes at the ports."""
+        floats = [
+            codes[name].as_float().reshape(len(codes[name].codes), -1)[:, own] for name, own in self.inputs.items()
+        ]
+        x = np.ascontiguousarray(np.concatenate(floats, axis=1))
+        found = np.asarray(self.logic.predict(x, n_threads=1), dtype=np.float64)
+        return found.reshape(len(x), *self.output)
+
+
+def traced(network: IntegerNetwork) -> Circuit:
+    """The circuit of a whole network, all layers unrolled.
+
+    Raises CircuitError where alkaid is missing.
+    """
+    return _Tracer(network).circuit()
+
+
+class _Tracer:
+    """Carries alkaid's symbolic variables through the stages of a network."""
+
+    def __init__(self, network: IntegerNetwork) -> None:
+        self.alkaid = load_alkaid()
+        self.network = network
+        self.hardware = self.alkaid.trace.HWConfig(*HARDWARE)
+        self.inputs: list[Any] = []
+        self.read: dict[str, NDArray[np.int64]] = {}
+
+    def circuit(self) -> Circuit:
+        results: dict[str, Objects] = {}
+        for stage in self.network.stages:
+            results[stage.name] = self._result(stage, [results[source] for source in stage.sources])
+        outputs = results[self.network.stages[-1].name]
+        if not self.inputs:
+            raise CircuitError("the circuit reads no input: its output is constant")
+        logic = self.alkaid.trace.trace(self.inputs, list(outputs.ravel()))
+        return Circuit(logic, self.read, outputs.shape)
+
+    def _result(self, stage: Stage, given: list[Objects]) -> Objects:
+        makers: dict[type[Stage], Callable[..., Objects]] = {
+            Port: self._port,
+            Round: self._rounded,
+            Affine: self._affine,
+            Clip: self._clipped,
+            Add: _sum,
+            Maximum: _greatest,
+            Select: _selected,
+        }
+        return makers[type(stage)](stage, *given)
+
+    def _port(self, stage: Port) -> Objects:
+        """An input for each element that can have more than one value."""
+        own = self.network.ranges[stage.name]
+        found = [self._input(*ends) for ends in _ends(own)]
+        varies = ~own.is_constant.ravel()
+        self.inputs.extend(variable for variable, is_input in zip(found, varies, strict=True) if is_input)
+        self.read[stage.name] = np.flatnonzero(varies)
+        return _objects(found, stage.shape)
+
+    def _input(self, low: float, high: float, step: float) -> Any:
+        if low == high:
+            return self._constant(low)
+        return self.alkaid.variable(low, high, step, hwconf=self.hardware)
+
+    def _constant(self, value: float) -> Any:
+        return self.alkaid.variable.from_const(float(value), hwconf=self.hardware)
+
+    def _affine(self, stage: Affine, given: Objects) -> Objects:
+        flat = given.ravel()
+        groups, positions, _ = stage.index.shape
+        bias = np.ldexp(stage.bias.astype(np.float64), -stage.bias_frac).reshape(groups, -1)
+        weight = np.ldexp(stage.weight.astype(np.float64), -stage.weight_frac)
+        sums = np.empty((groups, positions, stage.weight.shape[1]), object)
+        for group in range(groups):
+            for position in range(positions):
+                sums[group, position] = self._sums(flat, stage.index[group, position], weight[group], bias[group])
+        order = (1, 0, 2) if stage.channels_last else (0, 2, 1)
+        return sums.transpose(order).reshape(stage.shape)
+
+    def _sums(self, flat: Objects, index: NDArray[np.int64], weight: NDArray[Any], bias: NDArray[Any]) -> Objects:
+        """The sums of one position; what is constant goes into the bias, and what has no weight is left out."""
+        inside = index != PADDING
+        index, weight, bias = index[inside], weight[:, inside], bias.copy()
+        is_used = np.any(weight != 0, axis=0)
+        is_constant = np.array([flat[own].low == flat[own].high for own in index], dtype=bool)
+        for place in np.flatnonzero(is_used & is_constant):
+            bias += weight[:, place] * flat[index[place]].low
+        kept = np.flatnonzero(is_used & ~is_constant)
+        outputs = np.flatnonzero(np.any(weight[:, kept] != 0, axis=1))
+        found = _objects([self._constant(own) for own in bias], bias.shape)
+        if len(outputs):
+            given = self.alkaid.trace.FVArray(flat[index[kept]], dict(SOLVER_OPTIONS), self.hardware)
+            matrix = np.ascontiguousarray(weight[np.ix_(outputs, kept)].T)
+            found[outputs] = np.asarray(given @ matrix) + bias[outputs]
+        return found
+
+    def _rounded(self, stage: Round, given: Objects) -> Objects:
+        fracs, lows, highs = (np.broadcast_to(own, stage.shape).ravel().tolist() for own in _numbers(stage.grid))
+        down = stage.grid.rounds_down
+        found = [
+            self._round(variable, frac, low * 2.0**-frac, high * 2.0**-frac, down)
+            for variable, frac, low, high in zip(given.ravel(), fracs, lows, highs, strict=True)
+        ]
+        return _objects(found, stage.shape)
+
+    def _round(self, variable: Any, frac: int, low: float, high: float, down: bool) -> Any:
+        """Rounded and saturated by comparisons, which alkaid 0.8.2 keeps exact (a wrap may lose a factor of 2)."""
+        if variable.low == variable.high or low == high:
+            scaled = np.ldexp(variable.low, frac)
+            value = np.ldexp(np.floor(scaled) if down else np.rint(scaled), -frac)
+            return self._constant(min(max(float(value), low), high))
+        signed, integers, fraction = map(int, variable.kif)
+        if fraction > frac:
+            mode = "TRN" if down else "RND_CONV"
+            variable = variable.quantize(signed, integers + (not down), frac, "WRAP", mode)
+        return self._within(variable, low, high)
+
+    def _within(self, variable: Any, low: float | None, high: float | None) -> Any:
+        if variable.low == variable.high:
+            value = variable.low if low is None else max(variable.low, low)
+            return self._constant(value if high is None else min(value, high))
+        variable = variable if low is None else variable.max_of(low)
+        return variable if high is None else variable.min_of(high)
+
+    def _clipped(self, stage: Clip, given: Objects) -> Objects:
+        low, high = (None if end is None else end * 2.0**-stage.bound_frac for end in (stage.low, stage.high))
+        return _objects([self._within(variable, low, high) for variable in given.ravel()], stage.shape)
+
+
+def _sum(stage: Add, *given: Objects) -> Objects:
+    first, second = np.broadcast_arrays(*given)
+    found: Objects = first - second if stage.subtracts else first + second
+    return found
+
+
+def _selected(stage: Select, *given: Objects) -> Objects:
+    return np.concatenate([own.ravel() for own in given])[stage.index].reshape(stage.shape)
+
+
+def _greatest(stage: Maximum, given: Objects) -> Objects:
+    flat, found = given.ravel(), []
+    for index in stage.index:
+        first, *others = [flat[own] for own in index if own != PADDING]
+        for other in others:
+            first = first.max_of(other)
+        found.append(first)
+    return _objects(found, stage.shape)
+
+
+def _numbers(grid: Grid) -> tuple[Any, Any, Any]:
+    return grid.frac, grid.low, grid.high
+
+
+def _ends(own: Range) -> list[tuple[float, float, float]]:
+    """The least and the greatest value, and the step, of each element."""
+    zeros = np.where(own.is_constant, 0, own.zeros)
+    low, high = (np.ldexp(end.astype(np.float64), -own.frac).ravel() for end in (own.low, own.high))
+    return list(zip(low.tolist(), high.tolist(), np.ldexp(1.0, (zeros - own.frac).ravel()).tolist(), strict=True))
+
+
+def _objects(items: list[Any], shape: tuple[int, ...]) -> Objects:
+    found = np.empty(len(items), object)
+    found[:] = items
+    return found.reshape(shape)

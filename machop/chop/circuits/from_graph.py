@@ -1,0 +1,266 @@
+"""Turns a quantised graph into an integer network, or says why no integer circuit computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from chop.circuits.layers import Layer, clip_of, stages_of
+from chop.circuits.movements import TWO, moves, selection
+from chop.circuits.network import Floats, IntegerNetwork
+from chop.circuits.node_settings import Call
+from chop.circuits.stages import Port, Round, Stage
+from chop.errors import CircuitError
+from chop.formats import Format
+from chop.ir import MaseGraph
+from chop.ir.graph.inputs import placeholder_values
+from chop.nn.copying import copied_module
+from chop.nn.ops import Op
+from chop.tools.model_inputs import map_tensors
+
+CLAMPS = ("clamp", "clip", "clamp_", "hardtanh", "Hardtanh")
+
+
+def integer_network(graph: MaseGraph, example: Any) -> IntegerNetwork:
+    """The integer network of a graph with the formats of its plan, which must be measured (`graph.apply_plan`).
+
+    `example` is a batch as the model takes it; of its samples only shapes matter. What comes before the first rounding
+    stays outside.
+
+    Raises CircuitError with all reasons, by node, where no integer circuit computes the network.
+    """
+    builder = _Builder(graph, example)
+    for node in builder.needed:
+        builder.add(node)
+    if builder.problems:
+        raise CircuitError("the network has no integer circuit:", builder.problems)
+    network = builder.network()
+    _ = network.ranges  # raises where numbers are too wide
+    return network
+
+
+class _Builder:
+    """Goes through a graph once: each node is in float (before the first rounding), a stage, or a problem."""
+
+    def __init__(self, graph: MaseGraph, example: Any) -> None:
+        self.graph = graph
+        self.values = _run_on_two_samples(graph, example)
+        self.stages: list[Stage] = []
+        self.result: dict[fx.Node, str] = {}
+        """The stage that holds the result of a node."""
+
+        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
+        self.in_float: list[fx.Node] = []
+        self.port_nodes: list[fx.Node] = []
+        self.failed: set[fx.Node] = set()
+        self.problems: list[str] = []
+        self.output = next(node for node in graph.nodes if node.op == "output")
+        self.needed = _needed(self.output)
+
+    def add(self, node: fx.Node) -> None:
+        """Take a node up; its reason is noted where it has no integer form."""
+        if self.failed.intersection(node.all_input_nodes):
+            self.failed.add(node)
+            return
+        try:
+            self._add(node)
+        except CircuitError as error:
+            self.failed.add(node)
+            self.problems.append(f"{node.name}: {error}")
+
+    def network(self) -> IntegerNetwork:
+        """The network of all stages that were added."""
+        front = _front(self.graph, self.port_nodes)
+        outside = tuple(node.name for node in self.in_float if node.op != "placeholder")
+        wanted = tuple(name for name in outside if self._leads_to_port(name))
+        return IntegerNetwork(tuple(self.stages), front, wanted)
+
+    def _add(self, node: fx.Node) -> None:
+        if node.op == "output":
+            self._add_output(node)
+        elif node.op in ("placeholder", "get_attr") or not isinstance(self.values.get(node), Tensor):
+            if node.op == "placeholder":
+                self.in_float.append(node)
+        elif not any(source in self.result for source in node.all_input_nodes) and not self._rounds(node):
+            self._leave_in_float(node)
+        else:
+            self._add_computed(node)
+
+    def _rounds(self, node: fx.Node) -> bool:
+        formats = self.graph.plan[node.name]
+        return "data_in" in formats or "data_out" in formats
+
+    def _leave_in_float(self, node: fx.Node) -> None:
+        op = self.graph.op(node)
+        if op is not None and op.multiplies:
+            raise CircuitError("its input is in float; choose a format (data_in_width) for it")
+        if any(source in self.in_float for source in node.all_input_nodes):
+            self.in_float.append(node)
+
+    def _add_output(self, node: fx.Node) -> None:
+        given = node.args[0]
+        only = given[0] if isinstance(given, (tuple, list)) and len(given) == 1 else given
+        if not isinstance(only, fx.Node):
+            raise CircuitError("the model returns several tensors; a circuit has one output")
+        if only not in self.result:
+            raise CircuitError("nothing is rounded on the way to the output; choose formats for the layers")
+        last = self.result[only]
+        if self.stages[-1].name != last:
+            self.stages.append(replace(next(own for own in self.stages if own.name == last), name="output"))
+
+    def _add_computed(self, node: fx.Node) -> None:
+        op, formats = self.graph.op(node), self.graph.plan[node.name]
+        call = self._call(node)
+        if op is not None and op.name == "dropout":
+            self.result[node] = self.result[node.all_input_nodes[0]]
+        elif op is not None:
+            self._add_layer(node, op, call, formats)
+        elif moves(call):
+            self._add_movement(node, call)
+        elif _name_of(call) in CLAMPS:
+            self._add_clamp(node, call)
+        else:
+            raise CircuitError(f"'{_name_of(call)}' has no exact integer form")
+        if "data_out" in formats:
+            self.result[node] = self._round(self.result[node], formats["data_out"], f"{node.name}_out", node)
+
+    def _add_layer(self, node: fx.Node, op: Op, call: Call, formats: Any) -> None:
+        shape = _sample_shape(self.values[node])
+        operands = [
+            (operand, source)
+            for operand, args in op.args.items()
+            for source in (arg.of(node.args, node.kwargs) for arg in args)
+            if isinstance(source, fx.Node) and isinstance(self.values.get(source), Tensor)
+        ]
+        sources = tuple(self._operand(node, source, operand, formats) for operand, source in operands)
+        shapes = tuple(_sample_shape(self.values[source]) for _, source in operands)
+        found = {name: self.graph.parameter(node, op, name) for name in op.params}
+        parameters = {name: value for name, value in found.items() if value is not None}
+        made = stages_of(Layer(node.name, op, call, formats, parameters, sources, shapes, shape))
+        self.stages.extend(made)
+        self.result[node] = made[-1].name
+
+    def _operand(self, node: fx.Node, source: fx.Node, operand: str, formats: Any) -> str:
+        """The stage that holds an operand, rounded where it has a format."""
+        if operand in formats:
+            place = node.all_input_nodes.index(source)
+            name = f"{node.name}_in{place or ''}"
+            return self._round(self.result.get(source), formats[operand], name, source)
+        if source in self.result:
+            return self.result[source]
+        if source.op == "get_attr":
+            raise CircuitError(f"its operand '{source.name}' is a parameter in float")
+        raise CircuitError("its input is in float; choose a format (data_in_width) for it")
+
+    def _round(self, source: str | None, chosen: Format, name: str, node: fx.Node) -> str:
+        """Round a stage, or the float value of `node`, to a format."""
+        if node.op == "get_attr":
+            raise CircuitError(f"its operand '{node.name}' is a parameter, which has no format of its own")
+        grid = chosen.grid(self.values[node])
+        if grid is None:
+            raise CircuitError(f"the format '{chosen}' has no integer codes; choose integer, or a scale of 2^n")
+        shape = _sample_shape(self.values[node])
+        if source is not None:
+            stage: Stage = Round(name, (source,), shape, grid)
+        else:
+            stage = Port(name, (), shape, grid)
+            self.port_nodes.append(node)
+        self.stages.append(stage)
+        return name
+
+    def _add_movement(self, node: fx.Node, call: Call) -> None:
+        sources = [source for source in node.all_input_nodes if isinstance(self.values.get(source), Tensor)]
+        if not all(source in self.result for source in sources):
+            raise CircuitError("it joins values in float with rounded ones")
+        shapes = {source: _sample_shape(self.values[source]) for source in sources}
+        _, stage = selection(node.name, call, sources, shapes)
+        self.stages.append(replace(stage, sources=tuple(self.result[source] for source in sources)))
+        self.result[node] = node.name
+
+    def _add_clamp(self, node: fx.Node, call: Call) -> None:
+        is_hard = "ardtanh" in _name_of(call)
+        names = ("min_val", "max_val") if is_hard else ("min", "max")
+        bounds = [
+            call.setting(name, place, default)
+            for name, place, default in zip(names, (1, 2), (-1.0, 1.0) if is_hard else (None, None), strict=True)
+        ]
+        source = node.all_input_nodes[0]
+        self.stages.append(clip_of(node.name, self.result[source], _sample_shape(self.values[node]), *bounds))
+        self.result[node] = node.name
+
+    def _call(self, node: fx.Node) -> Call:
+        """A node's call, with the values of all nodes but tensors filled in."""
+
+        def known(source: fx.Node) -> Any:
+            value = self.values.get(source)
+            return source if isinstance(value, Tensor) else value
+
+        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), known)
+        return Call(node, self.graph.inner(node), tuple(args), dict(kwargs))
+
+    def _leads_to_port(self, name: str) -> bool:
+        return name in {node.name for port in self.port_nodes for node in (port, *_ancestors(port))}
+
+
+def _name_of(call: Call) -> str:
+    return str(getattr(call.inner, "__name__", type(call.inner).__name__))
+
+
+def _needed(output: fx.Node) -> list[fx.Node]:
+    """The nodes that the output depends on, in the order of execution."""
+    wanted = {output, *_ancestors(output)}
+    return [node for node in output.graph.nodes if node in wanted]
+
+
+def _ancestors(node: fx.Node) -> set[fx.Node]:
+    found: set[fx.Node] = set()
+    waiting = [node]
+    while waiting:
+        new = [source for source in waiting.pop().all_input_nodes if source not in found]
+        found.update(new)
+        waiting.extend(new)
+    return found
+
+
+@torch.no_grad()
+def _run_on_two_samples(graph: MaseGraph, example: Any) -> dict[fx.Node, Any]:
+    """The value of every node for two samples."""
+    two = map_tensors(lambda tensor: torch.cat([tensor[:1]] * TWO), example)
+    recorder = fx.Interpreter(graph.model, garbage_collect_values=False)
+    recorder.run(*placeholder_values(graph, two))
+    return {node: recorder.env[node] for node in graph.nodes if node in recorder.env}
+
+
+def _sample_shape(value: Tensor) -> tuple[int, ...]:
+    if value.ndim < 1 or len(value) != TWO:
+        raise CircuitError(f"its result has shape {tuple(value.shape)} for {TWO} samples: samples must come first")
+    return tuple(value.shape[1:])
+
+
+def _front(graph: MaseGraph, nodes: list[fx.Node]) -> Callable[[Any], tuple[Floats, ...]]:
+    """A function of the model's input that computes the float values of `nodes`."""
+    return FloatFront(graph, [node.name for node in nodes])
+
+
+class FloatFront:
+    """Computes what comes to the ports of a circuit: the part of a model in front of its first rounding."""
+
+    def __init__(self, graph: MaseGraph, names: list[str]) -> None:
+        self._graph = graph
+        module = copied_module(graph.model)
+        by_name = {node.name: node for node in module.graph.nodes}
+        output = next(node for node in module.graph.nodes if node.op == "output")
+        output.args = (tuple(by_name[name] for name in names),)
+        module.graph.eliminate_dead_code()
+        module.recompile()
+        self._module: nn.Module = module.eval()
+
+    @torch.no_grad()
+    def __call__(self, x: Any) -> tuple[Floats, ...]:
+        """The values for the model's input `x`, in float64."""
+        return tuple(np.asarray(own.double()) for own in self._module(*placeholder_values(self._graph, x)))

@@ -1,0 +1,198 @@
+"""The integer network computes what the quantised network does, to the bit, or says why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chop.circuits import integer_network
+from chop.circuits.stages import Affine, Round, rounded
+from chop.circuits.values import Range, Values, exact_codes
+from chop.errors import CircuitError
+from chop.formats import Format
+from chop.formats.grid import Grid
+from chop.formats.integer import Integer, IntegerFloor
+from chop.formats.minifloat import MinifloatIEEE
+from chop.formats.scale_integer import ScaleInteger
+from chop.ir import MaseGraph
+from chop.weight_transforms import Chain, Sparsity
+from tests.circuits.networks import WIDTHS, bundled, outputs, quantised
+
+LAYER = {"data_in": Integer(6, 3), "weight": Integer(5, 4), "bias": Integer(7, 4)}
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1)) * 2
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("made", [lambda width: Integer(width, "auto"), lambda width: IntegerFloor(width, "auto")])
+def test_bundled_networks_differ_in_no_output(name: str, made: Callable[[int], Format]) -> None:
+    graph, data = bundled(name, made)
+    x, _ = next(iter(data.batches("test", None, None)))
+    network = integer_network(graph, x)
+    assert np.array_equal(network(x), outputs(graph, x).numpy())
+    assert network.outside == ()
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(2, 4, 3, padding=1), nn.Conv1d(4, 4, 3, 1, 2, dilation=2, groups=2)
+        self.last = nn.Linear(17, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.first(x))
+        hidden = F.relu6(self.second(hidden) - hidden)
+        hidden = F.max_pool1d(hidden, 3, 2, 1)
+        return self.last(torch.cat([hidden.permute(0, 2, 1).flatten(1), hidden[:, :1, 0]], 1))
+
+
+class Images(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 3, 3, stride=2, padding="valid")
+        self.second = nn.Conv2d(3, 4, 3, padding="same", bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.avg_pool2d(F.hardtanh(self.first(x)), 2)
+        hidden = torch.clamp(self.second(hidden), -0.75, 1.5)
+        return F.adaptive_avg_pool2d(hidden, 1).view(x.size(0), -1)
+
+
+class Tokens(nn.Module):
+    """A linear layer on the last of several dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu())
+
+
+OWN: dict[str, tuple[type[nn.Module], Tensor, dict[str, dict[str, Format]]]] = {
+    "residual": (Residual, drawn(50, 2, 8), {"first": LAYER, "second": LAYER, "last": LAYER}),
+    "images": (Images, drawn(50, 1, 9, 9), {"first": LAYER, "second": {k: v for k, v in LAYER.items() if k != "bias"}}),
+    "tokens": (Tokens, drawn(50, 5, 3), {"first": LAYER, "second": LAYER}),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_every_operation_equals_torch(name: str) -> None:
+    made, x, formats = OWN[name]
+    torch.manual_seed(2)
+    graph = quantised(made(), formats, x)
+    assert np.array_equal(integer_network(graph, x)(x), outputs(graph, x).numpy())
+
+
+def one_layer(**formats: Any) -> tuple[MaseGraph, Tensor]:
+    torch.manual_seed(3)
+    x = drawn(200, 6)
+    return quantised(
+        nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)), {"_0": LAYER, "_2": {**LAYER, **formats}}, x
+    ), x
+
+
+@pytest.mark.parametrize(
+    "formats",
+    [
+        {"data_in": Integer(4, (1, 3, 0, -1), channel_axis=-1)},
+        {"data_in": ScaleInteger(width=5, scale=(0.125,), zero_point=(3,))},
+        {"data_in": ScaleInteger(width=5, scale=(0.125, 0.25, 2.0, 0.5), zero_point=(0,) * 4, channel_axis=-1)},
+        {"data_in": Integer(3, -1), "data_out": Integer(4, 0)},
+        {"data_in": Integer(20, 40)},
+        {"weight": Chain((Sparsity(0.5),), Integer(4, 3))},
+        {"weight": Integer(4, (1, 3, 2), channel_axis=0)},
+        {"weight": MinifloatIEEE(6, exponent_width=3)},
+    ],
+)
+def test_formats_equal_torch(formats: dict[str, Format]) -> None:
+    graph, x = one_layer(**formats)
+    assert np.array_equal(integer_network(graph, x)(x), outputs(graph, x, torch.float64).numpy())
+
+
+def test_what_comes_before_the_first_rounding_stays_outside() -> None:
+    torch.manual_seed(4)
+    x = drawn(100, 6)
+    model = nn.Sequential(nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    graph = quantised(model, {"_2": LAYER}, x)
+    network = integer_network(graph, x)
+    assert network.outside == ("_0", "_1")
+    assert np.array_equal(network(x), outputs(graph, x).numpy())
+
+
+def test_all_reasons_are_given_by_node() -> None:
+    x = drawn(20, 6)
+    layers = [nn.Linear(6, 4), nn.Sigmoid(), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)]
+    without_bias = {"data_in": Integer(6, 3), "weight": Integer(5, 4)}
+    norm = {"data_in": Integer(8, 4), "weight": Integer(8, 4), "bias": Integer(8, 4)}
+    graph = quantised(nn.Sequential(*layers).eval(), {"_0": without_bias, "_3": norm}, x)
+    with pytest.raises(CircuitError) as raised:
+        integer_network(graph, x)
+    assert raised.value.problems == ("_0: its bias is in float; choose a format (bias_width) for it",)
+    graph = quantised(nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3)), {"_1": LAYER}, x)
+    with pytest.raises(CircuitError, match="_0: its input is in float"):
+        integer_network(graph, x)
+    graph = quantised(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)).eval(), {"_0": LAYER, "_1": norm}, x)
+    with pytest.raises(CircuitError, match="_1: its statistics are in float; run the pass fold_batch_norm"):
+        integer_network(graph, x)
+
+
+def test_ranges_are_exact_for_one_layer() -> None:
+    """Against all inputs of a layer of two."""
+    torch.manual_seed(5)
+    formats = {"data_in": Integer(3, 1), "weight": Integer(4, 2), "bias": Integer(4, 3)}
+    graph = quantised(nn.Sequential(nn.Linear(2, 5), nn.ReLU()), {"_0": formats}, drawn(2, 2))
+    network = integer_network(graph, drawn(2, 2))
+    every = torch.arange(-4, 4) / 2
+    found = outputs(graph, torch.cartesian_prod(every, every)).numpy()
+    own = network.output
+    assert np.array_equal(np.ldexp(own.low.astype(float), -own.frac), found.min(0))
+    assert np.array_equal(np.ldexp(own.high.astype(float), -own.frac), found.max(0))
+    codes = np.ldexp(found, own.frac).astype(int)
+    assert np.all(codes % (1 << np.minimum(own.zeros, 20)) == 0)
+
+
+def test_rounding_in_integers_equals_rounding_of_floats() -> None:
+    codes = np.arange(-300, 300)[:, None]
+    frac = np.array([3, 5, 2, 0, -4, -9, 12, 60])
+    for down in (False, True):
+        low, high = np.array([-8, -3, -1, -2, 0, -1, -128, -5]), np.array([7, 5, 0, 1, 1, 0, 127, 9])
+        found = rounded(Values(np.repeat(codes, 8, 1), 4), Grid.of(frac, low, high, down)) if frac.max() < 30 else None
+        for place, own in enumerate(frac):
+            grid = Grid.of(own, low[place], high[place], down)
+            scaled = np.ldexp(codes.astype(float), int(own) - 4)
+            wanted = np.clip(np.floor(scaled) if down else np.rint(scaled), low[place], high[place])
+            assert np.array_equal(rounded(Values(codes, 4), grid).codes, wanted)
+        assert found is None
+
+
+def test_bits_are_those_from_the_highest_to_the_lowest() -> None:
+    low, high = np.array([0, 0, -4, -5, 3, -8]), np.array([0, 7, 3, 3, 3, 0])
+    own = Range(low, high, 2, np.array([63, 0, 0, 0, 0, 2]))
+    assert own.bits.tolist() == [0, 3, 3, 4, 0, 2]
+    assert own.widest == 4
+
+
+def test_constants_need_the_coarsest_step() -> None:
+    found = exact_codes(np.array([0.75, -2.0, 0.0]))
+    assert (found.codes.tolist(), found.frac) == ([3, -8, 0], 2)
+    with pytest.raises(CircuitError, match="need more than 31 bits"):
+        exact_codes(np.array([2.0**20, 2.0**-20]))
+
+
+def test_too_wide_numbers_are_refused_and_named() -> None:
+    graph, x = one_layer(data_in=Integer(32, 16), weight=Integer(30, 29), bias=Integer(30, 16))
+    network = integer_network(graph, x)
+    wide = replace(next(own for own in network.stages if isinstance(own, Affine)), bias_frac=-60)
+    with pytest.raises(CircuitError, match="_0: its sums need more than"):
+        _ = replace(network, stages=(network.stages[0], wide)).ranges
+    assert any(isinstance(own, Round) for own in network.stages)
