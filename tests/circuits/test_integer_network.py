@@ -19,6 +19,7 @@ from chop.errors import CircuitError
 from chop.formats import Format
 from chop.formats.grid import Grid
 from chop.formats.integer import Integer, IntegerFloor
+from chop.formats.measured_tensor import MeasuredTensor
 from chop.formats.minifloat import MinifloatIEEE
 from chop.formats.scale_integer import ScaleInteger
 from chop.ir import MaseGraph
@@ -26,6 +27,12 @@ from chop.weight_transforms import Chain, Sparsity
 from tests.circuits.networks import WIDTHS, bundled, outputs, quantised
 
 LAYER = {"data_in": Integer(6, 3), "weight": Integer(5, 4), "bias": Integer(7, 4)}
+
+
+def learned(fractions: list[int], widths: list[int], **keys: Any) -> Integer:
+    """A format as a training of widths leaves it: by value."""
+    tensors = [MeasuredTensor(torch.tensor(own, dtype=torch.int8)) for own in (fractions, widths)]
+    return Integer(8, tensors[0], element_width=tensors[1], **keys)
 
 
 def drawn(*shape: int) -> Tensor:
@@ -111,6 +118,8 @@ def one_layer(**formats: Any) -> tuple[MaseGraph, Tensor]:
         {"data_in": Integer(20, 40)},
         {"weight": Chain((Sparsity(0.5),), Integer(4, 3))},
         {"weight": Integer(4, (1, 3, 2), channel_axis=0)},
+        {"data_in": learned([1, 40, 0, -2], [3, 0, 2, 5]), "weight": learned([2, 3, 1, 0], [3, 4, 0, 1])},
+        {"data_in": learned([1, 4, 0, 2], [3, 2, 1, 8], is_signed=False)},
         {"weight": MinifloatIEEE(6, exponent_width=3)},
     ],
 )
