@@ -323,8 +323,8 @@ def test_the_first_piece_keeps_to_the_memory_too(monkeypatch: pytest.MonkeyPatch
     evaluator = Evaluator(graph, axes, batches, memory=2**23)
     compute, sizes = Walk._compute, []
 
-    def noting(walk: Walk, level: int, parents: Any, alternatives: Any, live: Any) -> Any:
-        found = compute(walk, level, parents, alternatives, live)
+    def noting(walk: Walk, level: int, start: int, parents: Any, alternatives: Any, live: Any) -> Any:
+        found = compute(walk, level, start, parents, alternatives, live)
         sizes.append(walk._bytes_per_child[level] * len(parents))  # type: ignore[operator]
         return found
 

@@ -81,7 +81,8 @@ BOTH = [op for op in QUANTIZABLE_OPS if isinstance(op_cases(op)[0].inner, nn.Mod
 
 
 def test_most_ops_are_spelled_as_a_module_and_as_a_function() -> None:
-    without = {"add", "sub", "mul", "matmul", "bmm", "addmm", "scaled_dot_product_attention", "batch_norm2d"}
+    without = {"add", "sub", "mul", "matmul", "bmm", "addmm", "scaled_dot_product_attention"}
+    without |= {"batch_norm2d", "batch_norm3d"}
     assert {*QUANTIZABLE_OPS} - {*BOTH} == without
 
 
@@ -97,7 +98,7 @@ def test_modules_and_functions_agree(op: str) -> None:
         torch.testing.assert_close(Quantized(other.inner, other.op, formats)(*args, **other.kwargs), expected)
 
 
-@pytest.mark.parametrize("op", ["batch_norm1d", "batch_norm2d"])
+@pytest.mark.parametrize("op", ["batch_norm1d", "batch_norm2d", "batch_norm3d"])
 def test_running_statistics_are_kept_and_learned(op: str) -> None:
     case = op_cases(op)[0]
     layer = Quantized(case.inner, case.op, node_formats(node_config("integer"), case.op))

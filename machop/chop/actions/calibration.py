@@ -34,11 +34,11 @@ def calibrate_for(graph: MaseGraph, config: Mapping[str, Any], data_module: Data
 
 
 def is_measured_on_activations(graph: MaseGraph, plan: QuantPlan) -> bool:
-    """Whether a plan has a format, or a weight transform, that needs ranges of activations."""
+    """Whether a plan has a format, a weight transform or a batch norm that is measured on training samples."""
     measured = {
         (node, operand): chosen for node in plan for operand, chosen in plan[node].items() if chosen.is_measured
     }
-    return any(
+    return plan.is_open or any(
         slot not in graph.calibration.tensors or (isinstance(chosen, Chain) and chosen.needs_inputs)
         for slot, chosen in measured.items()
     )

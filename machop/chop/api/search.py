@@ -57,6 +57,7 @@ def search(
     *,
     formats: Any = None,
     widths: Iterable[int] | int | None = None,
+    batch_norm: Literal["float", "measured"] | None = None,
     objectives: Iterable[Any] | None = None,
     constraints: Mapping[str, Mapping[str, Any]] | None = None,
     strategy: Any = "surrogate",
@@ -104,8 +105,8 @@ def search(
     `task`, `loss` and `metrics` (`{name: (function, "maximize" | "minimize")}`) say what outputs are judged by. With
     `task=None` that is regression where the targets are no whole numbers, else classification.
 
-    The `space` is that of `Space(formats, widths)`, or a `Space` with more to say. `objectives` are metrics:
-    names (`ch info runner`), `(function, "minimize")`, or `{name: direction | {"scale": …, "direction": …}}`;
+    The `space` is that of `Space(formats, widths, batch_norm=…)`, or a `Space` with more to say. `objectives` are
+    metrics: names (`ch info runner`), `(function, "minimize")`, or `{name: direction | {"scale": …, "direction": …}}`;
     `constraints` are `{name: {"min": …, "max": …, "max_drop": …}}`. The runners that measure them are found by
     themselves; `runners` names others, or gives them options. They measure on the first `num_samples` samples of a
     `part` (None: on all). A strategy, runner, format or metric may be a name, a class or an object.
@@ -133,6 +134,7 @@ class Arguments:
     space: Space | None
     formats: Any
     widths: Iterable[int] | int | None
+    batch_norm: Literal["float", "measured"] | None
     objectives: Iterable[Any] | None
     constraints: Mapping[str, Mapping[str, Any]] | None
     strategy: Any
@@ -268,10 +270,10 @@ class Arguments:
     def chosen_space(self) -> Space:
         """The space, as an object or from `formats` and `widths`."""
         if self.space is None:
-            return Space(self.formats, self.widths)
+            return Space(self.formats, self.widths, batch_norm=self.batch_norm or "float")
         if not isinstance(self.space, Space):
             raise ConfigError([f"space: expected a chop.Space, got {self.space!r}"])
-        for name in (name for name in ("formats", "widths") if getattr(self, name) is not None):
+        for name in (name for name in ("formats", "widths", "batch_norm") if getattr(self, name) is not None):
             raise ConfigError([f"{name}: belongs in the space: Space({name}=...)"])
         return self.space
 

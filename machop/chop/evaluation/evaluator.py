@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,10 +13,12 @@ from torch import Tensor
 
 from chop.dataset.rows import cut
 from chop.errors import ChopError, GraphError, first_line
+from chop.evaluation.calibration_rows import CalibrationRows, fixed_values
 from chop.evaluation.measures import Measure, RowChunk, Scores, WholePredictions
 from chop.evaluation.operations import CLOSE
 from chop.evaluation.plan_runner import PlanRunner
-from chop.evaluation.program import FIXED, Axis, Program, build_program
+from chop.evaluation.prefix_statistics import PrefixStatistics
+from chop.evaluation.program import Axis, Program, build_program
 from chop.evaluation.values import Each, Same, Value, each
 from chop.evaluation.walk import Codes, Walk
 from chop.ir import MaseGraph, QuantPlan
@@ -75,11 +77,15 @@ class Evaluator:
     def _prepare(self, graph: MaseGraph, axes: Sequence[Axis], moved: list[tuple[Any, Tensor]], memory: int) -> None:
         self.program = build_program(graph, axes, moved[0][0], self.output)
         self.targets = torch.cat([y for _, y in moved])
-        self.whole = _parts(self.program, graph, moved)
+        self.calibration = CalibrationRows.of(self.program, graph, str(self.targets.device), memory)
+        self.whole = self._parts_of(graph, moved)
         self.parts = _small_parts(self.whole, by_class=True) if self._may_sort else self.whole
         self.walk = Walk(self.program, memory)
         self._require_agreement(graph, axes, moved[0])
         self.walk = Walk(self.program, memory)  # one that has not learned the sizes of pieces from a few rows
+
+    def _parts_of(self, graph: MaseGraph, batches: Sequence[tuple[Any, Tensor]]) -> list[_Part]:
+        return _parts(self.program, graph, batches, self.calibration.settled if self.calibration else {})
 
     @cached_property
     def _ordered_parts(self) -> list[_Part]:
@@ -116,8 +122,9 @@ class Evaluator:
         """The outputs of configurations, `(configurations, rows, …)`: at once, and plan by plan."""
         measure = WholePredictions(batch[1], lambda predictions, targets: {}, self.program.example, ())
         measure.start(len(codes))
-        for part in _parts(self.program, graph, [batch]):
-            self._run_part(part, codes, [measure])
+        known = self.calibration.measured(codes) if self.calibration else None
+        for part in self._parts_of(graph, [batch]):
+            self._run_part(part, codes, [measure], 0, known)
         runner = PlanRunner(graph, [batch], str(self.targets.device), self.output)
         plans = [
             QuantPlan.of({n: f for axis, number in zip(axes, code, strict=True) for n, f in axis[number].items()})
@@ -138,41 +145,42 @@ class Evaluator:
             measure.start(len(codes))
         is_little = len(codes) * len(self.targets) <= LITTLE
         parts = self._ordered_parts if any(measure.needs_order for measure in measures) else self.parts
-        for part in self.whole if is_little else parts:
-            self._run_part(part, codes, measures)
+        for begin, own in self._spans(codes):
+            known = self.calibration.measured(own) if self.calibration else None
+            for part in self.whole if is_little else parts:
+                self._run_part(part, own, measures, begin, known)
         return [measure.finish() for measure in measures]
 
-    def _run_part(self, part: _Part, codes: Codes, measures: Sequence[Measure]) -> None:
+    def _spans(self, codes: Codes) -> list[tuple[int, Codes]]:
+        """The configurations, so many at a time that their measured statistics fit a part of the memory."""
+        most = self.calibration.at_a_time(self.walk.memory) if self.calibration else max(len(codes), 1)
+        return [(begin, codes[begin : begin + most]) for begin in range(0, len(codes), most)]
+
+    def _run_part(
+        self, part: _Part, codes: Codes, measures: Sequence[Measure], begin: int, known: PrefixStatistics | None
+    ) -> None:
+        """Measure some rows of the configurations from `begin` on."""
+
         def add(first: int, last: int, value: Value, numbers: np.ndarray[Any, Any]) -> None:
             if len(part.chunk.targets) == 1:
                 value = Each([with_samples(one, 1) for one in each(value)])
             for measure in measures:
-                measure.add(part.chunk, first, last, value, numbers)
+                measure.add(part.chunk, begin + first, begin + last, value, numbers)
 
-        self.walk.run(codes, part.fixed, add, len(part.chunk.targets))
+        self.walk.run(codes, part.fixed, add, len(part.chunk.targets), known)
 
 
-def _parts(program: Program, graph: MaseGraph, batches: Sequence[tuple[Any, Tensor]]) -> list[_Part]:
+def _parts(
+    program: Program, graph: MaseGraph, batches: Sequence[tuple[Any, Tensor]], settled: Mapping[int, Any]
+) -> list[_Part]:
     parts = []
     first = 0
     for x, y in batches:
         rows = torch.arange(first, first + len(y), device=y.device)
-        values = _fixed_values(program, placeholder_values(graph, x))
+        values = fixed_values(program, placeholder_values(graph, x), settled)
         parts.append(_Part(RowChunk(rows, y), {n: Same(values[n]) for n in program.boundary}))
         first += len(y)
     return parts
-
-
-@torch.no_grad()
-def _fixed_values(program: Program, inputs: Sequence[Any]) -> dict[int, Any]:
-    """What the stages without a choice give for one batch."""
-    values: dict[int, Any] = dict(zip(program.placeholders, inputs, strict=True)) | program.constants
-    for number in program.at(FIXED):
-        stage = program.stages[number]
-        if number not in values:
-            found = stage.operation.one(stage.choices[0], [Same(values[source]) for source in stage.inputs])
-            values[number] = each(found)[0]
-    return values
 
 
 def _small_parts(parts: Sequence[_Part], by_class: bool) -> list[_Part]:

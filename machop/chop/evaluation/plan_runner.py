@@ -10,12 +10,14 @@ from torch import Tensor, fx, nn
 
 from chop.evaluation.float_values import attribute, is_attribute, outputs_at
 from chop.evaluation.operations import called
+from chop.evaluation.plan_statistics import with_statistics
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
-from chop.nn.ops import Op
+from chop.nn.ops import STATISTICS, Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, with_tensors
 from chop.nn.quantized import argument_slots, call_quantized, quantize_arguments, quantized_parameters, quantized_result
+from chop.nn.under_plan import closed, is_open, put_statistics
 from chop.scoring.outputs import joined_outputs, with_samples
 from chop.tools.model_outputs import OutputName, predictions_of
 
@@ -99,6 +101,7 @@ class PlanRunner:
         self._shares = True
         self._values: list[dict[fx.Node, Any]] = [{} for _ in batches]
         self._last: dict[str, dict[str, Format]] | None = None
+        self._measured: dict[str, dict[str, Format]] = {}
 
     def predictions(self, plan: QuantPlan) -> Tensor:
         """The model's outputs for all samples, `(samples, *output)`."""
@@ -106,9 +109,23 @@ class PlanRunner:
         return found[0].clone() if len(found) == 1 else joined_outputs(found, self._sizes)
 
     def stream(self, plan: QuantPlan) -> Iterator[tuple[Tensor, Tensor]]:
-        """The model's outputs `(samples, *output)` and the targets, batch by batch."""
+        """The model's outputs `(samples, *output)` and the targets, batch by batch.
+
+        What follows from the whole plan is measured first, on the graph's calibration samples.
+        """
         with torch.no_grad():
-            plan = self.graph.freeze(plan)
+            plan = with_statistics(self.graph, self.graph.freeze(plan), self.device)
+        yield from self._stream(plan)
+
+    @torch.no_grad()
+    def measured(self, plan: QuantPlan) -> QuantPlan:
+        """A frozen plan with everything open measured on the samples of this runner, one batch."""
+        for _ in self._stream(plan):
+            pass
+        found = ((name, dict(formats)) for name, formats in plan.choices)
+        return QuantPlan.of({name: self._measured[name] if is_open(own) else own for name, own in found})
+
+    def _stream(self, plan: QuantPlan) -> Iterator[tuple[Tensor, Tensor]]:
         chosen = {name: dict(formats) for name, formats in plan.choices}
         changed = self._changed(chosen)
         keeps = self._shares and len(changed) <= (1 - WORTH_KEEPING) * len(self._nodes)
@@ -170,15 +187,18 @@ class PlanRunner:
         if not formats:
             return call(*args, **kwargs)
         assert step.op is not None
+        if is_open(formats):
+            formats = self._measured[step.node.name] = closed(step.inner, step.op, formats, args, kwargs)
         if step.may_change_at_a_call:
             return call_quantized(step.inner, step.op, formats, tuple(args), kwargs)
         if isinstance(step.inner, nn.Module):
-            if step.op.params:
+            if step.op.params or step.op.statistics:
                 call = self._kept_weights(step.node.name, step.inner, step.op, formats)
             quantize_arguments(step.slots, formats, args, kwargs)
         else:
             kept = self._put_kept_parameters(step.node, step.op, formats, args)
             quantize_arguments([slot for slot in step.slots if slot[0] not in kept], formats, args, kwargs)
+            put_statistics(step.op, formats, args, kwargs)
         result = call(*args, **kwargs)
         return quantized_result(result, step.op, formats)
 
@@ -208,7 +228,7 @@ class PlanRunner:
     def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> Any:
         """The call of a module with its weights in `formats`."""
         kept = self._bound[name]
-        key = tuple(formats.get(operand) for operand in op.params)
+        key = tuple(formats.get(operand) for operand in (*op.params, STATISTICS))
         if key not in kept:
             if len(kept) >= _KEEP:
                 kept.pop(next(iter(kept)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
 from chop.evaluation.float_values import batch_rows, float_values, is_attribute, nodes_with_rows, outputs_at
+from chop.evaluation.measured_norm import MeasuredNorm, Statistics
+from chop.evaluation.norm_call import norm_call
 from chop.evaluation.operations import (
     AddBias,
     BatchNorm,
@@ -27,7 +29,7 @@ from chop.evaluation.operations import (
 from chop.formats import Format
 from chop.ir import MaseGraph
 from chop.nn.masks import MaskRule
-from chop.nn.ops import Arg, Op
+from chop.nn.ops import STATISTICS, Arg, Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks
 from chop.scoring.outputs import with_samples
 from chop.tools.model_outputs import OutputName, predictions_of
@@ -68,7 +70,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Program:
-    """A program: its `stages`, the numbers of the input stages, and the number of the output stage."""
+    """A program: its `stages`, the numbers of the input stages, and the number of the output stage.
+
+    `needed` are the stages that are computed, None for all.
+    """
 
     stages: list[Stage]
     placeholders: list[int]
@@ -77,26 +82,61 @@ class Program:
     example: Tensor
     """The output for a batch in float, its first row alone."""
 
+    needed: frozenset[int] | None = None
+
     @cached_property
     def levels(self) -> int:
         """How many axes the output depends on, counted from the first to the last of them."""
-        return 1 + max(stage.level for stage in self.stages)
+        return 1 + max(self.stages[number].level for number in self._numbers)
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """The stages that are computed."""
+        return [number for number in range(len(self.stages)) if self.needed is None or number in self.needed]
 
     def at(self, level: int) -> list[int]:
         """The numbers of the stages of a level, in the order of execution."""
-        return [number for number, stage in enumerate(self.stages) if stage.level == level]
+        return [number for number in self._numbers if self.stages[number].level == level]
+
+    @cached_property
+    def statistics(self) -> list[int]:
+        """The stages whose values are measured on calibration samples, and used for all others."""
+        return [number for number in self._numbers if isinstance(self.stages[number].operation, Statistics)]
+
+    @cached_property
+    def measuring(self) -> Program | None:
+        """What calibration samples run through: all that the statistics depend on; None where none depends on choices.
+
+        Its output is the last of the statistics.
+        """
+        wanted = [number for number in self.statistics if self.stages[number].level > FIXED]
+        if not wanted:
+            return None
+        needed: set[int] = set()
+        waiting = list(wanted)
+        while waiting:
+            number = waiting.pop()
+            if number not in needed:
+                needed.add(number)
+                waiting += self.stages[number].inputs
+        return replace(self, output=wanted[-1], needed=frozenset(needed))
 
     @property
     def boundary(self) -> list[int]:
         """The stages without a choice that stages with one read."""
-        read = {number for stage in self.stages if stage.level > FIXED for number in stage.inputs}
+        moving = [number for number in self._numbers if self.stages[number].level > FIXED]
+        read = {source for number in moving for source in self.stages[number].inputs}
         return sorted(number for number in {*read, self.output} if self.stages[number].level == FIXED)
 
     @property
     def is_planar(self) -> bool:
         """Whether all that depends on choices works on vectors, row by row, so that rows may be taken in any order."""
         moving = [stage.operation for stage in self.stages if stage.level > FIXED]
-        return bool(moving) and all(isinstance(o, (Linear, AddBias, BatchNorm, Elementwise, Quantise)) for o in moving)
+        return bool(moving) and all(
+            isinstance(own, (Linear, AddBias, BatchNorm, Elementwise, Quantise, Statistics))
+            or (isinstance(own, MeasuredNorm) and own.is_vector)
+            for own in moving
+        )
 
 
 def build_program(graph: MaseGraph, axes: Sequence[Axis], x: Any, output: OutputName = None) -> Program:
@@ -187,6 +227,8 @@ class _Builder:
         op = self.graph.op(node)
         inner = self._inner(node)
         values = self._call_values(node, op)
+        if self._chooses(node, STATISTICS):
+            return self._measured_norm(node, op, inner, values)
         lowered = self._lowered(node, op, inner, values)
         if lowered is not None:
             return lowered
@@ -265,6 +307,18 @@ class _Builder:
             args, kwargs = template.of(node)
             return self._add(Elementwise(inner, tuple(args), kwargs, op.name == "relu"), template.inputs)
         return None
+
+    def _measured_norm(self, node: fx.Node, op: Op | None, inner: Any, values: Mapping[Any, int]) -> int:
+        """The stages of a batch norm with statistics that are measured; raises GraphError for one with hooks."""
+        assert op is not None
+        norm = norm_call(node, op, inner, self.seen)
+        place, source = _argument(node, op.args["data_in"][0])
+        assert place is not None
+        x = values.get(place, self.stage_of[source])
+        own = torch.stack([norm.mean, norm.variance], 1)
+        statistics = self._add(Statistics(own), [x], node, lambda formats: formats.get(STATISTICS))
+        normalise = MeasuredNorm(norm.weight, norm.bias, norm.eps, self._is_vector(node))
+        return self._add(normalise, [x, statistics], node, lambda f: (f.get("weight"), f.get("bias")))
 
     def _linear(self, node: fx.Node, op: Op, inner: Any, values: Mapping[Any, int]) -> int | None:
         source = node.args[0]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from chop.evaluation.kept import Kept
 from chop.evaluation.operations import Operation
+from chop.evaluation.prefix_statistics import PrefixStatistics
 from chop.evaluation.program import Program, Stage
 from chop.evaluation.values import Each, Pick, Same, Value, count_of, join
 
@@ -53,6 +54,8 @@ class _Recipe:
     groups: tuple[_Group, ...]
     is_product: bool
     numbers: Numbers
+    places: Numbers
+    """Of each result the first of the prefixes that have it."""
 
     def run(self, operation: Operation, inputs: Sequence[Value], is_last: bool) -> Value:
         if self.is_product and is_last and len(self.groups) == 1:
@@ -103,13 +106,32 @@ class Walk:
         self._children_per_parent = [0.0] * program.levels
         self._widest_per_parent: list[float | None] = [None] * program.levels
         self._rows = 1
+        self._statistics = frozenset(program.statistics)
+        self._known: PrefixStatistics | None = None
+        self._found: PrefixStatistics | None = None
 
-    def run(self, codes: Codes, fixed: Mapping[int, Value], emit: Emit, rows: int) -> None:
+    def measured(self, codes: Codes, fixed: Mapping[int, Value], rows: int) -> PrefixStatistics:
+        """The statistics of `codes`, sorted and without repeats, on calibration samples."""
+        self._found = PrefixStatistics()
+        self.run(codes, fixed, lambda first, last, value, numbers: None, rows)
+        found, self._found = self._found, None
+        return found
+
+    def run(
+        self,
+        codes: Codes,
+        fixed: Mapping[int, Value],
+        emit: Emit,
+        rows: int,
+        statistics: PrefixStatistics | None = None,
+    ) -> None:
         """Compute the output for `codes`, sorted and without repeats.
 
-        `fixed` are the values before any choice, of `rows` rows.
+        `fixed` are the values before any choice, of `rows` rows; `statistics` are those of the same codes, if any are
+        measured.
         """
         self._expect(rows)
+        self._known = statistics
         live: Live = {number: (value, np.zeros(1, dtype=np.int64)) for number, value in fixed.items()}
         self._descend(_Prefixes(codes), codes, 0, (0, 1), live, emit)
 
@@ -131,7 +153,7 @@ class Walk:
             return
         if last - first == 1 and prefixes.first[level][last] - prefixes.first[level][first] == 1:
             begin = int(prefixes.first[level][first])
-            value = self._alone(level, codes[begin], live)
+            value = self._alone(level, prefixes, begin, codes[begin], live)
             emit(begin, begin + 1, value, np.zeros(1, dtype=np.int64))
             return
         step = self._parents_at_a_time(level)
@@ -158,7 +180,7 @@ class Walk:
             stop = min(end, start + self._children_at_a_time(level))
             firsts = prefixes.first[level + 1][start:stop]
             parents = prefixes.of[level][firsts] - span[0]
-            longer = self._compute(level, parents, codes[firsts], live)
+            longer = self._compute(level, start, parents, codes[firsts], live)
             self._descend(prefixes, codes, level + 1, (start, stop), longer, emit)
             start = stop
 
@@ -179,7 +201,8 @@ class Walk:
         pick, own = known
         return pick.of(value), own
 
-    def _compute(self, level: int, parents: Numbers, alternatives: Numbers, live: Live) -> Live:
+    def _compute(self, level: int, start: int, parents: Numbers, alternatives: Numbers, live: Live) -> Live:
+        """The values of a level for the prefixes from `start` on that continue `parents`."""
         stages = self._stages[level]
         found: Live = {number: (value, numbers[parents]) for number, (value, numbers) in live.items()}
         decided = alternatives[:, self._axes[level]]
@@ -191,9 +214,11 @@ class Walk:
         widest, total = 0, 0
         for number, recipe in zip(stages, recipes, strict=True):
             stage = self.program.stages[number]
-            value = recipe.run(
-                stage.operation, [found[source][0] for source in stage.inputs], self._may_overwrite[number]
-            )
+            value = self._looked_up(number, start + recipe.places)
+            if value is None:
+                inputs = [found[source][0] for source in stage.inputs]
+                value = recipe.run(stage.operation, inputs, self._may_overwrite[number])
+                self._note(number, value, recipe.numbers)
             size = _bytes(value)
             widest, total = max(widest, size), total + size
             found[number] = (value, recipe.numbers)
@@ -204,7 +229,18 @@ class Walk:
         self._bytes_per_child[level] = total / len(parents)
         return found
 
-    def _alone(self, level: int, code: Numbers, live: Live) -> Value:
+    def _looked_up(self, number: int, prefixes: Numbers) -> Value | None:
+        """The statistics of some prefixes, where they were measured before."""
+        if self._known is None or number not in self._statistics:
+            return None
+        return self._known.of(number, prefixes)
+
+    def _note(self, number: int, value: Value, numbers: Numbers) -> None:
+        """Keep the statistics of the next prefixes, where these are what is measured."""
+        if self._found is not None and number in self._statistics:
+            self._found.add(number, value, numbers)
+
+    def _alone(self, level: int, prefixes: _Prefixes, begin: int, code: Numbers, live: Live) -> Value:
         """The output for the one configuration that there is from `level` on: nothing is shared or picked."""
         values = {number: self._of_span(value, numbers)[0] for number, (value, numbers) in live.items()}
         for deeper in range(level, self.program.levels):
@@ -213,10 +249,14 @@ class Walk:
                 stage = self.program.stages[number]
                 choice = stage.choices[0 if stage.choice_ids is None else int(stage.choice_ids[code[stage.axis]])]
                 inputs = [values[source] for source in stage.inputs]
-                if self._may_overwrite[number] and len(inputs) == 1:
+                known = self._looked_up(number, prefixes.of[deeper + 1][begin : begin + 1])
+                if known is not None:
+                    found = known
+                elif self._may_overwrite[number] and len(inputs) == 1:
                     found = stage.operation.on_last_reading(choice, inputs)
                 else:
                     found = stage.operation.one(choice, inputs)
+                self._note(number, found, np.zeros(1, dtype=np.int64))
                 size = _bytes(found)
                 widest, total = max(widest, size), total + size
                 values[number] = found
@@ -279,7 +319,7 @@ def _recipe(stage: Stage, alternatives: Numbers, inputs: Sequence[tuple[Numbers,
         for start, stop in pairwise(bounds)
     )
     is_product = len(inputs) == 1 and all(group.picks == (None,) for group in groups)
-    return _Recipe(groups, is_product, own), len(first)
+    return _Recipe(groups, is_product, own, first), len(first)
 
 
 def _distinct(ids: Numbers, inputs: Sequence[tuple[Numbers, int]]) -> tuple[Numbers, Numbers]:

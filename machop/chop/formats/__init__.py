@@ -13,6 +13,7 @@ from chop.formats.mxfp import MXFP
 from chop.formats.mxint import MXInt
 from chop.formats.output_shift import OutputShift
 from chop.formats.scale_integer import ScaleInteger
+from chop.formats.statistics import NormStatistics
 from chop.formats.ternary import Ternary
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "MeasuredTensor",
     "MinifloatDenorm",
     "MinifloatIEEE",
+    "NormStatistics",
     "OneByOne",
     "OutputShift",
     "ScaleInteger",

@@ -96,6 +96,11 @@ class Format(Keyed, ABC):
         return False
 
     @property
+    def is_open(self) -> bool:
+        """Whether parameters must still be measured by a run in which everything before has the formats of the plan."""
+        return False
+
+    @property
     def needs_layout(self) -> bool:
         """Whether the format depends on the dimensions of samples and channels."""
         return False

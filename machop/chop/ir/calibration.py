@@ -26,6 +26,9 @@ class Calibration:
 
     tensors: Mapping[Slot, Tensor] = field(default_factory=dict)
     has_activations: bool = False
+    inputs: Any = field(default=None, repr=False, compare=False)
+    """The samples themselves, one batch as the model takes it: what is measured under a plan runs on them."""
+
     shifts: dict[Any, tuple[float, ...]] = field(default_factory=dict, repr=False, compare=False)
     """Bias corrections that were measured, by node and its other formats."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chop.formats import Format
-from chop.nn.ops import OPERANDS
+from chop.nn.ops import OPERANDS, STATISTICS
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,14 @@ class QuantPlan:
     def __getitem__(self, node: str) -> dict[str, Format]:
         return next((dict(chosen) for name, chosen in self.choices if name == node), {})
 
+    @property
+    def is_open(self) -> bool:
+        """Whether something is still to be measured by a run under the whole plan (statistics of batch norms)."""
+        return any(chosen.is_open for _, formats in self.choices for _, chosen in formats)
+
     def __iter__(self) -> Iterator[str]:
         return (node for node, _ in self.choices)
 
 
 def _place(choice: tuple[str, Format]) -> int:
-    return OPERANDS.index(choice[0])
+    return (*OPERANDS, STATISTICS).index(choice[0])

@@ -7,8 +7,8 @@ from itertools import chain
 from typing import Any
 
 from chop.errors import FormatError, did_you_mean
-from chop.formats import FORMATS, Format, OutputShift
-from chop.nn.ops import OPERANDS, Op
+from chop.formats import FORMATS, Format, NormStatistics, OutputShift
+from chop.nn.ops import OPERANDS, STATISTICS, Op
 from chop.weight_transforms import (
     WEIGHT_TRANSFORMS,
     WeightTransform,
@@ -19,8 +19,13 @@ from chop.weight_transforms import (
 
 NodeConfig = Mapping[str, Any]
 
-GLOBAL_KEYS = ("name", "bypass", "floor", "bias_correction")
+BATCH_NORM = "batch_norm"
+"""The key that says which statistics a batch norm has, in any format and in float32."""
+
+GLOBAL_KEYS = ("name", "bypass", "floor", "bias_correction", BATCH_NORM)
 """Keys that hold for all operands of a node; every other key is `<operand>_<parameter of the format>`."""
+
+BATCH_NORM_VALUES = ("float", "measured")
 
 FLOAT_NAMES = (None, "NA")
 
@@ -180,6 +185,7 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     check_keys(config)
     plain = {} if is_float(config) else {operand: operand_format(config, operand, op) for operand in op.operands}
     formats = {**plain, WEIGHT: chained(weight_transforms(config, op), plain.get(WEIGHT))}
+    formats[STATISTICS] = norm_statistics(config, op)
     return {operand: chosen for operand, chosen in formats.items() if chosen is not None}
 
 
@@ -192,6 +198,29 @@ def weight_transforms(config: NodeConfig, op: Op) -> tuple[WeightTransform, ...]
     if not given or config.get("bypass") is True or not has_own_weights(op):
         return ()
     return tuple(_transform(name, values, op) for name, values in sorted(given.items()))
+
+
+def norm_statistics(config: NodeConfig, op: Op) -> NormStatistics | None:
+    """The statistics that `config` asks for of a batch norm, to be measured under the plan; None for those that it has.
+
+    Raises FormatError for another value than those of `BATCH_NORM_VALUES`.
+
+    >>> from chop.nn.ops import op_of_module
+    >>> from torch import nn
+    >>> str(norm_statistics({"name": "NA", "batch_norm": "measured"}, op_of_module(nn.BatchNorm1d(2))))
+    'measured under the plan'
+    """
+    value = config.get(BATCH_NORM, "float")
+    if value not in BATCH_NORM_VALUES:
+        hint = did_you_mean(value, BATCH_NORM_VALUES) if isinstance(value, str) else ""
+        raise FormatError(f"{BATCH_NORM}: expected {' or '.join(BATCH_NORM_VALUES)}, got {value!r}{hint}")
+    is_measured = value == "measured" and op.has_statistics and config.get("bypass") is not True
+    return NormStatistics() if is_measured else None
+
+
+def statistics_key_problem(op: Op) -> str | None:
+    """The problem of the key `batch_norm` for `op`; None if there is none."""
+    return None if op.has_statistics else f"{op.name} is no batch norm with statistics of its own"
 
 
 def transform_values(config: NodeConfig) -> dict[str, dict[str, Any]]:

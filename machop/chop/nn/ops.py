@@ -23,6 +23,9 @@ logger = get_logger(__name__)
 OPERANDS = ("data_in", "other", "weight", "key", "value", "bias", "data_out")
 """Operand names, as they prefix the keys of a TOML file."""
 
+STATISTICS = "statistics"
+"""Where a plan holds the statistics of a batch norm; no key of a file begins with it."""
+
 Shape = tuple[int, ...]
 Function = Callable[..., Any]
 Modules = tuple[type[nn.Module], ...]
@@ -53,7 +56,8 @@ class Op:
     model (the second factor of `x @ self.weight`), `groups` are those of its transposed convolution, and
     `layouts` say where samples and channels lie in its operands, as far as that is known. `multiplies` is true where
     matrices are multiplied. An operand without keys of its own has those of the operand that it `follows`, and still a
-    range of its own. `result_masks` says which values of the result are masked.
+    range of its own. `result_masks` says which values of the result are masked. `statistics` are the tensors that a
+    batch norm in eval mode takes its mean and its variance from.
     """
 
     name: str
@@ -72,6 +76,12 @@ class Op:
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     follows: Mapping[str, str] = field(default_factory=dict)
     result_masks: MaskRule | None = None
+    statistics: Mapping[str, Arg] = field(default_factory=dict)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether this call is a batch norm with statistics of its own, which may be measured under a plan."""
+        return bool(self.statistics) and STATISTICS not in self.absent
 
     @property
     def is_image(self) -> bool:
@@ -126,6 +136,11 @@ def _norm(name: str, modules: Modules, functions: tuple[Function, ...], first: i
     return Op(name, modules, functions, args=_INPUT, params=_parameters(first, *parameters))
 
 
+def _batch_norm(name: str, module: type[nn.Module], *functions: Function) -> Op:
+    statistics = _parameters(1, "running_mean", "running_var")
+    return replace(_norm(name, (module,), functions, 3, "weight", "bias"), statistics=statistics)
+
+
 def _product(name: str, *functions: Function, methods: tuple[str, ...]) -> Op:
     return Op(name, (), functions, methods, args=_MATRICES, multiplies=True, is_python_builtin=True)
 
@@ -167,8 +182,9 @@ OPS: tuple[Op, ...] = (
     _unary("softplus", (nn.Softplus,), F.softplus),
     _unary("softsign", (nn.Softsign,), F.softsign),
     _unary("softmax", (nn.Softmax,), F.softmax, torch.softmax, methods=("softmax",)),
-    _norm("batch_norm1d", (nn.BatchNorm1d,), (F.batch_norm,), 3, "weight", "bias"),
-    Op("batch_norm2d", (nn.BatchNorm2d,), args=_INPUT, params=_parameters(3, "weight", "bias")),
+    _batch_norm("batch_norm1d", nn.BatchNorm1d, F.batch_norm),
+    _batch_norm("batch_norm2d", nn.BatchNorm2d),
+    _batch_norm("batch_norm3d", nn.BatchNorm3d),
     _norm("layer_norm", (nn.LayerNorm,), (F.layer_norm, torch.layer_norm), 2, "weight", "bias"),
     _norm("group_norm", (nn.GroupNorm,), (F.group_norm, torch.group_norm), 2, "weight", "bias"),
     _norm(
@@ -239,7 +255,11 @@ def _exported() -> dict[str, Op]:
     found |= {f"rsub.{kind}": rows["sub"] for kind in ("Tensor", "Scalar")}
     found |= {f"{name}.default": rows[name] for name in pools}
     found |= {f"{name}_with_indices.default": rows[name] for name in ("max_pool1d", "max_pool2d")}
-    found["batch_norm.default"] = replace(rows["batch_norm1d"], params=_parameters(1, "weight", "bias"))
+    found["batch_norm.default"] = replace(
+        rows["batch_norm1d"],
+        params=_parameters(1, "weight", "bias"),
+        statistics=_parameters(3, "running_mean", "running_var"),
+    )
     found["instance_norm.default"] = replace(rows["instance_norm"], params=_parameters(1, "weight", "bias"))
     found["mm.default"] = rows["matmul"]
     found["embedding.default"] = replace(rows["embedding"], params=_parameters(0, "weight"))

@@ -12,6 +12,7 @@ from chop.formats import Format
 from chop.nn.masks import MaskRule, rounded
 from chop.nn.ops import Arg, Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, twin_of
+from chop.nn.under_plan import put_statistics, statistics_tensors
 
 OperandFormats = Mapping[str, Format]
 Slots = Sequence[tuple[str, Arg]]
@@ -77,6 +78,7 @@ def call_quantized(
     else:
         call_args, call_kwargs = list(args), dict(kwargs)
         quantize_arguments(argument_slots(op, is_module=False), formats, call_args, call_kwargs)
+        put_statistics(op, formats, call_args, call_kwargs)
         result = inner(*call_args, **call_kwargs)
     return quantized_result(result, op, formats)
 
@@ -109,9 +111,10 @@ def _call_rounded(
 
 
 def quantized_parameters(module: nn.Module, op: Op, formats: OperandFormats) -> dict[str, Tensor]:
-    """The module's own tensors that `formats` quantises, by name; a bias that is absent stays absent."""
+    """The module's own tensors that `formats` quantises or replaces, by name; a bias that is absent stays absent."""
     tensors = {name: getattr(module, name, None) for name in op.params if name in formats}
-    return {name: formats[name].quantize(tensor) for name, tensor in tensors.items() if tensor is not None}
+    quantised = {name: formats[name].quantize(tensor) for name, tensor in tensors.items() if tensor is not None}
+    return quantised | statistics_tensors(module, formats)
 
 
 def argument_slots(op: Op, is_module: bool) -> Slots:

@@ -121,6 +121,7 @@ CALLS: dict[str, Callable[[], list[Call]]] = {
     ],
     "batch_norm1d": lambda: _batch_norm(nn.BatchNorm1d(8), 5, 8),
     "batch_norm2d": lambda: _batch_norm(nn.BatchNorm2d(4), 2, 4, 5, 5)[:1],
+    "batch_norm3d": lambda: _batch_norm(nn.BatchNorm3d(4), 2, 4, 3, 3, 3)[:1],
     "layer_norm": lambda: _norm(nn.LayerNorm(8), F.layer_norm, (8,), 3, 8),
     "group_norm": lambda: _norm(nn.GroupNorm(2, 4), F.group_norm, 2, 2, 4, 6),
     "instance_norm": _instance_norm,

@@ -20,8 +20,8 @@ def of_call(op: Op | None, node: fx.Node) -> Op | None:
     if op is None or node.op == "call_module":
         return op
     value = node.meta.get("val")
-    if op.name == "batch_norm1d" and isinstance(value, Tensor) and value.ndim == 4:
-        return replace(op, name="batch_norm2d")
+    if op.name == "batch_norm1d" and isinstance(value, Tensor) and value.ndim in (4, 5):
+        return replace(op, name=f"batch_norm{value.ndim - 2}d")
     if op.name == "mul":
         tensors = [slots for slots in op.args.values() if isinstance(slots[0].of(node.args, node.kwargs), fx.Node)]
         return replace(op, args={"data_in": tensors[0]}) if len(tensors) == 1 else op

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from chop.errors import CheckpointError, ChopError, UnknownNameError
-from chop.formats import FORMATS, Format, MeasuredTensor, OutputShift, format_name
+from chop.formats import FORMATS, Format, MeasuredTensor, NormStatistics, OutputShift, format_name
 from chop.formats.keyed import frozen
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.mase_graph import MaseGraph
@@ -34,7 +34,8 @@ from chop.registry import REGISTER_IT
 from chop.tools.user_code import is_user_reference
 from chop.weight_transforms import WEIGHT_TRANSFORMS, Chain, WeightTransform, transform_name
 
-SHIFT = "bias_correction"
+BESIDE_FORMATS: dict[str, type[Format]] = {"bias_correction": OutputShift, "batch_norm_statistics": NormStatistics}
+"""What a plan holds beside the number formats that have a name in files of searches."""
 CHAIN = "chain"
 DTYPE_KEY = "torch_dtype_name"
 TENSOR_KEY = "tensor"
@@ -138,11 +139,10 @@ def plan_as_json(plan: QuantPlan, measured: dict[str, Tensor]) -> dict[str, Any]
 
 def _format_as_json(chosen: Format, measured: dict[str, Tensor]) -> dict[str, Any]:
     values = _values_as_json(chosen, measured)
-    if isinstance(chosen, OutputShift):
-        return {"format": SHIFT, **values}
     if isinstance(chosen, Chain):
         return {"format": CHAIN, **values, "transforms": [_transform_as_json(o, measured) for o in chosen.transforms]}
-    return {"format": format_name(type(chosen)), **values}
+    own = next((name for name, cls in BESIDE_FORMATS.items() if cls is type(chosen)), None)
+    return {"format": own or format_name(type(chosen)), **values}
 
 
 def _transform_as_json(own: WeightTransform, measured: dict[str, Tensor]) -> dict[str, Any]:
@@ -184,9 +184,8 @@ def _format(values: Mapping[str, Any], measured: Mapping[str, Tensor]) -> Format
     given = _given(values, measured)
     if values["format"] == CHAIN:
         return Chain(tuple(_transform(own, measured) for own in values["transforms"]), given["then"])
-    if values["format"] == SHIFT:
-        return OutputShift(**given)
-    return FORMATS[values["format"]](**given)
+    name = values["format"]
+    return (BESIDE_FORMATS[name] if name in BESIDE_FORMATS else FORMATS[name])(**given)
 
 
 def _transform(values: Mapping[str, Any], measured: Mapping[str, Tensor]) -> WeightTransform:

@@ -30,11 +30,12 @@ from chop.ir.graph.made_tensors import MadeTensors, attribute_at
 from chop.ir.graph.mask_readers import with_masks
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.graph.own_copy import own_copy
+from chop.ir.graph.plan_statistics import lacks_statistics, measured_in_place
 from chop.ir.graph.trace import trace
 from chop.ir.learned import learned_in, with_learned
 from chop.ir.plan import QuantPlan
 from chop.nn.copying import copied_module
-from chop.nn.ops import Op, op_of_function, op_of_method, op_of_module
+from chop.nn.ops import STATISTICS, Op, op_of_function, op_of_method, op_of_module
 from chop.nn.quantized import Quantized, TensorMethod
 from chop.tools.get_input import call_model
 
@@ -223,7 +224,7 @@ class MaseGraph:
         return {
             node.name: replace(
                 op,
-                absent=self._absent_parameters(node, op),
+                absent=self._absent_operands(node, op),
                 owned=self._owned_factors(node, op),
                 groups=channel_groups(self, node, op),
             )
@@ -254,6 +255,11 @@ class MaseGraph:
         owned = any(isinstance(attribute_at(self.model, name), nn.Parameter) for name in names)
         return frozenset({"weight"}) if owned else frozenset()
 
+    def _absent_operands(self, node: fx.Node, op: Op) -> frozenset[str]:
+        """The parameters that a call does not have, and the statistics of a batch norm that has none of its own."""
+        absent = self._absent_parameters(node, op)
+        return absent | {STATISTICS} if lacks_statistics(op, self.inner(node), node) else absent
+
     def _absent_parameters(self, node: fx.Node, op: Op) -> frozenset[str]:
         inner = self.inner(node)
         if isinstance(inner, nn.Module):
@@ -271,7 +277,8 @@ class MaseGraph:
     def apply_plan(self, plan: QuantPlan) -> None:
         """Make the model compute with exactly the formats of `plan`: earlier ones are replaced, never added to.
 
-        What formats measure is taken from `calibration` and frozen.
+        What formats measure is taken from `calibration` and frozen; what follows from the formats of everything before
+        (statistics of batch norms) is measured in one run of the calibration samples.
         """
         known = self._ops_with_operands()
         self.calibration = self.calibration.with_parameters(self._parameters())
@@ -287,11 +294,15 @@ class MaseGraph:
         self.plan, self._requested = plan, requested
         self.learned = {**self.learned, **learned_in(plan)}
         self.model.recompile()
+        if plan.is_open:
+            self.plan = measured_in_place(self, plan)
         if self.layouts is None and any(chosen.needs_layout for _, formats in plan.choices for _, chosen in formats):
             FirstBatch(self).wait()
 
     def freeze(self, plan: QuantPlan) -> QuantPlan:
-        """The plan with everything that its formats measure taken from `calibration`, learned widths from `learned`.
+        """The plan with all that its formats measure taken from `calibration`, learned widths from `learned`.
+
+        What follows from the formats of other nodes is left open: see `measured`.
 
         Raises GraphError for a node whose activations are not known.
         """
@@ -299,12 +310,26 @@ class MaseGraph:
         placed = plan if self.layouts is None else fitted(plan, self.layouts)
         return with_shifts(self, self.calibration.freeze(placed, partial(layer_inputs, self)))
 
-    def calibrate(self, activations: Mapping[Slot, Tensor]) -> None:
+    def measured(self, plan: QuantPlan) -> QuantPlan:
+        """The plan with everything measured, also what follows from other nodes; the graph stays as it is.
+
+        Raises GraphError where calibration samples are needed, and there are none.
+        """
+        plan = self.freeze(plan)
+        if not plan.is_open:
+            return plan
+        twin = copy.deepcopy(self)
+        twin.apply_plan(plan)
+        return twin.plan
+
+    def calibrate(self, activations: Mapping[Slot, Tensor], inputs: Any = None) -> None:
         """Let formats be measured on `activations` of the float model, by node and operand, beside the weights.
 
-        Formats that were measured on earlier ones are measured anew.
+        `inputs` are the samples, one batch as the model takes it (None: those of an earlier call). Formats that were
+        measured on earlier ones are measured anew.
         """
-        self.calibration = Calibration({**activations, **self._parameters()}, has_activations=True)
+        tensors, inputs = {**activations, **self._parameters()}, self.calibration.inputs if inputs is None else inputs
+        self.calibration = Calibration(tensors, has_activations=True, inputs=inputs)
         self.apply_plan(self._requested)
 
     def remove_nodes(self, names: Iterable[str]) -> None:
@@ -328,11 +353,12 @@ class MaseGraph:
             seen.pop((layer, "data_out"), None)
             if (norm, "data_out") in self.calibration.tensors:
                 seen[layer, "data_out"] = self.calibration.tensors[norm, "data_out"]
-        self.calibration = Calibration({**seen, **self._parameters()}, self.calibration.has_activations)
+        known = self.calibration
+        self.calibration = Calibration({**seen, **self._parameters()}, known.has_activations, known.inputs)
 
     def forget_calibration(self) -> None:
         """Read the parameters anew, which a pass has changed; activations of the old model are dropped."""
-        self.calibration = Calibration(self._parameters())
+        self.calibration = Calibration(self._parameters(), inputs=self.calibration.inputs)
 
     @torch.no_grad()
     def _parameters(self) -> dict[Slot, Tensor]:

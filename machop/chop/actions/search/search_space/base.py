@@ -37,6 +37,7 @@ class SpaceSetup:
     tie: list[list[str]] = field(default_factory=list)
     tie_operands: list[Operand] = field(default_factory=list)
     calibration_rows: Annotated[int, Ge(1)] = 512
+    batch_norm: Literal["float", "measured"] = "float"
 
 
 class SearchSpaceBase(ABC):

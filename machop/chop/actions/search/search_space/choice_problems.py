@@ -12,12 +12,14 @@ from chop.actions.search.search_space.transform_choices import combinations, mea
 from chop.errors import ChopError, FormatError, did_you_mean
 from chop.formats import FORMATS
 from chop.nn.node_config import (
+    BATCH_NORM,
     GLOBAL_KEYS,
     broken_transform,
     format_class,
     is_float,
     is_transform_key,
     known_keys,
+    norm_statistics,
     operand_format,
     split_key,
     transform_keys,
@@ -43,7 +45,7 @@ class ChoiceProblems:
             return empty or wrong
         unknown = self._key_problems() | self._node.tie_problems
         values = self._value_problems() if self._has_formats else self._values_of_no_format()
-        values |= {} if unknown else self._transform_problems()
+        values |= {} if unknown else self._transform_problems() | self._statistics_problems()
         # A key that is misspelt is missing too: once is enough.
         return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
 
@@ -84,6 +86,15 @@ class ChoiceProblems:
             except ChopError as error:
                 problems[_blamed(keys, str(error))] = str(error)
         return problems
+
+    def _statistics_problems(self) -> dict[str, str]:
+        """Values of `batch_norm` that there are not."""
+        for value in self._node.choices.get(BATCH_NORM, ()):
+            try:
+                norm_statistics({BATCH_NORM: value}, self._node.op)
+            except FormatError as error:
+                return {BATCH_NORM: str(error)}
+        return {}
 
     def _values_of_no_format(self) -> dict[str, str]:
         """Values beside name = ["NA"] that no format can take."""

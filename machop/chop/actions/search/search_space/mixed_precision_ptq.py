@@ -25,13 +25,24 @@ from chop.errors import SearchError, did_you_mean
 from chop.evaluation.program import Axis
 from chop.formats import FORMATS, Format
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn.node_config import FLOAT_NAMES, WEIGHT, is_transform_key, known_keys, split_key, transform_key_problem
+from chop.nn.node_config import (
+    BATCH_NORM,
+    FLOAT_NAMES,
+    WEIGHT,
+    is_transform_key,
+    known_keys,
+    split_key,
+    statistics_key_problem,
+    transform_key_problem,
+)
 from chop.nn.ops import OP_TABLE, OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
 
 MOST_ALTERNATIVES = 100_000
 """Alternatives of one node up to which all of them are written down."""
+
+NO_BATCH_NORM = "the model has no batch norm with statistics of its own to measure; leave the key out"
 
 FLOAT_CHOICES: dict[str, list[Any]] = {"name": ["NA"]}
 
@@ -89,7 +100,9 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     @cached_property
     def calibration_rows(self) -> int | None:  # type: ignore[override]
         """The number of training samples on which ranges are measured, if any choice needs them."""
-        return self.setup.calibration_rows if any(node.needs_activations for node in self._all.values()) else None
+        nodes = self._all.values()
+        needs_rows = any(node.needs_activations or node.measures_statistics for node in nodes)
+        return self.setup.calibration_rows if needs_rows else None
 
     def problems(self) -> list[Problem]:
         return self._problems
@@ -193,9 +206,13 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         patterns = [(("setup", "exclude"), pattern) for pattern in self.setup.exclude]
         patterns += [(("setup", "tie"), pattern) for group in self.setup.tie for pattern in group]
         patterns += [(("override", pattern), pattern) for pattern in self.override]
-        names = list(self.graph.quantizable_nodes())
+        ops = self.graph.quantizable_nodes()
+        names = list(ops)
         found = [(path, pattern, _pattern_problem(pattern, names)) for path, pattern in patterns]
-        return [Problem(path, message) for path, _, message in found if message] + self._useless_ties()
+        problems = [Problem(path, message) for path, _, message in found if message]
+        if self.setup.batch_norm != "float" and not any(op.has_statistics for op in ops.values()):
+            problems.append(Problem(("setup", BATCH_NORM), NO_BATCH_NORM))
+        return problems + self._useless_ties()
 
     def _useless_ties(self) -> list[Problem]:
         problems = [Problem(("setup", "tie"), "has an empty group; remove it") for group in self.setup.tie if not group]
@@ -212,7 +229,14 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         ops = self.graph.quantizable_nodes()
         chosen = select_entries(self.seed, self.by, ops)
         ties = self.setup.tie_operands
-        return {name: NodeChoices(name, op, self._choices_of(name, chosen[name]), ties) for name, op in ops.items()}
+        choices = {name: self._with_statistics(op, self._choices_of(name, chosen[name])) for name, op in ops.items()}
+        return {name: NodeChoices(name, op, choices[name], ties) for name, op in ops.items()}
+
+    def _with_statistics(self, op: Op, choices: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """The lists of a node, with what the setup says of every batch norm that has no list of its own for it."""
+        if self.setup.batch_norm == "float" or not op.has_statistics:
+            return choices
+        return {BATCH_NORM: [self.setup.batch_norm], **choices}
 
     def _choices_of(self, name: str, key: str | None) -> dict[str, list[Any]]:
         """The lists of a node: those of its seed, replaced by matching overrides."""
@@ -293,6 +317,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         named = {name: split_key(name) for name in keys} if is_named else {}
         foreign = {name: where[0] for name, where in named.items() if where and where[0] not in op.possible_operands}
         problems = {name: f"{op.name} has no operand '{operand}'" for name, operand in foreign.items()}
+        if is_named and BATCH_NORM in keys and (text := statistics_key_problem(op)):
+            problems[BATCH_NORM] = text
         if is_named or (key != DEFAULT and WEIGHT in op.args):
             others = {name: text for name in keys if (text := transform_key_problem(name, op))}
             problems = others | problems

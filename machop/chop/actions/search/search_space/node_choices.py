@@ -17,8 +17,9 @@ from chop.actions.search.search_space.transform_choices import (
     transform_choices,
 )
 from chop.errors import FormatError
-from chop.formats import Format
+from chop.formats import Format, NormStatistics
 from chop.nn.node_config import (
+    BATCH_NORM,
     GLOBAL_KEYS,
     WEIGHT,
     format_class,
@@ -27,11 +28,12 @@ from chop.nn.node_config import (
     is_transform_key,
     known_keys,
     node_formats,
+    norm_statistics,
     operand_format,
     speaking_operand,
     split_key,
 )
-from chop.nn.ops import Op
+from chop.nn.ops import STATISTICS, Op
 from chop.weight_transforms import chained, format_of, transforms_of
 
 Indexes = dict[str, int]
@@ -60,10 +62,11 @@ class _OperandChoices:
 
 @dataclass(frozen=True)
 class _Branch:
-    """One choice of the keys of a whole node (`name`, `bypass`, `floor`), and the choices left below it."""
+    """One choice of the keys of a whole node (`name`, `bypass`, `floor` …), and the choices left below it."""
 
     head: Indexes
     operands: Mapping[str, _OperandChoices | TransformChoices]
+    statistics: NormStatistics | None = None
 
     @property
     def formats(self) -> dict[str, _OperandChoices]:
@@ -79,7 +82,7 @@ class _Branch:
     @property
     def holds_float(self) -> bool:
         """Whether the weights alone have a choice, one of which leaves them unchanged."""
-        return set(self.operands) == {TRANSFORMS} and () in self.transforms
+        return self.statistics is None and set(self.operands) == {TRANSFORMS} and () in self.transforms
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -92,7 +95,8 @@ class _Branch:
 
     @property
     def meaning(self) -> tuple[Any, ...]:
-        return tuple((name, operand.values) for name, operand in self.operands.items())
+        own = () if self.statistics is None else ((STATISTICS, self.statistics),)
+        return (*own, *((name, operand.values) for name, operand in self.operands.items()))
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,11 @@ class NodeChoices:
             for chosen in choices.values
         )
 
+    @property
+    def measures_statistics(self) -> bool:
+        """Whether a choice has the statistics of a batch norm measured under the plan."""
+        return any(branch.statistics is not None for branch in self.branches)
+
     @cached_property
     def size(self) -> int:
         """The number of distinct choices."""
@@ -226,7 +235,7 @@ class NodeChoices:
         if values.get("bypass") is True:
             return {"name": "NA"}
         if is_float(values):
-            return {"name": "NA", **{key: value for key, value in values.items() if is_transform_key(key)}}
+            return {"name": "NA", **{key: value for key, value in values.items() if _holds_in_float(key)}}
         known = known_keys(format_class(values))
         return {key: value for key, value in values.items() if key in known or is_transform_key(key)}
 
@@ -274,7 +283,8 @@ class NodeChoices:
         }
         is_bypassed = values.get("bypass") is True
         transforms = None if is_bypassed else transform_choices(self.choices, self.op, self._rounds_weights(head))
-        return _Branch(head, own if transforms is None else {**own, TRANSFORMS: transforms})
+        below = own if transforms is None else {**own, TRANSFORMS: transforms}
+        return _Branch(head, below, norm_statistics(values, self.op))
 
     def _rounds_weights(self, head: Indexes) -> bool:
         """Whether the weights have a format in a branch."""
@@ -305,6 +315,11 @@ class NodeChoices:
         return indexes
 
 
+def _holds_in_float(key: str) -> bool:
+    """Whether a key holds for a node without a number format, too."""
+    return is_transform_key(key) or key == BATCH_NORM
+
+
 def _operand_of(key: str) -> str | None:
     where = split_key(key)
     return where[0] if where else None
@@ -318,8 +333,10 @@ def _renamed(key: str, operand: str) -> str:
 
 
 def concerns(key: str, op: Op) -> bool:
-    """Whether a key applies to `op`: it names no operand, an operand of the op, or weights that it owns."""
+    """Whether a key applies to `op`: it names no operand, one of the op, or what the op owns (weights, statistics)."""
     if is_transform_key(key):
         return has_own_weights(op)
+    if key == BATCH_NORM:
+        return op.has_statistics
     where = split_key(key)
     return where is None or any(where[0] in (name, op.follows.get(name)) for name in op.operands)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from chop.dataset.rows import form_of, join
 from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
@@ -20,6 +21,7 @@ from chop.nn.masks import hidden
 from chop.nn.own_tensors import has_unknown_pre_hooks
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, first_samples, placeholder_inputs
 from chop.passes.graph.registry import register_pass
+from chop.tools.model_inputs import tensors_of
 
 MOST_VALUES = 4_000_000
 """Values that are kept for each operand: whole rows, the first ones."""
@@ -38,27 +40,30 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
         raise PassError("calibrate needs input_generator, an iterable of {argument: batch}, and num_samples >= 1")
     in_float = copy.deepcopy(graph)
     in_float.apply_plan(QuantPlan())
-    rows, activations = seen_activations(in_float, generator, wanted)
+    rows, activations, inputs = seen_activations(in_float, generator, wanted)
     if not rows:
         raise PassError("calibrate: the input generator returns no samples")
     graph.layouts = in_float.layouts
-    graph.calibrate(activations)
+    graph.calibrate(activations, inputs)
     return graph, {"rows": rows}
 
 
 @torch.no_grad()
 def seen_activations(
     graph: MaseGraph, generator: Iterable[Mapping[str, Any]], wanted: int
-) -> tuple[int, dict[Slot, Tensor]]:
-    """The activations at each operand of a graph without formats on the first samples, and how many samples it were.
+) -> tuple[int, dict[Slot, Tensor], Any]:
+    """The activations at each operand of a graph without formats on the first samples, between how many samples it were
+    and these samples in one batch (None: they have several forms).
 
     Leaves the model in eval mode.
     """
     recorder: _Recorder | None = None
     graph.model.eval()
     rows = 0
+    seen: list[Any] = []
     for batch in generator:
         kept, count = first_samples(batch, wanted - rows)
+        seen.append(kept)
         inputs = placeholder_inputs(graph, kept)
         if recorder is None:
             graph.observe(kept)
@@ -67,7 +72,16 @@ def seen_activations(
         rows += count
         if rows >= wanted:
             break
-    return rows, recorder.activations() if recorder else {}
+    return rows, recorder.activations() if recorder else {}, _in_one_batch(seen)
+
+
+def _in_one_batch(batches: Sequence[Any]) -> Any:
+    """The samples of all batches; None where they have several forms, or share a tensor."""
+    if len(batches) < 2:
+        return batches[0] if batches else None
+    lengths = [{len(own) for own in tensors_of(x).values() if own.ndim} for x in batches]
+    is_one_form = all(form_of(x) == form_of(batches[0]) for x in batches)
+    return join(batches) if is_one_form and all(len(own) == 1 for own in lengths) else None
 
 
 class _Recorder(fx.Interpreter):

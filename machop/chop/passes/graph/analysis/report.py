@@ -9,6 +9,7 @@ from typing import Any
 
 from chop.errors import PassError
 from chop.ir import MaseGraph
+from chop.nn.ops import STATISTICS
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, metadata_of
 from chop.passes.graph.analysis.node_types import mase_op, mase_type
 from chop.passes.graph.registry import register_pass
@@ -101,7 +102,9 @@ def describe_formats(graph: MaseGraph, name: str) -> str:
 
 
 def _counts(graph: MaseGraph) -> dict[str, tuple[int, int]]:
-    ops = [(op.name, bool(graph.plan[node.name])) for node in graph.nodes if (op := graph.op(node))]
+    ops = [
+        (op.name, bool(graph.plan[node.name].keys() - {STATISTICS})) for node in graph.nodes if (op := graph.op(node))
+    ]
     return {
         name: (sum(op == name for op, _ in ops), sum(op == name and quantised for op, quantised in ops))
         for name in sorted({op for op, _ in ops})

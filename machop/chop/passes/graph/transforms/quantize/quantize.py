@@ -9,7 +9,16 @@ from typing import Any
 from chop.errors import ChopError, GraphError, PassError
 from chop.formats import Format, format_name
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn.node_config import WEIGHT, NodeConfig, is_float, node_formats, split_key, transform_key_problem
+from chop.nn.node_config import (
+    BATCH_NORM,
+    WEIGHT,
+    NodeConfig,
+    is_float,
+    node_formats,
+    split_key,
+    statistics_key_problem,
+    transform_key_problem,
+)
 from chop.nn.ops import Op
 from chop.passes.graph.registry import register_pass
 from chop.passes.graph.transforms.quantize.node_selection import (
@@ -124,7 +133,7 @@ def check_operands_exist(config: NodeConfig, op: Op) -> None:
 
 
 def _check_transforms(config: NodeConfig, op: Op) -> None:
-    """Raise PassError where a config that names a node, or a product, transforms weights which the op does not own."""
+    """Raise PassError where a config of a node, or of products, is for weights or statistics that the op lacks."""
     for key in config:
-        if problem := transform_key_problem(key, op):
+        if problem := statistics_key_problem(op) if key == BATCH_NORM else transform_key_problem(key, op):
             raise PassError(f"key '{key}': {problem}; remove the key")

@@ -1,0 +1,88 @@
+"""The operations of a batch norm whose statistics are measured under each plan: measuring them, and normalising."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from chop.evaluation.operations import Operation
+from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, count_of, each
+from chop.formats import Format, NormStatistics
+from chop.nn.channel_statistics import channel_statistics, statistics_of_last
+
+
+@dataclass
+class Statistics(Operation):
+    """Mean and variance of what a batch norm reads, `(configurations, channels, 2)`.
+
+    It runs on calibration samples alone. A choice is None for those of the float network, `own` `(channels, 2)`, or the
+    `NormStatistics` of a plan.
+    """
+
+    own: Tensor
+
+    def one(self, choice: NormStatistics | None, inputs: Sequence[Value]) -> Value:
+        (value,) = inputs
+        if choice is None:
+            return Rows(self.own.expand(count_of(value), *self.own.shape))
+        if choice.mean is not None and choice.variance is not None:
+            known = torch.stack([choice.mean.on(self.own), choice.variance.on(self.own)], 1).to(self.own.dtype)
+            return Rows(known.expand(count_of(value), *known.shape))
+        if isinstance(value, Planes):
+            return Rows(statistics_of_last(value.tensor).transpose(0, 1))
+        return Rows(torch.stack([channel_statistics(one) for one in each(value)]))
+
+
+@dataclass
+class MeasuredNorm(Operation):
+    """Batch norm of its first input by the statistics that are its second; a choice is the formats of weight and bias.
+
+    `is_vector` says that it reads `(rows, features)`. Statistics are laid out contiguously: for others torch has
+    another kernel, which moves the last bit.
+    """
+
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float
+    is_vector: bool
+
+    def one(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
+        weight, bias = (
+            tensor if chosen is None or tensor is None else chosen.quantize(tensor)
+            for chosen, tensor in zip(choice, (self.weight, self.bias), strict=True)
+        )
+        statistics = _statistics(inputs[1])
+        if self.is_vector and not all(isinstance(value, Same) for value in inputs):
+            return Planes(self._of_planes(as_planes(inputs[0]), statistics, weight, bias))
+        values = each(inputs[0])
+        count = max(len(values), len(statistics))
+        values = values if len(values) == count else [values[0]] * count
+        rows = statistics.expand(count, *statistics.shape[1:]).transpose(1, 2).contiguous()
+        return Each(
+            [
+                F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
+                for x, (mean, variance) in zip(values, rows, strict=True)
+            ]
+        )
+
+    def _of_planes(self, x: Tensor, statistics: Tensor, weight: Any, bias: Any) -> Tensor:
+        """All features of all configurations as so many channels: `x` is `(features, configurations, rows)`."""
+        features, held, rows = x.shape
+        count = max(held, len(statistics))
+        x = x.expand(features, count, rows).reshape(1, -1, rows)
+        mean, variance = statistics.expand(count, features, 2).permute(2, 1, 0).reshape(2, -1).contiguous()
+        weight, bias = (None if own is None else own.repeat_interleave(count) for own in (weight, bias))
+        found = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
+        return found.view(features, count, rows)
+
+
+def _statistics(value: Value) -> Tensor:
+    """`(configurations, channels, 2)`."""
+    found = value.value[None] if isinstance(value, Same) else as_rows(value)
+    assert isinstance(found, Tensor)
+    return found

@@ -1,0 +1,41 @@
+"""Statistics of a batch norm that are measured under a plan, in place of those of the float network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from chop.formats.base import Format
+from chop.formats.measured_tensor import MeasuredTensor
+
+
+@dataclass(frozen=True)
+class NormStatistics(Format):
+    """Mean and variance `(channels)` of what a batch norm reads on the calibration samples, with everything before it
+    in the formats of the plan. Open (None) until a run under the whole plan has measured them.
+
+    A plan holds it at the operand `statistics` of the norm. It rounds nothing, and a circuit stores nothing more: the
+    float network's mean and variance are replaced.
+    """
+
+    mean: MeasuredTensor | None = None
+    variance: MeasuredTensor | None = None
+
+    def __str__(self) -> str:
+        return "measured under the plan"
+
+    @property
+    def is_open(self) -> bool:
+        return self.mean is None or self.variance is None
+
+    def bits(self, shape: Sequence[int]) -> int:
+        return 0
+
+    def closed(self, found: Tensor) -> NormStatistics:
+        """The statistics that were `found`, `(channels, 2)`."""
+        return NormStatistics(MeasuredTensor(found[:, 0]), MeasuredTensor(found[:, 1]))
+
+    def _round(self, x: Tensor) -> Tensor:
+        return x.clone()

@@ -1,0 +1,253 @@
+"""Statistics of batch norms measured under each plan: against plain PyTorch, and to the bit in every way to run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chop.evaluation import evaluator as evaluator_module
+from chop.evaluation.calibration_rows import CalibrationRows
+from chop.evaluation.evaluator import Evaluator
+from chop.evaluation.measures import WholePredictions
+from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.program import Axis
+from chop.formats import Format, Integer, NormStatistics
+from chop.ir import MaseGraph, QuantPlan
+from chop.passes.graph import calibrate_analysis_pass, quantize_transform_pass
+
+MEASURED = NormStatistics()
+
+
+def drawn(norm: Any) -> Any:
+    """A batch norm with statistics and parameters of its own."""
+    for name, low, high in (
+        ("running_mean", -0.5, 0.5),
+        ("running_var", 0.3, 2.0),
+        ("weight", 0.5, 2),
+        ("bias", -1, 1),
+    ):
+        if getattr(norm, name) is not None:
+            getattr(norm, name).data.uniform_(low, high)
+    return norm
+
+
+class Residual(nn.Module):
+    """Two branches with batch norms of their own, one after their sum, one without gain and shift."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = drawn(nn.BatchNorm1d(6))
+        self.one, self.two, self.last = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(8, 3)
+        self.norm_one, self.norm_two = drawn(nn.BatchNorm1d(8)), drawn(nn.BatchNorm1d(8, affine=False))
+        self.norm_last = drawn(nn.BatchNorm1d(3, eps=1e-2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        hidden = F.relu(self.norm_one(self.one(x))) + self.norm_two(self.two(x))
+        scores: Tensor = self.norm_last(self.last(hidden))
+        return scores
+
+
+class Images(nn.Module):
+    """A batch norm of images, and one that is called as a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 4, 3), drawn(nn.BatchNorm2d(4))
+        self.more, self.own = nn.Conv2d(4, 4, 3), drawn(nn.BatchNorm2d(4))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.conv(x)))
+        x = self.more(x)
+        own = self.own
+        x = F.batch_norm(x, own.running_mean, own.running_var, own.weight, own.bias, False, 0.1, own.eps)
+        scores: Tensor = self.head(F.relu(x).mean((2, 3)))
+        return scores
+
+
+class Volumes(nn.Module):
+    """A batch norm of volumes, and one of sequences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv3d(1, 3, 2), drawn(nn.BatchNorm3d(3))
+        self.sequences, self.head = drawn(nn.BatchNorm1d(3)), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.conv(x))).flatten(2)
+        scores: Tensor = self.head(self.sequences(x).mean(2))
+        return scores
+
+
+KINDS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
+    "residual": (Residual, (6,)),
+    "images": (Images, (2, 7, 7)),
+    "volumes": (Volumes, (1, 4, 4, 4)),
+}
+
+
+def calibrated(kind: str, rows: int = 40) -> tuple[MaseGraph, nn.Module, Tensor, Tensor]:
+    """A graph, its model, the calibration samples (two batches) and other samples."""
+    cls, shape = KINDS[kind]
+    torch.manual_seed(3)
+    model = cls().eval()
+    seen, x = torch.randn(rows, *shape) * 1.5, torch.randn(50, *shape) + 0.2
+    graph = MaseGraph(model)
+    batches = [{"x": seen[:30]}, {"x": seen[30:]}]
+    calibrate_analysis_pass(graph, {"input_generator": batches, "num_samples": rows})
+    return graph, model, seen, x
+
+
+def axes_of(graph: MaseGraph, widths: Sequence[int] = (3, 6)) -> list[Axis]:
+    """Widths for each layer, and for each batch norm its own statistics or measured ones, on an axis of their own."""
+    axes: list[Axis] = []
+    for name, op in graph.quantizable_nodes().items():
+        if op.multiplies:
+            axes.append([{name: dict.fromkeys(op.operands, Integer(w, w // 2))} for w in widths])
+        elif op.has_statistics:
+            rounded = {"data_in": Integer(6, 3), "statistics": MEASURED}
+            axes.append([{name: {}}, {name: {"statistics": MEASURED}}, {name: rounded}])
+    return axes
+
+
+def plans_of(axes: Sequence[Axis], codes: Any) -> list[QuantPlan]:
+    return [
+        QuantPlan.of({node: formats for axis, i in zip(axes, code, strict=True) for node, formats in axis[i].items()})
+        for code in codes
+    ]
+
+
+def some_codes(axes: Sequence[Axis], most: int = 60) -> Any:
+    codes = np.array(list(product(*(range(len(axis)) for axis in axes))))
+    chosen = np.random.default_rng(0).permutation(len(codes))[:most]
+    return codes[np.sort(chosen)]
+
+
+def at_once(graph: MaseGraph, axes: Sequence[Axis], codes: Any, x: Tensor, memory: int = 2**26) -> Tensor:
+    """The predictions of configurations by the batched evaluator."""
+    y = torch.zeros(len(x))
+    own = Evaluator(graph, axes, [(x.clone(), y)], memory=memory)
+    measure = WholePredictions(y, lambda predictions, targets: {}, own.program.example, ())
+    own.run_sorted(codes, [measure])
+    return measure.predictions
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_ways_to_run_a_plan_agree_to_the_bit(kind: str, tmp_path: Path) -> None:
+    graph, model, _, x = calibrated(kind)
+    axes = axes_of(graph)
+    codes = some_codes(axes)
+    together = at_once(graph, axes, codes, x)
+    runner = PlanRunner(graph, [(x.clone(), torch.zeros(len(x)))])
+    for number, plan in enumerate(plans_of(axes, codes)):
+        wanted = runner.predictions(plan)
+        torch.testing.assert_close(together[number], wanted, rtol=0, atol=0 if kind == "residual" else 1e-5)
+        if number % 6 == 0:
+            built = copy.deepcopy(graph)
+            built.apply_plan(plan)
+            loaded = MaseGraph.from_checkpoint(built.export(tmp_path / "g.safetensors"), type(model)())
+            assert not built.plan.is_open
+            assert loaded.plan == built.plan == graph.measured(plan)
+            with torch.no_grad():
+                assert torch.equal(built.model(x), wanted)
+                assert torch.equal(loaded.model(x), wanted)
+    assert not graph.plan.choices
+
+
+@pytest.mark.parametrize("memory", [2**26, 2**12])
+def test_the_size_of_the_pieces_changes_nothing(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, _, _, x = calibrated("residual")
+    axes = axes_of(graph)
+    codes = some_codes(axes, 200)
+    wanted = at_once(graph, axes, codes, x)
+    monkeypatch.setattr(evaluator_module, "LITTLE", 0)
+    monkeypatch.setattr(evaluator_module, "ROWS_AT_A_TIME", 7)
+    calls: list[int] = []
+    plain = CalibrationRows.measured
+
+    def measured(self: CalibrationRows, own: Any) -> Any:
+        calls.append(len(own))
+        return plain(self, own)
+
+    monkeypatch.setattr(CalibrationRows, "measured", measured)
+    assert torch.equal(at_once(graph, axes, codes, x, memory), wanted)
+    assert (len(calls) > 2) == (memory < 2**20)
+
+
+def rounded(x: Tensor, width: int, frac: int) -> Tensor:
+    """Fixed point by hand."""
+    return (x * 2**frac).round().clamp(-(2 ** (width - 1)), 2 ** (width - 1) - 1) / 2**frac
+
+
+def layer_by_hand(layer: nn.Linear, x: Tensor, width: int) -> Tensor:
+    frac = width // 2
+    weight, bias = (rounded(own, width, frac) for own in (layer.weight, layer.bias))
+    return rounded(F.linear(rounded(x, width, frac), weight, bias), width, frac)
+
+
+def norm_by_hand(norm: nn.Module, seen: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch norm of both, by mean and variance of the first."""
+    own: Any = norm
+    mean, variance = seen.mean(0), seen.var(0, unbiased=False)
+    gain = own.weight if own.weight is not None else 1.0
+    shift = own.bias if own.bias is not None else 0.0
+    return tuple((h - mean) / (variance + own.eps).sqrt() * gain + shift for h in (seen, x))  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def by_hand(model: Residual, widths: Mapping[str, int], seen: Tensor, x: Tensor) -> Tensor:
+    """The residual network written out: each layer quantised, each norm by what the quantised layers before it make."""
+    seen, x = norm_by_hand(model.before, seen, x)
+    one = [layer_by_hand(model.one, h, widths["one"]) for h in (seen, x)]
+    two = [layer_by_hand(model.two, h, widths["two"]) for h in (seen, x)]
+    branches = zip(norm_by_hand(model.norm_one, *one), norm_by_hand(model.norm_two, *two), strict=True)
+    hidden = [F.relu(a) + b for a, b in branches]
+    last = [layer_by_hand(model.last, h, widths["last"]) for h in hidden]
+    return norm_by_hand(model.norm_last, *last)[1]
+
+
+@pytest.mark.parametrize("widths", [(3, 4, 6), (6, 3, 4), (8, 8, 8)])
+def test_they_are_those_of_plain_torch(widths: tuple[int, int, int]) -> None:
+    graph, model, seen, x = calibrated("residual")
+    assert isinstance(model, Residual)
+    named = dict(zip(("one", "two", "last"), widths, strict=True))
+    ops = graph.quantizable_nodes()
+    formats: dict[str, dict[str, Format]] = {
+        name: dict.fromkeys(ops[name].operands, Integer(width, width // 2)) for name, width in named.items()
+    }
+    formats |= {name: {"statistics": MEASURED} for name, op in ops.items() if op.has_statistics}
+    found = PlanRunner(graph, [(x, torch.zeros(len(x)))]).predictions(QuantPlan.of(formats))
+    wanted = by_hand(model, named, seen, x)
+    # where a value lies half-way between two steps, the last bit of a mean decides
+    assert (found - wanted).abs().median() < 1e-6
+    assert ((found - wanted).abs() < 1e-5).float().mean() > 0.97
+    assert (found - model(x)).abs().max() > 0.05
+
+
+def test_float_statistics_are_left_where_nothing_asks_for_others() -> None:
+    graph, model, _, x = calibrated("residual")
+    graph, _ = quantize_transform_pass(graph, {"by": "type", "batch_norm1d": {"config": {"name": "NA"}}})
+    assert torch.equal(graph.model(x), MaseGraph(model).model(x))
+
+
+def test_new_weights_and_new_samples_are_measured_anew() -> None:
+    graph, _, seen, x = calibrated("residual")
+    plan = plans_of(axes := axes_of(graph), [[1] * len(axes)])[0]
+    runner = PlanRunner(graph, [(x, torch.zeros(len(x)))])
+    before = runner.predictions(plan)
+    calibrate_analysis_pass(graph, {"input_generator": [{"x": seen * 2}], "num_samples": 40})
+    after = runner.predictions(plan)
+    assert not torch.equal(before, after)
+    built = copy.deepcopy(graph)
+    built.apply_plan(plan)
+    assert torch.equal(built.model(x), after)

@@ -1,0 +1,34 @@
+"""Mean and variance of channels: right, and the same to the bit in any order and layout."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from chop.nn.channel_statistics import channel_statistics, statistics_of_last
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (512, 5), (257, 4, 3), (40, 3, 8, 8), (6, 2, 4, 5, 3)])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_they_are_those_of_torch(shape: tuple[int, ...], offset: float) -> None:
+    x = torch.randn(shape) * 10.0 ** torch.randint(-3, 3, (shape[1], *[1] * (len(shape) - 2))) + offset
+    own = x.double().movedim(1, 0).flatten(1)
+    wanted = torch.stack([own.mean(1), own.var(1, unbiased=False)], 1).float()
+    torch.testing.assert_close(channel_statistics(x), wanted, rtol=2e-7, atol=1e-9)
+
+
+def test_no_order_of_the_rows_moves_a_bit() -> None:
+    x = torch.randn(1000, 7) * torch.logspace(-4, 4, 1000)[:, None] + 0.3
+    wanted = channel_statistics(x)
+    for seed in range(20):
+        order = torch.randperm(1000, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(channel_statistics(x[order]), wanted)
+    planes = torch.stack([x.T, x.flip(0).T], 1)
+    assert torch.equal(statistics_of_last(planes)[:, 0], wanted)
+    assert torch.equal(statistics_of_last(planes)[:, 1], wanted)
+
+
+def test_channels_without_any_spread() -> None:
+    x = torch.tensor([[0.0, 3.0, -2.0]]).repeat(9, 1)
+    assert channel_statistics(x).tolist() == [[0.0, 0.0], [3.0, 0.0], [-2.0, 0.0]]
+    assert channel_statistics(x.double()).dtype == torch.float64
