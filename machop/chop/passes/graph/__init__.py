@@ -16,7 +16,9 @@ from chop.passes.graph.analysis import (
 from chop.passes.graph.registry import PASSES, register_pass
 from chop.passes.graph.transforms import (
     absorb_batch_norm_transform_pass,
+    equalise_transform_pass,
     fold_batch_norm_transform_pass,
+    migrate_scales_transform_pass,
     quantize_transform_pass,
 )
 
@@ -27,8 +29,10 @@ __all__ = [
     "add_software_metadata_analysis_pass",
     "calibrate_analysis_pass",
     "count_costs_analysis_pass",
+    "equalise_transform_pass",
     "fold_batch_norm_transform_pass",
     "init_metadata_analysis_pass",
+    "migrate_scales_transform_pass",
     "profile_statistics_analysis_pass",
     "quantize_transform_pass",
     "register_pass",

@@ -91,7 +91,7 @@ def _difference(graph: MaseGraph, layer: fx.Node, norm: fx.Node, seen: Mapping[s
     _fold(folded, after)
     x = seen[layer.all_input_nodes[0].name].double()
     want = copy.deepcopy(after).double()(copy.deepcopy(own).double()(x))
-    return None if _is_close(folded.double()(x), want) else "the folded layer's results would differ on the samples"
+    return None if is_close(folded.double()(x), want) else "the folded layer's results would differ on the samples"
 
 
 @torch.no_grad()
@@ -100,13 +100,18 @@ def _keeps_outputs(graph: MaseGraph, folded: Mapping[str, str], dummy_in: Mappin
     trial = copy.deepcopy(graph)
     _fold_all(trial, folded)
     inputs = placeholder_inputs(graph, dummy_in)
+    return all(map(is_close, outputs_of(trial, inputs), outputs_of(graph, inputs)))
+
+
+def outputs_of(graph: MaseGraph, inputs: list[Any]) -> list[Tensor]:
+    """The tensors that a graph returns, computed in float64 where the model takes that."""
     try:
-        before, after = _outputs(graph, inputs, torch.float64), _outputs(trial, inputs, torch.float64)
+        return _outputs(graph, inputs, torch.float64)
     except Exception:  # a model that insists on its own type
-        before, after = _outputs(graph, inputs, None), _outputs(trial, inputs, None)
-    return all(_is_close(one, other) for one, other in zip(after, before, strict=True))
+        return _outputs(graph, inputs, None)
 
 
+@torch.no_grad()
 def _outputs(graph: MaseGraph, inputs: list[Any], dtype: torch.dtype | None) -> list[Tensor]:
     model = copied_module(graph.model).eval()
     model = model.to(dtype) if dtype else model
@@ -119,7 +124,8 @@ def _outputs(graph: MaseGraph, inputs: list[Any], dtype: torch.dtype | None) -> 
         return [value for value in tree_leaves(model(*moved)) if isinstance(value, Tensor)]
 
 
-def _is_close(value: Tensor, want: Tensor) -> bool:
+def is_close(value: Tensor, want: Tensor) -> bool:
+    """Whether a tensor is another one, but for `TOLERANCE` of the greatest value."""
     if value.shape != want.shape:
         return False
     if not want.is_floating_point() or not want.numel():
