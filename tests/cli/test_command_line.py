@@ -116,6 +116,32 @@ def test_a_row_taken_along_keeps_its_accuracy(tmp_path: Path, ch: Command) -> No
         assert scores[name] == interval
 
 
+def test_a_tuned_row_is_tested_and_taken_along(tmp_path: Path, ch: Command) -> None:
+    search = ("search", "--config", BRUTE_FORCE, "--pretrained", "--project", "p")
+    out, _ = ch(*search, "--finish-epochs", "1")
+    assert "untuned accuracy" in " ".join(out.split()) and "1 epoch from the weights of the search" in out
+    found = tmp_path / "mase_output/p/software/search_ckpts"
+    best = json.loads((found / "best.json").read_text(encoding="utf-8")).values()
+    row = next(row for row in best if "finished" in row)
+    tuned, place = row["finished"], ("--from-search", str(found), "--row", str(row["number"]))
+    for more, figures in (((), tuned), (("--untuned",), row)):
+        assert f"{figures['software_metrics']['accuracy']:.10g}" in ch("test", *place, *more)[0]
+        scores = json.loads((tmp_path / "mase_output/p/software/test/scores.json").read_text(encoding="utf-8"))
+        assert {name: scores[name] for name in figures["test_metrics"]} == figures["test_metrics"]
+    ch("transform", *place)
+    graph = tmp_path / "mase_output/p/software/transform/graph.safetensors"
+    for path in (graph, found / tuned["graph"]):
+        ch("test", "jsc-tiny", "jsc", "--load", str(path), "--project", "p")
+        scores = json.loads((tmp_path / "mase_output/p/software/test/scores.json").read_text(encoding="utf-8"))
+        assert {name: scores[name] for name in tuned["test_metrics"]} == tuned["test_metrics"]
+    ch(*search, "--resume", "--finish-epochs", "2")
+    assert "max_epochs = 2" in (found / "resolved.toml").read_text(encoding="utf-8")
+    _, err = ch(*search, "--resume")
+    assert "holds tuned networks, which are left out" in " ".join(err.split())
+    ch(*search, "--finish-epochs", "0", status=2)
+    ch("test", "jsc-tiny", "jsc", "--untuned", status=2)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_search_that_is_cut_off_goes_on_to_the_same_trials(how: signal.Signals, tmp_path: Path, ch: Command) -> None:
     config = tmp_path / "big.toml"

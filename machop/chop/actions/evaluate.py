@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import nn
 
 from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
-from chop.actions.search.measuring.plans import LoadedNetwork
+from chop.actions.search.measuring.plans import LoadedNetwork, TunedGraph
+from chop.actions.search.measuring.single import metrics_of
 from chop.actions.search.run.verification import figures_agree
 from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.search.settings.search import parse_search_settings
@@ -57,7 +57,8 @@ def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) ->
     graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
     if row and graph:
         _check_row(run_config, prepared, row, graph)
-        adapt(graph, run_config, prepared.data_module)
+        if not row.tuned:
+            adapt(graph, run_config, prepared.data_module)
     elif not options.load_name and not options.is_pretrained:
         logger.warning("the weights are random: add --load PATH or --pretrained")
     model = graph.model if graph else prepared.model
@@ -100,7 +101,7 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
         runner = RUNNERS[choice.name](prepared.data_module, options)
         if row.metrics.keys().isdisjoint(metric.name for metric in runner.metrics):
             continue  # left to the best networks, of which this is none
-        measured = _measured(runner, prepared.data_module, graph, row.values["sampled_config"])
+        measured = _measured(runner, prepared.data_module, graph, row)
         for name, value in measured.items():
             shown.append((name, f"{value:.10g}", f"{row.metrics[name]:.10g}"))
             if runner.needs != "model":  # measured times never agree
@@ -108,11 +109,14 @@ def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph:
     _show(("metric", "measured now", where), shown, f"trial {row.number}")
 
 
-def _measured(runner: RunnerBase, data: Data, graph: MaseGraph, config: Mapping[str, Any]) -> dict[str, float]:
-    if not has_own_network(config):
-        return runner(data, graph, config)
-    columns = runner.measure_batch(LoadedNetwork(graph, data, config))
-    return {name: float(values[0]) for name, values in columns.items()}
+def _measured(runner: RunnerBase, data: Data, graph: MaseGraph, row: SearchRow) -> Mapping[str, float]:
+    """The metrics of a trial's network; one with weights of its own is measured as it stands."""
+    config = row.values["sampled_config"]
+    if row.tuned:
+        return metrics_of([runner], TunedGraph(graph, data, config))
+    if has_own_network(config):
+        return metrics_of([runner], LoadedNetwork(graph, data, config))
+    return runner(data, graph, config)
 
 
 def _compare(runner: RunnerBase, graph: MaseGraph, name: str, value: float, row: SearchRow) -> None:

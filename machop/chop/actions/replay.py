@@ -16,6 +16,7 @@ from chop.dataset.data import Data, first_batch
 from chop.errors import SearchError, UnknownNameError
 from chop.evaluation.guard import formats_of, require_sound
 from chop.ir import MaseGraph
+from chop.ir.graph.graph_file import load_onto
 from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
 from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
@@ -50,25 +51,44 @@ class SearchRow:
         return int(self.values.get("calibration_rows", CALIBRATION_ROWS))
 
     @property
+    def tuned(self) -> Mapping[str, Any] | None:
+        """The figures and the file of the network that was tuned after the search, if it was."""
+        found: Mapping[str, Any] | None = self.values.get("finished")
+        return found
+
+    @property
     def metrics(self) -> dict[str, float]:
-        """All metrics that the search measured for the row."""
-        return {**self.values["software_metrics"], **self.values["hardware_metrics"]}
+        """All metrics that were measured for the row: of its tuned network, if there is one."""
+        values = self.tuned or self.values
+        return {**values["software_metrics"], **values["hardware_metrics"]}
+
+    def tuned_graph(self, graph: MaseGraph) -> MaseGraph:
+        """The tuned network, from the graph of the model. Raises SearchError where its file is missing or changed."""
+        assert self.tuned is not None
+        path = SearchFolder(self.folder).finished_graph(self.tuned["graph"], self.tuned["graph_sha256"])
+        return load_onto(graph, path)
 
 
-def read_row(path: Path, number: int) -> SearchRow:
+def read_row(path: Path, number: int, untuned: bool = False) -> SearchRow:
     """The row of trial `number`; `path` is the folder of a search, its `best.json` or its `log.json`.
 
+    It has the tuned network, if it was tuned after the search and tuning made it no worse; not so with `untuned`.
     Raises SearchError where there is no such row.
     """
     files = [path / ALL_ROWS_FILE, path / BEST_FILE] if path.is_dir() else [path]
     folder = SearchFolder(files[0].parent)
-    rows = {row["number"]: row for file in files for row in _rows(folder, file.name)}
+    rows = {row["number"]: row for row in _rows(folder, files[0].name)}
+    if path.is_dir():
+        tuned = folder.tuned()
+        rows |= {own: {**row, "finished": tuned[own].as_json()} for own, row in rows.items() if own in tuned}
+        rows |= {row["number"]: row for row in _rows(folder, BEST_FILE)}
     if number not in rows:
         more = ", …" if len(rows) > MOST_SHOWN else ""
         raise SearchError(
             f"{path} has no trial {number} (it has {', '.join(map(str, sorted(rows)[:MOST_SHOWN]))}{more})"
         )
-    return SearchRow(number, rows[number], folder.path)
+    row = {key: value for key, value in rows[number].items() if not (untuned and key == "finished")}
+    return SearchRow(number, row, folder.path)
 
 
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
@@ -78,6 +98,8 @@ def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
     """
     config = row.values["sampled_config"]
     require_registered_formats([config], row.folder)
+    if row.tuned:
+        return guarded(row.tuned_graph(traced(prepared.model, prepared.data_module)), prepared)
     if has_own_network(config):
         return guarded(_own_network(prepared, row), prepared)
     graph = traced(prepared.model, prepared.data_module)

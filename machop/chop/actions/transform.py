@@ -36,7 +36,7 @@ def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGr
     folder = output_dir(run_config, row.folder if row else None) / "transform"
     with only_writer(folder) as own:
         graph = rebuild(prepared, row) if row else run_passes(run_config, prepared)
-        if row:
+        if row and not row.tuned:
             adapt(graph, run_config, prepared.data_module)
         own.settle()
         save_transformed(graph, run_config, folder)

@@ -80,6 +80,8 @@ def argument_of(path: tuple[str, ...]) -> str:
     room, *rest = path
     if room == "search_space":
         return _in_space(rest)
+    if room == "finish":
+        return _at("finish", rest)
     if rest[:1] == ["setup"] and len(rest) > 1:
         return RENAMED.get(rest[1], rest[1]) if rest[1] in (*SETUP, *SUM) else f"strategy_options[{rest[1]!r}]"
     if rest[:1] in (["sw_runner"], ["hw_runner"]):

@@ -16,7 +16,8 @@ from chop.actions.search.strategies.runners.base import RUNNERS, drawn_alike
 from chop.config.options import RunOptions
 from chop.errors import SearchError
 from chop.ir import MaseGraph
-from chop.record.trial import TestMetrics, Trial
+from chop.ir.graph.graph_file import load_onto
+from chop.record.trial import Finished, TestMetrics, Trial
 from chop.report.format_texts import describe_formats
 
 
@@ -43,22 +44,40 @@ class Networks:
                 RUNNERS[choice.name](self.job.data_module, choice.options).adapt(graph)
         return graph
 
+    def load(self, config: Mapping[str, Any], finished: Finished) -> MaseGraph:
+        """The tuned network of a sampled config, from its file.
+
+        Raises SearchError where the file is missing, or was changed.
+        """
+        path = self.job.files.finished_graph(finished.graph, finished.graph_sha256)
+        graph = load_onto(self.job.space.rebuild_model(config, self.job.settings.eval_mode), path)
+        graph.model.train(not self.job.settings.eval_mode)
+        graph.model.to(self.job.device)
+        return graph
+
 
 class Network:
     """A network that a search measured: `number` of its trial, `config`, `metrics` and, for winners, `test_metrics`.
 
     `config` is a dictionary as `quantize_transform_pass` takes it. `test_metrics` are `{name: (value, low, high)}` with
-    the bounds of the 95 % interval; None where it was not measured on the test set.
+    the bounds of the 95 % interval; None where it was not measured on the test set. Where it was tuned after the
+    search, `finished` says how, and `untuned` is the network as the search measured it.
     """
 
     def __init__(
-        self, trial: Trial, config: Mapping[str, Any], test_metrics: TestMetrics | None, networks: Networks | None
+        self,
+        trial: Trial,
+        config: Mapping[str, Any],
+        test_metrics: TestMetrics | None,
+        networks: Networks | None,
+        finished: Finished | None = None,
     ) -> None:
         self.trial = trial
         self.number = trial.number
         self.config = config
         self.metrics = trial.metrics
         self.test_metrics = test_metrics
+        self.finished = finished
         self._networks = networks
 
     @cached_property
@@ -69,7 +88,14 @@ class Network:
         """
         if self._networks is None:
             raise SearchError("this study was loaded without its model: chop.load_study(folder, model=..., data=...)")
-        return self._networks.build(self.config)
+        return self._networks.load(self.config, self.finished) if self.finished else self._networks.build(self.config)
+
+    @cached_property
+    def untuned(self) -> Network:
+        """The network as the search measured it: itself, where it was not tuned since."""
+        if self.finished is None:
+            return self
+        return Network(self.finished.searched, self.config, self.finished.searched_tests, self._networks)
 
     @property
     def model(self) -> nn.Module:

@@ -78,6 +78,7 @@ def search(
     weights: str | Path | None = None,
     sum_direction: Direction | None = None,
     eval_mode: bool = True,
+    finish: int | Mapping[str, Any] | None = None,
     early_stopping: Sequence[int] = (),
     early_stopping_confidence: float | None = None,
     ask_batch: int | None = None,
@@ -112,8 +113,11 @@ def search(
     `part` (None: on all). A strategy, runner, format or metric may be a name, a class or an object.
 
     The search ends after `n_trials` trials, `timeout` seconds, or when the front has not improved for `patience`
-    trials. All else is as in docs/search.md. Without a `folder` its files go with the study; `study.save` keeps them.
-    Nothing is shown unless `verbose` or `progress` is true; a notebook shows progress unless it is False.
+    trials. With `finish` the networks of the front are tuned then, for so many epochs or with the options of
+    `[search.finish]` in a dictionary, and the front is drawn again. All else is as in docs/search.md.
+
+    Without a `folder` its files go with the study; `study.save` keeps them. Nothing is shown unless `verbose` or
+    `progress` is true; a notebook shows progress unless it is False.
 
     Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs.
     """
@@ -155,6 +159,7 @@ class Arguments:
     weights: str | Path | None
     sum_direction: Direction | None
     eval_mode: bool
+    finish: int | Mapping[str, Any] | None
     early_stopping: Sequence[int]
     early_stopping_confidence: float | None
     ask_batch: int | None
@@ -325,7 +330,8 @@ class Arguments:
         runners = runner_tables(wanted, self.runners, data_module, self.num_samples, self.part)
         table = {"name": name, "eval_mode": self.eval_mode, **runners, "setup": self._setup(), "metrics": metrics}
         space = self.chosen_space if ops is None else self.chosen_space.fitting(ops)
-        return {"search_space": space.table(), "strategy": table}
+        finish = {"max_epochs": self.finish} if isinstance(self.finish, int) else self.finish
+        return {"search_space": space.table(), "strategy": table, **({} if finish is None else {"finish": finish})}
 
     def _setup(self) -> dict[str, Any]:
         setup = {

@@ -15,8 +15,10 @@ from chop.api.tables import Row, Table, data_frame, table_of
 from chop.config.units import parse_quantity
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
+from chop.record.rows import finished_row
 from chop.record.summary import FP32, SearchSummary
 from chop.record.trial import BestRow, Objective, Trial
+from chop.report.finish_texts import tuned_names
 from chop.report.format_texts import describe_formats
 from chop.tools.files import copied_folder
 
@@ -159,10 +161,32 @@ class Study:
         if number not in self._trials:
             raise SearchError(f"there is no trial {number} (there are {len(self._trials)}, from 0)")
         if number not in self._made:
-            tests = {row.trial.number: row.test_metrics for row in self.summary.best}
-            own = Network(self._trials[number], self._configs[number], tests.get(number), self._networks)
+            row = self._rows_made.get(number) or BestRow(self._trials[number], (), self._configs[number])
+            own = Network(row.trial, row.sampled_config, row.test_metrics, self._networks, row.finished)
             self._made[number] = own
         return self._made[number]
+
+    @property
+    def tuned(self) -> Table | pandas.DataFrame:
+        """Every network that was tuned after the search, with its figures before and after."""
+        return table_of([self._tuned_row(row) for row in self._rows_made.values() if row.finished])
+
+    def _tuned_row(self, row: BestRow) -> Row:
+        assert row.finished is not None
+        before, after = row.searched.metrics, row.trial.metrics
+        names = [name for name in self.metrics if name in before and name in after]
+        figures = {name: after[name] for name in names} | {f"untuned_{name}": before[name] for name in names}
+        formats = describe_formats(row.sampled_config)
+        return {"trial": row.trial.number, "epochs": row.finished.epochs, **figures, "formats": formats}
+
+    @cached_property
+    def _rows_made(self) -> dict[int, BestRow]:
+        """The rows of the front, and of the networks that were tuned without getting there, by trial."""
+        found = {}
+        for number, own in self._files.tuned().items():
+            row = BestRow(self._trials[number], (), self._configs[number])
+            found[number] = finished_row(row, own.as_json())
+        return {**found, **{row.trial.number: row for row in self.summary.best}}
 
     def __iter__(self) -> Iterator[Network]:
         """The networks of all trials, in order; of more than 100,000 those of the front."""
@@ -196,6 +220,7 @@ class Study:
             if name in goals:
                 tests |= {f"test_{name}": value, f"test_{name}_low": low, f"test_{name}_high": high}
         figures = {name: row.trial.metrics[name] for name in goals}
+        figures |= {f"untuned_{name}": row.searched.metrics[name] for name in tuned_names(self.summary)}
         return {"trial": row.trial.number, **figures, **tests, "formats": describe_formats(row.sampled_config)}
 
     def _trial_row(self, trial: Trial) -> Row:

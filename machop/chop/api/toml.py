@@ -88,6 +88,7 @@ def search_arguments(table: Mapping[str, Any]) -> dict[str, Any]:
     groups = {group: {name: dict(own) for name, own in strategy.get(group, {}).items()} for group in GROUPS}
     is_usual = all(name in RUNNERS and usual_group(name) == group for group in GROUPS for name in groups[group])
     found["runners"] = {name: own for group in GROUPS for name, own in groups[group].items()} if is_usual else groups
+    found |= {"finish": dict(table["finish"])} if "finish" in table else {}
     return {**found, **({"strategy_options": setup} if setup else {})}
 
 

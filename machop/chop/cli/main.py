@@ -15,6 +15,7 @@ from chop import __version__
 from chop.cli.options import (
     AS_JSON,
     BUDGET,
+    FINISH_EPOCHS,
     FOR_SPACE,
     FROM_SEARCH,
     INIT_FROM,
@@ -24,6 +25,7 @@ from chop.cli.options import (
     ROW,
     SEEDS,
     STRATEGIES,
+    UNTUNED,
     space_options,
     with_run_options,
 )
@@ -102,9 +104,10 @@ def test(
     debug: bool,
     from_search: Path | None,
     row: int | None,
+    untuned: bool,
 ) -> None:
     """Score a model on the test set: ch test jsc-tiny jsc --pretrained"""
-    found = _row(from_search, row)
+    found = _row(from_search, row, untuned)
     run_config = _start(given, found.checked_config() if found and not config else config, plugin, debug)
     run_config.raise_if_problems()
     from chop.actions.evaluate import run_test
@@ -119,12 +122,13 @@ def transform(
     debug: bool,
     from_search: Path | None,
     row: int | None,
+    untuned: bool,
 ) -> None:
     """Run the passes of a TOML file, or rebuild the network of a trial, and save it.
 
     ch transform --config machop/configs/examples/jsc_toy_by_type.toml --pretrained
     """
-    found = _row(from_search, row)
+    found = _row(from_search, row, untuned)
     run_config = _start(given, found.checked_config() if found and not config else config, plugin, debug)
     from chop.actions.transform import run_transform
 
@@ -138,12 +142,13 @@ def search(
     debug: bool,
     resume: bool,
     init_from: list[str] | None,
+    finish_epochs: int | None,
 ) -> None:
     """Search number formats: ch search --config machop/configs/examples/jsc_toy_by_type.toml --pretrained"""
     run_config = _start(given, config, plugin, debug)
     from chop.actions.search import run_search
 
-    result = run_search(run_config, resume, init_from or (), typed=["ch", *sys.argv[1:]])
+    result = run_search(run_config, resume, init_from or (), typed=["ch", *sys.argv[1:]], finish_epochs=finish_epochs)
     if result.reason == "interrupted":
         raise KeyboardInterrupt
 
@@ -208,7 +213,7 @@ def formats() -> None:
     show_info("format")
 
 
-_ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": ROW}
+_ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": ROW, "untuned": UNTUNED}
 _COMPARE_OPTIONS = {
     "strategies": STRATEGIES,
     "seeds": SEEDS,
@@ -220,7 +225,7 @@ _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (train, {"for_space": FOR_SPACE, "resume": RESUME_TRAINING, **space_options()}),
     (test, _ROW_OPTIONS),
     (transform, _ROW_OPTIONS),
-    (search, {"resume": RESUME, "init_from": INIT_FROM}),
+    (search, {"resume": RESUME, "init_from": INIT_FROM, "finish_epochs": FINISH_EPOCHS}),
     (compare, _COMPARE_OPTIONS),
 )
 for _action, _extras in _ACTIONS:
@@ -290,9 +295,11 @@ def _start(given: dict[str, Any], config: Path | None, plugins: list[Path] | Non
     return run_config
 
 
-def _row(path: Path | None, number: int | None) -> Any:
+def _row(path: Path | None, number: int | None, untuned: bool) -> Any:
     """The trial that `--from-search` and `--row` name, or None."""
     if path is None and number is None:
+        if untuned:
+            raise ConfigError(["command line: --untuned is for the network of --from-search PATH and --row NUMBER"])
         return None
     if path is None or number is None:
         raise ConfigError(["command line: --from-search PATH and --row NUMBER go together"])
@@ -300,7 +307,7 @@ def _row(path: Path | None, number: int | None) -> Any:
     from chop.tools.logger import set_logging_verbosity
 
     set_logging_verbosity("warning")
-    return read_row(path, number)
+    return read_row(path, number, untuned)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,16 @@ INIT_FROM = Annotated[
         help="An earlier search to begin with: its folder search_ckpts, or sqlite:///FILE.db#STUDY. Repeatable.",
     ),
 ]
+FINISH_EPOCHS = Annotated[
+    int | None,
+    typer.Option(
+        "--finish-epochs",
+        help="When the search is done, tune the networks of the front for so many epochs ([search.finish]).",
+    ),
+]
+UNTUNED = Annotated[
+    bool, typer.Option("--untuned", help="Take the network of --row as the search measured it, before it was tuned.")
+]
 FROM_SEARCH = Annotated[
     Path | None,
     typer.Option("--from-search", help="A search's folder, best.json or log.json: use the trial of --row."),
@@ -59,7 +69,7 @@ MOST_POINTS = Annotated[
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 COMMON: dict[str, Any] = {"config": CONFIG, "plugin": PLUGINS, "debug": DEBUG}
-DEFAULTS = {"debug": False, "resume": False, "as_json": False, "for_space": False}
+DEFAULTS = {"debug": False, "resume": False, "as_json": False, "for_space": False, "untuned": False}
 
 
 def with_run_options(action: Action, extras: dict[str, Any]) -> Action:

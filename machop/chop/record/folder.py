@@ -10,6 +10,7 @@ from typing import Any
 from chop.errors import SearchError
 from chop.record.blocks import BlockLog
 from chop.record.damage import DAMAGES
+from chop.record.finished import FinishedLog, TunedNetwork, checked_graph, last_tuned, read_finished
 from chop.record.histogram import Histogram
 from chop.record.json_lines import Header, read_header
 from chop.record.landscape import Landscape, Scores, join_parts, part_path, write_part
@@ -19,6 +20,7 @@ from chop.record.names import (
     BLOCKS,
     BLOCKS_FILE,
     CONFIG_FILE,
+    FINISHED_FILE,
     HISTOGRAMS_FILE,
     INITIAL_FILE,
     LANDSCAPE_FILE,
@@ -141,6 +143,20 @@ class SearchFolder:
             raise SearchError(f"{path} is damaged ({error}): {_RESUME}") from error
 
     @property
+    def has_tuned(self) -> bool:
+        """Whether networks were tuned after the search, perhaps with other options."""
+        return (self.path / FINISHED_FILE).exists()
+
+    def tuned(self) -> dict[int, TunedNetwork]:
+        """The networks that were tuned when the search had ended, by trial. Raises SearchError as `rows` does."""
+        finish = (self.document(SUMMARY_FILE) or {}).get("finish")
+        return last_tuned(read_finished(self.path, self.identity), finish) if finish else {}
+
+    def finished_graph(self, graph: str, sha256: str) -> Path:
+        """The file of a tuned network. Raises SearchError where it is missing, or was changed."""
+        return checked_graph(self.path, graph, sha256)
+
+    @property
     def resolved(self) -> str | None:
         """The TOML text of all options of the search; None if it had none. Raises SearchError."""
         path = self.config()
@@ -222,6 +238,10 @@ class SearchFolder:
                 "undo what was changed under [search] since, or start anew without --resume"
             )
         return TrialLog.resume(self.path / TRIALS_FILE, fingerprint)
+
+    def open_finished(self) -> FinishedLog:
+        """The log of tuned networks, new or to be continued. Raises SearchError as `FinishedLog.open` does."""
+        return FinishedLog.open(self.path, self.identity)
 
     @property
     def block_size(self) -> int | None:

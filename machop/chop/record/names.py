@@ -17,6 +17,10 @@ CONFIG_FILE = "resolved.toml"
 LANDSCAPE_FILE = "landscape.parquet"
 PARTS_FOLDER = "landscape.parts"
 HISTOGRAMS_FILE = "histograms.json"
+FINISHED_FILE = "finished.jsonl"
+FINISHED_FOLDER = "finished"
+"""The graphs of the networks that were tuned after the search, which `FINISHED_FILE` lists."""
+
 REPORT_FILE = "report.md"
 NETWORKS_FOLDER = "networks"
 TRAINING_STATE_FILE = "training.safetensors"
@@ -39,3 +43,4 @@ class Kind:
 
 TRIALS = Kind("chop_trials", "trial log")
 BLOCKS = Kind("chop_blocks", "block log", unversioned=True)
+FINISHED = Kind("chop_finished", "log of tuned networks")

@@ -47,13 +47,32 @@ class MetricFacts:
 
 
 @dataclass(frozen=True)
+class FinishFacts:
+    """The tuning of the best networks after a search.
+
+    `options` are those of the table `[search.finish]`; `trials` were tuned, of `wanted` in all; `before` is the front
+    that the search had found. `seconds` were spent on all trainings, in every run.
+    """
+
+    options: Mapping[str, Any]
+    trials: Sequence[int]
+    wanted: int
+    before: Sequence[int]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The facts as `summary.json` holds them."""
+        return {**asdict(self), "seconds": round(self.seconds, 6)}
+
+
+@dataclass(frozen=True)
 class SearchSummary:
     """The facts of a search and its result.
 
     `best` is the Pareto set, or the one best trial where a sum is optimised; with no trial within all constraints it is
     the nearest. `baselines` are networks to compare with, by name. `seconds` were spent on all trials, in every run
     of the search. `started` and `ended` are dates as ISO 8601 writes them. `saw_test`: a runner measured on the test
-    set, so that test scores are not unbiased.
+    set, so that test scores are not unbiased. `finish` says how the best networks were tuned, if they were.
     """
 
     strategy: str
@@ -70,6 +89,7 @@ class SearchSummary:
     seconds: float = 0.0
     started: str = ""
     ended: str = ""
+    finish: FinishFacts | None = None
 
     @property
     def fp32(self) -> BestRow | None:
@@ -93,6 +113,7 @@ class SearchSummary:
             "front": [{"trial": row.trial.number, "point": dict(row.trial.point)} for row in self.best],
             "remarks": list(self.remarks),
             "saw_test": self.saw_test,
+            **({"finish": self.finish.as_json()} if self.finish else {}),
         }
 
     @classmethod
@@ -113,6 +134,7 @@ class SearchSummary:
             seconds=row["seconds"],
             started=row["started"],
             ended=row["ended"],
+            finish=FinishFacts(**row["finish"]) if "finish" in row else None,
         )
 
     def with_best(self, best: Sequence[BestRow]) -> SearchSummary:

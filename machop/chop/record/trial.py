@@ -68,8 +68,33 @@ TestMetrics = Mapping[str, tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
+class Finished:
+    """How the network of a trial was tuned after the search, and its figures before.
+
+    `searched` is the trial with the figures of the search, `searched_tests` are its test scores. `tuning` are the
+    options of the training. `graph` is the path of the saved network below the folder of the search, `graph_sha256` its
+    checksum.
+    """
+
+    searched: Trial
+    tuning: Mapping[str, Any]
+    graph: str
+    graph_sha256: str
+    seconds: float = 0.0
+    searched_tests: TestMetrics | None = None
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs."""
+        return int(self.tuning["max_epochs"])
+
+
+@dataclass(frozen=True)
 class BestRow:
-    """A row of a result: a trial, the trials equal to it, its config and, once measured, its test scores."""
+    """A row of a result: a trial, the trials equal to it, its config and, once measured, its test scores.
+
+    Where the network was `finished`, the figures of `trial` and `test_metrics` are those of the tuned network.
+    """
 
     trial: Trial
     equals: tuple[int, ...]
@@ -77,6 +102,13 @@ class BestRow:
     test_metrics: TestMetrics | None = None
     equal_points: int = 0
     """How many points equal it that are not listed in `equals`: an enumeration counts them."""
+
+    finished: Finished | None = None
+
+    @property
+    def searched(self) -> Trial:
+        """The trial with the figures of the search, whether it was tuned since or not."""
+        return self.finished.searched if self.finished else self.trial
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from rich.table import Table
 from chop.record.goals import SUM, Constraint
 from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow, TestMetrics
+from chop.report.finish_texts import finish_facts, tuned_names
 from chop.report.format_texts import FIXED_POINT, describe_formats, format_name
 from chop.report.narrow_tables import stacks, widths
 from chop.report.transform_texts import transforms_and_methods
@@ -126,13 +127,15 @@ def _test_names(summary: SearchSummary) -> list[str]:
 
 def _columns(summary: SearchSummary) -> list[str]:
     tests = [f"test {name} [95 %]" for name in _test_names(summary)]
-    return ["trial", *[SUM] * bool(summary.goals.sum_direction), *_metric_names(summary), *tests, "formats"]
+    figures = [*_metric_names(summary), *(f"untuned {name}" for name in tuned_names(summary))]
+    return ["trial", *[SUM] * bool(summary.goals.sum_direction), *figures, *tests, "formats"]
 
 
 def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
     metrics = row.trial.metrics
     values = [f"{value:.4g}" for value in summary.goals.values(metrics)] if summary.goals.sum_direction else []
     values += [_figure(name, metrics) for name in _metric_names(summary)]
+    values += [_figure(name, row.searched.metrics) if row.finished else "" for name in tuned_names(summary)]
     tests = [_interval(row.test_metrics, name) for name in _test_names(summary)]
     formats = describe_formats(row.sampled_config, named=len(_format_names(summary)) > 1)
     return [str(row.trial.number), *values, *tests, formats]
@@ -253,6 +256,7 @@ def _facts(summary: SearchSummary) -> list[str]:
             "Sizes and operations leave out pruned weights and count their index; after 'of' are those of the dense "
             "network in the same formats."
         )
+    facts += finish_facts(summary)
     facts += summary.remarks
     if _test_names(summary):
         again = "Test columns: the same networks measured again on the full test set"

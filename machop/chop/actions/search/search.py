@@ -63,9 +63,18 @@ def search(
 
 
 def run_search(
-    run_config: RunConfig, resume: bool = False, init_from: Sequence[str] = (), typed: Sequence[str] = ()
+    run_config: RunConfig,
+    resume: bool = False,
+    init_from: Sequence[str] = (),
+    typed: Sequence[str] = (),
+    finish_epochs: int | None = None,
 ) -> SearchResult:
-    """Run `ch search` with a TOML file and the options of the command line, which was `typed` like this."""
+    """Run `ch search` with a TOML file and the options of the command line, which was `typed` like this.
+
+    `finish_epochs` goes before `max_epochs` of the table `[search.finish]`.
+    """
+    if finish_epochs is not None:
+        run_config = _finished(run_config, finish_epochs)
     job = replace(checked_run(SearchJob, run_config, "search_ckpts"), command=command_line(typed))
     with only_writer(job.folder) as own:
         job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
@@ -95,6 +104,17 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
         job.files.write_resolved(dump_toml(run_config))
     print_summary(job.files.summary, job.folder)
     return result
+
+
+def _finished(run_config: RunConfig, epochs: int) -> RunConfig:
+    """The options with so many epochs of tuning at the end of the search."""
+    if epochs < 1:
+        raise ConfigError([*run_config.problems, f"command line: --finish-epochs: must be 1 or more, got {epochs}"])
+    table = run_config.tables.get("search")
+    if not isinstance(table, Mapping) or not isinstance(table.get("finish", {}), Mapping):
+        return run_config  # which is a problem of its own
+    search = {**table, "finish": {**table.get("finish", {}), "max_epochs": epochs}}
+    return replace(run_config, tables={**run_config.tables, "search": search})
 
 
 def command_line(typed: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.search.strategies.runners.base import Batches, Plans, drawn_alike
 from chop.dataset.data import Data
 from chop.evaluation.plan_runner import PlanRunner
+from chop.evaluation.predictions import stream
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost
 
@@ -142,6 +143,22 @@ class LoadedNetwork:
 
     def graphs(self) -> Iterator[MaseGraph]:
         yield copy.deepcopy(self._graph)
+
+
+class TunedGraph(LoadedNetwork):
+    """One tuned network, on a device: its outputs are those of the built model, as `basic_train` reads them."""
+
+    def __init__(self, graph: MaseGraph, data: Data, config: SampledConfig, device: str = "cpu") -> None:
+        super().__init__(graph, data, config)
+        self._device = device
+
+    def outputs(self, part: str, samples: int | None) -> Iterator[Batches]:
+        yield self._streamed(part, samples)
+
+    def _streamed(self, part: str, samples: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        data = self._data
+        with drawn_alike():
+            yield from stream(self._graph.model, data.batches(part, samples), self._device, data.output)
 
 
 def plans_of(subject: Subject, plan: QuantPlan, config: SampledConfig) -> Plans:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chop.actions.search.run.block_by_block import BlockRun, is_block_by_block
+from chop.actions.search.run.finishing import Finishing
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.trial_by_trial import TrialRun
+from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
+
+logger = get_logger(__name__)
 
 
 class SearchJob(ResumableSearch):
@@ -29,4 +33,14 @@ class SearchJob(ResumableSearch):
                 run = TrialRun(self, instruments, goals)
                 _ = run.early_stopping  # which may refuse the search
             before_first()
-            return run.run(resume)
+            result = run.run(resume)
+            options = self.settings.finish
+            if options is None and self.files.has_tuned:
+                logger.warning(
+                    "%s holds tuned networks, which are left out of the result: give --finish-epochs, or "
+                    "[search.finish], to draw the front with them",
+                    self.folder,
+                )
+            if options is None or result.reason == "interrupted":
+                return result
+            return Finishing(self, instruments, goals, options).finish(result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
 from chop.record.names import HISTOGRAMS_FILE, LANDSCAPE_FILE
 from chop.record.rows import best_row_as_json, trial_as_json
-from chop.record.summary import FP32, MetricFacts, Reason, SearchSummary
+from chop.record.summary import FP32, FinishFacts, MetricFacts, Reason, SearchSummary
 from chop.record.trial import BestRow, Trial, TrialCounts
 from chop.report.search_report import report_text
 from chop.tools.logger import get_logger
@@ -71,6 +71,21 @@ class Publication:
         seconds = sum(round(trial.seconds, 6) for trial in trials if not trial.inherited)  # as the log has them
         self._write_summary(best, TrialCounts.of(trials), reason, seconds, remarks)
         return SearchResult(trials, best, reason, self.files.path)
+
+    def of_finished(
+        self, result: SearchResult, best: list[BestRow], finish: FinishFacts, reason: Reason
+    ) -> SearchResult:
+        """Publish the front of tuned networks, in place of the one that the search had published."""
+        summary = self.files.summary
+        self._write_best(best)
+        remarks = summary.remarks
+        if self.goals.is_within(best[0].trial.metrics):
+            remarks = tuple(line for line in remarks if line != shortfall(result.best[0].trial.metrics, self.goals))
+        self.files.write_summary(
+            replace(summary, best=best, reason=reason, finish=finish, remarks=remarks, ended=now())
+        )
+        self.files.write_report(report_text(self.files.summary))
+        return replace(result, best=best, reason=reason)
 
     def of_blocks(self, task: BlockTask, found: ExhaustiveTotals, reason: Reason, has_landscape: bool) -> SearchResult:
         """Publish an exhaustive search block by block; `has_landscape`: its exhaustive table exists already."""

@@ -8,12 +8,12 @@ from math import isclose
 
 from chop.actions.search.measuring.baseline_check import of_the_float_baseline
 from chop.actions.search.measuring.outcome import Measured
-from chop.actions.search.measuring.plans import BuiltNetwork, plans_of
+from chop.actions.search.measuring.plans import BuiltNetwork, TunedGraph, plans_of
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.single import FLOAT_CONFIG, SingleMeasurement, metrics_of
 from chop.actions.search.measuring.subject import Subject
-from chop.actions.search.search_space.base import Point, SampledConfig
-from chop.actions.search.strategies.runners.base import RunnerBase, check_finite, row_key
+from chop.actions.search.search_space.base import Point
+from chop.actions.search.strategies.runners.base import Plans, RunnerBase, check_finite, row_key
 from chop.errors import ChopError, SearchError, first_line
 from chop.evaluation.exactness import sums_are_exact
 from chop.evaluation.predictions import accumulated
@@ -54,7 +54,7 @@ class Verification:
     def _measured_again(self, row: BestRow) -> BestRow:
         config = row.sampled_config
         graph = self._subject.rebuild(config)
-        if difference := self._difference(graph, config, row.trial.metrics):
+        if difference := self._difference(graph, BuiltNetwork(self._subject, graph, config), row.trial.metrics):
             raise SearchError(
                 f"the search measured {difference} for the network on its own: these must agree, so no result of this "
                 "search can be trusted. A model, loss or metric of your own that draws at random, or changes from call "
@@ -62,15 +62,29 @@ class Verification:
             )
         if not self._subject.eval_mode:  # running it has moved its running statistics
             graph = self._subject.rebuild(config)
-        trial = self._completed(row.trial, self._subject.space.plan(row.trial.point), config)
-        return replace(row, trial=trial, test_metrics=self._on_test(graph))
+        plans = plans_of(self._subject, self._subject.space.plan(row.trial.point), config)
+        return replace(row, trial=self._completed(row.trial, plans), test_metrics=self._on_test(graph))
 
-    def _completed(self, trial: Trial, plan: QuantPlan, config: SampledConfig) -> Trial:
+    def of_tuned(self, row: BestRow, graph: MaseGraph) -> BestRow:
+        """A row with the test scores of its tuned network, which was loaded from its file as `graph`.
+
+        Raises SearchError if a figure differs from what was measured when the network was tuned.
+        """
+        plans = TunedGraph(graph, self._subject.data_module, row.sampled_config, self._subject.device)
+        if difference := self._difference(graph, plans, row.trial.metrics):
+            raise SearchError(
+                f"the tuned network of trial {row.trial.number} had {difference} when it is loaded from its file: they "
+                "must agree, so its figures cannot be trusted. A model, loss or metric of your own that draws at "
+                f"random does this; where there is none, please report it with {row.sampled_config}"
+            )
+        return replace(row, trial=self._completed(row.trial, plans), test_metrics=self._on_test(graph))
+
+    def _completed(self, trial: Trial, plans: Plans) -> Trial:
         """A trial with the metrics that only the best networks get, without those that fail."""
         metrics = dict(trial.metrics)
         for runner in self._runners.left_to_the_best:
             try:
-                found = metrics_of([runner], plans_of(self._subject, plan, config))
+                found = metrics_of([runner], plans)
                 check_finite(found, "this network")
                 metrics |= found
             except ChopError as error:
@@ -86,20 +100,21 @@ class Verification:
             logger.warning("the table has no row for the FP32 baseline: %s", error)
             return None
         trial = Trial(FLOAT_ROW, {}, measured.software, measured.hardware, {})
-        trial = self._completed(trial, QuantPlan(), FLOAT_CONFIG)
+        trial = self._completed(trial, plans_of(self._subject, QuantPlan(), FLOAT_CONFIG))
         return BestRow(trial, (), FLOAT_CONFIG, self._on_test(self._subject.rebuild(FLOAT_CONFIG)))
 
     def contradiction(self, point: Point, logged: Mapping[str, float]) -> str:
         """How the network of a trial, measured alone, differs from its log; empty if it does not."""
         config = self._subject.space.flattened_indexes_to_config(point)
-        return self._difference(self._subject.rebuild(config), config, logged)
+        graph = self._subject.rebuild(config)
+        return self._difference(graph, BuiltNetwork(self._subject, graph, config), logged)
 
-    def _difference(self, graph: MaseGraph, config: SampledConfig, logged: Mapping[str, float]) -> str:
+    def _difference(self, graph: MaseGraph, plans: Plans, logged: Mapping[str, float]) -> str:
         """What needs the model itself is left out: measured times never agree."""
         for runner in self._runners.needed:
             if runner.needs == "model":
                 continue
-            for name, value in metrics_of([runner], BuiltNetwork(self._subject, graph, config)).items():
+            for name, value in metrics_of([runner], plans).items():
                 if name not in logged:
                     return f"no {name}, but {value!r}"
                 if not self._agree(runner, graph, name, (value, logged[name])):

@@ -8,6 +8,7 @@ from typing import Any
 
 from chop.actions.search.search_space.base import SEARCH_SPACES
 from chop.actions.search.settings.early_stopping import ladder_problems
+from chop.actions.search.settings.finish import Finish, parse_finish
 from chop.actions.search.settings.metrics import ConstraintSetting, MetricTable, constraints_of, objective_of
 from chop.actions.search.settings.runners import known_metrics, missing_metric, parse_runners, wanted_runners
 from chop.actions.search.settings.strategy_setup import StrategySetup, parse_setup
@@ -40,6 +41,7 @@ class SearchSettings:
     objectives: tuple[Objective, ...]
     constraints: tuple[ConstraintSetting, ...] = ()
     eval_mode: bool = True
+    finish: Finish | None = None
 
     def goals(self, in_float: Mapping[str, float]) -> Goals:
         """The objectives and constraints, given the metrics of the FP32 baseline."""
@@ -52,7 +54,8 @@ class SearchSettings:
         return {own.metric for own in self.objectives} | {own.metric for own in self.constraints}
 
     def fingerprint(self) -> dict[str, Any]:
-        """The settings that a resumed search must match: all but the budget and the number of workers."""
+        """The settings that a resumed search must match: all but the budget, the number of workers, and what is
+        done when the search has ended."""
         return {
             "search_space": self.space,
             "calibration_rows": getattr(self.space_setup, "calibration_rows", None),
@@ -79,6 +82,7 @@ class _SpaceTable:
 class _SearchTable:
     search_space: dict[str, Any]
     strategy: dict[str, Any]
+    finish: dict[str, Any] | None = None
 
 
 def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[SearchSettings | None, list[Problem]]:
@@ -97,6 +101,8 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
     runners, in_runners = parse_runners(strategy, data_module)
     options, setup, found = parse_setup(strategy)
     problems += in_runners + found
+    finish, found = parse_finish(search.finish, runners)
+    problems += found
     if setup is not None and not in_runners:
         wanted = wanted_runners(runners, strategy.metrics, data_module)
         found = ladder_problems(setup.ladder, wanted, options, strategy.eval_mode, data_module)
@@ -121,6 +127,7 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
             objectives=objectives,
             constraints=constraints,
             eval_mode=strategy.eval_mode,
+            finish=finish,
         ),
         [],
     )

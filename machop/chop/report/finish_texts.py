@@ -1,0 +1,32 @@
+"""What a report says of networks that were tuned after the search."""
+
+from __future__ import annotations
+
+from chop.record.names import FINISHED_FOLDER
+from chop.record.summary import SearchSummary
+
+
+def tuned_names(summary: SearchSummary) -> list[str]:
+    """The metrics of objectives and constraints that tuning has changed in some network of the front."""
+    rows = [row for row in summary.best if row.finished]
+    names = summary.goals.metrics
+    return [name for name in names if any(row.trial.metrics[name] != row.searched.metrics[name] for row in rows)]
+
+
+def finish_facts(summary: SearchSummary) -> list[str]:
+    """How many networks were tuned, how, and what became of the front."""
+    finish = summary.finish
+    if finish is None:
+        return []
+    tuned = [row for row in summary.best if row.finished]
+    epochs = [*finish.options["ladder"], finish.options["max_epochs"]]
+    told = f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'}"
+    count = len(finish.trials)
+    line = (
+        f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from the weights of the search; "
+        f"{len(tuned)} of the {len(summary.best)} best are tuned, {len(finish.before)} were best before. Their graphs: "
+        f"{FINISHED_FOLDER}; 'untuned' columns: the same network as the search measured it."
+    )
+    left = finish.wanted - count
+    short = f"{left} of {finish.wanted} networks are not tuned: tuning was interrupted, or they have no metrics."
+    return [line, *([short] if left else [])]

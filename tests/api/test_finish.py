@@ -1,0 +1,88 @@
+"""A study that ends in tuned networks: `net.model` is the tuned one, to the bit, and the untuned one is still there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import chop
+from chop.api.study import Study
+from chop.errors import ConfigError, SearchError
+from tests.api.conftest import few
+
+Arrays = tuple[np.ndarray, np.ndarray]
+FINISH = {"max_epochs": 5, "batch_size": 16, "learning_rate": 0.01, "rows": 4}
+
+
+@pytest.fixture(scope="module")
+def tuned(arrays: Arrays) -> tuple[nn.Module, Study]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 3))
+    return model, chop.search(model, arrays, **few(finish=FINISH))
+
+
+def on_validation(study: Study, model: nn.Module) -> float:
+    """The macro-averaged accuracy on the validation samples, computed here."""
+    assert study.front_networks[0]._networks is not None
+    ((x, y),) = study.front_networks[0]._networks.job.data_module.batches("val")
+    with torch.no_grad():
+        right = model(x).argmax(1) == y
+    return float(np.mean([right[y == label].float().mean().item() for label in y.unique()]))
+
+
+def test_the_best_is_tuned_and_predicts_as_measured(tuned: tuple[nn.Module, Study]) -> None:
+    _, study = tuned
+    net = study.best()
+    assert net.finished is not None and net.finished.epochs == 5
+    assert on_validation(study, net.model) == pytest.approx(net.metrics["accuracy"], abs=1e-6)
+    assert on_validation(study, net.untuned.model) == pytest.approx(net.untuned.metrics["accuracy"], abs=1e-6)
+    assert net.metrics["accuracy"] > net.untuned.metrics["accuracy"]
+    assert net.untuned.untuned is net.untuned
+
+
+def test_tables_have_both_figures(tuned: tuple[nn.Module, Study]) -> None:
+    _, study = tuned
+    front, best = study.front, study.best()
+    row = front[front["trial"] == best.number].iloc[0]
+    assert row["accuracy"] == best.metrics["accuracy"]
+    assert row["untuned_accuracy"] == best.untuned.metrics["accuracy"]
+    assert "untuned_average_bitwidth" not in front
+    all_tuned = study.tuned
+    assert len(all_tuned) == 4 and set(all_tuned["epochs"]) == {5}
+
+
+def test_a_loaded_study_has_the_same_networks(tuned: tuple[nn.Module, Study], arrays: Arrays, tmp_path: Path) -> None:
+    model, study = tuned
+    folder = study.save(tmp_path / "kept")
+    loaded = chop.load_study(folder, model, arrays)
+    number = study.best().number
+    wanted, found = study[number].model.state_dict(), loaded[number].model.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+    assert repr(loaded).splitlines()[1:] == repr(study).splitlines()[1 : len(repr(loaded).splitlines())]
+    saved = loaded[number].save(tmp_path / "net.safetensors")
+    alone = chop.MaseGraph.from_checkpoint(saved, model)
+    x = torch.randn(7, 8)
+    assert torch.equal(alone.model(x), study[number].model(x))
+    next((folder / "finished").glob(f"trial-{number}-*")).unlink()
+    with pytest.raises(SearchError, match="the tuned network was removed"):
+        _ = chop.load_study(folder, model, arrays)[number].model
+
+
+def test_to_toml_and_back(tuned: tuple[nn.Module, Study], tmp_path: Path) -> None:
+    _, study = tuned
+    file = tmp_path / "search.toml"
+    file.write_text(study.to_toml())
+    assert chop.load_config(file)["finish"] == FINISH
+
+
+def test_a_number_is_epochs_and_wrong_options_are_named(mlp: nn.Module, arrays: Arrays) -> None:
+    study = chop.search(mlp, arrays, **few(finish=1))
+    assert study.summary.finish is not None and study.summary.finish.options["max_epochs"] == 1
+    with pytest.raises(ConfigError, match=r"finish\['max_epochs'\]: expected greater than or equal to 1"):
+        chop.search(mlp, arrays, **few(finish=0))
+    with pytest.raises(ConfigError, match=r"finish: expected .*dictionary"):
+        chop.search(mlp, arrays, **few(finish="soon"))
