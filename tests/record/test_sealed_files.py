@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from chop.errors import SearchError
-from chop.record.landscape import Landscape, join_parts, part_path, write_part
+from chop.record.landscape import Landscape, join_parts, part_as_bytes, part_path, write_part
 from chop.record.sealed_json import read_document, read_rows, sealed, sealed_rows
 from chop.record.sealed_parquet import seal_of
 from chop.record.sealed_toml import read_toml_seal, sealed_toml
@@ -161,3 +164,18 @@ def test_a_landscape_of_a_later_version_is_refused_by_name(tmp_path: Path, monke
     path = join_parts(tmp_path / "parts", 1, tmp_path / "landscape.parquet", {"key": "k"})
     with pytest.raises(SearchError, match="written by a later chop, version 99"):
         Landscape.read(path)
+
+
+def test_a_part_is_written_without_pandas_which_would_take_much_of_the_memory_of_each_process() -> None:
+    code = (
+        "import sys, numpy; from chop.record.landscape import part_as_bytes;"
+        "part_as_bytes(3, {'accuracy': numpy.ones(5), 'points': numpy.arange(10)[::2]}); print('pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_part_holds_the_columns_as_they_are() -> None:
+    scores = {"accuracy": np.linspace(0, 1, 7), "points": np.arange(14)[::2]}
+    table = pyarrow.parquet.read_table(io.BytesIO(part_as_bytes(3, scores)))
+    assert table["index"].to_pylist() == list(range(3, 10))
+    assert all(np.array_equal(table[name].to_numpy(), values) for name, values in scores.items())

@@ -42,6 +42,14 @@ class CostTable:
                 sums[column] += table[0, column] if number is None else table[codes[:, number], column]
         return self._combined(sums)
 
+    def combines_alike(self, combine: Combine) -> bool:
+        """Whether `combine` makes the same metrics of the first configuration as the table's own."""
+        sums = tuple(map(sum, zip(*(table[0].tolist() for _, table in self._columns), strict=True)))
+        try:
+            return dict(combine(sums)) == dict(self.combine(sums))
+        except Exception:  # whatever it lacks
+            return False
+
     def _combined(self, sums: Sequence[np.ndarray[Any, Any]]) -> Scores:
         """All rows at once where `combine` can do that, which its results for a few rows show; else row by row."""
         few = min(4, len(sums[0]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,9 +54,13 @@ class Pick:
         is_run = count == 1 or bool((np.diff(numbers) == 1).all())
         self.run = (first, count) if is_run else None
 
-    @cached_property
+    @property
     def index(self) -> Tensor:
-        """The numbers as a tensor, for `index_select`."""
+        """The numbers as a tensor, for `index_select`.
+
+        Made anew each time: thousands of them that are kept lie scattered between large values, and cut the memory
+        which these leave into holes too small for the next (100 MiB more for a process on jsc-s).
+        """
         return torch.from_numpy(self.numbers)
 
     def of(self, value: Value) -> Value:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -142,3 +144,24 @@ def test_figures_of_another_definition_are_not_mixed_with_these(
     lab["strategy"]["setup"] = {"n_trials": 2}
     found = search(jsc_tiny, jets, lab, tmp_path / "now", init_from=[str(tmp_path / "earlier")])
     assert not any(trial.inherited for trial in found.trials)
+
+
+class OfData(AverageBitwidth):
+    """Reads the data where it combines, which the table of any other runner is sent without."""
+
+    def combine(self, sums: tuple[float, ...]) -> dict[str, float]:
+        return {**super().combine(sums), "average_bitwidth": float(len(self.data_module.task.metrics))}
+
+
+def test_processes_are_sent_no_data_with_a_table_unless_its_runner_reads_them(jets: MaseDataModule) -> None:
+    model = nn.Sequential(nn.Linear(16, 5))
+    graph = MaseGraph(model)
+    costs = node_costs(graph, torch.randn(1, 16))
+    axes = [[{"_0": {"weight": Integer(width)}} for width in (2, 8)]]
+    own = AverageBitwidth(jets)
+    table = own.table(costs, axes)
+    assert len(pickle.dumps(table)) < 20_000 < len(pickle.dumps(own.combine))
+    scores = table.scores(np.array([[0], [1]]))
+    plans = [QuantPlan.of(axes[0][choice]) for choice in (0, 1)]
+    assert scores["average_bitwidth"].tolist() == [own.total(costs, plan)["average_bitwidth"] for plan in plans]
+    assert OfData(jets).table(costs, axes).scores(np.array([[0]]))["average_bitwidth"] == len(jets.task.metrics)

@@ -176,8 +176,16 @@ class AnalyticRunner(RunnerBase):
         return self.measured(self.combine, tuple(sum(column) for column in zip(*rows, strict=True)))
 
     def table(self, costs: Mapping[str, NodeCost], axes: Sequence[Axis]) -> CostTable:
-        """The metrics of any points of a product space, from the terms of each choice."""
-        return CostTable(self.terms, self.combine, costs, axes)
+        """The metrics of any points of a product space, from the terms of each choice.
+
+        It holds the runner without its data, which no process need be sent then, unless `combine` reads them.
+        """
+        table = CostTable(self.terms, self.combine, costs, axes)
+        without_data = copy.copy(self)
+        without_data.data_module = cast(Data, None)
+        if table.combines_alike(without_data.combine):
+            table.combine = without_data.combine
+        return table
 
     def measure_batch(self, plans: Plans) -> Scores:
         return as_columns([self.total(plans.costs, plan) for plan in plans.plans()])
