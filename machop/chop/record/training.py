@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from chop.errors import CheckpointError, SearchError
-from chop.models.checkpoint_file import read_checkpoint, save_tensors
 from chop.record.names import NETWORKS_FOLDER, TRAINING_STATE_FILE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NETWORK_FILE = "network_file"
 """The key of a sampled config that names the file of the network, relative to the folder of the search."""
@@ -51,12 +52,16 @@ class TrainingState:
 
 def write_training_state(folder: Path, identity: str, state: TrainingState) -> Path:
     """Write a state in place of the one before, whole or not at all."""
+    from chop.models.checkpoint_file import save_tensors  # reports are made without torch
+
     notes = {SEARCH: identity, SNAPSHOT: str(state.snapshot)}
     return save_tensors(state.tensors, folder / TRAINING_STATE_FILE, notes)
 
 
 def read_training_state(folder: Path, identity: str) -> TrainingState | None:
     """The state of the training of a search; None without one, and for one that is damaged or of another search."""
+    from chop.models.checkpoint_file import read_checkpoint
+
     path = folder / TRAINING_STATE_FILE
     if not path.is_file():
         return None
