@@ -75,8 +75,9 @@ def test_the_cost_falls_and_the_networks_are_as_trained(kind: str, granularity: 
     assert all(torch.equal(own, after[name]) for name, own in before.items())
 
 
-def test_a_resumed_training_goes_on_to_the_bit() -> None:
-    graph, data, found = run("mlp")
+@pytest.mark.parametrize("kind", ["mlp", "residual"])
+def test_a_resumed_training_goes_on_to_the_bit(kind: str) -> None:
+    graph, data, found = run(kind)
     again = list(train_widths(graph, data, OPTIONS, found[0]))
     assert len(again) == 2
     for own, wanted in zip(again, found[1:], strict=True):
@@ -94,3 +95,25 @@ def test_widths_that_nothing_learned_are_refused() -> None:
     config = {"name": "integer", "weight_width": 4, "weight_frac_width": "learned"}
     with pytest.raises(Exception, match="needs widths that a training has found"):
         quantize_transform_pass(MaseGraph(made("mlp")[0]), {"by": "type", "default": {"config": config}})
+
+
+def test_operands_that_do_not_learn_stay_in_float() -> None:
+    model, data = made("mlp")
+    graph, steps = MaseGraph(model), []
+    slots = {("_0", "weight"), ("_2", "data_in")}
+    assert slots < {(name, operand) for name, op in graph.quantizable_nodes().items() for operand in op.operands}
+    found = list(train_widths(graph, data, OPTIONS, slots=slots, on_step=lambda *own: steps.append(own)))
+    assert {slot for snapshot in found for slot in snapshot.widths} == slots
+    twin = snapshot_graph(graph, found[-1])
+    assert {(node, operand) for node in twin.plan for operand in twin.plan[node]} == slots
+    assert steps[0][0] == 1
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+
+
+def test_without_a_learning_rate_the_weights_stay() -> None:
+    model, data = made("residual")
+    graph = MaseGraph(model)
+    found = list(train_widths(graph, data, replace(OPTIONS, learning_rate=0.0)))
+    state = graph.model.state_dict()
+    assert all(torch.equal(own, state[name]) for name, own in found[-1].weights.items())
+    assert found[-1].cost < found[0].cost

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,13 +14,21 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from chop.dataset.data import Data
+from chop.dataset.rows import cut
+from chop.errors import GraphError
 from chop.formats import Format, Integer, MeasuredTensor, format_name
 from chop.formats.learned import LEARNED
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 from chop.ir.learned import learned_in
+from chop.tools.get_input import call_model
+from chop.training.chain_network import ChainNetwork, chain_of
 from chop.training.soft_targets import Samples, all_samples
-from chop.training.width_network import Network, Widths
+from chop.training.width_engine import WidthEngine, Widths
+from chop.training.width_network import TracedNetwork, learnable
+
+OPERANDS = ("data_in", "weight", "bias")
+"""Operands of a layer whose widths can be learned."""
 
 Granularity = Literal["tensor", "channel", "element"]
 
@@ -36,7 +45,7 @@ class WidthTraining:
 
     epochs: Annotated[int, Ge(1)] = 200
     batch_size: Annotated[int, Gt(0)] = 1024
-    learning_rate: Annotated[float, Gt(0), Le(10)] = 3e-3
+    learning_rate: Annotated[float, Ge(0), Le(10)] = 3e-3
     width_learning_rate: Annotated[float, Gt(0), Le(10)] = 3e-3
     cost: Literal["ebops", "average_bitwidth"] = "ebops"
     first_factor: Annotated[float, Ge(0)] = 1e-6
@@ -77,7 +86,8 @@ class Snapshot:
 
     `weights` is the state dict of the float graph's model, `widths` has for each operand of each layer the width, the
     fraction width and the sign of each value, whole numbers. `cost` is exact: ranges of all training samples, bits of
-    each weight from its highest to its lowest one that is set. `state` is what `train_widths` needs to go on.
+    each weight from its highest to its lowest one that is set. `state` are tensors by name, all that `train_widths`
+    needs to go on.
     """
 
     step: int
@@ -87,20 +97,28 @@ class Snapshot:
     validation_loss: float
     weights: Mapping[str, Tensor]
     widths: Mapping[Slot, Widths]
-    state: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    state: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
 
 def train_widths(
-    graph: MaseGraph, data: Data, options: WidthTraining, start: Snapshot | None = None
+    graph: MaseGraph,
+    data: Data,
+    options: WidthTraining,
+    start: Snapshot | None = None,
+    *,
+    slots: Collection[Slot] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Iterator[Snapshot]:
     """Train the widths of `graph`, which stays as it is, and yield networks of falling cost, `snapshots` in all.
 
     Each is the one of the least validation loss in its part of the run. With `start`, a snapshot of the same training,
-    the run goes on behind it and yields what it would have yielded unbroken.
+    the run goes on behind it and yields what it would have yielded unbroken. `slots` are the operands that learn, all
+    others stay in float; without it, those of every linear and convolutional layer that is called once. `on_step` is
+    called with the number of steps done and of all.
 
     Raises GraphError for a graph without a layer whose widths can be trained.
     """
-    return _Run(graph, data, options).snapshots(start)
+    return _Run(graph, data, options, slots, on_step).snapshots(start)
 
 
 def snapshot_graph(graph: MaseGraph, snapshot: Snapshot) -> MaseGraph:
@@ -132,77 +150,84 @@ def learned_config(graph: MaseGraph) -> dict[str, Any]:
 
 
 class _Run:
-    def __init__(self, graph: MaseGraph, data: Data, options: WidthTraining) -> None:
-        self.options = options
-        self.train: Samples = all_samples(data, "train")
-        self.validation: Samples = all_samples(data, "val")
-        self.network = Network(
-            graph,
-            self.train.x,
-            (options.weight_granularity, options.activation_granularity),
-            (options.weight_fraction, options.activation_fraction),
-        )
-        if options.teacher_share:
-            self.train = self.train.taught(self.network.teacher, options.teacher_share)
-        slow, quick = self.network.parameters()
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": slow, "lr": options.learning_rate},
-                {"params": quick, "lr": options.width_learning_rate},
-            ],
-            fused=True,
-        )
-        self.rates = (options.learning_rate, options.width_learning_rate)
-        self.step, self.first_epoch = 0, 0
+    def __init__(
+        self,
+        graph: MaseGraph,
+        data: Data,
+        options: WidthTraining,
+        slots: Collection[Slot] | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.options, self.on_step = options, on_step
+        train = all_samples(data, "train")
+        self.validation = all_samples(data, "val")
+        self.engine = _engine(graph, train, options, slots)
+        self.count = len(train)
+        self.batches = max(self.count // options.batch_size, 1)
 
     def snapshots(self, start: Snapshot | None) -> Iterator[Snapshot]:
         options = self.options
+        first = 0
         if start is not None:
-            self._go_on(start)
+            first = int(start.state["epoch"]) + 1
+            self.engine.load_state(start.state)
         best: Snapshot | None = None
-        for epoch in range(self.first_epoch, options.epochs):
+        for epoch in range(first, options.epochs):
             factor = options.factor(epoch / max(options.epochs - 1, 1))
             self._epoch(epoch, factor)
-            if best is None or self.network.loss(self.validation) < best.validation_loss:
+            if best is None or self.engine.loss(self.validation) < best.validation_loss:
                 best = self._snapshot(epoch, factor)
             part = (epoch + 1) * options.snapshots // options.epochs
             if part > epoch * options.snapshots // options.epochs:
-                yield Snapshot(**{**vars(best), "state": self._state(epoch)})
+                yield replace(best, state={**self.engine.state(), "epoch": torch.tensor(epoch)})
                 best = None
 
     def _epoch(self, epoch: int, factor: float) -> None:
-        options, network = self.options, self.network
+        options = self.options
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.train), generator=generator)
-        batches = max(len(order) // options.batch_size, 1)
-        network.forget_ranges()
-        for batch in range(batches):
-            share = (epoch + batch / batches) / options.epochs
-            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * options.rate(share)
-            rows = order[batch * options.batch_size : (batch + 1) * options.batch_size]
-            self.optimizer.zero_grad(set_to_none=True)
-            network.backward(self.train, rows)
-            network.add_cost_gradients(factor, options.cost)
-            self.optimizer.step()
-            self.step += 1
+        self.engine.start_epoch(torch.randperm(self.count, generator=generator))
+        for batch in range(self.batches):
+            rate = options.rate((epoch + batch / self.batches) / options.epochs)
+            first = batch * options.batch_size
+            rates = options.learning_rate * rate, options.width_learning_rate * rate
+            self.engine.step(first, min(first + options.batch_size, self.count), factor, rates)
+            if self.on_step is not None:
+                self.on_step(epoch * self.batches + batch + 1, options.epochs * self.batches)
+        self.engine.end_epoch()
 
     def _snapshot(self, epoch: int, factor: float) -> Snapshot:
         """The network as it stands, its ranges those of all training samples."""
-        network = self.network
-        network.measure_ranges(self.train)
-        cost, loss = network.cost(self.options.cost), network.loss(self.validation)
-        return Snapshot(self.step, epoch, factor, cost, loss, network.weights(), network.widths())
+        engine = self.engine
+        engine.measure_ranges()
+        step = (epoch + 1) * self.batches
+        return Snapshot(
+            step, epoch, factor, engine.cost(), engine.loss(self.validation), engine.weights(), engine.widths()
+        )
 
-    def _state(self, epoch: int) -> dict[str, Any]:
-        return {
-            "epoch": epoch,
-            "step": self.step,
-            "network": self.network.state(),
-            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
-        }
 
-    def _go_on(self, start: Snapshot) -> None:
-        self.first_epoch, self.step = start.state["epoch"] + 1, start.state["step"]
-        self.network.load_state(start.state["network"])
-        self.optimizer.load_state_dict(copy.deepcopy(dict(start.state["optimizer"])))
+def _engine(graph: MaseGraph, train: Samples, options: WidthTraining, slots: Collection[Slot] | None) -> WidthEngine:
+    """The quickest engine that can train these operands of a graph."""
+    pristine = copy.deepcopy(graph)
+    pristine.apply_plan(QuantPlan())
+    pristine.model.eval().requires_grad_(False)
+    known = pristine.quantizable_nodes()
+    found = {
+        name: frozenset(
+            operand
+            for operand in OPERANDS
+            if operand in known[name].operands and (slots is None or (name, operand) in slots)
+        )
+        for name in learnable(pristine, cut(train.x, 0, 2))
+    }
+    if not any(found.values()):
+        raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
+    taught = train.taught(partial(call_model, pristine.model, output=train.output), options.teacher_share)
+    chain = chain_of(pristine)
+    is_whole = chain is not None and all(
+        found.get(name) == frozenset(OPERANDS) & frozenset(known[name].operands) for name in chain
+    )
+    is_fine = options.weight_granularity == options.activation_granularity == "element"
+    is_vector = isinstance(train.x, Tensor) and train.x.ndim == 2
+    if chain is not None and is_whole and is_fine and is_vector and taught.shares is not None:
+        return ChainNetwork(pristine, taught, options, chain)
+    return TracedNetwork(pristine, taught if options.teacher_share else train, options, found)

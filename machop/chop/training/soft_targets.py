@@ -13,6 +13,7 @@ from torch import Tensor
 from chop.dataset.data import Data
 from chop.dataset.rows import count_rows, cut, form_of, join
 from chop.errors import ChopError
+from chop.scoring.classification import Classification
 from chop.scoring.task import Task
 from chop.tools.model_outputs import OutputName
 
@@ -35,15 +36,24 @@ class Samples:
 
     @torch.no_grad()
     def taught(self, teacher: Callable[[Any], Tensor], share: float) -> Samples:
-        """The samples with soft targets: `share` of them the teacher's; as they are where there are no classes."""
-        if self.y.is_floating_point() or self.y.ndim != 1:
+        """The samples with soft targets, `share` of them the teacher's outputs.
+
+        They stay as they are where the loss is not the cross entropy of one class for each sample.
+        """
+        if not isinstance(self.task, Classification) or self.task.data_loss is not None or self.y.ndim != 1:
             return self
         rows = range(0, len(self), ROWS)
         outputs = torch.cat([teacher(cut(self.x, row, row + ROWS)) for row in rows])
-        if outputs.ndim != 2:
+        if outputs.ndim != 2 or self.y.is_floating_point() or int(self.y.min()) < 0:
             return self
         hard = F.one_hot(self.y, outputs.shape[1]).to(outputs.dtype)
         return replace(self, shares=share * outputs.softmax(1) + (1 - share) * hard)
+
+    def loss(self, outputs: Tensor) -> float:
+        """The mean loss of the outputs for all samples, on the targets themselves."""
+        found = self.task.loss(outputs.requires_grad_(), self.y)
+        assert found is not None
+        return float(found.detach())
 
 
 def all_samples(data: Data, part: str) -> Samples:

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chop.formats import FLOAT_BITS
+
 LN2 = math.log(2)
-FEW_BITS = -24.0
-"""Exponent of the least range that is told from zero."""
 
 
 class RoundParameter(torch.autograd.Function):
@@ -64,49 +64,13 @@ class RoundInput(torch.autograd.Function):
         return below, own, None, None, None
 
 
-class LinearOfPlanes(torch.autograd.Function):
-    """A linear layer on vectors in planes `(features, samples)`, rounding of its input included.
-
-    The input stays in codes, its scale is multiplied into the weights: few passes over memory.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, fraction: Tensor, low: Tensor, high: Tensor, is_cut: bool
-    ) -> Tensor:
-        scale = fraction.round().exp2_()
-        ctx.shape = fraction.shape
-        spread = scale.expand(len(x)).unsqueeze(1)
-        codes = (x * spread).clamp_(low.unsqueeze(1), high.unsqueeze(1))
-        rounded = codes.round()
-        inverse = spread.reciprocal()
-        scaled = weight * inverse.t()
-        ctx.is_cut = is_cut
-        ctx.save_for_backward(codes, rounded, scaled, spread, inverse)
-        return torch.addmm(bias.unsqueeze(1), scaled, rounded)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        codes, rounded, scaled, spread, inverse = ctx.saved_tensors
-        (above,) = gradients
-        for_weight = (above @ rounded.t()).mul_(inverse.t())
-        below = scaled.t() @ above
-        error = torch.sub(codes, rounded, out=rounded).mul_(below)
-        for_fraction = error.sum(1).mul_(LN2).sum_to_size(ctx.shape)
-        if ctx.needs_input_grad[0]:
-            if ctx.is_cut:
-                below = torch.ops.aten.threshold_backward(below, codes, 0.0)
-            below.mul_(spread)
-        return below, for_weight, above.sum(1), for_fraction, None, None, None
-
-
 class LearnedLayer(nn.Module):
     """A linear or convolutional layer in fixed point whose fraction widths are trained.
 
     `weight_fraction`, `bias_fraction` and `input_fraction` are real numbers, rounded where they are used; their shapes
     broadcast to the weight, the bias and a sample of the input. `least` and `most` are the range of the input so far.
-    `behind_relu` says that a ReLU before the layer is part of its rounding. `planes` reads and writes vectors as
-    `(features, samples)`.
+    `behind_relu`: a ReLU before the layer is part of its rounding. Operands that are not among `learns` stay in
+    float, with its bits.
     """
 
     least: Tensor
@@ -119,15 +83,16 @@ class LearnedLayer(nn.Module):
         granularities: tuple[str, str],
         start: tuple[float, float],
         behind_relu: bool,
-        planes: bool,
+        learns: frozenset[str] = frozenset({"data_in", "weight", "bias"}),
     ) -> None:
         super().__init__()
         weight: Any = inner.weight
         bias: Any = inner.bias
         self.inner_call = _call_of(inner)
-        self.behind_relu, self.planes = behind_relu, planes
+        self.behind_relu = behind_relu
         self.weight = nn.Parameter(weight.detach().clone())
         self.has_bias = bias is not None
+        self.learns = learns if self.has_bias else learns - {"bias"}
         self.bias = nn.Parameter(bias.detach().clone() if self.has_bias else weight.new_zeros(len(weight)))
         self.weight_fraction = nn.Parameter(_weight_start(self.weight.detach(), granularities[0], start[0]))
         self.bias_fraction = nn.Parameter(torch.full_like(self.bias, start[0] + 3))
@@ -144,33 +109,29 @@ class LearnedLayer(nn.Module):
         return self.input_fraction.ndim
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(batch, …)` as the layer itself takes it, or `(features, samples)` in planes."""
-        if self.training:
-            self.widen(x)
-        low, high = self.codes()
-        weight = RoundParameter.apply(self.weight, self.weight_fraction)  # type: ignore[no-untyped-call]
-        bias = RoundParameter.apply(self.bias, self.bias_fraction) if self.has_bias else self.bias  # type: ignore[no-untyped-call]
-        if self.planes:
-            return LinearOfPlanes.apply(x, weight, bias, self.input_fraction, low, high, self.behind_relu)  # type: ignore[no-untyped-call, no-any-return]
-        q = RoundInput.apply(x, self.input_fraction, low, high, self.behind_relu)  # type: ignore[no-untyped-call]
-        found: Tensor = self.inner_call(q, weight, bias if self.has_bias else None)
+        """`(batch, …)` as the layer itself takes it."""
+        weight, bias = self.weight, self.bias
+        if "weight" in self.learns:
+            weight = RoundParameter.apply(weight, self.weight_fraction)  # type: ignore[no-untyped-call]
+        if "bias" in self.learns:
+            bias = RoundParameter.apply(bias, self.bias_fraction)  # type: ignore[no-untyped-call]
+        if "data_in" in self.learns:
+            if self.training:
+                self.widen(x)
+            x = RoundInput.apply(x, self.input_fraction, *self.codes(), self.behind_relu)  # type: ignore[no-untyped-call]
+        elif self.behind_relu:
+            x = x.relu()
+        found: Tensor = self.inner_call(x, weight, bias if self.has_bias else None)
         return found
 
     @torch.no_grad()
     def widen(self, x: Tensor) -> None:
         """Let the range hold `x` too."""
-        if self.planes:
-            most, least = x.amax(1), None if self.behind_relu else x.amin(1)
-            most = most if len(self.most) > 1 else most.amax(0, keepdim=True)
-            least = least if least is None or len(self.least) > 1 else least.amin(0, keepdim=True)
-        else:
-            over = [i for i, n in enumerate((0, *self.most.shape), start=x.ndim - self.input_dims - 1) if n < 2]
-            over = [*range(x.ndim - self.input_dims), *[i for i in over if i >= x.ndim - self.input_dims]]
-            most = x.amax(over).reshape(self.most.shape)
-            least = None if self.behind_relu else x.amin(over).reshape(self.most.shape)
-        torch.maximum(self.most, most, out=self.most)
-        if least is not None:
-            torch.minimum(self.least, least, out=self.least)
+        first = x.ndim - self.input_dims
+        over = [*range(first), *(first + dim for dim, length in enumerate(self.most.shape) if length == 1)]
+        torch.maximum(self.most, x.amax(over).reshape(self.most.shape), out=self.most)
+        if not self.behind_relu:
+            torch.minimum(self.least, x.amin(over).reshape(self.most.shape), out=self.least)
 
     @torch.no_grad()
     def forget_range(self) -> None:
@@ -181,6 +142,8 @@ class LearnedLayer(nn.Module):
     @torch.no_grad()
     def input_bits(self) -> tuple[Tensor, Tensor]:
         """Bits of each value of the input, without a sign; and its sign bit (0 or 1), which all have or none."""
+        if "data_in" not in self.learns:
+            return torch.full_like(self.most, FLOAT_BITS), torch.zeros_like(self.most)
         scale = self.input_fraction.round().exp2()
         top, bottom = (self.most * scale).round_(), (self.least * scale).round_()
         is_signed = 0.0 if self.behind_relu else (bottom < 0).any().to(top.dtype)
@@ -198,12 +161,14 @@ class LearnedLayer(nn.Module):
     @torch.no_grad()
     def weight_bits(self) -> Tensor:
         """Bits of each weight without its sign, from its highest bit to its fraction width; 0 for one that is zero."""
+        if "weight" not in self.learns:
+            return torch.full_like(self.weight, FLOAT_BITS)
         return _magnitude_bits(self.weight, self.weight_fraction)
 
     @torch.no_grad()
     def bias_bits(self) -> Tensor:
         """Bits of each bias without its sign; 0 for one that is zero."""
-        return _magnitude_bits(self.bias, self.bias_fraction) if self.has_bias else torch.zeros_like(self.bias)
+        return _magnitude_bits(self.bias, self.bias_fraction) if "bias" in self.learns else torch.zeros_like(self.bias)
 
     @torch.no_grad()
     def add_cost_gradient(self, factor: float, cost: str, elements: int) -> None:
@@ -219,10 +184,14 @@ class LearnedLayer(nn.Module):
         else:
             for_weight, for_input = on_weight / elements, on_input / elements
             for_bias = (self.bias_bits() > 0).to(weights.dtype) / elements
-        _add(self.weight_fraction, for_weight, factor)
-        _add(self.input_fraction, for_input, factor)
-        if self.has_bias:
-            _add(self.bias_fraction, for_bias, factor)
+        gradients = {"weight": for_weight, "data_in": for_input, "bias": for_bias}
+        for operand, parameter in self.fractions().items():
+            _add(parameter, gradients[operand], factor)
+
+    def fractions(self) -> dict[str, nn.Parameter]:
+        """The fraction widths of the operands that learn."""
+        found = {"data_in": self.input_fraction, "weight": self.weight_fraction, "bias": self.bias_fraction}
+        return {operand: own for operand, own in found.items() if operand in self.learns}
 
     def _by_input(self, values: Tensor) -> Tensor:
         """Numbers of the input's values as they meet the weight `(outputs, inputs, …)`: positions are averaged."""
@@ -254,6 +223,8 @@ class LearnedLayer(nn.Module):
         """Bits of each input times bits of each weight, from its highest to its lowest one that is set."""
         bits, sign = self.input_bits()
         inputs = self._by_input(bits + sign)
+        if "weight" not in self.learns:
+            return float((self.weight_bits() * inputs).sum()) * self.positions
         codes = (self.weight * self.weight_fraction.round().exp2()).round().abs().to(torch.int64)
         spans = self.weight_bits() - torch.log2((codes & -codes).clamp(min=1).to(self.weight.dtype))
         return float((torch.where(codes > 0, spans, torch.zeros_like(spans)) * inputs).sum()) * self.positions

@@ -3,63 +3,71 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from chop.dataset.rows import cut, take
-from chop.errors import GraphError
-from chop.ir import MaseGraph, QuantPlan
+from chop.ir import MaseGraph
 from chop.ir.calibration import Slot
 from chop.tools.get_input import call_model
 from chop.training.soft_targets import ROWS, Samples
+from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_layers import LearnedLayer
 
+EPSILON = 1e-7
 LEARNED = (nn.Linear, nn.Conv1d, nn.Conv2d)
-FLAT = (nn.Linear, nn.ReLU, nn.Identity, nn.Dropout)
 RELU = (nn.ReLU, F.relu, torch.relu)
 
 
-class Widths(NamedTuple):
-    """Width (its sign bit counted) and fraction width of each value of an operand, int8; whether values are signed.
+class WidthOptions(Protocol):
+    """What an engine reads of the options of a training."""
 
-    A width of zero is an exact zero. The shapes broadcast to a parameter, or to a sample of an activation.
+    @property
+    def cost(self) -> str: ...
+    @property
+    def weight_granularity(self) -> str: ...
+    @property
+    def activation_granularity(self) -> str: ...
+    @property
+    def weight_fraction(self) -> float: ...
+    @property
+    def activation_fraction(self) -> float: ...
+
+
+class TracedNetwork(WidthEngine):
+    """The network of `graph` with a `LearnedLayer` in place of each linear and convolutional layer in `learns`.
+
+    All else stays in float as it is in eval mode.
     """
 
-    width: Tensor
-    frac_width: Tensor
-    is_signed: bool
-
-
-class Network:
-    """The network of `graph` with a `LearnedLayer` in place of each linear and convolutional layer.
-
-    All else stays in float as it is in eval mode. Networks of linear layers and ReLUs alone run in planes.
-    """
-
-    def __init__(self, graph: MaseGraph, x: Any, granularities: tuple[str, str], start: tuple[float, float]) -> None:
-        pristine = copy.deepcopy(graph)
-        pristine.apply_plan(QuantPlan())
-        self.float_model = pristine.model.eval().requires_grad_(False)
-        twin = copy.deepcopy(pristine)
+    def __init__(
+        self, graph: MaseGraph, train: Samples, options: WidthOptions, learns: Mapping[str, frozenset[str]]
+    ) -> None:
+        self.train, self.cost_name = train, options.cost
+        twin = copy.deepcopy(graph)
         self.model: fx.GraphModule = twin.model.eval()
-        shapes = _shapes(twin, cut(x, 0, 2))
-        self.planes = _is_flat(twin, x)
+        self.float_state = graph.model.state_dict()
         self.layers: dict[str, LearnedLayer] = {}
-        self.paths: dict[str, str] = {}
-        for name, (path, own, result) in shapes.items():
-            behind = _drop_relu(twin, twin.node(name), shapes)
+        granularities = options.weight_granularity, options.activation_granularity
+        for name, (path, own, result) in learnable(twin, cut(train.x, 0, 2)).items():
+            if not learns.get(name):
+                continue
+            behind = _drop_relu(twin, twin.node(name))
             inner = self.model.get_submodule(path)
-            layer = LearnedLayer(inner, own, granularities, start, behind, self.planes)
-            layer.positions = int(torch.Size(result[1:]).numel()) if isinstance(inner, (nn.Conv1d, nn.Conv2d)) else 1
+            start = options.weight_fraction, options.activation_fraction
+            layer = LearnedLayer(inner, own, granularities, start, behind, learns[name])
+            layer.positions = 1 if isinstance(inner, nn.Linear) else math.prod(result[1:])
             self.model.set_submodule(path, layer)
-            self.layers[name], self.paths[name] = layer, path
-        if not self.layers:
-            raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
+            self.layers[name] = layer
         self.model.recompile()
+        slow, quick = self.parameters()
+        self.optimizer = torch.optim.Adam([{"params": slow}, {"params": quick}], eps=EPSILON, fused=True)
+        self.order = torch.arange(len(train))
 
     def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """The weights, and the widths."""
@@ -67,110 +75,116 @@ class Network:
         widths = [own for name, own in named if name.endswith("_fraction")]
         return [own for name, own in named if not name.endswith("_fraction")], widths
 
-    def teacher(self, x: Any) -> Tensor:
-        """The outputs of the float network."""
-        found: Tensor = call_model(self.float_model, x, None)
-        return found
+    def start_epoch(self, order: Tensor) -> None:
+        self.order = order
+        self._forget_ranges()
+        self._set_training(True)
 
-    def __call__(self, x: Any) -> Tensor:
-        """Outputs; in planes `(outputs, samples)`."""
-        if self.planes:
-            found: Tensor = self.model(x.t().contiguous())
-            return found
-        outputs: Tensor = call_model(self.model, x, None)
-        return outputs
-
-    def backward(self, samples: Samples, rows: Tensor) -> None:
-        """Add the gradients of the mean loss of some samples."""
+    def step(self, first: int, last: int, factor: float, rates: tuple[float, float]) -> None:
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        self._backward(self.order[first:last])
+        elements = self._elements()
         for layer in self.layers.values():
-            layer.training = True
-        outputs = self(take(samples.x, rows))
+            layer.add_cost_gradient(factor, self.cost_name, elements)
+        self.optimizer.step()
+
+    def _backward(self, rows: Tensor) -> None:
+        outputs, samples = self(take(self.train.x, rows)), self.train
         if samples.shares is not None:
-            wanted = samples.shares[rows]
-            loss = -(F.log_softmax(outputs, 0 if self.planes else 1) * (wanted.t() if self.planes else wanted)).sum()
-            loss = loss / len(rows)
+            loss = F.cross_entropy(outputs, samples.shares[rows])
         else:
-            own = samples.task.loss(outputs.t() if self.planes else outputs, samples.y[rows])
+            own = samples.task.loss(outputs, samples.y[rows])
             assert own is not None
             loss = own
         loss.backward()  # type: ignore[no-untyped-call]
 
-    @torch.no_grad()
-    def predictions(self, samples: Samples) -> Tensor:
-        """The outputs `(samples, …)` under the ranges as they are."""
+    def __call__(self, x: Any) -> Tensor:
+        """The outputs."""
+        outputs: Tensor = call_model(self.model, x, self.train.output)
+        return outputs
+
+    def _set_training(self, training: bool) -> None:
         for layer in self.layers.values():
-            layer.training = False
+            layer.training = training
+
+    @torch.no_grad()
+    def _predictions(self, samples: Samples) -> Tensor:
+        self._set_training(False)
         parts = [self(cut(samples.x, row, row + ROWS)) for row in range(0, len(samples), ROWS)]
-        return torch.cat([part.t() if self.planes else part for part in parts])
+        self._set_training(True)
+        return torch.cat(parts)
 
     def loss(self, samples: Samples) -> float:
-        """The loss on the targets themselves."""
-        found = samples.task.loss(self.predictions(samples).requires_grad_(), samples.y)
-        assert found is not None
-        return float(found.detach())
+        return samples.loss(self._predictions(samples))
 
-    def forget_ranges(self) -> None:
-        """Start all ranges anew."""
+    def _forget_ranges(self) -> None:
         for layer in self.layers.values():
             layer.forget_range()
 
     @torch.no_grad()
-    def measure_ranges(self, samples: Samples) -> None:
-        """Measure the ranges on all samples."""
-        self.forget_ranges()
-        for layer in self.layers.values():
-            layer.training = True
-        for row in range(0, len(samples), ROWS):
-            self(cut(samples.x, row, row + ROWS))
+    def measure_ranges(self) -> None:
+        self._forget_ranges()
+        for row in range(0, len(self.train), ROWS):
+            self(cut(self.train.x, row, row + ROWS))
 
-    def add_cost_gradients(self, factor: float, cost: str) -> None:
-        """Add `factor` times the gradient of the cost to the widths'."""
-        elements = sum(layer.weight.numel() + layer.bias.numel() for layer in self.layers.values())
-        for layer in self.layers.values():
-            layer.add_cost_gradient(factor, cost, elements)
+    def _elements(self) -> int:
+        return sum(layer.weight.numel() + layer.bias.numel() for layer in self.layers.values())
 
-    def cost(self, cost: str) -> float:
-        """The cost of the network as it stands, under the ranges as they are."""
-        if cost == "ebops":
+    def cost(self) -> float:
+        if self.cost_name == "ebops":
             return sum(layer.ebops() for layer in self.layers.values())
-        widths = self.widths()
-        bits = sum(float(own.width.sum()) for (_, operand), own in widths.items() if operand != "data_in")
-        return bits / sum(layer.weight.numel() + layer.bias.numel() for layer in self.layers.values())
+        return average_width(self.widths())
 
     def weights(self) -> dict[str, Tensor]:
-        """The state dict of the float graph's model with the weights as trained."""
-        state = {name: own.detach().clone() for name, own in self.float_model.state_dict().items()}
         trained = self.model.state_dict()
-        return {name: trained[name].clone() if name in trained else own for name, own in state.items()}
+        return {name: trained.get(name, own).detach().clone() for name, own in self.float_state.items()}
 
     @torch.no_grad()
     def widths(self) -> dict[Slot, Widths]:
-        """The widths of each operand of each layer that learns."""
         found: dict[Slot, Widths] = {}
         for name, layer in self.layers.items():
             bits, sign = layer.input_bits()
-            found[name, "data_in"] = _widths(bits, layer.input_fraction, sign)
-            found[name, "weight"] = _widths(layer.weight_bits(), layer.weight_fraction)
-            if layer.has_bias:
-                found[name, "bias"] = _widths(layer.bias_bits(), layer.bias_fraction)
+            own = {
+                "data_in": widths_of(bits, layer.input_fraction.detach(), sign),
+                "weight": widths_of(layer.weight_bits(), layer.weight_fraction.detach()),
+                "bias": widths_of(layer.bias_bits(), layer.bias_fraction.detach()),
+            }
+            found |= {(name, operand): own[operand] for operand in layer.fractions()}
         return found
 
     def state(self) -> dict[str, Tensor]:
-        """All parameters as they are, for a resume."""
-        return {name: own.detach().clone() for name, own in self.model.state_dict().items()}
+        found = {f"model.{name}": own.detach().clone() for name, own in self.model.state_dict().items()}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            found |= {f"adam.{number}.{name}": own.clone() for name, own in moments.items()}
+        return found
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state` gave."""
-        self.model.load_state_dict(dict(state))
+        own = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+        self.model.load_state_dict(own)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in state.items():
+            if name.startswith("adam."):
+                _, number, key = name.split(".")
+                moments.setdefault(int(number), {})[key] = tensor.clone()
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
 
 
-def _widths(bits: Tensor, fraction: Tensor, sign: Tensor | None = None) -> Widths:
+def widths_of(bits: Tensor, fraction: Tensor, sign: Tensor | None = None) -> Widths:
+    """Widths from bits without a sign; without `sign`, that of parameters, each that is not zero has one."""
     sign = (bits > 0).to(bits.dtype) if sign is None else sign
     width, fractions = (own.expand(bits.shape).to(torch.int8).clone() for own in (bits + sign, fraction.round()))
     return Widths(width, fractions, bool(sign.any()))
 
 
-def _shapes(graph: MaseGraph, x: Any) -> dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]]:
+def average_width(widths: Mapping[Slot, Widths]) -> float:
+    """The mean width of a weight or bias."""
+    own = [found.width for (_, operand), found in widths.items() if operand != "data_in"]
+    return sum(float(width.sum()) for width in own) / max(sum(width.numel() for width in own), 1)
+
+
+def learnable(graph: MaseGraph, x: Any) -> dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]]:
     """For each node whose layer can learn: its path, and the shapes of a sample of its input and of its result."""
     calls: dict[str, list[str]] = {}
     for node in graph.nodes:
@@ -197,32 +211,18 @@ def _can_learn(module: nn.Module) -> bool:
     return type(module) in LEARNED and getattr(module, "padding_mode", "zeros") == "zeros"
 
 
-def _is_flat(graph: MaseGraph, x: Any) -> bool:
-    """Whether a graph is of linear layers and ReLUs alone, on vectors."""
-    if not isinstance(x, Tensor) or x.ndim != 2:
-        return False
-    calls = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
-    return all(
-        isinstance(graph.model.get_submodule(str(node.target)), FLAT)
-        if node.op == "call_module"
-        else node.target in RELU
-        for node in calls
-    )
-
-
-def _drop_relu(graph: MaseGraph, node: fx.Node, learned: Mapping[str, Any]) -> bool:
+def _drop_relu(graph: MaseGraph, node: fx.Node) -> bool:
     """Take out the ReLU before a layer where nothing else reads it; whether there was one."""
     before = node.args[0] if node.args else None
-    if not isinstance(before, fx.Node) or not _is_relu(graph, before):
+    if not isinstance(before, fx.Node) or not is_relu(graph, before) or set(before.users) != {node}:
         return False
-    if set(before.users) == {node}:
-        node.replace_input_with(before, before.all_input_nodes[0])
-        graph.fx_graph.erase_node(before)
-        return True
-    return False
+    node.replace_input_with(before, before.all_input_nodes[0])
+    graph.fx_graph.erase_node(before)
+    return True
 
 
-def _is_relu(graph: MaseGraph, node: fx.Node) -> bool:
+def is_relu(graph: MaseGraph, node: fx.Node) -> bool:
+    """Whether a node is a ReLU."""
     if node.op == "call_module":
         return type(graph.model.get_submodule(str(node.target))) is nn.ReLU
-    return node.op == "call_function" and node.target in RELU
+    return node.target in RELU if node.op == "call_function" else node.op == "call_method" and node.target == "relu"

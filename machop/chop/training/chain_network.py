@@ -1,0 +1,110 @@
+"""Trains graphs that are chains of linear layers and ReLUs on vectors, by the steps of `width_chain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from chop.ir import MaseGraph
+from chop.ir.calibration import Slot
+from chop.training.soft_targets import Samples
+from chop.training.width_chain import Chain
+from chop.training.width_engine import WidthEngine, Widths
+from chop.training.width_network import WidthOptions, average_width, is_relu, widths_of
+
+PATIENCE = 10
+"""Epochs for which a feature is not used before it is taken out for good."""
+
+
+def chain_of(graph: MaseGraph) -> list[str] | None:
+    """The names of the linear layers of a graph that is a chain of them with ReLUs between; None for any other."""
+    names: list[str] = []
+    expects_layer = True
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            if node is not graph.nodes[0]:
+                return None
+            continue
+        if len(node.users) > 1 or [*node.all_input_nodes] != [node.prev]:
+            return None
+        if node.op == "output":
+            return names if not expects_layer and node.args[0] is node.prev else None
+        if is_relu(graph, node) and not expects_layer:
+            expects_layer = True
+        elif expects_layer and _is_linear(graph, node):
+            names.append(node.name)
+            expects_layer = False
+        else:
+            return None
+    return None
+
+
+def _is_linear(graph: MaseGraph, node: fx.Node) -> bool:
+    return node.op == "call_module" and type(graph.model.get_submodule(str(node.target))) is nn.Linear
+
+
+class ChainNetwork(WidthEngine):
+    """The chain of linear layers `names` of a graph; `train` has soft targets."""
+
+    def __init__(self, graph: MaseGraph, train: Samples, options: WidthOptions, names: list[str]) -> None:
+        self.train, self.cost_name, self.names = train, options.cost, names
+        self.paths = [str(graph.node(name).target) for name in names]
+        self.float_state = {name: own.detach().clone() for name, own in graph.model.state_dict().items()}
+        weights = [self.float_state[f"{path}.weight"] for path in self.paths]
+        self.has_bias = [f"{path}.bias" in self.float_state for path in self.paths]
+        biases = [
+            self.float_state.get(f"{path}.bias", w.new_zeros(len(w)))
+            for path, w in zip(self.paths, weights, strict=True)
+        ]
+        self.chain = Chain(
+            weights, biases, self.has_bias, (options.weight_fraction, options.activation_fraction), options.cost
+        )
+        assert train.shares is not None
+        self.x, self.shares = train.x.t().contiguous(), train.shares.t().contiguous()
+        self.epoch_x, self.epoch_shares = self.x, self.shares
+
+    def start_epoch(self, order: Tensor) -> None:
+        self.chain.next_epoch()
+        self.epoch_x = self.x[self.chain.kept[0]].index_select(1, order)
+        self.epoch_shares = self.shares.index_select(1, order)
+
+    def step(self, first: int, last: int, factor: float, rates: tuple[float, float]) -> None:
+        self.chain.step(self.epoch_x[:, first:last], self.epoch_shares[:, first:last], factor, rates)
+
+    def end_epoch(self) -> None:
+        self.chain.drop_unused(PATIENCE)
+
+    def measure_ranges(self) -> None:
+        self.chain.measure_ranges(self.x[self.chain.kept[0]])
+
+    def loss(self, samples: Samples) -> float:
+        outputs = self.chain.outputs(samples.x.t()[self.chain.kept[0]].contiguous())
+        return float(F.cross_entropy(outputs.t(), samples.y))
+
+    def cost(self) -> float:
+        return self.chain.ebops() if self.cost_name == "ebops" else average_width(self.widths())
+
+    def weights(self) -> dict[str, Tensor]:
+        found = {name: own.clone() for name, own in self.float_state.items()}
+        for path, own, has_bias in zip(self.paths, self.chain.tensors(), self.has_bias, strict=True):
+            found[f"{path}.weight"] = own["weight_value"]
+            if has_bias:
+                found[f"{path}.bias"] = own["bias_value"]
+        return found
+
+    def widths(self) -> dict[Slot, Widths]:
+        found: dict[Slot, Widths] = {}
+        for name, own, has_bias in zip(self.names, self.chain.tensors(), self.has_bias, strict=True):
+            found[name, "data_in"] = widths_of(own["input_bits"], own["input_fraction"], own["input_sign"])
+            found[name, "weight"] = widths_of(own["weight_bits"], own["weight_fraction"])
+            if has_bias:
+                found[name, "bias"] = widths_of(own["bias_bits"], own["bias_fraction"])
+        return found
+
+    def state(self) -> dict[str, Tensor]:
+        return self.chain.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.chain.load_state(state)

@@ -1,0 +1,111 @@
+"""A step of the chain against plain PyTorch, with each rounding and the cost written out."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from chop.training.width_chain import LN2, Chain
+
+SIZES = (6, 5, 4, 3)
+FACTOR = 1e-2
+
+
+def made() -> tuple[Chain, Tensor, Tensor]:
+    torch.manual_seed(0)
+    weights = [torch.randn(o, i) * 0.5 for i, o in pairwise(SIZES)]
+    biases = [torch.randn(len(own)) * 0.2 for own in weights]
+    chain = Chain(weights, biases, [True] * 3, (2.0, 3.0))
+    fractions = chain.parameters[chain.count :]
+    fractions += torch.randn(len(fractions)) * 1.5
+    return chain, torch.randn(6, 64), torch.randn(3, 64).softmax(0)
+
+
+def rounded(x: Tensor, fraction: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """Rounding whose gradient is 1 for the value, and ln 2 times the error for the fraction width."""
+    scale = 2.0 ** fraction.detach().round()
+    q = (x.detach() * scale).round().clamp(low, high) / scale
+    return q + (x - x.detach()) + LN2 * (x.detach() - q) * (fraction - fraction.detach())
+
+
+def bits_of(codes: Tensor) -> Tensor:
+    return torch.tensor([int(abs(code)).bit_length() for code in codes.flatten().tolist()]).reshape(codes.shape).float()
+
+
+def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor) -> Tensor:
+    """The loss, and a cost whose value is wrong but whose gradient is that of the bits."""
+    values, fractions, inputs = (part for part in parameters.split([chain.count, chain.count, chain.inputs]))
+    cost, h = torch.zeros(()), x
+    for number, own in enumerate(chain.layers):
+        here = inputs[own.first_input : own.first_input + own.inputs]
+        scale = 2.0 ** here.detach().round()
+        top = bits_of((h.detach().clamp(min=0).amax(1) * scale).round())
+        below = bits_of((h.detach().amin(1) * scale).round().clamp(max=0) + 1)
+        bits, sign = (torch.maximum(top, below), 1.0) if number == 0 else (top, 0.0)
+        h = rounded(h, here[:, None], -(2.0 ** bits[:, None]) * sign, 2.0 ** bits[:, None] - 1)
+        weight = values[own.weights : own.bias].view(own.outputs, own.inputs)
+        weight_fraction = fractions[own.weights : own.bias].view(own.outputs, own.inputs)
+        bias, bias_fraction = (part[own.bias : own.bias + own.outputs] for part in (values, fractions))
+        weight_bits = bits_of((weight.detach() * 2.0 ** weight_fraction.detach().round()).round())
+        bias_bits = bits_of((bias.detach() * 2.0 ** bias_fraction.detach().round()).round())
+        cost = (
+            cost + (weight_fraction * (weight_bits > 0) * (bits + sign)).sum() + (bias_fraction * (bias_bits > 0)).sum()
+        )
+        cost = cost + (here * (bits > 0) * weight_bits.sum(0)).sum()
+        h = rounded(weight, weight_fraction, -math.inf, math.inf) @ h
+        h = h + rounded(bias, bias_fraction, -math.inf, math.inf)[:, None]
+        h = h.relu() if number < 2 else h
+    return F.cross_entropy(h.t(), shares.t()) + FACTOR * cost
+
+
+def test_a_step_has_the_gradient_that_is_written_out() -> None:
+    chain, x, shares = made()
+    chain.measure_ranges(x)
+    parameters = chain.parameters.clone().requires_grad_()
+    loss_written_out(chain, parameters, x, shares).backward()  # type: ignore[no-untyped-call]
+    chain.step(x, shares, FACTOR, (0.0, 0.0))
+    assert parameters.grad is not None
+    assert torch.allclose(chain.gradient, parameters.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_adam_is_that_of_torch() -> None:
+    chain, x, shares = made()
+    wanted = chain.parameters.clone().requires_grad_()
+    adam = torch.optim.Adam([wanted], 1e-3, eps=1e-7)
+    for _ in range(3):
+        chain.step(x, shares, FACTOR, (1e-3, 1e-3))
+        wanted.grad = chain.gradient.clone()
+        adam.step()
+        assert torch.allclose(chain.parameters, wanted, atol=1e-6)
+
+
+def test_what_is_taken_out_changes_nothing() -> None:
+    """Features whose weights are zero, or that have no bits, go; outputs and costs stay."""
+    chain, x, _ = made()
+    first, second = chain.layers[0], chain.layers[1]
+    chain.parameters[second.weights : second.bias].view(second.outputs, second.inputs)[:, 2] = 0
+    chain.parameters[2 * chain.count + chain.layers[2].first_input] = -20
+    chain.measure_ranges(x)
+    outputs, cost, tensors = chain.outputs(x), chain.ebops(), chain.tensors()
+    assert chain.drop_unused(1)
+    assert [len(own) for own in chain.kept] == [6, 4, 3]
+    assert chain.layers[0].outputs == first.outputs - 1
+    assert torch.allclose(chain.outputs(x[chain.kept[0]]), outputs, atol=1e-6)
+    assert chain.ebops() == cost
+    for own, wanted in zip(chain.tensors(), tensors, strict=True):
+        assert all(torch.equal(own[name], wanted[name]) for name in own)
+
+
+def test_a_chain_goes_on_from_its_state() -> None:
+    chain, x, shares = made()
+    chain.step(x, shares, FACTOR, (1e-2, 1e-2))
+    other = made()[0]
+    other.load_state(chain.state())
+    for own in (chain, other):
+        own.next_epoch()
+        own.step(x, shares, FACTOR, (1e-2, 1e-2))
+    assert torch.equal(chain.parameters, other.parameters)
