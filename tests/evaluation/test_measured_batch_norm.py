@@ -20,11 +20,11 @@ from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
-from chop.formats import Format, Integer, NormStatistics
+from chop.formats import BatchNormStatistics, Format, Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.passes.graph import calibrate_analysis_pass, quantize_transform_pass
 
-MEASURED = NormStatistics()
+MEASURED = BatchNormStatistics()
 
 
 def drawn(norm: Any) -> Any:

@@ -20,7 +20,7 @@ from chop.formats import Format
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_values
 from chop.nn.copying import copied_module
-from chop.nn.ops import Op
+from chop.nn.ops import STATISTICS, Op
 from chop.tools.model_inputs import map_tensors
 
 CLAMPS = ("clamp", "clip", "clamp_", "hardtanh", "Hardtanh")
@@ -116,6 +116,11 @@ class _Builder:
     def _add_computed(self, node: fx.Node) -> None:
         op, formats = self.graph.op(node), self.graph.plan[node.name]
         call = self._call(node)
+        if STATISTICS in formats:
+            raise CircuitError(
+                "its statistics are measured under the plan; run the pass fold_batch_norm or absorb_batch_norm first, "
+                "which make them the network's own"
+            )
         if op is not None and op.name == "dropout":
             self.result[node] = self.result[node.all_input_nodes[0]]
         elif op is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from chop.evaluation.operations import Operation
 from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, count_of, each
-from chop.formats import Format, NormStatistics
+from chop.formats import BatchNormStatistics, Format
 from chop.nn.channel_statistics import channel_statistics, statistics_of_last
 
 
@@ -21,12 +21,12 @@ class Statistics(Operation):
     """Mean and variance of what a batch norm reads, `(configurations, channels, 2)`.
 
     It runs on calibration samples alone. A choice is None for those of the float network, `own` `(channels, 2)`, or the
-    `NormStatistics` of a plan.
+    `BatchNormStatistics` of a plan.
     """
 
     own: Tensor
 
-    def one(self, choice: NormStatistics | None, inputs: Sequence[Value]) -> Value:
+    def one(self, choice: BatchNormStatistics | None, inputs: Sequence[Value]) -> Value:
         (value,) = inputs
         if choice is None:
             return Rows(self.own.expand(count_of(value), *self.own.shape))

@@ -14,10 +14,11 @@ from chop.evaluation.plan_statistics import with_statistics
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values, to_device
+from chop.nn.closing import closed, is_open
 from chop.nn.ops import STATISTICS, Op
 from chop.nn.own_tensors import as_read, has_unknown_pre_hooks, with_tensors
 from chop.nn.quantized import argument_slots, call_quantized, quantize_arguments, quantized_parameters, quantized_result
-from chop.nn.under_plan import closed, is_open, put_statistics
+from chop.nn.under_plan import put_statistics
 from chop.scoring.outputs import joined_outputs, with_samples
 from chop.tools.model_outputs import OutputName, predictions_of
 

@@ -1,6 +1,7 @@
 """Number formats: one file each, all listed in `FORMATS`."""
 
 from chop.formats.base import FLOAT_BITS, FORMATS, Format, OneByOne, format_name
+from chop.formats.batch_norm_statistics import BatchNormStatistics
 from chop.formats.binary import Binary
 from chop.formats.block_fp import BlockFP
 from chop.formats.block_log import BlockLog
@@ -13,13 +14,13 @@ from chop.formats.mxfp import MXFP
 from chop.formats.mxint import MXInt
 from chop.formats.output_shift import OutputShift
 from chop.formats.scale_integer import ScaleInteger
-from chop.formats.statistics import NormStatistics
 from chop.formats.ternary import Ternary
 
 __all__ = [
     "FLOAT_BITS",
     "FORMATS",
     "MXFP",
+    "BatchNormStatistics",
     "Binary",
     "BlockFP",
     "BlockLog",
@@ -32,7 +33,6 @@ __all__ = [
     "MeasuredTensor",
     "MinifloatDenorm",
     "MinifloatIEEE",
-    "NormStatistics",
     "OneByOne",
     "OutputShift",
     "ScaleInteger",

@@ -100,6 +100,10 @@ class Format(Keyed, ABC):
         """Whether parameters must still be measured by a run in which everything before has the formats of the plan."""
         return False
 
+    def reopened(self) -> Format:
+        """The same with what such a run has measured to be measured again."""
+        return self
+
     @property
     def needs_layout(self) -> bool:
         """Whether the format depends on the dimensions of samples and channels."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,11 +20,8 @@ class MeasuredTensor:
 
     def __init__(self, values: Tensor) -> None:
         self.values = values.detach().cpu().contiguous().clone()
-
-    @cached_property
-    def _identity(self) -> bytes:
         raw = self.values.reshape(-1).view(torch.uint8).numpy().data
-        return hashlib.sha256(repr((self.values.dtype, *self.values.shape)).encode() + bytes(raw)).digest()
+        self._identity = hashlib.sha256(repr((self.values.dtype, *self.values.shape)).encode() + bytes(raw)).digest()
 
     def on(self, x: Tensor) -> Tensor:
         """The values on the device of `x`, in their own type."""

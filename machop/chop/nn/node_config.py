@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from chop.errors import FormatError, did_you_mean
-from chop.formats import FORMATS, Format, NormStatistics, OutputShift
+from chop.formats import FORMATS, BatchNormStatistics, Format, OutputShift
 from chop.nn.ops import OPERANDS, STATISTICS, Op
 from chop.weight_transforms import (
     WEIGHT_TRANSFORMS,
@@ -200,7 +200,7 @@ def weight_transforms(config: NodeConfig, op: Op) -> tuple[WeightTransform, ...]
     return tuple(_transform(name, values, op) for name, values in sorted(given.items()))
 
 
-def norm_statistics(config: NodeConfig, op: Op) -> NormStatistics | None:
+def norm_statistics(config: NodeConfig, op: Op) -> BatchNormStatistics | None:
     """The statistics that `config` asks for of a batch norm, to be measured under the plan; None for those that it has.
 
     Raises FormatError for another value than those of `BATCH_NORM_VALUES`.
@@ -215,7 +215,7 @@ def norm_statistics(config: NodeConfig, op: Op) -> NormStatistics | None:
         hint = did_you_mean(value, BATCH_NORM_VALUES) if isinstance(value, str) else ""
         raise FormatError(f"{BATCH_NORM}: expected {' or '.join(BATCH_NORM_VALUES)}, got {value!r}{hint}")
     is_measured = value == "measured" and op.has_statistics and config.get("bypass") is not True
-    return NormStatistics() if is_measured else None
+    return BatchNormStatistics() if is_measured else None
 
 
 def statistics_key_problem(op: Op) -> str | None:

@@ -1,21 +1,15 @@
-"""Measures what follows from the formats of everything before a node: done on a call under the whole plan."""
+"""Puts measured statistics in place of those that a batch norm has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from chop.errors import GraphError
-from chop.formats import Format, NormStatistics
-from chop.nn.channel_statistics import channel_statistics
+from chop.formats import BatchNormStatistics, Format
 from chop.nn.ops import STATISTICS, Op
-
-
-def is_open(formats: Mapping[str, Format]) -> bool:
-    """Whether a node has something that is still to be measured under the plan."""
-    return any(chosen.is_open for chosen in formats.values())
 
 
 def statistics_tensors(module: nn.Module, formats: Mapping[str, Format]) -> dict[str, Tensor]:
@@ -43,35 +37,10 @@ def put_statistics(op: Op, formats: Mapping[str, Format], args: list[Any], kwarg
 
 
 def _measured(chosen: Format, like: Any) -> tuple[Tensor, Tensor]:
-    if not isinstance(chosen, NormStatistics) or chosen.mean is None or chosen.variance is None:
+    if not isinstance(chosen, BatchNormStatistics) or chosen.mean is None or chosen.variance is None:
         raise GraphError(
             "the statistics of a batch norm are to be measured under the plan, and nothing has measured them yet: run "
             "measure_batch_norm_transform_pass"
         )
     mean, variance = chosen.mean, chosen.variance
     return mean.on(like).to(like.dtype), variance.on(like).to(like.dtype)
-
-
-def closed(
-    inner: nn.Module | Callable[..., Any],
-    op: Op,
-    formats: Mapping[str, Format],
-    args: list[Any],
-    kwargs: Mapping[str, Any],
-) -> dict[str, Format]:
-    """The formats of a node with what is open measured on a call of it on the calibration samples, under the plan.
-
-    `args` and `kwargs` are those of the call, not yet rounded.
-    """
-    found = dict(formats)
-    chosen = found.get(STATISTICS)
-    if isinstance(chosen, NormStatistics) and chosen.is_open:
-        found[STATISTICS] = chosen.closed(channel_statistics(read_by_norm(op, formats, args, kwargs)))
-    return found
-
-
-def read_by_norm(op: Op, formats: Mapping[str, Format], args: list[Any], kwargs: Mapping[str, Any]) -> Tensor:
-    """What a batch norm normalises: its input in the format that it has, `(rows, channels, …)`."""
-    (place,) = op.args["data_in"]
-    x: Tensor = place.of(args, kwargs)
-    return formats["data_in"].quantize(x) if "data_in" in formats else x

@@ -42,7 +42,20 @@ def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> s
     """
     nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
     texts = [f"{name} {text}" for name, config in nodes.items() if (text := _describe(config, named))]
-    return "; ".join(texts) or "unquantised"
+    return "; ".join([*(texts or ["unquantised"]), *_measured_norms(nodes)])
+
+
+def _measured_norms(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The batch norms that are measured under the plan.
+
+    >>> _measured_norms({"a": {"batch_norm": "measured"}, "b": {"batch_norm": "float"}, "fc": {}})
+    ['batch norm measured: a']
+    """
+    chosen = {name: config["batch_norm"] for name, config in nodes.items() if "batch_norm" in config}
+    measured = [name for name, value in chosen.items() if value == "measured"]
+    if measured and len(measured) == len(chosen):
+        return ["batch norms measured"]
+    return [f"batch norm measured: {', '.join(measured)}"] if measured else []
 
 
 def format_name(config: Mapping[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from chop.errors import CheckpointError, ChopError, UnknownNameError
-from chop.formats import FORMATS, Format, MeasuredTensor, NormStatistics, OutputShift, format_name
+from chop.formats import FORMATS, BatchNormStatistics, Format, MeasuredTensor, OutputShift, format_name
 from chop.formats.keyed import frozen
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.mase_graph import MaseGraph
@@ -34,7 +34,7 @@ from chop.registry import REGISTER_IT
 from chop.tools.user_code import is_user_reference
 from chop.weight_transforms import WEIGHT_TRANSFORMS, Chain, WeightTransform, transform_name
 
-BESIDE_FORMATS: dict[str, type[Format]] = {"bias_correction": OutputShift, "batch_norm_statistics": NormStatistics}
+BESIDE_FORMATS: dict[str, type[Format]] = {"bias_correction": OutputShift, "batch_norm_statistics": BatchNormStatistics}
 """What a plan holds beside the number formats that have a name in files of searches."""
 CHAIN = "chain"
 DTYPE_KEY = "torch_dtype_name"

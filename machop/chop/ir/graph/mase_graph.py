@@ -30,7 +30,13 @@ from chop.ir.graph.made_tensors import MadeTensors, attribute_at
 from chop.ir.graph.mask_readers import with_masks
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.graph.own_copy import own_copy
-from chop.ir.graph.plan_statistics import lacks_statistics, measured_in_place
+from chop.ir.graph.plan_statistics import (
+    lacks_statistics,
+    measured_anew,
+    measured_in_place,
+    without_statistics,
+    write_statistics,
+)
 from chop.ir.graph.trace import trace
 from chop.ir.learned import learned_in, with_learned
 from chop.ir.plan import QuantPlan
@@ -321,6 +327,25 @@ class MaseGraph:
         twin = copy.deepcopy(self)
         twin.apply_plan(plan)
         return twin.plan
+
+    def measure_under_plan(self) -> None:
+        """Measure anew what follows from the whole plan (statistics of batch norms), with the weights as they are now.
+
+        For a network that was trained. Nothing changes where the plan holds nothing of the kind. Raises GraphError
+        where there are no calibration samples.
+        """
+        self.plan = measured_anew(self)
+
+    def settle_statistics(self) -> None:
+        """Make measured statistics of batch norms the network's own, to the bit; the plan then holds none.
+
+        For what reads the network's modules: folding, exports. Raises GraphError for norms that share their statistics.
+        """
+        plan, requested = self.plan, self._requested
+        if without_statistics(plan) != plan:
+            self.apply_plan(QuantPlan())
+            write_statistics(self, plan)
+            self.apply_plan(without_statistics(requested))
 
     def calibrate(self, activations: Mapping[Slot, Tensor], inputs: Any = None) -> None:
         """Let formats be measured on `activations` of the float model, by node and operand, beside the weights.

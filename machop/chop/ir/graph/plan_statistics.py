@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
-from chop.formats import Format
+from chop.formats import BatchNormStatistics, Format
 from chop.ir.graph.inputs import placeholder_values, to_device
+from chop.ir.graph.made_tensors import attribute_at
 from chop.ir.plan import QuantPlan
+from chop.nn.closing import closed, is_open, reopened
 from chop.nn.ops import STATISTICS, Op
 from chop.nn.own_tensors import has_unknown_pre_hooks
 from chop.nn.quantized import Quantized
-from chop.nn.under_plan import closed, is_open
 
 if TYPE_CHECKING:
     from chop.ir.graph.mase_graph import MaseGraph
@@ -50,6 +51,59 @@ def measured_in_place(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
         measuring.run(*placeholder_values(graph, to_device(x, device)))
     graph.model.train(was_training)
     return QuantPlan.of({name: measuring.found.get(name, dict(formats)) for name, formats in plan.choices})
+
+
+def measured_anew(graph: MaseGraph) -> QuantPlan:
+    """The plan of a graph with its statistics measured anew, in place, with the weights that it has now."""
+    plan = QuantPlan.of({name: reopened(dict(formats)) for name, formats in graph.plan.choices})
+    if not plan.is_open:
+        return graph.plan
+    for name in plan:
+        wrapper = graph.model.get_submodule(str(graph.node(name).target))
+        assert isinstance(wrapper, Quantized)
+        wrapper.formats = plan[name]
+    return measured_in_place(graph, plan)
+
+
+def without_statistics(plan: QuantPlan) -> QuantPlan:
+    """The plan in which batch norms have the statistics of the network."""
+    return QuantPlan.of(
+        {name: {operand: own for operand, own in formats if operand != STATISTICS} for name, formats in plan.choices}
+    )
+
+
+@torch.no_grad()
+def write_statistics(graph: MaseGraph, plan: QuantPlan) -> None:
+    """Write the measured statistics of `plan` to the running statistics of the network, in place.
+
+    Raises GraphError for norms that share them, and have others under the plan.
+    """
+    written: dict[int, str] = {}
+    for name in plan:
+        chosen = plan[name].get(STATISTICS)
+        if not isinstance(chosen, BatchNormStatistics) or chosen.mean is None or chosen.variance is None:
+            continue
+        for own, value in zip(_running(graph, name), (chosen.mean, chosen.variance), strict=True):
+            other = written.setdefault(own.data_ptr(), name)
+            if other != name and not torch.equal(own, value.on(own).to(own.dtype)):
+                raise GraphError(
+                    f"nodes '{other}' and '{name}' share the running statistics of one batch norm, and have others "
+                    "under the plan; give the model a norm for each"
+                )
+            own.copy_(value.on(own))
+
+
+def _running(graph: MaseGraph, name: str) -> tuple[Tensor, Tensor]:
+    """The running mean and variance of a batch norm."""
+    node = graph.node(name)
+    op, inner = graph.op(node), graph.inner(node)
+    assert op is not None
+    if isinstance(inner, nn.Module):
+        mean, variance = (getattr(inner, own) for own in op.statistics)
+    else:
+        given = [arg.of(node.args, node.kwargs) for arg in op.statistics.values()]
+        mean, variance = (attribute_at(graph.model, str(own.target)) for own in given)
+    return mean, variance
 
 
 class _Measuring(fx.Interpreter):

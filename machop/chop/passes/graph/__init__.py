@@ -18,6 +18,7 @@ from chop.passes.graph.transforms import (
     absorb_batch_norm_transform_pass,
     equalise_transform_pass,
     fold_batch_norm_transform_pass,
+    measure_batch_norm_transform_pass,
     migrate_scales_transform_pass,
     quantize_transform_pass,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "equalise_transform_pass",
     "fold_batch_norm_transform_pass",
     "init_metadata_analysis_pass",
+    "measure_batch_norm_transform_pass",
     "migrate_scales_transform_pass",
     "profile_statistics_analysis_pass",
     "quantize_transform_pass",

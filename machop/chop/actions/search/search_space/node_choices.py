@@ -17,7 +17,7 @@ from chop.actions.search.search_space.transform_choices import (
     transform_choices,
 )
 from chop.errors import FormatError
-from chop.formats import Format, NormStatistics
+from chop.formats import BatchNormStatistics, Format
 from chop.nn.node_config import (
     BATCH_NORM,
     GLOBAL_KEYS,
@@ -66,7 +66,7 @@ class _Branch:
 
     head: Indexes
     operands: Mapping[str, _OperandChoices | TransformChoices]
-    statistics: NormStatistics | None = None
+    statistics: BatchNormStatistics | None = None
 
     @property
     def formats(self) -> dict[str, _OperandChoices]:

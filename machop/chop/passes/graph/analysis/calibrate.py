@@ -72,10 +72,10 @@ def seen_activations(
         rows += count
         if rows >= wanted:
             break
-    return rows, recorder.activations() if recorder else {}, _in_one_batch(seen)
+    return rows, recorder.activations() if recorder else {}, in_one_batch(seen)
 
 
-def _in_one_batch(batches: Sequence[Any]) -> Any:
+def in_one_batch(batches: Sequence[Any]) -> Any:
     """The samples of all batches; None where they have several forms, or share a tensor."""
     if len(batches) < 2:
         return batches[0] if batches else None

@@ -21,6 +21,7 @@ def absorb_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = Non
     The info is {"absorbed": [norm], "left": {norm: why}}.
     """
     args = check_args("absorb_batch_norm", pass_args, ("show",))
+    graph.settle_statistics()
     requested = graph.requested_plan
     graph.apply_plan(QuantPlan())
     absorbed, left = [], {}

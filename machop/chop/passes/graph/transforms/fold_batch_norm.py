@@ -33,6 +33,7 @@ def fold_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None)
     Raises PassError where formats are chosen for a norm that would vanish.
     """
     args = check_args("fold_batch_norm", pass_args, ("dummy_in", "show"))
+    graph.settle_statistics()
     plan, requested = graph.plan, graph.requested_plan
     graph.apply_plan(QuantPlan())
     folded, left = _sorted(graph, args.get("dummy_in"))

@@ -37,6 +37,7 @@ class BasicTrain(ModelRunner):
     def adapt(self, graph: MaseGraph) -> None:
         device = str(next(graph.model.parameters()).device)
         fine_tune(graph.model, self.data_module, self.options, device=device)
+        graph.measure_under_plan()
 
     def measure(self, graph: MaseGraph) -> dict[str, float]:
         self.adapt(graph)

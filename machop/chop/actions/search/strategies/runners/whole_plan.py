@@ -42,7 +42,7 @@ class WholePlanRunner(RunnerBase):
         return as_columns([self._kept(plans.network, plan) for plan in plans.plans()])
 
     def _kept(self, network: MaseGraph, plan: QuantPlan) -> dict[str, float]:
-        frozen = network.freeze(plan)
+        frozen = network.measured(plan)
         if not self.options.kept_in:
             return self.measured(self.measure_plan, network, frozen)
         results, key = KeptResults(self.options.kept_in), self._key(network, frozen)

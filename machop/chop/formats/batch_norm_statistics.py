@@ -12,7 +12,7 @@ from chop.formats.measured_tensor import MeasuredTensor
 
 
 @dataclass(frozen=True)
-class NormStatistics(Format):
+class BatchNormStatistics(Format):
     """Mean and variance `(channels)` of what a batch norm reads on the calibration samples, with everything before it
     in the formats of the plan. Open (None) until a run under the whole plan has measured them.
 
@@ -30,12 +30,15 @@ class NormStatistics(Format):
     def is_open(self) -> bool:
         return self.mean is None or self.variance is None
 
+    def reopened(self) -> BatchNormStatistics:
+        return BatchNormStatistics()
+
     def bits(self, shape: Sequence[int]) -> int:
         return 0
 
-    def closed(self, found: Tensor) -> NormStatistics:
+    def closed(self, found: Tensor) -> BatchNormStatistics:
         """The statistics that were `found`, `(channels, 2)`."""
-        return NormStatistics(MeasuredTensor(found[:, 0]), MeasuredTensor(found[:, 1]))
+        return BatchNormStatistics(MeasuredTensor(found[:, 0]), MeasuredTensor(found[:, 1]))
 
     def _round(self, x: Tensor) -> Tensor:
         return x.clone()
