@@ -45,6 +45,7 @@ class TestOurs(RunnerConformance):
         "flops",
         "bitops",
         "latency",
+        "ebops",
         (Largest, {"num_samples": 100}),
         LabRunner,
     )

@@ -17,12 +17,13 @@ from chop.circuits.node_settings import Call
 from chop.circuits.stages import Port, Round, Stage
 from chop.errors import CircuitError
 from chop.formats import Format
-from chop.ir import MaseGraph
+from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values
 from chop.nn.copying import copied_module
 from chop.nn.ops import STATISTICS, Op
 from chop.tools.model_inputs import map_tensors
 
+NO_CIRCUIT = "the network has no integer circuit:"
 CLAMPS = ("clamp", "clip", "clamp_", "hardtanh", "Hardtanh")
 
 
@@ -34,22 +35,33 @@ def integer_network(graph: MaseGraph, example: Any) -> IntegerNetwork:
 
     Raises CircuitError with all reasons, by node, where no integer circuit computes the network.
     """
-    builder = _Builder(graph, example)
-    for node in builder.needed:
-        builder.add(node)
+    return network_of_plan(graph, graph.plan, example)
+
+
+def network_of_plan(graph: MaseGraph, plan: QuantPlan, example: Any) -> IntegerNetwork:
+    """The integer network of a graph under a plan without open ranges, whatever formats the graph has now.
+
+    Its `port_values` are those of the graph as it is. Raises CircuitError as `integer_network` does.
+    """
+    builder = Builder(graph, plan, two_samples(graph, example))
     if builder.problems:
-        raise CircuitError("the network has no integer circuit:", builder.problems)
+        raise CircuitError(NO_CIRCUIT, builder.problems)
     network = builder.network()
     _ = network.ranges  # raises where numbers are too wide
     return network
 
 
-class _Builder:
-    """Goes through a graph once: each node is in float (before the first rounding), a stage, or a problem."""
+class Builder:
+    """Goes through a graph once: each node is in float (before the first rounding), a stage, or a problem.
 
-    def __init__(self, graph: MaseGraph, example: Any) -> None:
+    The graph has the formats of `plan`, whatever its model computes in; `values` are those of its nodes for two
+    samples.
+    """
+
+    def __init__(self, graph: MaseGraph, plan: QuantPlan, values: dict[fx.Node, Any]) -> None:
         self.graph = graph
-        self.values = _run_on_two_samples(graph, example)
+        self.plan = plan
+        self.values = values
         self.stages: list[Stage] = []
         self.result: dict[fx.Node, str] = {}
         """The stage that holds the result of a node."""
@@ -60,9 +72,16 @@ class _Builder:
         self.failed: set[fx.Node] = set()
         self.problems: list[str] = []
         self.output = next(node for node in graph.nodes if node.op == "output")
-        self.needed = _needed(self.output)
+        self.made: dict[str, list[Stage]] = {}
+        """The stages of each node that has some."""
 
-    def add(self, node: fx.Node) -> None:
+        for node in _needed(self.output):
+            first = len(self.stages)
+            self._try(node)
+            if self.stages[first:]:
+                self.made[node.name] = self.stages[first:]
+
+    def _try(self, node: fx.Node) -> None:
         """Take a node up; its reason is noted where it has no integer form."""
         if self.failed.intersection(node.all_input_nodes):
             self.failed.add(node)
@@ -92,7 +111,7 @@ class _Builder:
             self._add_computed(node)
 
     def _rounds(self, node: fx.Node) -> bool:
-        formats = self.graph.plan[node.name]
+        formats = self.plan[node.name]
         return "data_in" in formats or "data_out" in formats
 
     def _leave_in_float(self, node: fx.Node) -> None:
@@ -109,12 +128,10 @@ class _Builder:
             raise CircuitError("the model returns several tensors; a circuit has one output")
         if only not in self.result:
             raise CircuitError("nothing is rounded on the way to the output; choose formats for the layers")
-        last = self.result[only]
-        if self.stages[-1].name != last:
-            self.stages.append(replace(next(own for own in self.stages if own.name == last), name="output"))
+        assert self.stages[-1].name == self.result[only]  # all others lead to it
 
     def _add_computed(self, node: fx.Node) -> None:
-        op, formats = self.graph.op(node), self.graph.plan[node.name]
+        op, formats = self.graph.op(node), self.plan[node.name]
         call = self._call(node)
         if STATISTICS in formats:
             raise CircuitError(
@@ -233,7 +250,7 @@ def _ancestors(node: fx.Node) -> set[fx.Node]:
 
 
 @torch.no_grad()
-def _run_on_two_samples(graph: MaseGraph, example: Any) -> dict[fx.Node, Any]:
+def two_samples(graph: MaseGraph, example: Any) -> dict[fx.Node, Any]:
     """The value of every node for two samples."""
     two = map_tensors(lambda tensor: torch.cat([tensor[:1]] * TWO), example)
     recorder = fx.Interpreter(graph.model, garbage_collect_values=False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chop.circuits.values import ALL_ZERO, MOST_BITS, Integers, Range, Values, trailing_zeros
+from chop.circuits.values import ALL_ZERO, MOST_BITS, Integers, Range, Values, effective_bits, trailing_zeros
 from chop.errors import CircuitError
 from chop.formats.grid import Grid
 
@@ -109,7 +109,7 @@ class Affine(Stage):
     def run(self, *given: Values) -> Values:
         (x,) = given
         frac = max(x.frac + self.weight_frac, self.bias_frac)
-        flat = _with_padding(x.codes.reshape(len(x.codes), -1), 0)
+        flat = with_padding(x.codes.reshape(len(x.codes), -1), 0)
         weight, piece = self.weight.transpose(0, 2, 1), max(1, CHUNK // max(1, self.index.size))
         pieces = [flat[start : start + piece][:, self.index] @ weight for start in range(0, len(flat), piece)]
         sums = np.concatenate(pieces) << (frac - x.frac - self.weight_frac)
@@ -119,8 +119,8 @@ class Affine(Stage):
         (x,) = given
         frac = max(x.frac + self.weight_frac, self.bias_frac)
         self._require_width(x, frac)
-        low, high = (_with_padding(end.reshape(1, -1), 0)[0][self.index] for end in (x.low, x.high))
-        positive, negative = (part(self.weight, 0).transpose(0, 2, 1) for part in (np.maximum, np.minimum))
+        low, high = (with_padding(end.reshape(1, -1), 0)[0][self.index] for end in (x.low, x.high))
+        positive, negative = self._by_sign
         shift = frac - x.frac - self.weight_frac
         bias = self._bias_by_element << (frac - self.bias_frac)
         ends = [
@@ -130,28 +130,60 @@ class Affine(Stage):
 
     def _zeros(self, frac: int, *given: Range) -> Integers:
         (x,) = given
-        own = _with_padding(x.zeros.reshape(1, -1), ALL_ZERO)[0][self.index]
-        weights = trailing_zeros(self.weight)
-        least = np.empty((*self.index.shape[:2], self.weight.shape[1]), np.int64)
-        for group, (elements, constants) in enumerate(zip(own, weights, strict=True)):
-            for output, row in enumerate(constants):
-                least[group, :, output] = np.minimum(elements + row, ALL_ZERO).min(axis=1, initial=ALL_ZERO)
+        own = with_padding(x.zeros.reshape(1, -1), ALL_ZERO)[0][self.index]
+        if np.all(own == own.flat[0]):
+            least = np.broadcast_to(self._weight_zeros.min(axis=2)[:, None] + own.flat[0], self._sums_shape)
+        else:
+            rows = [(own + row[:, None]).min(axis=2) for row in self._weight_zeros.transpose(1, 0, 2)]
+            least = np.stack(rows, axis=2)
         shift = frac - x.frac - self.weight_frac
-        bias = trailing_zeros(self._bias_by_element) + (frac - self.bias_frac)
+        bias = self._bias_zeros + (frac - self.bias_frac)
         found: Integers = np.minimum(np.minimum(self._arranged(least[None])[0] + shift, bias), ALL_ZERO)
         return found
 
     def _require_width(self, x: Range, frac: int) -> None:
         reach = np.maximum(np.abs(x.low), np.abs(x.high)).max(initial=0)
-        terms = float(np.abs(self.weight.astype(np.float64)).sum(axis=2).max(initial=0)) * float(reach)
+        terms = self._most_weight * float(reach)
         bias = float(np.abs(self.bias).max(initial=0)) * 2.0 ** (frac - self.bias_frac)
         if terms * 2.0 ** (frac - x.frac - self.weight_frac) + bias >= 2.0**MOST_BITS:
             raise CircuitError(f"its sums need more than {MOST_BITS} bits; choose fewer bits after the point")
 
     @property
+    def _sums_shape(self) -> tuple[int, int, int]:
+        return (*self.index.shape[:2], self.weight.shape[1])
+
+    @cached_property
+    def _by_sign(self) -> tuple[Integers, Integers]:
+        """The positive and the negative weights, `(groups, terms, outputs)`."""
+        return np.maximum(self.weight, 0).transpose(0, 2, 1), np.minimum(self.weight, 0).transpose(0, 2, 1)
+
+    @cached_property
+    def _most_weight(self) -> float:
+        return float(np.abs(self.weight.astype(np.float64)).sum(axis=2).max(initial=0))
+
+    @cached_property
+    def weight_bits(self) -> Integers:
+        """The effective bits of the weights."""
+        return effective_bits(self.weight)
+
+    @cached_property
+    def is_weight(self) -> Integers:
+        """1 where a weight is not zero, else 0."""
+        found: Integers = (self.weight != 0).astype(np.int64)
+        return found
+
+    @cached_property
+    def _weight_zeros(self) -> Integers:
+        return trailing_zeros(self.weight)
+
+    @cached_property
+    def _bias_zeros(self) -> Integers:
+        return trailing_zeros(self._bias_by_element)
+
+    @cached_property
     def _bias_by_element(self) -> Integers:
         positions = self.index.shape[1]
-        spread = np.broadcast_to(self.bias[:, None], (len(self.bias), positions))
+        spread: Integers = np.broadcast_to(self.bias[:, None], (len(self.bias), positions))
         return (spread.T if self.channels_last else spread).reshape(self.shape)
 
     def _arranged(self, sums: Integers) -> Integers:
@@ -209,12 +241,12 @@ class Maximum(Stage):
 
     def run(self, *given: Values) -> Values:
         (x,) = given
-        flat = _with_padding(x.codes.reshape(len(x.codes), -1), np.iinfo(np.int64).min)
+        flat = with_padding(x.codes.reshape(len(x.codes), -1), np.iinfo(np.int64).min)
         return Values(flat[:, self.index].max(axis=2).reshape(len(flat), *self.shape), x.frac)
 
     def _zeros(self, frac: int, *given: Range) -> Integers:
         (x,) = given
-        zeros = _with_padding(x.zeros.reshape(1, -1), ALL_ZERO)[0]
+        zeros = with_padding(x.zeros.reshape(1, -1), ALL_ZERO)[0]
         found: Integers = zeros[self.index].min(axis=1).reshape(self.shape)
         return found
 
@@ -261,7 +293,7 @@ def _aligned(codes: Integers, frac: Integers) -> Values:
     return Values(codes << shift, common)
 
 
-def _with_padding(flat: Integers, value: int) -> Integers:
+def with_padding(flat: Integers, value: int) -> Integers:
     """Flat elements with one more at the end, which the index `PADDING` reads."""
     return np.concatenate([flat, np.full((len(flat), 1), value, np.int64)], axis=1)
 

@@ -22,6 +22,9 @@ from chop.tools.terminal import terminal
 from chop.tools.whole_numbers import readable
 
 MOST_ROWS, MOST_NAMED = 25, 5
+NONE = "–"
+"""In place of a metric that the FP32 baseline does not have."""
+
 LEAST_FOR_FORMATS = 40
 """Characters that the column of formats must have, to stand beside the figures."""
 
@@ -133,7 +136,7 @@ def _columns(summary: SearchSummary) -> list[str]:
 
 def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
     metrics = row.trial.metrics
-    values = [f"{value:.4g}" for value in summary.goals.values(metrics)] if summary.goals.sum_direction else []
+    values = [_sum(summary, metrics)] if summary.goals.sum_direction else []
     values += [_figure(name, metrics) for name in _metric_names(summary)]
     values += [_figure(name, row.searched.metrics) if row.finished else "" for name in tuned_names(summary)]
     tests = [_interval(row.test_metrics, name) for name in _test_names(summary)]
@@ -146,8 +149,16 @@ def _baselines(summary: SearchSummary) -> list[list[str]]:
     return [[name, *_cells(row, summary)[1:]] for name, row in summary.baselines.items()]
 
 
+def _sum(summary: SearchSummary, metrics: Mapping[str, float]) -> str:
+    """The sum of the objectives; a dash where the FP32 baseline lacks one."""
+    has_all = all(objective.metric in metrics for objective in summary.goals.objectives)
+    return f"{summary.goals.values(metrics)[0]:.4g}" if has_all else NONE
+
+
 def _figure(name: str, metrics: Mapping[str, float]) -> str:
-    """A metric, and where weights are pruned what it is with all of them: `96 of 192`."""
+    """A metric, and where weights are pruned what it is with all of them: `96 of 192`; a dash for none."""
+    if name not in metrics:
+        return NONE
     dense = metrics.get(f"dense_{name}")
     value = f"{metrics[name]:.4g}"
     return value if dense in (None, metrics[name]) else f"{value} of {dense:.4g}"

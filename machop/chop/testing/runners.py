@@ -148,7 +148,7 @@ class RunnerConformance:
             runners = RunnerSet([_choice(case)], subject.data_module)
         batched = batched_measurement(subject, runners)
         assert batched is not None
-        if runners.additive or runners.of_outputs:
+        if runners.tabled or runners.of_outputs:
             scores = batched.scores(codes_of_range(0, POINTS, batched.sizes))
             singly = _measured(case, subject, range(POINTS))
             assert scores.keys() == singly.keys()

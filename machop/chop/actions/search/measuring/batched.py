@@ -7,14 +7,14 @@ from functools import cached_property
 
 import numpy as np
 
+from chop.actions.search.measuring.plans import ChosenPlans
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.subject import Samples, Subject
 from chop.actions.search.search_space.codes import codes_of_range
-from chop.actions.search.strategies.runners.base import row_key
+from chop.actions.search.strategies.runners.base import PlanTable, row_key
 from chop.errors import GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Measure, Scores
-from chop.evaluation.tables import CostTable
 from chop.evaluation.walk import Codes
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
@@ -44,7 +44,7 @@ class BatchedMeasurement:
     sizes: tuple[int, ...]
     macs: tuple[int, ...]
     evaluators: list[tuple[Evaluator, list[Measure]]]
-    tables: list[CostTable]
+    tables: list[PlanTable]
     memory: int
 
     def scores(self, codes: Codes) -> Scores:
@@ -125,7 +125,7 @@ def batched_measurement(subject: Subject, runners: RunnerSet) -> BatchedMeasurem
         return None
     try:
         evaluators = _evaluators(subject, runners)
-        tables = [runner.table(subject.costs, axes) for runner in runners.additive]
+        tables = [runner.table(ChosenPlans(subject, ()), axes) for runner in runners.tabled]
     except GraphError as error:
         logger.info("points are measured one after the other: %s", error)
         return None

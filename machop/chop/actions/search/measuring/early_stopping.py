@@ -170,7 +170,7 @@ class EarlyStopping:
         """Log if no configuration can be stopped, because a metric has no bound."""
         partial = _PartialMeasurement(self, QuantPlan())
         partial.step()
-        known = {*partial.by_row(), *self.single.exact(QuantPlan())}
+        known = {*partial.by_row(), *(own.name for runner in self.single.runners.tabled for own in runner.metrics)}
         missing = [objective.metric for objective in self.goals.objectives if objective.metric not in known]
         if missing:
             logger.warning(
@@ -195,7 +195,10 @@ class EarlyStopping:
         MetricError: a metric on all samples is not a finite number.
         """
         plan = self.single.subject.space.plan(racing.point)
-        exact = self.single.exact(plan)
+        try:
+            exact = self.single.exact(plan)
+        except MetricError as error:
+            return error
         partial = _PartialMeasurement(self, plan)
         for rung in self.rungs:
             partial.step()

@@ -10,16 +10,16 @@ import numpy as np
 
 from chop.actions.search.measuring.batched import BatchedMeasurement, batched_measurement
 from chop.actions.search.measuring.outcome import Metrics, Outcome
+from chop.actions.search.measuring.plans import ChosenPlans
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.single import SingleMeasurement
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.search_space.codes import Codes, code_of
-from chop.actions.search.strategies.runners.base import RunnerBase, check_finite, row_key
+from chop.actions.search.strategies.runners.base import PlanTable, RunnerBase, check_finite, row_key
 from chop.dataset.data import first_batch
 from chop.errors import MetricError
 from chop.evaluation.measures import Scores
-from chop.evaluation.tables import CostTable
 
 BATCH_MACS = 5 * 10**9
 """Multiply-accumulates of points that are measured together: a second or so on one core."""
@@ -55,7 +55,7 @@ class Instruments:
         """The runners that measure points one by one, because they cannot be batched."""
         if self.batched is None:
             return self.runners.needed
-        together = [*self.runners.additive, *self.runners.of_outputs]
+        together = [*self.runners.tabled, *self.runners.of_outputs]
         return [runner for runner in self.runners.needed if runner not in together]
 
     @property
@@ -70,10 +70,10 @@ class Instruments:
         return any(own.one_by_one or (is_training and own.needs == "outputs") for own in self.runners.needed)
 
     @cached_property
-    def tables(self) -> list[CostTable]:
-        """The metrics that follow from formats alone; none if the space is no product."""
+    def tables(self) -> list[PlanTable]:
+        """The metrics that cost next to nothing for any number of points; none if the space is no product."""
         axes = self.subject.space.axes()
-        return [] if axes is None else [own.table(self.subject.costs, axes) for own in self.runners.additive]
+        return [] if axes is None else [own.table(ChosenPlans(self.subject, ()), axes) for own in self.runners.free]
 
     def codes(self, points: Sequence[Point]) -> Codes:
         """Points of a product space as codes, `(points, axes)`."""

@@ -8,11 +8,11 @@ from chop.actions.search.measuring.outcome import Measured, Metrics
 from chop.actions.search.settings.tables import RunnerChoice
 from chop.actions.search.strategies.runners.base import (
     RUNNERS,
-    AnalyticRunner,
     OutputRunner,
     RunnerBase,
-    additive_runners,
+    TableRunner,
     output_runners,
+    tabled_runners,
 )
 from chop.dataset.data import Data
 from chop.scoring.metric import Metric
@@ -22,7 +22,7 @@ class RunnerSet:
     """All runners, in the order of the settings.
 
     `wanted` names the metrics that objectives and constraints are about (None: all). A runner none of whose metrics is
-    wanted is left to the best networks, unless its metrics are sums over nodes, which cost nothing.
+    wanted is left to the best networks, unless its metrics come from a table that costs next to nothing.
     """
 
     def __init__(
@@ -31,10 +31,11 @@ class RunnerSet:
         self._grouped = [(choice.group, RUNNERS[choice.name](data_module, choice.options)) for choice in choices]
         self.all: list[RunnerBase] = [runner for _, runner in self._grouped]
         self._group_of = {metric.name: group for group, runner in self._grouped for metric in runner.metrics}
-        free = additive_runners(self.all)
+        free = [own for own in tabled_runners(self.all) if own.is_free]
         self.needed = [own for own in self.all if own in free or _is_wanted(own, wanted)]
         self.left_to_the_best = [own for own in self.all if own not in self.needed]
-        self.additive: list[AnalyticRunner] = free
+        self.free: list[TableRunner] = free
+        self.tabled: list[TableRunner] = tabled_runners(self.needed)
         self.of_outputs: list[OutputRunner] = output_runners(self.needed)
 
     @property

@@ -37,15 +37,20 @@ class SingleMeasurement:
             return error
 
     def baseline(self) -> Measured:
-        """The metrics of the FP32 baseline, measured like those of any point."""
-        return self._of(QuantPlan(), FLOAT_CONFIG)
+        """The metrics that the FP32 baseline has, measured like those of any point."""
+        return self._of(QuantPlan(), FLOAT_CONFIG, [own for own in self._some if own.measures_float])
 
     def exact(self, plan: QuantPlan) -> Metrics:
-        """The metrics that follow from formats alone."""
-        return metrics_of(self.runners.additive, ChosenPlans(self.subject, [(plan, {})]))
+        """The metrics that follow from formats and weights alone."""
+        return metrics_of(self.runners.tabled, ChosenPlans(self.subject, [(plan, {})]))
 
-    def _of(self, plan: QuantPlan, config: SampledConfig) -> Measured:
-        metrics = metrics_of(self._some, plans_of(self.subject, plan, config))
+    def require_costs_in_float(self) -> None:
+        """Raise what a metric of formats alone raises for the FP32 baseline: it fails for all others too."""
+        costs = [own for own in self.runners.free if own.measures_float]
+        metrics_of(costs, ChosenPlans(self.subject, [(QuantPlan(), {})]))
+
+    def _of(self, plan: QuantPlan, config: SampledConfig, runners: Sequence[RunnerBase] | None = None) -> Measured:
+        metrics = metrics_of(self._some if runners is None else runners, plans_of(self.subject, plan, config))
         check_finite(metrics, "this network")
         return self.runners.by_group(metrics)
 

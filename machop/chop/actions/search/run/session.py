@@ -26,7 +26,7 @@ from chop.actions.search.strategies.known_values import KnownValues
 from chop.dataset.data import Data, first_batch
 from chop.errors import SearchError
 from chop.evaluation.guard import require_sound
-from chop.ir import MaseGraph, QuantPlan
+from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import remarks_on
 from chop.models.weight_notes import TRAINED_FOR_SPACE, TrainedForSpace
 from chop.record.folder import SearchFolder
@@ -78,7 +78,7 @@ class SearchSession:
         instruments = Instruments(subject, RunnerSet(settings.runners, self.data_module, settings.wanted_metrics))
         _tell_costs(instruments)
         _tell_left(instruments.runners)
-        instruments.single.exact(QuantPlan())  # what fails for the FP32 baseline fails for all others
+        instruments.single.require_costs_in_float()
         require_metrics(subject, instruments.runners)
         return instruments
 
@@ -201,7 +201,7 @@ def _tell_left(runners: RunnerSet) -> None:
 
 def _tell_costs(instruments: Instruments) -> None:
     """Log the nodes that costs can count in float32 only."""
-    costs = instruments.subject.costs if instruments.runners.additive else {}
+    costs = instruments.subject.costs if instruments.runners.tabled else {}
     for remark in remarks_on(costs):
         logger.warning("%s", remark)
     fixed = [cost for cost in costs.values() if not cost.op.quantizable]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from chop.config.typed import Problem
 from chop.config.units import parse_quantity
+from chop.errors import SearchError
 from chop.record.goals import Constraint
 from chop.record.trial import Direction, Objective
 from chop.scoring.metric import Metric
@@ -37,6 +38,10 @@ class ConstraintSetting:
         """The constraint, given the metrics of the FP32 baseline."""
         if self.kind != "max_drop":
             return Constraint(self.metric, self.kind, self.bound, self.unit, self.text)
+        if self.metric not in in_float:
+            raise SearchError(
+                f"max_drop of '{self.metric}' is relative to the FP32 baseline, which has no {self.metric}; use max"
+            )
         reference = in_float[self.metric]
         origin = f"max_drop {self.text or f'{self.bound:g}'} from {reference:.4g} in float"
         if self.better == "maximize":

@@ -9,6 +9,7 @@ from chop.actions.search.strategies.runners.base import (
     Plans,
     RunnerBase,
     SWRunnerBase,
+    TableRunner,
 )
 from chop.actions.search.strategies.runners.whole_plan import WholePlanRunner
 from chop.scoring.metric import Metric
@@ -23,5 +24,6 @@ __all__ = [
     "Plans",
     "RunnerBase",
     "SWRunnerBase",
+    "TableRunner",
     "WholePlanRunner",
 ]

@@ -8,7 +8,7 @@ What a runner `needs`:
 
 A search hands every runner batches of configurations (not of samples) through one method, `measure_batch`: `Plans` is
 the protocol of such a batch, `measuring/plans.py` implements it. Subclass the base that fits
-(`AnalyticRunner`, `WholePlanRunner`, `OutputRunner`, `ModelRunner`), and that method is written already.
+(`AnalyticRunner`, `TableRunner`, `WholePlanRunner`, `OutputRunner`, `ModelRunner`), and that method is written already.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.predictions import accumulated
 from chop.evaluation.program import Axis
 from chop.evaluation.tables import CostTable
+from chop.evaluation.walk import Codes
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, node_costs
@@ -98,6 +99,9 @@ class RunnerBase(ABC):
     one_by_one: ClassVar[bool] = True
     """Whether it must be asked about one configuration after the other: nothing serves many in one call."""
 
+    measures_float: ClassVar[bool] = True
+    """Whether the FP32 baseline has the metrics; where it has not, its row leaves them out."""
+
     Options: ClassVar[type[Any]] = NoOptions
     definition: ClassVar[int] = 1
 
@@ -156,11 +160,44 @@ class RunnerBase(ABC):
         """The metrics of `model` under `sampled_config`, measured alone; `model` is not changed."""
 
 
-class AnalyticRunner(RunnerBase):
-    """Metrics that are sums over nodes, and a final function of the sums."""
+class PlanTable(Protocol):
+    """The metrics of any points of a product space, without running the network. It is sent to other processes."""
+
+    axes: int
+
+    def scores(self, codes: Codes) -> Scores:
+        """The metrics of configurations `(configurations, axes)`; NaN where one has none."""
+
+
+class NetworkCosts(Protocol):
+    """A network in float, to be left as it is, and the size and work of its nodes for one sample."""
+
+    @property
+    def network(self) -> MaseGraph:
+        """The network."""
+
+    @property
+    def costs(self) -> Mapping[str, NodeCost]:
+        """The costs by node."""
+
+
+class TableRunner(RunnerBase):
+    """Metrics of a plan that a table holds for all points of a product space.
+
+    `is_free`: so cheap that each trial has them, also where no objective or constraint is about them.
+    """
 
     needs = "plan"
     one_by_one = False
+    is_free: ClassVar[bool] = True
+
+    @abstractmethod
+    def table(self, subject: NetworkCosts, axes: Sequence[Axis]) -> PlanTable:
+        """The table of a product space, whose alternatives hold no open ranges."""
+
+
+class AnalyticRunner(TableRunner):
+    """Metrics that are sums over nodes, and a final function of the sums."""
 
     @abstractmethod
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
@@ -175,12 +212,12 @@ class AnalyticRunner(RunnerBase):
         rows = [self.terms(cost, plan[name]) for name, cost in costs.items()]
         return self.measured(self.combine, tuple(sum(column) for column in zip(*rows, strict=True)))
 
-    def table(self, costs: Mapping[str, NodeCost], axes: Sequence[Axis]) -> CostTable:
+    def table(self, subject: NetworkCosts, axes: Sequence[Axis]) -> PlanTable:
         """The metrics of any points of a product space, from the terms of each choice.
 
         It holds the runner without its data, which no process need be sent then, unless `combine` reads them.
         """
-        table = CostTable(self.terms, self.combine, costs, axes)
+        table = CostTable(self.terms, self.combine, subject.costs, axes)
         without_data = copy.copy(self)
         without_data.data_module = cast(Data, None)
         if table.combines_alike(without_data.combine):
@@ -308,9 +345,9 @@ class ModelRunner(RunnerBase):
         return self.measured(self.measure, graph)
 
 
-def additive_runners(runners: Iterable[RunnerBase]) -> list[AnalyticRunner]:
+def tabled_runners(runners: Iterable[RunnerBase]) -> list[TableRunner]:
     """The runners whose metrics come from tables for any number of points."""
-    return [runner for runner in runners if isinstance(runner, AnalyticRunner)]
+    return [runner for runner in runners if isinstance(runner, TableRunner)]
 
 
 def output_runners(runners: Iterable[RunnerBase]) -> list[OutputRunner]:
@@ -383,6 +420,7 @@ RUNNERS: Registry[type[RunnerBase]] = Registry(
     (
         "chop.actions.search.strategies.runners.basic_evaluation",
         "chop.actions.search.strategies.runners.basic_train",
+        "chop.actions.search.strategies.runners.circuits",
         "chop.actions.search.strategies.runners.hardware",
         "chop.actions.search.strategies.runners.simulation_time",
     ),
