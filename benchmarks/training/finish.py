@@ -90,7 +90,7 @@ def space_trained(folder: Path) -> tuple[Path, float]:
     command = ["train", "--for-space", "--config", str(config), "--pretrained", "--project-dir", str(folder)]
     started = time.process_time()
     run_command([*command, "--project", "p"])
-    return next(folder.rglob("best.ckpt")), time.process_time() - started
+    return next(folder.rglob("best.safetensors")), time.process_time() - started
 
 
 STRATEGY = """

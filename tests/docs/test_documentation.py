@@ -76,7 +76,7 @@ def test_the_example_in_python_of_the_readme_runs(tmp_path: Path) -> None:
     assert "seq_blocks_2" in run([sys.executable, "-c", example], tmp_path)
 
 
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("place", range(len(blocks(ROOT / "docs" / "python.md", "python"))))
 def test_the_examples_of_the_page_on_python_run(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = blocks(ROOT / "docs" / "python.md", "python")[place]
     if "transformers" in example:

@@ -126,6 +126,8 @@ class CompareJob(SearchSession):
 
         Raises FolderError where another comparison is writing to the folder.
         """
+        if self.settings.finish:
+            logger.info("[search.finish] has no effect: strategies are compared by what they find before it is tuned")
         with only_writer(self.folder) as own:
             return self._run(options, is_shown, own)
 
