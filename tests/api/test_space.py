@@ -122,3 +122,16 @@ def test_a_space_is_shown_in_one_line() -> None:
         "exclude ['head']",
     ):
         assert said in repr(space), (said, repr(space))
+
+
+def test_the_method_of_rounding_is_a_choice(mlp: nn.Module, arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    methods = ["nearest", "gptq"]
+    study = chop.search(
+        mlp, arrays, formats="integer", widths=[3], weight_rounding=methods, objectives=["loss"], strategy="brute_force"
+    )
+    configs = [network.config["_0"]["config"] for network in study]
+    assert {own.get("weight_rounding") for own in configs} == {None, "gptq"}
+    with pytest.raises(ConfigError, match="weight_rounding: belongs in the space"):
+        chop.search(mlp, arrays, chop.Space("integer", [3]), weight_rounding="gptq", objectives=["loss"])
+    with pytest.raises(ConfigError, match=r"weight_rounding.*must be one of nearest, gptq.*did you mean 'gptq'"):
+        chop.search(mlp, arrays, formats="integer", widths=[3], weight_rounding="gptqq", objectives=["loss"])

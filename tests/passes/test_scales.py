@@ -248,3 +248,20 @@ def test_a_graph_is_saved_with_the_weights_as_they_are(tmp_path: Any) -> None:
     equalise_transform_pass(graph, arguments(graph, x))
     loaded = MaseGraph.from_checkpoint(graph.export(tmp_path / "graph.safetensors"), model)
     assert torch.equal(loaded.model(x), graph.model(x))
+
+
+def test_norms_of_a_transformer_give_their_scales_to_the_layers_that_read_them() -> None:
+    """A vision transformer of Hugging Face, as torch exports it: functions, and parameters by name."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.ViTConfig(**sizes, image_size=16, patch_size=8, num_labels=3)
+    inputs = {"pixel_values": torch.randn(6, 3, 16, 16)}
+    graph = MaseGraph(transformers.ViTForImageClassification(config).eval(), example_inputs=inputs)
+    before = graph.model(**inputs).logits
+    _, info = migrate_scales_transform_pass(graph, {"dummy_in": inputs, "input_generator": [inputs], **QUIET})
+    layers = [len(own["into"]) for own in info["moved"].values()]
+    assert layers == [3, 1, 1]  # query, key and value; the first layer of the block; the classifier
+    torch.testing.assert_close(
+        graph.model(**inputs).logits, before, rtol=0, atol=1e-5 * float(before.detach().abs().max())
+    )

@@ -58,6 +58,7 @@ def search(
     formats: Any = None,
     widths: Iterable[int] | int | None = None,
     batch_norm: Literal["float", "measured"] | None = None,
+    weight_rounding: Iterable[str] | str | None = None,
     objectives: Iterable[Any] | None = None,
     constraints: Mapping[str, Mapping[str, Any]] | None = None,
     strategy: Any = "surrogate",
@@ -106,11 +107,11 @@ def search(
     `task`, `loss` and `metrics` (`{name: (function, "maximize" | "minimize")}`) say what outputs are judged by. With
     `task=None` that is regression where the targets are no whole numbers, else classification.
 
-    The `space` is that of `Space(formats, widths, batch_norm=…)`, or a `Space` with more to say. `objectives` are
-    metrics: names (`ch info runner`), `(function, "minimize")`, or `{name: direction | {"scale": …, "direction": …}}`;
-    `constraints` are `{name: {"min": …, "max": …, "max_drop": …}}`. The runners that measure them are found by
-    themselves; `runners` names others, or gives them options. They measure on the first `num_samples` samples of a
-    `part` (None: on all). A strategy, runner, format or metric may be a name, a class or an object.
+    The `space` is that of `Space(formats, widths, batch_norm=…, weight_rounding=…)`, or a `Space` with more to say.
+    `objectives` are metrics: names (`ch info runner`), `(function, "minimize")`, or `{name: direction | {"scale": …,
+    "direction": …}}`; `constraints` are `{name: {"min": …, "max": …, "max_drop": …}}`. The runners that measure them
+    are found by themselves; `runners` names others, or gives them options. They measure on the first `num_samples`
+    samples of a `part` (None: on all). A strategy, runner, format or metric may be a name, a class or an object.
 
     The search ends after `n_trials` trials, `timeout` seconds, or when the front has not improved for `patience`
     trials. With `finish` the networks of the front are tuned then, for so many epochs or with the options of
@@ -139,6 +140,7 @@ class Arguments:
     formats: Any
     widths: Iterable[int] | int | None
     batch_norm: Literal["float", "measured"] | None
+    weight_rounding: Iterable[str] | str | None
     objectives: Iterable[Any] | None
     constraints: Mapping[str, Mapping[str, Any]] | None
     strategy: Any
@@ -275,10 +277,13 @@ class Arguments:
     def chosen_space(self) -> Space:
         """The space, as an object or from `formats` and `widths`."""
         if self.space is None:
-            return Space(self.formats, self.widths, batch_norm=self.batch_norm or "float")
+            more: dict[str, Any] = {} if self.weight_rounding is None else {"weight_rounding": self.weight_rounding}
+            return Space(self.formats, self.widths, batch_norm=self.batch_norm or "float", **more)
         if not isinstance(self.space, Space):
             raise ConfigError([f"space: expected a chop.Space, got {self.space!r}"])
-        for name in (name for name in ("formats", "widths", "batch_norm") if getattr(self, name) is not None):
+        for name in (
+            name for name in ("formats", "widths", "batch_norm", "weight_rounding") if getattr(self, name) is not None
+        ):
             raise ConfigError([f"{name}: belongs in the space: Space({name}=...)"])
         return self.space
 

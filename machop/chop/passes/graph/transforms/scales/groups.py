@@ -16,11 +16,28 @@ from chop.nn.ops import Op
 
 LAYERS = frozenset(("linear", "conv1d", "conv2d", "conv3d"))
 NORMS = frozenset(("batch_norm1d", "batch_norm2d", "layer_norm", "rms_norm"))
+WEIGHT = "weight"
 CONSUMERS = LAYERS | {"matmul", "addmm"}
 KEEPING = frozenset(("relu", "dropout", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")) | frozenset(
     ("adaptive_avg_pool1d", "adaptive_avg_pool2d")
 )
 """Ops that return a multiple, channel by channel, of what they return for an input, if the input is multiplied."""
+
+MOVING = frozenset(
+    (
+        "flatten",
+        "view",
+        "reshape",
+        "contiguous",
+        "clone",
+        "slice",
+        "select",
+        "getitem",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+    )
+)
 
 
 class Unfit(Exception):
@@ -125,7 +142,7 @@ def _consumers(graph: MaseGraph, node: fx.Node) -> Iterator[Consumer]:
         raise Unfit("nothing reads its result")
     for user in node.users:
         op = graph.op(user)
-        if (op is not None and op.name in KEEPING) or _is_flatten(graph, user):
+        if (op is not None and op.name in KEEPING) or _moves_values(graph, user):
             yield from _consumers(graph, user)
         elif op is not None and op.name in CONSUMERS and op.args["data_in"][0].of(user.args, user.kwargs) is node:
             yield _consumer(graph, user)
@@ -141,19 +158,12 @@ def _consumer(graph: MaseGraph, user: fx.Node) -> Consumer:
     return Consumer(user.name, _owned(graph, user, op, WEIGHT), axis)
 
 
-WEIGHT = "weight"
-
-
-def _is_flatten(graph: MaseGraph, node: fx.Node) -> bool:
-    """Whether a node makes vectors of samples, channel by channel, or does nothing."""
+def _moves_values(graph: MaseGraph, node: fx.Node) -> bool:
+    """Whether a node returns the values of its input in other places: whether channels stay, samples show."""
     if node.op == "call_module":
-        module = graph.model.get_submodule(str(node.target))
-        is_whole = isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
-        return is_whole or type(module) is nn.Identity
-    is_call = (node.op == "call_function" and node.target is torch.flatten) or (
-        node.op == "call_method" and node.target == "flatten"
-    )
-    return is_call and (*node.args[1:], *node.kwargs.values()) == (1,)
+        return isinstance(graph.model.get_submodule(str(node.target)), (nn.Flatten, nn.Unflatten, nn.Identity))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return node.op in ("call_function", "call_method") and name.partition(".")[0] in MOVING
 
 
 def _owned(graph: MaseGraph, node: fx.Node, op: Op, operand: str) -> Owned:

@@ -79,8 +79,8 @@ def move_scales(graph: MaseGraph, moving: Moving, dummy_in: Mapping[str, Any] | 
 def _keeps_outputs(graph: MaseGraph, group: Group, dummy_in: Mapping[str, Any], wanted: Iterable[Tensor]) -> bool:
     """Whether the outputs stay the same with other scales in one group alone; the weights are put back."""
     before = [tensor.detach().clone() for tensor in group.tensors(graph.model)]
-    channels = group.channels(graph.model)
-    group.move(graph.model, torch.tensor([0.5, 4.0, 0.25], dtype=torch.float64).repeat(channels)[:channels])
+    draw = torch.rand(group.channels(graph.model), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    group.move(graph.model, 0.25 * 16.0**draw)  # each channel by another
     try:
         return all(map(is_close, outputs_of(graph, placeholder_inputs(graph, dummy_in)), wanted))
     finally:
