@@ -133,5 +133,5 @@ def test_the_method_of_rounding_is_a_choice(mlp: nn.Module, arrays: tuple[np.nda
     assert {own.get("weight_rounding") for own in configs} == {None, "gptq"}
     with pytest.raises(ConfigError, match="weight_rounding: belongs in the space"):
         chop.search(mlp, arrays, chop.Space("integer", [3]), weight_rounding="gptq", objectives=["loss"])
-    with pytest.raises(ConfigError, match=r"weight_rounding.*must be one of nearest, gptq.*did you mean 'gptq'"):
+    with pytest.raises(ConfigError, match=r"rounding must be one of nearest, gptq.*did you mean 'gptq'"):
         chop.search(mlp, arrays, formats="integer", widths=[3], weight_rounding="gptqq", objectives=["loss"])
