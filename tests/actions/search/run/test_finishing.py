@@ -13,16 +13,20 @@ import pytest
 import torch
 from torch import nn
 
+from chop.actions.calibration import calibrate
 from chop.actions.replay import read_row
 from chop.actions.search import search
-from chop.actions.search.measuring import tuning
-from chop.actions.search.run import finishing
+from chop.actions.search.measuring import batched, tuning
+from chop.actions.search.run import block_by_block, finishing
 from chop.actions.search.run.publish import SearchResult
+from chop.actions.search.search_space.base import SpaceSetup
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
 from chop.actions.search.strategies.runners.basic_train import BasicTrain, BasicTrainOptions
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.ir import MaseGraph
+from chop.ir.graph.graph_file import load_onto
+from chop.models import get_model
 from chop.models.checkpoint_file import read_checkpoint
 from chop.record.folder import SearchFolder
 from chop.tools.value_digest import value_digest
@@ -41,8 +45,6 @@ def finished(finish: dict[str, Any], **setup: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
-    from chop.models import get_model
-
     data = MaseDataModule("jsc", batch_size=512)
     data.prepare_data()
     data.setup()
@@ -59,6 +61,47 @@ def test_figures_are_those_of_basic_train(result: SearchResult, jets: MaseDataMo
         assert {name: row.trial.metrics[name] for name in alone} == alone
         assert row.trial.metrics["accuracy"] != row.searched.metrics["accuracy"]
         assert row.trial.metrics["average_bitwidth"] == row.searched.metrics["average_bitwidth"]
+
+
+def test_batch_norm_is_measured_at_the_end_as_basic_train_does(jets: MaseDataModule, tmp_path: Path) -> None:
+    table = finished({**TINY, "max_epochs": 1, "rows": 2})
+    lists = {"name": ["integer"], "data_in_width": [4, 6], "weight_width": [3, 8], "bias_width": [8]}
+    table["search_space"]["setup"] |= {"batch_norm": "measured", "calibration_rows": 300}
+    seed = table["search_space"]["seed"] = {"default": {"config": {"name": ["NA"]}}, "seq_blocks_5": {"config": lists}}
+    model = get_model("jsc-toy", pretrained=True)
+    found = search(model, jets, table, tmp_path)
+    tuned = SearchFolder(tmp_path).tuned()
+    assert len(tuned) == 2
+    space = MixedPrecisionPTQ(MaseGraph(model), seed, setup=SpaceSetup(batch_norm="measured", calibration_rows=300))
+    calibrate(space.graph, jets, 300)
+    runner = BasicTrain(jets, BasicTrainOptions(**TINY, lr_scheduler="cosine", eval_samples=512))
+    for own in tuned.values():
+        trial = next(trial for trial in found.trials if trial.number == own.number)
+        graph = space.rebuild_model(space.flattened_indexes_to_config(trial.point))
+        assert runner.measure(graph) == {name: own.software_metrics[name] for name in own.software_metrics}
+        loaded = load_onto(space.graph, tmp_path / own.graph)
+        assert loaded.plan == graph.plan
+
+
+def test_a_search_block_by_block_is_finished(
+    few: partial[SearchResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_by_block, "LARGEST_LOG", 10)
+    monkeypatch.setattr(batched, "MOST_CONFIGURATIONS", 5)
+    found = few(search_config=finished({**TINY, "max_epochs": 1, "rows": 3}))
+    files = SearchFolder(tmp_path)
+    assert not files.is_by_trial and len(files.tuned()) == 3
+    assert [row.trial.metrics for row in files.best()] == [row.trial.metrics for row in found.best]
+
+
+def test_of_a_sum_the_best_are_tuned(few: partial[SearchResult]) -> None:
+    table = finished({"num_samples": 4000, "max_epochs": 2, "rows": 4}, sum_scaled_metrics=True, direction="maximize")
+    table["strategy"]["metrics"]["average_bitwidth"]["scale"] = -0.01
+    found = few(search_config=table)
+    goals = SearchFolder(found.folder).summary.goals
+    sums = [goals.values(trial.metrics)[0] for trial in found.trials]
+    (best,) = found.best
+    assert best.finished and goals.values(best.trial.metrics)[0] > max(sums)
 
 
 def test_a_file_has_the_weights_of_plain_fine_tuning(

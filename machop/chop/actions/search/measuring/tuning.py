@@ -70,8 +70,9 @@ class Tuning:
 
 
 def tuned(subject: Subject, wanted: ToTune) -> MaseGraph:
-    """The network of a config, tuned from the weights of the search."""
+    """The network of a config, tuned from the weights of the search, with its statistics measured at the end."""
     graph = subject.rebuild(wanted.config)
     with drawn_alike(), torch.enable_grad():
         fine_tune(graph.model, subject.data_module, wanted.tuning, device=subject.device)
+        graph.measure_under_plan()
     return graph
