@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chop.api.space import Space
     from chop.api.study import Study
     from chop.api.toml import load_config
+    from chop.api.train import train_for_space
     from chop.errors import ChopError
     from chop.ir.graph.mase_graph import MaseGraph
     from chop.models import get_model
@@ -33,6 +34,7 @@ _PLACES = {
     "load_config": "chop.api.toml",
     "load_study": "chop.api.load",
     "search": "chop.api.search",
+    "train_for_space": "chop.api.train",
 }
 """Where each name comes from; it is imported when it is asked for, since torch takes seconds."""
 
@@ -47,6 +49,7 @@ __all__ = [
     "load_config",
     "load_study",
     "search",
+    "train_for_space",
 ]
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chop.actions.calibration import calibrate
 from chop.actions.search.search_space.base import SpaceSetup
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
 from chop.config.space_training import SpaceTrainingOptions
@@ -22,13 +23,11 @@ from chop.evaluation.predictions import predict
 from chop.formats import FORMATS, Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.models import get_model
-from chop.passes.graph import quantize_transform_pass
 from chop.scoring.scores import score
 from chop.testing.op_cases import FORMAT_KEYS
 from chop.training.for_space import SpaceTraining
-from chop.training.gradients import Surrogate, surrogates
+from chop.training.gradients import Surrogate, formats_of, surrogates
 from chop.training.plan_network import PlanNetwork
-from chop.training.probes import dict_of
 from chop.training.space_files import Progress, SpaceFiles
 from chop.training.space_plans import narrowest_plan, probe_plans, widest_plan
 from chop.training.space_run import SpaceRun
@@ -43,6 +42,7 @@ LISTS = {
     "bias_width": [8],
     "bias_frac_width": ["auto"],
 }
+BY_TYPE = SpaceSetup(by="type")
 FEW = SpaceTrainingOptions(max_epochs=3, probes=4, batch_size=256)
 
 
@@ -58,11 +58,13 @@ def data_module(name: str) -> MaseDataModule:
     return data
 
 
-def space_of(model: nn.Module, data: MaseDataModule, lists: Mapping[str, Any] = LISTS) -> MixedPrecisionPTQ:
+def space_of(
+    model: nn.Module, data: Any, lists: Mapping[str, Any] = LISTS, setup: SpaceSetup = BY_TYPE
+) -> MixedPrecisionPTQ:
     graph = MaseGraph(model)
     graph.observe(next(iter(data.batches("train", 2)))[0])
     seed = {"default": {"config": {"name": ["NA"]}}, "linear": {"config": dict(lists)}}
-    space = MixedPrecisionPTQ(graph, seed, "type", SpaceSetup(by="type"))
+    space = MixedPrecisionPTQ(graph, seed, "type", setup)
     assert not space.problems()
     return space
 
@@ -137,8 +139,8 @@ def test_batch_norms_are_measured_under_each_plan_layer_after_layer() -> None:
     rows, x = torch.randn(64, 6), torch.randn(7, 6)
     plan = QuantPlan.of({"_0": {"weight": Integer(3, 3)}, "_3": {"weight": Integer(3, 2)}})
     network = PlanNetwork(MaseGraph(model))
-    network.measure_norms([rows], dict_of(plan))
-    found = network([x], dict_of(plan))
+    network.measure_norms([rows], formats_of(plan))
+    found = network([x], formats_of(plan))
 
     first, norm, _, last, end = model
     both = [F.linear(v, Integer(3, 3).quantize(first.weight), first.bias) for v in (rows, x)]
@@ -193,17 +195,18 @@ def test_the_networks_of_the_space_get_better_and_the_widest_stays_good(jets: Ma
     assert after.values[0] > before.values[0] - 0.04
 
 
-def test_probes_score_what_a_search_measures(jets: MaseDataModule) -> None:
-    training = small_training(jets)
-    values = training.probe().values
-    space = training.space
-    plan = probe_plans(space, 4, 0)[1]
-    config = {"by": "name", "default": {"config": {"name": "NA"}}}
-    index = next(number for number in range(space.size) if space.plan(space.point(number)) == plan)
-    config |= dict(space.flattened_indexes_to_config(space.point(index)))
-    graph, _ = quantize_transform_pass(training.graph, config)
-    found = score(*predict(graph.model, Few(jets).batches("val")), num_classes=5)
-    assert values[1] == pytest.approx(found["accuracy"], abs=1e-12)
+@pytest.mark.parametrize(("model", "batch_norm"), [("jsc-tiny", "float"), ("jsc-s", "measured")])
+def test_probes_score_what_a_search_measures(jets: MaseDataModule, model: str, batch_norm: Any) -> None:
+    few = Few(jets)
+    space = space_of(get_model(model, pretrained=True), few, setup=SpaceSetup(by="type", batch_norm=batch_norm))
+    training = SpaceTraining(space, few, replace(FEW, probes=2))
+    narrowest = narrowest_plan(space)
+    before = training.probe().values[1]
+    rebuilt = MaseGraph(get_model(model, pretrained=True))
+    calibrate(rebuilt, few, space.calibration_rows or 512)
+    rebuilt.apply_plan(narrowest)
+    found = score(*predict(rebuilt.model, few.batches("val")), num_classes=5)
+    assert before == pytest.approx(found["accuracy"], abs=0.002 if batch_norm == "measured" else 1e-12)
 
 
 def run_of(training: SpaceTraining, folder: Path, save: Callable[..., None] | None = None) -> SpaceRun:

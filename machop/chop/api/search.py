@@ -186,8 +186,8 @@ class Arguments:
     def searched(self, stack: ExitStack) -> Study:
         """Run the search; its temporary folder, if it needs one, goes with `stack`."""
         self._require_options()
-        module = self._data_module()
-        options = self._options(module)
+        module = self.data_module()
+        options = self.options(module)
         with naming("model"):
             model = build_model(options, module) if options.model else module_of(self.model)
             self._tell_untrained()
@@ -296,7 +296,8 @@ class Arguments:
         """Whether the data have a loss or metrics that are functions of Python."""
         return bool(self.loss or self.metrics or any(goal.function for goal in self._goals))
 
-    def _data_module(self) -> MaseDataModule:
+    def data_module(self) -> MaseDataModule:
+        """The data as a module, set up."""
         functions = {goal.name: goal.function for goal in self._goals if goal.function is not None}
         own = {**(self.metrics or {}), **functions}
         return data_module_of(
@@ -310,7 +311,7 @@ class Arguments:
             seed=self.seed,
         )
 
-    def _options(self, module: MaseDataModule) -> RunOptions:
+    def options(self, module: MaseDataModule) -> RunOptions:
         """What a TOML file would say at its top."""
         if not isinstance(self.model, str) and (self.pretrained or self.weights):
             name = "pretrained" if self.pretrained else "weights"

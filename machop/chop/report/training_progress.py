@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any, Self
 
@@ -21,10 +20,11 @@ class TrainingProgress:
 
     def __init__(self, epochs: int, steps_of_epoch: int) -> None:
         self._epochs, self._steps = epochs, steps_of_epoch
-        self._is_bar = sys.stderr.isatty()
         self._progress = progress_bar(
             "{task.fields[done]}", "{task.fields[rate]} steps/s", "{task.fields[best]}", "train"
         )
+        console = self._progress.console
+        self._is_bar = not self._progress.disable and (console.is_terminal or console.is_jupyter)
         self._task = self._progress.add_task("train", total=epochs * steps_of_epoch, rate="-", best="", done="")
         self._shown = self._started = time.monotonic()
         self._first: int | None = None

@@ -13,6 +13,7 @@ from chop.formats import Format
 from chop.formats.integer import FixedPoint
 from chop.formats.measured import spread
 from chop.ir import QuantPlan
+from chop.nn.ops import STATISTICS
 from chop.weight_transforms import Chain
 
 
@@ -57,6 +58,17 @@ def _within(x: Tensor, chosen: FixedPoint) -> Tensor:
     return x.ge((low - 0.5) / scale).logical_and_(x.le((high + 0.5) / scale))
 
 
+def formats_of(plan: QuantPlan) -> dict[str, dict[str, Format]]:
+    """The formats of a plan by node and operand, without statistics of batch norms, which a training takes itself."""
+    return {
+        node: {operand: chosen for operand, chosen in formats if operand != STATISTICS}
+        for node, formats in plan.choices
+    }
+
+
 def surrogates(plan: QuantPlan) -> Mapping[str, Mapping[str, Any]]:
-    """The formats of a plan, everything measured, with gradients for training."""
-    return {node: {operand: Surrogate(chosen) for operand, chosen in formats} for node, formats in plan.choices}
+    """The same formats, everything measured, with gradients for training."""
+    return {
+        node: {operand: Surrogate(chosen) for operand, chosen in formats.items()}
+        for node, formats in formats_of(plan).items()
+    }

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from chop.evaluation.float_values import attribute
 from chop.ir import MaseGraph
+from chop.nn.channel_statistics import channel_statistics
 
 Moments = tuple[Tensor, Tensor]
 """Mean and variance of each channel, `(channels,)`."""
@@ -47,8 +48,8 @@ class NormStatistics:
         if self.mode == "batch":
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
         if self.mode == "record":
-            dims = [0, *range(2, x.ndim)]
-            self.kept[name] = x.mean(dims), x.var(dims, unbiased=False)
+            mean, variance = channel_statistics(x).unbind(1)
+            self.kept[name] = mean.contiguous(), variance.contiguous()
         mean, variance = self.kept[name]
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
 

@@ -15,6 +15,7 @@ from chop.ir import QuantPlan
 from chop.ir.graph.inputs import to_device
 from chop.scoring.metric import Metric
 from chop.scoring.outputs import with_samples
+from chop.training.gradients import formats_of
 from chop.training.plan_network import Formats, PlanNetwork
 from chop.training.ranges import Ranges
 
@@ -63,7 +64,7 @@ class Probes:
         graph = self.network.graph
         was_training = graph.model.training
         graph.model.eval()
-        values = tuple(self._score(dict_of(graph.freeze(plan)), ranges.norm_inputs) for plan in self.plans)
+        values = tuple(self._score(formats_of(graph.freeze(plan)), ranges.norm_inputs) for plan in self.plans)
         graph.model.train(was_training)
         return ProbeScores(self.task.monitored, values)
 
@@ -76,8 +77,3 @@ class Probes:
             accumulator.update(with_samples(outputs, len(targets)), targets.to(self.device))
         self.network.statistics.batch()
         return accumulator.result()[self.task.monitored.name]
-
-
-def dict_of(plan: QuantPlan) -> dict[str, dict[str, Any]]:
-    """The formats of a plan by node and operand."""
-    return {node: dict(formats) for node, formats in plan.choices}

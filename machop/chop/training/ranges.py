@@ -16,7 +16,7 @@ from chop.training.norms import running_statistics
 from chop.training.plan_network import PlanNetwork
 
 NORM_ROWS = 1024
-"""Training samples on which batch norms are measured; more change nothing beyond noise."""
+"""Training samples on which batch norms are measured where the space measures nothing on samples."""
 
 
 class Ranges:
@@ -29,7 +29,7 @@ class Ranges:
         self.graph = graph
         self.network = network
         self.rows = rows
-        batches = data.batches("train", max(NORM_ROWS, rows or 0))
+        batches = data.batches("train", rows or NORM_ROWS)
         self._batches = [(to_device(x, device), y) for x, y in by_form(batches)]
         largest, _ = max(self._batches, key=lambda batch: len(batch[1]))
         self.norm_inputs: Sequence[Any] = network.inputs(largest)
@@ -45,7 +45,8 @@ class Ranges:
             self.graph.forget_calibration()
         else:
             batches = [placeholder_keywords(self.graph, x) for x, _ in self._batches]
-            self.graph.calibrate(seen_activations(self.graph, batches, self.rows)[1])
+            _, activations, inputs = seen_activations(self.graph, batches, self.rows)
+            self.graph.calibrate(activations, inputs)
         self.graph.model.train(was_training)
 
     def _renew_running_statistics(self) -> None:

@@ -1,0 +1,136 @@
+"""`chop.train_for_space`: train one set of weights for all networks of a search space, from Python."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.setup import build_model, resolve_accelerator, traced
+from chop.actions.space_training import SpaceTrained, SpaceTrainingJob, space_of
+from chop.api.arguments import in_python, naming
+from chop.api.data import UserData
+from chop.api.log import shown
+from chop.api.search import Arguments, Device, module_of
+from chop.api.space import Space
+from chop.config.space_training import SpaceTrainingOptions
+from chop.config.typed import parse_table
+from chop.dataset.arrays import SPLIT
+from chop.errors import ConfigError
+from chop.ir import MaseGraph
+from chop.models.checkpoint import load_weights, save_weights
+from chop.models.weight_notes import TrainedForSpace
+from chop.tools.folder_lock import only_writer
+from chop.tools.scratch import scratch_folder
+
+
+@dataclass(frozen=True)
+class SpaceTrainedModel:
+    """A model trained for a whole search space: `chop.search(trained.model, data, space)`.
+
+    `history` holds the mean score of the probe plans before the training and after each epoch; `epoch` is the best,
+    whose weights `model` has (0: those that it began with). `interrupted`: Ctrl-C ended it.
+    """
+
+    model: nn.Module
+    notes: TrainedForSpace
+    history: tuple[float, ...]
+    interrupted: bool
+
+    @property
+    def epoch(self) -> int:
+        """The number of the best epoch."""
+        return self.notes.epoch
+
+    def save(self, path: str | Path) -> Path:
+        """Write the weights as an ordinary checkpoint, which `ch search --load` and `weights=` take."""
+        return save_weights(self.model, path, self.notes.as_metadata())
+
+    def __str__(self) -> str:
+        notes = self.notes
+        return (
+            f"trained for {notes.networks} networks: {notes.metric} of {notes.probes} probe plans "
+            f"{notes.before:.4f} -> {notes.after:.4f} (epoch {notes.epoch} of {notes.epochs})"
+        )
+
+
+def train_for_space(
+    model: nn.Module | MaseGraph | str,
+    data: UserData,
+    space: Space | None = None,
+    *,
+    formats: Any = None,
+    widths: Iterable[int] | int | None = None,
+    task: Any = None,
+    loss: Any = None,
+    metrics: Mapping[str, Any] | None = None,
+    split: Sequence[float] = SPLIT,
+    max_token_len: int = 512,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    folder: str | Path | None = None,
+    resume: bool = False,
+    verbose: bool = False,
+    progress: bool | None = None,
+    **options: Any,
+) -> SpaceTrainedModel:
+    """Train one set of weights for all networks of `space`; the model that is passed stays as it is.
+
+    `model`, `data`, `space` and the rest are those of `chop.search`. The `options` are the keys of the table
+    `[train_for_space]`: `max_epochs`, `batch_size`, `learning_rate`, `plans_per_step` … (docs/training.md). With a
+    `folder` the training can go on after a kill (`resume=True`). Ctrl-C ends it and returns the best so far.
+
+    Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs.
+    """
+    given = {name: value for name, value in locals().items() if name != "options"}
+    arguments = Arguments.of(**given, objectives=["loss"])
+    with shown(verbose, progress), in_python(), ExitStack() as stack:
+        chosen = _checked_options(options)
+        if folder is None and resume:
+            raise ConfigError(["resume: name the folder of the training that is to go on"])
+        place = Path(folder) if folder is not None else stack.enter_context(scratch_folder()) / "training_ckpts"
+        job = _job(arguments, chosen, place)
+        with only_writer(job.folder) as locked:
+            result = job.run(resume, locked)
+        return _trained(job, result)
+
+
+def _checked_options(options: Mapping[str, Any]) -> SpaceTrainingOptions:
+    chosen, problems = parse_table(SpaceTrainingOptions, options)
+    if chosen is None:
+        raise ConfigError([f"{'.'.join(problem.path)}: {problem.message}" for problem in problems])
+    return chosen
+
+
+def _job(arguments: Arguments, chosen: SpaceTrainingOptions, folder: Path) -> SpaceTrainingJob:
+    data = arguments.data_module()
+    options = arguments.options(data)
+    with naming("model"):
+        model = build_model(options, data) if options.model else module_of(arguments.model)
+        graph = traced(model, data)
+    space, setup = _space(arguments, graph)
+    return SpaceTrainingJob(model, space, setup, data, chosen, folder, arguments.seed, resolve_accelerator(options))
+
+
+def _space(arguments: Arguments, graph: MaseGraph) -> tuple[SearchSpaceBase, Any]:
+    ops = {op.name for op in graph.quantizable_nodes().values()}
+    table = {"search_space": arguments.chosen_space.fitting(ops).table()}
+    space, setup, problems = space_of(graph, table)
+    if problems or space is None:
+        raise ConfigError([arguments.told(problem) for problem in problems])
+    return space, setup
+
+
+def _trained(job: SpaceTrainingJob, result: SpaceTrained) -> SpaceTrainedModel:
+    model = copy.deepcopy(job.model)
+    load_weights(model, result.checkpoint)
+    history = tuple(scores.mean for scores in result.scores)
+    return SpaceTrainedModel(model, result.notes, history, result.interrupted)

@@ -1,0 +1,194 @@
+"""`ch train --for-space`, from the command line and from Python: what it writes, refuses, and says in later reports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import chop
+from chop.errors import ChopError, ConfigError
+from chop.models import get_model
+from chop.models.checkpoint_file import read_checkpoint
+from chop.models.weight_notes import TrainedForSpace, note, notes_on
+from tests.conftest import Command
+
+TOML = """
+model = "toy"
+dataset = "toy_tiny"
+project = "p"
+
+[train_for_space]
+max_epochs = 2
+probes = 3
+probe_samples = 100
+
+[search.search_space]
+name = "graph/quantize/mixed_precision_ptq"
+[search.search_space.setup]
+by = "type"
+[search.search_space.seed.linear.config]
+name = ["integer"]
+data_in_width = [4, 8]
+weight_width = [2, 8]
+weight_frac_width = ["auto"]
+
+[search.strategy]
+name = "brute_force"
+[search.strategy.sw_runner.basic_evaluation]
+data_loader = "val_dataloader"
+num_samples = 256
+[search.strategy.hw_runner.average_bitwidth]
+[search.strategy.metrics]
+accuracy.direction = "maximize"
+average_bitwidth.direction = "minimize"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "space.toml"
+    file.write_text(TOML, encoding="utf-8")
+    return file
+
+
+def best_of(folder: Path) -> Path:
+    return folder / "mase_output" / "p" / "software" / "training_ckpts" / "best.safetensors"
+
+
+def test_a_search_with_the_checkpoint_says_that_its_weights_were_trained_for_the_space(
+    config: Path, tmp_path: Path, ch: Command
+) -> None:
+    out, err = ch("train", "--config", str(config), "--pretrained", "--for-space", "--learning-rate", "0.001")
+    assert "before training: accuracy of 3 probes" in " ".join(err.split())
+    assert "next:   ch search --config space.toml --load mase_output/p/software/training_ckpts/best" in out
+    ch("search", "--config", str(config), "--load", str(best_of(tmp_path)))
+    report = (tmp_path / "mase_output" / "p" / "software" / "search_ckpts" / "report.md").read_text(encoding="utf-8")
+    assert "The weights were trained for this search space (64 networks, 2 epochs): accuracy of 3 probe plans" in report
+    notes = TrainedForSpace.from_metadata(read_checkpoint(best_of(tmp_path)).metadata)
+    assert notes is not None and notes.epochs == 2 and notes.after >= notes.before
+
+
+def test_wrong_options_are_refused_at_once_with_their_places(config: Path, ch: Command) -> None:
+    config.write_text(TOML.replace("probes = 3", 'probes = 1\nplans_per_stp = 2\nteacher_share = "all"'))
+    _, said = ch("train", "--config", str(config), "--for-space", "--plans-per-step", "0", status=2)
+    for told in (
+        "space.toml:8: train_for_space.probes: expected greater than or equal to 2",
+        "unknown key; did you mean 'plans_per_step'?",
+        "train_for_space.teacher_share: expected",
+        "command line: --plans-per-step: expected greater than or equal to 1, got 0",
+    ):
+        assert told in " ".join(said.split()), told
+
+
+def test_options_of_a_space_need_for_space_and_a_file(ch: Command) -> None:
+    assert "--probes goes with --for-space" in ch("train", "toy", "toy_tiny", "--probes", "4", status=2)[1]
+    assert "[search.search_space]" in ch("train", "toy", "toy_tiny", "--for-space", status=2)[1]
+
+
+def test_there_must_be_a_training_to_resume(config: Path, ch: Command) -> None:
+    _, said = ch("train", "--config", str(config), "--pretrained", "--for-space", "--resume", status=1)
+    assert "there is no training to resume" in " ".join(said.split())
+
+
+def test_a_killed_training_goes_on_to_the_bit(config: Path, tmp_path: Path, ch: Command) -> None:
+    ch("train", "--config", str(config), "--pretrained", "--for-space", "--project", "whole")
+    arguments = ["train", "--config", str(config), "--pretrained", "--for-space", "--project", "cut"]
+    killed = subprocess.Popen(
+        [sys.executable, "-c", KILL_IN_SECOND_EPOCH, *arguments],
+        cwd=tmp_path,
+        env={**os.environ},
+        stderr=subprocess.PIPE,
+    )
+    _, said = killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL, said.decode()
+    ch(*arguments, "--resume")
+    files = [tmp_path / "mase_output" / name / "software" / "training_ckpts" for name in ("whole", "cut")]
+    for name in ("best.safetensors", "state.safetensors"):
+        whole, cut = (read_checkpoint(folder / name) for folder in files)
+        assert whole.metadata == cut.metadata
+        assert all(torch.equal(tensor, cut.state_dict[key]) for key, tensor in whole.state_dict.items())
+
+
+KILL_IN_SECOND_EPOCH = """
+import os, signal
+from chop.report.training_progress import TrainingProgress
+def on_step(self, epoch, step):
+    if (epoch, step) == (1, 3):
+        os.kill(os.getpid(), signal.SIGKILL)
+TrainingProgress.on_step = on_step
+from chop.cli.main import main
+main()
+"""
+
+
+# From Python
+
+SPACE = {"formats": ["integer"], "widths": [2, 8]}
+OPTIONS = {"max_epochs": 1, "probes": 3, "probe_samples": 500, "batch_size": 256}
+
+
+def test_a_model_trained_from_python_is_searched_as_any_other() -> None:
+    model = get_model("toy", pretrained=True)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    space = chop.Space(**SPACE)
+    trained = chop.train_for_space(model, "toy_tiny", space, **OPTIONS)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert len(trained.history) == 2 and trained.history[trained.epoch] == max(trained.history)
+    study = chop.search(
+        trained.model, "toy_tiny", space, n_trials=2, num_samples=100, strategy="brute_force", objectives="accuracy"
+    )
+    assert "trained for this search space" in study.summary.origin.training
+
+
+def test_regression_imitates_the_outputs_of_the_float_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(400, 4)
+    y = x.sum(1, keepdim=True) + 0.1 * torch.randn(400, 1)
+    model = nn.Linear(4, 1)
+    with torch.no_grad():
+        model.weight.fill_(1.0), model.bias.zero_()
+    trained = chop.train_for_space(model, (x, y), chop.Space(["integer"], [3, 8]), max_epochs=3, probes=3)
+    assert trained.notes.metric == "loss" and trained.notes.after <= trained.notes.before
+    file = trained.save(tmp_path / "weights.safetensors")
+    assert TrainedForSpace.from_metadata(read_checkpoint(file).metadata) == trained.notes
+
+
+def test_wrong_arguments_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="max_epochs: expected greater than or equal to 1"):
+        chop.train_for_space("toy", "toy_tiny", chop.Space(**SPACE), max_epochs=0)
+    with pytest.raises(ConfigError, match="plan_per_step: unknown key; did you mean 'plans_per_step'"):
+        chop.train_for_space("toy", "toy_tiny", chop.Space(**SPACE), plan_per_step=2)
+    with pytest.raises(ChopError, match="resume: name the folder"):
+        chop.train_for_space("toy", "toy_tiny", chop.Space(**SPACE), resume=True)
+
+
+def test_notes_are_of_the_weights_that_they_were_written_with() -> None:
+    model = nn.Linear(2, 2)
+    notes = TrainedForSpace("c", "16", 2, 1, "accuracy", 3, 0.5, 0.6)
+    note(model, notes)
+    assert notes_on(model) == notes
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    assert notes_on(model) is None
+    assert TrainedForSpace.from_metadata({"chop_trained_for_space": '{"epochs": "many"}'}) is None
+
+
+def test_ctrl_c_keeps_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    from chop.report.training_progress import TrainingProgress
+
+    def on_step(self: TrainingProgress, epoch: int, step: int) -> None:
+        if (epoch, step) == (1, 1):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingProgress, "on_step", on_step)
+    trained = chop.train_for_space(
+        get_model("toy", pretrained=True), "toy_tiny", chop.Space(**SPACE), **{**OPTIONS, "max_epochs": 3}
+    )
+    assert trained.interrupted and len(trained.history) == 2
