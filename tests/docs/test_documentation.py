@@ -8,10 +8,12 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from chop.config.space_training import SpaceTrainingOptions
 from tests.conftest import Command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +92,36 @@ def test_the_example_of_the_page_on_circuits_runs(tmp_path: Path) -> None:
     *_, last = run([sys.executable, "-c", example], tmp_path).splitlines()
     luts, fused, *_, differing = map(float, last.split())
     assert luts > fused > 0 == differing
+
+
+def test_the_page_on_training_runs_in_short_form(tmp_path: Path, ch: Command) -> None:
+    (tmp_path / "machop").symlink_to(ROOT / "machop")
+    page = ROOT / "docs" / "training.md"
+    short = ROOT / "machop" / "configs" / "examples" / "jsc_mlp_for_space.toml"
+    text = short.read_text(encoding="utf-8").replace("[3, 4, 6, 8]", "[4, 8]").replace("[2, 3, 4, 8]", "[3]")
+    (tmp_path / "short.toml").write_text(text.replace("max_epochs = 20", "max_epochs = 1\nprobe_samples = 500"))
+    (block,) = blocks(page, "console")
+    commands = [line.replace(f"machop/configs/examples/{short.name}", "short.toml") for line in block.splitlines()]
+    first, second, third = map(arguments, commands)
+    ch(*first, "--max-steps", "20")
+    out, _ = ch(*second)
+    assert "before: accuracy of 8 probes" in out
+    ch(*third[: third.index("--finish-epochs")], "--finish-epochs", "1")
+    report = tmp_path / "mase_output" / "jsc-mlp-for-space" / "software" / "search_ckpts" / "report.md"
+    assert "trained for this search space (16 networks" in report.read_text(encoding="utf-8")
+
+
+def test_the_example_in_python_of_the_page_on_training_runs(tmp_path: Path) -> None:
+    (example,) = blocks(ROOT / "docs" / "training.md", "python")
+    example = example.replace("n_trials=50", "n_trials=4").replace("max_epochs=2", "max_epochs=1")
+    assert "trained for" in run([sys.executable, "-c", example], tmp_path)
+
+
+def test_the_page_on_training_states_every_option_and_its_default() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for option in fields(SpaceTrainingOptions):
+        (row,) = re.findall(rf"^\| `{option.name}` \| ([^|]+) \|", text, re.MULTILINE)
+        assert option.default is None or row.strip() == str(option.default), option.name
 
 
 def test_the_page_on_using_a_network_runs_from_the_search_to_the_saved_file(tmp_path: Path, ch: Command) -> None:

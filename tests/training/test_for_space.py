@@ -188,9 +188,9 @@ def test_the_networks_of_the_space_get_better_and_the_widest_stays_good(jets: Ma
     few = Few(jets, 10_000)
     space = space_of(get_model("jsc-mlp", pretrained=True), few, lists)
     training = SpaceTraining(space, few, SpaceTrainingOptions(max_epochs=1, batch_size=512, probe_samples=4096))
-    before = training.probe()
+    before, _ = training.probe()
     training.train_epoch(0)
-    after = training.probe()
+    after, _ = training.probe()
     assert after.mean > before.mean + 0.05
     assert after.values[0] > before.values[0] - 0.04
 
@@ -201,7 +201,7 @@ def test_probes_score_what_a_search_measures(jets: MaseDataModule, model: str, b
     space = space_of(get_model(model, pretrained=True), few, setup=SpaceSetup(by="type", batch_norm=batch_norm))
     training = SpaceTraining(space, few, replace(FEW, probes=2))
     narrowest = narrowest_plan(space)
-    before = training.probe().values[1]
+    before = training.probe()[0].values[1]
     rebuilt = MaseGraph(get_model(model, pretrained=True))
     calibrate(rebuilt, few, space.calibration_rows or 512)
     rebuilt.apply_plan(narrowest)

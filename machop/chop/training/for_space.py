@@ -63,9 +63,9 @@ class SpaceTraining:
         self._optimizer = self._new_optimizer()
         self.steps_of_epoch = sum(1 for _ in self._epoch(0))
 
-    def probe(self) -> ProbeScores:
-        """Score the probes with the weights as they are."""
-        return self._probes.score(self._ranges)
+    def probe(self) -> tuple[ProbeScores, dict[str, Tensor]]:
+        """The scores of the probes, and the weights with which they have them: what the training has reached."""
+        return self._probes.score(self._ranges), self.weights()
 
     def train_epoch(self, number: int, on_step: Callable[[int], None] = lambda step: None) -> None:
         """Train epoch `number`, counted from 0; `on_step` is called with the number of each step."""

@@ -18,8 +18,13 @@ Point = Mapping[str, int]
 class PlanSpace(Protocol):
     """What a training needs of a search space (`chop.actions.search.search_space.SearchSpaceBase`)."""
 
-    graph: MaseGraph
-    calibration_rows: int | None
+    @property
+    def graph(self) -> MaseGraph:
+        """The network, in float; a training changes its weights."""
+
+    @property
+    def calibration_rows(self) -> int | None:
+        """How many training samples ranges are measured on; None: none is needed."""
 
     @property
     def size(self) -> int:
@@ -31,9 +36,6 @@ class PlanSpace(Protocol):
 
     def point(self, index: int) -> Point:
         """The distinct point number `index`."""
-
-    def canonical(self, point: Point) -> Point:
-        """The indexes that stand for every point with the same network as `point`."""
 
     def plan(self, point: Point) -> QuantPlan:
         """The plan of a point."""

@@ -35,10 +35,10 @@ class SpaceRun:
     def begin(self) -> Progress:
         """Score the weights as they are, which are the best so far."""
         untouched = self.training.weights()  # probing renews the statistics of batch norms
-        scores = self.training.probe()
+        scores, _ = self.training.probe()
         progress = Progress((scores.values,), 0)
         self.save_best(untouched, progress)
-        self._write(progress, is_best=False)
+        self.files.write_state(self.training.state(), progress, self.facts)
         self.on_epoch(0, scores, 0)
         return progress
 
@@ -54,16 +54,13 @@ class SpaceRun:
         while progress.epochs < options.max_epochs and not progress.stopped:
             number = progress.epochs
             self.training.train_epoch(number, partial(self.on_step, number))
-            scores = self.training.probe()
+            scores, reached = self.training.probe()
             is_best = scores.is_better(ProbeScores(metric, progress.scores[progress.best]))
             best = number + 1 if is_best else progress.best
             stopped = options.patience is not None and number + 1 - best >= options.patience
             progress = Progress((*progress.scores, scores.values), best, stopped)
-            self._write(progress, is_best)
+            if is_best:
+                self.save_best(reached, progress)
+            self.files.write_state(self.training.state(), progress, self.facts)
             self.on_epoch(number + 1, scores, best)
             yield progress
-
-    def _write(self, progress: Progress, is_best: bool) -> None:
-        if is_best:
-            self.save_best(self.training.weights(), progress)
-        self.files.write_state(self.training.state(), progress, self.facts)
