@@ -54,7 +54,7 @@ class NormStatistics:
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
 
 
-class _FreeNorm(nn.Module):
+class FreeNorm(nn.Module):
     """A batch norm with the parameters of `own`, normalising by `statistics`."""
 
     def __init__(self, own: _BatchNorm, name: str, statistics: NormStatistics) -> None:
@@ -67,7 +67,7 @@ class _FreeNorm(nn.Module):
         return self.statistics.normalised(self.name, x, self.weight, self.bias, self.eps)
 
 
-class _FreeNormFunction:
+class FreeNormFunction:
     """The same for `torch.nn.functional.batch_norm` and its other spellings."""
 
     def __init__(self, after_weights: bool, name: str, statistics: NormStatistics) -> None:
@@ -83,9 +83,9 @@ class _FreeNormFunction:
 def free_norm(inner: Any, name: str, statistics: NormStatistics) -> Any:
     """What a node calls; if it is a batch norm, one that normalises by `statistics`."""
     if _is_norm(inner):
-        return _FreeNorm(inner, name, statistics)
+        return FreeNorm(inner, name, statistics)
     if inner is F.batch_norm or inner in AFTER_WEIGHTS:
-        return _FreeNormFunction(inner in AFTER_WEIGHTS, name, statistics)
+        return FreeNormFunction(inner in AFTER_WEIGHTS, name, statistics)
     return inner
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from chop.evaluation.float_values import attribute, outputs_at
 from chop.formats import Format
@@ -15,14 +15,14 @@ from chop.ir.graph.inputs import placeholder_values
 from chop.nn.ops import Op
 from chop.nn.quantized import call_quantized
 from chop.tools.model_outputs import OutputName, predictions_of
-from chop.training.norms import NormStatistics, free_norm
+from chop.training.norms import FreeNorm, FreeNormFunction, NormStatistics, free_norm
 
 Formats = Mapping[str, Mapping[str, Format]]
 """The formats of each node's operands, with everything measured."""
 
 
 class _Step:
-    """A node and what it calls; a batch norm takes its statistics from `PlanNetwork.statistics`."""
+    """A node and what it calls; a batch norm takes its mean and variance from `statistics`."""
 
     def __init__(self, graph: MaseGraph, node: fx.Node, op: Op | None, statistics: NormStatistics) -> None:
         self.node = node
@@ -49,8 +49,7 @@ class PlanNetwork:
     """The outputs of a graph in float under any plan, with gradients to its parameters.
 
     Weights and activations are rounded in each call, gradients go straight through. Batch norms normalise by
-    `statistics`: by those of the batch, or by those that were recorded. Neither the graph nor its formats change, and
-    `quantised networks` share all that does not depend on the plan.
+    `statistics`: by those of the batch, or by those that were recorded. The graph stays as it is.
     """
 
     def __init__(self, graph: MaseGraph, output: OutputName = None) -> None:
@@ -83,7 +82,7 @@ class PlanNetwork:
     @property
     def has_norms(self) -> bool:
         """Whether the graph has batch norms."""
-        return any(isinstance(step.inner, nn.Module) and hasattr(step.inner, "statistics") for step in self._steps)
+        return any(isinstance(step.inner, FreeNorm | FreeNormFunction) for step in self._steps)
 
     @torch.no_grad()
     def measure_norms(self, inputs: Sequence[Any], formats: Formats) -> None:
