@@ -1,4 +1,4 @@
-"""The operations of a batch norm whose statistics are measured under each plan: measuring them, and normalising."""
+"""The operations of what is measured under each plan: measuring it, batch norm by it, bias correction by it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chop.evaluation.operations import Operation
+from chop.evaluation.operations import Operation, Quantise
 from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, count_of, each
-from chop.formats import BatchNormStatistics, Format
+from chop.formats import BatchNormStatistics, Format, OutputShift
 from chop.nn.channel_statistics import channel_statistics, statistics_of_last
 
 
 @dataclass
 class Statistics(Operation):
-    """Mean and variance of what a batch norm reads, `(configurations, channels, 2)`.
+    """Mean and variance of the channels of a value, along `dim`: `(configurations, channels, 2)`.
 
-    It runs on calibration samples alone. A choice is None for those of the float network, `own` `(channels, 2)`, or the
-    `BatchNormStatistics` of a plan.
+    It runs on calibration samples alone. A choice is what is measured by it, if that is open. For any other it is `own`
+    `(channels, 2)` (of a batch norm the float network's), or what the `BatchNormStatistics` of a plan hold.
     """
 
     own: Tensor
+    dim: int = 1
 
-    def one(self, choice: BatchNormStatistics | None, inputs: Sequence[Value]) -> Value:
+    def one(self, choice: Format | None, inputs: Sequence[Value]) -> Value:
         (value,) = inputs
-        if choice is None:
+        is_norm = isinstance(choice, BatchNormStatistics)
+        if choice is None or not (is_norm or choice.is_open):
             return Rows(self.own.expand(count_of(value), *self.own.shape))
-        if choice.mean is not None and choice.variance is not None:
+        if isinstance(choice, BatchNormStatistics) and choice.mean is not None and choice.variance is not None:
             known = torch.stack([choice.mean.on(self.own), choice.variance.on(self.own)], 1).to(self.own.dtype)
             return Rows(known.expand(count_of(value), *known.shape))
         if isinstance(value, Planes):
             return Rows(statistics_of_last(value.tensor).transpose(0, 1))
-        return Rows(torch.stack([channel_statistics(one) for one in each(value)]))
+        return Rows(torch.stack([channel_statistics(one, self.dim) for one in each(value)]))
 
 
 @dataclass
@@ -79,6 +81,31 @@ class MeasuredNorm(Operation):
         weight, bias = (None if own is None else own.repeat_interleave(count) for own in (weight, bias))
         found = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
         return found.view(features, count, rows)
+
+
+@dataclass
+class ShiftUnderPlan(Operation):
+    """Bias correction of its first input by the statistics that are its second, and then rounding.
+
+    A choice that measures nothing under the plan only rounds. `is_vector` says that it reads `(rows, features)`.
+    """
+
+    rounding: Quantise
+    is_vector: bool
+
+    def one(self, choice: Format | None, inputs: Sequence[Value]) -> Value:
+        value = inputs[0]
+        if not isinstance(choice, OutputShift) or not choice.is_open:
+            return self.rounding.one(choice, [value])
+        statistics = _statistics(inputs[1])
+        if self.is_vector and not isinstance(value, Same):
+            scale, shift = choice.correction(statistics)
+            planes = as_planes(value)
+            planes = planes if scale is None else planes * scale.T.unsqueeze(-1)
+            return self.rounding.one(choice.then, [Planes(planes + shift.T.unsqueeze(-1))])
+        values = each(value)
+        values = values if len(values) == len(statistics) else [values[0]] * len(statistics)
+        return Each([choice.closed(own).quantize(x) for x, own in zip(values, statistics, strict=True)])
 
 
 def _statistics(value: Value) -> Tensor:

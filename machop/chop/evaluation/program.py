@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
 from chop.evaluation.float_values import batch_rows, float_values, is_attribute, nodes_with_rows, outputs_at
-from chop.evaluation.measured_norm import MeasuredNorm, Statistics
+from chop.evaluation.measured_norm import MeasuredNorm, ShiftUnderPlan, Statistics
 from chop.evaluation.norm_call import norm_call
 from chop.evaluation.operations import (
     AddBias,
@@ -134,7 +134,7 @@ class Program:
         moving = [stage.operation for stage in self.stages if stage.level > FIXED]
         return bool(moving) and all(
             isinstance(own, (Linear, AddBias, BatchNorm, Elementwise, Quantise, Statistics))
-            or (isinstance(own, MeasuredNorm) and own.is_vector)
+            or (isinstance(own, (MeasuredNorm, ShiftUnderPlan)) and own.is_vector)
             for own in moving
         )
 
@@ -187,7 +187,22 @@ class _Builder:
         found = self._call(node)
         if self._chooses(node, "data_out"):
             op = self.graph.op(node)
-            found = self._quantise(node, "data_out", found, None if op is None else op.result_masks)
+            masks = None if op is None else op.result_masks
+            opens = [formats["data_out"] for formats in self._alternatives(node) if "data_out" in formats]
+            if any(chosen.is_open for chosen in opens):
+                return self._shifted(node, op, found, masks)
+            found = self._quantise(node, "data_out", found, masks)
+        return found
+
+    def _shifted(self, node: fx.Node, op: Op | None, source: int, masks: MaskRule | None) -> int:
+        """The stages of a bias correction that is measured under the plan, and of the rounding behind it."""
+        dim = -1 if op is not None and op.name == "linear" else 1
+        own = self.seen[node].new_zeros(self.seen[node].shape[dim], 2)
+        statistics = self._add(Statistics(own, dim), [source], node, lambda formats: formats.get("data_out"))
+        shift = ShiftUnderPlan(Quantise(masks), self._is_vector(node))
+        found = self._add(shift, [source, statistics], node, lambda formats: formats.get("data_out"))
+        if source in self.row_stages:
+            self.row_stages.add(found)
         return found
 
     def _add(

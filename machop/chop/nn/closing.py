@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from chop.formats import BatchNormStatistics, Format
+from chop.formats import BatchNormStatistics, Format, OutputShift
 from chop.nn.channel_statistics import channel_statistics
 from chop.nn.ops import STATISTICS, Op
+from chop.nn.quantized import call_quantized
 
 
 def is_open(formats: Mapping[str, Format]) -> bool:
@@ -37,6 +38,11 @@ def closed(
     chosen = found.get(STATISTICS)
     if isinstance(chosen, BatchNormStatistics) and chosen.is_open:
         found[STATISTICS] = chosen.closed(channel_statistics(read_by_norm(op, formats, args, kwargs)))
+    shift = found.get("data_out")
+    if isinstance(shift, OutputShift) and shift.is_open:
+        others = {operand: own for operand, own in found.items() if operand != "data_out"}
+        result = call_quantized(inner, op, others, tuple(args), kwargs)
+        found["data_out"] = shift.closed(channel_statistics(result, -1 if shift.last else 1))
     return found
 
 

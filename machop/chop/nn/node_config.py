@@ -59,10 +59,10 @@ def format_class(config: NodeConfig) -> type[Format]:
     return FORMATS[name]
 
 
-def _truth(config: NodeConfig, key: str) -> bool:
+def _truth(config: NodeConfig, key: str, more: str = "") -> bool:
     value = config.get(key, False)
     if not isinstance(value, bool):
-        raise FormatError(f"{key}: expected true or false, got {value!r}")
+        raise FormatError(f"{key}: expected true or false{more}, got {value!r}")
     return value
 
 
@@ -280,9 +280,10 @@ def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
     Weight transforms have no part in it.
     """
     chosen = _own_format(config, operand, op)
-    is_corrected = _truth(config, "bias_correction")
+    is_under_plan = config.get("bias_correction") == "plan"
+    is_corrected = is_under_plan or _truth(config, "bias_correction", ', or "plan"')
     if operand == "data_out" and is_corrected and op.multiplies and "weight" in op.params:
-        return OutputShift(chosen, last=op.name == "linear")
+        return OutputShift(chosen, last=op.name == "linear", under_plan=is_under_plan)
     return chosen
 
 

@@ -10,12 +10,18 @@ import torch
 from torch import Tensor, fx
 
 from chop.errors import GraphError
-from chop.formats import Format, OutputShift
+from chop.formats import Format, OutputShift, ScaleInteger
 from chop.ir.plan import QuantPlan
+from chop.nn.channel_statistics import channel_statistics
 from chop.nn.quantized import call_quantized
+from chop.weight_transforms import format_of
 
 if TYPE_CHECKING:
     from chop.ir.graph.mase_graph import MaseGraph
+
+
+Wanted = tuple[tuple[float, ...], tuple[float, ...]]
+"""Means and variances of channels."""
 
 
 def with_shifts(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
@@ -28,13 +34,15 @@ def with_shifts(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
 def _open_shift(formats: Mapping[str, Format]) -> OutputShift | None:
     """The bias correction among a node's formats whose shift is still to be measured."""
     found = formats.get("data_out")
-    return found if isinstance(found, OutputShift) and found.shift is None else None
+    return found if isinstance(found, OutputShift) and found.needs_activations else None
 
 
 def _shifted(graph: MaseGraph, name: str, formats: dict[str, Format]) -> dict[str, Format]:
     open_shift = _open_shift(formats)
     if open_shift is None:
         return formats
+    if open_shift.under_plan:
+        return {**formats, "data_out": replace(open_shift, wanted=_wanted(graph, name, formats, open_shift.last))}
     shifts = graph.calibration.shifts
     key = (name, tuple(formats.items()))
     if key not in shifts:
@@ -48,6 +56,17 @@ def _shifted(graph: MaseGraph, name: str, formats: dict[str, Format]) -> dict[st
             )
         shifts[key] = tuple(error.flatten(0, -2).mean(0).tolist())
     return {**formats, "data_out": replace(open_shift, shift=shifts[key])}
+
+
+def _wanted(graph: MaseGraph, name: str, formats: Mapping[str, Format], last: bool) -> Wanted:
+    """The mean of each channel of a layer's float results, and the variance where its weights have a scale for each."""
+    seen = graph.calibration.tensors.get((name, "data_out"))
+    if seen is None:
+        raise GraphError(f"node '{name}': bias correction needs activations; run calibrate_analysis_pass first")
+    means, variances = channel_statistics(seen, -1 if last else 1).T.tolist()
+    weight = format_of(formats.get("weight"))
+    has_scales = isinstance(weight, ScaleInteger) and weight.granularity == "channel"
+    return tuple(means), tuple(variances) if has_scales else ()
 
 
 @torch.no_grad()
