@@ -13,8 +13,10 @@ from chop.nn.channel_statistics import channel_statistics, statistics_of_last
 def test_they_are_those_of_torch(shape: tuple[int, ...], offset: float) -> None:
     x = torch.randn(shape) * 10.0 ** torch.randint(-3, 3, (shape[1], *[1] * (len(shape) - 2))) + offset
     own = x.double().movedim(1, 0).flatten(1)
-    wanted = torch.stack([own.mean(1), own.var(1, unbiased=False)], 1).float()
-    torch.testing.assert_close(channel_statistics(x), wanted, rtol=2e-7, atol=1e-9)
+    mean, variance = own.mean(1), own.var(1, unbiased=False)
+    found = channel_statistics(x).double()
+    assert ((found[:, 0] - mean).abs() <= 1e-6 * variance.sqrt() + 2e-7 * mean.abs()).all()
+    assert ((found[:, 1] - variance).abs() <= 2e-6 * variance).all()
 
 
 def test_no_order_of_the_rows_moves_a_bit() -> None:

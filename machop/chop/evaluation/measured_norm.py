@@ -52,6 +52,7 @@ class MeasuredNorm(Operation):
     bias: Tensor | None
     eps: float
     is_vector: bool
+    is_fresh = True
 
     def one(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
         weight, bias = (
