@@ -19,6 +19,7 @@ from chop.testing.ops import OpConformance  # noqa: E402
 from chop.testing.runners import RunnerConformance  # noqa: E402
 from chop.testing.strategies import StrategyConformance  # noqa: E402
 from chop.testing.tasks import TaskConformance  # noqa: E402
+from chop.testing.trainings import TrainingConformance  # noqa: E402
 from chop.testing.weight_transforms import WeightTransformConformance  # noqa: E402
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "RunnerConformance",
     "StrategyConformance",
     "TaskConformance",
+    "TrainingConformance",
     "WeightTransformConformance",
 ]

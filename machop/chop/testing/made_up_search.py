@@ -14,7 +14,7 @@ from torch import nn
 
 from chop.actions.search.measuring.outcome import Measured
 from chop.actions.search.run.loop import SearchLoop
-from chop.actions.search.search_space.base import Point
+from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.search_space.codes import code_of
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
 from chop.actions.search.settings.strategy_setup import StrategySetup
@@ -23,6 +23,7 @@ from chop.actions.search.strategies.known_values import KnownValues
 from chop.actions.search.strategies.runners import RUNNERS
 from chop.errors import MetricError
 from chop.evaluation.tables import CostTable
+from chop.ir import QuantPlan
 from chop.ir.graph.node_costs import node_costs
 from chop.record.front import Front
 from chop.record.goals import Constraint, Goals
@@ -34,6 +35,18 @@ BuildStrategy = Callable[[StrategyContext], SearchStrategyBase]
 OBJECTIVES = (Objective("accuracy"), Objective("model_size", 1.0, "minimize"), Objective("bitops", 0.001, "minimize"))
 COSTS = ("model_size", "bitops")
 LISTS: dict[str, Any] = {"name": ["integer", "NA"], "data_in_width": [4, 8], "weight_width": [2, 4, 8]}
+
+
+class MadeUpTrainer:
+    """Snapshots that no training took: the formats of points of a space, in an order that the seed decides."""
+
+    def __init__(self, space: SearchSpaceBase, snapshots: int, seed: int) -> None:
+        self._plans = [space.plan(space.point((seed + 5 * number) % space.size)) for number in range(snapshots)]
+        self.on_step: Callable[[int, int], None] = lambda done, of_all: None
+
+    def plan(self, number: int) -> QuantPlan | None:
+        """The formats of a snapshot."""
+        return self._plans[number] if number < len(self._plans) else None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, 
 from chop.errors import MetricError
 from chop.record.goals import Constraint
 from chop.record.trial import Trial
-from chop.testing.made_up_search import MadeUpSearch
+from chop.testing.made_up_search import MadeUpSearch, MadeUpTrainer
 
 TRIALS = 12
 """Trials of a search in this suite."""
@@ -40,7 +40,13 @@ class StrategyCase:
         return cls(STRATEGIES[given] if isinstance(given, str) else given, options)
 
     def __call__(self, context: StrategyContext) -> SearchStrategyBase:
-        return self.cls(context, self.cls.Options(**self.options))
+        options = self.cls.Options(**self.options)
+        training = self.cls.training(options)
+        assert training is None or not training.own_networks, (
+            "its trials are networks: list it with options that propose points, and its training in TrainingConformance"
+        )
+        trainer = None if training is None else MadeUpTrainer(context.space, training.snapshots, context.seed)
+        return self.cls(replace(context, trainer=trainer), options)
 
     @property
     def objectives(self) -> list[int]:

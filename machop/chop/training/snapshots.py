@@ -87,6 +87,6 @@ def loss_problem(graph: MaseGraph, data: Data, device: str = "cpu") -> str | Non
 TRAININGS: Registry[type[SnapshotTraining]] = Registry(
     "chop.trainings",
     "training",
-    (),
+    ("chop.training.width_snapshots",),
     subclass_problem(SnapshotTraining, "Options"),
 )

@@ -20,6 +20,7 @@ class TestStrategies(StrategyConformance):
         ("optuna", {"sampler": "random"}),
         "uniform",
         ("evolution", {"population_size": 4, "tournament_size": 2}),
+        "gradient",
         "greedy",
         "sensitivity",
         ("surrogate", {"initial": 4}),

@@ -183,6 +183,7 @@ STRATEGIES: Registry[type[SearchStrategyBase]] = Registry(
         f"chop.actions.search.strategies.{name}"
         for name in (
             "brute_force",
+            "gradient",
             "product.evolution",
             "product.greedy",
             "optuna.strategy",

@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from chop.errors import ChopError, GraphError, PassError
-from chop.formats import Format, format_name
+from chop.formats import Format, MeasuredTensor, format_name
+from chop.formats.learned import LEARNED
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import (
     BATCH_NORM,
@@ -99,7 +100,14 @@ def _values_of(chosen: Any) -> dict[str, Any]:
     defaults = {own.name: own.default for own in fields(chosen)}
     values = {key: getattr(chosen, key) for key in chosen.keys()}  # noqa: SIM118
     values = {key: value for key, value in values.items() if value != defaults[key]}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return {key: _as_choice(value) for key, value in values.items()}
+
+
+def _as_choice(value: Any) -> Any:
+    """A parameter as a config holds it: what a training has found is in the graph, the config says that it was."""
+    if isinstance(value, MeasuredTensor):
+        return LEARNED
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _node_config(key: str, entry: Any) -> NodeConfig:

@@ -1,0 +1,183 @@
+"""Gradient search: fraction widths are trained by gradient descent, and snapshots along the run are the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from chop.actions.search.search_space.base import Point
+from chop.actions.search.search_space.codes import Alternative, index_of
+from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Training
+from chop.errors import SearchError
+from chop.formats import FLOAT_BITS, Format
+from chop.ir import QuantPlan
+
+Granularity = Literal["tensor", "channel", "element"]
+Cost = Literal["ebops", "average_bitwidth"]
+
+POINT_FACTORS: Mapping[Cost, tuple[float, float]] = {"ebops": (1e-6, 1e-2), "average_bitwidth": (1e-3, 3.0)}
+NETWORK_FACTORS: Mapping[Cost, tuple[float, float]] = {"ebops": (1e-7, 1e-4), "average_bitwidth": (1e-3, 1.0)}
+"""The first and the last factor of the cost, where the options state none: for points, and for trained networks."""
+
+MISSING, SPARE = 2.0, 0.1
+"""A bit above the point that is missing, and saturates values, or to spare, in bits after the point."""
+
+FLOAT_FRACTION = 23.0
+"""What a float stands for, where a layer may be left in float: its mantissa below one."""
+
+NETWORK_EPOCHS = 200
+"""Epochs of a training of networks, where the options state none."""
+
+POINT_SAMPLES = 4096
+"""Training samples, where the options state none and the weights stay as they are: few widths need few."""
+
+
+@dataclass(frozen=True)
+class GradientOptions:
+    """The loss of the training is that of the task plus a factor times the `cost`, which grows along the run.
+
+    The factor grows from `first_factor` to `last_factor` in equal steps of its logarithm. The run takes `snapshots`
+    networks, evenly along its `epochs`, on the first `train_samples` training samples.
+
+    One fraction width is learned for each `tensor`, `channel` or `element` of weights (and biases) and of activations.
+    With "tensor" for both, and without `train_weights`, the weights stay as they are, and a trial is the point of the
+    space that is nearest to a snapshot. In all other cases a trial is the snapshot itself, with its weights.
+
+    What is None depends on that: an epoch a snapshot on 4,096 samples in batches of 256, width_learning_rate 0.1 and
+    EBOPs times 1e-6 to 1e-2 for points; 200 epochs on all samples in batches of 1,024, 3e-3 and 1e-7 to 1e-4 for
+    networks.
+    """
+
+    epochs: Annotated[int, Ge(1)] | None = None
+    snapshots: Annotated[int, Ge(1), Le(100_000)] = 60
+    weight_granularity: Granularity = "tensor"
+    activation_granularity: Granularity = "tensor"
+    train_weights: bool = False
+    cost: Cost = "ebops"
+    first_factor: Annotated[float, Gt(0)] | None = None
+    last_factor: Annotated[float, Gt(0)] | None = None
+    learning_rate: Annotated[float, Gt(0), Le(10)] = 3e-3
+    width_learning_rate: Annotated[float, Gt(0), Le(10)] | None = None
+    batch_size: Annotated[int, Ge(1)] | None = None
+    train_samples: Annotated[int, Ge(1)] | None = None
+
+    @property
+    def own_networks(self) -> bool:
+        """Whether a trial has weights and widths of its own."""
+        return self.train_weights or {self.weight_granularity, self.activation_granularity} != {"tensor"}
+
+
+@STRATEGIES.register("gradient")
+class Gradient(SearchStrategyBase):
+    """Trains fraction widths together with a cost whose factor grows: the run passes from accurate to cheap networks.
+
+    The gradient of a fraction width is that of the rounding error's size (arXiv:2405.00645). Each snapshot is a trial;
+    points that a snapshot before has led to are proposed once. It ends with its training, and learns from no trial.
+    """
+
+    Options = GradientOptions
+    needs_budget = False
+    constraints = True
+    purpose = "fixed point: a front in one training, with a width for each weight and activation if wanted"
+
+    @classmethod
+    def problem(cls, options: GradientOptions, objectives: int) -> str | None:
+        first, last = factors_of(options)
+        if first > last:
+            return (
+                f"first_factor ({first:g}) must not be above last_factor ({last:g}): the factor grows along the run; "
+                "exchange them"
+            )
+        if options.epochs is not None and options.epochs < options.snapshots:
+            return (
+                f"{options.snapshots} snapshots need as many epochs, and there are {options.epochs}: raise epochs, or "
+                "lower snapshots"
+            )
+        return super().problem(options, objectives)
+
+    @classmethod
+    def training(cls, options: GradientOptions) -> Training:
+        first, last = factors_of(options)
+        own = options.own_networks
+        values = {
+            "epochs": options.epochs or max(options.snapshots, NETWORK_EPOCHS if own else 1),
+            "snapshots": options.snapshots,
+            "num_samples": options.train_samples or (None if own else POINT_SAMPLES),
+            "batch_size": options.batch_size or (1024 if own else 256),
+            "learning_rate": options.learning_rate if own else 0.0,
+            "width_learning_rate": options.width_learning_rate or (3e-3 if own else 0.1),
+            "cost": options.cost,
+            "first_factor": first,
+            "last_factor": last,
+            "weight_granularity": options.weight_granularity,
+            "activation_granularity": options.activation_granularity,
+        }
+        return Training("learned_widths", values, options.snapshots, options.own_networks)
+
+    def __init__(self, context: StrategyContext, options: GradientOptions | None = None) -> None:
+        super().__init__(context, options)
+        self._axes = None if self.options.own_networks else context.space.axes()
+        if self._axes is None and not self.options.own_networks:
+            raise SearchError(
+                "gradient: the space is no product of choices of nodes (a node with more than 100,000 choices, "
+                "perhaps): give shorter lists, or train_weights = true"
+            )
+        self._number = 0
+        self._asked: set[tuple[int, ...]] = set()
+
+    def ask(self, n: int) -> list[Point]:
+        if self.context.trainer is None:
+            raise SearchError("gradient: needs a trainer, which a search hands to it")
+        found: list[Point] = []
+        while len(found) < n and (plan := self.context.trainer.plan(self._number)) is not None:
+            point = self._point(plan)
+            key = self.space.key(point)
+            if key not in self._asked:
+                found.append(point)
+            self._asked.add(key)
+            self._number += 1
+        return found
+
+    def _point(self, plan: QuantPlan) -> Point:
+        """The point of a snapshot: its own, or the nearest of the space."""
+        if self._axes is None:
+            return self.space.point(self._number)
+        learned = {(node, operand): own for node in plan for operand, own in plan[node].items()}
+        code = [_nearest(axis, learned) for axis in self._axes]
+        return self.space.point(index_of(code, [len(axis) for axis in self._axes]))
+
+
+def factors_of(options: GradientOptions) -> tuple[float, float]:
+    """The first and the last factor of the cost."""
+    first, last = (NETWORK_FACTORS if options.own_networks else POINT_FACTORS)[options.cost]
+    return options.first_factor or first, options.last_factor or last
+
+
+def _nearest(axis: Sequence[Alternative], learned: Mapping[tuple[str, str], Format]) -> int:
+    """The alternative of an axis whose formats are nearest to the learned ones; of equal ones the first."""
+    slots = {(node, operand) for own in axis for node, formats in own.items() for operand in formats} & learned.keys()
+    distances = [
+        sum(_distance(own.get(node, {}).get(operand), learned[node, operand]) for node, operand in sorted(slots))
+        for own in axis
+    ]
+    return distances.index(min(distances))
+
+
+def _distance(chosen: Format | None, learned: Format) -> float:
+    """Bits after the point that differ, twice the bits above it that are missing, and a little for those to spare."""
+    fraction, width = _bits(chosen)
+    own_fraction, own_width = _bits(learned)
+    spare = (width - fraction) - (own_width - own_fraction)
+    return abs(fraction - own_fraction) + (MISSING * -spare if spare < 0 else SPARE * spare)
+
+
+def _bits(chosen: Any) -> tuple[float, float]:
+    """Fraction width and width of a fixed-point format; means over its channels. None is float32."""
+    if chosen is None:
+        return FLOAT_FRACTION, FLOAT_BITS
+    if chosen.is_learned:
+        return float(chosen.frac_width.values.float().mean()), float(chosen.element_width.values.float().mean())
+    return sum(chosen.fractions) / len(chosen.fractions), float(chosen.width)

@@ -1,0 +1,61 @@
+"""The training of fraction widths as a training of snapshots, which a search runs and keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from annotated_types import Ge
+from torch import Tensor
+
+from chop.dataset.first_samples import FirstSamples
+from chop.formats import Integer
+from chop.training.learned_widths import OPERANDS, Snapshot, WidthTraining, snapshot_graph, train_widths
+from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
+from chop.weight_transforms import format_of
+
+
+@dataclass(frozen=True)
+class WidthSnapshots(WidthTraining):
+    """The options of the training, and `num_samples`: on how many samples of each set, from the first; None: on all."""
+
+    num_samples: Annotated[int, Ge(1)] | None = None
+
+
+@TRAININGS.register("learned_widths")
+class LearnedWidths(SnapshotTraining):
+    """Trains the fraction widths of fixed-point formats together with a cost whose factor grows."""
+
+    Options = WidthSnapshots
+    purpose = "fraction widths by gradient descent, for each tensor, channel or element (format integer)"
+
+    @classmethod
+    def problem(cls, options: WidthSnapshots, formats: Formats | None) -> str | None:
+        if formats is None:
+            return "trains the widths of a space of formats, and what this space chooses is unknown"
+        wrong = [f"{node}, {operand}: {own}" for (node, operand), all_of in formats.items() for own in _others(all_of)]
+        if wrong:
+            return (
+                f'trains widths of the format integer alone, and the space has others ({wrong[0]}): name = ["integer"]'
+            )
+        if not any(operand in OPERANDS for _, operand in formats):
+            return (
+                "trains the widths of inputs, weights and biases of layers, and the space has formats for none: give "
+                "data_in_width and weight_width"
+            )
+        return None
+
+    def networks(self, state: Mapping[str, Tensor] | None, on_step: OnStep) -> Iterator[TrainedNetwork]:
+        options = replace(self.options, seed=self.seed)
+        slots = None if self.formats is None else set(self.formats)
+        start = None if state is None else Snapshot(0, 0, 0.0, 0.0, 0.0, {}, {}, state)
+        data = FirstSamples(self.data, self.options.num_samples)
+        for found in train_widths(self.graph, data, options, start, slots=slots, on_step=on_step):
+            notes = {"step": found.step, "factor": found.factor, "cost": found.cost}
+            yield TrainedNetwork(snapshot_graph(self.graph, found), found.state, notes)
+
+
+def _others(formats: Any) -> list[Any]:
+    """The formats, without weight transforms, that are not integers; weights that are transformed as well."""
+    return [own for own in formats if type(format_of(own)) is not Integer or format_of(own) is not own]

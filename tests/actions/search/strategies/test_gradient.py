@@ -1,0 +1,185 @@
+"""The strategy `gradient`: points of a space, and networks with learned widths."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import chop
+from chop.actions.compare.job import CompareOptions, compare
+from chop.actions.search import search
+from chop.actions.search.strategies.base import StrategyContext
+from chop.actions.search.strategies.gradient import Gradient, GradientOptions
+from chop.dataset import MaseDataModule
+from chop.errors import ConfigError, SearchError
+from chop.formats import Integer
+from chop.formats.learned import code_bounds
+from chop.ir import MaseGraph, QuantPlan
+from chop.testing.made_up_search import MadeUpSearch
+from tests.actions.search.killing import trials
+
+SHORT = {"snapshots": 16, "train_samples": 1024}
+OWN = {
+    "snapshots": 4,
+    "train_samples": 1024,
+    "weight_granularity": "element",
+    "activation_granularity": "channel",
+    "epochs": 4,
+}
+
+
+@pytest.fixture
+def table(lab: dict[str, Any]) -> dict[str, Any]:
+    lists = lab["search_space"]["seed"]["seq_blocks_2"]["config"]
+    lists |= {"data_in_frac_width": ["auto"], "weight_frac_width": ["auto"], "bias_frac_width": ["auto"]}
+    lab["strategy"] |= {"name": "gradient", "setup": dict(SHORT)}
+    return lab
+
+
+class Scripted:
+    """A trainer whose snapshots are written down."""
+
+    def __init__(self, plans: list[QuantPlan]) -> None:
+        self.plans = plans
+        self.on_step = lambda done, of_all: None
+
+    def plan(self, number: int) -> QuantPlan | None:
+        return self.plans[number] if number < len(self.plans) else None
+
+
+@pytest.mark.parametrize(
+    ("learned", "wanted"),
+    [
+        ((Integer(8, 4), Integer(8, 4)), (8, 8)),
+        ((Integer(5, 3), Integer(4, 2)), (4, 4)),  # 8b/4f is as near, and has bits to spare
+        ((Integer(4, 2), Integer(3, 1)), (4, 4)),  # 2b/1f saturates
+        ((Integer(3, 0), Integer(1, 0)), (4, 2)),
+        ((Integer(8, 1), Integer(8, 7)), (8, 8)),  # bits above the point are missing in 4b/2f
+    ],
+)
+def test_a_snapshot_leads_to_the_nearest_point(learned: tuple[Integer, Integer], wanted: tuple[int, int]) -> None:
+    search = MadeUpSearch(layers=1)
+    (node,) = search.space.graph.quantizable_nodes().keys() - {"relu"}
+    plan = QuantPlan.of({node: {"data_in": learned[0], "weight": learned[1]}})
+    context: StrategyContext = replace(search.context, trainer=Scripted([plan, plan]))
+    strategy = Gradient(context, GradientOptions())
+    (point,) = strategy.ask(2)
+    found = search.space.plan(point)[node]
+    assert (found["data_in"].width, found["weight"].width) == wanted
+    assert strategy.ask(2) == []
+
+
+def test_trials_are_points_measured_on_the_weights_of_the_search(
+    table: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, tmp_path: Path
+) -> None:
+    """Their figures are those that brute force has for the same points; the weights of the model do not move."""
+    before = copy.deepcopy(jsc_tiny.state_dict())
+    found = search(jsc_tiny, jets, table, tmp_path / "gradient").trials
+    assert all(torch.equal(own, before[name]) for name, own in jsc_tiny.state_dict().items())
+    table["strategy"] |= {"name": "brute_force", "setup": {}}
+    known = {tuple(own.point.items()): own.metrics for own in search(jsc_tiny, jets, table, tmp_path / "all").trials}
+    assert len(found) > 1
+    assert all(known[tuple(own.point.items())] == pytest.approx(own.metrics, rel=1e-6) for own in found)
+    bits = [own.metrics["average_bitwidth"] for own in found]
+    assert bits[-1] < bits[0]
+
+
+def test_it_goes_on_after_a_kill_in_both_ways(
+    table: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, tmp_path: Path
+) -> None:
+    for name, setup in {"points": SHORT, "networks": OWN}.items():
+        table["strategy"]["setup"] = dict(setup)
+        search(jsc_tiny, jets, table, tmp_path / name)
+        wanted = trials(tmp_path / name)
+        log = tmp_path / name / "trials.jsonl"
+        log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
+        shutil.rmtree(tmp_path / name / "networks")
+        search(jsc_tiny, jets, table, tmp_path / name, resume=True)
+        assert trials(tmp_path / name) == wanted
+
+
+def by_hand(graph: MaseGraph, x: torch.Tensor) -> torch.Tensor:
+    """The outputs of jsc-tiny, each value rounded to its own learned width."""
+    weights, plan = graph.model.state_dict(), graph.plan["seq_blocks_2"]
+    weights = {name.replace("2.inner.", "2."): own for name, own in weights.items()}
+
+    def rounded(values: torch.Tensor, operand: str) -> torch.Tensor:
+        chosen: Any = plan[operand]
+        scale = 2.0 ** chosen.frac_width.values.float()
+        low, high = code_bounds(chosen.element_width.values.float(), chosen.is_signed)
+        return torch.minimum(torch.maximum((values * scale).round(), low), high) / scale
+
+    norm = {name: weights[f"seq_blocks.0.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
+    scaled = (x - norm["running_mean"]) / (norm["running_var"] + 1e-5).sqrt() * norm["weight"] + norm["bias"]
+    hidden = rounded(scaled.relu(), "data_in")
+    return (hidden @ rounded(weights["seq_blocks.2.weight"], "weight").t() + rounded(weights["seq_blocks.2.bias"], "bias")).relu()  # fmt: skip # noqa: E501
+
+
+def test_a_winner_keeps_its_weights_and_widths(tmp_path: Path, jets: MaseDataModule) -> None:
+    """From Python: it predicts as measured, as by hand, and as its file does."""
+    study = chop.search(
+        "jsc-tiny", "jsc", formats=["integer"], widths=[4, 8], objectives=["accuracy", "average_bitwidth"],
+        pretrained=True, strategy="gradient", strategy_options=OWN, num_samples=512, folder=tmp_path / "search",
+    )  # fmt: skip
+    x, y = next(iter(jets.batches("val", 512, 512)))
+    net = study.best()
+    outputs = net.model(x)
+    assert (outputs.argmax(1) == y).double().mean() == pytest.approx(net.metrics["accuracy_micro"], abs=1e-9)
+    assert torch.allclose(outputs, by_hand(net.graph, x), atol=1e-5)
+    node = net.config["seq_blocks_2"]["config"]
+    assert node["weight_frac_width"] == node["data_in_frac_width"] == "learned"
+    file = tmp_path / "search" / net.config["network_file"]
+    loaded = MaseGraph.from_checkpoint(file)  # which names the model that ships with the package
+    assert torch.equal(loaded.model.eval()(x), outputs)
+    assert loaded.plan == net.graph.plan
+    again = chop.load_study(tmp_path / "search", chop.get_model("jsc-tiny", pretrained=True))
+    assert torch.equal(again[net.number].model(x), outputs)
+
+
+@pytest.mark.parametrize(
+    ("space", "setup", "message"),
+    [
+        ({"name": ["integer_floor"]}, {}, "widths of the format integer alone"),
+        ({"weight_sparsity": [0.5]}, {}, "widths of the format integer alone"),
+        ({}, {"first_factor": 1.0, "last_factor": 0.1}, r"first_factor \(1\) must not be above last_factor"),
+        ({}, {"epochs": 3}, "16 snapshots need as many epochs, and there are 3"),
+        ({}, {"weight_granularity": "row"}, "weight_granularity"),
+        ({}, {"weight_granularity": "element", "ladder": [64]}, "ladder: has no effect on networks"),
+    ],
+)
+def test_wrong_combinations_are_refused_with_a_cure(
+    space: dict[str, Any],
+    setup: dict[str, Any],
+    message: str,
+    table: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    tmp_path: Path,
+) -> None:
+    table["search_space"]["seed"]["seq_blocks_2"]["config"] |= space
+    table["strategy"]["setup"] |= setup
+    with pytest.raises(ConfigError, match=message):
+        search(jsc_tiny, jets, table, tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+def test_it_needs_a_trainer() -> None:
+    with pytest.raises(SearchError, match="needs a trainer"):
+        Gradient(MadeUpSearch().context).ask(1)
+
+
+def test_it_is_compared_on_points_and_not_on_networks(
+    table: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, tmp_path: Path
+) -> None:
+    summary = compare(jsc_tiny, jets, table, tmp_path / "points", CompareOptions(("gradient", "random"), 1, 3))
+    assert {own.name for own in summary.strategies} == {"gradient", "random"}
+    table["strategy"]["setup"]["train_weights"] = True
+    with pytest.raises(ConfigError, match="no points of the space"):
+        compare(jsc_tiny, jets, table, tmp_path / "networks", CompareOptions(("gradient",), 1, 6))
