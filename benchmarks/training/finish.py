@@ -70,10 +70,9 @@ def main() -> None:
     """Print the table, and draw the picture."""
     with one_thread(), TemporaryDirectory() as folder:
         weights, training = space_trained(Path(folder))
-        float_searched, float_tuned = searched("float weights", 0.0, pretrained=True)
-        space_searched, space_tuned = searched("space-trained weights", training, weights=weights)
-        every = each_trained(space_tuned.seconds)
-    fronts = [float_searched, float_tuned, every, space_searched, space_tuned]
+        by_float = searched("float weights", 0.0, pretrained=True)
+        by_space = searched("space-trained weights", training, weights=weights)
+        fronts = [*by_float, each_trained(by_space[1].seconds), *by_space]
     print(f"| | CPU | {' | '.join(f'≤ {k} k' for k in BUDGETS)} |\n|---|---|{'---|' * len(BUDGETS)}")
     for front in fronts:
         cells = [front.best_within(1000 * budget) for budget in BUDGETS]
@@ -112,15 +111,19 @@ def run_command(arguments: list[str]) -> None:
         app(args=arguments, prog_name="ch", standalone_mode=False)
 
 
-def searched(name: str, before: float, **model: Any) -> tuple[Front, Front]:
-    """The fronts of a search, before and after its best networks are tuned; `before` counts with both."""
+def searched(name: str, before: float, **model: Any) -> list[Front]:
+    """The fronts of a search, before and after its best networks are tuned in two ways; `before` counts with all."""
     with TemporaryDirectory() as folder:
         started, place = time.process_time(), Path(folder) / "search"
         more = {"strategy": "evolution", "n_trials": TRIALS, "folder": place, **model}
         study = run(**more)
-        untuned = front(study, f"{name}: search", before + time.process_time() - started)
-        study = run(**more, finish={**TUNING, "rows": ROWS}, resume=True)
-        return untuned, front(study, f"{name}: search, then tuning", before + time.process_time() - started)
+        seconds = before + time.process_time() - started
+        found = [front(study, f"{name}: search", seconds)]
+        for told, finish in (("tuning", {"rows": ROWS}), ("successive tuning", {"rows": 3 * ROWS, "ladder": [1]})):
+            started = time.process_time()
+            study = run(**more, finish={**TUNING, **finish}, resume=True)
+            found.append(front(study, f"{name}: search, {told}", seconds + time.process_time() - started))
+        return found
 
 
 def front(study: Study, name: str, seconds: float) -> Front:

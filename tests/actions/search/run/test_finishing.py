@@ -34,6 +34,7 @@ from chop.training.fine_tuning import FineTuning, fine_tune
 from tests.actions.search.conftest import LAB
 from tests.actions.search.killing import killed_at
 
+TINY = {"num_samples": 256}
 SHORT = {"num_samples": 1500, "max_epochs": 2, "lr_scheduler": "cosine"}
 
 
@@ -170,6 +171,27 @@ def test_a_kill_loses_nothing_that_is_tuned(
     assert networks(tmp_path) == networks(result.folder)
 
 
+def test_successive_tuning_goes_on_to_the_same_networks(
+    tmp_path: Path, jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    table = finished({**TINY, "rows": 12, "ladder": [1, 2], "max_epochs": 3})
+    search(jsc_tiny, jets, table, tmp_path / "unbroken")
+    run = partial(search, jsc_tiny, jets, table, tmp_path / "broken")
+    log, rounds = tmp_path / "broken" / "finished.jsonl", tuned_for(tmp_path / "unbroken")
+    assert sorted(rounds, key=lambda pair: pair[1]) == rounds
+    assert killed_at(4, run, log)
+    assert killed_at(15, partial(run, resume=True), log)
+    run(resume=True)
+    assert tuned_for(tmp_path / "broken") == rounds
+    assert networks(tmp_path / "broken") == networks(tmp_path / "unbroken")
+
+
+def tuned_for(folder: Path) -> list[tuple[int, int]]:
+    """The trials that were tuned, in order, and for how many epochs."""
+    rows = [json.loads(line) for line in (folder / "finished.jsonl").read_text().splitlines()[1:]]
+    return [(row["number"], row["tuning"]["max_epochs"]) for row in rows]
+
+
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[FineTuning]:
     """The options of each training from now on."""
     calls: list[FineTuning] = []
@@ -186,9 +208,6 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[FineTuning]:
 def few(tmp_path: Path, jets: MaseDataModule, jsc_tiny: nn.Module) -> partial[SearchResult]:
     """A search of two networks, whose table is given."""
     return partial(search, jsc_tiny, jets, save_path=tmp_path)
-
-
-TINY = {"num_samples": 256}
 
 
 def test_a_search_is_finished_later_and_again(

@@ -107,9 +107,9 @@ class Finishing:
                     if not network.failed:
                         found[network.number] = network
                     progress.on_network({**network.software_metrics, **network.hardware_metrics})
-                tuned = {trial.number: trial for trial in left}
-                left = better_half([_with(tuned[n], own) for n, own in found.items() if n in tuned], self.goals)
-                left = [tuned[trial.number] for trial in left]
+                measured = [_with(trial, found[trial.number]) for trial in left if trial.number in found]
+                better = {trial.number for trial in better_half(measured, self.goals)}
+                left = [trial for trial in left if trial.number in better]
 
     def _tuned(
         self, call: Tuning, trials: Sequence[Trial], epochs: int, log: FinishedLog, executor: PatientExecutor
