@@ -8,7 +8,9 @@ Both searches measure all 65,536 networks on 4,096 validation samples.
 from __future__ import annotations
 
 import copy
+import io
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from chop.api.space import Space
 from chop.dataset import MaseDataModule
 from chop.models import get_model
 from chop.record.trial import BestRow
+from chop.report.search_progress import bars
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "machop" / "configs" / "examples" / "jsc_mlp_for_space.toml"
@@ -33,7 +36,7 @@ LEAST = (0.60, 0.65, 0.68, 0.70, 0.71, 0.72, 0.73, 0.74)
 
 def front(model: nn.Module, data: MaseDataModule, table: dict[str, Any]) -> list[BestRow]:
     """The exact front of the space with the weights of a model, by BitOPs."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, bars(False), redirect_stdout(io.StringIO()):
         best = search(model, data, copy.deepcopy(table), folder).best
     return sorted(best, key=lambda row: row.trial.metrics["bitops"])
 
