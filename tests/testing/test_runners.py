@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from torch import Tensor
 from chop.actions.search.strategies.runners import RUNNERS, Metric, ModelRunner, OutputRunner, SWRunnerBase
 from chop.testing import RunnerConformance
 from chop.testing.runners import RunnerCase
+
+CACHE = str(Path(gettempdir()) / "chop-test-luts")
 
 
 class Largest(OutputRunner):
@@ -46,6 +50,8 @@ class TestOurs(RunnerConformance):
         "bitops",
         "latency",
         "ebops",
+        ("luts", {"cache": CACHE}),
+        ("circuit", {"num_samples": 100}),
         (Largest, {"num_samples": 100}),
         LabRunner,
     )

@@ -50,11 +50,16 @@ def load_alkaid() -> Alkaid:
 
 @dataclass(frozen=True)
 class Circuit:
-    """A combinational circuit; `inputs` are the elements of the ports that it reads, port by port, flattened."""
+    """A combinational circuit; `inputs` are the elements of the ports that it takes, port by port, flattened.
+
+    `logic` is alkaid's program for the elements of the output that vary; None where none does. `constants` `(*shape)`
+    are the values of all others.
+    """
 
     logic: Any
     inputs: Mapping[str, NDArray[np.int64]]
-    output: tuple[int, ...]
+    constants: NDArray[np.float64]
+    varies: NDArray[np.bool_]
 
     def run(self, codes: Mapping[str, Values]) -> NDArray[np.float64]:
         """The output `(samples, *shape)` of alkaid's integer interpreter for codes at the ports."""
@@ -62,41 +67,47 @@ class Circuit:
             codes[name].as_float().reshape(len(codes[name].codes), -1)[:, own] for name, own in self.inputs.items()
         ]
         x = np.ascontiguousarray(np.concatenate(floats, axis=1))
-        found = np.asarray(self.logic.predict(x, n_threads=1), dtype=np.float64)
-        return found.reshape(len(x), *self.output)
+        found = np.repeat(self.constants[None], len(x), axis=0)
+        if self.logic is not None:
+            found[:, self.varies] = np.asarray(self.logic.predict(x, n_threads=1)).reshape(len(x), -1)
+        return found
 
 
 def traced(network: IntegerNetwork) -> Circuit:
-    """The circuit of a whole network, all layers unrolled.
+    """The circuit of a whole network, all layers unrolled. What the network's ranges show to be constant is so here.
 
     Raises CircuitError where alkaid is missing.
     """
-    return _Tracer(network).circuit()
+    tracer = Tracer()
+    read: dict[str, NDArray[np.int64]] = {}
+    results: dict[str, Objects] = {}
+    for stage in network.stages:
+        if isinstance(stage, Port):
+            results[stage.name] = tracer.inputs_of(network.ranges[stage.name])
+            read[stage.name] = np.flatnonzero(~network.ranges[stage.name].is_constant)
+        else:
+            found = tracer.result(stage, [results[source] for source in stage.sources])
+            results[stage.name] = tracer.with_constants(found, network.ranges[stage.name])
+    outputs, varies = results[network.stages[-1].name], ~network.output.is_constant
+    constants = np.where(varies, 0.0, Values(network.output.low, network.output.frac).as_float())
+    return Circuit(tracer.logic(list(outputs[varies])) if varies.any() else None, read, constants, varies)
 
 
-class _Tracer:
-    """Carries alkaid's symbolic variables through the stages of a network."""
+class Tracer:
+    """Carries alkaid's symbolic variables through stages."""
 
-    def __init__(self, network: IntegerNetwork) -> None:
+    def __init__(self) -> None:
         self.alkaid = load_alkaid()
-        self.network = network
         self.hardware = self.alkaid.trace.HWConfig(*HARDWARE)
         self.inputs: list[Any] = []
-        self.read: dict[str, NDArray[np.int64]] = {}
 
-    def circuit(self) -> Circuit:
-        results: dict[str, Objects] = {}
-        for stage in self.network.stages:
-            results[stage.name] = self._result(stage, [results[source] for source in stage.sources])
-        outputs = results[self.network.stages[-1].name]
-        if not self.inputs:
-            raise CircuitError("the circuit reads no input: its output is constant")
-        logic = self.alkaid.trace.trace(self.inputs, list(outputs.ravel()))
-        return Circuit(logic, self.read, outputs.shape)
+    def logic(self, outputs: list[Any]) -> Any:
+        """The combinational logic from all inputs to `outputs`."""
+        return self.alkaid.trace.trace(self.inputs, outputs)
 
-    def _result(self, stage: Stage, given: list[Objects]) -> Objects:
+    def result(self, stage: Stage, given: list[Objects]) -> Objects:
+        """The variables of a stage's result."""
         makers: dict[type[Stage], Callable[..., Objects]] = {
-            Port: self._port,
             Round: self._rounded,
             Affine: self._affine,
             Clip: self._clipped,
@@ -106,14 +117,17 @@ class _Tracer:
         }
         return makers[type(stage)](stage, *given)
 
-    def _port(self, stage: Port) -> Objects:
-        """An input for each element that can have more than one value."""
-        own = self.network.ranges[stage.name]
+    def inputs_of(self, own: Range) -> Objects:
+        """New inputs: one for each element of a range that can have more than one value; constants for the others."""
         found = [self._input(*ends) for ends in _ends(own)]
         varies = ~own.is_constant.ravel()
         self.inputs.extend(variable for variable, is_input in zip(found, varies, strict=True) if is_input)
-        self.read[stage.name] = np.flatnonzero(varies)
-        return _objects(found, stage.shape)
+        return _objects(found, own.shape)
+
+    def with_constants(self, found: Objects, own: Range) -> Objects:
+        """The variables with constants where a range has one value: it may see more than alkaid does."""
+        constants = [self._constant(low) for low, _, _ in _ends(own)]
+        return np.where(own.is_constant, _objects(constants, own.shape), found)
 
     def _input(self, low: float, high: float, step: float) -> Any:
         if low == high:

@@ -76,13 +76,20 @@ class CircuitFacts:
 
 def circuit_costs(circuit: Circuit, latency_cutoff: float = LATENCY_CUTOFF) -> CircuitCosts:
     """The costs of a circuit; `latency_cutoff` bounds the delay between two registers."""
-    model = load_alkaid().codegen.RTLModel(circuit.logic, "circuit", "circuit", latency_cutoff=latency_cutoff)
+    return circuit_costs_of(circuit.logic, latency_cutoff)
+
+
+def circuit_costs_of(logic: Any, latency_cutoff: float = LATENCY_CUTOFF) -> CircuitCosts:
+    """The costs of alkaid's combinational logic; nothing where there is none."""
+    if logic is None:
+        return CircuitCosts(0.0, 0.0, 0, 0, 0.0)
+    model = load_alkaid().codegen.RTLModel(logic, "circuit", "circuit", latency_cutoff=latency_cutoff)
     return CircuitCosts(
-        luts=float(circuit.logic.cost),
+        luts=float(logic.cost),
         luts_fused=float(model._comb.cost),
         flip_flops=int(model.reg_bits),
         cycles=int(model.latency),
-        depth=float(circuit.logic.latency[1]),
+        depth=float(logic.latency[1]),
     )
 
 

@@ -1,14 +1,17 @@
-"""Runners of costs as circuits have them: EBOPs by exact ranges."""
+"""Runners of costs as circuits have them: EBOPs by exact ranges, LUTs and latency by layer and of whole circuits."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
-from typing import Any, cast
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 import numpy as np
+from annotated_types import Gt
 from numpy.typing import NDArray
 from torch import nn
 
@@ -20,11 +23,16 @@ from chop.actions.search.strategies.runners.base import (
     as_columns,
     calibrated_graph,
 )
+from chop.actions.search.strategies.runners.whole_plan import WholePlanOptions, WholePlanRunner
+from chop.circuits.alkaid_trace import load_alkaid, traced
 from chop.circuits.ebops import STAGE_BITS, ebops_of, stage_bits
-from chop.circuits.from_graph import network_of_plan
+from chop.circuits.facts import CLOCK_PERIOD, LATENCY_CUTOFF, checked_outputs, circuit_costs
+from chop.circuits.from_graph import integer_network, network_of_plan
 from chop.circuits.network import IntegerNetwork
 from chop.circuits.network_costs import StageCosts, network_costs
 from chop.circuits.plan_costs import PlanCosts
+from chop.circuits.solutions import Solutions, default_folder
+from chop.circuits.stage_luts import STAGE_LUTS, StageLuts
 from chop.circuits.steps import steps_of
 from chop.dataset.data import Data, first_batch
 from chop.errors import CircuitError, MetricError
@@ -33,6 +41,7 @@ from chop.evaluation.program import Axis
 from chop.evaluation.walk import Codes
 from chop.ir import MaseGraph, QuantPlan
 from chop.passes.graph.transforms.quantize import plan_from_config
+from chop.report.search_progress import each_shown
 from chop.scoring.metric import Metric
 
 
@@ -54,7 +63,7 @@ class CircuitRunner(TableRunner):
 
     measures_float = False
 
-    @property
+    @cached_property
     def stage_costs(self) -> StageCosts:
         """The costs of a stage, `width` numbers."""
         raise NotImplementedError
@@ -113,9 +122,119 @@ class Ebops(CircuitRunner):
             Metric("ebops_nominal", "EBOP/sample", "minimize", (0.0, inf)),
         )
 
-    @property
+    @cached_property
     def stage_costs(self) -> StageCosts:
         return stage_bits
 
     def metrics_from(self, sums: NDArray[np.float64]) -> Scores:
         return ebops_of(sums)
+
+
+@dataclass(frozen=True)
+class LutsOptions:
+    """`cache`: the folder that keeps solved layers (absent: the user's cache folder); `latency_cutoff`: the delay
+    between two registers in alkaid's unit, about that of an adder; `clock_period`: nanoseconds of a cycle.
+    """
+
+    cache: str = ""
+    latency_cutoff: Annotated[float, Gt(0)] = LATENCY_CUTOFF
+    clock_period: Annotated[float, Gt(0)] = CLOCK_PERIOD
+
+
+@RUNNERS.register("luts")
+class Luts(CircuitRunner):
+    """LUTs and latency of the fully unrolled circuit, added up over layers that alkaid solves once each (extra `fpga`).
+
+    `luts` ("plain") is what synthesis confirms, `luts_fused` has adders of three numbers, as HGQ2 states them.
+    `fpga_cycles` and `fpga_latency` are those of a pipeline through all layers. The runner `circuit` has the whole
+    circuit's figures. All layers need integer formats, biases too.
+    """
+
+    Options = LutsOptions
+    is_free = False
+    width = STAGE_LUTS
+
+    @classmethod
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
+        return (
+            Metric("luts", "LUT", "minimize", (0.0, inf)),
+            Metric("luts_fused", "LUT", "minimize", (0.0, inf)),
+            Metric("fpga_cycles", "cycle", "minimize", (0.0, inf)),
+            Metric("fpga_latency", "ns", "minimize", (0.0, inf)),
+        )
+
+    @cached_property
+    def stage_costs(self) -> StageCosts:
+        load_alkaid()
+        return StageLuts(Solutions(Path(self.options.cache).expanduser() if self.options.cache else default_folder()))
+
+    def metrics_from(self, sums: NDArray[np.float64]) -> Scores:
+        luts, fused, depth = np.moveaxis(sums, -1, 0)
+        cycles = np.maximum(np.ceil(depth / self.options.latency_cutoff), 1.0)
+        latency = cycles * self.options.clock_period
+        return {"luts": luts, "luts_fused": fused, "fpga_cycles": cycles, "fpga_latency": latency}
+
+    def table(self, subject: NetworkCosts, axes: Sequence[Axis]) -> CircuitTable:
+        """The table, with each layer solved under each of its choices; what else comes up is solved when it does."""
+        found = super().table(subject, axes)
+        first = [0] * len(axes)
+        each = [
+            [choice if number == own else code for number, code in enumerate(first)]
+            for own, axis in enumerate(axes)
+            for choice in range(len(axis))
+        ]
+        for codes in each_shown(each, "LUTs of layers"):
+            found.costs.sums(np.array([codes]))
+        return found
+
+
+@dataclass(frozen=True)
+class CircuitOptions(WholePlanOptions):
+    """`kept_in`: a file in which results are kept from one search to the next (absent: in none); `latency_cutoff`,
+    `clock_period`: as of the runner `luts`; `num_samples`: validation samples that the circuit is compared on.
+    """
+
+    latency_cutoff: Annotated[float, Gt(0)] = LATENCY_CUTOFF
+    clock_period: Annotated[float, Gt(0)] = CLOCK_PERIOD
+    num_samples: Annotated[int, Gt(0)] = 1024
+
+
+@RUNNERS.register("circuit")
+class WholeCircuit(WholePlanRunner):
+    """LUTs, registers and latency of the whole circuit, which is compared with its network on data (extra `fpga`).
+
+    Seconds for each network: leave it to the best ones, beside the objective `luts`. A circuit that differs from its
+    network in one output is an error.
+    """
+
+    Options = CircuitOptions
+    measures_float = False
+
+    @classmethod
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
+        return (
+            Metric("circuit_luts", "LUT", "minimize", (0.0, inf)),
+            Metric("circuit_luts_fused", "LUT", "minimize", (0.0, inf)),
+            Metric("circuit_cycles", "cycle", "minimize", (0.0, inf)),
+            Metric("circuit_latency", "ns", "minimize", (0.0, inf)),
+            Metric("flip_flops", "bit", "minimize", (0.0, inf)),
+        )
+
+    def measure_plan(self, network: MaseGraph, plan: QuantPlan) -> dict[str, float]:
+        x = first_batch(self.data_module, "val_dataloader", self.options.num_samples, self.options.num_samples)[0]
+        graph = copy.deepcopy(network)
+        graph.apply_plan(plan)
+        try:
+            integers = integer_network(graph, x)
+        except CircuitError as error:
+            raise MetricError(str(error)) from error
+        circuit = traced(integers)
+        checked_outputs(circuit, integers, x)
+        costs = circuit_costs(circuit, self.options.latency_cutoff)
+        return {
+            "circuit_luts": costs.luts,
+            "circuit_luts_fused": costs.luts_fused,
+            "circuit_cycles": float(costs.cycles),
+            "circuit_latency": costs.cycles * self.options.clock_period,
+            "flip_flops": float(costs.flip_flops),
+        }

@@ -1,0 +1,178 @@
+"""LUTs of single stages by alkaid: each distinct piece of logic is solved once, and kept on the disk by its content.
+
+A sum over stages leaves out what alkaid gains or loses between them; whole circuits (`circuit_costs`) are exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from chop.circuits.alkaid_trace import Tracer
+from chop.circuits.facts import circuit_costs_of
+from chop.circuits.liveness import Mask, by_output
+from chop.circuits.solutions import Solutions
+from chop.circuits.stages import PADDING, Add, Affine, Clip, Maximum, Port, Round, Select, Stage, with_padding
+from chop.circuits.values import Integers, Range, bit_length
+from chop.formats.grid import Grid
+
+STAGE_LUTS = 3
+"""Numbers of a stage: LUTs, LUTs with fused adders, delay in alkaid's unit."""
+
+STEPS = 2**30
+"""Steps of a LUT, and of a delay, that are counted: so sums are exact, and their order plays no part."""
+
+ABSENT = -1
+"""Zero bits of a value that a window does not have."""
+
+Solved = tuple[float, float, float]
+NOTHING: Solved = (0.0, 0.0, 0.0)
+
+
+class StageLuts:
+    """The LUTs and the delay of stages; `solutions` keeps what was solved."""
+
+    def __init__(self, solutions: Solutions) -> None:
+        self.solutions = solutions
+
+    def __call__(self, stage: Stage, source: Stage | None, given: tuple[Range, ...], live: Mask) -> tuple[float, ...]:
+        """LUTs, fused LUTs and delay of a stage, for the elements `live` of its result."""
+        if isinstance(stage, (Port, Select)) or not live.any():
+            return NOTHING
+        if isinstance(stage, Affine):
+            return self._affine(stage, source, given[0], live)
+        return self._by_element(stage, given, live)
+
+    def _affine(self, stage: Affine, source: Stage | None, x: Range, live: Mask) -> Solved:
+        """The sums of every position; positions that read equal ranges are solved once."""
+        x = _filled(x, source)
+        used, parts = by_output(stage, live), []
+        flat = [own.ravel() for own in (x.low, x.high, x.zeros)]
+        varies = ~x.is_constant.ravel()
+        for group, positions in enumerate(stage.index):
+            for position, index in enumerate(positions):
+                kept = [place for place, own in enumerate(index) if own != PADDING and varies[own]]
+                weight = stage.weight[group][np.ix_(used[group, position], kept)]
+                read = [own[index[kept]] for own in flat]
+                parts.append(self._sums(weight, stage.weight_frac, Range(read[0], read[1], x.frac, read[2])))
+        return _joined(parts)
+
+    def _sums(self, weight: Integers, frac: int, x: Range) -> Solved:
+        """The sums of one position without their bias, which costs next to nothing."""
+        columns = np.any(weight != 0, axis=0)
+        rows = np.any(weight != 0, axis=1)
+        if not rows.any():
+            return NOTHING
+        weight = weight[np.ix_(rows, columns)]
+        x = Range(x.low[columns], x.high[columns], x.frac, x.zeros[columns])
+        outputs, inputs = weight.shape
+        zeros = np.zeros(outputs, np.int64)
+        stage = Affine("sums", ("x",), (outputs, 1), np.arange(inputs).reshape(1, 1, -1), weight[None], frac, zeros, 0)
+        return self._solved(stage, (x,))
+
+    def _by_element(self, stage: Stage, given: tuple[Range, ...], live: Mask) -> Solved:
+        """A stage that treats each element alike: equal ones are looked up once."""
+        numbers = _numbers_of(stage, given)[np.broadcast_to(live, stage.shape).ravel()]
+        distinct, counts = np.unique(numbers, axis=0, return_counts=True)
+        fracs = [own.frac for own in given]
+        parts = [self._solved(*_one_element(stage, fracs, row)) for row in distinct]
+        return _joined(parts, counts)
+
+    def _solved(self, stage: Stage, given: tuple[Range, ...]) -> Solved:
+        content = [stage_content(stage), *((own.low, own.high, own.frac, own.zeros) for own in given)]
+        return self.solutions.get(content, lambda: solve(stage, given))
+
+
+def solve(stage: Stage, given: tuple[Range, ...]) -> Solved:
+    """LUTs, fused LUTs and delay of a stage for inputs with these ranges."""
+    tracer = Tracer()
+    outputs = tracer.result(stage, [tracer.inputs_of(own) for own in given])
+    varying = [own for own in outputs.ravel() if own.low != own.high]
+    if not tracer.inputs or not varying:
+        return NOTHING
+    costs = circuit_costs_of(tracer.logic(varying))
+    luts, fused, depth = (round(own * STEPS) / STEPS for own in (costs.luts, costs.luts_fused, costs.depth))
+    return luts, fused, depth
+
+
+def stage_content(stage: Stage) -> list[Any]:
+    """All that decides a stage's logic but the ranges that come in."""
+    fields = {name: value for name, value in vars(stage).items() if name in type(stage).__dataclass_fields__}
+    own = {name: value for name, value in fields.items() if name not in ("name", "sources")}
+    grid = own.pop("grid", None)
+    numbers = [] if grid is None else [grid.frac, grid.low, grid.high, grid.rounds_down]
+    return [type(stage).__name__, sorted(own.items()), numbers]
+
+
+def _filled(x: Range, source: Stage | None) -> Range:
+    """The ranges that a layer is solved for: all of its input's format where a value varies, at least of its sign.
+
+    So the solutions of a layer are those of its formats, and not of all that may come before.
+    """
+    if not isinstance(source, (Round, Port)):
+        return x
+    full = Port(source.name, (), source.shape, source.grid).range_of()
+    low, high, zeros = (np.broadcast_to(own, x.shape) for own in (full.low, full.high, full.zeros))
+    shift = max(full.frac, x.frac) - full.frac
+    low, high, zeros, frac = low << shift, high << shift, zeros + shift, full.frac + shift
+    own = (x.low << (frac - x.frac), x.high << (frac - x.frac))
+    low = np.where(x.is_constant, own[0], np.where(x.low >= 0, 0, low))
+    high = np.where(x.is_constant, own[1], np.where(x.high <= 0, 0, high))
+    return Range(low, high, frac, zeros)
+
+
+def _numbers_of(stage: Stage, given: tuple[Range, ...]) -> Integers:
+    """All that decides the logic of each element `(elements, numbers)`: its grid, and the ranges that it reads.
+
+    Ranges are widened to whole numbers of bits, so that few differ.
+    """
+    columns: list[Integers] = []
+    if isinstance(stage, Round):
+        grid = (stage.grid.frac, stage.grid.low, stage.grid.high)
+        columns += [np.broadcast_to(own, stage.shape).reshape(-1, 1) for own in grid]
+    for own in map(_widened, given):
+        for part, outside in ((own.low, 0), (own.high, 0), (own.zeros, ABSENT)):
+            if isinstance(stage, Maximum):
+                columns.append(with_padding(part.reshape(1, -1), outside)[0][stage.index])
+            else:
+                columns.append(np.broadcast_to(part, stage.shape).reshape(-1, 1))
+    return np.concatenate(columns, axis=1)
+
+
+def _one_element(stage: Stage, fracs: list[int], numbers: Integers) -> tuple[Stage, tuple[Range, ...]]:
+    """One element of a stage as a stage of its own, with the ranges that it reads, from its row of `_numbers_of`."""
+    if isinstance(stage, Maximum):
+        low, high, zeros = (part[numbers.reshape(3, -1)[2] != ABSENT] for part in numbers.reshape(3, -1))
+        return Maximum("one", ("x",), (1,), np.arange(len(low)).reshape(1, -1)), (Range(low, high, fracs[0], zeros),)
+    first = 3 if isinstance(stage, Round) else 0
+    reads = tuple(
+        Range(own[0].reshape(1), own[1].reshape(1), frac, own[2].reshape(1))
+        for own, frac in zip(numbers[first:].reshape(-1, 3), fracs, strict=True)
+    )
+    if isinstance(stage, Round):
+        frac, low, high = (own.reshape(1) for own in numbers[:3])
+        return Round("one", ("x",), (1,), Grid(frac, low, high, stage.grid.rounds_down)), reads
+    assert isinstance(stage, (Clip, Add))
+    return replace(stage, name="one", shape=(1,)), reads
+
+
+def _widened(own: Range) -> Range:
+    """Ranges that fill their bits, so that few differ; constants stay."""
+    zeros = np.minimum(own.zeros, 60)
+    reach = np.maximum(-own.low, own.high + 1) - 1
+    full = np.int64(1) << bit_length(reach)
+    step = np.int64(1) << zeros
+    low = np.where(own.is_constant, own.low, np.where(own.low < 0, -full, 0))
+    high = np.where(own.is_constant, own.high, np.where(own.high > 0, full - step, 0))
+    return Range(low, high, own.frac, own.zeros)
+
+
+def _joined(parts: list[Solved], counts: Integers | None = None) -> Solved:
+    """The sums of LUTs, each part as often as `counts` says; the delay is that of the slowest."""
+    if not parts:
+        return NOTHING
+    table = np.array(parts)
+    luts, fused = (table[:, :2] * (1 if counts is None else counts[:, None])).sum(axis=0)
+    return float(luts), float(fused), float(table[:, 2].max())
