@@ -94,6 +94,12 @@ def test_the_example_of_the_page_on_circuits_runs(tmp_path: Path) -> None:
     assert luts > fused > 0 == differing
 
 
+def test_the_example_of_the_page_on_batch_norm_runs(tmp_path: Path) -> None:
+    (example,) = blocks(ROOT / "docs" / "batch_norm.md", "python")
+    run([sys.executable, "-c", example], tmp_path)
+    assert (tmp_path / "jsc_s.safetensors").is_file()
+
+
 def test_the_page_on_training_runs_in_short_form(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
     page = ROOT / "docs" / "training.md"
