@@ -18,6 +18,7 @@ from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Classification
 from chop.ir import MaseGraph
 from chop.models import get_model
+from chop.passes.graph import fold_batch_norm_transform_pass
 
 PLANS = 200
 SAMPLES = 4096
@@ -84,12 +85,19 @@ def random_plans() -> None:
         )
 
 
-def front(model: str, data: str, samples: int, lists: Mapping[str, Any], **options: Any) -> Any:
+def folded(name: str, samples: torch.Tensor) -> MaseGraph:
+    """A network whose batch norms are folded into the layers before them."""
+    graph = MaseGraph(get_model(name, pretrained=True))
+    graph, _ = fold_batch_norm_transform_pass(graph, {"dummy_in": {"x": samples}, "show": False})
+    return graph
+
+
+def front(model: str | MaseGraph, data: str, samples: int, lists: Mapping[str, Any], **options: Any) -> Any:
     """The exact front of a space."""
     layers = options.pop("layers", ["linear"])
     space = chop.Space(layers={name: dict(lists) for name in layers}, **options)
     study = chop.search(
-        get_model(model, pretrained=True),
+        get_model(model, pretrained=True) if isinstance(model, str) else model,
         data,
         space,
         objectives=["accuracy", "bitops"],
@@ -116,17 +124,27 @@ def main() -> None:
     """Print all tables."""
     torch.set_num_threads(1)
     random_plans()
-    lists = {"formats": ["integer"], "data_in_width": [3, 4, 6], "weight_width": [2, 3, 4], "bias_width": [8], **AUTO}
+    lists = {"formats": ["integer"], "data_in_width": [3, 4, 6], "weight_width": [2, 4], "bias_width": [8], **AUTO}
     kinds = {kind: front("jsc-s", "jsc", 1024, lists, batch_norm=kind) for kind in ("float", "measured")}
     show_fronts("jsc-s", {f'batch_norm = "{kind}"': own for kind, own in kinds.items()}, (0.55, 0.6, 0.65, 0.68, 0.7))
     corrections: list[tuple[str, Any]] = [("false", False), ("true", True), ('"plan"', "plan")]
-    shapes = {**lists, "data_in_width": [4, 6], "weight_width": [2, 3, 4]}
-    for model, data, layers, own, levels in (
+    shapes = {**lists, "data_in_width": [3, 4], "weight_width": [2, 3]}
+    networks: list[tuple[str | MaseGraph, str, list[str], dict[str, Any], tuple[float, ...]]] = [
+        (folded("jsc-s", torch.randn(2, 16)), "jsc", ["linear"], lists, (0.55, 0.6, 0.65, 0.68, 0.7)),
         ("shapes-cnn", "shapes", ["conv2d", "linear"], shapes, (0.6, 0.7, 0.8, 0.9, 0.95)),
-        ("toy", "toy_tiny", ["linear"], {**lists, "data_in_width": [2, 3, 4]}, (0.7, 0.8, 0.9, 0.95, 0.98)),
-    ):
+        (
+            "toy",
+            "toy_tiny",
+            ["linear"],
+            {**lists, "data_in_width": [2, 3, 4], "weight_width": [2, 3, 4]},
+            (0.7, 0.8, 0.9, 0.95, 0.98),
+        ),
+    ]
+    for model, data, layers, own, levels in networks:
         fronts = {
-            f"bias_correction = {text}": front(model, data, 512, {**own, "bias_correction": value}, layers=layers)
+            f"bias_correction = {text}": front(
+                model, data, 1024 if data == "jsc" else 512, {**own, "bias_correction": value}, layers=layers
+            )
             for text, value in corrections
         }
-        show_fronts(model, fronts, levels)
+        show_fronts(model if isinstance(model, str) else "jsc-s, norms folded", fronts, levels)
