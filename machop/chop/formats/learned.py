@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,3 +70,9 @@ def learned_bits(widths: MeasuredTensor, shape: Sequence[int]) -> int:
     own = widths.values
     total = int(own.to(torch.int64).sum()) * prod(shape)
     return -(-total // own.numel())
+
+
+def element_widths(chosen: Any) -> Tensor | None:
+    """The learned widths that a format holds, None for any other format."""
+    own = getattr(chosen, "element_width", None)
+    return own.values if isinstance(own, MeasuredTensor) else None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 from chop.errors import PassError
 from chop.formats import FLOAT_BITS, Format
+from chop.formats.learned import element_widths
 from chop.ir import MaseGraph
 from chop.ir.graph.node_costs import NodeCost, TensorCost, node_costs, remarks_on
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
@@ -79,9 +81,30 @@ def bitops(cost: NodeCost, formats: Mapping[str, Format], dense: bool = False) -
     if not cost.macs:
         return 0.0
     second = next((operand for operand in ("weight", "other", "key") if cost.of(operand)), "data_in")
+    learned = _learned_products(cost, formats)
+    if learned is not None:
+        return learned
     return (
         macs(cost, formats, dense) * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, second, formats)
     )
+
+
+def _learned_products(cost: NodeCost, formats: Mapping[str, Format]) -> float | None:
+    """BitOPs where weights and inputs have widths of their own: each weight meets those of its channel.
+
+    Of a channel whose pixels have widths of their own it is their mean.
+
+    None where not both are learned, or for an op whose weights are not `(outputs, inputs of a group, …)`.
+    """
+    weights, inputs = element_widths(formats.get("weight")), element_widths(formats.get("data_in"))
+    if weights is None or inputs is None or cost.op.name not in ("linear", "conv1d", "conv2d", "conv3d"):
+        return None
+    shape = cost.of("weight")[0].shape
+    features = cost.of("data_in")[0].shape[1 - len(shape) :]
+    by_input = inputs.double().expand(features).reshape(features[0], -1).mean(1)
+    groups = features[0] // shape[1]
+    by_weight = weights.double().expand(shape).reshape(groups, shape[0] // groups, shape[1], -1).sum((1, 3)).flatten()
+    return float(by_weight @ by_input) * cost.macs / prod(shape)
 
 
 def _bits_per_value(cost: NodeCost, operand: str, formats: Mapping[str, Format]) -> float:
