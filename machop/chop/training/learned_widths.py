@@ -39,8 +39,9 @@ class WidthTraining:
 
     The loss is that of the labels, mixed with the float network's own outputs (`teacher_share`), plus a factor times
     the cost: EBOPs (bits of each input times bits of each weight that reads it), or the average width of a value. The
-    factor grows from `first_factor` to `last_factor`, in equal steps of its logarithm, so that one run passes through
-    networks of falling cost. The learning rate falls as a cosine in each of `cycles` equal parts of the run.
+    factor grows from `first_factor` to `last_factor`, so that one run passes through networks of falling cost: its
+    logarithm by the share of the run that is done to the power of `pace` (1: evenly; 0.5: quickly at first, while the
+    network is still large). The learning rate falls as a cosine in each of `cycles` equal parts of the run.
     """
 
     epochs: Annotated[int, Ge(1)] = 200
@@ -50,6 +51,7 @@ class WidthTraining:
     cost: Literal["ebops", "average_bitwidth"] = "ebops"
     first_factor: Annotated[float, Ge(0)] = 1e-6
     last_factor: Annotated[float, Ge(0)] = 1e-4
+    pace: Annotated[float, Gt(0), Le(10)] = 0.5
     weight_granularity: Granularity = "element"
     activation_granularity: Granularity = "element"
     weight_fraction: float = 5.0
@@ -62,9 +64,10 @@ class WidthTraining:
     def factor(self, share: float) -> float:
         """The factor of the cost after a share of the run.
 
-        >>> WidthTraining(first_factor=1e-6, last_factor=1e-4).factor(0.5)
+        >>> WidthTraining(first_factor=1e-6, last_factor=1e-4, pace=0.5).factor(0.25)
         1e-05
         """
+        share = share**self.pace
         if self.first_factor == 0 or self.last_factor == 0:
             return self.first_factor + (self.last_factor - self.first_factor) * share
         low, high = math.log(self.first_factor), math.log(self.last_factor)

@@ -1,0 +1,140 @@
+"""Learned widths on the jets: LUTs of exact circuits and accuracy, beside the points of HGQ2 on the same samples."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import chop
+from chop.circuits import circuit_facts
+from chop.dataset import MaseDataModule
+from chop.ir import MaseGraph
+from chop.tools.threads import one_thread
+from chop.training.learned_widths import Snapshot, WidthTraining, snapshot_graph, train_widths
+
+PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "learned_widths.svg"
+OPTIONS = WidthTraining(
+    epochs=5000,
+    cycles=50,
+    snapshots=250,
+    first_factor=1e-6,
+    last_factor=1.2e-4,
+    weight_fraction=4,
+    activation_fraction=4,
+)
+FEW = 8000
+"""LUTs, of EBOPs, from which on circuits are not built."""
+
+HGQ2 = [
+    (62, 0.5962, 0.5946), (146, 0.6410, 0.6236), (270, 0.7003, 0.6865), (308, 0.7117, 0.7050), (358, 0.7167, 0.7086),
+    (453, 0.7240, 0.7144), (512, 0.7254, 0.7131), (529, 0.7264, 0.7198), (597, 0.7294, 0.7199), (627, 0.7300, 0.7203),
+    (659, 0.7288, 0.7221), (689, 0.7314, 0.7250), (769, 0.7337, 0.7249), (930, 0.7341, 0.7254), (1063, 0.7344, 0.7277),
+    (1086, 0.7374, 0.7283), (1288, 0.7390, 0.7301), (1593, 0.7416, 0.7272), (1780, 0.7462, 0.7346),
+    (2117, 0.7455, 0.7347), (2289, 0.7459, 0.7359), (2729, 0.7473, 0.7317), (3433, 0.7506, 0.7385),
+    (4920, 0.7512, 0.7356), (6429, 0.7546, 0.7422),
+]  # fmt: skip
+"""LUTs, accuracy on the validation and on the test set: two seeds of HGQ2 0.2.0 (Keras 3.15, JAX on the CPU), 24 CPU
+minutes each, 9,340 epochs of 1,024 jets a step; LUTs by alkaid 0.8.2, its adders of three numbers formed. Own runs."""
+
+LEVELS = (0.70, 0.72, 0.73, 0.735)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network: LUTs, EBOPs, and accuracy (the share of jets) on the validation and the test set."""
+
+    luts: float
+    ebops: float
+    validation: float
+    test: float
+
+
+def main() -> None:
+    """Train, measure, print the table and draw the picture."""
+    with one_thread():
+        graph, data = jets()
+        started = time.process_time()
+        snapshots = list(train_widths(graph, data, OPTIONS))
+        seconds = time.process_time() - started
+        report(measured(graph, data, snapshots), seconds)
+
+
+def jets() -> tuple[MaseGraph, MaseDataModule]:
+    """The float network 16-64-32-32-5 and its data."""
+    data = MaseDataModule("jsc", batch_size=1024, model_name="jsc-mlp")
+    data.prepare_data()
+    data.setup()
+    return MaseGraph(chop.get_model("jsc-mlp", pretrained=True)), data
+
+
+def measured(graph: MaseGraph, data: MaseDataModule, snapshots: Sequence[Snapshot]) -> list[Point]:
+    """The networks that no other is better than on the validation set, each as a circuit; outputs must not differ."""
+    points: list[Point] = []
+    for snapshot in sorted(snapshots, key=lambda own: own.cost):
+        network = snapshot_graph(graph, snapshot)
+        validation = accuracy(network, data, "val")
+        if snapshot.cost > FEW or (points and validation <= points[-1].validation):
+            continue
+        facts = circuit_facts(network, data, part="test")
+        if facts.differing:
+            raise SystemExit(f"the circuit of {snapshot.cost:.0f} EBOPs differs from its network")
+        points.append(Point(facts.luts_fused, snapshot.cost, validation, accuracy(network, data, "test")))
+        print(points[-1], flush=True)
+    return points
+
+
+@torch.no_grad()
+def accuracy(network: MaseGraph, data: MaseDataModule, part: str) -> float:
+    """The share of jets that are sorted correctly."""
+    hits = [network.model(x).argmax(1) == y for x, y in data.batches(part)]
+    return float(torch.cat(hits).double().mean())
+
+
+def report(points: Sequence[Point], seconds: float) -> None:
+    """Print the table and draw the picture."""
+    theirs = [Point(luts, 0, validation, test) for luts, validation, test in HGQ2]
+    print(f"\n| test accuracy at least | {' | '.join(f'{100 * level:g} %' for level in LEVELS)} |")
+    print(f"|---|{'---|' * len(LEVELS)}")
+    for name, own in (
+        ("LUTs, HGQ2 0.2.0, 2 x 24 CPU minutes", theirs),
+        (f"LUTs, chop, {seconds / 60:.1f} CPU minutes", points),
+    ):
+        cells = [min((point.luts for point in own if point.test >= level), default=None) for level in LEVELS]
+        print(f"| {name} | {' | '.join('none' if cell is None else f'{cell:,.0f}' for cell in cells)} |")
+    print("\nChosen on the validation set, the best within so many LUTs (LUTs: test accuracy):\n")
+    budgets = (300, 500, 690, 1000, 1300, 2000, 2600)
+    print(f"| | {' | '.join(f'{budget:,}' for budget in budgets)} |\n|---|{'---|' * len(budgets)}")
+    for name, own in (("HGQ2", theirs), ("chop", points)):
+        best = [
+            max((p for p in own if p.luts <= budget), key=lambda p: p.validation, default=None) for budget in budgets
+        ]
+        print(f"| {name} | {' | '.join('none' if p is None else f'{p.luts:,.0f}: {p.test:.4f}' for p in best)} |")
+    draw(theirs, points, seconds)
+
+
+def draw(theirs: Sequence[Point], ours: Sequence[Point], seconds: float) -> None:
+    """Draw both by LUTs and test accuracy."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "chop"
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for name, own in (("HGQ2 0.2.0 (2 x 24 CPU min)", theirs), (f"chop ({seconds / 60:.1f} CPU min)", ours)):
+        rows = sorted(own, key=lambda point: point.luts)
+        axes.plot([p.luts for p in rows], [p.test for p in rows], "o-", markersize=3, linewidth=1, label=name)
+    axes.set_xscale("log")
+    axes.set_xlim(200, 7000)
+    axes.set_ylim(0.66, 0.75)
+    axes.set_xlabel("LUTs (alkaid)")
+    axes.set_ylabel("accuracy on the test set")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.savefig(PICTURE, metadata={"Date": None})
+    print(f"\n{os.path.relpath(PICTURE)} is drawn")
