@@ -82,5 +82,8 @@ def test_a_weight_transform_of_a_package_that_is_missing_is_named(name: str, ch:
     with pytest.raises(SearchError) as refused:
         chop.load_study(tmp_path / folder, model=get_model("jsc-tiny"))
     for message in (*told, str(refused.value)):
-        assert "has a format that is not known here (unknown weight transform 'halved' (known: sparsity))" in message
+        assert (
+            "has a format that is not known here (unknown weight transform 'halved' (known: rounding, sparsity))"
+            in message
+        )
         assert "install the package, that registers it" in message

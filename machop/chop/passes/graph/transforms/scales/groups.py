@@ -23,21 +23,10 @@ KEEPING = frozenset(("relu", "dropout", "max_pool1d", "max_pool2d", "avg_pool1d"
 )
 """Ops that return a multiple, channel by channel, of what they return for an input, if the input is multiplied."""
 
-MOVING = frozenset(
-    (
-        "flatten",
-        "view",
-        "reshape",
-        "contiguous",
-        "clone",
-        "slice",
-        "select",
-        "getitem",
-        "squeeze",
-        "unsqueeze",
-        "expand",
-    )
+MOVING = frozenset(("flatten", "view", "reshape", "contiguous", "clone", "slice", "select", "getitem")) | frozenset(
+    ("squeeze", "unsqueeze", "expand")
 )
+"""Functions and methods that return values of their input in other places, by name."""
 
 
 class Unfit(Exception):
