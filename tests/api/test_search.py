@@ -20,7 +20,7 @@ import chop
 from chop.actions.search import SearchStrategyBase
 from chop.actions.search.settings.search import parse_search_settings
 from chop.actions.search.strategies.runners import AnalyticRunner, Metric
-from chop.api.data import data_module_of
+from chop.api.data import data_module_of, real_type
 from chop.api.log import is_notebook
 from chop.api.search import Arguments
 from chop.api.study import Study
@@ -171,6 +171,28 @@ class Jets(LightningDataModule):
 
     def test_dataloader(self) -> Any:
         return self.own["test"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_real_inputs_of_any_type_become_the_type_of_the_parameters(arrays: Arrays, dtype: torch.dtype) -> None:
+    x, y = arrays[0].astype(np.float16), arrays[1]
+    given: list[Any] = [x, x.astype(np.float64), torch.from_numpy(x), torch.from_numpy(x).double(), x.tolist()]
+    module = nn.Linear(8, 3).to(dtype)
+    for own in given:
+        data = data_module_of((own, y.tolist()), seed=1, real=real_type(module))
+        (found, targets), *_ = data.batches("val", None)
+        assert found.dtype is dtype and targets.dtype is torch.int64
+        expected = data_module_of((x, y), seed=1).batches("val", None)[0]
+        assert torch.equal(found, expected[0].to(dtype)) and torch.equal(targets, expected[1])
+    tokens = data_module_of((x.astype(np.int64).tolist(), y), real=dtype).batches("val", None)[0][0]
+    assert tokens.dtype is torch.int64
+
+
+def test_arrays_of_which_no_tensor_can_be_made_are_refused_with_a_cure(mlp: nn.Module, arrays: Arrays) -> None:
+    with pytest.raises(DatasetError, match=r"inhomogeneous shape.*; give numbers; pad all samples to one length"):
+        chop.search(mlp, ([[1.0, 2.0], [1.0]] * 50, [0, 1] * 50), **few())
+    with pytest.raises(GraphError, match=r"got Long and Float; whole numbers are taken as they are"):
+        chop.search(mlp, (arrays[0].astype(np.int64), arrays[1]), **few())
 
 
 def test_a_data_module_of_lightning_is_set_up(mlp: nn.Module, arrays: Arrays) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from chop.api.arguments import naming
@@ -14,6 +14,7 @@ from chop.dataset import DATASETS, MaseDataModule
 from chop.dataset.arrays import PARTS, SPLIT, SampleArrays, is_pair
 from chop.dataset.reading import LABELS
 from chop.errors import DatasetError
+from chop.ir import MaseGraph
 from chop.scoring.task import TASKS, Task
 from chop.tools.user_code import is_user_reference
 
@@ -49,8 +50,9 @@ def data_module_of(
     batch_size: int = 128,
     max_token_len: int = 512,
     seed: int = 0,
+    real: torch.dtype = torch.float32,
 ) -> MaseDataModule:
-    """The data module of `data`, set up; `chop.search` lists what `data` may be.
+    """The data module of `data`, set up; `chop.search` lists what `data` may be. Arrays of real inputs become `real`.
 
     Raises DatasetError for anything else, and for a part that is missing.
     """
@@ -58,7 +60,7 @@ def data_module_of(
         if isinstance(data, MaseDataModule):
             return _as_it_is(data, task, loss, metrics)
         name = data if isinstance(data, str) else "data"
-        built = _built(data, loss, metrics, SampleArrays(batch_size, seed, split))
+        built = _built(data, loss, metrics, SampleArrays(batch_size, seed, split, real))
         with naming("task"):
             chosen = _task_name(task, built)
         module = MaseDataModule(
@@ -67,6 +69,13 @@ def data_module_of(
         module.prepare_data()
         module.setup()
         return module
+
+
+def real_type(model: Any) -> torch.dtype:
+    """The type of the real parameters of a module or a graph; float32 for anything else."""
+    module = model.model if isinstance(model, MaseGraph) else model
+    parameters = module.parameters() if isinstance(module, nn.Module) else ()
+    return next((own.dtype for own in parameters if own.is_floating_point()), torch.float32)
 
 
 def unused_by(data: UserData) -> dict[str, str]:

@@ -17,7 +17,7 @@ from chop.actions.search.run.job import SearchJob
 from chop.actions.search.search import checked_call
 from chop.actions.setup import resolve_accelerator
 from chop.api.arguments import in_python, naming
-from chop.api.data import UserData, data_module_of
+from chop.api.data import UserData, data_module_of, real_type
 from chop.api.network import Networks
 from chop.api.study import Study
 from chop.config.options import RunOptions
@@ -79,6 +79,7 @@ def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping
         batch_size=options.batch_size,
         max_token_len=options.max_token_len,
         seed=options.seed,
+        real=real_type(model),
         **about_data,
     )
     with naming("model"):

@@ -22,7 +22,7 @@ from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import build_model, resolve_accelerator, traced
 from chop.api.arguments import argument_of, as_arguments, in_python, naming
-from chop.api.data import UserData, data_module_of, unused_by
+from chop.api.data import UserData, data_module_of, real_type, unused_by
 from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
 from chop.api.network import Networks
@@ -100,8 +100,8 @@ def search(
     `pretrained` weights or those of a file (`weights`). `data` is one of
 
     - DataLoaders `(train, val, test)`, or a dictionary or an object that holds them;
-    - arrays `(x, y)` of NumPy or torch, whose samples are split at random by `split` and `seed`, or a dictionary
-      `{"train": (x, y), "val": …, "test": …}`;
+    - arrays `(x, y)` of NumPy or torch, or lists of numbers, whose samples are split at random by `split` and `seed`,
+      or a dictionary `{"train": (x, y), "val": …, "test": …}`;
     - a name of `ch info dataset`, or a `MaseDataModule`.
 
     `task`, `loss` and `metrics` (`{name: (function, "maximize" | "minimize")}`) say what outputs are judged by. With
@@ -309,6 +309,7 @@ class Arguments:
             batch_size=self.batch_size,
             max_token_len=self.max_token_len,
             seed=self.seed,
+            real=real_type(self.model),
         )
 
     def options(self, module: MaseDataModule) -> RunOptions:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from chop.dataset.rows import TensorRows, count_rows, rows_loader, take
-from chop.errors import DatasetError
+from chop.errors import DatasetError, first_line
 
 PARTS = ("train", "val", "test")
 SPLIT = (0.8, 0.1, 0.1)
@@ -30,22 +30,30 @@ class InputRows(TensorRows):
 
 
 class SampleArrays:
-    """Makes loaders of arrays `(x, y)` with the samples first; x may be a tuple or a dictionary of arrays."""
+    """Makes loaders of arrays `(x, y)` with the samples first; x may be a tuple or a dictionary of arrays.
 
-    def __init__(self, batch_size: int, seed: int = 0, split: Sequence[float] = SPLIT) -> None:
+    Real inputs become `real`, the type of the model's parameters (None: float32, but torch's stay what they are). Whole
+    numbers and booleans stay what they are: they may be tokens, classes or masks. Real targets become float32, but
+    torch's.
+    """
+
+    def __init__(
+        self, batch_size: int, seed: int = 0, split: Sequence[float] = SPLIT, real: torch.dtype | None = None
+    ) -> None:
         self._batch_size = batch_size
         self._seed = seed
         self._split = split
+        self._real = real
 
     def loader(self, part: str, own: Any) -> Any:
         """A loader of a part, shuffled for training; what is no pair of arrays comes back as it is."""
         if not (isinstance(own, tuple) and is_pair(own)):
             return own
-        return rows_loader(_rows(*own), self._batch_size, 0, part == "train", self._seed)
+        return rows_loader(_rows(*own, self._real), self._batch_size, 0, part == "train", self._seed)
 
     def parts(self, x: Any, y: Any) -> dict[str, Any]:
         """Loaders of three parts of the samples, drawn without replacement."""
-        rows = _rows(x, y)
+        rows = _rows(x, y, self._real)
         sizes = _sizes(len(rows), self._split)
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed))
         bounds = pairwise([0, *np.cumsum(sizes).tolist()])
@@ -54,7 +62,7 @@ class SampleArrays:
 
 
 def is_pair(value: Any) -> bool:
-    """Whether it is `(x, y)` of arrays; x may be a tuple or dictionary of these."""
+    """Whether it is `(x, y)` of arrays or lists of numbers; x may be a tuple or dictionary of these."""
     if not (isinstance(value, (tuple, list)) and len(value) == 2 and _is_array(value[1])):
         return False
     x = value[0]
@@ -63,27 +71,45 @@ def is_pair(value: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor) or (hasattr(value, "__array__") and getattr(value, "shape", ()) != ())
+    if isinstance(value, Tensor) or (hasattr(value, "__array__") and getattr(value, "shape", ()) != ()):
+        return True
+    return isinstance(value, list) and bool(value) and _holds_numbers(value[0])
 
 
-def _rows(x: Any, y: Any) -> InputRows:
-    """Samples of arrays; NumPy's floats become float32, as parameters are."""
-    inputs = {name: _tensor(own) for name, own in x.items()} if isinstance(x, Mapping) else x
-    inputs = tuple(map(_tensor, inputs)) if isinstance(inputs, tuple) else inputs
-    rows = InputRows(inputs if isinstance(inputs, (dict, tuple)) else _tensor(inputs), _tensor(y))
+def _holds_numbers(value: Any) -> bool:
+    """Whether it is a number, or lists of numbers within each other, as far as their first entries tell."""
+    while isinstance(value, list) and value:
+        value = value[0]
+    return isinstance(value, (bool, int, float, np.number, np.bool_))
+
+
+def _rows(x: Any, y: Any, real: torch.dtype | None) -> InputRows:
+    if isinstance(x, Mapping):
+        inputs: Any = {name: _input(own, real) for name, own in x.items()}
+    else:
+        inputs = tuple(_input(own, real) for own in x) if isinstance(x, tuple) else _input(x, real)
+    rows = InputRows(inputs, _tensor(y))
     if count_rows(rows.x) != len(rows.y):
         raise DatasetError(f"x has {count_rows(rows.x):,} samples and y {len(rows.y):,}: give a target for each sample")
     return rows
 
 
-def _tensor(array: Any) -> Tensor:
+def _input(array: Any, real: torch.dtype | None) -> Tensor:
+    found = _tensor(array, real or torch.float32)
+    return found.to(real) if real is not None and found.is_floating_point() else found
+
+
+def _tensor(array: Any, real: torch.dtype = torch.float32) -> Tensor:
     if isinstance(array, Tensor):
         return array.detach()
     try:
         found = torch.from_numpy(np.array(array))
-    except TypeError as error:
-        raise DatasetError(f"has an array of which no tensor can be made ({error}); give numbers") from None
-    return found.float() if found.is_floating_point() else found
+    except (TypeError, ValueError) as error:
+        cure = "; pad all samples to one length" if "inhomogeneous" in str(error) else ""
+        raise DatasetError(
+            f"has an array of which no tensor can be made ({first_line(error)}); give numbers{cure}"
+        ) from None
+    return found.to(real) if found.is_floating_point() else found
 
 
 def _sizes(samples: int, split: Sequence[float]) -> list[int]:

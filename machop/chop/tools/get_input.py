@@ -95,6 +95,12 @@ def hint_on(error: Exception) -> str:
         return "; inputs in float64 (NumPy's usual type) need x.float() in the data set"
     if "dtype" in text and ("Half" in text or "BFloat16" in text):
         return "; inputs and weights need one type: x.float() in the data set, and model.float()"
+    if "dtype" in text and any(
+        f"got {name} and Float" in text for name in ("Long", "Int", "Short", "Char", "Byte", "Bool")
+    ):
+        return (
+            "; whole numbers are taken as they are (as tokens): give inputs that the model computes with as x.float()"
+        )
     if "Expected more than 1 value per channel when training" in text:
         return "; batch norm cannot train on one sample: let the training set come in batches of two samples or more"
     return ""
