@@ -131,3 +131,18 @@ def test_a_loss_that_fails_ends_the_search(tmp_path: Path, lab_of_own: dict[str,
     with pytest.raises(ChopError, match="the loss of the data failed") as raised:
         search(jsc_tiny, data, lab_of_own, tmp_path)
     assert not isinstance(raised.value, SearchError)
+
+
+def test_a_metric_that_is_nan_for_the_float_baseline_is_refused_before_the_search(
+    tmp_path: Path, lab_of_own: dict[str, Any], jsc_tiny: nn.Module
+) -> None:
+    calls = 0
+
+    def undefined(predictions: Tensor, targets: Tensor) -> float:
+        nonlocal calls
+        calls += 1
+        return float("nan")
+
+    with pytest.raises(MetricError, match=r"the FP32 baseline: metric 'own' is NaN on the 96 samples .*: give samples"):
+        search(jsc_tiny, data_with(undefined), lab_of_own, tmp_path)
+    assert calls <= 2

@@ -342,7 +342,7 @@ class NeverFinite(Slow):
     """Gives no number for any network."""
 
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        return {"never": float("nan")}
+        return {"never": float("inf")}
 
     @classmethod
     def metrics_of(cls, data_module: Any) -> tuple[Metric, ...]:

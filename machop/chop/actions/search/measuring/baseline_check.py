@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -23,9 +24,9 @@ logger = get_logger(__name__)
 def require_metrics(subject: Subject, runners: RunnerSet) -> None:
     """Score the FP32 baseline on the samples of each runner; raises if a metric fails.
 
-    Raises MetricError where a metric of the data fails, and so would for all other networks; of runners that train
-    first, which may mend that, it is a warning. Raises ChopError where data, model, loss or runner do not fit each
-    other.
+    Raises MetricError where a metric of the data fails or is NaN, and so would for all other networks; of runners that
+    train first, which may mend that, it is a warning. Raises ChopError where data, model, loss or runner do not fit
+    each other.
     """
     scored = {metric.name for metric in subject.data_module.task.metrics}
     of_outputs = output_runners(runners.all)
@@ -51,12 +52,19 @@ def _require_scores(subject: Subject, runner: RunnerBase) -> None:
     for outputs, targets in rows.stream(QuantPlan()):
         first = outputs if first is None else first
         accumulator.update(outputs, targets)
-    if scoring:
-        scoring[0].result(accumulator)
-    else:
-        accumulator.result()
+    _require_defined(scoring[0].result(accumulator) if scoring else accumulator.result(), len(rows.targets))
     assert first is not None
     check_own_functions(task.data_loss, task.data_metrics, first, rows.targets)
+
+
+def _require_defined(metrics: Mapping[str, float], samples: int) -> None:
+    """Raise MetricError for NaN, which would fail trial by trial; what overflows may be finite in narrow formats."""
+    undefined = [name for name, value in metrics.items() if math.isnan(value)]
+    if undefined:
+        raise MetricError(
+            f"metric '{undefined[0]}' is NaN on the {samples:,} samples that are measured: give samples on which it is "
+            "defined (num_samples, data_loader), or leave the metric out"
+        )
 
 
 def _samples_of(runner: RunnerBase) -> Samples:
