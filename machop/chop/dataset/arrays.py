@@ -49,7 +49,8 @@ class SampleArrays:
         """A loader of a part, shuffled for training; what is no pair of arrays comes back as it is."""
         if not (isinstance(own, tuple) and is_pair(own)):
             return own
-        return rows_loader(_rows(*own, self._real), self._batch_size, 0, part == "train", self._seed)
+        x, y = own
+        return rows_loader(_rows(x, y, self._real), self._batch_size, 0, part == "train", self._seed)
 
     def parts(self, x: Any, y: Any) -> dict[str, Any]:
         """Loaders of three parts of the samples, drawn without replacement."""
