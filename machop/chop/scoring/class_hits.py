@@ -57,14 +57,18 @@ class ClassHits(Accumulator):
         self._sparse: list[tuple[Tensor, Tensor]] = []
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        self.take(*self.labelled_rows(outputs, targets), targets)
+        self.require_classes(outputs, targets)
+        self.take(*class_scores(outputs, targets), targets)
 
-    def labelled_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """`class_scores`, which must be of all classes of the data."""
-        return _of_classes(outputs, targets, self.num_classes)
+    def require_classes(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise ChopError for outputs that are no scores of all classes of the data."""
+        if self.num_classes is not None:
+            _require_classes(outputs, targets, self.num_classes)
 
     def take(self, scores: Tensor, classes: Tensor, targets: Tensor) -> None:
-        """`update` for the `labelled_rows` of outputs and `targets`."""
+        """`update` for the `class_scores` of outputs and `targets`."""
+        if self.num_classes is not None and scores.shape[1] < self.num_classes:
+            raise ChopError(f"the data has {self.num_classes} classes, but the model gives scores of {scores.shape[1]}")
         predicted = scores.argmax(1)
         counts = _counted(predicted, classes, scores.shape[1])
         self._totals = counts if self._totals is None else self._totals + counts
@@ -218,10 +222,7 @@ def _macro_interval(right: Counts, rows: Counts) -> Interval:
     return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 
-def _of_classes(outputs: Tensor, targets: Tensor, num_classes: int | None) -> tuple[Tensor, Tensor]:
-    """`class_scores`, which must be of all classes of the data."""
-    if num_classes is None:
-        return class_scores(outputs, targets)
+def _require_classes(outputs: Tensor, targets: Tensor, num_classes: int) -> None:
     if targets.ndim == 1 and (outputs.ndim != 2 or outputs.shape[1] < num_classes):
         last = num_classes - 1
         cure = f"ignore_index = {last} if {last} means no label, or " if last in LABELS_OF_BYTES else ""
@@ -230,7 +231,3 @@ def _of_classes(outputs: Tensor, targets: Tensor, num_classes: int | None) -> tu
             f"classes) belongs; let the data return {cure}num_classes = None and a loss if whole numbers are no "
             "classes here"
         )
-    scores, classes = class_scores(outputs, targets)
-    if scores.shape[1] < num_classes:
-        raise ChopError(f"the data has {num_classes} classes, but the model gives scores of {scores.shape[1]}")
-    return scores, classes

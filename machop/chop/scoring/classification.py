@@ -11,7 +11,7 @@ from chop.scoring.accumulator import Accumulator, Together
 from chop.scoring.class_hits import ClassHits
 from chop.scoring.class_scores import class_scores
 from chop.scoring.kept_outputs import KeptOutputs
-from chop.scoring.losses import MeanLoss, per_sample_loss, require_classes
+from chop.scoring.losses import MeanLoss, labelled_rows, per_sample_loss
 from chop.scoring.metric import LOSS, Loss, Metric
 from chop.scoring.task import TASKS, Task
 
@@ -63,9 +63,9 @@ class CrossEntropyAndHits(Together):
         self.parts = loss, hits
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        require_classes(targets)
         loss, hits = self.parts
-        scores, classes = hits.labelled_rows(outputs, targets)
+        scores, classes = labelled_rows(outputs, targets)
+        hits.require_classes(outputs, targets)
         loss.take(scores, classes, targets)
         hits.take(scores, classes, targets)
 

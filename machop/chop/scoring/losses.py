@@ -123,19 +123,14 @@ def _returns_one_number(loss: Loss | None, outputs: Tensor, targets: Tensor) -> 
 
 
 def labelled_rows(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """`class_scores` for a cross entropy; raises ChopError for targets that are no whole numbers by their type."""
-    require_classes(targets)
-    return class_scores(outputs, targets)
-
-
-def require_classes(targets: Tensor) -> None:
-    """Raise ChopError where a cross entropy is asked for and targets are floating-point numbers."""
+    """`class_scores` for a cross entropy; raises ChopError for targets that are floating-point numbers."""
     if targets.is_floating_point():
         raise ChopError(
             "the targets are no classes and the data has no loss; let it return a loss, for example "
             "torch.nn.BCEWithLogitsLoss() for several labels a sample, or torch.nn.MSELoss() for numbers, or targets "
             "that are whole numbers (y.long()); --task regression takes the squared error"
         )
+    return class_scores(outputs, targets)
 
 
 def _of_labelled(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -32,13 +32,13 @@ class Segmentation(Classification):
 class PixelHits(ClassHits):
     """The accuracies, and `mean_iou`."""
 
-    def labelled_rows(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def require_classes(self, outputs: Tensor, targets: Tensor) -> None:
         if targets.ndim < 2:
             raise ChopError(
                 f"segmentation takes a class for each pixel, targets (samples, height, width); these are "
                 f"{tuple(targets.shape)}: choose --task cls, or let the data return masks"
             )
-        return super().labelled_rows(outputs, targets)
+        super().require_classes(outputs, targets)
 
     def metrics(self, counts: Counts) -> dict[str, float]:
         return {**super().metrics(counts), "mean_iou": mean_iou(counts)}
