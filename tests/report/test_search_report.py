@@ -79,3 +79,18 @@ def test_a_measured_position_of_the_point_is_explained_where_it_is_shown(
         print_summary(summary, tmp_path)
         shown = " ".join(capsys.readouterr().out.split())
         assert ("8b/auto: the position of the point is measured" in shown) == told
+
+
+def test_whole_circuits_come_before_sums_and_a_baseline_without_a_figure_has_a_dash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = summary_of(1)
+    goals = Goals((Objective("luts"),), sum_direction="minimize")
+    whole = [
+        replace(row, trial=replace(row.trial, software_metrics={"luts": 310.5, "circuit_luts": 300.25}))
+        for row in summary.best
+    ]
+    print_summary(replace(summary, goals=goals, best=whole), tmp_path)
+    shown = capsys.readouterr().out
+    assert "300.2 (310.5 by layer)" in shown
+    assert re.search(r"FP32\s+–\s+–", shown)

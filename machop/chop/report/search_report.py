@@ -156,11 +156,16 @@ def _sum(summary: SearchSummary, metrics: Mapping[str, float]) -> str:
 
 
 def _figure(name: str, metrics: Mapping[str, float]) -> str:
-    """A metric, and where weights are pruned what it is with all of them: `96 of 192`; a dash for none."""
+    """A metric, and where weights are pruned what it is with all of them: `96 of 192`; a dash for none.
+
+    Of what was added up by layer, and measured of the whole circuit too, the whole comes first.
+    """
     if name not in metrics:
         return NONE
-    dense = metrics.get(f"dense_{name}")
+    dense, whole = metrics.get(f"dense_{name}"), metrics.get(f"circuit_{name}")
     value = f"{metrics[name]:.4g}"
+    if whole is not None:
+        return f"{whole:.4g} ({value} by layer)"
     return value if dense in (None, metrics[name]) else f"{value} of {dense:.4g}"
 
 
