@@ -33,13 +33,13 @@ class SpaceTrainingOptions:
     weight_decay: Annotated[float, Ge(0)] = _option(0.0, "Weight decay (AdamW).")
     plans_per_step: Annotated[int, Ge(1)] = _option(2, "Random plans of each step, beside the widest.")
     widest_weight: Annotated[float, Ge(0), Le(1000)] = _option(
-        2.0, "How much the loss of the widest plan counts, each of the others counting 1."
+        1.0, "How much the loss of the widest plan counts, each of the others counting 1."
     )
     teacher_share: Annotated[float, Ge(0), Le(1)] = _option(
         0.5, "Share of the loss that is on the outputs of the float network; the rest is on the labels."
     )
     refresh_every: Annotated[int, Ge(1)] = _option(20, "Steps between two measurements of ranges.")
-    probes: Annotated[int, Ge(2)] = _option(8, "Plans that are scored after each epoch; the best epoch is theirs.")
+    probes: Annotated[int, Ge(2)] = _option(16, "Plans that are scored after each epoch; the best epoch is theirs.")
     probe_samples: Annotated[int, Ge(1)] | None = _option(
         None, "Validation samples that probes are scored on; all without it."
     )
