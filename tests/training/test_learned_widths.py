@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from chop.api.data import data_module_of
 from chop.errors import GraphError
+from chop.evaluation.evaluator import Evaluator
+from chop.evaluation.measures import WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
-from chop.ir import MaseGraph
+from chop.ir import MaseGraph, QuantPlan
 from chop.passes.graph import quantize_transform_pass
 from chop.training.learned_widths import Snapshot, WidthTraining, learned_config, snapshot_graph, train_widths
 
@@ -117,3 +121,20 @@ def test_without_a_learning_rate_the_weights_stay() -> None:
     state = graph.model.state_dict()
     assert all(torch.equal(own, state[name]) for name, own in found[-1].weights.items())
     assert found[-1].cost < found[0].cost
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual"])
+def test_the_batched_evaluator_agrees(kind: str) -> None:
+    """Learned widths as one alternative beside float, at every node: what the loop over plans predicts."""
+    graph, data, found = run(kind)
+    twin = snapshot_graph(graph, found[-1])
+    axes: list[Any] = [[{name: {}}, {name: twin.plan[name]}] for name in twin.plan]
+    batch = next(iter(data.batches("val")))
+    codes = np.array(list(product((0, 1), repeat=len(axes))))
+    evaluator = Evaluator(twin, axes, [batch])
+    measure = WholePredictions(batch[1], lambda predictions, targets: {}, evaluator.program.example, ())
+    evaluator.run_sorted(codes, [measure])
+    runner = PlanRunner(twin, [batch], "cpu")
+    for code, predictions in zip(codes, measure.predictions, strict=True):
+        plan = QuantPlan.of({n: f for axis, i in zip(axes, code, strict=True) for n, f in axis[i].items()})
+        assert torch.allclose(predictions, runner.predictions(plan), rtol=1e-5, atol=1e-5)

@@ -17,6 +17,8 @@ from torch import Tensor
 LN2 = math.log(2)
 BETAS, EPSILON = (0.9, 0.999), 1e-7
 ROWS = 8192
+"""Samples of which ranges are measured at once."""
+
 REFRESHED = 4
 """Steps after which scales, ranges and the gradient of the cost are computed anew."""
 
