@@ -19,7 +19,7 @@ Granularity = Literal["tensor", "channel", "element"]
 Cost = Literal["ebops", "average_bitwidth"]
 
 POINT_FACTORS: Mapping[Cost, tuple[float, float]] = {"ebops": (1e-6, 1e-2), "average_bitwidth": (1e-3, 3.0)}
-NETWORK_FACTORS: Mapping[Cost, tuple[float, float]] = {"ebops": (1e-7, 1e-4), "average_bitwidth": (1e-3, 1.0)}
+NETWORK_FACTORS: Mapping[Cost, tuple[float, float]] = {"ebops": (1e-6, 1e-4), "average_bitwidth": (1e-3, 1.0)}
 """The first and the last factor of the cost, where the options state none: for points, and for trained networks."""
 
 MISSING, SPARE = 2.0, 0.1
@@ -47,7 +47,7 @@ class GradientOptions:
     space that is nearest to a snapshot. In all other cases a trial is the snapshot itself, with its weights.
 
     What is None depends on that: an epoch a snapshot on 4,096 samples in batches of 256, width_learning_rate 0.1 and
-    EBOPs times 1e-6 to 1e-2 for points; 200 epochs on all samples in batches of 1,024, 3e-3 and 1e-7 to 1e-4 for
+    EBOPs times 1e-6 to 1e-2 for points; 200 epochs on all samples in batches of 1,024, 3e-3 and 1e-6 to 1e-4 for
     networks.
     """
 
