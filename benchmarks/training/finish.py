@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from contextlib import redirect_stdout
@@ -120,8 +121,9 @@ def searched(name: str, before: float, **model: Any) -> list[Front]:
         seconds = before + time.process_time() - started
         found = [front(study, f"{name}: search", seconds)]
         for told, finish in (("tuning", {"rows": ROWS}), ("successive tuning", {"rows": 3 * ROWS, "ladder": [1]})):
+            copy = shutil.copytree(place, Path(folder) / told)  # else what was tuned before is not tuned again
             started = time.process_time()
-            study = run(**more, finish={**TUNING, **finish}, resume=True)
+            study = run(**{**more, "folder": copy}, finish={**TUNING, **finish}, resume=True)
             found.append(front(study, f"{name}: search, {told}", seconds + time.process_time() - started))
         return found
 
