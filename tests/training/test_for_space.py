@@ -97,7 +97,7 @@ def test_gradients_of_a_plan_are_those_of_torch_written_out() -> None:
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
     x, y = torch.randn(16, 6), torch.randint(3, (16,))
     graph = MaseGraph(model)
-    plan = QuantPlan.of({"_0": {"data_in": Integer(4, 2), "weight": Integer(3, 3)}, "_2": {"weight": Integer(4, 3)}})
+    plan = QuantPlan.of({"_0": {"data_in": Integer(3, 2), "weight": Integer(3, 4)}, "_2": {"weight": Integer(4, 3)}})
     F.cross_entropy(PlanNetwork(graph)([x], surrogates(plan)), y).backward()
 
     def cut(v: Tensor, width: int, fraction: int) -> Tensor:
@@ -107,7 +107,7 @@ def test_gradients_of_a_plan_are_those_of_torch_written_out() -> None:
         return (inside + (inside.round().clamp(low, high) - inside).detach()) / 2.0**fraction
 
     first, last = model[0], model[2]
-    hidden = F.relu(F.linear(cut(x, 4, 2), cut(first.weight, 3, 3), first.bias))
+    hidden = F.relu(F.linear(cut(x, 3, 2), cut(first.weight, 3, 4), first.bias))
     F.cross_entropy(F.linear(hidden, cut(last.weight, 4, 3), last.bias), y).backward()
     for own, wanted in zip(graph.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(own.grad, wanted.grad)
