@@ -48,6 +48,8 @@ class _Step:
         self.call = called(self.inner)
         self.op = op
         self.slots = argument_slots(op, isinstance(self.inner, nn.Module)) if op is not None else ()
+        self.own_operands = (*op.params, STATISTICS) if op is not None and (op.params or op.statistics) else ()
+        """Operands that a module of this op holds itself."""
         sources = tuple(arg for arg in node.args if isinstance(arg, fx.Node))
         self._sources = sources if len(sources) == len(node.args) and not node.kwargs else None
 
@@ -75,15 +77,24 @@ class PlanRunner:
     with the one before: then a node is computed anew only where its own formats, or something that it depends on, have
     changed. Else a value is let go with its last reader, so that its memory, still in the cache, is there for another.
     Nothing is kept of models whose values take more than half a gibibyte.
+
+    With `measures` it measures what follows from the whole plan on its own samples (one batch: `measured`), else that is
+    taken from the graph's calibration samples.
     """
 
     @torch.no_grad()
     def __init__(
-        self, graph: MaseGraph, batches: Iterable[tuple[Any, Any]], device: str = "cpu", output: OutputName = None
+        self,
+        graph: MaseGraph,
+        batches: Iterable[tuple[Any, Any]],
+        device: str = "cpu",
+        output: OutputName = None,
+        measures: bool = False,
     ) -> None:
         self.graph = graph
         self.output = output
         self.device = device
+        self.measures = measures
         batches = list(batches)
         self._inputs = [placeholder_values(graph, to_device(x, device)) for x, _ in batches]
         self._sizes = [len(y) for _, y in batches]
@@ -110,23 +121,10 @@ class PlanRunner:
         return found[0].clone() if len(found) == 1 else joined_outputs(found, self._sizes)
 
     def stream(self, plan: QuantPlan) -> Iterator[tuple[Tensor, Tensor]]:
-        """The model's outputs `(samples, *output)` and the targets, batch by batch.
-
-        What follows from the whole plan is measured first, on the graph's calibration samples.
-        """
+        """The model's outputs `(samples, *output)` and the targets, batch by batch."""
         with torch.no_grad():
-            plan = with_statistics(self.graph, self.graph.freeze(plan), self.device)
-        yield from self._stream(plan)
-
-    @torch.no_grad()
-    def measured(self, plan: QuantPlan) -> QuantPlan:
-        """A frozen plan with everything open measured on the samples of this runner, one batch."""
-        for _ in self._stream(plan):
-            pass
-        found = ((name, dict(formats)) for name, formats in plan.choices)
-        return QuantPlan.of({name: self._measured[name] if is_open(own) else own for name, own in found})
-
-    def _stream(self, plan: QuantPlan) -> Iterator[tuple[Tensor, Tensor]]:
+            plan = self.graph.freeze(plan)
+            plan = plan if self.measures else with_statistics(self.graph, plan, self.device)
         chosen = {name: dict(formats) for name, formats in plan.choices}
         changed = self._changed(chosen)
         keeps = self._shares and len(changed) <= (1 - WORTH_KEEPING) * len(self._nodes)
@@ -146,6 +144,14 @@ class PlanRunner:
         self._last = chosen
         if keeps:
             self._values = values
+
+    @torch.no_grad()
+    def measured(self, plan: QuantPlan) -> QuantPlan:
+        """A frozen plan with everything open measured on the samples of this runner, which `measures`."""
+        for _ in self.stream(plan):
+            pass
+        found = ((name, dict(formats)) for name, formats in plan.choices)
+        return QuantPlan.of({name: self._measured[name] if is_open(own) else own for name, own in found})
 
     def _changed(self, chosen: dict[str, dict[str, Format]]) -> set[fx.Node]:
         """The nodes whose values differ from those of the plan before."""
@@ -188,13 +194,13 @@ class PlanRunner:
         if not formats:
             return call(*args, **kwargs)
         assert step.op is not None
-        if is_open(formats):
+        if self.measures and is_open(formats):
             formats = self._measured[step.node.name] = closed(step.inner, step.op, formats, args, kwargs)
         if step.may_change_at_a_call:
             return call_quantized(step.inner, step.op, formats, tuple(args), kwargs)
         if isinstance(step.inner, nn.Module):
-            if step.op.params or step.op.statistics:
-                call = self._kept_weights(step.node.name, step.inner, step.op, formats)
+            if step.own_operands:
+                call = self._kept_weights(step, step.inner, step.op, formats)
             quantize_arguments(step.slots, formats, args, kwargs)
         else:
             kept = self._put_kept_parameters(step.node, step.op, formats, args)
@@ -226,10 +232,10 @@ class PlanRunner:
             kept[key] = {operand: formats[operand].quantize(tensor)}
         return kept[key][operand]
 
-    def _kept_weights(self, name: str, inner: nn.Module, op: Op, formats: dict[str, Format]) -> Any:
+    def _kept_weights(self, step: _Step, inner: nn.Module, op: Op, formats: dict[str, Format]) -> Any:
         """The call of a module with its weights in `formats`."""
-        kept = self._bound[name]
-        key = tuple(formats.get(operand) for operand in (*op.params, STATISTICS))
+        kept = self._bound[step.node.name]
+        key = tuple(map(formats.get, step.own_operands))
         if key not in kept:
             if len(kept) >= _KEEP:
                 kept.pop(next(iter(kept)))

@@ -29,7 +29,7 @@ class PlanStatistics:
         x = calibration_inputs(graph, plan)
         self.calibration: Calibration = graph.calibration
         self.device = device
-        self._runner: PlanRunner = PlanRunner(graph, [(x, torch.zeros(count_rows(x)))], device)
+        self._runner: PlanRunner = PlanRunner(graph, [(x, torch.zeros(count_rows(x)))], device, measures=True)
         self._known: OrderedDict[QuantPlan, QuantPlan] = OrderedDict()
 
     def closed(self, plan: QuantPlan) -> QuantPlan:

@@ -55,7 +55,7 @@ class Calibration:
 
         Raises GraphError for a slot that nothing was seen at.
         """
-        if not any(chosen.is_measured for _, formats in plan.choices for _, chosen in formats):
+        if not plan.is_measured:
             return plan
         return QuantPlan.of(
             {

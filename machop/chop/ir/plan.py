@@ -37,9 +37,17 @@ class QuantPlan:
         """Whether something is still to be measured by a run under the whole plan (statistics of batch norms)."""
         return any(chosen.is_open for _, formats in self.choices for _, chosen in formats)
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether a format has parameters that must still be measured, or learned."""
+        return any(chosen.is_measured for _, formats in self.choices for _, chosen in formats)
+
     def __iter__(self) -> Iterator[str]:
         return (node for node, _ in self.choices)
 
 
+_PLACES = {operand: place for place, operand in enumerate((*OPERANDS, STATISTICS))}
+
+
 def _place(choice: tuple[str, Format]) -> int:
-    return (*OPERANDS, STATISTICS).index(choice[0])
+    return _PLACES[choice[0]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from chop.errors import FormatError, GraphError
 from chop.formats import Format
@@ -16,6 +16,8 @@ def fitted(plan: QuantPlan, layouts: Mapping[str, Mapping[str, Layout]]) -> Quan
 
     Raises GraphError for a format that needs to know what the layout cannot tell.
     """
+    if not any(_changes(formats, layouts.get(name, {})) for name, formats in plan.choices):
+        return plan
     return QuantPlan.of(
         {
             name: {operand: _placed((name, operand), chosen, layouts[name]) for operand, chosen in formats}
@@ -28,6 +30,11 @@ def fitted(plan: QuantPlan, layouts: Mapping[str, Mapping[str, Layout]]) -> Quan
 def has_values(layouts: Mapping[str, Layout]) -> bool:
     """Whether a node with operands of these layouts results in floating-point values."""
     return "data_out" in layouts and layouts["data_out"].is_floating
+
+
+def _changes(formats: Iterable[tuple[str, Format]], layouts: Mapping[str, Layout]) -> bool:
+    """Whether a node's formats depend on the layouts of its operands, or it computes with no values."""
+    return any(chosen.needs_layout for _, chosen in formats) or not has_values(layouts)
 
 
 def _placed(slot: Slot, chosen: Format, layouts: Mapping[str, Layout]) -> Format:

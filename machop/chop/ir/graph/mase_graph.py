@@ -312,8 +312,11 @@ class MaseGraph:
 
         Raises GraphError for a node whose activations are not known.
         """
-        plan = with_learned(plan, self.learned)
+        is_measured = plan.is_measured
+        plan = with_learned(plan, self.learned) if is_measured else plan
         placed = plan if self.layouts is None else fitted(plan, self.layouts)
+        if not is_measured:
+            return placed
         return with_shifts(self, self.calibration.freeze(placed, partial(layer_inputs, self)))
 
     def measured(self, plan: QuantPlan) -> QuantPlan:
