@@ -78,8 +78,8 @@ class PlanRunner:
     changed. Else a value is let go with its last reader, so that its memory, still in the cache, is there for another.
     Nothing is kept of models whose values take more than half a gibibyte.
 
-    With `measures` it measures what follows from the whole plan on its own samples (one batch: `measured`), else that is
-    taken from the graph's calibration samples.
+    With `measures` it measures what follows from the whole plan on its own samples (one batch: `measured`); else that
+    is taken from the calibration samples of the graph.
     """
 
     @torch.no_grad()

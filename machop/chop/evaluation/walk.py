@@ -214,11 +214,13 @@ class Walk:
         widest, total = 0, 0
         for number, recipe in zip(stages, recipes, strict=True):
             stage = self.program.stages[number]
-            value = self._looked_up(number, start + recipe.places)
+            is_statistic = number in self._statistics
+            value = self._looked_up(number, start + recipe.places) if is_statistic else None
             if value is None:
                 inputs = [found[source][0] for source in stage.inputs]
                 value = recipe.run(stage.operation, inputs, self._may_overwrite[number])
-                self._note(number, value, recipe.numbers)
+                if is_statistic:
+                    self._note(number, value, recipe.numbers)
             size = _bytes(value)
             widest, total = max(widest, size), total + size
             found[number] = (value, recipe.numbers)
@@ -231,13 +233,11 @@ class Walk:
 
     def _looked_up(self, number: int, prefixes: Numbers) -> Value | None:
         """The statistics of some prefixes, where they were measured before."""
-        if self._known is None or number not in self._statistics:
-            return None
-        return self._known.of(number, prefixes)
+        return None if self._known is None else self._known.of(number, prefixes)
 
     def _note(self, number: int, value: Value, numbers: Numbers) -> None:
         """Keep the statistics of the next prefixes, where these are what is measured."""
-        if self._found is not None and number in self._statistics:
+        if self._found is not None:
             self._found.add(number, value, numbers)
 
     def _alone(self, level: int, prefixes: _Prefixes, begin: int, code: Numbers, live: Live) -> Value:
@@ -249,14 +249,16 @@ class Walk:
                 stage = self.program.stages[number]
                 choice = stage.choices[0 if stage.choice_ids is None else int(stage.choice_ids[code[stage.axis]])]
                 inputs = [values[source] for source in stage.inputs]
-                known = self._looked_up(number, prefixes.of[deeper + 1][begin : begin + 1])
+                is_statistic = number in self._statistics
+                known = self._looked_up(number, prefixes.of[deeper + 1][begin : begin + 1]) if is_statistic else None
                 if known is not None:
                     found = known
                 elif self._may_overwrite[number] and len(inputs) == 1:
                     found = stage.operation.on_last_reading(choice, inputs)
                 else:
                     found = stage.operation.one(choice, inputs)
-                self._note(number, found, np.zeros(1, dtype=np.int64))
+                if is_statistic:
+                    self._note(number, found, np.zeros(1, dtype=np.int64))
                 size = _bytes(found)
                 widest, total = max(widest, size), total + size
                 values[number] = found
