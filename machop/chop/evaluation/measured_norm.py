@@ -79,7 +79,7 @@ class MeasuredNorm(Operation):
         count = max(held, len(statistics))
         x = x.expand(features, count, rows).reshape(1, -1, rows)
         mean, variance = statistics.expand(count, features, 2).permute(2, 1, 0).reshape(2, -1).contiguous()
-        weight, bias = (None if own is None else own.repeat_interleave(count) for own in (weight, bias))
+        weight, bias = (None if own is None else _of_each(own, count) for own in (weight, bias))
         found = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
         return found.view(features, count, rows)
 
@@ -107,6 +107,11 @@ class ShiftUnderPlan(Operation):
         values = each(value)
         values = values if len(values) == len(statistics) else [values[0]] * len(statistics)
         return Each([choice.closed(own).quantize(x) for x, own in zip(values, statistics, strict=True)])
+
+
+def _of_each(own: Tensor, count: int) -> Tensor:
+    """The value of each feature `count` times: `(features · count)`."""
+    return own.unsqueeze(1).expand(-1, count).reshape(-1)
 
 
 def _statistics(value: Value) -> Tensor:
