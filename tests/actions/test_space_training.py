@@ -180,15 +180,23 @@ def test_notes_are_of_the_weights_that_they_were_written_with() -> None:
     assert TrainedForSpace.from_metadata({"chop_trained_for_space": '{"epochs": "many"}'}) is None
 
 
-def test_ctrl_c_keeps_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_ctrl_c_keeps_the_best_so_far(monkeypatch: pytest.MonkeyPatch, epoch: int, tmp_path: Path) -> None:
     from chop.report.training_progress import TrainingProgress
 
-    def on_step(self: TrainingProgress, epoch: int, step: int) -> None:
-        if (epoch, step) == (1, 1):
+    def on_step(self: TrainingProgress, number: int, step: int) -> None:
+        if (number, step) == (epoch, 1):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(TrainingProgress, "on_step", on_step)
-    trained = chop.train_for_space(
-        get_model("toy", pretrained=True), "toy_tiny", chop.Space(**SPACE), **{**OPTIONS, "max_epochs": 3}
-    )
-    assert trained.interrupted and len(trained.history) == 2
+    model, space = get_model("toy", pretrained=True), chop.Space(**SPACE)
+    options = {**OPTIONS, "max_epochs": 3, "folder": tmp_path / "cut"}
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "on_step", on_step)
+        trained = chop.train_for_space(model, "toy_tiny", space, **options)
+    assert trained.interrupted and len(trained.history) == epoch + 1
+    if epoch == 0:
+        known = model.state_dict()
+        assert all(torch.equal(own, known[name]) for name, own in trained.model.state_dict().items())
+    resumed = chop.train_for_space(model, "toy_tiny", space, **options, resume=True)
+    whole = chop.train_for_space(model, "toy_tiny", space, **{**options, "folder": tmp_path / "whole"})
+    assert resumed.history == whole.history and not resumed.interrupted

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from chop.actions.calibration import calibrate
 from chop.actions.search.search_space.base import SpaceSetup
-from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
 from chop.config.space_training import SpaceTrainingOptions
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError
@@ -32,17 +31,8 @@ from chop.training.space_files import Progress, SpaceFiles
 from chop.training.space_plans import narrowest_plan, probe_plans, widest_plan
 from chop.training.space_run import SpaceRun
 from chop.weight_transforms import Chain, Sparsity
+from tests.training.spaces import LISTS, Few, data_module, space_of
 
-LISTS = {
-    "name": ["integer"],
-    "data_in_width": [3, 8],
-    "data_in_frac_width": ["auto"],
-    "weight_width": [2, 4, 8],
-    "weight_frac_width": ["auto"],
-    "bias_width": [8],
-    "bias_frac_width": ["auto"],
-}
-BY_TYPE = SpaceSetup(by="type")
 FEW = SpaceTrainingOptions(max_epochs=3, probes=4, batch_size=256)
 
 
@@ -51,42 +41,10 @@ def jets() -> MaseDataModule:
     return data_module("jsc")
 
 
-def data_module(name: str) -> MaseDataModule:
-    data = MaseDataModule(name, batch_size=512)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def space_of(
-    model: nn.Module, data: Any, lists: Mapping[str, Any] = LISTS, setup: SpaceSetup = BY_TYPE
-) -> MixedPrecisionPTQ:
-    graph = MaseGraph(model)
-    graph.observe(next(iter(data.batches("train", 2)))[0])
-    seed = {"default": {"config": {"name": ["NA"]}}, "linear": {"config": dict(lists)}}
-    space = MixedPrecisionPTQ(graph, seed, "type", setup)
-    assert not space.problems()
-    return space
-
-
 def small_training(data: MaseDataModule, **changes: Any) -> SpaceTraining:
     return SpaceTraining(
         space_of(get_model("jsc-tiny", pretrained=True), Few(data)), Few(data), replace(FEW, **changes)
     )
-
-
-class Few:
-    """The first training samples of some data."""
-
-    def __init__(self, data: MaseDataModule, samples: int = 1000) -> None:
-        self._data = data
-        self._samples = samples
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._data, name)
-
-    def batches(self, part: str, num_samples: int | None = None, batch_size: int | None = None) -> Any:
-        return self._data.batches(part, min(num_samples or self._samples, self._samples), batch_size)
 
 
 # Gradients, against torch written out
@@ -139,7 +97,7 @@ def test_batch_norms_are_measured_under_each_plan_layer_after_layer() -> None:
     rows, x = torch.randn(64, 6), torch.randn(7, 6)
     plan = QuantPlan.of({"_0": {"weight": Integer(3, 3)}, "_3": {"weight": Integer(3, 2)}})
     network = PlanNetwork(MaseGraph(model))
-    network.measure_norms([rows], formats_of(plan))
+    network.measure_under_plan([rows], formats_of(plan))
     found = network([x], formats_of(plan))
 
     first, norm, _, last, end = model

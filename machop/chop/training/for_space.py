@@ -18,7 +18,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import to_device
 from chop.training.batches import WHOLE, by_form, epoch_rows
 from chop.training.gradients import surrogates
-from chop.training.plan_network import PlanNetwork
+from chop.training.plan_network import PlanNetwork, has_shifts
 from chop.training.probes import Probes, ProbeScores
 from chop.training.ranges import Ranges
 from chop.training.space_plans import PlanSpace, drawn_plan, probe_plans, widest_plan
@@ -131,10 +131,13 @@ class SpaceTraining:
         taught = None if self._teacher is None else self._teacher.outputs(place, rows, batch)
         inputs = self.network.inputs(batch)
         self._optimizer.zero_grad(set_to_none=True)
-        for term in self._terms(rng):
-            loss = self._loss(self.network(inputs, surrogates(self.graph.freeze(term.plan))), targets, taught)
+        terms = [(surrogates(self.graph.freeze(term.plan)), term.weight) for term in self._terms(rng)]
+        if any(has_shifts(formats) for formats, _ in terms):
+            self.network.restore_means_of(inputs)
+        for formats, weight in terms:
+            loss = self._loss(self.network(inputs, formats), targets, taught)
             if loss is not None:
-                (loss * term.weight).backward()  # type: ignore[no-untyped-call]
+                (loss * weight).backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
 
     def _terms(self, rng: random.Random) -> list[_Term]:

@@ -16,18 +16,20 @@ from chop.nn.ops import Op
 from chop.nn.quantized import call_quantized
 from chop.tools.model_outputs import OutputName, predictions_of
 from chop.training.norms import FreeNorm, FreeNormFunction, NormStatistics, free_norm
+from chop.training.shifts import PlanShifts, open_shift
 
 Formats = Mapping[str, Mapping[str, Format]]
 """The formats of each node's operands, with everything measured."""
 
 
 class _Step:
-    """A node and what it calls; a batch norm takes its mean and variance from `statistics`."""
+    """A node and what it calls; what follows from the whole plan is measured by `shifts` and its statistics."""
 
-    def __init__(self, graph: MaseGraph, node: fx.Node, op: Op | None, statistics: NormStatistics) -> None:
+    def __init__(self, graph: MaseGraph, node: fx.Node, op: Op | None, shifts: PlanShifts) -> None:
         self.node = node
         self.op = op
-        self.inner = free_norm(graph.inner(node), node.name, statistics) if node.op.startswith("call") else None
+        self.shifts = shifts
+        self.inner = free_norm(graph.inner(node), node.name, shifts.statistics) if node.op.startswith("call") else None
         sources = tuple(arg for arg in node.args if isinstance(arg, fx.Node))
         self._sources = sources if len(sources) == len(node.args) and not node.kwargs else None
 
@@ -36,6 +38,7 @@ class _Step:
         args, kwargs = self._arguments(values)
         if not formats or self.op is None:
             return self.inner(*args, **kwargs)  # type: ignore[misc]
+        formats = self.shifts.closed(self.node.name, self.inner, self.op, formats, args, kwargs)  # type: ignore[arg-type]
         return call_quantized(self.inner, self.op, formats, args, kwargs)  # type: ignore[arg-type]
 
     def _arguments(self, values: dict[fx.Node, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -49,15 +52,17 @@ class PlanNetwork:
     """The outputs of a graph in float under any plan, with gradients to its parameters.
 
     Weights and activations are rounded in each call, gradients go straight through. Batch norms normalise by
-    `statistics`: by those of the batch, or by those that were recorded. The graph stays as it is.
+    `statistics`: by those of the batch, or by those that were recorded; bias corrections that are measured under the
+    plan likewise. The graph stays as it is.
     """
 
     def __init__(self, graph: MaseGraph, output: OutputName = None) -> None:
         self.graph = graph
         self.output = output
         self.statistics = NormStatistics()
+        self._shifts = PlanShifts(self.statistics)
         ops = graph.quantizable_nodes()
-        self._steps = [_Step(graph, node, ops.get(node.name), self.statistics) for node in graph.nodes]
+        self._steps = [_Step(graph, node, ops.get(node.name), self._shifts) for node in graph.nodes]
 
     def inputs(self, x: Any) -> list[Any]:
         """The values of the graph's placeholders for an input."""
@@ -65,8 +70,10 @@ class PlanNetwork:
 
     def __call__(self, inputs: Sequence[Any], formats: Formats) -> Tensor:
         """The outputs `(samples, …)` for the values of the placeholders."""
+        return self._run(inputs, formats, {})
+
+    def _run(self, inputs: Sequence[Any], formats: Formats, values: dict[fx.Node, Any]) -> Tensor:
         remaining = iter(inputs)
-        values: dict[fx.Node, Any] = {}
         for step in self._steps:
             node = step.node
             if node.op == "placeholder":
@@ -84,9 +91,26 @@ class PlanNetwork:
         """Whether the graph has batch norms."""
         return any(isinstance(step.inner, FreeNorm | FreeNormFunction) for step in self._steps)
 
+    def follows_plan(self, formats: Formats) -> bool:
+        """Whether something is to be measured under the whole plan: batch norms, or bias corrections."""
+        return self.has_norms or has_shifts(formats)
+
     @torch.no_grad()
-    def measure_norms(self, inputs: Sequence[Any], formats: Formats) -> None:
-        """Record the statistics of every batch norm on some samples under a plan, layer after layer."""
+    def restore_means_of(self, inputs: Sequence[Any]) -> None:
+        """Keep what the float network makes of a batch: bias corrections restore its means from now on."""
+        values: dict[fx.Node, Any] = {}
+        self._shifts.in_float.clear()
+        self._run(inputs, {}, values)
+        self._shifts.in_float = {node.name: own for node, own in values.items() if isinstance(own, Tensor)}
+
+    @torch.no_grad()
+    def measure_under_plan(self, inputs: Sequence[Any], formats: Formats) -> None:
+        """Record the statistics of batch norms, and bias corrections, on some samples, layer after layer."""
         self.statistics.record()
         self(inputs, formats)
         self.statistics.use()
+
+
+def has_shifts(formats: Formats) -> bool:
+    """Whether a plan has bias corrections that are measured under it."""
+    return any(open_shift(own) is not None for own in formats.values())

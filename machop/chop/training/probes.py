@@ -69,8 +69,8 @@ class Probes:
         return ProbeScores(self.task.monitored, values)
 
     def _score(self, formats: Formats, norm_inputs: Sequence[Any]) -> float:
-        if self.network.has_norms:
-            self.network.measure_norms(norm_inputs, formats)
+        if self.network.follows_plan(formats):
+            self.network.measure_under_plan(norm_inputs, formats)
         accumulator = self.task.accumulator()
         for inputs, targets in self._batches:
             outputs: Tensor = self.network(to_device(list(inputs), self.device), formats)

@@ -51,7 +51,7 @@ class Ranges:
 
     def _renew_running_statistics(self) -> None:
         """Measure the running statistics of the float network, which training leaves alone."""
-        self.network.measure_norms(self.norm_inputs, {})
+        self.network.measure_under_plan(self.norm_inputs, {})
         for name, (mean, variance) in self.network.statistics.kept.items():
             running = running_statistics(self.graph, self.graph.node(name))
             if running is not None:
