@@ -87,6 +87,36 @@ def test_wrong_options_are_refused_at_once_with_their_places(config: Path, ch: C
         assert told in " ".join(said.split()), told
 
 
+@pytest.mark.parametrize("command", [["search"], ["train"], ["train", "--for-space"]])
+def test_the_table_is_checked_by_every_command_before_anything_is_loaded(
+    config: Path, ch: Command, command: list[str]
+) -> None:
+    config.write_text(TOML.replace("probes = 3", "probes = -6").replace('"toy_tiny"', '"not-a-data-set"'))
+    _, said = ch(*command, "--config", str(config), "--pretrained", status=2)
+    said = " ".join(said.split())
+    assert "space.toml:8: train_for_space.probes: expected greater than or equal to 2" in said
+    assert "not-a-data-set" in said and "INFO" not in said
+
+
+def test_a_training_that_brings_nothing_is_told(config: Path, ch: Command) -> None:
+    out, err = ch("train", "--config", str(config), "--pretrained", "--for-space", "--learning-rate", "900")
+    assert "no epoch was better than the weights before the training" in " ".join(err.split())
+    assert "2 of 2 epochs are done, epoch 0 is the best" in " ".join(out.split())
+
+
+def test_ctrl_c_tells_how_to_go_on(config: Path, ch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from chop.report.training_progress import TrainingProgress
+
+    def on_step(self: TrainingProgress, epoch: int, step: int) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingProgress, "on_step", on_step)
+    out, _ = ch("train", "--config", str(config), "--pretrained", "--for-space", status=130)
+    said = " ".join(out.split())
+    assert "interrupted: 1 of 2 epochs are done" in said and "the same command with --resume" in said
+
+
 def test_options_of_a_space_need_for_space_and_a_file(ch: Command) -> None:
     assert "--probes goes with --for-space" in ch("train", "toy", "toy_tiny", "--probes", "4", status=2)[1]
     assert "[search.search_space]" in ch("train", "toy", "toy_tiny", "--for-space", status=2)[1]

@@ -66,6 +66,14 @@ def test_it_repeats_itself_whatever_was_drawn_before(jets: MaseDataModule) -> No
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
+def test_a_warm_up_that_never_ends_is_told(jets: MaseDataModule, caplog: pytest.LogCaptureFixture) -> None:
+    for steps in (1, 2):
+        caplog.clear()
+        tuning = FineTuning(num_samples=500, batch_size=256, num_warmup_steps=steps)
+        fine_tune(get_model("jsc-tiny", pretrained=True), jets, tuning)
+        assert ("num_warmup_steps = 2, but the training has 2 steps" in caplog.text) == (steps == 2)
+
+
 def lab() -> dict[str, Any]:
     import copy
 

@@ -17,7 +17,7 @@ from chop.actions.search.search import build_space, problem_line
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
-from chop.config.run_config import RunConfig
+from chop.config.run_config import SPACE_TRAINING, RunConfig
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
@@ -37,7 +37,6 @@ from chop.training.space_run import SpaceRun
 
 logger = get_logger(__name__)
 
-TABLE = "train_for_space"
 FOLDER = "training_ckpts"
 SHARED = ("max_epochs", "batch_size", "learning_rate", "weight_decay")
 """Options of every command that mean this training where they stand on the command line."""
@@ -47,12 +46,13 @@ SHARED = ("max_epochs", "batch_size", "learning_rate", "weight_decay")
 class SpaceTrained:
     """The result of a training for a space.
 
-    `checkpoint` holds the best weights, those of `epoch` (0: those that it began with). `scores` are of the probes
-    before the training and after each epoch.
+    `checkpoint` holds the best weights, those of `epoch` (0: those that it began with), of `epochs` that were wanted.
+    `scores` are of the probes before the training and after each epoch.
     """
 
     checkpoint: Path
     epoch: int
+    epochs: int
     scores: tuple[ProbeScores, ...]
     interrupted: bool
     notes: TrainedForSpace
@@ -85,7 +85,14 @@ class SpaceTrainingJob:
             run = SpaceRun(training, files, self._facts(), self._save_best, shown.on_epoch, shown.on_step)
             progress, interrupted = self._progress(run, resume, own)
         scores = tuple(ProbeScores(self.data.task.monitored, row) for row in progress.scores)
-        return SpaceTrained(files.best, progress.best, scores, interrupted, self._notes(progress))
+        if progress.epochs and not progress.best:
+            logger.warning(
+                "no epoch was better than the weights before the training, which are those of %s: try a lower "
+                "learning_rate, or more epochs",
+                files.best,
+            )
+        wanted = self.options.max_epochs
+        return SpaceTrained(files.best, progress.best, wanted, scores, interrupted, self._notes(progress))
 
     def _progress(self, run: SpaceRun, resume: bool, own: OwnFolder) -> tuple[Progress, bool]:
         progress = run.resumed() if resume else run.begin()
@@ -165,15 +172,14 @@ def _checked(run_config: RunConfig, given: Mapping[str, Any]) -> SpaceTrainingJo
     if not isinstance(table, Mapping) or "search_space" not in table:
         where = run_config.document.name if run_config.document else "command line"
         problems.append(f"{where}: --for-space needs --config FILE.toml with a table [search.search_space]")
+    if options is None or problems or run_config.problems:
         raise ConfigError([*run_config.problems, *problems])
-    if run_config.problems:
-        raise ConfigError([*run_config.problems, *problems])
+    assert isinstance(table, Mapping)
     prepared = prepare(run_config.options)
     graph = traced(prepared.model, prepared.data_module)
     space, setup, found = space_of(graph, table)
-    problems += [problem_line(run_config, problem) for problem in found]
-    if problems or space is None or options is None:
-        raise ConfigError(problems)
+    if found or space is None:
+        raise ConfigError([problem_line(run_config, problem) for problem in found])
     return _job(run_config, prepared, space, setup, options)
 
 
@@ -198,32 +204,27 @@ def space_of(graph: MaseGraph, table: Mapping[str, Any]) -> tuple[SearchSpaceBas
 
 
 def _options(run_config: RunConfig, given: Mapping[str, Any]) -> tuple[SpaceTrainingOptions | None, list[str]]:
-    """The options of the table, of the command line where they are given there, and all problems."""
+    """The options of the table, of the command line where they are given there, and the problems of the latter."""
     typed = {name: getattr(run_config.options, name) for name in SHARED if run_config.sources[name] == "command line"}
     typed |= {name: value for name, value in given.items() if value is not None}
-    table = run_config.tables.get(TABLE, {})
-    if not isinstance(table, Mapping):
-        return None, [f"{run_config.where(TABLE)}: {TABLE}: expected a table, got {table!r}"]
-    options, problems = parse_table(SpaceTrainingOptions, {**table, **typed})
-    return options, [_option_line(run_config, problem, typed) for problem in problems]
-
-
-def _option_line(run_config: RunConfig, problem: Problem, typed: Mapping[str, Any]) -> str:
-    name = problem.path[0] if problem.path else TABLE
-    if name in typed:
-        return f"command line: --{name.replace('_', '-')}: {problem.message}"
-    return f"{run_config.where(TABLE, *problem.path)}: {'.'.join((TABLE, *problem.path))}: {problem.message}"
+    _, wrong = parse_table(SpaceTrainingOptions, typed)
+    problems = [f"command line: --{'.'.join(own.path).replace('_', '-')}: {own.message}" for own in wrong]
+    table = run_config.tables.get(SPACE_TRAINING, {})
+    merged = {**table, **typed} if isinstance(table, Mapping) else typed
+    return parse_table(SpaceTrainingOptions, merged)[0], problems
 
 
 def _report(run_config: RunConfig, result: SpaceTrained) -> None:
     from chop.tools.terminal import terminal
 
     console = terminal(soft_wrap=True, highlight=False)
-    before, best = result.scores[0], result.scores[result.epoch]
+    before, best, done = result.scores[0], result.scores[result.epoch], len(result.scores) - 1
     ended = "interrupted" if result.interrupted else "trained for the space"
-    console.print(f"{ended}: epoch {result.epoch} of {len(result.scores) - 1} is the best")
+    console.print(f"{ended}: {done} of {result.epochs} epochs are done, epoch {result.epoch} is the best")
     console.print(f"before: {before.as_text()}")
     console.print(f"best:   {best.as_text()}")
     console.print(f"file:   {result.checkpoint}")
+    if result.interrupted:
+        console.print("resume: the same command with --resume goes on after the last whole epoch")
     config = run_config.document.name if run_config.document else "FILE.toml"
     console.print(f"next:   ch search --config {config} --load {result.checkpoint}")

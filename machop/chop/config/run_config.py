@@ -12,13 +12,15 @@ from typing import Any, Literal, get_type_hints
 import tomlkit
 
 from chop.config.options import RunOptions
+from chop.config.space_training import SpaceTrainingOptions
 from chop.config.toml_document import TomlDocument
-from chop.config.typed import check_value, unknown_key
+from chop.config.typed import check_value, parse_table, unknown_key
 from chop.errors import ChopError, ConfigError
 from chop.tools.user_code import is_user_reference
 
 Source = Literal["default", "file", "command line"]
-TABLES = ("search", "passes", "transform", "train_for_space")
+SPACE_TRAINING = "train_for_space"
+TABLES = ("search", "passes", "transform", SPACE_TRAINING)
 NAMES = ("model", "dataset")
 PATH_OPTIONS = ("load_name", "project_dir")
 
@@ -127,6 +129,10 @@ def _file_problems(document: TomlDocument, values: Mapping[str, Any], given: Map
             message = _wrong(key, value)
         if message:
             problems.append(f"{document.where((key,))}: {key}: {message}")
+    _, found = parse_table(SpaceTrainingOptions, document.data.get(SPACE_TRAINING, {}))
+    for problem in found:
+        path = (SPACE_TRAINING, *problem.path)
+        problems.append(f"{document.where(path)}: {'.'.join(path)}: {problem.message}")
     return problems
 
 

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from chop.dataset.data import Data
 from chop.ir.graph.inputs import to_device
 from chop.tools.get_input import call_model
+from chop.tools.logger import get_logger
 from chop.training.batches import WHOLE, batch_at, by_form, epoch_rows
+
+logger = get_logger(__name__)
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -68,6 +71,13 @@ def _train(model: nn.Module, data_module: Data, tuning: FineTuning, seed: int, d
     batches = list(_batches(data_module, tuning, seed))
     every = tuning.gradient_accumulation_steps
     steps = math.ceil(len(batches) / every)
+    if tuning.num_warmup_steps >= steps:
+        logger.warning(
+            "num_warmup_steps = %d, but the training has %d steps: it ends before its learning rate is reached; "
+            "lower num_warmup_steps, or raise max_epochs",
+            tuning.num_warmup_steps,
+            steps,
+        )
     optimizer = OPTIMIZERS[tuning.optimizer](
         model.parameters(),
         lr=tuning.learning_rate,  # type: ignore[call-arg]
