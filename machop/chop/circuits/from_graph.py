@@ -43,12 +43,21 @@ def network_of_plan(graph: MaseGraph, plan: QuantPlan, example: Any) -> IntegerN
 
     Its `port_values` are those of the graph as it is. Raises CircuitError as `integer_network` does.
     """
+    network = _built(graph, plan, example).network()
+    _ = network.ranges  # raises where numbers are too wide
+    return network
+
+
+def require_circuit(graph: MaseGraph, plan: QuantPlan, example: Any) -> None:
+    """Raise CircuitError where a node has no integer form, whatever widths its formats have."""
+    _built(graph, plan, example)
+
+
+def _built(graph: MaseGraph, plan: QuantPlan, example: Any) -> Builder:
     builder = Builder(graph, plan, two_samples(graph, example))
     if builder.problems:
         raise CircuitError(NO_CIRCUIT, builder.problems)
-    network = builder.network()
-    _ = network.ranges  # raises where numbers are too wide
-    return network
+    return builder
 
 
 class Builder:

@@ -113,7 +113,8 @@ def _norm(layer: Layer) -> list[Stage]:
     if not has_unit_variance(norm) or bool((_tensor(norm.running_mean) != 0).any()):
         raise CircuitError(
             "its statistics are in float; run the pass fold_batch_norm first, which folds a norm into the layer before "
-            "it, or absorb_batch_norm for a norm without one"
+            "it, or absorb_batch_norm for a norm without one (ch search: --model FILE.py:FUNCTION, a function that "
+            "returns the network with its norms folded)"
         )
     channels, *rest = layer.shapes[0]
     weight, bias = layer.constants("weight"), layer.bias(channels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chop.record.names import FINISHED_FOLDER
 from chop.record.summary import SearchSummary
+from chop.record.training import NETWORK_FILE
 
 
 def tuned_names(summary: SearchSummary) -> list[str]:
@@ -22,8 +23,10 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     epochs = [*finish.options["ladder"], finish.options["max_epochs"]]
     told = f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'}"
     count = len(finish.trials)
+    own = any(NETWORK_FILE in row.sampled_config for row in summary.best)
+    weights = "its own weights" if own else "the weights of the search"
     line = (
-        f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from the weights of the search; "
+        f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from {weights}; "
         f"{len(tuned)} of the {len(summary.best)} best are tuned, {len(finish.before)} were best before. Their graphs: "
         f"{FINISHED_FOLDER}; 'untuned' columns: the same network as the search measured it."
     )

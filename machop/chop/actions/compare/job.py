@@ -22,7 +22,8 @@ from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
-from chop.actions.search.run.kept_training import TrainingRun, engine_of, training_problem
+from chop.actions.search.run.declared_training import engine_of, training_problem
+from chop.actions.search.run.kept_training import TrainingRun
 from chop.actions.search.run.session import SearchSession, spread_out
 from chop.actions.search.search import checked_call, checked_run, command_line
 from chop.actions.search.strategies.base import StrategyContext, Training

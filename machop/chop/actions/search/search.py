@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from torch import nn
 
 from chop.actions.pass_settings import pass_problems
+from chop.actions.search.run.declared_training import training_problems
 from chop.actions.search.run.input_fingerprint import fingerprint_of_inputs
 from chop.actions.search.run.job import SearchJob
-from chop.actions.search.run.kept_training import training_problems
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
@@ -97,7 +97,8 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
     try:
         result = job.run(resume, make_room)
     except KeyboardInterrupt:
-        logger.warning("interrupted before the report: all that was measured is in %s, go on with --resume", job.folder)
+        if job.files.holds_search:
+            logger.warning("interrupted before the report: what was measured is in %s, go on with --resume", job.folder)
         raise
     if resume:  # not before: it may be refused as another search than the one in the folder
         own.require_in_place()

@@ -333,23 +333,3 @@ def test_a_runner_that_trains_leaves_nothing_to_finish(few: partial[SearchResult
     table["strategy"]["sw_runner"] = {"basic_train": {"num_samples": 512}}
     with pytest.raises(ConfigError, match=r"'basic_train' changes each network before it measures"):
         few(search_config=table)
-
-
-def test_networks_with_learned_widths_are_tuned_from_their_own_weights(
-    few: partial[SearchResult], tmp_path: Path
-) -> None:
-    table = finished({**TINY, "max_epochs": 1})
-    lists = table["search_space"]["seed"]["seq_blocks_2"]["config"]
-    lists |= {"data_in_frac_width": ["auto"], "weight_frac_width": ["auto"], "bias_frac_width": ["auto"]}
-    setup = {"snapshots": 4, "train_samples": 1024, "weight_granularity": "element", "epochs": 4}
-    table["strategy"] |= {"name": "gradient", "setup": setup}
-    found = few(search_config=table)
-    assert found.best and SearchFolder(tmp_path).tuned()
-    for row in found.best:
-        if row.finished:
-            trained = read_checkpoint(tmp_path / row.sampled_config["network_file"]).state_dict
-            tuned = read_checkpoint(tmp_path / row.finished.graph).state_dict
-            far = [
-                float((tuned[name] - value).abs().max()) for name, value in trained.items() if name.endswith("weight")
-            ]
-            assert 0 < max(far) < 0.5

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chop.actions.search.run.block_by_block import BlockRun, is_block_by_block
+from chop.actions.search.run.declared_training import declared_training, require_measurable
 from chop.actions.search.run.finishing import Finishing
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.trial_by_trial import TrialRun
+from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
 
@@ -26,6 +28,10 @@ class SearchJob(ResumableSearch):
         instruments = self.instruments()
         with one_thread(instruments.is_light or self.settings.setup.n_jobs > 1):
             goals = self.goals(instruments)
+            training = declared_training(self.settings)
+            if training is not None:
+                given = self.space.given if isinstance(self.space, TrainedNetworks) else self.space
+                require_measurable(training, given, instruments)
             run: BlockRun | TrialRun
             if is_block_by_block(self, instruments, resume):
                 run = BlockRun(self, instruments, goals)

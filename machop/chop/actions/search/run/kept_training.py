@@ -6,11 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from chop.actions.search.search_space.base import SearchSpaceBase
-from chop.actions.search.settings.search import SearchSettings
-from chop.actions.search.strategies.base import STRATEGIES, Training
-from chop.config.typed import Problem, parse_table
-from chop.dataset.data import Data
+from chop.actions.search.strategies.base import Training
 from chop.errors import CheckpointError, ChopError, SearchError
 from chop.ir import QuantPlan
 from chop.ir.graph.graph_file import load_onto
@@ -18,45 +14,9 @@ from chop.record.folder import SearchFolder
 from chop.record.training import SEARCH, TrainingState
 from chop.tools.logger import get_logger
 from chop.tools.user_code import place_in_plugin
-from chop.training.snapshots import TRAININGS, SnapshotTraining, TrainedNetwork, loss_problem
+from chop.training.snapshots import SnapshotTraining, TrainedNetwork
 
 logger = get_logger(__name__)
-
-_NO_LADDER = (
-    "has no effect on networks that are trained: each snapshot is measured on all samples; remove it, or let trials be "
-    "points of the space"
-)
-
-
-def training_problems(
-    settings: SearchSettings, space: SearchSpaceBase, data: Data, device: str = "cpu"
-) -> list[Problem]:
-    """The problems of the training that the strategy of a search declares, with cures; nothing is trained."""
-    training = declared_training(settings)
-    if training is None:
-        return []
-    setup = ("strategy", "setup")
-    found = [Problem((*setup, "ladder"), _NO_LADDER)] if training.own_networks and settings.setup.ladder else []
-    problem = training_problem(training, space, data, device)
-    return [*found, *([Problem(setup, f"'{settings.strategy}' {problem}")] if problem else [])]
-
-
-def declared_training(settings: SearchSettings) -> Training | None:
-    """The training that the strategy of a search needs, if any."""
-    return STRATEGIES[settings.strategy].training(settings.strategy_options)
-
-
-def training_problem(training: Training, space: SearchSpaceBase, data: Data, device: str = "cpu") -> str | None:
-    """The reason why a training cannot run on this space and these data, with the cure; or None. Nothing is trained."""
-    try:
-        engine = TRAININGS[training.name]
-    except ChopError as error:
-        return f"needs a training that is not there: {error}"
-    options, problems = parse_table(engine.Options, dict(training.options))
-    if problems:
-        wrong = "; ".join(f"{'.'.join(problem.path)}: {problem.message}" for problem in problems)
-        return f"gives the training '{training.name}' wrong options: {wrong}"
-    return engine.problem(options, space.possible_formats()) or loss_problem(space.graph, data, device)
 
 
 class TrainingRun:
@@ -164,12 +124,3 @@ class KeptTraining(TrainingRun):
 
     def _path(self, number: int) -> Path:
         return self._files.path / self._files.network_name(number)
-
-
-def engine_of(
-    training: Training, space: SearchSpaceBase, data: Data, seed: int = 0, device: str = "cpu"
-) -> SnapshotTraining:
-    """The training itself, checked before (`training_problem`), for the graph and the formats of a space."""
-    cls = TRAININGS[training.name]
-    options, _ = parse_table(cls.Options, dict(training.options))
-    return cls(space.graph, data, space.possible_formats(), options, seed, device)

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from chop.actions.search.run.kept_training import KeptTraining, declared_training, engine_of
+from chop.actions.search.run.declared_training import declared_training, engine_of
+from chop.actions.search.run.kept_training import KeptTraining
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.run.warm_start import NOTHING, Initial, gather
 from chop.actions.search.search_space import SearchSpaceBase

@@ -8,7 +8,8 @@ from functools import cached_property
 from chop.actions.search.measuring.early_stopping import EarlyStopping
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
-from chop.actions.search.run.kept_training import KeptTraining, declared_training
+from chop.actions.search.run.declared_training import declared_training
+from chop.actions.search.run.kept_training import KeptTraining
 from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.run.publish import Publication, SearchResult, now
 from chop.actions.search.run.resumable import ResumableSearch

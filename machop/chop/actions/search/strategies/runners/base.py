@@ -150,6 +150,12 @@ class RunnerBase(ABC):
                 found.append(self.measured(self.__call__, self.data_module, graph, config))
         return as_columns(found)
 
+    def require(self, network: MaseGraph, plan: QuantPlan) -> None:  # noqa: B027 - most measure any network
+        """Raise MetricError where networks like this one have no metrics, whatever widths they have; takes no time.
+
+        Asked before networks are trained, so that no training is lost.
+        """
+
     def adapt(self, graph: MaseGraph) -> None:  # noqa: B027 - most runners change nothing
         """Change a quantised network in place as this runner does before measuring: fine-tune it, say."""
 

@@ -27,7 +27,7 @@ from chop.actions.search.strategies.runners.whole_plan import WholePlanOptions, 
 from chop.circuits.alkaid_trace import load_alkaid, traced
 from chop.circuits.ebops import STAGE_BITS, ebops_of, stage_bits
 from chop.circuits.facts import CLOCK_PERIOD, LATENCY_CUTOFF, checked_outputs, circuit_costs
-from chop.circuits.from_graph import integer_network, network_of_plan
+from chop.circuits.from_graph import integer_network, network_of_plan, require_circuit
 from chop.circuits.network import IntegerNetwork
 from chop.circuits.network_costs import StageCosts, network_costs
 from chop.circuits.plan_costs import PlanCosts
@@ -96,6 +96,9 @@ class CircuitRunner(TableRunner):
     @property
     def _example(self) -> Any:
         return first_batch(self.data_module, "val_dataloader", 3, 3)[0]
+
+    def require(self, network: MaseGraph, plan: QuantPlan) -> None:
+        _require_circuit(network, plan, self._example)
 
     def __call__(
         self, data_module: Data, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
@@ -220,6 +223,9 @@ class WholeCircuit(WholePlanRunner):
             Metric("flip_flops", "bit", "minimize", (0.0, inf)),
         )
 
+    def require(self, network: MaseGraph, plan: QuantPlan) -> None:
+        _require_circuit(network, plan, first_batch(self.data_module, "val_dataloader", 3, 3)[0])
+
     def measure_plan(self, network: MaseGraph, plan: QuantPlan) -> dict[str, float]:
         x = first_batch(self.data_module, "val_dataloader", self.options.num_samples, self.options.num_samples)[0]
         graph = copy.deepcopy(network)
@@ -238,3 +244,10 @@ class WholeCircuit(WholePlanRunner):
             "circuit_latency": costs.cycles * self.options.clock_period,
             "flip_flops": float(costs.flip_flops),
         }
+
+
+def _require_circuit(network: MaseGraph, plan: QuantPlan, example: Any) -> None:
+    try:
+        require_circuit(network, network.freeze(plan), example)
+    except CircuitError as error:
+        raise MetricError(str(error)) from error

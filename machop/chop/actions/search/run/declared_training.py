@@ -1,0 +1,86 @@
+"""The training that a strategy declares: what speaks against it before anything is trained, and the training itself."""
+
+from __future__ import annotations
+
+from chop.actions.search.measuring.instruments import Instruments
+from chop.actions.search.search_space.base import SearchSpaceBase
+from chop.actions.search.settings.search import SearchSettings
+from chop.actions.search.strategies.base import STRATEGIES, Training
+from chop.actions.search.strategies.runners.base import RunnerBase
+from chop.config.typed import Problem, parse_table
+from chop.dataset.data import Data
+from chop.errors import ChopError, MetricError, SearchError
+from chop.ir import MaseGraph, QuantPlan
+from chop.training.snapshots import TRAININGS, SnapshotTraining, loss_problem
+
+ASKED_ABOUT = 5
+"""Points of a space that runners are asked about before anything is trained."""
+
+_NO_LADDER = (
+    "has no effect on networks that are trained: each snapshot is measured on all samples; remove it, or let trials be "
+    "points of the space"
+)
+
+
+def training_problems(
+    settings: SearchSettings, space: SearchSpaceBase, data: Data, device: str = "cpu"
+) -> list[Problem]:
+    """The problems of the training that the strategy of a search declares, with cures; nothing is trained."""
+    training = declared_training(settings)
+    if training is None:
+        return []
+    setup = ("strategy", "setup")
+    found = [Problem((*setup, "ladder"), _NO_LADDER)] if training.own_networks and settings.setup.ladder else []
+    problem = training_problem(training, space, data, device)
+    return [*found, *([Problem(setup, f"'{settings.strategy}' {problem}")] if problem else [])]
+
+
+def declared_training(settings: SearchSettings) -> Training | None:
+    """The training that the strategy of a search needs, if any."""
+    return STRATEGIES[settings.strategy].training(settings.strategy_options)
+
+
+def training_problem(training: Training, space: SearchSpaceBase, data: Data, device: str = "cpu") -> str | None:
+    """The reason why a training cannot run on this space and these data, with the cure; or None. Nothing is trained."""
+    try:
+        engine = TRAININGS[training.name]
+    except ChopError as error:
+        return f"needs a training that is not there: {error}"
+    options, problems = parse_table(engine.Options, dict(training.options))
+    if problems:
+        wrong = "; ".join(f"{'.'.join(problem.path)}: {problem.message}" for problem in problems)
+        return f"gives the training '{training.name}' wrong options: {wrong}"
+    return engine.problem(options, space.possible_formats()) or loss_problem(space.graph, data, device)
+
+
+def engine_of(
+    training: Training, space: SearchSpaceBase, data: Data, seed: int = 0, device: str = "cpu"
+) -> SnapshotTraining:
+    """The training itself, checked before (`training_problem`), for the graph and the formats of a space."""
+    cls = TRAININGS[training.name]
+    options, _ = parse_table(cls.Options, dict(training.options))
+    return cls(space.graph, data, space.possible_formats(), options, seed, device)
+
+
+def require_measurable(training: Training, space: SearchSpaceBase, instruments: Instruments) -> None:
+    """Raise SearchError where a runner has no metrics for the networks to be trained, whatever widths they get.
+
+    `space` says which formats they can have: a few of its points are asked about, and one that is measurable is enough.
+    """
+    plans = [space.plan(space.point(number)) for number in {space.size * n // ASKED_ABOUT for n in range(ASKED_ABOUT)}]
+    for runner in instruments.runners.needed:
+        reasons = [_reason(runner, space.graph, plan) for plan in plans]
+        if all(reasons):
+            raise SearchError(
+                f"nothing is trained: no network of '{training.name}' would have the metric "
+                f"'{runner.metrics[0].name}': {reasons[0]}"
+            )
+
+
+def _reason(runner: RunnerBase, network: MaseGraph, plan: QuantPlan) -> str:
+    """The reason why a runner cannot measure a network; empty if it can."""
+    try:
+        runner.require(network, plan)
+    except MetricError as error:
+        return str(error)
+    return ""
