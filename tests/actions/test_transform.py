@@ -89,3 +89,13 @@ def test_the_pass_of_the_page_runs(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "own.toml").write_text(text, encoding="utf-8")
     ch("transform", "--config", "own.toml", "--plugin", "my_pass.py")
     assert list(missing_before("input_range", set())) == ["init_metadata", "add_common_metadata"]
+
+
+def test_measured_statistics_are_not_dropped_by_formats_that_come_after(tmp_path: Path, ch: Command) -> None:
+    text = (
+        'model = "jsc-tiny"\ndataset = "jsc"\n[passes.measure_batch_norm]\nnum_samples = 64\n[passes.quantize]\n'
+        'by = "type"\nlinear.config = { name = "integer", weight_width = 6, weight_frac_width = 3 }\n'
+    )
+    (tmp_path / "own.toml").write_text(text, encoding="utf-8")
+    _, err = ch("transform", "--config", "own.toml", "--pretrained", status=2)
+    assert "own.toml:5: passes.quantize: would drop the statistics" in " ".join(err.split())

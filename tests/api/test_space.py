@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import chop
 from chop.api.study import Study
@@ -133,5 +134,33 @@ def test_the_method_of_rounding_is_a_choice(mlp: nn.Module, arrays: tuple[np.nda
     assert {own.get("weight_rounding") for own in configs} == {None, "gptq"}
     with pytest.raises(ConfigError, match="weight_rounding: belongs in the space"):
         chop.search(mlp, arrays, chop.Space("integer", [3]), weight_rounding="gptq", objectives=["loss"])
-    with pytest.raises(ConfigError, match=r"rounding must be one of nearest, gptq.*did you mean 'gptq'"):
+    with pytest.raises(ConfigError, match=r"\nweight_rounding: .*must be one of nearest, gptq.*did you mean 'gptq'"):
         chop.search(mlp, arrays, formats="integer", widths=[3], weight_rounding="gptqq", objectives=["loss"])
+
+
+class Attention(nn.Module):
+    """Products with weights, and of two activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        key = self.key(x)
+        found: Tensor = self.head((torch.softmax(key @ key.transpose(1, 2), -1) @ key).mean(1))
+        return found
+
+
+def test_weight_transforms_are_left_out_where_products_have_no_weights() -> None:
+    x = torch.randn(64, 3, 4, generator=torch.Generator().manual_seed(0))
+    data = x, (x[:, 0, 0] > 0).long()
+    for more in ({"weight_rounding": ["nearest", "gptq"]}, {"weight_sparsity": [0.0, 0.5]}):
+        space = chop.Space("integer", [3], **more)
+        study = chop.search(Attention(), data, space, objectives=["loss"], strategy="brute_force")
+        configs = [network.config for network in study]
+        (key,) = more
+        assert {own["key"]["config"].get(key) for own in configs} == {None, more[key][1]}
+        assert not any(key in own[node]["config"] for own in configs for node in own if node.startswith("matmul"))
+        named = chop.Space("integer", [3], layers=["matmul"], **more)
+        with pytest.raises(ConfigError, match="matmul has no weights of its own to transform"):
+            chop.search(Attention(), data, named, objectives=["loss"], strategy="brute_force")

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
+from chop.errors import PassError
 from chop.ir import MaseGraph
 from chop.models import get_model
 from chop.passes.graph import (
@@ -246,6 +247,23 @@ def test_absorbed_statistics_leave_a_product_and_a_sum() -> None:
         norm.weight.copy_(norm.weight.mul(16).round() / 16), norm.bias.copy_(norm.bias.mul(16).round() / 16)
     x = x.mul(8).round() / 8
     assert torch.equal(norm(x), x * norm.weight + norm.bias)
+
+
+def test_norms_with_formats_are_not_absorbed_and_folding_under_formats_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    graph = MaseGraph(get_model("jsc-toy", pretrained=True))
+    layers = {"name": "integer", "weight_width": 4, "weight_frac_width": "auto"}
+    linear, _ = quantize_transform_pass(copy.deepcopy(graph), {"by": "type", "linear": {"config": layers}})
+    graph, _ = quantize_transform_pass(graph, {"by": "type", "batch_norm1d": {"config": layers}})
+    x = torch.randn(50, 16)
+    before = graph.model(x)
+    with pytest.raises(PassError, match=r"formats are chosen for weight or bias of seq_blocks_0, .*; absorb first"):
+        absorb_batch_norm_transform_pass(graph, {"show": False})
+    assert torch.equal(graph.model(x), before)
+    fold_batch_norm_transform_pass(linear, {"show": False, "dummy_in": {"x": x}})
+    assert "seq_blocks_2, seq_blocks_5" in caplog.text
+    assert "fold first, then quantise" in caplog.text
 
 
 def test_a_saved_graph_has_its_absorbed_norms_again(tmp_path: Path) -> None:

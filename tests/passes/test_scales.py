@@ -216,7 +216,9 @@ def test_formats_are_chosen_afterwards() -> None:
     graph, x, _ = prepared("mlp")
     config = {"by": "type", "linear": {"config": {"name": "integer", "weight_width": 4, "weight_frac_width": 2}}}
     quantised, _ = quantize_transform_pass(copy.deepcopy(graph), config)
-    with pytest.raises(PassError, match="equalise: formats are chosen already; run it before quantize"):
+    with pytest.raises(
+        PassError, match="equalise: formats, or measured statistics, are chosen already; run it before quantize"
+    ):
         equalise_transform_pass(quantised, arguments(graph, x))
 
 

@@ -16,6 +16,7 @@ from chop.dataset.data import first_batch
 from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_keywords
+from chop.nn.ops import STATISTICS
 from chop.passes.graph import PASSES, summarize_quantization_analysis_pass
 from chop.passes.graph.registry import PassNeeds, Source, missing_before, needs_of
 from chop.tools.folder_lock import only_writer
@@ -66,6 +67,8 @@ def _run_pass(
     """Run one pass; returns the graph and the passes whose results are still valid."""
     needs = needs_of(name)
     if needs.chooses_formats:
+        if any(STATISTICS in graph.plan[node] for node in graph.plan):
+            raise ChopError("would drop the statistics that measure_batch_norm has measured: write that pass behind it")
         calibrate_for(graph, table, prepared.data_module)
     graph, _ = PASSES[name](graph, _arguments(needs, graph, table, prepared))
     return graph, {name} | (standing if needs.leaves is None else standing & set(needs.leaves))

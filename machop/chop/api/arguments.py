@@ -64,7 +64,7 @@ def as_arguments(text: str) -> str:
     ('leave the node in float32 (exclude)', 'in setup.py')
     """
     text = re.sub(r" under \[search\.[\w.]+\]", "", text).replace("--resume", "resume=True")
-    text = re.sub(r"\bsetup\.(?=[a-z])(?!py\b)", "", text)
+    text = re.sub(r"\bsetup\.(?=[a-z])(?!py\b)", "", text).replace("calibration_rows", "calibration_samples")
     text = text.replace("--project-dir", "folder=").replace("--project", "folder=")
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
 

@@ -39,12 +39,16 @@ from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError, FolderError, GraphError, SearchError
 from chop.executors import EXECUTORS, Executor
 from chop.ir import MaseGraph, QuantPlan
+from chop.nn.ops import Op
 from chop.record.trial import Direction
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
 from chop.tools.scratch import scratch_folder
 
 logger = get_logger(__name__)
+
+SHORT = ("weight_rounding",)
+"""Arguments that stand for a key of the same name in every layer."""
 
 Part = Literal["train", "val", "test"]
 Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
@@ -192,7 +196,7 @@ class Arguments:
             model = build_model(options, module) if options.model else module_of(self.model)
             self._tell_untrained()
             graph = traced(model, module)
-        table = self.table(module, {op.name for op in graph.quantizable_nodes().values()})
+        table = self.table(module, graph.quantizable_nodes().values())
         place, device = self._place(stack), resolve_accelerator(options)
         job = checked_call(SearchJob, model, module, table, place, self.seed, device, told=self.told, graph=graph)
         self._tell_unused(table["strategy"]["name"])
@@ -218,7 +222,7 @@ class Arguments:
         if rest[:1] == ["metrics"] and len(rest) > 2 and rest[2] in (self.constraints or {}).get(rest[1], ()):
             name = f"constraints[{rest[1]!r}][{rest[2]!r}]"
         if room == "search_space" and rest[:1] == ["seed"] and self.space is None:
-            name = "widths" if rest[-1].endswith("width") else "formats"
+            name = rest[-1] if rest[-1] in SHORT else "widths" if rest[-1].endswith("width") else "formats"
         return f"{name}: {as_arguments(problem.message)}"
 
     def _require_options(self) -> None:
@@ -329,7 +333,7 @@ class Arguments:
             max_token_len=self.max_token_len,
         )
 
-    def table(self, data_module: Data, ops: Collection[str] | None = None) -> dict[str, Any]:
+    def table(self, data_module: Data, ops: Collection[Op] | None = None) -> dict[str, Any]:
         """The table `[search]` of the TOML file that does the same; `ops` are those of the model (None: any)."""
         name, metrics = strategy_name(self.strategy), metric_tables(self._goals, self.constraints)
         objectives = [goal.name for goal in self._goals]

@@ -14,8 +14,15 @@ from chop.config.toml_document import TomlDocument
 from chop.errors import ConfigError, did_you_mean
 from chop.formats import FORMATS, Format
 from chop.formats.integer import FixedPoint
-from chop.nn.node_config import FLOAT_NAMES, GLOBAL_KEYS, split_key, transform_keys
-from chop.nn.ops import OP_TABLE
+from chop.nn.node_config import (
+    FLOAT_NAMES,
+    GLOBAL_KEYS,
+    has_own_weights,
+    is_transform_key,
+    split_key,
+    transform_keys,
+)
+from chop.nn.ops import OP_TABLE, Op
 
 MIXED_PRECISION = "graph/quantize/mixed_precision_ptq"
 OPERANDS = ("data_in", "weight", "bias")
@@ -109,12 +116,22 @@ class Space:
             raise ConfigError([f"{path}: has no table [search.search_space]"])
         return cls.from_table(table)
 
-    def fitting(self, ops: Collection[str]) -> Space:
-        """The same space for a model that has these ops: all others are left out, unless `layers` named them."""
+    def fitting(self, ops: Collection[Op]) -> Space:
+        """The same space for a model that has these ops: all others are left out, unless `layers` named them.
+
+        So are transforms of weights for products of activations.
+        """
         if not self._of_all_layers:
             return self
+        own_weights = {op.name: False for op in ops}
+        own_weights |= {op.name: True for op in ops if has_own_weights(op)}
+        seed = {
+            key: own if own_weights[key] else _untransformed(own)
+            for key, own in self.seed.items()
+            if key in own_weights
+        }
         space = object.__new__(Space)
-        space._set({key: own for key, own in self.seed.items() if key in ops}, self.override, self.setup, self.name)
+        space._set(seed, self.override, self.setup, self.name)
         return space
 
     def __repr__(self) -> str:
@@ -131,6 +148,11 @@ class Space:
         """The table `[search.search_space]` of a TOML file."""
         parts = {"setup": self.setup, "seed": self.seed, "override": self.override}
         return {"name": self.name, **{key: dict(part) for key, part in parts.items() if part}}
+
+
+def _untransformed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A seed without the keys of weight transforms."""
+    return {"config": {key: values for key, values in entry["config"].items() if not is_transform_key(key)}}
 
 
 def _shared(base: Choices, own: Choices) -> Choices:

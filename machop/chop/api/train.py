@@ -121,8 +121,7 @@ def _job(arguments: Arguments, chosen: SpaceTrainingOptions, folder: Path) -> Sp
 
 
 def _space(arguments: Arguments, graph: MaseGraph) -> tuple[SearchSpaceBase, Any]:
-    ops = {op.name for op in graph.quantizable_nodes().values()}
-    table = {"search_space": arguments.chosen_space.fitting(ops).table()}
+    table = {"search_space": arguments.chosen_space.fitting(graph.quantizable_nodes().values()).table()}
     space, setup, problems = space_of(graph, table)
     if problems or space is None:
         raise ConfigError([arguments.told(problem) for problem in problems])

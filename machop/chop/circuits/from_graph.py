@@ -16,7 +16,7 @@ from chop.circuits.network import Floats, IntegerNetwork
 from chop.circuits.node_settings import Call
 from chop.circuits.stages import Port, Round, Stage
 from chop.errors import CircuitError
-from chop.formats import Format
+from chop.formats import Format, OutputShift
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values
 from chop.nn.copying import copied_module
@@ -144,8 +144,8 @@ class Builder:
         call = self._call(node)
         if STATISTICS in formats:
             raise CircuitError(
-                "its statistics are measured under the plan; run the pass fold_batch_norm or absorb_batch_norm first, "
-                "which make them the network's own"
+                'its statistics are measured under the plan, which no circuit has: leave out batch_norm = "measured", '
+                "and fold the norms of the model before it is searched (fold_batch_norm)"
             )
         if op is not None and op.name == "dropout":
             self.result[node] = self.result[node.all_input_nodes[0]]
@@ -193,6 +193,8 @@ class Builder:
         if node.op == "get_attr":
             raise CircuitError(f"its operand '{node.name}' is a parameter, which has no format of its own")
         grid = chosen.grid(self.values[node])
+        if isinstance(chosen, OutputShift):
+            raise CircuitError("its bias correction is added in float32; leave out bias_correction")
         if grid is None:
             raise CircuitError(f"the format '{chosen}' has no integer codes; choose integer, or a scale of 2^n")
         shape = _sample_shape(self.values[node])

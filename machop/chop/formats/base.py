@@ -96,6 +96,11 @@ class Format(Keyed, ABC):
         return False
 
     @property
+    def is_float(self) -> bool:
+        """Whether values stay float32: a cost counts the operand as one that has no format."""
+        return False
+
+    @property
     def is_open(self) -> bool:
         """Whether parameters must still be measured by a run in which everything before has the formats of the plan."""
         return False

@@ -18,8 +18,8 @@ class OutputShift(Format):
     """Adds `shift`, one number per channel of a layer's result, and then rounds to the format `then`, if there is one.
 
     The shift is the mean of the float layer's results less that of the quantised layer's, on the calibration rows
-    (Nagel et al., ICCV 2019, section 4.2, empirical). It is part of the bias of a circuit and costs no storage of its
-    own. `last` says that channels are the last dimension (linear layers), else they are the second.
+    (Nagel et al., ICCV 2019, section 4.2, empirical). It is added in float32, behind a bias in its own format, and no
+    cost counts it. `last` says that channels are the last dimension (linear layers), else they are the second.
 
     With `under_plan` the quantised layer reads what the layers before it make in the formats of the plan, as batch norm
     does that is measured under the plan. `wanted` are the float layer's means, and its variances where the weights have
@@ -43,6 +43,10 @@ class OutputShift(Format):
     def needs_activations(self) -> bool:
         """Whether something of it is still to be measured on activations of the float network."""
         return self.wanted is None if self.under_plan else self.shift is None
+
+    @property
+    def is_float(self) -> bool:
+        return self.then is None or self.then.is_float
 
     @property
     def is_open(self) -> bool:

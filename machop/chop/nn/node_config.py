@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from chop.errors import FormatError, did_you_mean
 from chop.formats import FORMATS, BatchNormStatistics, Format, OutputShift
@@ -22,7 +22,9 @@ NodeConfig = Mapping[str, Any]
 BATCH_NORM = "batch_norm"
 """The key that says which statistics a batch norm has, in any format and in float32."""
 
-GLOBAL_KEYS = ("name", "bypass", "floor", "bias_correction", BATCH_NORM)
+BIAS_CORRECTION = "bias_correction"
+
+GLOBAL_KEYS = ("name", "bypass", "floor", BIAS_CORRECTION, BATCH_NORM)
 """Keys that hold for all operands of a node; every other key is `<operand>_<parameter of the format>`."""
 
 BATCH_NORM_VALUES = ("float", "measured")
@@ -220,7 +222,9 @@ def norm_statistics(config: NodeConfig, op: Op) -> BatchNormStatistics | None:
 
 def statistics_key_problem(op: Op) -> str | None:
     """The problem of the key `batch_norm` for `op`; None if there is none."""
-    return None if op.has_statistics else f"{op.name} is no batch norm with statistics of its own"
+    if op.has_statistics:
+        return None
+    return f"{op.name} is no batch norm with statistics of its own; {BATCH_NORM} is a key of the norm behind it"
 
 
 def transform_values(config: NodeConfig) -> dict[str, dict[str, Any]]:
@@ -280,11 +284,15 @@ def operand_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
     Weight transforms have no part in it.
     """
     chosen = _own_format(config, operand, op)
-    is_under_plan = config.get("bias_correction") == "plan"
-    is_corrected = is_under_plan or _truth(config, "bias_correction", ', or "plan"')
-    if operand == "data_out" and is_corrected and op.multiplies and "weight" in op.params:
-        return OutputShift(chosen, last=op.name == "linear", under_plan=is_under_plan)
+    corrected = bias_correction(config)
+    if operand == "data_out" and corrected and op.multiplies and "weight" in op.params:
+        return OutputShift(chosen, last=op.name == "linear", under_plan=corrected == "plan")
     return chosen
+
+
+def bias_correction(config: NodeConfig) -> bool | Literal["plan"]:
+    """How `config` corrects the biases of a layer: not, alone, or under the plan; FormatError for any other value."""
+    return "plan" if config.get(BIAS_CORRECTION) == "plan" else _truth(config, BIAS_CORRECTION, ', or "plan"')
 
 
 def _own_format(config: NodeConfig, operand: str, op: Op) -> Format | None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from chop.actions.search.search_space import MixedPrecisionPTQ
+from chop.actions.search.search_space.base import SpaceSetup
 from chop.models import get_model
 
 LISTS: dict[str, Any] = {
@@ -109,6 +110,46 @@ def test_what_is_wrong_has_a_path_and_a_cure(
 ) -> None:
     found = {".".join(problem.path): problem.message for problem in space_of(toy, **{node: lists}).problems()}
     assert told in found[f"seed.{below_seed}".rstrip(".")], found
+
+
+def test_a_wrong_bias_correction_is_told_once_at_its_own_key(toy: nn.Module) -> None:
+    lists = {**FIXED, "data_in_width": [4], "weight_width": [2, 4], "bias_correction": ["plan", "no"]}
+    (problem,) = space_of(toy, seq_blocks_2=lists).problems()
+    assert problem.path == ("seed", "seq_blocks_2", "config", "bias_correction")
+    assert "got 'no'" in problem.message
+
+
+PLAIN: dict[str, Any] = {**FIXED, "weight_width": [2, 4]}
+MEASURED = {"batch_norm": ["float", "measured"]}
+
+
+@pytest.mark.parametrize(
+    ("by", "seed", "override", "path"),
+    [
+        ("type", {"linear": {**PLAIN, **MEASURED}}, {}, "seed.linear.config.batch_norm"),
+        ("name", {"seq_blocks_2": {**PLAIN, **MEASURED}}, {}, "seed.seq_blocks_2.config.batch_norm"),
+        ("type", {"linear": PLAIN}, {"seq_blocks_2": MEASURED}, "override.seq_blocks_2.config.batch_norm"),
+        ("type", {"linear": PLAIN}, {"seq_blocks_[23]": MEASURED}, ""),
+        ("type", {"linear": PLAIN, "default": {"name": ["NA"], **MEASURED}}, {}, ""),
+    ],
+)
+def test_batch_norm_is_a_key_of_batch_norms(
+    by: str, seed: dict[str, Any], override: dict[str, Any], path: str, toy: nn.Module
+) -> None:
+    tables = ({key: {"config": lists} for key, lists in own.items()} for own in (seed, override))
+    space = MixedPrecisionPTQ(toy, next(tables), by, None, next(tables))
+    found = {".".join(problem.path): problem.message for problem in space.problems()}
+    assert list(found) == ([path] if path else [])
+    assert not path or "no batch norm with statistics of its own" in found[path]
+
+
+def test_statistics_are_not_measured_on_one_sample(toy: nn.Module) -> None:
+    def problems(rows: int) -> list[tuple[str, ...]]:
+        setup = SpaceSetup(batch_norm="measured", calibration_rows=rows)
+        seed = {"linear": {"config": {**FIXED, "weight_width": [2]}}}
+        return [problem.path for problem in MixedPrecisionPTQ(toy, seed, "type", setup).problems()]
+
+    assert (problems(1), problems(2)) == ([("setup", "calibration_rows")], [])
 
 
 def test_by_must_be_known(toy: nn.Module) -> None:

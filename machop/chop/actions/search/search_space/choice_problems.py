@@ -14,6 +14,7 @@ from chop.formats import FORMATS
 from chop.nn.node_config import (
     BATCH_NORM,
     GLOBAL_KEYS,
+    bias_correction,
     broken_transform,
     format_class,
     is_float,
@@ -119,7 +120,9 @@ class ChoiceProblems:
         problems: dict[str, str] = {}
         for head in self._heads():
             try:
-                format_class({key: self._node.choices[key][index] for key, index in head.items()})
+                values = {key: self._node.choices[key][index] for key, index in head.items()}
+                format_class(values)
+                bias_correction(values)
             except FormatError as error:
                 return {_blamed(list(head), str(error)): str(error)}
             for operand in self._node.op.operands:

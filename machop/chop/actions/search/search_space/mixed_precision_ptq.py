@@ -29,6 +29,7 @@ from chop.nn.node_config import (
     BATCH_NORM,
     FLOAT_NAMES,
     WEIGHT,
+    has_own_weights,
     is_transform_key,
     known_keys,
     split_key,
@@ -42,6 +43,8 @@ from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, se
 MOST_ALTERNATIVES = 100_000
 """Alternatives of one node up to which all of them are written down."""
 
+LEAST_ROWS = 2
+ONE_ROW = "the statistics of batch norms are measured on these samples, and one has no variance: give 256 or more"
 NO_BATCH_NORM = "the model has no batch norm with statistics of its own to measure; leave the key out"
 
 FLOAT_CHOICES: dict[str, list[Any]] = {"name": ["NA"]}
@@ -226,11 +229,15 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return problems
 
     def _build_nodes(self) -> dict[str, NodeChoices]:
-        ops = self.graph.quantizable_nodes()
-        chosen = select_entries(self.seed, self.by, ops)
+        ops, chosen = self.graph.quantizable_nodes(), self._chosen
         ties = self.setup.tie_operands
         choices = {name: self._with_statistics(op, self._choices_of(name, chosen[name])) for name, op in ops.items()}
         return {name: NodeChoices(name, op, choices[name], ties) for name, op in ops.items()}
+
+    @cached_property
+    def _chosen(self) -> dict[str, str | None]:
+        """The key of the seed of every node."""
+        return select_entries(self.seed, self.by, self.graph.quantizable_nodes())
 
     def _with_statistics(self, op: Op, choices: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """The lists of a node, with what the setup says of every batch norm that has no list of its own for it."""
@@ -266,10 +273,9 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return leaders
 
     def _node_problems(self) -> list[Problem]:
-        ops = self.graph.quantizable_nodes()
+        ops, chosen = self.graph.quantizable_nodes(), self._chosen
         unknown = selection_problems(self.seed, self.by, ops)
         found: dict[tuple[str, ...], str] = {("seed", key): message for key, message in unknown.items()}
-        chosen = select_entries(self.seed, self.by, ops)
         for name, node in self._all.items():
             key = chosen[name] or DEFAULT
             messages = ChoiceProblems(node).problems() or ChoiceProblems(node).formats_of_nothing()
@@ -279,11 +285,29 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             if ("seed", key) not in found:
                 served = [ops[name] for name, own in chosen.items() if own == key]
                 found |= {("seed", key, "config", name): text for name, text in self._unread(key, served).items()}
+        found |= self._norm_problems(ops, chosen)
         problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
         seeds = {key for key in chosen.values() if key not in (None, DEFAULT)}
         if not problems and self.size == 1 and not seeds and self._leaves_in_float(DEFAULT):
             problems.append(Problem(("seed",), f'no seed matches any node of this model with by = "{self.by}"'))
         return problems
+
+    def _norm_problems(self, ops: Mapping[str, Op], chosen: Mapping[str, str | None]) -> dict[tuple[str, ...], str]:
+        """The problems of `batch_norm` in lists that are for no batch norm, and of too few samples to measure one."""
+        readers = {("seed", key): [name for name, own in chosen.items() if own == key] for key in self.seed}
+        readers |= {("override", pattern): _matching([pattern], ops) for pattern in self.override}
+        found: dict[tuple[str, ...], str] = {}
+        for (table, key), names in readers.items():
+            entry = (self.seed if table == "seed" else self.override)[key]["config"]
+            if BATCH_NORM in entry and names and key != DEFAULT and not any(ops[name].has_statistics for name in names):
+                found[table, key, "config", BATCH_NORM] = f"{statistics_key_problem(ops[names[0]])} (node '{names[0]}')"
+        if self.setup.calibration_rows < LEAST_ROWS and any(node.measures_statistics for node in self._all.values()):
+            found["setup", "calibration_rows"] = ONE_ROW
+        return found
+
+    def _transforms_any(self, key: str) -> bool:
+        """Whether a node that a seed serves has weights of its own."""
+        return any(has_own_weights(self._all[name].op) for name, own in self._chosen.items() if own == key)
 
     def _unread(self, key: str, served: list[Op]) -> dict[str, str]:
         """The problem of the lists of a seed that no node reads, or that are for operands that no node has."""
@@ -317,9 +341,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         named = {name: split_key(name) for name in keys} if is_named else {}
         foreign = {name: where[0] for name, where in named.items() if where and where[0] not in op.possible_operands}
         problems = {name: f"{op.name} has no operand '{operand}'" for name, operand in foreign.items()}
-        if is_named and BATCH_NORM in keys and (text := statistics_key_problem(op)):
-            problems[BATCH_NORM] = text
-        if is_named or (key != DEFAULT and WEIGHT in op.args):
+        if is_named or (key != DEFAULT and WEIGHT in op.args and not self._transforms_any(key)):
             others = {name: text for name in keys if (text := transform_key_problem(name, op))}
             problems = others | problems
         return problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
 from chop.passes.graph.registry import register_pass
@@ -19,8 +20,12 @@ def absorb_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = Non
     So a format for the weight and one for the bias say all that a circuit needs. In eval mode the outputs stay the same
     to 1e-5. Run `fold_batch_norm` before: what it folds costs nothing. `show = false` prints nothing.
     The info is {"absorbed": [norm], "left": {norm: why}}.
+    Raises PassError where a norm's weight or bias has a format: its range would be that of other values.
     """
     args = check_args("absorb_batch_norm", pass_args, ("show",))
+    chosen = [name for name, op in graph.quantizable_nodes().items() if op.has_statistics and _is_rounded(graph, name)]
+    if chosen:
+        raise PassError(f"formats are chosen for weight or bias of {', '.join(chosen)}; absorb first, then quantise")
     graph.settle_statistics()
     requested = graph.requested_plan
     graph.apply_plan(QuantPlan())
@@ -39,6 +44,11 @@ def absorb_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = Non
         rows = [*((name, "absorbed") for name in absorbed), *((name, f"left: {why}") for name, why in left.items())]
         terminal().print(table_of(("batch norm", "statistics"), rows, header_style="bold"))
     return graph, {"absorbed": absorbed, "left": left}
+
+
+def _is_rounded(graph: MaseGraph, norm: str) -> bool:
+    formats = graph.plan[norm]
+    return "weight" in formats or "bias" in formats
 
 
 def _why_left(norm: nn.Module) -> str | None:

@@ -16,7 +16,10 @@ from chop.nn.copying import copied_module
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating, placeholder_inputs
 from chop.passes.graph.registry import register_pass
 from chop.passes.graph.transforms.fold_conditions import batch_norms, layer_before, why_left
+from chop.tools.logger import get_logger
 from chop.tools.terminal import table_of, terminal
+
+logger = get_logger(__name__)
 
 TOLERANCE = 1e-5
 """How far results may move, relative to the largest one."""
@@ -27,8 +30,9 @@ def fold_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None)
     """Multiply batch norms that follow a linear or convolutional layer into that layer's weights, and remove them.
 
     With running statistics a norm is an affine map for each channel: in eval mode the outputs stay the same. Only what
-    is equal is folded: `dummy_in`, {argument: a few samples}, is run before and after. Formats of other layers are put
-    back, measured ones on the new weights. `show = false` prints nothing.
+    is equal in float is folded: `dummy_in`, {argument: a few samples}, is run before and after. Layers with formats get
+    them back, measured on the new weights: they predict something else then, and a warning says so. `show = false`
+    prints nothing.
     The info is {"folded": {norm: layer}, "left": {norm: why it is not folded}}.
     Raises PassError where formats are chosen for a norm that would vanish.
     """
@@ -41,6 +45,13 @@ def fold_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None)
     if chosen:
         graph.apply_plan(requested)
         raise PassError(f"formats are chosen for {', '.join(chosen)}; fold first, then quantise")
+    rounded = [layer for layer in folded.values() if plan[layer]]
+    if rounded:
+        logger.warning(
+            "fold_batch_norm: %s have formats, and round other weights now: what was measured with these formats does "
+            "not hold any more; fold first, then quantise",
+            ", ".join(rounded),
+        )
     _fold_all(graph, folded)
     graph.keep_activations(folded)
     graph.apply_plan(requested)

@@ -20,7 +20,7 @@ from chop.actions.search.strategies.runners import RUNNERS
 from chop.actions.search.strategies.runners.hardware import AverageBitwidth
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
-from chop.formats import Integer
+from chop.formats import Integer, OutputShift
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import node_costs
 from tests.actions.search.conftest import jets, jsc_tiny, lab
@@ -131,6 +131,16 @@ def test_layers_without_formats_count_their_weights_if_they_multiply() -> None:
     recurrent = sum(own.numel() for own in Mixed().recurrent.parameters())
     assert found["average_weight_bits"] == pytest.approx((32 * recurrent + 8 * 10) / (recurrent + 10))
     assert found["average_activation_bits"] == 8
+
+
+def test_a_result_that_is_corrected_and_not_rounded_is_no_operand() -> None:
+    costs = node_costs(MaseGraph(Convolutional()), IMAGES)
+    plain = {"data_in": Integer(4), "weight": Integer(3), "bias": Integer(3)}
+    corrected = {**plain, "data_out": OutputShift(None, shift=(0.5,) * 6)}
+    rounded = {**plain, "data_out": OutputShift(Integer(4), shift=(0.5,) * 6)}
+    average = [RUNNERS["average_bitwidth"](None).total(costs, QuantPlan.of({"conv": own})) for own in
+               (plain, corrected, rounded, {**plain, "data_out": Integer(4)})]  # fmt: skip
+    assert average[0] == average[1] != average[2] == average[3]
 
 
 def test_figures_of_another_definition_are_not_mixed_with_these(

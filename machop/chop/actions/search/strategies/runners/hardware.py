@@ -36,7 +36,7 @@ class AverageBitwidth(AnalyticRunner):
     """
 
     Options = AverageBitwidthOptions
-    definition = 2
+    definition = 3
 
     @classmethod
     def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
@@ -48,7 +48,8 @@ class AverageBitwidth(AnalyticRunner):
         )
 
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
-        counted = [tensor for tensor in cost.tensors if tensor.is_factor or tensor.operand in formats]
+        rounded = {operand for operand, chosen in formats.items() if not chosen.is_float}
+        counted = [tensor for tensor in cost.tensors if tensor.is_factor or tensor.operand in rounded]
         weights = [tensor for tensor in counted if tensor.is_parameter]
         activations = [tensor for tensor in counted if not tensor.is_parameter]
         return (

@@ -121,6 +121,8 @@ def _formats_of(name: str, op: Op, key: str, config: NodeConfig, by: str) -> dic
     try:
         if by == "name" and key != DEFAULT:
             check_operands_exist(config, op)
+        if by != "regex_name" and key != DEFAULT and BATCH_NORM in config and (text := statistics_key_problem(op)):
+            raise PassError(f"key '{BATCH_NORM}': {text}; remove the key")
         if key != DEFAULT and (by == "name" or WEIGHT in op.args):
             _check_transforms(config, op)
         formats = node_formats(config, op)
@@ -141,7 +143,7 @@ def check_operands_exist(config: NodeConfig, op: Op) -> None:
 
 
 def _check_transforms(config: NodeConfig, op: Op) -> None:
-    """Raise PassError where a config of a node, or of products, is for weights or statistics that the op lacks."""
+    """Raise PassError where a config of a node, or of products, is for weights that the op lacks."""
     for key in config:
-        if problem := statistics_key_problem(op) if key == BATCH_NORM else transform_key_problem(key, op):
+        if problem := transform_key_problem(key, op):
             raise PassError(f"key '{key}': {problem}; remove the key")

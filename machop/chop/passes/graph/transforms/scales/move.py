@@ -48,7 +48,10 @@ def move_scales(graph: MaseGraph, moving: Moving, dummy_in: Mapping[str, Any] | 
     A group is tried alone first, on `dummy_in`. Raises PassError, naming the nodes, where the outputs would change.
     """
     if graph.plan.choices:
-        raise PassError(f"{moving.name}: formats are chosen already; run it before quantize")
+        raise PassError(
+            f"{moving.name}: formats, or measured statistics, are chosen already; run it before quantize and "
+            "measure_batch_norm"
+        )
     if dummy_in is None:
         raise PassError(f"{moving.name} needs dummy_in, {{argument: a few samples}}, to compare outputs on")
     found, left = groups_of(graph)
