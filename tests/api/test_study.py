@@ -20,6 +20,7 @@ from chop.errors import ChopError, FolderError, SearchError
 from chop.evaluation.plan_runner import PlanRunner
 from chop.ir import MaseGraph
 from chop.passes.graph import quantize_transform_pass
+from chop.record.folder import SearchFolder
 from chop.record.front import Front
 from chop.scoring.task import task_of
 from tests.api.conftest import few
@@ -47,6 +48,33 @@ def test_every_network_predicts_as_the_search_measured_to_the_bit(study: Study) 
             {name: own.metrics[name] for name in accumulator.result()}, rel=1e-6
         )
         assert accumulator.result()["accuracy"] == own.metrics["accuracy"]
+
+
+def test_the_front_shows_the_positions_of_points_that_its_networks_have(study: Study) -> None:
+    best = study.best()
+    written = {row["number"]: row["measured_frac_widths"] for row in SearchFolder(study.folder).rows("best.json")}
+    for name, found in written[best.number].items():
+        config, layer = best.config[name]["config"], best.graph.model.get_submodule(str(best.graph.node(name).target))
+        assert set(found) == {"data_in", "weight", "bias"}
+        for operand in ("weight", "bias"):
+            reach, width = float(getattr(layer, operand).detach().abs().max()), config[f"{operand}_width"]
+            fits = [bits for bits in range(-64, 65) if reach * 2.0**bits < 2.0 ** (width - 1)]
+            assert found[operand] == max(fits)
+            assert f"{width}b/{max(fits)}f" in best.formats
+    assert len(written) == len(study.front) and not any("auto" in text for text in study.front["formats"])
+    assert best.frac_widths == written[best.number]
+    assert chop.load_study(study.folder)[best.number].formats == best.formats
+
+
+def test_a_range_for_each_channel_shows_its_least_and_greatest_position(mlp: nn.Module, arrays: Arrays) -> None:
+    torch.nn.init.constant_(mlp[0].weight[0], 0.01)
+    space = chop.Space(formats=["integer"], widths=[8], weight_granularity=["channel"])
+    best = chop.search(mlp, arrays, **few(formats=None, widths=None, space=space)).best()
+    channels = mlp[0].weight.detach().abs().amax(1)
+    least, greatest = best.frac_widths["_0"]["weight"]
+    for bits, reach in ((least, channels.max()), (greatest, channels.min())):
+        assert float(reach) * 2.0**bits < 128 <= float(reach) * 2.0 ** (bits + 1)
+    assert f"w 8b/{least}f…{greatest}f channel" in best.formats
 
 
 def test_a_network_is_a_module_that_can_be_copied_saved_and_trained(study: Study) -> None:

@@ -36,7 +36,7 @@ SUMMARY = SearchSummary(
     counts=TrialCounts.of(TRIALS),
     best=(
         BestRow(TRIALS[0], (1,), CONFIG, {"accuracy": (0.69, 0.68, 0.7)}),
-        BestRow(TRIALS[2], (), CONFIG, None, equal_points=3),
+        BestRow(TRIALS[2], (), CONFIG, None, equal_points=3, frac_widths={"fc": {"data_in": -1, "weight": [2, 5]}}),
     ),
     reason="n_trials",
     metrics={"accuracy": MetricFacts("", "maximize"), "bits": MetricFacts("bit", "minimize")},

@@ -79,6 +79,11 @@ def test_a_measured_position_of_the_point_is_explained_where_it_is_shown(
         print_summary(summary, tmp_path)
         shown = " ".join(capsys.readouterr().out.split())
         assert ("8b/auto: the position of the point is measured" in shown) == told
+    known = replace(measured, best=[replace(row, frac_widths={"layer": {"weight": 5}}) for row in measured.best])
+    print_summary(known, tmp_path)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "layer w 8b/5f" in shown and "follows from the measured range of each operand" in shown
+    assert "auto" not in shown
 
 
 def test_whole_circuits_come_before_sums_and_a_baseline_without_a_figure_has_a_dash(

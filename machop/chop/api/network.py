@@ -17,8 +17,8 @@ from chop.config.options import RunOptions
 from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
-from chop.record.trial import Finished, TestMetrics, Trial
-from chop.report.format_texts import describe_formats
+from chop.record.trial import Finished, MeasuredFracWidths, TestMetrics, Trial
+from chop.report.format_texts import NOTHING_MEASURED, describe_formats
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ class Network:
     """A network that a search measured: `number` of its trial, `config`, `metrics` and, for winners, `test_metrics`.
 
     `config` is a dictionary as `quantize_transform_pass` takes it. `test_metrics` are `{name: (value, low, high)}` with
-    the bounds of the 95 % interval; None where it was not measured on the test set. Where it was tuned after the
-    search, `finished` says how, and `untuned` is the network as the search measured it.
+    the bounds of the 95 % interval; None where it was not measured on the test set. `frac_widths` are the bits after
+    the point that follow from measured ranges, `{node: {operand: bits}}`, for networks of the front. Where it was tuned
+    after the search, `finished` says how, and `untuned` is the network as the search measured it.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Network:
         test_metrics: TestMetrics | None,
         networks: Networks | None,
         finished: Finished | None = None,
+        frac_widths: MeasuredFracWidths = NOTHING_MEASURED,
     ) -> None:
         self.trial = trial
         self.number = trial.number
@@ -78,6 +80,7 @@ class Network:
         self.metrics = trial.metrics
         self.test_metrics = test_metrics
         self.finished = finished
+        self.frac_widths = frac_widths
         self._networks = networks
 
     @cached_property
@@ -95,7 +98,10 @@ class Network:
         """The network as the search measured it: itself, where it was not tuned since."""
         if self.finished is None:
             return self
-        return Network(self.finished.searched, self.config, self.finished.searched_tests, self._networks)
+        before = self.finished
+        return Network(
+            before.searched, self.config, before.searched_tests, self._networks, frac_widths=self.frac_widths
+        )
 
     @property
     def model(self) -> nn.Module:
@@ -105,7 +111,7 @@ class Network:
     @property
     def formats(self) -> str:
         """The formats of all layers in one line."""
-        return describe_formats(self.config)
+        return describe_formats(self.config, frac_widths=self.frac_widths)
 
     def save(self, path: Path | str) -> Path:
         """Write the network as one safetensors file, which `MaseGraph.from_checkpoint` loads."""

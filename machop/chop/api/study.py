@@ -162,8 +162,8 @@ class Study:
             raise SearchError(f"there is no trial {number} (there are {len(self._trials)}, from 0)")
         if number not in self._made:
             row = self._rows_made.get(number) or BestRow(self._trials[number], (), self._configs[number])
-            own = Network(row.trial, row.sampled_config, row.test_metrics, self._networks, row.finished)
-            self._made[number] = own
+            about = (row.trial, row.sampled_config, row.test_metrics)
+            self._made[number] = Network(*about, self._networks, row.finished, row.frac_widths)
         return self._made[number]
 
     @property
@@ -176,7 +176,7 @@ class Study:
         before, after = row.searched.metrics, row.trial.metrics
         names = [name for name in self.metrics if name in before and name in after]
         figures = {name: after[name] for name in names} | {f"untuned_{name}": before[name] for name in names}
-        formats = describe_formats(row.sampled_config)
+        formats = describe_formats(row.sampled_config, frac_widths=row.frac_widths)
         return {"trial": row.trial.number, "epochs": row.finished.epochs, **figures, "formats": formats}
 
     @cached_property
@@ -221,7 +221,8 @@ class Study:
                 tests |= {f"test_{name}": value, f"test_{name}_low": low, f"test_{name}_high": high}
         figures = {name: row.trial.metrics[name] for name in goals}
         figures |= {f"untuned_{name}": row.searched.metrics[name] for name in tuned_names(self.summary)}
-        return {"trial": row.trial.number, **figures, **tests, "formats": describe_formats(row.sampled_config)}
+        formats = describe_formats(row.sampled_config, frac_widths=row.frac_widths)
+        return {"trial": row.trial.number, **figures, **tests, "formats": formats}
 
     def _trial_row(self, trial: Trial) -> Row:
         figures = {name: trial.metrics.get(name) for name in self.metrics}

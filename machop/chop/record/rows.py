@@ -12,6 +12,8 @@ from chop.record.trial import BestRow, Finished, TestMetrics, Trial
 OPTIONAL = ("failed", "inherited", "repeats", "stopped_at")
 """Fields of a trial that a row has only where they say something."""
 
+FRAC_WIDTHS = "measured_frac_widths"
+
 METRICS = ("software_metrics", "hardware_metrics", "scaled_metrics")
 
 
@@ -36,6 +38,8 @@ def best_row_as_json(row: BestRow) -> dict[str, Any]:
     values["equal_trials"] = list(row.equals)
     if row.equal_points:
         values["equal_points"] = row.equal_points
+    if row.frac_widths:
+        values[FRAC_WIDTHS] = {node: dict(found) for node, found in row.frac_widths.items()}
     values |= _tests_as_json(row.finished.searched_tests if row.finished else row.test_metrics)
     return values | ({"finished": finished_as_json(row, row.finished)} if row.finished else {})
 
@@ -70,7 +74,9 @@ def best_row_from_json(row: Mapping[str, Any], trial: Trial) -> BestRow:
     """A row of `best.json`; `trial` is its trial, with the figures of the search."""
     tests = _tests_from_json(row)
     equals = tuple(row.get("equal_trials", ()))
-    found = BestRow(trial, equals, row["sampled_config"], tests, row.get("equal_points", 0))
+    found = BestRow(
+        trial, equals, row["sampled_config"], tests, row.get("equal_points", 0), frac_widths=row.get(FRAC_WIDTHS, {})
+    )
     tuned = row.get("finished")
     return found if tuned is None else finished_row(found, tuned)
 

@@ -67,6 +67,10 @@ TestMetrics = Mapping[str, tuple[float, float, float]]
 """Scores on the test set: `{name: (value, low, high)}` with the bounds of the 95 % interval."""
 
 
+MeasuredFracWidths = Mapping[str, Mapping[str, int | Sequence[int]]]
+"""Bits after the point from measured ranges, by node and operand; for channels the least and the greatest."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """How the network of a trial was tuned after the search, and its figures before.
@@ -104,6 +108,8 @@ class BestRow:
     """How many points equal it that are not listed in `equals`: an enumeration counts them."""
 
     finished: Finished | None = None
+    frac_widths: MeasuredFracWidths = field(default_factory=dict)
+    """Where the config says "auto"; empty for a row that was not measured again."""
 
     @property
     def searched(self) -> Trial:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from chop.record.trial import MeasuredFracWidths
 from chop.report.transform_texts import describe_transforms, is_for_transform
 
 FIXED_POINT = ("integer", "fixed", "integer_floor")
@@ -19,6 +21,8 @@ OPERANDS = {
 }
 """How the operands of a layer are called in tables."""
 
+NOTHING_MEASURED: MeasuredFracWidths = MappingProxyType({})
+
 UNITS = {
     "width": "b",
     "frac_width": "f",
@@ -30,19 +34,33 @@ UNITS = {
 """Behind the number of bits: all of a value, behind the point, of the exponent, of the mantissa."""
 
 
-def describe_formats(sampled_config: Mapping[str, Any], named: bool = True) -> str:
+def describe_formats(
+    sampled_config: Mapping[str, Any], named: bool = True, frac_widths: MeasuredFracWidths = NOTHING_MEASURED
+) -> str:
     """The formats of a network in one line; unquantised layers are left out.
 
     Each operand has the values of its keys, and the weight what it is transformed by. Without `named` the names of the
-    formats are left out.
+    formats are left out. `frac_widths` stand in place of "auto".
 
     >>> layer = {"name": "integer", "data_in_width": 8, "weight_width": 4, "weight_frac_width": "NA"}
     >>> describe_formats({"by": "name", "fc": {"config": layer}, "relu": {"config": {"name": "NA"}}})
     'fc integer act 8b/4f, w 4b/2f'
+    >>> layer |= {"weight_frac_width": "auto"}
+    >>> describe_formats({"fc": {"config": layer}}, frac_widths={"fc": {"weight": [1, 3]}})
+    'fc integer act 8b/4f, w 4b/1f…3f'
     """
     nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
-    texts = [f"{name} {text}" for name, config in nodes.items() if (text := _describe(config, named))]
+    measured = {name: _with_frac_widths(config, frac_widths.get(name, {})) for name, config in nodes.items()}
+    texts = [f"{name} {text}" for name, config in measured.items() if (text := _describe(config, named))]
     return "; ".join([*(texts or ["unquantised"]), *_measured_norms(nodes)])
+
+
+def _with_frac_widths(config: Mapping[str, Any], found: Mapping[str, int | Sequence[int]]) -> Mapping[str, Any]:
+    """The config of a node with the measured bits after the point in place of "auto"."""
+    return {
+        **config,
+        **{f"{operand}_frac_width": own if isinstance(own, int) else tuple(own) for operand, own in found.items()},
+    }
 
 
 def _measured_norms(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -86,6 +104,8 @@ def _values(config: Mapping[str, Any], operand: str) -> str:
 
 
 def _bits(value: Any, unit: str) -> str:
+    if isinstance(value, tuple):
+        return "…".join(f"{own}{unit}" for own in value)
     return f"{value}{unit}" if isinstance(value, int) else str(value)
 
 

@@ -140,7 +140,7 @@ def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
     values += [_figure(name, metrics) for name in _metric_names(summary)]
     values += [_figure(name, row.searched.metrics) if row.finished else "" for name in tuned_names(summary)]
     tests = [_interval(row.test_metrics, name) for name in _test_names(summary)]
-    formats = describe_formats(row.sampled_config, named=len(_format_names(summary)) > 1)
+    formats = describe_formats(row.sampled_config, len(_format_names(summary)) > 1, row.frac_widths)
     return [str(row.trial.number), *values, *tests, formats]
 
 
@@ -184,10 +184,13 @@ def _interval(metrics: TestMetrics | None, name: str) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]" if isfinite(low) else f"{value:.3f}"
 
 
-def _notation(names: Sequence[str], has_measured: bool) -> str:
-    """What the column of formats means, in a line; `has_measured`: the position of some points is "auto"."""
+def _notation(names: Sequence[str], summary: SearchSummary) -> str:
+    """What the column of formats means, in a line."""
     example = "8b/4f: 8 bits, 4 of them after the point" if set(names) <= set(FIXED_POINT) else "8b: 8 bits"
-    example += "; 8b/auto: the position of the point is measured, for each operand" if has_measured else ""
+    if any("/auto" in describe_formats(row.sampled_config, frac_widths=row.frac_widths) for row in summary.best):
+        example += "; 8b/auto: the position of the point is measured, for each operand"
+    elif any(row.frac_widths for row in summary.best):
+        example += "; the position of the point follows from the measured range of each operand"
     others = "" if set(names) <= set(FIXED_POINT) else "; f: after the point, e: of the exponent, m: of the mantissa"
     return f"Formats: {', '.join(names)}; {example}{others}; act is a layer's input, w its weight; the rest in float32."
 
@@ -261,7 +264,7 @@ def _facts(summary: SearchSummary) -> list[str]:
         facts += [f"Constraints: {summary.goals.constraints_explained()}.", *_missed_on_test(summary)]
     names = _format_names(summary)
     if names:
-        facts.append(_notation(names, any("/auto" in describe_formats(row.sampled_config) for row in summary.best)))
+        facts.append(_notation(names, summary))
     nodes = [
         entry["config"] for row in summary.best for entry in row.sampled_config.values() if isinstance(entry, Mapping)
     ]

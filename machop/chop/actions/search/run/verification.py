@@ -12,6 +12,7 @@ from chop.actions.search.measuring.plans import BuiltNetwork, TunedGraph, plans_
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.single import FLOAT_CONFIG, SingleMeasurement, metrics_of
 from chop.actions.search.measuring.subject import Subject
+from chop.actions.search.run.measured_frac_widths import measured_frac_widths
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.runners.base import Plans, RunnerBase, check_finite, row_key
 from chop.errors import ChopError, SearchError, first_line
@@ -63,7 +64,7 @@ class Verification:
         if not self._subject.eval_mode:  # running it has moved its running statistics
             graph = self._subject.rebuild(config)
         plans = plans_of(self._subject, self._subject.space.plan(row.trial.point), config)
-        return replace(row, trial=self._completed(row.trial, plans), test_metrics=self._on_test(graph))
+        return self._row(row, graph, plans)
 
     def of_tuned(self, row: BestRow, graph: MaseGraph) -> BestRow:
         """A row with the test scores of its tuned network, which was loaded from its file as `graph`.
@@ -77,7 +78,13 @@ class Verification:
                 "must agree, so its figures cannot be trusted. A model, loss or metric of your own that draws at "
                 f"random does this; where there is none, please report it with {row.sampled_config}"
             )
-        return replace(row, trial=self._completed(row.trial, plans), test_metrics=self._on_test(graph))
+        return self._row(row, graph, plans)
+
+    def _row(self, row: BestRow, graph: MaseGraph, plans: Plans) -> BestRow:
+        """The row with what is measured of the built network `graph` alone."""
+        found = measured_frac_widths(row.sampled_config, graph.plan)
+        trial = self._completed(row.trial, plans)
+        return replace(row, trial=trial, frac_widths=found, test_metrics=self._on_test(graph))
 
     def _completed(self, trial: Trial, plans: Plans) -> Trial:
         """A trial with the metrics that only the best networks get, without those that fail."""
