@@ -28,6 +28,7 @@ from chop.nn import OP_TABLE
 from chop.passes.graph import PASSES
 from chop.registry import Registry
 from chop.scoring.task import TASKS
+from chop.training.snapshots import TRAININGS
 from chop.weight_transforms import WEIGHT_TRANSFORMS
 
 REGISTRIES: tuple[Registry[Any], ...] = (
@@ -41,6 +42,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     SEARCH_SPACES,
     STRATEGIES,
     TASKS,
+    TRAININGS,
     WEIGHT_TRANSFORMS,
 )
 

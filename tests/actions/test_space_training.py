@@ -76,7 +76,9 @@ def test_a_search_with_the_checkpoint_says_that_its_weights_were_trained_for_the
 
 
 def test_wrong_options_are_refused_at_once_with_their_places(config: Path, ch: Command) -> None:
-    config.write_text(TOML.replace("probes = 3", 'probes = 1\nplans_per_stp = 2\nteacher_share = "all"'))
+    config.write_text(
+        TOML.replace("probes = 3", 'probes = 1\nplans_per_stp = 2\nteacher_share = "all"'), encoding="utf-8"
+    )
     _, said = ch("train", "--config", str(config), "--for-space", "--plans-per-step", "0", status=2)
     for told in (
         "space.toml:8: train_for_space.probes: expected greater than or equal to 2",

@@ -75,7 +75,7 @@ def test_a_loaded_study_has_the_same_networks(tuned: tuple[nn.Module, Study], ar
 def test_to_toml_and_back(tuned: tuple[nn.Module, Study], tmp_path: Path) -> None:
     _, study = tuned
     file = tmp_path / "search.toml"
-    file.write_text(study.to_toml())
+    file.write_text(study.to_toml(), encoding="utf-8")
     assert chop.load_config(file)["finish"] == FINISH
 
 

@@ -102,14 +102,14 @@ def test_solutions_are_kept_by_content_and_damaged_files_are_solved_again(tmp_pa
         json.dumps({"solution": [1, -2, 3], "key": file.stem}),
         '{"solution": [1, 2, 3], "key": 0}',
     ):
-        file.write_text(damage)
+        file.write_text(damage, encoding="utf-8")
         mended = Solutions(tmp_path)
         assert (mended.get(content, solve), mended.solved) == ((1.5, 1.0, 2.0), 1)
     assert content_key(content) != content_key(["sums", np.arange(3.0)]) != content_key(["sums", np.arange(4.0)])
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     solutions = Solutions(tmp_path / "file")
     assert solutions.get([1], lambda: (1.0, 1.0, 1.0)) == (1.0, 1.0, 1.0)
     assert solutions.folder is None

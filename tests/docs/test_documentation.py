@@ -105,7 +105,9 @@ def test_the_page_on_training_runs_in_short_form(tmp_path: Path, ch: Command) ->
     page = ROOT / "docs" / "training.md"
     short = ROOT / "machop" / "configs" / "examples" / "jsc_mlp_for_space.toml"
     text = short.read_text(encoding="utf-8").replace("[3, 4, 6, 8]", "[4, 8]").replace("[2, 3, 4, 8]", "[3]")
-    (tmp_path / "short.toml").write_text(text.replace("max_epochs = 20", "max_epochs = 1\nprobe_samples = 500"))
+    (tmp_path / "short.toml").write_text(
+        text.replace("max_epochs = 20", "max_epochs = 1\nprobe_samples = 500"), encoding="utf-8"
+    )
     (block,) = blocks(page, "console")
     commands = [line.replace(f"machop/configs/examples/{short.name}", "short.toml") for line in block.splitlines()]
     first, second, third = map(arguments, commands)

@@ -171,7 +171,7 @@ def test_a_part_is_written_without_pandas_which_would_take_much_of_the_memory_of
         "import sys, numpy; from chop.record.landscape import part_as_bytes;"
         "part_as_bytes(3, {'accuracy': numpy.ones(5), 'points': numpy.arange(10)[::2]}); print('pandas' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"
 
 
 def test_a_part_holds_the_columns_as_they_are() -> None:

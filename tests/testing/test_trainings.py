@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chop.testing import TrainingConformance
 from chop.training.snapshots import OnStep, TrainedNetwork
-from tests.actions.search.narrowing import Narrowing
+from tests.actions.search.narrowing import Narrowing, narrowing_registered  # noqa: F401
 
 SHORT = {"epochs": 6, "snapshots": 3, "batch_size": 256, "num_samples": 512}
 TENSOR = {**SHORT, "weight_granularity": "tensor", "activation_granularity": "tensor"}

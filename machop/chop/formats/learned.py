@@ -62,7 +62,7 @@ def code_bounds(widths: Tensor, is_signed: bool) -> tuple[Tensor, Tensor]:
     if not is_signed:
         return torch.zeros_like(widths), widths.exp2() - 1
     half = torch.where(widths > 0, (widths - 1).exp2(), torch.zeros_like(widths))
-    return -half, (half - 1).clamp(min=0)
+    return 0.0 - half, (half - 1).clamp(min=0)
 
 
 def learned_bits(widths: MeasuredTensor, shape: Sequence[int]) -> int:

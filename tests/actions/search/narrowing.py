@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -30,7 +31,6 @@ class NarrowingOptions:
     rate: float = 0.1
 
 
-@TRAININGS.register("narrowing")
 class Narrowing(SnapshotTraining):
     """Trains linear layers, and yields them with a width of 8, 7, 6 … bits, two of them above the point."""
 
@@ -82,7 +82,6 @@ def _narrowed(graph: MaseGraph, width: int) -> MaseGraph:
     return twin
 
 
-@STRATEGIES.register("narrowing_networks")
 class NarrowingNetworks(SearchStrategyBase):
     """Each snapshot of the training is a trial."""
 
@@ -100,3 +99,12 @@ class NarrowingNetworks(SearchStrategyBase):
         numbers = [number for number in range(first, first + n) if self.context.trainer.plan(number) is not None]
         self._asked = first + len(numbers)
         return [self.space.point(number) for number in numbers]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrowing_registered() -> Iterator[None]:
+    """Both by their names, for the tests of a module that imports this fixture."""
+    with TRAININGS.restored(), STRATEGIES.restored():
+        TRAININGS.register("narrowing")(Narrowing)
+        STRATEGIES.register("narrowing_networks")(NarrowingNetworks)
+        yield

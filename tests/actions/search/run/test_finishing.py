@@ -138,7 +138,7 @@ def test_the_front_is_that_of_both_and_files_hold_both_figures(result: SearchRes
         )
     summary = files.summary
     assert summary.finish is not None and sorted(summary.finish.trials) == sorted(files.tuned())
-    assert "untuned accuracy" in (result.folder / "report.md").read_text()
+    assert "untuned accuracy" in (result.folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_the_row_is_tuned_or_as_it_was_searched(result: SearchResult) -> None:
@@ -188,7 +188,7 @@ def test_successive_tuning_goes_on_to_the_same_networks(
 
 def tuned_for(folder: Path) -> list[tuple[int, int]]:
     """The trials that were tuned, in order, and for how many epochs."""
-    rows = [json.loads(line) for line in (folder / "finished.jsonl").read_text().splitlines()[1:]]
+    rows = [json.loads(line) for line in (folder / "finished.jsonl").read_text(encoding="utf-8").splitlines()[1:]]
     return [(row["number"], row["tuning"]["max_epochs"]) for row in rows]
 
 
@@ -244,7 +244,7 @@ def test_constraints_are_judged_on_tuned_figures(few: partial[SearchResult], tmp
     table["strategy"]["metrics"]["accuracy"]["min"] = 0.708  # the best of the space has 0.7063
     found = few(search_config=table)
     assert all(row.finished and row.trial.metrics["accuracy"] >= 0.708 for row in found.best)
-    assert "No configuration satisfies" not in (tmp_path / "report.md").read_text()
+    assert "No configuration satisfies" not in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -277,13 +277,13 @@ def test_a_damaged_network_is_tuned_again(
 def test_edited_and_mixed_records_are_refused(few: partial[SearchResult], tmp_path: Path) -> None:
     few(search_config=finished({**TINY, "rows": 2, "max_epochs": 1}))
     log = tmp_path / "finished.jsonl"
-    lines = log.read_text().splitlines(keepends=True)
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
     edited = json.loads(lines[1])
     edited["software_metrics"]["accuracy"] = 0.99
-    log.write_text("".join([lines[0], json.dumps(edited) + "\n", *lines[2:]]))
+    log.write_text("".join([lines[0], json.dumps(edited) + "\n", *lines[2:]]), encoding="utf-8")
     assert len(SearchFolder(tmp_path).tuned()) == 1
     header = json.loads(lines[0])
-    log.write_text(json.dumps({**header, "chop_finished": 3}) + "\n")
+    log.write_text(json.dumps({**header, "chop_finished": 3}) + "\n", encoding="utf-8")
     with pytest.raises(SearchError, match="written by a later chop"):
         SearchFolder(tmp_path).tuned()
 

@@ -25,6 +25,7 @@ from chop.record.folder import SearchFolder
 from tests.actions.search import narrowing
 from tests.actions.search.conftest import LAB
 from tests.actions.search.killing import trials
+from tests.actions.search.narrowing import narrowing_registered  # noqa: F401
 
 SNAPSHOTS = 5
 
@@ -255,5 +256,5 @@ def test_a_study_holds_its_networks(tmp_path: Path, jets: MaseDataModule) -> Non
         assert torch.equal(other.model(x), outputs)
         path = net.save(tmp_path / f"{net.number}.safetensors")
         assert torch.equal(MaseGraph.from_checkpoint(path, chop.get_model("jsc-tiny")).model.eval()(x), outputs)
-    rows = json.loads((tmp_path / "kept" / "best.json").read_text())
+    rows = json.loads((tmp_path / "kept" / "best.json").read_text(encoding="utf-8"))
     assert all(row["sampled_config"]["network_file"].startswith("networks/") for row in rows.values())
