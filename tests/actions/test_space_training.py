@@ -93,7 +93,9 @@ def test_wrong_options_are_refused_at_once_with_their_places(config: Path, ch: C
 def test_the_table_is_checked_by_every_command_before_anything_is_loaded(
     config: Path, ch: Command, command: list[str]
 ) -> None:
-    config.write_text(TOML.replace("probes = 3", "probes = -6").replace('"toy_tiny"', '"not-a-data-set"'))
+    config.write_text(
+        TOML.replace("probes = 3", "probes = -6").replace('"toy_tiny"', '"not-a-data-set"'), encoding="utf-8"
+    )
     _, said = ch(*command, "--config", str(config), "--pretrained", status=2)
     said = " ".join(said.split())
     assert "space.toml:8: train_for_space.probes: expected greater than or equal to 2" in said
