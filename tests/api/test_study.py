@@ -77,6 +77,17 @@ def test_a_range_for_each_channel_shows_its_least_and_greatest_position(mlp: nn.
     assert f"w 8b/{least}f…{greatest}f channel" in best.formats
 
 
+def test_a_study_without_its_options_says_so_when_it_is_loaded(
+    study: Study, tmp_path: Path, mlp: nn.Module, arrays: Arrays, caplog: pytest.LogCaptureFixture
+) -> None:
+    study.save(tmp_path / "kept")
+    (tmp_path / "kept" / "resolved.toml").unlink()
+    assert len(chop.load_study(tmp_path / "kept").trials) == len(study.trials)
+    assert "has no resolved.toml: tables can be shown, but no network be built" in caplog.text
+    with pytest.raises(SearchError, match=r"has no resolved.toml, without which its networks cannot be built"):
+        chop.load_study(tmp_path / "kept", mlp, arrays)
+
+
 def test_a_network_is_a_module_that_can_be_copied_saved_and_trained(study: Study) -> None:
     x, _ = validation(study)
     net = study.best().model

@@ -262,6 +262,24 @@ class TestGuard:
         assert verdict.is_sound and not verdict.unchecked, str(verdict)
 
 
+def test_a_transposed_factor_is_refused_and_as_a_linear_function_pruned() -> None:
+    class Layer(nn.Module):
+        def __init__(self, transposes: bool) -> None:
+            super().__init__()
+            self.transposes, self.w = transposes, nn.Parameter(torch.randn(4, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.w.T if self.transposes else nn.functional.linear(x, self.w)
+
+    config = {"name": "integer", "data_in_width": 8, "weight_width": 8, "weight_sparsity": 0.5}
+    with pytest.raises(PassError, match=r"multiplies by no parameter as it stands \(x @ self.w.T: write F.linear"):
+        quantize_transform_pass(MaseGraph(Layer(True)), {"by": "name", "matmul": {"config": config}})
+    graph = MaseGraph(Layer(False))
+    quantize_transform_pass(graph, {"by": "name", "linear": {"config": config}})
+    kept = graph.plan["linear"]["weight"].quantize(graph.model.w)
+    assert int((kept == 0).sum()) >= 16
+
+
 def test_keys_for_ops_without_weights_of_their_own_are_refused_where_they_are_named_and_else_skipped() -> None:
     class Product(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ from chop.errors import SearchError
 from chop.ir import MaseGraph
 from chop.record.folder import SearchFolder
 from chop.record.trial import TrialCounts
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 
 def load_study(
@@ -50,6 +53,8 @@ def load_study(
     with in_python():
         _require_whole(files)
     if model is None:
+        if files.resolved is None:
+            logger.warning("%s has no resolved.toml: tables can be shown, but no network be built", files.path)
         return Study(files)
     with in_python():
         return Study(files, _networks_of(files, model, data, {"loss": loss, "metrics": metrics, "split": split}))

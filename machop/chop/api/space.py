@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from chop.api.arguments import naming
+from chop.api.plain_values import plain
 from chop.config.toml_document import TomlDocument
 from chop.errors import ConfigError, did_you_mean
 from chop.formats import FORMATS, Format
@@ -315,13 +316,7 @@ def _as_list(value: Any) -> list[Any]:
     """A list of plain values of Python."""
     if isinstance(value, np.ndarray | range | tuple | set | frozenset):
         value = list(value)
-    return [_plain(own) for own in value] if isinstance(value, list) else [_plain(value)]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    return [_plain(own) for own in value] if isinstance(value, (tuple, list)) else value
+    return [plain(own) for own in value] if isinstance(value, list) else [plain(value)]
 
 
 def _tied(entries: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -13,6 +13,7 @@ from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.api.arguments import RENAMED, SETUP
 from chop.api.metrics import usual_group
+from chop.api.plain_values import plain
 from chop.api.space import Space
 from chop.config.options import RunOptions
 from chop.config.run_config import load_run_config
@@ -43,7 +44,7 @@ def as_toml(options: RunOptions, search: Mapping[str, Any], has_functions: bool 
     if options.load_name:
         values["load_name"] = str(Path(options.load_name).resolve())
     try:
-        text = tomlkit.dumps({**values, "search": _plain(search)})
+        text = tomlkit.dumps({**values, "search": plain(search)})
     except (TypeError, ValueError) as error:
         raise ConfigError([f"an argument has a value that TOML cannot hold ({error})"]) from error
     return "".join(f"# {line}\n" for line in _notes(options, search, has_functions)) + text
@@ -120,9 +121,3 @@ def _own_classes(search: Mapping[str, Any]) -> Iterator[str]:
     for noun, name, registry in named:
         if name in registry and not registry[name].__module__.startswith("chop."):
             yield f"The {noun} '{name}'"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(own) for key, own in value.items()}
-    return [_plain(own) for own in value] if isinstance(value, (list, tuple)) else value

@@ -246,7 +246,10 @@ def transform_key_problem(key: str, op: Op) -> str | None:
     """The problem of a key of a weight transform for `op`; None if there is none."""
     if not is_transform_key(key) or has_own_weights(op):
         return None
-    return f"{op.name} has no weights of its own to transform"
+    problem = f"{op.name} has no weights of its own to transform"
+    if WEIGHT not in op.args:
+        return problem
+    return f"{problem}: it multiplies by no parameter as it stands (x @ self.w.T: write F.linear(x, self.w))"
 
 
 def _transform(name: str, values: Mapping[str, Any], op: Op) -> WeightTransform:
