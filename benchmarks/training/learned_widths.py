@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 import chop
 from chop.circuits import circuit_facts
 from chop.dataset import MaseDataModule
 from chop.errors import CircuitError
 from chop.ir import MaseGraph
+from chop.ir.graph.graph_file import load_onto
 from chop.tools.threads import one_thread
 from chop.training.learned_widths import Snapshot, WidthTraining, snapshot_graph, train_widths
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "learned_widths.svg"
 OPTIONS = WidthTraining(
-    epochs=5000,
-    cycles=50,
-    snapshots=250,
+    epochs=8000,
+    cycles=80,
+    snapshots=400,
     first_factor=1e-6,
-    last_factor=1.2e-4,
+    last_factor=1.5e-4,
+    pace=1,
     weight_fraction=4,
     activation_fraction=4,
+    activation_rounding="half_up",
 )
+FOLDER = Path("mase_output") / "benchmarks" / f"learned_widths-{zlib.crc32(repr(OPTIONS).encode()):08x}"
+"""Where networks are kept along the run: one that was interrupted goes on, one that is done is measured again."""
+
 FEW = 8000
 """LUTs, of EBOPs, from which on circuits are not built."""
 
@@ -59,10 +69,34 @@ def main() -> None:
     """Train, measure, print the table and draw the picture."""
     with one_thread():
         graph, data = jets()
-        started = time.process_time()
-        snapshots = list(train_widths(graph, data, OPTIONS))
-        seconds = time.process_time() - started
-        report(measured(graph, data, snapshots), seconds)
+        train(graph, data)
+        kept = networks()
+        report(measured(graph, data, kept), kept[-1]["seconds"])
+
+
+def networks() -> list[dict[str, Any]]:
+    """What is known of each network that is kept: its file, epoch, factor, cost, validation loss, and CPU seconds of the run."""
+    notes = FOLDER / "networks.jsonl"
+    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+
+
+def train(graph: MaseGraph, data: MaseDataModule) -> None:
+    """Train, or go on where the run was interrupted, and keep each network in a file."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    kept, state = networks(), FOLDER / "state.safetensors"
+    before = kept[-1]["seconds"] if kept else 0.0
+    start = Snapshot(0, 0, 0.0, 0.0, 0.0, {}, {}, load_file(state)) if state.exists() else None
+    started = time.process_time()
+    for number, found in enumerate(train_widths(graph, data, OPTIONS, start), len(kept)):
+        snapshot_graph(graph, found).export(FOLDER / f"{number:04}.safetensors")
+        line = {key: getattr(found, key) for key in ("epoch", "factor", "cost", "validation_loss")}
+        line |= {"file": f"{number:04}.safetensors", "seconds": before + time.process_time() - started}
+        with (FOLDER / "networks.jsonl").open("a") as notes:
+            notes.write(json.dumps(line) + "\n")
+        save_file(dict(found.state), FOLDER / "state.part")
+        os.replace(FOLDER / "state.part", state)
+        if number % 10 == 9:
+            print(" ".join(f"{key} {value:.4g}" for key, value in line.items() if key != "file"), flush=True)
 
 
 def jets() -> tuple[MaseGraph, MaseDataModule]:
@@ -73,20 +107,23 @@ def jets() -> tuple[MaseGraph, MaseDataModule]:
     return MaseGraph(chop.get_model("jsc-mlp", pretrained=True)), data
 
 
-def measured(graph: MaseGraph, data: MaseDataModule, snapshots: Sequence[Snapshot]) -> list[Point]:
+def measured(graph: MaseGraph, data: MaseDataModule, kept: Sequence[Mapping[str, Any]]) -> list[Point]:
     """The networks that no other is better than on the validation set, each as a circuit that is compared with it."""
     points: list[Point] = []
-    for snapshot in sorted(snapshots, key=lambda own: own.cost):
-        network = snapshot_graph(graph, snapshot)
+    for own in sorted(kept, key=lambda own: float(own["cost"])):
+        cost = float(own["cost"])
+        if cost > FEW:
+            continue
+        network = load_onto(graph, FOLDER / own["file"])
         validation = accuracy(network, data, "val")
-        if snapshot.cost > FEW or (points and validation <= points[-1].validation):
+        if points and validation <= points[-1].validation:
             continue
         try:
             facts = circuit_facts(network, data, part="test")
         except CircuitError as error:  # the circuit differs from its network: a fault of alkaid
-            print(f"{snapshot.cost:.0f} EBOPs: left out, {error}", flush=True)
+            print(f"{cost:.0f} EBOPs: left out, {error}", flush=True)
             continue
-        points.append(Point(facts.luts_fused, snapshot.cost, validation, accuracy(network, data, "test")))
+        points.append(Point(facts.luts_fused, cost, validation, accuracy(network, data, "test")))
         print(points[-1], flush=True)
     return points
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chop.training.width_chain import LN2, Chain
+from chop.training.chain_steps import LN2
+from chop.training.width_chain import Chain
 
 SIZES = (6, 5, 4, 3)
 FACTOR = 1e-2

@@ -14,10 +14,6 @@ from chop.training.width_chain import Chain
 from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_network import WidthOptions, average_width, is_relu, widths_of
 
-PATIENCE = 10
-"""Epochs for which a feature is not used before it is taken out for good."""
-
-
 def chain_of(graph: MaseGraph) -> list[str] | None:
     """The names of the linear layers of a graph that is a chain of them with ReLUs between; None for any other."""
     names: list[str] = []
@@ -59,8 +55,14 @@ class ChainNetwork(WidthEngine):
             for path, w in zip(self.paths, weights, strict=True)
         ]
         self.chain = Chain(
-            weights, biases, self.has_bias, (options.weight_fraction, options.activation_fraction), options.cost
+            weights,
+            biases,
+            self.has_bias,
+            (options.weight_fraction, options.activation_fraction),
+            options.cost,
+            half_up=options.activation_rounding == "half_up",
         )
+        self.patience = options.removal_patience
         assert train.shares is not None
         self.x, self.shares = train.x.t().contiguous(), train.shares.t().contiguous()
         self.epoch_x, self.epoch_shares = self.x, self.shares
@@ -74,7 +76,7 @@ class ChainNetwork(WidthEngine):
         self.chain.step(self.epoch_x[:, first:last], self.epoch_shares[:, first:last], factor, rates)
 
     def end_epoch(self) -> None:
-        self.chain.drop_unused(PATIENCE)
+        self.chain.drop_unused(self.patience)
 
     def measure_ranges(self) -> None:
         self.chain.measure_ranges(self.x[self.chain.kept[0]])
@@ -97,10 +99,14 @@ class ChainNetwork(WidthEngine):
     def widths(self) -> dict[Slot, Widths]:
         found: dict[Slot, Widths] = {}
         for name, own, has_bias in zip(self.names, self.chain.tensors(), self.has_bias, strict=True):
-            found[name, "data_in"] = widths_of(own["input_bits"], own["input_fraction"], own["input_sign"])
-            found[name, "weight"] = widths_of(own["weight_bits"], own["weight_fraction"])
+            operands = {
+                "data_in": widths_of(own["input_bits"], own["input_fraction"], own["input_sign"]),
+                "weight": widths_of(own["weight_bits"], own["weight_fraction"]),
+            }
             if has_bias:
-                found[name, "bias"] = widths_of(own["bias_bits"], own["bias_fraction"])
+                operands["bias"] = widths_of(own["bias_bits"], own["bias_fraction"])
+            rounds_down = self.chain.half_up and name != self.names[0]
+            found |= {(name, operand): it._replace(rounds_down=rounds_down) for operand, it in operands.items()}
         return found
 
     def state(self) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from chop.dataset.data import Data
 from chop.dataset.rows import cut
 from chop.errors import GraphError
-from chop.formats import Format, Integer, MeasuredTensor, format_name
+from chop.formats import Format, Integer, IntegerFloor, MeasuredTensor, format_name
 from chop.formats.learned import LEARNED
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
@@ -56,6 +56,8 @@ class WidthTraining:
     activation_granularity: Granularity = "element"
     weight_fraction: float = 5.0
     activation_fraction: float = 5.0
+    activation_rounding: Literal["half_even", "half_up"] = "half_even"
+    removal_patience: Annotated[int, Ge(1)] = 150
     teacher_share: Annotated[float, Ge(0), Le(1)] = 0.5
     cycles: Annotated[int, Ge(1)] = 10
     snapshots: Annotated[int, Ge(1)] = 20
@@ -132,7 +134,7 @@ def snapshot_graph(graph: MaseGraph, snapshot: Snapshot) -> MaseGraph:
     twin.forget_calibration()
     plan: dict[str, dict[str, Format]] = {}
     for (node, operand), own in snapshot.widths.items():
-        chosen = Integer(
+        chosen = (IntegerFloor if own.rounds_down else Integer)(
             max(int(own.width.max()), 1),
             MeasuredTensor(own.frac_width),
             is_signed=own.is_signed,

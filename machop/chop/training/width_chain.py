@@ -1,53 +1,27 @@
-"""A chain of linear layers and ReLUs that is trained with a fraction width for each value, in few passes over memory.
+"""A chain of linear layers and ReLUs that is trained with a fraction width for each value.
 
-No graph of gradients is built: a step is written out, on vectors in planes `(features, samples)` and on one vector of
-all weights and widths. Features that nothing uses are taken out of the computation for good.
+All weights and widths are one vector, and `chain_steps` writes a step out. Features that nothing uses are taken out of
+the computation for good.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-LN2 = math.log(2)
-BETAS, EPSILON = (0.9, 0.999), 1e-7
+from chop.training.chain_steps import Grid, Layer, Steps
+
 ROWS = 8192
 """Samples of which ranges are measured at once."""
 
 REFRESHED = 4
 """Steps after which scales, ranges and the gradient of the cost are computed anew."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Where the numbers of a layer lie among all weights, and among all inputs; which features are left of it."""
-
-    outputs: int
-    inputs: int
-    weights: int
-    bias: int
-    first_input: int
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What is computed from widths and ranges every few steps: both change slowly.
-
-    The scale of each weight and its inverse; of each input its scale, its least and its greatest code; the gradient of
-    the cost at all fraction widths.
-    """
-
-    scale: Tensor
-    inverse: Tensor
-    input_scale: Tensor
-    low: Tensor
-    high: Tensor
-    of_cost: Tensor
 
 
 class Chain:
@@ -64,8 +38,10 @@ class Chain:
         has_bias: Sequence[bool],
         start: tuple[float, float],
         cost: str = "ebops",
+        *,
+        half_up: bool = False,
     ) -> None:
-        self.cost, self.has_bias = cost, list(has_bias)
+        self.cost, self.has_bias, self.half_up = cost, list(has_bias), half_up
         self.elements = sum(own.numel() for own in (*weights, *biases))
         self.full = [tuple(own.shape) for own in weights]
         self.kept = [torch.arange(own.shape[1]) for own in weights]
@@ -102,10 +78,11 @@ class Chain:
         )
         """For each weight the input that it is multiplied with; for a bias one more, of one bit."""
 
-        self.gradient = torch.empty_like(self.parameters)
         self.steps_of_epoch = 0
+        self.engine = Steps(
+            self.layers, self.has_bias, self.half_up, self.parameters, self.moments, (self.most, self.least)
+        )
         self.grid = self._new_grid()
-        self._buffers: dict[tuple[int, int, int], list[Tensor]] = {}
 
     def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and biases, their fraction widths, and those of the inputs."""
@@ -123,7 +100,8 @@ class Chain:
     def _input_bits(self) -> tuple[Tensor, Tensor, Tensor]:
         """The scale of each input, its bits without a sign, and its sign bit: behind a ReLU there is none."""
         scale = self._parts(self.parameters)[2].round().exp2_()
-        top, bottom = (self.most.amax(0) * scale).round_(), (self.least.amin(0) * scale).round_()
+        top, bottom = self.most.amax(0) * scale, (self.least.amin(0) * scale).round_()
+        top = torch.maximum(top.round(), (top + 0.5).floor_()) if self.half_up else top.round_()
         bits = torch.frexp(torch.maximum(top, -bottom - 1).clamp_(min=0)).exponent.to(scale.dtype)
         sign = ((bits > 0) | (bottom < 0)).to(bits.dtype).mul_((bottom < 0).any())
         sign[self.layers[0].inputs :] = 0
@@ -137,24 +115,21 @@ class Chain:
         if self.steps_of_epoch % REFRESHED == 0:
             self.grid = self._new_grid()
         self.steps_of_epoch += 1
-        grid = self.grid
-        values = self._parts(self.parameters)[0]
-        rounded = (values * grid.scale).round_().mul_(grid.inverse)
-        outputs, seen = self._forward(x, rounded, grid)
-        above = torch.softmax(outputs, 0).sub_(shares).div_(x.shape[1])
-        self._backward(above, seen, grid)
-        for_values, for_fractions, _ = self._parts(self.gradient)
-        torch.sub(values, rounded, out=for_fractions)
-        for_fractions.mul_(for_values).mul_(LN2)
-        self.gradient[self.count :].add_(grid.of_cost, alpha=factor)
-        self._adam(rates)
+        self.steps += 1
+        self.engine.gradients(x.numpy(), shares.numpy(), self.grid, factor)
+        self.engine.adam(self.steps, rates)
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient of the last step at all parameters."""
+        return torch.from_numpy(self.engine.gradient)
 
     def _new_grid(self) -> Grid:
         fractions = self._parts(self.parameters)[1]
         _, weights = self._rounded()
         scale, bits, sign = self._input_bits()
         reach = bits.exp2()
-        return Grid(
+        parts = (
             fractions.round().exp2_(),
             fractions.round().neg_().exp2_(),
             scale,
@@ -162,6 +137,7 @@ class Chain:
             reach - 1,
             self._cost_gradient(weights, bits, sign),
         )
+        return Grid(*(part.numpy() for part in parts))
 
     def _cost_gradient(self, weights: Tensor, bits: Tensor, sign: Tensor) -> Tensor:
         """The gradient of the cost at the fraction widths of weights and biases, and of inputs."""
@@ -171,61 +147,6 @@ class Chain:
         each = torch.cat([bits + sign, bits.new_ones(1)])
         read = torch.zeros_like(each).index_add_(0, self.reads, weights)[:-1]
         return torch.cat([on_weights.mul_(each[self.reads]), on_inputs.mul_(read)])
-
-    def _forward(self, x: Tensor, rounded: Tensor, grid: Grid) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
-        seen = []
-        for number, own in enumerate(self.layers):
-            here = slice(own.first_input, own.first_input + own.inputs)
-            codes, whole, result = self._memory(number, own, x.shape[1])
-            torch.maximum(self.most[0, here], x.amax(1), out=self.most[0, here])
-            if not number:
-                torch.minimum(self.least[0, here], x.amin(1), out=self.least[0, here])
-            torch.mul(x, grid.input_scale[here, None], out=codes)
-            codes.clamp_(grid.low[here, None], grid.high[here, None])
-            torch.round(codes, out=whole)
-            weight = rounded[own.weights : own.bias].view(own.outputs, own.inputs) / grid.input_scale[here]
-            bias = rounded[own.bias : own.bias + own.outputs]
-            x = torch.addmm(bias[:, None], weight, whole, out=result)
-            seen.append((codes, whole, weight))
-        return x, seen
-
-    def _memory(self, number: int, own: Layer, samples: int) -> list[Tensor]:
-        """Memory for the codes of a layer's input before and after rounding, and for its result."""
-        key = (number, samples, own.inputs)
-        if key not in self._buffers:
-            rows = (own.inputs, own.inputs, own.outputs)
-            self._buffers[key] = [self.parameters.new_empty(count, samples) for count in rows]
-        return self._buffers[key]
-
-    def _backward(self, above: Tensor, seen: list[tuple[Tensor, Tensor, Tensor]], grid: Grid) -> None:
-        for_values, _, for_inputs = self._parts(self.gradient)
-        for number in reversed(range(len(self.layers))):
-            own = self.layers[number]
-            codes, whole, weight = seen[number]
-            here = slice(own.first_input, own.first_input + own.inputs)
-            for_weight = for_values[own.weights : own.bias].view(own.outputs, own.inputs)
-            torch.mm(above, whole.t(), out=for_weight)
-            for_weight.div_(grid.input_scale[here])
-            for_bias = for_values[own.bias : own.bias + own.outputs]
-            torch.sum(above, 1, out=for_bias) if self.has_bias[number] else for_bias.zero_()
-            below = weight.t() @ above
-            torch.sub(codes, whole, out=whole).mul_(below)
-            torch.sum(whole, 1, out=for_inputs[here])
-            if number:
-                below = torch.ops.aten.threshold_backward(below, codes, 0.0)
-                above = below.mul_(grid.input_scale[here, None])
-        for_inputs.mul_(LN2)
-
-    def _adam(self, rates: tuple[float, float]) -> None:
-        self.steps += 1
-        first, second = self.moments
-        first.lerp_(self.gradient, 1 - BETAS[0])
-        second.mul_(BETAS[1]).addcmul_(self.gradient, self.gradient, value=1 - BETAS[1])
-        root = second.sqrt().div_(math.sqrt(1 - BETAS[1] ** self.steps)).add_(EPSILON)
-        way = first / root
-        scale = 1 - BETAS[0] ** self.steps
-        self.parameters[: self.count].sub_(way[: self.count], alpha=rates[0] / scale)
-        self.parameters[self.count :].sub_(way[self.count :], alpha=rates[1] / scale)
 
     def next_epoch(self) -> None:
         """Let go of the ranges of the epoch before the last."""
@@ -237,19 +158,20 @@ class Chain:
     def outputs(self, x: Tensor) -> Tensor:
         """The outputs `(outputs, samples)` under the ranges as they are."""
         kept = self.most.clone(), self.least.clone()
-        found = self._forward(x, self._rounded()[0], self._new_grid())[0].clone()
-        self.most, self.least = kept
+        found = torch.from_numpy(self.engine.outputs(x.numpy(), self._new_grid()).copy())
+        self.most.copy_(kept[0])
+        self.least.copy_(kept[1])
         return found
 
     def measure_ranges(self, x: Tensor) -> None:
         """Measure the ranges on all of `x` `(features, samples)`; nothing is saturated meanwhile."""
-        grid, rounded = self._new_grid(), self._rounded()[0]
+        grid = self._new_grid()
         self.most.zero_()
         self.least.zero_()
-        low, high = torch.zeros_like(grid.low), torch.full_like(grid.high, math.inf)
-        low[: self.layers[0].inputs] = -math.inf
+        low, high = np.zeros_like(grid.low), np.full_like(grid.high, np.inf)
+        low[: self.layers[0].inputs] = -np.inf
         for place in range(0, x.shape[1], ROWS):
-            self._forward(x[:, place : place + ROWS], rounded, replace(grid, low=low, high=high))
+            self.engine.outputs(x[:, place : place + ROWS].numpy(), replace(grid, low=low, high=high))
 
     def used(self) -> tuple[Tensor, Tensor]:
         """Which inputs, and which weights and biases, the result depends on."""
@@ -316,6 +238,20 @@ class Chain:
         self.kept = [own[f"kept.{number}"] for number in range(len(self.kept))]
         self._lay_out()
 
+    def _with_half_steps(self, flat: dict[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
+        """Weights and biases, a bias with half a step of the input that reads it: cutting bits off then rounds half up."""
+        fractions = flat["fraction"].clone()
+        values = (flat["value"] * fractions.exp2()).round_().div_(fractions.exp2())
+        for own, above in pairwise(self.layers):
+            reads = slice(above.first_input, above.first_input + above.inputs)
+            finer = self._parts(self.parameters)[2][reads].round() + 1
+            biases = slice(own.bias, own.bias + own.outputs)
+            is_read = inputs[reads]
+            values[biases] += is_read * (-finer).exp2()
+            fractions[biases] = torch.where(is_read, torch.maximum(fractions[biases], finer), fractions[biases])
+        bits = torch.frexp(values).exponent.to(values.dtype).add_(fractions).mul_(values != 0)
+        return {"value": values, "bits": bits, "fraction": fractions}
+
     def tensors(self) -> list[dict[str, Any]]:
         """For each layer, in its full shape: weight, bias, and the bits and fraction widths of these and of its input.
 
@@ -328,6 +264,8 @@ class Chain:
         found = []
         outer = [*self.kept[1:], torch.arange(self.full[-1][0])]
         flat = {"value": values * used, "bits": value_bits * used, "fraction": fractions.round() * used}
+        if self.half_up:
+            flat = self._with_half_steps(flat, inputs)
         of_inputs = {"bits": bits * inputs, "sign": sign * inputs, "fraction": input_fractions.round() * inputs}
         for own, (rows, columns), inner, outer_kept in zip(self.layers, self.full, self.kept, outer, strict=True):
             layer: dict[str, Any] = {}

@@ -16,11 +16,13 @@ class Widths(NamedTuple):
     """Width (its sign bit counted) and fraction width of each value of an operand, int8; whether values are signed.
 
     A width of zero is an exact zero. The shapes broadcast to a parameter, or to a sample of an activation.
+    `rounds_down`: lower bits are cut off (format `integer_floor`).
     """
 
     width: Tensor
     frac_width: Tensor
     is_signed: bool
+    rounds_down: bool = False
 
 
 class WidthEngine(ABC):
