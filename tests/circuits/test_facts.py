@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from torch import Tensor, nn
 from chop.circuits import CircuitFacts, circuit_costs, circuit_facts, integer_network
 from chop.circuits.alkaid_trace import traced
 from chop.circuits.facts import checked_outputs
-from chop.circuits.stages import Affine
+from chop.circuits.network import IntegerNetwork
+from chop.circuits.stages import Affine, Clip, Port, Round, rounding
 from chop.errors import CircuitError
+from chop.formats.grid import Grid
 from chop.formats.integer import Integer, IntegerFloor
 from tests.circuits.networks import bundled, quantised
 
@@ -71,6 +75,34 @@ def test_every_stage_has_a_circuit(made: Any) -> None:
     )
     network = integer_network(graph, x)
     assert np.array_equal(checked_outputs(traced(network), network, x), network(x))
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("low", [0, -4])
+def test_saturation_from_single_bits_is_exact(down: bool, low: int) -> None:
+    """Every code of an input, rounded to steps finer and coarser, below and above its range, behind a ReLU or not.
+
+    Among these are roundings half to even that alkaid's own optimiser makes wrong.
+    """
+    reach = 73
+    for frac, high in product((-1, 0, 1, 3, 5), (1, 3, 6, 15)):
+        port = Port("x", (), (1,), Grid.of([4], [-reach], [reach]))
+        relu = Clip("relu", ("x",), (1,), 0)
+        stage = rounding("y", relu if low == 0 else port, (1,), Grid.of([frac], [low], [high], down))
+        network = IntegerNetwork((port, stage), lambda x: (x,))
+        x = np.arange(-reach, reach + 1.0)[:, None] / 16
+        scaled = np.maximum(x, 0 if low == 0 else -math.inf) * 2.0**frac
+        wanted = np.clip(np.floor(scaled) if down else np.rint(scaled), low, high) / 2.0**frac
+        assert np.array_equal(checked_outputs(traced(network), network, x), wanted), (frac, high)
+
+
+def test_a_relu_before_a_rounding_is_part_of_its_saturation() -> None:
+    port = Port("x", (), (1,), Grid.of([4], [-64], [63]))
+    relu = Clip("relu", ("x",), (1,), 0)
+    grid = Grid.of([1], [0], [3], True)
+    one = traced(IntegerNetwork((port, rounding("y", relu, (1,), grid)), lambda x: (x,)))
+    two = traced(IntegerNetwork((port, relu, Round("y", ("relu",), (1,), grid)), lambda x: (x,)))
+    assert circuit_costs(one).luts < circuit_costs(two).luts
 
 
 def test_a_circuit_that_differs_is_an_error() -> None:

@@ -17,6 +17,7 @@ from chop.errors import GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
+from chop.formats import Integer, IntegerFloor
 from chop.ir import MaseGraph, QuantPlan
 from chop.passes.graph import quantize_transform_pass
 from chop.training.learned_widths import Snapshot, WidthTraining, learned_config, snapshot_graph, train_widths
@@ -87,6 +88,37 @@ def test_a_resumed_training_goes_on_to_the_bit(kind: str) -> None:
     for own, wanted in zip(again, found[1:], strict=True):
         assert (own.step, own.cost, own.validation_loss) == (wanted.step, wanted.cost, wanted.validation_loss)
         assert all(torch.equal(own.weights[name], tensor) for name, tensor in wanted.weights.items())
+
+
+def test_half_up_rounding_is_bits_cut_off_behind_a_bias() -> None:
+    """Written out: hidden values are floor(x · 2^f + 1/2), and the network that cuts off gives the same to the bit."""
+    graph, data, found = run("mlp", replace(OPTIONS, activation_rounding="half_up"))
+    x, _ = next(iter(data.batches("val")))
+    for snapshot in found:
+        twin = snapshot_graph(graph, snapshot)
+        plan = {node: dict(formats) for node, formats in twin.plan.choices}
+        assert [type(formats["data_in"]) for formats in plan.values()] == [Integer, IntegerFloor, IntegerFloor]
+        widths = [snapshot.widths[node, "data_in"] for node in plan]
+        hidden = x
+        for number, (node, own) in enumerate(zip(plan, widths, strict=True)):
+            scale, width = 2.0 ** own.frac_width.float(), own.width.float()
+            codes = (hidden * scale).round() if number == 0 else torch.floor(hidden * scale + 0.5)
+            half = 2.0 ** (width - 1) * own.is_signed * (width > 0)
+            codes = codes.clamp(-half, 2.0 ** (width - (half > 0).float()) - 1)
+            path = str(twin.node(node).target)
+            bias = snapshot.weights[f"{path}.bias"]
+            if number < 2:
+                behind = widths[number + 1]
+                bias = bias - (behind.width > 0) * 2.0 ** -(behind.frac_width.float() + 1)
+            hidden = torch.nn.functional.linear(codes / scale, snapshot.weights[f"{path}.weight"], bias)
+            hidden = hidden.relu() if number < 2 else hidden
+        assert torch.equal(twin.model(x), hidden)
+
+
+def test_half_up_is_refused_where_no_bias_can_hold_half_a_step() -> None:
+    graph = MaseGraph(nn.Sequential(nn.Linear(8, 4, bias=False), nn.ReLU(), nn.Linear(4, 3)))
+    with pytest.raises(GraphError, match='take "half_even"'):
+        next(train_widths(graph, made("mlp")[1], replace(OPTIONS, activation_rounding="half_up")))
 
 
 def test_a_graph_without_layers_is_refused() -> None:

@@ -3,6 +3,7 @@ for)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chop.circuits.alkaid_passes import optimised
 from chop.circuits.network import IntegerNetwork
 from chop.circuits.stages import PADDING, Add, Affine, Clip, Maximum, Port, Round, Select, Stage
 from chop.circuits.values import Range, Values
@@ -103,7 +105,7 @@ class Tracer:
 
     def logic(self, outputs: list[Any]) -> Any:
         """The combinational logic from all inputs to `outputs`."""
-        return self.alkaid.trace.trace(self.inputs, outputs)
+        return optimised(self.alkaid.trace.trace(self.inputs, outputs, optimize=False))
 
     def result(self, stage: Stage, given: list[Objects]) -> Objects:
         """The variables of a stage's result."""
@@ -168,15 +170,15 @@ class Tracer:
 
     def _rounded(self, stage: Round, given: Objects) -> Objects:
         fracs, lows, highs = (np.broadcast_to(own, stage.shape).ravel().tolist() for own in _numbers(stage.grid))
-        down = stage.grid.rounds_down
+        down, least = stage.grid.rounds_down, 0 if stage.is_relu else -math.inf
         found = [
-            self._round(variable, frac, low * 2.0**-frac, high * 2.0**-frac, down)
+            self._round(variable, frac, max(low, least) * 2.0**-frac, high * 2.0**-frac, down)
             for variable, frac, low, high in zip(given.ravel(), fracs, lows, highs, strict=True)
         ]
         return _objects(found, stage.shape)
 
     def _round(self, variable: Any, frac: int, low: float, high: float, down: bool) -> Any:
-        """Rounded and saturated by comparisons, which alkaid 0.8.2 keeps exact (a wrap may lose a factor of 2)."""
+        """Rounded, then saturated."""
         if variable.low == variable.high or low == high:
             scaled = np.ldexp(variable.low, frac)
             value = np.ldexp(np.floor(scaled) if down else np.rint(scaled), -frac)
@@ -191,8 +193,25 @@ class Tracer:
         if variable.low == variable.high:
             value = variable.low if low is None else max(variable.low, low)
             return self._constant(value if high is None else min(value, high))
+        if high is not None and variable.high > high and (variable.low >= 0 or low == 0):
+            step = float(variable.step)
+            top = np.log2(high + step) if high + step > 0 else -np.inf
+            if high > 0 and top == np.rint(top):
+                return self._capped(variable, int(top))
         variable = variable if low is None else variable.max_of(low)
         return variable if high is None else variable.min_of(high)
+
+    def _capped(self, variable: Any, top: int) -> Any:
+        """At most 2^top - step, and 0 where it is negative, from single bits: any above `top`, and the sign.
+
+        For alkaid a third fewer LUTs than two comparisons: 10 % of a sparse network.
+        """
+        _, integers, fraction = map(int, variable.kif)
+        high = 2.0**top - float(variable.step)
+        above, below = variable.quantize(0, integers, -top), variable.quantize(0, top, fraction)
+        ends = (0.0, high, float(variable.step))
+        capped = above.unary_bit_op("any").msb_mux(self._constant(high), below, ends)
+        return variable.is_negative().msb_mux(self._constant(0.0), capped, ends) if variable.low < 0 else capped
 
     def _clipped(self, stage: Clip, given: Objects) -> Objects:
         low, high = (None if end is None else end * 2.0**-stage.bound_frac for end in (stage.low, stage.high))

@@ -14,7 +14,7 @@ from chop.circuits.layers import Layer, clip_of, stages_of
 from chop.circuits.movements import TWO, moves, selection
 from chop.circuits.network import Floats, IntegerNetwork
 from chop.circuits.node_settings import Call
-from chop.circuits.stages import Port, Round, Stage
+from chop.circuits.stages import Port, Stage, rounding
 from chop.errors import CircuitError
 from chop.formats import Format, OutputShift
 from chop.ir import MaseGraph, QuantPlan
@@ -199,7 +199,7 @@ class Builder:
             raise CircuitError(f"the format '{chosen}' has no integer codes; choose integer, or a scale of 2^n")
         shape = _sample_shape(self.values[node])
         if source is not None:
-            stage: Stage = Round(name, (source,), shape, grid)
+            stage: Stage = rounding(name, next(own for own in self.stages if own.name == source), shape, grid)
         else:
             stage = Port(name, (), shape, grid)
             self.port_nodes.append(node)

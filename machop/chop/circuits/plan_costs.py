@@ -92,6 +92,8 @@ class PlanCosts:
         masks = {last: self._look_up_masks(ranges[last])}
         total = np.zeros((len(codes), self.width))
         for place, step in reversed(list(enumerate(self.steps))):
+            if step.name not in masks:  # nothing reads it, as a ReLU that a rounding has taken over
+                continue
             given = [ranges[source] for source in step.sources]
             keys, parts = self._keys(step, codes, [*given, masks[step.name]])
             found = self._backward[place].look_up(keys, lambda key: self._row(step, parts(key)))  # noqa: B023

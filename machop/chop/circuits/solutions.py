@@ -18,7 +18,7 @@ from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
-VERSION = 1
+VERSION = 2
 """Of what a file means; raise it when the logic that is solved changes."""
 
 Solved = tuple[float, float, float]

@@ -153,7 +153,7 @@ def _one_element(stage: Stage, fracs: list[int], numbers: Integers) -> tuple[Sta
     )
     if isinstance(stage, Round):
         frac, low, high = (own.reshape(1) for own in numbers[:3])
-        return Round("one", ("x",), (1,), Grid(frac, low, high, stage.grid.rounds_down)), reads
+        return Round("one", ("x",), (1,), Grid(frac, low, high, stage.grid.rounds_down), stage.is_relu), reads
     assert isinstance(stage, (Clip, Add))
     return replace(stage, name="one", shape=(1,)), reads
 

@@ -52,13 +52,15 @@ class Stage(ABC):
 
 @dataclass(frozen=True)
 class Round(Stage):
-    """Rounds to the grid of a format."""
+    """Rounds to the grid of a format; with `is_relu`, what is negative becomes 0: a ReLU before it is part of it."""
 
     grid: Grid
+    is_relu: bool = False
 
     def run(self, *given: Values) -> Values:
         (x,) = given
-        return rounded(x, self.grid)
+        found = rounded(x, self.grid)
+        return Values(np.maximum(found.codes, 0), found.frac) if self.is_relu else found
 
     def _zeros(self, frac: int, *given: Range) -> Integers:
         (x,) = given
@@ -265,6 +267,13 @@ class Select(Stage):
     def _zeros(self, frac: int, *given: Range) -> Integers:
         zeros = [(own.zeros + (frac - own.frac)).reshape(-1) for own in given]
         return np.concatenate(zeros)[self.index].reshape(self.shape)
+
+
+def rounding(name: str, source: Stage, shape: tuple[int, ...], grid: Grid) -> Round:
+    """The result of `source` rounded to a grid; that of a ReLU from what comes in there: saturation cuts off at 0 too."""
+    if isinstance(source, Clip) and source.low == 0 and source.high is None:
+        return Round(name, source.sources, shape, grid, is_relu=True)
+    return Round(name, (source.name,), shape, grid)
 
 
 def rounded(x: Values, grid: Grid) -> Values:

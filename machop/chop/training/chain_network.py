@@ -14,6 +14,7 @@ from chop.training.width_chain import Chain
 from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_network import WidthOptions, average_width, is_relu, widths_of
 
+
 def chain_of(graph: MaseGraph) -> list[str] | None:
     """The names of the linear layers of a graph that is a chain of them with ReLUs between; None for any other."""
     names: list[str] = []

@@ -42,6 +42,10 @@ class WidthTraining:
     factor grows from `first_factor` to `last_factor`, so that one run passes through networks of falling cost: its
     logarithm by the share of the run that is done to the power of `pace` (1: evenly; 0.5: quickly at first, while the
     network is still large). The learning rate falls as a cosine in each of `cycles` equal parts of the run.
+
+    `activation_rounding = "half_up"` cuts bits off (format `integer_floor`) and keeps half a step in the bias before:
+    no logic for rounding in a circuit. For chains of linear layers with biases. In such chains a feature that nothing
+    has used for `removal_patience` epochs is taken out for good, which saves time; let it be more than a cycle.
     """
 
     epochs: Annotated[int, Ge(1)] = 200
@@ -228,11 +232,18 @@ def _engine(graph: MaseGraph, train: Samples, options: WidthTraining, slots: Col
         raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
     taught = train.taught(partial(call_model, pristine.model, output=train.output), options.teacher_share)
     chain = chain_of(pristine)
+    can_shift = chain is not None and all("bias" in known[name].operands for name in chain[:-1])
     is_whole = chain is not None and all(
         found.get(name) == frozenset(OPERANDS) & frozenset(known[name].operands) for name in chain
     )
     is_fine = options.weight_granularity == options.activation_granularity == "element"
     is_vector = isinstance(train.x, Tensor) and train.x.ndim == 2
     if chain is not None and is_whole and is_fine and is_vector and taught.shares is not None:
-        return ChainNetwork(pristine, taught, options, chain)
+        if options.activation_rounding == "half_even" or can_shift:
+            return ChainNetwork(pristine, taught, options, chain)
+    if options.activation_rounding != "half_even":
+        raise GraphError(
+            'activation_rounding = "half_up" needs a chain of linear layers with biases and ReLUs on vectors, widths by '
+            'element and the cross entropy of classes; take "half_even" for this network'
+        )
     return TracedNetwork(pristine, taught if options.teacher_share else train, options, found)

@@ -34,6 +34,10 @@ class LearnedWidths(SnapshotTraining):
     def problem(cls, options: WidthSnapshots, formats: Formats | None) -> str | None:
         if formats is None:
             return "trains the widths of a space of formats, and what this space chooses is unknown"
+        if options.activation_rounding != "half_even":
+            return (
+                'trains the widths of the format integer, which rounds half to even: activation_rounding = "half_even"'
+            )
         wrong = [f"{node}, {operand}: {own}" for (node, operand), all_of in formats.items() for own in _others(all_of)]
         if wrong:
             return (
