@@ -7,7 +7,7 @@ import os
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from chop.tools.threads import one_thread
 from chop.training.learned_widths import Snapshot, WidthTraining, snapshot_graph, train_widths
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "learned_widths.svg"
-OPTIONS = WidthTraining(
+LONG = WidthTraining(
     epochs=8000,
     cycles=80,
     snapshots=400,
@@ -35,7 +35,10 @@ OPTIONS = WidthTraining(
     activation_fraction=4,
     activation_rounding="half_up",
 )
-FOLDER = Path("mase_output") / "benchmarks" / f"learned_widths-{zlib.crc32(repr(OPTIONS).encode()):08x}"
+RUNS = (LONG, replace(LONG, epochs=6000, cycles=60, snapshots=600, first_factor=2e-6, seed=1))
+"""Runs whose networks are taken together."""
+
+FOLDER = Path("mase_output") / "benchmarks"
 """Where networks are kept along the run: one that was interrupted goes on, one that is done is measured again."""
 
 FEW = 8000
@@ -69,34 +72,37 @@ def main() -> None:
     """Train, measure, print the table and draw the picture."""
     with one_thread():
         graph, data = jets()
-        train(graph, data)
-        kept = networks()
-        report(measured(graph, data, kept), kept[-1]["seconds"])
+        folders = [train(graph, data, options) for options in RUNS]
+        kept = [{**own, "file": folder / own["file"]} for folder in folders for own in networks(folder)]
+        seconds = sum(networks(folder)[-1]["seconds"] for folder in folders)
+        report(measured(graph, data, kept), seconds)
 
 
-def networks() -> list[dict[str, Any]]:
-    """What is known of each network that is kept: its file, epoch, factor, cost, validation loss, and CPU seconds of the run."""
-    notes = FOLDER / "networks.jsonl"
+def networks(folder: Path) -> list[dict[str, Any]]:
+    """Of each network that a run has kept: its file, epoch, factor, cost, validation loss, CPU seconds until then."""
+    notes = folder / "networks.jsonl"
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
-def train(graph: MaseGraph, data: MaseDataModule) -> None:
-    """Train, or go on where the run was interrupted, and keep each network in a file."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    kept, state = networks(), FOLDER / "state.safetensors"
+def train(graph: MaseGraph, data: MaseDataModule, options: WidthTraining) -> Path:
+    """Train, or go on where the run was interrupted, and keep each network in a file of the folder."""
+    folder = FOLDER / f"learned_widths-{zlib.crc32(repr(options).encode()):08x}"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, state = networks(folder), folder / "state.safetensors"
     before = kept[-1]["seconds"] if kept else 0.0
     start = Snapshot(0, 0, 0.0, 0.0, 0.0, {}, {}, load_file(state)) if state.exists() else None
     started = time.process_time()
-    for number, found in enumerate(train_widths(graph, data, OPTIONS, start), len(kept)):
-        snapshot_graph(graph, found).export(FOLDER / f"{number:04}.safetensors")
+    for number, found in enumerate(train_widths(graph, data, options, start), len(kept)):
+        snapshot_graph(graph, found).export(folder / f"{number:04}.safetensors")
         line = {key: getattr(found, key) for key in ("epoch", "factor", "cost", "validation_loss")}
         line |= {"file": f"{number:04}.safetensors", "seconds": before + time.process_time() - started}
-        with (FOLDER / "networks.jsonl").open("a") as notes:
+        with (folder / "networks.jsonl").open("a") as notes:
             notes.write(json.dumps(line) + "\n")
-        save_file(dict(found.state), FOLDER / "state.part")
-        os.replace(FOLDER / "state.part", state)
+        save_file(dict(found.state), folder / "state.part")
+        (folder / "state.part").replace(state)
         if number % 10 == 9:
             print(" ".join(f"{key} {value:.4g}" for key, value in line.items() if key != "file"), flush=True)
+    return folder
 
 
 def jets() -> tuple[MaseGraph, MaseDataModule]:
@@ -114,7 +120,7 @@ def measured(graph: MaseGraph, data: MaseDataModule, kept: Sequence[Mapping[str,
         cost = float(own["cost"])
         if cost > FEW:
             continue
-        network = load_onto(graph, FOLDER / own["file"])
+        network = load_onto(graph, own["file"])
         validation = accuracy(network, data, "val")
         if points and validation <= points[-1].validation:
             continue

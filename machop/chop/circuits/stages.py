@@ -270,7 +270,7 @@ class Select(Stage):
 
 
 def rounding(name: str, source: Stage, shape: tuple[int, ...], grid: Grid) -> Round:
-    """The result of `source` rounded to a grid; that of a ReLU from what comes in there: saturation cuts off at 0 too."""
+    """The result of `source` rounded to a grid. A ReLU becomes a part of it, and is not read any more."""
     if isinstance(source, Clip) and source.low == 0 and source.high is None:
         return Round(name, source.sources, shape, grid, is_relu=True)
     return Round(name, (source.name,), shape, grid)

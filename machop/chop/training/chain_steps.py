@@ -149,7 +149,7 @@ class Steps:
         return self._memory[samples]
 
     def _backward(self, grid: Grid, samples: int) -> None:
-        """The gradients of weights, biases and the inputs' fraction widths, from those of the outputs in their place."""
+        """The gradients of weights, biases and the inputs' fraction widths; those of the outputs are in their place."""
         for_inputs = self.gradient[2 * self.count :]
         passes = self._passes(samples)
         above = passes[-1].tensors[-1]

@@ -238,12 +238,12 @@ def _engine(graph: MaseGraph, train: Samples, options: WidthTraining, slots: Col
     )
     is_fine = options.weight_granularity == options.activation_granularity == "element"
     is_vector = isinstance(train.x, Tensor) and train.x.ndim == 2
-    if chain is not None and is_whole and is_fine and is_vector and taught.shares is not None:
-        if options.activation_rounding == "half_even" or can_shift:
-            return ChainNetwork(pristine, taught, options, chain)
+    can_round = can_shift or options.activation_rounding == "half_even"
+    if chain is not None and is_whole and is_fine and is_vector and can_round and taught.shares is not None:
+        return ChainNetwork(pristine, taught, options, chain)
     if options.activation_rounding != "half_even":
         raise GraphError(
-            'activation_rounding = "half_up" needs a chain of linear layers with biases and ReLUs on vectors, widths by '
-            'element and the cross entropy of classes; take "half_even" for this network'
+            'activation_rounding = "half_up" needs a chain of linear layers with biases and ReLUs on vectors, widths '
+            'by element and the cross entropy of classes; take "half_even" for this network'
         )
     return TracedNetwork(pristine, taught if options.teacher_share else train, options, found)

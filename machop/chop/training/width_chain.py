@@ -239,7 +239,7 @@ class Chain:
         self._lay_out()
 
     def _with_half_steps(self, flat: dict[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
-        """Weights and biases, a bias with half a step of the input that reads it: cutting bits off then rounds half up."""
+        """Weights, and biases with half a step of the input that reads them: cutting bits off then rounds half up."""
         fractions = flat["fraction"].clone()
         values = (flat["value"] * fractions.exp2()).round_().div_(fractions.exp2())
         for own, above in pairwise(self.layers):
