@@ -81,7 +81,7 @@ def main() -> None:
 def networks(folder: Path) -> list[dict[str, Any]]:
     """Of each network that a run has kept: its file, epoch, factor, cost, validation loss, CPU seconds until then."""
     notes = folder / "networks.jsonl"
-    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+    return [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()] if notes.exists() else []
 
 
 def train(graph: MaseGraph, data: MaseDataModule, options: WidthTraining) -> Path:
@@ -96,7 +96,7 @@ def train(graph: MaseGraph, data: MaseDataModule, options: WidthTraining) -> Pat
         snapshot_graph(graph, found).export(folder / f"{number:04}.safetensors")
         line = {key: getattr(found, key) for key in ("epoch", "factor", "cost", "validation_loss")}
         line |= {"file": f"{number:04}.safetensors", "seconds": before + time.process_time() - started}
-        with (folder / "networks.jsonl").open("a") as notes:
+        with (folder / "networks.jsonl").open("a", encoding="utf-8") as notes:
             notes.write(json.dumps(line) + "\n")
         save_file(dict(found.state), folder / "state.part")
         (folder / "state.part").replace(state)
