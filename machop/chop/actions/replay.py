@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
+from chop.actions.float_passes import apply_float_passes
 from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
@@ -103,6 +104,7 @@ def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
     if has_own_network(config):
         return guarded(_own_network(prepared, row), prepared)
     graph = traced(prepared.model, prepared.data_module)
+    graph = apply_float_passes(graph, row.values.get("passes", ()), prepared.data_module)
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
     graph, _ = quantize_transform_pass(graph, config)
     return guarded(graph, prepared)

@@ -177,7 +177,7 @@ def _checked(run_config: RunConfig, given: Mapping[str, Any]) -> SpaceTrainingJo
     assert isinstance(table, Mapping)
     prepared = prepare(run_config.options)
     graph = traced(prepared.model, prepared.data_module)
-    space, setup, found = space_of(graph, table)
+    space, setup, found = space_of(graph, table, prepared.data_module)
     if found or space is None:
         raise ConfigError([problem_line(run_config, problem) for problem in found])
     return _job(run_config, prepared, space, setup, options)
@@ -191,11 +191,16 @@ def _job(
     return SpaceTrainingJob(prepared.model, space, setup, prepared.data_module, options, folder, shared.seed, device)
 
 
-def space_of(graph: MaseGraph, table: Mapping[str, Any]) -> tuple[SearchSpaceBase | None, Any, list[Problem]]:
+def space_of(
+    graph: MaseGraph, table: Mapping[str, Any], data: Data
+) -> tuple[SearchSpaceBase | None, Any, list[Problem]]:
     """The space of the table `search`, its setup, and all problems, with paths below `search`."""
     _, setup, problems = parse_space(table["search_space"])
-    space, found = build_space(graph, table)
+    space, found = build_space(graph, table, data)
     problems = [*problems, *found]
+    if space is not None and space.passes:
+        text = "is for a search: a training for the space needs the network as its file has it"
+        problems.append(Problem(("search_space", "setup", "passes"), text))
     if space is not None and not problems and not any((space.possible_formats() or {}).values()):
         problems.append(
             Problem(("search_space",), "no operand of any node has a format: there is nothing to train for")

@@ -49,7 +49,8 @@ class Space:
     patterns of nodes that stay in float; `ties` are groups of patterns that have one choice together, and
     `tie_operands` operands of a layer that have one together (None: weight and bias, where their lists are equal).
     Ranges of activations are measured on `calibration_samples` training samples; so are the statistics of batch
-    norms with `batch_norm="measured"`, for each configuration anew (docs/batch_norm.md).
+    norms with `batch_norm="measured"`, for each configuration anew (docs/batch_norm.md). `passes` change the float
+    network before ("fold_batch_norm", "equalise" …), and keep what it computes.
 
     >>> space = Space(["integer"], [4, 8], exclude=["head"], overrides={"stem": {"widths": [8]}})
     >>> space.seed["linear"]["config"]["weight_width"], space.setup["exclude"]
@@ -75,6 +76,7 @@ class Space:
         tie_operands: Sequence[str] | None = None,
         calibration_samples: int = 512,
         batch_norm: str = "float",
+        passes: Sequence[str] = (),
         **choices: Any,
     ) -> None:
         given = {"formats": formats, "widths": widths, **choices}
@@ -89,6 +91,7 @@ class Space:
         setup["tie_operands"] = _tied([*seed.values(), *override.values()]) if tie_operands is None else [*tie_operands]
         setup["calibration_rows"] = calibration_samples
         setup |= {} if batch_norm == "float" else {"batch_norm": batch_norm}
+        setup |= {"passes": _patterns(passes, "passes")} if passes else {}
         self._set(seed, override, setup, MIXED_PRECISION)
         object.__setattr__(self, "_of_all_layers", layers is None)
 

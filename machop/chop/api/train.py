@@ -22,6 +22,7 @@ from chop.api.space import Space
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import parse_table
 from chop.dataset.arrays import SPLIT
+from chop.dataset.data import Data
 from chop.errors import ConfigError
 from chop.ir import MaseGraph
 from chop.models.checkpoint import load_weights, save_weights
@@ -116,13 +117,13 @@ def _job(arguments: Arguments, chosen: SpaceTrainingOptions, folder: Path) -> Sp
     with naming("model"):
         model = build_model(options, data) if options.model else module_of(arguments.model)
         graph = traced(model, data)
-    space, setup = _space(arguments, graph)
+    space, setup = _space(arguments, graph, data)
     return SpaceTrainingJob(model, space, setup, data, chosen, folder, arguments.seed, resolve_accelerator(options))
 
 
-def _space(arguments: Arguments, graph: MaseGraph) -> tuple[SearchSpaceBase, Any]:
+def _space(arguments: Arguments, graph: MaseGraph, data: Data) -> tuple[SearchSpaceBase, Any]:
     table = {"search_space": arguments.chosen_space.fitting(graph.quantizable_nodes().values()).table()}
-    space, setup, problems = space_of(graph, table)
+    space, setup, problems = space_of(graph, table, data)
     if problems or space is None:
         raise ConfigError([arguments.told(problem) for problem in problems])
     return space, setup

@@ -145,7 +145,7 @@ class Builder:
         if STATISTICS in formats:
             raise CircuitError(
                 'its statistics are measured under the plan, which no circuit has: leave out batch_norm = "measured", '
-                "and fold the norms of the model before it is searched (fold_batch_norm)"
+                "and let the search run fold_batch_norm and absorb_batch_norm (setup.passes)"
             )
         if op is not None and op.name == "dropout":
             self.result[node] = self.result[node.all_input_nodes[0]]

@@ -113,8 +113,8 @@ def _norm(layer: Layer) -> list[Stage]:
     if not has_unit_variance(norm) or bool((_tensor(norm.running_mean) != 0).any()):
         raise CircuitError(
             "its statistics are in float; run the pass fold_batch_norm first, which folds a norm into the layer before "
-            "it, or absorb_batch_norm for a norm without one (ch search: --model FILE.py:FUNCTION, a function that "
-            "returns the network with its norms folded)"
+            "it, and absorb_batch_norm for a norm without one (a search runs them by setup.passes = "
+            '["fold_batch_norm", "absorb_batch_norm"] under [search.search_space])'
         )
     channels, *rest = layer.shapes[0]
     weight, bias = layer.constants("weight"), layer.bias(channels)

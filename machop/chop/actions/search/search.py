@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from chop.actions.float_passes import apply_float_passes, pass_names_problem
 from chop.actions.pass_settings import pass_problems
 from chop.actions.search.run.declared_training import training_problems
 from chop.actions.search.run.input_fingerprint import fingerprint_of_inputs
@@ -225,14 +226,17 @@ def _check(
     if model is None or data_module is None:
         return settings, None, None, problems
     graph = graph or traced(model, data_module)
-    space, found = build_space(graph, table)
+    space, found = build_space(graph, table, data_module)
     if settings is not None and space is not None and not found:
         found = training_problems(settings, space, data_module, device)
-    return settings, space, graph, problems + found
+    return settings, space, space.graph if space is not None else graph, problems + found
 
 
-def build_space(graph: MaseGraph, table: Any) -> tuple[SearchSpaceBase | None, list[Problem]]:
-    """The space of the table `search`, built even if its other settings are wrong, and the problems of its seeds."""
+def build_space(graph: MaseGraph, table: Any, data_module: Data) -> tuple[SearchSpaceBase | None, list[Problem]]:
+    """The space of the table `search`, built even if its other settings are wrong, and the problems of its seeds.
+
+    The passes of its setup change the graph.
+    """
     space_table = table.get("search_space") if isinstance(table, Mapping) else None
     if not isinstance(space_table, Mapping):
         return None, []
@@ -244,6 +248,10 @@ def build_space(graph: MaseGraph, table: Any) -> tuple[SearchSpaceBase | None, l
     setup, _ = parse_table(cls.Setup, space_table.get("setup", {}))
     if setup is None or not isinstance(seed, Mapping) or not isinstance(override, Mapping):
         return None, []
+    passes = getattr(setup, "passes", ())
+    if problem := pass_names_problem(passes):
+        return None, [Problem(("search_space", "setup", "passes"), problem)]
+    graph = apply_float_passes(graph, passes, data_module)
     space = cls.build(graph, seed, setup, override)
     return space, [problem.below("search_space") for problem in space.problems()]
 

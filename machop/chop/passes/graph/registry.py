@@ -26,12 +26,15 @@ class PassNeeds:
     - `leaves`: the passes whose work still holds after it; None: that of all. What does not hold is done again where a
       later pass requires it.
     - `chooses_formats`: its arguments choose formats, so that ranges are measured before where these need it.
+    - `keeps_float`: it changes a float network and keeps what that computes, the same way in every call, so that a
+      search may run it first (`setup.passes`). Such a pass takes `show = false`.
     """
 
     requires: tuple[str, ...] = ()
     inputs: Mapping[str, Source] = field(default_factory=dict)
     leaves: tuple[str, ...] | None = None
     chooses_formats: bool = False
+    keeps_float: bool = False
 
 
 PASSES: Registry[GraphPass] = Registry(
@@ -49,13 +52,14 @@ def register_pass(
     inputs: Mapping[str, Source] | None = None,
     leaves: tuple[str, ...] | None = None,
     chooses_formats: bool = False,
+    keeps_float: bool = False,
 ) -> Callable[[Decorated], Decorated]:
     """A decorator that registers `f(graph, pass_args) -> (graph, info)` with its needs (see `PassNeeds`).
 
     A function called `NAME_analysis_pass` or `NAME_transform_pass` has `NAME_analysis` or `NAME_transform` as an alias.
     Raises ChopError for a source of inputs that there is not.
     """
-    needs = PassNeeds(requires, dict(inputs or {}), leaves, chooses_formats)
+    needs = PassNeeds(requires, dict(inputs or {}), leaves, chooses_formats, keeps_float)
     for argument, source in needs.inputs.items():
         if source not in get_args(Source):
             known = ", ".join(get_args(Source))

@@ -14,6 +14,7 @@ from chop.dataset.data import Data
 from chop.dataset.data_module import MEASURING_BATCH, PART_NAMES
 from chop.formats import FORMATS
 from chop.nn.node_config import is_transform_key
+from chop.passes.graph.registry import PASSES
 from chop.scoring.classification import Classification
 from chop.scoring.regression import Regression
 from chop.tools.own_code import is_own_code
@@ -78,7 +79,7 @@ def _task_of(data_module: Data) -> list[str]:
 
 
 def _code_digest(data_module: Data, settings: SearchSettings, space: SearchSpaceBase) -> str | None:
-    """A checksum of all code outside this package: loss, metrics, task, runners, formats, weight transforms.
+    """A checksum of all code outside this package: loss, metrics, task, runners, formats, weight transforms, passes.
 
     None where all are.
     """
@@ -88,7 +89,8 @@ def _code_digest(data_module: Data, settings: SearchSettings, space: SearchSpace
     transforms = {transform_of_key(key.removeprefix("weight_")) for key in keys if is_transform_key(key)}
     classes += [WEIGHT_TRANSFORMS[name] for name in sorted(filter(None, transforms))]
     classes += [*(RUNNERS[runner.name] for runner in settings.runners), type(data_module.task)]
-    own = [one for one in classes if is_own_code(one)]
+    own: list[Any] = [one for one in classes if is_own_code(one)]
+    own += [PASSES[name] for name in space.passes if is_own_code(PASSES[name])]
     loss, of_data = data_module.task.data_loss, data_module.task.data_metrics
     if loss is None and not of_data and not own:
         return None

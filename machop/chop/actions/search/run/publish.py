@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -229,8 +230,9 @@ def _measures_on_test(runner: RunnerChoice) -> bool:
     return PART_NAMES.get(getattr(runner.options, "data_loader", "")) == "test"
 
 
-def _of_space(space: SearchSpaceBase, trial: Trial) -> dict[str, int | str]:
-    """The number of a trial's point in its space, and the number of calibration samples."""
+def _of_space(space: SearchSpaceBase, trial: Trial) -> dict[str, Any]:
+    """The number of a trial's point in its space, the number of calibration samples, and the passes before."""
     index = space.index(trial.point)
-    found: dict[str, int | str] = {} if index is None else {"point": as_json(index), "of_points": as_json(space.size)}
+    found: dict[str, Any] = {} if index is None else {"point": as_json(index), "of_points": as_json(space.size)}
+    found |= {"passes": list(space.passes)} if space.passes else {}
     return found | ({"calibration_rows": space.calibration_rows} if space.calibration_rows else {})

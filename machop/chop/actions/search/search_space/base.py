@@ -38,6 +38,7 @@ class SpaceSetup:
     tie_operands: list[Operand] = field(default_factory=list)
     calibration_rows: Annotated[int, Ge(1)] = 512
     batch_norm: Literal["float", "measured"] = "float"
+    passes: list[str] = field(default_factory=list)
 
 
 class SearchSpaceBase(ABC):
@@ -53,6 +54,9 @@ class SearchSpaceBase(ABC):
 
     choices_flattened: dict[str, list[Any]]
     graph: MaseGraph
+
+    passes: Sequence[str] = ()
+    """The passes that `graph` went through before the space was built."""
 
     calibration_rows: int | None = None
     """How many training rows the graph must be calibrated on before formats are measured; None: on none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -93,12 +93,18 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     @classmethod
     def identity_of(cls, setup: SpaceSetup) -> list[Any]:
-        return [setup.tie, setup.tie_operands]  # the choices tell the rest
+        own = [setup.tie, setup.tie_operands]  # the choices tell the rest
+        return [*own, setup.passes] if setup.passes else own
 
     @property
     def nodes(self) -> list[NodeChoices]:
         """The nodes with their own choice: of tied nodes the first."""
         return [node for name, node in self._all.items() if name not in self._leaders]
+
+    @property
+    def passes(self) -> Sequence[str]:  # type: ignore[override]
+        """Those of the setup."""
+        return self.setup.passes
 
     @cached_property
     def calibration_rows(self) -> int | None:  # type: ignore[override]

@@ -62,6 +62,11 @@ class TrainedNetworks(SearchSpaceBase):
         return self.given.calibration_rows
 
     @property
+    def passes(self) -> Sequence[str]:  # type: ignore[override]
+        """Those of the given space."""
+        return self.given.passes
+
+    @property
     def parameters(self) -> dict[str, list[Any]]:
         return {SNAPSHOT: self.choices_flattened[SNAPSHOT]}
 

@@ -13,7 +13,7 @@ from chop.passes.graph.transforms.fold_conditions import NORMS
 from chop.tools.terminal import table_of, terminal
 
 
-@register_pass("absorb_batch_norm", inputs={})
+@register_pass("absorb_batch_norm", inputs={}, keeps_float=True)
 def absorb_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Make each batch norm a product with its weight and a sum with its bias: mean 0 and variance 1 are left.
 

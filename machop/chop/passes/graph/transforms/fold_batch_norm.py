@@ -25,7 +25,7 @@ TOLERANCE = 1e-5
 """How far results may move, relative to the largest one."""
 
 
-@register_pass("fold_batch_norm", inputs={"dummy_in": "two_samples"})
+@register_pass("fold_batch_norm", inputs={"dummy_in": "two_samples"}, keeps_float=True)
 def fold_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Multiply batch norms that follow a linear or convolutional layer into that layer's weights, and remove them.
 

@@ -14,7 +14,7 @@ from chop.passes.graph.transforms.scales.move import USUAL_ALPHA, Moving, consum
 ROUNDS = 40
 
 
-@register_pass("equalise", inputs={"dummy_in": "two_samples"})
+@register_pass("equalise", inputs={"dummy_in": "two_samples"}, keeps_float=True)
 def equalise_transform_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Divide output channels by scales, and multiply the weights that read them, so that the ranges of both are equal.
 

@@ -25,7 +25,7 @@ from chop.passes.graph.transforms.scales.move import USUAL_ALPHA, Moving, consum
 USUAL_SAMPLES = 512
 
 
-@register_pass("migrate_scales", inputs={"dummy_in": "two_samples", "input_generator": "batches"})
+@register_pass("migrate_scales", inputs={"dummy_in": "two_samples", "input_generator": "batches"}, keeps_float=True)
 def migrate_scales_transform_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
     """Divide activations by a scale for each channel, and multiply the weights that read them, so that both are easier.
 
