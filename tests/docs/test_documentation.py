@@ -100,6 +100,11 @@ def test_the_example_of_the_page_on_batch_norm_runs(tmp_path: Path) -> None:
     assert (tmp_path / "jsc_s.safetensors").is_file()
 
 
+def test_the_example_of_the_page_on_rounding_runs(tmp_path: Path) -> None:
+    (example,) = blocks(ROOT / "docs" / "rounding.md", "python")
+    run([sys.executable, "-c", example], tmp_path)
+
+
 def test_the_page_on_training_runs_in_short_form(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
     page = ROOT / "docs" / "training.md"
