@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from chop.record.goals import Goals
 from chop.record.rows import best_row_as_json, best_row_from_json, trial_from_json
+from chop.record.training import NETWORK_FILE
 from chop.record.trial import BestRow, Direction, TrialCounts
 from chop.tools.whole_numbers import as_json, from_json
 
@@ -95,6 +96,11 @@ class SearchSummary:
     def fp32(self) -> BestRow | None:
         """The FP32 baseline; None if it was not measured."""
         return self.baselines.get(FP32)
+
+    @property
+    def of_training(self) -> bool:
+        """Whether trials are the snapshots of a training, each with weights of its own."""
+        return any(NETWORK_FILE in row.sampled_config for row in self.best)
 
     def as_json(self) -> dict[str, Any]:
         """The content of `summary.json`. The rows of `best` are in `best.json`; here are their trials and points."""

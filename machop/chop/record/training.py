@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 NETWORK_FILE = "network_file"
 """The key of a sampled config that names the file of the network, relative to the folder of the search."""
 
+MEAN_WIDTHS = "mean_widths"
+"""The key beside a node's `config` with the mean bits of each operand whose widths are learned."""
+
 SEARCH, SNAPSHOT = "chop_search", "chop_snapshot"
 _NAME = re.compile(rf"{NETWORKS_FOLDER}/(\d{{4,9}})\.safetensors")
 

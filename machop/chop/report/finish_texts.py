@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from chop.record.names import FINISHED_FOLDER
 from chop.record.summary import SearchSummary
-from chop.record.training import NETWORK_FILE
 
 
 def tuned_names(summary: SearchSummary) -> list[str]:
@@ -23,8 +22,7 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     epochs = [*finish.options["ladder"], finish.options["max_epochs"]]
     told = f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'}"
     count = len(finish.trials)
-    own = any(NETWORK_FILE in row.sampled_config for row in summary.best)
-    weights = "its own weights" if own else "the weights of the search"
+    weights = "its own weights" if summary.of_training else "the weights of the search"
     line = (
         f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from {weights}; "
         f"{len(tuned)} of the {len(summary.best)} best are tuned, {len(finish.before)} were best before. Their graphs: "

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from chop.record.training import MEAN_WIDTHS
 from chop.record.trial import MeasuredFracWidths
 from chop.report.transform_texts import describe_transforms, is_for_transform
 
@@ -48,11 +49,20 @@ def describe_formats(
     >>> layer |= {"weight_frac_width": "auto"}
     >>> describe_formats({"fc": {"config": layer}}, frac_widths={"fc": {"weight": [1, 3]}})
     'fc integer act 8b/4f, w 4b/1f…3f'
+    >>> learned = {"name": "integer", "weight_width": 7, "weight_frac_width": "learned"}
+    >>> describe_formats({"fc": {"config": learned, "mean_widths": {"weight": 1.84}}}, named=False)
+    'fc w 1.8b/learned'
     """
-    nodes = {name: entry["config"] for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
+    entries = {name: entry for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
+    nodes = {name: _with_mean_widths(entry["config"], entry.get(MEAN_WIDTHS, {})) for name, entry in entries.items()}
     measured = {name: _with_frac_widths(config, frac_widths.get(name, {})) for name, config in nodes.items()}
     texts = [f"{name} {text}" for name, config in measured.items() if (text := _describe(config, named))]
     return "; ".join([*(texts or ["unquantised"]), *_measured_norms(nodes)])
+
+
+def _with_mean_widths(config: Mapping[str, Any], means: Mapping[str, float]) -> Mapping[str, Any]:
+    """A config with the mean bits of each operand with learned widths, in place of the widest."""
+    return {**config, **{f"{operand}_width": mean for operand, mean in means.items()}}
 
 
 def _with_frac_widths(config: Mapping[str, Any], found: Mapping[str, int | Sequence[int]]) -> Mapping[str, Any]:
@@ -106,6 +116,8 @@ def _values(config: Mapping[str, Any], operand: str) -> str:
 def _bits(value: Any, unit: str) -> str:
     if isinstance(value, tuple):
         return "…".join(f"{own}{unit}" for own in value)
+    if isinstance(value, float):
+        return f"{value:.1f}{unit}"
     return f"{value}{unit}" if isinstance(value, int) else str(value)
 
 

@@ -113,8 +113,10 @@ def _title(summary: SearchSummary) -> str:
     what = "Best" if summary.goals.sum_direction else f"Pareto front: {len(summary.best)}"
     if not summary.goals.is_within(summary.best[0].trial.metrics):
         what = "No configuration satisfies all constraints; the nearest"
-    measured = f"{summary.counts.measured + summary.counts.inherited:,} measured configurations"
-    return f"{what} of {measured} ({readable(summary.space_size)} in the space)"
+    count = summary.counts.measured + summary.counts.inherited
+    if summary.of_training:
+        return f"{what} of {count:,} measured networks (snapshots of one training, which takes {summary.space_size:,})"
+    return f"{what} of {count:,} measured configurations ({readable(summary.space_size)} in the space)"
 
 
 def _metric_names(summary: SearchSummary) -> list[str]:
@@ -187,10 +189,12 @@ def _interval(metrics: TestMetrics | None, name: str) -> str:
 def _notation(names: Sequence[str], summary: SearchSummary) -> str:
     """What the column of formats means, in a line."""
     example = "8b/4f: 8 bits, 4 of them after the point" if set(names) <= set(FIXED_POINT) else "8b: 8 bits"
-    if any("/auto" in describe_formats(row.sampled_config, frac_widths=row.frac_widths) for row in summary.best):
+    shown = " ".join(describe_formats(row.sampled_config, frac_widths=row.frac_widths) for row in summary.best)
+    if "/auto" in shown:
         example += "; 8b/auto: the position of the point is measured, for each operand"
     elif any(row.frac_widths for row in summary.best):
         example += "; the position of the point follows from the measured range of each operand"
+    example += "; 3.1b/learned: each value has a width of its own, 3.1 bits on average" if "/learned" in shown else ""
     others = "" if set(names) <= set(FIXED_POINT) else "; f: after the point, e: of the exponent, m: of the mantissa"
     return f"Formats: {', '.join(names)}; {example}{others}; act is a layer's input, w its weight; the rest in float32."
 
@@ -206,6 +210,8 @@ def _why(summary: SearchSummary) -> str:
         return "no configuration has reduced the violation for as many trials as setup.patience allows"
     if summary.reason == "patience" and summary.goals.sum_direction:
         return "the best sum has not changed for as many trials as setup.patience allows"
+    if summary.reason == "exhausted" and summary.of_training:
+        return "the training has ended, and all its snapshots have been measured"
     return REASONS[summary.reason]
 
 

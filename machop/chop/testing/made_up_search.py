@@ -17,6 +17,7 @@ from chop.actions.search.run.loop import SearchLoop
 from chop.actions.search.search_space.base import Point, SearchSpaceBase
 from chop.actions.search.search_space.codes import code_of
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
+from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.strategies.base import SearchStrategyBase, StrategyContext
 from chop.actions.search.strategies.known_values import KnownValues
@@ -25,6 +26,7 @@ from chop.errors import MetricError
 from chop.evaluation.tables import CostTable
 from chop.ir import QuantPlan
 from chop.ir.graph.node_costs import node_costs
+from chop.record.folder import SearchFolder
 from chop.record.front import Front
 from chop.record.goals import Constraint, Goals
 from chop.record.trial import Objective, Trial
@@ -66,9 +68,17 @@ class MadeUpSearch:
 
     seed: int = 0
     sum_direction: Any = field(default=None)
+    snapshots: int = 0
+    """Where trials are networks of a training: how many it takes. None is saved, so none can be rebuilt."""
 
     @cached_property
-    def space(self) -> MixedPrecisionPTQ:
+    def space(self) -> SearchSpaceBase:
+        """The points: those of `choices`, or one for each snapshot."""
+        files = SearchFolder("made up")
+        return TrainedNetworks(self.choices, self.snapshots, files) if self.snapshots else self.choices
+
+    @cached_property
+    def choices(self) -> MixedPrecisionPTQ:
         """`7 ** layers` points, some of which several choices of the keys mean."""
         return MixedPrecisionPTQ(self._model, {"linear": {"config": LISTS}}, by="type")
 
@@ -80,7 +90,7 @@ class MadeUpSearch:
     @property
     def context(self) -> StrategyContext:
         """What a strategy is told at first."""
-        known = KnownValues(self.goals, self._tables) if self.is_free else None
+        known = KnownValues(self.goals, self._tables) if self.is_free and not self.snapshots else None
         return StrategyContext(self.space, self.goals.directions, self.seed, None, len(self.constraints), known)
 
     def run(
@@ -101,7 +111,11 @@ class MadeUpSearch:
 
     def measure(self, points: Sequence[Point], front: Front | None = None) -> list[Measured | MetricError]:
         """The metrics of points."""
-        return [self._measured(self.space.index(point)) for point in points]
+        return [self._measured(self.number(point) % self.choices.size) for point in points]
+
+    def number(self, point: Point) -> int:
+        """The number of a point in its space."""
+        return self.space.number(point) if isinstance(self.space, TrainedNetworks) else self.choices.index(point)
 
     def _measured(self, index: int) -> Measured | MetricError:
         if self.failing == "all" or (self.failing and index % 5 == 2):
@@ -128,8 +142,8 @@ class MadeUpSearch:
 
     @cached_property
     def _tables(self) -> list[CostTable]:
-        axes = self.space.axes()
+        axes = self.choices.axes()
         assert axes is not None
-        costs = node_costs(self.space.graph, torch.zeros(3, 4))
+        costs = node_costs(self.choices.graph, torch.zeros(3, 4))
         runners: list[Any] = [RUNNERS[name](None) for name in COSTS]
         return [CostTable(runner.terms, runner.combine, costs, axes) for runner in runners]

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+import chop
 from chop.actions.search import search
 from chop.actions.search.run.publish import SearchResult
 from chop.dataset import MaseDataModule
@@ -214,3 +215,25 @@ def test_what_no_snapshot_can_have_is_told_before_anything_is_trained(jets: Mase
     with pytest.raises(SearchError, match=r"nothing is trained: .* 'ebops': [\s\S]*seq_blocks_3: its statistics"):
         search(get_model("jsc-toy", pretrained=True), jets, wanted, tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+def test_the_report_says_mean_bits_and_that_the_training_has_ended(result: SearchResult) -> None:
+    report = (result.folder / "report.md").read_text(encoding="utf-8")
+    assert "measured networks (snapshots of one training, which takes 4)" in report
+    assert "ended because the training has ended, and all its snapshots have been measured" in report
+    assert "3.1b/learned: each value has a width of its own, 3.1 bits on average" in report
+    row = result.best[0]
+    graph = SearchFolder(result.folder).network(row.sampled_config["network_file"])
+    widths = load_onto(MaseGraph(get_model("jsc-tiny")), graph).plan["seq_blocks_2"]["weight"].element_width.values  # type: ignore[attr-defined]
+    assert f"w {float(widths.double().mean()):.1f}b/learned" in report
+    study = chop.load_study(result.folder)
+    assert f"w {float(widths.double().mean()):.1f}b/learned" in str(study)
+
+
+def test_a_budget_below_the_snapshots_is_told(
+    jets: MaseDataModule, jsc_tiny: nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = table()
+    wanted["strategy"]["setup"]["n_trials"] = 2
+    assert search(jsc_tiny, jets, wanted, tmp_path).reason == "n_trials"
+    assert "n_trials = 2 ends the training after so many of its 4 snapshots" in caplog.text

@@ -21,6 +21,7 @@ class TestStrategies(StrategyConformance):
         "uniform",
         ("evolution", {"population_size": 4, "tournament_size": 2}),
         "gradient",
+        ("gradient", {"snapshots": 14, "train_weights": True}),
         "greedy",
         "sensitivity",
         ("surrogate", {"initial": 4}),

@@ -78,6 +78,16 @@ class ResumableSearch(SearchSession):
     def tell_size(self) -> None:
         """Log the number of points of the space, and how many the budget leaves out."""
         size, budget = self.space.size, self.settings.setup.n_trials
+        if isinstance(self.space, TrainedNetworks):
+            logger.info("%d snapshots of one training, %s", size, self.settings.strategy)
+            if budget is not None and budget < size:
+                logger.warning(
+                    "n_trials = %d ends the training after so many of its %d snapshots, where networks still cost "
+                    "most; for fewer trials along the whole run lower snapshots",
+                    budget,
+                    size,
+                )
+            return
         logger.info("%s distinct point%s, %s", readable(size), "" if size == 1 else "s", self.settings.strategy)
         if STRATEGIES[self.settings.strategy].exhaustive and budget is not None and budget < size:
             wants_table = getattr(self.settings.strategy_options, "landscape", False)

@@ -10,12 +10,13 @@ from typing import Any
 from chop.actions.search.search_space.base import Point, SampledConfig, SearchSpaceBase
 from chop.config.typed import Problem
 from chop.errors import CheckpointError, SearchError
-from chop.formats import Format
+from chop.formats import Format, Integer, MeasuredTensor
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.graph_file import load_onto
 from chop.passes.graph.transforms.quantize import config_from_plan
 from chop.record.folder import SearchFolder
-from chop.record.training import NETWORK_FILE, SEARCH
+from chop.record.training import MEAN_WIDTHS, NETWORK_FILE, SEARCH
+from chop.weight_transforms import format_of
 
 SNAPSHOT = "training/config/snapshot"
 """The one parameter of a point: the number of the snapshot."""
@@ -26,6 +27,19 @@ MOST_KEPT = 8
 def has_own_network(config: SampledConfig) -> bool:
     """Whether a config names the file of a network with weights of its own."""
     return isinstance(config.get(NETWORK_FILE), str)
+
+
+def mean_widths(plan: QuantPlan) -> dict[str, dict[str, float]]:
+    """The mean width of each operand with learned widths, in bits, by node."""
+    found = {
+        name: {
+            operand: round(float(own.element_width.values.double().mean()), 2)
+            for operand, chosen in plan[name].items()
+            if isinstance(own := format_of(chosen), Integer) and isinstance(own.element_width, MeasuredTensor)
+        }
+        for name in plan
+    }
+    return {name: means for name, means in found.items() if means}
 
 
 class TrainedNetworks(SearchSpaceBase):
@@ -93,7 +107,10 @@ class TrainedNetworks(SearchSpaceBase):
 
     def flattened_indexes_to_config(self, indexes: Point) -> SampledConfig:
         number = self.number(indexes)
-        config = config_from_plan(self.network(number).requested_plan)
+        graph = self.network(number)
+        config = dict(config_from_plan(graph.requested_plan))
+        for name, means in mean_widths(graph.plan).items():
+            config[name] = {**config[name], MEAN_WIDTHS: means}
         return {NETWORK_FILE: self.files.network_name(number), **config}
 
     def rebuild_model(self, sampled_config: SampledConfig, is_eval_mode: bool = True) -> MaseGraph:
