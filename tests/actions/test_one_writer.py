@@ -67,7 +67,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], Any
         return run
 
     monkeypatch.setattr(SearchLoop, "run", interrupted(SearchLoop.run))
-    monkeypatch.setattr(comparison, "_all_runs", interrupted(comparison._all_runs))
+    monkeypatch.setattr(comparison, "all_runs", interrupted(comparison.all_runs))
     monkeypatch.setattr(KeepCheckpoints, "on_validation_end", interrupted(KeepCheckpoints.on_validation_end))
     yield calls
     assert not calls

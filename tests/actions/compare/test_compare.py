@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 from torch import nn
 
-from chop.actions.compare import job
+from chop.actions.compare import compared_search, job
 from chop.actions.compare.experiment import Experiment
 from chop.actions.compare.exports import as_answer
 from chop.actions.compare.job import CompareOptions, compare
@@ -117,7 +117,7 @@ def test_the_same_again_from_the_landscape_that_lies_beside_it(
     monkeypatch.setattr(os, "link", link)
     folder = tmp_path / "mine" / "software" / "compare"
     compare(jsc_tiny, jets, lab, folder, FEW)
-    monkeypatch.setattr(job, "measure_all_points", None)
+    monkeypatch.setattr(compared_search, "measure_all_points", None)
     compare(jsc_tiny, jets, lab, folder, FEW)
     first, again = (Landscape.read(place / "landscape.parquet") for place in (folder.with_name("compare-1"), folder))
     assert (first.about, list(first.metrics)) == (again.about, list(again.metrics))

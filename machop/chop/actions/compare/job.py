@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from chop.actions.compare.answers import Answers, Cache, Enumerated
+from chop.actions.compare.all_runs import all_runs
+from chop.actions.compare.answers import Answers, Enumerated
+from chop.actions.compare.compared_search import ComparedSearch
 from chop.actions.compare.contenders import Contender, contender, default_names, unfit, unknown_names
 from chop.actions.compare.curves import questions
-from chop.actions.compare.experiment import Experiment, Run
+from chop.actions.compare.experiment import Experiment
 from chop.actions.compare.exports import evaluations
-from chop.actions.compare.measured_points import open_measured, write_measured
+from chop.actions.compare.measured_points import write_measured
 from chop.actions.compare.summary import Facts, StrategyRuns, runs_by_strategy, summarise
 from chop.actions.oracle import Oracle
-from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals, measure_all_points, taken_over
-from chop.actions.search.measuring.batched import BatchedMeasurement
-from chop.actions.search.measuring.instruments import Instruments
-from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run.declared_training import engine_of, training_problem
 from chop.actions.search.run.kept_training import TrainingRun
-from chop.actions.search.run.session import SearchSession, spread_out
 from chop.actions.search.search import checked_call, checked_run, command_line
 from chop.actions.search.strategies.base import StrategyContext, Training
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data
-from chop.errors import ConfigError, SearchError
-from chop.record.blocks import BlockLog
+from chop.errors import ConfigError
 from chop.record.comparison import CompareSummary, counted
-from chop.record.comparison_folder import ComparisonFolder
-from chop.record.goals import Goals
-from chop.record.landscape_key import digest
-from chop.record.trial import Trial
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import print_comparison, report_text
-from chop.report.search_progress import ComparisonProgress, EnumerationProgress
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.interrupts import Held, interrupts_held
 from chop.tools.logger import get_logger
-from chop.tools.threads import one_thread
-from chop.tools.whole_numbers import readable
 
 logger = get_logger(__name__)
 
@@ -111,16 +99,11 @@ def compare(
 
 
 @dataclass(frozen=True)
-class CompareJob(SearchSession):
+class CompareJob(ComparedSearch):
     """A comparison with checked settings."""
 
     command: str = ""
     """The command line as it was typed, without passwords; empty for a comparison from Python."""
-
-    @property
-    def files(self) -> ComparisonFolder:
-        """The folder of the comparison."""
-        return ComparisonFolder(self.folder)
 
     def run(self, options: CompareOptions, is_shown: bool) -> CompareSummary:
         """Run every strategy with every seed and report; after Ctrl-C, report on the finished runs.
@@ -142,7 +125,7 @@ class CompareJob(SearchSession):
         contenders, remarks = self._contenders(options, context)
         self._make_room(own)
         seeds = range(self.seed, self.seed + options.seeds)
-        with self._answers(instruments, goals, options.most_points) as answers:
+        with self.answers(instruments, goals, options.most_points) as answers:
             if answers.is_exact:
                 _ = Oracle(answers.landscape(), goals).front  # raises if no point satisfies the constraints
             batch = 1 if isinstance(answers, Enumerated) else instruments.batch
@@ -150,7 +133,7 @@ class CompareJob(SearchSession):
             experiment = Experiment(
                 answers, goals, budget, lambda seed: replace(context, seed=seed), batch, ask_batch, self._trainer
             )
-            runs, ended = _all_runs(experiment, contenders, seeds, remarks)
+            runs, ended = all_runs(experiment, contenders, seeds, remarks)
         with interrupts_held("interrupted: the report is written first; Ctrl-C again ends at once") as held:
             oracle = Oracle(answers.landscape(), goals)
             _ = oracle.front  # of what was measured no point may count
@@ -212,73 +195,6 @@ class CompareJob(SearchSession):
         own.settle()
         forget_plots(self.folder)
 
-    @contextmanager
-    def _answers(self, instruments: Instruments, goals: Goals, most_points: int) -> Iterator[Answers]:
-        """An exhaustive table, measured now or by an earlier search beside this one; else a shared cache."""
-        known = self.known_landscape(instruments)
-        if known is not None:
-            logger.info("%s has the metrics of all %s points", known.path, readable(self.space.size))
-            own = self.files.keep_landscape(known.path, self.about_landscape(instruments, goals))
-            yield Enumerated(self.space, replace(known, path=own))
-        elif self.space.size <= most_points and instruments.for_blocks is not None:
-            self._enumerate(instruments, goals, instruments.for_blocks)
-            yield Enumerated(self.space, self.files.landscape())
-        else:
-            why = "the space is no product of choices for its layers"
-            if instruments.is_slow:
-                why = "a runner must run the model itself for each point"
-            if self.space.size > most_points:
-                why = f"{readable(self.space.size)} points are more than --most-points {most_points}"
-            logger.info("%s: points are measured when asked for", why)
-            jobs = self.settings.setup.jobs
-
-            def check(path: Path, trial: Trial) -> None:
-                self.require_unchanged(instruments, path, trial.point, trial.metrics)
-
-            with (
-                open_measured(self.files, self._key_of_measured(instruments), check) as log,
-                one_thread(instruments.is_light or jobs.count > 1),
-                Scheduler(instruments, jobs) as measuring,
-            ):
-                yield Cache(self.space, lambda points: measuring.measure(points, None), log)
-
-    def _key_of_measured(self, instruments: Instruments) -> str:
-        """A key that is equal for comparisons whose logs of measured points have the same metrics."""
-        key, left = self.landscape_key(), instruments.runners.left_to_the_best
-        return digest([key, sorted(metric.name for own in left for metric in own.metrics)]) if left else key
-
-    def _enumerate(self, instruments: Instruments, goals: Goals, batched: BatchedMeasurement) -> None:
-        """Measure all points and write them block by block, so that an interrupted run can continue."""
-        block_size = self.files.block_size or batched.block_size()
-        task = BlockTask(batched, goals, block_size, self.space.size, self.files.parts)
-        header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
-        log, found = self._open_blocks(instruments, task, header)
-        with closing(log), EnumerationProgress(self.space.size) as progress:
-            progress.start_from(found.points)
-            measure_all_points(task, found, log, self.settings.setup.jobs, lambda: False, progress.show)
-        self.files.join_landscape(task.blocks, self.about_landscape(instruments, goals))
-
-    def _open_blocks(
-        self, instruments: Instruments, task: BlockTask, header: Mapping[str, Any]
-    ) -> tuple[BlockLog, ExhaustiveTotals]:
-        """Open the log of an interrupted comparison with its blocks, or a new one if that is of another space."""
-        path = self.files.blocks_path
-        if path.exists():
-            try:
-                log = self.files.open_blocks(header, resume=True)
-                try:
-                    found = taken_over(task, log)
-                    for index, _, metrics in spread_out([*found.rows()]):
-                        self.require_unchanged(instruments, path, self.space.point(index), metrics)
-                except BaseException:
-                    log.close()
-                    raise
-                return log, found
-            except SearchError as error:
-                logger.warning("%s: all points are measured anew", str(error).partition(";")[0])
-                self.files.put_aside(path)
-        return self.files.open_blocks(header, resume=False), ExhaustiveTotals()
-
     def _written(
         self, summary: CompareSummary, found: Sequence[StrategyRuns], answers: Answers, is_shown: bool, held: Held
     ) -> CompareSummary:
@@ -299,47 +215,3 @@ class CompareJob(SearchSession):
         if is_shown:
             print_comparison(stored, files.path)
         return stored
-
-
-def _all_runs(
-    experiment: Experiment, contenders: Sequence[Contender], seeds: Sequence[int], remarks: list[str]
-) -> tuple[list[Run], int]:
-    """The finished runs, and how many of the planned ones are done or not needed.
-
-    After Ctrl-C these are fewer than all. Raises KeyboardInterrupt if there is no run.
-
-    Adds a line to `remarks` for a strategy that failed or was not reached; raises SearchError where all failed.
-    """
-    runs: list[Run] = []
-    ended = 0
-
-    def on_end() -> None:
-        nonlocal ended
-        ended += 1
-        progress.on_end()
-
-    def note(name: str, seed: int, error: Exception) -> None:
-        what = " ".join(str(error).split())
-        remarks.append(f"{name} failed with seed {seed} and was not run again: {type(error).__name__}: {what}.")
-        logger.warning("%s", remarks[-1])
-
-    probes = experiment.context_of(seeds[0]).probes
-    with ComparisonProgress(len(contenders) * len(seeds), experiment.budget) as progress:
-        if probes:
-            probes.on_probe = progress.on_probe
-        try:
-            for run in experiment.runs(contenders, seeds, progress.on_evaluation, on_end, note):
-                runs.append(run)
-        except KeyboardInterrupt:
-            if not runs:
-                raise
-            logger.warning("interrupted after %s: the figures are of what is done", counted(len(runs), "run"))
-            remarks += [f"{name} has no finished run." for name in _without_run(contenders, runs)]
-    if not runs:
-        raise SearchError(f"no run came to its end: {' '.join(remarks)}")
-    return runs, ended
-
-
-def _without_run(contenders: Sequence[Contender], runs: Sequence[Run]) -> list[str]:
-    done = {run.strategy for run in runs}
-    return [one.name for one in contenders if one.name not in done]
