@@ -27,6 +27,7 @@ from chop.scoring.class_hits import (
 from chop.scoring.intervals import mean_interval, wilson_interval
 from chop.scoring.losses import per_sample_loss
 from chop.scoring.scores import score, score_with_intervals
+from chop.scoring.task import task_of
 
 
 def by_torchmetrics(predictions: Tensor, targets: Tensor, average: str) -> float:
@@ -208,3 +209,18 @@ def test_the_interval_of_a_loss_stays_above_zero() -> None:
     mean, low, high = mean_interval(losses)
     assert (mean, low) == (0.1, 0.0) and high == pytest.approx(0.1 + 1.959964 * float(losses.std()) / 20**0.5)
     assert mean_interval(losses - 1e-9)[1] < 0, "a score that may be negative"
+
+
+def test_a_loss_of_the_data_is_called_once_for_each_batch() -> None:
+    calls = []
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(len(targets))
+        return (outputs - targets) ** 2
+
+    outputs, targets = torch.randn(7, 1), torch.randn(7, 1)
+    accumulator = task_of("regression", loss=loss).accumulator()
+    for own, wanted in zip(outputs.split(3), targets.split(3), strict=True):
+        accumulator.update(own, wanted)
+    assert calls == [3, 3, 1]
+    assert accumulator.result()["loss"] == pytest.approx(float(F.mse_loss(outputs, targets)), rel=1e-6)

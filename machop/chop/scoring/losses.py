@@ -49,15 +49,16 @@ class MeanLoss(Accumulator):
         self._counts: list[Tensor | None] = []
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        if self._is_one_number is None:
-            self._is_one_number = _returns_one_number(self.loss, outputs, targets)
-            self._kept.is_needed |= self._is_one_number
         if self._is_one_number:
             return
         if self.loss is None:
             self.take(*labelled_rows(outputs, targets), targets)
-        else:
-            found = call_loss(self.loss, outputs, targets)
+            return
+        found = call_loss(self.loss, outputs, targets)
+        if self._is_one_number is None:
+            self._is_one_number = not found.ndim and _returns_one_number(self.loss, outputs, targets)
+            self._kept.is_needed |= self._is_one_number
+        if not self._is_one_number:
             self._keep(*_means(*_of_labelled(found if found.ndim else found.reshape(1), targets)), targets)
 
     def take(self, scores: Tensor, classes: Tensor, targets: Tensor) -> None:
@@ -114,12 +115,11 @@ def labels_of_each(targets: Tensor) -> Tensor:
     return (targets != UNLABELLED).reshape(len(targets), -1).sum(1)
 
 
-def _returns_one_number(loss: Loss | None, outputs: Tensor, targets: Tensor) -> bool:
-    """Whether a loss returns one number for several samples."""
-    assert loss is not None
-    if len(targets) == 1:
-        outputs, targets = outputs.repeat_interleave(2, 0), targets.repeat_interleave(2, 0)
-    return call_loss(loss, outputs, targets).ndim == 0
+def _returns_one_number(loss: Loss, outputs: Tensor, targets: Tensor) -> bool:
+    """Whether a loss that returns one number for these samples does so for several."""
+    if len(targets) > 1:
+        return True
+    return call_loss(loss, outputs.repeat_interleave(2, 0), targets.repeat_interleave(2, 0)).ndim == 0
 
 
 def labelled_rows(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +138,9 @@ def _of_labelled(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None
     ignored = _ignored(values, targets)
     if ignored is not None:
         return values[~ignored], ~ignored if targets.ndim > 1 else None
-    return (values if values.shape == (len(targets),) else values.reshape(len(targets), -1).mean(1)), None
+    if values.numel() == len(targets):
+        return values.reshape(len(targets)), None
+    return values.reshape(len(targets), -1).mean(1), None
 
 
 def _ignored(values: Tensor, targets: Tensor) -> Tensor | None:
