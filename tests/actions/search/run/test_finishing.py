@@ -234,6 +234,12 @@ def test_rows_beyond_the_front_and_rungs(few: partial[SearchResult], monkeypatch
     epochs = [call.max_epochs for call in calls]
     assert epochs == sorted(epochs) and epochs.count(1) == 16
     assert 8 <= epochs.count(2) < 16 and epochs.count(2) / 2 <= epochs.count(4) <= epochs.count(2)
+    metrics = ("accuracy", "average_bitwidth")
+    best = [[row.trial.metrics[name] for name in metrics] for row in found.best]
+    for line in (found.folder / "finished.jsonl").read_text().splitlines()[1:]:  # also those of fewer epochs
+        row = json.loads(line)
+        own = {**row["software_metrics"], **row["hardware_metrics"]}
+        assert any(accuracy >= own[metrics[0]] and bits <= own[metrics[1]] for accuracy, bits in best)
     longest = {row.finished.epochs for row in found.best if row.finished}
     assert 4 in longest
     assert set(SearchFolder(found.folder).tuned()) >= {row.trial.number for row in found.best if row.finished}

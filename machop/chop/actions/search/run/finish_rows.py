@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -62,13 +62,13 @@ def better_half(trials: Sequence[Trial], goals: Goals) -> list[Trial]:
     return near_front(trials, goals, max(len(pareto_set(within, goals)) if within else 1, (len(trials) + 1) // 2))
 
 
-def drawn_again(best: Sequence[BestRow], tuned: Mapping[int, BestRow], goals: Goals) -> list[BestRow]:
+def drawn_again(best: Sequence[BestRow], tuned: Sequence[BestRow], goals: Goals) -> list[BestRow]:
     """The front of all tuned networks and of those that the search found, by number.
 
-    `best` is the front of the search, `tuned` has the tuned networks by the number of their trial. A network appears
-    once: as it was tuned, unless tuning made it worse.
+    `best` is the front of the search; `tuned` has each network as often as it was tuned, for the most epochs first. A
+    network appears once: in the first of these ways that is on the front, or as the search found it.
     """
-    rows = [*tuned.values(), *best]
+    rows = [*tuned, *best]
     within = [row for row in rows if goals.is_within(row.trial.metrics)]
     if not within:
         closest = nearest([row.trial for row in rows], goals)

@@ -48,7 +48,7 @@ class Finishing:
     def finish(self, result: SearchResult) -> SearchResult:
         """The result with tuned networks; Ctrl-C ends it with those that are tuned by then."""
         chosen = self._chosen(result)
-        found: dict[int, TunedNetwork] = {}
+        found: dict[int, list[TunedNetwork]] = {}
         reason, wanted = result.reason, len(chosen)
         with self.search.files.open_finished() as log:
             try:
@@ -56,16 +56,16 @@ class Finishing:
             except KeyboardInterrupt:
                 logger.warning("interrupted: %d of %d networks are tuned; --resume goes on", len(found), wanted)
                 reason = "interrupted"
-        rows = self._rows(found.values(), chosen, result)
+        rows = self._rows([own for networks in found.values() for own in reversed(networks)], chosen, result)
         best = drawn_again(result.best, rows, self.goals)
         if reason != "interrupted":
             best = [self._verified(row) if row.finished else row for row in each_shown(best, "tuned networks again")]
         facts = FinishFacts(
             options=asdict(self.options),
-            trials=sorted(rows),
+            trials=sorted(found),
             wanted=wanted,
             before=[row.trial.number for row in result.best],
-            seconds=sum(network.seconds for network in found.values()),
+            seconds=sum(networks[-1].seconds for networks in found.values()),
         )
         search = self.search
         publication = Publication(search, search.files, self.instruments, self.goals, search.command)
@@ -95,8 +95,8 @@ class Finishing:
             for constraint in self.goals.constraints
         )
 
-    def _tune_all(self, chosen: Sequence[Trial], log: FinishedLog, found: dict[int, TunedNetwork]) -> None:
-        """Tune networks, round by round; each ends up in `found` as it was tuned last."""
+    def _tune_all(self, chosen: Sequence[Trial], log: FinishedLog, found: dict[int, list[TunedNetwork]]) -> None:
+        """Tune networks, round by round; `found` has those of each trial, tuned for more and more epochs."""
         jobs = self.search.settings.setup.jobs
         with PatientExecutor(jobs, SECONDS_ALONE) as executor, TuningProgress(self.goals) as progress:
             call = Tuning(self.instruments.subject, self.instruments.runners, self._about)
@@ -105,9 +105,9 @@ class Finishing:
                 progress.start(len(left), epochs)
                 for network in self._tuned(call, left, epochs, log, executor):
                     if not network.failed:
-                        found[network.number] = network
+                        found.setdefault(network.number, []).append(network)
                     progress.on_network({**network.software_metrics, **network.hardware_metrics})
-                measured = [_with(trial, found[trial.number]) for trial in left if trial.number in found]
+                measured = [_with(trial, found[trial.number][-1]) for trial in left if trial.number in found]
                 better = {trial.number for trial in better_half(measured, self.goals)}
                 left = [trial for trial in left if trial.number in better]
 
@@ -135,19 +135,17 @@ class Finishing:
         about = (tuned.seconds, graph_path(number, tuning), checksum(tuned.content))
         return TunedNetwork(number, tuning, metrics.software, metrics.hardware, scaled, *about, failed)
 
-    def _rows(
-        self, networks: Iterable[TunedNetwork], chosen: Sequence[Trial], result: SearchResult
-    ) -> dict[int, BestRow]:
+    def _rows(self, networks: Iterable[TunedNetwork], chosen: Sequence[Trial], result: SearchResult) -> list[BestRow]:
         """The tuned networks as rows, by number."""
         trials, best = {trial.number: trial for trial in chosen}, {row.trial.number: row for row in result.best}
         space = self.instruments.subject.space
-        found = {}
+        found = []
         for own in sorted(networks, key=lambda network: network.number):
             trial, row = trials[own.number], best.get(own.number)
             tests = row.test_metrics if row else None
             finished = Finished(trial, own.tuning, own.graph, own.graph_sha256, own.seconds, tests)
             config = row.sampled_config if row else space.flattened_indexes_to_config(trial.point)
-            found[own.number] = BestRow(_with(trial, own), (), config, finished=finished)
+            found.append(BestRow(_with(trial, own), (), config, finished=finished))
         return found
 
     def _verified(self, row: BestRow) -> BestRow:
