@@ -132,7 +132,9 @@ def row_of(case: Case, options: SpaceTrainingOptions) -> list[str]:
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    headings = "network | plans | before | for the space | each alone | order before | order after | widest | float | CPU"
+    headings = (
+        "network | plans | before | for the space | each alone | order before | order after | widest | float | CPU"
+    )
     print(f"| {headings} |\n|{'---|' * (headings.count('|') + 1)}")
     for case in CASES:
         print(f"| {' | '.join(row_of(case, SpaceTrainingOptions()))} |", flush=True)

@@ -124,6 +124,13 @@ def test_batch_norm_as_a_function_takes_the_statistics_of_the_batch() -> None:
     torch.testing.assert_close(found, F.batch_norm(x, None, None, training=True))
 
 
+def test_a_batch_of_one_is_refused_where_norms_are_trained(jets: MaseDataModule) -> None:
+    few = Few(jets, 20)
+    space = space_of(get_model("jsc-s"), few, setup=SpaceSetup(by="type", batch_norm="measured"))
+    with pytest.raises(ChopError, match=r"batch norm 'seq_blocks_0': .* raise batch_size"):
+        SpaceTraining(space, few, replace(FEW, batch_size=1)).train_epoch(0)
+
+
 # Plans
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
+from chop.errors import ChopError
 from chop.evaluation.float_values import attribute
 from chop.ir import MaseGraph
 from chop.nn.channel_statistics import channel_statistics
@@ -46,6 +47,11 @@ class NormStatistics:
     def normalised(self, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         """`x` `(samples, channels, …)` normalised for the node `name`."""
         if self.mode == "batch":
+            if x.numel() < 2 * x.shape[1]:
+                raise ChopError(
+                    f"batch norm '{name}': a batch with one value for each channel has no variance to train with; "
+                    "raise batch_size (samples of a length of their own are a batch by themselves)"
+                )
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
         if self.mode == "record":
             mean, variance = channel_statistics(x).unbind(1)
