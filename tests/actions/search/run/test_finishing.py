@@ -236,7 +236,9 @@ def test_rows_beyond_the_front_and_rungs(few: partial[SearchResult], monkeypatch
     assert 8 <= epochs.count(2) < 16 and epochs.count(2) / 2 <= epochs.count(4) <= epochs.count(2)
     metrics = ("accuracy", "average_bitwidth")
     best = [[row.trial.metrics[name] for name in metrics] for row in found.best]
-    for line in (found.folder / "finished.jsonl").read_text().splitlines()[1:]:  # also those of fewer epochs
+    for line in (
+        (found.folder / "finished.jsonl").read_text(encoding="utf-8").splitlines()[1:]
+    ):  # also those of fewer epochs
         row = json.loads(line)
         own = {**row["software_metrics"], **row["hardware_metrics"]}
         assert any(accuracy >= own[metrics[0]] and bits <= own[metrics[1]] for accuracy, bits in best)
