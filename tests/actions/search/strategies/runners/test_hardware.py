@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -169,9 +170,10 @@ def test_processes_are_sent_no_data_with_a_table_unless_its_runner_reads_them(je
     costs = node_costs(graph, torch.randn(1, 16))
     axes = [[{"_0": {"weight": Integer(width)}} for width in (2, 8)]]
     own = AverageBitwidth(jets)
-    table = own.table(costs, axes)
+    subject: Any = SimpleNamespace(costs=costs)
+    table = own.table(subject, axes)
     assert len(pickle.dumps(table)) < 20_000 < len(pickle.dumps(own.combine))
     scores = table.scores(np.array([[0], [1]]))
     plans = [QuantPlan.of(axes[0][choice]) for choice in (0, 1)]
     assert scores["average_bitwidth"].tolist() == [own.total(costs, plan)["average_bitwidth"] for plan in plans]
-    assert OfData(jets).table(costs, axes).scores(np.array([[0]]))["average_bitwidth"] == len(jets.task.metrics)
+    assert OfData(jets).table(subject, axes).scores(np.array([[0]]))["average_bitwidth"] == len(jets.task.metrics)
