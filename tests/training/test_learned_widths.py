@@ -121,6 +121,19 @@ def test_half_up_is_refused_where_no_bias_can_hold_half_a_step() -> None:
         next(train_widths(graph, made("mlp")[1], replace(OPTIONS, activation_rounding="half_up")))
 
 
+def test_layers_that_stay_in_float_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.again = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.again(self.again(self.first(x)).relu())[:, :3]
+
+    next(train_widths(MaseGraph(Twice()), made("mlp")[1], OPTIONS))
+    assert "again, again_1 stay in float" in caplog.text
+
+
 def test_a_graph_without_layers_is_refused() -> None:
     data = data_module_of((torch.randn(40, 3), torch.randint(0, 3, (40,))))
     with pytest.raises(GraphError, match="no layer"):

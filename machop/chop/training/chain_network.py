@@ -9,10 +9,10 @@ from torch import Tensor, fx, nn
 
 from chop.ir import MaseGraph
 from chop.ir.calibration import Slot
-from chop.training.soft_targets import Samples
 from chop.training.width_chain import Chain
 from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_network import WidthOptions, average_width, is_relu, widths_of
+from chop.training.width_samples import Samples
 
 
 def chain_of(graph: MaseGraph) -> list[str] | None:

@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -21,11 +20,13 @@ from chop.formats.learned import LEARNED
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 from chop.ir.learned import learned_in
-from chop.tools.get_input import call_model
+from chop.tools.logger import get_logger
 from chop.training.chain_network import ChainNetwork, chain_of
-from chop.training.soft_targets import Samples, all_samples
 from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_network import TracedNetwork, learnable
+from chop.training.width_samples import Samples, all_samples
+
+logger = get_logger(__name__)
 
 OPERANDS = ("data_in", "weight", "bias")
 """Operands of a layer whose widths can be learned."""
@@ -230,7 +231,8 @@ def _engine(graph: MaseGraph, train: Samples, options: WidthTraining, slots: Col
     }
     if not any(found.values()):
         raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
-    taught = train.taught(partial(call_model, pristine.model, output=train.output), options.teacher_share)
+    _warn_of_float(pristine, found, slots)
+    taught = train.taught(pristine, options.teacher_share)
     chain = chain_of(pristine)
     can_shift = chain is not None and all("bias" in known[name].operands for name in chain[:-1])
     is_whole = chain is not None and all(
@@ -247,3 +249,19 @@ def _engine(graph: MaseGraph, train: Samples, options: WidthTraining, slots: Col
             'by element and the cross entropy of classes; take "half_even" for this network'
         )
     return TracedNetwork(pristine, taught if options.teacher_share else train, options, found)
+
+
+def _warn_of_float(graph: MaseGraph, learns: Collection[str], slots: Collection[Slot] | None) -> None:
+    """Name the layers that nothing excluded, and whose widths cannot be learned."""
+    wanted = None if slots is None else {node for node, _ in slots}
+    left = [
+        name
+        for name, op in graph.quantizable_nodes().items()
+        if op.multiplies and name not in learns and (wanted is None or name in wanted)
+    ]
+    if left:
+        logger.warning(
+            "%s stay in float, and cost nothing here: widths are learned for modules Linear, Conv1d and Conv2d "
+            "that are called once (not for functional calls, modules called several times, and other layers)",
+            ", ".join(left),
+        )

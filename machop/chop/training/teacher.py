@@ -1,4 +1,4 @@
-"""The outputs of the float network, which a training for a space imitates."""
+"""The outputs of the float network, which trainings imitate."""
 
 from __future__ import annotations
 

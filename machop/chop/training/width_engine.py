@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from chop.ir.calibration import Slot
-from chop.training.soft_targets import Samples
+from chop.training.width_samples import Samples
 
 
 class Widths(NamedTuple):

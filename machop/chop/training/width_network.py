@@ -15,9 +15,9 @@ from chop.dataset.rows import cut, take
 from chop.ir import MaseGraph
 from chop.ir.calibration import Slot
 from chop.tools.get_input import call_model
-from chop.training.soft_targets import ROWS, Samples
 from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_layers import LearnedLayer
+from chop.training.width_samples import ROWS, Samples
 
 EPSILON = 1e-7
 LEARNED = (nn.Linear, nn.Conv1d, nn.Conv2d)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,11 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chop.dataset.data import Data
-from chop.dataset.rows import count_rows, cut, form_of, join
+from chop.dataset.rows import take
 from chop.errors import ChopError
+from chop.ir import MaseGraph
 from chop.scoring.classification import Classification
 from chop.scoring.task import Task
 from chop.tools.model_outputs import OutputName
+from chop.training.batches import by_form
+from chop.training.teacher import Teacher
 
 ROWS = 8192
 """Samples that go through a network at once where nothing is trained."""
@@ -34,16 +36,16 @@ class Samples:
     def __len__(self) -> int:
         return len(self.y)
 
-    @torch.no_grad()
-    def taught(self, teacher: Callable[[Any], Tensor], share: float) -> Samples:
-        """The samples with soft targets, `share` of them the teacher's outputs.
+    def taught(self, graph: MaseGraph, share: float) -> Samples:
+        """The samples with soft targets, `share` of them the outputs of `graph` in float.
 
         They stay as they are where the loss is not the cross entropy of one class for each sample.
         """
         if not isinstance(self.task, Classification) or self.task.data_loss is not None or self.y.ndim != 1:
             return self
-        rows = range(0, len(self), ROWS)
-        outputs = torch.cat([teacher(cut(self.x, row, row + ROWS)) for row in rows])
+        teacher = Teacher(graph, [(self.x, self.y)], self.output, "cpu")
+        pieces = torch.arange(len(self)).split(ROWS)
+        outputs = torch.cat([teacher.outputs(0, rows, take(self.x, rows)) for rows in pieces])
         if outputs.ndim != 2 or self.y.is_floating_point() or int(self.y.min()) < 0:
             return self
         hard = F.one_hot(self.y, outputs.shape[1]).to(outputs.dtype)
@@ -58,10 +60,7 @@ class Samples:
 
 def all_samples(data: Data, part: str) -> Samples:
     """All samples of a set; raises ChopError where they are of several forms."""
-    batches = list(data.batches(part))
-    if len({repr(form_of(x)) for x, _ in batches}) != 1:
+    parts = by_form(data.batches(part))
+    if len(parts) != 1:
         raise ChopError(f"the samples of '{part}' have several forms (lengths); widths are trained on samples of one")
-    x = join([x for x, _ in batches])
-    y = torch.cat([y for _, y in batches])
-    assert count_rows(x) == len(y)
-    return Samples(x, y, data.task, data.output)
+    return Samples(*parts[0], data.task, data.output)
