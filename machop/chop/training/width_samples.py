@@ -44,7 +44,7 @@ class Samples:
         if not isinstance(self.task, Classification) or self.task.data_loss is not None or self.y.ndim != 1:
             return self
         teacher = Teacher(graph, [(self.x, self.y)], self.output, "cpu")
-        pieces = torch.arange(len(self)).split(ROWS)
+        pieces = torch.split(torch.arange(len(self)), ROWS)
         outputs = torch.cat([teacher.outputs(0, rows, take(self.x, rows)) for rows in pieces])
         if outputs.ndim != 2 or self.y.is_floating_point() or int(self.y.min()) < 0:
             return self
