@@ -138,7 +138,8 @@ class SpaceTrainingJob:
         if training.network.has_norms and getattr(self.setup, "batch_norm", "measured") != "measured":
             logger.warning(
                 'batch norms are trained with the statistics of each batch: search with batch_norm = "measured" '
-                "under [search.search_space.setup], or networks of few bits lose most of what training gains"
+                "under [search.search_space.setup], or networks of few bits lose most of what training gains; the "
+                "probes' figures are those of measured norms"
             )
 
 
