@@ -23,7 +23,7 @@ from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder
 from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE
-from chop.record.training import NETWORK_FILE, SEARCH
+from chop.record.training import NETWORK_FILE, foreign
 from chop.registry import REGISTER_IT
 
 MOST_SHOWN = 20
@@ -115,8 +115,8 @@ def _own_network(prepared: Prepared, row: SearchRow) -> MaseGraph:
     files = SearchFolder(row.folder)
     path = files.network(row.values["sampled_config"][NETWORK_FILE])
     graph = MaseGraph.from_checkpoint(path, prepared.model, first_batch(prepared.data_module, "train", 2)[0])
-    if files.holds_search and graph.about.get(SEARCH) != files.identity:
-        raise SearchError(f"{path} belongs to another search than the log beside it: the folder is a mixed copy")
+    if files.holds_search and (reason := foreign(graph.about, path, files.identity)):
+        raise SearchError(f"{reason}; ch search --resume trains it again")
     return graph
 
 

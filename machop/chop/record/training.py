@@ -45,6 +45,15 @@ def network_path(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def foreign(about: Mapping[str, object], path: Path, identity: str) -> str:
+    """The reason why the file of a network, with the facts `about` it, is not what its name says; empty if it is."""
+    if about.get(SEARCH) != identity:
+        return f"{path} belongs to another search than the log beside it: the folder is a mixed copy"
+    if SNAPSHOT in about and network_name(int(str(about[SNAPSHOT]))) != f"{NETWORKS_FOLDER}/{path.name}":
+        return f"{path} holds snapshot {about[SNAPSHOT]} of its search, under the name of another one"
+    return ""
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """The tensors behind snapshot number `snapshot` of the training of a search."""

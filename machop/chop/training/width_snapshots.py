@@ -41,7 +41,8 @@ class LearnedWidths(SnapshotTraining):
         wrong = [f"{node}, {operand}: {own}" for (node, operand), all_of in formats.items() for own in _others(all_of)]
         if wrong:
             return (
-                f'trains widths of the format integer alone, and the space has others ({wrong[0]}): name = ["integer"]'
+                f"trains widths of the format integer alone, and the space has others ({wrong[0]}): "
+                'name = ["integer"], without sparsity, weight_rounding and bias_correction'
             )
         if not any(operand in OPERANDS for _, operand in formats):
             return (

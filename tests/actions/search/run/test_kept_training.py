@@ -117,6 +117,10 @@ LOSSES = {
     "all networks": lambda folder: [cut(folder, 4), shutil.rmtree(folder / "networks")],
     "what a damaged network holds": lambda folder: [cut(folder, 4), damage(folder / "networks" / "0002.safetensors")],
     "what a damaged state holds": lambda folder: [cut(folder, 3), damage(folder / "training.safetensors")],
+    "a network, as another has its name": lambda folder: [
+        cut(folder, 4),
+        shutil.copy(folder / "networks" / "0002.safetensors", folder / "networks" / "0001.safetensors"),
+    ],
     "half of the state": lambda folder: [cut(folder, 2), truncate(folder / "training.safetensors")],
 }
 

@@ -11,7 +11,7 @@ from chop.errors import CheckpointError, ChopError, SearchError
 from chop.ir import QuantPlan
 from chop.ir.graph.graph_file import load_onto
 from chop.record.folder import SearchFolder
-from chop.record.training import SEARCH, TrainingState
+from chop.record.training import SEARCH, SNAPSHOT, TrainingState, foreign
 from chop.tools.logger import get_logger
 from chop.tools.user_code import place_in_plugin
 from chop.training.snapshots import SnapshotTraining, TrainedNetwork
@@ -110,15 +110,16 @@ class KeptTraining(TrainingRun):
             return
         try:
             graph = load_onto(self._engine.graph, path)
-            if graph.about.get(SEARCH) != self._files.identity:
-                raise CheckpointError(f"{path} belongs to another search")
+            if reason := foreign(graph.about, path, self._files.identity):
+                raise CheckpointError(reason)
             self._plans[number] = graph.plan
         except CheckpointError as error:
             logger.warning("%s: the snapshot is trained again", str(error).partition(";")[0])
 
     def _keep(self, number: int, trained: TrainedNetwork) -> None:
         identity = self._files.identity
-        path = trained.graph.export(self._path(number), {**self._about, **trained.notes, SEARCH: identity})
+        about = {**self._about, **trained.notes, SEARCH: identity, SNAPSHOT: number}
+        path = trained.graph.export(self._path(number), about)
         self._files.write_training_state(TrainingState(number, trained.state))
         self._plans[number] = load_onto(self._engine.graph, path).plan
 

@@ -15,7 +15,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.graph_file import load_onto
 from chop.passes.graph.transforms.quantize import config_from_plan
 from chop.record.folder import SearchFolder
-from chop.record.training import MEAN_WIDTHS, NETWORK_FILE, SEARCH
+from chop.record.training import MEAN_WIDTHS, NETWORK_FILE, foreign
 from chop.weight_transforms import format_of
 
 SNAPSHOT = "training/config/snapshot"
@@ -137,6 +137,6 @@ class TrainedNetworks(SearchSpaceBase):
             graph = load_onto(self.graph, path)
         except CheckpointError as error:
             raise SearchError(f"{error}; --resume trains it again") from error
-        if graph.about.get(SEARCH) != self.files.identity:
-            raise SearchError(f"{path} belongs to another search than the log beside it: the folder is a mixed copy")
+        if reason := foreign(graph.about, path, self.files.identity):
+            raise SearchError(reason)
         return graph
