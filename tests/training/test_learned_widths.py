@@ -80,6 +80,26 @@ def test_the_cost_falls_and_the_networks_are_as_trained(kind: str, granularity: 
     assert all(torch.equal(own, after[name]) for name, own in before.items())
 
 
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_values_that_share_a_fraction_width_share_a_width(granularity: Any) -> None:
+    """The widest of the tensor or channel is saved for all, and sizes and average widths count it."""
+    options = replace(OPTIONS, weight_granularity=granularity, activation_granularity=granularity)
+    for kind in ("mlp", "residual"):
+        graph, _, found = run(kind, replace(options, cost="average_bitwidth", last_factor=1.0))
+        for (node, operand), own in found[-1].widths.items():
+            if operand != "data_in":
+                path = str(graph.node(node).target)
+                values = found[-1].weights[f"{path}.{operand}"]
+                groups = 1 if granularity == "tensor" else len(values)
+                for part in (own.width, own.frac_width):
+                    assert all(len(row.unique()) == 1 for row in part.reshape(groups, -1))
+                codes = (values * 2.0 ** own.frac_width.float()).round().abs().reshape(groups, -1).amax(1)
+                wanted = [0 if code == 0 else int(code).bit_length() + 1 for code in codes.tolist()]
+                assert own.width.reshape(groups, -1)[:, 0].tolist() == wanted
+        parts = [own.width.double() for (_, operand), own in found[-1].widths.items() if operand != "data_in"]
+        assert found[-1].cost == pytest.approx(float(torch.cat([part.flatten() for part in parts]).mean()))
+
+
 @pytest.mark.parametrize("kind", ["mlp", "residual"])
 def test_a_resumed_training_goes_on_to_the_bit(kind: str) -> None:
     graph, data, found = run(kind)

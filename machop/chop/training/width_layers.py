@@ -95,7 +95,7 @@ class LearnedLayer(nn.Module):
         self.learns = learns if self.has_bias else learns - {"bias"}
         self.bias = nn.Parameter(bias.detach().clone() if self.has_bias else weight.new_zeros(len(weight)))
         self.weight_fraction = nn.Parameter(_weight_start(self.weight.detach(), granularities[0], start[0]))
-        self.bias_fraction = nn.Parameter(torch.full_like(self.bias, start[0] + 3))
+        self.bias_fraction = nn.Parameter(_weight_start(self.bias.detach(), granularities[0], start[0] + 3))
         shape = granular_input(input_shape, granularities[1])
         self.input_fraction = nn.Parameter(torch.full(shape, start[1]))
         self.register_buffer("least", torch.zeros(shape))
@@ -182,8 +182,9 @@ class LearnedLayer(nn.Module):
             for_input = self._to_input(weights) * on_input * self.positions
             for_bias = (self.bias_bits() > 0).to(weights.dtype) * self.positions
         else:
-            for_weight, for_input = on_weight / elements, on_input / elements
-            for_bias = (self.bias_bits() > 0).to(weights.dtype) / elements
+            for_weight, for_input = widest_of(on_weight, self.weight_fraction.shape) / elements, on_input / elements
+            on_bias = (self.bias_bits() > 0).to(weights.dtype)
+            for_bias = widest_of(on_bias, self.bias_fraction.shape) / elements
         gradients = {"weight": for_weight, "data_in": for_input, "bias": for_bias}
         for operand, parameter in self.fractions().items():
             _add(parameter, gradients[operand], factor)
@@ -249,6 +250,16 @@ def _call_of(inner: nn.Module) -> Any:
 def _magnitude_bits(x: Tensor, fraction: Tensor) -> Tensor:
     codes = (x * fraction.round().exp2()).round_().abs_()
     return torch.where(codes > 0, torch.floor(torch.log2(codes.clamp(min=1))) + 1, torch.zeros_like(codes))
+
+
+def widest_of(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The bits, each the greatest of the values that share a number of `shape`, which broadcasts to them.
+
+    >>> widest_of(torch.tensor([[1, 3], [0, 2]]), (2, 1)).tolist()
+    [[3, 3], [2, 2]]
+    """
+    shared = [dim for dim, length in enumerate(shape) if length != bits.shape[dim]]
+    return bits.amax(shared, keepdim=True).expand(bits.shape) if shared else bits
 
 
 def _weight_start(weight: Tensor, granularity: str, start: float) -> Tensor:

@@ -16,7 +16,7 @@ from chop.ir import MaseGraph
 from chop.ir.calibration import Slot
 from chop.tools.get_input import call_model
 from chop.training.width_engine import WidthEngine, Widths
-from chop.training.width_layers import LearnedLayer
+from chop.training.width_layers import LearnedLayer, widest_of
 from chop.training.width_samples import ROWS, Samples
 
 EPSILON = 1e-7
@@ -176,7 +176,11 @@ class TracedNetwork(WidthEngine):
 
 
 def widths_of(bits: Tensor, fraction: Tensor, sign: Tensor | None = None) -> Widths:
-    """Widths from bits without a sign; without `sign`, that of parameters, each that is not zero has one."""
+    """Widths from bits without a sign; without `sign`, that of parameters, each that is not zero has one.
+
+    Values that share a fraction width share the width of the widest of them.
+    """
+    bits = widest_of(bits, fraction.shape)
     sign = (bits > 0).to(bits.dtype) if sign is None else sign
     width, fractions = (own.expand(bits.shape).to(torch.int8).clone() for own in (bits + sign, fraction.round()))
     return Widths(width, fractions, bool(sign.any()))
