@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 import chop
 from chop.api.study import Study
 from chop.errors import ConfigError, SearchError
+from chop.record.trial import BestRow
 from tests.api.conftest import few
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -70,6 +72,20 @@ def test_a_loaded_study_has_the_same_networks(tuned: tuple[nn.Module, Study], ar
     next((folder / "finished").glob(f"trial-{number}-*")).unlink()
     with pytest.raises(SearchError, match="the tuned network was removed"):
         _ = chop.load_study(folder, model, arrays)[number].model
+
+
+def test_a_network_may_be_on_the_front_tuned_and_untuned(
+    tuned: tuple[nn.Module, Study], arrays: Arrays, tmp_path: Path
+) -> None:
+    model, study = tuned
+    loaded = chop.load_study(study.save(tmp_path / "twice"), model, arrays)
+    row = next(row for row in loaded.summary.best if row.finished)
+    trial = replace(row.searched, software_metrics={**row.searched.software_metrics, "accuracy": 2.0})
+    untuned = BestRow(trial, (), row.sampled_config)
+    loaded.__dict__["summary"] = replace(loaded.summary, best=[row, untuned])
+    best, second = loaded.front_networks
+    assert (best.finished, second.finished) == (None, row.finished) and loaded.best().finished is None
+    assert best.number == second.number and second is loaded[best.number]
 
 
 def test_to_toml_and_back(tuned: tuple[nn.Module, Study], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -78,11 +78,11 @@ def read_row(path: Path, number: int, untuned: bool = False) -> SearchRow:
     """
     files = [path / ALL_ROWS_FILE, path / BEST_FILE] if path.is_dir() else [path]
     folder = SearchFolder(files[0].parent)
-    rows = {row["number"]: row for row in _rows(folder, files[0].name)}
+    rows = _by_number(_rows(folder, files[0].name))
     if path.is_dir():
         tuned = folder.tuned()
         rows |= {own: {**row, "finished": tuned[own].as_json()} for own, row in rows.items() if own in tuned}
-        rows |= {row["number"]: row for row in _rows(folder, BEST_FILE)}
+        rows |= _by_number(_rows(folder, BEST_FILE))
     if number not in rows:
         more = ", …" if len(rows) > MOST_SHOWN else ""
         raise SearchError(
@@ -90,6 +90,15 @@ def read_row(path: Path, number: int, untuned: bool = False) -> SearchRow:
         )
     row = {key: value for key, value in rows[number].items() if not (untuned and key == "finished")}
     return SearchRow(number, row, folder.path)
+
+
+def _by_number(rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """The rows by trial; where a trial is on the front both tuned and untuned, the tuned one, which comes first.
+
+    >>> _by_number([{"number": 0, "finished": {}}, {"number": 0}, {"number": 1}])[0]
+    {'number': 0, 'finished': {}}
+    """
+    return {row["number"]: row for row in reversed(rows)}
 
 
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:

@@ -76,7 +76,7 @@ class Study:
     @property
     def front_networks(self) -> list[Network]:
         """The networks of the front, in the order of `front`."""
-        return [self[row["trial"]] for row in self._front_rows]
+        return [self._network_of(row) for row in self._sorted_rows]
 
     @property
     def trials(self) -> Table | pandas.DataFrame:
@@ -112,7 +112,7 @@ class Study:
         if max_drop is not None:
             rows, order = self._within(rows, quality, self._drop(max_drop, quality.metric)), [*others, quality]
         best = min(rows, key=lambda row: [*(_cost(own, row.trial) for own in order), row.trial.number])
-        return self[best.trial.number]
+        return self._network_of(best)
 
     def _quality(self, metric: str | None) -> Objective:
         measured = self.summary.best[0].trial.software_metrics
@@ -143,10 +143,10 @@ class Study:
         if baseline is None:
             raise SearchError("max_drop: the FP32 baseline was not measured, as the search was interrupted")
         reference, name = baseline.trial.metrics[quality.metric], quality.metric
-        drops = {row.trial.number: quality.turn * (row.trial.metrics[name] - reference) for row in rows}
-        kept = [row for row in rows if drops[row.trial.number] <= max_drop]
+        drops = [quality.turn * (row.trial.metrics[name] - reference) for row in rows]
+        kept = [row for row, own in zip(rows, drops, strict=True) if own <= max_drop]
         if not kept:
-            nearest = min(rows, key=lambda row: drops[row.trial.number]).trial
+            nearest = rows[drops.index(min(drops))].trial
             raise SearchError(
                 f"max_drop: no network of the front is within {max_drop:g} of FP32 ({name} {reference:.4g}); the "
                 f"nearest is trial {nearest.number} with {nearest.metrics[name]:.4g}"
@@ -162,9 +162,17 @@ class Study:
             raise SearchError(f"there is no trial {number} (there are {len(self._trials)}, from 0)")
         if number not in self._made:
             row = self._rows_made.get(number) or BestRow(self._trials[number], (), self._configs[number])
-            about = (row.trial, row.sampled_config, row.test_metrics)
-            self._made[number] = Network(*about, self._networks, row.finished, row.frac_widths)
+            self._made[number] = self._network(row)
         return self._made[number]
+
+    def _network_of(self, row: BestRow) -> Network:
+        """The network of a row of the front, which a trial may have both tuned and untuned."""
+        number = row.trial.number
+        return self[number] if self._rows_made[number] == row else self._network(row)
+
+    def _network(self, row: BestRow) -> Network:
+        about = (row.trial, row.sampled_config, row.test_metrics)
+        return Network(*about, self._networks, row.finished, row.frac_widths)
 
     @property
     def tuned(self) -> Table | pandas.DataFrame:
@@ -186,7 +194,7 @@ class Study:
         for number, own in self._files.tuned().items():
             row = BestRow(self._trials[number], (), self._configs[number])
             found[number] = finished_row(row, own.as_json())
-        return {**found, **{row.trial.number: row for row in self.summary.best}}
+        return {**found, **{row.trial.number: row for row in reversed(self.summary.best)}}
 
     def __iter__(self) -> Iterator[Network]:
         """The networks of all trials, in order; of more than 100,000 those of the front."""
@@ -210,8 +218,11 @@ class Study:
 
     @property
     def _front_rows(self) -> list[Row]:
-        rows = sorted(self._best_rows, key=lambda row: (_cost(self.objectives[0], row.trial), row.trial.number))
-        return [self._front_row(row) for row in rows]
+        return [self._front_row(row) for row in self._sorted_rows]
+
+    @property
+    def _sorted_rows(self) -> list[BestRow]:
+        return sorted(self._best_rows, key=lambda row: (_cost(self.objectives[0], row.trial), row.trial.number))
 
     def _front_row(self, row: BestRow) -> Row:
         goals = self.summary.goals.metrics

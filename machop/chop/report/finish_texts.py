@@ -26,7 +26,7 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     line = (
         f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from {weights}; "
         f"{len(tuned)} of the {len(summary.best)} best are tuned, {len(finish.before)} were best before. Their graphs: "
-        f"{FINISHED_FOLDER}; 'untuned' columns: the same network as the search measured it."
+        f"{FINISHED_FOLDER}; 'untuned' columns: the same network as the search measured it (empty: not tuned)."
     )
     left = finish.wanted - count
     short = f"{left} of {finish.wanted} networks are not tuned: tuning was interrupted, or they have no metrics."

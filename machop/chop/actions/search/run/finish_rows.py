@@ -66,18 +66,18 @@ def drawn_again(best: Sequence[BestRow], tuned: Sequence[BestRow], goals: Goals)
     """The front of all tuned networks and of those that the search found, by number.
 
     `best` is the front of the search; `tuned` has each network as often as it was tuned, for the most epochs first. A
-    network appears once: in the first of these ways that is on the front, or as the search found it.
+    network that tuning made worse and cheaper appears as often as nothing dominates it, tuned before untuned.
     """
     rows = [*tuned, *best]
     within = [row for row in rows if goals.is_within(row.trial.metrics)]
     if not within:
         closest = nearest([row.trial for row in rows], goals)
         return [next(row for row in rows if row.trial is closest)]
-    found: dict[int, BestRow] = {}
+    found: list[BestRow] = []
     numbered = [replace(row.trial, number=place) for place, row in enumerate(within)]
     for own in pareto_set(numbered, goals):
         row, others = within[own.trial.number], [within[place].trial.number for place in own.equals]
         equals = {*row.equals, *others} if row.finished is None else {*others}
         number = row.trial.number
-        found.setdefault(number, replace(row, equals=tuple(sorted(equals - {number}))))
-    return [found[number] for number in sorted(found)]
+        found.append(replace(row, equals=tuple(sorted(equals - {number}))))
+    return sorted(found, key=lambda row: row.trial.number)
