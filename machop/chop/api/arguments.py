@@ -65,6 +65,9 @@ def as_arguments(text: str) -> str:
     """
     text = re.sub(r" under \[search\.[\w.]+\]", "", text).replace("--resume", "resume=True")
     text = re.sub(r"\bsetup\.(?=[a-z])(?!py\b)", "", text).replace("calibration_rows", "calibration_samples")
+    text = re.sub(
+        r'name = "optuna", and sampler = ("\w+")', r'strategy="optuna", strategy_options={"sampler": \1}', text
+    )
     text = text.replace("--project-dir", "folder=").replace("--project", "folder=")
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
 

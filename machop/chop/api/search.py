@@ -341,6 +341,8 @@ class Arguments:
         runners = runner_tables(wanted, self.runners, data_module, self.num_samples, self.part)
         table = {"name": name, "eval_mode": self.eval_mode, **runners, "setup": self._setup(), "metrics": metrics}
         space = self.chosen_space if ops is None else self.chosen_space.fitting(ops)
+        if not isinstance(self.finish, (int, Mapping)) and self.finish is not None:
+            raise ConfigError([f"finish: expected a number of epochs or a dictionary of options, got {self.finish!r}"])
         finish = {"max_epochs": self.finish} if isinstance(self.finish, int) else self.finish
         return {"search_space": space.table(), "strategy": table, **({} if finish is None else {"finish": finish})}
 

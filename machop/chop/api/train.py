@@ -95,6 +95,8 @@ def train_for_space(
     arguments = Arguments.of(**given, objectives=["loss"])
     with shown(verbose, progress), in_python(), ExitStack() as stack:
         chosen = _checked_options(options)
+        if space is None and formats is None:
+            raise ConfigError(["space: give a chop.Space, or the number formats to choose from (formats=, widths=)"])
         if folder is None and resume:
             raise ConfigError(["resume: name the folder of the training that is to go on"])
         place = Path(folder) if folder is not None else stack.enter_context(scratch_folder()) / "training_ckpts"

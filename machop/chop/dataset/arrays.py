@@ -118,7 +118,14 @@ def _sizes(samples: int, split: Sequence[float]) -> list[int]:
     is_right = len(split) == 3 and all(isinstance(own, (int, float)) and own > 0 for own in split)
     if not is_right or abs(sum(split) - 1) > 1e-6:
         raise DatasetError(f"split= is {split!r}; give three shares above 0 that add up to 1, such as {SPLIT}")
+    train, val, test = _shared(samples, split)
+    if train < 2:
+        least = next((more for more in range(samples, samples + 1000) if _shared(more, split)[0] >= 2), None)
+        cure = f"give at least {least}" if least else "give more"
+        raise DatasetError(f"has {samples} samples, too few for three parts; {cure}")
+    return [train, val, test]
+
+
+def _shared(samples: int, split: Sequence[float]) -> list[int]:
     val, test = (max(1, round(samples * share)) for share in split[1:])
-    if samples - val - test < 2:
-        raise DatasetError(f"has {samples} samples, too few for three parts; give at least 10")
     return [samples - val - test, val, test]

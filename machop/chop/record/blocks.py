@@ -12,6 +12,7 @@ import numpy as np
 
 from chop.errors import SearchError
 from chop.record.damage import DAMAGES
+from chop.record.differences import told_changes
 from chop.record.front import Front
 from chop.record.histogram import Histogram
 from chop.record.json_lines import JsonLines, Line, read_header
@@ -144,10 +145,11 @@ def _what_holds(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differing(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The keys that differ; for `fingerprint` the keys in it that differ."""
+    """The keys that differ; for `fingerprint` the keys in it that differ, as `told_changes` tells them."""
     keys = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
+    told = [name if name == "fingerprint" else told_changes(name, known.get(name), wanted.get(name)) for name in keys]
     tables = [table.get("fingerprint") for table in (known, wanted)]
     if "fingerprint" not in keys or not all(isinstance(table, dict) for table in tables):
-        return keys
-    keys.remove("fingerprint")
-    return [*keys, *_differing(*({**table, "fingerprint": None} for table in tables))]  # type: ignore[dict-item]
+        return told
+    told.remove("fingerprint")
+    return [*told, *_differing(*({**table, "fingerprint": None} for table in tables))]  # type: ignore[dict-item]

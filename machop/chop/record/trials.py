@@ -10,6 +10,7 @@ from typing import Any
 
 from chop.errors import SearchError
 from chop.record.damage import DAMAGES
+from chop.record.differences import told_changes
 from chop.record.json_lines import Header, JsonLines, Line, read_header, read_lines
 from chop.record.names import TRIALS
 from chop.record.trial import Trial
@@ -139,10 +140,11 @@ def _fingerprint(path: Path, header: Header) -> Mapping[str, Any]:
 
 
 def _require_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differing = [key for key in {*wanted, *found} if wanted.get(key) != found.get(key)]
+    differing = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
     if differing:
+        told = ", ".join(told_changes(key, found.get(key), wanted.get(key)) for key in differing)
         raise SearchError(
-            f"{path} belongs to another search: {', '.join(sorted(differing))} changed, here or in chop; undo the "
+            f"{path} belongs to another search: {told} changed, here or in chop; undo the "
             "change, or start anew without --resume"
         )
 

@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 from torch import nn
 
-from chop.actions.compare import compared_search, job
+from chop.actions.compare import compared_search, contenders, job
 from chop.actions.compare.experiment import Experiment
 from chop.actions.compare.exports import as_answer
 from chop.actions.compare.job import CompareOptions, compare
@@ -637,3 +637,16 @@ class OneValue(SearchStrategyBase):
 
     def ask(self, n: int) -> list[Any]:
         return [self.space.point(int(self._number.integers(self.space.size))) for _ in range(n)]
+
+
+def test_the_strategy_of_the_file_is_told_where_it_takes_no_part(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "DEFAULT_NAMES", ("brute_force",))
+    lab["strategy"] |= {"name": "gradient", "setup": {"weight_granularity": "element", "snapshots": 2, "epochs": 2}}
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", CompareOptions(seeds=1))
+    told = "gradient, the strategy of the file, is left out: its trials have weights of their own"
+    assert told in " ".join(summary.remarks) and told in (tmp_path / "c" / "report.md").read_text(encoding="utf-8")
+    lab["strategy"] |= {"name": "optuna", "setup": {"sampler": "qmc", "n_trials": 5}}
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "d", CompareOptions(seeds=1))
+    assert "qmc, the strategy of the file, is left out: name it to compare it" in " ".join(summary.remarks)

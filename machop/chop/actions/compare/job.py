@@ -23,6 +23,7 @@ from chop.actions.search.run.declared_training import engine_of, training_proble
 from chop.actions.search.run.kept_training import TrainingRun
 from chop.actions.search.search import checked_call, checked_run, command_line
 from chop.actions.search.strategies.base import StrategyContext, Training
+from chop.actions.search.strategies.optuna.strategy import OptunaOptions
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data
 from chop.errors import ConfigError
@@ -177,9 +178,20 @@ class CompareJob(ComparedSearch):
             if wrong:
                 raise ConfigError(wrong)
         remarks = [f"{name} is left out: {reason}." for name, reason in reasons.items() if reason]
+        own = None if options.strategies is not None else self._own_name
+        if own is not None and own not in reasons:
+            reason = unfit(contender(own, self.settings), context, problem_of)
+            cure = f"name it to compare it (--strategies {own},random)"
+            remarks.append(f"{own}, the strategy of the file, is left out: {reason or cure}.")
         for remark in remarks:
             logger.info("%s", remark)
         return [one for one in chosen if not reasons[one.name]], remarks
+
+    @property
+    def _own_name(self) -> str:
+        """The strategy of the file as a comparison calls it: a sampler of Optuna by its own name."""
+        options = self.settings.strategy_options
+        return str(options.sampler) if isinstance(options, OptunaOptions) else self.settings.strategy
 
     def _trainer(self, chosen: Contender, seed: int) -> TrainingRun | None:
         """A run of the training that a contender declares, if any; its time counts as the strategy's own."""

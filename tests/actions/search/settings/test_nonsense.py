@@ -139,3 +139,18 @@ def test_a_sum_that_rewards_what_is_worse_is_told(
 def test_a_metric_turned_twice_is_itself(lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module) -> None:
     lab["strategy"]["metrics"]["accuracy"] = {"scale": -1.0, "direction": "minimize"}
     assert not problems(lab, jets, jsc_tiny)
+
+
+def test_learned_widths_that_nothing_has_trained_are_told_with_the_cure(
+    lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    wrong = changed(lab, f"{LINEAR}.weight_frac_width", ["auto", "learned"], INTEGER)
+    message = problems(wrong, jets, jsc_tiny)
+    assert f"{LINEAR}.weight_frac_width: " in message and 'trained by the strategy "gradient" (node' in message
+
+
+def test_eval_mode_under_setup_is_told_where_it_belongs(
+    lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
+) -> None:
+    message = problems(changed(lab, "strategy.setup.eval_mode", False, INTEGER), jets, jsc_tiny)
+    assert "strategy.setup.eval_mode: belongs to [search.strategy] itself, not to its setup" in message

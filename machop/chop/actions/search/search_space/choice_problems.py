@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cached_property, partial
 from itertools import product
@@ -11,6 +12,7 @@ from chop.actions.search.search_space.node_choices import Indexes, NodeChoices, 
 from chop.actions.search.search_space.transform_choices import combinations, meant_values
 from chop.errors import ChopError, FormatError, did_you_mean
 from chop.formats import FORMATS
+from chop.formats.learned import LEARNED
 from chop.nn.node_config import (
     BATCH_NORM,
     GLOBAL_KEYS,
@@ -29,6 +31,17 @@ from chop.nn.node_config import (
 
 MOST_SHOWN = 3
 """Problems of one key that are told; more of them say nothing new."""
+
+
+def unlearned(node: NodeChoices, learned: Collection[tuple[str, str]]) -> dict[str, str]:
+    """The problems of "learned" widths that the graph does not have; `learned` are its nodes and operands."""
+    slots = {key: split_key(key) for key, values in node.choices.items() if LEARNED in values}
+    return {
+        key: '"learned" needs widths that a training has found, and the model has none: write "auto", and have them '
+        'trained by the strategy "gradient"'
+        for key, slot in slots.items()
+        if slot is not None and slot[1] == "frac_width" and (node.node, slot[0]) not in learned
+    }
 
 
 class ChoiceProblems:

@@ -18,7 +18,7 @@ from chop.actions.search.search_space.base import (
     SearchSpaceBase,
     SpaceSetup,
 )
-from chop.actions.search.search_space.choice_problems import ChoiceProblems
+from chop.actions.search.search_space.choice_problems import ChoiceProblems, unlearned
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.config.typed import Problem
 from chop.errors import SearchError, did_you_mean
@@ -285,7 +285,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         for name, node in self._all.items():
             key = chosen[name] or DEFAULT
             messages = ChoiceProblems(node).problems() or ChoiceProblems(node).formats_of_nothing()
-            messages |= self._operand_problems(node, key)
+            messages |= self._operand_problems(node, key) | unlearned(node, self.graph.learned)
             found |= {self._path(name, key, at): f"{text} (node '{name}')" for at, text in messages.items()}
         for key in self.seed:
             if ("seed", key) not in found:

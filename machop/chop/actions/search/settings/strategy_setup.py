@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -80,6 +80,8 @@ def _with_all_known(problem: Problem, known: set[str]) -> Problem:
     """The problem of an unknown setup key, compared with the keys of every strategy."""
     if not problem.message.startswith("unknown key"):
         return problem
+    if problem.path[-1] in {own.name for own in fields(StrategyTable)}:
+        return replace(problem, message="belongs to [search.strategy] itself, not to its setup")
     return unknown_key(problem.path[-1], known).below(*problem.path[:-1])
 
 
