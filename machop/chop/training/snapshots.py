@@ -56,6 +56,11 @@ class SnapshotTraining(ABC):
         """The reason why it cannot train in a space with these formats (None: unknown), with the cure; or None."""
         return None
 
+    @classmethod
+    def left_in_float(cls, graph: MaseGraph, formats: Formats) -> Sequence[tuple[str, str]]:
+        """The operands among these that no network of this training has a format for, whatever layer they belong to."""
+        return ()
+
     def __init__(
         self, graph: MaseGraph, data: Data, formats: Formats | None, options: Any, seed: int = 0, device: str = "cpu"
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from chop.dataset.first_samples import FirstSamples
 from chop.formats import Integer
+from chop.ir import MaseGraph
 from chop.training.learned_widths import OPERANDS, Snapshot, WidthTraining, snapshot_graph, train_widths
 from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
 from chop.weight_transforms import format_of
@@ -50,6 +51,11 @@ class LearnedWidths(SnapshotTraining):
                 "data_in_width and weight_width"
             )
         return None
+
+    @classmethod
+    def left_in_float(cls, graph: MaseGraph, formats: Formats) -> Sequence[tuple[str, str]]:
+        known = graph.quantizable_nodes()
+        return [(node, operand) for node, operand in formats if operand not in OPERANDS or not known[node].multiplies]
 
     def networks(self, state: Mapping[str, Tensor] | None, on_step: OnStep) -> Iterator[TrainedNetwork]:
         options = replace(self.options, seed=self.seed)

@@ -150,6 +150,9 @@ def test_a_winner_keeps_its_weights_and_widths(tmp_path: Path, jets: MaseDataMod
         ({"weight_sparsity": [0.5]}, {}, "widths of the format integer alone"),
         ({}, {"first_factor": 1.0, "last_factor": 0.1}, r"first_factor \(1\) must not be above last_factor"),
         ({}, {"epochs": 3}, "16 snapshots need as many epochs, and there are 3"),
+        ({}, {"learning_rate": 0.1}, "learning_rate has no effect: no weights are trained"),
+        ({}, {"weight_granularity": "element", "train_weights": False}, "weights are always trained"),
+        ({}, {"activation_granularity": "channel", "train_weights": False}, "weights are always trained"),
         ({}, {"weight_granularity": "row"}, "weight_granularity"),
         ({}, {"weight_granularity": "element", "ladder": [64]}, "ladder: has no effect on networks"),
     ],
@@ -168,6 +171,34 @@ def test_wrong_combinations_are_refused_with_a_cure(
     with pytest.raises(ConfigError, match=message):
         search(jsc_tiny, jets, table, tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+class Twice(nn.Module):
+    """A layer that is called twice, and one that is called once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.relu(self.a(torch.relu(self.a(x)))))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_stays_in_float_is_named_before_the_training(own: bool) -> None:
+    """Layers that are called twice; in networks of their own, formats of results and of other operations too."""
+    torch.manual_seed(0)
+    x = torch.randn(60, 8)
+    linear = {"data_in_width": [8], "weight_width": [8], "bias_width": [8], "data_out_width": [8]}
+    space = chop.Space(["integer"], [8], layers={"linear": linear, "relu": {"data_in_width": [8]}})
+    study = chop.search(
+        Twice(), (x, (x[:, 0] > 0).long()), space, strategy="gradient", objectives=["accuracy", "average_bitwidth"],
+        strategy_options={"snapshots": 1, "epochs": 1, "train_weights": own},
+    )  # fmt: skip
+    assert any("a, a_1 stay in float" in text for text in study.warnings)
+    left = [text for text in study.warnings if "are left out" in text]
+    assert len(left) == own
+    assert all("b (data_out)" in text and "relu (data_in)" in text and "b (weight)" not in text for text in left)
 
 
 def test_it_needs_a_trainer() -> None:

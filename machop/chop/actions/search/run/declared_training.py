@@ -11,10 +11,16 @@ from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
 from chop.errors import ChopError, MetricError, SearchError
 from chop.ir import MaseGraph, QuantPlan
+from chop.tools.logger import get_logger
 from chop.training.snapshots import TRAININGS, SnapshotTraining, loss_problem
+
+logger = get_logger(__name__)
 
 ASKED_ABOUT = 5
 """Points of a space that runners are asked about before anything is trained."""
+
+MOST_NAMED = 8
+"""Operands that a warning names."""
 
 _NO_LADDER = (
     "has no effect on networks that are trained: each snapshot is measured on all samples; remove it, or let trials be "
@@ -75,6 +81,21 @@ def require_measurable(training: Training, space: SearchSpaceBase, instruments: 
                 f"nothing is trained: no network of '{training.name}' would have the metric "
                 f"'{runner.metrics[0].name}': {reasons[0]}"
             )
+
+
+def tell_left_out(training: Training, space: SearchSpaceBase) -> None:
+    """Warn of operands that the space gives formats to, and networks of the training do not have."""
+    left = TRAININGS[training.name].left_in_float(space.graph, space.possible_formats() or {})
+    if left and training.own_networks:
+        named = [f"{node} ({operand})" for node, operand in left]
+        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        logger.warning(
+            "the formats that the space gives to %s%s are left out: networks of their own have formats for inputs, "
+            "weights and biases of layers alone, and these stay in float; take them out of the space, or let trials be "
+            "points of it",
+            ", ".join(named[:MOST_NAMED]),
+            more,
+        )
 
 
 def _reason(runner: RunnerBase, network: MaseGraph, plan: QuantPlan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chop.actions.search.run.block_by_block import BlockRun, is_block_by_block
-from chop.actions.search.run.declared_training import declared_training, require_measurable
+from chop.actions.search.run.declared_training import declared_training, require_measurable, tell_left_out
 from chop.actions.search.run.finishing import Finishing
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.resumable import ResumableSearch
@@ -32,6 +32,7 @@ class SearchJob(ResumableSearch):
             if training is not None:
                 given = self.space.given if isinstance(self.space, TrainedNetworks) else self.space
                 require_measurable(training, given, instruments)
+                tell_left_out(training, given)
             run: BlockRun | TrialRun
             if is_block_by_block(self, instruments, resume):
                 run = BlockRun(self, instruments, goals)

@@ -47,19 +47,19 @@ class GradientOptions:
     space that is nearest to a snapshot. In all other cases a trial is the snapshot itself, with its weights.
 
     What is None depends on that: an epoch a snapshot on 4,096 samples in batches of 256, width_learning_rate 0.1 and
-    EBOPs times 1e-6 to 1e-2 for points; 200 epochs on all samples in batches of 1,024, 3e-3 and 1e-6 to 1e-4 for
-    networks.
+    EBOPs times 1e-6 to 1e-2 for points; 200 epochs on all samples in batches of 1,024, both rates 3e-3 and 1e-6 to
+    1e-4 for networks.
     """
 
     epochs: Annotated[int, Ge(1)] | None = None
     snapshots: Annotated[int, Ge(1), Le(100_000)] = 60
     weight_granularity: Granularity = "tensor"
     activation_granularity: Granularity = "tensor"
-    train_weights: bool = False
+    train_weights: bool | None = None
     cost: Cost = "ebops"
     first_factor: Annotated[float, Gt(0)] | None = None
     last_factor: Annotated[float, Gt(0)] | None = None
-    learning_rate: Annotated[float, Gt(0), Le(10)] = 3e-3
+    learning_rate: Annotated[float, Gt(0), Le(10)] | None = None
     width_learning_rate: Annotated[float, Gt(0), Le(10)] | None = None
     batch_size: Annotated[int, Ge(1)] | None = None
     train_samples: Annotated[int, Ge(1)] | None = None
@@ -67,7 +67,7 @@ class GradientOptions:
     @property
     def own_networks(self) -> bool:
         """Whether a trial has weights and widths of its own."""
-        return self.train_weights or {self.weight_granularity, self.activation_granularity} != {"tensor"}
+        return bool(self.train_weights) or {self.weight_granularity, self.activation_granularity} != {"tensor"}
 
 
 @STRATEGIES.register("gradient")
@@ -85,6 +85,13 @@ class Gradient(SearchStrategyBase):
 
     @classmethod
     def problem(cls, options: GradientOptions, objectives: int) -> str | None:
+        if options.train_weights is False and options.own_networks:
+            return (
+                'train_weights = false has no effect: with "channel" or "element" weights are always trained; remove '
+                'it, or give weight_granularity = "tensor" and activation_granularity = "tensor"'
+            )
+        if options.learning_rate is not None and not options.own_networks:
+            return "learning_rate has no effect: no weights are trained; remove it, or give train_weights = true"
         first, last = factors_of(options)
         if first > last:
             return (
@@ -107,7 +114,7 @@ class Gradient(SearchStrategyBase):
             "snapshots": options.snapshots,
             "num_samples": options.train_samples or (None if own else POINT_SAMPLES),
             "batch_size": options.batch_size or (1024 if own else 256),
-            "learning_rate": options.learning_rate if own else 0.0,
+            "learning_rate": (options.learning_rate or 3e-3) if own else 0.0,
             "width_learning_rate": options.width_learning_rate or (3e-3 if own else 0.1),
             "cost": options.cost,
             "first_factor": first,
