@@ -52,7 +52,8 @@ class FinishFacts:
     """The tuning of the best networks after a search.
 
     `options` are those of the table `[search.finish]`; `trials` were tuned, of `wanted` in all; `before` is the front
-    that the search had found. `seconds` were spent on all trainings, in every run.
+    that the search had found. `seconds` were spent on all trainings, in every run. `missing` says which tunings Ctrl-C
+    has left undone, if it did.
     """
 
     options: Mapping[str, Any]
@@ -60,10 +61,12 @@ class FinishFacts:
     wanted: int
     before: Sequence[int]
     seconds: float
+    missing: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The facts as `summary.json` holds them."""
-        return {**asdict(self), "seconds": round(self.seconds, 6)}
+        found = {**asdict(self), "seconds": round(self.seconds, 6)}
+        return {key: value for key, value in found.items() if key != "missing" or value}
 
 
 @dataclass(frozen=True)

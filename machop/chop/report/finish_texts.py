@@ -30,4 +30,6 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     )
     left = finish.wanted - count
     short = f"{left} of {finish.wanted} networks are not tuned: tuning was interrupted, or they have no metrics."
-    return [line, *([short] if left else [])]
+    if finish.missing:
+        short = f"Tuning was interrupted: {finish.missing} are missing, and what follows them; --resume goes on."
+    return [line, *([short] if left or finish.missing else [])]

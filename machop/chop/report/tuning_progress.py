@@ -9,14 +9,24 @@ from rich.progress import MofNCompleteColumn
 
 from chop.record.goals import Goals
 from chop.report.search_progress import progress_bar
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 
 class TuningProgress:
-    """Shows how many networks are tuned, for how many epochs, and the time left; a context manager."""
+    """Shows how many networks are tuned, for how many epochs, and the time left; a context manager.
+
+    Where there is no terminal it is a line for each network.
+    """
 
     def __init__(self, goals: Goals) -> None:
         self._goals = goals
         self._progress = progress_bar(MofNCompleteColumn(), "{task.fields[epochs]}", "{task.fields[last]}", "tune")
+        console = self._progress.console
+        self._is_bar = console.is_terminal or console.is_jupyter
+        self._networks = self._tuned = 0
+        self._told = ""
         self._task = self._progress.add_task("tune", total=None, epochs="", last="")
 
     def __enter__(self) -> Self:
@@ -29,9 +39,20 @@ class TuningProgress:
     def start(self, networks: int, epochs: int) -> None:
         """Begin a round of tunings."""
         told = f"{epochs} epoch{'' if epochs == 1 else 's'} each"
+        self._networks, self._tuned, self._told = networks, 0, told
         self._progress.reset(self._task, total=networks, epochs=told, last="")
+
+    @property
+    def missing(self) -> str:
+        """What the round under way lacks."""
+        return f"{self._networks - self._tuned} of {self._networks} tunings ({self._told})"
 
     def on_network(self, metrics: Mapping[str, float]) -> None:
         """Count a network, and show its figures."""
         figures = ", ".join(f"{name} {metrics[name]:.4g}" for name in self._goals.metrics if name in metrics)
+        self._tuned += 1
+        if not self._is_bar and not self._progress.disable:
+            logger.info(
+                "tuned %d of %d networks (%s)%s", self._tuned, self._networks, self._told, figures and f": {figures}"
+            )
         self._progress.update(self._task, advance=1, last=f"last: {figures}" if figures else "")

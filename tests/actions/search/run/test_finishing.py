@@ -297,8 +297,9 @@ def test_edited_and_mixed_records_are_refused(few: partial[SearchResult], tmp_pa
 
 
 def test_interrupted_it_publishes_what_is_tuned(
-    few: partial[SearchResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: partial[SearchResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     calls = counted(monkeypatch)
 
     def interrupting(model: nn.Module, data: Any, options: FineTuning, **more: Any) -> int:
@@ -313,8 +314,13 @@ def test_interrupted_it_publishes_what_is_tuned(
     assert found.reason == "interrupted"
     summary = SearchFolder(tmp_path).summary
     assert summary.reason == "interrupted" and summary.finish and len(summary.finish.trials) == 2
+    missing = f"{summary.finish.wanted - 2} of {summary.finish.wanted} tunings (1 epoch each)"
+    assert f"interrupted: {missing} are missing" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert f"tuned 2 of {summary.finish.wanted} networks (1 epoch each): accuracy" in caplog.text
     monkeypatch.setattr(tuning, "fine_tune", fine_tune)
     assert few(search_config=table, resume=True).reason == "exhausted"
+    resumed = SearchFolder(tmp_path).summary.finish
+    assert resumed and not resumed.missing
 
 
 @pytest.mark.parametrize(

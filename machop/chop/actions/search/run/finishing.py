@@ -49,13 +49,14 @@ class Finishing:
         """The result with tuned networks; Ctrl-C ends it with those that are tuned by then."""
         chosen = self._chosen(result)
         found: dict[int, list[TunedNetwork]] = {}
-        reason, wanted = result.reason, len(chosen)
+        reason, wanted, missing = result.reason, len(chosen), ""
+        progress = TuningProgress(self.goals)
         with self.search.files.open_finished() as log:
             try:
-                self._tune_all(chosen, log, found)
+                self._tune_all(chosen, log, found, progress)
             except KeyboardInterrupt:
                 logger.warning("interrupted: %d of %d networks are tuned; --resume goes on", len(found), wanted)
-                reason = "interrupted"
+                reason, missing = "interrupted", progress.missing
         rows = self._rows([own for networks in found.values() for own in reversed(networks)], chosen, result)
         best = drawn_again(result.best, rows, self.goals)
         if reason != "interrupted":
@@ -66,6 +67,7 @@ class Finishing:
             wanted=wanted,
             before=[row.trial.number for row in result.best],
             seconds=sum(networks[-1].seconds for networks in found.values()),
+            missing=missing,
         )
         search = self.search
         publication = Publication(search, search.files, self.instruments, self.goals, search.command)
@@ -95,10 +97,16 @@ class Finishing:
             for constraint in self.goals.constraints
         )
 
-    def _tune_all(self, chosen: Sequence[Trial], log: FinishedLog, found: dict[int, list[TunedNetwork]]) -> None:
+    def _tune_all(
+        self,
+        chosen: Sequence[Trial],
+        log: FinishedLog,
+        found: dict[int, list[TunedNetwork]],
+        progress: TuningProgress,
+    ) -> None:
         """Tune networks, round by round; `found` has those of each trial, tuned for more and more epochs."""
         jobs = self.search.settings.setup.jobs
-        with PatientExecutor(jobs, SECONDS_ALONE) as executor, TuningProgress(self.goals) as progress:
+        with PatientExecutor(jobs, SECONDS_ALONE) as executor, progress:
             call = Tuning(self.instruments.subject, self.instruments.runners, self._about)
             left = list(chosen)
             for epochs in self.options.rungs:
