@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from chop.api.data import data_module_of
-from chop.errors import GraphError
+from chop.errors import ConfigError, GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
@@ -152,6 +152,25 @@ def test_layers_that_stay_in_float_are_named(caplog: pytest.LogCaptureFixture) -
 
     next(train_widths(MaseGraph(Twice()), made("mlp")[1], OPTIONS))
     assert "again, again_1 stay in float" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"cost": "luts"}, "^cost: expected"),
+        ({"weight_granularity": "row", "cycles": 0}, "(?s)weight_granularity: expected.*cycles: expected"),
+        ({"first_factor": 1e-2, "last_factor": 1e-3}, "first_factor: must not be above .*exchange them"),
+        ({"epochs": 3, "snapshots": 9}, "snapshots: 9 need as many epochs, and there are 3"),
+        *(({name: value}, f"^{name}: expected") for name, value in {
+            "teacher_share": 2.0, "learning_rate": -1.0, "epochs": 0, "first_factor": -1.0, "pace": -1.0,
+            "batch_size": 0, "weight_fraction": float("nan"),
+        }.items()),
+        ({"epochs": 2.5}, "^epochs: expected"),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        WidthTraining(**wrong)
 
 
 def test_a_graph_without_layers_is_refused() -> None:

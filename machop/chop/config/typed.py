@@ -48,6 +48,14 @@ def parse_table(cls: type[T], table: Any, ignore: Iterable[str] = ()) -> tuple[T
     return (None, problems) if problems else (cls(**values), [])
 
 
+def value_problems(options: Any) -> list[str]:
+    """The problems of the values of a dataclass that was made in Python, each `name: message`."""
+    cls = type(options)
+    hints = _hints(cls)  # type: ignore[arg-type]
+    wrong = {field.name: check_value(hints[field.name], getattr(options, field.name)) for field in _fields(cls)}
+    return [f"{name}: {message}" for name, message in wrong.items() if message]
+
+
 def unknown_key(key: str, known: Iterable[str]) -> Problem:
     """The problem of an unknown key, with the nearest known one."""
     known = sorted(known)

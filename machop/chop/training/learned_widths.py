@@ -12,9 +12,10 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
+from chop.config.typed import value_problems
 from chop.dataset.data import Data
 from chop.dataset.rows import cut
-from chop.errors import GraphError
+from chop.errors import ConfigError, GraphError
 from chop.formats import Format, Integer, IntegerFloor, MeasuredTensor, format_name
 from chop.formats.learned import LEARNED
 from chop.ir import MaseGraph, QuantPlan
@@ -67,6 +68,22 @@ class WidthTraining:
     cycles: Annotated[int, Ge(1)] = 10
     snapshots: Annotated[int, Ge(1)] = 20
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError with all values that cannot be."""
+        problems = value_problems(self)
+        if not problems and self.first_factor > self.last_factor:
+            problems.append(
+                f"first_factor: must not be above last_factor ({self.last_factor:g}), got {self.first_factor:g}: the "
+                "factor grows along the run; exchange them"
+            )
+        if not problems and self.epochs < self.snapshots:
+            problems.append(
+                f"snapshots: {self.snapshots} need as many epochs, and there are {self.epochs}: raise epochs, or lower "
+                "snapshots"
+            )
+        if problems:
+            raise ConfigError(problems)
 
     def factor(self, share: float) -> float:
         """The factor of the cost after a share of the run.

@@ -10,11 +10,14 @@ from annotated_types import Ge
 from torch import Tensor
 
 from chop.dataset.first_samples import FirstSamples
-from chop.formats import Integer
+from chop.formats import Format, Integer
+from chop.formats.output_shift import OutputShift
 from chop.ir import MaseGraph
 from chop.training.learned_widths import OPERANDS, Snapshot, WidthTraining, snapshot_graph, train_widths
 from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
-from chop.weight_transforms import format_of
+from chop.weight_transforms import format_of, transforms_of
+from chop.weight_transforms.rounding import WeightRounding
+from chop.weight_transforms.sparsity import Sparsity
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,12 @@ class LearnedWidths(SnapshotTraining):
             )
         wrong = [f"{node}, {operand}: {own}" for (node, operand), all_of in formats.items() for own in _others(all_of)]
         if wrong:
+            cures = dict.fromkeys(
+                cure for all_of in formats.values() for own in _others(all_of) for cure in _cures(own)
+            )
             return (
                 f"trains widths of the format integer alone, and the space has others ({wrong[0]}): "
-                'name = ["integer"], without sparsity, weight_rounding and bias_correction'
+                f"{', and '.join(cures)}"
             )
         if not any(operand in OPERANDS for _, operand in formats):
             return (
@@ -70,3 +76,22 @@ class LearnedWidths(SnapshotTraining):
 def _others(formats: Any) -> list[Any]:
     """The formats, without weight transforms, that are not integers; weights that are transformed as well."""
     return [own for own in formats if type(format_of(own)) is not Integer or format_of(own) is not own]
+
+
+def _cures(own: Format) -> list[str]:
+    """What to write in place of such a format, by its keys."""
+    found = []
+    for transform in transforms_of(own):
+        if isinstance(transform, WeightRounding):
+            found.append('weight_rounding = ["nearest"]')
+        elif isinstance(transform, Sparsity):
+            found.append("no weight_sparsity")
+        else:
+            found.append(f"no '{transform}'")
+    rounds = format_of(own)
+    if isinstance(rounds, OutputShift):
+        found.append("bias_correction = [false]")
+        rounds = rounds.then
+    if rounds is not None and type(rounds) is not Integer:
+        found.append('name = ["integer"]')
+    return found

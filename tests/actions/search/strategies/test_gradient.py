@@ -146,8 +146,10 @@ def test_a_winner_keeps_its_weights_and_widths(tmp_path: Path, jets: MaseDataMod
 @pytest.mark.parametrize(
     ("space", "setup", "message"),
     [
-        ({"name": ["integer_floor"]}, {}, "widths of the format integer alone"),
-        ({"weight_sparsity": [0.5]}, {}, "widths of the format integer alone"),
+        ({"name": ["integer_floor"]}, {}, r'widths of the format integer alone.*\): name = \["integer"\]$'),
+        ({"weight_sparsity": [0.5]}, {}, r"widths of the format integer alone.*\): no weight_sparsity$"),
+        ({"weight_rounding": ["nearest", "gptq"]}, {}, r'by gptq\): weight_rounding = \["nearest"\]$'),
+        ({"bias_correction": [True]}, {}, r"bias corrected.*\): bias_correction = \[false\]$"),
         ({}, {"first_factor": 1.0, "last_factor": 0.1}, r"first_factor \(1\) must not be above last_factor"),
         ({}, {"epochs": 3}, "16 snapshots need as many epochs, and there are 3"),
         ({}, {"learning_rate": 0.1}, "learning_rate has no effect: no weights are trained"),
