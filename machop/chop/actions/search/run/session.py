@@ -20,6 +20,7 @@ from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.run.verification import Verification, baseline_measurement
 from chop.actions.search.search_space import Point, SearchSpaceBase
+from chop.actions.search.search_space.untransformed import untransformed
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext, Trainer
 from chop.actions.search.strategies.known_values import KnownValues
@@ -77,6 +78,8 @@ class SearchSession:
         subject = Subject(self.space, self.graph, self.data_module, settings.eval_mode, self.device, memory)
         instruments = Instruments(subject, RunnerSet(settings.runners, self.data_module, settings.wanted_metrics))
         _tell_costs(instruments)
+        if warning := untransformed(self.graph, {**settings.seed, **settings.override}):
+            logger.warning("%s", warning)
         _tell_left(instruments.runners)
         instruments.single.require_costs_in_float()
         require_metrics(subject, instruments.runners)
