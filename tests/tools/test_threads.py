@@ -27,7 +27,7 @@ def test_all_libraries_take_one_thread_and_get_back_what_they_had(monkeypatch: p
     with threadpool_limits(2, user_api="blas"):
         before = counts()
         with one_thread():
-            import scipy.linalg  # noqa: F401 - brings its own
+            import scipy.linalg
 
             with one_thread():
                 blas = [own["num_threads"] for own in ThreadpoolController().info() if own["user_api"] == "blas"]
