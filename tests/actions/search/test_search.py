@@ -160,7 +160,7 @@ def test_another_search_is_not_resumed(
     lab["strategy"]["setup"] = {"n_trials": 3}
     search(jsc_tiny, jets, lab, tmp_path)
     lab["strategy"]["sw_runner"]["basic_evaluation"]["num_samples"] = 256
-    with pytest.raises(SearchError, match="runners changed"):
+    with pytest.raises(SearchError, match=r"runners \(num_samples was 512, is 256\) changed"):
         search(jsc_tiny, jets, lab, tmp_path, resume=True)
 
 

@@ -216,7 +216,7 @@ def test_other_limits_are_not_resumed(
     with_constraints(lab, accuracy={"min": 0.6})["strategy"]["setup"] = {"n_trials": 3}
     search(jsc_tiny, jets, lab, tmp_path)
     with_constraints(lab, accuracy={"min": 0.61})
-    with pytest.raises(SearchError, match="limits changed"):
+    with pytest.raises(SearchError, match=r"limits \(bound was 0.6, is 0.61\) changed"):
         search(jsc_tiny, jets, lab, tmp_path, resume=True)
 
 
