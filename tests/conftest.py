@@ -22,6 +22,7 @@ from chop.actions.search.strategies.runners import RUNNERS
 from chop.cli.main import main
 from chop.dataset import DATASETS
 from chop.executors import EXECUTORS
+from chop.exporters import EXPORTERS
 from chop.formats import FORMATS
 from chop.models import MODELS
 from chop.nn import OP_TABLE
@@ -34,6 +35,7 @@ from chop.weight_transforms import WEIGHT_TRANSFORMS
 REGISTRIES: tuple[Registry[Any], ...] = (
     DATASETS,
     EXECUTORS,
+    EXPORTERS,
     FORMATS,
     MODELS,
     OP_TABLE,

@@ -38,18 +38,29 @@ class SearchError(ChopError):
     """A search that cannot start, cannot be resumed, or cannot be trusted."""
 
 
-class CircuitError(ChopError):
-    """A network that no integer circuit computes, or a circuit that differs from its network.
-
-    `problems` are the reasons, each beginning with the node.
-    """
+class _ListedError(ChopError):
+    """An error with several reasons, `problems`, each of which is a line of its message."""
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
         super().__init__("\n  ".join([message, *problems]))
 
-    def __reduce__(self) -> tuple[type[CircuitError], tuple[str, tuple[str, ...]]]:
-        return CircuitError, (str(self).split("\n  ")[0], self.problems)
+    def __reduce__(self) -> tuple[type[_ListedError], tuple[str, tuple[str, ...]]]:
+        return type(self), (str(self).split("\n  ")[0], self.problems)
+
+
+class CircuitError(_ListedError):
+    """A network that no integer circuit computes, or a circuit that differs from its network.
+
+    `problems` are the reasons, each beginning with the node.
+    """
+
+
+class ExportError(_ListedError):
+    """A network that cannot be exported, or an export that does not compute what the network computes.
+
+    `problems` are the reasons, each beginning with the node, or the checks that found a difference.
+    """
 
 
 class FolderError(ChopError):

@@ -56,7 +56,7 @@ def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) ->
     options = run_config.options
     graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
     if row and graph:
-        _check_row(run_config, prepared, row, graph)
+        check_row(run_config, prepared, row, graph)
         if not row.tuned:
             adapt(graph, run_config, prepared.data_module)
     elif not options.load_name and not options.is_pretrained:
@@ -82,7 +82,7 @@ def test_scores(model: nn.Module, prepared: Prepared, device: str = "cpu", part:
     return accumulator.intervals()
 
 
-def _check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph: MaseGraph) -> None:
+def check_row(run_config: RunConfig, prepared: Prepared, row: SearchRow, graph: MaseGraph) -> None:
     """Measure a trial's network with the runners of its search; raises where a number differs from the log."""
     settings, problems = parse_search_settings(run_config.tables.get("search"), prepared.data_module)
     if settings is None:

@@ -22,7 +22,7 @@ from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
 from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder
-from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE
+from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE, search_folder
 from chop.record.training import NETWORK_FILE, foreign
 from chop.registry import REGISTER_IT
 
@@ -71,11 +71,12 @@ class SearchRow:
 
 
 def read_row(path: Path, number: int, untuned: bool = False) -> SearchRow:
-    """The row of trial `number`; `path` is the folder of a search, its `best.json` or its `log.json`.
+    """The row of trial `number`; `path` is the folder of a search or its project, its `best.json` or its `log.json`.
 
     It has the tuned network, if it was tuned after the search and tuning made it no worse; not so with `untuned`.
     Raises SearchError where there is no such row.
     """
+    path = search_folder(path)
     files = [path / ALL_ROWS_FILE, path / BEST_FILE] if path.is_dir() else [path]
     folder = SearchFolder(files[0].parent)
     rows = _by_number(_rows(folder, files[0].name))

@@ -15,6 +15,7 @@ from chop.actions.search.run.job import SearchJob
 from chop.actions.search.strategies.runners.base import RUNNERS, drawn_alike
 from chop.config.options import RunOptions
 from chop.errors import SearchError
+from chop.exporters import Exported, ExportNetwork, export
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
 from chop.record.trial import Finished, MeasuredFracWidths, TestMetrics, Trial
@@ -118,6 +119,25 @@ class Network:
         graph = self.graph
         assert self._networks is not None
         return graph.export(path, self._networks.about)
+
+    def export(
+        self,
+        to: str,
+        output: Path | str,
+        options: Mapping[str, Any] | None = None,
+        allow_differences: bool = False,
+    ) -> Exported:
+        """Write the network for another tool (`ch info exporter`) into the folder `output`, and verify it.
+
+        `options` are those of the exporter. Raises ExportError, with all reasons, where it cannot be exported, and
+        where an output on the test set differs, unless `allow_differences`; then nothing is left.
+        """
+        graph = self.graph
+        assert self._networks is not None
+        graph.model.eval()
+        about = {**self._networks.about, "trial": self.number, "metrics": dict(self.metrics)}
+        network = ExportNetwork(graph, self._networks.job.data_module, about, self.test_metrics or {})
+        return export(network, to, output, options, allow_differences)
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())

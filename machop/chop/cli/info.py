@@ -192,6 +192,18 @@ def executors() -> Table:
     return _fill(_table("Executors (setup.executor)", "name", "n_jobs", "what it is"), EXECUTORS, rows)
 
 
+def exporters() -> Table:
+    """The exporters and their options."""
+    from chop.exporters import EXPORTERS
+
+    def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
+        yield name, "\n".join(f.name for f in fields(cls.Options)), cls.extra or "", _first_line(cls)
+
+    return _fill(
+        _table("Exporters (ch export --to)", "name", "options (--set)", "extra", "what it writes"), EXPORTERS, rows
+    )
+
+
 def trainings() -> Table:
     """The trainings whose snapshots a strategy may turn into trials."""
     from chop.training.snapshots import TRAININGS
@@ -215,4 +227,5 @@ SECTIONS: dict[str, Callable[[], Table]] = {
     "training": trainings,
     "runner": runners,
     "executor": executors,
+    "exporter": exporters,
 }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from chop import __version__
+from chop.cli.export import export
 from chop.cli.options import (
     AS_JSON,
     BUDGET,
@@ -29,12 +29,10 @@ from chop.cli.options import (
     space_options,
     with_run_options,
 )
+from chop.cli.start import row_of, start
 from chop.errors import ChopError, ConfigError
 from chop.tools.files import cure
 from chop.tools.terminal import replace_what_cannot_be_shown
-
-if TYPE_CHECKING:
-    from chop.config.run_config import RunConfig
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -82,7 +80,7 @@ def train(
     With --for-space: train one set of weights for all networks of a search space, ch train --config FILE.toml
     --for-space.
     """
-    run_config = _start(given, config, plugin, debug)
+    run_config = start(given, config, plugin, debug)
     if for_space:
         from chop.actions.space_training import run_space_training
 
@@ -107,8 +105,8 @@ def test(
     untuned: bool,
 ) -> None:
     """Score a model on the test set: ch test jsc-tiny jsc --pretrained"""
-    found = _row(from_search, row, untuned)
-    run_config = _start(given, found.checked_config() if found and not config else config, plugin, debug)
+    found = row_of(from_search, row, untuned)
+    run_config = start(given, found.checked_config() if found and not config else config, plugin, debug)
     run_config.raise_if_problems()
     from chop.actions.evaluate import run_test
 
@@ -128,8 +126,8 @@ def transform(
 
     ch transform --config machop/configs/examples/jsc_toy_by_type.toml --pretrained
     """
-    found = _row(from_search, row, untuned)
-    run_config = _start(given, found.checked_config() if found and not config else config, plugin, debug)
+    found = row_of(from_search, row, untuned)
+    run_config = start(given, found.checked_config() if found and not config else config, plugin, debug)
     from chop.actions.transform import run_transform
 
     run_transform(run_config, found)
@@ -145,7 +143,7 @@ def search(
     finish_epochs: int | None,
 ) -> None:
     """Search number formats: ch search --config machop/configs/examples/jsc_toy_by_type.toml --pretrained"""
-    run_config = _start(given, config, plugin, debug)
+    run_config = start(given, config, plugin, debug)
     from chop.actions.search import run_search
 
     result = run_search(run_config, resume, init_from or (), typed=["ch", *sys.argv[1:]], finish_epochs=finish_epochs)
@@ -160,7 +158,7 @@ def compare(
 
     ch compare --config machop/configs/examples/jsc_toy_brute_force.toml --pretrained
     """
-    run_config = _start(given, config, plugin, debug)
+    run_config = start(given, config, plugin, debug)
     from chop.cli.compare import show_comparison
 
     if show_comparison(run_config, asked, as_json):
@@ -232,6 +230,7 @@ for _action, _extras in _ACTIONS:
     app.command(name=_action.__name__)(with_run_options(_action, _extras))
 app.command()(info)
 app.command()(formats)
+app.command()(export)
 app.command()(oracle)
 app.command()(export_optuna)
 
@@ -272,42 +271,6 @@ def _report(error: ChopError) -> int:
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the answer to the command
     return WRONG_INPUT if isinstance(error, ConfigError) else FAILED
-
-
-def _start(given: dict[str, Any], config: Path | None, plugins: list[Path] | None, debug: bool) -> RunConfig:
-    """Load plug-ins, merge the options, set up logging, and show the options."""
-    from chop.tools.user_code import load_plugin
-
-    for path in plugins or []:
-        load_plugin(path)
-    from chop.config.run_config import load_run_config
-    from chop.tools.logger import set_logging_verbosity
-
-    run_config = load_run_config(config, given)
-    quiet = "error" if run_config.options.no_warnings else run_config.options.log_level
-    set_logging_verbosity("debug" if debug else quiet)
-    if run_config.options.no_warnings:
-        warnings.simplefilter("ignore")
-    if not run_config.problems:
-        from chop.cli.options_table import print_options
-
-        print_options(run_config)
-    return run_config
-
-
-def _row(path: Path | None, number: int | None, untuned: bool) -> Any:
-    """The trial that `--from-search` and `--row` name, or None."""
-    if path is None and number is None:
-        if untuned:
-            raise ConfigError(["command line: --untuned is for the network of --from-search PATH and --row NUMBER"])
-        return None
-    if path is None or number is None:
-        raise ConfigError(["command line: --from-search PATH and --row NUMBER go together"])
-    from chop.actions.replay import read_row
-    from chop.tools.logger import set_logging_verbosity
-
-    set_logging_verbosity("warning")
-    return read_row(path, number, untuned)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+SEARCH_FOLDER = "search_ckpts"
 TRIALS_FILE = "trials.jsonl"
 BLOCKS_FILE = "blocks.jsonl"
 MEASURED_FILE = "measured.jsonl"
@@ -44,3 +46,9 @@ class Kind:
 TRIALS = Kind("chop_trials", "trial log")
 BLOCKS = Kind("chop_blocks", "block log", unversioned=True)
 FINISHED = Kind("chop_finished", "log of tuned networks")
+
+
+def search_folder(path: Path) -> Path:
+    """The folder of a search in a project's folder, `mase_output/NAME`; any other path as it is."""
+    within = (path / "software" / SEARCH_FOLDER, path / SEARCH_FOLDER)
+    return next((own for own in within if own.is_dir()), path)

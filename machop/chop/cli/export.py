@@ -1,0 +1,98 @@
+"""The command `ch export`: its options, and the network that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomlkit
+import typer
+from tomlkit.exceptions import TOMLKitError
+
+from chop.cli.options import DEBUG, PLUGINS
+from chop.cli.start import start
+from chop.errors import ConfigError
+
+RUN = Annotated[Path | None, typer.Argument(help="A search's folder, as mase_output/NAME.", show_default=False)]
+TRIAL = Annotated[int | None, typer.Option("--trial", "--row", help="The trial's number in that search.")]
+LOAD = Annotated[Path | None, typer.Option("--load", help="Or: a saved graph, graph.safetensors of `ch transform`.")]
+TO = Annotated[str | None, typer.Option("--to", help="The form: one of `ch info exporter`.")]
+OUTPUT = Annotated[Path | None, typer.Option("--output", help="The folder. [default: one in the search's project]")]
+SET = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the exporter. Repeatable.")
+]
+WEIGHTS_ONLY = Annotated[
+    bool, typer.Option("--weights-only", help="Quantise the weights alone, where the form lacks the other formats.")
+]
+ALLOW_DIFFERENCES = Annotated[
+    bool, typer.Option("--allow-differences", help="Keep files whose outputs differ from the network's.")
+]
+UNTUNED = Annotated[bool, typer.Option("--untuned", help="The network as it was before it was tuned.")]
+MODEL = Annotated[str | None, typer.Option("--model", help="The model, if it is your own: FILE.py:FUNCTION.")]
+DATASET = Annotated[str | None, typer.Option("--dataset", help="The data set, if it is your own: FILE.py:FUNCTION.")]
+
+
+def export(
+    run: RUN = None,
+    to: TO = None,
+    trial: TRIAL = None,
+    load: LOAD = None,
+    output: OUTPUT = None,
+    options: SET = None,
+    weights_only: WEIGHTS_ONLY = False,
+    allow_differences: ALLOW_DIFFERENCES = False,
+    untuned: UNTUNED = False,
+    model: MODEL = None,
+    dataset: DATASET = None,
+    plugin: PLUGINS = None,
+    debug: DEBUG = False,
+) -> None:
+    """Write a network for another tool, and verify it: ch export mase_output/NAME --trial 17 --to onnx"""
+    if (run is None) == (load is None):
+        raise ConfigError(["ch export: give the folder of a search with --trial NUMBER, or --load graph.safetensors"])
+    if (run is None) != (trial is None) or (untuned and run is None):
+        raise ConfigError(["ch export: --trial NUMBER goes with the folder of a search, and --untuned with both"])
+    if to is None:
+        raise ConfigError(["ch export: add --to NAME, one of `ch info exporter`"])
+    values = export_values(options or []) | ({"weights_only": True} if weights_only else {})
+    given = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
+    if load is not None:
+        row, config, given = None, None, {**_named_in(load), **given, "load_name": str(load)}
+    else:
+        from chop.actions.replay import read_row
+
+        assert run is not None and trial is not None
+        row = read_row(run, trial, untuned)
+        config = row.checked_config()
+    run_config = start(given, config, plugin, debug, shows_options=False)
+    from chop.actions.export import ExportRequest, run_export
+
+    run_export(run_config, ExportRequest(to, output, values, allow_differences), row)
+
+
+def export_values(pairs: list[str]) -> dict[str, Any]:
+    """The values of `--set KEY=VALUE`, read as TOML; what is no TOML value is text.
+
+    >>> export_values(["clock_period=2.5", "backend=Vitis", "weights_only=true"])
+    {'clock_period': 2.5, 'backend': 'Vitis', 'weights_only': True}
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError([f"command line: --set {pair}: expected KEY=VALUE"])
+        try:
+            found[key.strip()] = tomlkit.value(text.strip()).unwrap()
+        except TOMLKitError:
+            found[key.strip()] = text.strip()
+    return found
+
+
+def _named_in(path: Path) -> dict[str, Any]:
+    """The model, data set and task that a saved graph names; the user's own code only the command line may name."""
+    from chop.models.checkpoint_file import graph_notes, read_checkpoint
+    from chop.tools.user_code import is_user_reference
+
+    notes = graph_notes(read_checkpoint(path))
+    named = {key: notes.get(key) for key in ("model", "dataset", "task")}
+    return {key: text for key, text in named.items() if isinstance(text, str) and not is_user_reference(text)}

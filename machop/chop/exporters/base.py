@@ -1,0 +1,184 @@
+"""The protocol of exporters, and the registry that finds them by name."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chop.dataset.data import Data, first_batch
+from chop.errors import ExportError
+from chop.evaluation.predictions import stream
+from chop.ir import MaseGraph
+from chop.registry import Registry, subclass_problem
+from chop.scoring.intervals import Interval
+from chop.tools.extras import install_command
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ExportNetwork:
+    """A quantised network, in eval mode, with the data that its export is verified on.
+
+    `about` says what it is (`model`, `dataset`, `trial` …), `scores` are its metrics on the test set, with intervals.
+    """
+
+    graph: MaseGraph
+    data: Data
+    about: Json = field(default_factory=dict)
+    scores: Mapping[str, Interval] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """A name for files and modules, of the model's: a letter, then letters, digits and underscores."""
+        return plain_name(str(self.about.get("model", "network")))
+
+    def example(self, samples: int = 2) -> Any:
+        """The first training samples, as the model takes them."""
+        return first_batch(self.data, "train", samples, samples)[0]
+
+    def predictions(self, part: str = "test", samples: int | None = None) -> Iterator[tuple[Any, NDArray[np.float64]]]:
+        """Batches of inputs as the model takes them, and the network's outputs for them, `(samples, *output)`."""
+        for x, y in self.data.batches(part, samples):
+            ((found, _),) = stream(self.graph.model, [(x, y)], output=self.data.output)
+            yield x, as_float64(found)
+
+
+def plain_name(text: str) -> str:
+    """A text as a name that every tool takes.
+
+    >>> plain_name("jsc-toy"), plain_name("nets/my own.py:Deep"), plain_name("3x3")
+    ('jsc_toy', 'deep', 'network_3x3')
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", text.rpartition(":")[2].lower()).strip("_")
+    return name if name[:1].isalpha() else f"network_{name}".rstrip("_")
+
+
+def as_float64(values: Tensor) -> NDArray[np.float64]:
+    """A tensor as an array."""
+    return np.asarray(values.detach().cpu().double().numpy())
+
+
+@dataclass(frozen=True)
+class Check:
+    """How the outputs of exported files compare with those of the network on the same samples.
+
+    `tool` computed them. Of `outputs` numbers, `differing` are not equal, by at most `largest`. A check that is not
+    `required` is reported, and its differences are no error.
+    """
+
+    tool: str
+    outputs: int
+    differing: int
+    largest: float
+    required: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        tool: str,
+        pairs: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]],
+        required: bool = True,
+    ) -> Check:
+        """The check of pairs of outputs: what the tool returned, what the network returned.
+
+        NaN equals NaN. Raises ExportError where they have other numbers of values.
+        """
+        outputs, differing, largest = 0, 0, 0.0
+        for returned, wanted in pairs:
+            if returned.size != wanted.size:
+                raise ExportError(f"{tool} returned outputs of shape {returned.shape} where {wanted.shape} were due")
+            found = returned.reshape(wanted.shape)
+            is_equal = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+            outputs += wanted.size
+            differing += int((~is_equal).sum())
+            distance = np.where(is_equal, 0.0, np.abs(found - wanted))
+            largest = max(largest, float(np.where(np.isnan(distance), np.inf, distance).max(initial=0.0)))
+        return cls(tool, outputs, differing, largest, required)
+
+    def __str__(self) -> str:
+        """One line for people.
+
+        >>> str(Check("ONNX Runtime", 48815, 0, 0.0)), str(Check("ONNX Runtime", 10, 2, 0.5))
+        ('ONNX Runtime: 0 of 48,815 outputs differ', 'ONNX Runtime: 2 of 10 outputs differ, by at most 0.5')
+        """
+        by = f", by at most {self.largest:.3g}" if self.differing else ""
+        return f"{self.tool}: {self.differing:,} of {self.outputs:,} outputs differ{by}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an exporter says of its files.
+
+    `facts` go into the manifest (values of JSON), `usage` is a Markdown text on how to run the files, and `notes` are
+    sentences that the user must know (what was left in float, what could not be verified and why).
+    """
+
+    facts: Json = field(default_factory=dict)
+    usage: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of an exporter that has none."""
+
+
+class Exporter(ABC):
+    """Writes a network as files of another tool, and verifies them. Packages add one by an entry point
+    `chop.exporters`.
+
+    `Options` is a dataclass whose fields are the options, on the command line `--set KEY=VALUE`. `extra` is the extra
+    of this package that brings the `modules` that the exporter imports; `distributions` are the packages whose versions
+    the manifest states.
+    """
+
+    Options: ClassVar[type[Any]] = NoOptions
+    extra: ClassVar[str | None] = None
+    modules: ClassVar[tuple[str, ...]] = ()
+    distributions: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = options if options is not None else self.Options()
+
+    @classmethod
+    def require_packages(cls) -> None:
+        """Raise ExportError, with the command that installs it, where a package is missing."""
+        for module in cls.modules:
+            try:
+                import_module(module)
+            except ImportError as error:
+                how = install_command(cls.extra) if cls.extra else f"install {module}"
+                raise ExportError(f"this export needs the package {module} ({error}): {how}") from error
+
+    @abstractmethod
+    def problems(self, network: ExportNetwork) -> list[str]:
+        """All reasons why the network cannot be exported, each beginning with the node, with what to change.
+
+        Empty where it can. Nothing has been written when this is called.
+        """
+
+    @abstractmethod
+    def write(self, network: ExportNetwork, folder: Path) -> Written:
+        """Write the files into an empty folder, which is moved to another place afterwards."""
+
+    @abstractmethod
+    def checks(self, network: ExportNetwork, folder: Path) -> Iterator[Check]:
+        """Run what was written on the whole test set, by each tool there is, and compare with the network."""
+
+
+EXPORTERS: Registry[type[Exporter]] = Registry(
+    "chop.exporters",
+    "exporter",
+    (),
+    problem=subclass_problem(Exporter, "Options"),
+)

@@ -1,0 +1,107 @@
+"""Exports a network: refuses, writes, verifies, and leaves a folder with a manifest, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from chop.config.typed import parse_table
+from chop.errors import ExportError, FolderError
+from chop.exporters.base import EXPORTERS, Check, Exporter, ExportNetwork, Written
+from chop.exporters.manifest import MANIFEST, write_manifest, write_readme
+from chop.tools.folder_lock import only_writer
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished export: its folder, its checks, and the facts and notes of the exporter."""
+
+    folder: Path
+    to: str
+    checks: tuple[Check, ...]
+    written: Written
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no output differs in any required check."""
+        return not any(check.differing for check in self.checks if check.required)
+
+
+def exporter_of(to: str, options: Mapping[str, Any] | None = None) -> Exporter:
+    """The exporter of a name, with options by name; raises UnknownNameError, or ExportError for wrong options."""
+    cls = EXPORTERS[to]
+    parsed, problems = parse_table(cls.Options, dict(options or {}))
+    if problems:
+        raise ExportError(f"{to}: the options are wrong:", [f"{'.'.join(own.path)}: {own.message}" for own in problems])
+    return cls(parsed)
+
+
+def export(
+    network: ExportNetwork,
+    to: str,
+    output: Path | str,
+    options: Mapping[str, Any] | None = None,
+    allow_differences: bool = False,
+    report: Report = lambda line: None,
+) -> Exported:
+    """Write a network for another tool into the folder `output`, and verify it on the whole test set.
+
+    An earlier export in that folder is replaced. `report` is told each check as it is done.
+
+    Raises ExportError where packages are missing, where the network cannot be exported (with all reasons), and where an
+    output differs, unless `allow_differences`. Then nothing is left.
+    """
+    exporter = exporter_of(to, options)
+    folder = Path(output)
+    exporter.require_packages()
+    require_replaceable(folder)
+    if problems := exporter.problems(network):
+        raise ExportError(f"the network cannot be exported to {EXPORTERS.canonical(to)}:", problems)
+    with only_writer(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{folder.name[:100]}.", dir=folder.parent) as beside:
+            draft = Path(beside) / "export"
+            draft.mkdir()
+            written = exporter.write(network, draft)
+            checks = _checked(exporter, network, draft, allow_differences, report)
+            found = Exported(folder, EXPORTERS.canonical(to), checks, written)
+            write_readme(draft, network, found)
+            write_manifest(draft, network, found, exporter)
+            require_replaceable(folder)
+            if folder.exists():
+                folder.rename(Path(beside) / "before")
+            draft.rename(folder)
+    return found
+
+
+def require_replaceable(folder: Path) -> None:
+    """Raise FolderError where a folder holds anything but an earlier export."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FolderError(f"{folder} is a file: choose another --output")
+    if any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise FolderError(f"{folder} holds files that are no export: choose another --output, or an empty folder")
+
+
+def _checked(
+    exporter: Exporter, network: ExportNetwork, draft: Path, allow_differences: bool, report: Report
+) -> tuple[Check, ...]:
+    """The checks; raises ExportError for a difference, unless it is allowed."""
+    checks = []
+    for check in exporter.checks(network, draft):
+        report(str(check))
+        checks.append(check)
+    wrong = [str(check) for check in checks if check.required and check.differing]
+    if wrong and not allow_differences:
+        raise ExportError(
+            "the exported files do not compute what the network computes (--allow-differences keeps them):", wrong
+        )
+    if not checks:
+        raise ExportError(f"{type(exporter).__name__} verified nothing: an exporter must yield a check")
+    return tuple(checks)
