@@ -49,6 +49,8 @@ class TestOurs(RunnerConformance):
         "flops",
         "bitops",
         "latency",
+        "energy",
+        "finn",
         "ebops",
         ("luts", {"cache": CACHE}),
         ("circuit", {"num_samples": 100}),

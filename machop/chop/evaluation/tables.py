@@ -1,8 +1,8 @@
-"""Computes metrics that are sums over nodes for many configurations, from tables, without running the network."""
+"""Computes metrics that add up over nodes for many configurations, from tables, without running the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,33 @@ Terms = Callable[[Any, Mapping[str, Format]], tuple[float, ...]]
 Combine = Callable[[tuple[Any, ...]], Mapping[str, Any]]
 
 
+def added_up(rows: Iterable[Sequence[float]], greatest: Collection[int]) -> tuple[float, ...]:
+    """The sums of columns over rows, of the columns `greatest` their greatest value, 0 at the least.
+
+    >>> added_up([(1, 2), (3, 4)], {1})
+    (4, 4)
+    """
+    columns = zip(*rows, strict=True)
+    return tuple(max(0, *own) if number in greatest else sum(own) for number, own in enumerate(columns))
+
+
 class CostTable:
     """`terms(cost, formats)` of every node under every alternative; `combine` makes metrics of their sums.
 
-    Sums go node by node in the order of `costs`, as a loop over nodes does, so that they equal its sums to the bit.
+    Of the terms in the places `greatest` the greatest counts in place of the sum. Sums go node by node in the order of
+    `costs`, as a loop over nodes does, so that they equal its sums to the bit.
     """
 
-    def __init__(self, terms: Terms, combine: Combine, costs: Mapping[str, Any], axes: Sequence[Axis]) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        combine: Combine,
+        costs: Mapping[str, Any],
+        axes: Sequence[Axis],
+        greatest: Collection[int] = (),
+    ) -> None:
         self.combine = combine
+        self.greatest = greatest
         self.axes = len(axes)
         axis_of = {node: number for number, axis in enumerate(axes) for choice in axis for node in choice}
         self._columns: list[tuple[int | None, np.ndarray[Any, Any]]] = []
@@ -39,14 +58,15 @@ class CostTable:
         sums = [np.zeros(len(codes)) for _ in range(width)]
         for number, table in self._columns:
             for column in range(width):
-                sums[column] += table[0, column] if number is None else table[codes[:, number], column]
+                own = table[0, column] if number is None else table[codes[:, number], column]
+                sums[column] = np.maximum(sums[column], own) if column in self.greatest else sums[column] + own
         return self._combined(sums)
 
     def combines_alike(self, combine: Combine) -> bool:
         """Whether `combine` makes the same metrics of the first configuration as the table's own."""
-        sums = tuple(map(sum, zip(*(table[0].tolist() for _, table in self._columns), strict=True)))
+        sums = added_up([table[0].tolist() for _, table in self._columns], self.greatest)
         try:
-            return dict(combine(sums)) == dict(self.combine(sums))
+            return _are_alike(combine(sums), self.combine(sums))
         except Exception:  # whatever it lacks
             return False
 
@@ -57,9 +77,16 @@ class CostTable:
         try:
             found = {name: np.asarray(values, dtype=np.float64) for name, values in self.combine(tuple(sums)).items()}
             found = {name: np.broadcast_to(values, len(sums[0])) for name, values in found.items()}
-            if all(found[name][row] == value for row, one in enumerate(wanted) for name, value in one.items()):
+            if all(_are_alike({name: found[name][row] for name in one}, one) for row, one in enumerate(wanted)):
                 return found
         except Exception:  # a runner's own function, written for numbers
             pass
         rows = [self.combine(tuple(map(float, row))) for row in zip(*sums, strict=True)]
         return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
+
+
+def _are_alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two rows of metrics are equal; NaN equals itself."""
+    return first.keys() == second.keys() and all(
+        value == second[name] or bool(np.isnan(value) and np.isnan(second[name])) for name, value in first.items()
+    )

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,10 @@ FLOAT_BITS = 32
 Law = Literal["idempotent", "monotone", "odd", "nearest", "nearest_log"]
 """What may hold for every tensor: q(q(x)) = q(x); x <= y gives q(x) <= q(y); q(-x) = -q(x); q(x) is the value of the
 format's set that is nearest, by difference or by ratio. Laws are about one block with one shared scale."""
+
+
+Arithmetic = Literal["integer", "power_of_two", "float"]
+"""What a multiplier handles of a value: a whole number, a sign with an exponent, or both."""
 
 
 class OneByOne(NamedTuple):
@@ -44,6 +48,9 @@ class Format(Keyed, ABC):
     gradients, data types and batching are done here.
     """
 
+    arithmetic: ClassVar[Arithmetic] = "float"
+    """What a multiplier handles of a value, for models of energy and of circuits; what elements share is apart."""
+
     @property
     def kind(self) -> str:
         """The kind of the format, without its width."""
@@ -64,6 +71,12 @@ class Format(Keyed, ABC):
 
     def shared_bits(self, shape: Sequence[int]) -> int:
         """The part of `bits` that elements share: exponents and scales."""
+        return 0
+
+    def block_elements(self, shape: Sequence[int]) -> int:
+        """Elements of a tensor of `shape` that share an exponent or a scale, where others in the same sum have another;
+        0 where one sum has one scale.
+        """
         return 0
 
     def values(self, x: Tensor) -> Tensor | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from chop.formats.base import (
     FLOAT_BITS,
     FORMATS,
+    Arithmetic,
     Format,
     Law,
     OneByOne,
@@ -47,6 +48,7 @@ class Binary(Format):
     """
 
     context_fields: ClassVar[frozenset[str]] = frozenset({"channel_axis", "channel_groups", "scale"})
+    arithmetic: ClassVar[Arithmetic] = "integer"
 
     width: int = 1
     bipolar: bool = True

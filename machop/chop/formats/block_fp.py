@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from chop.formats.base import FORMATS, Law, require_int
+from chop.formats.base import FORMATS, Arithmetic, Law, require_int
 from chop.formats.blocks import BlockFormat, block_size_text, clamped_exponent
 from chop.formats.rounding import exponent_below, power_of_two
 
@@ -27,6 +28,8 @@ class BlockFP(BlockFormat):
     >>> BlockFP(width=4, exponent_width=8, block_size=(4,)).quantize(torch.tensor([1.0, 0.3, -0.9, 0.1]))
     tensor([ 1.0000,  0.2500, -1.0000,  0.0000])
     """
+
+    arithmetic: ClassVar[Arithmetic] = "integer"
 
     width: int
     exponent_width: int

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from chop.formats.base import FORMATS, Law, require_int
+from chop.formats.base import FORMATS, Arithmetic, Law, require_int
 from chop.formats.blocks import BlockFormat, block_size_text, clamped_exponent
 from chop.formats.rounding import HIGHEST_EXPONENT, LOWEST_EXPONENT, exponent_nearest, nearest_power_, power_of_two
 
@@ -26,6 +27,8 @@ class BlockLog(BlockFormat):
     >>> BlockLog(width=3, exponent_bias_width=8, block_size=(4,)).quantize(torch.tensor([3.0, -0.7, 0.1, 0.0]))
     tensor([ 4.0000, -0.5000,  0.5000,  0.5000])
     """
+
+    arithmetic: ClassVar[Arithmetic] = "power_of_two"
 
     width: int
     exponent_bias_width: int

@@ -77,6 +77,9 @@ class BlockFormat(Format):
     def shared_bits(self, shape: Sequence[int]) -> int:
         return self._blocks(shape) * self._shared_bits
 
+    def block_elements(self, shape: Sequence[int]) -> int:
+        return prod(self.sizes(shape))
+
     def _blocks(self, shape: Sequence[int]) -> int:
         """How many blocks a tensor has, those that its ends do not fill counted in."""
         parts = zip(shape or (1,), self.sizes(shape), strict=True)

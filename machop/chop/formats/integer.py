@@ -15,6 +15,7 @@ from torch import Tensor
 from chop.errors import FormatError
 from chop.formats.base import (
     FORMATS,
+    Arithmetic,
     Format,
     Law,
     OneByOne,
@@ -60,6 +61,7 @@ class FixedPoint(Format):
     context_fields: ClassVar[frozenset[str]] = frozenset(
         {"is_signed", "channel_axis", "channel_groups", "element_width"}
     )
+    arithmetic: ClassVar[Arithmetic] = "integer"
     rounds_down: ClassVar[bool] = False
 
     width: int

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from chop.errors import FormatError
-from chop.formats.base import FORMATS, Format, Law, count, require_int
+from chop.formats.base import FORMATS, Arithmetic, Format, Law, count, require_int
 from chop.formats.rounding import HIGHEST_EXPONENT, LOWEST_EXPONENT, nearest_power_
 
 MAX_WIDTH = 9
@@ -27,6 +28,8 @@ class Log(Format):
     >>> Log(width=4).quantize(torch.tensor([3.0, -2.8, 100.0, 0.0, -0.0]))
     tensor([ 4.0000, -2.0000, 16.0000,  0.1250,  0.1250])
     """
+
+    arithmetic: ClassVar[Arithmetic] = "power_of_two"
 
     width: int
     exponent_bias: int | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from chop.formats.base import FORMATS, Law, require_int
+from chop.formats.base import FORMATS, Arithmetic, Law, require_int
 from chop.formats.blocks import BlockFormat, block_size_text, clamped_exponent
 from chop.formats.rounding import HIGHEST_EXPONENT, exponent_below, power_of_two
 
@@ -28,6 +29,8 @@ class MXInt(BlockFormat):
     >>> MXInt(element_bits=4, block_size=(2,)).quantize(torch.tensor([1.99, 0.3, -1.99, 0.3]))
     tensor([ 1.7500,  0.2500, -2.0000,  0.2500])
     """
+
+    arithmetic: ClassVar[Arithmetic] = "integer"
 
     element_bits: int = 8
     scale_bits: int = 8

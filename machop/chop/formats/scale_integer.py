@@ -14,6 +14,7 @@ from torch import Tensor
 from chop.formats.base import (
     FLOAT_BITS,
     FORMATS,
+    Arithmetic,
     Format,
     Law,
     OneByOne,
@@ -47,6 +48,7 @@ class ScaleInteger(Format):
     """
 
     context_fields: ClassVar[frozenset[str]] = frozenset({"channel_axis", "channel_groups", "scale", "zero_point"})
+    arithmetic: ClassVar[Arithmetic] = "integer"
 
     width: int
     granularity: str = "tensor"

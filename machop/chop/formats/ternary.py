@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from chop.errors import FormatError
-from chop.formats.base import FLOAT_BITS, FORMATS, Format, Law, count, require_bool, require_int
+from chop.formats.base import FLOAT_BITS, FORMATS, Arithmetic, Format, Law, count, require_bool, require_int
 from chop.formats.measured import finite, quantile_of
 
 USUAL_FACTOR = 0.75
@@ -33,6 +33,7 @@ class Ternary(Format):
     """
 
     context_fields: ClassVar[frozenset[str]] = frozenset({"threshold", "scale"})
+    arithmetic: ClassVar[Arithmetic] = "integer"
 
     width: int = 2
     scaling_factor: bool = False

@@ -93,16 +93,11 @@ class Instruments:
         try:
             check_finite(metrics, "this network")
         except MetricError as error:
-            has_raised = any(isnan(metrics[m.name]) for runner in self.runners.of_outputs for m in runner.metrics)
-            alone = self._together_alone.outcome(point) if has_raised else error
+            together = [runner for runner in self.runners.needed if runner not in self.singly]
+            failed = [runner for runner in together if any(isnan(metrics[m.name]) for m in runner.metrics)]
+            alone = SingleMeasurement(self.subject, self.runners, failed).outcome(point)
             return alone if isinstance(alone, MetricError) else error
         return self.runners.by_group(metrics)
-
-    @cached_property
-    def _together_alone(self) -> SingleMeasurement:
-        """Measures single points with the runners of `batched`."""
-        some = [runner for runner in self.runners.needed if runner not in self.singly]
-        return SingleMeasurement(self.subject, self.runners, some)
 
     @cached_property
     def batch(self) -> int:

@@ -80,16 +80,19 @@ def bitops(cost: NodeCost, formats: Mapping[str, Format], dense: bool = False) -
     """BitOPs: MACs x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
     if not cost.macs:
         return 0.0
-    second = next((operand for operand in ("weight", "other", "key") if cost.of(operand)), "data_in")
-    learned = _learned_products(cost, formats)
+    learned = learned_products(cost, formats)
     if learned is not None:
         return learned
-    return (
-        macs(cost, formats, dense) * _bits_per_value(cost, "data_in", formats) * _bits_per_value(cost, second, formats)
-    )
+    first, second = (_bits_per_value(cost, operand, formats) for operand in factors(cost))
+    return macs(cost, formats, dense) * first * second
 
 
-def _learned_products(cost: NodeCost, formats: Mapping[str, Format]) -> float | None:
+def factors(cost: NodeCost) -> tuple[str, str]:
+    """The operands whose values a node that multiplies and accumulates multiplies with each other."""
+    return "data_in", next((operand for operand in ("weight", "other", "key") if cost.of(operand)), "data_in")
+
+
+def learned_products(cost: NodeCost, formats: Mapping[str, Format]) -> float | None:
     """BitOPs where weights and inputs have widths of their own: each weight meets those of its channel.
 
     Of a channel whose pixels have widths of their own it is their mean.

@@ -35,7 +35,7 @@ from chop.evaluation.measures import Measure, Scores, Streamed, WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.predictions import accumulated
 from chop.evaluation.program import Axis
-from chop.evaluation.tables import CostTable
+from chop.evaluation.tables import CostTable, added_up
 from chop.evaluation.walk import Codes
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
@@ -203,7 +203,12 @@ class TableRunner(RunnerBase):
 
 
 class AnalyticRunner(TableRunner):
-    """Metrics that are sums over nodes, and a final function of the sums."""
+    """Metrics that are sums over nodes, and a final function of the sums.
+
+    Of the terms in the places `greatest` the greatest counts in place of the sum.
+    """
+
+    greatest: ClassVar[frozenset[int]] = frozenset()
 
     @abstractmethod
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
@@ -216,14 +221,14 @@ class AnalyticRunner(TableRunner):
     def total(self, costs: Mapping[str, NodeCost], plan: QuantPlan) -> dict[str, float]:
         """The metrics of a plan."""
         rows = [self.terms(cost, plan[name]) for name, cost in costs.items()]
-        return self.measured(self.combine, tuple(sum(column) for column in zip(*rows, strict=True)))
+        return self.measured(self.combine, added_up(rows, self.greatest))
 
     def table(self, subject: NetworkCosts, axes: Sequence[Axis]) -> PlanTable:
         """The metrics of any points of a product space, from the terms of each choice.
 
         It holds the runner without its data, which no process need be sent then, unless `combine` reads them.
         """
-        table = CostTable(self.terms, self.combine, subject.costs, axes)
+        table = CostTable(self.terms, self.combine, subject.costs, axes, self.greatest)
         without_data = copy.copy(self)
         without_data.data_module = cast(Data, None)
         if table.combines_alike(without_data.combine):
@@ -427,6 +432,8 @@ RUNNERS: Registry[type[RunnerBase]] = Registry(
         "chop.actions.search.strategies.runners.basic_evaluation",
         "chop.actions.search.strategies.runners.basic_train",
         "chop.actions.search.strategies.runners.circuits",
+        "chop.actions.search.strategies.runners.energy",
+        "chop.actions.search.strategies.runners.finn",
         "chop.actions.search.strategies.runners.hardware",
         "chop.actions.search.strategies.runners.simulation_time",
     ),
