@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from chop.circuits import integer_network
 from chop.circuits.stages import Affine, Round, rounded
@@ -19,24 +17,10 @@ from chop.errors import CircuitError
 from chop.formats import Format
 from chop.formats.grid import Grid
 from chop.formats.integer import Integer, IntegerFloor
-from chop.formats.measured_tensor import MeasuredTensor
 from chop.formats.minifloat import MinifloatIEEE
 from chop.formats.scale_integer import ScaleInteger
-from chop.ir import MaseGraph
 from chop.weight_transforms import Chain, Sparsity
-from tests.circuits.networks import WIDTHS, bundled, outputs, quantised
-
-LAYER = {"data_in": Integer(6, 3), "weight": Integer(5, 4), "bias": Integer(7, 4)}
-
-
-def learned(fractions: list[int], widths: list[int], **keys: Any) -> Integer:
-    """A format as a training of widths leaves it: by value."""
-    tensors = [MeasuredTensor(torch.tensor(own, dtype=torch.int8)) for own in (fractions, widths)]
-    return Integer(8, tensors[0], element_width=tensors[1], **keys)
-
-
-def drawn(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1)) * 2
+from tests.circuits.networks import LAYER, OWN, WIDTHS, bundled, drawn, learned, one_layer, outputs, quantised
 
 
 @pytest.mark.parametrize("name", WIDTHS)
@@ -49,63 +33,12 @@ def test_bundled_networks_differ_in_no_output(name: str, made: Callable[[int], F
     assert network.outside == ()
 
 
-class Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv1d(2, 4, 3, padding=1), nn.Conv1d(4, 4, 3, 1, 2, dilation=2, groups=2)
-        self.last = nn.Linear(17, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = F.relu(self.first(x))
-        hidden = F.relu6(self.second(hidden) - hidden)
-        hidden = F.max_pool1d(hidden, 3, 2, 1)
-        return self.last(torch.cat([hidden.permute(0, 2, 1).flatten(1), hidden[:, :1, 0]], 1))
-
-
-class Images(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(1, 3, 3, stride=2, padding="valid")
-        self.second = nn.Conv2d(3, 4, 3, padding="same", bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = F.avg_pool2d(F.hardtanh(self.first(x)), 2)
-        hidden = torch.clamp(self.second(hidden), -0.75, 1.5)
-        return F.adaptive_avg_pool2d(hidden, 1).view(x.size(0), -1)
-
-
-class Tokens(nn.Module):
-    """A linear layer on the last of several dimensions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x).relu())
-
-
-OWN: dict[str, tuple[type[nn.Module], Tensor, dict[str, dict[str, Format]]]] = {
-    "residual": (Residual, drawn(50, 2, 8), {"first": LAYER, "second": LAYER, "last": LAYER}),
-    "images": (Images, drawn(50, 1, 9, 9), {"first": LAYER, "second": {k: v for k, v in LAYER.items() if k != "bias"}}),
-    "tokens": (Tokens, drawn(50, 5, 3), {"first": LAYER, "second": LAYER}),
-}
-
-
 @pytest.mark.parametrize("name", OWN)
 def test_every_operation_equals_torch(name: str) -> None:
     made, x, formats = OWN[name]
     torch.manual_seed(2)
     graph = quantised(made(), formats, x)
     assert np.array_equal(integer_network(graph, x)(x), outputs(graph, x).numpy())
-
-
-def one_layer(**formats: Any) -> tuple[MaseGraph, Tensor]:
-    torch.manual_seed(3)
-    x = drawn(200, 6)
-    return quantised(
-        nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)), {"_0": LAYER, "_2": {**LAYER, **formats}}, x
-    ), x
 
 
 @pytest.mark.parametrize(

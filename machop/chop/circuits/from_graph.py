@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -106,7 +106,7 @@ class Builder:
         front = _front(self.graph, self.port_nodes)
         outside = tuple(node.name for node in self.in_float if node.op != "placeholder")
         wanted = tuple(name for name in outside if self._leads_to_port(name))
-        return IntegerNetwork(tuple(self.stages), front, wanted)
+        return IntegerNetwork(tuple(self.stages), front, wanted, tuple(node.name for node in self.port_nodes))
 
     def _add(self, node: fx.Node) -> None:
         if node.op == "output":
@@ -141,7 +141,7 @@ class Builder:
 
     def _add_computed(self, node: fx.Node) -> None:
         op, formats = self.graph.op(node), self.plan[node.name]
-        call = self._call(node)
+        call = call_of(self.graph, node, self.values)
         if STATISTICS in formats:
             raise CircuitError(
                 'its statistics are measured under the plan, which no circuit has: leave out batch_norm = "measured", '
@@ -226,18 +226,19 @@ class Builder:
         self.stages.append(clip_of(node.name, self.result[source], _sample_shape(self.values[node]), *bounds))
         self.result[node] = node.name
 
-    def _call(self, node: fx.Node) -> Call:
-        """A node's call, with the values of all nodes but tensors filled in."""
-
-        def known(source: fx.Node) -> Any:
-            value = self.values.get(source)
-            return source if isinstance(value, Tensor) else value
-
-        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), known)
-        return Call(node, self.graph.inner(node), tuple(args), dict(kwargs))
-
     def _leads_to_port(self, name: str) -> bool:
         return name in {node.name for port in self.port_nodes for node in (port, *_ancestors(port))}
+
+
+def call_of(graph: MaseGraph, node: fx.Node, values: Mapping[fx.Node, Any]) -> Call:
+    """A node's call, with the values of all nodes but tensors filled in."""
+
+    def known(source: fx.Node) -> Any:
+        value = values.get(source)
+        return source if isinstance(value, Tensor) else value
+
+    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), known)
+    return Call(node, graph.inner(node), tuple(args), dict(kwargs))
 
 
 def _name_of(call: Call) -> str:

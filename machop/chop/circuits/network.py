@@ -25,12 +25,13 @@ class IntegerNetwork:
 
     `port_values` computes from a model's input `x` what comes to each port, `(samples, …)` in float64: the input
     itself, unless `outside` names nodes that come before the first rounding, which stay in float and outside of the
-    circuit (a norm of the inputs).
+    circuit (a norm of the inputs). `port_nodes` are the nodes of the graph whose values come to the ports.
     """
 
     stages: tuple[Stage, ...]
     port_values: Callable[[Any], tuple[Floats, ...]] = field(repr=False, compare=False)
     outside: tuple[str, ...] = ()
+    port_nodes: tuple[str, ...] = ()
 
     @property
     def ports(self) -> tuple[Port, ...]:

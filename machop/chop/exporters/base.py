@@ -179,6 +179,6 @@ class Exporter(ABC):
 EXPORTERS: Registry[type[Exporter]] = Registry(
     "chop.exporters",
     "exporter",
-    (),
+    ("chop.exporters.qonnx",),
     problem=subclass_problem(Exporter, "Options"),
 )

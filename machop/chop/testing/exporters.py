@@ -17,14 +17,13 @@ from chop.exporters import EXPORTERS, Exported, Exporter, ExportNetwork, export
 from chop.exporters.manifest import MANIFEST, README
 from chop.ir import MaseGraph
 from chop.models import get_model
+from chop.passes.graph.transforms.absorb_batch_norm import absorb_batch_norm_transform_pass
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 
 Listed = str | tuple[str, Mapping[str, Any]]
 WIDTHS = {"name": "integer", "data_in_width": 6, "data_in_frac_width": 3, "weight_width": 5, "weight_frac_width": 4}
-EXPORTABLE: Mapping[str, Any] = {
-    "by": "type",
-    "linear": {"config": {**WIDTHS, "bias_width": 8, "bias_frac_width": 5}},
-}
+LAYER = {"config": {**WIDTHS, "bias_width": 8, "bias_frac_width": 5}}
+EXPORTABLE: Mapping[str, Any] = {"by": "type", "linear": LAYER, "batch_norm1d": LAYER}
 
 
 class ExporterConformance:
@@ -42,11 +41,12 @@ class ExporterConformance:
     @staticmethod
     @cache
     def network_with(config_text: str) -> ExportNetwork:
-        """The small network that ships, with formats, and 64 samples to verify it on."""
+        """The small network that ships, its norm a product and a sum, with formats, and 64 samples to verify it on."""
         data = FewSamples("jsc", batch_size=32)
         data.prepare_data()
         data.setup()
-        graph, _ = quantize_transform_pass(MaseGraph(get_model("jsc-tiny", pretrained=True)), json.loads(config_text))
+        graph, _ = absorb_batch_norm_transform_pass(MaseGraph(get_model("jsc-tiny", pretrained=True)), {"show": False})
+        graph, _ = quantize_transform_pass(graph, json.loads(config_text))
         graph.model.eval()
         return ExportNetwork(graph, data, {"model": "jsc-tiny", "dataset": "jsc"}, {"accuracy": (0.7, 0.6, 0.8)})
 
