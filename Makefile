@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test format-check format lint types layers unit test-slow guard weights answers tables bench-formats bench bench-ladder bench-runners bench-strategies bench-training scaling clean
+.PHONY: help setup test format-check format lint types layers unit test-slow guard weights answers tables bench-formats bench bench-ladder bench-runners bench-strategies bench-synthesis bench-training scaling clean
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,9 @@ bench-runners: setup ## What a slow runner costs the others: nothing
 
 bench-strategies: setup ## Evaluations that strategies need on enumerated spaces; an hour and more
 	$(BIN)/python benchmarks/strategies.py
+
+bench-synthesis: setup ## LUTs that Yosys makes against what is said beforehand; ten minutes the first time
+	$(BIN)/python -u benchmarks/synthesis.py
 
 bench-training: setup ## What trainings reach, as tables: PART=space for one; an hour for all
 	$(BIN)/python benchmarks/training $(PART)

@@ -96,6 +96,21 @@ def test_saturation_from_single_bits_is_exact(down: bool, low: int) -> None:
         assert np.array_equal(checked_outputs(traced(network), network, x), wanted), (frac, high)
 
 
+@pytest.mark.parametrize("weight", [1, -3])
+@pytest.mark.parametrize("bias", [1, 5, 6, 8])
+def test_sums_that_all_lie_half_way_are_rounded_to_even(weight: int, bias: int) -> None:
+    """The bias has finer steps than all products: by one bit (odd biases), or not."""
+    port = Port("x", (), (1,), Grid.of([4], [-8], [7]))
+    sums = Affine("sums", ("x",), (1,), np.array([[[0]]]), np.array([[[weight]]]), 0, np.array([bias]), 5)
+    for frac, low in product((3, 4), (-64, 0)):
+        network = IntegerNetwork(
+            (port, sums, Round("y", ("sums",), (1,), Grid.of([frac], [low], [63]))), lambda x: (x,)
+        )
+        x = np.arange(-8, 8.0)[:, None] / 16
+        wanted = np.clip(np.rint((weight * x + bias / 32) * 2**frac), low, 63) / 2**frac
+        assert np.array_equal(checked_outputs(traced(network), network, x), wanted), (frac, low)
+
+
 def test_a_relu_before_a_rounding_is_part_of_its_saturation() -> None:
     port = Port("x", (), (1,), Grid.of([4], [-64], [63]))
     relu = Clip("relu", ("x",), (1,), 0)

@@ -185,8 +185,10 @@ class Tracer:
             return self._constant(min(max(float(value), low), high))
         signed, integers, fraction = map(int, variable.kif)
         if fraction > frac:
-            mode = "TRN" if down else "RND_CONV"
-            variable = variable.quantize(signed, integers + (not down), frac, "WRAP", mode)
+            if down:
+                variable = variable.quantize(signed, integers, frac, "WRAP", "TRN")
+            else:
+                variable = _half_to_even(variable, signed, integers + 1, frac)
         return self._within(variable, low, high)
 
     def _within(self, variable: Any, low: float | None, high: float | None) -> Any:
@@ -216,6 +218,18 @@ class Tracer:
     def _clipped(self, stage: Clip, given: Objects) -> Objects:
         low, high = (None if end is None else end * 2.0**-stage.bound_frac for end in (stage.low, stage.high))
         return _objects([self._within(variable, low, high) for variable in given.ravel()], stage.shape)
+
+
+def _half_to_even(variable: Any, signed: int, integers: int, frac: int) -> Any:
+    """Rounded to 2^-frac.
+
+    Where every value lies half way (sums whose bias has one bit more than all else), alkaid 0.8.2 reads bits that are
+    not there: it adds up both constants. Then the even one is half a step more without its last bit.
+    """
+    more = variable + 2.0 ** (-frac - 1)
+    if int(more.kif[2]) <= frac:
+        return more.quantize(signed, integers, frac - 1, "WRAP", "TRN")
+    return variable.quantize(signed, integers, frac, "WRAP", "RND_CONV")
 
 
 def _sum(stage: Add, *given: Objects) -> Objects:
