@@ -54,7 +54,7 @@ def require_circuit(graph: MaseGraph, plan: QuantPlan, example: Any) -> None:
 
 
 def _built(graph: MaseGraph, plan: QuantPlan, example: Any) -> Builder:
-    builder = Builder(graph, plan, two_samples(graph, example))
+    builder = Builder(graph, plan, two_samples(graph, example)).built()
     if builder.problems:
         raise CircuitError(NO_CIRCUIT, builder.problems)
     return builder
@@ -84,11 +84,14 @@ class Builder:
         self.made: dict[str, list[Stage]] = {}
         """The stages of each node that has some."""
 
-        for node in _needed(self.output):
+    def built(self) -> Builder:
+        """The same, once it has gone through the graph."""
+        for node in needed_for(self.output):
             first = len(self.stages)
             self._try(node)
             if self.stages[first:]:
                 self.made[node.name] = self.stages[first:]
+        return self
 
     def _try(self, node: fx.Node) -> None:
         """Take a node up; its reason is noted where it has no integer form."""
@@ -245,7 +248,7 @@ def _name_of(call: Call) -> str:
     return str(getattr(call.inner, "__name__", type(call.inner).__name__))
 
 
-def _needed(output: fx.Node) -> list[fx.Node]:
+def needed_for(output: fx.Node) -> list[fx.Node]:
     """The nodes that the output depends on, in the order of execution."""
     wanted = {output, *_ancestors(output)}
     return [node for node in output.graph.nodes if node in wanted]

@@ -76,9 +76,8 @@ class _Builds:
 
     def _built(self, codes: Sequence[int]) -> Builder:
         chosen = [axis[code] for axis, code in zip(self.axes, codes, strict=True)]
-        return Builder(
-            self.graph, QuantPlan.of({node: own for axis in chosen for node, own in axis.items()}), self.values
-        )
+        plan = QuantPlan.of({node: own for axis in chosen for node, own in axis.items()})
+        return Builder(self.graph, plan, self.values).built()
 
     def _good(self, axis: Axis) -> int:
         """An alternative whose nodes have no problem of their own; the first where there is none."""

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chop.dataset.data import Data, first_batch
-from chop.errors import ExportError
+from chop.errors import ExportError, UnknownNameError, did_you_mean
 from chop.evaluation.predictions import stream
+from chop.exporters.choices import Choices, Refused, refused_one_by_one
+from chop.formats import Format
 from chop.ir import MaseGraph
+from chop.nn.ops import Op
 from chop.registry import Registry, subclass_problem
 from chop.scoring.intervals import Interval
 from chop.tools.extras import install_command
@@ -140,12 +143,18 @@ class Exporter(ABC):
     `Options` is a dataclass whose fields are the options, on the command line `--set KEY=VALUE`. `extra` is the extra
     of this package that brings the `modules` that the exporter imports; `distributions` are the packages whose versions
     the manifest states.
+
+    `ch search --for NAME` keeps a space to what an exporter can write: the exporter of that name, or those whose
+    `target` it is. It runs the exporter's `float_passes` on a model with batch norms before the search, and asks
+    `refused` about the choices of all nodes, which asks `format_problem` about each operand.
     """
 
     Options: ClassVar[type[Any]] = NoOptions
     extra: ClassVar[str | None] = None
     modules: ClassVar[tuple[str, ...]] = ()
     distributions: ClassVar[tuple[str, ...]] = ()
+    target: ClassVar[str | None] = None
+    float_passes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: Any = None) -> None:
         self.options = options if options is not None else self.Options()
@@ -159,6 +168,23 @@ class Exporter(ABC):
             except ImportError as error:
                 how = install_command(cls.extra) if cls.extra else f"install {module}"
                 raise ExportError(f"this export needs the package {module} ({error}): {how}") from error
+
+    @classmethod
+    def format_problem(cls, op: Op, operand: str, chosen: Format | None) -> str | None:
+        """The reason why no network with this format at an operand can be exported, with the cure; None where it can.
+
+        `chosen` is as a space has it: what it measures ("auto" fraction widths, scales) is not measured yet. None
+        stands for an operand in float32.
+        """
+        return None
+
+    @classmethod
+    def refused(cls, graph: MaseGraph, example: Any, choices: Choices) -> Refused:
+        """The choices of a space that no network with them can be exported with; nothing is written or measured.
+
+        `graph` is in float, after the passes of the search; `example` is a batch as the model takes it.
+        """
+        return refused_one_by_one(choices, graph.quantizable_nodes(), cls.format_problem)
 
     @abstractmethod
     def problems(self, network: ExportNetwork) -> list[str]:
@@ -182,3 +208,18 @@ EXPORTERS: Registry[type[Exporter]] = Registry(
     ("chop.exporters.qonnx",),
     problem=subclass_problem(Exporter, "Options"),
 )
+
+
+def exporters_for(target: str) -> dict[str, type[Exporter]]:
+    """The exporters of a target, by name: those that declare it, or the one of that name.
+
+    Raises UnknownNameError for a name that is neither, ChopError for an exporter that cannot be loaded.
+    """
+    working = EXPORTERS.working()
+    if found := {name: cls for name, cls in working.items() if cls.target == target}:
+        return found
+    if target in EXPORTERS:
+        return {EXPORTERS.canonical(target): EXPORTERS[target]}
+    known = sorted({*working, *filter(None, (cls.target for cls in working.values()))})
+    hint = did_you_mean(target, known)
+    raise UnknownNameError(f"'{target}' is no target of an export{hint} (known: {', '.join(known) or 'none'})")

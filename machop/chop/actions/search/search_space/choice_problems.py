@@ -8,7 +8,8 @@ from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
-from chop.actions.search.search_space.node_choices import Indexes, NodeChoices, concerns
+from chop.actions.search.search_space.choice_keys import concerns
+from chop.actions.search.search_space.node_choices import Indexes, NodeChoices
 from chop.actions.search.search_space.transform_choices import combinations, meant_values
 from chop.errors import ChopError, FormatError, did_you_mean
 from chop.formats import FORMATS

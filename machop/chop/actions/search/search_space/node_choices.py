@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
 
+from chop.actions.search.search_space.choice_keys import concerns, holds_in_float, operand_of, renamed
 from chop.actions.search.search_space.codes import code_of, index_of
+from chop.actions.search.search_space.left_out import NOTHING_LEFT_OUT, WHOLE, LeftOut
 from chop.actions.search.search_space.transform_choices import (
     TransformChoices,
     Transforms,
     acting_values,
+    combinations,
     transform_choices,
 )
 from chop.errors import FormatError
 from chop.formats import BatchNormStatistics, Format
 from chop.nn.node_config import (
-    BATCH_NORM,
     GLOBAL_KEYS,
     WEIGHT,
     format_class,
-    has_own_weights,
     is_float,
     is_transform_key,
     known_keys,
@@ -110,20 +111,30 @@ class _Meaning:
 
 
 class NodeChoices:
-    """All choices of a node, as a list of distinct ones in lexicographic order."""
+    """All choices of a node but those that are `left_out`, as a list of distinct ones in lexicographic order."""
 
-    def __init__(self, node: str, op: Op, choices: Choices, tied_operands: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        node: str,
+        op: Op,
+        choices: Choices,
+        tied_operands: Sequence[str] = (),
+        left_out: LeftOut = NOTHING_LEFT_OUT,
+    ) -> None:
         self.node = node
         self.op = op
-        stated = {key: list(values) for key, values in choices.items() if concerns(key, op)}
+        self.tied_operands = tied_operands
+        self.left_out = left_out
+        self.stated = stated = {key: list(values) for key, values in choices.items() if concerns(key, op)}
         # Of tied operands the first one that the op has decides; the others have no choices of their own.
         leader, *followers = [name for name in tied_operands if name in op.operands] or [""]
         self._leader = leader
         followed = ((name, speaking_operand(stated, name, op)) for name in op.follows)
         silent = [name for name, first in followed if name != first and first in op.operands]
         self._followers = tuple(dict.fromkeys([*followers, *silent]))
-        tied = (key for key in stated if _operand_of(key) in followers and not is_transform_key(key))
-        self._tied_keys = {key: _renamed(key, leader) for key in tied}
+        self._followed = {name: op.follows[name] for name in silent} | dict.fromkeys(followers, leader)
+        tied = (key for key in stated if operand_of(key) in followers and not is_transform_key(key))
+        self._tied_keys = {key: renamed(key, leader) for key in tied}
         self.tie_problems = {
             key: f"is tied to {first} (tie_operands), but has other choices"
             for key, first in self._tied_keys.items()
@@ -136,14 +147,39 @@ class NodeChoices:
     @cached_property
     def branches(self) -> list[_Branch]:
         """The branches that differ in meaning; of equal ones the first."""
-        heads = [key for key in self.choices if key in GLOBAL_KEYS]
         found: dict[tuple[Any, ...], _Branch] = {}
-        for combination in product(*(range(len(self.choices[key])) for key in heads)):
-            branch = self._branch(dict(zip(heads, combination, strict=True)))
+        for branch in (own for head in self.heads if (own := self.branch(head)).size or not self.left_out):
             found.setdefault(branch.meaning, branch)
         if any(branch.holds_float for branch in found.values()):
             found.pop((), None)  # that of a node that is bypassed
         return list(found.values())
+
+    @property
+    def heads(self) -> list[Indexes]:
+        """All combinations of the keys of the whole node."""
+        return list(combinations(self.choices, [key for key in self.choices if key in GLOBAL_KEYS]))
+
+    def lists(self, branch: _Branch) -> tuple[dict[str, list[Format]], list[Format | None]]:
+        """For each operand its formats in the order of those of the operand that decides, and weights transformed."""
+        formats: dict[str, list[Format]] = {}
+        transforms: list[Format | None] = []
+        for place, (name, own) in enumerate(branch.operands.items()):
+            for number in range(len(own.values)):
+                positions = [number if other == place else 0 for other in range(len(branch.operands))]
+                chosen = self.formats(self._complete(branch, positions))
+                if name == TRANSFORMS:
+                    transforms.append(chosen.get(WEIGHT))
+                for operand in (name, *self.following(name)):
+                    if (found := format_of(chosen.get(operand))) is not None:
+                        formats.setdefault(operand, []).append(found)
+        if branch.statistics is not None:
+            formats[STATISTICS] = [branch.statistics]
+        return formats, transforms
+
+    def following(self, operand: str) -> list[str]:
+        """The operands that have their choices from this one."""
+        direct = [name for name, first in self._followed.items() if first == operand]
+        return [*direct, *(name for own in direct for name in self.following(own))]
 
     @property
     def possible_formats(self) -> dict[str, list[Format]]:
@@ -215,9 +251,10 @@ class NodeChoices:
         return self._meanings[key]
 
     def _work_out(self, indexes: Mapping[str, int]) -> _Meaning:
-        config = self._config(indexes)
+        chosen_indexes = self._possible(indexes)
+        config = self._config(chosen_indexes)
         formats = node_formats(config, self.op)
-        wanted = self._branch(self._head(indexes))
+        wanted = self.branch(self._head(chosen_indexes))
         is_same = (own.meaning == wanted.meaning or (own.holds_float and not wanted.meaning) for own in self.branches)
         place = next(i for i, is_own in enumerate(is_same) if is_own)
         branch = self.branches[place]
@@ -228,14 +265,13 @@ class NodeChoices:
         return _Meaning(number, self._complete(branch, positions), config, formats)
 
     def _config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
-        chosen = self._possible(indexes)
-        values = {key: choices[chosen[key]] for key, choices in self.choices.items()}
+        values = {key: choices[indexes[key]] for key, choices in self.choices.items()}
         values |= {key: values[leading] for key, leading in self._tied_keys.items()}
         values = acting_values(values, self.op, self._rounds_weights(self._head(indexes)))
         if values.get("bypass") is True:
             return {"name": "NA"}
         if is_float(values):
-            return {"name": "NA", **{key: value for key, value in values.items() if _holds_in_float(key)}}
+            return {"name": "NA", **{key: value for key, value in values.items() if holds_in_float(key)}}
         known = known_keys(format_class(values))
         return {key: value for key, value in values.items() if key in known or is_transform_key(key)}
 
@@ -247,20 +283,32 @@ class NodeChoices:
         return len({name for name in self.choices["name"] if not is_float({"name": name})}) > 1
 
     def _possible(self, indexes: Mapping[str, int]) -> Mapping[str, int]:
-        """Replace values that are invalid for the chosen format by that format's first valid values."""
-        if not self.mixes_formats:
+        """Replace values that are invalid for the chosen format, or left out, by that format's first valid values."""
+        if not self.mixes_formats and not self.left_out:
             return indexes
         head = self._head(indexes)
-        repaired = dict(indexes)
-        for operand, choices in self._branch(head).formats.items():
+        if self.left_out and not self.branch(head).size:
+            head = self.branches[0].head  # what the keys of the whole node lead to is left out
+        repaired = {**indexes, **head}
+        for operand, choices in self.branch(head).formats.items():
             keys = self.keys_of(head, operand)
             if isinstance(self._format_at({**head, **{key: indexes[key] for key in keys}}, operand), _Impossible):
                 repaired |= choices.indexes[0]
+        transforms = self.branch(head).operands.get(TRANSFORMS)
+        if transforms is not None and self.left_out.has(TRANSFORMS, self._transform_values(repaired)):
+            repaired |= transforms.indexes[0]
         return repaired
+
+    def _transform_values(self, indexes: Mapping[str, int]) -> dict[str, Any]:
+        """The values of the keys of the whole node and of weight transforms."""
+        own = (key for key in self.choices if key in GLOBAL_KEYS or is_transform_key(key))
+        return {key: self.choices[key][indexes[key]] for key in own}
 
     def _format_at(self, indexes: Mapping[str, int], operand: str) -> Format | _Impossible | None:
         """The format of an operand; `_IMPOSSIBLE` for values that are for another of several formats."""
         config = {key: self.choices[key][index] for key, index in indexes.items()}
+        if self.left_out.has(operand, config):
+            return _IMPOSSIBLE
         try:
             return operand_format(config, operand, self.op)
         except FormatError:
@@ -268,7 +316,7 @@ class NodeChoices:
                 return _IMPOSSIBLE
             raise
 
-    def _branch(self, head: Indexes) -> _Branch:
+    def branch(self, head: Indexes) -> _Branch:
         """The choices left below those of the whole node; cached."""
         key = tuple(head.items())
         if key not in self._branches:
@@ -277,14 +325,27 @@ class NodeChoices:
 
     def _made_branch(self, head: Indexes) -> _Branch:
         values = {key: self.choices[key][index] for key, index in head.items()}
+        if self.left_out.has(WHOLE, values):
+            return _Branch(head, {WHOLE: _OperandChoices((), ())})
         operands = [] if is_float(values) else [name for name in self.op.operands if name not in self._followers]
         own: dict[str, _OperandChoices | TransformChoices] = {
             operand: self.operand_choices(head, operand) for operand in operands
         }
         is_bypassed = values.get("bypass") is True
         transforms = None if is_bypassed else transform_choices(self.choices, self.op, self._rounds_weights(head))
+        if transforms is not None and self.left_out:
+            transforms = self._kept(transforms, head)
         below = own if transforms is None else {**own, TRANSFORMS: transforms}
         return _Branch(head, below, norm_statistics(values, self.op))
+
+    def _kept(self, transforms: TransformChoices, head: Indexes) -> TransformChoices:
+        """Those transforms that are not left out."""
+        pairs = [
+            (own, indexes)
+            for own, indexes in zip(transforms.values, transforms.indexes, strict=True)
+            if not self.left_out.has(TRANSFORMS, self._transform_values(head | indexes))
+        ]
+        return TransformChoices(tuple(own for own, _ in pairs), tuple(indexes for _, indexes in pairs))
 
     def _rounds_weights(self, head: Indexes) -> bool:
         """Whether the weights have a format in a branch."""
@@ -293,14 +354,17 @@ class NodeChoices:
         return bool(self.keys_of(head, self._leader if WEIGHT in self._followers else WEIGHT))
 
     def operand_choices(self, head: Indexes, operand: str) -> _OperandChoices:
-        keys = self.keys_of(head, operand)
         found: dict[Format | None, Indexes] = {}
-        for combination in product(*(range(len(self.choices[key])) for key in keys)):
-            indexes = dict(zip(keys, combination, strict=True))
+        for indexes, chosen in self.combinations(head, operand):
+            found.setdefault(chosen, indexes)
+        return _OperandChoices(tuple(found), tuple(found.values()))
+
+    def combinations(self, head: Indexes, operand: str) -> Iterator[tuple[Indexes, Format | None]]:
+        """All values of an operand's keys that make a format, with it."""
+        for indexes in combinations(self.choices, self.keys_of(head, operand)):
             chosen = self._format_at(head | indexes, operand)
             if not isinstance(chosen, _Impossible):
-                found.setdefault(chosen, indexes)
-        return _OperandChoices(tuple(found), tuple(found.values()))
+                yield indexes, chosen
 
     def keys_of(self, head: Indexes, operand: str) -> list[str]:
         known = known_keys(format_class({key: self.choices[key][index] for key, index in head.items()}))
@@ -313,30 +377,3 @@ class NodeChoices:
         for operand, position in zip(branch.operands.values(), positions, strict=True):
             indexes |= operand.indexes[position]
         return indexes
-
-
-def _holds_in_float(key: str) -> bool:
-    """Whether a key holds for a node without a number format, too."""
-    return is_transform_key(key) or key == BATCH_NORM
-
-
-def _operand_of(key: str) -> str | None:
-    where = split_key(key)
-    return where[0] if where else None
-
-
-def _renamed(key: str, operand: str) -> str:
-    """The key of the same parameter for another operand."""
-    where = split_key(key)
-    assert where is not None
-    return f"{operand}_{where[1]}"
-
-
-def concerns(key: str, op: Op) -> bool:
-    """Whether a key applies to `op`: it names no operand, one of the op, or what the op owns (weights, statistics)."""
-    if is_transform_key(key):
-        return has_own_weights(op)
-    if key == BATCH_NORM:
-        return op.has_statistics
-    where = split_key(key)
-    return where is None or any(where[0] in (name, op.follows.get(name)) for name in op.operands)
