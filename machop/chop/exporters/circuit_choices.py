@@ -97,14 +97,15 @@ class _Walk:
         self, node: fx.Node, kinds: Mapping[str, Format], cases: Sequence[States], why: str
     ) -> RefusedChoices:
         """A refused branch, with each operand that is to blame by itself for being in float."""
-        everything = {operand: IN_PLACE_OF_OTHERS for operand in self.ops[node.name].operands if operand != "data_out"}
+        operands = [own for own in self.ops[node.name].operands if own != "data_out"]
+        everything: dict[str, Format] = dict.fromkeys(operands, IN_PLACE_OF_OTHERS)
         in_float = {}
         for operand in [own for own in everything if own not in kinds]:
             but = {own: chosen for own, chosen in everything.items() if own != operand}
             reason, _ = self._tried(node, but, cases)
             if reason:
                 in_float[operand] = reason
-        if in_float and not self._tried(node, everything | kinds, cases)[0]:
+        if in_float and not self._tried(node, {**everything, **kinds}, cases)[0]:
             return RefusedChoices(in_float=in_float)
         return RefusedChoices(whole=why)
 
