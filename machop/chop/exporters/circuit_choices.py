@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from chop.circuits.from_graph import Builder, needed_for, two_samples
+from chop.circuits.from_graph import Builder, call_of, needed_for, two_samples
 from chop.circuits.layers import Layer
 from chop.circuits.stages import Port
 from chop.errors import ChopError, CircuitError, FormatError
@@ -146,7 +146,7 @@ class _Walk:
         op = self.ops[node.name]
         parameter = self.graph.parameter(node, op, operand)
         if parameter is not None:
-            call = _OneNode(self.graph, node, {}, self.values, {})._call(node)
+            call = call_of(self.graph, node, self.values)
             Layer(node.name, op, call, {operand: chosen}, {operand: parameter}, (), (), ()).constants(operand)
 
     def _round(self, node: fx.Node, operand: str, chosen: Format, case: States) -> None:
