@@ -76,7 +76,8 @@ class Check:
     """How the outputs of exported files compare with those of the network on the same samples.
 
     `tool` computed them. Of `outputs` numbers, `differing` are not equal, by at most `largest`. A check that is not
-    `required` is reported, and its differences are no error.
+    `required` is reported, and its differences are no error. Where both compute in float, numbers are taken for equal
+    that differ by no more than `tolerance`, times their size where that is above 1.
     """
 
     tool: str
@@ -84,6 +85,7 @@ class Check:
     differing: int
     largest: float
     required: bool = True
+    tolerance: float = 0.0
 
     @classmethod
     def of(
@@ -91,6 +93,7 @@ class Check:
         tool: str,
         pairs: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]],
         required: bool = True,
+        tolerance: float = 0.0,
     ) -> Check:
         """The check of pairs of outputs: what the tool returned, what the network returned.
 
@@ -102,11 +105,13 @@ class Check:
                 raise ExportError(f"{tool} returned outputs of shape {returned.shape} where {wanted.shape} were due")
             found = returned.reshape(wanted.shape)
             is_equal = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+            with np.errstate(invalid="ignore"):
+                distance = np.where(is_equal, 0.0, np.abs(found - wanted))
+                is_near = distance <= tolerance * np.maximum(np.abs(wanted), 1.0)
             outputs += wanted.size
-            differing += int((~is_equal).sum())
-            distance = np.where(is_equal, 0.0, np.abs(found - wanted))
+            differing += int((~is_equal & ~is_near).sum())
             largest = max(largest, float(np.where(np.isnan(distance), np.inf, distance).max(initial=0.0)))
-        return cls(tool, outputs, differing, largest, required)
+        return cls(tool, outputs, differing, largest, required, tolerance)
 
     def __str__(self) -> str:
         """One line for people.
@@ -114,8 +119,9 @@ class Check:
         >>> str(Check("ONNX Runtime", 48815, 0, 0.0)), str(Check("ONNX Runtime", 10, 2, 0.5))
         ('ONNX Runtime: 0 of 48,815 outputs differ', 'ONNX Runtime: 2 of 10 outputs differ, by at most 0.5')
         """
-        by = f", by at most {self.largest:.3g}" if self.differing else ""
-        return f"{self.tool}: {self.differing:,} of {self.outputs:,} outputs differ{by}"
+        by = f", by at most {self.largest:.3g}" if self.largest else ""
+        over = f" by more than {self.tolerance:g}" if self.tolerance else ""
+        return f"{self.tool}: {self.differing:,} of {self.outputs:,} outputs differ{over}{by}"
 
 
 @dataclass(frozen=True)
@@ -205,7 +211,7 @@ class Exporter(ABC):
 EXPORTERS: Registry[type[Exporter]] = Registry(
     "chop.exporters",
     "exporter",
-    ("chop.exporters.qonnx",),
+    ("chop.exporters.onnx", "chop.exporters.qonnx"),
     problem=subclass_problem(Exporter, "Options"),
 )
 
