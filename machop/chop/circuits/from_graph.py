@@ -17,6 +17,7 @@ from chop.circuits.node_settings import Call
 from chop.circuits.stages import Port, Stage, rounding
 from chop.errors import CircuitError
 from chop.formats import Format, OutputShift
+from chop.formats.grid import Grid
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import placeholder_values
 from chop.nn.copying import copied_module
@@ -79,6 +80,8 @@ class Builder:
         self.in_float: list[fx.Node] = []
         self.port_nodes: list[fx.Node] = []
         self.failed: set[fx.Node] = set()
+        """Nodes without an integer form, and all that depend on them."""
+
         self.problems: list[str] = []
         self.output = next(node for node in graph.nodes if node.op == "output")
         self.made: dict[str, list[Stage]] = {}
@@ -89,20 +92,30 @@ class Builder:
         for node in needed_for(self.output):
             first = len(self.stages)
             self._try(node)
-            if self.stages[first:]:
+            if self.stages[first:] and node not in self.failed:
                 self.made[node.name] = self.stages[first:]
         return self
 
     def _try(self, node: fx.Node) -> None:
         """Take a node up; its reason is noted where it has no integer form."""
-        if self.failed.intersection(node.all_input_nodes):
+        before = self.failed.intersection(node.all_input_nodes)
+        if before:
             self.failed.add(node)
+        if any(source not in self.result for source in before):
             return
         try:
             self._add(node)
         except CircuitError as error:
-            self.failed.add(node)
             self.problems.append(f"{node.name}: {error}")
+            self.failed.add(node)
+            self._stand_in(node)
+
+    def _stand_in(self, node: fx.Node) -> None:
+        """Take a node without an integer form for one that has: so the reasons of those behind it are found as well."""
+        value = self.values.get(node)
+        if isinstance(value, Tensor) and value.ndim >= 1 and len(value) == TWO:
+            self.stages.append(Port(node.name, (), tuple(value.shape[1:]), Grid.of(0, -1, 1)))
+            self.result[node] = node.name
 
     def network(self) -> IntegerNetwork:
         """The network of all stages that were added."""

@@ -1,0 +1,159 @@
+"""The exporters `verilog` and `vhdl`: a network as a pipelined circuit, with a test bench that checks itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from annotated_types import Ge, Gt
+from numpy.typing import NDArray
+
+from chop.circuits import integer_network
+from chop.circuits.alkaid_trace import EXTRA, Circuit, traced
+from chop.circuits.facts import CLOCK_PERIOD, LATENCY_CUTOFF, checked_outputs
+from chop.circuits.network import IntegerNetwork
+from chop.circuits.rtl import (
+    Language,
+    Rtl,
+    RtlOptions,
+    files_of,
+    missing_programs,
+    rtl_of,
+    simulated,
+    vectors_of,
+)
+from chop.circuits.stages import Port
+from chop.errors import CircuitError
+from chop.exporters.base import EXPORTERS, Check, ExportNetwork, Written
+from chop.exporters.circuit_exporter import CircuitExporter
+from chop.exporters.integer_layers import FLOAT_BITS
+from chop.exporters.rtl_usage import usage
+from chop.tools.files import write_whole
+
+
+@dataclass(frozen=True)
+class CircuitForm:
+    """Where registers stand, and whether the files are simulated.
+
+    `latency_cutoff`: the delay between two registers, in alkaid's unit (about that of one adder); `n_stages`: so many
+    stages in its place, 0 for none; `clock_period`: nanoseconds of a clock cycle, a constraint for synthesis;
+    `fuses_adders`: form adders of three numbers, for Vivado and Quartus; `simulates`: run the test bench where a
+    simulator is installed; `name`: of the top module (absent: the model's).
+    """
+
+    latency_cutoff: Annotated[float, Gt(0)] = LATENCY_CUTOFF
+    n_stages: Annotated[int, Ge(0)] | None = None
+    clock_period: Annotated[float, Gt(0)] = CLOCK_PERIOD
+    fuses_adders: bool = True
+    simulates: bool = True
+    name: str = ""
+
+
+class RtlExporter(CircuitExporter):
+    """A network as a circuit in `language`."""
+
+    Options = CircuitForm
+    extra = EXTRA
+    modules = ("alkaid.codegen",)
+    distributions = ("alkaid",)
+    language: ClassVar[Language]
+
+    def problems(self, network: ExportNetwork) -> list[str]:
+        """All reasons, by node, why no integer circuit computes the network."""
+        try:
+            integers = integer_network(network.graph, network.example())
+        except CircuitError as error:
+            return list(error.problems) or [str(error)]
+        is_constant = bool(integers.output.is_constant.all())
+        return ["output: it is the same for all inputs: give the layers more bits"] if is_constant else []
+
+    def write(self, network: ExportNetwork, folder: Path) -> Written:
+        """Sources in `src`, the test bench with the whole test set in `sim`."""
+        integers, circuit, rtl = self._made(network)
+        inputs = (x for x, _ in network.data.batches("test", None))
+        vectors = vectors_of(rtl, integers, inputs)
+        for name, text in files_of(rtl, vectors).items():
+            write_whole(folder / name, text)
+        facts = {**facts_of(rtl, integers), "luts": float(circuit.logic.cost)}
+        return Written(facts, usage(rtl, vectors.outputs.size), tuple(self._notes(integers)))
+
+    def checks(self, network: ExportNetwork, folder: Path) -> Iterator[Check]:
+        """Alkaid's interpreter against the network, and a simulator, if there is one, against the same integers."""
+        integers, circuit, rtl = self._made(network)
+        pairs = ((checked_outputs(circuit, integers, x), wanted) for x, wanted in network.predictions())
+        yield Check.of("alkaid's integer interpreter", pairs)
+        if self.options.simulates and not missing_programs(self.language):
+            found = simulated(rtl, folder)
+            most = (2**rtl.output.bits - 1) * 2.0**-rtl.output.frac if found.differing else 0.0
+            yield Check(f"{found.tool}, the test bench in sim/", found.outputs, found.differing, most)
+
+    def _made(self, network: ExportNetwork) -> tuple[IntegerNetwork, Circuit, Rtl]:
+        integers = integer_network(network.graph, network.example())
+        circuit, own = traced(integers), self.options
+        options = RtlOptions(
+            self.language,
+            own.name or network.name,
+            own.latency_cutoff,
+            own.n_stages,
+            own.clock_period,
+            own.fuses_adders,
+        )
+        return integers, circuit, rtl_of(circuit, integers, options)
+
+    def _notes(self, integers: IntegerNetwork) -> Iterator[str]:
+        for name in integers.outside:
+            yield f"{name} computes in float, in front of the circuit: its results are what the circuit takes"
+        missing = missing_programs(self.language)
+        if missing or not self.options.simulates:
+            why = f"not installed: {', '.join(missing)}" if missing else "simulates = false"
+            yield f"the {self.language} was not simulated ({why}): alkaid's interpreter ran its logic"
+        bits = integers.accumulators
+        widest = max(bits, key=bits.__getitem__)
+        if bits[widest] > FLOAT_BITS:
+            yield f"sums of {bits[widest]} bits ({widest}): where float32, in which chop computes, rounds, it differs"
+
+
+@EXPORTERS.register("verilog")
+class Verilog(RtlExporter):
+    """A pipelined circuit in Verilog, all layers unrolled, with a test bench that Verilator runs if there is one."""
+
+    language = "verilog"
+
+
+@EXPORTERS.register("vhdl")
+class Vhdl(RtlExporter):
+    """A pipelined circuit in VHDL, all layers unrolled, with a test bench that GHDL runs if there is one."""
+
+    language = "vhdl"
+
+
+def facts_of(rtl: Rtl, integers: IntegerNetwork) -> dict[str, Any]:
+    """What the manifest says of a circuit."""
+    ports = {port.name: port for port in integers.ports}
+    return {
+        "top": rtl.top,
+        "sources": list(rtl.sources),
+        "inputs": [{**asdict(word), "rounding": rounding_of(ports[word.node])} for word in rtl.inputs],
+        "output": asdict(rtl.output),
+        "cycles": rtl.cycles,
+        "clock_period_ns": rtl.clock_period,
+        "latency_ns": rtl.latency,
+        "flip_flops": rtl.flip_flops,
+        "luts_as_written": rtl.luts,
+        "accumulator_bits": dict(integers.accumulators),
+        "outside": list(integers.outside),
+    }
+
+
+def rounding_of(port: Port) -> Mapping[str, Any]:
+    """How float values become codes at a port: in steps of 2^-frac, then clamped; one number, or one an element."""
+    grid = port.grid
+    ends = {"frac": grid.frac, "low": grid.low, "high": grid.high}
+    return {"rounds": "down" if grid.rounds_down else "half to even", **{key: _plain(own) for key, own in ends.items()}}
+
+
+def _plain(numbers: NDArray[np.int64]) -> Any:
+    return int(numbers.flat[0]) if np.all(numbers == numbers.flat[0]) else numbers.tolist()
