@@ -16,7 +16,7 @@ from chop.circuits import circuit_costs, integer_network
 from chop.circuits.alkaid_trace import traced
 from chop.circuits.network_costs import network_costs
 from chop.circuits.plan_costs import PlanCosts
-from chop.circuits.solutions import Solutions, content_key
+from chop.circuits.solutions import Solutions, Solved, content_key
 from chop.circuits.stage_luts import STAGE_LUTS, StageLuts
 from chop.circuits.steps import steps_of
 from chop.formats.integer import Integer
@@ -36,11 +36,14 @@ def test_the_sum_over_stages_is_near_the_whole() -> None:
     graph, data = bundled("jsc-toy")
     x, _ = next(iter(data.batches("val", 4)))
     network = integer_network(graph, x)
-    luts, fused, depth = network_costs(network, StageLuts(Solutions(None)), STAGE_LUTS)
+    luts, fused, depth, waiting, half_of_inputs = network_costs(network, StageLuts(Solutions(None)), STAGE_LUTS)
     whole = circuit_costs(traced(network))
     assert luts == pytest.approx(whole.luts, rel=0.1)
     assert fused == pytest.approx(whole.luts_fused, rel=0.1)
     assert depth == pytest.approx(whole.depth, rel=0.3)
+    assert half_of_inputs == sum(network.ranges[port.name].bits.sum() for port in network.ports) / 2
+    flip_flops = waiting * whole.cycles / depth + half_of_inputs
+    assert flip_flops == pytest.approx(whole.flip_flops, rel=0.3)
 
 
 class Image(nn.Module):
@@ -86,30 +89,33 @@ def test_positions_of_a_convolution_that_read_alike_are_solved_once() -> None:
 
 
 def test_solutions_are_kept_by_content_and_damaged_files_are_solved_again(tmp_path: Path) -> None:
-    def solve() -> tuple[float, float, float]:
-        return 1.5, 1.0, 2.0
+    solved = Solved(1.5, 1.0, 2.0, 30.0, 8.0)
+
+    def solve() -> Solved:
+        return solved
 
     content = ["sums", np.arange(3)]
     first = Solutions(tmp_path)
-    assert first.get(content, solve) == first.get(content, solve) == (1.5, 1.0, 2.0)
+    assert first.get(content, solve) == first.get(content, solve) == solved
     assert first.solved == 1
     (file,) = tmp_path.rglob("*.json")
     again = Solutions(tmp_path)
-    assert (again.get(content, solve), again.solved) == ((1.5, 1.0, 2.0), 0)
+    assert (again.get(content, solve), again.solved) == (solved, 0)
     for damage in (
         "",
         "[1]",
-        json.dumps({"solution": [1, -2, 3], "key": file.stem}),
-        '{"solution": [1, 2, 3], "key": 0}',
+        json.dumps({"solution": [1, -2, 3, 4, 5], "key": file.stem}),
+        json.dumps({"solution": [1, 2, 3], "key": file.stem}),
+        '{"solution": [1, 2, 3, 4, 5], "key": 0}',
     ):
         file.write_text(damage, encoding="utf-8")
         mended = Solutions(tmp_path)
-        assert (mended.get(content, solve), mended.solved) == ((1.5, 1.0, 2.0), 1)
+        assert (mended.get(content, solve), mended.solved) == (solved, 1)
     assert content_key(content) != content_key(["sums", np.arange(3.0)]) != content_key(["sums", np.arange(4.0)])
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_a_warning(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     solutions = Solutions(tmp_path / "file")
-    assert solutions.get([1], lambda: (1.0, 1.0, 1.0)) == (1.0, 1.0, 1.0)
+    assert solutions.get([1], lambda: Solved(1.0, 1.0, 1.0, 1.0, 1.0)) == (1.0, 1.0, 1.0, 1.0, 1.0)
     assert solutions.folder is None

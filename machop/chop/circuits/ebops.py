@@ -2,7 +2,8 @@
 
 The definition of HGQ (Sun et al., arXiv:2405.00645) as HGQ2 counts it: each product of an activation with a constant
 counts the bits of the activation times the bits of the constant from its highest to its lowest non-zero bit, sign
-apart; a bias counts its bits; a sum of two activations 0.65 times the bits of the wider one.
+apart; a bias counts its bits; a sum of two activations 0.65 times the bits of the wider one, a difference all of them;
+a maximum counts the bits of the values that it compares.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chop.circuits.liveness import Mask, by_output, folded_bias
-from chop.circuits.stages import Add, Affine, Port, Round, Stage, with_padding
+from chop.circuits.liveness import Mask, by_output, folded_bias, read_by
+from chop.circuits.stages import Add, Affine, Maximum, Port, Round, Stage, with_padding
 from chop.circuits.values import Integers, Range, effective_bits
 
 SUM_FACTOR = 0.65
@@ -39,7 +40,10 @@ def ebops_of(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
 
 
 class BitCounts(NamedTuple):
-    """Bits of products and biases, and bits of sums: whole numbers, so that the order of adding plays no part."""
+    """Bits of products and biases, and bits of sums: whole numbers, so that the order of adding plays no part.
+
+    Differences and comparisons count with the products.
+    """
 
     products: int = 0
     sums: int = 0
@@ -52,7 +56,11 @@ def bit_counts(stage: Stage, given: tuple[Range, ...], live: Mask) -> BitCounts:
     if isinstance(stage, Add):
         wider = np.maximum(*np.broadcast_arrays(given[0].bits, given[1].bits))
         varies = ~given[0].is_constant & ~given[1].is_constant
-        return BitCounts(sums=int(wider[np.broadcast_to(varies & live, stage.shape)].sum()))
+        bits = int(wider[np.broadcast_to(varies & live, stage.shape)].sum())
+        return BitCounts(products=bits) if stage.subtracts else BitCounts(sums=bits)
+    if isinstance(stage, Maximum):
+        (compared,) = read_by(stage, given, live)
+        return BitCounts(products=int(given[0].bits[compared].sum()))
     return BitCounts()
 
 

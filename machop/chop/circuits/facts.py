@@ -25,6 +25,10 @@ CLOCK_PERIOD = 5.0
 """Nanoseconds of a clock cycle that the latency in nanoseconds is stated for: alkaid's default."""
 
 
+CONSTANT = 5
+"""The code of alkaid's operations that are constants, which need no register."""
+
+
 @dataclass(frozen=True)
 class CircuitCosts:
     """What alkaid states of a circuit.
@@ -40,6 +44,26 @@ class CircuitCosts:
     flip_flops: int
     cycles: int
     depth: float
+
+
+def waiting_bits(logic: Any) -> tuple[float, float]:
+    """Bits of all values times the delay from their making to their last use (results: to the end), and the results'.
+
+    Divided by the delay between two registers it is about the number of register bits inside.
+    """
+    end, last = float(logic.latency[1]), [float(op.latency) for op in logic.ops]
+    for op in logic.ops:
+        for used in op.input_ids:
+            last[used] = max(last[used], float(op.latency))
+    results = {number for number in logic.out_idxs if number >= 0}
+    waiting, bits = 0.0, 0.0
+    for number, op in enumerate(logic.ops):
+        if op.opcode == CONSTANT:
+            continue
+        width = max(0, sum(map(int, op.qint.kif)))
+        waiting += width * ((end if number in results else last[number]) - float(op.latency))
+        bits += width * (number in results)
+    return waiting, bits
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ table's entry is made when a configuration first needs it; all configurations to
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from copy import copy
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -80,6 +81,13 @@ class PlanCosts:
         self._backward = [_Table(len(step.sources) + width) for step in steps]
         self._joined = _Table(1)
         self._kept: dict[tuple[Any, ...], dict[str, Range]] = {}
+
+    def with_costs(self, costs: StageCosts) -> PlanCosts:
+        """The same network with other costs of its stages, as many; it shares the ranges that are known."""
+        found = copy(self)
+        found.costs = costs
+        found._backward = [_Table(len(step.sources) + self.width) for step in self.steps]
+        return found
 
     def sums(self, codes: Numbers) -> NDArray[np.float64]:
         """The sums `(configurations, width)` of configurations `(configurations, axes)`."""

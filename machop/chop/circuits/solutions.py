@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,10 +18,22 @@ from chop.tools.files import write_whole
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
-VERSION = 2
+VERSION = 3
 """Of what a file means; raise it when the logic that is solved changes."""
 
-Solved = tuple[float, float, float]
+
+class Solved(NamedTuple):
+    """What alkaid states of a piece of logic: LUTs, LUTs with fused adders, and the delay in its unit.
+
+    `waiting` are the bits of all values times the delay from their making to their last use, results to the end;
+    `bits` are those of the results.
+    """
+
+    luts: float
+    fused: float
+    depth: float
+    waiting: float
+    bits: float
 
 
 def default_folder() -> Path:
@@ -35,19 +47,28 @@ class Solutions:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self.solved = 0
-        """Solved in this process, and not found."""
+        """Put here, and not found."""
 
         self._known: dict[str, Solved] = {}
 
     def get(self, content: Any, make: Callable[[], Solved]) -> Solved:
         """The solution of a content; solved where it is not known."""
-        key = content_key([VERSION, HARDWARE, sorted(SOLVER_OPTIONS.items()), content])
-        if key not in self._known:
-            self._known[key] = self._read(key) or self._made(key, make)
-        return self._known[key]
+        key = key_of(content)
+        found = self.find(key)
+        if found is None:
+            found = make()
+            self.put(key, found)
+        return found
 
-    def _made(self, key: str, make: Callable[[], Solved]) -> Solved:
-        found = make()
+    def find(self, key: str) -> Solved | None:
+        """The solution of a key, from memory or from the folder; None where there is none."""
+        if key not in self._known and (kept := self._read(key)) is not None:
+            self._known[key] = kept
+        return self._known.get(key)
+
+    def put(self, key: str, found: Solved) -> None:
+        """Keep what was solved just now."""
+        self._known[key] = found
         self.solved += 1
         if self.folder is not None:
             try:
@@ -55,7 +76,6 @@ class Solutions:
             except OSError as error:
                 logger.warning("solutions are kept in memory alone: %s cannot be written (%s)", self.folder, error)
                 self.folder = None
-        return found
 
     def _read(self, key: str) -> Solved | None:
         """The solution of a file; None where there is none, or none that is sound."""
@@ -63,16 +83,21 @@ class Solutions:
             return None
         try:
             found = json.loads(self._path(key).read_text(encoding="utf-8"))
-            luts, fused, depth = (float(own) for own in found["solution"])
+            solved = Solved(*(float(own) for own in found["solution"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        is_sound = found["key"] == key and all(math.isfinite(own) and own >= 0 for own in (luts, fused, depth))
-        return (luts, fused, depth) if is_sound else None
+        is_sound = found["key"] == key and all(math.isfinite(own) and own >= 0 for own in solved)
+        return solved if is_sound else None
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None
         version = metadata.version("alkaid")
         return self.folder / f"alkaid-{version}" / key[:2] / f"{key}.json"
+
+
+def key_of(content: Any) -> str:
+    """The key of a content: solved by another version, or with other options, it has another one."""
+    return content_key([VERSION, HARDWARE, sorted(SOLVER_OPTIONS.items()), content])
 
 
 def content_key(content: Any) -> str:

@@ -1,4 +1,4 @@
-"""LUTs of single stages by alkaid: each distinct piece of logic is solved once, and kept on the disk by its content.
+"""LUTs and registers of single stages by alkaid: each distinct piece of logic is solved once, and kept by its content.
 
 A sum over stages leaves out what alkaid gains or loses between them; whole circuits (`circuit_costs`) are exact.
 """
@@ -6,20 +6,20 @@ A sum over stages leaves out what alkaid gains or loses between them; whole circ
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from chop.circuits.alkaid_trace import Tracer
-from chop.circuits.facts import circuit_costs_of
+from chop.circuits.facts import circuit_costs_of, waiting_bits
 from chop.circuits.liveness import Mask, by_output
-from chop.circuits.solutions import Solutions
+from chop.circuits.solutions import Solutions, Solved, key_of
 from chop.circuits.stages import PADDING, Add, Affine, Clip, Maximum, Port, Round, Select, Stage, with_padding
 from chop.circuits.values import Integers, Range, bit_length
 from chop.formats.grid import Grid
 
-STAGE_LUTS = 3
-"""Numbers of a stage: LUTs, LUTs with fused adders, delay in alkaid's unit."""
+STAGE_LUTS = 5
+"""Numbers of a stage: those of `Solved`, but in the place of `bits` half of those of an input of the circuit."""
 
 STEPS = 2**30
 """Steps of a LUT, and of a delay, that are counted: so sums are exact, and their order plays no part."""
@@ -27,23 +27,41 @@ STEPS = 2**30
 ABSENT = -1
 """Zero bits of a value that a window does not have."""
 
-Solved = tuple[float, float, float]
-NOTHING: Solved = (0.0, 0.0, 0.0)
+NOTHING = Solved(0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+class Piece(NamedTuple):
+    """A piece of logic that alkaid solves on its own: a stage, and the ranges of its inputs."""
+
+    stage: Stage
+    given: tuple[Range, ...]
+
+    @property
+    def content(self) -> list[Any]:
+        """All that decides its solution."""
+        return [stage_content(self.stage), *((own.low, own.high, own.frac, own.zeros) for own in self.given)]
+
+    @property
+    def size(self) -> int:
+        """About how long it takes to solve: the products that it adds up."""
+        return int(np.count_nonzero(self.stage.weight)) if isinstance(self.stage, Affine) else 1
 
 
 class StageLuts:
-    """The LUTs and the delay of stages; `solutions` keeps what was solved."""
+    """The LUTs, the delay and the waiting bits of stages; `solutions` keeps what was solved."""
 
     def __init__(self, solutions: Solutions) -> None:
         self.solutions = solutions
 
     def __call__(self, stage: Stage, source: Stage | None, given: tuple[Range, ...], live: Mask) -> tuple[float, ...]:
-        """LUTs, fused LUTs and delay of a stage, for the elements `live` of its result."""
-        if isinstance(stage, (Port, Select)) or not live.any():
+        """The numbers of a stage, for the elements `live` of its result."""
+        if isinstance(stage, Port):
+            return NOTHING._replace(bits=float(stage.range_of().bits[live].sum()) / 2)
+        if isinstance(stage, Select) or not live.any():
             return NOTHING
         if isinstance(stage, Affine):
-            return self._affine(stage, source, given[0], live)
-        return self._by_element(stage, given, live)
+            return self._affine(stage, source, given[0], live)._replace(bits=0.0)
+        return self._by_element(stage, given, live)._replace(bits=0.0)
 
     def _affine(self, stage: Affine, source: Stage | None, x: Range, live: Mask) -> Solved:
         """The sums of every position; positions that read equal ranges are solved once."""
@@ -70,31 +88,45 @@ class StageLuts:
         outputs, inputs = weight.shape
         zeros = np.zeros(outputs, np.int64)
         stage = Affine("sums", ("x",), (outputs, 1), np.arange(inputs).reshape(1, 1, -1), weight[None], frac, zeros, 0)
-        return self._solved(stage, (x,))
+        return self._solved(Piece(stage, (x,)))
 
     def _by_element(self, stage: Stage, given: tuple[Range, ...], live: Mask) -> Solved:
         """A stage that treats each element alike: equal ones are looked up once."""
         numbers = _numbers_of(stage, given)[np.broadcast_to(live, stage.shape).ravel()]
         distinct, counts = np.unique(numbers, axis=0, return_counts=True)
         fracs = [own.frac for own in given]
-        parts = [self._solved(*_one_element(stage, fracs, row)) for row in distinct]
+        parts = [self._solved(_one_element(stage, fracs, row)) for row in distinct]
         return _joined(parts, counts)
 
-    def _solved(self, stage: Stage, given: tuple[Range, ...]) -> Solved:
-        content = [stage_content(stage), *((own.low, own.high, own.frac, own.zeros) for own in given)]
-        return self.solutions.get(content, lambda: solve(stage, given))
+    def _solved(self, piece: Piece) -> Solved:
+        return self.solutions.get(piece.content, lambda: solve(piece))
 
 
-def solve(stage: Stage, given: tuple[Range, ...]) -> Solved:
-    """LUTs, fused LUTs and delay of a stage for inputs with these ranges."""
+class MissingPieces(StageLuts):
+    """Collects the pieces that `solutions` lacks, and solves none: the numbers that it returns mean nothing."""
+
+    def __init__(self, solutions: Solutions) -> None:
+        super().__init__(solutions)
+        self.pieces: dict[str, Piece] = {}
+
+    def _solved(self, piece: Piece) -> Solved:
+        key = key_of(piece.content)
+        if self.solutions.find(key) is None:
+            self.pieces[key] = piece
+        return NOTHING
+
+
+def solve(piece: Piece) -> Solved:
+    """The numbers of a piece of logic."""
     tracer = Tracer()
-    outputs = tracer.result(stage, [tracer.inputs_of(own) for own in given])
+    outputs = tracer.result(piece.stage, [tracer.inputs_of(own) for own in piece.given])
     varying = [own for own in outputs.ravel() if own.low != own.high]
     if not tracer.inputs or not varying:
         return NOTHING
-    costs = circuit_costs_of(tracer.logic(varying))
-    luts, fused, depth = (round(own * STEPS) / STEPS for own in (costs.luts, costs.luts_fused, costs.depth))
-    return luts, fused, depth
+    logic = tracer.logic(varying)
+    costs = circuit_costs_of(logic)
+    numbers = (costs.luts, costs.luts_fused, costs.depth, *waiting_bits(logic))
+    return Solved(*(round(own * STEPS) / STEPS for own in numbers))
 
 
 def stage_content(stage: Stage) -> list[Any]:
@@ -141,11 +173,12 @@ def _numbers_of(stage: Stage, given: tuple[Range, ...]) -> Integers:
     return np.concatenate(columns, axis=1)
 
 
-def _one_element(stage: Stage, fracs: list[int], numbers: Integers) -> tuple[Stage, tuple[Range, ...]]:
+def _one_element(stage: Stage, fracs: list[int], numbers: Integers) -> Piece:
     """One element of a stage as a stage of its own, with the ranges that it reads, from its row of `_numbers_of`."""
     if isinstance(stage, Maximum):
         low, high, zeros = (part[numbers.reshape(3, -1)[2] != ABSENT] for part in numbers.reshape(3, -1))
-        return Maximum("one", ("x",), (1,), np.arange(len(low)).reshape(1, -1)), (Range(low, high, fracs[0], zeros),)
+        one = Maximum("one", ("x",), (1,), np.arange(len(low)).reshape(1, -1))
+        return Piece(one, (Range(low, high, fracs[0], zeros),))
     first = 3 if isinstance(stage, Round) else 0
     reads = tuple(
         Range(own[0].reshape(1), own[1].reshape(1), frac, own[2].reshape(1))
@@ -153,9 +186,10 @@ def _one_element(stage: Stage, fracs: list[int], numbers: Integers) -> tuple[Sta
     )
     if isinstance(stage, Round):
         frac, low, high = (own.reshape(1) for own in numbers[:3])
-        return Round("one", ("x",), (1,), Grid(frac, low, high, stage.grid.rounds_down), stage.is_relu), reads
+        grid = Grid(frac, low, high, stage.grid.rounds_down)
+        return Piece(Round("one", ("x",), (1,), grid, stage.is_relu), reads)
     assert isinstance(stage, (Clip, Add))
-    return replace(stage, name="one", shape=(1,)), reads
+    return Piece(replace(stage, name="one", shape=(1,)), reads)
 
 
 def _widened(own: Range) -> Range:
@@ -170,9 +204,11 @@ def _widened(own: Range) -> Range:
 
 
 def _joined(parts: list[Solved], counts: Integers | None = None) -> Solved:
-    """The sums of LUTs, each part as often as `counts` says; the delay is that of the slowest."""
+    """The sums of parts, each as often as `counts` says; the results of all wait for the slowest."""
     if not parts:
         return NOTHING
-    table = np.array(parts)
-    luts, fused = (table[:, :2] * (1 if counts is None else counts[:, None])).sum(axis=0)
-    return float(luts), float(fused), float(table[:, 2].max())
+    luts, fused, depth, waiting, bits = np.array(parts).T
+    counts = np.ones(len(parts), np.int64) if counts is None else counts
+    waiting = waiting + bits * (depth.max() - depth)
+    luts, fused, waiting, bits = ((own * counts).sum() for own in (luts, fused, waiting, bits))
+    return Solved(float(luts), float(fused), float(depth.max()), float(waiting), float(bits))

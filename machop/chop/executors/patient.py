@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from chop.executors.base import Executor, Item, Jobs, Result
 from chop.executors.remaining import Remaining
 
+SECONDS_ALONE = 5.0
+"""Patience of most work: other processes take about as long to start."""
+
 
 class PatientExecutor(Executor):
     """Makes calls in this process for `patience` seconds, and the following ones by `jobs`.

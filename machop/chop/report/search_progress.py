@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self, TypeVar
@@ -21,11 +21,17 @@ from rich.table import Column
 
 from chop.record.goals import Goals, sign
 from chop.record.trial import Trial
+from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
+
+logger = get_logger(__name__)
 
 Item = TypeVar("Item")
 
 _hidden: ContextVar[bool] = ContextVar("bars are hidden", default=False)
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Of a log that takes the place of a bar."""
 
 REFRESH = 0.1
 """Seconds between two updates of a bar whose trials come in faster."""
@@ -166,11 +172,27 @@ def _probing(tried: int, of_all: int) -> str:
     return f"sensitivity probes: {tried:,} of {of_all:,}"
 
 
-def each_shown(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """The items, with a bar that goes when the last is done."""
-    return track(
-        items, description=f"[bold]{what}", console=terminal(stderr=True), transient=True, disable=_hidden.get()
-    )
+def each_shown(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
+    """The items, with a bar that goes when the last is done; where there is no terminal, with a line now and then.
+
+    `total` is their number, where they have no length.
+    """
+    console = terminal(stderr=True)
+    count = len(items) if isinstance(items, Sized) else total
+    if console.is_terminal or console.is_jupyter or _hidden.get():
+        description = f"[bold]{what}"
+        return track(items, description, count, console=console, transient=True, disable=_hidden.get())
+    return _told(items, what, count)
+
+
+def _told(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
+    """The items, with lines of the log that say how many are done."""
+    last = time.monotonic()
+    for number, item in enumerate(items):
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            logger.info("%s: %d%s done", what, number, "" if total is None else f" of {total}")
+        yield item
 
 
 def progress_bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search") -> Progress:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
@@ -11,11 +13,12 @@ from chop.actions.search.measuring.plans import ChosenPlans
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.subject import Samples, Subject
 from chop.actions.search.search_space.codes import codes_of_range
-from chop.actions.search.strategies.runners.base import PlanTable, row_key
+from chop.actions.search.strategies.runners.base import PlanTable, PreparedTable, row_key
 from chop.errors import GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Measure, Scores
 from chop.evaluation.walk import Codes
+from chop.executors import Jobs
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
 
@@ -27,6 +30,9 @@ is seen."""
 
 BLOCK_MACS = 4 * 10**10
 """Multiply-accumulates of a block of a large network at the most: seconds of one core."""
+
+DRAWN_POINTS = 1_000
+"""Points that tell what slow work all points of a space rest on."""
 
 BLOCK_SECONDS = 2.0
 """Seconds of a block that are spent in functions which are called for each point."""
@@ -99,6 +105,19 @@ class BatchedMeasurement:
             behind *= size
         return macs <= BLOCK_MACS
 
+    def prepare(self, codes: Codes, jobs: Jobs) -> None:
+        """Do the slow work that the metrics of configurations rest on, `jobs` calls at a time."""
+        for table in self.tables:
+            if isinstance(table, PreparedTable):
+                table.prepare(codes, jobs)
+
+    def prepare_all(self, jobs: Jobs) -> None:
+        """The same for all points; of many for some drawn ones, and what else comes up is done where it does."""
+        if (points := prod(self.sizes)) <= DRAWN_POINTS:
+            self.prepare(codes_of_range(0, points, self.sizes), jobs)
+        else:
+            self.prepare(np.random.default_rng(0).integers(0, self.sizes, (DRAWN_POINTS, len(self.sizes))), jobs)
+
     def limit(self, memory: int) -> None:
         """Bound the memory of intermediate values to `memory` bytes; blocks do not change."""
         for evaluator, _ in self.evaluators:
@@ -115,8 +134,8 @@ class BatchedMeasurement:
         return found
 
 
-def batched_measurement(subject: Subject, runners: RunnerSet) -> BatchedMeasurement | None:
-    """The batched measurement for those runners of a subject that allow it.
+def batched_measurement(subject: Subject, runners: RunnerSet, jobs: Jobs | None = None) -> BatchedMeasurement | None:
+    """The batched measurement for those runners of a subject that allow it, prepared for each choice on its own.
 
     None if the space is no product, or the batched evaluator cannot run the model.
     """
@@ -131,7 +150,21 @@ def batched_measurement(subject: Subject, runners: RunnerSet) -> BatchedMeasurem
         return None
     rows = sum(len(evaluator.targets) for evaluator, _ in evaluators)
     macs = tuple(rows * own for own in subject.work.macs_of(axes))
-    return BatchedMeasurement(tuple(len(axis) for axis in axes), macs, evaluators, tables, subject.memory)
+    sizes = tuple(len(axis) for axis in axes)
+    found = BatchedMeasurement(sizes, macs, evaluators, tables, subject.memory)
+    found.prepare(_each_choice_alone(sizes), jobs or Jobs())
+    return found
+
+
+def _each_choice_alone(sizes: Sequence[int]) -> Codes:
+    """Configurations with one choice other than the first at the most, so that each choice is in one."""
+    rows = [[0] * len(sizes)]
+    rows += [
+        [choice if own == axis else 0 for own in range(len(sizes))]
+        for axis, n in enumerate(sizes)
+        for choice in range(1, n)
+    ]
+    return np.array(rows, np.int64).reshape(len(rows), len(sizes))
 
 
 def _evaluators(subject: Subject, runners: RunnerSet) -> list[tuple[Evaluator, list[Measure]]]:

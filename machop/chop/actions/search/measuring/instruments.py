@@ -20,6 +20,7 @@ from chop.actions.search.strategies.runners.base import PlanTable, RunnerBase, c
 from chop.dataset.data import first_batch
 from chop.errors import MetricError
 from chop.evaluation.measures import Scores
+from chop.executors import Jobs
 
 BATCH_MACS = 5 * 10**9
 """Multiply-accumulates of points that are measured together: a second or so on one core."""
@@ -40,15 +41,16 @@ CHUNKS = 8
 class Instruments:
     """The measurements of a search: `batched` (None: impossible), `single`, and `singly` for the runners left over."""
 
-    def __init__(self, subject: Subject, runners: RunnerSet) -> None:
+    def __init__(self, subject: Subject, runners: RunnerSet, jobs: Jobs | None = None) -> None:
         self.subject = subject
         self.runners = runners
         self.single = SingleMeasurement(subject, runners)
+        self._jobs = jobs
 
     @cached_property
     def batched(self) -> BatchedMeasurement | None:
         """The batched measurement, if there is one."""
-        return batched_measurement(self.subject, self.runners)
+        return batched_measurement(self.subject, self.runners, self._jobs)
 
     @cached_property
     def singly(self) -> list[RunnerBase]:

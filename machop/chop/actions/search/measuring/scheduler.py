@@ -21,7 +21,7 @@ from chop.actions.search.search_space.base import Point
 from chop.actions.search.search_space.codes import Codes
 from chop.evaluation.measures import Scores
 from chop.executors import Jobs
-from chop.executors.patient import PatientExecutor
+from chop.executors.patient import SECONDS_ALONE, PatientExecutor
 from chop.record.front import Front
 from chop.record.trial import Trial
 from chop.tools.logger import get_logger
@@ -30,9 +30,6 @@ logger = get_logger(__name__)
 
 FEW_POINTS = 4
 """So few are measured one by one: they share too little for what a call for many points costs."""
-
-SECONDS_ALONE = 5.0
-"""Spent on measuring in one process before others are started, which takes about as long."""
 
 
 class Scheduler:

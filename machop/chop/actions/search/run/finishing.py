@@ -8,7 +8,6 @@ from typing import Any
 
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.outcome import Measured
-from chop.actions.search.measuring.scheduler import SECONDS_ALONE
 from chop.actions.search.measuring.tuning import ToTune, Tuned, Tuning
 from chop.actions.search.run.finish_rows import better_half, drawn_again, near_front
 from chop.actions.search.run.loop import scaled_metrics
@@ -17,7 +16,7 @@ from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.verification import Verification
 from chop.actions.search.settings.finish import Finish
 from chop.errors import MetricError
-from chop.executors.patient import PatientExecutor
+from chop.executors.patient import SECONDS_ALONE, PatientExecutor
 from chop.ir.graph.graph_file import load_onto
 from chop.models import MODELS
 from chop.record.finished import FinishedLog, TunedNetwork, checksum, graph_path

@@ -76,7 +76,8 @@ class SearchSession:
                 calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
         memory = settings.setup.memory_mib * 2**20
         subject = Subject(self.space, self.graph, self.data_module, settings.eval_mode, self.device, memory)
-        instruments = Instruments(subject, RunnerSet(settings.runners, self.data_module, settings.wanted_metrics))
+        runners = RunnerSet(settings.runners, self.data_module, settings.wanted_metrics)
+        instruments = Instruments(subject, runners, settings.setup.jobs)
         _tell_costs(instruments)
         if warning := untransformed(self.graph, {**settings.seed, **settings.override}):
             logger.warning("%s", warning)

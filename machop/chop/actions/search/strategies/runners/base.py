@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol, cast, get_args
+from typing import Any, ClassVar, Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from chop.evaluation.predictions import accumulated
 from chop.evaluation.program import Axis
 from chop.evaluation.tables import CostTable, added_up
 from chop.evaluation.walk import Codes
+from chop.executors import Jobs
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, node_costs
@@ -173,6 +174,14 @@ class PlanTable(Protocol):
 
     def scores(self, codes: Codes) -> Scores:
         """The metrics of configurations `(configurations, axes)`; NaN where one has none."""
+
+
+@runtime_checkable
+class PreparedTable(Protocol):
+    """A table whose figures rest on slow work, which is done before many of them are asked for."""
+
+    def prepare(self, codes: Codes, jobs: Jobs) -> None:
+        """Do what configurations `(configurations, axes)` need, by as many calls at a time as `jobs` says."""
 
 
 class NetworkCosts(Protocol):

@@ -32,13 +32,15 @@ from chop.circuits.network import IntegerNetwork
 from chop.circuits.network_costs import StageCosts, network_costs
 from chop.circuits.plan_costs import PlanCosts
 from chop.circuits.solutions import Solutions, default_folder
-from chop.circuits.stage_luts import STAGE_LUTS, StageLuts
+from chop.circuits.stage_luts import STAGE_LUTS, MissingPieces, StageLuts, solve
 from chop.circuits.steps import steps_of
 from chop.dataset.data import Data, first_batch
 from chop.errors import CircuitError, MetricError
 from chop.evaluation.measures import Scores
 from chop.evaluation.program import Axis
 from chop.evaluation.walk import Codes
+from chop.executors import Jobs
+from chop.executors.patient import SECONDS_ALONE, PatientExecutor
 from chop.ir import MaseGraph, QuantPlan
 from chop.passes.graph.transforms.quantize import plan_from_config
 from chop.report.search_progress import each_shown
@@ -57,6 +59,10 @@ class CircuitTable:
         """The metrics of configurations `(configurations, axes)`; NaN where one has no circuit."""
         return self.runner.metrics_from(self.costs.sums(codes))
 
+    def prepare(self, codes: Codes, jobs: Jobs) -> None:
+        """Solve what these configurations need and nobody has solved, by as many calls at a time as `jobs` says."""
+        self.runner.solve_missing(self.costs, codes, jobs)
+
 
 class CircuitRunner(TableRunner):
     """Metrics that are sums over the stages of the integer network; a plan without one has none, nor has FP32."""
@@ -69,6 +75,9 @@ class CircuitRunner(TableRunner):
         raise NotImplementedError
 
     width: int
+
+    def solve_missing(self, costs: PlanCosts, codes: Codes, jobs: Jobs) -> None:
+        """Solve what the costs of configurations need, before they are added up."""
 
     def metrics_from(self, sums: NDArray[np.float64]) -> Scores:
         """The metrics from sums `(…, width)`."""
@@ -117,6 +126,7 @@ class Ebops(CircuitRunner):
     """
 
     width = STAGE_BITS
+    definition = 2
 
     @classmethod
     def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
@@ -149,8 +159,8 @@ class Luts(CircuitRunner):
     """LUTs and latency of the fully unrolled circuit, added up over layers that alkaid solves once each (extra `fpga`).
 
     `luts` ("plain") is what synthesis confirms, `luts_fused` has adders of three numbers, as HGQ2 states them.
-    `fpga_cycles` and `fpga_latency` are those of a pipeline through all layers. The runner `circuit` has the whole
-    circuit's figures. All layers need integer formats, biases too.
+    `fpga_cycles`, `fpga_latency` and `flip_flops` (an estimate) are those of a pipeline through all layers. The runner
+    `circuit` has the whole circuit's figures. All layers need integer formats, biases too.
     """
 
     Options = LutsOptions
@@ -164,6 +174,7 @@ class Luts(CircuitRunner):
             Metric("luts_fused", "LUT", "minimize", (0.0, inf)),
             Metric("fpga_cycles", "cycle", "minimize", (0.0, inf)),
             Metric("fpga_latency", "ns", "minimize", (0.0, inf)),
+            Metric("flip_flops", "bit", "minimize", (0.0, inf)),
         )
 
     @cached_property
@@ -172,23 +183,26 @@ class Luts(CircuitRunner):
         return StageLuts(Solutions(Path(self.options.cache).expanduser() if self.options.cache else default_folder()))
 
     def metrics_from(self, sums: NDArray[np.float64]) -> Scores:
-        luts, fused, depth = np.moveaxis(sums, -1, 0)
+        luts, fused, depth, waiting, half_of_inputs = np.moveaxis(sums, -1, 0)
         cycles = np.maximum(np.ceil(depth / self.options.latency_cutoff), 1.0)
-        latency = cycles * self.options.clock_period
-        return {"luts": luts, "luts_fused": fused, "fpga_cycles": cycles, "fpga_latency": latency}
+        between_registers = np.where(depth > 0, depth, 1.0) / cycles
+        return {
+            "luts": luts,
+            "luts_fused": fused,
+            "fpga_cycles": cycles,
+            "fpga_latency": cycles * self.options.clock_period,
+            "flip_flops": waiting / between_registers + half_of_inputs,
+        }
 
-    def table(self, subject: NetworkCosts, axes: Sequence[Axis]) -> CircuitTable:
-        """The table, with each layer solved under each of its choices; what else comes up is solved when it does."""
-        found = super().table(subject, axes)
-        first = [0] * len(axes)
-        each = [
-            [choice if number == own else code for number, code in enumerate(first)]
-            for own, axis in enumerate(axes)
-            for choice in range(len(axis))
-        ]
-        for codes in each_shown(each, "LUTs of layers"):
-            found.costs.sums(np.array([codes]))
-        return found
+    def solve_missing(self, costs: PlanCosts, codes: Codes, jobs: Jobs) -> None:
+        assert isinstance(costs.costs, StageLuts)
+        missing = MissingPieces(costs.costs.solutions)
+        costs.with_costs(missing).sums(codes)
+        longest_first = sorted(missing.pieces.items(), key=lambda item: item[1].size, reverse=True)
+        keys, pieces = [key for key, _ in longest_first], [piece for _, piece in longest_first]
+        with PatientExecutor(jobs, SECONDS_ALONE) as executor:
+            for place, solved in each_shown(executor.map(solve, pieces), "LUTs of layers", len(pieces)):
+                missing.solutions.put(keys[place], solved)
 
 
 @dataclass(frozen=True)
@@ -220,7 +234,7 @@ class WholeCircuit(WholePlanRunner):
             Metric("circuit_luts_fused", "LUT", "minimize", (0.0, inf)),
             Metric("circuit_cycles", "cycle", "minimize", (0.0, inf)),
             Metric("circuit_latency", "ns", "minimize", (0.0, inf)),
-            Metric("flip_flops", "bit", "minimize", (0.0, inf)),
+            Metric("circuit_flip_flops", "bit", "minimize", (0.0, inf)),
         )
 
     def require(self, network: MaseGraph, plan: QuantPlan) -> None:
@@ -242,7 +256,7 @@ class WholeCircuit(WholePlanRunner):
             "circuit_luts_fused": costs.luts_fused,
             "circuit_cycles": float(costs.cycles),
             "circuit_latency": costs.cycles * self.options.clock_period,
-            "flip_flops": float(costs.flip_flops),
+            "circuit_flip_flops": float(costs.flip_flops),
         }
 
 
