@@ -109,7 +109,9 @@ def cases() -> list[dict[str, Any]]:
 def main() -> None:
     """Write the file."""
     versions = {name: version(name) for name in ("HGQ2", "keras", "quantizers")}
-    OUTPUT.write_text(json.dumps({"versions": versions, "weight_frac": WEIGHT_FRAC, "cases": cases()}) + "\n", "utf-8")
+    OUTPUT.write_text(
+        json.dumps({"versions": versions, "weight_frac": WEIGHT_FRAC, "cases": cases()}) + "\n", encoding="utf-8"
+    )
     print(OUTPUT)
 
 
