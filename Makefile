@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test format-check format lint types layers unit test-slow guard weights answers tables bench-formats bench bench-ladder bench-runners bench-strategies bench-synthesis bench-training scaling clean
+.PHONY: help setup test format-check format lint types layers unit test-slow guard weights answers tables bench-formats bench bench-ladder bench-luts bench-runners bench-strategies bench-synthesis bench-training scaling clean
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ bench: setup     ## Time the evaluator against a plain loop
 
 bench-ladder: setup ## What a ladder of sample sizes saves, and that it gives up no winner
 	$(BIN)/python benchmarks/ladder.py
+
+bench-luts: setup ## Fronts of accuracy against LUTs, from spaces to Verilog: PART=exhaustive for one
+	$(BIN)/python benchmarks/lut_fronts $(PART)
 
 bench-runners: setup ## What a slow runner costs the others: nothing
 	$(BIN)/python benchmarks/runners.py

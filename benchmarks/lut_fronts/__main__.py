@@ -1,0 +1,17 @@
+"""Prints and draws fronts of accuracy against LUTs, from spaces to Verilog: one part for each example.
+
+make bench-luts [PART=exhaustive]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parent))
+
+from parts import run_parts  # noqa: E402
+
+if __name__ == "__main__":
+    run_parts(FOLDER, "make bench-luts")
