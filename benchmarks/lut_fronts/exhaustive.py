@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from lut_fronts.commands import EXAMPLES, PICTURES, ch, checkpoints
 from lut_fronts.drawing import drawing
+from lut_fronts.spaces import front_by
 from lut_fronts.whole_circuits import data_of, whole_circuit
 
 import chop
-from chop.record.front import Front
 from chop.record.landscape import Landscape
 from chop.tools.threads import one_thread
 
@@ -39,12 +39,6 @@ def main() -> None:
     print_best_accuracy(table, fronts)
     confirm(table, fronts["luts"])
     draw(table, fronts)
-
-
-def front_by(table: Mapping[str, Values], cost: str) -> Values:
-    """The points of the front of accuracy and a cost, by rising cost."""
-    costs = np.stack([table[cost], -table["accuracy"]], axis=1)
-    return Front.of(costs, np.arange(len(costs))).index
 
 
 def print_least_luts(table: Mapping[str, Values], fronts: Mapping[str, Values]) -> None:

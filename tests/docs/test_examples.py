@@ -16,7 +16,15 @@ from chop.config.run_config import load_run_config
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "machop" / "configs" / "examples"
-POINTS = {"jsc_mlp": 18**4, "jsc_s": 18**5, "jsc_s_luts": 18**5, "jsc_mlp_luts": 27**4, "jsc_toy": 18**3, "shapes_cnn": 24**4, "toy_residual": 9**3 * 3 * 3**2}
+POINTS = {
+    "jsc_mlp": 18**4,
+    "jsc_s": 18**5,
+    "jsc_s_luts": 18**5,
+    "jsc_mlp_luts": 27**4,
+    "jsc_toy": 18**3,
+    "shapes_cnn": 24**4,
+    "toy_residual": 9**3 * 3 * 3**2,
+}
 FRONTS = {"jsc_mlp": 74, "shapes_cnn": 79, "toy_residual": 26}
 
 

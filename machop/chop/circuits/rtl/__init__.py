@@ -4,7 +4,7 @@ from chop.circuits.rtl.design import Language, Rtl, RtlOptions, module_name, rtl
 from chop.circuits.rtl.simulation import Simulation, missing_programs, simulated
 from chop.circuits.rtl.test_bench import Vectors, files_of, vectors_of
 from chop.circuits.rtl.words import Word
-from chop.circuits.rtl.yosys import Synthesis, has_yosys, synthesised
+from chop.circuits.rtl.yosys import Synthesis, has_yosys, synthesised, synthesised_sources
 
 __all__ = [
     "Language",
@@ -21,5 +21,6 @@ __all__ = [
     "rtl_of",
     "simulated",
     "synthesised",
+    "synthesised_sources",
     "vectors_of",
 ]

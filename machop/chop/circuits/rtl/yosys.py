@@ -47,7 +47,7 @@ def yosys_version() -> str:
 
 def script_of(rtl: Rtl) -> str:
     """The commands of Yosys for a circuit, where its sources lie."""
-    return f"read_verilog -sv {' '.join(rtl.sources)}; synth_xilinx -flatten -top {rtl.top}; tee -q -o {REPORT} stat"
+    return _script(rtl.sources, rtl.top)
 
 
 def synthesised(rtl: Rtl) -> Synthesis:
@@ -55,11 +55,22 @@ def synthesised(rtl: Rtl) -> Synthesis:
 
     Raises CircuitError where Yosys is missing or fails.
     """
-    if not has_yosys() or rtl.language != "verilog":
-        raise CircuitError("Yosys is not installed" if rtl.language == "verilog" else "Yosys does not read VHDL")
+    if rtl.language != "verilog":
+        raise CircuitError("Yosys does not read VHDL")
+    return synthesised_sources(rtl.sources, rtl.top)
+
+
+def synthesised_sources(sources: Mapping[str, str], top: str) -> Synthesis:
+    """Synthesise the Verilog module `top` of files by name; raises CircuitError where Yosys is missing or fails."""
+    if not has_yosys():
+        raise CircuitError("Yosys is not installed")
     with TemporaryDirectory() as made:
-        for name, text in rtl.sources.items():
+        for name, text in sources.items():
             Path(made, name).write_text(text, encoding="utf-8")
-        run_program(["yosys", "-q", "-p", script_of(rtl)], Path(made))
+        run_program(["yosys", "-q", "-p", _script(sources, top)], Path(made))
         report = Path(made, REPORT).read_text(encoding="utf-8")
     return Synthesis({cell: int(count) for cell, count in CELL.findall(report.split("Number of cells:")[-1])})
+
+
+def _script(sources: Mapping[str, str], top: str) -> str:
+    return f"read_verilog -sv {' '.join(sources)}; synth_xilinx -flatten -top {top}; tee -q -o {REPORT} stat"

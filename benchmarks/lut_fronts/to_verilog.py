@@ -1,0 +1,176 @@
+"""jsc-mlp from float to Verilog: widths and pruned weights by LUTs, the front trained, its circuits synthesised."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from lut_fronts.commands import EXAMPLES, FOLDER, PICTURES, ch, checkpoints
+from lut_fronts.drawing import drawing
+from lut_fronts.spaces import choices_of, front_by
+
+import chop
+from chop.actions.search.search_space.codes import codes_of_range
+from chop.actions.search.strategies.runners.kept_results import KeptResults
+from chop.api.network import Network
+from chop.circuits.rtl import has_yosys, synthesised_sources
+from chop.record.landscape import Landscape
+
+PROJECT = "jsc-mlp-luts"
+CONFIG = EXAMPLES / "jsc_mlp_luts.toml"
+SPARSITIES = (0.0, 0.5, 0.75)
+LEVELS = (0.68, 0.69, 0.70, 0.71, 0.72, 0.73)
+TICKS = (200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000)
+BUDGETS = (2_000, 3_000, 5_000, 9_149)
+"""LUTs: the best network within each is exported; the last is what AutoQKeras' QE takes."""
+
+VU9P = 1_182_240
+"""LUTs of the chip of the papers."""
+
+PUBLISHED: dict[str, list[tuple[float, float]]] = {
+    "hls4ml Q6, QE": [(39_782, 0.748), (9_149, 0.723)],
+    "HGQ-1 to HGQ-6": [
+        (0.0053 * VU9P, 0.764), (0.0027 * VU9P, 0.759), (0.0013 * VU9P, 0.750), (0.0005 * VU9P, 0.739),
+        (0.0004 * VU9P, 0.725), (0.0002 * VU9P, 0.710),
+    ],
+}  # fmt: skip
+"""LUTs and accuracy on the data set of the papers (arXiv:2006.10159, arXiv:2405.00645; of HGQ the rounded share of the
+chip is stated), after place and route by Vivado; all but the last three use DSPs as well."""
+
+Values = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network as Verilog: its manifest, and the cells that Yosys makes of it (none without Yosys)."""
+
+    network: Network
+    manifest: Mapping[str, Any]
+    cells: Mapping[str, float]
+
+
+def main() -> None:
+    """Run the commands, print the tables and draw the picture."""
+    training = ch(PROJECT, "train", "--config", str(CONFIG), "--for-space", "--pretrained", kept_as="jsc-mlp-training")
+    weights = FOLDER / PROJECT / "software" / "training_ckpts" / "best.safetensors"
+    search = ch(PROJECT, "search", "--config", str(CONFIG), "--load", str(weights))
+    print(f"training for the space: {training}\nsearch, its best networks trained: {search}\n", flush=True)
+    table = Landscape.read(checkpoints(PROJECT) / "landscape.parquet").metrics
+    networks = sorted(chop.load_study(checkpoints(PROJECT)).front_networks, key=lambda own: own.metrics["luts"])
+    fronts = fronts_by_sparsity(table)
+    print_least_luts(table, fronts, networks)
+    built = [build(network) for network in within_budgets(networks)]
+    print_built(built)
+    draw(table, fronts, networks, built)
+
+
+def fronts_by_sparsity(table: Mapping[str, Values]) -> dict[float, Values]:
+    """The front of the networks whose layers have at most so much sparsity, before they are trained, by rising LUTs."""
+    choices = choices_of(CONFIG, "weight_sparsity")
+    codes = codes_of_range(0, len(table["luts"]), [len(own) for own in choices])
+    most = np.max([own[codes[:, place]] for place, own in enumerate(choices)], axis=0)
+    fronts = {}
+    for sparsity in SPARSITIES:
+        points = np.flatnonzero(most <= sparsity)
+        fronts[sparsity] = points[front_by({name: own[points] for name, own in table.items()}, "luts")]
+    return fronts
+
+
+def print_least_luts(table: Mapping[str, Values], fronts: Mapping[float, Values], networks: Sequence[Network]) -> None:
+    """The fewest LUTs at an accuracy on validation samples: before training, by sparsity, and trained."""
+    print("LUTs of the cheapest network with an accuracy of at least\n")
+    print(f"| | {' | '.join(f'{level:.2f}' for level in LEVELS)} |\n|---|{'---|' * len(LEVELS)}")
+    rows = {
+        f"space-trained weights, sparsity up to {100 * sparsity:.0f} %": [
+            (float(table["luts"][point]), float(table["accuracy"][point])) for point in points
+        ]
+        for sparsity, points in fronts.items()
+    }
+    rows["the front, each network trained"] = [(own.metrics["luts"], own.metrics["accuracy"]) for own in networks]
+    for name, points_of in rows.items():
+        least = [min((luts for luts, accuracy in points_of if accuracy >= level), default=None) for level in LEVELS]
+        print(f"| {name} | {' | '.join('–' if own is None else f'{own:,.0f}' for own in least)} |", flush=True)
+
+
+def within_budgets(networks: Sequence[Network]) -> list[Network]:
+    """The network of the best validation accuracy within each budget, each once."""
+    best = [
+        max((own for own in networks if own.metrics["luts"] <= budget), key=lambda own: own.metrics["accuracy"])
+        for budget in BUDGETS
+    ]
+    return list(dict.fromkeys(best))
+
+
+def build(network: Network) -> Built:
+    """Export a network as Verilog, and synthesise it with Yosys where it is installed."""
+    name = f"{PROJECT}-{network.number}"
+    folder = FOLDER / "verilog" / name
+    ch(PROJECT, "export", str(FOLDER / PROJECT), "--trial", str(network.number), "--to", "verilog",
+       "--set", "fuses_adders=false", "--output", str(folder), kept_as=name)  # fmt: skip
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    sources = {own: (folder / "src" / own).read_text(encoding="utf-8") for own in manifest["facts"]["sources"]}
+    key, results = json.dumps([manifest["files"], "yosys"]), KeptResults(FOLDER / "synthesis.sqlite")
+    cells = results.get(key)
+    if cells is None and has_yosys():
+        found = synthesised_sources(sources, manifest["facts"]["top"])
+        cells = {"luts": float(found.luts), "flip_flops": float(found.flip_flops)}
+        results.put(key, cells)
+    return Built(network, manifest, cells or {})
+
+
+def print_built(built: Sequence[Built]) -> None:
+    """The circuits: accuracy on the test set with its interval, LUTs by three counts, latency."""
+    print(
+        "\n| trial | test accuracy [95 %] | LUTs by layer | whole circuit | Yosys | flip-flops | cycles | ns | differ |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for own in built:
+        facts, accuracy = own.manifest["facts"], tested(own.network)
+        differ = [f"{check['differing']} of {check['outputs']:,}" for check in own.manifest["checks"]]
+        cells = (
+            f"{accuracy[0]:.3f} [{accuracy[1]:.3f}, {accuracy[2]:.3f}]",
+            f"{own.network.metrics['luts']:,.0f}",
+            f"{facts['luts']:,.0f}",
+            f"{own.cells['luts']:,.0f}" if own.cells else "–",
+            f"{facts['flip_flops']:,}",
+            f"{facts['cycles']}",
+            f"{facts['latency_ns']:g}",
+            ", ".join(dict.fromkeys(differ)),
+        )
+        print(f"| {own.network.number} | {' | '.join(cells)} |", flush=True)
+
+
+def tested(network: Network) -> tuple[float, float, float]:
+    """The accuracy on the test set, with the bounds of its 95 % interval."""
+    assert network.test_metrics is not None
+    return network.test_metrics["accuracy"]
+
+
+def draw(
+    table: Mapping[str, Values],
+    fronts: Mapping[float, Values],
+    networks: Sequence[Network],
+    built: Sequence[Built],
+) -> None:
+    """Draw the fronts by validation accuracy, the circuits by test accuracy, and the published points."""
+    with drawing(PICTURES / "luts_jsc_mlp.svg", TICKS) as axes:
+        for sparsity, points in fronts.items():
+            label = f"space-trained weights, up to {100 * sparsity:.0f} % pruned"
+            axes.plot(table["luts"][points], table["accuracy"][points], "-", linewidth=1, label=label)
+        luts = [own.metrics["luts"] for own in networks]
+        accuracy = [own.metrics["accuracy"] for own in networks]
+        axes.plot(luts, accuracy, "o-", markersize=3, linewidth=1.2, label="the front, each network trained")
+        luts = [own.cells.get("luts", own.manifest["facts"]["luts"]) for own in built]
+        found = np.array([tested(own.network) for own in built])
+        errors = np.abs(found[:, 1:] - found[:, :1]).T
+        axes.errorbar(luts, found[:, 0], errors, fmt="k*", capsize=2, label="as Verilog, on the test set")
+        for marker, (name, pairs) in zip("^v", PUBLISHED.items(), strict=True):
+            own = np.array(pairs)
+            label = f"{name} (another data set)"
+            axes.plot(own[:, 0], own[:, 1], marker, color="0.5", fillstyle="none", linewidth=0, label=label)
+        axes.set_ylim(0.6, 0.78)
+        axes.set_xlabel("LUTs")
+        axes.set_ylabel("accuracy (validation samples, but for the stars)")
