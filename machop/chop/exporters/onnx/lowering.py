@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from chop.exporters.onnx.norms import BATCH_NORM, factor_and_summand, is_plain, write_norm
 from chop.exporters.onnx.pieces import Pieces
 from chop.exporters.onnx.rounding import Form, Known, Pair, known_of, pair_of, write_arithmetic, write_pair
 from chop.exporters.onnx.skeleton import IR_VERSION, OPSET, ROUNDED, Skeleton, initial_values, key_of
@@ -101,6 +102,9 @@ class _Lowering:
         self.alias: dict[str, str] = {}
         self.positive: dict[str, str] = {}
         self.known: dict[str, Known] = {}
+        self.bare: set[str] = set()
+        """Values from pairs without a Clip."""
+
         self.constants: dict[str, _Constant] = {}
         self.weights: dict[str, Stored] = {}
         """The codes of the second factor of each product, by the node's first output."""
@@ -119,9 +123,18 @@ class _Lowering:
                 self._transpose(node)
             elif node.op_type == "Relu" and node.output[0] not in self.outputs and self._drops(node):
                 continue
-            else:
+            elif node.op_type != BATCH_NORM or not self._norm(node):
                 self._copy(node)
         return self.written
+
+    def _norm(self, node: onnx.NodeProto) -> bool:
+        """Write a batch norm that is more than a product and a sum, if it is one."""
+        values = {**self.initial, **{name: own.values for name, own in self.constants.items()}}
+        found = None if is_plain(node, values) else factor_and_summand(node, values)
+        if found is not None:
+            source = self.alias.get(node.input[0], node.input[0])
+            write_norm(self.written, source, node.output[0], *found, self.skeleton.ranks[node.input[0]])
+        return found is not None
 
     def _round(self, node: onnx.NodeProto) -> None:
         source, output, key = node.input[0], node.output[0], key_of(node)
@@ -133,7 +146,7 @@ class _Lowering:
         way = way_of(chosen)
         is_positive, is_final = source in self.positive, output in self.outputs
         source = self.positive.get(source) or self.alias.get(source, source)
-        pair = pair_of(way, self.form)
+        pair = self._apart(pair_of(way, self.form), node.input[0])
         same = self.rounded.setdefault((f"{source}{'+' * is_positive}", chosen), output)
         if same != output and not is_final:
             self.alias[output] = same
@@ -144,6 +157,14 @@ class _Lowering:
         known = known_of(pair)
         if known is not None:
             self.known[output] = known
+        if pair is not None and not pair.has_clip and not is_positive:
+            self.bare.add(output)
+
+    def _apart(self, pair: Pair | None, source: str) -> Pair | None:
+        """A pair that ONNX Runtime does not join with another in front of it, into one with a scale of its own."""
+        if pair is None or source not in self.bare:
+            return pair
+        return replace(pair, has_clip=True) if pair.is_byte else None
 
     def _parameter(self, key: str, source: str, chosen: Format) -> Floats | None:
         """The rounded values of a parameter; None of an activation."""
@@ -166,7 +187,7 @@ class _Lowering:
         known = self.known.get(source)
         if known is not None and not known.is_negative:
             self.alias[output] = self.alias.get(source, source)
-            self.known[output] = known
+            self._pass_on(source, output)
             return True
         pairs = [self._pair_behind(reader) for reader in self.readers[output]]
         if pairs and all(own is not None and own.is_byte and own.steps.channels is None for own in pairs):
@@ -187,8 +208,15 @@ class _Lowering:
         made = _copied(node, {})
         made.input[:] = inputs
         self.written.nodes.append(made)
-        if node.op_type in SAME_VALUES and node.input[0] in self.known:
-            self.known[node.output[0]] = self.known[node.input[0]]
+        if node.op_type in SAME_VALUES:
+            self._pass_on(node.input[0], node.output[0])
+
+    def _pass_on(self, source: str, output: str) -> None:
+        """Note that a value has the codes of another."""
+        if source in self.known:
+            self.known[output] = self.known[source]
+        if source in self.bare:
+            self.bare.add(output)
 
     def _constant(self, node: onnx.NodeProto, place: int, name: str) -> str:
         """The value that a rounded parameter is read from: its codes behind a DequantizeLinear."""
@@ -209,9 +237,8 @@ class _Lowering:
         if same in self.values:
             return self.values[same]
         codes = self.written.tensor(own.tensor(self.written.free(f"{name}/codes")))
-        inputs = [codes, self.written.number(f"{name}/scale", own.scale)]
-        if own.zero:
-            inputs.append(self.written.integer(f"{name}/zero_point", np.full(own.scale.shape, own.zero), own.type))
+        zero = self.written.integer(f"{name}/zero_point", np.full(own.scale.shape, own.zero), own.type)
+        inputs = [codes, self.written.number(f"{name}/scale", own.scale), zero]
         self.values[same] = self.written.op("DequantizeLinear", inputs, f"{name}/value", axis=own.axis)
         return self.values[same]
 

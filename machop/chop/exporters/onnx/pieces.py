@@ -38,8 +38,8 @@ class Pieces:
 
     def number(self, name: str, value: NDArray[Any] | np.generic | float) -> str:
         """Add a float constant, or an array as it is."""
-        array = np.asarray(value, np.float32) if isinstance(value, float) else np.asarray(value)
-        return self.tensor(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), self.free(name)))
+        array = np.array(value, np.float32 if isinstance(value, float) else None, order="C")
+        return self.tensor(numpy_helper.from_array(array, self.free(name)))
 
     def integer(self, name: str, value: Any, kind: int) -> str:
         """Add a constant of one of the small integer types."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,22 +21,23 @@ UPPER_HALF = 128
 
 @dataclass(frozen=True)
 class Form:
-    """How a network is written: the narrowest integer type, and what stands for signed bytes.
+    """How a network is written.
 
-    `is_unsigned`: activations of up to 8 bits are UINT8 with zero point 128. `has_pairs`: roundings are pairs of
-    QuantizeLinear and DequantizeLinear where a type holds the codes, else arithmetic on float32.
+    `has_pairs`: activations are rounded by pairs of QuantizeLinear and DequantizeLinear where a type of 8 or 16 bits
+    holds the codes, else by arithmetic on float32. Signed bytes are UINT8 with zero point 128, with which ONNX Runtime
+    computes fastest; with INT8 its optimisations refuse some networks. `least` is the width of the narrowest type of
+    weights.
     """
 
     name: str
-    least: int = 4
-    is_unsigned: bool = False
     has_pairs: bool = True
+    least: int = 4
 
 
-FORMS = {
-    own.name: own
-    for own in (Form("uint8", 8, is_unsigned=True), Form("smallest", 4), Form("arithmetic", 4, has_pairs=False))
-}
+FORMS = {own.name: own for own in (Form("uint8", least=8), Form("smallest"), Form("arithmetic", has_pairs=False))}
+
+NARROWEST = 8
+"""Bits of the narrowest type of activations: with INT4 there, ONNX Runtime 1.32's optimisations change results."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,13 @@ class Pair:
     low: int
     high: int
     offset: int
+    has_clip: bool = False
+    """Whether codes are clipped to their range, also where the type would do it."""
 
     @property
     def is_byte(self) -> bool:
         """Whether codes are bytes, on which Clip is defined."""
-        return self.kind in (TensorProto.INT8, TensorProto.UINT8)
+        return self.kind == UNSIGNED[8]
 
     @property
     def is_whole(self) -> bool:
@@ -76,11 +79,13 @@ def pair_of(way: Way, form: Form) -> Pair | None:
     if not form.has_pairs or not isinstance(way, Steps) or not way.is_one_range:
         return None
     low, high = int(way.low), int(way.high)
-    kind = container(low, high, form.least)
+    kind = container(low, high, NARROWEST)
     if kind is None:
         return None
-    offset = UPPER_HALF if form.is_unsigned and kind == TensorProto.INT8 else 0
-    found = Pair(way, TensorProto.UINT8 if offset else kind, low, high, offset)
+    is_byte = kind in (SIGNED[8], UNSIGNED[8])
+    offset = UPPER_HALF if is_byte and low < 0 else 0
+    found = Pair(way, UNSIGNED[8] if is_byte else kind, low, high, offset)
+    found = replace(found, has_clip=not found.is_whole)
     is_scalar = way.channels is None and way.scale.ndim == 0
     return found if is_scalar or (way.channels is not None and (found.is_byte or found.is_whole)) else None
 
@@ -88,7 +93,7 @@ def pair_of(way: Way, form: Form) -> Pair | None:
 def write_pair(pieces: Pieces, source: str, output: str, pair: Pair, is_positive: bool, is_final: bool) -> None:
     """Write a pair; `is_positive` makes 0 the least value, as a ReLU in front of it does."""
     steps, axis = pair.steps, pair.steps.channels
-    zeros = (steps.zero + pair.offset).astype(np.int64)
+    zeros = np.broadcast_to(steps.zero + pair.offset, steps.scale.shape).astype(np.int64)
     zero = pieces.integer(f"{output}/zero_point", zeros, pair.kind)
     scale = pieces.number(f"{output}/scale", steps.scale)
     unit = scale
@@ -103,7 +108,7 @@ def write_pair(pieces: Pieces, source: str, output: str, pair: Pair, is_positive
         bounds = [(bound - steps.zero) * step for bound in (steps.low, steps.high)]
         source = _clip(pieces, source, output, bounds)
     codes = pieces.op("QuantizeLinear", [source, unit, zero], f"{output}/codes", axis=axis)
-    if pair.is_byte and (is_positive or not pair.is_whole):
+    if pair.is_byte and (is_positive or pair.has_clip):
         low = max(pair.low, int(steps.zero)) if is_positive else pair.low
         ends = [
             pieces.integer(f"{output}/{end}", own + pair.offset, pair.kind)

@@ -65,15 +65,18 @@ def run(session: Session, feeds: Feeds) -> NDArray[np.float64]:
 
 
 def ratios(sessions: Mapping[str, Session], feeds: Feeds, reference: str) -> dict[str, float]:
-    """How many times faster than the session `reference` each one is: medians of interleaved runs of one batch."""
+    """How many times faster than the session `reference` each one is: medians of interleaved runs of one batch.
+
+    Times are those that the processor spends on this thread, which does all the work of a session on one thread.
+    """
     times: dict[str, list[float]] = {name: [] for name in sessions}
     repeats = {name: _repeats(lambda own=own: own.run(None, dict(feeds))) for name, own in sessions.items()}  # type: ignore[misc]
     for _ in range(ROUNDS):
         for name, own in sessions.items():
-            begin = time.perf_counter()
+            begin = time.thread_time()
             for _ in range(repeats[name]):
                 own.run(None, dict(feeds))
-            times[name].append((time.perf_counter() - begin) / repeats[name])
+            times[name].append((time.thread_time() - begin) / repeats[name])
     return {name: statistics.median(_quotients(times[reference], own)) for name, own in times.items()}
 
 
@@ -84,6 +87,6 @@ def _quotients(reference: Iterable[float], own: Iterable[float]) -> list[float]:
 def _repeats(call: Callable[[], object], least: float = 0.003) -> int:
     """How often to run a batch so that its time can be told, after a warm-up."""
     call()
-    begin = time.perf_counter()
+    begin = time.thread_time()
     call()
-    return max(1, round(least / max(time.perf_counter() - begin, 1e-6)))
+    return max(1, round(least / max(time.thread_time() - begin, 1e-6)))

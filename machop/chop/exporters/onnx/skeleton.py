@@ -24,6 +24,7 @@ from chop.formats import Format, OutputShift
 from chop.ir import MaseGraph
 from chop.ir.graph.export_trace import GUARDS
 from chop.ir.graph.inputs import placeholder_values
+from chop.nn.copying import copied_module
 from chop.nn.masks import MaskRule
 from chop.nn.ops import STATISTICS, Op
 from chop.nn.quantized import Quantized
@@ -45,13 +46,14 @@ class Skeleton:
 
     `formats` are those of each key. `parameters` are the rounded values of each key that rounds a parameter.
     `in_float` names the nodes whose float results depend on the library in their last bits (exponentials, roots,
-    quotients).
+    quotients). `ranks` are the numbers of dimensions of the values that torch knew them of.
     """
 
     model: onnx.ModelProto
     formats: Mapping[str, Format]
     parameters: Mapping[str, NDArray[np.float32]]
     in_float: tuple[str, ...]
+    ranks: Mapping[str, int]
 
 
 def skeleton_of(network: ExportNetwork) -> Skeleton:
@@ -70,7 +72,8 @@ def skeleton_of(network: ExportNetwork) -> Skeleton:
     model = _traced(_Scored(twin.model.eval(), network.data.output), values)
     in_float = _clean(model)
     _name(model, _output_name(twin.model, values, network.data.output))
-    return Skeleton(model, formats, _parameters(graph, formats), in_float)
+    ranks = {own.name: len(own.type.tensor_type.shape.dim) for own in (*model.graph.value_info, *model.graph.input)}
+    return Skeleton(model, formats, _parameters(graph, formats), in_float, ranks)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def _mark(name: str, layer: Quantized) -> dict[str, Format]:
             found[f"{name}.{operand}"] = chosen
     layer.formats = marks
     layer.op = _without_masks(op)
+    if isinstance(layer.inner, nn.Module):
+        layer.inner = copied_module(layer.inner)  # torch.export knows a module by one path
     return found
 
 
@@ -161,7 +166,7 @@ def _output_name(model: nn.Module, values: list[Any], output: OutputName) -> str
 def _traced(model: _Scored, values: list[Any]) -> onnx.ModelProto:
     """The model as ONNX; whole numbers that its samples count by may change."""
     batch = tuple({0: torch.export.Dim.AUTO} if isinstance(own, Tensor) and own.ndim else None for own in values)
-    names = [node.name for node in model.model.graph.nodes if node.op == "placeholder"]
+    names = [str(node.target) for node in model.model.graph.nodes if node.op == "placeholder"]
     tensors = [name for name, own in zip(names, values, strict=True) if isinstance(own, Tensor)]
     try:
         with _quiet(), torch.no_grad():
@@ -223,7 +228,6 @@ def _clean(model: onnx.ModelProto) -> tuple[str, ...]:
     for part in (model, model.graph, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
-    del model.graph.value_info[:]
     model.producer_name, model.producer_version = "chop", ""
     model.graph.name = "network"
     return tuple(dict.fromkeys(in_float))
@@ -276,7 +280,7 @@ def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _rename(attribute.g, new)
-    for own in (*graph.initializer, *graph.output):
+    for own in (*graph.initializer, *graph.output, *graph.value_info):
         own.name = new.get(own.name, own.name)
 
 

@@ -62,7 +62,7 @@ class Stored:
 
 def integer_tensor(name: str, codes: NDArray[Any], kind: int) -> onnx.TensorProto:
     """Numbers as a tensor of one of ONNX's small types."""
-    return numpy_helper.from_array(np.ascontiguousarray(codes.astype(helper.tensor_dtype_to_np_dtype(kind))), name)
+    return numpy_helper.from_array(np.array(codes, helper.tensor_dtype_to_np_dtype(kind), order="C"), name)
 
 
 def container(low: int, high: int, least: int = 4) -> int | None:
