@@ -100,14 +100,33 @@ def test_values_that_share_a_fraction_width_share_a_width(granularity: Any) -> N
         assert found[-1].cost == pytest.approx(float(torch.cat([part.flatten() for part in parts]).mean()))
 
 
-@pytest.mark.parametrize("kind", ["mlp", "residual"])
-def test_a_resumed_training_goes_on_to_the_bit(kind: str) -> None:
-    graph, data, found = run(kind)
-    again = list(train_widths(graph, data, OPTIONS, found[0]))
+DESCENT = replace(OPTIONS, descent_tries=80, last_rate=0.3)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("mlp", OPTIONS), ("mlp", DESCENT), ("residual", OPTIONS)])
+def test_a_resumed_training_goes_on_to_the_bit(kind: str, options: WidthTraining) -> None:
+    graph, data, found = run(kind, options)
+    again = list(train_widths(graph, data, options, found[0]))
     assert len(again) == 2
     for own, wanted in zip(again, found[1:], strict=True):
         assert (own.step, own.cost, own.validation_loss) == (wanted.step, wanted.cost, wanted.validation_loss)
         assert all(torch.equal(own.weights[name], tensor) for name, tensor in wanted.weights.items())
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_up"])
+def test_a_snapshot_after_a_descent_is_the_network_that_was_measured(rounding: Any) -> None:
+    graph, data, found = run("mlp", replace(DESCENT, activation_rounding=rounding))
+    plain = run("mlp", replace(DESCENT, activation_rounding=rounding, descent_below=1.0))[2]
+    for snapshot in found:
+        x, y = next(iter(data.batches("val")))
+        outputs = snapshot_graph(graph, snapshot).model(x)
+        assert float(data.task.loss(outputs, y).detach()) == pytest.approx(snapshot.validation_loss, rel=1e-5)
+    assert found[0].cost < plain[0].cost
+
+
+def test_a_descent_is_refused_where_there_is_no_chain() -> None:
+    with pytest.raises(GraphError, match="descent_tries needs a chain"):
+        run("residual", DESCENT)
 
 
 def test_half_up_rounding_is_bits_cut_off_behind_a_bias() -> None:
@@ -166,6 +185,7 @@ def test_layers_that_stay_in_float_are_named(caplog: pytest.LogCaptureFixture) -
             "batch_size": 0, "weight_fraction": float("nan"),
         }.items()),
         ({"epochs": 2.5}, "^epochs: expected"),
+        ({"descent_tries": 9, "cost": "average_bitwidth"}, '^cost: must be "ebops" where descent_tries'),
     ],
 )  # fmt: skip
 def test_wrong_options_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:

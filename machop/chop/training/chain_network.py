@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from chop.ir import MaseGraph
 from chop.ir.calibration import Slot
+from chop.training.code_descent import CodeDescent
 from chop.training.width_chain import Chain
 from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_network import WidthOptions, average_width, is_relu, widths_of
@@ -109,6 +111,15 @@ class ChainNetwork(WidthEngine):
             rounds_down = self.chain.half_up and name != self.names[0]
             found |= {(name, operand): it._replace(rounds_down=rounds_down) for operand, it in operands.items()}
         return found
+
+    def descend(self, factor: float, tries: int, seed: int) -> None:
+        """Go on by changes of single codes, which stay where the loss of all training samples and the cost fall."""
+        layers, left = self.chain.coded()
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        x, shares = self.x[self.chain.kept[0][left[0]]], self.shares
+        descent = CodeDescent(layers, x[:, order].numpy(), shares[:, order].numpy(), factor)
+        descent.descend(tries, seed)
+        self.chain.take(layers, left)
 
     def state(self) -> dict[str, Tensor]:
         return self.chain.state()

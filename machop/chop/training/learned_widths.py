@@ -43,11 +43,17 @@ class WidthTraining:
     the cost: EBOPs (bits of each input times bits of each weight that reads it), or the average width of a value. The
     factor grows from `first_factor` to `last_factor`, so that one run passes through networks of falling cost: its
     logarithm by the share of the run that is done to the power of `pace` (1: evenly; 0.5: quickly at first, while the
-    network is still large). The learning rate falls as a cosine in each of `cycles` equal parts of the run.
+    network is still large). The learning rate falls as a cosine in each of `cycles` equal parts of the run, from a
+    height that itself falls along the run, to `last_rate` of the first one.
 
     `activation_rounding = "half_up"` cuts bits off (format `integer_floor`) and keeps half a step in the bias before:
     no logic for rounding in a circuit. For chains of linear layers with biases. In such chains a feature that nothing
     has used for `removal_patience` epochs is taken out for good, which saves time; let it be more than a cycle.
+
+    With `descent_tries` each snapshot ends in a descent on its codes, from which the run goes on: so many changes of
+    one weight, bias or fraction width are tried, and those stay that lower the loss of the training samples plus the
+    factor times the cost. For chains of linear layers and EBOPs; networks that cost more than `descent_below` are
+    spared, because each change takes longer there, and there are more of them.
     """
 
     epochs: Annotated[int, Ge(1)] = 200
@@ -66,6 +72,9 @@ class WidthTraining:
     removal_patience: Annotated[int, Ge(1)] = 150
     teacher_share: Annotated[float, Ge(0), Le(1)] = 0.5
     cycles: Annotated[int, Ge(1)] = 10
+    last_rate: Annotated[float, Gt(0), Le(1)] = 1.0
+    descent_tries: Annotated[int, Ge(0)] = 0
+    descent_below: Annotated[float, Gt(0)] = 4000.0
     snapshots: Annotated[int, Ge(1)] = 20
     seed: int = 0
 
@@ -81,6 +90,11 @@ class WidthTraining:
             problems.append(
                 f"snapshots: {self.snapshots} need as many epochs, and there are {self.epochs}: raise epochs, or lower "
                 "snapshots"
+            )
+        if not problems and self.descent_tries and self.cost != "ebops":
+            problems.append(
+                f'cost: must be "ebops" where descent_tries is set, got "{self.cost}": the descent counts EBOPs; set '
+                "descent_tries = 0 for other costs"
             )
         if problems:
             raise ConfigError(problems)
@@ -104,7 +118,8 @@ class WidthTraining:
         [1.0, 0.505, 0.01, 1.0]
         """
         place = (share * self.cycles) % 1.0
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * place))
+        height: float = self.last_rate**share
+        return height * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * place)))
 
 
 @dataclass(frozen=True)
@@ -138,7 +153,8 @@ def train_widths(
 ) -> Iterator[Snapshot]:
     """Train the widths of `graph`, which stays as it is, and yield networks of falling cost, `snapshots` in all.
 
-    Each is the one of the least validation loss in its part of the run. With `start`, a snapshot of the same training,
+    Each is the one of the least validation loss in its part of the run, or the last one, after its descent, with
+    `descent_tries`. With `start`, a snapshot of the same training,
     the run goes on behind it and yields what it would have yielded unbroken. `slots` are the operands that learn, all
     others stay in float; without it, those of every linear and convolutional layer that is called once. `on_step` is
     called with the number of steps done and of all.
@@ -202,10 +218,13 @@ class _Run:
         for epoch in range(first, options.epochs):
             factor = options.factor(epoch / max(options.epochs - 1, 1))
             self._epoch(epoch, factor)
-            if best is None or self.engine.loss(self.validation) < best.validation_loss:
-                best = self._snapshot(epoch, factor)
             part = (epoch + 1) * options.snapshots // options.epochs
-            if part > epoch * options.snapshots // options.epochs:
+            is_last = part > epoch * options.snapshots // options.epochs
+            if options.descent_tries:
+                best = self._descended(epoch, factor) if is_last else None
+            elif best is None or self.engine.loss(self.validation) < best.validation_loss:
+                best = self._snapshot(epoch, factor)
+            if best is not None and is_last:
                 yield replace(best, state={**self.engine.state(), "epoch": torch.tensor(epoch)})
                 best = None
 
@@ -221,6 +240,15 @@ class _Run:
             if self.on_step is not None:
                 self.on_step(epoch * self.batches + batch + 1, options.epochs * self.batches)
         self.engine.end_epoch()
+
+    def _descended(self, epoch: int, factor: float) -> Snapshot:
+        """The network after a descent, if it is small enough for one."""
+        found = self._snapshot(epoch, factor)
+        if found.cost > self.options.descent_below:
+            return found
+        assert isinstance(self.engine, ChainNetwork)
+        self.engine.descend(factor, self.options.descent_tries, self.options.seed * 1_000_003 + epoch)
+        return self._snapshot(epoch, factor)
 
     def _snapshot(self, epoch: int, factor: float) -> Snapshot:
         """The network as it stands, its ranges those of all training samples."""
@@ -264,6 +292,11 @@ def _engine(graph: MaseGraph, train: Samples, options: WidthTraining, slots: Col
         raise GraphError(
             'activation_rounding = "half_up" needs a chain of linear layers with biases and ReLUs on vectors, widths '
             'by element and the cross entropy of classes; take "half_even" for this network'
+        )
+    if options.descent_tries:
+        raise GraphError(
+            "descent_tries needs a chain of linear layers and ReLUs on vectors, widths by element and the cross "
+            "entropy of classes; set it to 0 for this network"
         )
     return TracedNetwork(pristine, taught if options.teacher_share else train, options, found)
 

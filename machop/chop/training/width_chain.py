@@ -16,12 +16,16 @@ import torch
 from torch import Tensor
 
 from chop.training.chain_steps import Grid, Layer, Steps
+from chop.training.code_descent import CodedLayer, bits_between
 
 ROWS = 8192
 """Samples of which ranges are measured at once."""
 
 REFRESHED = 4
 """Steps after which scales, ranges and the gradient of the cost are computed anew."""
+
+WITHIN = 0.45
+"""Steps within which a weight stays that is zero after a descent."""
 
 
 class Chain:
@@ -222,6 +226,38 @@ class Chain:
         spans = spans - torch.log2((codes & -codes).clamp(min=1).to(spans.dtype))
         each = torch.cat([bits + sign, bits.new_zeros(1)])
         return float((spans * each[self.reads])[self.used()[1]].sum())
+
+    def coded(self) -> tuple[list[CodedLayer], list[Tensor]]:
+        """The layers as rounded, without what is not used, and which of the inputs of each are left."""
+        inputs, used = self.used()
+        values = self._rounded()[0] * used
+        fractions = self._parts(self.parameters)[2].round()
+        left = [inputs[own.reads].nonzero()[:, 0] for own in self.layers]
+        rows = [*left[1:], torch.arange(self.layers[-1].outputs)]
+        found = []
+        for number, (own, inner, outer) in enumerate(zip(self.layers, left, rows, strict=True)):
+            weight = values[own.weights : own.bias].view(own.shape)[outer[:, None], inner]
+            bias, fraction = values[own.biases][outer].numpy(), fractions[own.reads][inner].numpy()
+            rounds_up = self.half_up and number > 0
+            found.append(CodedLayer(weight.numpy(), bias, fraction, rounds_up, self.has_bias[number]))
+        return found, left
+
+    def take(self, layers: Sequence[CodedLayer], left: Sequence[Tensor]) -> None:
+        """Put back layers as `coded` gave them, changed since: each number on the grid that it needs.
+
+        A weight that is zero keeps its own value, as far as that rounds to zero.
+        """
+        values, fractions, of_inputs = self._parts(self.parameters)
+        rows = [*left[1:], torch.arange(self.layers[-1].outputs)]
+        coded = torch.zeros_like(values)
+        for own, new, inner, outer in zip(self.layers, layers, left, rows, strict=True):
+            coded[own.weights : own.bias].view(own.shape)[outer[:, None], inner] = torch.from_numpy(new.weight)
+            coded[own.biases][outer] = torch.from_numpy(new.bias)
+            of_inputs[own.reads][inner] = torch.from_numpy(new.fraction)
+        most = WITHIN * fractions.round().neg().exp2()
+        finest = torch.from_numpy(bits_between(coded.numpy())) - torch.frexp(coded).exponent
+        values.copy_(torch.where(coded != 0, coded, values.clamp(-most, most)))
+        fractions.copy_(torch.where(coded != 0, finest, fractions))
 
     def state(self) -> dict[str, Tensor]:
         """All that a resume needs."""

@@ -153,6 +153,7 @@ def test_a_winner_keeps_its_weights_and_widths(tmp_path: Path, jets: MaseDataMod
         ({}, {"first_factor": 1.0, "last_factor": 0.1}, r"first_factor \(1\) must not be above last_factor"),
         ({}, {"epochs": 3}, "16 snapshots need as many epochs, and there are 3"),
         ({}, {"learning_rate": 0.1}, "learning_rate has no effect: no weights are trained"),
+        ({}, {"descent_tries": 9}, 'descent_tries needs weight_granularity = "element"'),
         ({}, {"weight_granularity": "element", "train_weights": False}, "weights are always trained"),
         ({}, {"activation_granularity": "channel", "train_weights": False}, "weights are always trained"),
         ({}, {"weight_granularity": "row"}, "weight_granularity"),

@@ -49,6 +49,9 @@ class GradientOptions:
     What is None depends on that: an epoch a snapshot on 4,096 samples in batches of 256, width_learning_rate 0.1 and
     EBOPs times 1e-6 to 1e-2 for points; 200 epochs on all samples in batches of 1,024, both rates 3e-3 and 1e-6 to
     1e-4 for networks.
+
+    `descent_tries`: each network ends in a descent on its codes, in which so many changes of one weight, bias or
+    fraction width are tried; for chains of linear layers, "element" for both, and EBOPs.
     """
 
     epochs: Annotated[int, Ge(1)] | None = None
@@ -63,11 +66,17 @@ class GradientOptions:
     width_learning_rate: Annotated[float, Gt(0), Le(10)] | None = None
     batch_size: Annotated[int, Ge(1)] | None = None
     train_samples: Annotated[int, Ge(1)] | None = None
+    descent_tries: Annotated[int, Ge(0)] = 0
 
     @property
     def own_networks(self) -> bool:
         """Whether a trial has weights and widths of its own."""
         return bool(self.train_weights) or {self.weight_granularity, self.activation_granularity} != {"tensor"}
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether each element has a width of its own, and EBOPs are counted."""
+        return self.weight_granularity == self.activation_granularity == "element" and self.cost == "ebops"
 
 
 @STRATEGIES.register("gradient")
@@ -92,6 +101,11 @@ class Gradient(SearchStrategyBase):
             )
         if options.learning_rate is not None and not options.own_networks:
             return "learning_rate has no effect: no weights are trained; remove it, or give train_weights = true"
+        if options.descent_tries and not options.is_fine:
+            return (
+                'descent_tries needs weight_granularity = "element", activation_granularity = "element" and '
+                'cost = "ebops": give them, or remove it'
+            )
         first, last = factors_of(options)
         if first > last:
             return (
@@ -121,6 +135,7 @@ class Gradient(SearchStrategyBase):
             "last_factor": last,
             "weight_granularity": options.weight_granularity,
             "activation_granularity": options.activation_granularity,
+            "descent_tries": options.descent_tries,
         }
         return Training("learned_widths", values, options.snapshots, options.own_networks)
 

@@ -1,0 +1,300 @@
+"""Coordinate descent on the codes of a trained chain of linear layers and ReLUs.
+
+A training with rounded weights ends where its last steps happen to round them. Here one weight, one bias or one
+fraction width is changed at a time, and a change stays where the loss plus a factor times the EBOPs falls. Samples are
+columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+STAGES = (2048, 16384)
+"""Samples on which a change is tried before it is tried on all: most are seen to be bad on few."""
+
+DOUBT = 2.0
+"""Standard errors by which a change may seem bad on few samples, and is tried on more."""
+
+LEAST = 1e-7
+"""What a change must gain."""
+
+GROWN = 100
+"""Weights that are zero and tried in a sweep: those of the greatest gradients."""
+
+
+@dataclass
+class CodedLayer:
+    """A linear layer: rounded weights `(outputs, inputs)` and biases, and the fraction width of each input.
+
+    `half_up`: inputs are rounded so, in place of half to even. Without `has_bias` the biases stay as they are.
+    """
+
+    weight: Floats
+    bias: Floats
+    fraction: Floats
+    half_up: bool
+    has_bias: bool
+
+
+class Change(NamedTuple):
+    """A new value for one number of a layer."""
+
+    kind: Literal["weight", "bias", "fraction"]
+    layer: int
+    row: int
+    column: int
+    value: float
+
+
+class Outcome(NamedTuple):
+    """What a change gives on some samples: the last layers' results, what the last layers read, and the losses."""
+
+    results: list[Floats]
+    read: list[Floats]
+    losses: Floats
+
+
+def bits_between(values: Floats) -> Floats:
+    """For each number the bits from its highest to its lowest one that is set; 0 for a zero.
+
+    >>> bits_between(np.array([0.0, 0.5, -0.75, 5.0], np.float32)).tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    codes = np.abs(np.ldexp(np.frexp(values.astype(np.float64))[0], 52)).astype(np.int64)
+    lowest = np.frexp((codes & -codes).astype(np.float64))[1]
+    return np.where(codes > 0, 53 - lowest, 0).astype(np.float32)
+
+
+class CodeDescent:
+    """A chain on training samples `x` `(inputs, samples)` with soft targets `(classes, samples)`.
+
+    What is minimised is the cross entropy plus `factor` times the EBOPs, ranges being those of all samples. `layers`
+    change as the descent goes on.
+    """
+
+    def __init__(self, layers: Sequence[CodedLayer], x: Floats, shares: Floats, factor: float) -> None:
+        self.layers, self.x, self.shares, self.factor = list(layers), x, shares, factor
+        self.range = x.min(axis=1), x.max(axis=1)
+        every = slice(0, x.shape[1])
+        self.stages = [slice(0, own) for own in STAGES if own < x.shape[1]] + [every]
+        start = self._onward(0, [self._rounded(0, x, layers[0].fraction)], [], every)
+        self.results, self.read, self.losses = start
+        self.bits = [self._bits(number, own.fraction, self.read[number]) for number, own in enumerate(self.layers)]
+        self.spans = [bits_between(own.weight).sum(axis=0) for own in self.layers]
+
+    @property
+    def loss(self) -> float:
+        """The mean cross entropy of all samples."""
+        return float(self.losses.mean(dtype=np.float64))
+
+    @property
+    def cost(self) -> float:
+        """The EBOPs: bits of each input, its sign counted, times bits of each weight that reads it."""
+        return float(sum(bits @ spans for bits, spans in zip(self.bits, self.spans, strict=True)))
+
+    def descend(self, tries: int, seed: int) -> int:
+        """Try as many changes, or fewer where a whole sweep finds none that stays; how many stayed."""
+        random = np.random.default_rng(seed)
+        stayed, before = 0, -1
+        while before < stayed:
+            before = stayed
+            for change in self._sweep(random):
+                if tries == 0:
+                    return stayed
+                tries -= 1
+                stayed += self._try(change)
+        return stayed
+
+    def _sweep(self, random: np.random.Generator) -> Iterator[Change]:
+        """Changes of all numbers, and of the zero weights with the greatest gradients, in any order."""
+        places: list[tuple[str, int, int, int]] = []
+        for number, own in enumerate(self.layers):
+            places += [("weight", number, int(row), int(column)) for row, column in np.argwhere(own.weight)]
+            places += [("fraction", number, 0, column) for column in range(len(own.fraction))]
+            if own.has_bias:
+                places += [("bias", number, row, 0) for row in range(len(own.bias))]
+        places += [("weight", *place) for place in self._wanted()]
+        for index in random.permutation(len(places)):
+            kind, number, row, column = places[index]
+            if kind == "weight":
+                yield from self._weights(number, row, column, random)
+            elif kind == "bias":
+                yield from self._biases(number, row)
+            else:
+                fraction = float(self.layers[number].fraction[column])
+                yield from (Change("fraction", number, 0, column, fraction + step) for step in (-1, 1))
+
+    def _wanted(self) -> list[tuple[int, int, int]]:
+        """The zero weights with the greatest gradients, straight through the rounding, on some samples."""
+        some = self.stages[len(self.stages) // 2]
+        above = np.exp(self.results[-1][:, some] - self.results[-1][:, some].max(axis=0))
+        above /= above.sum(axis=0)
+        above -= self.shares[:, some]
+        found: list[tuple[float, int, int, int]] = []
+        for number in reversed(range(len(self.layers))):
+            weight, gradient = self.layers[number].weight, np.abs(above @ self.read[number][:, some].T)
+            zeros = np.argwhere(weight == 0)
+            found += [(-float(gradient[row, column]), number, int(row), int(column)) for row, column in zeros]
+            if number:
+                above = (weight.T @ above) * (self.results[number - 1][:, some] > 0)
+        return [place for _, *place in sorted(found)[:GROWN]]  # type: ignore[misc]
+
+    def _weights(self, number: int, row: int, column: int, random: np.random.Generator) -> Iterator[Change]:
+        """Neighbours of a weight and cheaper numbers near it; for a zero powers of two about as large as its row's."""
+        own = self.layers[number].weight
+        value = float(own[row, column])
+        if value:
+            power = math.copysign(2.0 ** math.frexp(value)[1], value)
+            step = abs(power) * 2.0 ** -float(bits_between(own[row, column : column + 1])[0])
+            near = [share * step + value for share in (-1, -0.5, 0.5, 1)]
+            tried = {0.0, value / 2, 2 * value, power / 2, power, *near} - {value}
+        else:
+            size = float(np.abs(own[row]).sum()) / max(int(np.count_nonzero(own[row])), 1)
+            size = 2.0 ** round(math.log2(size)) if size else 0.5
+            tried = {sign * share * size for sign in (-1, 1) for share in (0.25, 0.5, 1)}
+        for new in random.permutation(sorted(tried)):
+            yield Change("weight", number, row, column, float(new))
+
+    def _biases(self, number: int, row: int) -> Iterator[Change]:
+        """Steps of a bias that are about those of what reads it."""
+        last = number + 1 == len(self.layers)
+        step = 2.0**-4 if last else 2.0 ** -float(self.layers[number + 1].fraction[row])
+        for share in (-2, -1, -0.5, 0.5, 1, 2):
+            yield Change("bias", number, row, 0, float(self.layers[number].bias[row]) + share * step)
+
+    def _try(self, change: Change) -> bool:
+        """Whether a change stays: on few samples, then on more it must not be worse beyond doubt, on all better."""
+        old, spans = self._value(change), self._spans(change)
+        if change.value == old:
+            return False
+        saved = self.factor * float((self.spans[change.layer] - spans) @ self.bits[change.layer])
+        if change.kind == "fraction":
+            saved = self.factor * (old - change.value) * float(spans[change.column])
+        for some in self.stages:
+            outcome = self._outcome(change, some)
+            gains = self.losses[some] - outcome.losses
+            is_last = some == self.stages[-1]
+            doubt = 0.0 if is_last else DOUBT * float(gains.std()) / math.sqrt(len(gains))
+            if not is_last and float(gains.mean()) + doubt + saved <= LEAST:
+                return False
+        return self._stays(change, outcome, spans)
+
+    def _stays(self, change: Change, outcome: Outcome, spans: Floats) -> bool:
+        """Take a change over if it is better by the exact cost."""
+        first = len(self.layers) - len(outcome.read)
+        fractions = [own.fraction for own in self.layers]
+        if change.kind == "fraction":
+            fractions[change.layer] = fractions[change.layer].copy()
+            fractions[change.layer][change.column] = change.value
+        bits = [
+            *self.bits[:first],
+            *(self._bits(first + more, fractions[first + more], read) for more, read in enumerate(outcome.read)),
+        ]
+        all_spans = [*self.spans[: change.layer], spans, *self.spans[change.layer + 1 :]]
+        cost = sum(float(own @ read) for own, read in zip(bits, all_spans, strict=True))
+        loss = float(outcome.losses.mean(dtype=np.float64))
+        if loss + self.factor * cost >= self.loss + self.factor * self.cost - LEAST:
+            return False
+        own = self.layers[change.layer]
+        if change.kind == "weight":
+            own.weight[change.row, change.column] = change.value
+        elif change.kind == "bias":
+            own.bias[change.row] = change.value
+        own.fraction = fractions[change.layer]
+        self.bits, self.spans, self.losses = bits, all_spans, outcome.losses
+        self.results[len(self.layers) - len(outcome.results) :] = outcome.results
+        self.read[first:] = outcome.read
+        return True
+
+    def _value(self, change: Change) -> float:
+        own = self.layers[change.layer]
+        if change.kind == "weight":
+            return float(own.weight[change.row, change.column])
+        return float(own.bias[change.row] if change.kind == "bias" else own.fraction[change.column])
+
+    def _spans(self, change: Change) -> Floats:
+        """The bits of the weights that read each input of the layer, after a change."""
+        spans: Floats = self.spans[change.layer]
+        if change.kind == "weight":
+            both = bits_between(np.array([self._value(change), change.value], np.float32))
+            spans = spans.copy()
+            spans[change.column] += both[1] - both[0]
+        return spans
+
+    def _outcome(self, change: Change, some: slice) -> Outcome:
+        """What a change gives on some samples."""
+        number, row = change.layer, change.row
+        step = np.float32(change.value - self._value(change))
+        if change.kind == "fraction":
+            source = self.results[number - 1] if number else self.x
+            fraction = np.array([change.value], np.float32)
+            line = self._rounded(number, source[change.column : change.column + 1, some], fraction)[0]
+            return self._after_read(number, change.column, line, some)
+        results = self.results[number][:, some].copy()
+        results[row] += step * self.read[number][change.column, some] if change.kind == "weight" else step
+        if number + 1 == len(self.layers):
+            return Outcome([results], [], self._losses(results, some))
+        fraction = self.layers[number + 1].fraction[row : row + 1]
+        line = self._rounded(number + 1, results[row : row + 1], fraction)[0]
+        after = self._after_read(number + 1, row, line, some)
+        return after._replace(results=[results, *after.results])
+
+    def _after_read(self, number: int, row: int, line: Floats, some: slice) -> Outcome:
+        """What it gives that a layer reads another line of one of its inputs."""
+        read = self.read[number][:, some].copy()
+        results = self.results[number][:, some] + self.layers[number].weight[:, row, None] * (line - read[row])
+        read[row] = line
+        return self._onward(number, [read], [results], some)
+
+    def _onward(self, number: int, read: list[Floats], results: list[Floats], some: slice) -> Outcome:
+        """Go on from what layer `number` reads, and from its results where they are known."""
+        for below, own in enumerate(self.layers[number:], number):
+            if below > number:
+                read.append(self._rounded(below, results[-1], own.fraction))
+            if len(results) < len(read):
+                results.append(own.weight @ read[-1] + own.bias[:, None])
+        return Outcome(results, read, self._losses(results[-1], some))
+
+    def _rounded(self, number: int, values: Floats, fraction: Floats) -> Floats:
+        """What layer `number` reads of the results before it."""
+        scale = np.exp2(fraction)[:, None]
+        codes: Floats = values * scale
+        if number:
+            np.maximum(codes, 0, out=codes)
+        if self.layers[number].half_up:
+            codes += 0.5
+            np.floor(codes, out=codes)
+        else:
+            np.rint(codes, out=codes)
+        codes /= scale
+        return codes
+
+    def _bits(self, number: int, fraction: Floats, read: Floats) -> Floats:
+        """The bits of each input of a layer, its sign counted; behind a ReLU there is none."""
+        scale = np.exp2(fraction)
+        if number:
+            return _whole_bits(read.max(axis=1) * scale)
+        low, high = (np.rint(own * scale) for own in self.range)
+        bits = _whole_bits(np.maximum(np.maximum(high, -low - 1), 0))
+        signs: Floats = ((bits > 0) | (low < 0)).astype(np.float32)
+        return bits + signs if (low < 0).any() else bits
+
+    def _losses(self, outputs: Floats, some: slice) -> Floats:
+        """The cross entropy of each sample."""
+        shifted = outputs - outputs.max(axis=0)
+        losses: Floats = np.log(np.exp(shifted).sum(axis=0))
+        losses -= np.einsum("ij,ij->j", self.shares[:, some], shifted)
+        return losses
+
+
+def _whole_bits(codes: Floats) -> Floats:
+    """The bits of whole numbers that are not negative."""
+    return np.frexp(codes)[1].astype(np.float32)

@@ -1,0 +1,129 @@
+"""The descent on codes against networks written out, and what it must find."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from chop.training.code_descent import CodeDescent, CodedLayer
+from chop.training.width_chain import Chain
+
+FACTOR = 1e-4
+
+
+def made(half_up: bool = False) -> tuple[Chain, Tensor, Tensor]:
+    torch.manual_seed(0)
+    weights = [torch.randn(o, i) * 0.5 for i, o in pairwise((6, 5, 4, 3))]
+    chain = Chain(weights, [torch.randn(len(own)) * 0.2 for own in weights], [True] * 3, (2.0, 3.0), half_up=half_up)
+    chain.parameters[chain.count :] += torch.randn(len(chain.parameters) - chain.count) * 1.5
+    x = torch.randn(6, 3000)
+    chain.measure_ranges(x)
+    return chain, x, F.one_hot((torch.randn(3, 6) @ x).argmax(0), 3).t().float()
+
+
+def descent_of(layers: list[CodedLayer], kept: Tensor, x: Tensor, shares: Tensor) -> CodeDescent:
+    return CodeDescent(layers, x[kept].numpy(), shares.numpy(), FACTOR)
+
+
+def written_out(layers: list[CodedLayer], x: Tensor, shares: Tensor) -> tuple[float, int]:
+    """The loss in float64, and the EBOPs by Python's whole numbers."""
+    cost, hidden = 0, x.double()
+    for number, own in enumerate(layers):
+        scale = 2.0 ** torch.from_numpy(own.fraction).double()[:, None]
+        codes = torch.floor(hidden * scale + 0.5) if own.half_up else (hidden * scale).round()
+        bits = [
+            max(int(line.max()), -int(line.min()) - 1, 0).bit_length() + int(number == 0 and bool((codes < 0).any()))
+            for line in codes
+        ]
+        for value, column in ((value, column) for row in own.weight for column, value in enumerate(row)):
+            digits = f"{abs(int(float(value) * 2**30)):b}".strip("0")
+            cost += len(digits) * bits[column]
+        hidden = torch.from_numpy(own.weight).double() @ (codes / scale) + torch.from_numpy(own.bias).double()[:, None]
+        hidden = hidden.relu() if number + 1 < len(layers) else hidden
+    return float(F.cross_entropy(hidden.t(), shares.t().double())), cost
+
+
+@pytest.mark.parametrize("half_up", [False, True])
+def test_loss_and_cost_fall_and_are_those_written_out(half_up: bool) -> None:
+    chain, x, shares = made(half_up)
+    layers, left = chain.coded()
+    descent = descent_of(layers, left[0], x, shares)
+    before = descent.loss + FACTOR * descent.cost
+    assert (descent.loss, descent.cost) == pytest.approx(written_out(layers, x[left[0]], shares), rel=1e-5)
+    assert descent.descend(400, seed=0) > 10
+    assert (descent.loss, descent.cost) == pytest.approx(written_out(layers, x[left[0]], shares), rel=1e-5)
+    assert descent.loss + FACTOR * descent.cost < before - 0.01
+
+
+@pytest.mark.parametrize("half_up", [False, True])
+def test_the_chain_goes_on_with_what_was_found(half_up: bool) -> None:
+    """Taken back, the network has the loss and the cost of the descent; unchanged, it is what it was."""
+    chain, x, shares = made(half_up)
+    outputs, cost = chain.outputs(x), chain.ebops()
+    layers, left = chain.coded()
+    chain.take(layers, left)
+    assert torch.equal(chain.outputs(x), outputs)
+    assert chain.ebops() == cost
+    descent = descent_of(layers, left[0], x, shares)
+    descent.descend(400, seed=0)
+    chain.take(layers, left)
+    chain.measure_ranges(x)
+    assert float(F.cross_entropy(chain.outputs(x).t(), shares.t())) == pytest.approx(descent.loss, rel=1e-5)
+    assert chain.ebops() <= descent.cost  # the chain leaves out what nothing reads
+    assert chain.ebops() < cost
+
+
+def test_tries_are_counted_and_the_same_seed_gives_the_same() -> None:
+    chain, x, shares = made()
+    found = []
+    for tries, seed in ((0, 0), (60, 0), (60, 0), (60, 1)):
+        layers, left = copy.deepcopy(chain.coded())
+        assert descent_of(layers, left[0], x, shares).descend(tries, seed) <= tries
+        found.append(np.concatenate([own.weight.ravel() for own in layers]))
+    assert np.array_equal(found[0], np.concatenate([own.weight.ravel() for own in chain.coded()[0]]))
+    assert np.array_equal(found[1], found[2])
+    assert not np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[1], found[3])
+
+
+def test_it_finds_the_weights_that_made_the_labels_and_leaves_out_the_rest() -> None:
+    """Classes by the sign of x0 - 2 x1: from wrong weights, one of them zero, and a third that says nothing."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 4000)
+    is_first = (x[0] - 2 * x[1] > 0).float()
+    weight = np.array([[0, -0.25, 0.5], [0, 0.25, 0.25]], np.float32)
+    layer = CodedLayer(weight, np.zeros(2, np.float32), np.full(3, 3, np.float32), False, True)
+    descent = CodeDescent([layer], x.numpy(), torch.stack([is_first, 1 - is_first]).numpy(), 1e-4)
+    descent.descend(100_000, seed=0)
+    assert descent.loss < 0.1
+    difference = layer.weight[0] - layer.weight[1]
+    assert difference[1] == pytest.approx(-2 * difference[0], rel=0.15)
+    assert abs(difference[2]) < 0.05 * difference[0]
+
+
+def test_biases_that_a_layer_lacks_stay_zero() -> None:
+    chain, x, shares = made()
+    chain.has_bias[1] = False
+    layers, left = chain.coded()
+    before = layers[1].bias.copy()
+    assert descent_of(layers, left[0], x, shares).descend(600, seed=0) > 0
+    assert np.array_equal(layers[1].bias, before)
+
+
+def test_a_network_of_which_nothing_is_left_has_its_biases_alone() -> None:
+    """Labels that say nothing but their own frequency: the outputs' biases find it."""
+    layers = [
+        CodedLayer(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), False, True),
+        CodedLayer(np.zeros((2, 0), np.float32), np.zeros(2, np.float32), np.zeros(0, np.float32), False, True),
+    ]
+    shares = torch.tensor([[0.9], [0.1]]).expand(2, 100)
+    descent = descent_of(layers, torch.arange(0), torch.randn(3, 100), shares)
+    descent.descend(5000, seed=0)
+    assert descent.cost == 0
+    assert descent.loss == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1), abs=1e-3)
