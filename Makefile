@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test format-check format lint types layers unit test-slow guard weights answers tables bench-formats bench bench-ladder bench-luts bench-runners bench-strategies bench-synthesis bench-training scaling clean
+.PHONY: help setup test format-check format lint types layers unit test-slow guard weights answers tables bench-formats bench bench-circuits bench-ladder bench-luts bench-runners bench-strategies bench-synthesis bench-training scaling clean
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ bench-formats: setup ## Time every number format against a plain copy
 
 bench: setup     ## Time the evaluator against a plain loop
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python benchmarks/evaluator.py
+
+bench-circuits: setup ## What costs of circuits take, and how near layers are to the whole: PART=tables or layers
+	$(BIN)/python benchmarks/circuits.py $(PART)
 
 bench-ladder: setup ## What a ladder of sample sizes saves, and that it gives up no winner
 	$(BIN)/python benchmarks/ladder.py

@@ -59,8 +59,15 @@ class TestOurs(RunnerConformance):
     )
 
     def test_none_is_forgotten(self) -> None:
-        listed = {RunnerCase.of(one).cls for one in self.runners}
+        listed = {RunnerCase.of(one).cls for one in (*self.runners, *TestInOnnxRuntime.runners)}
         assert {RUNNERS[name] for name in RUNNERS} <= listed
+
+
+@pytest.mark.slow
+class TestInOnnxRuntime(RunnerConformance):
+    """Each measurement exports the network, which takes seconds."""
+
+    runners = (("ort_latency", {"warm_up": 1, "repeats": 4}),)
 
 
 class Spoiling(ModelRunner):

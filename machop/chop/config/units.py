@@ -27,6 +27,7 @@ UNITS: dict[str, dict[str, float]] = {
     "s": _with_prefixes("s", {"": 1.0, **_SMALL}),
     "FLOP": _with_prefixes("FLOP", _PREFIXES),
     "BitOP": _with_prefixes("BitOP", _PREFIXES),
+    "us": {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6},
     "ns": {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9},
     "pJ": {"pJ": 1.0, "nJ": 1e3, "uJ": 1e6, "µJ": 1e6, "mJ": 1e9},
     "x": {"x": 1.0},

@@ -444,6 +444,7 @@ RUNNERS: Registry[type[RunnerBase]] = Registry(
         "chop.actions.search.strategies.runners.energy",
         "chop.actions.search.strategies.runners.finn",
         "chop.actions.search.strategies.runners.hardware",
+        "chop.actions.search.strategies.runners.ort_latency",
         "chop.actions.search.strategies.runners.simulation_time",
     ),
     subclass_problem(RunnerBase, "Options"),

@@ -60,8 +60,12 @@ class CircuitTable:
         return self.runner.metrics_from(self.costs.sums(codes))
 
     def prepare(self, codes: Codes, jobs: Jobs) -> None:
-        """Solve what these configurations need and nobody has solved, by as many calls at a time as `jobs` says."""
+        """Solve what these configurations need and nobody has solved, by as many calls at a time as `jobs` says.
+
+        What they share with others is added up here, so that no worker does it again.
+        """
         self.runner.solve_missing(self.costs, codes, jobs)
+        self.costs.sums(codes)
 
 
 class CircuitRunner(TableRunner):
