@@ -65,7 +65,7 @@ def network() -> ExportNetwork:
 def test_a_difference_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="--allow-differences") as caught:
         export(network(), "arrays", tmp_path / "out", {"error": 0.5})
-    assert caught.value.problems == ("numpy: 320 of 320 outputs differ, by at most 0.5",)
+    assert caught.value.problems == ("numpy: 320 of 320 outputs differ, by at most 0.5", "note: a note")
     assert list(tmp_path.iterdir()) == []
 
 

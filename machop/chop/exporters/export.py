@@ -68,7 +68,7 @@ def export(
             draft = Path(beside) / "export"
             draft.mkdir()
             written = exporter.write(network, draft)
-            checks = _checked(exporter, network, draft, allow_differences, report)
+            checks = _checked(exporter, network, draft, allow_differences, report, written.notes)
             found = Exported(folder, EXPORTERS.canonical(to), checks, written)
             write_readme(draft, network, found)
             write_manifest(draft, network, found, exporter)
@@ -90,9 +90,14 @@ def require_replaceable(folder: Path) -> None:
 
 
 def _checked(
-    exporter: Exporter, network: ExportNetwork, draft: Path, allow_differences: bool, report: Report
+    exporter: Exporter,
+    network: ExportNetwork,
+    draft: Path,
+    allow_differences: bool,
+    report: Report,
+    notes: tuple[str, ...],
 ) -> tuple[Check, ...]:
-    """The checks; raises ExportError for a difference, unless it is allowed."""
+    """The checks; raises ExportError for a difference, with the exporter's notes, unless it is allowed."""
     checks = []
     for check in exporter.checks(network, draft):
         report(str(check))
@@ -100,7 +105,8 @@ def _checked(
     wrong = [str(check) for check in checks if check.required and check.differing]
     if wrong and not allow_differences:
         raise ExportError(
-            "the exported files do not compute what the network computes (--allow-differences keeps them):", wrong
+            "the exported files do not compute what the network computes (--allow-differences keeps them):",
+            [*wrong, *(f"note: {note}" for note in notes)],
         )
     if not checks:
         raise ExportError(f"{type(exporter).__name__} verified nothing: an exporter must yield a check")

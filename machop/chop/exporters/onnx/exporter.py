@@ -119,16 +119,19 @@ class Onnx(Exporter):
         return self._last
 
     def _notes(self, network: ExportNetwork, tried: list[Candidate]) -> Iterator[str]:
+        from chop.exporters.onnx.exactness import inexact_sums
+
         if self.options.weights_only:
             yield (
                 "The weights alone are quantised; activations are in float, so this is not the network that the search "
                 f"measured. Outputs are compared with the network of these weights, up to {TOLERANCE:g} of their size."
             )
-        approximate = self._prepared(network).skeleton.in_float
-        if approximate:
+        own = self._prepared(network)
+        layers = (*own.skeleton.in_float, *inexact_sums(own.network.graph))
+        if layers:
             yield (
-                "These layers compute exponentials, roots, means or quotients in float32, whose last bits differ from "
-                f"library to library and may turn a rounding: {', '.join(approximate)}."
+                "These layers compute in float32 what it does not hold exactly, so that their last bits, and roundings "
+                f"behind them, may differ from library to library: {', '.join(layers)}."
             )
         yield from (f"The form {own.form} does not run: {own.failure}." for own in tried if own.failure)
 

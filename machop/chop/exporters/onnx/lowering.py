@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,20 +53,27 @@ def in_float(skeleton: Skeleton) -> onnx.ModelProto:
 
 
 def _finished(skeleton: onnx.ModelProto, pieces: Pieces) -> onnx.ModelProto:
-    read = {name for node in pieces.nodes for name in node.input}
-    kept = [own for own in skeleton.graph.initializer if own.name in read]
-    graph = helper.make_graph(
-        pieces.nodes,
-        skeleton.graph.name,
-        list(skeleton.graph.input),
-        list(skeleton.graph.output),
-        [*kept, *pieces.constants.values()],
-    )
+    outputs = list(skeleton.graph.output)
+    nodes = _needed(pieces.nodes, {own.name for own in outputs})
+    read = {name for node in nodes for name in node.input}
+    constants = [*skeleton.graph.initializer, *pieces.constants.values()]
+    kept = [own for own in constants if own.name in read]
+    graph = helper.make_graph(nodes, skeleton.graph.name, list(skeleton.graph.input), outputs, kept)
     made = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="chop"
     )
     onnx.checker.check_model(made, full_check=True)
     return made
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that lead to the values that are wanted, in their order."""
+    found = []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            found.append(node)
+            wanted.update(node.input)
+    return found[::-1]
 
 
 def _copied(node: onnx.NodeProto, alias: Mapping[str, str]) -> onnx.NodeProto:

@@ -7,11 +7,10 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
@@ -20,6 +19,8 @@ from torch import Tensor, fx, nn
 
 from chop.errors import ExportError, first_line
 from chop.exporters.base import ExportNetwork
+from chop.exporters.onnx.norms import BATCH_NORM, is_plain
+from chop.exporters.onnx.stored import Floats
 from chop.formats import Format, OutputShift
 from chop.ir import MaseGraph
 from chop.ir.graph.export_trace import GUARDS
@@ -51,29 +52,30 @@ class Skeleton:
 
     model: onnx.ModelProto
     formats: Mapping[str, Format]
-    parameters: Mapping[str, NDArray[np.float32]]
+    parameters: Mapping[str, Floats]
     in_float: tuple[str, ...]
     ranks: Mapping[str, int]
 
 
 def skeleton_of(network: ExportNetwork) -> Skeleton:
     """The skeleton of a network; raises ExportError, with what torch.onnx says, for one that cannot be traced."""
-    graph = network.graph
-    twin = copy.deepcopy(graph)
+    twin = copy.deepcopy(network.graph)
+    twin.model.eval()
+    values = placeholder_values(twin, network.example())
+    parameters = _parameters(twin, values)
     formats: dict[str, Format] = {}
     for node in list(twin.nodes):
-        inner = twin.model.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if isinstance(inner, Quantized):
+        inner = _layer(twin, node)
+        if inner is not None:
             formats |= _mark(node.name, inner)
         elif node.op == "call_module" and node.target == GUARDS:
             twin.model.graph.erase_node(node)
     twin.model.recompile()
-    values = placeholder_values(twin, network.example())
-    model = _traced(_Scored(twin.model.eval(), network.data.output), values)
-    in_float = _clean(model)
+    model = _traced(_Scored(twin.model, network.data.output), values)
+    approximate = _clean(model)
     _name(model, _output_name(twin.model, values, network.data.output))
     ranks = {own.name: len(own.type.tensor_type.shape.dim) for own in (*model.graph.value_info, *model.graph.input)}
-    return Skeleton(model, formats, _parameters(graph, formats), in_float, ranks)
+    return Skeleton(model, formats, parameters, _in_float(model.graph, approximate, parameters), ranks)
 
 
 @dataclass(frozen=True)
@@ -128,17 +130,46 @@ def _without_masks(op: Op) -> Op:
     return replace(op, args=args, result_masks=None)
 
 
-def _parameters(graph: MaseGraph, formats: Mapping[str, Format]) -> dict[str, NDArray[np.float32]]:
-    """The rounded values of the parameters that layers own, by key."""
-    found = {}
-    for key, chosen in formats.items():
-        name, _, operand = key.rpartition(".")
-        node = graph.node(name)
-        op = graph.op(node)
-        value = graph.parameter(node, op, operand) if op is not None and operand in op.params else None
-        if value is not None:
-            found[key] = chosen.quantize(value.detach()).float().numpy()
-    return found
+def _layer(graph: MaseGraph, node: fx.Node) -> Quantized | None:
+    found = graph.model.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return found if isinstance(found, Quantized) else None
+
+
+@dataclass(frozen=True)
+class _Seen(Format):
+    """Rounds to `chosen`, and notes what came out, under `key`."""
+
+    key: str
+    chosen: Format
+    noted: dict[str, Floats]
+
+    def bits(self, shape: Any) -> int:
+        return 0
+
+    def _round(self, x: Tensor) -> Tensor:
+        found = self.chosen.quantize(x)
+        self.noted[self.key] = found.numpy()
+        return found
+
+
+def _parameters(graph: MaseGraph, values: list[Any]) -> dict[str, Floats]:
+    """The rounded values of the parameters by key, as a run on `values` multiplies by them."""
+    noted: dict[str, Floats] = {}
+    before: list[tuple[Quantized, dict[str, Format]]] = []
+    for node in graph.nodes:
+        layer = _layer(graph, node)
+        if layer is None:
+            continue
+        own = [name for name in layer.op.params if name in layer.formats]
+        fixed = [name for name in own if graph.parameter(node, layer.op, name) is not None]
+        before.append((layer, layer.formats))
+        seen = {name: _Seen(f"{node.name}.{name}", layer.formats[name], noted) for name in fixed}
+        layer.formats = {**layer.formats, **seen}
+    with torch.no_grad():
+        graph.model(*values)
+    for layer, formats in before:
+        layer.formats = formats
+    return noted
 
 
 class _Scored(nn.Module):
@@ -216,13 +247,13 @@ APPROXIMATE = frozenset(
 """Operators whose results libraries round differently."""
 
 
-def _clean(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Remove all that the trace says of itself (paths, stacks); returns the modules or nodes that are approximate."""
-    in_float = []
+def _clean(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
+    """Remove all that the trace says of itself (paths, stacks); returns what is approximate, with its module."""
+    found = []
     for node in model.graph.node:
         scopes = next((own.value for own in node.metadata_props if own.key == "pkg.torch.onnx.name_scopes"), "[]")
         if node.op_type in APPROXIMATE:
-            in_float.append(_scope(scopes) or node.output[0])
+            found.append((node, _scope(scopes) or node.output[0]))
         del node.metadata_props[:]
         node.doc_string = ""
     for part in (model, model.graph, *model.graph.input, *model.graph.output, *model.graph.initializer):
@@ -230,7 +261,21 @@ def _clean(model: onnx.ModelProto) -> tuple[str, ...]:
         part.doc_string = ""
     model.producer_name, model.producer_version = "chop", ""
     model.graph.name = "network"
-    return tuple(dict.fromkeys(in_float))
+    return found
+
+
+def _in_float(
+    graph: onnx.GraphProto, approximate: Iterable[tuple[onnx.NodeProto, str]], parameters: Mapping[str, Floats]
+) -> tuple[str, ...]:
+    """The modules of approximate nodes, without the batch norms that are a product and a sum."""
+    values = initial_values(graph)
+    values |= {
+        node.output[0]: parameters[key_of(node)]
+        for node in graph.node
+        if node.op_type == ROUNDED and key_of(node) in parameters
+    }
+    kept = (module for node, module in approximate if node.op_type != BATCH_NORM or not is_plain(node, values))
+    return tuple(dict.fromkeys(kept))
 
 
 def _scope(text: str) -> str:
