@@ -77,8 +77,9 @@ class RtlExporter(CircuitExporter):
         vectors = vectors_of(rtl, integers, inputs)
         for name, text in files_of(rtl, vectors).items():
             write_whole(folder / name, text)
-        facts = {**facts_of(rtl, integers), "luts": float(circuit.logic.cost)}
-        return Written(facts, usage(rtl, vectors.outputs.size), tuple(self._notes(integers)))
+        luts = float(circuit.logic.cost)
+        text = usage(rtl, integers.port_nodes, luts, vectors.outputs.size)
+        return Written({**facts_of(rtl, integers), "luts": luts}, text, tuple(self._notes(integers)))
 
     def checks(self, network: ExportNetwork, folder: Path) -> Iterator[Check]:
         """Alkaid's interpreter against the network, and a simulator, if there is one, against the same integers."""

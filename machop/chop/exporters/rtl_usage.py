@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chop.circuits.rtl import Rtl, Word
 from chop.circuits.rtl.design import SUFFIX
 from chop.circuits.rtl.test_bench import bench_name
 
 PORTS = """
 The top module is `{top}`, in `src/{top}{suffix}`. {timing}
+{sizes}
 
 Ports hold whole tensors: element i (flattened, the last axis fastest) lies in the bits from i · b to i · b + b - 1,
 where b are the bits of an element.
@@ -71,12 +74,15 @@ report_timing_summary
 """
 
 
-def usage(rtl: Rtl, outputs: int) -> str:
-    """The Markdown text for a circuit whose test bench compares so many outputs."""
-    rows = [_row(word, f"what comes to `{word.node}`") for word in rtl.inputs]
+def usage(rtl: Rtl, sources: Sequence[str], luts: float, outputs: int) -> str:
+    """The Markdown text for a circuit: the nodes whose values come to its ports, its LUTs with two numbers at each
+    adder, and how many outputs its test bench compares.
+    """
+    pairs = zip(rtl.inputs, sources, strict=True)
+    rows = [_row(word, f"`{source}`, rounded at `{word.node}`") for word, source in pairs]
     rows.append(_row(rtl.output, "the output of the network"))
     suffix = SUFFIX[rtl.language]
-    text = PORTS.format(top=rtl.top, suffix=suffix, timing=_timing(rtl), rows="\n".join(rows))
+    text = PORTS.format(top=rtl.top, suffix=suffix, timing=_timing(rtl), sizes=_sizes(rtl, luts), rows="\n".join(rows))
     how = (VERILOG if rtl.language == "verilog" else VHDL).format(
         top=rtl.top,
         bench=bench_name(rtl),
@@ -92,8 +98,13 @@ def _timing(rtl: Rtl) -> str:
         return "It has no registers and no clock."
     return (
         f"It takes one sample each cycle of `clk`; its result stands at the output {rtl.cycles} cycles after the edge "
-        f"that took it in: {rtl.latency:g} ns at a clock of {rtl.clock_period:g} ns."
+        f"that took it in: {rtl.latency:g} ns at a clock of {rtl.clock_period:g} ns, if the device reaches that."
     )
+
+
+def _sizes(rtl: Rtl, luts: float) -> str:
+    fused = "" if rtl.luts == luts else f" ({rtl.luts:,.0f} where a carry chain adds three numbers)"
+    return f"Alkaid counts {luts:,.0f} LUTs{fused} and {rtl.flip_flops:,} bits of registers."
 
 
 def _row(word: Word, holds: str) -> str:
