@@ -42,9 +42,9 @@ from chop.weight_transforms import Chain, Sparsity
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "pictures" / "synthesis.svg"
 KEPT = ROOT / "mase_output" / "benchmarks" / "synthesis"
-NETWORKS, LAYERS = 40, 24
+NETWORKS, LAYERS = 40, 16
 SEED = 19
-SHAPES = ((16, 8), (8, 8), (8, 5), (16, 16), (16, 32), (32, 5))
+SHAPES = ((16, 8), (8, 8), (8, 5), (16, 16), (32, 5))
 """Inputs and outputs of single layers: those of the bundled networks of jets, without the largest."""
 
 PREDICTORS = ("luts", "luts_fused", "circuit_luts", "ebops", "ebops_nominal", "bitops", "average_bitwidth")

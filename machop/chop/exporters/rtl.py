@@ -105,8 +105,8 @@ class RtlExporter(CircuitExporter):
         return integers, circuit, rtl_of(circuit, integers, options)
 
     def _notes(self, integers: IntegerNetwork) -> Iterator[str]:
-        for name in integers.outside:
-            yield f"{name} computes in float, in front of the circuit: its results are what the circuit takes"
+        if integers.outside:
+            yield f"in float, in front of the circuit and not in it: {', '.join(integers.outside)}"
         missing = missing_programs(self.language)
         if missing or not self.options.simulates:
             why = f"not installed: {', '.join(missing)}" if missing else "simulates = false"
