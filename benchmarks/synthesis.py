@@ -189,7 +189,7 @@ def picture(rows: Sequence[Row]) -> None:
         axis.set(xlabel=name, yscale="log", xscale="linear" if name == "average_bitwidth" else "log")
         axis.grid(True, color="0.9")
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].axline((100, 100), slope=1, color="0.6", lw=0.8, zorder=0)
+    axes[0].axline((100, 100), (1000, 1000), color="0.6", lw=0.8, zorder=0)
     axes[0].set_ylabel("LUTs that Yosys synthesises")
     axes[0].legend(frameon=False)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,13 @@ def test_a_constant_network_is_refused(tmp_path: Path) -> None:
     assert problems == ["output: it is the same for all inputs: give the layers more bits"]
 
 
+def test_a_network_of_too_many_luts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(network(), "verilog", tmp_path / "out", {"most_luts": 100})
+    assert caught.value.problems[0].startswith("the whole network: about ")
+    assert "more than most_luts = 100" in caught.value.problems[0]
+
+
 @pytest.mark.parametrize("options", [{"clock_period": 0}, {"n_stages": -1}, {"latency_cutoff": "slow"}])
 def test_wrong_options_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=next(iter(options))):

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from chop.circuits import integer_network
 from chop.circuits.alkaid_trace import EXTRA, Circuit, traced
+from chop.circuits.ebops import STAGE_BITS, ebops_of, stage_bits
 from chop.circuits.facts import CLOCK_PERIOD, LATENCY_CUTOFF, checked_outputs
 from chop.circuits.network import IntegerNetwork
+from chop.circuits.network_costs import network_costs
 from chop.circuits.rtl import (
     Language,
     Rtl,
@@ -41,7 +43,8 @@ class CircuitForm:
     `latency_cutoff`: the delay between two registers, in alkaid's unit (about that of one adder); `n_stages`: so many
     stages in its place, 0 for none; `clock_period`: nanoseconds of a clock cycle, a constraint for synthesis;
     `fuses_adders`: form adders of three numbers, for Vivado and Quartus; `simulates`: run the test bench where a
-    simulator is installed; `name`: of the top module (absent: the model's).
+    simulator is installed; `most_luts`: refuse a network with more EBOPs, which are about its LUTs; `name`: of the top
+    module (absent: the model's).
     """
 
     latency_cutoff: Annotated[float, Gt(0)] = LATENCY_CUTOFF
@@ -49,6 +52,7 @@ class CircuitForm:
     clock_period: Annotated[float, Gt(0)] = CLOCK_PERIOD
     fuses_adders: bool = True
     simulates: bool = True
+    most_luts: Annotated[int, Gt(0)] = 1_000_000
     name: str = ""
 
 
@@ -61,14 +65,23 @@ class RtlExporter(CircuitExporter):
     distributions = ("alkaid",)
     language: ClassVar[Language]
 
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self._last: tuple[ExportNetwork, tuple[IntegerNetwork, Circuit, Rtl]] | None = None
+
     def problems(self, network: ExportNetwork) -> list[str]:
         """All reasons, by node, why no integer circuit computes the network."""
         try:
             integers = integer_network(network.graph, network.example())
         except CircuitError as error:
             return list(error.problems) or [str(error)]
-        is_constant = bool(integers.output.is_constant.all())
-        return ["output: it is the same for all inputs: give the layers more bits"] if is_constant else []
+        if integers.output.is_constant.all():
+            return ["output: it is the same for all inputs: give the layers more bits"]
+        luts, most = float(ebops_of(network_costs(integers, stage_bits, STAGE_BITS))["ebops"]), self.options.most_luts
+        if luts > most:
+            sizes = f"about {luts:,.0f} LUTs, more than most_luts = {most:,}"
+            return [f"the whole network: {sizes}, with all layers unrolled: choose fewer bits, or raise most_luts"]
+        return []
 
     def write(self, network: ExportNetwork, folder: Path) -> Written:
         """Sources in `src`, the test bench with the whole test set in `sim`."""
@@ -92,6 +105,12 @@ class RtlExporter(CircuitExporter):
             yield Check(f"{found.tool}, the test bench in sim/", found.outputs, found.differing, most)
 
     def _made(self, network: ExportNetwork) -> tuple[IntegerNetwork, Circuit, Rtl]:
+        """The circuit of a network; that of the last network is kept, since alkaid takes up to minutes."""
+        if self._last is None or self._last[0] is not network:
+            self._last = network, self._make(network)
+        return self._last[1]
+
+    def _make(self, network: ExportNetwork) -> tuple[IntegerNetwork, Circuit, Rtl]:
         integers = integer_network(network.graph, network.example())
         circuit, own = traced(integers), self.options
         options = RtlOptions(
