@@ -124,7 +124,7 @@ def measured(subject: Subject, solutions: Solutions) -> Row | None:
 
 def by_layer(network: IntegerNetwork, solutions: Solutions) -> dict[str, float]:
     """The sums over stages that searches use."""
-    luts, fused, _ = network_costs(network, StageLuts(solutions), STAGE_LUTS)
+    luts, fused, *_ = network_costs(network, StageLuts(solutions), STAGE_LUTS)
     bits = ebops_of(network_costs(network, stage_bits, STAGE_BITS))
     return {"luts": luts, "luts_fused": fused, **{name: float(value) for name, value in bits.items()}}
 
@@ -150,7 +150,7 @@ def table(rows: Sequence[Row]) -> str:
     """How well each figure says the synthesised LUTs."""
     y = np.array([row.synthesised for row in rows])
     lines = [
-        "| figure | rank correlation | linear correlation | mean relative error | LUTs / figure, from to |",
+        "| figure | rank correlation | linear correlation | mean relative error | LUTs / figure, 5 to 95 % |",
         "|---|---|---|---|---|",
     ]
     for name in PREDICTORS:
@@ -168,7 +168,7 @@ def sums(rows: Sequence[Row]) -> str:
     large = found[found[:, 1] >= np.median(found[:, 1]), 0]
     return (
         f"sum over stages / whole circuit: {found[:, 0].min():.2f} to {found[:, 0].max():.2f} of {len(found)}; "
-        f"{large.min():.2f} to {large.max():.2f} of the {len(large)} with the most LUTs"
+        f"{large.min():.2f} to {large.max():.2f} of the {len(large)} from {np.median(found[:, 1]):.0f} LUTs on"
     )
 
 
