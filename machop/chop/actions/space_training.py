@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from chop.actions.search.export_target import changes_norms, without_target
 from chop.actions.search.run.input_fingerprint import rows_digest, weights_digest
 from chop.actions.search.run.session import choices_digest
 from chop.actions.search.search import build_space, problem_line
@@ -195,8 +196,15 @@ def _job(
 def space_of(
     graph: MaseGraph, table: Mapping[str, Any], data: Data
 ) -> tuple[SearchSpaceBase | None, Any, list[Problem]]:
-    """The space of the table `search`, its setup, and all problems, with paths below `search`."""
+    """The space of the table `search`, its setup, and all problems, with paths below `search`.
+
+    A training needs the network as its file has it: where a target of the search changes batch norms, the space has the
+    choices too that the search leaves out.
+    """
     _, setup, problems = parse_space(table["search_space"])
+    if not problems and changes_norms(setup, graph):
+        logger.info("the batch norms are trained as they are, with all choices: export_to is for the search")
+        table = {**table, "search_space": without_target(table["search_space"])}
     space, found = build_space(graph, table, data)
     problems = [*problems, *found]
     if space is not None and space.passes:

@@ -63,6 +63,7 @@ def search(
     widths: Iterable[int] | int | None = None,
     batch_norm: Literal["float", "measured"] | None = None,
     weight_rounding: Iterable[str] | str | None = None,
+    export_to: str | None = None,
     objectives: Iterable[Any] | None = None,
     constraints: Mapping[str, Mapping[str, Any]] | None = None,
     strategy: Any = "surrogate",
@@ -111,7 +112,8 @@ def search(
     `task`, `loss` and `metrics` (`{name: (function, "maximize" | "minimize")}`) say what outputs are judged by. With
     `task=None` that is regression where the targets are no whole numbers, else classification.
 
-    The `space` is that of `Space(formats, widths, batch_norm=…, weight_rounding=…)`, or a `Space` with more to say.
+    The `space` is that of `Space(formats, widths, batch_norm=…, weight_rounding=…, export_to=…)`, or a `Space` with
+    more to say.
     `objectives` are metrics: names (`ch info runner`), `(function, "minimize")`, or `{name: direction | {"scale": …,
     "direction": …}}`; `constraints` are `{name: {"min": …, "max": …, "max_drop": …}}`. The runners that measure them
     are found by themselves; `runners` names others, or gives them options. They measure on the first `num_samples`
@@ -145,6 +147,7 @@ class Arguments:
     widths: Iterable[int] | int | None
     batch_norm: Literal["float", "measured"] | None
     weight_rounding: Iterable[str] | str | None
+    export_to: str | None
     objectives: Iterable[Any] | None
     constraints: Mapping[str, Mapping[str, Any]] | None
     strategy: Any
@@ -282,12 +285,12 @@ class Arguments:
         """The space, as an object or from `formats` and `widths`."""
         if self.space is None:
             more: dict[str, Any] = {} if self.weight_rounding is None else {"weight_rounding": self.weight_rounding}
-            return Space(self.formats, self.widths, batch_norm=self.batch_norm or "float", **more)
+            norms = self.batch_norm or "float"
+            return Space(self.formats, self.widths, batch_norm=norms, export_to=self.export_to, **more)
         if not isinstance(self.space, Space):
             raise ConfigError([f"space: expected a chop.Space, got {self.space!r}"])
-        for name in (
-            name for name in ("formats", "widths", "batch_norm", "weight_rounding") if getattr(self, name) is not None
-        ):
+        of_space = ("formats", "widths", "batch_norm", "weight_rounding", "export_to")
+        for name in (name for name in of_space if getattr(self, name) is not None):
             raise ConfigError([f"{name}: belongs in the space: Space({name}=...)"])
         return self.space
 

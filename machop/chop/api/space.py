@@ -50,7 +50,8 @@ class Space:
     `tie_operands` operands of a layer that have one together (None: weight and bias, where their lists are equal).
     Ranges of activations are measured on `calibration_samples` training samples; so are the statistics of batch
     norms with `batch_norm="measured"`, for each configuration anew (docs/batch_norm.md). `passes` change the float
-    network before ("fold_batch_norm", "equalise" …), and keep what it computes.
+    network before ("fold_batch_norm", "equalise" …), and keep what it computes. `export_to` ("fpga", "onnx", or a name
+    of `ch info exporter`) leaves out what cannot be exported there, so that every network of the space can be.
 
     >>> space = Space(["integer"], [4, 8], exclude=["head"], overrides={"stem": {"widths": [8]}})
     >>> space.seed["linear"]["config"]["weight_width"], space.setup["exclude"]
@@ -77,6 +78,7 @@ class Space:
         calibration_samples: int = 512,
         batch_norm: str = "float",
         passes: Sequence[str] = (),
+        export_to: str | None = None,
         **choices: Any,
     ) -> None:
         given = {"formats": formats, "widths": widths, **choices}
@@ -92,6 +94,7 @@ class Space:
         setup["calibration_rows"] = calibration_samples
         setup |= {} if batch_norm == "float" else {"batch_norm": batch_norm}
         setup |= {"passes": _patterns(passes, "passes")} if passes else {}
+        setup |= {} if export_to is None else {"export_to": export_to}
         self._set(seed, override, setup, MIXED_PRECISION)
         object.__setattr__(self, "_of_all_layers", layers is None)
 

@@ -25,6 +25,7 @@ from chop.cli.options import (
     ROW,
     SEEDS,
     STRATEGIES,
+    TARGET,
     UNTUNED,
     space_options,
     with_run_options,
@@ -141,12 +142,14 @@ def search(
     resume: bool,
     init_from: list[str] | None,
     finish_epochs: int | None,
+    target: str | None,
 ) -> None:
     """Search number formats: ch search --config machop/configs/examples/jsc_toy_by_type.toml --pretrained"""
     run_config = start(given, config, plugin, debug)
     from chop.actions.search import run_search
 
-    result = run_search(run_config, resume, init_from or (), typed=["ch", *sys.argv[1:]], finish_epochs=finish_epochs)
+    typed = ["ch", *sys.argv[1:]]
+    result = run_search(run_config, resume, init_from or (), typed, finish_epochs, target)
     if result.reason == "interrupted":
         raise KeyboardInterrupt
 
@@ -212,6 +215,7 @@ def formats() -> None:
 
 
 _ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": ROW, "untuned": UNTUNED}
+_SEARCH_OPTIONS = {"resume": RESUME, "init_from": INIT_FROM, "finish_epochs": FINISH_EPOCHS, "target": TARGET}
 _COMPARE_OPTIONS = {
     "strategies": STRATEGIES,
     "seeds": SEEDS,
@@ -223,7 +227,7 @@ _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (train, {"for_space": FOR_SPACE, "resume": RESUME_TRAINING, **space_options()}),
     (test, _ROW_OPTIONS),
     (transform, _ROW_OPTIONS),
-    (search, {"resume": RESUME, "init_from": INIT_FROM, "finish_epochs": FINISH_EPOCHS}),
+    (search, _SEARCH_OPTIONS),
     (compare, _COMPARE_OPTIONS),
 )
 for _action, _extras in _ACTIONS:

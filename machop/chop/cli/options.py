@@ -43,6 +43,15 @@ FINISH_EPOCHS = Annotated[
         help="When the search is done, tune the networks of the front for so many epochs ([search.finish]).",
     ),
 ]
+TARGET = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="TARGET",
+        help="Keep the space to what can be exported: fpga, onnx, or one of `ch info exporter` (setup.export_to).",
+        show_default=False,
+    ),
+]
 UNTUNED = Annotated[
     bool, typer.Option("--untuned", help="Take the network of --row as the search measured it, before it was tuned.")
 ]

@@ -217,15 +217,14 @@ EXPORTERS: Registry[type[Exporter]] = Registry(
 
 
 def exporters_for(target: str) -> dict[str, type[Exporter]]:
-    """The exporters of a target, by name: those that declare it, or the one of that name.
+    """The exporters of a target, by name: the one of that name first, then those that declare it.
 
     Raises UnknownNameError for a name that is neither, ChopError for an exporter that cannot be loaded.
     """
     working = EXPORTERS.working()
-    if found := {name: cls for name, cls in working.items() if cls.target == target}:
+    named = {EXPORTERS.canonical(target): EXPORTERS[target]} if target in EXPORTERS else {}
+    if found := {**named, **{name: cls for name, cls in working.items() if cls.target == target}}:
         return found
-    if target in EXPORTERS:
-        return {EXPORTERS.canonical(target): EXPORTERS[target]}
     known = sorted({*working, *filter(None, (cls.target for cls in working.values()))})
     hint = did_you_mean(target, known)
     raise UnknownNameError(f"'{target}' is no target of an export{hint} (known: {', '.join(known) or 'none'})")

@@ -132,7 +132,7 @@ class _Walk:
             else:
                 self._round(node, operand, own, case)
         except CircuitError as error:
-            return f"{operand} in '{chosen}': {error}"
+            return f"{operand}: {str(error).replace(str(own), str(chosen))}"
         except ChopError:
             return None  # a format that does not fit at all is refused by the search itself
         return None

@@ -76,7 +76,8 @@ class SearchSummary:
     `best` is the Pareto set, or the one best trial where a sum is optimised; with no trial within all constraints it is
     the nearest. `baselines` are networks to compare with, by name. `seconds` were spent on all trials, in every run
     of the search. `started` and `ended` are dates as ISO 8601 writes them. `saw_test`: a runner measured on the test
-    set, so that test scores are not unbiased. `finish` says how the best networks were tuned, if they were.
+    set, so that test scores are not unbiased. `finish` says how the best networks were tuned, if they were. `exporter`
+    can write every network of the space; empty where the search had no target.
     """
 
     strategy: str
@@ -94,6 +95,7 @@ class SearchSummary:
     started: str = ""
     ended: str = ""
     finish: FinishFacts | None = None
+    exporter: str = ""
 
     @property
     def fp32(self) -> BestRow | None:
@@ -123,6 +125,7 @@ class SearchSummary:
             "remarks": list(self.remarks),
             "saw_test": self.saw_test,
             **({"finish": self.finish.as_json()} if self.finish else {}),
+            **({"exporter": self.exporter} if self.exporter else {}),
         }
 
     @classmethod
@@ -144,6 +147,7 @@ class SearchSummary:
             started=row["started"],
             ended=row["ended"],
             finish=FinishFacts(**row["finish"]) if "finish" in row else None,
+            exporter=row.get("exporter", ""),
         )
 
     def with_best(self, best: Sequence[BestRow]) -> SearchSummary:

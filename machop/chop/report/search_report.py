@@ -17,6 +17,7 @@ from chop.record.trial import BestRow, TestMetrics
 from chop.report.finish_texts import finish_facts, tuned_names
 from chop.report.format_texts import FIXED_POINT, describe_formats, format_name
 from chop.report.narrow_tables import stacks, widths
+from chop.report.next_steps import next_steps
 from chop.report.transform_texts import transforms_and_methods
 from chop.tools.terminal import terminal
 from chop.tools.whole_numbers import readable
@@ -54,6 +55,8 @@ def print_summary(summary: SearchSummary, folder: Path) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     for file in sorted(folder.iterdir()):
         console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
+    for line in next_steps(summary, folder):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _tables(
@@ -94,13 +97,14 @@ def _broken(heading: str) -> str:
     return f"{heading[:middle]}\n{heading[middle:]}" if middle else heading
 
 
-def report_text(summary: SearchSummary) -> str:
-    """The summary as Markdown."""
+def report_text(summary: SearchSummary, folder: Path | None = None) -> str:
+    """The summary as Markdown; with the folder of the search, what to do next is at its end."""
     columns = _columns(summary)
     lines = [f"# {_title(summary)}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     rows = [_cells(row, summary) for row in _sorted_rows(summary)] + _baselines(summary)
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
-    return "\n".join([*lines, "", *(f"- {line}" for line in _facts(summary)), ""])
+    steps = next_steps(summary, folder) if folder is not None else []
+    return "\n".join([*lines, "", *(f"- {line}" for line in (*_facts(summary), *steps)), ""])
 
 
 def _format_names(summary: SearchSummary) -> list[str]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from chop.actions.float_passes import apply_float_passes, pass_names_problem
 from chop.actions.pass_settings import pass_problems
+from chop.actions.search.export_target import SETUP, TARGET, for_target, kept_to_target, with_needed_passes
 from chop.actions.search.run.declared_training import training_problems
 from chop.actions.search.run.input_fingerprint import fingerprint_of_inputs
 from chop.actions.search.run.job import SearchJob
@@ -69,11 +70,14 @@ def run_search(
     init_from: Sequence[str] = (),
     typed: Sequence[str] = (),
     finish_epochs: int | None = None,
+    target: str | None = None,
 ) -> SearchResult:
     """Run `ch search` with a TOML file and the options of the command line, which was `typed` like this.
 
-    `finish_epochs` goes before `max_epochs` of the table `[search.finish]`.
+    `finish_epochs` goes before `max_epochs` of the table `[search.finish]`, `target` before `export_to` of the space.
     """
+    if target is not None:
+        run_config = for_target(run_config, target)
     if finish_epochs is not None:
         run_config = _finished(run_config, finish_epochs)
     job = replace(checked_run(SearchJob, run_config, "search_ckpts"), command=command_line(typed))
@@ -150,7 +154,7 @@ def checked_call(
     lines = [*problems, *map(told, found)]
     if lines or settings is None or space is None:
         raise ConfigError(lines)
-    _tell_unquantised(space)
+    _tell_of_space(space)
     input_fingerprint = fingerprint_of_inputs(model, data_module, settings, space, seed)
     space = kind.searched_space(settings, space, folder)
     return kind(settings, space, graph, data_module, folder, seed, device, input_fingerprint)
@@ -173,7 +177,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     if lines or settings is None or space is None or prepared is None:
         raise ConfigError(lines)
     _tell_untrained(run_config)
-    _tell_unquantised(space)
+    _tell_of_space(space)
     options = run_config.options
     where, device = software_dir(options) / folder, resolve_accelerator(options)
     input_fingerprint = {
@@ -228,6 +232,7 @@ def _check(
     graph = graph or traced(model, data_module)
     space, found = build_space(graph, table, data_module)
     if settings is not None and space is not None and not found:
+        settings = replace(settings, space_setup=space.setup)
         found = training_problems(settings, space, data_module, device)
     return settings, space, space.graph if space is not None else graph, problems + found
 
@@ -235,7 +240,7 @@ def _check(
 def build_space(graph: MaseGraph, table: Any, data_module: Data) -> tuple[SearchSpaceBase | None, list[Problem]]:
     """The space of the table `search`, built even if its other settings are wrong, and the problems of its seeds.
 
-    The passes of its setup change the graph.
+    The passes of its setup change the graph. A space for a target has no choice that cannot be exported to it.
     """
     space_table = table.get("search_space") if isinstance(table, Mapping) else None
     if not isinstance(space_table, Mapping):
@@ -248,12 +253,17 @@ def build_space(graph: MaseGraph, table: Any, data_module: Data) -> tuple[Search
     setup, _ = parse_table(cls.Setup, space_table.get("setup", {}))
     if setup is None or not isinstance(seed, Mapping) or not isinstance(override, Mapping):
         return None, []
-    passes = getattr(setup, "passes", ())
-    if problem := pass_names_problem(passes):
-        return None, [Problem(("search_space", "setup", "passes"), problem)]
-    graph = apply_float_passes(graph, passes, data_module)
-    space = cls.build(graph, seed, setup, override)
-    return space, [problem.below("search_space") for problem in space.problems()]
+    if problem := pass_names_problem(getattr(setup, "passes", ())):
+        return None, [Problem((*SETUP, "passes"), problem)]
+    try:
+        used = with_needed_passes(setup, graph)
+    except ChopError as error:
+        return None, [Problem((*SETUP, TARGET), str(error))]
+    graph = apply_float_passes(graph, getattr(used, "passes", ()), data_module)
+    space = cls.build(graph, seed, used, override)
+    space.setup = used
+    problems = space.problems() or kept_to_target(space, setup, data_module)
+    return space, [problem.below("search_space") for problem in problems]
 
 
 def problem_line(run_config: RunConfig, problem: Problem) -> str:
@@ -263,7 +273,10 @@ def problem_line(run_config: RunConfig, problem: Problem) -> str:
     return f"{where}: {'.'.join(path)}: {problem.message}"
 
 
-def _tell_unquantised(space: SearchSpaceBase) -> None:
+def _tell_of_space(space: SearchSpaceBase) -> None:
+    """Log what the space left out for a target, and that it has no formats, if so."""
+    for line in space.remarks:
+        logger.info("%s", line)
     formats = space.possible_formats()
     if formats is not None and not any(formats.values()):
         logger.warning("no operand of any node has a format in this search space: everything is measured in float32")

@@ -85,8 +85,11 @@ class Publication:
         self.files.write_summary(
             replace(summary, best=best, reason=reason, finish=finish, remarks=remarks, ended=now())
         )
-        self.files.write_report(report_text(self.files.summary))
+        self._write_report()
         return replace(result, best=best, reason=reason)
+
+    def _write_report(self) -> None:
+        self.files.write_report(report_text(self.files.summary, self.files.path))
 
     def of_blocks(self, task: BlockTask, found: ExhaustiveTotals, reason: Reason, has_landscape: bool) -> SearchResult:
         """Publish an exhaustive search block by block; `has_landscape`: its exhaustive table exists already."""
@@ -211,14 +214,15 @@ class Publication:
                 reason=reason,
                 metrics={one.name: MetricFacts(one.unit, one.direction) for one in self.instruments.runners.metrics},
                 baselines={FP32: fp32} if fp32 else {},
-                remarks=remarks,
+                remarks=(*search.space.remarks, *remarks),
                 saw_test=any(map(_measures_on_test, search.settings.runners)),
                 seconds=seconds,
                 started=str(self.files.header.values.get("started", "")),
                 ended=now(),
+                exporter=search.space.exporter or "",
             )
         )
-        self.files.write_report(report_text(self.files.summary))
+        self._write_report()
 
 
 def now() -> str:

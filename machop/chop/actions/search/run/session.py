@@ -190,7 +190,7 @@ class SearchSession:
 
 def choices_digest(space: SearchSpaceBase, setup: Any) -> str:
     """A checksum of the choices of a space, equal for spaces with the same networks."""
-    return digest([space.choices_flattened, *space.identity_of(setup)])
+    return digest([space.choices_flattened, *space.identity_of(setup), *space.left_out])
 
 
 def _tell_left(runners: RunnerSet) -> None:

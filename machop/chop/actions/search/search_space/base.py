@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 
 from chop.config.typed import Problem
+from chop.errors import SearchError
 from chop.evaluation.program import Axis
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
@@ -39,6 +40,7 @@ class SpaceSetup:
     calibration_rows: Annotated[int, Ge(1)] = 512
     batch_norm: Literal["float", "measured"] = "float"
     passes: list[str] = field(default_factory=list)
+    export_to: str | None = None
 
 
 class SearchSpaceBase(ABC):
@@ -58,6 +60,18 @@ class SearchSpaceBase(ABC):
     passes: Sequence[str] = ()
     """The passes that `graph` went through before the space was built."""
 
+    setup: Any = None
+    """The setup that it was built from; where it names a target of an export, with the passes that this needs."""
+
+    exporter: str | None = None
+    """The exporter that can write every network of the space, where the setup names a target."""
+
+    remarks: Sequence[str] = ()
+    """What was left out for that target, in lines for people."""
+
+    left_out: Sequence[Any] = ()
+    """Combinations of choices that are left out though `choices_flattened` allows them, as JSON."""
+
     calibration_rows: int | None = None
     """How many training rows the graph must be calibrated on before formats are measured; None: on none."""
 
@@ -76,6 +90,14 @@ class SearchSpaceBase(ABC):
     @abstractmethod
     def problems(self) -> list[Problem]:
         """All problems of the space, with paths below `search.search_space`; with any it has no points."""
+
+    def keep_exportable(self, target: str, example: Any) -> None:
+        """Leave out the choices that no network with them can be exported with; `problems` tells if none are left.
+
+        `example` is a batch as the model takes it. Raises UnknownNameError for a target that no exporter has,
+        SearchError for a space that cannot leave out choices.
+        """
+        raise SearchError("this search space cannot be kept to what can be exported: leave the key out")
 
     @property
     def choice_lengths_flattened(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -19,9 +19,11 @@ from chop.actions.search.search_space.base import (
     SpaceSetup,
 )
 from chop.actions.search.search_space.choice_problems import ChoiceProblems, unlearned
+from chop.actions.search.search_space.exportable import exportable_choices, no_choice_problems, remarks_on
 from chop.actions.search.search_space.node_choices import NodeChoices
+from chop.actions.search.search_space.patterns import matching, pattern_problem
 from chop.config.typed import Problem
-from chop.errors import SearchError, did_you_mean
+from chop.errors import SearchError
 from chop.evaluation.program import Axis
 from chop.formats import FORMATS, Format
 from chop.ir import MaseGraph, QuantPlan
@@ -72,7 +74,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         self.graph = model if isinstance(model, MaseGraph) else MaseGraph(model)
         self.seed = seed
         self.by = by
-        self.setup = setup or SpaceSetup()
+        self.setup: SpaceSetup = setup or SpaceSetup()
         self.override = override or {}
         self._all: dict[str, NodeChoices] = {}
         self._leaders: dict[str, str] = {}
@@ -81,6 +83,9 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             self._all = self._build_nodes()
             self._leaders = self._tied_nodes()
             self._problems = self._node_problems()
+        self._flatten_choices()
+
+    def _flatten_choices(self) -> None:
         self.choices_flattened = {
             f"{node.node}/config/{key}": choices for node in self.nodes for key, choices in node.choices.items()
         }
@@ -95,6 +100,20 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     def identity_of(cls, setup: SpaceSetup) -> list[Any]:
         own = [setup.tie, setup.tie_operands]  # the choices tell the rest
         return [*own, setup.passes] if setup.passes else own
+
+    def keep_exportable(self, target: str, example: Any) -> None:
+        found = exportable_choices(target, self.graph, example, self._all, self._leaders)
+        self._problems = no_choice_problems(target, found, self._all, self._place_of)
+        before, self._all = self.size, dict(found.nodes)
+        for name in ("size", "_first", "_open_nodes", "calibration_rows"):
+            vars(self).pop(name, None)  # of the choices before
+        self._flatten_choices()
+        self.exporter, self.remarks = found.exporter, remarks_on(target, found, (before, self.size))
+
+    @property
+    def left_out(self) -> list[Any]:  # type: ignore[override]
+        """By node, the combinations that its lists would make and that it has not."""
+        return [[node.node, sorted(node.left_out.keys)] for node in self.nodes if node.left_out]
 
     @property
     def nodes(self) -> list[NodeChoices]:
@@ -217,7 +236,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         patterns += [(("override", pattern), pattern) for pattern in self.override]
         ops = self.graph.quantizable_nodes()
         names = list(ops)
-        found = [(path, pattern, _pattern_problem(pattern, names)) for path, pattern in patterns]
+        found = [(path, pattern, pattern_problem(pattern, names)) for path, pattern in patterns]
         problems = [Problem(path, message) for path, _, message in found if message]
         if self.setup.batch_norm != "float" and not any(op.has_statistics for op in ops.values()):
             problems.append(Problem(("setup", BATCH_NORM), NO_BATCH_NORM))
@@ -253,7 +272,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     def _choices_of(self, name: str, key: str | None) -> dict[str, list[Any]]:
         """The lists of a node: those of its seed, replaced by matching overrides."""
-        if _matching(self.setup.exclude, [name]):
+        if matching(self.setup.exclude, [name]):
             return FLOAT_CHOICES
         choices = self._lists(self.seed[key]["config"]) if key else FLOAT_CHOICES
         for pattern in self.override:
@@ -274,7 +293,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         """For every node that follows another one in a tie, that node."""
         leaders: dict[str, str] = {}
         for group in self.setup.tie:
-            first, *others = _matching(group, self._all)
+            first, *others = matching(group, self._all)
             leaders |= dict.fromkeys(others, leaders.get(first, first))
         return leaders
 
@@ -301,7 +320,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     def _norm_problems(self, ops: Mapping[str, Op], chosen: Mapping[str, str | None]) -> dict[tuple[str, ...], str]:
         """The problems of `batch_norm` in lists that are for no batch norm, and of too few samples to measure one."""
         readers = {("seed", key): [name for name, own in chosen.items() if own == key] for key in self.seed}
-        readers |= {("override", pattern): _matching([pattern], ops) for pattern in self.override}
+        readers |= {("override", pattern): matching([pattern], ops) for pattern in self.override}
         found: dict[tuple[str, ...], str] = {}
         for (table, key), names in readers.items():
             entry = (self.seed if table == "seed" else self.override)[key]["config"]
@@ -325,6 +344,13 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         unread = {name for name, where in named.items() if where and where[0] not in read}
         problems = ChoiceProblems(NodeChoices(key, OPS[0], lists)).problems() if unread else {}
         return {name: text for name, text in problems.items() if name in unread}
+
+    def _place_of(self, node: str) -> tuple[str, ...]:
+        """The path in the file of the table that gives a node its choices, or keeps it from having any."""
+        if matching(self.setup.exclude, [node]):
+            return ("setup", "exclude")
+        key = self._chosen[node]
+        return ("seed",) if key not in self.seed or key is None else ("seed", key, "config")
 
     def _path(self, node: str, seed_key: str, key: str) -> tuple[str, ...]:
         """The path in the file where a key of a node was written."""
@@ -360,20 +386,6 @@ def _overridden(choices: Mapping[str, list[Any]], own: Mapping[str, list[Any]]) 
         return {**choices, **own}
     known = {key for name in names for key in known_keys(FORMATS[name])}
     return {**{key: value for key, value in choices.items() if key in known or is_transform_key(key)}, **own}
-
-
-def _matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
-    patterns = list(patterns)
-    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
-
-
-def _pattern_problem(pattern: str, names: list[str]) -> str | None:
-    try:
-        if any(re.fullmatch(pattern, name) for name in names):
-            return None
-    except re.error as error:
-        return f"'{pattern}' is no regular expression ({error})"
-    return f"'{pattern}' matches no node{did_you_mean(pattern, names)}"
 
 
 def _op_meant(key: str, nodes: Mapping[str, Op]) -> Op:

@@ -134,13 +134,13 @@ class NodeChoices:
         self._followers = tuple(dict.fromkeys([*followers, *silent]))
         self._followed = {name: op.follows[name] for name in silent} | dict.fromkeys(followers, leader)
         tied = (key for key in stated if operand_of(key) in followers and not is_transform_key(key))
-        self._tied_keys = {key: renamed(key, leader) for key in tied}
+        self.tied_keys = {key: renamed(key, leader) for key in tied}
         self.tie_problems = {
             key: f"is tied to {first} (tie_operands), but has other choices"
-            for key, first in self._tied_keys.items()
+            for key, first in self.tied_keys.items()
             if stated.get(first) != stated[key]
         }
-        self.choices = {key: values for key, values in stated.items() if key not in self._tied_keys}
+        self.choices = {key: values for key, values in stated.items() if key not in self.tied_keys}
         self._meanings: dict[tuple[int, ...], _Meaning] = {}
         self._branches: dict[tuple[tuple[str, int], ...], _Branch] = {}
 
@@ -266,8 +266,8 @@ class NodeChoices:
 
     def _config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
         values = {key: choices[indexes[key]] for key, choices in self.choices.items()}
-        values |= {key: values[leading] for key, leading in self._tied_keys.items()}
-        values = acting_values(values, self.op, self._rounds_weights(self._head(indexes)))
+        values |= {key: values[leading] for key, leading in self.tied_keys.items()}
+        values = acting_values(values, self.op, self.rounds_weights(self._head(indexes)))
         if values.get("bypass") is True:
             return {"name": "NA"}
         if is_float(values):
@@ -332,7 +332,7 @@ class NodeChoices:
             operand: self.operand_choices(head, operand) for operand in operands
         }
         is_bypassed = values.get("bypass") is True
-        transforms = None if is_bypassed else transform_choices(self.choices, self.op, self._rounds_weights(head))
+        transforms = None if is_bypassed else transform_choices(self.choices, self.op, self.rounds_weights(head))
         if transforms is not None and self.left_out:
             transforms = self._kept(transforms, head)
         below = own if transforms is None else {**own, TRANSFORMS: transforms}
@@ -347,7 +347,7 @@ class NodeChoices:
         ]
         return TransformChoices(tuple(own for own, _ in pairs), tuple(indexes for _, indexes in pairs))
 
-    def _rounds_weights(self, head: Indexes) -> bool:
+    def rounds_weights(self, head: Indexes) -> bool:
         """Whether the weights have a format in a branch."""
         if is_float({key: self.choices[key][index] for key, index in head.items()}):
             return False

@@ -54,6 +54,8 @@ class TrainedNetworks(SearchSpaceBase):
         self.files = files
         self.graph = given.graph
         self.snapshots = snapshots
+        self.setup, self.exporter = given.setup, given.exporter
+        self.remarks, self.left_out = given.remarks, given.left_out
         self.choices_flattened = {SNAPSHOT: list(range(snapshots)), **given.choices_flattened}
         self._read = lru_cache(MOST_KEPT)(self._read_network)
 

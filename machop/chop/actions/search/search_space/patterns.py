@@ -1,0 +1,24 @@
+"""Patterns of nodes: regular expressions that must match a whole name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from chop.errors import did_you_mean
+
+
+def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
+    """The names that any of the patterns matches, in their order."""
+    patterns = list(patterns)
+    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+
+
+def pattern_problem(pattern: str, names: list[str]) -> str | None:
+    """What is wrong with a pattern that must match a name; None if nothing is."""
+    try:
+        if any(re.fullmatch(pattern, name) for name in names):
+            return None
+    except re.error as error:
+        return f"'{pattern}' is no regular expression ({error})"
+    return f"'{pattern}' matches no node{did_you_mean(pattern, names)}"
