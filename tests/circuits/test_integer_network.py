@@ -130,6 +130,13 @@ def test_bits_are_those_from_the_highest_to_the_lowest() -> None:
     assert own.widest == 4
 
 
+def test_the_end_of_a_finer_format_has_no_zero_bits() -> None:
+    """Multiples of 1/2 up to 6, clamped to 31/8: the last three bits of all others are 0."""
+    source = Range(np.array([0, 0]), np.array([12, 6]), 1, np.array([0, 0]))
+    found = Round("y", ("x",), (2,), Grid.of(3, -32, 31)).range_of(source)
+    assert found.zeros.tolist() == [0, 2]
+
+
 def test_constants_need_the_coarsest_step() -> None:
     found = exact_codes(np.array([0.75, -2.0, 0.0]))
     assert (found.codes.tolist(), found.frac) == ([3, -8, 0], 2)

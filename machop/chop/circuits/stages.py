@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 
 import numpy as np
@@ -61,6 +61,12 @@ class Round(Stage):
         (x,) = given
         found = rounded(x, self.grid)
         return Values(np.maximum(found.codes, 0), found.frac) if self.is_relu else found
+
+    def range_of(self, *given: Range) -> Range:
+        """As of any stage that never falls; an end that clamps may lie between the input's steps."""
+        found = super().range_of(*given)
+        ends = np.minimum(trailing_zeros(found.low), trailing_zeros(found.high))
+        return replace(found, zeros=np.minimum(found.zeros, ends))
 
     def _zeros(self, frac: int, *given: Range) -> Integers:
         (x,) = given

@@ -211,7 +211,7 @@ class Exporter(ABC):
 EXPORTERS: Registry[type[Exporter]] = Registry(
     "chop.exporters",
     "exporter",
-    ("chop.exporters.onnx", "chop.exporters.qonnx", "chop.exporters.rtl"),
+    ("chop.exporters.hls4ml", "chop.exporters.onnx", "chop.exporters.qonnx", "chop.exporters.rtl"),
     problem=subclass_problem(Exporter, "Options"),
 )
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chop.errors import ExportError
-from chop.exporters.base import EXPORTERS, Check, Exporter, ExportNetwork, Written
+from chop.exporters.base import EXPORTERS, Check, ExportNetwork, Written
+from chop.exporters.circuit_exporter import CircuitExporter
 from chop.exporters.integer_layers import IntegerLayers
 from chop.exporters.qonnx.lowering import BATCH, OPSETS, qonnx_model
 
@@ -35,12 +36,13 @@ outputs = execute_onnx(model, {{{inputs}}})["{output}"]
 
 
 @EXPORTERS.register("qonnx")
-class Qonnx(Exporter):
+class Qonnx(CircuitExporter):
     """ONNX with Quant nodes (QONNX) of any bit width, in the file `model.onnx`.
 
     It has been through QONNX's own clean-up, as FINN and hls4ml read it.
     """
 
+    target = "onnx"
     extra = "onnx"
     modules = ("onnx", "onnxruntime", "qonnx.core.modelwrapper")
     distributions = ("qonnx", "onnx", "onnxruntime")

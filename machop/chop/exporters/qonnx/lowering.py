@@ -8,7 +8,7 @@ import numpy as np
 
 from chop.circuits.stages import Affine, Port, Round
 from chop.exporters.integer_layers import IntegerLayers
-from chop.exporters.onnx_lowering import OnnxLowering
+from chop.exporters.qonnx.operators import OnnxLowering
 from chop.exporters.qonnx.quantisers import Bipolar, Floats, Quantiser, constant_in, rounding_to
 
 if TYPE_CHECKING:
