@@ -179,6 +179,8 @@ def each_shown(items: Iterable[Item], what: str, total: int | None = None) -> It
     """
     console = terminal(stderr=True)
     count = len(items) if isinstance(items, Sized) else total
+    if count == 0:
+        return items
     if console.is_terminal or console.is_jupyter or _hidden.get():
         description = f"[bold]{what}"
         return track(items, description, count, console=console, transient=True, disable=_hidden.get())

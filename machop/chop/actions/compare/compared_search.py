@@ -78,9 +78,13 @@ class ComparedSearch(SearchSession):
         task = BlockTask(batched, goals, block_size, self.space.size, self.files.parts)
         header = {"key": self.landscape_key(), "goals": goals.as_json(), "block_size": block_size}
         log, found = self._open_blocks(instruments, task, header)
-        with closing(log), EnumerationProgress(self.space.size) as progress:
-            progress.start_from(found.points)
-            measure_all_points(task, found, log, self.settings.setup.jobs, lambda: False, progress.show)
+        jobs = self.settings.setup.jobs
+        with closing(log):
+            if len(found.done) < task.blocks:
+                batched.prepare_all(jobs)
+            with EnumerationProgress(self.space.size) as progress:
+                progress.start_from(found.points)
+                measure_all_points(task, found, log, jobs, lambda: False, progress.show)
         self.files.join_landscape(task.blocks, self.about_landscape(instruments, goals))
 
     def _open_blocks(

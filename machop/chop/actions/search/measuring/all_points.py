@@ -219,8 +219,6 @@ def measure_all_points(
     is_told = bool(done)
     left = (number for number in range(task.blocks) if number not in done)
     last = time.monotonic()
-    if len(done) < task.blocks:
-        task.batched.prepare_all(jobs)
     for block in measured_blocks(task, left, task.blocks - len(done), jobs):
         now = time.monotonic()
         block_now = replace(block, seconds=now - last)

@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 
-from chop.actions.search.measuring.all_points import BlockTask, measure_all_points, taken_over
+from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals, measure_all_points, taken_over
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.run.publish import Publication, SearchResult, now
@@ -15,6 +15,7 @@ from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.session import spread_out
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.errors import SearchError
+from chop.record.blocks import BlockLog
 from chop.record.goals import Goals
 from chop.record.summary import Reason
 from chop.report.search_progress import EnumerationProgress
@@ -77,7 +78,7 @@ class BlockRun:
 
     def run(self, resume: bool) -> SearchResult:
         """Measure all points that the folder does not have yet, and publish the result."""
-        search, setup, points = self.search, self.search.settings.setup, _points(self.search)
+        search, points = self.search, _points(self.search)
         batched = self.instruments.for_blocks
         assert batched is not None
         search.tell_size()
@@ -91,19 +92,13 @@ class BlockRun:
             "goals": self.goals.as_json(),
             "started": now(),
         }
-        with closing(search.files.open_blocks(header, resume)) as log, EnumerationProgress(points) as progress:
+        with closing(search.files.open_blocks(header, resume)) as log:
             found = taken_over(task, log)
             for index, _, metrics in spread_out([*found.rows()]):
                 search.require_unchanged(self.instruments, log.path, search.space.point(index), metrics)
-            started = time.monotonic() - found.seconds
-
-            def is_over() -> bool:
-                return setup.timeout is not None and time.monotonic() - started >= setup.timeout
-
-            progress.start_from(found.points)
             reason: Reason = "exhausted" if points == search.space.size else "n_trials"
             try:
-                measure_all_points(task, found, log, setup.jobs, is_over, progress.show)
+                self._measure(task, found, log)
                 reason = reason if found.points == points else "timeout"
             except KeyboardInterrupt:
                 reason = "interrupted"
@@ -114,6 +109,20 @@ class BlockRun:
             if not search.always_publishes or reason == "interrupted":
                 raise
             return publication.of_blocks(task, found, "interrupted", is_written)
+
+    def _measure(self, task: BlockTask, found: ExhaustiveTotals, log: BlockLog) -> None:
+        """Measure what is left, after the slow work that all of it rests on, and show how far it is."""
+        setup = self.search.settings.setup
+        started = time.monotonic() - found.seconds
+
+        def is_over() -> bool:
+            return setup.timeout is not None and time.monotonic() - started >= setup.timeout
+
+        if len(found.done) < task.blocks:
+            task.batched.prepare_all(setup.jobs)
+        with EnumerationProgress(task.points) as progress:
+            progress.start_from(found.points)
+            measure_all_points(task, found, log, setup.jobs, is_over, progress.show)
 
     def _task(self, batched: BatchedMeasurement, resume: bool, has_parts: bool) -> BlockTask:
         files = self.search.files
