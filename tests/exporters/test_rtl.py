@@ -64,6 +64,16 @@ def test_manifest_and_readme_say_ports_and_latency(tmp_path: Path) -> None:
     assert facts["luts_as_written"] <= facts["luts"]
 
 
+def test_sums_that_float32_rounds_are_compared_in_integers(tmp_path: Path) -> None:
+    wide = {"data_in_width": 16, "data_in_frac_width": 12, "weight_width": 16, "weight_frac_width": 15}
+    layer = {"name": "integer", **wide, "bias_width": 16, "bias_frac_width": 12}
+    config = {**TestRtl.config, "linear": {"config": layer}}
+    found = export(TestRtl.network_with(json.dumps(config)), "verilog", tmp_path / "out", QUICK)
+    (check,) = found.checks
+    assert check.differing > 0 and check.largest < 1e-5 and not check.required
+    assert "which float32 rounds" in found.written.notes[1]
+
+
 def test_norms_in_float_are_refused_with_the_passes_that_help(tmp_path: Path) -> None:
     data = FewSamples("jsc", batch_size=32)
     data.prepare_data()
