@@ -50,6 +50,16 @@ def test_fixed_point_in_all_layers_is_taken_and_the_norm_in_front_stays_outside(
     assert not any(own.is_whole or own.formats for node in found.choices.values() for own in node)
 
 
+def test_an_exporter_without_a_part_in_float_refuses_the_norm_in_front() -> None:
+    torch.manual_seed(0)
+    graph = MaseGraph(Net(nn.ReLU()).eval(), example_inputs=torch.randn(8, 4))
+    for norm, is_refused in ((Branch(), True), (WHOLE, False)):
+        choices = {"norm": [norm], "first": [WHOLE], "between": [Branch()], "last": [WHOLE]}
+        graph.model.norm.running_var.fill_(float(1 - torch.tensor(graph.model.norm.eps)))  # type: ignore[union-attr, operator]
+        found = refused_by_circuits(graph, torch.randn(8, 4), choices, starts_in_float=False)
+        assert found.choices["norm"][0].is_whole is is_refused
+
+
 def test_a_layer_in_float_lacks_a_format_for_each_operand() -> None:
     found = refused({"first": [WHOLE, Branch()], "last": [branch(data_in=FIXED, weight=FIXED)]})
     fine, in_float = found.choices["first"]

@@ -219,11 +219,17 @@ EXPORTERS: Registry[type[Exporter]] = Registry(
 def exporters_for(target: str) -> dict[str, type[Exporter]]:
     """The exporters of a target, by name: the one of that name first, then those that declare it.
 
+    Of these the ones without a `format_problem` of their own come first, which take the most.
+
     Raises UnknownNameError for a name that is neither, ChopError for an exporter that cannot be loaded.
     """
     working = EXPORTERS.working()
     named = {EXPORTERS.canonical(target): EXPORTERS[target]} if target in EXPORTERS else {}
-    if found := {**named, **{name: cls for name, cls in working.items() if cls.target == target}}:
+    declaring = [(name, cls) for name, cls in working.items() if cls.target == target]
+    declaring.sort(
+        key=lambda own: any("format_problem" in vars(base) for base in own[1].__mro__ if base is not Exporter)
+    )
+    if found := {**named, **dict(declaring)}:
         return found
     known = sorted({*working, *filter(None, (cls.target for cls in working.values()))})
     hint = did_you_mean(target, known)

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from chop.circuits.from_graph import Builder, call_of, needed_for, two_samples
 from chop.circuits.layers import Layer
+from chop.circuits.movements import moves
 from chop.circuits.stages import Port
 from chop.errors import ChopError, CircuitError, FormatError
 from chop.exporters.choices import Branch, Choices, Refused, RefusedChoices
@@ -29,13 +30,14 @@ States = Mapping[fx.Node, bool]
 """Whether the values of nodes are rounded, and so in the circuit, or still in float."""
 
 
-def refused_by_circuits(graph: MaseGraph, example: Any, choices: Choices) -> Refused:
+def refused_by_circuits(graph: MaseGraph, example: Any, choices: Choices, starts_in_float: bool = True) -> Refused:
     """The choices that no integer circuit computes, whatever the other nodes choose.
 
     Nodes are asked in the order of execution. Whether what comes to a node is rounded depends on the choices before it,
-    so each node keeps the choices that have a circuit in every case that there may be.
+    so each node keeps the choices that have a circuit in every case that there may be. `starts_in_float`: nodes in
+    front of the first rounding may compute in float, outside of the circuit.
     """
-    walk = _Walk(graph, two_samples(graph, example), choices)
+    walk = _Walk(graph, two_samples(graph, example), choices, starts_in_float)
     for node in needed_for(walk.output):
         walk.visit(node)
     refused = {node: walk.refused.get(node, [RefusedChoices()] * len(own)) for node, own in choices.items()}
@@ -45,8 +47,11 @@ def refused_by_circuits(graph: MaseGraph, example: Any, choices: Choices) -> Ref
 class _Walk:
     """Goes through a graph, and notes of each node in which states its result can be."""
 
-    def __init__(self, graph: MaseGraph, values: dict[fx.Node, Any], choices: Choices) -> None:
+    def __init__(
+        self, graph: MaseGraph, values: dict[fx.Node, Any], choices: Choices, starts_in_float: bool = True
+    ) -> None:
         self.graph = graph
+        self.starts_in_float = starts_in_float
         self.values = values
         self.choices = choices
         self.ops = graph.quantizable_nodes()
@@ -118,10 +123,18 @@ class _Walk:
             builder = _OneNode(self.graph, node, formats, self.values, case)
             try:
                 builder._add(node)
+                if node in builder.in_float:
+                    self._require_movement(node)
             except CircuitError as error:
                 return str(error), set()
             states.add(node in builder.result)
         return None, states
+
+    def _require_movement(self, node: fx.Node) -> None:
+        """Raise CircuitError for a node that computes in float, where nothing may."""
+        is_input = node.op == "placeholder"
+        if not (self.starts_in_float or is_input or moves(call_of(self.graph, node, self.values))):
+            raise CircuitError("it computes in float in front of the first format; choose formats for it")
 
     def _format_problem(self, node: fx.Node, operand: str, chosen: Format, case: States) -> str | None:
         """The reason why no codes hold an operand in a format."""

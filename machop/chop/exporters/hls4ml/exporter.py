@@ -89,6 +89,7 @@ class Hls4ml(CircuitExporter):
     extra = "fpga"
     modules = ("hls4ml",)
     distributions = ("hls4ml",)
+    starts_in_float = False
 
     @classmethod
     def format_problem(cls, op: Op, operand: str, chosen: Format | None) -> str | None:

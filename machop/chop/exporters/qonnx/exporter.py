@@ -46,6 +46,7 @@ class Qonnx(CircuitExporter):
     extra = "onnx"
     modules = ("onnx", "onnxruntime", "qonnx.core.modelwrapper")
     distributions = ("qonnx", "onnx", "onnxruntime")
+    starts_in_float = False
 
     def problems(self, network: ExportNetwork) -> list[str]:
         """All reasons why there is no integer form; formats with one are taken, whatever their widths."""

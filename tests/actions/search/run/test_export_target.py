@@ -21,10 +21,11 @@ from chop.circuits import integer_network
 from chop.config.typed import Problem
 from chop.dataset import MaseDataModule
 from chop.dataset.data import first_batch
-from chop.errors import CircuitError, ConfigError, UnknownNameError
+from chop.errors import CircuitError, ConfigError, ExportError, UnknownNameError
 from chop.exporters import EXPORTERS, Check, Exporter, ExportNetwork
 from chop.exporters.base import Written, exporters_for
 from chop.exporters.circuit_exporter import CircuitExporter
+from chop.exporters.export import exporter_of
 from chop.formats import Format
 from chop.models.checkpoint_file import read_checkpoint
 from chop.models.weight_notes import TrainedForSpace
@@ -217,6 +218,27 @@ def test_random_points_of_random_spaces_can_be_exported(data: MaseDataModule, nu
         drawn = {key: draw.randrange(len(values)) for key, values in space.choices_flattened.items()}
         again = space.rebuild_model(space.flattened_indexes_to_config(space.canonical(drawn)))
         assert Circuits().problems(ExportNetwork(again, data)) == []
+
+
+@pytest.mark.parametrize("to", ["verilog", "hls4ml", "qonnx", "onnx"])
+def test_each_exporter_takes_random_points_of_its_space(data: MaseDataModule, to: str) -> None:
+    try:
+        EXPORTERS[to].require_packages()
+    except ExportError as error:
+        pytest.skip(str(error))
+    draw = random.Random(3)
+    layers: dict[str, Any] = {kind: drawn_lists(draw) for kind in ("linear", "conv1d", "batch_norm1d")}
+    layers["relu"] = {"name": ["integer", "log"], "data_in_width": [5], "data_in_granularity": ["tensor", "channel"]}
+    layers["relu"]["data_in_frac_width"] = ["auto"]
+    space, problems = space_of(data, layers, to)
+    assert problems == []
+    assert space.exporter == to
+    calibrate(space.graph, data, 64)
+    for _ in range(1 if to == "onnx" else 3):  # which is traced and written, in seconds
+        point = space.point(draw.randrange(space.size))
+        graph = space.rebuild_model(space.flattened_indexes_to_config(point))
+        own = exporter_of(to, {"verify": False} if to == "hls4ml" else {})
+        assert own.problems(ExportNetwork(graph, data)) == []
 
 
 def drawn_lists(draw: random.Random, is_layer: bool = True) -> dict[str, Any]:
