@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test format-check format lint types layers unit test-slow guard weights answers tables bench-formats bench bench-circuits bench-ladder bench-luts bench-runners bench-strategies bench-synthesis bench-training scaling clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,9 @@ bench-training: setup ## What trainings reach, as tables: PART=space for one; an
 
 scaling: setup   ## Draw docs/pictures/scaling.svg: networks a second by layers, choices and samples
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python benchmarks/scaling.py
+
+screenshots: setup ## Draw docs/pictures/report.png in a browser
+	$(BIN)/python scripts/screenshots.py
 
 clean:           ## Remove what was made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache mase_output

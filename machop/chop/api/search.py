@@ -206,6 +206,8 @@ class Arguments:
         called = options.model or type(self.model).__name__
         inputs = {"model": called, "batch_size": self.batch_size, **job.input_fingerprint}
         job = replace(job, input_fingerprint=inputs, always_publishes=True)
+        if self.folder is None:  # which nobody opens
+            job = replace(job, settings=replace(job.settings, setup=replace(job.settings.setup, html_report=False)))
         if place.exists() and not place.is_dir():
             raise FolderError(f"folder: {place} is a file; give the path of a folder")
         with only_writer(job.folder) as own, naming("model", GraphError):

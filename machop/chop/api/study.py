@@ -20,7 +20,8 @@ from chop.record.summary import FP32, SearchSummary
 from chop.record.trial import BestRow, Objective, Trial
 from chop.report.finish_texts import tuned_names
 from chop.report.format_texts import describe_formats
-from chop.tools.files import copied_folder
+from chop.report.html.search_page import search_page
+from chop.tools.files import copied_folder, write_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -260,6 +261,10 @@ class Study:
         if text is None:
             raise SearchError(f"{self.folder} has no resolved.toml: its search was not given the options of a file")
         return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("# chop record"))
+
+    def report(self, path: Path | str, lite: bool = False) -> Path:
+        """Write the study as one HTML page that loads nothing from outside; with `lite` as a small one."""
+        return write_whole(path, search_page(self._files, lite))
 
     def save(self, folder: Path | str) -> Path:
         """Keep the files of the study in `folder`, which `chop.load_study` reads; raises FolderError if it exists."""

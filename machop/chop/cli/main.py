@@ -30,6 +30,7 @@ from chop.cli.options import (
     space_options,
     with_run_options,
 )
+from chop.cli.report import report
 from chop.cli.start import row_of, start
 from chop.errors import ChopError, ConfigError
 from chop.tools.files import cure
@@ -232,6 +233,7 @@ _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
 )
 for _action, _extras in _ACTIONS:
     app.command(name=_action.__name__)(with_run_options(_action, _extras))
+app.command()(report)
 app.command()(info)
 app.command()(formats)
 app.command()(export)

@@ -21,6 +21,7 @@ from chop.record.names import (
     EVALUATIONS_FILES,
     LANDSCAPE_FILE,
     MEASURED_FILE,
+    PAGE_FILE,
     PARTS_FOLDER,
     REPORT_FILE,
     SUMMARY_FILE,
@@ -183,6 +184,10 @@ class ComparisonFolder:
     def write_report(self, text: str) -> None:
         """Write `report.md`, which marks the comparison as ended."""
         write_whole(self.path / REPORT_FILE, text)
+
+    def write_page(self, html: str) -> None:
+        """Write `report.html`."""
+        write_whole(self.path / PAGE_FILE, html)
 
 
 def _number(folder: Path) -> str:

@@ -20,6 +20,7 @@ from chop.record.names import (
     HISTOGRAMS_FILE,
     INITIAL_FILE,
     LANDSCAPE_FILE,
+    PAGE_FILE,
     PARTS_FOLDER,
     REPORT_FILE,
     SUMMARY_FILE,
@@ -104,6 +105,10 @@ class SearchFolder(SearchRecords):
         """Write `report.md`."""
         return write_whole(self.path / REPORT_FILE, text)
 
+    def write_page(self, html: str) -> Path:
+        """Write `report.html`."""
+        return write_whole(self.path / PAGE_FILE, html)
+
     def write_histograms(self, histograms: Mapping[str, Histogram]) -> Path:
         """Write the histogram of each metric over all points."""
         return self._write_json(HISTOGRAMS_FILE, {name: one.as_json() for name, one in histograms.items()})
@@ -125,7 +130,7 @@ class SearchFolder(SearchRecords):
 
     def retract(self) -> None:
         """Remove the result files when the winners cannot be verified."""
-        for file in (BEST_FILE, SUMMARY_FILE, REPORT_FILE):
+        for file in (BEST_FILE, SUMMARY_FILE, REPORT_FILE, PAGE_FILE):
             (self.path / file).unlink(missing_ok=True)
 
     def _write_json(self, file: str, value: Any) -> Path:

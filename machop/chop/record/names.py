@@ -24,6 +24,7 @@ FINISHED_FOLDER = "finished"
 """The graphs of the networks that were tuned after the search, which `FINISHED_FILE` lists."""
 
 REPORT_FILE = "report.md"
+PAGE_FILE = "report.html"
 NETWORKS_FOLDER = "networks"
 TRAINING_STATE_FILE = "training.safetensors"
 """The state of a training whose snapshots are trials; the snapshots themselves are in `NETWORKS_FOLDER`."""

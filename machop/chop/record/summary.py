@@ -48,6 +48,21 @@ class MetricFacts:
 
 
 @dataclass(frozen=True)
+class LayerFacts:
+    """A layer with a choice of formats: its node, its op, its parameters, its MACs for one sample.
+
+    `alone` are the metrics of the network in which this layer alone is quantised, by its choice with the fewest bits;
+    empty where they were not measured.
+    """
+
+    name: str
+    op: str
+    parameters: int
+    macs: int
+    alone: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FinishFacts:
     """The tuning of the best networks after a search.
 
@@ -77,7 +92,8 @@ class SearchSummary:
     the nearest. `baselines` are networks to compare with, by name. `seconds` were spent on all trials, in every run
     of the search. `started` and `ended` are dates as ISO 8601 writes them. `saw_test`: a runner measured on the test
     set, so that test scores are not unbiased. `finish` says how the best networks were tuned, if they were. `exporter`
-    can write every network of the space; empty where the search had no target.
+    can write every network of the space; empty where the search had no target. `layers` are the facts of single layers,
+    where they are known.
     """
 
     strategy: str
@@ -96,6 +112,7 @@ class SearchSummary:
     ended: str = ""
     finish: FinishFacts | None = None
     exporter: str = ""
+    layers: tuple[LayerFacts, ...] = ()
 
     @property
     def fp32(self) -> BestRow | None:
@@ -126,6 +143,7 @@ class SearchSummary:
             "saw_test": self.saw_test,
             **({"finish": self.finish.as_json()} if self.finish else {}),
             **({"exporter": self.exporter} if self.exporter else {}),
+            **({"layers": [asdict(layer) for layer in self.layers]} if self.layers else {}),
         }
 
     @classmethod
@@ -148,6 +166,7 @@ class SearchSummary:
             ended=row["ended"],
             finish=FinishFacts(**row["finish"]) if "finish" in row else None,
             exporter=row.get("exporter", ""),
+            layers=tuple(LayerFacts(**own) for own in row.get("layers", ())),
         )
 
     def with_best(self, best: Sequence[BestRow]) -> SearchSummary:

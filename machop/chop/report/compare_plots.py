@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil, floor, isinf
 from pathlib import Path
@@ -85,16 +85,25 @@ def _drawn(folder: Path, summary: CompareSummary, held: Held) -> list[Path]:
     import matplotlib
 
     files: list[Path] = []
-    drawings: dict[str, Callable[[CompareSummary], Figure | None]]
-    drawings = dict(zip(DRAWINGS, (hypervolume, front, regret, evaluations_to), strict=True))
-    with matplotlib.rc_context(SETTINGS):
-        for name, draw in drawings.items():
-            if held.came:
-                raise KeyboardInterrupt
-            figure = draw(summary)
-            if figure is not None:
-                files += [write_whole(folder / f"{name}.{kind}", _rendered(figure, kind)) for kind in KINDS]
+    for name, figure in figures(summary):
+        if held.came:
+            raise KeyboardInterrupt
+        with matplotlib.rc_context(SETTINGS):
+            files += [write_whole(folder / f"{name}.{kind}", _rendered(figure, kind)) for kind in KINDS]
+    if held.came:
+        raise KeyboardInterrupt
     return files
+
+
+def figures(summary: CompareSummary) -> Iterator[tuple[str, Figure]]:
+    """The pictures by name; one that the comparison has not is left out."""
+    import matplotlib
+
+    for name, draw in zip(DRAWINGS, (hypervolume, front, regret, evaluations_to), strict=True):
+        with matplotlib.rc_context(SETTINGS):
+            figure = draw(summary)
+        if figure is not None:
+            yield name, figure
 
 
 def hypervolume(summary: CompareSummary) -> Figure:

@@ -33,7 +33,7 @@ CAPTIONS = {
 def print_comparison(summary: CompareSummary, folder: Path) -> None:
     """Show the comparison in `folder`, and its files, on standard output."""
     console = terminal()
-    console.print(_title(summary), style="italic", highlight=False, soft_wrap=True, markup=False)
+    console.print(title_of(summary), style="italic", highlight=False, soft_wrap=True, markup=False)
     columns, rows = (
         _columns(summary),
         [_cells(one, summary, decimals=1) for one in summary.strategies],
@@ -47,8 +47,8 @@ def print_comparison(summary: CompareSummary, folder: Path) -> None:
         for row in rows:
             table.add_row(*(escape(row[place]) for place in places))
         console.print(table)
-    console.print(_legend(summary), soft_wrap=True, highlight=False, markup=False)
-    for line in [*summary.verdict, *_facts(summary)]:
+    console.print(legend_of(summary), soft_wrap=True, highlight=False, markup=False)
+    for line in [*summary.verdict, *facts_of(summary)]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     for file in sorted(folder.iterdir()):
         console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
@@ -58,14 +58,14 @@ def report_text(summary: CompareSummary, plots: Sequence[Path]) -> str:
     """The comparison as Markdown, with the pictures `plots`."""
     sections = [
         [
-            f"# {_title(summary)}",
+            f"# {title_of(summary)}",
             "",
             *_markdown(_columns(summary), (_cells(s, summary) for s in summary.strategies)),
             "",
-            _legend(summary),
+            legend_of(summary),
         ],
         ["## Verdict", "", *(f"- {line}" for line in summary.verdict)],
-        ["## What it rests on", "", *(f"- {line}" for line in _facts(summary))],
+        ["## What it rests on", "", *(f"- {line}" for line in facts_of(summary))],
         *(_picture(plot, summary) for plot in plots if plot.suffix == ".png"),
         [f"## {_share(summary)} by evaluation", "", *_hypervolume_table(summary, by_trial=False)],
         [f"## {_share(summary)} by trial, repeats among them", "", *_hypervolume_table(summary, by_trial=True)],
@@ -77,13 +77,13 @@ def report_text(summary: CompareSummary, plots: Sequence[Path]) -> str:
     return "\n".join(line for section in sections for line in [*section, ""])
 
 
-def _title(summary: CompareSummary) -> str:
+def title_of(summary: CompareSummary) -> str:
     what = "strategies" if len(summary.strategies) > 1 else "strategy"
     size = f"{counted(summary.budget, 'evaluation')} of {counted(summary.space_size, 'point')}"
     return f"{len(summary.strategies)} {what}, {summary.extent}, {size}"
 
 
-def _legend(summary: CompareSummary) -> str:
+def legend_of(summary: CompareSummary) -> str:
     has_ended = any(
         one.evaluations < summary.budget and isinf(one.evaluations_to[TARGETS[-1]][1]) for one in summary.strategies
     )
@@ -134,7 +134,7 @@ def _percent(at: Spread, decimals: int = 2) -> str:
     return median if low == high else f"{median} [{low}, {high}]"
 
 
-def _facts(summary: CompareSummary) -> list[str]:
+def facts_of(summary: CompareSummary) -> list[str]:
     fixed = [one.name for one in summary.strategies if one.deterministic]
     short = [one for one in summary.strategies if one.evaluations < summary.budget]
     facts = [summary.truth]

@@ -94,13 +94,13 @@ def format_name(config: Mapping[str, Any]) -> str | None:
 
 def _describe(config: Mapping[str, Any], named: bool) -> str:
     name = format_name(config)
-    operands = {operand: _values(config, operand) if name else "" for operand in OPERANDS}
+    operands = {operand: operand_text(config, operand) if name else "" for operand in OPERANDS}
     operands["weight"] = " ".join([operands["weight"], *describe_transforms(config)]).strip()
     texts = ", ".join(f"{OPERANDS[operand]} {text}" for operand, text in operands.items() if text)
     return " ".join([*([name] if named and name else []), *([texts] if texts else [])])
 
 
-def _values(config: Mapping[str, Any], operand: str) -> str:
+def operand_text(config: Mapping[str, Any], operand: str) -> str:
     """What a config says of an operand: `8b/4f`, and in words what is not a number of bits."""
     own = (key for key in config if key.startswith(f"{operand}_"))
     given = [key for key in own if operand != "weight" or not is_for_transform(key)]

@@ -44,14 +44,14 @@ def print_summary(summary: SearchSummary, folder: Path) -> None:
     console = terminal()
     rows = _sorted_rows(summary)
     shown = [_cells(row, summary) for row in rows[:MOST_ROWS]] + _baselines(summary)
-    console.print(_title(summary), style="bold", highlight=False, soft_wrap=True, markup=False)
+    console.print(title_of(summary), style="bold", highlight=False, soft_wrap=True, markup=False)
     for number, table in enumerate(_tables(_columns(summary), shown, console.width, summary.baselines)):
         if number:
             console.print()
         console.print(table)
     if len(rows) > MOST_ROWS:
         console.print(f"… and {len(rows) - MOST_ROWS} more in best.json")
-    for line in _facts(summary):
+    for line in facts_of(summary):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     for file in sorted(folder.iterdir()):
         console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
@@ -100,11 +100,11 @@ def _broken(heading: str) -> str:
 def report_text(summary: SearchSummary, folder: Path | None = None) -> str:
     """The summary as Markdown; with the folder of the search, what to do next is at its end."""
     columns = _columns(summary)
-    lines = [f"# {_title(summary)}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    lines = [f"# {title_of(summary)}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     rows = [_cells(row, summary) for row in _sorted_rows(summary)] + _baselines(summary)
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
     steps = next_steps(summary, folder) if folder is not None else []
-    return "\n".join([*lines, "", *(f"- {line}" for line in (*_facts(summary), *steps)), ""])
+    return "\n".join([*lines, "", *(f"- {line}" for line in (*facts_of(summary), *steps)), ""])
 
 
 def _format_names(summary: SearchSummary) -> list[str]:
@@ -113,7 +113,7 @@ def _format_names(summary: SearchSummary) -> list[str]:
     return sorted({name for entry in nodes if (name := format_name(entry["config"]))})
 
 
-def _title(summary: SearchSummary) -> str:
+def title_of(summary: SearchSummary) -> str:
     what = "Best" if summary.goals.sum_direction else f"Pareto front: {len(summary.best)}"
     if not summary.goals.is_within(summary.best[0].trial.metrics):
         what = "No configuration satisfies all constraints; the nearest"
@@ -257,7 +257,7 @@ def _on_test(constraint: Constraint, summary: SearchSummary) -> Constraint | Non
     )
 
 
-def _facts(summary: SearchSummary) -> list[str]:
+def facts_of(summary: SearchSummary) -> list[str]:
     counts = summary.counts
     answered = f", {counts.repeats:,} of them repeats answered from the log" if counts.repeats else ""
     answered += f", {counts.failed} failed (a metric that is no finite number)" if counts.failed else ""

@@ -66,7 +66,9 @@ def test_brute_force_is_judged_by_the_oracle_and_all_files_are_there(
     names = {path.name for path in folder.iterdir()}
     pictures = {f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")}
     assert (
-        names == {"report.md", "summary.json", "evaluations.parquet", "evaluations.csv", "landscape.parquet"} | pictures
+        names
+        == {"report.md", "report.html", "summary.json", "evaluations.parquet", "evaluations.csv", "landscape.parquet"}
+        | pictures
     )
     oracle = Oracle(Landscape.read(folder / "landscape.parquet"))
     by_index = summary.strategies[0]

@@ -30,6 +30,7 @@ from chop.errors import ConfigError
 from chop.record.comparison import CompareSummary, counted
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import print_comparison, report_text
+from chop.report.html.comparison_page import comparison_page
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.interrupts import Held, interrupts_held
@@ -223,6 +224,7 @@ class CompareJob(ComparedSearch):
         if missing:
             files.write_summary(replace(stored, remarks=[*stored.remarks, *missing]))
             stored = files.summary
+        files.write_page(comparison_page(files))
         files.write_report(report_text(stored, plots))
         if is_shown:
             print_comparison(stored, files.path)

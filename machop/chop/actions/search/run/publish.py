@@ -14,6 +14,7 @@ from chop.actions.oracle import Oracle
 from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals
 from chop.actions.search.measuring.early_stopping import EarlyStopping
 from chop.actions.search.measuring.instruments import Instruments
+from chop.actions.search.run.layer_facts import layer_facts
 from chop.actions.search.run.loop import scaled_metrics
 from chop.actions.search.run.results import LARGEST_LOG, best_rows, shortfall
 from chop.actions.search.run.session import SearchSession
@@ -28,6 +29,7 @@ from chop.record.names import HISTOGRAMS_FILE, LANDSCAPE_FILE
 from chop.record.rows import best_row_as_json, trial_as_json
 from chop.record.summary import FP32, FinishFacts, MetricFacts, Reason, SearchSummary
 from chop.record.trial import BestRow, Trial, TrialCounts
+from chop.report.html.search_page import search_page
 from chop.report.search_report import report_text
 from chop.tools.logger import get_logger
 from chop.tools.whole_numbers import as_json
@@ -85,11 +87,8 @@ class Publication:
         self.files.write_summary(
             replace(summary, best=best, reason=reason, finish=finish, remarks=remarks, ended=now())
         )
-        self._write_report()
+        self._write_reports()
         return replace(result, best=best, reason=reason)
-
-    def _write_report(self) -> None:
-        self.files.write_report(report_text(self.files.summary, self.files.path))
 
     def of_blocks(self, task: BlockTask, found: ExhaustiveTotals, reason: Reason, has_landscape: bool) -> SearchResult:
         """Publish an exhaustive search block by block; `has_landscape`: its exhaustive table exists already."""
@@ -220,9 +219,16 @@ class Publication:
                 started=str(self.files.header.values.get("started", "")),
                 ended=now(),
                 exporter=search.space.exporter or "",
+                layers=() if reason == "interrupted" else layer_facts(self.instruments),
             )
         )
-        self._write_report()
+        self._write_reports()
+
+    def _write_reports(self) -> None:
+        """Write `report.md` and, if it is wanted, `report.html`, from the records."""
+        self.files.write_report(report_text(self.files.summary, self.files.path))
+        if self.search.settings.setup.html_report:
+            self.files.write_page(search_page(self.files))
 
 
 def now() -> str:

@@ -30,7 +30,8 @@ class StrategySetup:
 
     `ask_batch` points are asked for at a time (absent: as many as suit the strategy); the search ends when the front
     has not improved for `patience` trials. On a `ladder` of sample sizes a trial that cannot reach the front any more,
-    with `ladder_confidence`, is stopped before it is measured on all samples.
+    with `ladder_confidence`, is stopped before it is measured on all samples. With `html_report` the search writes
+    `report.html` when it ends.
     """
 
     n_trials: Annotated[int, Ge(1)] | None = None
@@ -44,6 +45,7 @@ class StrategySetup:
     memory_mib: Annotated[int, Ge(128)] = 1024
     sum_scaled_metrics: bool = False
     direction: Direction | None = None
+    html_report: bool = True
 
     @property
     def jobs(self) -> Jobs:

@@ -1,0 +1,66 @@
+"""Measures what a report shows of each layer: its parameters, its MACs, and what quantising it alone costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from chop.actions.search.measuring.instruments import BATCH_MACS, Instruments
+from chop.actions.search.measuring.plans import ChosenPlans
+from chop.actions.search.measuring.single import FLOAT_CONFIG, metrics_of
+from chop.actions.search.measuring.subject import Subject
+from chop.actions.search.strategies.product.choice_levels import axis_bits
+from chop.actions.search.strategies.runners.base import OutputRunner, row_key
+from chop.errors import ChopError
+from chop.evaluation.program import Axis
+from chop.ir import QuantPlan
+from chop.ir.graph.node_costs import NodeCost
+from chop.record.summary import LayerFacts
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+MOST_MACS = 20 * BATCH_MACS
+"""Multiply-accumulates of all runs with one layer quantised: some seconds of one core."""
+
+
+def layer_facts(instruments: Instruments) -> tuple[LayerFacts, ...]:
+    """The facts of every layer with a choice of formats, in the order of execution; none for a space that is no
+    product.
+
+    The metrics of a layer are those of the network in which it alone is quantised, by its choice with the fewest bits.
+    They are left out where measuring them would take long.
+    """
+    axes = instruments.subject.axes or []
+    try:
+        costs = instruments.subject.costs
+        alone = _alone(instruments, axes)
+    except ChopError as error:
+        logger.info("the report says nothing of single layers: %s", error)
+        return ()
+    chosen = {node for axis in axes for alternative in axis for node, formats in alternative.items() if formats}
+    return tuple(_facts(cost, alone.get(name, {})) for name, cost in costs.items() if name in chosen)
+
+
+def _facts(cost: NodeCost, alone: Mapping[str, float]) -> LayerFacts:
+    parameters = sum(tensor.elements for tensor in cost.tensors if tensor.is_parameter)
+    return LayerFacts(cost.name, cost.op.name, parameters, cost.macs, alone)
+
+
+def _alone(instruments: Instruments, axes: Sequence[Axis]) -> dict[str, Mapping[str, float]]:
+    """The metrics with the nodes of one axis quantised, by node."""
+    subject, runners = instruments.subject, instruments.runners.of_outputs
+    if _work(subject, runners) * len(axes) > MOST_MACS:
+        return {}
+    found: dict[str, Mapping[str, float]] = {}
+    for axis in axes:
+        fewest = axis[int(axis_bits(axis).argmin())]
+        metrics = metrics_of(runners, ChosenPlans(subject, [(QuantPlan.of(fewest), FLOAT_CONFIG)]))
+        found.update(dict.fromkeys(fewest, metrics))
+    return found
+
+
+def _work(subject: Subject, runners: Sequence[OutputRunner]) -> int:
+    """Multiply-accumulates of one evaluation."""
+    keys = {row_key(runner) for runner in runners}
+    samples = sum(len(y) for key in keys for _, y in subject.data_module.batches(*key))
+    return samples * max(1, subject.work.macs)

@@ -1,0 +1,42 @@
+"""The command `ch report`: writes the page of a search or a comparison, and opens it."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chop.errors import ConfigError
+
+RUN = Annotated[Path, typer.Argument(help="The folder of a search or a comparison, as mase_output/NAME.")]
+OUTPUT = Annotated[
+    Path | None, typer.Option("--output", help="The file to write. [default: report.html in that folder]")
+]
+LITE = Annotated[bool, typer.Option("--lite", help="Fewer networks, for a file that can be mailed.")]
+OPEN = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
+FIGURES = Annotated[
+    Path | None, typer.Option("--figures", help="Write the pictures for a paper (PDF, SVG, PNG) into this folder.")
+]
+
+
+def report(run: RUN, output: OUTPUT = None, lite: LITE = False, open_it: OPEN = False, figures: FIGURES = None) -> None:
+    """Write a search as one HTML page that needs no network: ch report mase_output/NAME --open"""
+    from chop.record.names import PAGE_FILE, search_folder
+    from chop.report.html.pages import page_folder, page_of
+    from chop.tools.files import write_whole
+    from chop.tools.terminal import terminal
+
+    folder = search_folder(run)
+    if not folder.is_dir():
+        raise ConfigError([f"ch report: there is no folder {run}; give that of a search, as mase_output/NAME"])
+    written = [write_whole(output or page_folder(folder) / PAGE_FILE, page_of(folder, lite))]
+    if figures is not None:
+        from chop.report.figures import write_figures
+
+        written += write_figures(folder, figures)
+    for path in written:
+        terminal().print(f"written: {path}", soft_wrap=True, highlight=False, markup=False)
+    if open_it:
+        webbrowser.open(written[0].resolve().as_uri())

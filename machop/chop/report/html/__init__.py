@@ -1,0 +1,1 @@
+"""The report of a search or a comparison as one HTML file that loads nothing from outside."""

@@ -1,0 +1,73 @@
+// Small charts: history of the search, influence of each choice, correlation of the metrics, time.
+function lineChart(box, series, xName, yName, marks = {}) {
+  const width = 460, height = 240, margin = { left: 58, right: 12, top: 12, bottom: 38 };
+  const xs = series.flatMap((own) => own.x), ys = series.flatMap((own) => [...own.y, ...(own.low ?? []), ...(own.high ?? [])]);
+  const [x0, x1] = [Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1)], [y0, y1] = marks.range ?? extent(ys);
+  const sx = scale(x0, x1, margin.left, width - margin.right), sy = scale(y0, y1, height - margin.bottom, margin.top);
+  const parts = [];
+  for (const at of sx.ticks) parts.push(make("text", { x: sx(at), y: height - 20, "text-anchor": "middle" }, shown(at)));
+  for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: width - margin.right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 6, y: sy(at) + 4, "text-anchor": "end" }, shown(at)));
+  parts.push(make("text", { class: "name", x: (margin.left + width) / 2, y: height - 4, "text-anchor": "middle" }, xName), make("text", { class: "name", transform: `translate(12 ${height / 2 - 10}) rotate(-90)`, "text-anchor": "middle" }, yName));
+  for (const own of series) {
+    if (own.low) {
+      const there = own.x.map((at, place) => `${sx(at)},${sy(own.high[place])}`), back = own.x.map((at, place) => `${sx(at)},${sy(own.low[place])}`).reverse();
+      parts.push(make("path", { d: `M${there.join("L")}L${back.join("L")}Z`, fill: own.colour, "fill-opacity": 0.15 }));
+    }
+    const points = own.x.map((at, place) => (own.y[place] === null ? null : [at, place])).filter(Boolean);
+    const path = points.map(([at, place], number) => `${number && own.isStep ? `H${sx(at).toFixed(1)}V` : number ? "L" : "M"}${number && own.isStep ? "" : `${sx(at).toFixed(1)},`}${sy(own.y[place]).toFixed(1)}`).join("");
+    const line = make("path", { d: path, fill: "none", stroke: own.colour, "stroke-width": own.width ?? 1.8, "stroke-dasharray": own.dashes });
+    line.append(make("title", {}, own.name));
+    parts.push(line);
+  }
+  const chart = make("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${yName} by ${xName}` }, parts);
+  chart.addEventListener("pointermove", (event) => {
+    const area = chart.getBoundingClientRect(), at = sx.back(((event.clientX - area.left) / area.width) * width);
+    showTip(event, make("b", {}, `${xName}: ${shown(Math.round(at))}`), ...series.filter((own) => !own.isHidden).map((own) => {
+      const place = own.x.reduce((best, value, number) => (value <= at ? number : best), 0);
+      return `${own.name}: ${shown(own.y[place])}${own.low ? ` [${shown(own.low[place])}, ${shown(own.high[place])}]` : ""}`;
+    }));
+  });
+  chart.addEventListener("pointerleave", hideTip);
+  box.append(chart);
+}
+
+function barChart(box, rows, note) {
+  const most = Math.max(...rows.map(([, value]) => value), 1e-12);
+  box.append(make("div", { class: "scroll" }, make("table", {}, make("tbody", {}, rows.map(([name, value]) => make("tr", {}, make("td", { class: "text" }, name), make("td", { class: "text" }, make("span", { class: "bar", style: `width:${Math.round((value / most) * 150)}px` }), ` ${(value * 100).toFixed(1)} %`)))))));
+  if (note) box.append(make("p", { class: "soft" }, note));
+}
+
+const MOST_BARS = 14;
+function drawCharts() {
+  const box = $("charts");
+  box.replaceChildren();
+  const section = (title, ...children) => { const found = make("section", {}, make("h2", {}, title), ...children); box.append(found); return found; };
+  const past = DATA.history;
+  if (past.evaluations?.length > 1) {
+    const [name, values] = Object.entries(past.best)[0];
+    lineChart(section("Best so far"), [{ name, x: past.evaluations, y: values, colour: colour("front"), isStep: true }], "evaluations", titled(name));
+    if (past.hypervolume) lineChart(section("Hypervolume of the front so far"), [{ name: "share of the measured box", x: past.evaluations, y: past.hypervolume, colour: colour("exact"), isStep: true }], "evaluations", "share");
+  }
+  for (const own of DATA.influence ?? []) {
+    const rows = Object.entries(own.shares).slice(0, MOST_BARS).map(([key, share]) => [key.replace("/config/", " "), share]);
+    if (rows.some(([, share]) => share > 0.001)) barChart(section(`What decides ${own.metric}`), rows, `Share of the variance that each choice explains alone (first-order functional ANOVA; all of them together ${(own.explained * 100).toFixed(0)} %). A strategy that looks for good networks does not draw them evenly, so shares are about the networks that it tried.`);
+  }
+  const related = DATA.correlations;
+  if (related?.metrics?.length > 1) {
+    const found = section("Rank correlation of the metrics");
+    const rows = related.metrics.map((name, number) => make("tr", {}, make("td", { class: "text" }, name), related.values[number].map((value) => make("td", { class: "cell", style: `background:color-mix(in srgb, ${value >= 0 ? "var(--front)" : "var(--fp32)"} ${Math.round(Math.abs(value ?? 0) * 75)}%, transparent)`, title: shown(value) }, value === null ? "–" : value.toFixed(2)))));
+    found.append(make("div", { class: "scroll" }, make("table", { class: "heat" }, make("thead", {}, make("tr", {}, make("th"), related.metrics.map((_, number) => make("th", { title: related.metrics[number] }, String(number + 1))))), make("tbody", {}, rows.map((own, number) => { own.firstChild.prepend(`${number + 1} `); return own; })))));
+    const twins = [];
+    for (const [first, a] of objectives.entries()) for (const b of objectives.slice(first + 1)) {
+      const value = related.values[related.metrics.indexOf(a)]?.[related.metrics.indexOf(b)];
+      if (Math.abs(value ?? 0) >= 0.98) twins.push(`${a} and ${b} order the networks alike (${value.toFixed(2)}): one of the two objectives is enough`);
+    }
+    if (twins.length) found.append(make("p", { class: "soft" }, `${twins.join("; ")}.`));
+  }
+  const seconds = T.seconds.map((own) => own ?? 0);
+  if (DATA.history.evaluations && seconds.some((own) => own > 0)) {
+    let sum = 0;
+    const all = seconds.map((own) => (sum += own)), step = Math.max(1, Math.ceil(COUNT / 400)), places = [...all.keys()].filter((own) => own % step === 0 || own === COUNT - 1);
+    lineChart(section("Time"), [{ name: "seconds since the first trial", x: places.map((own) => own + 1), y: places.map((own) => all[own]), colour: colour("fp32") }], "trials", "seconds");
+  }
+}

@@ -1,0 +1,144 @@
+"use strict";
+// Data, state and small helpers that all views share.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+
+const $ = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+
+/** A new element with attributes and children; text is never read as HTML. */
+function make(tag, attributes = {}, ...children) {
+  const isSvg = ["svg", "g", "line", "path", "rect", "circle", "text", "polyline", "title"].includes(tag);
+  const found = isSvg ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) found.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) found.setAttribute(name, value === true ? "" : value);
+  }
+  for (const child of children.flat()) if (child !== null && child !== undefined) found.append(child);
+  return found;
+}
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+/** A number as people read it: four significant digits, thousands apart. */
+function shown(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(2);
+  if (Number.isInteger(value) || size >= 1e4) return Math.round(value).toLocaleString("en-US");
+  return String(Number(value.toPrecision(4)));
+}
+
+const metricOf = Object.fromEntries(DATA.metrics?.map((own) => [own.name, own]) ?? []);
+
+function titled(name) {
+  const unit = metricOf[name]?.unit;
+  return unit ? `${name} [${unit}]` : name;
+}
+
+/** Plain listeners: `when("selection", f)` is called by `tell("selection")`. */
+const listeners = {};
+function when(what, listener) { (listeners[what] ??= []).push(listener); }
+function tell(what) { for (const own of listeners[what] ?? []) own(); }
+
+/** Ticks of a linear axis between two ends, at most about `count`. */
+function ticks(low, high, count = 6) {
+  if (!(high > low)) return [low];
+  const raw = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 2.5, 5, 10].map((own) => own * power).find((own) => own >= raw);
+  const found = [];
+  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + 1e-9 * step; at += step) found.push(Number(at.toPrecision(12)));
+  return found;
+}
+
+function logTicks(low, high) {
+  const found = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+    for (const digit of high / low > 1000 ? [1] : high / low > 30 ? [1, 3] : [1, 2, 3, 5, 7]) {
+      const at = digit * 10 ** power;
+      if (at >= low * 0.999 && at <= high * 1.001) found.push(at);
+    }
+  return found.length > 1 ? found : ticks(low, high, 4).filter((own) => own > 0);
+}
+
+/** A scale from values to pixels; logarithmic where asked for and possible. */
+function scale(low, high, from, to, isLog = false) {
+  const turn = isLog && low > 0 ? Math.log : (own) => own;
+  const start = turn(low), reach = turn(high) - start || 1;
+  const found = (value) => from + ((turn(value) - start) / reach) * (to - from);
+  found.back = (pixel) => {
+    const at = start + ((pixel - from) / (to - from)) * reach;
+    return turn === Math.log ? Math.exp(at) : at;
+  };
+  found.ticks = turn === Math.log ? logTicks(low, high) : ticks(low, high, Math.max(2, Math.abs(to - from) / 90));
+  return found;
+}
+
+function extent(values, isLog = false) {
+  let low = Infinity, high = -Infinity;
+  for (const own of values) if (own !== null && Number.isFinite(own) && (!isLog || own > 0)) { if (own < low) low = own; if (own > high) high = own; }
+  if (low > high) return [isLog ? 1 : 0, isLog ? 10 : 1];
+  if (low === high) return isLog ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) * 0.05, high + (Math.abs(high) || 1) * 0.05];
+  if (isLog) { const room = (high / low) ** 0.04; return [low / room, high * room]; }
+  const room = (high - low) * 0.045;
+  return [low - room, high + room];
+}
+
+/** A canvas of an element's size, at the screen's own resolution. */
+function fitted(canvas, width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+const tip = make("div", { class: "tip", role: "status", hidden: true });
+document.body.append(tip);
+function showTip(event, ...lines) {
+  tip.replaceChildren(...lines.map((own) => (typeof own === "string" ? make("div", {}, own) : own)));
+  tip.hidden = false;
+  const box = tip.getBoundingClientRect();
+  tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - box.width - 8))}px`;
+  tip.style.top = `${event.clientY + 18 + box.height > innerHeight ? Math.max(4, event.clientY - box.height - 12) : event.clientY + 18}px`;
+}
+function hideTip() { tip.hidden = true; }
+
+async function copied(text, button) {
+  try { await navigator.clipboard.writeText(text); }
+  catch {
+    const area = make("textarea", { style: "position:fixed;opacity:0" });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  button.textContent = "copied";
+  setTimeout(() => { button.textContent = "copy"; }, 1400);
+}
+
+/** A command, or a text, with a button that copies it. */
+function command(text, what) {
+  const button = make("button", { "aria-label": `copy ${what}`, onclick: () => copied(text, button) }, "copy");
+  return make("div", { class: "command" }, make("pre", {}, text), button);
+}
+
+function redrawn(element, draw) {
+  let width = 0;
+  new ResizeObserver(() => {
+    if (element.clientWidth !== width) { width = element.clientWidth; draw(); }
+  }).observe(element);
+  when("theme", draw);
+}
+
+$("theme")?.addEventListener("click", () => {
+  const now = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  document.documentElement.dataset.theme = now === "dark" ? "light" : "dark";
+  tell("theme");
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tell("theme"));

@@ -1,0 +1,92 @@
+// The selected network: metrics, formats by layer with what each layer weighs, and the commands that take it away.
+const Selected = (() => {
+  const layerOf = Object.fromEntries(DATA.layers.map((own) => [own.name, own]));
+  const fp32 = DATA.baselines.find((own) => own.name === "FP32");
+
+  function metrics(place, row) {
+    const lines = DATA.metrics.filter((own) => T.metrics[own.name][place] !== null).map(({ name }) => {
+      const test = row?.test[name];
+      return make("tr", {}, make("td", { class: "text" }, titled(name)), make("td", {}, shown(T.metrics[name][place])),
+        make("td", {}, test ? `${shown(test[0])}${test[1] === null ? "" : ` [${shown(test[1])}, ${shown(test[2])}]`}` : ""),
+        make("td", { class: "soft" }, fp32?.metrics[name] === undefined ? "" : shown(fp32.metrics[name])));
+    });
+    return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, make("th", { class: "text" }, "metric"), make("th", {}, "in the search"), make("th", {}, "test set [95 %]"), make("th", {}, "FP32"))), make("tbody", {}, lines)));
+  }
+
+  function shade(bits) {
+    if (bits === null || bits === undefined) return ["transparent", "inherit"];
+    const share = Math.min(1, Math.log2(Math.max(1, bits)) / 5);
+    return [`color-mix(in srgb, var(--many) ${Math.round(share * 100)}%, var(--few))`, share > 0.55 ? "var(--paper)" : "var(--ink)"];
+  }
+  function heat(place) {
+    const cells = cellsOf(place);
+    const nodes = [...new Set([...DATA.layers.map((own) => own.name), ...Object.keys(cells)])].filter((node) => cells[node] && Object.keys(cells[node]).length);
+    if (!nodes.length) return make("p", { class: "soft" }, "No layer has a format of its own.");
+    const operands = Object.keys(OPERANDS).filter((own) => nodes.some((node) => cells[node][own]));
+    const sums = (name) => DATA.layers.reduce((sum, own) => sum + (own[name] ?? 0), 0);
+    const parameters = sums("parameters"), macs = sums("macs");
+    const drops = Object.fromEntries(nodes.map((node) => [node, drop(layerOf[node])]));
+    const most = Math.max(...Object.values(drops).map((own) => own ?? 0), 1e-12), hasDrops = Object.values(drops).some((own) => own !== null);
+    const head = make("tr", {}, make("th", { class: "text" }, "layer"), operands.map((own) => make("th", {}, OPERANDS[own])),
+      hasDrops ? make("th", { title: `${objectives[0]} that is lost when this layer alone is quantised, with its fewest bits` }, "costs alone") : null,
+      parameters ? make("th", {}, "parameters") : null, macs ? make("th", {}, "MACs") : null, parameters ? make("th", {}, "weights") : null);
+    const rows = nodes.map((node) => {
+      const layer = layerOf[node];
+      return make("tr", { "data-layer": node }, make("td", { class: "name" }, node, layer ? make("span", { class: "soft" }, ` ${layer.op}`) : null),
+        operands.map((own) => {
+          const cell = cells[node][own];
+          if (!cell) return make("td");
+          const [back, ink] = shade(cell[1]);
+          return make("td", { class: "cell", style: `background:${back};color:${ink}`, title: `${node} ${OPERANDS[own]}: ${cell[0]}` }, cell[0]);
+        }),
+        hasDrops ? make("td", { class: "text" }, drops[node] === null ? "" : [bar(Math.max(0, drops[node]) / most, "cost"), ` ${shown(drops[node])}`]) : null,
+        parameters ? make("td", { class: "text" }, layer ? [bar(layer.parameters / parameters), ` ${percent(layer.parameters / parameters)}`] : "") : null,
+        macs ? make("td", { class: "text" }, layer ? [bar(layer.macs / macs), ` ${percent(layer.macs / macs)}`] : "") : null,
+        parameters ? make("td", {}, size(layer, cells[node])) : null);
+    });
+    return make("div", { class: "scroll" }, make("table", { class: "heat", id: "heat" }, make("thead", {}, head), make("tbody", {}, rows)));
+  }
+  function drop(layer) {
+    const name = objectives.find((own) => layer?.alone[own] !== undefined);
+    if (!name || fp32?.metrics[name] === undefined) return null;
+    return (direction[name] === "minimize" ? 1 : -1) * (layer.alone[name] - fp32.metrics[name]);
+  }
+  function size(layer, cells) {
+    const bits = cells.weight?.[1];
+    if (!layer?.parameters || bits === null || bits === undefined) return "";
+    const bytes = (layer.parameters * bits) / 8;
+    return bytes >= 1024 ? `${shown(bytes / 1024)} KiB` : `${Math.ceil(bytes)} B`;
+  }
+  const bar = (share, name = "") => make("span", { class: `bar ${name}`, style: `width:${Math.round(Math.max(0, Math.min(1, share)) * 60)}px` });
+  const percent = (share) => `${Math.round(share * 100)} %`;
+
+  function commands(place, row) {
+    const trial = T.number[place];
+    const found = DATA.commands.map(([what, text]) => [make("h3", {}, what), command(text.replaceAll("{trial}", trial), what)]);
+    if (row) found.push([make("h3", {}, "TOML of the formats (passes.quantize)"), command(toml(row.config), "TOML")]);
+    return found;
+  }
+  function toml(config) {
+    const value = (own) => (typeof own === "string" ? JSON.stringify(own) : own === null ? '"NA"' : String(own));
+    const tables = Object.entries(config).map(([node, own]) => `[passes.quantize.${/^[A-Za-z0-9_-]+$/.test(node) ? node : JSON.stringify(node)}.config]\n${Object.entries(own).map(([key, item]) => `${key} = ${value(item)}`).join("\n")}`);
+    return `[passes.quantize]\nby = "name"\n\n[passes.quantize.default.config]\nname = "NA"\n\n${tables.join("\n\n")}\n`;
+  }
+
+  function draw() {
+    const place = state.selected, box = $("selected");
+    if (place === null) { box.replaceChildren(make("p", { class: "soft" }, "Click a network in the picture or the table; arrow keys walk along the front.")); return; }
+    const row = frontOf.get(T.number[place]);
+    $("selected-title").textContent = `Trial ${T.number[place]}${row ? " (on the front)" : ""}`;
+    const notes = [];
+    if (row?.equal) notes.push(`${row.equal} more with equal objectives`);
+    if (row?.tuned) notes.push(`tuned for ${row.tuned} epochs after the search`);
+    if (!isInside[place]) notes.push(T.state[place] === 2 ? `failed: ${T.failed[T.number[place]]}` : T.state[place] === 1 ? "stopped early: figures on fewer samples" : "violates a constraint");
+    box.replaceChildren(notes.length ? make("p", { class: "soft" }, notes.join("; ")) : "", metrics(place, row), make("h3", {}, "Formats by layer"), heat(place), ...commands(place, row).flat());
+    $("live").textContent = `Trial ${T.number[place]}: ${objectives.map((name) => `${name} ${shown(T.metrics[name][place])}`).join(", ")}`;
+  }
+  when("selection", draw);
+  $("previous").addEventListener("click", () => Front.walk(-1));
+  $("next").addEventListener("click", () => Front.walk(1));
+  draw();
+  return { draw };
+})();

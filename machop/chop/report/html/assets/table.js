@@ -1,0 +1,85 @@
+// The table of networks: sorted by a click, filtered by limits, only the rows in sight are made.
+const Table = (() => {
+  const box = $("table"), rowHeight = 27;
+  const names = DATA.metrics.map((own) => own.name).filter((name) => T.metrics[name].some((value) => value !== null));
+  const first = [...new Set([...objectives, ...constraints.map((own) => own.metric)])].filter((own) => names.includes(own));
+  const columns = ["trial", ...first, "formats", ...names.filter((own) => !first.includes(own))];
+  let sortBy = objectives[0], isDown = direction[objectives[0]] !== "minimize", order = [];
+  const body = make("tbody"), headings = make("tr"), limits = make("tr", { class: "limits" });
+  const table = make("table", { "aria-label": "networks" }, make("thead", {}, headings, limits), body);
+  box.append(table);
+
+  for (const name of columns) {
+    const isText = name === "formats";
+    headings.append(make("th", { class: isText ? "text" : "", scope: "col", "data-column": name, "aria-sort": "none", title: "sort", onclick: () => sort(name) }, isText ? "formats" : name === "trial" ? "trial" : titled(name)));
+    limits.append(make("th", { class: isText ? "text" : "" }, names.includes(name) ? [limit(name, 0), " ", limit(name, 1)] : null));
+  }
+  function limit(name, side) {
+    const input = make("input", { type: "number", step: "any", "aria-label": `${side ? "greatest" : "least"} ${name}`, placeholder: side ? "max" : "min", "data-limit": `${name}:${side}` });
+    input.addEventListener("change", () => {
+      const ends = [0, 1].map((own) => box.querySelector(`[data-limit="${CSS.escape(name)}:${own}"]`).value);
+      brush({ [name]: ends[0] === "" && ends[1] === "" ? null : [ends[0] === "" ? -Infinity : Number(ends[0]), ends[1] === "" ? Infinity : Number(ends[1])] });
+    });
+    return input;
+  }
+  function sort(name) {
+    if (name === "formats") return;
+    isDown = sortBy === name ? !isDown : name !== "trial" && direction[name] !== "minimize";
+    sortBy = name;
+    arrange();
+  }
+  function arrange() {
+    const values = sortBy === "trial" ? T.number : T.metrics[sortBy];
+    order = [...visible].sort((a, b) => {
+      const first = values[a], second = values[b];
+      if (first === null || second === null) return (first === null) - (second === null);
+      return (isDown ? second - first : first - second) || T.number[a] - T.number[b];
+    });
+    for (const own of headings.children) own.setAttribute("aria-sort", own.dataset.column === sortBy ? (isDown ? "descending" : "ascending") : "none");
+    draw();
+  }
+  function draw() {
+    const start = Math.max(0, Math.floor(box.scrollTop / rowHeight) - 8), last = Math.min(order.length, start + Math.ceil(box.clientHeight / rowHeight) + 20);
+    const rows = [];
+    if (start) rows.push(make("tr", { style: `height:${start * rowHeight}px` }));
+    for (const place of order.slice(start, last)) rows.push(row(place));
+    if (last < order.length) rows.push(make("tr", { style: `height:${(order.length - last) * rowHeight}px` }));
+    body.replaceChildren(...rows);
+  }
+  function row(place) {
+    const isFront = frontOf.has(T.number[place]);
+    const cells = [make("td", {}, String(T.number[place]), isFront ? [" ", make("span", { class: "badge front" }, "front")] : T.state[place] === 1 ? [" ", make("span", { class: "badge" }, "stopped early")] : T.state[place] === 2 ? [" ", make("span", { class: "badge" }, "failed")] : null)];
+    for (const name of columns.slice(1)) {
+      if (name !== "formats") { cells.push(make("td", {}, shown(T.metrics[name][place]))); continue; }
+      const text = T.failed[T.number[place]] ?? formatsText(place);
+      cells.push(make("td", { class: "text", title: text }, text));
+    }
+    return make("tr", { "aria-selected": String(place === state.selected), "data-trial": T.number[place], onclick: () => select(place) }, cells);
+  }
+  function reveal() {
+    const at = order.indexOf(state.selected);
+    if (at >= 0 && !box.matches(":hover")) {
+      const from = at * rowHeight;
+      if (from < box.scrollTop || from > box.scrollTop + box.clientHeight - 90) box.scrollTop = Math.max(0, from - box.clientHeight / 3);
+    }
+    draw();
+  }
+  box.addEventListener("scroll", draw, { passive: true });
+  box.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step || event.target.tagName === "INPUT") return;
+    event.preventDefault();
+    const now = order.indexOf(state.selected);
+    select(order[Math.max(0, Math.min(order.length - 1, now + step))]);
+  });
+  function showLimits() {
+    for (const name of names) for (const side of [0, 1]) {
+      const input = box.querySelector(`[data-limit="${CSS.escape(name)}:${side}"]`), own = state.brushes[name]?.[side];
+      if (input !== document.activeElement) input.value = own === undefined || !Number.isFinite(own) ? "" : Number(own.toPrecision(5));
+    }
+  }
+  when("filter", () => { arrange(); showLimits(); });
+  when("selection", reveal);
+  arrange();
+  return { order: () => order };
+})();

@@ -1,0 +1,72 @@
+"""The formats of each layer in each network of a search, as columns of text and bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chop.report.format_texts import format_name, operand_text
+
+OPERANDS = ("data_in", "other", "weight", "bias", "data_out")
+FLOAT = "float32"
+FLOAT_BITS = 32.0
+WIDTH_KEYS = ("width", "element_bits")
+PARTS = (("exponent_width", "frac_width"), ("element_exp_bits", "element_frac_bits"))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The format of an operand: text for people, and bits of a value (None where the config does not say)."""
+
+    text: str
+    bits: float | None
+
+
+def cells_of(config: Mapping[str, Any]) -> dict[str, Cell]:
+    """The format of each operand of a node config; one that the node does not have is left out.
+
+    >>> cells_of({"name": "integer", "data_in_width": 8, "weight_width": 4})["weight"]
+    Cell(text='4b/2f', bits=4.0)
+    >>> cells_of({"name": "NA", "weight_width": 4})
+    {'weight': Cell(text='float32', bits=32.0)}
+    """
+    found = {}
+    for operand in OPERANDS:
+        own = {key.removeprefix(f"{operand}_"): value for key, value in config.items() if key.startswith(f"{operand}_")}
+        if own:
+            is_float = format_name(config) is None
+            found[operand] = (
+                Cell(FLOAT, FLOAT_BITS) if is_float else Cell(operand_text(config, operand) or FLOAT, _bits(own))
+            )
+    return found
+
+
+def _bits(keys: Mapping[str, Any]) -> float | None:
+    for key in WIDTH_KEYS:
+        if isinstance(keys.get(key), (int, float)):
+            return float(keys[key])
+    for exponent, fraction in PARTS:
+        if isinstance(keys.get(exponent), int) and isinstance(keys.get(fraction), int):
+            return float(1 + keys[exponent] + keys[fraction])
+    return FLOAT_BITS if all(value in (None, "NA") for value in keys.values()) else None
+
+
+def node_configs(sampled_config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The config of each node that is quantised, or could be."""
+    return {
+        name: entry["config"]
+        for name, entry in sampled_config.items()
+        if isinstance(entry, Mapping) and name != "default" and set(entry["config"]) != {"name"}
+    }
+
+
+def axes_by_node(choices: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str, str]]:
+    """Each key of a space with its node and the key of the node's config: `fc/config/weight_width`.
+
+    >>> list(axes_by_node({"fc/config/weight_width": [2, 4]}))
+    [('fc/config/weight_width', 'fc', 'weight_width')]
+    """
+    for key in choices:
+        node, _, own = key.partition("/config/")
+        yield key, node, own or key

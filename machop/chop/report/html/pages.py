@@ -1,0 +1,37 @@
+"""Finds out what a folder holds, a search or a comparison, and makes its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chop.errors import SearchError
+from chop.record.comparison_folder import ComparisonFolder
+from chop.record.folder import SearchFolder
+from chop.record.names import SUMMARY_FILE
+from chop.report.html.comparison_page import comparison_page
+from chop.report.html.search_page import search_page
+
+COMPARE_FOLDER = "compare"
+
+
+def page_of(folder: Path, lite: bool = False) -> str:
+    """The page of the search, or of the comparison, in a folder.
+
+    Raises SearchError where there is neither, where it has not ended, and where its files are damaged.
+    """
+    if SearchFolder(folder).holds_search:
+        return search_page(SearchFolder(folder), lite)
+    return comparison_page(comparison_in(folder))
+
+
+def comparison_in(folder: Path) -> ComparisonFolder:
+    """The comparison in a folder, or in that of its project. Raises SearchError where there is none."""
+    for own in (folder, folder / COMPARE_FOLDER, folder / "software" / COMPARE_FOLDER):
+        if (own / SUMMARY_FILE).is_file():
+            return ComparisonFolder(own)
+    raise SearchError(f"{folder} holds no search and no comparison; give the folder of one, as mase_output/NAME")
+
+
+def page_folder(folder: Path) -> Path:
+    """The folder of the search or the comparison, in which its page belongs. Raises SearchError as `page_of` does."""
+    return folder if SearchFolder(folder).holds_search else comparison_in(folder).path

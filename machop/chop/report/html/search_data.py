@@ -1,0 +1,253 @@
+"""Collects what the page of a search shows, from the records of the search alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from chop.errors import SearchError
+from chop.record.folder import SearchFolder
+from chop.record.front import Front
+from chop.record.goals import Goals
+from chop.record.landscape import Landscape
+from chop.record.names import LANDSCAPE_FILE
+from chop.record.summary import Origin, SearchSummary
+from chop.record.trial import BestRow, TestMetrics, Trial
+from chop.report.format_texts import describe_formats
+from chop.report.html.layers import axes_by_node, cells_of, node_configs
+from chop.report.html.numbers import column, correlations, history, influences, rounded
+from chop.report.search_report import facts_of, title_of
+
+MOST_TRIALS = 50_000
+"""Trials that a page holds; of more, those of the front and an even choice of the others."""
+
+LITE_TRIALS = 2_000
+BINS = (120, 80)
+"""Cells of the picture of a density, across and up."""
+
+MOST_PAIRS = 6
+"""Metrics whose pairs have a picture of the density of an exhaustive search."""
+
+Json = dict[str, Any]
+
+
+def search_data(files: SearchFolder, lite: bool = False) -> Json:
+    """What the page of a finished search shows, as JSON. With `lite` it holds few of very many trials.
+
+    Raises SearchError for a search that has not ended, or whose files are damaged.
+    """
+    summary = files.summary
+    trials = files.trials()
+    choices = _choices(files)
+    shown = _shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS)
+    landscape = _landscape(files)
+    names = list(dict.fromkeys([*summary.goals.metrics, *summary.metrics]))
+    columns = {name: column(shown, name) for name in names}
+    counted = [trial for trial in trials if trial.counts]
+    return {
+        "kind": "search",
+        "title": title_of(summary),
+        "name": files.path.parent.parent.name if files.path.name == "search_ckpts" else files.path.name,
+        "folder": str(files.path),
+        "facts": facts_of(summary),
+        "goals": _goals(summary),
+        "metrics": _metrics(summary, names),
+        "choices": [
+            {"key": key, "node": node, "own": own, "values": [_plain(value) for value in choices[key]]}
+            for key, node, own in axes_by_node(choices)
+        ],
+        "fixed": _fixed(summary),
+        "trials": _trials(shown, columns, choices, files),
+        "measured": summary.counts.measured + summary.counts.inherited,
+        "front": [_row(row, summary) for row in summary.best],
+        "baselines": [{"name": name, **_row(row, summary)} for name, row in summary.baselines.items()],
+        "exact": _exact(landscape, summary.goals, names),
+        "density": _densities(landscape, summary.goals, names),
+        "layers": [asdict(layer) for layer in summary.layers],
+        "history": history(trials, summary.goals) if files.is_by_trial else {},
+        "influence": [
+            found
+            for name in summary.goals.metrics
+            if files.is_by_trial and (found := influences(counted, choices, name))
+        ],
+        "correlations": correlations({name: column(counted, name) for name in names}) if files.is_by_trial else {},
+        "provenance": [["strategy", summary.strategy], *provenance(summary.origin), *_times(summary)],
+        "toml": files.resolved or "",
+        "has_test": any(row.test_metrics for row in summary.best),
+    }
+
+
+def _choices(files: SearchFolder) -> Mapping[str, Sequence[Any]]:
+    found = files.header.values.get("choices", {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def _shown(trials: Sequence[Trial], summary: SearchSummary, most: int) -> list[Trial]:
+    """The trials of the page in their order: all, or those of the front and an even choice of the others."""
+    kept = [trial for trial in trials if trial.repeats is None]
+    if len(kept) <= most:
+        return kept
+    best = {row.trial.number for row in summary.best}
+    step = len(kept) / most
+    places = {int(place * step) for place in range(most)}
+    return [trial for place, trial in enumerate(kept) if place in places or trial.number in best]
+
+
+def _goals(summary: SearchSummary) -> Json:
+    goals = summary.goals
+    return {
+        "objectives": [
+            {"metric": own.metric, "direction": "minimize" if own.turn > 0 else "maximize"} for own in goals.objectives
+        ],
+        "constraints": [
+            {"metric": own.metric, "kind": own.kind, "bound": own.bound, "text": own.explained()}
+            for own in goals.constraints
+        ],
+        "sum": goals.sum_direction,
+    }
+
+
+def _metrics(summary: SearchSummary, names: Sequence[str]) -> list[Json]:
+    facts = summary.metrics
+    return [
+        {"name": name, "unit": facts[name].unit, "direction": facts[name].direction}
+        if name in facts
+        else {"name": name, "unit": "", "direction": "maximize"}
+        for name in names
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str, bool)) or value is None else str(value)
+
+
+def _fixed(summary: SearchSummary) -> dict[str, Json]:
+    """The config of each node that the networks of the front share, for keys that are no axis."""
+    configs = [node_configs(row.sampled_config) for row in summary.best]
+    found: dict[str, Json] = {}
+    for node, config in (configs[0] if configs else {}).items():
+        others = [own.get(node, {}) for own in configs]
+        found[node] = {k: _plain(v) for k, v in config.items() if all(own.get(k) == v for own in others)}
+    return found
+
+
+def _trials(
+    trials: Sequence[Trial], columns: Mapping[str, Any], choices: Mapping[str, Sequence[Any]], files: SearchFolder
+) -> Json:
+    """The trials in columns: numbers, metrics, the choice on each key (null: none), states, seconds."""
+    if not files.is_by_trial and not any(trial.point for trial in trials):
+        choices = {}
+    return {
+        "number": [trial.number for trial in trials],
+        "metrics": {name: rounded(values) for name, values in columns.items()},
+        "codes": {key: [trial.point.get(key, 0) for trial in trials] for key in choices},
+        "state": [_state(trial) for trial in trials],
+        "failed": {trial.number: trial.failed for trial in trials if trial.failed},
+        "seconds": rounded([trial.seconds for trial in trials]),
+    }
+
+
+def _state(trial: Trial) -> int:
+    """0: measured, 1: stopped early, 2: failed."""
+    return 2 if trial.failed else 1 if trial.stopped_at is not None else 0
+
+
+def _row(row: BestRow, summary: SearchSummary) -> Json:
+    """A network of the front, or a baseline: figures, formats by layer, its config."""
+    configs = node_configs(row.sampled_config)
+    with_measured = {
+        node: {**config, **{f"{o}_frac_width": _width(own) for o, own in row.frac_widths.get(node, {}).items()}}
+        for node, config in configs.items()
+    }
+    return {
+        "trial": row.trial.number,
+        "metrics": {name: rounded([value])[0] for name, value in row.trial.metrics.items()},
+        "test": _tests(row.test_metrics),
+        "equal": len(row.equals) + row.equal_points,
+        "text": describe_formats(row.sampled_config, True, row.frac_widths),
+        "cells": {
+            node: {operand: [own.text, own.bits] for operand, own in cells_of(config).items()}
+            for node, config in with_measured.items()
+        },
+        "config": {node: {key: _plain(value) for key, value in config.items()} for node, config in configs.items()},
+        "tuned": row.finished.epochs if row.finished else 0,
+        "within": summary.goals.is_within(row.trial.metrics) if row.trial.number >= 0 else True,
+    }
+
+
+def _width(found: int | Sequence[int]) -> Any:
+    return found if isinstance(found, int) else tuple(found)
+
+
+def _tests(tests: TestMetrics | None) -> Json:
+    return {name: rounded(list(interval)) for name, interval in (tests or {}).items()}
+
+
+def _landscape(files: SearchFolder) -> Landscape | None:
+    path = files.path / LANDSCAPE_FILE
+    try:
+        return Landscape.read(path) if path.is_file() else None
+    except SearchError:
+        return None
+
+
+def _exact(landscape: Landscape | None, goals: Goals, names: Sequence[str]) -> list[Json]:
+    """The points of the exact front; empty where the space was not measured whole, or a metric is missing."""
+    if landscape is None or any(name not in landscape.metrics for name in goals.metrics):
+        return []
+    metrics = landscape.metrics
+    is_within = landscape.is_measured & (goals.excess(metrics) <= 0)
+    index = np.flatnonzero(is_within)
+    if not len(index):
+        return []
+    front = Front.of(goals.costs({name: values[index] for name, values in metrics.items()}), index)
+    return [
+        {"point": number, "metrics": {n: rounded([metrics[n][number]])[0] for n in names if n in metrics}}
+        for number in front.index.tolist()
+    ]
+
+
+def _densities(landscape: Landscape | None, goals: Goals, names: Sequence[str]) -> list[Json]:
+    """How many points of the space lie in each cell of a grid, for pairs of metrics; empty without the table."""
+    if landscape is None or landscape.size <= MOST_TRIALS:
+        return []
+    chosen = [name for name in dict.fromkeys([*goals.metrics, *names]) if name in landscape.metrics][:MOST_PAIRS]
+    kept = {name: landscape.metrics[name][landscape.is_measured].astype(np.float64) for name in chosen}
+    found = []
+    for place, across in enumerate(chosen):
+        for up in chosen[place + 1 :]:
+            counts, xs, ys = np.histogram2d(kept[across], kept[up], BINS)
+            cells = np.argwhere(counts > 0)
+            found.append(
+                {
+                    "x": across,
+                    "y": up,
+                    "range": [*rounded([xs[0], xs[-1], ys[0], ys[-1]])],
+                    "bins": list(BINS),
+                    "cells": [[int(a * BINS[1] + b), int(counts[a, b])] for a, b in cells.tolist()],
+                }
+            )
+    return found
+
+
+def provenance(origin: Origin) -> list[list[str]]:
+    """The origin of figures as pairs of a name and a text; what is not known is left out."""
+    rows = [
+        ["command", origin.command],
+        ["model", origin.model],
+        ["weights (checksum)", origin.weights],
+        ["training", origin.training],
+        ["data", origin.data],
+        ["data (checksum)", origin.data_checksum],
+        ["seed", str(origin.seed)],
+        *([name, text] for name, text in origin.versions.items()),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _times(summary: SearchSummary) -> list[list[str]]:
+    rows = [["started", summary.started], ["ended", summary.ended], ["time of all trials", f"{summary.seconds:.3g} s"]]
+    return [row for row in rows if row[1]]

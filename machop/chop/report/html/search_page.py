@@ -1,0 +1,39 @@
+"""The page of a search: one HTML file, made from the records of the search alone."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from chop.record.folder import SearchFolder
+from chop.report.html.page import SEARCH_SCRIPTS, page
+from chop.report.html.search_data import search_data
+
+
+def search_page(files: SearchFolder, lite: bool = False) -> str:
+    """The page of a finished search. With `lite` it holds few of very many trials.
+
+    Raises SearchError for a search that has not ended, or whose files are damaged.
+    """
+    data = search_data(files, lite)
+    data["commands"] = _commands(files.path) if files.summary.origin.command else _calls(files.path)
+    return page(data, f"{data['name']}: {data['title']}", "search", SEARCH_SCRIPTS)
+
+
+def _commands(folder: Path) -> list[list[str]]:
+    """What takes a network of `ch search` away, as the user types it; `{trial}` stands for its number."""
+    run = shlex.quote(str(folder))
+    return [
+        ["As ONNX, or with --to qonnx, hls4ml, verilog, vhdl", f"ch export {run} --trial {{trial}} --to onnx"],
+        ["Its graph and weights in one file", f"ch transform --from-search {run} --row {{trial}}"],
+        ["Its scores on the test set", f"ch test --from-search {run} --row {{trial}}"],
+    ]
+
+
+def _calls(folder: Path) -> list[list[str]]:
+    """The same for a search from Python, where model and data are objects of the user's program."""
+    load = f"net = chop.load_study({str(folder)!r}, model=model, data=data)[{{trial}}]"
+    return [
+        ["The network, as a module of torch", f"{load}.model"],
+        ["As ONNX, or qonnx, hls4ml, verilog, vhdl", f'{load}\nnet.export("onnx", "exported")'],
+    ]

@@ -1,0 +1,54 @@
+"""The page of a comparison in a real browser: curves, fronts, strategies that are hidden."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from chop.record.comparison_folder import ComparisonFolder
+from chop.report.html.comparison_page import comparison_page
+from tests.browser.pages import browser, console, needs_browser, opened
+from tests.conftest import Command
+
+TINY = "machop/configs/examples/jsc_tiny_brute_force.toml"
+
+
+@pytest.fixture
+def compared(ch: Command, tmp_path: Path) -> ComparisonFolder:
+    words = ["--pretrained", "--seeds", "2", "--budget", "10", "--strategies", "random,tpe"]
+    ch(
+        "compare",
+        "--config",
+        str(Path(__file__).parents[2] / TINY),
+        *words,
+        "--project-dir",
+        str(tmp_path),
+        "--project",
+        "own",
+    )
+    return ComparisonFolder(tmp_path / "own" / "software" / "compare")
+
+
+def test_page_has_the_curves_of_the_summary(compared: ComparisonFolder) -> None:
+    summary = compared.summary
+    data = json.loads(re.search(r'id="data">(.*?)</script>', comparison_page(compared), re.DOTALL)[1])  # type: ignore[index]
+    assert [own["name"] for own in data["strategies"]] == [one.name for one in summary.strategies]
+    for own, one in zip(data["strategies"], summary.strategies, strict=True):
+        assert own["curve"]["y"] == pytest.approx(one.hypervolume.median.tolist(), rel=1e-5)
+        assert own["front"]["accuracy"] == pytest.approx(list(one.front["accuracy"]), rel=1e-5)
+
+
+@needs_browser
+def test_strategies_can_be_hidden(compared: ComparisonFolder, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(comparison_page(compared), encoding="utf-8")
+    with browser() as window:
+        opened(window, file)
+        lines = window.find_elements("css selector", "#curves section:first-child path[stroke]")
+        assert len(lines) == 2
+        window.find_element("css selector", "#strategies button").click()
+        assert len(window.find_elements("css selector", "#curves section:first-child path[stroke]")) == 1
+        assert console(window) == []

@@ -1,0 +1,147 @@
+"""The page of a search in a real browser: select, walk, brush, sort, in light and dark, on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chop.report.html.search_page import search_page
+from tests.browser.pages import browser, console, needs_browser, opened, requests
+from tests.report.html.searches import exhaustive_search, small_search
+
+pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture
+def page(window: Any, tmp_path: Path) -> Any:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(small_search()), encoding="utf-8")
+    opened(window, file)
+    return window
+
+
+def text(page: Any, css: str) -> str:
+    return str(page.find_element("css selector", css).text)
+
+
+def test_console_is_silent_and_nothing_is_asked_for(page: Any, tmp_path: Path) -> None:
+    assert console(page) == []
+    assert {address for address in requests(page) if not address.startswith("file:")} == set()
+
+
+def test_walking_along_the_front_changes_table_heat_map_and_commands(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    plot = page.find_element("id", "front-plot")
+    seen = []
+    for _ in range(40):
+        plot.send_keys(Keys.ARROW_LEFT)
+    for _ in range(3):
+        title, heat = text(page, "#selected-title"), text(page, "#heat")
+        chosen = page.find_element("css selector", '#table tr[aria-selected="true"]').get_attribute("data-trial")
+        command = text(page, "#selected .command pre")
+        assert f"Trial {chosen} " in f"{title} "
+        assert f"--trial {chosen} " in command
+        seen.append((chosen, heat))
+        plot.send_keys(Keys.ARROW_RIGHT)
+    assert len({trial for trial, _ in seen}) == 3
+    assert len({heat for _, heat in seen}) > 1
+
+
+def test_a_click_on_a_row_selects_that_network(page: Any) -> None:
+    page.execute_script("document.getElementById('table').scrollIntoView({block: 'center'})")
+    row = page.find_elements("css selector", "#table tbody tr[data-trial]")[5]
+    trial = row.get_attribute("data-trial")
+    row.click()
+    assert text(page, "#selected-title").split()[1] == trial
+    assert page.find_elements("id", "chosen")
+
+
+def test_brushing_an_axis_filters_picture_and_table(page: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    before = page.execute_script("return visible.length")
+    grip = page.find_element("css selector", '#parallel-plot rect[data-axis="accuracy"]')
+    page.execute_script("arguments[0].scrollIntoView({block:'center'})", grip)
+    height = grip.size["height"]
+    ActionChains(page).move_to_element(grip).move_by_offset(0, -int(height / 2) + 4).click_and_hold().move_by_offset(
+        0, int(height / 3)
+    ).release().perform()
+    low, high = page.execute_script("return state.brushes.accuracy")
+    kept = page.execute_script("return visible.map((place) => T.metrics.accuracy[place])")
+    assert 0 < len(kept) < before
+    assert all(low <= value <= high for value in kept)
+    rows = page.find_elements("css selector", "#table tbody tr[data-trial]")
+    assert len(rows) == len(kept)
+    assert f"{len(kept)} of {before} networks" in text(page, "#count")
+    page.find_element("css selector", "#chips button").click()
+    assert page.execute_script("return visible.length") == before
+
+
+def test_limits_in_the_table_filter_everything(page: Any) -> None:
+    field = page.find_element("css selector", '#table input[data-limit="average_bitwidth:1"]')
+    field.send_keys("5\n")
+    page.execute_script("arguments[0].blur()", field)
+    kept = page.execute_script("return visible.map((place) => T.metrics.average_bitwidth[place])")
+    assert kept
+    assert max(kept) <= 5
+
+
+def test_drag_in_the_picture_filters_both_metrics(page: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    plot = page.find_element("id", "front-plot")
+    page.execute_script("arguments[0].scrollIntoView({block:'center'})", plot)
+    ActionChains(page).move_to_element(plot).move_by_offset(-60, -80).click_and_hold().move_by_offset(
+        160, 160
+    ).release().perform()
+    assert set(page.execute_script("return Object.keys(state.brushes)")) == {"accuracy", "average_bitwidth"}
+
+
+def test_networks_beyond_a_constraint_are_hidden_on_request(page: Any) -> None:
+    page.find_element("id", "hides").click()
+    kept = page.execute_script("return visible.map((place) => T.metrics.average_bitwidth[place])")
+    assert kept
+    assert max(kept) <= 7.5
+
+
+def test_sorting_by_a_heading(page: Any) -> None:
+    heading = page.find_element("css selector", '#table th[data-column="average_bitwidth"]')
+    page.execute_script("arguments[0].click()", heading)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    order = page.execute_script("return Table.order().map((place) => T.metrics.average_bitwidth[place])")
+    assert order == sorted(order)
+
+
+def test_light_and_dark_differ_and_stay_readable(page: Any) -> None:
+    script = "const own = getComputedStyle(document.body); return [own.backgroundColor, own.color]"
+    first = page.execute_script(script)
+    page.find_element("id", "theme").click()
+    second = page.execute_script(script)
+    assert first != second
+    assert console(page) == []
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_page_is_no_wider_than_its_window(page: Any, width: int) -> None:
+    page.set_window_size(width, 900)
+    wide, inner = page.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    page.set_window_size(1440, 1400)
+    assert wide <= inner
+
+
+def test_exhaustive_search_shows_its_exact_front(window: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(exhaustive_search()), encoding="utf-8")
+    opened(window, file)
+    assert "exact front" in text(window, "#front-legend")
+    assert console(window) == []

@@ -1,0 +1,69 @@
+"""Searches and comparisons whose pages the tests read, each run once in a test session."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+
+import chop
+from chop.api.study import Study
+from chop.record.folder import SearchFolder
+
+
+@cache
+def small_search() -> SearchFolder:
+    """A search of 40 trials with a constraint on jsc-tiny, whose batch norm and linear layer have formats."""
+    return SearchFolder(_searched(40).folder)
+
+
+def _searched(trials: int) -> Study:
+    model = chop.get_model("jsc-toy", pretrained=True)
+    return chop.search(
+        model,
+        "jsc",
+        formats=["integer"],
+        widths=[2, 4, 8],
+        objectives=["accuracy", "average_bitwidth"],
+        constraints={"average_bitwidth": {"max": 7.5}},
+        strategy="optuna",
+        strategy_options={"sampler": "random"},
+        n_trials=trials,
+        num_samples=256,
+        folder=_folder(),
+    )
+
+
+@cache
+def exhaustive_search() -> SearchFolder:
+    """An exhaustive search, with its table of all points."""
+    model = chop.get_model("jsc-tiny", pretrained=True)
+    study = chop.search(
+        model,
+        "jsc",
+        formats=["integer"],
+        widths=[2, 3, 4, 6, 8],
+        objectives=["accuracy", "average_bitwidth"],
+        strategy="brute_force",
+        strategy_options={"landscape": True},
+        num_samples=128,
+        folder=_folder(),
+    )
+    return SearchFolder(study.folder)
+
+
+def _folder() -> Path:
+    return Path(mkdtemp()) / "search"
+
+
+def hypervolume_by_cells(points: np.ndarray, ideal: np.ndarray, worst: np.ndarray, cells: int = 400) -> float:
+    """The dominated share of a box in two dimensions, by counting cells of a grid: not the product's way."""
+    scaled = (points - ideal) / (worst - ideal)
+    middles = (np.arange(cells) + 0.5) / cells
+    across, up = np.meshgrid(middles, middles, indexing="ij")
+    is_dominated = np.zeros((cells, cells), bool)
+    for first, second in scaled:
+        is_dominated |= (across >= first) & (up >= second)
+    return float(is_dominated.mean())

@@ -1,0 +1,166 @@
+"""The page of a search shows what its records say, and loads nothing from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chop
+from chop.errors import SearchError
+from chop.record.folder import SearchFolder
+from chop.report.html.numbers import column, correlations, history, influences
+from chop.report.html.page import as_json
+from chop.report.html.search_data import search_data
+from chop.report.html.search_page import search_page
+from tests.report.html.searches import exhaustive_search, hypervolume_by_cells, small_search
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    return found
+
+
+def test_trials_have_the_figures_of_the_log() -> None:
+    files = small_search()
+    data = data_of(search_page(files))
+    trials = [trial for trial in files.trials() if trial.repeats is None]
+    assert data["trials"]["number"] == [trial.number for trial in trials]
+    for name, values in data["trials"]["metrics"].items():
+        assert values == pytest.approx([trial.metrics[name] for trial in trials], rel=1e-5)
+    for place, trial in enumerate(trials):
+        for choice in data["choices"]:
+            assert data["trials"]["codes"][choice["key"]][place] == trial.point[choice["key"]]
+
+
+def test_front_has_formats_tests_and_config() -> None:
+    files = small_search()
+    data = search_data(files)
+    best = files.best()
+    assert [row["trial"] for row in data["front"]] == [row.trial.number for row in best]
+    row, known = data["front"][0], best[0]
+    assert row["test"]["accuracy"] == pytest.approx(list(known.test_metrics["accuracy"]), rel=1e-5)  # type: ignore[index]
+    for node, entry in known.sampled_config.items():
+        if isinstance(entry, dict) and "weight_width" in entry["config"]:
+            assert row["cells"][node]["weight"][1] == entry["config"]["weight_width"]
+            assert row["config"][node]["weight_width"] == entry["config"]["weight_width"]
+    assert data["goals"]["constraints"][0]["bound"] == 7.5
+
+
+def test_layers_say_what_quantising_them_alone_costs() -> None:
+    data = search_data(exhaustive_search())
+    (layer,) = [own for own in data["layers"] if own["op"] == "linear"]
+    assert (layer["parameters"], layer["macs"]) == (16 * 5 + 5, 16 * 5)
+    alone = layer["alone"]["accuracy"]
+    lowest = min(row["metrics"]["average_bitwidth"] for row in data["front"])
+    (narrowest,) = [row for row in data["front"] if row["metrics"]["average_bitwidth"] == lowest]
+    assert 0 < alone < data["baselines"][0]["metrics"]["accuracy"]
+    assert narrowest["metrics"]["accuracy"] <= data["baselines"][0]["metrics"]["accuracy"]
+
+
+def test_exact_front_is_that_of_the_table() -> None:
+    files = exhaustive_search()
+    data = search_data(files)
+    assert {own["point"] for own in data["exact"]} == {row.trial.number for row in files.best()}
+    assert [own["metrics"]["accuracy"] for own in data["exact"]]
+
+
+def test_page_asks_for_nothing_from_outside() -> None:
+    page = search_page(small_search())
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', page)[1]  # type: ignore[index]
+    assert "default-src 'none'" in policy
+    outside = re.findall(
+        r'(?:src|href)\s*=|https?://[^\s"\'<)]+|@import|url\(',
+        re.sub(r'id="data">.*?</script>', "", page, flags=re.DOTALL),
+    )
+    assert set(outside) <= {"http://www.w3.org/2000/svg"}
+
+
+def test_page_stays_below_400_kilobytes_with_lite() -> None:
+    assert len(search_page(small_search(), lite=True)) < 400_000
+
+
+def test_text_of_others_cannot_end_the_data() -> None:
+    text = as_json({"name": "</script><script>alert(1)</script>"})
+    assert "<" not in text
+    assert json.loads(text) == {"name": "</script><script>alert(1)</script>"}
+
+
+def test_page_is_made_without_torch(tmp_path: Path) -> None:
+    copytree(small_search().path, tmp_path / "run")
+    code = (
+        "import sys; from chop.cli.main import app; "
+        f"app(['report', {str(tmp_path / 'run')!r}], standalone_mode=False); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)
+    assert done.stdout.rstrip().endswith("False")
+    assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_damaged_record_is_refused(tmp_path: Path) -> None:
+    copytree(small_search().path, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text("{", encoding="utf-8")
+    with pytest.raises(SearchError):
+        search_page(SearchFolder(tmp_path / "run"))
+
+
+def test_search_writes_the_page_unless_it_is_told_not_to(tmp_path: Path) -> None:
+    assert (small_search().path / "report.html").is_file()
+    model = chop.get_model("jsc-tiny", pretrained=True)
+    chop.search(
+        model,
+        "jsc",
+        formats=["integer"],
+        widths=[4, 8],
+        objectives=["accuracy"],
+        n_trials=2,
+        strategy_options={"html_report": False},
+        folder=tmp_path / "run",
+    )
+    assert (tmp_path / "run" / "report.md").is_file()
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_hypervolume_is_that_of_counted_cells() -> None:
+    files = small_search()
+    goals = files.summary.goals
+    trials = [trial for trial in files.trials() if trial.counts]
+    found = history(files.trials(), goals)
+    kept = np.array([goals.is_within(trial.metrics) for trial in trials])
+    costs = goals.costs_of(trials)[kept]
+    by_cells = hypervolume_by_cells(costs, costs.min(0), costs.max(0))
+    assert found["hypervolume"][-1] == pytest.approx(by_cells, abs=0.01)
+    assert found["evaluations"][-1] == len(trials)
+    best = max(trial.metrics["accuracy"] for trial in trials if goals.is_within(trial.metrics))
+    assert found["best"]["accuracy"][-1] == pytest.approx(best, rel=1e-5)
+
+
+def test_influence_of_an_additive_metric_is_its_variance() -> None:
+    """With all points of a grid the shares are the variances of the terms."""
+    files = exhaustive_search()
+    trials = files.trials()
+    choices = files.header.values["choices"]
+    found = influences(trials, choices, "average_bitwidth")
+    keys = list(found["shares"])
+    values = column(trials, "average_bitwidth")
+    for key in keys:
+        codes = np.array([trial.point[key] for trial in trials])
+        means = np.array([values[codes == code].mean() for code in codes])
+        assert found["shares"][key] == pytest.approx(means.var() / values.var(), abs=1e-4)
+    assert found["explained"] == pytest.approx(sum(found["shares"].values()), abs=1e-4)
+
+
+def test_rank_correlation_is_scipys() -> None:
+    from scipy.stats import spearmanr
+
+    trials = small_search().trials()
+    columns = {name: column(trials, name) for name in ("accuracy", "average_bitwidth")}
+    found = correlations(columns)
+    assert found["values"][0][1] == pytest.approx(spearmanr(*columns.values()).statistic, abs=1e-5)
