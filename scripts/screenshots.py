@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -25,8 +26,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # so that the page names short paths
         page = searched(Path("mase_output"))
         shoot(page, PICTURE, 1440, 1300, dark=False)
-        for dark in (False, True) if folder else ():
-            for width in (390, 1440):
+        if folder is not None:
+            for dark, width in itertools.product((False, True), (390, 1440)):
                 shoot(page, folder / f"report_{width}_{'dark' if dark else 'light'}.png", width, 2600, dark)
 
 

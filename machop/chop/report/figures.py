@@ -128,7 +128,8 @@ def _front(axes: Axes, data: dict[str, Any]) -> bool:
     _baselines(axes, data, across, up)
     axes.set_xlabel(_titled(data, across))
     axes.set_ylabel(f"{_titled(data, up)} (validation)")
-    axes.figure.legend(loc="outside upper left", ncols=2 if axes.figure.get_figwidth() < 5 else 4)
+    across = axes.get_window_extent().width / axes.figure.dpi
+    axes.figure.legend(loc="outside upper left", ncols=2 if across < 5 else 4)
     return True
 
 
