@@ -128,8 +128,8 @@ def _front(axes: Axes, data: dict[str, Any]) -> bool:
     _baselines(axes, data, across, up)
     axes.set_xlabel(_titled(data, across))
     axes.set_ylabel(f"{_titled(data, up)} (validation)")
-    across = axes.get_window_extent().width / axes.figure.dpi
-    axes.figure.legend(loc="outside upper left", ncols=2 if across < 5 else 4)
+    inches = axes.get_window_extent().width / axes.figure.dpi
+    axes.figure.legend(loc="outside upper left", ncols=2 if inches < 5 else 4)
     return True
 
 
