@@ -60,6 +60,9 @@ bench-ladder: setup ## What a ladder of sample sizes saves, and that it gives up
 bench-luts: setup ## Fronts of accuracy against LUTs, from spaces to Verilog: PART=exhaustive for one
 	$(BIN)/python benchmarks/lut_fronts $(PART)
 
+bench-onnx: setup ## How fast each form of an ONNX file runs beside float
+	$(BIN)/python benchmarks/onnx_forms.py
+
 bench-runners: setup ## What a slow runner costs the others: nothing
 	$(BIN)/python benchmarks/runners.py
 

@@ -147,6 +147,18 @@ def test_the_page_on_using_a_network_runs_from_the_search_to_the_saved_file(tmp_
     assert "accuracy" in run([sys.executable, "-m", "chop", *loaded], tmp_path)
 
 
+def test_the_page_on_export_runs_from_the_search_to_the_written_file(tmp_path: Path, ch: Command) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    (tmp_path / "machop").symlink_to(ROOT / "machop")
+    page = ROOT / "docs" / "export.md"
+    commands = blocks(page, "console")[0].splitlines()
+    shown = [ch(*arguments(line))[0] for line in commands][-1].splitlines()
+    (promised,) = blocks(page, "text")
+    assert set(promised.splitlines()) <= set(shown)
+    first, second = blocks(page, "python")[:2]
+    assert "0 of 48,815" in run([sys.executable, "-c", f"{first}\n{second}"], tmp_path)
+
+
 def test_nobody_is_sent_to_another_package_of_that_name() -> None:
     """The package index has a `chop` that is not this one."""
     sources = [*DOCUMENTS, *(ROOT / "machop").rglob("*.py"), ROOT / "pyproject.toml", *ROOT.glob("examples/*/*.toml")]

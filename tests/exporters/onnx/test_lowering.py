@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from chop.exporters.onnx.lowering import in_float, lowered
-from chop.exporters.onnx.rounding import FORMS
+from chop.exporters.onnx.rounding import ANYWHERE, FORMS
 from chop.exporters.onnx.stored import stored
 from chop.formats import FORMATS, Format, Integer
 from tests.exporters.onnx.by_hand import Array, assert_equal, outputs, rounded, skeleton
@@ -64,7 +67,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
+@pytest.mark.parametrize("form", [FORMS[name] for name in ANYWHERE], ids=ANYWHERE)
 @pytest.mark.parametrize("case", CASES)
 def test_gemm_is_exact(case: str, form: object) -> None:
     weight, x = drawn(OUTPUTS, INPUTS), drawn(300, INPUTS, scale=4)
@@ -92,19 +95,51 @@ def test_bytes_that_could_saturate_are_unsigned() -> None:
     assert kinds(model)["w_rounded/codes"] == TensorProto.UINT8
     half = kinds(lowered(gemm(CASES["same_widths"], full / 2), FORMS["uint8"]))
     assert half["w_rounded/codes"] == TensorProto.INT8
+    asked = kinds(lowered(gemm(CASES["same_widths"], full), FORMS["vnni"]))
+    assert asked["w_rounded/codes"] == TensorProto.INT8
     x = np.full((3, INPUTS), 100.0, np.float32)
     assert_equal(model, x, wanted_of(CASES["same_widths"], full, x))
 
 
-def test_fused_to_integer_products_by_onnx_runtime(tmp_path: object) -> None:
-    import onnxruntime
-
+def fused(model: onnx.ModelProto, folder: Path) -> set[str]:
+    """The operators that ONNX Runtime makes of a model."""
     options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = f"{tmp_path}/optimised.onnx"
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
     options.log_severity_level = 3
-    model = lowered(gemm(CASES["same_widths"], drawn(OUTPUTS, INPUTS)), FORMS["uint8"])
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    assert "QGemm" in {node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node}
+    return {node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node}
+
+
+def test_fused_to_integer_products_by_onnx_runtime(tmp_path: Path) -> None:
+    model = lowered(gemm(CASES["same_widths"], drawn(OUTPUTS, INPUTS)), FORMS["uint8"])
+    assert "QGemm" in fused(model, tmp_path)
+
+
+@pytest.mark.parametrize("second", [Integer(8, 3), Integer(6, 1)], ids=str)
+def test_rounding_before_a_pool_is_rounding_behind_it(second: Format, tmp_path: Path) -> None:
+    """Moved in front of pool and reshape, the rounding is fused with the convolution."""
+    formats = {"c.data_in": Integer(8, 4), "c.weight": Integer(5, 3), "f.data_in": second, "f.weight": Integer(4, 2)}
+    nodes = [
+        rounded("x", "x_rounded", "c.data_in"),
+        rounded("w", "w_rounded", "c.weight"),
+        helper.make_node("Conv", ["x_rounded", "w_rounded"], ["sums"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["sums"], ["positive"]),
+        helper.make_node("MaxPool", ["positive"], ["pooled"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Reshape", ["pooled", "shape"], ["flat"]),
+        rounded("flat", "flat_rounded", "f.data_in"),
+        rounded("v", "v_rounded", "f.weight"),
+        helper.make_node("Gemm", ["flat_rounded", "v_rounded"], ["output"], transB=1),
+    ]
+    own = {"w": drawn(4, 3, 3, 3), "v": drawn(5, 36), "shape": np.array([-1, 36])}
+    x = drawn(6, 3, 6, 6, scale=3)
+    read = {"data_in": x, "weight": own["w"]}
+    values = {key: formats[f"c.{key}"].quantize(torch.from_numpy(tensor)) for key, tensor in read.items()}
+    sums = torch.nn.functional.conv2d(values["data_in"], values["weight"], padding=1)
+    flat = torch.nn.functional.max_pool2d(sums.relu(), 3, 2, 1).flatten(1)
+    wanted = second.quantize(flat) @ formats["f.weight"].quantize(torch.from_numpy(own["v"])).T
+    model = lowered(skeleton(nodes, formats, [3, 6, 6], own, rank=2), FORMS["uint8"])
+    assert_equal(model, x, wanted.numpy(), with_reference=False)
+    assert "QLinearConv" in fused(model, tmp_path)
 
 
 def test_float_network_has_no_rounding() -> None:
@@ -114,7 +149,7 @@ def test_float_network_has_no_rounding() -> None:
     np.testing.assert_allclose(found, np.maximum(x @ weight.T + drawn(OUTPUTS), 0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
+@pytest.mark.parametrize("form", [FORMS[name] for name in ANYWHERE], ids=ANYWHERE)
 def test_convolution_pool_and_a_skip_are_exact(form: object) -> None:
     formats = {
         "c.data_in": Integer(8, 4),

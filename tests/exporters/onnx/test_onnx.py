@@ -10,14 +10,22 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from chop.actions.setup import traced
+from chop.dataset import MaseDataModule
 from chop.errors import ExportError
 from chop.exporters import ExportNetwork, export
 from chop.exporters.onnx import onnx_model_of
 from chop.exporters.onnx.exporter import FILE
+from chop.exporters.onnx.runtime import WAYS
 from chop.ir import MaseGraph
 from chop.models import get_model
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.testing.exporters import ExporterConformance, FewSamples
+from tests.circuits.networks import OWN, WIDTHS
+from tests.exporters.networks import bundled_network, own_network
+from tests.zoo import data as zoo_data
+from tests.zoo.checks import CONFIG
+from tests.zoo.specimens import TRACED
 
 
 class TestOnnx(ExporterConformance):
@@ -104,3 +112,44 @@ def test_a_model_for_other_rooms_is_that_of_the_form(tmp_path: Path) -> None:
     assert "Round" in {node.op_type for node in model.graph.node}
     with pytest.raises(ExportError, match="onnx"):
         onnx_model_of(network_of("jsc-tiny", {"linear": LOG}))
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_bundled_networks_differ_in_no_output_of_the_test_set(name: str, tmp_path: Path) -> None:
+    found = export(bundled_network(name), "onnx", tmp_path / "out")
+    assert [check.tool for check in found.checks] == list(WAYS)
+    assert [check.differing for check in found.checks] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_every_operation_is_exact(name: str, tmp_path: Path) -> None:
+    assert export(own_network(name), "onnx", tmp_path / "out", {"form": "uint8"}).is_exact
+
+
+def of_the_zoo(name: str) -> ExportNetwork:
+    (specimen,) = (own for own in TRACED if own.name == name)
+    data = MaseDataModule(f"{Path(zoo_data.__file__)}:{specimen.data}", batch_size=zoo_data.BATCH)
+    data.prepare_data()
+    data.setup()
+    graph, _ = quantize_transform_pass(traced(specimen.model(), data), {"by": "type", "default": {"config": CONFIG}})
+    graph.model.eval()
+    return ExportNetwork(graph, data, {"model": name})
+
+
+@pytest.mark.parametrize("name", ["shared_layer", "low_rank", "standardised", "mlp_batch_norm", "convnext", "pruned"])
+def test_models_of_the_zoo_are_exact_on_their_samples(name: str, tmp_path: Path) -> None:
+    """A layer called twice, weights made in forward, a batch norm in float, GELU and layer norm, a parametrization."""
+    found = export(of_the_zoo(name), "onnx", tmp_path / "out", {"form": "uint8"})
+    assert found.is_exact
+
+
+def test_attention_of_hugging_face_is_exported_with_its_inputs(tmp_path: Path) -> None:
+    """Two inputs by name, masks, softmax; what computes in float32 is named, and hardly an output differs."""
+    pytest.importorskip("transformers")
+    network = of_the_zoo("bert")
+    found = export(network, "onnx", tmp_path / "out", {"form": "uint8"}, allow_differences=True)
+    assert set(found.written.facts["inputs"]) == {"input_ids", "attention_mask"}
+    assert found.written.facts["outputs"] == {"logits": ["batch", 3]}
+    assert all(check.differing <= check.outputs / 20 for check in found.checks)
+    (note,) = (own for own in found.written.notes if "float32" in own)
+    assert "LayerNorm" in note

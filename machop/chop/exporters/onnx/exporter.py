@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 class OnnxOptions:
     """`form`: how roundings are written (`auto`: the fastest exact one). `weights_only`: activations stay in float."""
 
-    form: Literal["auto", "uint8", "smallest", "arithmetic"] = "auto"
+    form: Literal["auto", "uint8", "vnni", "smallest", "arithmetic"] = "auto"
     weights_only: bool = False
 
 
@@ -95,14 +95,14 @@ class Onnx(Exporter):
             found = ((run(session, feeds_of(session, own.graph, x)), wanted) for x, wanted in pairs)
             yield Check.of(way, found, tolerance=self._tolerance)
 
-    def candidates(self, network: ExportNetwork) -> list[Candidate]:
-        """The network in the form that the options name, or in all of them, with differences and speeds."""
+    def candidates(self, network: ExportNetwork, forms: tuple[str, ...] = ()) -> list[Candidate]:
+        """The network in some forms, with differences and speeds; without `forms` in those that the options mean."""
         from chop.exporters.onnx.choice import candidates
-        from chop.exporters.onnx.rounding import FORMS
+        from chop.exporters.onnx.rounding import ANYWHERE
 
         own = self._prepared(network)
-        forms = list(FORMS) if self.options.form == AUTO else [self.options.form]
-        return candidates(own.network, own.skeleton, forms, self._tolerance)
+        meant = ANYWHERE if self.options.form == AUTO else (self.options.form,)
+        return candidates(own.network, own.skeleton, forms or meant, self._tolerance)
 
     @property
     def _tolerance(self) -> float:
@@ -133,6 +133,8 @@ class Onnx(Exporter):
                 "These layers compute in float32 what it does not hold exactly, so that their last bits, and roundings "
                 f"behind them, may differ from library to library: {', '.join(layers)}."
             )
+        if self.options.form == "vnni":
+            yield "Run it on processors with VNNI (or ARM): x86 without it saturates sums of products of such bytes."
         yield from (f"The form {own.form} does not run: {own.failure}." for own in tried if own.failure)
 
 

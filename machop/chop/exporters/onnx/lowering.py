@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from chop.exporters.onnx.norms import BATCH_NORM, factor_and_summand, is_plain, write_norm
+from chop.exporters.onnx.order import roundings_first
 from chop.exporters.onnx.pieces import Pieces
 from chop.exporters.onnx.rounding import Form, Known, Pair, known_of, pair_of, write_arithmetic, write_pair
 from chop.exporters.onnx.skeleton import IR_VERSION, OPSET, ROUNDED, Skeleton, initial_values, key_of
@@ -102,8 +103,9 @@ class _Lowering:
         self.graph = skeleton.model.graph
         self.initial = initial_values(self.graph)
         self.outputs = {own.name for own in self.graph.output}
+        self.nodes = roundings_first(self.graph.node, self.outputs, self._is_byte)
         self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-        for node in self.graph.node:
+        for node in self.nodes:
             for name in node.input:
                 self.readers[name].append(node)
         self.alias: dict[str, str] = {}
@@ -118,12 +120,12 @@ class _Lowering:
 
         self.values: dict[tuple[str, int, bytes], str] = {}
         self.rounded: dict[tuple[str, Format], str] = {}
-        names = {name for node in self.graph.node for name in (*node.input, *node.output)}
+        names = {name for node in self.nodes for name in (*node.input, *node.output)}
         self.written = Pieces({*names, *self.outputs, *(own.name for own in self.graph.input)})
 
     def pieces(self) -> Pieces:
         """The nodes and constants of the model."""
-        for node in self.graph.node:
+        for node in self.nodes:
             if node.op_type == ROUNDED:
                 self._round(node)
             elif node.op_type == "Transpose" and node.input[0] in self.constants:
@@ -196,16 +198,17 @@ class _Lowering:
             self.alias[output] = self.alias.get(source, source)
             self._pass_on(source, output)
             return True
-        pairs = [self._pair_behind(reader) for reader in self.readers[output]]
-        if pairs and all(own is not None and own.is_byte and own.steps.channels is None for own in pairs):
+        if self.readers[output] and all(map(self._is_byte, self.readers[output])):
             self.positive[output] = self.alias.get(source, source)
             return True
         return False
 
-    def _pair_behind(self, node: onnx.NodeProto) -> Pair | None:
-        if node.op_type != ROUNDED:
-            return None
-        return pair_of(way_of(self.skeleton.formats[key_of(node)]), self.form)
+    def _is_byte(self, node: onnx.NodeProto) -> bool:
+        """Whether a node is a rounding of activations that is written as a pair of bytes with one scale."""
+        if node.op_type != ROUNDED or key_of(node) in self.skeleton.parameters or node.input[0] in self.initial:
+            return False
+        pair = pair_of(way_of(self.skeleton.formats[key_of(node)]), self.form)
+        return pair is not None and pair.is_byte and pair.steps.scale.ndim == 0
 
     def _copy(self, node: onnx.NodeProto) -> None:
         inputs = [self.alias.get(name, name) for name in node.input]
@@ -253,7 +256,9 @@ class _Lowering:
         """Weights as unsigned bytes, where signed ones could saturate sums of products on some processors."""
         known = self.known.get(node.input[0])
         can = known is not None and known.kind == TensorProto.UINT8 and own.type == TensorProto.INT8
-        return own.shifted() if known is not None and can and 2 * known.most * own.most > WORD else own
+        if known is None or not can or self.form.may_saturate:
+            return own
+        return own.shifted() if 2 * known.most * own.most > WORD else own
 
     def _sum_of_products(self, node: onnx.NodeProto, values: Floats) -> Stored | None:
         """A bias in 32 bits, in the steps of the products that it is added to; None where it has no such codes."""

@@ -26,15 +26,27 @@ class Form:
     `has_pairs`: activations are rounded by pairs of QuantizeLinear and DequantizeLinear where a type of 8 or 16 bits
     holds the codes, else by arithmetic on float32. Signed bytes are UINT8 with zero point 128, with which ONNX Runtime
     computes fastest; with INT8 its optimisations refuse some networks. `least` is the width of the narrowest type of
-    weights.
+    weights. `may_saturate`: weights are INT8 also where x86 processors without VNNI saturate sums of two products.
     """
 
     name: str
     has_pairs: bool = True
     least: int = 4
+    may_saturate: bool = False
 
 
-FORMS = {own.name: own for own in (Form("uint8", least=8), Form("smallest"), Form("arithmetic", has_pairs=False))}
+FORMS = {
+    own.name: own
+    for own in (
+        Form("uint8", least=8),
+        Form("vnni", least=8, may_saturate=True),
+        Form("smallest"),
+        Form("arithmetic", has_pairs=False),
+    )
+}
+
+ANYWHERE = tuple(name for name, own in FORMS.items() if not own.may_saturate)
+"""The forms that compute the same on every processor."""
 
 NARROWEST = 8
 """Bits of the narrowest type of activations: with INT4 there, ONNX Runtime 1.32's optimisations change results."""

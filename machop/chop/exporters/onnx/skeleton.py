@@ -224,16 +224,15 @@ def _cause(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch.onnx tells of its own inside."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without what torch.onnx and its optimiser tell of their own inside."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(level)
 
 
 APPROXIMATE = frozenset(
@@ -248,7 +247,7 @@ APPROXIMATE = frozenset(
 
 
 def _clean(model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
-    """Remove all that the trace says of itself (paths, stacks); returns what is approximate, with its module."""
+    """Remove all that the trace says of itself (paths, stacks); returns what is approximate, with its node's name."""
     found = []
     for node in model.graph.node:
         scopes = next((own.value for own in node.metadata_props if own.key == "pkg.torch.onnx.name_scopes"), "[]")
@@ -279,9 +278,10 @@ def _in_float(
 
 
 def _scope(text: str) -> str:
-    """The module's path in `['layers', 'layers.0', 'op']`, without the wrapper."""
+    """The node that `['model', 'model.layers.0', 'op']` lies in: the innermost module, as the graph calls it."""
     parts = [part.strip(" '\"") for part in text.strip("[]").split(",")]
-    return next((part.removeprefix("model.") for part in reversed(parts[:-1]) if part not in ("", "model")), "")
+    path = next((part.removeprefix("model.") for part in reversed(parts[:-1]) if part not in ("", "model")), "")
+    return path.removesuffix("_quantized").replace(".", "_")
 
 
 def _name(model: onnx.ModelProto, output: str) -> None:
