@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -223,6 +224,48 @@ def test_without_a_compiler_nothing_is_written_unless_it_is_asked_for(
     assert "The project was not compiled (verify = false)" in readme
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["options"]["verify"] is False
+
+
+def test_two_exports_are_equal(tmp_path: Path) -> None:
+    made = [export(images(), "hls4ml", tmp_path / name, NOT_COMPILED).folder for name in ("one", "two")]
+    one, two = (json.loads((own / "manifest.json").read_text(encoding="utf-8"))["files"] for own in made)
+    assert one == two
+
+
+def test_the_test_bench_has_samples_channels_last(tmp_path: Path) -> None:
+    network = images()
+    folder = export(network, "hls4ml", tmp_path / "out", NOT_COMPILED).folder
+    given, due = (
+        np.loadtxt(folder / "tb_data" / f"tb_{name}.dat") for name in ("input_features", "output_predictions")
+    )
+    x = np.concatenate([own.numpy() for own, _ in network.predictions()])
+    assert np.array_equal(given.astype(np.float32), x.transpose(0, 2, 3, 1).reshape(50, -1))
+    assert np.array_equal(due, np.concatenate([wanted for _, wanted in network.predictions()]))
+    assert "(9, 10, 2)`, channels last (the model takes 2, 9, 10)" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_the_test_bench_returns_what_is_due(tmp_path: Path) -> None:
+    folder = export(sequences(), "hls4ml", tmp_path / "out", NOT_COMPILED).folder
+    sources = ["own_net_test.cpp", "firmware/own_net.cpp", "-Ifirmware/ap_types", '-DWEIGHTS_DIR="firmware/weights"']
+    subprocess.run(["g++", *sources, "-o", "bench"], cwd=folder, check=True, capture_output=True)
+    subprocess.run(["./bench"], cwd=folder, check=True, capture_output=True)
+    found = np.loadtxt(folder / "tb_data" / "csim_results.log")
+    due = np.loadtxt(folder / "tb_data" / "tb_output_predictions.dat")
+    assert np.allclose(found, due, rtol=1e-5)  # the bench prints six digits
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_sums_beyond_float32_equal_the_network_in_integers(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    x = drawn(400, 6) * 100
+    wide = {"data_in": Integer(20, 10), "weight": Integer(14, 12), "bias": Integer(8, 4)}
+    network = of_graph(quantised(nn.Sequential(nn.Linear(6, 3)), {"_0": wide}, x), x)
+    found = export(network, "hls4ml", tmp_path / "out")
+    assert [(check.required, check.differing > 0) for check in found.checks] == [(False, True), (True, False)]
+    assert "float32" in " ".join(found.written.notes)
 
 
 def test_options_stand_in_the_project(tmp_path: Path) -> None:

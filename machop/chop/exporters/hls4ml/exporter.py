@@ -5,24 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
-from numpy.typing import NDArray
 
 from chop.circuits.facts import CLOCK_PERIOD
 from chop.errors import ExportError
 from chop.exporters.base import EXPORTERS, Check, ExportNetwork, Written
 from chop.exporters.circuit_exporter import CircuitExporter
-from chop.exporters.hls4ml.layers import Held, LayerList
+from chop.exporters.hls4ml.layers import LayerList, Project
 from chop.exporters.hls4ml.project import (
     COMPILED,
     Backend,
     ProjectSettings,
-    Run,
     compiled,
     reuse_factors,
     write_project,
@@ -39,8 +36,14 @@ USAGE = """
 `bash build_lib.sh` compiles it with g++ to `firmware/{name}-chop.so`, whose function `{name}_float` takes pointers to
 the input and to the output of one sample (float32).
 
+The test bench `{name}_test.cpp` reads the first {samples} test samples, and the outputs that are due for them, from
+`tb_data`.
+
 The input is `({inputs})`{turned}; the output is `({outputs})`.
 """
+BENCH_SAMPLES = 100
+"""Test samples that the project's own test bench runs on."""
+
 NOT_COMPILED = "The project was not compiled (verify = false): only the integers that its types hold were compared."
 ANOTHER_EXPORT = "export it to verilog or onnx"
 WITHOUT_LAYER = {
@@ -133,14 +136,15 @@ class Hls4ml(CircuitExporter):
         project = LayerList(layers, self.options.io_type).project
         settings = self._settings(network)
         write_project(project, settings, folder)
-        assert project.input is not None and project.output is not None
+        self._write_samples(network, layers, project, folder)
         (shape,) = layers.inputs.values()
-        turned = ", channels last" if not _is_plain(project.input) else ""
+        is_turned = project.input.is_reordered
         text = USAGE.format(
             name=settings.name,
+            samples=BENCH_SAMPLES,
             tool=SYNTHESIS[settings.backend],
             inputs=_listed(project.input.shape),
-            turned=f"{turned} (the model takes {_listed(shape)})" if turned else "",
+            turned=f", channels last (the model takes {_listed(shape)})" if is_turned else "",
             outputs=_listed(project.output.shape),
         )
         facts: dict[str, Any] = {
@@ -152,41 +156,41 @@ class Hls4ml(CircuitExporter):
         return Written(facts, text, notes + layers.wide_sums())
 
     def checks(self, network: ExportNetwork, folder: Path) -> Iterator[Check]:
-        """Compile the project and run it; or, with `verify = false`, run the integers that its types hold."""
+        """Compile the project and run it; or, with `verify = false`, run the integers that its types hold.
+
+        Where float32 does not hold the sums, the project must equal the network in integers.
+        """
         layers = IntegerLayers.of(network)
         if not self.options.verify:
             pairs = ((layers.network(x), wanted) for x, wanted in network.predictions())
             yield Check.of("integer network (the project was not compiled)", pairs)
             return
         project = LayerList(layers, self.options.io_type).project
-        source, result = project.input, project.output
-        assert source is not None and result is not None
         name = self._settings(network).name
-        with compiled(folder, name, prod(source.shape), prod(result.shape)) as run:
-            tool = f"hls4ml, {self.options.backend}, compiled with g++"
-            yield Check.of(
-                tool, ((_run(run, layers, x, source, result), wanted) for x, wanted in network.predictions())
-            )
+        tool, is_wide = f"hls4ml, {self.options.backend}, compiled with g++", bool(layers.wide_sums())
+        with compiled(folder, name, project.input.order.size, project.output.order.size) as run:
+            done = [
+                (x, project.output.as_ours(run(project.input.as_held(layers.input_of(x)))), wanted)
+                for x, wanted in network.predictions()
+            ]
+        yield Check.of(tool, ((found, wanted) for _, found, wanted in done), required=not is_wide)
+        if is_wide:
+            exact = ((found, layers.network(x).astype(np.float32).astype(np.float64)) for x, found, _ in done)
+            yield Check.of(f"{tool}, against the network in integers", exact)
+
+    def _write_samples(self, network: ExportNetwork, layers: IntegerLayers, project: Project, folder: Path) -> None:
+        """Write test samples, and the outputs that are due for them, for the test bench of the project."""
+        pairs = [(layers.input_of(x), wanted) for x, wanted in network.predictions(samples=BENCH_SAMPLES)]
+        held = project.input.as_held(np.concatenate([x for x, _ in pairs]))
+        due = project.output.as_held(np.concatenate([wanted for _, wanted in pairs]))
+        for name, values in (("tb_input_features", held), ("tb_output_predictions", due)):
+            np.savetxt(folder / "tb_data" / f"{name}.dat", values, "%.9g")
 
     def _settings(self, network: ExportNetwork) -> ProjectSettings:
         own = self.options
         return ProjectSettings(
             f"{network.name}_net", own.backend, own.io_type, own.strategy, own.reuse_factor, own.part, own.clock_period
         )
-
-
-def _run(run: Run, layers: IntegerLayers, x: Any, source: Held, result: Held) -> NDArray[np.float64]:
-    """The outputs of the compiled project for the model's input `x`, in the order that the network has."""
-    given = layers.input_of(x)
-    found = run(given.reshape(len(given), -1)[:, source.order])
-    ordered = np.empty_like(found)
-    ordered[:, result.order] = found
-    return ordered
-
-
-def _is_plain(held: Held) -> bool:
-    """Whether elements lie as in the network."""
-    return bool(np.array_equal(held.order, np.arange(held.order.size)))
 
 
 def _listed(shape: tuple[int, ...]) -> str:

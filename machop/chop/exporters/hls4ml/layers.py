@@ -6,8 +6,8 @@ value knows in which order its elements lie, and the weights of the next layer a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -38,15 +38,31 @@ class Held:
     order: Integers
     kind: FixedType
 
+    @property
+    def is_reordered(self) -> bool:
+        """Whether its elements lie in another order than ours."""
+        return not np.array_equal(self.order, np.arange(self.order.size))
 
-@dataclass
+    def as_held(self, own: NDArray[Any]) -> NDArray[Any]:
+        """Samples of our tensor as the project has them, `(samples, elements)`."""
+        found: NDArray[Any] = own.reshape(len(own), -1)[:, self.order]
+        return found
+
+    def as_ours(self, held: NDArray[Any]) -> NDArray[Any]:
+        """Samples as the project has them in our order, `(samples, elements)`."""
+        found = np.empty_like(held)
+        found[:, self.order] = held
+        return found
+
+
+@dataclass(frozen=True)
 class Project:
-    """hls4ml's list of layers, and the types and settings of each by name."""
+    """hls4ml's list of layers, the types of each by name, and the values that go in and come out."""
 
-    layers: list[Json] = field(default_factory=list)
-    types: dict[str, dict[str, FixedType]] = field(default_factory=dict)
-    output: Held | None = None
-    input: Held | None = None
+    layers: Sequence[Json]
+    types: Mapping[str, Mapping[str, FixedType]]
+    input: Held
+    output: Held
 
 
 class LayerList:
@@ -58,14 +74,20 @@ class LayerList:
         self._ranges = layers.network.ranges
         self._held: dict[str, Held] = {}
         self._merged: dict[str, Round] = {}
-        self.project = Project()
+        self._listed: list[Json] = []
+        self._types_by_name: dict[str, dict[str, FixedType]] = {}
         self.problems: list[str] = []
         self._find_merged()
         self._add_input()
         for stage in (*layers.front, *layers.stages):
             self._try(stage)
-        if not self.problems:
-            self.project.output = self._held[layers.stages[-1].name]
+
+    @property
+    def project(self) -> Project:
+        """The layers as a project; there must be no problems."""
+        (source,) = self._layers.inputs
+        output = self._held[self._layers.stages[-1].name]
+        return Project(self._listed, self._types_by_name, self._held[source], output)
 
     def _try(self, stage: Stage) -> None:
         if any(source not in self._held for source in self._sources(stage)):
@@ -110,7 +132,7 @@ class LayerList:
         order = channels_last(shape) if self._is_image(name) else np.arange(prod(shape))
         held_shape = (*shape[1:], shape[0]) if self._is_image(name) else shape
         self._list("InputLayer", INPUT, (), {"input_shape": [*held_shape]}, {"result": kinds[0]})
-        self.project.input = self._held[name] = Held(INPUT, held_shape, order, kinds[0])
+        self._held[name] = Held(INPUT, held_shape, order, kinds[0])
 
     def _is_image(self, name: str) -> bool:
         """Whether the first layer that reads a value takes channels and pixels."""
@@ -144,8 +166,8 @@ class LayerList:
         layer = {"class_name": kind, "name": name, "data_format": "channels_last", **settings}
         if sources:
             layer["inputs"] = [source.layer for source in sources]
-        self.project.layers.append(layer)
-        self.project.types[name] = dict(types)
+        self._listed.append(layer)
+        self._types_by_name[name] = dict(types)
 
     def _rounding_type(self, stage: Round) -> FixedType:
         return type_of_rounding(stage.grid, self._ranges[stage.sources[0]], self._ranges[stage.name], stage.is_relu)
