@@ -5,7 +5,9 @@ A sum over stages leaves out what alkaid gains or loses between them; whole circ
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +54,7 @@ class StageLuts:
 
     def __init__(self, solutions: Solutions) -> None:
         self.solutions = solutions
+        self._elements: dict[Hashable, Solved] = {}
 
     def __call__(self, stage: Stage, source: Stage | None, given: tuple[Range, ...], live: Mask) -> tuple[float, ...]:
         """The numbers of a stage, for the elements `live` of its result."""
@@ -93,10 +96,16 @@ class StageLuts:
     def _by_element(self, stage: Stage, given: tuple[Range, ...], live: Mask) -> Solved:
         """A stage that treats each element alike: equal ones are looked up once."""
         numbers = _numbers_of(stage, given)[np.broadcast_to(live, stage.shape).ravel()]
-        distinct, counts = np.unique(numbers, axis=0, return_counts=True)
-        fracs = [own.frac for own in given]
-        parts = [self._solved(_one_element(stage, fracs, row)) for row in distinct]
-        return _joined(parts, counts)
+        contents = [row.tobytes() for row in numbers]
+        counts, rows = Counter(contents), dict(zip(contents, numbers, strict=True))
+        fracs, kind = [own.frac for own in given], _kind_of(stage)
+        parts = []
+        for content, row in rows.items():
+            key = (kind, *fracs, content)
+            if key not in self._elements:
+                self._elements[key] = self._solved(_one_element(stage, fracs, row))
+            parts.append(self._elements[key])
+        return _joined(parts, np.array([counts[content] for content in rows], np.int64))
 
     def _solved(self, piece: Piece) -> Solved:
         return self.solutions.get(piece.content, lambda: solve(piece))
@@ -171,6 +180,13 @@ def _numbers_of(stage: Stage, given: tuple[Range, ...]) -> Integers:
             else:
                 columns.append(np.broadcast_to(part, stage.shape).reshape(-1, 1))
     return np.concatenate(columns, axis=1)
+
+
+def _kind_of(stage: Stage) -> Hashable:
+    """All that decides the logic of an element beside its row of `_numbers_of`."""
+    skipped = ("name", "sources", "shape", "grid", "index")
+    own = tuple(getattr(stage, field.name) for field in fields(stage) if field.name not in skipped)
+    return type(stage), isinstance(stage, Round) and stage.grid.rounds_down, own
 
 
 def _one_element(stage: Stage, fracs: list[int], numbers: Integers) -> Piece:
