@@ -36,32 +36,29 @@ def checkpoints(project: str) -> Path:
     return FOLDER / project / "software" / "search_ckpts"
 
 
-def ch(project: str, *arguments: str, kept_as: str = "") -> Spent:
-    """Run a command of `ch` in the folder of the benchmark, unless it has ended before; returns what it took.
+def ch(name: str, *arguments: str, project: str = "") -> Spent:
+    """Run a command of `ch`, in a project of the benchmark's folder if one is named, and return what it took.
 
-    A search that was interrupted is resumed. LUTs are kept in a folder of this benchmark, empty at first.
+    `name` is that of the note which says so later: a command that has ended is not run again. A search that was
+    interrupted is resumed. LUTs are kept in a folder of this benchmark, empty at first.
     """
-    note = FOLDER / f"{kept_as or project}.json"
+    note, line = FOLDER / f"{name}.json", list(arguments)
     before = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
-    if before.get("arguments") != list(arguments):
-        before = {"arguments": list(arguments), "ended": False, "clock": 0.0, "cores": 0.0}
-    if before["ended"]:
-        return Spent(before["clock"], before["cores"])
-    resumed = ["--resume"] if arguments[0] == "search" and before["clock"] and checkpoints(project).exists() else []
-    line = [*arguments, *resumed, "--project", project, "--project-dir", str(FOLDER)]
-    print(f"$ ch {' '.join(line)}", flush=True)
+    if before.get("arguments") != line:
+        before = {"arguments": line, "ended": False, "clock": 0.0, "cores": 0.0}
     spent = Spent(before["clock"], before["cores"])
+    if before["ended"]:
+        return spent
+    where = ["--project", project, "--project-dir", str(FOLDER)] if project else []
+    resumed = ["--resume"] if arguments[0] == "search" and spent.clock and checkpoints(project).exists() else []
+    print(f"$ ch {' '.join([*arguments, *resumed])}", flush=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    try:
-        ended, own = _timed(line)
-        spent += own
-        _write(note, {**before, **asdict(spent), "ended": ended})
-    except KeyboardInterrupt:
-        _write(note, {**before, "clock": max(spent.clock, 1.0)})
-        raise
+    _write(note, {**before, "clock": max(spent.clock, 1.0)})
+    ended, own = _timed([*line, *resumed, *where])
+    _write(note, {**before, **asdict(spent + own), "ended": ended})
     if not ended:
-        sys.exit(f"the command failed; {note} keeps what it took")
-    return spent
+        sys.exit("the command failed")
+    return spent + own
 
 
 def _timed(arguments: Sequence[str]) -> tuple[bool, Spent]:

@@ -31,7 +31,7 @@ Values = np.ndarray[Any, Any]
 
 def main() -> None:
     """Search, print the tables, build some whole circuits and draw the picture."""
-    spent = ch(PROJECT, "search", "--config", str(EXAMPLES / "jsc_s_luts.toml"), "--pretrained")
+    spent = ch(PROJECT, "search", "--config", str(EXAMPLES / "jsc_s_luts.toml"), "--pretrained", project=PROJECT)
     table = Landscape.read(checkpoints(PROJECT) / "landscape.parquet").metrics
     fronts = {cost: front_by(table, cost) for cost in COSTS}
     print(f"{len(table['luts']):,} networks in {spent}; {len(fronts['luts'])} on the exact front\n")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from lut_fronts.commands import EXAMPLES, FOLDER, PICTURES, ch, checkpoints
 from lut_fronts.drawing import drawing
-from lut_fronts.spaces import choices_of, front_by
+from lut_fronts.exports import Built, build, print_built, tested
+from lut_fronts.spaces import Values, choices_of, front_by
 
 import chop
 from chop.actions.search.search_space.codes import codes_of_range
-from chop.actions.search.strategies.runners.kept_results import KeptResults
 from chop.api.network import Network
-from chop.circuits.rtl import has_yosys, synthesised_sources
 from chop.record.landscape import Landscape
 
 PROJECT = "jsc-mlp-luts"
@@ -40,29 +36,18 @@ PUBLISHED: dict[str, list[tuple[float, float]]] = {
 """LUTs and accuracy on the data set of the papers (arXiv:2006.10159, arXiv:2405.00645; of HGQ the rounded share of the
 chip is stated), after place and route by Vivado; all but the last three use DSPs as well."""
 
-Values = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Built:
-    """A network as Verilog: its manifest, and the cells that Yosys makes of it (none without Yosys)."""
-
-    network: Network
-    manifest: Mapping[str, Any]
-    cells: Mapping[str, float]
-
 
 def main() -> None:
     """Run the commands, print the tables and draw the picture."""
-    training = ch(PROJECT, "train", "--config", str(CONFIG), "--for-space", "--pretrained", kept_as="jsc-mlp-training")
+    training = ch("jsc-mlp-training", "train", "--config", str(CONFIG), "--for-space", "--pretrained", project=PROJECT)
     weights = FOLDER / PROJECT / "software" / "training_ckpts" / "best.safetensors"
-    search = ch(PROJECT, "search", "--config", str(CONFIG), "--load", str(weights))
+    search = ch(PROJECT, "search", "--config", str(CONFIG), "--load", str(weights), project=PROJECT)
     print(f"training for the space: {training}\nsearch, its best networks trained: {search}\n", flush=True)
     table = Landscape.read(checkpoints(PROJECT) / "landscape.parquet").metrics
     networks = sorted(chop.load_study(checkpoints(PROJECT)).front_networks, key=lambda own: own.metrics["luts"])
     fronts = fronts_by_sparsity(table)
     print_least_luts(table, fronts, networks)
-    built = [build(network) for network in within_budgets(networks)]
+    built = [build(PROJECT, network) for network in within_budgets(networks)]
     print_built(built)
     draw(table, fronts, networks, built)
 
@@ -102,51 +87,6 @@ def within_budgets(networks: Sequence[Network]) -> list[Network]:
         for budget in BUDGETS
     ]
     return list(dict.fromkeys(best))
-
-
-def build(network: Network) -> Built:
-    """Export a network as Verilog, and synthesise it with Yosys where it is installed."""
-    name = f"{PROJECT}-{network.number}"
-    folder = FOLDER / "verilog" / name
-    ch(PROJECT, "export", str(FOLDER / PROJECT), "--trial", str(network.number), "--to", "verilog",
-       "--set", "fuses_adders=false", "--output", str(folder), kept_as=name)  # fmt: skip
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    sources = {own: (folder / "src" / own).read_text(encoding="utf-8") for own in manifest["facts"]["sources"]}
-    key, results = json.dumps([manifest["files"], "yosys"]), KeptResults(FOLDER / "synthesis.sqlite")
-    cells = results.get(key)
-    if cells is None and has_yosys():
-        found = synthesised_sources(sources, manifest["facts"]["top"])
-        cells = {"luts": float(found.luts), "flip_flops": float(found.flip_flops)}
-        results.put(key, cells)
-    return Built(network, manifest, cells or {})
-
-
-def print_built(built: Sequence[Built]) -> None:
-    """The circuits: accuracy on the test set with its interval, LUTs by three counts, latency."""
-    print(
-        "\n| trial | test accuracy [95 %] | LUTs by layer | whole circuit | Yosys | flip-flops | cycles | ns | differ |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for own in built:
-        facts, accuracy = own.manifest["facts"], tested(own.network)
-        differ = [f"{check['differing']} of {check['outputs']:,}" for check in own.manifest["checks"]]
-        cells = (
-            f"{accuracy[0]:.3f} [{accuracy[1]:.3f}, {accuracy[2]:.3f}]",
-            f"{own.network.metrics['luts']:,.0f}",
-            f"{facts['luts']:,.0f}",
-            f"{own.cells['luts']:,.0f}" if own.cells else "–",
-            f"{facts['flip_flops']:,}",
-            f"{facts['cycles']}",
-            f"{facts['latency_ns']:g}",
-            ", ".join(dict.fromkeys(differ)),
-        )
-        print(f"| {own.network.number} | {' | '.join(cells)} |", flush=True)
-
-
-def tested(network: Network) -> tuple[float, float, float]:
-    """The accuracy on the test set, with the bounds of its 95 % interval."""
-    assert network.test_metrics is not None
-    return network.test_metrics["accuracy"]
 
 
 def draw(
