@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chop.actions.calibration import calibrate
 from chop.actions.search.search import build_space
 from chop.actions.search.search_space.codes import index_of
 from chop.actions.setup import prepare, traced
@@ -23,18 +24,20 @@ def front_by(table: Mapping[str, Values], cost: str) -> Values:
     return Front.of(costs, np.arange(len(costs))).index
 
 
-def choices_of(config: Path, key: str) -> list[Values]:
-    """For each axis of the space of an example, the value of a key of its layer under each choice."""
+def sparsities_of(config: Path) -> list[Values]:
+    """For each axis of the space of an example, the sparsity of its layer's weights under each choice."""
     loaded = load_run_config(config, {"is_pretrained": True})
     prepared = prepare(loaded.options)
     assert prepared.model is not None and prepared.data_module is not None
     space, _ = build_space(traced(prepared.model, prepared.data_module), loaded.tables["search"], prepared.data_module)
-    axes = None if space is None else space.axes()
-    assert space is not None and axes is not None
+    assert space is not None
+    calibrate(space.graph, prepared.data_module)
+    axes = space.axes()
+    assert axes is not None
     found, sizes = [], [len(axis) for axis in axes]
     for place, size in enumerate(sizes):
         numbers = [index_of([own if at == place else 0 for at in range(len(sizes))], sizes) for own in range(size)]
         configs = [space.flattened_indexes_to_config(space.point(number)) for number in numbers]
-        (node,) = axes[place][0]
-        found.append(np.array([own[node]["config"][key] for own in configs]))
+        node = next(node for node, formats in axes[place][0].items() if formats)
+        found.append(np.array([own[node]["config"].get("weight_sparsity", 0.0) for own in configs]))
     return found
