@@ -48,8 +48,9 @@ def browser(width: int = 1440, height: int = 1400) -> Iterator[Any]:
 
 
 def opened(window: Any, page: Path) -> None:
-    """Open a page from disk."""
+    """Open a page from disk, and wait until it is drawn at its size."""
     window.get(page.resolve().as_uri())
+    window.execute_async_script("const done = arguments[0]; setTimeout(() => requestAnimationFrame(() => done()), 300)")
 
 
 def console(window: Any) -> list[str]:

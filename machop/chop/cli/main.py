@@ -19,6 +19,7 @@ from chop.cli.options import (
     FOR_SPACE,
     FROM_SEARCH,
     INIT_FROM,
+    LIVE,
     MOST_POINTS,
     RESUME,
     RESUME_TRAINING,
@@ -144,9 +145,15 @@ def search(
     init_from: list[str] | None,
     finish_epochs: int | None,
     target: str | None,
+    live: bool,
 ) -> None:
     """Search number formats: ch search --config machop/configs/examples/jsc_toy_by_type.toml --pretrained"""
     run_config = start(given, config, plugin, debug)
+    if live:
+        from chop.actions.setup import software_dir
+        from chop.cli.report import serve_beside
+
+        serve_beside(software_dir(run_config.options).parent)
     from chop.actions.search import run_search
 
     typed = ["ch", *sys.argv[1:]]
@@ -216,7 +223,13 @@ def formats() -> None:
 
 
 _ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": ROW, "untuned": UNTUNED}
-_SEARCH_OPTIONS = {"resume": RESUME, "init_from": INIT_FROM, "finish_epochs": FINISH_EPOCHS, "target": TARGET}
+_SEARCH_OPTIONS = {
+    "resume": RESUME,
+    "init_from": INIT_FROM,
+    "finish_epochs": FINISH_EPOCHS,
+    "target": TARGET,
+    "live": LIVE,
+}
 _COMPARE_OPTIONS = {
     "strategies": STRATEGIES,
     "seeds": SEEDS,

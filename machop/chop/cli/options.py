@@ -36,6 +36,10 @@ INIT_FROM = Annotated[
         help="An earlier search to begin with: its folder search_ckpts, or sqlite:///FILE.db#STUDY. Repeatable.",
     ),
 ]
+LIVE = Annotated[
+    bool,
+    typer.Option("--live", help="Serve the report on this machine while the search runs; its address is printed."),
+]
 FINISH_EPOCHS = Annotated[
     int | None,
     typer.Option(
@@ -78,7 +82,7 @@ MOST_POINTS = Annotated[
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 COMMON: dict[str, Any] = {"config": CONFIG, "plugin": PLUGINS, "debug": DEBUG}
-DEFAULTS = {"debug": False, "resume": False, "as_json": False, "for_space": False, "untuned": False}
+DEFAULTS = {"debug": False, "resume": False, "as_json": False, "for_space": False, "untuned": False, "live": False}
 
 
 def with_run_options(action: Action, extras: dict[str, Any]) -> Action:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -16,18 +18,31 @@ OUTPUT = Annotated[
 ]
 LITE = Annotated[bool, typer.Option("--lite", help="Fewer networks, for a file that can be mailed.")]
 OPEN = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
+LIVE = Annotated[
+    bool, typer.Option("--live", help="Serve the page on this machine and follow the search; Ctrl-C ends it.")
+]
 FIGURES = Annotated[
     Path | None, typer.Option("--figures", help="Write the pictures for a paper (PDF, SVG, PNG) into this folder.")
 ]
 
 
-def report(run: RUN, output: OUTPUT = None, lite: LITE = False, open_it: OPEN = False, figures: FIGURES = None) -> None:
+def report(
+    run: RUN,
+    output: OUTPUT = None,
+    lite: LITE = False,
+    open_it: OPEN = False,
+    figures: FIGURES = None,
+    live: LIVE = False,
+) -> None:
     """Write a search as one HTML page that needs no network: ch report mase_output/NAME --open"""
     from chop.record.names import PAGE_FILE, search_folder
     from chop.report.html.pages import page_folder, page_of
     from chop.tools.files import write_whole
     from chop.tools.terminal import terminal
 
+    if live:
+        serve(run, open_it)
+        return
     folder = search_folder(run)
     if not folder.is_dir():
         raise ConfigError([f"ch report: there is no folder {run}; give that of a search, as mase_output/NAME"])
@@ -40,3 +55,24 @@ def report(run: RUN, output: OUTPUT = None, lite: LITE = False, open_it: OPEN = 
         terminal().print(f"written: {path}", soft_wrap=True, highlight=False, markup=False)
     if open_it:
         webbrowser.open(written[0].resolve().as_uri())
+
+
+def serve(run: Path, opens: bool) -> None:
+    """Serve the page of a running search until Ctrl-C, or until it has ended and nobody looks any more."""
+    from chop.report.html.live import LiveServer
+    from chop.tools.terminal import terminal
+
+    server = LiveServer(run)
+    server.start()
+    terminal(stderr=True).print(f"live: {server.address}", soft_wrap=True, highlight=False, markup=False)
+    if opens:
+        webbrowser.open(server.address)
+    try:
+        server.wait()
+    finally:
+        server.close()
+
+
+def serve_beside(run: Path) -> None:
+    """Start `ch report RUN --live` as a process of its own, which a search that is begun anew does not end."""
+    subprocess.Popen([sys.executable, "-m", "chop", "report", str(run), "--live"], start_new_session=True)

@@ -20,26 +20,39 @@ def page(data: Mapping[str, Any], title: str, body: str, scripts: Sequence[str])
     """
     script = "\n".join(_asset(f"{name}.js") for name in scripts)
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_hash(script)}'"
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>\n{_asset('style.css')}</style>",
-            "</head>",
-            "<body>",
-            _asset(f"{body}.html"),
-            f'<script type="application/json" id="data">{as_json(data)}</script>',
-            f"<script>{script}</script>",
-            "</body>",
-            "</html>",
-            "",
-        ]
+    content = f'{_asset(f"{body}.html")}\n<script type="application/json" id="data">{as_json(data)}</script>'
+    return _document(policy, title, _asset("style.css"), content, script)
+
+
+def frame_page() -> str:
+    """The page that shows a running search in a frame, and asks this server alone for newer ones."""
+    script = _asset("live.js")
+    policy = (
+        f"default-src 'none'; connect-src 'self'; frame-src 'self'; style-src 'unsafe-inline'; "
+        f"script-src '{_hash(script)}'"
     )
+    return _document(policy, "a running search", _asset("live.css"), _asset("live.html"), script)
+
+
+def _document(policy: str, title: str, style: str, body: str, script: str) -> str:
+    lines = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        f"<style>\n{style}</style>",
+        "</head>",
+        "<body>",
+        body,
+        f"<script>{script}</script>",
+        "</body>",
+        "</html>",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def as_json(data: Mapping[str, Any]) -> str:

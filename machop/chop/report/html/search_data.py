@@ -34,12 +34,13 @@ MOST_PAIRS = 6
 Json = dict[str, Any]
 
 
-def search_data(files: SearchFolder, lite: bool = False) -> Json:
-    """What the page of a finished search shows, as JSON. With `lite` it holds few of very many trials.
+def search_data(files: SearchFolder, lite: bool = False, summary: SearchSummary | None = None) -> Json:
+    """What the page of a search shows, as JSON. With `lite` it holds few of very many trials.
 
-    Raises SearchError for a search that has not ended, or whose files are damaged.
+    `summary` is that of a search that has not ended (`running_summary`). Raises SearchError for one that has not ended
+    where it is None, and where files are damaged.
     """
-    summary = files.summary
+    is_running, summary = summary is not None, summary or files.summary
     trials = files.trials()
     choices = _choices(files)
     shown = _shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS)
@@ -50,9 +51,10 @@ def search_data(files: SearchFolder, lite: bool = False) -> Json:
     return {
         "kind": "search",
         "title": title_of(summary),
+        "running": is_running,
         "name": files.path.parent.parent.name if files.path.name == "search_ckpts" else files.path.name,
         "folder": str(files.path),
-        "facts": facts_of(summary),
+        "facts": [] if is_running else facts_of(summary),
         "goals": _goals(summary),
         "metrics": _metrics(summary, names),
         "choices": [
@@ -62,7 +64,7 @@ def search_data(files: SearchFolder, lite: bool = False) -> Json:
         "fixed": _fixed(summary),
         "trials": _trials(shown, columns, choices, files),
         "measured": summary.counts.measured + summary.counts.inherited,
-        "front": [_row(row, summary) for row in summary.best],
+        "front": [{**_row(row, summary), "running": is_running} for row in summary.best],
         "baselines": [{"name": name, **_row(row, summary)} for name, row in summary.baselines.items()],
         "exact": _exact(landscape, summary.goals, names),
         "density": _densities(landscape, summary.goals, names),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from chop.record.folder import SearchFolder
 from chop.report.html.page import SEARCH_SCRIPTS, page
+from chop.report.html.running_search import running_summary
 from chop.report.html.search_data import search_data
 
 
@@ -17,6 +19,15 @@ def search_page(files: SearchFolder, lite: bool = False) -> str:
     """
     data = search_data(files, lite)
     data["commands"] = _commands(files.path) if files.summary.origin.command else _calls(files.path)
+    return _page(data)
+
+
+def running_page(files: SearchFolder) -> str:
+    """The page of a search that is still running. Raises SearchError as `running_summary` does."""
+    return _page({**search_data(files, summary=running_summary(files)), "commands": []})
+
+
+def _page(data: dict[str, Any]) -> str:
     return page(data, f"{data['name']}: {data['title']}", "search", SEARCH_SCRIPTS)
 
 

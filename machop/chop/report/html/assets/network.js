@@ -63,7 +63,7 @@ const Selected = (() => {
   function commands(place, row) {
     const trial = T.number[place];
     const found = DATA.commands.map(([what, text]) => [make("h3", {}, what), command(text.replaceAll("{trial}", trial), what)]);
-    if (row) found.push([make("h3", {}, "TOML of the formats (passes.quantize)"), command(toml(row.config), "TOML")]);
+    if (row && !row.running) found.push([make("h3", {}, "TOML of the formats (passes.quantize)"), command(toml(row.config), "TOML")]);
     return found;
   }
   function toml(config) {

@@ -49,7 +49,7 @@ function select(place) {
 /** The formats of a network by layer: `{node: {operand: [text, bits]}}`; of the front exactly, else from its choices. */
 function cellsOf(place) {
   const row = frontOf.get(T.number[place]);
-  return row ? row.cells : cellsFromChoices(place);
+  return row && !row.running ? row.cells : cellsFromChoices(place);
 }
 function configOf(place) {
   const found = Object.fromEntries(Object.entries(DATA.fixed).map(([node, own]) => [node, { ...own }]));
@@ -63,15 +63,16 @@ const OPERANDS = { data_in: "activations", other: "other", weight: "weights", bi
 function cellsFromChoices(place) {
   const found = {};
   for (const [node, config] of Object.entries(configOf(place))) {
-    const isFloat = config.name === "NA" || config.name === undefined;
+    const isFloat = config.name === "NA";
     for (const operand of Object.keys(OPERANDS)) {
       const own = Object.entries(config).filter(([key]) => key.startsWith(`${operand}_`));
       if (!own.length) continue;
       const width = config[`${operand}_width`] ?? config[`${operand}_element_bits`];
       if (isFloat || width === "NA" || width === null) { (found[node] ??= {})[operand] = ["float32", 32]; continue; }
       let frac = config[`${operand}_frac_width`];
-      if ((frac === "NA" || frac === null || frac === undefined) && /integer|fixed/.test(config.name) && Number.isFinite(width)) frac = Math.floor(width / 2);
-      const text = width === undefined ? String(config.name) : `${width}b${frac === undefined || frac === "NA" ? "" : `/${frac}${Number.isFinite(frac) ? "f" : ""}`}`;
+      if ((frac === "NA" || frac === null || frac === undefined) && /integer|fixed/.test(config.name ?? "") && Number.isFinite(width)) frac = Math.floor(width / 2);
+      if (width === undefined) { if (config.name !== undefined && !/integer|fixed/.test(config.name)) (found[node] ??= {})[operand] = [String(config.name), null]; continue; }
+      const text = `${width}b${frac === undefined || frac === "NA" ? "" : `/${frac}${Number.isFinite(frac) ? "f" : ""}`}`;
       (found[node] ??= {})[operand] = [text, Number.isFinite(width) ? width : null];
     }
   }
@@ -79,7 +80,7 @@ function cellsFromChoices(place) {
 }
 function formatsText(place) {
   const row = frontOf.get(T.number[place]);
-  if (row) return row.text;
+  if (row && !row.running) return row.text;
   const short = { data_in: "act", weight: "w", bias: "bias", other: "other", data_out: "out" };
   return Object.entries(cellsFromChoices(place))
     .map(([node, cells]) => `${node} ${Object.entries(cells).map(([operand, [text]]) => `${short[operand]} ${text}`).join(", ")}`)

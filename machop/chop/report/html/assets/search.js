@@ -8,7 +8,25 @@
   if (DATA.toml) $("toml").replaceChildren(command(DATA.toml, "TOML")); else $("toml-box").hidden = true;
   drawCharts();
   when("theme", drawCharts);
+  if (DATA.running) { $("banner").hidden = false; $("banner").textContent = "The search is running; this page follows its log."; }
   const bend = knee(frontier(state.x, state.y), state.x, state.y);
   const first = bend ?? placeOf.get(DATA.front[0]?.trial);
   if (first !== undefined) select(first);
 })();
+
+/** What the user has chosen, for a newer version of this page. */
+function savedState() {
+  return { ...state, selected: state.selected === null ? null : T.number[state.selected], theme: document.documentElement.dataset.theme, scroll: window.scrollY, rows: $("table").scrollTop };
+}
+function restoreState(saved) {
+  if (saved.theme) document.documentElement.dataset.theme = saved.theme;
+  for (const [id, key] of [["axis-x", "x"], ["axis-y", "y"]]) if (metricOf[saved[key]]) { state[key] = saved[key]; $(id).value = saved[key]; }
+  for (const [id, key] of [["log-x", "logX"], ["log-y", "logY"], ["tests", "tests"], ["hides", "hides"]]) { state[key] = saved[key]; $(id).checked = saved[key]; }
+  const kept = Object.entries(saved.brushes).filter(([column]) => T.metrics[column] || T.codes[column]);
+  brush(Object.fromEntries(kept));
+  if (placeOf.has(saved.selected)) select(placeOf.get(saved.selected));
+  Front.draw();
+  tell("theme");
+  window.scrollTo(0, saved.scroll);
+  $("table").scrollTop = saved.rows;
+}

@@ -1,0 +1,98 @@
+"""The live page follows the records alone, and answers only browsers that know its token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from shutil import copytree, move
+
+import pytest
+
+from chop.report.html.live import LiveServer
+from tests.report.html.searches import small_search
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a search of which five trials are logged so far."""
+    folder = tmp_path / "search"
+    folder.mkdir()
+    lines = (small_search().path / "trials.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "trials.jsonl").write_text("".join(lines[:6]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def server(run: Path) -> Iterator[LiveServer]:
+    found = LiveServer(run)
+    found.start()
+    yield found
+    found.close()
+
+
+def ask(server: LiveServer, path: str, **headers: str) -> tuple[int, str]:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def version(server: LiveServer) -> str | None:
+    server.search._at = -1e9  # pages may be made one after the other
+    found: str | None = json.loads(ask(server, f"/version?token={server.token}")[1])["version"]
+    return found
+
+
+def test_only_the_token_opens_it(server: LiveServer) -> None:
+    for path in ("/", "/version", "/report"):
+        assert ask(server, path)[0] == 403
+        assert ask(server, f"{path}?token={server.token[:-1]}x")[0] == 403
+        assert ask(server, f"{path}?token={server.token}")[0] == 200
+
+
+def test_other_hosts_and_origins_are_refused(server: LiveServer) -> None:
+    path = f"/report?token={server.token}"
+    assert ask(server, path, Host="evil.example")[0] == 403
+    assert ask(server, path, Origin="https://evil.example")[0] == 403
+    assert ask(server, path, Origin=f"http://127.0.0.1:{server.port}")[0] == 200
+    assert ask(server, f"/../etc/passwd?token={server.token}")[0] == 404
+
+
+def test_page_grows_with_the_log_and_changes_at_the_end(server: LiveServer, run: Path) -> None:
+    first = version(server)
+    page = ask(server, f"/report?token={server.token}")[1]
+    assert '"number":[0,1,2,3,4]' in page
+    assert '"running":true' in page
+    whole = small_search().path
+    (run / "trials.jsonl").write_bytes((whole / "trials.jsonl").read_bytes())
+    second = version(server)
+    assert second != first
+    for file in ("summary.json", "best.json", "log.json", "resolved.toml"):
+        if (whole / file).exists():
+            (run / file).write_bytes((whole / file).read_bytes())
+    assert version(server) not in (first, second)
+    assert '"running":false' in ask(server, f"/report?token={server.token}")[1]
+
+
+def test_search_that_is_begun_anew_is_followed(server: LiveServer, run: Path, tmp_path: Path) -> None:
+    first = version(server)
+    move(run, tmp_path / "search-1")
+    assert version(server) == first  # the last page stays in sight
+    copytree(small_search().path, run)
+    assert version(server) != first
+
+
+def test_before_the_first_trial_a_note_says_so(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "nothing")
+    server.start()
+    try:
+        status, text = ask(server, f"/version?token={server.token}")
+        found = json.loads(text)
+        assert status == 200
+        assert found["version"] is None
+        assert found["note"]
+        assert ask(server, f"/report?token={server.token}")[0] == 404
+    finally:
+        server.close()
