@@ -159,6 +159,12 @@ def test_the_page_on_export_runs_from_the_search_to_the_written_file(tmp_path: P
     assert "0 of 48,815" in run([sys.executable, "-c", f"{first}\n{second}"], tmp_path)
 
 
+def test_the_example_of_the_page_on_export_as_qonnx_runs(tmp_path: Path) -> None:
+    pytest.importorskip("qonnx", reason="the extra onnx is not installed")
+    (example,) = [own for own in blocks(ROOT / "docs" / "export.md", "python") if '"qonnx"' in own]
+    assert "QONNX executor: 0 of 48,815" in run([sys.executable, "-c", f"import chop\n{example}"], tmp_path)
+
+
 def test_nobody_is_sent_to_another_package_of_that_name() -> None:
     """The package index has a `chop` that is not this one."""
     sources = [*DOCUMENTS, *(ROOT / "machop").rglob("*.py"), ROOT / "pyproject.toml", *ROOT.glob("examples/*/*.toml")]

@@ -12,6 +12,8 @@ from tests.circuits.networks import LAYER, OWN, WIDTHS, drawn, learned, one_laye
 from tests.exporters.networks import bundled_network, of_graph, own_network
 from torch import Tensor, nn
 
+from chop.circuits import integer_network
+from chop.circuits.stages import Round
 from chop.errors import ExportError
 from chop.exporters import ExportNetwork, export
 from chop.formats import Binary, Format, Ternary
@@ -100,9 +102,9 @@ def test_a_quantiser_states_width_scale_sign_and_rounding_of_its_format(tmp_path
     folder = export(of_graph(graph, x), "qonnx", tmp_path / "out").folder
     second = [node for node in operators(folder) if node.op_type == "Quant" and node.input[0].startswith("Relu")]
     ((scale, zero, bits),) = [[constant(folder, name) for name in node.input[1:]] for node in second]
-    assert (float(scale), float(zero), float(bits)) == (0.125, 0.0, 5.0)
+    assert (float(scale), float(zero), float(bits)) == (0.125, 0.0, 4.0)  # 5 bits with a sign, which a ReLU leaves out
     settings = {own.name: own.i if own.type == 2 else own.s for own in second[0].attribute}
-    assert settings == {"signed": 1, "narrow": 0, "rounding_mode": b"FLOOR"}
+    assert settings == {"signed": 0, "narrow": 0, "rounding_mode": b"FLOOR"}
 
 
 def test_weights_by_channel_have_a_scale_each(tmp_path: Path) -> None:
@@ -114,7 +116,10 @@ def test_weights_by_channel_have_a_scale_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", WIDTHS)
 def test_inference_cost_of_qonnx_is_that_of_chop(name: str, tmp_path: Path) -> None:
-    """QONNX counts products and weights; biases, norms (`Mul`, `Add`) and pooling count nothing in BitOPs of either."""
+    """QONNX counts products and weights; biases, norms (`Mul`, `Add`) and pooling count nothing in BitOPs of either.
+
+    Behind a ReLU it counts inputs without the sign that their format has.
+    """
     from qonnx.util.inference_cost import inference_cost
 
     network = bundled_network(name)
@@ -122,11 +127,14 @@ def test_inference_cost_of_qonnx_is_that_of_chop(name: str, tmp_path: Path) -> N
     theirs = inference_cost(str(folder / FILE), discount_sparsity=False)["total_cost"]
     (argument,) = [node.name for node in network.graph.nodes if node.op == "placeholder"]
     _, ours = count_costs_analysis_pass(network.graph, {"dummy_in": {argument: network.example()}, "show": False})
+    layers = {own: network.graph.plan[own] for own, cost in ours.items() if own != "total" and cost["macs"]}
+    stages = integer_network(network.graph, network.example()).stages
+    without_sign = {own.name.removesuffix("_in") for own in stages if isinstance(own, Round) and own.is_relu}
+    bits = {own: (formats["data_in"].bits((1,)), own in without_sign) for own, formats in layers.items()}
     assert theirs["total_macs"] == ours["total"]["macs"]
-    assert theirs["total_bops"] == ours["total"]["bitops"]
-    weights = {own: network.graph.plan[own]["weight"] for own, cost in ours.items() if own != "total" and cost["macs"]}
-    shapes = {own: weight_of(network, own).shape for own in weights}
-    assert theirs["total_mem_w_bits"] == sum(weights[own].bits(tuple(shapes[own])) for own in weights)
+    assert theirs["total_bops"] == sum(ours[own]["bitops"] * (wide - less) / wide for own, (wide, less) in bits.items())
+    weights = [formats["weight"].bits(tuple(weight_of(network, own).shape)) for own, formats in layers.items()]
+    assert theirs["total_mem_w_bits"] == sum(weights)
     assert theirs["unsupported"] == "set()"
 
 

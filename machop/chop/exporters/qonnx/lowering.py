@@ -38,7 +38,7 @@ class QonnxLowering(OnnxLowering):
 
     def add_rounding(self, stage: Port | Round, source: str) -> None:
         """Add a Quant node, and a clamp before it where its range is not that of a bit width."""
-        found = rounding_to(stage.grid)
+        found = rounding_to(stage.grid, isinstance(stage, Round) and stage.is_relu)
         self._add_quant(self._clamped(stage.name, source, found), found, stage.name)
 
     def add_constant(self, stage: Affine, operand: str, shape: tuple[int, ...], axes: tuple[int, ...]) -> str | None:

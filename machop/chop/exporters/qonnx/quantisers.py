@@ -42,11 +42,14 @@ class Bipolar:
     scale: Floats
 
 
-def rounding_to(grid: Grid) -> Quantiser:
+def rounding_to(grid: Grid, is_relu: bool = False) -> Quantiser:
     """The quantiser of a grid; with bounds where its codes are not all those of a number of bits.
 
-    One bit with a sign would be read as -1 or 1 by QONNX, and is written with two.
+    One bit with a sign would be read as -1 or 1 by QONNX, and is written with two. Behind a ReLU (`is_relu`) there is
+    no sign, as FINN wants it.
     """
+    if is_relu:
+        grid = Grid.of(grid.frac, np.maximum(grid.low, 0), grid.high, grid.rounds_down)
     scale = _steps(grid.frac)
     low, high = np.unique(grid.low), np.unique(grid.high)
     bits, is_signed = _word(int(low.min()), int(high.max()))
