@@ -127,7 +127,7 @@ def transform(
 ) -> None:
     """Run the passes of a TOML file, or rebuild the network of a trial, and save it.
 
-    ch transform --config machop/configs/examples/jsc_toy_by_type.toml --pretrained
+    ch transform --config FILE.toml --pretrained; `ch config examples` lists files to start from.
     """
     found = row_of(from_search, row, untuned)
     run_config = start(given, found.checked_config() if found and not config else config, plugin, debug)
@@ -147,7 +147,10 @@ def search(
     target: str | None,
     live: bool,
 ) -> None:
-    """Search number formats: ch search --config machop/configs/examples/jsc_toy_by_type.toml --pretrained"""
+    """Search number formats: ch search --config FILE.toml --pretrained
+
+    `ch config examples` lists files to start from.
+    """
     run_config = start(given, config, plugin, debug)
     if live:
         from chop.actions.setup import software_dir
@@ -167,7 +170,7 @@ def compare(
 ) -> None:
     """Compare strategies on one space.
 
-    ch compare --config machop/configs/examples/jsc_toy_brute_force.toml --pretrained
+    ch compare --config FILE.toml --pretrained; `ch config examples` lists files to start from.
     """
     run_config = start(given, config, plugin, debug)
     from chop.cli.compare import show_comparison

@@ -203,9 +203,10 @@ def _no_search_strategy(given: str) -> list[str]:
 
 
 def _no_search(run_config: RunConfig) -> str:
+    cure = "`ch config examples` lists files that have one"
     if run_config.document is None:
-        return "command line: --config FILE.toml is needed, with a table [search]; see machop/configs/examples"
-    return f"{run_config.document.name}: there is no table [search]; see machop/configs/examples"
+        return f"command line: --config FILE.toml is needed, with a table [search]; {cure}"
+    return f"{run_config.document.name}: there is no table [search]; {cure}"
 
 
 def _prepare(run_config: RunConfig, problems: Sequence[str]) -> Prepared | None:
