@@ -100,7 +100,7 @@ def test_values_that_share_a_fraction_width_share_a_width(granularity: Any) -> N
         assert found[-1].cost == pytest.approx(float(torch.cat([part.flatten() for part in parts]).mean()))
 
 
-DESCENT = replace(OPTIONS, descent_tries=80, last_rate=0.3)
+DESCENT = replace(OPTIONS, descent_tries=80, descent_rounds=2, descent_epochs=1)
 
 
 @pytest.mark.parametrize(("kind", "options"), [("mlp", OPTIONS), ("mlp", DESCENT), ("residual", OPTIONS)])

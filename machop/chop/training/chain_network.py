@@ -118,7 +118,7 @@ class ChainNetwork(WidthEngine):
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         x, shares = self.x[self.chain.kept[0][left[0]]], self.shares
         descent = CodeDescent(layers, x[:, order].numpy(), shares[:, order].numpy(), factor)
-        descent.descend(tries, seed)
+        descent.descend(tries, abs(seed))
         self.chain.take(layers, left)
 
     def state(self) -> dict[str, Tensor]:

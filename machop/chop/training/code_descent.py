@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-STAGES = (2048, 16384)
+STAGES = (1024, 4096, 16384)
 """Samples on which a change is tried before it is tried on all: most are seen to be bad on few."""
 
-DOUBT = 2.0
+DOUBT = 0.5
 """Standard errors by which a change may seem bad on few samples, and is tried on more."""
 
 LEAST = 1e-7

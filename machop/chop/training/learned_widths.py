@@ -35,6 +35,10 @@ OPERANDS = ("data_in", "weight", "bias")
 Granularity = Literal["tensor", "channel", "element"]
 
 
+SETTLING = 0.1
+"""The learning rates at which snapshots are settled, as a share of those of the run."""
+
+
 @dataclass(frozen=True)
 class WidthTraining:
     """Options of a training of widths.
@@ -43,17 +47,17 @@ class WidthTraining:
     the cost: EBOPs (bits of each input times bits of each weight that reads it), or the average width of a value. The
     factor grows from `first_factor` to `last_factor`, so that one run passes through networks of falling cost: its
     logarithm by the share of the run that is done to the power of `pace` (1: evenly; 0.5: quickly at first, while the
-    network is still large). The learning rate falls as a cosine in each of `cycles` equal parts of the run, from a
-    height that itself falls along the run, to `last_rate` of the first one.
+    network is still large). The learning rate falls as a cosine in each of `cycles` equal parts of the run.
 
     `activation_rounding = "half_up"` cuts bits off (format `integer_floor`) and keeps half a step in the bias before:
     no logic for rounding in a circuit. For chains of linear layers with biases. In such chains a feature that nothing
     has used for `removal_patience` epochs is taken out for good, which saves time; let it be more than a cycle.
 
-    With `descent_tries` each snapshot ends in a descent on its codes, from which the run goes on: so many changes of
-    one weight, bias or fraction width are tried, and those stay that lower the loss of the training samples plus the
-    factor times the cost. For chains of linear layers and EBOPs; networks that cost more than `descent_below` are
-    spared, because each change takes longer there, and there are more of them.
+    With `descent_tries` each snapshot is settled aside: in `descent_rounds` rounds, each of `descent_epochs` epochs at
+    a tenth of the learning rates and at the snapshot's factor, then a descent on its codes. That tries so many changes
+    of one weight, bias or fraction width, and keeps those that lower the loss of the training samples plus the factor
+    times the cost. The run itself goes on as if there had been none. For chains of linear layers and EBOPs; networks
+    that cost more than `descent_below` are spared, because each change takes longer there, and there are more of them.
     """
 
     epochs: Annotated[int, Ge(1)] = 200
@@ -72,8 +76,9 @@ class WidthTraining:
     removal_patience: Annotated[int, Ge(1)] = 150
     teacher_share: Annotated[float, Ge(0), Le(1)] = 0.5
     cycles: Annotated[int, Ge(1)] = 10
-    last_rate: Annotated[float, Gt(0), Le(1)] = 1.0
     descent_tries: Annotated[int, Ge(0)] = 0
+    descent_rounds: Annotated[int, Ge(1)] = 4
+    descent_epochs: Annotated[int, Ge(0)] = 25
     descent_below: Annotated[float, Gt(0)] = 4000.0
     snapshots: Annotated[int, Ge(1)] = 20
     seed: int = 0
@@ -117,9 +122,7 @@ class WidthTraining:
         >>> [round(WidthTraining(cycles=2).rate(share), 3) for share in (0.0, 0.25, 0.4999, 0.5)]
         [1.0, 0.505, 0.01, 1.0]
         """
-        place = (share * self.cycles) % 1.0
-        height: float = self.last_rate**share
-        return height * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * place)))
+        return _cosine((share * self.cycles) % 1.0)
 
 
 @dataclass(frozen=True)
@@ -153,11 +156,10 @@ def train_widths(
 ) -> Iterator[Snapshot]:
     """Train the widths of `graph`, which stays as it is, and yield networks of falling cost, `snapshots` in all.
 
-    Each is the one of the least validation loss in its part of the run, or the last one, after its descent, with
-    `descent_tries`. With `start`, a snapshot of the same training,
-    the run goes on behind it and yields what it would have yielded unbroken. `slots` are the operands that learn, all
-    others stay in float; without it, those of every linear and convolutional layer that is called once. `on_step` is
-    called with the number of steps done and of all.
+    Each is the one of the least validation loss in its part of the run, or the last one, settled, with `descent_tries`.
+    With `start`, a snapshot of the same training, the run goes on behind it and yields what it would have yielded
+    unbroken. `slots` are the operands that learn, all others stay in float; without it, those of every linear and
+    convolutional layer that is called once. `on_step` is called with the number of steps done and of all.
 
     Raises GraphError for a graph without a layer whose widths can be trained.
     """
@@ -192,6 +194,11 @@ def learned_config(graph: MaseGraph) -> dict[str, Any]:
     return config
 
 
+def _cosine(share: float) -> float:
+    """From 1 down to a hundredth."""
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
+
+
 class _Run:
     def __init__(
         self,
@@ -221,7 +228,7 @@ class _Run:
             part = (epoch + 1) * options.snapshots // options.epochs
             is_last = part > epoch * options.snapshots // options.epochs
             if options.descent_tries:
-                best = self._descended(epoch, factor) if is_last else None
+                best = self._settled(epoch, factor) if is_last else None
             elif best is None or self.engine.loss(self.validation) < best.validation_loss:
                 best = self._snapshot(epoch, factor)
             if best is not None and is_last:
@@ -230,25 +237,44 @@ class _Run:
 
     def _epoch(self, epoch: int, factor: float) -> None:
         options = self.options
-        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + epoch)
-        self.engine.start_epoch(torch.randperm(self.count, generator=generator))
-        for batch in range(self.batches):
+        done = epoch * self.batches
+        for batch in self._batches(options.seed * 1_000_003 + epoch):
             rate = options.rate((epoch + batch / self.batches) / options.epochs)
-            first = batch * options.batch_size
-            rates = options.learning_rate * rate, options.width_learning_rate * rate
-            self.engine.step(first, min(first + options.batch_size, self.count), factor, rates)
+            self._step(batch, factor, rate)
             if self.on_step is not None:
-                self.on_step(epoch * self.batches + batch + 1, options.epochs * self.batches)
+                self.on_step(done + batch + 1, options.epochs * self.batches)
         self.engine.end_epoch()
 
-    def _descended(self, epoch: int, factor: float) -> Snapshot:
-        """The network after a descent, if it is small enough for one."""
-        found = self._snapshot(epoch, factor)
-        if found.cost > self.options.descent_below:
+    def _batches(self, seed: int) -> range:
+        """Draw the order of an epoch; the numbers of its batches."""
+        self.engine.start_epoch(torch.randperm(self.count, generator=torch.Generator().manual_seed(seed)))
+        return range(self.batches)
+
+    def _step(self, batch: int, factor: float, rate: float) -> None:
+        options = self.options
+        first = batch * options.batch_size
+        rates = options.learning_rate * rate, options.width_learning_rate * rate
+        self.engine.step(first, min(first + options.batch_size, self.count), factor, rates)
+
+    def _settled(self, epoch: int, factor: float) -> Snapshot:
+        """The network after rounds at a low rate, each with a descent, if it is small enough; the run does not move."""
+        found, options = self._snapshot(epoch, factor), self.options
+        if found.cost > options.descent_below:
             return found
         assert isinstance(self.engine, ChainNetwork)
-        self.engine.descend(factor, self.options.descent_tries, self.options.seed * 1_000_003 + epoch)
-        return self._snapshot(epoch, factor)
+        kept = self.engine.state()
+        for number in range(options.descent_rounds):
+            turn = options.epochs + (epoch * options.descent_rounds + number) * (options.descent_epochs + 1)
+            seed = options.seed * 1_000_003 + turn
+            for more in range(options.descent_epochs):
+                for batch in self._batches(seed + more + 1):
+                    share = (more + batch / self.batches) / options.descent_epochs
+                    self._step(batch, factor, SETTLING * _cosine(share))
+                self.engine.end_epoch()
+            self.engine.descend(factor, options.descent_tries, seed)
+        found = self._snapshot(epoch, factor)
+        self.engine.load_state(kept)
+        return found
 
     def _snapshot(self, epoch: int, factor: float) -> Snapshot:
         """The network as it stands, its ranges those of all training samples."""

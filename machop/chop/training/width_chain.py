@@ -24,7 +24,7 @@ ROWS = 8192
 REFRESHED = 4
 """Steps after which scales, ranges and the gradient of the cost are computed anew."""
 
-WITHIN = 0.45
+WITHIN = 0.25
 """Steps within which a weight stays that is zero after a descent."""
 
 
@@ -243,21 +243,25 @@ class Chain:
         return found, left
 
     def take(self, layers: Sequence[CodedLayer], left: Sequence[Tensor]) -> None:
-        """Put back layers as `coded` gave them, changed since: each number on the grid that it needs.
+        """Put back layers as `coded` gave them, changed since; what did not change keeps what it is before rounding.
 
-        A weight that is zero keeps its own value, as far as that rounds to zero.
+        A changed number gets the grid that it needs. One that became zero keeps its own value, as far as that rounds
+        to zero.
         """
         values, fractions, of_inputs = self._parts(self.parameters)
         rows = [*left[1:], torch.arange(self.layers[-1].outputs)]
-        coded = torch.zeros_like(values)
+        before = self._rounded()[0] * self.used()[1]
+        coded, inputs = torch.zeros_like(values), of_inputs.round()
         for own, new, inner, outer in zip(self.layers, layers, left, rows, strict=True):
             coded[own.weights : own.bias].view(own.shape)[outer[:, None], inner] = torch.from_numpy(new.weight)
             coded[own.biases][outer] = torch.from_numpy(new.bias)
-            of_inputs[own.reads][inner] = torch.from_numpy(new.fraction)
+            inputs[own.reads][inner] = torch.from_numpy(new.fraction)
         most = WITHIN * fractions.round().neg().exp2()
         finest = torch.from_numpy(bits_between(coded.numpy())) - torch.frexp(coded).exponent
-        values.copy_(torch.where(coded != 0, coded, values.clamp(-most, most)))
-        fractions.copy_(torch.where(coded != 0, finest, fractions))
+        is_new, is_gone = (coded != before) & (coded != 0), (coded != before) & (coded == 0)
+        values.copy_(torch.where(is_new, coded, torch.where(is_gone, values.clamp(-most, most), values)))
+        fractions.copy_(torch.where(is_new, finest, fractions))
+        of_inputs.copy_(torch.where(inputs == of_inputs.round(), of_inputs, inputs))
 
     def state(self) -> dict[str, Tensor]:
         """All that a resume needs."""

@@ -50,8 +50,8 @@ class GradientOptions:
     EBOPs times 1e-6 to 1e-2 for points; 200 epochs on all samples in batches of 1,024, both rates 3e-3 and 1e-6 to
     1e-4 for networks.
 
-    `descent_tries`: each network ends in a descent on its codes, in which so many changes of one weight, bias or
-    fraction width are tried; for chains of linear layers, "element" for both, and EBOPs.
+    `descent_tries`: each network is settled by descents on its codes, in each of which so many changes of one weight,
+    bias or fraction width are tried; for chains of linear layers, "element" for both, and EBOPs.
     """
 
     epochs: Annotated[int, Ge(1)] | None = None
