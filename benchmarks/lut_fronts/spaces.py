@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chop.actions.calibration import calibrate
-from chop.actions.search.search import build_space
+from chop.actions.search.checks import build_space
 from chop.actions.search.search_space.codes import index_of
 from chop.actions.setup import prepare, traced
 from chop.config.run_config import load_run_config

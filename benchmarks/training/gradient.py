@@ -13,12 +13,12 @@ import numpy as np
 
 from chop.actions.compare.contenders import contender
 from chop.actions.oracle import Oracle
+from chop.actions.search.checks import checked_call
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.run.declared_training import engine_of
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.run.kept_training import TrainingRun
 from chop.actions.search.run.loop import told_values
-from chop.actions.search.search import checked_call
 from chop.dataset import MaseDataModule
 from chop.models import get_model
 from chop.record.goals import Goals

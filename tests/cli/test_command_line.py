@@ -352,6 +352,51 @@ def test_a_row_of_a_search_over_a_model_of_ones_own_comes_back(tmp_path: Path, c
         ch(action, *own, "--from-search", str(found), "--row", row)
 
 
+SETUP_OF_SPACE = "[search.search_space.setup]\n"
+SLOW = """
+from pathlib import Path
+import torch
+def build_model():
+    Path("model_was_built").touch()
+    return torch.nn.Linear(4, 2)
+def build_data():
+    Path("data_was_read").touch()
+    return torch.randn(40, 4), torch.arange(40) % 2
+"""
+
+
+def test_what_needs_no_data_is_told_before_they_are_read_and_what_needs_no_model_before_that_is_built(
+    tmp_path: Path, ch: Command
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    lab = re.sub('(model|dataset) = .*\n', "", Path(LAB).read_text(encoding="utf-8"))
+
+    def told(wrong: str, right: str) -> tuple[str, set[str]]:
+        assert right in lab
+        (tmp_path / "wrong.toml").write_text(lab.replace(right, wrong), encoding="utf-8")
+        own = ("--model", "slow.py:build_model", "--dataset", "slow.py:build_data")
+        err = ch("search", *own, "--config", "wrong.toml", status=2)[1]
+        return err, {path.name for path in tmp_path.glob("*_was_*")}
+
+    for wrong, right, text in (
+        ("n_trails", "n_trials", "did you mean 'n_trials'?"),
+        ('name = "optunna"', 'name = "optuna"', "did you mean 'optuna'?"),
+        ("weigt_width = [2", "weight_width = [2", "did you mean 'weight_width'?"),
+        ('["intteger"]', '["integer"]', "did you mean 'integer'?"),
+        ("[search.search_space.seed.linear]", "[search.search_space.seed.linear.config]", "a table 'config' of lists"),
+        (f'{SETUP_OF_SPACE}exclude = ["(a"]\n', SETUP_OF_SPACE, "'(a' is no regular expression"),
+        (f'{SETUP_OF_SPACE}export_to = "fpgaa"\n', SETUP_OF_SPACE, "did you mean 'fpga'?"),
+        ("accuracy.diraction", "accuracy.direction", "did you mean 'direction'?"),
+    ):
+        err, done = told(wrong, right)
+        assert text in err and re.search(r"error: wrong.toml:\d+: search\.", err), err
+        assert not done
+    assert told("accuraccy.scale = 2.0\naccuracy.scale", "accuracy.scale")[1] == {"data_was_read"}
+    err, done = told("seed.defualt", "seed.default")
+    assert "no node or op is called 'defualt'; did you mean 'default'?" in err
+    assert done == {"data_was_read", "model_was_built"}
+
+
 def test_a_config_runs_no_file_whatever_it_names(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "evil.py").write_text("open('was_here', 'w')\ndef build_data(): pass\n", encoding="utf-8")
     text = Path(LAB).read_text(encoding="utf-8").replace('dataset = "jsc"', 'dataset = "evil.py:build_data"')

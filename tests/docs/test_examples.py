@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chop.actions.search.search import _check
+from chop.actions.search.checks import check
 from chop.actions.setup import prepare
 from chop.config.run_config import load_run_config
 
@@ -36,7 +36,7 @@ def test_an_example_has_no_problem_and_the_points_it_says(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")
     if "search" not in config.tables:
         return
-    _, space, _, problems = _check(prepared.model, prepared.data_module, config.tables["search"])
+    _, space, _, problems = check(prepared.model, prepared.data_module, config.tables["search"])
     assert not problems
     assert space is not None
     points = POINTS.get(path.stem.removesuffix("_brute_force"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -43,15 +44,19 @@ class Prepared:
     model_info: ModelInfo
 
 
-def prepare(options: RunOptions, takes_graph: bool = False) -> Prepared:
+def prepare(
+    options: RunOptions, check: Callable[[MaseDataModule], None] = lambda data: None, takes_graph: bool = False
+) -> Prepared:
     """Build the data module and the model with the weights that the options name; seeds torch.
 
+    `check` may refuse the data, before the model is built.
     `takes_graph`: a saved graph under `--load` is rebuilt on the model next, with its formats and folded norms.
     """
     if options.model is None or options.dataset is None:
         raise ChopError("name a model and a data set: `ch ACTION MODEL DATASET`, or both in the TOML file")
     torch.manual_seed(options.seed)
     data = build_data(options)
+    check(data)
     return Prepared(build_model(options, data, takes_graph), data, get_model_info(options.model))
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from chop.actions.search.checks import build_space, problem_line
 from chop.actions.search.export_target import changes_norms, without_target
 from chop.actions.search.run.input_fingerprint import rows_digest, weights_digest
 from chop.actions.search.run.session import choices_digest
-from chop.actions.search.search import build_space, problem_line
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced

@@ -11,10 +11,10 @@ from torch import nn
 
 from chop.actions.calibration import calibrate
 from chop.actions.replay import require_registered_formats
+from chop.actions.search.checks import checked_call
 from chop.actions.search.measuring.baseline_check import of_the_float_baseline
 from chop.actions.search.run.input_fingerprint import weights_digest
 from chop.actions.search.run.job import SearchJob
-from chop.actions.search.search import checked_call
 from chop.actions.setup import resolve_accelerator
 from chop.api.arguments import in_python, naming
 from chop.api.data import UserData, data_module_of, real_type

@@ -16,8 +16,8 @@ import numpy as np
 from annotated_types import Ge
 from torch import nn
 
+from chop.actions.search.checks import checked_call
 from chop.actions.search.run.job import SearchJob
-from chop.actions.search.search import checked_call
 from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import build_model, resolve_accelerator, traced

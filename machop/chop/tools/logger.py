@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from chop.errors import ChopError
 
@@ -29,6 +31,18 @@ def set_logging_verbosity(level: str = "info") -> None:
         root.addHandler(_terminal_handler())
         root.propagate = False
     root.setLevel(level.upper())
+
+
+@contextmanager
+def silenced(name: str) -> Iterator[None]:
+    """Log nothing from the module or package `name`, and from what lies below it, for as long as this is entered."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _terminal_handler() -> logging.Handler:

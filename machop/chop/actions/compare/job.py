@@ -19,9 +19,10 @@ from chop.actions.compare.exports import evaluations
 from chop.actions.compare.measured_points import write_measured
 from chop.actions.compare.summary import Facts, StrategyRuns, runs_by_strategy, summarise
 from chop.actions.oracle import Oracle
+from chop.actions.search.checks import checked_call, checked_run
 from chop.actions.search.run.declared_training import engine_of, training_problem
 from chop.actions.search.run.kept_training import TrainingRun
-from chop.actions.search.search import checked_call, checked_run, command_line
+from chop.actions.search.search import command_line
 from chop.actions.search.strategies.base import StrategyContext, Training
 from chop.actions.search.strategies.optuna.strategy import OptunaOptions
 from chop.config.run_config import RunConfig

@@ -11,9 +11,10 @@ import pytest
 from torch import nn
 
 from chop.actions.compare.job import CompareJob, CompareOptions, compare
+from chop.actions.search.checks import checked_call
 from chop.actions.search.measuring import probes
 from chop.actions.search.measuring.probes import SensitivityProbes
-from chop.actions.search.search import checked_call, search
+from chop.actions.search.search import search
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
 from chop.evaluation.responses import Responses

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import chop
 from chop.actions.calibration import calibrate
-from chop.actions.search.search import build_space
+from chop.actions.search.checks import build_space
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.setup import traced
 from chop.api.data import data_module_of

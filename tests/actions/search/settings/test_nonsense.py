@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from torch import nn
 
+from chop.actions.search.checks import checked_call
 from chop.actions.search.run.job import SearchJob
-from chop.actions.search.search import checked_call
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError
 

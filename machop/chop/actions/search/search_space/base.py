@@ -87,6 +87,14 @@ class SearchSpaceBase(ABC):
         """The part of the setup, beside `choices_flattened`, that a resumed search must match, as JSON."""
         return [asdict(setup)]
 
+    @classmethod
+    def table_problems(cls, seed: Mapping[str, Any], setup: Any, override: Mapping[str, Any]) -> list[Problem]:
+        """The problems of its tables that show without a model, with paths below `search.search_space`.
+
+        None of them may be one that some model would not have.
+        """
+        return []
+
     @abstractmethod
     def problems(self) -> list[Problem]:
         """All problems of the space, with paths below `search.search_space`; with any it has no points."""

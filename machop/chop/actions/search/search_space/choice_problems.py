@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import cached_property, partial
 from itertools import product
@@ -55,17 +55,25 @@ class ChoiceProblems:
         """The problems of the choices, as {key: problem}; with any, nothing else of the choices may be used."""
         if "name" not in self._node.choices:
             return {"name": 'is missing; give the formats to choose from, such as ["integer", "NA"]'}
-        empty = {key: "is an empty list of choices" for key, values in self._node.choices.items() if not values}
-        if empty or (wrong := self._name_problems() | self._repetitions()):
-            return empty or wrong
+        if wrong := self._list_problems():
+            return wrong
         unknown = self._key_problems() | self._node.tie_problems
         values = self._value_problems() if self._has_formats else self._values_of_no_format()
         values |= {} if unknown else self._transform_problems() | self._statistics_problems()
         # A key that is misspelt is missing too: once is enough.
         return unknown | {key: text for key, text in values.items() if not unknown or "missing key" not in text}
 
+    def of_any_node(self) -> dict[str, str]:
+        """The problems of the lists that the choices of no node may have, also without a "name"."""
+        return self._list_problems() or self._unknown_keys(_known_keys(_all_formats()))
+
+    def _list_problems(self) -> dict[str, str]:
+        """Lists that are empty or repeat a value, and unknown formats."""
+        empty = {key: "is an empty list of choices" for key, values in self._node.choices.items() if not values}
+        return empty or self._name_problems() | self._repetitions()
+
     def _name_problems(self) -> dict[str, str]:
-        for name in self._node.choices["name"]:
+        for name in self._node.choices.get("name", ()):
             try:
                 if not is_float({"name": name}):
                     format_class({"name": name})
@@ -83,10 +91,9 @@ class ChoiceProblems:
         return problems
 
     def _key_problems(self) -> dict[str, str]:
-        names = self._node.choices["name"] if self._has_formats else _all_formats()
-        classes = [format_class({"name": name}) for name in names if not is_float({"name": name})]
-        of_formats = (key for cls in classes for key in known_keys(cls))
-        known = list(dict.fromkeys([*GLOBAL_KEYS, *of_formats, *transform_keys()]))
+        return self._unknown_keys(_known_keys(self._node.choices["name"] if self._has_formats else _all_formats()))
+
+    def _unknown_keys(self, known: list[str]) -> dict[str, str]:
         unknown = [key for key in self._node.choices if key not in known]
         return {key: broken_transform(key) or f"unknown key{did_you_mean(key, known)}" for key in unknown}
 
@@ -201,6 +208,13 @@ class ChoiceProblems:
     @cached_property
     def _has_formats(self) -> bool:
         return any(not is_float({"name": name}) for name in self._node.choices["name"])
+
+
+def _known_keys(names: Iterable[Any]) -> list[str]:
+    """Every key that a node may have with one of some formats, or with a weight transform."""
+    classes = [format_class({"name": name}) for name in names if not is_float({"name": name})]
+    of_formats = (key for cls in classes for key in known_keys(cls))
+    return list(dict.fromkeys([*GLOBAL_KEYS, *of_formats, *transform_keys()]))
 
 
 def _all_formats() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -22,6 +23,7 @@ from chop.actions.search.search_space.choice_problems import ChoiceProblems, unl
 from chop.actions.search.search_space.exportable import exportable_choices, no_choice_problems, remarks_on
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.actions.search.search_space.patterns import matching, pattern_problem
+from chop.actions.search.search_space.table_problems import layout_problems, list_problems, lists_of
 from chop.config.typed import Problem
 from chop.errors import SearchError
 from chop.evaluation.program import Axis
@@ -40,7 +42,7 @@ from chop.nn.node_config import (
 )
 from chop.nn.ops import OP_TABLE, OPS, Op
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
-from chop.passes.graph.transforms.quantize.node_selection import BY, DEFAULT, select_entries, selection_problems
+from chop.passes.graph.transforms.quantize.node_selection import DEFAULT, select_entries, selection_problems
 
 MOST_ALTERNATIVES = 100_000
 """Alternatives of one node up to which all of them are written down."""
@@ -95,6 +97,10 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         cls, graph: MaseGraph, seed: Mapping[str, Any], setup: SpaceSetup, override: Mapping[str, Any]
     ) -> MixedPrecisionPTQ:
         return cls(graph, seed, setup.by, setup, override)
+
+    @classmethod
+    def table_problems(cls, seed: Mapping[str, Any], setup: SpaceSetup, override: Mapping[str, Any]) -> list[Problem]:
+        return layout_problems(seed, setup, override) or list_problems(seed, override)
 
     @classmethod
     def identity_of(cls, setup: SpaceSetup) -> list[Any]:
@@ -215,20 +221,10 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return {key: index for key, index in flat.items() if len(self.choices_flattened[key]) > 1}
 
     def _layout_problems(self) -> list[Problem]:
-        if self.by not in BY:
-            return [Problem(("setup", "by"), f"expected one of {', '.join(BY)}, got {self.by!r}")]
-        if not self.seed:
-            return [Problem(("seed",), "is empty: no layer has anything to choose from")]
         if not self.graph.quantizable_nodes():
             return [Problem(("seed",), "the model has no layer or operation that formats are known for")]
-        tables = {"seed": self.seed, "override": self.override}
-        problems = [
-            Problem((table, key), "must hold a table 'config' of lists")
-            for table, entries in tables.items()
-            for key, entry in entries.items()
-            if not isinstance(entry, Mapping) or set(entry) != {"config"} or not isinstance(entry["config"], Mapping)
-        ]
-        return problems + self._pattern_problems()
+        setup = self.setup if self.setup.by == self.by else replace(self.setup, by=self.by)  # type: ignore[arg-type]
+        return layout_problems(self.seed, setup, self.override) or self._pattern_problems()
 
     def _pattern_problems(self) -> list[Problem]:
         patterns = [(("setup", "exclude"), pattern) for pattern in self.setup.exclude]
@@ -240,17 +236,6 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         problems = [Problem(path, message) for path, _, message in found if message]
         if self.setup.batch_norm != "float" and not any(op.has_statistics for op in ops.values()):
             problems.append(Problem(("setup", BATCH_NORM), NO_BATCH_NORM))
-        return problems + self._useless_ties()
-
-    def _useless_ties(self) -> list[Problem]:
-        problems = [Problem(("setup", "tie"), "has an empty group; remove it") for group in self.setup.tie if not group]
-        operands = self.setup.tie_operands
-        if len(operands) != len(set(operands)):
-            problems.append(Problem(("setup", "tie_operands"), f"names an operand twice: {', '.join(operands)}"))
-        if len(operands) == 1:
-            problems.append(
-                Problem(("setup", "tie_operands"), f"ties {operands[0]} to nothing: name two operands or more")
-            )
         return problems
 
     def _build_nodes(self) -> dict[str, NodeChoices]:
@@ -274,19 +259,15 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         """The lists of a node: those of its seed, replaced by matching overrides."""
         if matching(self.setup.exclude, [name]):
             return FLOAT_CHOICES
-        choices = self._lists(self.seed[key]["config"]) if key else FLOAT_CHOICES
+        choices = lists_of(self.seed[key]["config"]) if key else FLOAT_CHOICES
         for pattern in self.override:
             if re.fullmatch(pattern, name):
-                choices = _overridden(choices, self._lists(self.override[pattern]["config"]))
+                choices = _overridden(choices, lists_of(self.override[pattern]["config"]))
         return choices
-
-    @staticmethod
-    def _lists(config: Mapping[str, Any]) -> dict[str, list[Any]]:
-        return {name: value if isinstance(value, list) else [value] for name, value in config.items()}
 
     def _leaves_in_float(self, key: str) -> bool:
         """Whether seed `key` is missing, or has neither number format nor weight transform."""
-        lists = self._lists(self.seed[key]["config"]) if key in self.seed else {}
+        lists = lists_of(self.seed[key]["config"]) if key in self.seed else {}
         return set(lists.get("name", [])) <= set(FLOAT_NAMES) and not any(map(is_transform_key, lists))
 
     def _tied_nodes(self) -> dict[str, str]:
@@ -336,7 +317,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     def _unread(self, key: str, served: list[Op]) -> dict[str, str]:
         """The problem of the lists of a seed that no node reads, or that are for operands that no node has."""
-        lists = self._lists(self.seed[key]["config"])
+        lists = lists_of(self.seed[key]["config"])
         if not served:
             return ChoiceProblems(NodeChoices(key, _op_meant(key, self.graph.quantizable_nodes()), lists)).problems()
         read = {operand for op in served for operand in op.operands}

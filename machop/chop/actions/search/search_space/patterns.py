@@ -14,11 +14,19 @@ def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
     return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
 
 
-def pattern_problem(pattern: str, names: list[str]) -> str | None:
-    """What is wrong with a pattern that must match a name; None if nothing is."""
+def broken_pattern(pattern: str) -> str | None:
+    """What is wrong with a pattern as a regular expression; None if nothing is."""
     try:
-        if any(re.fullmatch(pattern, name) for name in names):
-            return None
+        re.compile(pattern)
     except re.error as error:
         return f"'{pattern}' is no regular expression ({error})"
+    return None
+
+
+def pattern_problem(pattern: str, names: list[str]) -> str | None:
+    """What is wrong with a pattern that must match a name; None if nothing is."""
+    if broken := broken_pattern(pattern):
+        return broken
+    if any(re.fullmatch(pattern, name) for name in names):
+        return None
     return f"'{pattern}' matches no node{did_you_mean(pattern, names)}"

@@ -29,7 +29,9 @@ def parse_runners(strategy: StrategyTable, data_module: Data | None) -> tuple[tu
             if options is not None:
                 runners.append(RunnerChoice(group, RUNNERS.canonical(name), options))  # type: ignore[arg-type]
                 tables[RUNNERS.canonical(name)] = table
-    problems += [*_metrics_given_twice(runners, data_module), *samples_problems(runners)]
+    problems += samples_problems(runners)
+    if data_module is not None:
+        problems += _metrics_given_twice(runners, data_module)
     if not runners and not problems:
         problems.append(Problem(("strategy",), "names no runner: add [search.strategy.sw_runner.basic_evaluation]"))
     return tuple(runners) if problems else with_shared_samples(runners, tables), problems

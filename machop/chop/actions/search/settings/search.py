@@ -86,9 +86,10 @@ class _SearchTable:
 
 
 def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[SearchSettings | None, list[Problem]]:
-    """The settings of the `search` table, or None, and all problems.
+    """The settings of the `search` table, or None, and all problems, with paths below `search`.
 
-    `data_module` may add metrics of its own. Paths of problems start below `search`.
+    Without data (`data_module` None) there are no settings, and the problems are those that no data could change: which
+    metrics there are, and on how many samples they are measured, the data says.
     """
     search, problems = parse_table(_SearchTable, table)
     if search is None:
@@ -103,16 +104,16 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
     problems += in_runners + found
     finish, found = parse_finish(search.finish, runners)
     problems += found
-    if setup is not None and not in_runners:
+    if setup is not None and not in_runners and data_module is not None:
         wanted = wanted_runners(runners, strategy.metrics, data_module)
         found = ladder_problems(setup.ladder, wanted, options, strategy.eval_mode, data_module)
         problems += [problem.below("strategy", "setup") for problem in found]
     sum_direction = setup.direction if setup is not None and setup.sum_scaled_metrics else None
     (objectives, constraints), found = _parse_metrics(strategy, data_module, sum_direction)
     problems += found
-    if not problems and setup is not None:
+    if not problems and setup is not None and data_module is not None:
         problems += _strategy_problem(strategy, options, 1 if setup.sum_scaled_metrics else len(objectives))
-    if problems or space is None or space_setup is None or setup is None:
+    if problems or space is None or space_setup is None or setup is None or data_module is None:
         return None, problems
     return (
         SearchSettings(
@@ -157,15 +158,17 @@ def _parse_metrics(
     constraints: list[ConstraintSetting] = []
     problems: list[Problem] = []
     for name, table in sorted(strategy.metrics.items()):
-        metric = known.get(name)
         parsed, found = parse_table(MetricTable, table)
+        problems += [problem.below("strategy", "metrics", name) for problem in found]
+        if data_module is None:
+            continue
+        metric, found = known.get(name), []
         if metric is None:
-            found.append(missing_metric(name, known, strategy))
+            problems.append(missing_metric(name, known, strategy).below("strategy", "metrics"))
         elif parsed is not None:
             constraints += constraints_of(metric, parsed, found)
             objectives += objective_of(metric, parsed, sum_direction, found)
-        prefix = ("strategy", "metrics") if metric is None else ("strategy", "metrics", name)
-        problems += [problem.below(*prefix) for problem in found]
-    if not objectives and not problems:
+        problems += [problem.below("strategy", "metrics", name) for problem in found]
+    if not (objectives or problems or (data_module is None and strategy.metrics)):
         problems.append(Problem(("strategy", "metrics"), "names nothing to optimise: give a metric a direction"))
     return (tuple(objectives), tuple(constraints)), problems
