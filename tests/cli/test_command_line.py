@@ -369,7 +369,7 @@ def test_what_needs_no_data_is_told_before_they_are_read_and_what_needs_no_model
     tmp_path: Path, ch: Command
 ) -> None:
     (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
-    lab = re.sub('(model|dataset) = .*\n', "", Path(LAB).read_text(encoding="utf-8"))
+    lab = re.sub("(model|dataset) = .*\n", "", Path(LAB).read_text(encoding="utf-8"))
 
     def told(wrong: str, right: str) -> tuple[str, set[str]]:
         assert right in lab

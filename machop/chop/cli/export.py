@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import tomlkit
 import typer
-from tomlkit.exceptions import TOMLKitError
 
 from chop.cli.options import DEBUG, PLUGINS
 from chop.cli.start import start
+from chop.config.key_values import key_value
 from chop.errors import ConfigError
 
 RUN = Annotated[Path | None, typer.Argument(help="A search's folder, as mase_output/NAME.", show_default=False)]
@@ -54,7 +53,7 @@ def export(
         raise ConfigError(["ch export: --trial NUMBER goes with the folder of a search, and --untuned with both"])
     if to is None:
         raise ConfigError(["ch export: add --to NAME, one of `ch info exporter`"])
-    values = export_values(options or []) | ({"weights_only": True} if weights_only else {})
+    values = dict(map(key_value, options or [])) | ({"weights_only": True} if weights_only else {})
     given = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
     if load is not None:
         row, config, given = None, None, {**_named_in(load), **given, "load_name": str(load)}
@@ -68,24 +67,6 @@ def export(
     from chop.actions.export import ExportRequest, run_export
 
     run_export(run_config, ExportRequest(to, output, values, allow_differences), row)
-
-
-def export_values(pairs: list[str]) -> dict[str, Any]:
-    """The values of `--set KEY=VALUE`, read as TOML; what is no TOML value is text.
-
-    >>> export_values(["clock_period=2.5", "backend=Vitis", "weights_only=true"])
-    {'clock_period': 2.5, 'backend': 'Vitis', 'weights_only': True}
-    """
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError([f"command line: --set {pair}: expected KEY=VALUE"])
-        try:
-            found[key.strip()] = tomlkit.value(text.strip()).unwrap()
-        except TOMLKitError:
-            found[key.strip()] = text.strip()
-    return found
 
 
 def _named_in(path: Path) -> dict[str, Any]:

@@ -20,12 +20,16 @@ from chop.cli.options import (
     FROM_SEARCH,
     INIT_FROM,
     LIVE,
+    METRIC,
     MOST_POINTS,
+    N_TRIALS,
     RESUME,
     RESUME_TRAINING,
     ROW,
     SEEDS,
+    SET,
     STRATEGIES,
+    STRATEGY_NAME,
     TARGET,
     UNTUNED,
     space_options,
@@ -143,9 +147,8 @@ def search(
     debug: bool,
     resume: bool,
     init_from: list[str] | None,
-    finish_epochs: int | None,
-    target: str | None,
     live: bool,
+    **flags: Any,
 ) -> None:
     """Search number formats: ch search --config FILE.toml --pretrained
 
@@ -158,9 +161,10 @@ def search(
 
         serve_beside(software_dir(run_config.options).parent)
     from chop.actions.search import run_search
+    from chop.actions.search.search_flags import SearchFlags
 
-    typed = ["ch", *sys.argv[1:]]
-    result = run_search(run_config, resume, init_from or (), typed, finish_epochs, target)
+    known = {name: value for name, value in flags.items() if value is not None}
+    result = run_search(run_config, resume, init_from or (), ["ch", *sys.argv[1:]], SearchFlags(**known))
     if result.reason == "interrupted":
         raise KeyboardInterrupt
 
@@ -227,6 +231,10 @@ def formats() -> None:
 
 _ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": ROW, "untuned": UNTUNED}
 _SEARCH_OPTIONS = {
+    "n_trials": N_TRIALS,
+    "strategy_name": STRATEGY_NAME,
+    "metrics": METRIC,
+    "values": SET,
     "resume": RESUME,
     "init_from": INIT_FROM,
     "finish_epochs": FINISH_EPOCHS,
@@ -248,7 +256,7 @@ _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (compare, _COMPARE_OPTIONS),
 )
 for _action, _extras in _ACTIONS:
-    app.command(name=_action.__name__)(with_run_options(_action, _extras))
+    app.command(name=_action.__name__)(with_run_options(_action, _extras, trains=_action is train))
 app.command()(report)
 app.command()(info)
 app.command()(formats)

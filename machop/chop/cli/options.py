@@ -47,6 +47,26 @@ FINISH_EPOCHS = Annotated[
         help="When the search is done, tune the networks of the front for so many epochs ([search.finish]).",
     ),
 ]
+N_TRIALS = Annotated[int | None, typer.Option("--n-trials", help="End after so many trials (setup.n_trials).")]
+STRATEGY_NAME = Annotated[
+    str | None, typer.Option("--strategy-name", metavar="NAME", help="A strategy of `ch info strategy`.")
+]
+METRIC = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME[=maximize|minimize]",
+        help="An objective, in place of those of the file. Repeatable. Constraints stay.",
+    ),
+]
+SET = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A key below [search] and its value as in TOML: --set strategy.setup.n_jobs=2. Repeatable.",
+    ),
+]
 TARGET = Annotated[
     str | None,
     typer.Option(
@@ -85,10 +105,11 @@ COMMON: dict[str, Any] = {"config": CONFIG, "plugin": PLUGINS, "debug": DEBUG}
 DEFAULTS = {"debug": False, "resume": False, "as_json": False, "for_space": False, "untuned": False, "live": False}
 
 
-def with_run_options(action: Action, extras: dict[str, Any]) -> Action:
+def with_run_options(action: Action, extras: dict[str, Any], trains: bool = True) -> Action:
     """A Typer command that takes all shared options and `extras`, and calls `action(given, **extras and common)`.
 
-    `given` holds the options that the user gave, and no others.
+    `given` holds the options that the user gave, and no others. The help of a command that does not train leaves out
+    the options of training, which a file for several commands holds.
     """
 
     def command(**values: Any) -> None:
@@ -100,7 +121,7 @@ def with_run_options(action: Action, extras: dict[str, Any]) -> Action:
                 raise typer.BadParameter(f"{name} is given twice: '{given[name]}' and '{value}'")
         action(given, **own)
 
-    annotations = {**_option_annotations(), **COMMON, **extras}
+    annotations = {**COMMON, **extras, **_option_annotations(trains)}
     command.__annotations__ = {**annotations, "return": None}
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
@@ -125,12 +146,12 @@ def _space_option(option: Field[Any], hint: Any) -> Any:
     return Annotated[_plain_type(hint) | None, typer.Option(flag, help=text, show_default=False)]
 
 
-def _option_annotations() -> dict[str, Any]:
+def _option_annotations(trains: bool) -> dict[str, Any]:
     hints = get_type_hints(RunOptions)
     by_name = {f.name: f for f in fields(RunOptions)}
     positional = {name: _argument(by_name[name]) for name in POSITIONAL}
     named = {f"named_{name}": _named(by_name[name]) for name in POSITIONAL}
-    rest = {name: _option(f, hints[name]) for name, f in by_name.items() if name not in POSITIONAL}
+    rest = {name: _option(f, hints[name], trains) for name, f in by_name.items() if name not in POSITIONAL}
     return {**positional, **named, **rest}
 
 
@@ -142,7 +163,7 @@ def _named(option: Field[Any]) -> Any:
     return Annotated[str | None, typer.Option(f"--{option.name}", help=option.metadata["help"], show_default=False)]
 
 
-def _option(option: Field[Any], hint: Any) -> Any:
+def _option(option: Field[Any], hint: Any, trains: bool) -> Any:
     flags = option.metadata["flags"] or (f"--{option.name.replace('_', '-')}",)
     kind = _plain_type(hint)
     if kind is bool and not option.name.startswith("no_"):
@@ -153,7 +174,8 @@ def _option(option: Field[Any], hint: Any) -> Any:
         if option.default is not None
         else option.metadata["help"]
     )
-    return Annotated[kind | None, typer.Option(*flags, help=text, metavar=metavar, show_default=False)]
+    hidden = option.metadata["of_training"] and not trains
+    return Annotated[kind | None, typer.Option(*flags, help=text, metavar=metavar, show_default=False, hidden=hidden)]
 
 
 def _choices(hint: Any) -> tuple[str, ...]:

@@ -10,9 +10,16 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
 
-def _option(default: Any, help_text: str, *flags: str) -> Any:
-    """A field with its help and its command-line flags (default: `--<name-with-dashes>`)."""
-    return field(default=default, metadata={"help": help_text, "flags": flags})
+def _option(default: Any, help_text: str, *flags: str, of_training: bool = False) -> Any:
+    """A field with its help and its command-line flags (default: `--<name-with-dashes>`).
+
+    `of_training`: it has no effect on commands that do not train.
+    """
+    return field(default=default, metadata={"help": help_text, "flags": flags, "of_training": of_training})
+
+
+def _training(default: Any, help_text: str, *flags: str) -> Any:
+    return _option(default, help_text, *flags, of_training=True)
 
 
 @dataclass(frozen=True)
@@ -33,23 +40,23 @@ class RunOptions:
     )
     is_pretrained: bool = _option(False, "Start from the weights that ship with the model.", "--pretrained")
     batch_size: Annotated[int, Ge(1)] = _option(128, "Samples per batch.")
-    max_epochs: Annotated[int, Ge(1)] = _option(20, "Train for at most this many epochs.")
-    max_steps: Annotated[int, Ge(-1)] = _option(-1, "Train for at most this many steps; -1: no limit.")
-    learning_rate: Annotated[float, Gt(0), Le(1000)] = _option(1e-3, "Learning rate of the optimiser.")
-    weight_decay: Annotated[float, Ge(0)] = _option(0.0, "Weight decay of the optimiser.")
-    training_optimizer: Literal["adam", "sgd", "adamw"] = _option("adam", "The optimiser.")
-    trainer_precision: str = _option("32-true", "Precision of training, as Lightning names it.")
-    accumulate_grad_batches: Annotated[int, Ge(1)] = _option(1, "Batches whose gradients make one step.")
+    max_epochs: Annotated[int, Ge(1)] = _training(20, "Train for at most this many epochs.")
+    max_steps: Annotated[int, Ge(-1)] = _training(-1, "Train for at most this many steps; -1: no limit.")
+    learning_rate: Annotated[float, Gt(0), Le(1000)] = _training(1e-3, "Learning rate of the optimiser.")
+    weight_decay: Annotated[float, Ge(0)] = _training(0.0, "Weight decay of the optimiser.")
+    training_optimizer: Literal["adam", "sgd", "adamw"] = _training("adam", "The optimiser.")
+    trainer_precision: str = _training("32-true", "Precision of training, as Lightning names it.")
+    accumulate_grad_batches: Annotated[int, Ge(1)] = _training(1, "Batches whose gradients make one step.")
     seed: Annotated[int, Ge(0), Lt(2**32)] = _option(0, "Seed of everything that draws random numbers.")
     accelerator: Accelerator = _option("auto", "Where to run; without the GPU asked for, the CPU, with a warning.")
-    num_devices: Annotated[int, Ge(1)] = _option(1, "Devices to train on.", "--gpu", "--num-devices")
+    num_devices: Annotated[int, Ge(1)] = _training(1, "Devices to train on.", "--gpu", "--num-devices")
     num_workers: Annotated[int, Ge(0)] = _option(0, "Processes that load data.", "--cpu", "--num-workers")
-    strategy: str = _option("auto", "Distribution of training over devices, as Lightning names it.")
+    strategy: str = _training("auto", "Distribution of training over devices, as Lightning names it.")
     max_token_len: Annotated[int, Ge(1)] = _option(512, "Tokens of each sample that is cut from one long text.")
     disable_dataset_cache: bool = _option(False, "Read the data anew, not from a cache.")
-    log_every_n_steps: Annotated[int, Ge(1)] = _option(50, "Log the training loss every so many steps.")
-    report_to: Literal["wandb", "tensorboard"] | None = _option(None, "Send training curves there too.")
-    profile: bool = _option(False, "Profile the training and write where the time went.")
+    log_every_n_steps: Annotated[int, Ge(1)] = _training(50, "Log the training loss every so many steps.")
+    report_to: Literal["wandb", "tensorboard"] | None = _training(None, "Send training curves there too.")
+    profile: bool = _training(False, "Profile the training and write where the time went.")
     no_warnings: bool = _option(False, "Hide warnings.")
     log_level: Literal["debug", "info", "warning", "error", "critical"] = _option("info", "Least severe message shown.")
     project_dir: Annotated[str, MinLen(1)] = _option("mase_output", "Folder of all projects.")

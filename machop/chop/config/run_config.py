@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 import tomlkit
 
 from chop.config.options import RunOptions
+from chop.config.overrides import Override, flag_of, overridden
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.toml_document import TomlDocument
 from chop.config.typed import check_value, parse_table, unknown_key
@@ -35,6 +36,7 @@ class RunConfig:
     document: TomlDocument | None = None
     tables: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
     def raise_if_problems(self) -> None:
         """Raise ConfigError with all problems, if there are any."""
@@ -42,8 +44,21 @@ class RunConfig:
             raise ConfigError(self.problems)
 
     def where(self, *path: str) -> str:
-        """The place where a key was set: file and line, or the command line."""
+        """The place where a key was set: file and line, or the command line with the flag that set it."""
+        has_line = self.document is not None and path in self.document.lines
+        if flag := flag_of(path, self.overrides, has_line):
+            return f"command line: {flag}"
         return self.document.where(path) if self.document else "command line"
+
+    def with_overrides(self, overrides: Sequence[Override]) -> RunConfig:
+        """The same with values of the command line in the tables, as if the file had them."""
+        tables, problems = overridden(self.tables, overrides)
+        return replace(
+            self,
+            tables=tables,
+            problems=(*self.problems, *problems),
+            overrides=(*self.overrides, *overrides),
+        )
 
 
 def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -> RunConfig:

@@ -223,8 +223,7 @@ def _space_tables(table: Any) -> _SpaceTables | None:
 def problem_line(run_config: RunConfig, problem: Problem) -> str:
     """A problem of the table `search` with its file and line."""
     path = ("search", *problem.path)
-    where = run_config.document.where(path) if run_config.document else "command line"
-    return f"{where}: {'.'.join(path)}: {problem.message}"
+    return f"{run_config.where(*path)}: {'.'.join(path)}: {problem.message}"
 
 
 def _tell_of_space(space: SearchSpaceBase) -> None:

@@ -9,31 +9,14 @@ from typing import Any
 
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.search_space.exportable import needed_passes
-from chop.config.run_config import RunConfig
 from chop.config.typed import Problem
 from chop.dataset.data import Data, first_batch
-from chop.errors import ChopError, ConfigError, UnknownNameError
-from chop.exporters.base import exporters_for
+from chop.errors import ChopError, UnknownNameError
 from chop.ir import MaseGraph
 
 SETUP = ("search_space", "setup")
 TARGET = "export_to"
 """The key under `[search.search_space.setup]` that names the target."""
-
-
-def for_target(run_config: RunConfig, target: str) -> RunConfig:
-    """The options with the target of the command line, which goes before that of the file."""
-    try:
-        exporters_for(target)
-    except ChopError as error:
-        raise ConfigError([*run_config.problems, f"command line: --for: {error}"]) from error
-    search = run_config.tables.get("search")
-    if not isinstance(search, Mapping) or not isinstance(space := search.get("search_space"), Mapping):
-        return run_config  # which is a problem of its own
-    if not isinstance(setup := space.get("setup", {}), Mapping):
-        return run_config
-    kept = {**search, "search_space": {**space, "setup": {**setup, TARGET: target}}}
-    return replace(run_config, tables={**run_config.tables, "search": kept})
 
 
 def with_needed_passes(setup: Any, graph: MaseGraph) -> Any:

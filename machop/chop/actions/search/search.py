@@ -11,13 +11,13 @@ from typing import Any
 from torch import nn
 
 from chop.actions.search.checks import checked_call, checked_run
-from chop.actions.search.export_target import for_target
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.run.publish import SearchResult
+from chop.actions.search.search_flags import SearchFlags
 from chop.actions.search.strategies.optuna.storage import without_password
 from chop.config.run_config import RunConfig, dump_toml
 from chop.dataset.data import Data
-from chop.errors import ConfigError, SearchError
+from chop.errors import SearchError
 from chop.report.search_report import print_summary
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -56,17 +56,14 @@ def run_search(
     resume: bool = False,
     init_from: Sequence[str] = (),
     typed: Sequence[str] = (),
-    finish_epochs: int | None = None,
-    target: str | None = None,
+    flags: SearchFlags | None = None,
 ) -> SearchResult:
     """Run `ch search` with a TOML file and the options of the command line, which was `typed` like this.
 
-    `finish_epochs` goes before `max_epochs` of the table `[search.finish]`, `target` before `export_to` of the space.
+    Values of `flags` go before those of the table `[search]`.
     """
-    if target is not None:
-        run_config = for_target(run_config, target)
-    if finish_epochs is not None:
-        run_config = _finished(run_config, finish_epochs)
+    if flags is not None:
+        run_config = run_config.with_overrides(flags.overrides(run_config.tables))
     job = replace(checked_run(SearchJob, run_config, "search_ckpts"), command=command_line(typed))
     with only_writer(job.folder) as own:
         job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
@@ -97,17 +94,6 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
         job.files.write_resolved(dump_toml(run_config))
     print_summary(job.files.summary, job.folder)
     return result
-
-
-def _finished(run_config: RunConfig, epochs: int) -> RunConfig:
-    """The options with so many epochs of tuning at the end of the search."""
-    if epochs < 1:
-        raise ConfigError([*run_config.problems, f"command line: --finish-epochs: must be 1 or more, got {epochs}"])
-    table = run_config.tables.get("search")
-    if not isinstance(table, Mapping) or not isinstance(table.get("finish", {}), Mapping):
-        return run_config  # which is a problem of its own
-    search = {**table, "finish": {**table.get("finish", {}), "max_epochs": epochs}}
-    return replace(run_config, tables={**run_config.tables, "search": search})
 
 
 def command_line(typed: Sequence[str]) -> str:
