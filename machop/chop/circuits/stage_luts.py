@@ -54,7 +54,8 @@ class StageLuts:
 
     def __init__(self, solutions: Solutions) -> None:
         self.solutions = solutions
-        self._elements: dict[Hashable, Solved] = {}
+        self._seen: dict[Hashable, Solved] = {}
+        """By what is quick to compare: a look-up by content takes a hundred times as long."""
 
     def __call__(self, stage: Stage, source: Stage | None, given: tuple[Range, ...], live: Mask) -> tuple[float, ...]:
         """The numbers of a stage, for the elements `live` of its result."""
@@ -88,10 +89,11 @@ class StageLuts:
             return NOTHING
         weight = weight[np.ix_(rows, columns)]
         x = Range(x.low[columns], x.high[columns], x.frac, x.zeros[columns])
-        outputs, inputs = weight.shape
-        zeros = np.zeros(outputs, np.int64)
-        stage = Affine("sums", ("x",), (outputs, 1), np.arange(inputs).reshape(1, 1, -1), weight[None], frac, zeros, 0)
-        return self._solved(Piece(stage, (x,)))
+        parts = (weight, x.low, x.high, x.zeros)
+        key = ("sums", weight.shape, frac, x.frac, *(own.tobytes() for own in parts))
+        if key not in self._seen:
+            self._seen[key] = self._solved(_sums_of(weight, frac, x))
+        return self._seen[key]
 
     def _by_element(self, stage: Stage, given: tuple[Range, ...], live: Mask) -> Solved:
         """A stage that treats each element alike: equal ones are looked up once."""
@@ -102,9 +104,9 @@ class StageLuts:
         parts = []
         for content, row in rows.items():
             key = (kind, *fracs, content)
-            if key not in self._elements:
-                self._elements[key] = self._solved(_one_element(stage, fracs, row))
-            parts.append(self._elements[key])
+            if key not in self._seen:
+                self._seen[key] = self._solved(_one_element(stage, fracs, row))
+            parts.append(self._seen[key])
         return _joined(parts, np.array([counts[content] for content in rows], np.int64))
 
     def _solved(self, piece: Piece) -> Solved:
@@ -136,6 +138,13 @@ def solve(piece: Piece) -> Solved:
     costs = circuit_costs_of(logic)
     numbers = (costs.luts, costs.luts_fused, costs.depth, *waiting_bits(logic))
     return Solved(*(round(own * STEPS) / STEPS for own in numbers))
+
+
+def _sums_of(weight: Integers, frac: int, x: Range) -> Piece:
+    """The sums of inputs `(inputs,)` by weights `(outputs, inputs)`."""
+    outputs, inputs = weight.shape
+    index, zeros = np.arange(inputs).reshape(1, 1, -1), np.zeros(outputs, np.int64)
+    return Piece(Affine("sums", ("x",), (outputs, 1), index, weight[None], frac, zeros, 0), (x,))
 
 
 def stage_content(stage: Stage) -> list[Any]:
