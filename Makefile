@@ -36,6 +36,9 @@ test-slow: setup ## The tests that take longer
 guard: setup     ## Try what must never be wrong: models, damaged files, simultaneous starts; ten minutes
 	$(BIN)/python scripts/guard.py
 
+wheel: setup     ## Build the sdist and the wheel into dist/ and list the wheel's files
+	$(BIN)/python scripts/make_wheel.py
+
 weights: setup   ## Train the weights that ship and write docs/models.md
 	$(BIN)/python scripts/make_weights.py
 
