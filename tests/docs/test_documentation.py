@@ -111,14 +111,14 @@ def test_the_page_on_training_runs_in_short_form(tmp_path: Path, ch: Command) ->
     short = ROOT / "machop" / "configs" / "examples" / "jsc_mlp_for_space.toml"
     text = short.read_text(encoding="utf-8").replace("[3, 4, 6, 8]", "[4, 8]").replace("[2, 3, 4, 8]", "[3]")
     (tmp_path / "short.toml").write_text(
-        text.replace("max_epochs = 20", "max_epochs = 1\nprobe_samples = 500"), encoding="utf-8"
+        text.replace("max_epochs = 24", "max_epochs = 1\nprobe_samples = 500"), encoding="utf-8"
     )
     (block,) = blocks(page, "console")
     commands = [line.replace(f"machop/configs/examples/{short.name}", "short.toml") for line in block.splitlines()]
     first, second, third = map(arguments, commands)
     ch(*first, "--max-steps", "20")
     out, _ = ch(*second)
-    assert "before: accuracy of 8 probes" in out
+    assert "before: accuracy of 16 probes" in out
     ch(*third[: third.index("--finish-epochs")], "--finish-epochs", "1")
     report = tmp_path / "mase_output" / "jsc-mlp-for-space" / "software" / "search_ckpts" / "report.md"
     assert "trained for this search space (16 networks" in report.read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ from chop.models import get_model
 from chop.scoring.scores import score
 from chop.testing.op_cases import FORMAT_KEYS
 from chop.training.for_space import SpaceTraining
-from chop.training.gradients import Surrogate, formats_of, surrogates
+from chop.training.gradients import Surrogate, add_gradients, formats_of, surrogates
 from chop.training.plan_network import PlanNetwork
 from chop.training.space_files import Progress, SpaceFiles
 from chop.training.space_plans import narrowest_plan, probe_plans, widest_plan
@@ -86,6 +86,22 @@ def test_weights_that_are_dropped_have_gradients_and_can_come_back() -> None:
     rounded = Surrogate(Chain((Sparsity(0.5),), Integer(8, 4))).quantize(weights)
     rounded.sum().backward()
     assert rounded.tolist() == [[3.0, 0.0, 2.0, 0.0]] and torch.equal(weights.grad, torch.ones(1, 4))
+
+
+def test_balanced_gradients_of_plans_count_by_the_square_root_of_their_norm() -> None:
+    weights, unused = nn.Parameter(torch.tensor([1.0, 1.0])), nn.Parameter(torch.ones(1))
+    for size, weight in ((16.0, 1.0), (1.0, 2.0)):
+        add_gradients((weights * torch.tensor([3.0, 4.0]) * size / 5).sum(), [weights, unused], weight, balanced=True)
+    torch.testing.assert_close(weights.grad, torch.tensor([0.6, 0.8]) * (4 + 2))
+    add_gradients((weights * 0).sum(), [weights], 1.0, balanced=True)
+    torch.testing.assert_close(weights.grad, torch.tensor([0.6, 0.8]) * 6)
+    assert unused.grad is None
+
+
+def test_the_gradients_of_a_plan_alone_stay_as_they_are() -> None:
+    weights = nn.Parameter(torch.tensor([1.0, -2.0]))
+    add_gradients((weights**2).sum(), [weights], 1.0, balanced=False)
+    assert torch.equal(weights.grad, torch.tensor([2.0, -4.0]))
 
 
 # Batch norms

@@ -23,7 +23,7 @@ def _option(default: Any, help_text: str) -> Any:
 class SpaceTrainingOptions:
     """The options of `ch train --for-space`: keys of the table `[train_for_space]`, and arguments in Python."""
 
-    max_epochs: Annotated[int, Ge(1)] = _option(20, "Epochs of training.")
+    max_epochs: Annotated[int, Ge(1)] = _option(24, "Epochs of training.")
     batch_size: Annotated[int, Ge(1)] | None = _option(
         None, "Samples per batch; without it, so many that an epoch has about 75 steps, 32 to 1,024."
     )
@@ -31,9 +31,9 @@ class SpaceTrainingOptions:
         6e-3, "The highest learning rate; it rises for a tenth of the training, and falls to nothing along a cosine."
     )
     weight_decay: Annotated[float, Ge(0)] = _option(0.0, "Weight decay (AdamW).")
-    plans_per_step: Annotated[int, Ge(1)] = _option(2, "Random plans of each step, beside the widest.")
+    plans_per_step: Annotated[int, Ge(1)] = _option(4, "Random plans of each step, beside the widest.")
     widest_weight: Annotated[float, Ge(0), Le(1000)] = _option(
-        1.0, "How much the loss of the widest plan counts, each of the others counting 1."
+        2.0, "How much the loss of the widest plan counts, each of the others counting 1."
     )
     teacher_share: Annotated[float, Ge(0), Le(1)] = _option(
         0.5, "Share of the loss that is on the outputs of the float network; the rest is on the labels."

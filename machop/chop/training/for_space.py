@@ -17,7 +17,7 @@ from chop.errors import ChopError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.inputs import to_device
 from chop.training.batches import WHOLE, by_form, epoch_rows
-from chop.training.gradients import surrogates
+from chop.training.gradients import add_gradients, surrogates
 from chop.training.plan_network import PlanNetwork, has_shifts
 from chop.training.probes import Probes, ProbeScores
 from chop.training.ranges import Ranges
@@ -41,8 +41,9 @@ class SpaceTraining:
 
     Each step adds the gradients of the widest plan and of a few random ones, straight through the rounding, of a loss
     on labels and on the outputs of the float network (Yu and Huang's sandwich, arXiv:1903.05134, with widths of bits
-    in place of widths of layers). Batch norms normalise by each batch's own statistics. An epoch depends on the
-    weights, on the optimiser's state, on `seed` and on its number alone, so that a training goes on to the bit.
+    in place of widths of layers). Gradients of several plans are balanced. Batch norms normalise by each batch's own
+    statistics. An epoch depends on the weights, on the optimiser's state, on `seed` and on its number alone, so that a
+    training goes on to the bit.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class SpaceTraining:
         self._widest = widest_plan(space)
         plans = probe_plans(space, options.probes, seed)
         self._probes = Probes(self.network, plans, data, options.probe_samples, device)
+        self._parameters = [own for own in self.graph.model.parameters() if own.requires_grad]
         self._optimizer = self._new_optimizer()
         self.steps_of_epoch = sum(1 for _ in self._epoch(0))
 
@@ -105,10 +107,9 @@ class SpaceTraining:
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        parameters = [own for own in self.graph.model.parameters() if own.requires_grad]
-        if not parameters:
+        if not self._parameters:
             raise ChopError("the model has no weights to train")
-        return torch.optim.AdamW(parameters, self.options.learning_rate, weight_decay=self.options.weight_decay)
+        return torch.optim.AdamW(self._parameters, self.options.learning_rate, weight_decay=self.options.weight_decay)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         state: dict[int, dict[str, Any]] = self._optimizer.state_dict()["state"]
@@ -137,7 +138,7 @@ class SpaceTraining:
         for formats, weight in terms:
             loss = self._loss(self.network(inputs, formats), targets, taught)
             if loss is not None:
-                (loss * weight).backward()  # type: ignore[no-untyped-call]
+                add_gradients(loss, self._parameters, weight, balanced=len(terms) > 1)
         self._optimizer.step()
 
     def _terms(self, rng: random.Random) -> list[_Term]:

@@ -1,13 +1,13 @@
-"""The gradients of rounding: straight through, where the value is not cut off at the end of a format's range."""
+"""Gradients: of rounding, straight through where the value is not cut off; and of several plans, balanced."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from chop.formats import Format
 from chop.formats.integer import FixedPoint
@@ -72,3 +72,21 @@ def surrogates(plan: QuantPlan) -> Mapping[str, Mapping[str, Any]]:
         node: {operand: Surrogate(chosen) for operand, chosen in formats.items()}
         for node, formats in formats_of(plan).items()
     }
+
+
+LEAST_NORM = 1e-30
+"""A norm of gradients below which they count as zero."""
+
+
+def add_gradients(loss: Tensor, parameters: Sequence[nn.Parameter], weight: float, balanced: bool) -> None:
+    """Add `weight` times the gradients of a loss to those of the parameters.
+
+    If they are `balanced`, those of each parameter are divided by the square root of their norm before, so that plans
+    of few bits, whose gradients are the largest, leave room to the others.
+    """
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, own in zip(parameters, found, strict=True):
+        if own is None:
+            continue
+        scaled = own * (weight * own.norm().clamp(min=LEAST_NORM).rsqrt()) if balanced else own * weight
+        parameter.grad = scaled if parameter.grad is None else parameter.grad.add_(scaled)
