@@ -17,7 +17,8 @@ from tests.exporters.hls4ml.networks import images, sequences
 from tests.exporters.networks import bundled_network, of_graph, own_network
 from torch import nn
 
-from chop.circuits.values import Range
+from chop.circuits.stages import Round
+from chop.circuits.values import Range, Values
 from chop.errors import CircuitError, ExportError
 from chop.exporters import EXPORTERS, ExportNetwork, export
 from chop.formats import Binary, Format
@@ -32,7 +33,7 @@ pytest.importorskip("hls4ml", reason="the package hls4ml is not installed")
 
 from chop.exporters.hls4ml import layers
 from chop.exporters.hls4ml.exporter import Hls4ml
-from chop.exporters.hls4ml.types import type_of_range, type_of_rounding
+from chop.exporters.hls4ml.types import FixedType, type_of_range, type_of_rounding
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed: nothing is compiled")
 NOT_COMPILED = {"verify": False}
@@ -101,7 +102,7 @@ def test_options_are_exact(network: Any, options: dict[str, Any], tmp_path: Path
     [
         {"data_in": IntegerFloor(5, 2)},
         {"data_in": Integer(5, 2, is_signed=False)},
-        {"data_in": Integer(1, 0)},
+        {"data_in": Integer(2, 0)},
         {"data_in": Integer(3, -2), "data_out": Integer(4, 0)},
         {"data_in": Integer(8, 12)},
         {"weight": Integer(4, (1, 3, 2), channel_axis=0)},
@@ -162,6 +163,47 @@ def test_a_rounding_takes_only_what_it_needs() -> None:
         type_of_rounding(Grid.of([1, 2], -8, 7), None, within, False)
 
 
+def put_into(codes: np.ndarray, frac: int, kind: FixedType) -> np.ndarray:
+    """Values as a type of `ap_fixed` holds them, by the rules of its documentation."""
+    scaled = codes * 2.0 ** (kind.frac - frac)
+    whole = np.rint(scaled) if kind.rounding == "RND_CONV" else np.floor(scaled)
+    low, high = (-(2 ** (kind.bits - 1)), 2 ** (kind.bits - 1) - 1) if kind.is_signed else (0, 2**kind.bits - 1)
+    if kind.saturation:
+        clamped = np.clip(whole, -high if kind.saturation == "SAT_SYM" and kind.is_signed else low, high)
+    else:
+        clamped = (whole - low) % 2**kind.bits + low
+    return clamped * 2.0**-kind.frac
+
+
+@pytest.mark.parametrize("is_relu", [False, True])
+def test_every_value_of_a_range_is_rounded_as_the_format_rounds(is_relu: bool) -> None:
+    """Drawn formats and ranges; what an element never is plays no part."""
+    random, kept = np.random.default_rng(7), 0
+    for _ in range(400):
+        low, high = sorted(random.integers(-200, 200, 2).tolist())
+        frac, width = int(random.integers(-2, 7)), int(random.integers(2, 9))
+        ends = [
+            (-(2 ** (width - 1)), 2 ** (width - 1) - 1),
+            (0, 2**width - 1),
+            (1 - 2 ** (width - 1), 2 ** (width - 1) - 1),
+        ]
+        grid = Grid.of(int(random.integers(-2, 6)), *ends[random.integers(3)], rounds_down=bool(random.integers(2)))
+        stage, source = Round("y", ("x",), (1,), grid, is_relu), Range(*np.array([[low], [high]]), frac, np.array([0]))
+        codes = np.arange(low, high + 1)[:, None]
+        try:
+            kind = type_of_rounding(grid, source, stage.range_of(source), is_relu)
+        except CircuitError:
+            continue
+        kept += 1
+        given = np.maximum(codes, 0) if is_relu else codes
+        assert np.array_equal(put_into(given, frac, kind), stage.run(Values(codes, frac)).as_float()), (
+            grid,
+            source,
+            kind,
+        )
+    assert kept > 300
+
+
 def test_a_least_type_is_read_from_codes_and_their_last_zeros() -> None:
     for low, high, frac, zeros, text in (
         (-4, 3, 0, 0, "fixed<3,3>"),
@@ -181,6 +223,7 @@ def test_all_reasons_are_given_by_layer_before_anything_is_written(tmp_path: Pat
         (own_network("images"), ["hardtanh"]),
         (of_graph(*one_layer(data_in=Integer(4, (1, 3, 0, -1), channel_axis=-1))), ["_2_in"]),
         (of_graph(*one_layer(data_in=ScaleInteger(width=5, scale=(0.125,), zero_point=(3,)))), ["_2_in"]),
+        (of_graph(*one_layer(data_in=Integer(1, 0))), ["_2_in"]),  # holds -1 and 0, behind a ReLU
     ):
         with pytest.raises(ExportError) as caught:
             export(network, "hls4ml", tmp_path / "out", NOT_COMPILED)
