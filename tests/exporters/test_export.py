@@ -126,3 +126,6 @@ def test_network_of_a_study_is_exported(tmp_path: Path) -> None:
     found = study.best(max_drop=1.0).export("arrays", tmp_path / "out")
     assert found.is_exact
     assert found.checks[0].outputs == 48_815
+    readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith("# Blocks as arrays")
+    assert "of a search from Python" in readme

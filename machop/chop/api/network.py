@@ -135,7 +135,8 @@ class Network:
         graph = self.graph
         assert self._networks is not None
         graph.model.eval()
-        about = {**self._networks.about, "trial": self.number, "metrics": dict(self.metrics)}
+        called = {"model": self._networks.job.input_fingerprint.get("model", "a network")}
+        about = {**called, **self._networks.about, "trial": self.number, "metrics": dict(self.metrics)}
         network = ExportNetwork(graph, self._networks.job.data_module, about, self.test_metrics or {})
         return export(network, to, output, options, allow_differences)
 

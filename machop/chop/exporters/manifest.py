@@ -78,7 +78,8 @@ def _sentences(about: Mapping[str, Any]) -> Iterator[str]:
     """Where the network comes from."""
     yield "A quantised network, written by `chop`."
     if "trial" in about:
-        yield f"It is trial {about['trial']} of the search `{about.get('search', '')}`."
+        search = f"the search `{about['search']}`" if "search" in about else "a search from Python"
+        yield f"It is trial {about['trial']} of {search}."
     if "dataset" in about:
         yield f"Its data set is {about['dataset']}."
 
