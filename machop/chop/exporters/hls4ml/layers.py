@@ -23,7 +23,7 @@ from chop.exporters.integer_layers import IntegerLayers, Window
 
 Json = dict[str, Any]
 INPUT = "network_input"
-"""The layer that takes the input; no node is called so, for it has no underscore in front of a number."""
+"""The layer that takes the input."""
 
 
 @dataclass(frozen=True)
