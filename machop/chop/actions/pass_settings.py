@@ -13,7 +13,7 @@ from chop.passes.graph.registry import missing_before
 
 
 @dataclass(frozen=True)
-class _TransformTable:
+class TransformTable:
     """The table `[transform]`."""
 
     style: Literal["graph"] = "graph"
@@ -21,7 +21,7 @@ class _TransformTable:
 
 def pass_problems(run_config: RunConfig) -> list[str]:
     """Problems of `[transform]`, and of `[passes.*]`: unknown passes, values in place of tables."""
-    _, found = parse_table(_TransformTable, run_config.tables.get("transform", {}))
+    _, found = parse_table(TransformTable, run_config.tables.get("transform", {}))
     paths = [("transform", *problem.path) for problem in found]
     problems = [
         f"{run_config.where(*path)}: {'.'.join(path)}: {problem.message}"

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from chop import __version__
+from chop.cli.config import app as config_app
 from chop.cli.export import export
 from chop.cli.options import (
     AS_JSON,
@@ -257,6 +258,7 @@ _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
 )
 for _action, _extras in _ACTIONS:
     app.command(name=_action.__name__)(with_run_options(_action, _extras, trains=_action is train))
+app.add_typer(config_app, name="config")
 app.command()(report)
 app.command()(info)
 app.command()(formats)

@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from chop.config.run_config import RunConfig
 
 
-def start(
-    given: dict[str, Any], config: Path | None, plugins: list[Path] | None, debug: bool, shows_options: bool = True
-) -> RunConfig:
-    """Load plug-ins, merge the options, set up logging, and show the options."""
+def load_plugins(plugins: list[Path] | None) -> None:
+    """Run the Python files of `--plugin`, which register what they add."""
     from chop.tools.user_code import load_plugin
 
     for path in plugins or []:
         load_plugin(path)
+
+
+def start(
+    given: dict[str, Any], config: Path | None, plugins: list[Path] | None, debug: bool, shows_options: bool = True
+) -> RunConfig:
+    """Load plug-ins, merge the options, set up logging, and show the options."""
+    load_plugins(plugins)
     from chop.config.run_config import load_run_config
     from chop.tools.logger import set_logging_verbosity
 

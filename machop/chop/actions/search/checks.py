@@ -113,6 +113,29 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     return kind(settings, space, graph, prepared.data_module, where, options.seed, device, input_fingerprint)
 
 
+def all_problems(run_config: RunConfig) -> list[str]:
+    """All that is wrong with a file; empty for a right one.
+
+    Data and model are read for that, if their options are right.
+    """
+    table = run_config.tables.get("search")
+    lines = [*run_config.problems, *pass_problems(run_config)]
+    found = problems_without_data(table) if table is not None else []
+    if not run_config.problems:
+        try:
+            found += _problems_with_model(run_config, table)
+        except ChopError as error:
+            lines.append(str(error))
+    told = {problem.path: problem for problem in reversed(found)}  # of one key what comes first
+    return [*lines, *(problem_line(run_config, problem) for problem in reversed(told.values()))]
+
+
+def _problems_with_model(run_config: RunConfig, table: Any) -> list[Problem]:
+    prepared = prepare(run_config.options)
+    with silenced(SETTINGS):
+        return [] if table is None else check(prepared.model, prepared.data_module, table)[3]
+
+
 def _no_search_strategy(given: str) -> list[str]:
     """An error line if `--strategy`, for training on several devices, names a search strategy."""
     names = {

@@ -65,7 +65,7 @@ class ChoiceProblems:
 
     def of_any_node(self) -> dict[str, str]:
         """The problems of the lists that the choices of no node may have, also without a "name"."""
-        return self._list_problems() or self._unknown_keys(_known_keys(_all_formats()))
+        return self._list_problems() or self._unknown_keys(all_config_keys())
 
     def _list_problems(self) -> dict[str, str]:
         """Lists that are empty or repeat a value, and unknown formats."""
@@ -208,6 +208,11 @@ class ChoiceProblems:
     @cached_property
     def _has_formats(self) -> bool:
         return any(not is_float({"name": name}) for name in self._node.choices["name"])
+
+
+def all_config_keys() -> list[str]:
+    """Every key that the choices of some node may have."""
+    return _known_keys(_all_formats())
 
 
 def _known_keys(names: Iterable[Any]) -> list[str]:

@@ -1,0 +1,174 @@
+"""`ch config`: files that it writes are right, files that it checks are told of as a search tells, its schema holds."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chop.actions.config_schema import config_schema
+from chop.actions.search.settings.strategy_setup import StrategySetup
+from chop.config.examples import examples
+from tests.conftest import Command
+
+LAB = next(one.path for one in examples() if one.name == "jsc_toy_by_type")
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "object": Mapping,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+}
+
+
+def is_valid(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether a value is what a schema says: the keywords that the schema of chop has."""
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    own = {"type", "anyOf", "enum", "const", "properties", "additionalProperties", "required", "items", "minItems"}
+    bounds = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength"}
+    assert set(schema) <= own | bounds | {"description", "default", "title", "$schema"}, schema
+    if kinds and not any(isinstance(value, TYPES[k]) and (k == "boolean" or value is not True) for k in kinds):
+        return False
+    if "anyOf" in schema and not any(is_valid(one, value) for one in schema["anyOf"]):
+        return False
+    if value not in schema.get("enum", [value]) or value != schema.get("const", value):
+        return False
+    if isinstance(value, Mapping):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        given = ((own, known.get(key, others)) for key, own in value.items())
+        return set(schema.get("required", ())) <= set(value) and all(
+            s is not False and is_valid(s, v) for v, s in given
+        )
+    if isinstance(value, list):
+        return len(value) >= schema.get("minItems", 0) and all(is_valid(schema.get("items", {}), own) for own in value)
+    if isinstance(value, int | float):
+        low, high = schema.get("minimum", value), schema.get("maximum", value)
+        return low <= value <= high and schema.get("exclusiveMinimum", value - 1) < value < schema.get(
+            "exclusiveMaximum", value + 1
+        )
+    return True
+
+
+def accepts(schema: Mapping[str, Any], value: Any) -> bool:
+    """The judgement of jsonschema, where it is installed, and of the few lines above: they must agree."""
+    found = is_valid(schema, value)
+    if find_spec("jsonschema") is not None:
+        import jsonschema
+
+        jsonschema.Draft7Validator.check_schema(schema)
+        assert jsonschema.Draft7Validator(schema).is_valid(value) == found
+    return found
+
+
+def test_the_schema_takes_every_example_and_refuses_what_the_checks_refuse() -> None:
+    schema = json.loads(json.dumps(config_schema()))
+    for one in examples():
+        assert accepts(schema, tomllib.loads(one.path.read_text(encoding="utf-8"))), one.name
+    text = LAB.read_text(encoding="utf-8")
+    for right, wrong in (
+        ("n_trials", "n_trails"),
+        ("n_trials = 20", "n_trials = 0"),
+        ("n_trials = 20", 'n_trials = "20"'),
+        ("batch_size = 512", "batch_size = 0"),
+        ('name = "optuna"', 'name = "optunna"'),
+        ("weight_width = [2", "weigt_width = [2"),
+        ('name = ["integer"]', 'name = ["intteger"]'),
+        ("linear.config]\nname = [", "linear.confg]\nname = ["),
+        ("accuracy.direction", "accuracy.diraction"),
+        ("num_samples", "num_sample"),
+        ("[transform]", "[transfrom]"),
+    ):
+        assert right in text
+        assert not accepts(schema, tomllib.loads(text.replace(right, wrong))), wrong
+
+
+def test_the_schema_has_every_key_and_its_default() -> None:
+    setup = config_schema()["properties"]["search"]["properties"]["strategy"]["properties"]["setup"]["properties"]
+    for key in fields(StrategySetup):
+        assert key.name in setup
+    assert setup["memory_mib"] == {"type": "integer", "minimum": 128, "default": 1024}
+    assert "population_size" in setup and "pkl_ckpt" in setup
+
+
+def test_the_schema_is_written_once(tmp_path: Path, ch: Command) -> None:
+    ch("config", "schema", "--output", "chop.schema.json")
+    assert json.loads((tmp_path / "chop.schema.json").read_text(encoding="utf-8")) == config_schema()
+    assert "is there already" in ch("config", "schema", "--output", "chop.schema.json", status=2)[1]
+
+
+@pytest.mark.parametrize("model", ["toy", "shapes-cnn"])
+def test_a_new_file_is_right_and_is_never_written_over_another(model: str, tmp_path: Path, ch: Command) -> None:
+    assert "written: new.toml" in ch("config", "new", model, "--output", "new.toml")[0]
+    text = (tmp_path / "new.toml").read_text(encoding="utf-8")
+    assert ch("config", "new", model)[0] == text
+    assert ch("config", "check", "new.toml")[0] == "new.toml: nothing is wrong\n"
+    assert accepts(config_schema(), tomllib.loads(text))
+    assert "is there already" in ch("config", "new", "jsc-tiny", "--output", "new.toml", status=2)[1]
+    assert (tmp_path / "new.toml").read_text(encoding="utf-8") == text
+
+
+def test_a_new_file_is_searched_and_its_comments_are_settings(tmp_path: Path, ch: Command) -> None:
+    ch("config", "new", "toy", "--output", "new.toml")
+    search = ("search", "--config", "new.toml", "--project", "p", "--set", "strategy.setup.html_report=false")
+    assert "Pareto front: " in ch(*search, "--n-trials", "3")[0]
+    text = (tmp_path / "new.toml").read_text(encoding="utf-8")
+    commented = [line for line in text.splitlines() if line.startswith("# ") and (" = " in line or line[2] == "[")]
+    settings = [line for line in commented if "ch " not in line]
+    assert len(settings) == 6
+    for line in settings:
+        text = text.replace(line, line[2:])
+    (tmp_path / "all.toml").write_text(text, encoding="utf-8")
+    assert "nothing is wrong" in ch("config", "check", "all.toml", status=0)[0]
+
+
+OWN = """
+import torch
+def build_model():
+    return torch.nn.Linear(4, 2)
+def build_data():
+    return torch.randn(40, 4), torch.arange(40) % 2
+"""
+
+
+def test_a_new_file_for_a_model_of_ones_own_names_it_on_the_command_line(tmp_path: Path, ch: Command) -> None:
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    assert "name a data set too" in ch("config", "new", "own.py:build_model", status=2)[1]
+    ch("config", "new", "own.py:build_model", "own.py:build_data", "--output", "own.toml")
+    assert "--model own.py:build_model" in (tmp_path / "own.toml").read_text(encoding="utf-8")
+    own = ("--model", "own.py:build_model", "--dataset", "own.py:build_data")
+    assert "nothing is wrong" in ch("config", "check", "own.toml", *own)[0]
+    assert "model: is missing" in ch("config", "check", "own.toml", status=2)[1]
+
+
+def test_all_that_is_wrong_is_told_at_once_also_what_needs_the_model(tmp_path: Path, ch: Command) -> None:
+    text = LAB.read_text(encoding="utf-8")
+    for right, wrong in (("n_trials", "n_trails"), ("seed.default", "seed.defualt"), ("accuracy.", "accuraccy.")):
+        text = text.replace(right, wrong)
+    (tmp_path / "wrong.toml").write_text(text, encoding="utf-8")
+    err = ch("config", "check", "wrong.toml", status=2)[1]
+    for told in ("'n_trials'?", "'default'?", "'accuracy'?"):
+        assert err.count(told) == 1, err
+    assert err.count("error: wrong.toml:") == 3
+    (tmp_path / "none.toml").write_text("model = 3\n", encoding="utf-8")
+    assert "none.toml:1: model: expected" in ch("config", "check", "none.toml", status=2)[1]
+
+
+def test_examples_are_listed_shown_and_copied(tmp_path: Path, ch: Command) -> None:
+    out = ch("config", "examples")[0]
+    assert all(f"{one.name}\n    {one.about}\n" in out for one in examples())
+    assert ch("config", "examples", "jsc_toy_by_type")[0] == LAB.read_text(encoding="utf-8")
+    ch("config", "examples", "jsc_toy_by_type.toml", "--output", "mine")
+    assert (tmp_path / "mine/jsc_toy_by_type.toml").read_bytes() == LAB.read_bytes()
+    assert "is there already" in ch("config", "examples", "--output", "mine", status=2)[1]
+    assert len([*(tmp_path / "mine").iterdir()]) == 1
+    ch("config", "examples", "--output", "all")
+    assert len([*(tmp_path / "all").iterdir()]) == len(examples())
+    assert "did you mean 'toy_regex'?" in ch("config", "examples", "toy_regx", status=(1, 2))[1]
