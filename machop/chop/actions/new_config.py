@@ -96,6 +96,7 @@ def _head(options: RunOptions, points: int) -> str:
     )
     return f"""# Number formats for {model} on {data}: {points:,} points.
 #   ch config check FILE.toml
+#   ch search --config FILE.toml --dry-run
 #   ch search --config FILE.toml
 {named("model", model)}
 {named("dataset", data)}

@@ -16,6 +16,7 @@ from chop.cli.export import export
 from chop.cli.options import (
     AS_JSON,
     BUDGET,
+    DRY_RUN,
     FINISH_EPOCHS,
     FOR_SPACE,
     FROM_SEARCH,
@@ -149,25 +150,21 @@ def search(
     resume: bool,
     init_from: list[str] | None,
     live: bool,
-    **flags: Any,
+    dry_run: bool,
+    **given_flags: Any,
 ) -> None:
     """Search number formats: ch search --config FILE.toml --pretrained
 
     `ch config examples` lists files to start from.
     """
     run_config = start(given, config, plugin, debug)
-    if live:
-        from chop.actions.setup import software_dir
-        from chop.cli.report import serve_beside
+    from chop.cli.search import run, show_dry_run
 
-        serve_beside(software_dir(run_config.options).parent)
-    from chop.actions.search import run_search
-    from chop.actions.search.search_flags import SearchFlags
-
-    known = {name: value for name, value in flags.items() if value is not None}
-    result = run_search(run_config, resume, init_from or (), ["ch", *sys.argv[1:]], SearchFlags(**known))
-    if result.reason == "interrupted":
-        raise KeyboardInterrupt
+    known = {name: value for name, value in given_flags.items() if value is not None}
+    if dry_run:
+        show_dry_run(run_config, known, unused={"--resume": resume, "--init-from": init_from, "--live": live})
+    else:
+        run(run_config, known, resume, init_from or (), live)
 
 
 def compare(
@@ -236,6 +233,7 @@ _SEARCH_OPTIONS = {
     "strategy_name": STRATEGY_NAME,
     "metrics": METRIC,
     "values": SET,
+    "dry_run": DRY_RUN,
     "resume": RESUME,
     "init_from": INIT_FROM,
     "finish_epochs": FINISH_EPOCHS,

@@ -47,6 +47,10 @@ FINISH_EPOCHS = Annotated[
         help="When the search is done, tune the networks of the front for so many epochs ([search.finish]).",
     ),
 ]
+DRY_RUN = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show nodes, choices, points and estimates of time and memory; write nothing."),
+]
 N_TRIALS = Annotated[int | None, typer.Option("--n-trials", help="End after so many trials (setup.n_trials).")]
 STRATEGY_NAME = Annotated[
     str | None, typer.Option("--strategy-name", metavar="NAME", help="A strategy of `ch info strategy`.")
@@ -102,7 +106,15 @@ MOST_POINTS = Annotated[
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 COMMON: dict[str, Any] = {"config": CONFIG, "plugin": PLUGINS, "debug": DEBUG}
-DEFAULTS = {"debug": False, "resume": False, "as_json": False, "for_space": False, "untuned": False, "live": False}
+DEFAULTS = {
+    "debug": False,
+    "dry_run": False,
+    "resume": False,
+    "as_json": False,
+    "for_space": False,
+    "untuned": False,
+    "live": False,
+}
 
 
 def with_run_options(action: Action, extras: dict[str, Any], trains: bool = True) -> Action:

@@ -59,7 +59,7 @@ class TrialRun:
             budget = search.settings.setup.n_trials
             context = search.context(self.instruments, self.goals, search.seed, budget, trainer)
             loop = self._loop(context, scheduler, log)
-            with SearchProgress(self._expected_trials, self.goals) as progress:
+            with SearchProgress(self.expected_trials, self.goals) as progress:
                 if context.probes:
                     context.probes.on_probe = progress.on_probe
                 if trainer:
@@ -100,7 +100,7 @@ class TrialRun:
         return SearchLoop(search.space, strategy, self.goals, setup, scheduler.measure, log, batch, inherited, first)
 
     @property
-    def _expected_trials(self) -> int | None:
+    def expected_trials(self) -> int | None:
         """The maximal number of trials, if it is known."""
         budget, size = self.search.settings.setup.n_trials, self.search.space.size
         if STRATEGIES[self.search.settings.strategy].needs_budget:
