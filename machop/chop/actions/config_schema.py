@@ -62,8 +62,8 @@ def _choices() -> Schema:
 
 
 def _strategy() -> Schema:
-    strategies = STRATEGIES.working()
-    setup = joined([table_schema(cls) for cls in (StrategySetup, *(own.Options for own in strategies.values()))])
+    setups: list[type[Any]] = [StrategySetup, *(cls.Options for cls in STRATEGIES.working().values())]
+    setup = joined(map(table_schema, setups))
     retired = {key: {"description": f"Has no effect: {why}"} for key, why in RETIRED_KEYS.items()}
     runners = closed({name: table_schema(RUNNERS[name].Options) for name in _names(RUNNERS)})
     keys = {

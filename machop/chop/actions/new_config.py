@@ -42,7 +42,7 @@ class _Layers:
     @property
     def points(self) -> int:
         """The number of combinations of these layers."""
-        return prod(map(len, self.lists().values())) ** len(self.names)
+        return prod([*map(len, self.lists().values())] * len(self.names))
 
 
 def new_config(options: RunOptions) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chop.errors import SearchError
+from chop.record.comparison import counted, percent
 from chop.record.front import Front
 from chop.record.goals import Goals
 from chop.record.landscape import Landscape
@@ -31,6 +32,10 @@ class Standing:
     misses: str = ""
 
 
+LEAST_SHARE = 1e-4
+"""Share of the hypervolume below which it is not told in per cent."""
+
+
 @dataclass(frozen=True)
 class Gap:
     """The distance of the points of a search from the exact front.
@@ -48,15 +53,22 @@ class Gap:
     def as_text(self) -> str:
         """One line."""
         regrets = ", ".join(f"{name} {value:.4g}" for name, value in self.regret.items())
-        if len(self.regret) == 1:
-            return (
-                f"Gap to the optimum: {self.hypervolume:.2%} of the way from the worst value to the best, {regrets} "
-                "away from the best there is"
-            )
+        is_sum = len(self.regret) == 1
+        if self.is_closed:
+            found = "the best value there is" if is_sum else f"all {counted(self.front, 'point')} of the exact front"
+            return f"Gap to the optimum: none, the search found {found}"
+        missing = f"{percent(1 - self.hypervolume)} %" if self.hypervolume < 1 - LEAST_SHARE else "less than 0.01 %"
+        if is_sum:
+            return f"Gap to the optimum: {missing} of the way from the worst value to the best, {regrets}"
         return (
-            f"Gap to the optimum: {self.hypervolume:.2%} of the exact hypervolume, {self.found} of {self.front} points "
-            f"of the exact front, the best {regrets} away from the best there is"
+            f"Gap to the optimum: {missing} of the exact hypervolume; {self.found} of {self.front} points of the exact "
+            f"front were found, the best {regrets} away from the best there is"
         )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the search found all that there is."""
+        return self.found == self.front or (len(self.regret) == 1 and not any(self.regret.values()))
 
 
 class Oracle:

@@ -68,7 +68,7 @@ class Comparison:
 
     `p` is corrected for the number of strategies (None: nothing is left to chance), `least_p` is what it could be at
     the least with so many seeds; `effect` is the rank-biserial correlation of pairs of runs with one seed (1: always
-    better, -1: always worse), `ratio` how many times fewer evaluations the strategy needs; `other_spent` is how many
+    better, -1: always worse), `ratio` how many times its evaluations the reference needs; `other_spent` is how many
     the reference made in all (median).
     """
 

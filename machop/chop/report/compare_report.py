@@ -195,7 +195,7 @@ def _range(at: Spread, budget: int, one: StrategySummary) -> str:
 def _comparison_table(summary: CompareSummary) -> list[str]:
     if not summary.comparisons:
         return []
-    columns = ["strategy", "against", "measure", "own", "other", "p (Holm)", "r", "times fewer [95 %]", "verdict"]
+    columns = ["strategy", "against", "measure", "own", "other", "p (Holm)", "r", "other / own [95 %]", "verdict"]
     return ["## Comparisons", "", *_markdown(columns, (_comparison(one, summary) for one in summary.comparisons))]
 
 
@@ -209,7 +209,7 @@ def _comparison(one: Comparison, summary: CompareSummary) -> list[str]:
 
 
 def _ratio(one: Comparison, budget: int) -> str:
-    """How many times fewer evaluations; at least so many where the other has not arrived."""
+    """The evaluations of the other by its own; at least so many where the other has not arrived."""
     if one.ratio is None:
         return ""
     if isinf(one.ratio):

@@ -80,7 +80,7 @@ def test_words_follow_from_the_figures() -> None:
         "Evaluations to 95 % of the exact hypervolume, median: surrogate 49.5, tpe 199.5, another 199.5. "
         "Not within 300: brute_force_random. Not with all that they propose: uniform (18)."
     )
-    assert found.lines[1].startswith("Here the best sampler of Optuna is tpe: surrogate needs 4 times fewer [3.")
+    assert found.lines[1].startswith("Here the best sampler of Optuna is tpe: it needs 4 times [3.")
     surrogate = line(found.lines, "surrogate")
     assert surrogate.startswith("surrogate (49.5 evaluations to 95 %, 99 % of the hypervolume after 300): better than")
     assert "uniform (which ends after 18 without)" in surrogate
@@ -88,8 +88,8 @@ def test_words_follow_from_the_figures() -> None:
     assert ratios["surrogate", "uniform"] == ""
     assert ratios["surrogate", "brute_force_random"] == "> 6.1"
     assert ratios["surrogate", "tpe"].startswith("4 [3.")
-    assert "brute_force_random (more than 6.1 times fewer)" in surrogate
-    assert "tpe (4 times fewer [" in surrogate
+    assert "brute_force_random (which needs more than 6.1 times as many)" in surrogate
+    assert "tpe (which needs 4 times [" in surrogate
     assert line(found.lines, "another").endswith("; no difference shown from tpe.")
     assert "better after 300 evaluations than brute_force_random" in line(found.lines, "uniform")
 
@@ -97,8 +97,8 @@ def test_words_follow_from_the_figures() -> None:
 def test_a_strategy_that_does_not_get_there_is_worse_than_one_that_does() -> None:
     found = verdict([FAST, record("tpe", [inf] * SEEDS, [0.9] * SEEDS, optuna=True), CHANCE], 300)
     assert found.lines[1] == (
-        "Here no sampler of Optuna gets to 95 % within 300, tpe comes nearest: surrogate needs more than 6.1 times "
-        "fewer evaluations."
+        "Here no sampler of Optuna gets to 95 % within 300, tpe comes nearest: it needs more than 6.1 times as "
+        "many evaluations as surrogate."
     )
     words = {(one.strategy, one.reference, one.measure): one.word for one in found.comparisons}
     assert words["brute_force_random", "tpe", "evaluations"] == NOT_REACHED
@@ -146,7 +146,9 @@ def test_measures_that_disagree_are_both_told() -> None:
     quick = record("uniform", [3.0, 3.0], [0.96, 0.96], fixed=True, spent=18)
     good = record("greedy", [4.0, 4.0], [0.99, 0.99], fixed=True, spent=90)
     told = line(verdict([quick, good], 150).lines, "greedy")
-    assert told.endswith("worse to 95 % but better after 150 evaluations than uniform (1.3 times more).")
+    assert told.endswith(
+        "worse to 95 % but better after 150 evaluations than uniform (which needs 0.75 times as many)."
+    )
 
 
 def test_where_neither_median_of_a_resample_arrives_there_is_no_difference() -> None:

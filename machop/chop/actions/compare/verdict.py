@@ -130,22 +130,22 @@ def _ranking(records: Sequence[Record], budget: int, whole: str) -> str:
 def _on_sampler(
     records: Sequence[Record], best: Record | None, comparisons: Sequence[Comparison], budget: int
 ) -> list[str]:
-    """How many evaluations the strategies outside Optuna save against its best sampler."""
+    """How many times the evaluations of better strategies the best sampler of Optuna needs."""
     if best is None:
         return []
     own = [one for one in comparisons if one.reference == best.name and one.measure == REACH]
     equal = [r.name for r in records if r.is_optuna and r is not best and _rank(r) == _rank(best)]
     faster = [
-        f"{one.strategy} needs {_times(one, budget)}"
+        f"{times} evaluations as {one.strategy}"
         for one in own
-        if one.word == BETTER and one.ratio and best.spent >= budget
+        if one.word == BETTER and one.ratio and (times := _times(one, budget)).startswith("needs")
     ]
     if isinf(best.reach.median):
         what = f"no sampler of Optuna gets to {percent(TARGET)} % within {budget}, {best.name} comes nearest"
     else:
         what = f"the best sampler of Optuna is {best.name}"
     what += f" ({', '.join(equal)} as near)" if equal else ""
-    return [f"Here {what}{': ' if faster else ''}{', '.join(faster)}{' evaluations' if faster else ''}."]
+    return [f"Here {what}{': it ' if faster else ''}{', '.join(faster)}."]
 
 
 def _sentence(record: Record, comparisons: Sequence[Comparison], budget: int, share: str) -> list[str]:
@@ -168,7 +168,7 @@ def _claim(reach: Comparison, volume: Comparison, budget: int) -> tuple[str, str
 
     By the evaluations to the target; by the final hypervolume if these show no difference; by both if they disagree.
     """
-    times = f" ({_times(reach, budget)})" if reach.ratio and reach.word in (BETTER, WORSE) else ""
+    times = f" (which {_times(reach, budget)})" if reach.ratio and reach.word in (BETTER, WORSE) else ""
     if {reach.word, volume.word} == {BETTER, WORSE}:
         at = f"{reach.word} to {percent(TARGET)} % but {volume.word} after {counted(budget, 'evaluation')}"
         return f"{at} than", f"{reach.reference}{times}"
@@ -186,19 +186,16 @@ def _word_of(claim: str) -> str:
 
 
 def _times(reach: Comparison, budget: int) -> str:
-    """The ratio of evaluations as text; "more than" if the reference did not reach the target."""
+    """What the reference needs, as text: times the evaluations of the strategy, or more if it did not get there."""
     assert reach.ratio is not None
     if isinf(reach.ratio):
         least = reach.times_at_least(budget)
         if least is None:
-            return f"which ends after {reach.other_spent:g} without"
-        return f"more than {least:.2g} times fewer" if least > 1 else f"which is not there after {budget}"
-    is_fewer = reach.ratio >= 1
-    ends = (reach.ratio, reach.ratio_low, reach.ratio_high)
-    if not is_fewer:
-        ends = (1 / reach.ratio, _inverse(reach.ratio_high), _inverse(reach.ratio_low))
-    interval = "" if ends[1] is None or ends[2] is None else f" [{_number(ends[1])}, {_number(ends[2])}]"
-    return f"{_number(ends[0])} times {'fewer' if is_fewer else 'more'}{interval}"
+            return f"ends after {reach.other_spent:g} without"
+        return f"needs more than {least:.2g} times as many" if least > 1 else f"is not there after {budget}"
+    low, high = reach.ratio_low, reach.ratio_high
+    interval = "" if low is None or high is None else f" [{_number(low)}, {_number(high)}]"
+    return f"needs {_number(reach.ratio)} times{interval} as many"
 
 
 def _on_seeds(comparisons: Sequence[Comparison]) -> list[str]:
@@ -207,10 +204,6 @@ def _on_seeds(comparisons: Sequence[Comparison]) -> list[str]:
     if not hidden:
         return []
     return [f"With so few seeds not every difference from {', '.join(hidden)} can be shown: take more (--seeds)."]
-
-
-def _inverse(value: float | None) -> float | None:
-    return 1 / value if value else None
 
 
 def _number(value: float) -> str:

@@ -42,8 +42,8 @@ def _entry_of(name: str, op: Op, by: str, entries: list[str]) -> str | None:
 def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) -> dict[str, str]:
     """The problems of the keys, as {key: problem}; keys that match no node are logged.
 
-    A file may hold entries for another `by` (`linear` beside `seq_blocks_2`). Such a key is an error only if it looks
-    like a misspelt node or op.
+    A file may hold entries for another `by` (`linear` beside `seq_blocks_2`), which is logged at debug level. Any other
+    key is an error only if it looks like a misspelt node or op.
     """
     unused = [key for key in keys if key != DEFAULT and not _serves_any(key, by, nodes)]
     known = {DEFAULT, *nodes, *quantizable_op_names()}
@@ -57,7 +57,8 @@ def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) ->
         elif by == "regex_name" and not _is_pattern(key):
             problems[key] = f"'{key}' is no regular expression"
         else:
-            logger.info("'%s' matches no node of this model with by = \"%s\": it is left out", key, by)
+            told = logger.debug if key in known else logger.info  # a known name is for another `by`
+            told("'%s' matches no node of this model with by = \"%s\": it is left out", key, by)
     return problems
 
 
