@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from chop.cli.main import app
 from chop.record.folder import SearchFolder
 from chop.report.search_progress import ComparisonProgress
 from tests.conftest import Command
@@ -229,6 +231,16 @@ def test_help_and_version_load_no_torch(tmp_path: Path) -> None:
             command, cwd=tmp_path, env=ENVIRONMENT, text=True, capture_output=True, check=True, encoding="utf-8"
         )
         assert result.stdout
+
+
+def test_help_names_no_file_of_the_repository() -> None:
+    """An installed package has no `docs` and no `machop`."""
+    commands, texts = [get_command(app)], []
+    for command in commands:
+        texts += [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]
+        commands += getattr(command, "commands", {}).values()
+    assert any("ch config examples" in text for text in texts)
+    assert not [text for text in texts if re.search("docs/|machop/", text)]
 
 
 @pytest.mark.parametrize("flag", ["--info", "--info=model"])

@@ -26,7 +26,7 @@ DEBUG = Annotated[bool, typer.Option("--debug", help="Log at debug level and sho
 RESUME = Annotated[bool, typer.Option("--resume", help="Go on with the search of this project.")]
 FOR_SPACE = Annotated[
     bool,
-    typer.Option("--for-space", help="Train for all networks of [search.search_space] at once; see docs/training.md."),
+    typer.Option("--for-space", help="Train for all networks of [search.search_space] at once."),
 ]
 RESUME_TRAINING = Annotated[bool, typer.Option("--resume", help="Go on with the --for-space training of this project.")]
 INIT_FROM = Annotated[
