@@ -10,8 +10,8 @@ from typing import Any
 
 
 @contextmanager
-def drawing(path: Path, ticks: Sequence[int]) -> Iterator[Any]:
-    """Axes to draw on, with LUTs on a logarithmic scale; the picture is written at the end."""
+def drawing(path: Path, ticks: Sequence[int], legend: str) -> Iterator[Any]:
+    """Axes to draw on, with LUTs on a logarithmic scale; the picture is written at the end, with its legend in a corner."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -23,7 +23,7 @@ def drawing(path: Path, ticks: Sequence[int]) -> Iterator[Any]:
     yield axes
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=7.5, loc=legend)
     axes.grid(alpha=0.3)
     figure.savefig(path, metadata={"Date": None})
     print(f"\n{os.path.relpath(path)} is drawn", flush=True)

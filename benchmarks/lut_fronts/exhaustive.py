@@ -88,7 +88,7 @@ def draw(table: Mapping[str, Values], fronts: Mapping[str, Values]) -> None:
     names = {"luts": "LUTs: the exact front", "ebops": "chosen by EBOPs", "bitops": "chosen by BitOPs",
              "average_bitwidth": "chosen by average bit width"}  # fmt: skip
     some = np.random.default_rng(0).choice(len(table["luts"]), CLOUD, replace=False)
-    with drawing(PICTURES / "luts_jsc_s.svg", TICKS) as axes:
+    with drawing(PICTURES / "luts_jsc_s.svg", TICKS, "upper left") as axes:
         axes.plot(table["luts"][some], table["accuracy"][some], ",", color="0.7", rasterized=True, zorder=0)
         for cost in ("average_bitwidth", "bitops", "luts"):
             points = fronts[cost]
