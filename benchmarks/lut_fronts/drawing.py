@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def drawing(path: Path, ticks: Sequence[int], legend: str) -> Iterator[Any]:
-    """Axes to draw on, with LUTs on a logarithmic scale; the picture is written at the end, with its legend in a corner."""
+    """Axes to draw on, with LUTs on a logarithmic scale; the picture is written at the end, its legend in a corner."""
     import matplotlib
 
     matplotlib.use("svg")

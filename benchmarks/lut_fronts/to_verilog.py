@@ -103,13 +103,17 @@ def draw(
             axes.plot(table["luts"][points], table["accuracy"][points], "-", linewidth=1, label=label)
         luts = [own.metrics["luts"] for own in networks]
         accuracy = [own.metrics["accuracy"] for own in networks]
-        axes.plot(luts, accuracy, "o-", color="C3", markersize=3, linewidth=1.2, label="each network of the front trained")
+        axes.plot(
+            luts, accuracy, "o-", color="C3", markersize=3, linewidth=1.2, label="each network of the front trained"
+        )
         test = [tested(own)[0] for own in networks]
         axes.plot(luts, test, ".:", color="C3", linewidth=1, markersize=3, label="the same on the test set")
         luts = [own.cells.get("luts", own.manifest["facts"]["luts"]) for own in built]
         found = np.array([tested(own.network) for own in built])
         errors = np.abs(found[:, 1:] - found[:, :1]).T
-        axes.errorbar(luts, found[:, 0], errors, fmt="k*", capsize=2, label="as Verilog (LUTs by Yosys), on the test set")
+        axes.errorbar(
+            luts, found[:, 0], errors, fmt="k*", capsize=2, label="as Verilog (LUTs by Yosys), on the test set"
+        )
         for marker, (name, pairs) in zip("^v", PUBLISHED.items(), strict=True):
             own = np.array(pairs)
             label = f"{name} (another data set)"
