@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 @contextmanager
-def drawing(path: Path, ticks: Sequence[int], legend: str) -> Iterator[Any]:
+def drawing(path: Path, ticks: Sequence[int], legend: Literal["upper left", "lower left"]) -> Iterator[Any]:
     """Axes to draw on, with LUTs on a logarithmic scale; the picture is written at the end, its legend in a corner."""
     import matplotlib
 
