@@ -24,7 +24,7 @@ def test_a_dry_run_shows_nodes_points_goals_and_estimates_and_writes_nothing(tmp
         "Space: 18 points",
         "Strategy: optuna, at most 7 trials, at most 6 h",
         "Objectives: maximize accuracy, minimize average_bitwidth",
-        "Samples: 512 of val",
+        "Samples: 512 validation samples (loss",
         "to measure 7 trials",
         "Nothing was written.",
     ):

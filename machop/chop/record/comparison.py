@@ -123,6 +123,8 @@ class CompareSummary:
     runs: int
     planned_runs: int
     units: Mapping[str, str] = field(default_factory=dict)
+    samples: str = ""
+    """What points were measured on, as text; empty in files that do not say it."""
     cut_short: bool = False
     """Whether Ctrl-C came to this command when all runs had ended: there may be no pictures. It is not stored."""
 

@@ -45,6 +45,7 @@ def comparison_as_json(summary: CompareSummary) -> dict[str, Any]:
         "provenance": summary.origin.data,
         "origin": asdict(summary.origin),
         "units": dict(summary.units),
+        "samples": summary.samples,
         "goals": summary.goals.as_json(),
         "front": _lists(summary.front),
         "strategies": {one.name: _strategy(one, summary.budget) for one in summary.strategies},
@@ -81,6 +82,7 @@ def comparison_from_json(row: Mapping[str, Any]) -> CompareSummary:
         runs=row["runs"],
         planned_runs=row["planned_runs"],
         units=row["units"],
+        samples=row.get("samples", ""),
     )
 
 

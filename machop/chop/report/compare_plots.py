@@ -7,12 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil, floor, isinf
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chop.record.comparison import TARGETS, Band, CompareSummary, StrategySummary, counted, percent
+from chop.record.comparison import TARGETS, Band, CompareSummary
+from chop.report.compare_front_plot import front
+from chop.report.compare_plot_parts import (
+    dot,
+    footing,
+    has_bands,
+    new_figure,
+    spelled,
+    what_is_shown,
+    with_unit,
+    wrapped,
+)
 from chop.report.line_labels import label_ends
 from chop.report.line_styles import Style, line_styles
 from chop.tools.extras import install_command
@@ -22,7 +32,6 @@ from chop.tools.interrupts import Held
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 Array = np.ndarray[Any, Any]
 MARKERS = ("o", "s", "D", "^")
@@ -42,13 +51,6 @@ SETTINGS: Any = {
     "svg.hashsalt": "chop",
 }
 EVALUATIONS = "evaluations (distinct configurations)"
-CLOUD = "#dddddd"
-EDGE = 0.7
-"""Width of the dark edge of points that a strategy found: it stands out from the cloud whatever the colour."""
-
-CHARACTER = 0.075
-"""Inches that a character of a label takes."""
-
 FEW = 50
 """Evaluations up to which their axis is linear."""
 
@@ -108,11 +110,11 @@ def figures(summary: CompareSummary) -> Iterator[tuple[str, Figure]]:
 
 def hypervolume(summary: CompareSummary) -> Figure:
     """The share of the front's hypervolume by evaluation."""
-    figure = _figure(7.2, 4.4)
+    figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
     styles = line_styles([one.name for one in summary.strategies])
     for one in summary.strategies:
-        _draw_band(axes, one.hypervolume, styles[one.name], scale=100)
+        _draw_band(axes, one.hypervolume, styles[one.name], scale=100, alpha=0.12 * has_bands(summary))
     axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)))
     lowest = _lowest(summary)
     axes.set_ylim(lowest, 100 + 0.04 * (100 - lowest))
@@ -123,40 +125,7 @@ def hypervolume(summary: CompareSummary) -> Figure:
     _evaluations_axis(axes, summary.budget)
     ends = [(one.name, 100 * float(one.hypervolume.median[-1])) for one in summary.strategies]
     label_ends(axes, [*ends, (summary.best, 100.0)], styles)
-    axes.set_title(_what(summary), fontsize=9, color="#444444")
-    return figure
-
-
-def front(summary: CompareSummary) -> Figure | None:
-    """The exact front, the uniform configurations, and the front of each strategy's median run."""
-    if not summary.pairs:
-        return None
-    cost, value = summary.pairs[0]
-    columns = min(3, len(summary.strategies))
-    rows = ceil(len(summary.strategies) / columns)
-    figure = _figure(max(4.5, 2.6 * columns), 1.0 + 2.1 * rows)
-    grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
-    styles = line_styles([one.name for one in summary.strategies])
-    for axes, one in zip(grid, summary.strategies, strict=False):
-        _draw_front(axes, summary, one, cost, value, styles[one.name])
-    for place, axes in enumerate(grid):
-        axes.tick_params(labelbottom=place + columns >= len(summary.strategies))
-    for axes in grid[len(summary.strategies) :]:
-        axes.set_axis_off()
-    _front_limits(grid[0], summary, cost, value)
-    figure.supxlabel(_with_unit(cost, summary.units), fontsize=10)
-    figure.supylabel(_with_unit(value, summary.units), fontsize=10)
-    handles, labels = grid[0].get_legend_handles_labels()
-    after = counted(summary.budget, "evaluation")
-    title = f"Fronts of the run in the middle; % of the {summary.whole} after {after}"
-    title += "; two of the objectives are shown" if len(summary.goals.names) > 2 else ""
-    title += f"\n{summary.extent}" if summary.interrupted else ""
-    handles[0] = _dot(CLOUD)  # the points themselves are too small to be seen here
-    handles[-1] = _dot("white", "o", markeredgecolor="black", markeredgewidth=EDGE)  # of any colour
-    legend = figure.legend(
-        handles, labels, title=title, loc="outside upper center", ncols=4, fontsize=9, title_fontsize=9
-    )
-    legend.get_title().set_multialignment("center")
+    axes.set_title(what_is_shown(summary), fontsize=9, color="#444444")
     return figure
 
 
@@ -166,12 +135,12 @@ def regret(summary: CompareSummary) -> Figure:
     columns = min(3, len(labels))
     rows = ceil(len(labels) / columns)
     values = {label.partition(", ")[0] for label in labels}
-    figure = _figure(max(5.4, 2.8 * columns), 1.3 + 2.4 * rows)
+    figure = new_figure(max(5.4, 2.8 * columns), 1.3 + 2.4 * rows)
     grid = figure.subplots(rows, columns, sharex=True, sharey="all" if len(values) == 1 else "row", squeeze=False)
     styles = line_styles([one.name for one in summary.strategies])
     for axes, label in zip(grid.ravel(), labels, strict=False):
         for one in summary.strategies:
-            _draw_band(axes, one.regret[label], styles[one.name], label=one.name, alpha=0.07)
+            _draw_band(axes, one.regret[label], styles[one.name], label=one.name, alpha=0.07 * has_bands(summary))
         axes.set_title(_question(label, summary.units, is_short=len(values) == 1), fontsize=9)
         _evaluations_axis(axes, summary.budget, digits=(1,))
         axes.set_xlabel("")
@@ -186,9 +155,9 @@ def regret(summary: CompareSummary) -> Figure:
         top = max(shown)
         axes.set_ylim(-0.02 * (top or 1.0), 1.05 * (top or 1.0))
     figure.supxlabel(EVALUATIONS, fontsize=10)
-    what = f"{_with_unit(values.pop(), summary.units)}: " if len(values) == 1 else ""
+    what = f"{with_unit(values.pop(), summary.units)}: " if len(values) == 1 else ""
     best = "there is" if summary.is_exact else "known"
-    label = _wrapped(f"{what}distance from the best {best}", 0.9 * figure.get_figheight())
+    label = wrapped(f"{what}distance from the best {best}", 0.9 * figure.get_figheight())
     figure.supylabel(label, fontsize=10, multialignment="center")
     handles, names = grid[0, 0].get_legend_handles_labels()
     most = int(figure.get_figwidth() / 1.6)  # names side by side, so wide that none is cut off
@@ -196,7 +165,7 @@ def regret(summary: CompareSummary) -> Figure:
     figure.legend(
         handles,
         names,
-        title=_shortened(summary),
+        title=footing(summary),
         loc="outside upper center",
         ncols=abreast,
         fontsize=9,
@@ -207,7 +176,7 @@ def regret(summary: CompareSummary) -> Figure:
 
 def evaluations_to(summary: CompareSummary) -> Figure:
     """The number of evaluations after which each strategy reaches a share of the front's hypervolume."""
-    figure = _figure(7.2, 1.5 + 0.42 * len(summary.strategies))
+    figure = new_figure(7.2, 1.5 + 0.42 * len(summary.strategies))
     axes = figure.add_subplot()
     never, end = (share * summary.budget for share in ((1.1, 1.15) if summary.budget <= FEW else (1.35, 1.5)))
     colors = ("#9ecae1", "#56B4E9", "#0072B2", "#08306b")
@@ -242,14 +211,15 @@ def evaluations_to(summary: CompareSummary) -> Figure:
     axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= summary.budget])
     label = f"not within {summary.budget:,}"
     axes.annotate(label, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=9)
-    label = f"evaluations to a share of the {summary.whole} (median, 10-90 %)"
-    axes.set_xlabel(_wrapped(label, 0.75 * figure.get_figwidth()))
+    spread = " (median, 10-90 %)" if len(summary.seeds) > 1 else ""
+    label = f"evaluations to a share of the {summary.whole}{spread}"
+    axes.set_xlabel(wrapped(label, 0.75 * figure.get_figwidth()))
     handles, labels = axes.get_legend_handles_labels()
-    full = [_dot(colors[step], MARKERS[step]) for step in range(len(handles))]
+    full = [dot(colors[step], MARKERS[step]) for step in range(len(handles))]
     figure.legend(
         full,
         labels,
-        title=_shortened(summary),
+        title=footing(summary),
         loc="outside upper left",
         ncols=len(TARGETS),
         fontsize=9,
@@ -258,36 +228,17 @@ def evaluations_to(summary: CompareSummary) -> Figure:
     return figure
 
 
-def _wrapped(label: str, inches: float) -> str:
-    """A label of the usual size in as many lines as its axis needs."""
-    return fill(label, int(inches / CHARACTER), break_long_words=False)
-
-
-def _dot(color: str, marker: str = ".", **style: Any) -> Line2D:
-    """A marker for a legend."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=color, marker=marker, linestyle="none", markersize=6, **style)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
 def _rendered(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()
 
 
-def _draw_band(
-    axes: Axes, own: Band, style: Style, scale: float = 1.0, label: str | None = None, alpha: float = 0.12
-) -> None:
+def _draw_band(axes: Axes, own: Band, style: Style, alpha: float, scale: float = 1.0, label: str | None = None) -> None:
     x = np.arange(1, len(own.median) + 2)  # the last value is seen up to the evaluation that was not made
     low, median, high = (scale * np.append(values, values[-1]) for values in (own.low, own.median, own.high))
-    axes.fill_between(x, low, high, step="post", color=style["color"], alpha=alpha, linewidth=0)
+    if alpha:
+        axes.fill_between(x, low, high, step="post", color=style["color"], alpha=alpha, linewidth=0)
     axes.step(x, median, where="post", label=label, **style)
 
 
@@ -320,70 +271,6 @@ def _lowest(summary: CompareSummary) -> float:
     return max(0.0, 10.0 * floor(seen / 10))
 
 
-def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost: str, value: str, style: Style) -> None:
-    size = 2.0 if summary.space_size > 1000 else 10.0
-    label = "all networks" if len(summary.cloud[cost]) == summary.space_size else "configurations of the space"
-    axes.scatter(
-        summary.cloud[cost],
-        summary.cloud[value],
-        s=size,
-        color=CLOUD,
-        linewidths=0,
-        rasterized=True,
-        label=label,
-    )
-    x, y = _staircase(summary, cost, value)
-    best = summary.best if len(summary.goals.names) == 2 else f"{summary.of_what} front of these two"
-    axes.plot(x, y, color="black", linewidth=1.0, label=best)
-    if len(summary.uniform[cost]):
-        axes.plot(
-            summary.uniform[cost], summary.uniform[value], "x", color="#6b6b6b", markersize=4, label="all layers alike"
-        )
-    axes.plot(
-        one.front[cost],
-        one.front[value],
-        "o",
-        color=style["color"],
-        markersize=4.2,
-        markeredgecolor="black",
-        markeredgewidth=EDGE,
-        label="found by the strategy",
-    )
-    axes.set_title(f"{one.name}: {percent(one.front_share, 1)} %", color=style["color"], fontsize=9)
-
-
-def _staircase(summary: CompareSummary, cost: str, value: str) -> tuple[Array, Array]:
-    """The corners of the boundary between what two of the metrics can be together and what not."""
-    turns = {o.metric: o.turn for o in summary.goals.objectives}
-    x, y = turns[cost] * summary.front[cost], turns[value] * summary.front[value]
-    order = np.lexsort((y, x))
-    x, y = x[order], y[order]
-    kept = np.append(True, y[1:] < np.minimum.accumulate(y)[:-1])
-    x, y = x[kept], y[kept]
-    far = 10 * (np.ptp(summary.cloud[cost]) + np.ptp(summary.cloud[value]) + 1.0)
-    x, y = np.append(np.repeat(x, 2), x[-1] + far), np.concatenate([[y[0] + far], np.repeat(y, 2)])
-    return turns[cost] * x, turns[value] * y
-
-
-def _front_limits(axes: Axes, summary: CompareSummary, cost: str, value: str) -> None:
-    """Axes about the fronts and not about the whole space, whose worst networks are of no interest."""
-    for name, set_limits in ((cost, axes.set_xlim), (value, axes.set_ylim)):
-        shown = np.concatenate([summary.front[name], *(one.front[name] for one in summary.strategies)])
-        margin = 0.06 * (float(np.ptp(shown)) or 1.0)
-        set_limits(float(shown.min()) - margin, float(shown.max()) + margin)
-
-
-def _what(summary: CompareSummary) -> str:
-    """Seeds and space in one line."""
-    size = counted(summary.space_size, "network")
-    return f"median and 10-90 % band over {summary.extent}{';' if summary.interrupted else ','} {size} in the space"
-
-
-def _shortened(summary: CompareSummary) -> str | None:
-    """What pictures that do not tell the number of seeds say where runs are missing."""
-    return summary.extent if summary.interrupted else None
-
-
 def _beside(label: str, labels: Sequence[str]) -> list[str]:
     """The questions about the same value."""
     return [other for other in labels if other.partition(", ")[0] == label.partition(", ")[0]]
@@ -391,14 +278,5 @@ def _beside(label: str, labels: Sequence[str]) -> list[str]:
 
 def _question(label: str, units: Mapping[str, str], is_short: bool) -> str:
     value, _, budget = label.partition(", ")
-    budget = _name(budget).replace("<=", "≤").replace(">=", "≥")
-    return budget if budget and is_short else f"{_with_unit(value, units)}{', ' if budget else ''}{budget}"
-
-
-def _with_unit(metric: str, units: Mapping[str, str]) -> str:
-    unit = units.get(metric)
-    return f"{_name(metric)} [{unit}]" if unit else _name(metric)
-
-
-def _name(metric: str) -> str:
-    return metric.replace("_", " ")
+    budget = spelled(budget).replace("<=", "≤").replace(">=", "≥")
+    return budget if budget and is_short else f"{with_unit(value, units)}{', ' if budget else ''}{budget}"

@@ -19,14 +19,15 @@ from chop.record.comparison import (
     counted,
     percent,
 )
+from chop.report.compare_plot_parts import has_bands
 from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import terminal
 
 CAPTIONS = {
-    "hypervolume": "{share} by evaluation: median and 10-90 % band over seeds.",
+    "hypervolume": "{share} by evaluation{band}.",
     "front": "The front that each strategy found in its middle run.",
-    "regret": "How far the best configuration under a budget is from the exact best: median and 10-90 % band.",
-    "evaluations_to": "Evaluations to a share of the {whole}: median and 10-90 % range.",
+    "regret": "How far the best configuration under a budget is from the exact best{band}.",
+    "evaluations_to": "Evaluations to a share of the {whole}{range}.",
 }
 
 
@@ -157,7 +158,10 @@ def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str
 
 
 def _picture(plot: Path, summary: CompareSummary) -> list[str]:
-    caption = CAPTIONS[plot.stem].format(share=_share(summary), whole=summary.whole)
+    band = ": median and 10-90 % band over seeds" if has_bands(summary) else ": median over seeds"
+    spread = {"band": band, "range": ": median and 10-90 % range over seeds"}
+    shown = spread if len(summary.seeds) > 1 else dict.fromkeys(spread, "")
+    caption = CAPTIONS[plot.stem].format(share=_share(summary), whole=summary.whole, **shown)
     return [f"![{caption}]({plot.name})", "", caption]
 
 

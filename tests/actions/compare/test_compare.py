@@ -306,7 +306,7 @@ def test_ctrl_c_keeps_the_runs_that_are_done(
     report = (tmp_path / "c" / "report.md").read_text(encoding="utf-8")
     assert report.startswith("# 4 strategies, 6 of 12 runs, interrupted, 18 evaluations of 18 points")
     assert "Runs: brute_force 2, brute_force_random 2, random 1, tpe 1." in report
-    assert "6 of 12 runs, interrupted" in compare_plots._what(summary)
+    assert "6 of 12 runs, interrupted" in compare_plots.what_is_shown(summary)
     assert not any("brute_force" in remark for remark in summary.remarks)
     calls[:] = [None] * 5  # type: ignore[list-item]
     summary = compare(jsc_tiny, jets, lab, tmp_path / "one", FEW)

@@ -20,6 +20,7 @@ from chop.actions.compare.measured_points import write_measured
 from chop.actions.compare.summary import Facts, StrategyRuns, runs_by_strategy, summarise
 from chop.actions.oracle import Oracle
 from chop.actions.search.checks import checked_call, checked_run
+from chop.actions.search.measuring.samples import measured_samples
 from chop.actions.search.run.declared_training import engine_of, training_problem
 from chop.actions.search.run.kept_training import TrainingRun
 from chop.actions.search.search import command_line
@@ -157,6 +158,7 @@ class CompareJob(ComparedSearch):
                 runs=ended,
                 planned_runs=len(contenders) * len(seeds),
                 units=instruments.runners.units,
+                samples=", ".join(measured_samples(instruments.runners, self.data_module)),
             )
             found = runs_by_strategy(contenders, runs, oracle, budget)
             is_learned = context.known.is_learned if context.known else (True,) * len(goals.names)

@@ -53,6 +53,7 @@ class Facts:
     runs: int
     planned_runs: int
     units: Mapping[str, str] = field(default_factory=dict)
+    samples: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ def summarise(facts: Facts, found: Sequence[StrategyRuns], oracle: Oracle, asked
         runs=facts.runs,
         planned_runs=facts.planned_runs,
         units=facts.units,
+        samples=facts.samples,
     )
 
 
@@ -198,9 +200,9 @@ def metrics_at(oracle: Oracle, rows: Array) -> dict[str, Array]:
 
 
 def uniform_points(found: Sequence[StrategyRuns], oracle: Oracle) -> dict[str, Array]:
-    """The points with the same formats in all layers, if the strategy `uniform` took part."""
-    rows = [one.runs[0].evaluated for one in found if one.contender.name == UNIFORM]
-    return metrics_at(oracle, rows[0] if rows else np.empty(0, dtype=np.int64))
+    """The points with the same formats in all layers, if the strategy `uniform` took part; none if all points are."""
+    rows = next((one.runs[0].evaluated for one in found if one.contender.name == UNIFORM), np.empty(0, dtype=np.int64))
+    return metrics_at(oracle, rows if len(np.unique(rows)) < oracle.landscape.size else rows[:0])
 
 
 def cloud(oracle: Oracle) -> dict[str, Array]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from chop.actions.search.checks import checked_run
 from chop.actions.search.measuring.instruments import Instruments
+from chop.actions.search.measuring.samples import measured_samples
 from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run.block_by_block import is_block_by_block
 from chop.actions.search.run.declared_training import declared_training
@@ -17,7 +18,6 @@ from chop.actions.search.search_flags import SearchFlags
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.config.run_config import RunConfig
-from chop.dataset.data import Data
 from chop.evaluation.memory import resident
 from chop.executors import Jobs
 from chop.record.goals import Goals
@@ -42,6 +42,7 @@ def dry_run(run_config: RunConfig, flags: SearchFlags) -> DryRun:
     with one_thread(instruments.is_light or setup.n_jobs > 1):
         if declared_training(job.settings) is None:
             timed, seconds = _time_of_block(job, instruments) if in_blocks else _time_of_trials(job, instruments)
+    samples = measured_samples(instruments.runners, job.data_module)
     return DryRun(
         nodes=_nodes(job.space.given if isinstance(job.space, TrainedNetworks) else job.space),
         points=job.space.size,
@@ -50,7 +51,7 @@ def dry_run(run_config: RunConfig, flags: SearchFlags) -> DryRun:
         timeout=setup.timeout,
         objectives=_objectives(goals),
         constraints=tuple(constraint.explained() for constraint in goals.constraints),
-        samples=_samples(instruments, job.data_module),
+        samples=tuple(f"{what} ({', '.join(names)})" for what, names in samples.items()),
         timed=timed,
         seconds=seconds,
         jobs=setup.n_jobs,
@@ -72,18 +73,6 @@ def _objectives(goals: Goals) -> tuple[str, ...]:
     if goals.sum_direction:
         return (f"{goals.sum_direction} the sum of {', '.join(f'{o.scale:g} {o.metric}' for o in goals.objectives)}",)
     return tuple(f"{own.direction} {own.metric}" for own in goals.objectives)
-
-
-def _samples(instruments: Instruments, data: Data) -> tuple[str, ...]:
-    """The samples of each runner that measures on some."""
-    found = {}
-    for runner in instruments.runners.needed:
-        if hasattr(runner.options, "data_loader"):
-            part, most = runner.options.data_loader, getattr(runner.options, "num_samples", None)
-            count = sum(len(targets) for _, targets in data.batches(part, most))
-            names = ", ".join(metric.name for metric in runner.metrics)
-            found[names] = f"{count:,} of {part.removesuffix('_dataloader')} ({names})"
-    return tuple(found.values())
 
 
 def _time_of_block(job: SearchJob, instruments: Instruments) -> tuple[int, float]:

@@ -1,0 +1,87 @@
+"""The pictures of a comparison are whole, say what they are of, and show no band where there is one seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from chop.actions.compare.job import CompareOptions, compare
+from chop.dataset import MaseDataModule
+from chop.record.comparison import CompareSummary
+from chop.report import compare_plots, compare_report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@pytest.fixture
+def summary(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> CompareSummary:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(compare_plots, "find_spec", lambda name: None)  # they are drawn here
+    return compare(jsc_tiny, jets, lab, tmp_path / "c", CompareOptions(("tpe", "uniform"), seeds=2))
+
+
+def texts(figure: Figure) -> str:
+    from matplotlib.text import Text
+
+    return "\n".join(text.get_text() for text in figure.findobj(Text))  # type: ignore[attr-defined]
+
+
+def test_a_front_is_whole_with_any_number_of_strategies(summary: CompareSummary) -> None:
+    one = summary.strategies[0]
+    uniform = {name: values[:1] for name, values in summary.cloud.items()}
+    for count in (1, 2, 3, 4):
+        strategies = [replace(one, name=f"strategy {place}") for place in range(count)]
+        figure = compare_plots.front(replace(summary, strategies=strategies, uniform=uniform))
+        assert figure is not None
+        figure.canvas.draw()
+        for artist in (*figure.legends, *(axes.title for axes in figure.axes)):
+            box = artist.get_window_extent()
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, count
+            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, count
+
+
+def test_marked_networks_lie_within_the_axes(summary: CompareSummary) -> None:
+    cost, value = summary.pairs[0]
+    far = {cost: np.array([31.0]), value: np.array([0.01])}
+    figure = compare_plots.front(replace(summary, uniform=far))
+    assert figure is not None
+    for name, (low, high) in ((cost, figure.axes[0].get_xlim()), (value, figure.axes[0].get_ylim())):
+        for shown in (summary.front[name], far[name], *(one.front[name] for one in summary.strategies)):
+            assert low < shown.min() and shown.max() < high
+
+
+def test_every_picture_says_what_was_measured_on(summary: CompareSummary) -> None:
+    assert summary.samples == "512 validation samples"
+    drawn = dict(compare_plots.figures(summary))
+    assert set(drawn) == set(compare_plots.DRAWINGS)
+    assert all("512 validation samples" in texts(figure) for figure in drawn.values())
+
+
+def test_a_space_of_one_layer_marks_no_network_as_uniform(summary: CompareSummary) -> None:
+    assert not any(len(values) for values in summary.uniform.values())
+    figure = compare_plots.front(summary)
+    assert figure is not None and "all layers alike" not in texts(figure)
+
+
+def test_bands_are_of_several_seeds_and_of_few_strategies(summary: CompareSummary, tmp_path: Path) -> None:
+    def bands(of: CompareSummary) -> int:
+        return sum(len(axes.collections) for axes in compare_plots.hypervolume(of).axes)
+
+    one_seed = replace(summary, seeds=[0])
+    many = replace(summary, strategies=[replace(summary.strategies[0], name=str(place)) for place in range(10)])
+    assert (bands(summary), bands(one_seed), bands(many)) == (2, 0, 0)
+    assert "median and 10-90 % band over 2 seeds, 18 networks" in texts(compare_plots.hypervolume(summary))
+    assert "median over 2 seeds, " in texts(compare_plots.hypervolume(many))
+    for name, figure in compare_plots.figures(one_seed):
+        assert "band" not in texts(figure) and "10-90" not in texts(figure), name
+    plots = [tmp_path / f"{name}.png" for name in compare_plots.DRAWINGS]
+    captions = [line for line in compare_report.report_text(one_seed, plots).splitlines() if line.startswith("![")]
+    assert len(captions) == 4 and not any("band" in line or "over seeds" in line for line in captions)
