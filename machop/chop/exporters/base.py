@@ -203,6 +203,10 @@ class Exporter(ABC):
     def write(self, network: ExportNetwork, folder: Path) -> Written:
         """Write the files into an empty folder, which is moved to another place afterwards."""
 
+    def not_verified(self) -> str | None:
+        """Why nothing that is written is run, where the options say so; None where `checks` runs it."""
+        return None
+
     @abstractmethod
     def checks(self, network: ExportNetwork, folder: Path) -> Iterator[Check]:
         """Run what was written on the whole test set, by each tool there is, and compare with the network."""

@@ -19,17 +19,21 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Exported:
-    """A finished export: its folder, its checks, and the facts and notes of the exporter."""
+    """A finished export: its folder, its checks, and the facts and notes of the exporter.
+
+    `not_verified` says why there are no checks, where the options ask for none.
+    """
 
     folder: Path
     to: str
     checks: tuple[Check, ...]
     written: Written
+    not_verified: str | None = None
 
     @property
     def is_exact(self) -> bool:
-        """Whether no output differs in any required check."""
-        return not any(check.differing for check in self.checks if check.required)
+        """Whether the files were run, and no output differs in any required check."""
+        return bool(self.checks) and not any(check.differing for check in self.checks if check.required)
 
 
 def exporter_of(to: str, options: Mapping[str, Any] | None = None) -> Exporter:
@@ -69,7 +73,7 @@ def export(
             draft.mkdir()
             written = exporter.write(network, draft)
             checks = _checked(exporter, network, draft, allow_differences, report, written.notes)
-            found = Exported(folder, EXPORTERS.canonical(to), checks, written)
+            found = Exported(folder, EXPORTERS.canonical(to), checks, written, exporter.not_verified())
             write_readme(draft, network, found)
             write_manifest(draft, network, found, exporter)
             require_replaceable(folder)
@@ -98,6 +102,9 @@ def _checked(
     notes: tuple[str, ...],
 ) -> tuple[Check, ...]:
     """The checks; raises ExportError for a difference, with the exporter's notes, unless it is allowed."""
+    if reason := exporter.not_verified():
+        report(f"not verified: {reason}")
+        return ()
     checks = []
     for check in exporter.checks(network, draft):
         report(str(check))

@@ -34,6 +34,7 @@ def write_manifest(folder: Path, network: ExportNetwork, found: Exported, export
         "network": {**network.about, "formats": formats_of(network)},
         "scores": {name: interval_as_json(own) for name, own in network.scores.items()},
         "checks": [asdict(check) for check in found.checks],
+        "not_verified": found.not_verified,
         "facts": dict(found.written.facts),
         "notes": list(found.written.notes),
         "versions": dict(_versions(exporter)),
@@ -62,7 +63,10 @@ def _lines(network: ExportNetwork, found: Exported) -> Iterator[str]:
         yield from ("", "| score on the test set | value | 95 % interval |", "|---|---|---|")
         for name, (value, low, high) in network.scores.items():
             yield f"| {name} | {value:.4f} | {'-' if isnan(low) else f'{low:.4f} to {high:.4f}'} |"
-    yield from ("", "## Verified on the whole test set", "", *(f"- {check}" for check in found.checks))
+    if found.not_verified:
+        yield from ("", "## Not verified", "", f"{found.not_verified[0].upper()}{found.not_verified[1:]}.")
+    else:
+        yield from ("", "## Verified on the whole test set", "", *(f"- {check}" for check in found.checks))
     if found.written.notes:
         yield from ("", "## Note", "", *(f"- {note}" for note in found.written.notes))
     if found.written.usage:

@@ -71,6 +71,8 @@ class ExporterConformance:
 
     def test_outputs_equal_the_networks_on_the_whole_test_set(self, listed: Listed, tmp_path: Path) -> None:
         found = self._exported(listed, tmp_path)
+        if found.not_verified:
+            pytest.skip(found.not_verified)
         assert found.is_exact
         whole = sum(wanted.size for _, wanted in self.network().predictions("test"))
         assert all(check.outputs == whole for check in found.checks)

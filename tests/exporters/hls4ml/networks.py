@@ -9,6 +9,7 @@ from tests.exporters.networks import of_graph
 from torch import Tensor, nn
 
 from chop.exporters import ExportNetwork
+from chop.formats.integer import Integer
 from chop.ir import MaseGraph
 from chop.passes.graph import absorb_batch_norm_transform_pass
 
@@ -64,3 +65,14 @@ def sequences() -> ExportNetwork:
     torch.manual_seed(2)
     x = drawn(50, 2, 8)
     return of_graph(quantised(Sequences(), dict.fromkeys(("first", "second", "last"), LAYER), x), x)
+
+
+def averages() -> ExportNetwork:
+    """Averages over 4 values, of positive values and of such with a sign; their sums are 4 times as large."""
+    torch.manual_seed(2)
+    x = drawn(100, 2, 8, 8)
+    layers = [nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 4, 1), nn.AvgPool2d(2)]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 3))
+    coarse = {"data_in": Integer(4, 1), "weight": Integer(4, 2), "bias": Integer(4, 2)}
+    formats = {"_0": coarse, "_2": {"data_in": Integer(4, 1)}, "_3": coarse, "_6": coarse}
+    return of_graph(quantised(model, formats, x), x)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tests.circuits.networks import LAYER, WIDTHS, drawn, learned, one_layer, quantised
-from tests.exporters.hls4ml.networks import images, sequences
+from tests.exporters.hls4ml.networks import averages, images, sequences
 from tests.exporters.networks import bundled_network, of_graph, own_network
 from torch import nn
 
@@ -81,6 +81,8 @@ def test_norms_strides_padding_groups_dilation_and_pooling_are_exact(tmp_path: P
 @pytest.mark.parametrize(
     ("network", "options"),
     [
+        *((averages, {"backend": own}) for own in ("Vitis", "Vivado", "Quartus")),
+        (averages, {"io_type": "io_stream"}),
         (sequences, {}),
         (sequences, {"io_type": "io_stream"}),
         (lambda: own_network("tokens"), {"strategy": "Resource", "reuse_factor": 2}),
@@ -138,6 +140,15 @@ def test_types_are_those_of_the_plan_and_of_exact_ranges(tmp_path: Path) -> None
     # a ReLU: never negative; 7.75 rounds to 8, which 3 bits with a sign cut to 3
     assert found["_2_in"] == {"result": "ufixed<2,2,RND_CONV,SAT>"}
     assert found["_2"]["accum"] == "ufixed<2,2>"  # the second neuron is never above 0
+
+
+def test_sums_of_averages_have_room_for_all_their_terms(tmp_path: Path) -> None:
+    found = written(averages(), tmp_path)
+    # 4 values from 0 to 3.5 in steps of 1/2: sums up to 14, averages in steps of 1/8
+    assert found["_2_in"]["result"] == "ufixed<3,2,RND_CONV,SAT>"
+    assert found["_2"]["accum"] == "ufixed<7,4>"
+    # from -3.375 to 3.375 in steps of 1/8, 2 bits more in front and behind
+    assert (found["_3"]["result"], found["_4"]["accum"]) == ("fixed<6,3>", "fixed<10,5>")
 
 
 def test_a_rounding_takes_only_what_it_needs() -> None:
@@ -261,12 +272,16 @@ def test_without_a_compiler_nothing_is_written_unless_it_is_asked_for(
         export(network, "hls4ml", tmp_path / "out")
     with pytest.raises(ExportError, match="Intel's compiler"):
         export(network, "hls4ml", tmp_path / "out", {"backend": "oneAPI"})
-    found = export(network, "hls4ml", tmp_path / "out", NOT_COMPILED)
-    assert "was not compiled" in str(found.checks[0])
+    told: list[str] = []
+    found = export(network, "hls4ml", tmp_path / "out", NOT_COMPILED, report=told.append)
+    assert (found.checks, found.is_exact) == ((), False)
+    assert told == ["not verified: the project was not compiled and run (verify = false)"]
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "The project was not compiled (verify = false)" in readme
+    assert "## Not verified\n\nThe project was not compiled and run (verify = false).\n" in readme
+    assert "differ" not in readme
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["options"]["verify"] is False
+    assert (manifest["checks"], manifest["not_verified"]) == ([], found.not_verified)
 
 
 def test_two_exports_are_equal(tmp_path: Path) -> None:

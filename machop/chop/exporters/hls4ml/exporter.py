@@ -44,7 +44,7 @@ The input is `({inputs})`{turned}; the output is `({outputs})`.
 BENCH_SAMPLES = 100
 """Test samples that the project's own test bench runs on."""
 
-NOT_COMPILED = "The project was not compiled (verify = false): only the integers that its types hold were compared."
+NOT_COMPILED = "the project was not compiled and run (verify = false)"
 ANOTHER_EXPORT = "export it to verilog or onnx"
 WITHOUT_LAYER = {
     "relu6": "use a ReLU, whose format saturates",
@@ -114,7 +114,7 @@ class Hls4ml(CircuitExporter):
             layers = IntegerLayers.of(network)
         except ExportError as error:
             return list(error.problems)
-        return layers.input_problems() or LayerList(layers, self.options.io_type).problems + self._tool_problems()
+        return layers.input_problems() or self._listed(layers).problems + self._tool_problems()
 
     def _tool_problems(self) -> list[str]:
         backend, not_verified = self.options.backend, "or write the project without: verify = false"
@@ -133,7 +133,7 @@ class Hls4ml(CircuitExporter):
     def write(self, network: ExportNetwork, folder: Path) -> Written:
         """Write the project."""
         layers = IntegerLayers.of(network)
-        project = LayerList(layers, self.options.io_type).project
+        project = self._listed(layers).project
         settings = self._settings(network)
         write_project(project, settings, folder)
         self._write_samples(network, layers, project, folder)
@@ -152,20 +152,19 @@ class Hls4ml(CircuitExporter):
         }
         if reused := reuse_factors(project, settings):
             facts["reuse_factors"] = reused
-        notes = () if self.options.verify else (NOT_COMPILED,)
-        return Written(facts, text, notes + layers.wide_sums())
+        return Written(facts, text, layers.wide_sums())
+
+    def not_verified(self) -> str | None:
+        """Not compiled, by `verify = false`."""
+        return None if self.options.verify else NOT_COMPILED
 
     def checks(self, network: ExportNetwork, folder: Path) -> Iterator[Check]:
-        """Compile the project and run it; or, with `verify = false`, run the integers that its types hold.
+        """Compile the project and run it.
 
         Where float32 does not hold the sums, the project must equal the network in integers.
         """
         layers = IntegerLayers.of(network)
-        if not self.options.verify:
-            pairs = ((layers.network(x), wanted) for x, wanted in network.predictions())
-            yield Check.of("integer network (the project was not compiled)", pairs)
-            return
-        project = LayerList(layers, self.options.io_type).project
+        project = self._listed(layers).project
         name = self._settings(network).name
         tool, is_wide = f"hls4ml, {self.options.backend}, compiled with g++", bool(layers.wide_sums())
         with compiled(folder, name, project.input.order.size, project.output.order.size) as run:
@@ -185,6 +184,9 @@ class Hls4ml(CircuitExporter):
         due = project.output.as_held(np.concatenate([wanted for _, wanted in pairs]))
         for name, values in (("tb_input_features", held), ("tb_output_predictions", due)):
             np.savetxt(folder / "tb_data" / f"{name}.dat", values, "%.9g")
+
+    def _listed(self, layers: IntegerLayers) -> LayerList:
+        return LayerList(layers, self.options.io_type, self.options.backend)
 
     def _settings(self, network: ExportNetwork) -> ProjectSettings:
         own = self.options

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from chop.circuits.stages import Add, Affine, Clip, Maximum, Port, Round, Select, Stage
 from chop.circuits.values import Integers, Range, Values
 from chop.errors import CircuitError
-from chop.exporters.hls4ml.types import FixedType, type_of_range, type_of_rounding, type_of_values
+from chop.exporters.hls4ml.types import (
+    FixedType,
+    sum_type,
+    type_of_range,
+    type_of_rounding,
+    type_of_values,
+    wide_source,
+)
 from chop.exporters.hls4ml.windows import convolution, pooling
 from chop.exporters.integer_layers import IntegerLayers, Window
 
@@ -68,9 +75,10 @@ class Project:
 class LayerList:
     """Lists the layers of a network; `problems` are the reasons, by node, why that is not possible."""
 
-    def __init__(self, layers: IntegerLayers, io_type: str = "io_parallel") -> None:
+    def __init__(self, layers: IntegerLayers, io_type: str = "io_parallel", backend: str = "Vitis") -> None:
         self._layers = layers
         self._streams = io_type == "io_stream"
+        self._sums_in_source_type = backend == "Quartus"  # which ignores the type of sums where it averages
         self._ranges = layers.network.ranges
         self._held: dict[str, Held] = {}
         self._merged: dict[str, Round] = {}
@@ -240,8 +248,12 @@ class LayerList:
     def _add_average(self, stage: Affine) -> Held:
         source, window = self._image(stage), self._layers.window(stage)
         self._require_poolable(window)
+        sums = sum_type(type_of_range(self._ranges[stage.name]), prod(window.kernel))
+        types = {**self._types(stage), "accum": sums}
+        if self._sums_in_source_type:
+            wide = wide_source(source.kind, sums, max(window.kernel))
+            source = self._activation(f"{stage.name}_widened", "linear", source, wide)
         kind, settings = pooling("Average", window, source.shape, stage.shape[1:])
-        types = self._types(stage)
         self._list(kind, stage.name, (source,), settings, types)
         return self._image_result(stage, types["result"])
 

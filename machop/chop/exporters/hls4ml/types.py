@@ -59,6 +59,27 @@ def type_of_range(own: Range) -> FixedType:
     return _least(np.stack([own.low, own.high]), own.frac, int(own.zeros[~_is_zero(own)].min(initial=MOST_BITS)))
 
 
+def sum_type(average: FixedType, terms: int) -> FixedType:
+    """The least type for sums of 2^n `terms` whose averages have the type `average`: hls4ml adds before it divides.
+
+    >>> str(sum_type(FixedType(5, 2, False), 4))
+    'ufixed<7,4>'
+    """
+    more = terms.bit_length() - 1
+    return replace(average, bits=average.bits + more, integer_bits=average.integer_bits + more)
+
+
+def wide_source(source: FixedType, sums: FixedType, factor: int) -> FixedType:
+    """A type with a sign that holds the values of `source`, the sums of an average, the average, and a whole `factor`.
+
+    >>> str(wide_source(FixedType(3, 2, False), FixedType(7, 4, False), 2))
+    'fixed<8,5>'
+    """
+    kinds = source.with_sign, sums.with_sign
+    integer_bits = max(factor.bit_length() + 1, *(own.integer_bits for own in kinds))
+    return FixedType(integer_bits + max(own.frac for own in kinds), integer_bits, True)
+
+
 def type_of_values(own: Values) -> FixedType:
     """The least type that holds constants."""
     codes = own.codes.reshape(-1)
