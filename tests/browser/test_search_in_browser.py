@@ -57,10 +57,10 @@ def test_walking_along_the_front_changes_table_heat_map_and_commands(page: Any) 
 
 
 def test_a_click_on_a_row_selects_that_network(page: Any) -> None:
-    page.execute_script("document.getElementById('table').scrollIntoView({block: 'center'})")
-    row = page.find_elements("css selector", "#table tbody tr[data-trial]")[5]
-    trial = row.get_attribute("data-trial")
-    row.click()
+    script = (
+        "const row = document.querySelectorAll('#table tbody tr[data-trial]')[5]; row.click(); return row.dataset.trial"
+    )
+    trial = page.execute_script(script)
     assert text(page, "#selected-title").split()[1] == trial
     assert page.find_elements("id", "chosen")
 
@@ -143,4 +143,7 @@ def test_exhaustive_search_shows_its_exact_front(window: Any, tmp_path: Path) ->
     file.write_text(search_page(exhaustive_search()), encoding="utf-8")
     opened(window, file)
     assert "exact front" in text(window, "#front-legend")
+    cells = window.execute_script("return cellsOf(state.selected).seq_blocks_2")
+    size = text(window, '#heat tr[data-layer="seq_blocks_2"] td:last-child')
+    assert size == f"{(80 * cells['weight'][1] + 5 * cells['bias'][1]) / 8:.4g} B"
     assert console(window) == []

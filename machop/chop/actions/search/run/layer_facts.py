@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from chop.actions.search.measuring.instruments import BATCH_MACS, Instruments
@@ -42,8 +43,11 @@ def layer_facts(instruments: Instruments) -> tuple[LayerFacts, ...]:
 
 
 def _facts(cost: NodeCost, alone: Mapping[str, float]) -> LayerFacts:
-    parameters = sum(tensor.elements for tensor in cost.tensors if tensor.is_parameter)
-    return LayerFacts(cost.name, cost.op.name, parameters, cost.macs, alone)
+    parameters: Counter[str] = Counter()
+    for tensor in cost.tensors:
+        if tensor.is_parameter:
+            parameters[tensor.operand] += tensor.elements
+    return LayerFacts(cost.name, cost.op.name, dict(parameters), cost.macs, alone)
 
 
 def _alone(instruments: Instruments, axes: Sequence[Axis]) -> dict[str, Mapping[str, float]]:

@@ -23,13 +23,12 @@ const Selected = (() => {
     const nodes = [...new Set([...DATA.layers.map((own) => own.name), ...Object.keys(cells)])].filter((node) => cells[node] && Object.keys(cells[node]).length);
     if (!nodes.length) return make("p", { class: "soft" }, "No layer has a format of its own.");
     const operands = Object.keys(OPERANDS).filter((own) => nodes.some((node) => cells[node][own]));
-    const sums = (name) => DATA.layers.reduce((sum, own) => sum + (own[name] ?? 0), 0);
-    const parameters = sums("parameters"), macs = sums("macs");
+    const parameters = DATA.layers.reduce((sum, own) => sum + count(own), 0), macs = DATA.layers.reduce((sum, own) => sum + own.macs, 0);
     const drops = Object.fromEntries(nodes.map((node) => [node, drop(layerOf[node])]));
     const most = Math.max(...Object.values(drops).map((own) => own ?? 0), 1e-12), hasDrops = Object.values(drops).some((own) => own !== null);
     const head = make("tr", {}, make("th", { class: "text" }, "layer"), operands.map((own) => make("th", {}, OPERANDS[own])),
       hasDrops ? make("th", { title: `${objectives[0]} that is lost when this layer alone is quantised, with its fewest bits` }, "costs alone") : null,
-      parameters ? make("th", {}, "parameters") : null, macs ? make("th", {}, "MACs") : null, parameters ? make("th", {}, "weights") : null);
+      parameters ? make("th", {}, "parameters") : null, macs ? make("th", {}, "MACs") : null, parameters ? make("th", { title: "weights and biases, each in its format" }, "size") : null);
     const rows = nodes.map((node) => {
       const layer = layerOf[node];
       return make("tr", { "data-layer": node }, make("td", { class: "name" }, node, layer ? make("span", { class: "soft" }, ` ${layer.op}`) : null),
@@ -40,7 +39,7 @@ const Selected = (() => {
           return make("td", { class: "cell", style: `background:${back};color:${ink}`, title: `${node} ${OPERANDS[own]}: ${cell[0]}` }, cell[0]);
         }),
         hasDrops ? make("td", { class: "text" }, drops[node] === null ? "" : [bar(Math.max(0, drops[node]) / most, "cost"), ` ${shown(drops[node])}`]) : null,
-        parameters ? make("td", { class: "text" }, layer ? [bar(layer.parameters / parameters), ` ${percent(layer.parameters / parameters)}`] : "") : null,
+        parameters ? make("td", { class: "text" }, layer ? [bar(count(layer) / parameters), ` ${percent(count(layer) / parameters)}`] : "") : null,
         macs ? make("td", { class: "text" }, layer ? [bar(layer.macs / macs), ` ${percent(layer.macs / macs)}`] : "") : null,
         parameters ? make("td", {}, size(layer, cells[node])) : null);
     });
@@ -51,11 +50,14 @@ const Selected = (() => {
     if (!name || fp32?.metrics[name] === undefined) return null;
     return (direction[name] === "minimize" ? 1 : -1) * (layer.alone[name] - fp32.metrics[name]);
   }
+  const count = (layer) => Object.values(layer.parameters).reduce((sum, own) => sum + own, 0);
+  /** What the parameters of a layer take, each in its format; nothing where one is not known. */
   function size(layer, cells) {
-    const bits = cells.weight?.[1];
-    if (!layer?.parameters || bits === null || bits === undefined) return "";
-    const bytes = (layer.parameters * bits) / 8;
-    return bytes >= 1024 ? `${shown(bytes / 1024)} KiB` : `${Math.ceil(bytes)} B`;
+    if (!layer || !count(layer)) return "";
+    const bits = Object.entries(layer.parameters).map(([operand, own]) => (cells[operand]?.[1] === null ? null : own * (cells[operand]?.[1] ?? 32)));
+    if (bits.includes(null)) return "";
+    const bytes = bits.reduce((sum, own) => sum + own, 0) / 8;
+    return bytes >= 1024 ? `${shown(bytes / 1024)} KiB` : `${shown(bytes)} B`;
   }
   const bar = (share, name = "") => make("span", { class: `bar ${name}`, style: `width:${Math.round(Math.max(0, Math.min(1, share)) * 60)}px` });
   const percent = (share) => `${Math.round(share * 100)} %`;
