@@ -33,6 +33,7 @@ from chop.cli.options import (
     STRATEGIES,
     STRATEGY_NAME,
     TARGET,
+    TRIALS_AS_JSON,
     UNTUNED,
     space_options,
     with_run_options,
@@ -58,7 +59,6 @@ app = typer.Typer(
     cls=_Group,
     help="Find the best number format for every layer of a neural network.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -151,6 +151,7 @@ def search(
     init_from: list[str] | None,
     live: bool,
     dry_run: bool,
+    as_json: bool,
     **given_flags: Any,
 ) -> None:
     """Search number formats: ch search --config FILE.toml --pretrained
@@ -162,9 +163,11 @@ def search(
 
     known = {name: value for name, value in given_flags.items() if value is not None}
     if dry_run:
-        show_dry_run(run_config, known, unused={"--resume": resume, "--init-from": init_from, "--live": live})
+        show_dry_run(
+            run_config, known, unused={"--resume": resume, "--init-from": init_from, "--live": live, "--json": as_json}
+        )
     else:
-        run(run_config, known, resume, init_from or (), live)
+        run(run_config, known, resume, init_from or (), live, as_json)
 
 
 def compare(
@@ -234,6 +237,7 @@ _SEARCH_OPTIONS = {
     "metrics": METRIC,
     "values": SET,
     "dry_run": DRY_RUN,
+    "as_json": TRIALS_AS_JSON,
     "resume": RESUME,
     "init_from": INIT_FROM,
     "finish_epochs": FINISH_EPOCHS,

@@ -103,6 +103,9 @@ BUDGET = Annotated[
 MOST_POINTS = Annotated[
     int | None, typer.Option("--most-points", help="Largest space that is measured whole. [default: 5000000]")
 ]
+TRIALS_AS_JSON = Annotated[
+    bool, typer.Option("--json", help="Print a line of JSON for each trial and one at the end, and nothing else.")
+]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 COMMON: dict[str, Any] = {"config": CONFIG, "plugin": PLUGINS, "debug": DEBUG}

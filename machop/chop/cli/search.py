@@ -11,16 +11,31 @@ from chop.actions.search.dry_run import dry_run
 from chop.actions.search.search_flags import SearchFlags
 from chop.actions.setup import software_dir
 from chop.cli.report import serve_beside
+from chop.cli.search_lines import TrialLines, print_end
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError
 from chop.report.dry_run import print_dry_run
 
 
-def run(run_config: RunConfig, flags: Mapping[str, Any], resume: bool, init_from: Sequence[str], live: bool) -> None:
-    """Run a search and show its result; raises KeyboardInterrupt where Ctrl-C cut it short."""
+def run(
+    run_config: RunConfig,
+    flags: Mapping[str, Any],
+    resume: bool,
+    init_from: Sequence[str],
+    live: bool,
+    as_json: bool,
+) -> None:
+    """Run a search and show its result, or print lines of JSON and nothing else.
+
+    Raises KeyboardInterrupt where Ctrl-C cut it short.
+    """
     if live:
         serve_beside(software_dir(run_config.options).parent)
-    result = run_search(run_config, resume, init_from, ["ch", *sys.argv[1:]], SearchFlags(**flags))
+    result = run_search(
+        run_config, resume, init_from, ["ch", *sys.argv[1:]], SearchFlags(**flags), TrialLines() if as_json else None
+    )
+    if as_json:
+        print_end(result)
     if result.reason == "interrupted":
         raise KeyboardInterrupt
 

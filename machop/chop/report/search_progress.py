@@ -21,6 +21,7 @@ from rich.table import Column
 
 from chop.record.goals import Goals, sign
 from chop.record.trial import Trial
+from chop.report.plain_progress import PlainProgress
 from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
 
@@ -32,6 +33,9 @@ _hidden: ContextVar[bool] = ContextVar("bars are hidden", default=False)
 
 SECONDS_BETWEEN_LINES = 10.0
 """Of a log that takes the place of a bar."""
+
+LEAST_FOR_BAR = 60
+"""Characters of a terminal that has room for a bar beside the figures."""
 
 REFRESH = 0.1
 """Seconds between two updates of a bar whose trials come in faster."""
@@ -66,7 +70,7 @@ class SearchProgress(_Shown):
     def __init__(self, total: int | None, goals: Goals) -> None:
         self._goals = goals
         self._trials, self._shown = 0, 0.0
-        self._best: dict[str, float] = {}
+        self._ends: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
         self._progress = progress_bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
         self._task = self._progress.add_task("search", total=total, rate="-", best="")
 
@@ -82,7 +86,7 @@ class SearchProgress(_Shown):
             self._progress.update(self._task, best=f"training {done / of_all:.0%}{f'; {best}' if best else ''}")
 
     def on_trial(self, trial: Trial) -> None:
-        """Count a trial and show the best of every metric that is optimised, or of their sum, so far."""
+        """Count a trial and show the ends of the front so far, or the best sum."""
         if trial.counts and self._goals.is_within(trial.metrics):
             self._show_best(trial)
         self._trials += 1
@@ -96,21 +100,30 @@ class SearchProgress(_Shown):
     def _show(self) -> None:
         self._shown = time.monotonic()
         speed = self._progress.tasks[0].speed
-        rate = f"{speed:.0f}" if speed else "-"
+        rate = f"{speed:.3g}" if speed else "-"
         self._progress.update(self._task, completed=self._trials, rate=rate, best=self._best_so_far())
 
     def _best_so_far(self) -> str:
-        """The best values, which need not be those of one network."""
-        values = ", ".join(f"{name} {value:.4g}" for name, value in self._best.items())
-        return f"{'best of each' if len(self._best) > 1 else 'best'}: {values}" if values else ""
+        """The end points of the front: for each objective the network that is best in it."""
+        if not self._ends:
+            return ""
+        if len(self._ends) == 1:
+            return f"best: {self._goals.names[0]} {self._ends[0][1][0]:.4g}"
+        ends = zip(*(values for _, values in self._ends), strict=True)
+        shown = (
+            f"{name} {' … '.join(dict.fromkeys(f'{value:.4g}' for value in own))}"
+            for name, own in zip(self._goals.names, ends, strict=True)
+        )
+        return f"front: {', '.join(shown)}"
 
     def _show_best(self, trial: Trial) -> None:
-        goals = self._goals
-        values = goals.values(trial.metrics) if goals.sum_direction else [trial.metrics[name] for name in goals.names]
+        """Keep a trial that is better in one objective than all before, or as good and better in the others."""
+        goals, metrics = self._goals, trial.metrics
+        values = goals.values(metrics) if goals.sum_direction else tuple(metrics[name] for name in goals.names)
         turns = [sign(goals.sum_direction)] if goals.sum_direction else [own.turn for own in goals.objectives]
-        for name, turn, value in zip(goals.names, turns, values, strict=True):
-            better = min if turn > 0 else max
-            self._best[name] = better(value, self._best.get(name, value))
+        costs = [turn * value for turn, value in zip(turns, values, strict=True)]
+        ends = [((cost, *costs), values) for cost in costs]
+        self._ends = list(map(min, self._ends, ends)) if self._ends else ends
 
 
 class EnumerationProgress(_Shown):
@@ -198,16 +211,22 @@ def _told(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]
 
 
 def progress_bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search") -> Progress:
-    """A bar with what is done, the rate, the time left and what was found."""
-    return Progress(
+    """A bar with what is done, the rate, the time left and what was found.
+
+    A narrow terminal has no room for the bar itself; where there is no terminal, lines take its place.
+    """
+    console = terminal(stderr=True)
+    is_shown = console.is_terminal or console.is_jupyter
+    bar = [BarColumn(bar_width=16)] if console.width >= LEAST_FOR_BAR else []
+    return (Progress if is_shown else PlainProgress)(
         f"[bold]{what}",
-        BarColumn(bar_width=16),
+        *bar,
         done,
         rate,
-        "left",
+        *(["left"] if bar or not is_shown else []),
         TimeRemainingColumn(),
         TextColumn(found, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),  # what is cut if need be
-        console=terminal(stderr=True),
+        console=console,
         expand=True,
         disable=_hidden.get(),
     )

@@ -13,6 +13,7 @@ from torch import nn
 from chop.actions.search.checks import checked_call, checked_run
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.run.publish import SearchResult
+from chop.actions.search.run.watcher import Watcher
 from chop.actions.search.search_flags import SearchFlags
 from chop.actions.search.strategies.optuna.storage import without_password
 from chop.config.run_config import RunConfig, dump_toml
@@ -57,19 +58,25 @@ def run_search(
     init_from: Sequence[str] = (),
     typed: Sequence[str] = (),
     flags: SearchFlags | None = None,
+    watcher: Watcher | None = None,
 ) -> SearchResult:
     """Run `ch search` with a TOML file and the options of the command line, which was `typed` like this.
 
-    Values of `flags` go before those of the table `[search]`.
+    Values of `flags` go before those of the table `[search]`. With a `watcher`, which is told each trial, the result is
+    not printed.
     """
     if flags is not None:
         run_config = run_config.with_overrides(flags.overrides(run_config.tables))
-    job = replace(checked_run(SearchJob, run_config, "search_ckpts"), command=command_line(typed))
+    job = checked_run(SearchJob, run_config, "search_ckpts")
+    job = replace(job, command=command_line(typed), watcher=watcher or job.watcher)
     with only_writer(job.folder) as own:
         job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
         if resume and not job.files.holds_search:
             raise SearchError(f"there is no search to resume in {job.folder}; start one without --resume")
-        return _run_in(own, job, run_config, resume)
+        result = _run_in(own, job, run_config, resume)
+        if watcher is None:
+            print_summary(job.files.summary, job.folder)
+        return result
 
 
 def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool) -> SearchResult:
@@ -92,7 +99,6 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
     if resume:  # not before: it may be refused as another search than the one in the folder
         own.require_in_place()
         job.files.write_resolved(dump_toml(run_config))
-    print_summary(job.files.summary, job.folder)
     return result
 
 

@@ -122,7 +122,12 @@ class BlockRun:
             task.batched.prepare_all(setup.jobs)
         with EnumerationProgress(task.points) as progress:
             progress.start_from(found.points)
-            measure_all_points(task, found, log, setup.jobs, is_over, progress.show)
+
+            def show(points: int, front: int) -> None:
+                progress.show(points, front)
+                self.search.watcher.on_points(points, task.points, front)
+
+            measure_all_points(task, found, log, setup.jobs, is_over, show)
 
     def _task(self, batched: BatchedMeasurement, resume: bool, has_parts: bool) -> BlockTask:
         files = self.search.files

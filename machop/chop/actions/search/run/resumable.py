@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +12,7 @@ from chop.actions.search.run.declared_training import declared_training, engine_
 from chop.actions.search.run.kept_training import KeptTraining
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.run.warm_start import NOTHING, Initial, gather
+from chop.actions.search.run.watcher import Watcher
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.actions.search.settings.search import SearchSettings
@@ -31,6 +32,7 @@ class ResumableSearch(SearchSession):
     initial: Initial = NOTHING
     command: str = ""
     """The command line as it was typed, without passwords; empty for a search from Python."""
+    watcher: Watcher = field(default_factory=Watcher)
     always_publishes: bool = False
     """Whether Ctrl-C while winners are measured again publishes what was found, in place of raising."""
 

@@ -17,6 +17,7 @@ from chop.actions.search.run.session import spread_out
 from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.record.goals import Goals
+from chop.record.trial import Trial
 from chop.record.trials import TrialLog
 from chop.report.search_progress import SearchProgress
 from chop.tools.logger import get_logger
@@ -64,7 +65,12 @@ class TrialRun:
                     context.probes.on_probe = progress.on_probe
                 if trainer:
                     trainer.on_step = progress.on_step
-                reason = loop.run(progress.on_trial)
+
+                def on_trial(trial: Trial) -> None:
+                    progress.on_trial(trial)
+                    search.watcher.on_trial(trial)
+
+                reason = loop.run(on_trial)
         publication = Publication(search, search.files, self.instruments, self.goals, search.command)
         try:
             return publication.of_trials(log.trials, reason, self.early_stopping)

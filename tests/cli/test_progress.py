@@ -1,0 +1,126 @@
+"""What a running search shows: a bar, lines without a terminal, JSON for programs; and completion in a shell."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from chop.config.examples import example
+from chop.record.goals import Goals
+from chop.record.trial import Objective, Trial
+from chop.report import plain_progress, search_progress
+from chop.report.search_progress import EnumerationProgress, SearchProgress
+from tests.conftest import Command
+
+ROOT = Path(__file__).resolve().parents[2]
+GOALS = Goals((Objective("accuracy"), Objective("average_bitwidth", direction="minimize")))
+FOUND = ((0.5, 3.0), (0.7, 8.0), (0.7, 7.0), (0.6, 3.0), (0.4, 4.0))
+ENDS = "front: accuracy 0.7 … 0.6, average_bitwidth 7 … 3"
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|9[0-7]|38)(?:;\d+)*m")
+
+
+def trials() -> list[Trial]:
+    return [
+        Trial(number, {}, {"accuracy": accuracy}, {"average_bitwidth": bits}, {})
+        for number, (accuracy, bits) in enumerate(FOUND)
+    ]
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, width: int) -> str:
+    """All that a bar writes to a terminal of that width."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=width, color_system="standard", emoji=False)
+    monkeypatch.setattr(search_progress, "terminal", lambda **settings: console)
+    with SearchProgress(300, GOALS) as progress:
+        for trial in trials():
+            progress.on_trial(trial)
+    return file.getvalue()
+
+
+def test_a_bar_has_the_ends_of_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ENDS in shown(monkeypatch, 140)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_bar_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown(monkeypatch, width)))
+    assert max(map(len, lines)) <= width
+    assert any(line.startswith("search ") and "5/300" in line and "front: acc"[: width - 30] in line for line in lines)
+
+
+def test_a_bar_has_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert COLOUR.search(shown(monkeypatch, 100))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not COLOUR.search(shown(monkeypatch, 100))
+
+
+def test_without_a_terminal_there_are_plain_lines_some_seconds_apart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(plain_progress.time, "monotonic", lambda: now[0])
+    with SearchProgress(300, GOALS) as progress:
+        for trial in trials():
+            now[0] += 2.0
+            progress.on_trial(trial)
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert not out and "\x1b" not in err and "━" not in err
+    assert [line.split(" ")[1] for line in lines] == ["3/300", "5/300"]
+    assert re.fullmatch(rf"search 5/300 \S+/s left \S+ {re.escape(ENDS)}", lines[-1])
+
+
+def test_an_enumeration_without_a_terminal_ends_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with EnumerationProgress(5000) as progress:
+        progress.show(5000, 7)
+    assert re.fullmatch(r"search 5,000/5,000 \S+ points/s left 0:00:00 front 7\n", capsys.readouterr()[1])
+
+
+def test_json_is_a_line_for_each_trial_and_one_at_the_end_and_nothing_else(tmp_path: Path, ch: Command) -> None:
+    path = str(example("jsc_toy_by_type").path)
+    search = ("search", "--config", path, "--pretrained", "--json", "--n-trials", "4")
+    out = [json.loads(line) for line in ch(*search)[0].splitlines()]
+    *told, end = out
+    assert [(line["event"], line["trial"]) for line in told] == [("trial", number) for number in range(4)]
+    assert end["event"] == "end" and end["reason"] == "n_trials"
+    by_number = {line["trial"]: line["metrics"] for line in told}
+    assert all(row["metrics"] == by_number[row["trial"]] for row in end["best"])
+    assert "accuracy" in end["best"][0]["test_metrics"]
+    assert (tmp_path / end["folder"] / "trials.jsonl").is_file()
+    assert "--json has no effect with --dry-run" in ch(*search, "--dry-run", status=2)[1]
+
+
+def test_json_of_an_exhaustive_search_counts_points(ch: Command) -> None:
+    path = str(example("jsc_mlp_brute_force").path)
+    flags = ("--set", "strategy.setup.n_jobs=1", "--set", "strategy.setup.landscape=false", "--n-trials", "101000")
+    out = [
+        json.loads(line) for line in ch("search", "--config", path, "--pretrained", "--json", *flags)[0].splitlines()
+    ]
+    assert {line["event"] for line in out[:-1]} == {"points"}
+    assert out[-2]["points"] == out[-2]["of"] == 101_000 and out[-2]["front"] > 0
+    assert out[-1]["event"] == "end"
+
+
+@pytest.mark.parametrize(
+    ("typed", "word", "expected"),
+    [("ch sea", 1, "search"), ("ch search --n-t", 2, "--n-trials"), ("ch config ex", 2, "examples")],
+)
+def test_a_shell_completes_commands_and_options(typed: str, word: int, expected: str) -> None:
+    asked = {"_CH_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(word)}
+    environment = {**os.environ, **asked, "PYTHONPATH": str(ROOT / "machop")}
+    command = [sys.executable, "-m", "chop.cli"]
+    result = subprocess.run(command, env=environment, text=True, capture_output=True, check=False, encoding="utf-8")
+    assert result.stdout.split() == [expected], result.stderr
+
+
+def test_the_script_of_a_shell_is_shown(ch: Command) -> None:
+    assert "complete -o default -F _ch_completion ch" in ch("--show-completion", "bash")[0]
