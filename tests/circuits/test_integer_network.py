@@ -86,6 +86,10 @@ def test_all_reasons_are_given_by_node() -> None:
         "_3: its statistics are in float",
         "_4: its weight is in float",
     ]
+    minifloat = MinifloatIEEE(width=8, exponent_width=4)
+    graph = quantised(nn.Sequential(nn.Linear(6, 4)), {"_0": {**LAYER, "data_in": minifloat}}, x)
+    with pytest.raises(CircuitError, match=r"_0: data_in: the format .* has no integer codes; choose integer"):
+        integer_network(graph, x)
     graph = quantised(nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3)), {"_1": LAYER}, x)
     with pytest.raises(CircuitError, match="_0: its input is in float"):
         integer_network(graph, x)

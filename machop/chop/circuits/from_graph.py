@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from chop.circuits.layers import Layer, clip_of, stages_of
+from chop.circuits.layers import ELSEWHERE, Layer, clip_of, stages_of, without_integer_form
 from chop.circuits.movements import TWO, moves, selection
 from chop.circuits.network import Floats, IntegerNetwork
 from chop.circuits.node_settings import Call
@@ -150,7 +150,7 @@ class Builder:
         given = node.args[0]
         only = given[0] if isinstance(given, (tuple, list)) and len(given) == 1 else given
         if not isinstance(only, fx.Node):
-            raise CircuitError("the model returns several tensors; a circuit has one output")
+            raise CircuitError("the model returns several tensors; a circuit has one output: return one, or join them")
         if only not in self.result:
             raise CircuitError("nothing is rounded on the way to the output; choose formats for the layers")
         assert self.stages[-1].name == self.result[only]  # all others lead to it
@@ -172,9 +172,10 @@ class Builder:
         elif _name_of(call) in CLAMPS:
             self._add_clamp(node, call)
         else:
-            raise CircuitError(f"'{_name_of(call)}' has no exact integer form")
+            raise without_integer_form(_name_of(call))
         if "data_out" in formats:
-            self.result[node] = self._round(self.result[node], formats["data_out"], f"{node.name}_out", node)
+            source = self.result[node]
+            self.result[node] = self._round(source, "data_out", formats["data_out"], f"{node.name}_out", node)
 
     def _add_layer(self, node: fx.Node, op: Op, call: Call, formats: Any) -> None:
         shape = _sample_shape(self.values[node])
@@ -197,22 +198,26 @@ class Builder:
         if operand in formats:
             place = node.all_input_nodes.index(source)
             name = f"{node.name}_in{place or ''}"
-            return self._round(self.result.get(source), formats[operand], name, source)
+            return self._round(self.result.get(source), operand, formats[operand], name, source)
         if source in self.result:
             return self.result[source]
         if source.op == "get_attr":
-            raise CircuitError(f"its operand '{source.name}' is a parameter in float")
+            raise CircuitError(f"its operand '{source.name}' is a parameter in float; choose onnx: {ELSEWHERE}")
         raise CircuitError("its input is in float; choose a format (data_in_width) for it")
 
-    def _round(self, source: str | None, chosen: Format, name: str, node: fx.Node) -> str:
-        """Round a stage, or the float value of `node`, to a format."""
+    def _round(self, source: str | None, operand: str, chosen: Format, name: str, node: fx.Node) -> str:
+        """Round a stage, or the float value of `node`, to the format of an operand."""
         if node.op == "get_attr":
-            raise CircuitError(f"its operand '{node.name}' is a parameter, which has no format of its own")
+            raise CircuitError(
+                f"{operand}: '{node.name}' is a parameter, which no circuit rounds; choose onnx: {ELSEWHERE}"
+            )
         grid = chosen.grid(self.values[node])
         if isinstance(chosen, OutputShift):
-            raise CircuitError("its bias correction is added in float32; leave out bias_correction")
+            raise CircuitError(f"{operand}: its bias correction is added in float32; leave out bias_correction")
         if grid is None:
-            raise CircuitError(f"the format '{chosen}' has no integer codes; choose integer, or a scale of 2^n")
+            raise CircuitError(
+                f"{operand}: the format '{chosen}' has no integer codes; choose integer, or a scale of 2^n"
+            )
         shape = _sample_shape(self.values[node])
         if source is not None:
             stage: Stage = rounding(name, next(own for own in self.stages if own.name == source), shape, grid)
@@ -225,7 +230,9 @@ class Builder:
     def _add_movement(self, node: fx.Node, call: Call) -> None:
         sources = [source for source in node.all_input_nodes if isinstance(self.values.get(source), Tensor)]
         if not all(source in self.result for source in sources):
-            raise CircuitError("it joins values in float with rounded ones")
+            raise CircuitError(
+                "it joins values in float with rounded ones; choose formats for the layers that compute them"
+            )
         shapes = {source: _sample_shape(self.values[source]) for source in sources}
         _, stage = selection(node.name, call, sources, shapes)
         self.stages.append(replace(stage, sources=tuple(self.result[source] for source in sources)))

@@ -21,6 +21,8 @@ from chop.passes.graph.transforms.absorb_batch_norm import has_unit_variance
 from chop.weight_transforms import format_of
 
 Shape = tuple[int, ...]
+ELSEWHERE = "ch search --for onnx, ch export --to onnx"
+"""Where networks without a circuit can go."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,10 @@ class Layer:
         if format_of(chosen) is None:
             raise CircuitError(f"its {operand} is in float; choose a format ({operand}_width) for it")
         assert chosen is not None
-        return exact_codes(chosen.quantize(self.parameters[operand].detach()).double().numpy())
+        try:
+            return exact_codes(chosen.quantize(self.parameters[operand].detach()).double().numpy())
+        except CircuitError as error:
+            raise CircuitError(f"{operand}: {error}") from error
 
     def bias(self, outputs: int) -> Values:
         """The codes of the bias; zeros where there is none."""
@@ -72,7 +77,15 @@ def stages_of(layer: Layer) -> list[Stage]:
         return _max_pool(layer)
     if name.startswith(("avg_pool", "adaptive_avg_pool")):
         return _average_pool(layer)
-    raise CircuitError(f"'{name}' has no exact integer form")
+    raise without_integer_form(name)
+
+
+def without_integer_form(name: str) -> CircuitError:
+    """The error for an operation that no integer circuit computes, with the cure."""
+    return CircuitError(
+        f"'{name}' has no exact integer form; replace it in the model (as activation by ReLU, ReLU6 or Hardtanh), or "
+        f"choose onnx, which takes other operations: {ELSEWHERE}"
+    )
 
 
 def _linear(layer: Layer) -> list[Stage]:
@@ -109,7 +122,10 @@ def _channels(plane: Integers, channels: int, size: int, groups: int) -> Integer
 def _norm(layer: Layer) -> list[Stage]:
     norm = layer.call.inner
     if not isinstance(norm, nn.Module) or norm.running_mean is None:
-        raise CircuitError("it is a batch norm without statistics of its own, or called as a function")
+        raise CircuitError(
+            "it is a batch norm without statistics of its own, or called as a function; make it a module with "
+            "track_running_stats = True"
+        )
     if not has_unit_variance(norm) or bool((_tensor(norm.running_mean) != 0).any()):
         raise CircuitError(
             "its statistics are in float; run the pass fold_batch_norm first, which folds a norm into the layer before "
@@ -134,7 +150,9 @@ def _relu(layer: Layer) -> list[Stage]:
 
 def _sum(layer: Layer) -> list[Stage]:
     if len(layer.sources) != 2:
-        raise CircuitError("it adds a constant, or a parameter, that is in float")
+        raise CircuitError(
+            f"it adds a constant, or a parameter, in float; make it the bias of a layer, or choose onnx: {ELSEWHERE}"
+        )
     if layer.call.setting("alpha", 99, 1) != 1:
         raise CircuitError("its factor alpha is in float; use 1")
     return [Add(layer.name, layer.sources, layer.shape, layer.op.name == "sub")]
@@ -156,7 +174,9 @@ def _average_pool(layer: Layer) -> list[Stage]:
     plane = _adaptive(layer, size) if layer.op.name.startswith("adaptive") else _fixed(layer, size)
     terms = plane.shape[1]
     if terms & (terms - 1):
-        raise CircuitError(f"it divides by {terms}, which is no power of two")
+        raise CircuitError(
+            f"it divides by {terms}, which is no power of two; choose a window of 2^n, or choose onnx: {ELSEWHERE}"
+        )
     channels = layer.shapes[0][0]
     index = _channels(plane, channels, math.prod(size), channels)
     ones, frac = np.ones((channels, 1, terms), np.int64), terms.bit_length() - 1
@@ -186,7 +206,7 @@ def clip_of(name: str, source: str, shape: Shape, low: Any, high: Any) -> Stage:
     """A clamp between two constants; raises CircuitError for bounds that are no numbers."""
     bounds = [own for own in (low, high) if own is not None]
     if not all(isinstance(own, (int, float)) for own in bounds):
-        raise CircuitError("its bounds are no constants")
+        raise CircuitError("its bounds are no constants; write them as numbers")
     codes = exact_codes(torch.tensor(bounds, dtype=torch.float32).double().numpy())
     ends = iter(codes.codes.tolist())
     first, last = (None if own is None else int(next(ends)) for own in (low, high))

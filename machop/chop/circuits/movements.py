@@ -53,6 +53,6 @@ def selection(
     args, kwargs = fx.node.map_arg((call.args, call.kwargs), numbers.__getitem__)
     moved: Any = call.inner(*args, **kwargs)
     if not isinstance(moved, Tensor) or len(moved) != TWO or not torch.equal(moved[1], moved[0] + total):
-        raise CircuitError("it mixes samples, or returns several tensors")
+        raise CircuitError("it mixes samples, or returns several tensors, and has no integer form; change the model")
     shape = tuple(moved.shape[1:])
     return shape, Select(name, (), shape, moved[0].flatten().numpy())

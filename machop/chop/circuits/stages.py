@@ -304,7 +304,7 @@ def _aligned(codes: Integers, frac: Integers) -> Values:
     common = int(frac.max())
     shift = common - frac
     if shift.max(initial=0) + 32 > MOST_BITS:
-        raise CircuitError("its fraction widths lie too far apart")
+        raise CircuitError("its fraction widths lie too far apart; choose widths closer to each other")
     return Values(codes << shift, common)
 
 

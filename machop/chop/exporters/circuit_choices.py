@@ -145,7 +145,7 @@ class _Walk:
             else:
                 self._round(node, operand, own, case)
         except CircuitError as error:
-            return f"{operand}: {str(error).replace(str(own), str(chosen))}"
+            return str(error).replace(str(own), str(chosen))
         except ChopError:
             return None  # a format that does not fit at all is refused by the search itself
         return None
@@ -170,7 +170,7 @@ class _Walk:
         for source in read:
             if isinstance(source, fx.Node) and isinstance(self.values.get(source), Tensor):
                 fixed = _measured(chosen, self.values[source])
-                builder._round(builder.result.get(source), fixed, f"{node.name}_{operand}", source)
+                builder._round(builder.result.get(source), operand, fixed, f"{node.name}_{operand}", source)
 
 
 class _OneNode(Builder):
