@@ -110,17 +110,24 @@ def test_json_of_an_exhaustive_search_counts_points(ch: Command) -> None:
     assert out[-1]["event"] == "end"
 
 
+def typed_in_bash(*arguments: str, **asked: str) -> str:
+    """What `ch` prints to a bash that asks for completions, whichever shell the tests run in."""
+    known = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "PYTHONPATH": str(ROOT / "machop")}
+    command = [sys.executable, "-m", "chop.cli", *arguments]
+    result = subprocess.run(
+        command, env={**known, **asked}, text=True, capture_output=True, check=False, encoding="utf-8"
+    )
+    return result.stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "word", "expected"),
     [("ch sea", 1, "search"), ("ch search --n-t", 2, "--n-trials"), ("ch config ex", 2, "examples")],
 )
 def test_a_shell_completes_commands_and_options(typed: str, word: int, expected: str) -> None:
-    asked = {"_CH_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(word)}
-    environment = {**os.environ, **asked, "PYTHONPATH": str(ROOT / "machop")}
-    command = [sys.executable, "-m", "chop.cli"]
-    result = subprocess.run(command, env=environment, text=True, capture_output=True, check=False, encoding="utf-8")
-    assert result.stdout.split() == [expected], result.stderr
+    found = typed_in_bash(_CH_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(word))
+    assert found.split() == [expected]
 
 
-def test_the_script_of_a_shell_is_shown(ch: Command) -> None:
-    assert "complete -o default -F _ch_completion ch" in ch("--show-completion", "bash")[0]
+def test_the_script_of_a_shell_is_shown() -> None:
+    assert "complete -o default -F _ch_completion ch" in typed_in_bash("--show-completion", "bash")
