@@ -155,3 +155,11 @@ def test_too_wide_numbers_are_refused_and_named() -> None:
     with pytest.raises(CircuitError, match="_0: its sums need more than"):
         _ = replace(network, stages=(network.stages[0], wide)).ranges
     assert any(isinstance(own, Round) for own in network.stages)
+
+
+def test_an_average_with_another_divisor_is_refused() -> None:
+    x = drawn(4, 1, 4, 4)
+    with pytest.raises(CircuitError, match="_0: its divisor is set by divisor_override; leave that out"):
+        integer_network(
+            quantised(nn.Sequential(nn.AvgPool2d(2, divisor_override=3)), {"_0": {"data_in": Integer(6, 3)}}, x), x
+        )

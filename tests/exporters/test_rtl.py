@@ -93,7 +93,8 @@ def test_a_constant_network_is_refused(tmp_path: Path) -> None:
     graph, _ = quantize_transform_pass(graph, dict(EXPORTABLE))
     graph.model.eval()
     problems = EXPORTERS["verilog"]().problems(ExportNetwork(graph, own.data))
-    assert problems == ["output: it is the same for all inputs: give the layers more bits"]
+    (told,) = problems
+    assert told.startswith("output: it is the same for all inputs: weights are all zero, or ranges too small")
 
 
 def test_a_network_of_too_many_luts_is_refused(tmp_path: Path) -> None:

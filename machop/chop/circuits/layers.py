@@ -187,8 +187,9 @@ def _fixed(layer: Layer, size: Shape) -> Integers:
     dims, call = len(size), layer.call
     kernel = call.pair("kernel_size", 1, dims, 1)
     stride, padding = call.setting("stride", 2, None) or kernel, call.pair("padding", 3, dims, 0)
-    counts_all = call.setting("count_include_pad", 5, True) and call.setting("divisor_override", 6, None) is None
-    if call.setting("ceil_mode", 4, False) or (any(padding) and not counts_all):
+    if call.setting("divisor_override", 6, None) is not None:
+        raise CircuitError("its divisor is set by divisor_override; leave that out")
+    if call.setting("ceil_mode", 4, False) or (any(padding) and not call.setting("count_include_pad", 5, True)):
         raise CircuitError("its divisor differs from place to place; leave out ceil_mode, or count the padding in")
     around = [(own, own) for own in padding]
     return windows(size, kernel, spread(stride, dims), around, (1,) * dims)[0]

@@ -199,6 +199,10 @@ class Exporter(ABC):
         Empty where it can. Nothing has been written when this is called.
         """
 
+    def network_of_files(self, network: ExportNetwork) -> ExportNetwork:
+        """The network that the files compute, whose formats and scores manifest and README state."""
+        return network
+
     @abstractmethod
     def write(self, network: ExportNetwork, folder: Path) -> Written:
         """Write the files into an empty folder, which is moved to another place afterwards."""

@@ -74,8 +74,9 @@ def export(
             written = exporter.write(network, draft)
             checks = _checked(exporter, network, draft, allow_differences, report, written.notes)
             found = Exported(folder, EXPORTERS.canonical(to), checks, written, exporter.not_verified())
-            write_readme(draft, network, found)
-            write_manifest(draft, network, found, exporter)
+            described = exporter.network_of_files(network)
+            write_readme(draft, described, found)
+            write_manifest(draft, described, found, exporter)
             require_replaceable(folder)
             if folder.exists():
                 folder.rename(Path(beside) / "before")

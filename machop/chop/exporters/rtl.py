@@ -76,7 +76,10 @@ class RtlExporter(CircuitExporter):
         except CircuitError as error:
             return list(error.problems) or [str(error)]
         if integers.output.is_constant.all():
-            return ["output: it is the same for all inputs: give the layers more bits"]
+            return [
+                "output: it is the same for all inputs: weights are all zero, or ranges too small for the values; "
+                "choose smaller fraction widths, or leave them open, or give the layers more bits"
+            ]
         luts, most = float(ebops_of(network_costs(integers, stage_bits, STAGE_BITS))["ebops"]), self.options.most_luts
         if luts > most:
             sizes = f"about {luts:,.0f} LUTs, more than most_luts = {most:,}"

@@ -14,6 +14,7 @@ from chop.actions.setup import traced
 from chop.dataset import MaseDataModule
 from chop.errors import ExportError
 from chop.exporters import ExportNetwork, export
+from chop.exporters.manifest import MANIFEST, README
 from chop.exporters.onnx import onnx_model_of
 from chop.exporters.onnx.exporter import FILE
 from chop.exporters.onnx.runtime import WAYS
@@ -42,6 +43,13 @@ class TestWeightsOnly(ExporterConformance):
     def test_says_so(self, tmp_path: Path) -> None:
         found = export(self.network(), "onnx", tmp_path / "out", {"weights_only": True, "form": "smallest"})
         assert "weights alone" in found.written.notes[0]
+        manifest = json.loads((tmp_path / "out" / MANIFEST).read_text(encoding="utf-8"))
+        assert manifest["scores"] == {}  # those of the network with activations in formats are others
+        assert manifest["network"]["formats"]
+        assert all("data_in" not in own and "weight" in own for own in manifest["network"]["formats"].values())
+        readme = (tmp_path / "out" / README).read_text(encoding="utf-8")
+        assert "data_in" not in readme
+        assert "score on the test set" not in readme
         codes = {own.name: own for own in onnx.load(tmp_path / "out" / FILE).graph.initializer}
         weight = next(own for name, own in codes.items() if name.endswith("weight/codes"))
         assert weight.data_type in (TensorProto.INT8, TensorProto.FLOAT8E5M2)

@@ -74,6 +74,10 @@ class Onnx(Exporter):
             return [str(error)]
         return []
 
+    def network_of_files(self, network: ExportNetwork) -> ExportNetwork:
+        """The network, or its weights alone."""
+        return self._prepared(network).network
+
     def write(self, network: ExportNetwork, folder: Path) -> Written:
         import onnx
 
@@ -124,7 +128,8 @@ class Onnx(Exporter):
         if self.options.weights_only:
             yield (
                 "The weights alone are quantised; activations are in float, so this is not the network that the search "
-                f"measured. Outputs are compared with the network of these weights, up to {TOLERANCE:g} of their size."
+                "measured, and its scores are not stated. "
+                f"Outputs are compared with the network of these weights, up to {TOLERANCE:g} of their size."
             )
         own = self._prepared(network)
         layers = (*own.skeleton.in_float, *inexact_sums(own.network.graph))

@@ -44,7 +44,7 @@ def _is_parameter(op: Op, operand: str) -> bool:
 
 
 def weights_alone(network: ExportNetwork) -> ExportNetwork:
-    """The network with its parameters rounded and its activations in float."""
+    """The network with its parameters rounded and its activations in float; nobody has measured its scores."""
     graph = copy.deepcopy(network.graph)
     ops = graph.quantizable_nodes()
     kept = {
@@ -57,7 +57,8 @@ def weights_alone(network: ExportNetwork) -> ExportNetwork:
     chosen = {name: {key: own for key, own in formats.items() if own is not None} for name, formats in kept.items()}
     graph.apply_plan(QuantPlan.of(chosen))
     graph.model.eval()
-    return replace(network, graph=graph)
+    about = {key: own for key, own in network.about.items() if key != "metrics"}
+    return replace(network, graph=graph, about=about, scores={})
 
 
 def _shift(chosen: Format) -> Format | None:
