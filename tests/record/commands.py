@@ -277,10 +277,12 @@ def prepared_once() -> Iterator[None]:
     known = cache(lambda key: prepare(by_key[key]))
     by_key: dict[Any, Any] = {}
 
-    def prepared(options: Any) -> Any:
+    def prepared(options: Any, check: Any = lambda data: None) -> Any:
         key = (options.model, options.dataset, options.batch_size, options.seed)
         by_key.setdefault(key, options)
-        return known(key)
+        found = known(key)
+        check(found.data_module)
+        return found
 
-    with mock.patch.object(sys.modules["chop.actions.search.search"], "prepare", prepared):
+    with mock.patch.object(sys.modules["chop.actions.search.checks"], "prepare", prepared):
         yield

@@ -71,8 +71,16 @@ def trial_from_json(row: Mapping[str, Any], point: Mapping[str, int]) -> Trial:
 
 
 def best_row_from_json(row: Mapping[str, Any], trial: Trial) -> BestRow:
-    """A row of `best.json`; `trial` is its trial, with the figures of the search."""
+    """A row of `best.json`; `trial` is its trial, with the figures of the search.
+
+    The row adds those that were measured for the best networks alone.
+    """
     tests = _tests_from_json(row)
+    trial = replace(
+        trial,
+        software_metrics={**row["software_metrics"], **trial.software_metrics},
+        hardware_metrics={**row["hardware_metrics"], **trial.hardware_metrics},
+    )
     equals = tuple(row.get("equal_trials", ()))
     found = BestRow(
         trial, equals, row["sampled_config"], tests, row.get("equal_points", 0), frac_widths=row.get(FRAC_WIDTHS, {})

@@ -41,10 +41,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class MetricFacts:
-    """The unit of a metric (empty: a plain number) and its direction."""
+    """The unit of a metric (empty: a plain number) and its direction.
+
+    `of_best`: it was measured for the best networks alone.
+    """
 
     unit: str
     direction: Direction
+    of_best: bool = False
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,10 @@ def title_of(summary: SearchSummary) -> str:
 
 
 def _metric_names(summary: SearchSummary) -> list[str]:
-    return summary.goals.metrics
+    """The metrics of the goals, and those of the best networks alone; those of a whole circuit stand beside its sum."""
+    known = summary.goals.metrics
+    alone = [name for name, facts in summary.metrics.items() if facts.of_best and name not in known]
+    return [*known, *(name for name in alone if name.removeprefix("circuit_") not in known)]
 
 
 def _test_names(summary: SearchSummary) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -18,8 +19,10 @@ from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.report.html.numbers import column, correlations, history, influences
 from chop.report.html.page import as_json
+from chop.report.html.pages import page_of
 from chop.report.html.search_data import search_data
 from chop.report.html.search_page import search_page
+from chop.report.search_report import report_text
 from tests.report.html.searches import exhaustive_search, hypervolume_by_cells, small_search
 
 
@@ -102,6 +105,42 @@ def test_page_is_made_without_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)
     assert done.stdout.rstrip().endswith("False")
     assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_search_without_its_log_is_no_comparison(tmp_path: Path) -> None:
+    copytree(small_search().path, tmp_path / "run")
+    (tmp_path / "run" / "trials.jsonl").unlink()
+    with pytest.raises(SearchError, match="no search there"):
+        page_of(tmp_path / "run")
+
+
+def test_history_is_in_the_unit_of_the_metric_whatever_its_scale() -> None:
+    files = small_search()
+    goals = files.summary.goals
+    scaled = replace(goals, objectives=tuple(replace(own, scale=0.25) for own in goals.objectives))
+    assert history(files.trials(), scaled)["best"] == history(files.trials(), goals)["best"]
+
+
+def test_metrics_of_the_best_alone_are_in_table_and_page(tmp_path: Path) -> None:
+    study = chop.search(
+        chop.get_model("jsc-tiny", pretrained=True),
+        "jsc",
+        formats=["integer"],
+        widths=[4, 8],
+        objectives=["accuracy"],
+        runners={"simulation_time": {"repeats": 3}},
+        n_trials=4,
+        num_samples=128,
+        folder=tmp_path / "run",
+    )
+    files = SearchFolder(study.folder)
+    number = files.best()[0].trial.number
+    data = search_data(files)
+    values = dict(zip(data["trials"]["number"], data["trials"]["metrics"]["simulation_time"], strict=True))
+    assert values.pop(number) > 0
+    assert set(values.values()) == {None}
+    assert data["front"][0]["metrics"]["simulation_time"] > 0
+    assert "simulation_time" in report_text(files.summary).splitlines()[2]
 
 
 def test_damaged_record_is_refused(tmp_path: Path) -> None:

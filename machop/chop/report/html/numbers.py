@@ -52,9 +52,10 @@ def history(trials: Sequence[Trial], goals: Goals) -> dict[str, Any]:
     ideal, worst = costs[within].min(0), costs[within].max(0)
     best = np.minimum.accumulate(np.where(within[:, None], costs, np.inf))
     turns = [1 if way == "minimize" else -1 for way in goals.directions]
+    scales = [1.0] if goals.sum_direction else [own.scale for own in goals.objectives]
     found: dict[str, Any] = {
         "evaluations": places.tolist(),
-        "best": {name: rounded(turns[k] * best[places - 1, k]) for k, name in enumerate(goals.names)},
+        "best": {name: rounded(turns[k] * best[places - 1, k] / scales[k]) for k, name in enumerate(goals.names)},
     }
     if costs.shape[1] > 1:
         found["hypervolume"] = rounded(_volumes(costs, within, places, ideal, worst))

@@ -7,7 +7,7 @@ from pathlib import Path
 from chop.errors import SearchError
 from chop.record.comparison_folder import ComparisonFolder
 from chop.record.folder import SearchFolder
-from chop.record.names import SUMMARY_FILE
+from chop.record.names import BEST_FILE, SUMMARY_FILE
 from chop.report.html.comparison_page import comparison_page
 from chop.report.html.search_page import search_page
 
@@ -19,7 +19,7 @@ def page_of(folder: Path, lite: bool = False) -> str:
 
     Raises SearchError where there is neither, where it has not ended, and where its files are damaged.
     """
-    if SearchFolder(folder).holds_search:
+    if _holds_search(folder):
         return search_page(SearchFolder(folder), lite)
     return comparison_page(comparison_in(folder))
 
@@ -34,4 +34,9 @@ def comparison_in(folder: Path) -> ComparisonFolder:
 
 def page_folder(folder: Path) -> Path:
     """The folder of the search or the comparison, in which its page belongs. Raises SearchError as `page_of` does."""
-    return folder if SearchFolder(folder).holds_search else comparison_in(folder).path
+    return folder if _holds_search(folder) else comparison_in(folder).path
+
+
+def _holds_search(folder: Path) -> bool:
+    """Whether a folder holds a search, perhaps without its log, which reading it tells."""
+    return SearchFolder(folder).holds_search or (folder / BEST_FILE).is_file()

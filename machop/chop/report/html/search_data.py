@@ -43,7 +43,10 @@ def search_data(files: SearchFolder, lite: bool = False, summary: SearchSummary 
     is_running, summary = summary is not None, summary or files.summary
     trials = files.trials()
     choices = _choices(files)
-    shown = _shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS)
+    completed = {row.trial.number: row.searched for row in summary.best}
+    shown = [
+        completed.get(trial.number, trial) for trial in _shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS)
+    ]
     landscape = _landscape(files)
     names = list(dict.fromkeys([*summary.goals.metrics, *summary.metrics]))
     columns = {name: column(shown, name) for name in names}

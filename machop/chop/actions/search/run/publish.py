@@ -171,6 +171,12 @@ class Publication:
         return best
 
     @property
+    def _metric_facts(self) -> dict[str, MetricFacts]:
+        runners = self.instruments.runners
+        left = {metric.name for runner in runners.left_to_the_best for metric in runner.metrics}
+        return {one.name: MetricFacts(one.unit, one.direction, one.name in left) for one in runners.metrics}
+
+    @property
     def _table_written(self) -> str:
         """Says where the metrics of all points are, and which of them are not."""
         left = [metric.name for runner in self.instruments.runners.left_to_the_best for metric in runner.metrics]
@@ -211,7 +217,7 @@ class Publication:
                 counts=counts,
                 best=best,
                 reason=reason,
-                metrics={one.name: MetricFacts(one.unit, one.direction) for one in self.instruments.runners.metrics},
+                metrics=self._metric_facts,
                 baselines={FP32: fp32} if fp32 else {},
                 remarks=(*search.space.remarks, *remarks),
                 saw_test=any(map(_measures_on_test, search.settings.runners)),
