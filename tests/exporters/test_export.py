@@ -129,3 +129,9 @@ def test_network_of_a_study_is_exported(tmp_path: Path) -> None:
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert readme.startswith("# Blocks as arrays")
     assert "of a search from Python" in readme
+
+
+def test_an_option_of_another_exporter_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(network(), "qonnx", tmp_path / "out", {"weights_only": True})
+    assert caught.value.problems[0].endswith("(an option of onnx)")

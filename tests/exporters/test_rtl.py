@@ -54,6 +54,7 @@ def test_manifest_and_readme_say_ports_and_latency(tmp_path: Path) -> None:
     found = export(network(), "verilog", tmp_path / "out", options)
     facts = json.loads((found.folder / "manifest.json").read_text(encoding="utf-8"))["facts"]
     assert (facts["top"], facts["cycles"], facts["latency_ns"]) == ("my_net_net", 4, 10.0)
+    assert found.written.notes[0].startswith("the top module is called my_net_net: name = '../my net' is no plain name")
     (port,) = facts["inputs"]
     assert (port["bits"], port["frac"], port["shape"]) == (6, 3, [16])
     assert port["rounding"] == {"rounds": "half to even", "frac": 3, "low": -32, "high": 31}
@@ -69,7 +70,8 @@ def test_sums_that_float32_rounds_are_compared_in_integers(tmp_path: Path) -> No
     layer = {"name": "integer", **wide, "bias_width": 16, "bias_frac_width": 12}
     config = {**TestRtl.config, "linear": {"config": layer}}
     found = export(TestRtl.network_with(json.dumps(config)), "verilog", tmp_path / "out", QUICK)
-    (check,) = found.checks
+    check, in_integers = found.checks
+    assert (in_integers.differing, in_integers.required) == (0, True)
     assert check.differing > 0 and check.largest < 1e-5 and not check.required
     assert "which float32 rounds" in found.written.notes[1]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from chop.config.typed import parse_table
+from chop.config.typed import Problem, parse_table
 from chop.errors import ExportError, FolderError
 from chop.exporters.base import EXPORTERS, Check, Exporter, ExportNetwork, Written
 from chop.exporters.manifest import MANIFEST, write_manifest, write_readme
@@ -41,8 +41,16 @@ def exporter_of(to: str, options: Mapping[str, Any] | None = None) -> Exporter:
     cls = EXPORTERS[to]
     parsed, problems = parse_table(cls.Options, dict(options or {}))
     if problems:
-        raise ExportError(f"{to}: the options are wrong:", [f"{'.'.join(own.path)}: {own.message}" for own in problems])
+        raise ExportError(f"{to}: the options are wrong:", [_told(own) for own in problems])
     return cls(parsed)
+
+
+def _told(problem: Problem) -> str:
+    """A wrong option, with the exporters that have one of that name where this one has not."""
+    key = ".".join(problem.path)
+    having = [name for name, cls in EXPORTERS.working().items() if key in {own.name for own in fields(cls.Options)}]
+    elsewhere = f" (an option of {', '.join(having)})" if "unknown key" in problem.message and having else ""
+    return f"{key}: {problem.message}{elsewhere}"
 
 
 def export(

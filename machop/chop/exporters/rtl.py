@@ -35,6 +35,8 @@ from chop.exporters.integer_layers import FLOAT_BITS
 from chop.exporters.rtl_usage import usage
 from chop.tools.files import write_whole
 
+INTERPRETER = "alkaid's integer interpreter"
+
 
 @dataclass(frozen=True)
 class CircuitForm:
@@ -43,8 +45,8 @@ class CircuitForm:
     `latency_cutoff`: the delay between two registers, in alkaid's unit (about that of one adder); `n_stages`: so many
     stages in its place, 0 for none; `clock_period`: nanoseconds of a clock cycle, a constraint for synthesis;
     `fuses_adders`: form adders of three numbers, for Vivado and Quartus; `simulates`: run the test bench where a
-    simulator is installed; `most_luts`: refuse a network with more EBOPs, which are about its LUTs; `name`: of the top
-    module (absent: the model's).
+    simulator is installed; `most_luts`: refuse a network with more EBOPs, which are about its LUTs; `name`: the top
+    module is called so, with _net behind (absent: the model's).
     """
 
     latency_cutoff: Annotated[float, Gt(0)] = LATENCY_CUTOFF
@@ -95,7 +97,7 @@ class RtlExporter(CircuitExporter):
             write_whole(folder / name, text)
         luts = float(circuit.logic.cost)
         text = usage(rtl, integers.port_nodes, luts, vectors.outputs.size)
-        return Written({**facts_of(rtl, integers), "luts": luts}, text, tuple(self._notes(integers)))
+        return Written({**facts_of(rtl, integers), "luts": luts}, text, tuple(self._notes(integers, rtl)))
 
     def checks(self, network: ExportNetwork, folder: Path) -> Iterator[Check]:
         """Alkaid's interpreter against the network, and a simulator, if there is one, against the integer network.
@@ -105,7 +107,10 @@ class RtlExporter(CircuitExporter):
         integers, circuit, rtl = self._made(network)
         pairs = ((checked_outputs(circuit, integers, x), wanted) for x, wanted in network.predictions())
         fits = max(integers.accumulators.values()) <= FLOAT_BITS
-        yield Check.of("alkaid's integer interpreter", pairs, required=fits)
+        yield Check.of(INTERPRETER, pairs, required=fits)
+        if not fits:
+            exact = ((checked_outputs(circuit, integers, x), integers(x)) for x, _ in network.predictions())
+            yield Check.of(f"{INTERPRETER}, against the network in integers", exact)
         if self.options.simulates and not missing_programs(self.language):
             found = simulated(rtl, folder)
             most = (2**rtl.output.bits - 1) * 2.0**-rtl.output.frac if found.differing else 0.0
@@ -130,7 +135,9 @@ class RtlExporter(CircuitExporter):
         )
         return integers, circuit, rtl_of(circuit, integers, options)
 
-    def _notes(self, integers: IntegerNetwork) -> Iterator[str]:
+    def _notes(self, integers: IntegerNetwork, rtl: Rtl) -> Iterator[str]:
+        if (name := self.options.name) and rtl.top != f"{name}_net":
+            yield f"the top module is called {rtl.top}: name = {name!r} is no plain name of letters, digits and _"
         if integers.outside:
             yield f"in float, in front of the circuit and not in it: {', '.join(integers.outside)}"
         missing = missing_programs(self.language)

@@ -34,7 +34,8 @@ verilator --binary --timing -Wno-lint -Wno-fatal --top-module {bench} ../src/*.v
 ./obj_dir/V{bench}
 ```
 
-It ends with `PASS: 0 of {outputs} outputs differ`. Other simulators take the same files; they read `inputs.hex` and
+It ends with `PASS: 0 of {outputs} outputs differ`. GNU make, which Verilator runs, takes no folder whose path has a
+space: copy this one to another place first. Other simulators take the same files; they read `inputs.hex` and
 `outputs.hex` from the folder in which they run.
 
 Synthesise with Yosys:

@@ -349,7 +349,7 @@ ebops.direction = "minimize"
 def test_a_search_for_a_target_is_resumed_and_says_how_to_export(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "own.toml").write_text(FILE, encoding="utf-8")
     _, told = ch("search", "--config", "own.toml", "--for", "chp", status=2)
-    assert "command line: --for: 'chp' is no target of an export; did you mean 'chip'?" in told
+    assert "command line: --for: search.search_space.setup.export_to: 'chp' is no target of an export; did you" in told
     ch("search", "--config", "own.toml", "--for", "chip")
     (tmp_path / "more.toml").write_text(FILE.replace("n_trials = 2", "n_trials = 9"), encoding="utf-8")
     _, told = ch("search", "--config", "more.toml", "--resume", status=1)
