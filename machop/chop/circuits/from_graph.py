@@ -120,9 +120,13 @@ class Builder:
     def network(self) -> IntegerNetwork:
         """The network of all stages that were added."""
         front = _front(self.graph, self.port_nodes)
-        outside = tuple(node.name for node in self.in_float if node.op != "placeholder")
-        wanted = tuple(name for name in outside if self._leads_to_port(name))
-        return IntegerNetwork(tuple(self.stages), front, wanted, tuple(node.name for node in self.port_nodes))
+        return IntegerNetwork(tuple(self.stages), front, self.outside, tuple(node.name for node in self.port_nodes))
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The nodes that compute in float, or move values, in front of the first rounding."""
+        names = (node.name for node in self.in_float if node.op != "placeholder")
+        return tuple(name for name in names if self._leads_to_port(name))
 
     def _add(self, node: fx.Node) -> None:
         if node.op == "output":

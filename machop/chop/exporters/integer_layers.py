@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from chop.circuits import integer_network
-from chop.circuits.from_graph import call_of, two_samples
+from chop.circuits.from_graph import Builder, call_of, two_samples
 from chop.circuits.movements import moves, selection
 from chop.circuits.network import IntegerNetwork
 from chop.circuits.node_settings import Call, padding_of, spread
@@ -63,7 +63,7 @@ class IntegerLayers:
         try:
             network = integer_network(exported.graph, example)
         except CircuitError as error:
-            raise ExportError(error.args[0], error.problems) from error
+            raise ExportError(error.args[0], [*_float_front(exported.graph, example), *error.problems]) from error
         return cls(exported.graph, network, example, _front(exported.graph, network, example))
 
     @cached_property
@@ -178,20 +178,24 @@ class IntegerLayers:
 
 def _front(graph: MaseGraph, network: IntegerNetwork, example: Any) -> tuple[Select, ...]:
     """The movements in front of the ports; raises ExportError for all that computes there."""
-    values, made, problems = two_samples(graph, example), [], []
+    if problems := _float_front(graph, example):
+        raise ExportError("the network begins in float:", problems)
+    values, made = two_samples(graph, example), []
     for node in graph.nodes:
-        if node.name not in network.outside:
-            continue
-        call = call_of(graph, node, values)
-        if moves(call):
+        if node.name in network.outside:
+            call = call_of(graph, node, values)
             sources = [source for source in node.all_input_nodes if isinstance(values.get(source), Tensor)]
             _, stage = selection(node.name, call, sources, {own: tuple(values[own].shape[1:]) for own in sources})
             made.append(replace(stage, sources=tuple(source.name for source in sources)))
-        else:
-            problems.append(f"{node.name}: it computes in float in front of the first format; {NORMS_FIRST}")
-    if problems:
-        raise ExportError("the network begins in float:", problems)
     return tuple(made)
+
+
+def _float_front(graph: MaseGraph, example: Any) -> list[str]:
+    """What computes in float in front of the first rounding, each node with the cure."""
+    values = two_samples(graph, example)
+    outside = Builder(graph, graph.plan, values).built().outside
+    computing = (graph.node(name) for name in outside if not moves(call_of(graph, graph.node(name), values)))
+    return [f"{node.name}: it computes in float in front of the first format; {NORMS_FIRST}" for node in computing]
 
 
 def axes_of(index: Integers, shape: Sequence[int]) -> tuple[int, ...] | None:

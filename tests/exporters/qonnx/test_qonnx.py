@@ -153,7 +153,7 @@ def test_all_reasons_are_given_before_anything_is_written(tmp_path: Path) -> Non
     formats = {"_1": LAYER, "_3": {**LAYER, "data_in": ScaleInteger(width=6, scale=(0.3,))}}
     with pytest.raises(ExportError) as caught:
         export(of_graph(quantised(model, formats, x), x), "qonnx", tmp_path / "out")
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["_2", "_3"]
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["_0", "_2", "_3"]
     with pytest.raises(ExportError, match="absorb_batch_norm"):
         export(of_graph(quantised(model[:2], {"_1": LAYER}, x), x), "qonnx", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
