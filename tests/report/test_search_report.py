@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from chop.record.folder import SearchFolder
 from chop.record.goals import Constraint, Goals
 from chop.record.summary import FP32, Origin, SearchSummary
 from chop.record.trial import BestRow, Objective, Trial, TrialCounts
+from chop.report.next_steps import next_steps
 from chop.report.search_report import print_summary
 
 NAMES = ("accuracy", "average_bitwidth", "memory_density", "bitops", "model_size", "loss")
@@ -99,3 +101,13 @@ def test_whole_circuits_come_before_sums_and_a_baseline_without_a_figure_has_a_d
     shown = capsys.readouterr().out
     assert "300.2 (310.5 by layer)" in shown
     assert re.search(r"FP32\s+–\s+–", shown)
+
+
+def test_command_that_exports_names_the_users_own_model_and_data(tmp_path: Path) -> None:
+    files = SearchFolder(tmp_path)
+    files.write_resolved('model = "my nets/own net.py:module"\ndataset = "own.py:data"\n')
+    origin = Origin("own", command="ch search --config own.toml")
+    summary = replace(summary_of(1), exporter="onnx", origin=origin)
+    assert next_steps(summary, tmp_path) == [
+        f"next: ch export {tmp_path} --trial 123456 --to onnx --model 'my nets/own net.py:module' --dataset own.py:data"
+    ]

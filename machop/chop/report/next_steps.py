@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+from chop.record.folder import SearchFolder
 from chop.record.names import SEARCH_FOLDER
 from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow
@@ -18,10 +21,18 @@ def next_steps(summary: SearchSummary, folder: Path) -> list[str]:
     """The command that exports one network of a search for a target; nothing for a search without one."""
     if not summary.exporter or not summary.origin.command:
         return []
-    own_model = summary.origin.model if is_user_reference(summary.origin.model) else ""
     words = ["ch", "export", str(_run(folder)), "--trial", str(_choice(summary).trial.number), "--to", summary.exporter]
-    words += ["--model", own_model] if own_model else []
+    for option, name in _own_code(folder):
+        words += [option, name]
     return [f"next: {shlex.join(words)}"]
+
+
+def _own_code(folder: Path) -> Iterator[tuple[str, str]]:
+    """The options that name the user's own model and data, which a command takes from nowhere else."""
+    options = tomllib.loads(SearchFolder(folder).resolved or "")
+    for key in ("model", "dataset"):
+        if isinstance(name := options.get(key), str) and is_user_reference(name):
+            yield f"--{key}", name
 
 
 def _choice(summary: SearchSummary) -> BestRow:

@@ -1,0 +1,26 @@
+"""`ch export` asks for what it needs, and refuses what does not fit, before anything is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Command
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "give the folder of a search with --trial NUMBER, or --load"),
+        (("mase_output/own",), "--trial NUMBER goes with the folder"),
+        (("mase_output/own", "--trial", "1"), "add --to NAME"),
+        (("mase_output/own", "--trial", "1", "--load", "x"), "give the folder of a search with --trial NUMBER, or"),
+        (
+            ("mase_output/own", "--trial", "1", "--to", "qonnx", "--weights-only"),
+            "--weights-only: qonnx has no such option",
+        ),
+        (("mase_output/own", "--trial", "1", "--to", "onnx", "--set", "form"), "expected KEY=VALUE"),
+    ],
+)
+def test_what_is_missing_is_named(words: tuple[str, ...], told: str, ch: Command) -> None:
+    _, error = ch("export", *words, status=2)
+    assert told in error
