@@ -54,8 +54,6 @@ def export(
     if to is None:
         raise ConfigError(["ch export: add --to NAME, one of `ch info exporter`"])
     values = dict(map(key_value, options or [])) | ({"weights_only": True} if weights_only else {})
-    if weights_only:
-        _require_weights_only(to)
     given = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
     if load is not None:
         row, config, given = None, None, {**_named_in(load), **given, "load_name": str(load)}
@@ -69,19 +67,6 @@ def export(
     from chop.actions.export import ExportRequest, run_export
 
     run_export(run_config, ExportRequest(to, output, values, allow_differences), row)
-
-
-def _require_weights_only(to: str) -> None:
-    """Raise ConfigError for an exporter that cannot leave activations in float."""
-    from dataclasses import fields
-
-    from chop.exporters import EXPORTERS
-
-    able = [
-        name for name, cls in EXPORTERS.working().items() if "weights_only" in {f.name for f in fields(cls.Options)}
-    ]
-    if to in EXPORTERS and EXPORTERS.canonical(to) not in able:
-        raise ConfigError([f"command line: --weights-only: {to} has no such option; take --to {' or '.join(able)}"])
 
 
 def _named_in(path: Path) -> dict[str, Any]:

@@ -88,7 +88,6 @@ def test_a_reshape_in_front_of_the_first_format_is_exported(tmp_path: Path) -> N
         ({"data_in": learned([1, 4, 0, 2], [3, 0, 2, 8])}, {"Max", "Min", "Quant"}),
         ({"data_in": Integer(3, -1), "data_out": Integer(4, 0)}, {"Quant"}),
     ],
-    ids=str,
     ids=lambda own: " ".join(sorted(own)) if isinstance(own, set) else str(own),
 )
 def test_formats_are_exact(formats: dict[str, Format], nodes: set[str], tmp_path: Path) -> None:
