@@ -6,19 +6,17 @@ import pytest
 
 from tests.conftest import Command
 
+RUN = ("mase_output/own", "--trial", "1")
+
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         ((), "give the folder of a search with --trial NUMBER, or --load"),
-        (("mase_output/own",), "--trial NUMBER goes with the folder"),
-        (("mase_output/own", "--trial", "1"), "add --to NAME"),
-        (("mase_output/own", "--trial", "1", "--load", "x"), "give the folder of a search with --trial NUMBER, or"),
-        (
-            ("mase_output/own", "--trial", "1", "--to", "qonnx", "--weights-only"),
-            "weights_only",
-        ),
-        (("mase_output/own", "--trial", "1", "--to", "onnx", "--set", "form"), "expected KEY=VALUE"),
+        (RUN[:1], "--trial NUMBER goes with the folder"),
+        (RUN, "add --to NAME"),
+        ((*RUN, "--load", "x"), "give the folder of a search with --trial NUMBER, or"),
+        ((*RUN, "--to", "onnx", "--set", "form"), "expected KEY=VALUE"),
     ],
 )
 def test_what_is_missing_is_named(words: tuple[str, ...], told: str, ch: Command) -> None:
