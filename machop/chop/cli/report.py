@@ -73,6 +73,22 @@ def serve(run: Path, opens: bool) -> None:
         server.close()
 
 
-def serve_beside(run: Path) -> None:
-    """Start `ch report RUN --live` as a process of its own, which a search that is begun anew does not end."""
-    subprocess.Popen([sys.executable, "-m", "chop", "report", str(run), "--live"], start_new_session=True)
+def serve_beside(run: Path) -> subprocess.Popen[str]:
+    """Start `ch report RUN --live` as a process of its own, which a search that is begun anew does not end.
+
+    It holds nothing of this process, so that a pipe behind the search ends with the search.
+    """
+    command = [sys.executable, "-m", "chop", "report", str(run.resolve()), "--live"]
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    assert server.stderr is not None
+    with server.stderr as told:
+        print(told.readline().rstrip(), file=sys.stderr)  # noqa: T201 - the address
+    return server

@@ -9,7 +9,6 @@ from typing import Any
 from chop.actions.search import run_search
 from chop.actions.search.dry_run import dry_run
 from chop.actions.search.search_flags import SearchFlags
-from chop.actions.setup import software_dir
 from chop.cli.report import serve_beside
 from chop.cli.search_lines import TrialLines, print_end
 from chop.config.run_config import RunConfig
@@ -29,10 +28,14 @@ def run(
 
     Raises KeyboardInterrupt where Ctrl-C cut it short.
     """
-    if live:
-        serve_beside(software_dir(run_config.options).parent)
     result = run_search(
-        run_config, resume, init_from, ["ch", *sys.argv[1:]], SearchFlags(**flags), TrialLines() if as_json else None
+        run_config,
+        resume,
+        init_from,
+        ["ch", *sys.argv[1:]],
+        SearchFlags(**flags),
+        TrialLines() if as_json else None,
+        serve_beside if live else lambda folder: None,
     )
     if as_json:
         print_end(result)

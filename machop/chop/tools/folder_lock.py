@@ -69,6 +69,22 @@ def only_writer(folder: Path) -> Iterator[OwnFolder]:
         own.require_in_place()
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a command is writing to `folder` at the moment."""
+    for path in _lock_files(folder):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def _lock_files(folder: Path) -> Iterable[Path]:
     """The lock beside a folder and, where that is a link, beside its target; all processes take them in one order."""
     absolute = Path(os.path.abspath(folder))  # noqa: PTH100 - `resolve` would follow the last link

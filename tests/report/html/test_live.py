@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from shutil import copytree, move
+from urllib.parse import urlsplit
 
 import pytest
 
-from chop.report.html.live import LiveServer
+from chop.report.html.live import IDLE_SECONDS, LiveServer
+from chop.tools.folder_lock import only_writer
 from tests.report.html.searches import small_search
 
 
@@ -82,6 +88,32 @@ def test_search_that_is_begun_anew_is_followed(server: LiveServer, run: Path, tm
     assert version(server) == first  # the last page stays in sight
     copytree(small_search().path, run)
     assert version(server) != first
+
+
+def test_server_is_needed_while_a_search_writes_or_a_browser_looks(run: Path, server: LiveServer) -> None:
+    assert server.is_needed()
+    server.last_request -= 2 * IDLE_SECONDS
+    assert not server.is_needed()
+    with only_writer(run):
+        assert server.is_needed()
+    assert not server.is_needed()
+    ask(server, f"/version?token={server.token}")
+    assert server.is_needed()
+
+
+def test_pipe_behind_a_search_ends_with_the_search(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from chop.cli.report import serve_beside; "
+    code += f"print(serve_beside(Path({str(tmp_path)!r})).pid)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True, timeout=60
+    )
+    address = urlsplit(done.stderr.strip().removeprefix("live: "))
+    try:
+        connection = HTTPConnection("127.0.0.1", address.port, timeout=20)
+        connection.request("GET", f"/version?{address.query}")
+        assert connection.getresponse().status == 200
+    finally:
+        os.kill(int(done.stdout), signal.SIGKILL)
 
 
 def test_before_the_first_trial_a_note_says_so(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,12 @@ def run_search(
     typed: Sequence[str] = (),
     flags: SearchFlags | None = None,
     watcher: Watcher | None = None,
+    begins: Callable[[Path], object] = lambda folder: None,
 ) -> SearchResult:
     """Run `ch search` with a TOML file and the options of the command line, which was `typed` like this.
 
     Values of `flags` go before those of the table `[search]`. With a `watcher`, which is told each trial, the result is
-    not printed.
+    not printed. `begins` is called with the folder once everything is checked.
     """
     if flags is not None:
         run_config = run_config.with_overrides(flags.overrides(run_config.tables))
@@ -73,6 +74,7 @@ def run_search(
         job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
         if resume and not job.files.holds_search:
             raise SearchError(f"there is no search to resume in {job.folder}; start one without --resume")
+        begins(job.folder)
         result = _run_in(own, job, run_config, resume)
         if watcher is None:
             print_summary(job.files.summary, job.folder)

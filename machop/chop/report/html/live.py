@@ -19,13 +19,14 @@ from chop.record.folder import SearchFolder
 from chop.record.names import BLOCKS_FILE, SUMMARY_FILE, TRIALS_FILE, search_folder
 from chop.report.html.page import frame_page
 from chop.report.html.search_page import running_page, search_page
+from chop.tools.folder_lock import in_use
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
 LOOPBACK = "127.0.0.1"
 IDLE_SECONDS = 600.0
-"""How long a server waits for a browser once the search has ended."""
+"""How long a server waits for a browser when no search is running."""
 
 LEAST_SECONDS = 1.0
 """The least time between two pages, which take some time to make."""
@@ -113,9 +114,14 @@ class LiveServer:
         Thread(target=self._server.serve_forever, daemon=True).start()
 
     def wait(self) -> None:
-        """Return when the search has ended and no browser has asked for ten minutes."""
-        while not (self.search.has_ended and time.monotonic() - self.last_request > IDLE_SECONDS):
+        """Return when no command writes to the search's folder and no browser has asked for ten minutes."""
+        while self.is_needed():
             time.sleep(1)
+
+    def is_needed(self) -> bool:
+        """Whether the search runs, or a browser has asked a short while ago."""
+        is_fresh = time.monotonic() - self.last_request < IDLE_SECONDS
+        return is_fresh or in_use(search_folder(self.search.run))
 
     def close(self) -> None:
         """Answer no more."""

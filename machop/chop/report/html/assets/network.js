@@ -78,7 +78,7 @@ const Selected = (() => {
     const place = state.selected, box = $("selected");
     if (place === null) { box.replaceChildren(make("p", { class: "soft" }, "Click a network in the picture or the table; arrow keys walk along the front.")); return; }
     const row = frontOf.get(T.number[place]);
-    $("selected-title").textContent = `Trial ${T.number[place]}${row ? " (on the front)" : ""}`;
+    $("selected-title").textContent = `Trial ${T.number[place]}${!row ? "" : row.within ? " (on the front)" : " (nearest to the constraints)"}`;
     const notes = [];
     if (row?.equal) notes.push(`${row.equal} more with equal objectives`);
     if (row?.tuned) notes.push(`tuned for ${row.tuned} epochs after the search`);
