@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-EXTRAS = "plots,optuna-samplers"
-"""What the commands of the README draw with and may be asked for."""
+EXTRAS = "plots,optuna-samplers,onnx,fpga"
+"""What the commands of the README and of docs/ need, and may be asked for."""
 
 MADE_FROM = VENV / "made-from"
 INPUTS = ("pyproject.toml", "constraints.txt")
