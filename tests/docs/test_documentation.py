@@ -159,6 +159,15 @@ def test_the_page_on_export_runs_from_the_search_to_the_written_file(tmp_path: P
     assert "0 of 48,815" in run([sys.executable, "-c", f"{first}\n{second}"], tmp_path)
 
 
+def test_the_page_on_reports_runs(tmp_path: Path, ch: Command) -> None:
+    (tmp_path / "machop").symlink_to(ROOT / "machop")
+    (commands,) = blocks(ROOT / "docs" / "report.md", "console")
+    for line in commands.splitlines():
+        ch(*arguments(line))
+    assert (tmp_path / "mase_output" / "small.html").stat().st_size < 400_000
+    assert (tmp_path / "mase_output" / "figures" / "front_single.pdf").is_file()
+
+
 def test_the_example_of_the_page_on_export_as_qonnx_runs(tmp_path: Path) -> None:
     pytest.importorskip("qonnx", reason="the extra onnx is not installed")
     (example,) = [own for own in blocks(ROOT / "docs" / "export.md", "python") if '"qonnx"' in own]
