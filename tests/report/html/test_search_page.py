@@ -94,6 +94,7 @@ def test_text_of_others_cannot_end_the_data() -> None:
     text = as_json({"name": "</script><script>alert(1)</script>"})
     assert "<" not in text
     assert json.loads(text) == {"name": "</script><script>alert(1)</script>"}
+    assert json.loads(as_json({"a": [float("nan"), {"b": float("-inf")}, 1.5]})) == {"a": [None, {"b": None}, 1.5]}
 
 
 def test_page_is_made_without_torch(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from math import isfinite
 from typing import Any
 
 SEARCH_SCRIPTS = ("core", "networks", "front", "parallel", "table", "network", "charts", "search")
@@ -56,12 +57,20 @@ def _document(policy: str, title: str, style: str, body: str, script: str) -> st
 
 
 def as_json(data: Mapping[str, Any]) -> str:
-    """Data as JSON that cannot end the element of the page in which it stands.
+    """Data as JSON that cannot end the element of the page in which it stands; what is no finite number becomes null.
 
     >>> as_json({"a": "</script>"})
     '{"a":"\\\\u003c/script>"}'
     """
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(_finite(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(own) for key, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _asset(name: str) -> str:

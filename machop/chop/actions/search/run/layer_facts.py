@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from chop.actions.search.measuring.instruments import BATCH_MACS, Instruments
 from chop.actions.search.measuring.plans import ChosenPlans
@@ -47,7 +48,8 @@ def _facts(cost: NodeCost, alone: Mapping[str, float]) -> LayerFacts:
     for tensor in cost.tensors:
         if tensor.is_parameter:
             parameters[tensor.operand] += tensor.elements
-    return LayerFacts(cost.name, cost.op.name, dict(parameters), cost.macs, alone)
+    known = {name: value for name, value in alone.items() if isfinite(value)}
+    return LayerFacts(cost.name, cost.op.name, dict(parameters), cost.macs, known)
 
 
 def _alone(instruments: Instruments, axes: Sequence[Axis]) -> dict[str, Mapping[str, float]]:
