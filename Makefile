@@ -39,13 +39,13 @@ guard: setup     ## Try what must never be wrong: models, damaged files, simulta
 wheel: setup     ## Build the sdist and the wheel into dist/ and list the wheel's files
 	$(BIN)/python scripts/make_wheel.py
 
-weights: setup   ## Train the weights that ship and write docs/models.md
+weights: setup   ## Train the weights that ship and write docs/reference/models.md
 	$(BIN)/python scripts/make_weights.py
 
-answers: setup   ## Print the figures of tasks 1 and 2 in docs/labs/lab3_answers.md
+answers: setup   ## Print the figures of tasks 1 and 2 in docs/tutorials/lab3.md
 	$(BIN)/python scripts/lab3_answers.py
 
-tables: setup    ## Write docs/formats.md: formats, oracles, every format on every op
+tables: setup    ## Write docs/reference/formats.md: formats, oracles, every format on every op
 	$(BIN)/python scripts/format_tables.py
 
 bench-formats: setup ## Time every number format against a plain copy

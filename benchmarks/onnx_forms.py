@@ -107,7 +107,7 @@ def network(name: str, width: int, weight_width: int) -> ExportNetwork:
 
 
 def main() -> None:
-    """Print the table of docs/export.md."""
+    """Print the table of docs/how_to/export.md."""
     torch.manual_seed(0)
     console = Console(width=200)
     console.print("| network | inputs, weights | `uint8` | `vnni` | `smallest` | `arithmetic` | outputs that differ |")

@@ -1,4 +1,4 @@
-"""Write docs/formats.md: the number formats, which oracle proves each, and how each does on every op. `make tables`."""
+"""Write docs/reference/formats.md: the formats, which oracle proves each, how each does on every op. `make tables`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chop.nn.ops import OPERANDS, OPS, QUANTIZABLE_OPS
 from chop.testing.op_cases import FORMAT_KEYS, node_config, op_cases
 from chop.tools.files import write_whole
 
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "formats.md"
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "formats.md"
 ENUMERATED = "enumerated value set"
 ORACLES = {
     "integer": "golden vectors (72 cases, bit for bit), apytypes, " + ENUMERATED,
@@ -33,7 +33,7 @@ ORACLES = {
 HEAD = """# Number formats
 
 This page is written by `make tables`. `ch formats` prints the same list in the terminal. The docstring of each format
-under [machop/chop/formats](../machop/chop/formats) has its definition, its source, and the laws that it does not
+under [machop/chop/formats](../../machop/chop/formats) has its definition, its source, and the laws that it does not
 keep, each with a counter-example.
 
 Keys follow `data_in_`, `other_`, `weight_`, `key_`, `value_`, `bias_` or `data_out_`. All formats are simulated in
@@ -64,7 +64,7 @@ DISAGREEMENTS = """
 - A negative number that a minifloat or block format rounds to zero becomes +0 (gfloat keeps -0): the two are equal.
 - Exponents of shared scales range from -126 to 127, as in float32; the E8M0 scale of OCP MX starts at -127.
 - The golden vectors y038, y041 and y042 were computed without `floor` and `data_out_*`, which apply here to every op
-  ([decision 0002](decisions/0002-floor-and-data-out-hold-for-every-op.md)).
+  ([decision 0002](../decisions/0002-floor-and-data-out-hold-for-every-op.md)).
 """
 
 

@@ -1,4 +1,4 @@
-"""Print the figures of tasks 1 and 2 in docs/labs/lab3_answers.md: `make answers`."""
+"""Print the figures of tasks 1 and 2 in docs/tutorials/lab3.md: `make answers`."""
 
 from __future__ import annotations
 

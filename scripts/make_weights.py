@@ -1,4 +1,4 @@
-"""Train the weights that ship with the models and write docs/models.md: `make weights`.
+"""Train the weights that ship with the models and write docs/reference/models.md: `make weights`.
 
 `--try-seeds N` shows what the first N seeds of each model reach on validation rows, to choose one; `--only NAME` does
 one model and leaves the rows of the others as they are.
@@ -25,7 +25,7 @@ from chop.tools.logger import set_logging_verbosity
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "machop" / "chop" / "models" / "weights"
-TABLE = ROOT / "docs" / "models.md"
+TABLE = ROOT / "docs" / "reference" / "models.md"
 
 
 def recipe(model: str, dataset: str, seed: int, epochs: int, rate: float, batch: int) -> RunOptions:

@@ -58,7 +58,7 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path, ch: 
 
 def test_three_bits_recover_by_training_as_the_search_page_says(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
-    (block,) = blocks(ROOT / "docs" / "search.md", "console")
+    (block,) = blocks(ROOT / "docs" / "reference" / "search.md", "console")
     outputs = [ch(*arguments(line))[0] for line in block.splitlines()]
     scores = [float(found) for text in outputs[1:] for found in re.findall(r"accuracy +(0\.\d+) +\[", text)]
     assert scores[0] == pytest.approx(0.319, abs=0.01)
@@ -78,36 +78,36 @@ def test_the_example_in_python_of_the_readme_runs(tmp_path: Path) -> None:
     assert "seq_blocks_2" in run([sys.executable, "-c", example], tmp_path)
 
 
-@pytest.mark.parametrize("place", range(len(blocks(ROOT / "docs" / "python.md", "python"))))
+@pytest.mark.parametrize("place", range(len(blocks(ROOT / "docs" / "how_to" / "python.md", "python"))))
 def test_the_examples_of_the_page_on_python_run(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = blocks(ROOT / "docs" / "python.md", "python")[place]
+    example = blocks(ROOT / "docs" / "how_to" / "python.md", "python")[place]
     if "transformers" in example:
         pytest.importorskip("transformers")
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "docs/python.md", "exec"), {"__name__": "example"})
+    exec(compile(example, "docs/how_to/python.md", "exec"), {"__name__": "example"})
 
 
 def test_the_example_of_the_page_on_circuits_runs(tmp_path: Path) -> None:
-    (example,) = blocks(ROOT / "docs" / "circuits.md", "python")
+    (example,) = blocks(ROOT / "docs" / "concepts" / "circuits.md", "python")
     *_, last = run([sys.executable, "-c", example], tmp_path).splitlines()
     luts, fused, *_, differing = map(float, last.split())
     assert luts > fused > 0 == differing
 
 
 def test_the_example_of_the_page_on_batch_norm_runs(tmp_path: Path) -> None:
-    (example,) = blocks(ROOT / "docs" / "batch_norm.md", "python")
+    (example,) = blocks(ROOT / "docs" / "concepts" / "batch_norm.md", "python")
     run([sys.executable, "-c", example], tmp_path)
     assert (tmp_path / "jsc_s.safetensors").is_file()
 
 
 def test_the_example_of_the_page_on_rounding_runs(tmp_path: Path) -> None:
-    (example,) = blocks(ROOT / "docs" / "rounding.md", "python")
+    (example,) = blocks(ROOT / "docs" / "concepts" / "rounding.md", "python")
     run([sys.executable, "-c", example], tmp_path)
 
 
 def test_the_page_on_training_runs_in_short_form(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
-    page = ROOT / "docs" / "training.md"
+    page = ROOT / "docs" / "how_to" / "training.md"
     short = ROOT / "machop" / "configs" / "examples" / "jsc_mlp_for_space.toml"
     text = short.read_text(encoding="utf-8").replace("[3, 4, 6, 8]", "[4, 8]").replace("[2, 3, 4, 8]", "[3]")
     (tmp_path / "short.toml").write_text(
@@ -125,13 +125,13 @@ def test_the_page_on_training_runs_in_short_form(tmp_path: Path, ch: Command) ->
 
 
 def test_the_example_in_python_of_the_page_on_training_runs(tmp_path: Path) -> None:
-    (example,) = blocks(ROOT / "docs" / "training.md", "python")
+    (example,) = blocks(ROOT / "docs" / "how_to" / "training.md", "python")
     example = example.replace("n_trials=50", "n_trials=4").replace("max_epochs=2", "max_epochs=1")
     assert "trained for" in run([sys.executable, "-c", example], tmp_path)
 
 
 def test_the_page_on_training_states_every_option_and_its_default() -> None:
-    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how_to" / "training.md").read_text(encoding="utf-8")
     for option in fields(SpaceTrainingOptions):
         (row,) = re.findall(rf"^\| `{option.name}` \| ([^|]+) \|", text, re.MULTILINE)
         assert option.default is None or row.strip() == str(option.default), option.name
@@ -139,7 +139,7 @@ def test_the_page_on_training_states_every_option_and_its_default() -> None:
 
 def test_the_page_on_using_a_network_runs_from_the_search_to_the_saved_file(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
-    page = ROOT / "docs" / "use_the_network.md"
+    page = ROOT / "docs" / "how_to" / "use_the_network.md"
     for line in (line for block in blocks(page, "console") for line in block.splitlines()):
         ch(*arguments(line))
     run([sys.executable, "-c", "\n".join(blocks(page, "python"))], tmp_path)
@@ -150,7 +150,7 @@ def test_the_page_on_using_a_network_runs_from_the_search_to_the_saved_file(tmp_
 def test_the_page_on_export_runs_from_the_search_to_the_written_file(tmp_path: Path, ch: Command) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     (tmp_path / "machop").symlink_to(ROOT / "machop")
-    page = ROOT / "docs" / "export.md"
+    page = ROOT / "docs" / "how_to" / "export.md"
     commands = blocks(page, "console")[0].splitlines()
     shown = [ch(*arguments(line))[0] for line in commands][-1].splitlines()
     (promised,) = blocks(page, "text")
@@ -161,7 +161,7 @@ def test_the_page_on_export_runs_from_the_search_to_the_written_file(tmp_path: P
 
 def test_the_page_on_reports_runs(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "machop").symlink_to(ROOT / "machop")
-    (commands,) = blocks(ROOT / "docs" / "report.md", "console")
+    (commands,) = blocks(ROOT / "docs" / "how_to" / "report.md", "console")
     for line in commands.splitlines():
         ch(*arguments(line))
     assert (tmp_path / "mase_output" / "small.html").stat().st_size < 400_000
@@ -170,7 +170,7 @@ def test_the_page_on_reports_runs(tmp_path: Path, ch: Command) -> None:
 
 def test_the_example_of_the_page_on_export_as_qonnx_runs(tmp_path: Path) -> None:
     pytest.importorskip("qonnx", reason="the extra onnx is not installed")
-    (example,) = [own for own in blocks(ROOT / "docs" / "export.md", "python") if '"qonnx"' in own]
+    (example,) = [own for own in blocks(ROOT / "docs" / "how_to" / "export.md", "python") if '"qonnx"' in own]
     assert "QONNX executor: 0 of 48,815" in run([sys.executable, "-c", f"import chop\n{example}"], tmp_path)
 
 
@@ -183,7 +183,7 @@ def test_nobody_is_sent_to_another_package_of_that_name() -> None:
 
 
 def write_example(name: str, folder: Path) -> str:
-    examples = blocks(ROOT / "docs" / "your_own.md", "python")
+    examples = blocks(ROOT / "docs" / "how_to" / "your_own.md", "python")
     (folder / name).write_text(next(text for text in examples if text.startswith(f"# {name}\n")), encoding="utf-8")
     return name
 

@@ -96,7 +96,7 @@ def test_minifloat_ieee_equals_gfloat(width: int, exponent: int, bias: int) -> N
 
 
 def test_without_mantissa_bits_gfloat_differs_at_ties_alone() -> None:
-    """docs/formats.md: no code is even, so the greater magnitude wins; gfloat takes the even exponent."""
+    """docs/reference/formats.md: no code is even, so the greater magnitude wins; gfloat takes the even exponent."""
     x = samples()
     got = MinifloatIEEE(4, 3, 3).quantize(x).double().numpy()
     expected = rounded_by_gfloat(parameters(4, 3, 3), x)

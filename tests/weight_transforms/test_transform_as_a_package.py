@@ -12,7 +12,7 @@ import pytest
 from tests.docs.test_documentation import BLOCK
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "sparsity.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "concepts" / "sparsity.md").read_text(encoding="utf-8")
 CONFIG = '{"by": "type", "linear": {"config": {"name": "integer", "weight_width": 6, "weight_sparsity": 0.5, **KEYS}}}'
 USE = f"""
 from chop.cli.info import show_info

@@ -121,7 +121,7 @@ def search(
 
     The search ends after `n_trials` trials, `timeout` seconds, or when the front has not improved for `patience`
     trials. With `finish` the networks of the front are tuned then, for so many epochs or with the options of
-    `[search.finish]` in a dictionary, and the front is drawn again. All else is as in docs/search.md.
+    `[search.finish]` in a dictionary, and the front is drawn again. All else is as in a search by a TOML file.
 
     Without a `folder` its files go with the study; `study.save` keeps them. Nothing is shown unless `verbose` or
     `progress` is true; a notebook shows progress unless it is False.

@@ -40,8 +40,8 @@ class Space:
     `formats` are names of `ch info format`, classes, or format objects; None among them leaves a layer in float.
     `widths` are bits, for inputs, weights and biases. More `choices` are lists: a parameter of the formats
     (`frac_width`, `exponent_width`, `block_size` …), which then holds for inputs, weights and biases, or a key of
-    docs/search.md (`weight_width`, `data_out_width`, `weight_sparsity`, `bias_correction` …). A single value is a list
-    of one. Fixed point without `frac_width` measures its ranges ("auto").
+    a seed of a TOML file (`weight_width`, `data_out_width`, `weight_sparsity`, `bias_correction` …). A single value is a
+    list of one. Fixed point without `frac_width` measures its ranges ("auto").
 
     `layers` says which layers have choices: a list, or a mapping to choices of their own, which go before the others.
     They are ops such as "linear" (`by="type"`), names of nodes ("name") or patterns ("regex_name"). None: every layer
@@ -49,8 +49,8 @@ class Space:
     patterns of nodes that stay in float; `ties` are groups of patterns that have one choice together, and
     `tie_operands` operands of a layer that have one together (None: weight and bias, where their lists are equal).
     Ranges of activations are measured on `calibration_samples` training samples; so are the statistics of batch
-    norms with `batch_norm="measured"`, for each configuration anew (docs/batch_norm.md). `passes` change the float
-    network before ("fold_batch_norm", "equalise" …), and keep what it computes. `export_to` ("fpga", "onnx", or a name
+    norms with `batch_norm="measured"`, for each configuration anew. `passes` change the float network before
+    ("fold_batch_norm", "equalise" …), and keep what it computes. `export_to` ("fpga", "onnx", or a name
     of `ch info exporter`) leaves out what cannot be exported there, so that every network of the space can be.
 
     >>> space = Space(["integer"], [4, 8], exclude=["head"], overrides={"stem": {"widths": [8]}})

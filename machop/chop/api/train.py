@@ -86,7 +86,7 @@ def train_for_space(
     """Train one set of weights for all networks of `space`; the model that is passed stays as it is.
 
     `model`, `data`, `space` and the rest are those of `chop.search`. The `options` are the keys of the table
-    `[train_for_space]`: `max_epochs`, `batch_size`, `learning_rate`, `plans_per_step` … (docs/training.md). With a
+    `[train_for_space]`: `max_epochs`, `batch_size`, `learning_rate`, `plans_per_step` …. With a
     `folder` the training can go on after a kill (`resume=True`). Ctrl-C ends it and returns the best so far.
 
     Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs.
