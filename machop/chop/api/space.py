@@ -39,8 +39,8 @@ class Space:
 
     `formats` are names of `ch info format`, classes, or format objects; None among them leaves a layer in float.
     `widths` are bits, for inputs, weights and biases. More `choices` are lists: a parameter of the formats
-    (`frac_width`, `exponent_width`, `block_size` …), which then holds for inputs, weights and biases, or a key of
-    a seed of a TOML file (`weight_width`, `data_out_width`, `weight_sparsity`, `bias_correction` …). A single value is a
+    (`frac_width`, `exponent_width`, `block_size` …), which then holds for inputs, weights and biases, or a key of a
+    seed in a TOML file (`weight_width`, `data_out_width`, `weight_sparsity`, `bias_correction` …). A single value is a
     list of one. Fixed point without `frac_width` measures its ranges ("auto").
 
     `layers` says which layers have choices: a list, or a mapping to choices of their own, which go before the others.
