@@ -16,6 +16,7 @@ import pytest
 from typer.main import get_command
 
 from chop.cli.main import app
+from chop.exporters import EXPORTERS
 from chop.record.folder import SearchFolder
 from chop.report.search_progress import ComparisonProgress
 from tests.conftest import Command
@@ -259,6 +260,17 @@ def test_info_says_what_each_strategy_and_sampler_can(ch: Command) -> None:
     assert knows["nsgaii"] == {"fronts", "constraints"}
     for key in ("most_model_runs", "crossover_probability", "n_startup_trials"):
         assert key in out
+
+
+def test_info_says_for_which_targets_a_space_can_be_kept(ch: Command) -> None:
+    out, _ = ch("info", "exporter", columns=80)
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    targets: dict[str, set[str]] = {}
+    for first, second, *_ in cells:
+        name = first or name if targets else first
+        targets.setdefault(name, set()).update({second} - {""})
+    assert targets == {name: {name, exporter.target or name} for name, exporter in EXPORTERS.working().items()}
+    assert {"fpga", "onnx"} <= set().union(*targets.values())
 
 
 def _info_rows(table: str) -> dict[str, str]:

@@ -197,11 +197,24 @@ def exporters() -> Table:
     from chop.exporters import EXPORTERS
 
     def rows(name: str, cls: Any) -> Iterator[tuple[str, ...]]:
-        yield name, "\n".join(f.name for f in fields(cls.Options)), cls.extra or "", _first_line(cls)
+        targets = dict.fromkeys((name, cls.target or name))
+        yield (
+            name,
+            "\n".join(targets),
+            "\n".join(f.name for f in fields(cls.Options)),
+            cls.extra or "",
+            _first_line(cls),
+        )
 
-    return _fill(
-        _table("Exporters (ch export --to)", "name", "options (--set)", "extra", "what it writes"), EXPORTERS, rows
+    columns = ("--to", "--for", "--set", "extra", "what it writes")
+    table = _table("Exporters", *columns)
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    table.caption = (
+        "`ch export --to` takes the name, `--set` its options; `ch search --for` takes the name or the group."
     )
+    table.caption_justify = "left"
+    return _fill(table, EXPORTERS, rows)
 
 
 def trainings() -> Table:

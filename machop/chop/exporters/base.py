@@ -143,16 +143,30 @@ class NoOptions:
 
 
 class Exporter(ABC):
-    """Writes a network as files of another tool, and verifies them. Packages add one by an entry point
-    `chop.exporters`.
+    """Writes a network as files of another tool, and verifies them.
 
-    `Options` is a dataclass whose fields are the options, on the command line `--set KEY=VALUE`. `extra` is the extra
-    of this package that brings the `modules` that the exporter imports; `distributions` are the packages whose versions
-    the manifest states.
+    A subclass needs `problems`, `write` and `checks`. `@EXPORTERS.register("name")` gives it a name; a package brings it
+    by an entry point `chop.exporters`, a file of one's own by `--plugin FILE.py`. The first line of its docstring is
+    what `ch info exporter` says of it. `chop.testing.ExporterConformance` tests it.
 
-    `ch search --for NAME` keeps a space to what an exporter can write: the exporter of that name, or those whose
-    `target` it is. It runs the exporter's `float_passes` on a model with batch norms before the search, and asks
-    `refused` about the choices of all nodes, which asks `format_problem` about each operand.
+    `export` calls, in this order: `require_packages`; `problems`, with nothing written yet; `write`, into an empty
+    folder; `not_verified`; `checks`, one after the other; `network_of_files`, for manifest and README. The folder
+    takes the place of an earlier export only where no required check has differences.
+
+    `ch search --for NAME` keeps a space to what can be written, by the exporter NAME or by all those whose `target` is
+    NAME. Before the search it runs the `float_passes` that they share, on a model with batch norms, and asks
+    `refused` about the choices of all nodes, which asks `format_problem` about each operand. Of several exporters
+    with one target, the space is kept to the one that takes the most networks.
+
+    Attributes of the class:
+
+    - `Options`: a dataclass whose fields are the options, `--set KEY=VALUE` on the command line; their types and
+      bounds are checked, and `self.options` is an instance.
+    - `extra`: the extra of this package that brings the `modules`; None: the user installs them by their names.
+    - `modules`: what the exporter imports, inside its methods and not at the top of its file.
+    - `distributions`: the packages whose versions the manifest states.
+    - `target`: a name for a group of exporters, as `fpga`; None: the exporter's own name alone.
+    - `float_passes`: passes that make a network in float one that can be written, as `fold_batch_norm`.
     """
 
     Options: ClassVar[type[Any]] = NoOptions
