@@ -145,8 +145,8 @@ class NoOptions:
 class Exporter(ABC):
     """Writes a network as files of another tool, and verifies them.
 
-    A subclass needs `problems`, `write` and `checks`. `@EXPORTERS.register("name")` gives it a name; a package brings it
-    by an entry point `chop.exporters`, a file of one's own by `--plugin FILE.py`. The first line of its docstring is
+    A subclass needs `problems`, `write` and `checks`. `@EXPORTERS.register("name")` gives it a name; a package brings
+    it by an entry point `chop.exporters`, a file of one's own by `--plugin FILE.py`. The first line of its docstring is
     what `ch info exporter` says of it. `chop.testing.ExporterConformance` tests it.
 
     `export` calls, in this order: `require_packages`; `problems`, with nothing written yet; `write`, into an empty
