@@ -257,16 +257,6 @@ def test_a_study_says_what_it_is(study: Study) -> None:
     assert "accuracy" in repr(study.best())
 
 
-def test_the_picture_of_a_front_has_every_network(study: Study) -> None:
-    pytest.importorskip("matplotlib")
-    axes = study.plot_front().axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("average_bitwidth [bit]", "accuracy")
-    assert len(axes.collections[0].get_offsets()) == len(study.trials)  # type: ignore[arg-type]
-    assert len(axes.lines[0].get_xdata()) == len(study.front)  # type: ignore[arg-type]
-    with pytest.raises(SearchError, match="'speed' is no metric of this study"):
-        study.plot_front(x="speed")
-
-
 def test_tables_are_data_frames_with_pandas(study: Study) -> None:
     pandas = pytest.importorskip("pandas")
     assert isinstance(study.front, pandas.DataFrame)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chop.api.network import Network, Networks
+from chop.api.study_plots import StudyPlots
 from chop.api.tables import Row, Table, data_frame, table_of
 from chop.config.units import parse_quantity
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
-from chop.record.rows import finished_row
-from chop.record.summary import FP32, SearchSummary
+from chop.record.summary import FP32
 from chop.record.trial import BestRow, Objective, Trial
 from chop.report.finish_texts import tuned_names
 from chop.report.format_texts import describe_formats
@@ -25,10 +25,9 @@ from chop.tools.files import copied_folder, write_whole
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
 
 
-class Study:
+class Study(StudyPlots):
     """A finished search: its Pareto front, its trials and its networks.
 
     `study[17]` is the network of trial 17; `len` and iteration are of all trials. `front_networks` are those of
@@ -36,7 +35,7 @@ class Study:
     """
 
     def __init__(self, files: SearchFolder, networks: Networks | None = None) -> None:
-        self._files = files
+        super().__init__(files)
         self._networks = networks
         self.warnings: tuple[str, ...] = ()
         """What the search warned of; nothing of a study that was loaded."""
@@ -44,16 +43,6 @@ class Study:
     def keep(self, stack: ExitStack) -> None:
         """Close `stack`, which holds the temporary folder, when the study is no longer needed."""
         weakref.finalize(self, stack.close)
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the study's files; a temporary one goes away with the study."""
-        return self._files.path
-
-    @cached_property
-    def summary(self) -> SearchSummary:
-        """Why the search ended, what it found and what its figures rest on."""
-        return self._files.summary
 
     @property
     def reason(self) -> str:
@@ -156,15 +145,10 @@ class Study:
 
     def __getitem__(self, number: int) -> Network:
         """The network of a trial; raises SearchError for a number that no trial has."""
-        if isinstance(number, bool) or not hasattr(number, "__index__"):
-            raise SearchError(f"study[...] takes the number of a trial, got {number!r}")
-        number = int(number)
-        if number not in self._trials:
-            raise SearchError(f"there is no trial {number} (there are {len(self._trials)}, from 0)")
-        if number not in self._made:
-            row = self._rows_made.get(number) or BestRow(self._trials[number], (), self._configs[number])
-            self._made[number] = self._network(row)
-        return self._made[number]
+        row = self._row_of(number)
+        if row.trial.number not in self._made:
+            self._made[row.trial.number] = self._network(row)
+        return self._made[row.trial.number]
 
     def _network_of(self, row: BestRow) -> Network:
         """The network of a row of the front, which a trial may have both tuned and untuned."""
@@ -188,15 +172,6 @@ class Study:
         formats = describe_formats(row.sampled_config, frac_widths=row.frac_widths)
         return {"trial": row.trial.number, "epochs": row.finished.epochs, **figures, "formats": formats}
 
-    @cached_property
-    def _rows_made(self) -> dict[int, BestRow]:
-        """The rows of the front, and of the networks that were tuned without getting there, by trial."""
-        found = {}
-        for number, own in self._files.tuned().items():
-            row = BestRow(self._trials[number], (), self._configs[number])
-            found[number] = finished_row(row, own.as_json())
-        return {**found, **{row.trial.number: row for row in reversed(self.summary.best)}}
-
     def __iter__(self) -> Iterator[Network]:
         """The networks of all trials, in order; of more than 100,000 those of the front."""
         return (self[number] for number in self._trials)
@@ -208,14 +183,6 @@ class Study:
     @cached_property
     def _made(self) -> dict[int, Network]:
         return {}
-
-    @cached_property
-    def _trials(self) -> dict[int, Trial]:
-        return {trial.number: trial for trial in self._files.trials()}
-
-    @cached_property
-    def _configs(self) -> dict[int, Mapping[str, Any]]:
-        return {row["number"]: row["sampled_config"] for row in self._files.rows()}
 
     @property
     def _front_rows(self) -> list[Row]:
@@ -240,17 +207,6 @@ class Study:
         figures = {name: trial.metrics.get(name) for name in self.metrics}
         formats = describe_formats(self._configs[trial.number])
         return {"trial": trial.number, **figures, "state": _state(trial), "seconds": trial.seconds, "formats": formats}
-
-    def plot_front(self, x: str | None = None, y: str | None = None) -> Figure:
-        """All trials and the front, by two metrics (the objectives, if not given), as a figure of matplotlib.
-
-        Raises ChopError where matplotlib is missing.
-        """
-        from chop.report.front_plot import front_figure
-
-        for name in (name for name in (x, y) if name is not None and name not in self.metrics):
-            raise SearchError(f"'{name}' is no metric of this study ({', '.join(self.metrics)})")
-        return front_figure(self.summary, list(self._trials.values()), x, y)
 
     def to_toml(self) -> str:
         """The TOML file that does the same search: `ch search --config FILE`.

@@ -67,8 +67,8 @@ def search_data(files: SearchFolder, lite: bool = False, summary: SearchSummary 
         "fixed": _fixed(summary),
         "trials": _trials(shown, columns, choices, files),
         "measured": summary.counts.measured + summary.counts.inherited,
-        "front": [{**_row(row, summary), "running": is_running} for row in summary.best],
-        "baselines": [{"name": name, **_row(row, summary)} for name, row in summary.baselines.items()],
+        "front": [{**network_row(row, summary), "running": is_running} for row in summary.best],
+        "baselines": [{"name": name, **network_row(row, summary)} for name, row in summary.baselines.items()],
         "exact": _exact(landscape, summary.goals, names),
         "density": _densities(landscape, summary.goals, names),
         "layers": [asdict(layer) for layer in summary.layers],
@@ -160,7 +160,7 @@ def _state(trial: Trial) -> int:
     return 2 if trial.failed else 1 if trial.stopped_at is not None else 0
 
 
-def _row(row: BestRow, summary: SearchSummary) -> Json:
+def network_row(row: BestRow, summary: SearchSummary) -> Json:
     """A network of the front, or a baseline: figures, formats by layer, its config."""
     configs = node_configs(row.sampled_config)
     with_measured = {

@@ -1,0 +1,193 @@
+"""Draws pictures with matplotlib (the extra `plots`), for papers and for notebooks without plotly."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from chop.report.plots.colours import (
+    BIT_TICKS,
+    BITS_SCALE,
+    COLOURS,
+    CORRELATION_SCALE,
+    FRONT,
+    is_dark,
+    octaves,
+)
+from chop.report.plots.pictures import Bars, HeatMap, Parallel, Picture, Points, Scatter, Steps
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SETTINGS: Any = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.2,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "chop",
+}
+WIDE = (7.0, 3.6)
+MOST_CELLS_WITH_TEXT = 200
+MOST_ROWS, MOST_LINES = 40, 2_000
+
+
+class DrawnFigure(Figure):
+    """A figure that a notebook shows although pyplot knows nothing of it."""
+
+    def _repr_png_(self) -> bytes:
+        return rendered(self, "png", 110)
+
+
+def drawn(picture: Picture, inches: tuple[float, float] | None = None) -> Figure:
+    """The picture as a figure of matplotlib; in its own size, points of the front have the numbers of their trials."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = DrawnFigure(figsize=inches or _size(picture), layout="constrained")
+        match picture:
+            case Scatter():
+                _scatter(figure.add_subplot(), picture, inches is None)
+            case Steps():
+                _steps(figure, picture)
+            case Parallel():
+                _parallel(figure.add_subplot(), picture)
+            case HeatMap():
+                _heat_map(figure.add_subplot(), picture)
+            case Bars():
+                _bars(figure, picture)
+    return figure
+
+
+def rendered(figure: Figure, kind: str, dpi: int = 300) -> bytes:
+    """A figure as the bytes of a file of a kind: pdf, svg or png."""
+    buffer = io.BytesIO()
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _size(picture: Picture) -> tuple[float, float]:
+    """Inches that suit what a picture holds."""
+    match picture:
+        case HeatMap():
+            return (min(12.0, 2.6 + 0.42 * len(picture.columns)), min(9.0, 1.2 + 0.26 * len(picture.rows)))
+        case Bars():
+            return (6.4, sum(0.7 + 0.2 * len(rows) for _, rows in picture.panels))
+        case Steps():
+            return (6.4, 0.6 + 1.8 * len(picture.panels))
+        case Parallel():
+            return (min(14.0, 2.0 + 0.8 * len(picture.axes)), 4.0)
+    return (6.4, 4.2)
+
+
+def _scatter(axes: Axes, picture: Scatter, is_labelled: bool) -> None:
+    for own in picture.points:
+        _points(axes, own)
+        for x, y, text in zip(own.x, own.y, own.labels if is_labelled else (), strict=False):
+            place: Any = {"xytext": (3, 3), "textcoords": "offset points"}
+            axes.annotate(text, (x, y), fontsize=6, color=COLOURS[own.role], **place)
+    for bound in picture.bounds:
+        line = axes.axvline if bound.axis == "x" else axes.axhline
+        line(bound.value, color=COLOURS[bound.role], linestyle=":", linewidth=1, label=bound.name)
+    axes.set_xlabel(picture.x_title)
+    axes.set_ylabel(picture.y_title)
+    figure = axes.figure
+    inches = axes.get_window_extent().width / figure.dpi
+    figure.legend(loc="outside upper left", ncols=2 if inches < 5 else 4)
+
+
+def _points(axes: Axes, own: Points) -> None:
+    colour = COLOURS[own.role]
+    if own.low:
+        reach = [np.subtract(own.y, own.low), np.subtract(own.high, own.y)]
+        axes.errorbar(
+            own.x, own.y, reach, fmt="_", color=colour, alpha=0.6, markersize=4, linewidth=0.8, label=own.name
+        )
+    elif own.role in ("cloud", "violating"):
+        look: Any = {"color": colour, "linewidths": 0}
+        if own.role == "violating":
+            look = {"facecolors": "none", "edgecolors": colour, "linewidths": 0.5}
+        axes.scatter(own.x, own.y, s=6, alpha=0.6, label=own.name, rasterized=True, zorder=2, **look)
+    else:
+        dashes, marker = ("--", "") if own.role == "exact" else ("-", "o")
+        style = f"{marker}{dashes}" if own.line else "x" if own.role == "baseline" else "."
+        axes.plot(own.x, own.y, style, color=colour, markersize=3, label=own.name, zorder=3)
+
+
+def _steps(figure: Figure, picture: Steps) -> None:
+    panels = figure.subplots(len(picture.panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (title, values) in zip(panels, picture.panels, strict=True):
+        axes.step(picture.x, values, where="post", color=FRONT)
+        axes.set_ylabel(title)
+    panels[-1].set_xlabel(picture.x_title)
+
+
+def _parallel(axes: Axes, picture: Parallel) -> None:
+    """Lines across the axes, each axis scaled to its own range; of very many networks an even choice."""
+    step = max(1, -(-len(picture.axes[0].values) // MOST_LINES))
+    places = []
+    for place, own in enumerate(picture.axes):
+        values = np.array(own.values, np.float64)[::step]
+        low, high = (0, len(own.ticks) - 1) if own.ticks else (np.nanmin(values), np.nanmax(values))
+        places.append((values - low) / ((high - low) or 1))
+        ends = [*enumerate(own.ticks)] if own.ticks else [(low, f"{low:.4g}"), (high, f"{high:.4g}")]
+        for value, text in ends:
+            axes.text(place, (value - low) / ((high - low) or 1), f" {text}", fontsize=6, va="center")
+    table = np.stack(places, 1)
+    table = table[np.argsort(table[:, picture.colour])]
+    shades = matplotlib.colormaps["viridis"](table[:, picture.colour])
+    for line, shade in zip(table, shades, strict=True):
+        axes.plot(line, color=tuple(shade), alpha=0.35, linewidth=0.7)
+    axes.set_xticks(range(len(picture.axes)), [own.title for own in picture.axes], rotation=35, ha="right", fontsize=7)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color="#888888")
+    axes.set_title(f"colour: {picture.axes[picture.colour].title}", fontsize=7, loc="left")
+
+
+def _heat_map(axes: Axes, picture: HeatMap) -> None:
+    rows = picture.rows[:MOST_ROWS]
+    values = np.array(picture.values, np.float64)[: len(rows)]
+    is_bits = picture.scale == "bits"
+    shown = np.vectorize(octaves)(values) if is_bits else values
+    scale: dict[str, Any] = (
+        {"cmap": BITS_SCALE, "vmin": 0, "vmax": 5} if is_bits else {"cmap": CORRELATION_SCALE, "vmin": -1, "vmax": 1}
+    )
+    image = axes.imshow(shown, aspect="auto", **scale)
+    if values.size <= MOST_CELLS_WITH_TEXT:
+        for line, column in np.argwhere(np.isfinite(values)).tolist():
+            value = values[line, column]
+            is_light = is_dark(value) if is_bits else abs(value) > 0.6
+            colour = "white" if is_light else "black"
+            axes.text(column, line, picture.texts[line][column], ha="center", va="center", fontsize=6, color=colour)
+    axes.set_yticks(range(len(rows)), rows, fontsize=6)
+    turned = 90 if max(map(len, picture.columns)) > 2 else 0
+    axes.set_xticks(range(len(picture.columns)), picture.columns, fontsize=6, rotation=turned)
+    axes.set_xlabel(picture.x_title)
+    axes.grid(visible=False)
+    bar = axes.figure.colorbar(image, ax=axes)
+    if is_bits:
+        bar.set_ticks([octaves(bits) for bits in BIT_TICKS], labels=[str(bits) for bits in BIT_TICKS])
+        bar.set_label("bits")
+
+
+def _bars(figure: Figure, picture: Bars) -> None:
+    heights = [len(rows) for _, rows in picture.panels]
+    panels = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (title, rows) in zip(panels, picture.panels, strict=True):
+        axes.barh([name for name, _ in rows], [share for _, share in rows], color=FRONT)
+        axes.invert_yaxis()
+        axes.set_title(title, fontsize=8, loc="left")
+        axes.tick_params("y", labelsize=6)
+        axes.grid(axis="y", visible=False)
+    panels[-1].set_xlabel(picture.x_title)

@@ -1,0 +1,186 @@
+"""Draws pictures with plotly (the extra `plotly`): what a point means is shown on hover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.io as pio
+from plotly.subplots import make_subplots
+
+from chop.report.plots.colours import (
+    BIT_TICKS,
+    BITS_SCALE,
+    COLOURS,
+    CORRELATION_SCALE,
+    FRONT,
+    octaves,
+)
+from chop.report.plots.pictures import Bars, HeatMap, Parallel, Picture, Points, Scatter, Steps
+
+MOST_FOR_SVG = 3_000
+"""Points that are drawn one by one; of more the browser's graphics card draws them all at once."""
+
+
+def drawn(picture: Picture) -> go.Figure:
+    """The picture as a figure of plotly."""
+    match picture:
+        case Scatter():
+            return _scatter(picture)
+        case Steps():
+            return _steps(picture)
+        case Parallel():
+            return _parallel(picture)
+        case HeatMap():
+            return _heat_map(picture)
+        case Bars():
+            return _bars(picture)
+
+
+def _text(text: str) -> str:
+    """A text in which plotly finds no markup, with a line break for each line."""
+    return escape(text, quote=False).replace("\n", "<br>")
+
+
+def _laid_out(figure: go.Figure, height: int = 420, **more: Any) -> go.Figure:
+    margin = {"l": 60, "r": 20, "t": 40, "b": 50}
+    return figure.update_layout(template=_template(), height=height, margin=margin, **more)
+
+
+def _template() -> str:
+    """The user's template; a white one in place of the grey one that plotly begins with."""
+    chosen: str = pio.templates.default
+    return "plotly_white" if chosen == "plotly" else chosen
+
+
+def _scatter(picture: Scatter) -> go.Figure:
+    figure = go.Figure([_trace(own) for own in picture.points])
+    for bound in picture.bounds:
+        line = figure.add_vline if bound.axis == "x" else figure.add_hline
+        look = {"color": COLOURS[bound.role], "dash": "dot", "width": 1}
+        line(bound.value, line=look, annotation_text=_text(bound.name), annotation_font_size=10)
+    legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
+    figure.update_layout(xaxis_title=_text(picture.x_title), yaxis_title=_text(picture.y_title), legend=legend)
+    return _laid_out(figure, hovermode="closest")
+
+
+def _trace(own: Points) -> Any:
+    reach = {}
+    if own.low:
+        up = [high - y for high, y in zip(own.high, own.y, strict=True)]
+        down = [y - low for low, y in zip(own.low, own.y, strict=True)]
+        reach = {"error_y": {"array": up, "arrayminus": down, "symmetric": False, "thickness": 1, "width": 3}}
+    mode = "lines+markers" if own.line else "markers"
+    hover = {"hovertext": [*map(_text, own.texts)], "hoverinfo": "text"} if own.texts else {}
+    kind = go.Scattergl if len(own.x) > MOST_FOR_SVG else go.Scatter
+    return kind(x=own.x, y=own.y, name=_text(own.name), mode=mode, marker=_marker(own), **_line(own), **reach, **hover)
+
+
+def _marker(own: Points) -> dict[str, Any]:
+    size, symbol = {
+        "cloud": (5, "circle"),
+        "violating": (5, "circle-open"),
+        "exact": (3, "circle"),
+        "other": (5, "line-ew-open"),
+        "baseline": (9, "x-thin-open"),
+    }.get(own.role, (7, "circle"))
+    return {"color": COLOURS[own.role], "size": size, "symbol": symbol}
+
+
+def _line(own: Points) -> dict[str, Any]:
+    return (
+        {"line": {"color": COLOURS[own.role], "dash": "dash" if own.role == "exact" else "solid"}} if own.line else {}
+    )
+
+
+def _steps(picture: Steps) -> go.Figure:
+    figure = make_subplots(len(picture.panels), 1, shared_xaxes=True, vertical_spacing=0.06)
+    for place, (title, values) in enumerate(picture.panels, start=1):
+        line = {"color": FRONT, "shape": "hv"}
+        figure.add_trace(go.Scatter(x=picture.x, y=values, name=_text(title), mode="lines", line=line), place, 1)
+        figure.update_yaxes(title_text=_text(title), row=place, col=1)
+    figure.update_xaxes(title_text=_text(picture.x_title), row=len(picture.panels), col=1)
+    return _laid_out(figure, 140 + 180 * len(picture.panels), showlegend=False, hovermode="x unified")
+
+
+def _parallel(picture: Parallel) -> go.Figure:
+    colour = picture.axes[picture.colour]
+    dimensions = [
+        {
+            "label": _text(own.title),
+            "values": own.values,
+            **({"tickvals": [*range(len(own.ticks))], "ticktext": [*map(_text, own.ticks)]} if own.ticks else {}),
+        }
+        for own in picture.axes
+    ]
+    line = {
+        "color": colour.values,
+        "colorscale": "Viridis",
+        "showscale": True,
+        "colorbar": {"title": _text(colour.title)},
+    }
+    figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line, labelangle=-25, labelside="bottom"))
+    return _laid_out(figure, 480).update_layout(margin={"l": 70, "r": 20, "t": 40, "b": 120})
+
+
+def _heat_map(picture: HeatMap) -> go.Figure:
+    is_bits = picture.scale == "bits"
+    values = [[octaves(own) for own in line] for line in picture.values] if is_bits else picture.values
+    ticks = {"tickvals": [octaves(own) for own in BIT_TICKS], "ticktext": [*map(str, BIT_TICKS)], "title": "bits"}
+    scale = (
+        {"colorscale": BITS_SCALE.capitalize(), "zmin": 0, "zmax": 5, "colorbar": ticks}
+        if is_bits
+        else {"colorscale": CORRELATION_SCALE, "zmin": -1, "zmax": 1}
+    )
+    hovers = picture.hovers or [
+        [f"{row}\n{column}: {text}" for column, text in zip(picture.columns, line, strict=True)]
+        for row, line in zip(picture.rows, picture.texts, strict=True)
+    ]
+    figure = go.Figure(
+        go.Heatmap(
+            x=_distinct(picture.columns),
+            y=_distinct(picture.rows),
+            z=values,
+            text=[[*map(_text, line)] for line in picture.texts],
+            texttemplate="%{text}",
+            hovertext=[[*map(_text, line)] for line in hovers],
+            hoverinfo="text",
+            xgap=1,
+            ygap=1,
+            **scale,
+        )
+    )
+    figure.update_yaxes(autorange="reversed", type="category", automargin=True)
+    figure.update_xaxes(title_text=_text(picture.x_title), type="category")
+    return _laid_out(figure, 160 + 26 * len(picture.rows))
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names as categories of an axis, which must differ; a character without width tells equal ones apart."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in map(_text, names):
+        seen[name] = seen.get(name, -1) + 1
+        found.append(name + "\u200b" * seen[name])
+    return found
+
+
+def _bars(picture: Bars) -> go.Figure:
+    rows = [len(own) for _, own in picture.panels]
+    titles = [_text(title) for title, _ in picture.panels]
+    figure = make_subplots(len(rows), 1, shared_xaxes=True, subplot_titles=titles, row_heights=rows)
+    for place, (_, own) in enumerate(picture.panels, start=1):
+        names, shares = [name for name, _ in own], [share for _, share in own]
+        bars = go.Bar(
+            x=shares,
+            y=_distinct(names),
+            orientation="h",
+            marker_color=FRONT,
+            hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+        )
+        figure.add_trace(bars, place, 1)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_xaxes(title_text=_text(picture.x_title), tickformat=".0%", row=len(rows), col=1)
+    return _laid_out(figure, 120 + sum(60 + 24 * own for own in rows), showlegend=False)

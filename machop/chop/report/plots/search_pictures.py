@@ -1,0 +1,293 @@
+"""The pictures of a search, from the same data as its page: front, history, choices, layers, importance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, nan
+from typing import Any
+
+import numpy as np
+
+from chop.errors import SearchError
+from chop.record.goals import Goals
+from chop.report.html.layers import OPERANDS
+from chop.report.html.numbers import LEAST_TRIALS, Floats
+from chop.report.plots.pictures import Axis, Bars, Bound, HeatMap, Parallel, Points, Scatter, Steps
+
+MOST_NETWORKS = 24
+"""Networks of the front that a picture of their layers has room for."""
+
+MOST_BARS = 14
+MOST_HOVERS = 5_000
+"""Points that tell their formats on hover; of more they tell their figures alone."""
+
+MOST_LAYERS_IN_HOVER = 12
+SHORT_OPERANDS = {"data_in": "act", "weight": "w"}
+
+Data = Mapping[str, Any]
+
+
+def front_picture(
+    data: Data, goals: Goals, formats: Sequence[str] = (), x: str | None = None, y: str | None = None
+) -> Scatter:
+    """All trials and the front, by the metrics `x` and `y`.
+
+    By default these are the second objective and the first, or another metric where there is one objective. `formats`
+    are those of each trial, in words. Raises SearchError for a metric that the search does not have.
+    """
+    x, y = _pair(data, x, y)
+    bounds = [
+        Bound(own["text"], "x" if own["metric"] == x else "y", own["bound"])
+        for own in data["goals"]["constraints"]
+        if own["metric"] in (x, y)
+    ]
+    points = [*_clouds(data, goals, formats, x, y), *_exact(data, x, y), *_front(data, x, y)]
+    for row in (row for row in data["baselines"] if {x, y} <= set(row["metrics"])):
+        if _is_near(row["metrics"][x], points):
+            points.append(_baseline(row, x, y))
+        else:
+            bounds.append(Bound(f"{row['name']} ({row['metrics'][x]:.4g})", "y", row["metrics"][y], "baseline"))
+    return Scatter(titled(data, x), f"{titled(data, y)} (validation)", points, bounds)
+
+
+def _pair(data: Data, x: str | None, y: str | None) -> tuple[str, str]:
+    known = [own["name"] for own in data["metrics"]]
+    for name in (name for name in (x, y) if name is not None and name not in known):
+        raise SearchError(f"'{name}' is no metric of this study ({', '.join(known)})")
+    objectives = [own["metric"] for own in data["goals"]["objectives"]]
+    order = list(dict.fromkeys([*objectives, *known]))
+    up = y or next(name for name in order if name != x or len(order) == 1)
+    across = x or next((name for name in order if name != up), up)
+    return across, up
+
+
+def titled(data: Data, name: str) -> str:
+    """A metric with its unit, as the title of an axis."""
+    unit = next((own["unit"] for own in data["metrics"] if own["name"] == name), "")
+    plain = name.replace("_", " ")
+    return f"{plain} [{unit}]" if unit else plain
+
+
+def _clouds(data: Data, goals: Goals, formats: Sequence[str], x: str, y: str) -> list[Points]:
+    """The trials that were measured: those that satisfy all constraints, and those that do not."""
+    columns = _columns(data)
+    is_measured = (np.array(data["trials"]["state"]) == 0) & np.isfinite(columns[x]) & np.isfinite(columns[y])
+    is_within = is_measured & (goals.excess({name: columns[name] for name in goals.metrics}) <= 0)
+    groups = [("networks", "cloud", is_within), ("violate a constraint", "violating", is_measured & ~is_within)]
+    found = []
+    for name, role, chosen in groups:
+        places = np.flatnonzero(chosen)
+        if len(places):
+            texts = [_hover(data, place, formats) for place in places.tolist()]
+            own = columns[x][places].tolist(), columns[y][places].tolist()
+            found.append(Points(f"{len(places):,} {name}", role, *own, texts))  # type: ignore[arg-type]
+    return found
+
+
+def _columns(data: Data) -> dict[str, Floats]:
+    return {name: np.array(own, np.float64) for name, own in data["trials"]["metrics"].items()}
+
+
+def _hover(data: Data, place: int, formats: Sequence[str]) -> str:
+    metrics = {name: own[place] for name, own in data["trials"]["metrics"].items()}
+    is_told = place < len(formats) <= MOST_HOVERS
+    return _told(f"trial {data['trials']['number'][place]}", metrics, formats[place] if is_told else "")
+
+
+def _told(title: str, metrics: Mapping[str, float | None], formats: str) -> str:
+    """Lines about a network: its title, each metric, the formats of each layer."""
+    figures = [f"{name}: {value:.4g}" for name, value in metrics.items() if value is not None]
+    layers = formats.split("; ") if formats else []
+    more = [f"… and {len(layers) - MOST_LAYERS_IN_HOVER} more"] if len(layers) > MOST_LAYERS_IN_HOVER else []
+    return "\n".join([title, *figures, *layers[:MOST_LAYERS_IN_HOVER], *more])
+
+
+def _exact(data: Data, x: str, y: str) -> list[Points]:
+    rows = sorted((own["metrics"][x], own["metrics"][y]) for own in data["exact"] if {x, y} <= set(own["metrics"]))
+    if not rows:
+        return []
+    return [Points("exact front", "exact", *_two(rows), line=_is_of(data, x, y))]
+
+
+def _two(rows: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [a for a, _ in rows], [b for _, b in rows]
+
+
+def _is_of(data: Data, x: str, y: str) -> bool:
+    """Whether these two metrics are all objectives, so that a line along the front means something."""
+    return {own["metric"] for own in data["goals"]["objectives"]} == {x, y}
+
+
+def _front(data: Data, x: str, y: str) -> list[Points]:
+    rows = along(data, x, {x, y})
+    if not rows:
+        return []
+    at = _two([(row["metrics"][x], row["metrics"][y]) for row in rows])
+    texts = [_told(f"trial {row['trial']}", {**row["metrics"], **_tests(row)}, row["text"]) for row in rows]
+    is_front = all(row["within"] for row in rows)
+    name, line = ("front", _is_of(data, x, y)) if is_front else ("nearest to the constraints", False)
+    found = [Points(name, "front", *at, texts, [str(row["trial"]) for row in rows], line)]
+    tested = [(row["metrics"][x], *row["test"][y]) for row in rows if y in row["test"]]
+    if known := [own for own in tested if None not in own]:
+        across, value, low, high = np.array(known, np.float64).T.tolist()
+        found.append(Points("test set, 95 %", "other", across, value, low=low, high=high))
+    return found
+
+
+def _tests(row: Data) -> dict[str, float]:
+    return {f"{name}, test set": own[0] for name, own in row["test"].items()}
+
+
+def _is_near(x: float, points: Sequence[Points]) -> bool:
+    """Whether a value lies so near to all points that showing both leaves these room enough."""
+    values = [value for own in points for value in own.x]
+    if not values:
+        return True
+    width = (max(values) - min(values)) or 1.0
+    return min(values) - width < x < max(values) + width
+
+
+def _baseline(row: Data, x: str, y: str) -> Points:
+    at = [row["metrics"][x]], [row["metrics"][y]]
+    return Points(row["name"], "baseline", *at, [_told(row["name"], row["metrics"], row["text"])])
+
+
+def along(data: Data, x: str, needed: set[str]) -> list[Data]:
+    """The networks of the front that have the metrics `needed`, by the metric `x`."""
+    return sorted((row for row in data["front"] if needed <= set(row["metrics"])), key=lambda row: row["metrics"][x])
+
+
+def history_picture(data: Data) -> Steps:
+    """The best value of each objective so far, by evaluation. Raises SearchError without a log of trials."""
+    past = _history(data)
+    panels = [(titled(data, name), _numbers(own)) for name, own in past["best"].items()]
+    return Steps("evaluations", past["evaluations"], panels)
+
+
+def hypervolume_picture(data: Data) -> Steps:
+    """The hypervolume of the front so far, by evaluation. Raises SearchError for a search with one objective."""
+    past = _history(data)
+    if "hypervolume" not in past:
+        raise SearchError("a hypervolume needs two objectives; plot_history shows the best value so far")
+    return Steps("evaluations", past["evaluations"], [("hypervolume", _numbers(past["hypervolume"]))])
+
+
+def _history(data: Data) -> Data:
+    past: Data = data["history"]
+    if len(past.get("evaluations", ())) < 2:
+        raise SearchError(
+            "there is no history: fewer than two trials, none that satisfies all constraints, or a search that ran "
+            "block by block, without a log of its trials"
+        )
+    return past
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [nan if value is None else value for value in values]
+
+
+def parallel_picture(data: Data) -> Parallel:
+    """Every measured trial as a line across its choices and metrics, coloured by the first objective.
+
+    Raises SearchError where the records have no choices.
+    """
+    codes, columns = data["trials"]["codes"], _columns(data)
+    axes = [own for own in data["choices"] if len(own["values"]) > 1 and own["key"] in codes]
+    if not axes:
+        raise SearchError("there are no choices to show: the space has one point, or the search ran block by block")
+    first = data["goals"]["objectives"][0]["metric"]
+    places = np.flatnonzero((np.array(data["trials"]["state"]) == 0) & np.isfinite(columns[first]))
+    by_choice = [
+        Axis(key_title(own["key"]), np.array(codes[own["key"]])[places].tolist(), [*map(str, own["values"])])
+        for own in axes
+    ]
+    goals = [own["metric"] for own in data["goals"]["objectives"]]
+    by_metric = [Axis(titled(data, name), columns[name][places].tolist()) for name in goals]
+    return Parallel([*by_choice, *by_metric], len(by_choice))
+
+
+def key_title(key: str) -> str:
+    """A key of a space for people.
+
+    >>> key_title("fc/config/weight_width")
+    'fc w width'
+    """
+    node, _, own = key.rpartition("/config/")
+    for operand, short in SHORT_OPERANDS.items():
+        own = own.replace(f"{operand}_", f"{short} ", 1)
+    return f"{node} {own.replace('_', ' ')}".strip()
+
+
+def layers_picture(row: Data) -> HeatMap:
+    """The bits of each operand of each layer of one network. Raises SearchError for one without formats."""
+    cells = {node: own for node, own in row["cells"].items() if own}
+    operands = [own for own in OPERANDS if any(own in of_node for of_node in cells.values())]
+    if not operands:
+        raise SearchError(f"trial {row['trial']}: no layer has a format")
+    found = [[cells[node].get(operand, ("", None)) for operand in operands] for node in cells]
+    hovers = [
+        [f"{node} {operand}\n{own[0]}" if own[0] else "" for operand, own in zip(operands, line, strict=True)]
+        for node, line in zip(cells, found, strict=True)
+    ]
+    columns = [SHORT_OPERANDS.get(own, own) for own in operands]
+    bits = [[_bits(own) for own in line] for line in found]
+    return HeatMap(
+        f"trial {row['trial']}", columns, [*cells], bits, [[own[0] for own in line] for line in found], "bits", hovers
+    )
+
+
+def front_layers_picture(data: Data) -> HeatMap:
+    """The bits of each operand of each layer, network after network along the front.
+
+    Raises SearchError where no network has formats.
+    """
+    across, _ = _pair(data, None, None)
+    rows = along(data, across, {across})
+    rows = [rows[place] for place in np.unique(np.linspace(0, len(rows) - 1, MOST_NETWORKS).round().astype(int))]
+    slots = list(dict.fromkeys((node, own) for row in rows for node, cells in row["cells"].items() for own in cells))
+    if not slots:
+        raise SearchError("no layer of the front has a format")
+    found = [[row["cells"].get(node, {}).get(own, ("", None)) for row in rows] for node, own in slots]
+    bits = [[_bits(own) for own in line] for line in found]
+    names = [f"{node} {SHORT_OPERANDS.get(own, own)}" for node, own in slots]
+    hovers = [
+        [f"trial {row['trial']}\n{name}: {own[0]}" for row, own in zip(rows, line, strict=True)]
+        for name, line in zip(names, found, strict=True)
+    ]
+    texts = [[f"{value:g}" if isfinite(value) else "" for value in line] for line in bits]
+    columns = [str(row["trial"]) for row in rows]
+    return HeatMap("trial, along the front", columns, names, bits, texts, "bits", hovers)
+
+
+def _bits(cell: Sequence[Any]) -> float:
+    return nan if cell[1] is None else float(cell[1])
+
+
+def importance_picture(data: Data) -> Bars:
+    """The share of each goal's variance that each choice explains alone.
+
+    Raises SearchError where too few trials were measured, or none of these shares is known.
+    """
+    if not data["influence"]:
+        raise SearchError(
+            f"the influence of choices needs a log of at least {LEAST_TRIALS} measured trials, and twice as many as "
+            "there are choices"
+        )
+    panels = []
+    for own in data["influence"]:
+        shares = [(key_title(key), share) for key, share in own["shares"].items()][:MOST_BARS]
+        panels.append((f"{own['metric'].replace('_', ' ')} (all: {own['explained']:.0%})", shares))
+    return Bars("share of the variance that a choice explains alone", panels)
+
+
+def correlation_picture(data: Data) -> HeatMap:
+    """The rank correlation of all pairs of metrics. Raises SearchError where too few trials were measured."""
+    found = data["correlations"]
+    if not found:
+        raise SearchError(
+            f"correlations need a log of at least {LEAST_TRIALS} measured trials, and two metrics that differ in them"
+        )
+    names = [name.replace("_", " ") for name in found["metrics"]]
+    values = [_numbers(line) for line in found["values"]]
+    texts = [[f"{value:.2f}" if isfinite(value) else "" for value in line] for line in values]
+    return HeatMap("rank correlation", names, names, values, texts, "correlation")
