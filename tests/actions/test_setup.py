@@ -43,8 +43,10 @@ def test_a_part_that_takes_another_branch_is_refused_by_name(part: str) -> None:
 
 
 def test_lengths_that_the_graph_handles_like_the_model_are_taken() -> None:
-    traced(Cuts(), Data())
-    traced(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), Data(train=[5, 3], val=[4], test=[9]))
+    mixed = Data(train=[5, 3], val=[4], test=[9])
+    for model, data, length in ((Cuts(), Data(), 5), (nn.Sequential(nn.Linear(3, 2), nn.ReLU()), mixed, 9)):
+        x = torch.randn(2, length, 3)
+        assert torch.equal(traced(model, data).model(x), model(x))
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
