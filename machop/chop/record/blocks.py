@@ -15,7 +15,7 @@ from chop.record.damage import DAMAGES
 from chop.record.differences import told_changes
 from chop.record.front import Front
 from chop.record.histogram import Histogram
-from chop.record.json_lines import JsonLines, Line, read_header
+from chop.record.json_lines import Header, JsonLines, Line, read_header, read_lines
 from chop.record.names import BLOCKS
 from chop.tools.logger import get_logger
 
@@ -42,6 +42,8 @@ class Block:
     """That of the file with all metrics, "" where there is none; in version 1 that of the metrics (CRC-32)."""
 
     seconds: float
+    codes: list[list[int]] | None = None
+    """The choices of each point of the front, in the order of `choices` in the header; None: not stated."""
 
     def as_row(self) -> dict[str, Any]:
         """The block as a line of the log."""
@@ -58,6 +60,7 @@ class Block:
             "histograms": {name: [h.exponent, *map(list, h.counts.items())] for name, h in self.histograms.items()},
             "checksum": self.checksum,
             "seconds": round(self.seconds, 6),
+            **({} if self.codes is None else {"codes": self.codes}),
         }
 
     @classmethod
@@ -73,7 +76,8 @@ class Block:
         names = ("block", "first", "stop", "failed", "excess", "metrics", "checksum", "seconds")
         number, first, stop, failed, excess, metrics, checksum, seconds = (row[name] for name in names)
         excess = np.inf if excess is None else excess
-        return cls(number, first, stop, failed, excess, front, metrics, spread, checksum, seconds)
+        codes = row.get("codes")
+        return cls(number, first, stop, failed, excess, front, metrics, spread, checksum, seconds, codes)
 
 
 class BlockLog:
@@ -128,6 +132,11 @@ class BlockLog:
         self._lines.close()
 
 
+def read_blocks(path: Path, header: Header) -> Iterator[Block]:
+    """The sound blocks of a log, which a search may be writing; damaged lines are left out."""
+    return (Block.from_row(line.row) for line in read_lines(path, header) if not _problem(line))
+
+
 def _problem(line: Line) -> str:
     """The problem of the line of a block, if there is one."""
     problem = line.problem
@@ -140,8 +149,9 @@ def _problem(line: Line) -> str:
 
 
 def _what_holds(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A header without its history, which a resumed search need not share."""
-    return {name: value for name, value in values.items() if name not in ("from_version", "started")}
+    """A header without its history, and what the fingerprint holds too, which a resumed search need not share."""
+    left_out = ("from_version", "started", "choices", "size")
+    return {name: value for name, value in values.items() if name not in left_out}
 
 
 def _differing(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

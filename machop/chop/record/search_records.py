@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from chop.errors import SearchError
+from chop.record.block_totals import ExhaustiveTotals
+from chop.record.blocks import read_blocks
 from chop.record.damage import DAMAGES
 from chop.record.finished import TunedNetwork, checked_graph, last_tuned, read_finished
 from chop.record.json_lines import Header, read_header
@@ -84,6 +86,14 @@ class SearchRecords:
         if not path.is_file():
             raise SearchError(f"{path} does not exist; give the folder search_ckpts of a search that keeps its trials")
         return read_trials(path)
+
+    def blocks(self) -> ExhaustiveTotals:
+        """What the finished blocks of an exhaustive search come to, also while it runs. Raises SearchError."""
+        header, found = self.header, ExhaustiveTotals()
+        for block in read_blocks(self.path / BLOCKS_FILE, header):
+            if block.number not in found.done:
+                found.add(block)
+        return found
 
     def trials(self) -> list[Trial]:
         """All trials in order; for a search block by block those of its front, once it has ended.

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
-from shutil import copytree, move
+from shutil import copy, copytree, move
 from urllib.parse import urlsplit
 
 import pytest
@@ -80,6 +80,21 @@ def test_page_grows_with_the_log_and_changes_at_the_end(server: LiveServer, run:
             (run / file).write_bytes((whole / file).read_bytes())
     assert version(server) not in (first, second)
     assert '"running":false' in ask(server, f"/report?token={server.token}")[1]
+
+
+def test_search_that_is_resumed_after_its_end_is_running_again(server: LiveServer, run: Path) -> None:
+    for file in small_search().path.iterdir():
+        if file.is_file():
+            copy(file, run)
+    first = version(server)
+    assert '"running":false' in (server.search.page() or "")
+    with only_writer(run):
+        os.utime(run / "trials.jsonl")
+        os.utime(run / "summary.json", ns=(0, 1))
+        second = version(server)
+        assert '"running":true' in (server.search.page() or "")
+    assert len({first, second, version(server)}) == 3
+    assert '"running":false' in (server.search.page() or "")
 
 
 def test_search_that_is_begun_anew_is_followed(server: LiveServer, run: Path, tmp_path: Path) -> None:

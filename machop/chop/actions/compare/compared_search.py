@@ -10,12 +10,13 @@ from typing import Any
 
 from chop.actions.compare.answers import Answers, Cache, Enumerated
 from chop.actions.compare.measured_points import open_measured
-from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals, measure_all_points, taken_over
+from chop.actions.search.measuring.all_points import BlockTask, measure_all_points, taken_over
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run.session import SearchSession, spread_out
 from chop.errors import SearchError
+from chop.record.block_totals import ExhaustiveTotals
 from chop.record.blocks import BlockLog
 from chop.record.comparison_folder import ComparisonFolder
 from chop.record.goals import Goals

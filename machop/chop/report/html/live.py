@@ -56,12 +56,15 @@ class FollowedSearch:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the search has reached its end."""
-        return (search_folder(self.run) / SUMMARY_FILE).is_file()
+        """Whether the search has reached its end, and no command goes on with it."""
+        folder = search_folder(self.run)
+        summary = _changed(folder / SUMMARY_FILE)
+        log = max(_changed(folder / name) for name in (TRIALS_FILE, BLOCKS_FILE))
+        return bool(summary) and (summary >= log or not in_use(folder))
 
     def _refresh(self) -> None:
         folder = search_folder(self.run)
-        stamp = _stamp(folder)
+        stamp = f"{_stamp(folder)}|{self.has_ended}"
         is_new = self._made is None or self._made[0] != stamp
         if not is_new or (self._made is not None and time.monotonic() - self._at < LEAST_SECONDS):
             return
@@ -76,14 +79,15 @@ class FollowedSearch:
 
 def _stamp(folder: Path) -> str:
     """Changes whenever the log grows, or the search ends."""
-    parts = []
-    for name in (TRIALS_FILE, BLOCKS_FILE, SUMMARY_FILE):
-        try:
-            found = (folder / name).stat()
-        except OSError:
-            continue
-        parts.append(f"{name}:{found.st_size}:{found.st_mtime_ns}")
-    return "|".join(parts)
+    return "|".join(f"{name}:{_changed(folder / name)}" for name in (TRIALS_FILE, BLOCKS_FILE, SUMMARY_FILE))
+
+
+def _changed(file: Path) -> int:
+    """When a file was changed, in nanoseconds; 0 where there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 class LiveServer:

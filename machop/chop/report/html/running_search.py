@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -16,33 +18,50 @@ from chop.record.trial import BestRow, Trial, TrialCounts
 
 
 def running_summary(files: SearchFolder) -> SearchSummary:
-    """What is known of a search before it ends: its trials, and the front of those so far.
+    """What is known of a search before it ends: its trials or blocks, and the front of those so far.
 
-    Raises SearchError where there is no log of trials, or no trial in it that has metrics.
+    Raises SearchError where there is no log, or nothing in it that has metrics.
     """
-    if not files.is_by_trial:
-        raise SearchError(f"{files.path}: the page follows searches that log every trial; this one runs block by block")
-    values, trials = files.header.values, files.trials()
+    values = files.header.values
     goals = Goals.from_json(values["goals"])
-    counted = [trial for trial in trials if trial.counts]
-    if not counted:
-        raise SearchError(f"{files.path}: no trial has been measured so far")
+    best, counts, seconds = _of_trials(files.trials(), goals) if files.is_by_trial else _of_blocks(files, goals)
+    if not best:
+        what = "trial" if files.is_by_trial else "block of points"
+        raise SearchError(f"{files.path}: no {what} has been measured so far")
     directions = {own.metric: own.direction for own in goals.objectives}
-    names = dict.fromkeys(name for trial in counted for name in trial.metrics)
+    names = dict.fromkeys(name for row in best for name in row.trial.metrics)
     fingerprint = values.get("fingerprint", {})
     return SearchSummary(
         strategy=str(fingerprint.get("strategy", ["?"])[0]),
         goals=goals,
         origin=Origin(data=" ".join(map(str, fingerprint.get("dataset", []))), model=str(fingerprint.get("model", ""))),
-        space_size=int(np.prod([float(len(own)) for own in values.get("choices", {}).values()])),
-        counts=TrialCounts.of(trials),
-        best=_front(counted, goals),
+        space_size=values.get("size") or prod(len(own) for own in values.get("choices", {}).values()),
+        counts=counts,
+        best=best,
         reason="interrupted",
         metrics={name: MetricFacts("", directions.get(name, "maximize")) for name in names},
-        seconds=sum(trial.seconds for trial in trials),
+        seconds=seconds,
         started=str(values.get("started", "")),
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def progress_facts(summary: SearchSummary, is_by_trial: bool) -> list[str]:
+    """How far a running search is, and how fast: the facts that stand in the place of those at its end."""
+    counts = summary.counts
+    done = counts.measured + counts.repeats
+    rate = done / summary.seconds if summary.seconds else 0.0
+    if is_by_trial:
+        return [f"{done:,} trials so far, {rate:,.3g} a second."]
+    left = (summary.space_size - done) / rate if rate else 0.0
+    share = f"{done:,} of {summary.space_size:,} points ({100 * done / summary.space_size:.1f} %)"
+    return [f"{share} so far, {rate:,.0f} a second; about {left:,.0f} s are left for the whole space."]
+
+
+def _of_trials(trials: Sequence[Trial], goals: Goals) -> tuple[list[BestRow], TrialCounts, float]:
+    counted = [trial for trial in trials if trial.counts]
+    best = _front(counted, goals) if counted else []
+    return best, TrialCounts.of(trials), sum(trial.seconds for trial in trials)
 
 
 def _front(trials: Sequence[Trial], goals: Goals) -> list[BestRow]:
@@ -53,3 +72,17 @@ def _front(trials: Sequence[Trial], goals: Goals) -> list[BestRow]:
         return [BestRow(trials[int(excess.argmin())], (), {})]
     front = Front.of(goals.costs_of(within), np.arange(len(within)))
     return [BestRow(within[place], (), {}) for place in front.index.tolist()]
+
+
+def _of_blocks(files: SearchFolder, goals: Goals) -> tuple[list[BestRow], TrialCounts, float]:
+    """The same of a search block by block; the number of a point in the space is that of its trial."""
+    found, choices = files.blocks(), files.header.values.get("choices", {})
+    rows = [
+        BestRow(Trial(index, _point(choices, found.codes.get(index)), metrics, {}, {}), (), {}, equal_points=count - 1)
+        for index, count, metrics in found.rows()
+    ]
+    return rows, TrialCounts(found.points, 0, found.failed, 0, 0), found.seconds
+
+
+def _point(choices: Mapping[str, Any], code: Sequence[int] | None) -> dict[str, int]:
+    return {} if code is None else dict(zip(choices, code, strict=False))

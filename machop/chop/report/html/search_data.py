@@ -19,6 +19,7 @@ from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.format_texts import describe_formats
 from chop.report.html.layers import axes_by_node, cells_of, node_configs
 from chop.report.html.numbers import column, correlations, history, influences, rounded
+from chop.report.html.running_search import progress_facts
 from chop.report.search_report import facts_of, title_of
 
 MOST_TRIALS = 50_000
@@ -41,7 +42,7 @@ def search_data(files: SearchFolder, lite: bool = False, summary: SearchSummary 
     where it is None, and where files are damaged.
     """
     is_running, summary = summary is not None, summary or files.summary
-    trials = files.trials()
+    trials = files.trials() if files.is_by_trial or not is_running else [row.trial for row in summary.best]
     choices = _choices(files)
     completed = {row.trial.number: row.searched for row in summary.best}
     shown = [
@@ -57,7 +58,7 @@ def search_data(files: SearchFolder, lite: bool = False, summary: SearchSummary 
         "running": is_running,
         "name": files.path.parent.parent.name if files.path.name == "search_ckpts" else files.path.name,
         "folder": str(files.path),
-        "facts": [] if is_running else facts_of(summary),
+        "facts": progress_facts(summary, files.is_by_trial) if is_running else facts_of(summary),
         "goals": _goals(summary),
         "metrics": _metrics(summary, names),
         "choices": [

@@ -23,8 +23,13 @@ from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.models import get_model
 from chop.record.blocks import Block
+from chop.record.folder import SearchFolder
+from chop.record.front import Front
 from chop.record.goals import Goals
 from chop.record.landscape import Landscape, part_path, write_part
+from chop.report.html.running_search import running_summary
+from chop.report.html.search_data import search_data
+from chop.report.html.search_page import running_page
 
 
 @pytest.fixture
@@ -75,6 +80,32 @@ def test_the_front_is_that_of_all_trials(
         assert ours["hardware_metrics"] == theirs["hardware_metrics"]
         assert ours.get("equal_points", 0) == len(theirs["equal_trials"])
         assert ours["sampled_config"] == theirs["sampled_config"]
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_the_page_of_a_running_search_has_the_front_of_the_finished_blocks_with_its_choices(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
+) -> None:
+    toy["strategy"]["setup"]["landscape"] = True
+    search(jsc_toy, jets, toy, tmp_path / "whole")
+    (tmp_path / "running").mkdir()
+    lines = (tmp_path / "whole" / "blocks.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "running" / "blocks.jsonl").write_bytes(b"".join(lines[:4]) + lines[4][:50])
+    files = SearchFolder(tmp_path / "running")
+    done = sum(row["stop"] - row["first"] for row in map(json.loads, lines[1:4]))
+    known = Landscape.read(tmp_path / "whole" / "landscape.parquet").metrics
+    costs = np.stack([-known["accuracy"], known["average_bitwidth"]], 1)[:done]
+    data = search_data(files, summary=running_summary(files))
+    assert data["trials"]["number"] == sorted(Front.of(costs, np.arange(done)).index.tolist())
+    assert f"{done} of 648 points" in data["facts"][0]
+    whole = {row["point"]: row["sampled_config"] for row in rows(tmp_path / "whole")}
+    common = [place for place, number in enumerate(data["trials"]["number"]) if number in whole]
+    assert common
+    for axis in data["choices"]:
+        for place in common:
+            chosen = axis["values"][data["trials"]["codes"][axis["key"]][place]]
+            assert whole[data["trials"]["number"][place]][axis["node"]]["config"][axis["own"]] == chosen
+    assert '"running":true' in running_page(files)
 
 
 @pytest.mark.usefixtures("in_blocks")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.evaluation.memory import keep_freed_memory, resident
 from chop.executors import Jobs
 from chop.executors.patient import PatientExecutor
+from chop.record.block_totals import ExhaustiveTotals
 from chop.record.blocks import Block, BlockLog
 from chop.record.front import Front
 from chop.record.goals import Goals
@@ -101,60 +102,6 @@ class BlockTask:
         return block, part
 
 
-@dataclass
-class ExhaustiveTotals:
-    """The totals of all finished blocks: front, histograms, counts."""
-
-    front: Front | None = None
-    metrics: dict[int, dict[str, float]] | None = None
-    histograms: dict[str, Histogram] | None = None
-    points: int = 0
-    failed: int = 0
-    excess: float = 0.0
-    done: set[int] = field(default_factory=set)
-    """The numbers of the blocks."""
-
-    seconds: float = 0.0
-
-    def add(self, block: Block) -> None:
-        """Add a block; the order of blocks does not matter."""
-        front = self.front = self._front_with(block)
-        rows = [dict(zip(block.metrics, row, strict=True)) for row in zip(*block.metrics.values(), strict=True)]
-        known = (self.metrics or {}) | dict(zip(block.front.index.tolist(), rows, strict=True))
-        self.metrics = {index: known[index] for index in front.index.tolist()}
-        spread = self.histograms or {}
-        self.histograms = {
-            name: spread[name].joined(own) if name in spread else own for name, own in block.histograms.items()
-        }
-        self.points += block.stop - block.first
-        self.failed += block.failed
-        self.done.add(block.number)
-        self.seconds += block.seconds
-
-    def _front_with(self, block: Block) -> Front:
-        """The joined front; if no point satisfies the constraints, the point with the smallest violation."""
-        if self.front is not None and block.excess == self.excess == 0:
-            return self.front.joined(block.front)
-        if self.front is not None and (self.excess, self.front.index.tolist()) <= (
-            block.excess,
-            block.front.index.tolist(),
-        ):
-            return self.front
-        self.excess = block.excess
-        return block.front
-
-    def never_finite(self) -> str:
-        """The metrics that were finite for no point, so that all points failed."""
-        return ", ".join(name for name, spread in (self.histograms or {}).items() if not spread.counts)
-
-    def rows(self) -> Iterator[tuple[int, int, dict[str, float]]]:
-        """The front by number: a point, how many points have the same costs, its metrics."""
-        if self.front is None or self.metrics is None:
-            return
-        for index, count in sorted(zip(self.front.index.tolist(), self.front.count.tolist(), strict=True)):
-            yield index, count, self.metrics[index]
-
-
 def measured_blocks(task: BlockTask, numbers: Iterable[int], count: int, jobs: Jobs) -> Iterator[Block]:
     """Measure blocks `numbers` and yield them as they finish, with their metrics written to files.
 
@@ -207,10 +154,12 @@ def measure_all_points(
     jobs: Jobs,
     is_over: Callable[[], bool],
     show: Callable[[int, int], None],
+    code_of: Callable[[int], Sequence[int]] | None = None,
 ) -> None:
     """Measure all blocks that `found` does not hold, and add them to `found` and to `log`.
 
     `show` gets the numbers of finished points and of points on the front; `is_over` may end the search early.
+    `code_of` returns the choices of a point, for the log.
 
     On Ctrl-C all blocks that are done are in `found` and `log`, and KeyboardInterrupt goes on. `seconds` of a block are
     those since the block before it was done.
@@ -221,7 +170,8 @@ def measure_all_points(
     last = time.monotonic()
     for block in measured_blocks(task, left, task.blocks - len(done), jobs):
         now = time.monotonic()
-        block_now = replace(block, seconds=now - last)
+        codes = None if code_of is None else [list(code_of(index)) for index in block.front.index.tolist()]
+        block_now = replace(block, seconds=now - last, codes=codes)
         last = now
         log.append(block_now)
         found.add(block_now)

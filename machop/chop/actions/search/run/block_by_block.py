@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 
-from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals, measure_all_points, taken_over
+from chop.actions.search.measuring.all_points import BlockTask, measure_all_points, taken_over
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.run.publish import Publication, SearchResult, now
@@ -15,6 +15,7 @@ from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.session import spread_out
 from chop.actions.search.strategies.brute_force import BruteForceOptions
 from chop.errors import SearchError
+from chop.record.block_totals import ExhaustiveTotals
 from chop.record.blocks import BlockLog
 from chop.record.goals import Goals
 from chop.record.summary import Reason
@@ -89,6 +90,8 @@ class BlockRun:
             "fingerprint": search.fingerprint(),
             "block_size": task.block_size,
             "landscape": wanted,
+            "choices": search.space.parameters,
+            "size": search.space.size,
             "goals": self.goals.as_json(),
             "started": now(),
         }
@@ -127,7 +130,12 @@ class BlockRun:
                 progress.show(points, front)
                 self.search.watcher.on_points(points, task.points, front)
 
-            measure_all_points(task, found, log, setup.jobs, is_over, show)
+            measure_all_points(task, found, log, setup.jobs, is_over, show, self._code_of)
+
+    def _code_of(self, index: int) -> list[int]:
+        """The choices of a point, in the order of the space's parameters."""
+        point = self.search.space.point(index)
+        return [point[key] for key in self.search.space.parameters]
 
     def _task(self, batched: BatchedMeasurement, resume: bool, has_parts: bool) -> BlockTask:
         files = self.search.files

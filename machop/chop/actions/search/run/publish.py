@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chop.actions.oracle import Oracle
-from chop.actions.search.measuring.all_points import BlockTask, ExhaustiveTotals
+from chop.actions.search.measuring.all_points import BlockTask
 from chop.actions.search.measuring.early_stopping import EarlyStopping
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.run.layer_facts import layer_facts
@@ -23,6 +23,7 @@ from chop.actions.search.search_space.base import SearchSpaceBase
 from chop.actions.search.settings.tables import RunnerChoice
 from chop.dataset.data_module import PART_NAMES
 from chop.errors import SearchError
+from chop.record.block_totals import ExhaustiveTotals
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
 from chop.record.names import HISTOGRAMS_FILE, LANDSCAPE_FILE
