@@ -45,6 +45,9 @@ weights: setup   ## Train the weights that ship and write docs/reference/models.
 answers: setup   ## Print the figures of tasks 1 and 2 in docs/tutorials/lab3.md
 	$(BIN)/python scripts/lab3_answers.py
 
+docs: setup      ## Build the documentation site: docs/_build/html/index.html; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
 tables: setup    ## Write docs/reference/formats.md: formats, oracles, every format on every op
 	$(BIN)/python scripts/format_tables.py
 
