@@ -50,6 +50,7 @@ RECIPES = (
     recipe("jsc-s", "jsc-sim", seed=1, epochs=40, rate=4e-3, batch=512),
     recipe("jsc-mlp", "jsc-sim", seed=1, epochs=50, rate=3e-3, batch=512),
     recipe("shapes-cnn", "shapes", seed=2, epochs=40, rate=4e-3, batch=128),
+    recipe("reviews-transformer", "reviews", seed=1, epochs=14, rate=4e-3, batch=128),
 )
 
 

@@ -61,6 +61,16 @@ def test_shapes_cnn_takes_images_and_is_traced_layer_by_layer() -> None:
     assert ops == ["conv2d", "relu", "max_pool2d"] * 2 + ["linear", "relu", "linear"]
 
 
+def test_reviews_transformer_takes_words_and_is_traced_layer_by_layer() -> None:
+    model = get_model("reviews-transformer", dataset_info=get_dataset_info("reviews"))
+    graph = MaseGraph(model)
+    words = torch.randint(48, (3, 12))
+    assert torch.equal(graph.model(words), model(words))
+    ops = [graph.op(node).name for node in graph.nodes if graph.op(node)]
+    assert ops.count("linear") == 2 * 6 + 1
+    assert ops.count("scaled_dot_product_attention") == 2
+
+
 @pytest.mark.parametrize(("name", "data"), [("jsc-mlp", "shapes"), ("shapes-cnn", "jsc"), ("toy", "shapes")])
 def test_images_for_vectors_and_vectors_for_images_are_refused(name: str, data: str) -> None:
     with pytest.raises(ChopError, match="images of 12 x 12 pixels"):

@@ -12,7 +12,15 @@ from chop.models import MODELS, get_model
 from chop.scoring.scores import score
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
-LEAST = {"jsc-tiny": 0.62, "jsc-toy": 0.66, "jsc-s": 0.71, "jsc-mlp": 0.72, "toy": 0.9, "shapes-cnn": 0.92}
+LEAST = {
+    "jsc-tiny": 0.62,
+    "jsc-toy": 0.66,
+    "jsc-s": 0.71,
+    "jsc-mlp": 0.72,
+    "toy": 0.9,
+    "shapes-cnn": 0.92,
+    "reviews-transformer": 0.93,
+}
 
 
 def table() -> dict[str, dict[str, str]]:

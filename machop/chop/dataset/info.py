@@ -47,6 +47,6 @@ class BuiltinDataset:
 DATASETS: Registry[BuiltinDataset] = Registry(
     "chop.datasets",
     "data set",
-    ("chop.dataset.jets", "chop.dataset.shapes", "chop.dataset.toy_tiny"),
+    ("chop.dataset.jets", "chop.dataset.reviews", "chop.dataset.shapes", "chop.dataset.toy_tiny"),
     lambda item: None if isinstance(item, BuiltinDataset) else "is no BuiltinDataset(info, load)",
 )

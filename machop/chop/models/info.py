@@ -38,6 +38,6 @@ class BuiltinModel:
 MODELS: Registry[BuiltinModel] = Registry(
     "chop.models",
     "model",
-    ("chop.models.jets", "chop.models.shapes", "chop.models.toy"),
+    ("chop.models.jets", "chop.models.reviews", "chop.models.shapes", "chop.models.toy"),
     lambda item: None if isinstance(item, BuiltinModel) else "is no BuiltinModel(info, build)",
 )
