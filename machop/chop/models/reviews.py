@@ -33,7 +33,8 @@ class Block(nn.Module):
         )
         heads = F.scaled_dot_product_attention(query, key, value)
         x = x + self.out(heads.transpose(1, 2).flatten(-2))
-        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        transformed: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        return transformed
 
 
 class ReviewsTransformer(nn.Module):
