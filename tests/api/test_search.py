@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -21,7 +20,6 @@ from chop.actions.search import SearchStrategyBase
 from chop.actions.search.settings.search import parse_search_settings
 from chop.actions.search.strategies.runners import AnalyticRunner, Metric
 from chop.api.data import data_module_of, real_type
-from chop.api.log import is_notebook
 from chop.api.search import Arguments
 from chop.api.study import Study
 from chop.config.run_config import load_run_config
@@ -256,18 +254,6 @@ def test_what_was_warned_of_is_kept(mlp: nn.Module, arrays: Arrays) -> None:
     study = chop.search("jsc-tiny", "jsc", **few(num_samples=100, n_trials=2))
     assert any("the weights of 'jsc-tiny' are random" in text for text in study.warnings)
     assert "warning: the weights" in repr(study)
-
-
-def test_a_notebook_shows_progress(
-    mlp: nn.Module, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    shell = type("ZMQInteractiveShell", (), {})()
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    assert is_notebook()
-    chop.search(mlp, arrays, **few(progress=False))
-    assert capfd.readouterr() == ("", "")
-    shell = type("TerminalInteractiveShell", (), {})()
-    assert not is_notebook()
 
 
 def test_the_points_of_a_large_space_are_measured_block_by_block(

@@ -76,13 +76,13 @@ def test_without_a_terminal_there_are_plain_lines_some_seconds_apart(
     lines = err.splitlines()
     assert not out and "\x1b" not in err and "━" not in err
     assert [line.split(" ")[1] for line in lines] == ["3/300", "5/300"]
-    assert re.fullmatch(rf"search 5/300 \S+/s left \S+ {re.escape(ENDS)}", lines[-1])
+    assert re.fullmatch(rf"search 5/300 \S+/s took \S+ {re.escape(ENDS)}", lines[-1])
 
 
 def test_an_enumeration_without_a_terminal_ends_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     with EnumerationProgress(5000) as progress:
         progress.show(5000, 7)
-    assert re.fullmatch(r"search 5,000/5,000 \S+ points/s left 0:00:00 front 7\n", capsys.readouterr()[1])
+    assert re.fullmatch(r"search 5,000/5,000 \S+ points/s took 0:00:00 front 7\n", capsys.readouterr()[1])
 
 
 def test_json_is_a_line_for_each_trial_and_one_at_the_end_and_nothing_else(tmp_path: Path, ch: Command) -> None:

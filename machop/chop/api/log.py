@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from chop.report.search_progress import bars
 from chop.tools.logger import ROOT_NAME, set_logging_verbosity
+from chop.tools.terminal import terminal
 
 
 class _Kept(logging.Handler):
@@ -43,5 +43,4 @@ def shown(verbose: bool, progress: bool | None) -> Iterator[list[str]]:
 
 def is_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    return terminal().is_jupyter

@@ -8,13 +8,17 @@ from typing import Any
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
-SECONDS_BETWEEN_LINES = 5.0
-
 
 class PlainProgress(Progress):
     """A bar that prints a line now and then, and a last one when it ends; nothing in it moves."""
 
-    _last = float("-inf")
+    seconds = 5.0
+    """Between two lines."""
+
+    separator = " "
+    """Between the parts of a line."""
+
+    _last = float("inf")  # until it is started
 
     def start(self) -> None:
         """Begin to count the seconds to the first line."""
@@ -22,22 +26,33 @@ class PlainProgress(Progress):
 
     def stop(self) -> None:
         """Print the last line."""
-        self._print()
+        self._show()
 
     def update(self, task_id: TaskID, **values: Any) -> None:
         """Take over new values of a task, and print a line if the last one is some seconds old."""
         super().update(task_id, **values)
-        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._print()
+        self.refresh()
 
-    def _print(self) -> None:
+    def refresh(self) -> None:
+        """Print a line if the last one is some seconds old."""
+        if time.monotonic() - self._last >= self.seconds:
+            self._show()
+
+    def _show(self) -> None:
         self._last = time.monotonic()
         if self.disable:
             return
         for task in self.tasks:
-            words = [_words(column, task) for column in self.columns if not isinstance(column, BarColumn)]
-            line = " ".join(filter(None, words))
-            self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self.show(task)
+
+    def show(self, task: Task) -> None:
+        """Print the line of a task."""
+        self.console.print(self.line(task), soft_wrap=True, highlight=False, markup=False)
+
+    def line(self, task: Task) -> str:
+        """What a task has done so far, in words."""
+        words = [_words(column, task) for column in self.columns if not isinstance(column, BarColumn)]
+        return self.separator.join(filter(None, words))
 
 
 def _words(column: str | ProgressColumn, task: Task) -> str:

@@ -13,14 +13,17 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
     track,
 )
 from rich.table import Column
+from rich.text import Text
 
 from chop.record.goals import Goals, sign
 from chop.record.trial import Trial
+from chop.report.notebook_progress import NotebookLine, NotebookProgress
 from chop.report.plain_progress import PlainProgress
 from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
@@ -30,6 +33,7 @@ logger = get_logger(__name__)
 Item = TypeVar("Item")
 
 _hidden: ContextVar[bool] = ContextVar("bars are hidden", default=False)
+_line: ContextVar[NotebookLine | None] = ContextVar("the line of a notebook's cell that bars share", default=None)
 
 SECONDS_BETWEEN_LINES = 10.0
 """Of a log that takes the place of a bar."""
@@ -43,12 +47,13 @@ REFRESH = 0.1
 
 @contextmanager
 def bars(shown: bool) -> Iterator[None]:
-    """Show the bars that are made inside, or none of them."""
-    token = _hidden.set(not shown)
+    """Show the bars that are made inside, in a notebook all in one line, or none of them."""
+    hidden, line = _hidden.set(not shown), _line.set(NotebookLine())
     try:
         yield
     finally:
-        _hidden.reset(token)
+        _hidden.reset(hidden)
+        _line.reset(line)
 
 
 class _Shown:
@@ -61,6 +66,8 @@ class _Shown:
         return self
 
     def __exit__(self, *raised: Any) -> None:
+        for task in self._progress.task_ids:
+            self._progress.stop_task(task)
         self._progress.stop()
 
 
@@ -99,7 +106,9 @@ class SearchProgress(_Shown):
 
     def _show(self) -> None:
         self._shown = time.monotonic()
-        speed = self._progress.tasks[0].speed
+        task = self._progress.tasks[0]
+        elapsed = task.elapsed or 0.0
+        speed = task.speed or (self._trials / elapsed if elapsed > REFRESH else 0)
         rate = f"{speed:.3g}" if speed else "-"
         self._progress.update(self._task, completed=self._trials, rate=rate, best=self._best_so_far())
 
@@ -194,10 +203,22 @@ def each_shown(items: Iterable[Item], what: str, total: int | None = None) -> It
     count = len(items) if isinstance(items, Sized) else total
     if count == 0:
         return items
-    if console.is_terminal or console.is_jupyter or _hidden.get():
-        description = f"[bold]{what}"
+    description = f"[bold]{what}"
+    if console.is_jupyter and not _hidden.get():
+        return _in_notebook(items, description, count)
+    if console.is_terminal or _hidden.get():
         return track(items, description, count, console=console, transient=True, disable=_hidden.get())
     return _told(items, what, count)
+
+
+def _in_notebook(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
+    """The items, with a bar in the line of the cell, which goes when the last is done."""
+    with NotebookProgress(_line_of_cell(), "{task.description}", MofNCompleteColumn(), transient=True) as progress:
+        yield from progress.track(items, total, description=description)
+
+
+def _line_of_cell() -> NotebookLine:
+    return _line.get() or NotebookLine()
 
 
 def _told(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
@@ -210,22 +231,40 @@ def _told(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]
         yield item
 
 
+class TimeColumn(TimeRemainingColumn):
+    """The time left, and at the end the time that it took."""
+
+    def __init__(self, named: bool) -> None:
+        super().__init__()
+        self._named = named
+
+    def render(self, task: Task) -> Text:
+        """The time with its name, where there is room for one."""
+        if not task.finished and task.stop_time is None:
+            return Text("left ", style="default").append(super().render(task)) if self._named else super().render(task)
+        minutes, seconds = divmod(round(task.elapsed or 0), 60)
+        hours, minutes = divmod(minutes, 60)
+        return Text(f"{'took ' if self._named else ''}{hours}:{minutes:02}:{seconds:02}", style="progress.elapsed")
+
+
 def progress_bar(done: ProgressColumn | str, rate: str, found: str, what: str = "search") -> Progress:
     """A bar with what is done, the rate, the time left and what was found.
 
-    A narrow terminal has no room for the bar itself; where there is no terminal, lines take its place.
+    A narrow terminal has no room for the bar itself; a notebook has one of its own; where there is no terminal, lines
+    take its place.
     """
     console = terminal(stderr=True)
-    is_shown = console.is_terminal or console.is_jupyter
+    ends = TextColumn(found, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))  # what is cut if need be
+    words = [f"[bold]{what}", done, rate]
+    if console.is_jupyter:
+        return NotebookProgress(_line_of_cell(), *words, TimeColumn(True), ends, console=console, disable=_hidden.get())
     bar = [BarColumn(bar_width=16)] if console.width >= LEAST_FOR_BAR else []
+    words[1:1] = bar
+    is_shown = console.is_terminal
     return (Progress if is_shown else PlainProgress)(
-        f"[bold]{what}",
-        *bar,
-        done,
-        rate,
-        *(["left"] if bar or not is_shown else []),
-        TimeRemainingColumn(),
-        TextColumn(found, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),  # what is cut if need be
+        *words,
+        TimeColumn(bool(bar) or not is_shown),
+        ends,
         console=console,
         expand=True,
         disable=_hidden.get(),
