@@ -82,7 +82,7 @@ def test_a_file_is_told_of_a_requirement_that_there_is_not_before_anything_runs(
 
 
 def test_the_pass_of_the_page_runs(tmp_path: Path, ch: Command) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "how_to" / "your_own.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how_to" / "own_pass.md").read_text(encoding="utf-8")
     code = "# my_pass.py" + page.partition("# my_pass.py")[2].partition("```")[0]
     (tmp_path / "my_pass.py").write_text(code, encoding="utf-8")
     text = 'model = "toy"\ndataset = "toy_tiny"\n[passes.input_range]\nnum_samples = 5\n'

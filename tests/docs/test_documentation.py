@@ -182,134 +182,79 @@ def test_nobody_is_sent_to_another_package_of_that_name() -> None:
         assert not found, f"{source}: {found}"
 
 
-def write_example(name: str, folder: Path) -> str:
-    examples = blocks(ROOT / "docs" / "how_to" / "your_own.md", "python")
-    (folder / name).write_text(next(text for text in examples if text.startswith(f"# {name}\n")), encoding="utf-8")
-    return name
+FILE = re.compile(r"^# (\w+\.(?:py|toml))\n")
+GUIDES = sorted((ROOT / "docs" / "how_to").glob("*.md"))
 
 
-def test_a_model_and_data_of_your_own_train(tmp_path: Path, ch: Command) -> None:
-    name = write_example("mine.py", tmp_path)
-    reference = ["--model", f"{name}:build_model", "--dataset", f"{name}:build_data", "--project", "mine"]
-    assert "best.ckpt" in ch("train", *reference, "--max-epochs", "2")[0]
+def write_files(page: Path, folder: Path) -> list[str]:
+    """Write every block of a page that begins with the name of a file, and return the names."""
+    names = []
+    for _, _, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if found := FILE.match(text):
+            (folder / found[1]).write_text(text, encoding="utf-8")
+            names.append(found[1])
+    return names
 
 
-HF = """
-project = "hf"
-max_epochs = 1
-learning_rate = 0.002
-[search.search_space]
-name = "graph/quantize/mixed_precision_ptq"
-[search.search_space.setup]
-by = "type"
-tie = [["bert_.*dense", ".*(query|key|value)"]]
-exclude = ["classifier"]
-[search.search_space.seed.linear.config]
-name = ["integer"]
-data_in_width = [8]
-data_in_frac_width = ["auto"]
-weight_width = [4, 8]
-weight_frac_width = ["auto"]
-[search.strategy]
-name = "brute_force"
-[search.strategy.sw_runner.basic_evaluation]
-[search.strategy.hw_runner.average_bitwidth]
-[search.strategy.metrics.loss]
-[search.strategy.metrics.average_bitwidth]
-"""
+def guide(name: str) -> Path:
+    return ROOT / "docs" / "how_to" / name
+
+
+OWN = [page.name for page in GUIDES if page.name.startswith("own_")]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_guide_to_your_own_part_runs_from_file_to_command(name: str, tmp_path: Path) -> None:
+    (tmp_path / "machop").symlink_to(ROOT / "machop")
+    names = write_files(guide(name), tmp_path)
+    suites = [file for file in names if file.startswith("test_")]
+    if suites:
+        assert "passed" in run([sys.executable, "-m", "pytest", "-q", *suites], tmp_path)
+    for example in blocks(guide(name), "python"):
+        if not FILE.match(example):
+            run([sys.executable, "-c", example], tmp_path)
+    for block in blocks(guide(name), "console"):
+        for line in block.splitlines():
+            run([sys.executable, "-m", "chop.cli", *arguments(line)], tmp_path)
 
 
 def test_a_model_of_hugging_face_trains_searches_and_comes_back(tmp_path: Path, ch: Command) -> None:
-    name = write_example("hf.py", tmp_path)
-    (tmp_path / "hf.toml").write_text(HF, encoding="utf-8")
-    own = ["--model", f"{name}:build_model", "--dataset", f"{name}:build_data", "--config", "hf.toml"]
-    ch("train", *own)
-    trained = ["--load", "mase_output/hf/software/training_ckpts/best.ckpt"]
-    assert "Pareto front: " in ch("search", *own, *trained)[0]
-    row = ["--from-search", "mase_output/hf/software/search_ckpts", "--row", "0"]
-    ch("test", *own, *trained, *row)
+    write_files(guide("hugging_face.md"), tmp_path)
+    train, search, transform, test = map(arguments, blocks(guide("hugging_face.md"), "console")[0].splitlines())
+    ch(*train)
+    assert "Pareto front: " in ch(*search)[0]
+    ch("test", *transform[1:])
     scores = (tmp_path / "mase_output/hf/software/test/scores.json").read_text(encoding="utf-8")
-    ch("transform", *own, *trained, *row)
-    ch("test", *own, "--load", "mase_output/hf/software/transform/graph.safetensors")
+    ch(*transform)
+    ch(*test)
     assert (tmp_path / "mase_output/hf/software/test/scores.json").read_text(encoding="utf-8") == scores
-
-
-LM = """
-task = "lm"
-project = "lm"
-max_epochs = 2
-learning_rate = 0.01
-[search.search_space]
-name = "graph/quantize/mixed_precision_ptq"
-[search.search_space.setup]
-by = "name"
-[search.search_space.seed.head.config]
-name = ["integer"]
-data_in_width = [4, 8]
-data_in_frac_width = ["auto"]
-weight_width = [2, 4, 8]
-weight_frac_width = ["auto"]
-[search.strategy]
-name = "brute_force"
-[search.strategy.sw_runner.basic_evaluation]
-[search.strategy.hw_runner.average_bitwidth]
-[search.strategy.metrics.perplexity]
-[search.strategy.metrics.average_bitwidth]
-"""
 
 
 @pytest.mark.parametrize("model", ["build_model", pytest.param("build_llama", marks=pytest.mark.slow)])
 def test_a_language_model_trains_searches_and_comes_back(model: str, tmp_path: Path, ch: Command) -> None:
-    name = write_example("lm.py", tmp_path)
-    (tmp_path / "lm.toml").write_text(LM, encoding="utf-8")
-    own = ["--model", f"{name}:{model}", "--dataset", f"{name}:build_data", "--config", "lm.toml"]
-    assert "perplexity" in ch("train", *own)[0]
-    trained = ["--load", "mase_output/lm/software/training_ckpts/best.ckpt"]
-    seed = ["seed.head", "seed.lm_head"] if model == "build_llama" else ["", ""]
-    (tmp_path / "lm.toml").write_text(LM.replace(*seed), encoding="utf-8")
-    assert "of 6 measured configurations" in ch("search", *own, *trained)[0]
-    row = ["--from-search", "mase_output/lm/software/search_ckpts", "--row", "0"]
-    ch("test", *own, *trained, *row)
+    write_files(guide("language_model.md"), tmp_path)
+    if model == "build_llama":
+        text = (tmp_path / "lm.toml").read_text(encoding="utf-8")
+        (tmp_path / "lm.toml").write_text(text.replace("seed.head", "seed.lm_head"), encoding="utf-8")
+    (block,) = blocks(guide("language_model.md"), "console")
+    train, search, transform, test = map(arguments, block.replace("build_model", model).splitlines())
+    assert "perplexity" in ch(*train)[0]
+    assert "of 6 measured configurations" in ch(*search)[0]
+    ch("test", *transform[1:])
     scores = (tmp_path / "mase_output/lm/software/test/scores.json").read_text(encoding="utf-8")
     assert set(json.loads(scores)) == {"loss", "perplexity", "accuracy_micro"}
-    ch("transform", *own, *trained, *row)
-    ch("test", *own, "--load", "mase_output/lm/software/transform/graph.safetensors")
+    ch(*transform)
+    ch(*test)
     assert (tmp_path / "mase_output/lm/software/test/scores.json").read_text(encoding="utf-8") == scores
 
 
-@pytest.mark.parametrize("kind", ["strategy", "runner", "task"])
-def test_a_plug_in_of_your_own_is_checked_as_shown(kind: str, tmp_path: Path) -> None:
-    for name in (f"my_{kind}.py", f"test_my_{kind}.py"):
-        write_example(name, tmp_path)
-    assert "passed" in run([sys.executable, "-m", "pytest", f"test_my_{kind}.py"], tmp_path)
-
-
 def test_a_task_of_your_own_trains(tmp_path: Path, ch: Command) -> None:
-    task, name = write_example("my_task.py", tmp_path), write_example("mine.py", tmp_path)
-    text = (tmp_path / name).read_text(encoding="utf-8").replace("x.sum(1, keepdim=True)", "x.sum(1).round()")
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    own = ["--model", f"{name}:build_model", "--dataset", f"{name}:build_data", "--max-epochs", "1"]
-    assert "exact 0." in ch("train", *own, "--plugin", task, "--task", "counting")[0]
-
-
-@pytest.mark.parametrize(
-    ("name", "replaced", "by"),
-    [
-        ("my_strategy.py", 'name = "brute_force"', 'name = "backwards"'),
-        ("my_runner.py", "average_bitwidth.", "weight_bits."),
-    ],
-)
-def test_a_strategy_and_a_runner_of_your_own_search(name: str, replaced: str, by: str, tmp_path: Path) -> None:
-    write_example(name, tmp_path)
-    text = (ROOT / "machop/configs/examples/jsc_tiny_brute_force.toml").read_text(encoding="utf-8")
-    assert replaced in text
-    runner = "[search.strategy.hw_runner.weight_bits]\n\n[search.strategy.metrics]"
-    text = text.replace(replaced, by).replace(
-        "[search.strategy.metrics]", runner if "runner" in name else r"[search.strategy.metrics]"
-    )
-    (tmp_path / "my.toml").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "chop.cli", "search", "--config", "my.toml", "--pretrained", "--plugin", name]
-    assert "Pareto front: " in run(command, tmp_path)
+    write_files(guide("own_task.md"), tmp_path)
+    write_files(guide("own_model.md"), tmp_path)
+    text = (tmp_path / "mine.py").read_text(encoding="utf-8").replace("x.sum(1, keepdim=True)", "x.sum(1).round()")
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+    own = ["--model", "mine.py:build_model", "--dataset", "mine.py:build_data", "--max-epochs", "1"]
+    assert "exact 0." in ch("train", *own, "--plugin", "my_task.py", "--task", "counting")[0]
 
 
 def test_the_script_of_the_lab_runs() -> None:

@@ -7,7 +7,7 @@ from chop.executors import EXECUTORS
 from chop.testing import ExecutorConformance
 from tests.docs.test_documentation import BLOCK
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how_to" / "your_own.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how_to" / "own_executor.md").read_text(encoding="utf-8")
 
 
 def executor_of_the_page() -> Any:

@@ -70,7 +70,7 @@ def test_a_search_chooses_its_formats(tmp_path: Path, lab: dict[str, Any], jets:
 
 
 def test_the_op_of_the_page_is_quantised(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "how_to" / "your_own.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how_to" / "own_op.md").read_text(encoding="utf-8")
     code = page.partition("# my_op.py")[2].partition("```")[0].replace('"centred"', '"page"')
     (tmp_path / "my_op.py").write_text(code, encoding="utf-8")
     module = load_plugin(tmp_path / "my_op.py")

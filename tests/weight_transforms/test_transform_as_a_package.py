@@ -1,4 +1,4 @@
-"""A weight transform in a package of its own, found through its entry point, as the page on sparsity says."""
+"""A weight transform in a package of its own, found through its entry point, as the guide says."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from tests.docs.test_documentation import BLOCK
 
 ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "how_to" / "own_weight_transform.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "concepts" / "sparsity.md").read_text(encoding="utf-8")
 CONFIG = '{"by": "type", "linear": {"config": {"name": "integer", "weight_width": 6, "weight_sparsity": 0.5, **KEYS}}}'
 USE = f"""
@@ -29,23 +30,23 @@ graph.export("graph.safetensors", {{"model": "jsc-tiny"}})
 assert MaseGraph.from_checkpoint("graph.safetensors").plan == graph.plan
 show_info("weight_transform")
 """
-SUITE = "import sys, pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'test_chop_clipped.py']))"
+SUITE = "import sys, pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'test_my_transform.py']))"
 
 
-def blocks(language: str) -> list[str]:
-    return [text for kind, _, text in BLOCK.findall(PAGE) if kind == language]
+def blocks(language: str, page: str = GUIDE) -> list[str]:
+    return [text for kind, _, text in BLOCK.findall(page) if kind == language]
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A folder with what pip would put beside the module of the page."""
-    module = next(text for text in blocks("python") if text.startswith("# chop_clipped.py\n"))
-    (tmp_path / "chop_clipped.py").write_text(module, encoding="utf-8")
+    module = next(text for text in blocks("python") if text.startswith("# my_transform.py\n"))
+    (tmp_path / "my_transform.py").write_text(module, encoding="utf-8")
     suite = next(text for text in blocks("python") if "WeightTransformConformance" in text)
-    (tmp_path / "test_chop_clipped.py").write_text(suite, encoding="utf-8")
-    facts = tmp_path / "chop_clipped-1.0.dist-info"
+    (tmp_path / "test_my_transform.py").write_text(suite, encoding="utf-8")
+    facts = tmp_path / "my_transform-1.0.dist-info"
     facts.mkdir()
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: chop-clipped\nVersion: 1.0\n", encoding="utf-8")
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-transform\nVersion: 1.0\n", encoding="utf-8")
     point = next(text for text in blocks("toml") if "entry-points" in text).splitlines()[1].replace('"', "")
     (facts / "entry_points.txt").write_text(f"[chop.weight_transforms]\n{point}\n", encoding="utf-8")
     return tmp_path
@@ -72,13 +73,13 @@ def test_it_is_listed_used_saved_and_conforms(package: Path) -> None:
 
 
 def test_the_example_of_the_page_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(next(text for text in blocks("python") if text.startswith("import torch")), {})
+    exec(next(text for text in blocks("python", PAGE) if text.startswith("import torch")), {})
     values = "tensor([[ 1.0000,  0.0000,  0.0000, -1.5000]])"
     assert capsys.readouterr().out == f"50% sparse then integer 4b/2f {values} 384\n"
 
 
 def test_a_broken_package_fails_only_when_it_is_asked_for(package: Path) -> None:
-    (package / "chop_clipped.py").write_text("raise RuntimeError('broken')", encoding="utf-8")
+    (package / "my_transform.py").write_text("raise RuntimeError('broken')", encoding="utf-8")
     asked = run(package, "-c", USE)
     assert asked.stdout.strip() == "without it all is well"
-    assert "the weight transform 'clipped' of package 'chop-clipped' cannot be loaded" in asked.stderr
+    assert "the weight transform 'clipped' of package 'my-transform' cannot be loaded" in asked.stderr

@@ -14,6 +14,7 @@ if _missing:
     )
 
 from chop.testing.executors import ExecutorConformance  # noqa: E402 - below the check of what it needs
+from chop.testing.exporters import ExporterConformance  # noqa: E402
 from chop.testing.formats import FormatConformance  # noqa: E402
 from chop.testing.ops import OpConformance  # noqa: E402
 from chop.testing.runners import RunnerConformance  # noqa: E402
@@ -24,6 +25,7 @@ from chop.testing.weight_transforms import WeightTransformConformance  # noqa: E
 
 __all__ = [
     "ExecutorConformance",
+    "ExporterConformance",
     "FormatConformance",
     "OpConformance",
     "RunnerConformance",
