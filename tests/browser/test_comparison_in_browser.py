@@ -10,7 +10,7 @@ import pytest
 
 from chop.record.comparison_folder import ComparisonFolder
 from chop.report.html.comparison_page import comparison_page
-from tests.browser.pages import browser, console, needs_browser, opened
+from tests.browser.pages import browser, console, needs_browser, opened, requests
 from tests.conftest import Command
 
 TINY = "machop/configs/examples/jsc_tiny_brute_force.toml"
@@ -52,3 +52,4 @@ def test_strategies_can_be_hidden(compared: ComparisonFolder, tmp_path: Path) ->
         window.find_element("css selector", "#strategies button").click()
         assert len(window.find_elements("css selector", "#curves section:first-child path[stroke]")) == 1
         assert console(window) == []
+        assert not [address for address in requests(window) if not address.startswith("file:")]

@@ -137,6 +137,11 @@ def read_blocks(path: Path, header: Header) -> Iterator[Block]:
     return (Block.from_row(line.row) for line in read_lines(path, header) if not _problem(line))
 
 
+def blocks_problem(path: Path, header: Header) -> str:
+    """The first problem of a log's lines; empty where all are sound."""
+    return next((problem for line in read_lines(path, header) if (problem := _problem(line))), "")
+
+
 def _problem(line: Line) -> str:
     """The problem of the line of a block, if there is one."""
     problem = line.problem

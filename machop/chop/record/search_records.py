@@ -7,7 +7,7 @@ from typing import Any
 
 from chop.errors import SearchError
 from chop.record.block_totals import ExhaustiveTotals
-from chop.record.blocks import read_blocks
+from chop.record.blocks import blocks_problem, read_blocks
 from chop.record.damage import DAMAGES
 from chop.record.finished import TunedNetwork, checked_graph, last_tuned, read_finished
 from chop.record.json_lines import Header, read_header
@@ -94,6 +94,20 @@ class SearchRecords:
             if block.number not in found.done:
                 found.add(block)
         return found
+
+    def log_problems(self) -> list[str]:
+        """What is damaged in the log, and how much of it is sound, in a line; empty where it is whole.
+
+        Raises SearchError as `header` does.
+        """
+        header, path = self.header, self.log
+        if self.is_by_trial:
+            found = self.logged()
+            sound, problem = f"the {len(found.trials)} trials before it are shown", found.problem
+        else:
+            problem = blocks_problem(self.path / BLOCKS_FILE, header)
+            sound = "the other blocks are shown"
+        return [f"{path}: {problem}; {sound}"] if problem else []
 
     def trials(self) -> list[Trial]:
         """All trials in order; for a search block by block those of its front, once it has ended.

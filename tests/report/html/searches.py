@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from unittest.mock import patch
 
 import numpy as np
 
 import chop
+from chop.actions.search.run import block_by_block
 from chop.api.study import Study
 from chop.record.folder import SearchFolder
 
@@ -39,6 +42,28 @@ def _searched(trials: int) -> Study:
 @cache
 def exhaustive_search() -> SearchFolder:
     """An exhaustive search, with its table of all points."""
+    return _exhaustive_search()
+
+
+@cache
+def million_points() -> SearchFolder:
+    """The record of a search block by block whose table has 1,200,000 points, none better than those measured."""
+    with patch.object(block_by_block, "LARGEST_LOG", 10):
+        files = _exhaustive_search()
+    known, summary, rng = files.landscape(), files.summary, np.random.default_rng(0)
+    copies = 1_200_000 // known.size
+    metrics = {}
+    for name, values in known.metrics.items():
+        worse = 0.1 * rng.random((copies, known.size)) * (-1 if summary.metrics[name].direction == "maximize" else 1)
+        worse[0] = 0
+        metrics[name] = (values + worse * np.abs(values)).reshape(-1)
+    files.write_landscape(metrics, {key: value for key, value in known.about.items() if key != "version"})
+    size = copies * known.size
+    files.write_summary(replace(summary, space_size=size, counts=replace(summary.counts, measured=size)))
+    return files
+
+
+def _exhaustive_search() -> SearchFolder:
     model = chop.get_model("jsc-tiny", pretrained=True)
     study = chop.search(
         model,

@@ -75,6 +75,16 @@ def test_exact_front_is_that_of_the_table() -> None:
     assert [own["metrics"]["accuracy"] for own in data["exact"]]
 
 
+def test_density_counts_every_point_in_its_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chop.report.html.search_data.MOST_TRIALS", 10)
+    files = exhaustive_search()
+    for grid in search_data(files)["density"]:
+        values = [files.landscape().metrics[name] for name in (grid["x"], grid["y"])]
+        expected, *_ = np.histogram2d(*values, grid["bins"])
+        cells = [[cell, count] for cell, count in enumerate(expected.reshape(-1).tolist()) if count]
+        assert grid["cells"] == cells
+
+
 def test_page_asks_for_nothing_from_outside() -> None:
     page = search_page(small_search())
     policy = re.search(r'Content-Security-Policy" content="(.*?)"', page)[1]  # type: ignore[index]

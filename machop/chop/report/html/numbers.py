@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,26 @@ def rounded(values: Sequence[float] | Floats) -> list[float | None]:
     [0.123457, None, 3.0]
     """
     return [float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None for value in values]
+
+
+@dataclass(frozen=True)
+class Binned:
+    """In which of some bins of equal width each value lies, and where the first one begins and the last one ends."""
+
+    places: NDArray[np.int64]
+    ends: tuple[float, float]
+
+
+def binned(values: Floats, bins: int) -> Binned:
+    """Finite values in bins from the least to the greatest; in bins of one unit in all where they are equal.
+
+    >>> binned(np.array([0.0, 1.0, 4.0, 2.0]), 4).places.tolist()
+    [0, 1, 3, 2]
+    """
+    low, high = float(values.min()), float(values.max())
+    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    places = ((values - low) * (bins / (high - low))).astype(np.int64)
+    return Binned(np.minimum(places, bins - 1), (low, high))
 
 
 def column(trials: Sequence[Trial], name: str) -> Floats:

@@ -9,7 +9,10 @@ from chop.record.comparison_folder import ComparisonFolder
 from chop.record.folder import SearchFolder
 from chop.record.names import BEST_FILE, SUMMARY_FILE
 from chop.report.html.comparison_page import comparison_page
-from chop.report.html.search_page import search_page
+from chop.report.html.search_page import page_of_what_is_sound
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 COMPARE_FOLDER = "compare"
 
@@ -17,10 +20,14 @@ COMPARE_FOLDER = "compare"
 def page_of(folder: Path, lite: bool = False) -> str:
     """The page of the search, or of the comparison, in a folder.
 
-    Raises SearchError where there is neither, where it has not ended, and where its files are damaged.
+    Of a search that has not ended, or that is damaged, it shows what is sound and says so, as does a warning. Raises
+    SearchError where there is neither, and where nothing sound is left.
     """
     if _holds_search(folder):
-        return search_page(SearchFolder(folder), lite)
+        page, problem = page_of_what_is_sound(SearchFolder(folder), lite)
+        if problem:
+            logger.warning("the page is made from the log alone: %s", problem)
+        return page
     return comparison_page(comparison_in(folder))
 
 

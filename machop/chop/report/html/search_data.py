@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from chop.record.summary import Origin, SearchSummary
 from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.format_texts import describe_formats
 from chop.report.html.layers import axes_by_node, cells_of, node_configs
-from chop.report.html.numbers import column, correlations, history, influences, rounded
+from chop.report.html.numbers import binned, column, correlations, history, influences, rounded
 from chop.report.html.running_search import progress_facts
 from chop.report.search_report import facts_of, title_of
 
@@ -33,22 +33,28 @@ MOST_PAIRS = 6
 """Metrics whose pairs have a picture of the density of an exhaustive search."""
 
 Json = dict[str, Any]
+Found = TypeVar("Found")
 
 
-def search_data(files: SearchFolder, lite: bool = False, summary: SearchSummary | None = None) -> Json:
+def search_data(
+    files: SearchFolder, lite: bool = False, summary: SearchSummary | None = None, notes: Sequence[str] = ()
+) -> Json:
     """What the page of a search shows, as JSON. With `lite` it holds few of very many trials.
 
-    `summary` is that of a search that has not ended (`running_summary`). Raises SearchError for one that has not ended
-    where it is None, and where files are damaged.
+    `summary` is that of a search that has not ended (`running_summary`). `notes` stand at the top of the page, and
+    behind them what is damaged and was left out. Raises SearchError for a search that has not ended where `summary` is
+    None, and where what is damaged cannot be left out.
     """
     is_running, summary = summary is not None, summary or files.summary
+    notes = [*notes, *files.log_problems()]
     trials = files.trials() if files.is_by_trial or not is_running else [row.trial for row in summary.best]
     choices = _choices(files)
     completed = {row.trial.number: row.searched for row in summary.best}
     shown = [
         completed.get(trial.number, trial) for trial in _shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS)
     ]
-    landscape = _landscape(files)
+    landscape = _unless_damaged(notes, lambda: _landscape(files))
+    toml = _unless_damaged(notes, lambda: files.resolved)
     names = list(dict.fromkeys([*summary.goals.metrics, *summary.metrics]))
     columns = {name: column(shown, name) for name in names}
     counted = [trial for trial in trials if trial.counts]
@@ -56,6 +62,7 @@ def search_data(files: SearchFolder, lite: bool = False, summary: SearchSummary 
         "kind": "search",
         "title": title_of(summary),
         "running": is_running,
+        "notes": notes,
         "name": files.path.parent.parent.name if files.path.name == "search_ckpts" else files.path.name,
         "folder": str(files.path),
         "facts": progress_facts(summary, files.is_by_trial) if is_running else facts_of(summary),
@@ -81,7 +88,7 @@ def search_data(files: SearchFolder, lite: bool = False, summary: SearchSummary 
         ],
         "correlations": correlations({name: column(counted, name) for name in names}) if files.is_by_trial else {},
         "provenance": [["strategy", summary.strategy], *provenance(summary.origin), *_times(summary)],
-        "toml": files.resolved or "",
+        "toml": toml or "",
         "has_test": any(row.test_metrics for row in summary.best),
     }
 
@@ -193,10 +200,15 @@ def _tests(tests: TestMetrics | None) -> Json:
 
 
 def _landscape(files: SearchFolder) -> Landscape | None:
-    path = files.path / LANDSCAPE_FILE
+    return files.landscape() if (files.path / LANDSCAPE_FILE).is_file() else None
+
+
+def _unless_damaged(notes: list[str], read: Callable[[], Found | None]) -> Found | None:
+    """What a file holds; None where it is damaged, which becomes a note."""
     try:
-        return Landscape.read(path) if path.is_file() else None
-    except SearchError:
+        return read()
+    except SearchError as error:
+        notes.append(str(error))
         return None
 
 
@@ -221,21 +233,16 @@ def _densities(landscape: Landscape | None, goals: Goals, names: Sequence[str]) 
     if landscape is None or landscape.size <= MOST_TRIALS:
         return []
     chosen = [name for name in dict.fromkeys([*goals.metrics, *names]) if name in landscape.metrics][:MOST_PAIRS]
-    kept = {name: landscape.metrics[name][landscape.is_measured].astype(np.float64) for name in chosen}
+    values = {name: landscape.metrics[name][landscape.is_measured].astype(np.float64) for name in chosen}
+    across, up = ({name: binned(own, bins) for name, own in values.items()} for bins in BINS)
     found = []
-    for place, across in enumerate(chosen):
-        for up in chosen[place + 1 :]:
-            counts, xs, ys = np.histogram2d(kept[across], kept[up], BINS)
-            cells = np.argwhere(counts > 0)
-            found.append(
-                {
-                    "x": across,
-                    "y": up,
-                    "range": [*rounded([xs[0], xs[-1], ys[0], ys[-1]])],
-                    "bins": list(BINS),
-                    "cells": [[int(a * BINS[1] + b), int(counts[a, b])] for a, b in cells.tolist()],
-                }
-            )
+    for place, x in enumerate(chosen):
+        for y in chosen[place + 1 :]:
+            counts = np.bincount(across[x].places * BINS[1] + up[y].places)
+            cells = np.flatnonzero(counts)
+            ends = rounded([*across[x].ends, *up[y].ends])
+            pairs = [[cell, count] for cell, count in zip(cells.tolist(), counts[cells].tolist(), strict=True)]
+            found.append({"x": x, "y": y, "range": ends, "bins": list(BINS), "cells": pairs})
     return found
 
 

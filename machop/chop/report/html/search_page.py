@@ -6,10 +6,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from chop.errors import SearchError
+from chop.record.damage import DAMAGES
 from chop.record.folder import SearchFolder
 from chop.report.html.page import SEARCH_SCRIPTS, page
 from chop.report.html.running_search import running_summary
 from chop.report.html.search_data import search_data
+from chop.tools.folder_lock import in_use
+
+FOLLOWS = "The search is running; this page follows its log."
+RUNS = "The search was running when this page was written; `ch report RUN --live` follows it."
 
 
 def search_page(files: SearchFolder, lite: bool = False) -> str:
@@ -22,9 +28,24 @@ def search_page(files: SearchFolder, lite: bool = False) -> str:
     return _page(data)
 
 
-def running_page(files: SearchFolder) -> str:
-    """The page of a search that is still running. Raises SearchError as `running_summary` does."""
-    return _page({**search_data(files, summary=running_summary(files)), "commands": []})
+def running_page(files: SearchFolder, lite: bool = False, note: str = FOLLOWS) -> str:
+    """The page of a search that has not ended, from its log alone. Raises SearchError as `running_summary` does."""
+    return _page({**search_data(files, lite, running_summary(files), [note]), "commands": []})
+
+
+def page_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[str, str]:
+    """The page of a search, and why it is of the log alone, if it is: the search runs, was cut off, or is damaged.
+
+    Raises SearchError where the log has nothing that could be shown.
+    """
+    try:
+        return search_page(files, lite), ""
+    except SearchError as error:
+        note = RUNS if in_use(files.path) else str(error)
+        try:
+            return running_page(files, lite, note), note
+        except (SearchError, *DAMAGES):
+            raise error from None
 
 
 def _page(data: dict[str, Any]) -> str:

@@ -8,7 +8,8 @@
   if (DATA.toml) $("toml").replaceChildren(command(DATA.toml, "TOML")); else $("toml-box").hidden = true;
   drawCharts();
   when("theme", drawCharts);
-  if (DATA.running) { $("banner").hidden = false; $("banner").textContent = "The search is running; this page follows its log."; }
+  $("banner").hidden = !DATA.notes.length;
+  $("banner").replaceChildren(...DATA.notes.map((own) => make("p", {}, own)));
   const bend = knee(frontier(state.x, state.y), state.x, state.y);
   const first = bend ?? placeOf.get(DATA.front[0]?.trial);
   if (first !== undefined) select(first);
