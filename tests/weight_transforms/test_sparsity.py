@@ -30,6 +30,8 @@ class TestSparsity(WeightTransformConformance):
         Sparsity(0.9),
         Sparsity(0.75, "channel", channel_axis=0),
         Sparsity(0.3, "channel"),
+        Sparsity(0.5, "random"),
+        Sparsity(0.9, "random", 7),
         *(Sparsity(sparsity_pattern=pattern, inputs_axis=1) for pattern in ("2:4", "1:4", "3:7", "1:16")),
         Sparsity(0.0),
         Sparsity(sparsity_pattern="2:4"),
@@ -44,6 +46,18 @@ def test_masks_are_those_of_torch(layer: Any, share: float) -> None:
     assert torch.equal(Sparsity(share).mask(weight), wanted)
     by_channel = prune.LnStructured(share, n=2, dim=0).compute_mask(weight, torch.ones_like(weight)).bool()
     assert torch.equal(Sparsity(share, "channel", channel_axis=0).mask(weight), by_channel)
+
+
+def test_random_masks_depend_on_the_seed_and_the_shape_alone_and_lie_within_each_other() -> None:
+    weight = torch.randn(30, 40)
+    mask = Sparsity(0.5, "random").mask(weight)
+    assert torch.equal(mask, Sparsity(0.5, "random").mask(torch.randn(30, 40)))
+    assert int(mask.sum()) == 600
+    assert 250 < int((mask & Sparsity(0.5, "random", 1).mask(weight)).sum()) < 350
+    assert not (Sparsity(0.8, "random").mask(weight) & ~mask).any()
+    assert Sparsity(0.5, sparsity_seed=3) == Sparsity(0.5)
+    with pytest.raises(FormatError, match="sparsity_seed"):
+        Sparsity(0.5, "random", -1)
 
 
 @pytest.mark.parametrize("layer", TRANSPOSED, ids=lambda layer: type(layer).__name__)

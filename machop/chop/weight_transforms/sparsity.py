@@ -1,4 +1,4 @@
-"""Magnitude pruning: sets the smallest weights to zero, one by one, within groups of inputs, or by channel."""
+"""Pruning: sets the smallest weights to zero, one by one, within groups of inputs, or by channel; or random ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from chop.formats.base import count, require_int
 from chop.formats.measured import by_channel, channels, spread
 from chop.weight_transforms.base import WEIGHT_TRANSFORMS, Storage, WeightTransform
 
-UNSTRUCTURED, CHANNEL = "unstructured", "channel"
-PATTERNS = f'"{UNSTRUCTURED}", "{CHANNEL}" or N of M consecutive inputs, such as "2:4"'
+UNSTRUCTURED, CHANNEL, RANDOM = "unstructured", "channel", "random"
+PATTERNS = f'"{UNSTRUCTURED}", "{CHANNEL}", "{RANDOM}" or N of M consecutive inputs, such as "2:4"'
 STATED_WITHIN = 0.005
 """How near a stated sparsity must be to that of N:M: 0.67 will do for 1:3."""
 
-MOST_DIMENSIONS, MOST_GROUPS = 8, 2**24
+MOST_DIMENSIONS, MOST_GROUPS, MOST_SEED = 8, 2**24, 2**32 - 1
 
 _N_OF_M = re.compile(r"([1-9]\d*):([1-9]\d*)")
 
@@ -28,11 +28,12 @@ _N_OF_M = re.compile(r"([1-9]\d*):([1-9]\d*)")
 @WEIGHT_TRANSFORMS.register("sparsity")
 @dataclass(frozen=True)
 class Sparsity(WeightTransform):
-    """Magnitude pruning: sets the share `sparsity` of the weights, those of least magnitude, to zero.
+    """Pruning: sets the share `sparsity` of the weights to zero, by default those of least magnitude.
 
     `sparsity_pattern`: `unstructured` takes single weights of the layer; `channel` whole output channels by Euclidean
     norm; `N:M` keeps the N greatest of each M consecutive inputs of an output (the last group of an output may be
-    shorter, and keeps N too), so that sparsity is 1 - N/M. With `N:M`, leave `sparsity` out, or write that number; 0
+    shorter, and keeps N too), so that sparsity is 1 - N/M; `random` takes weights that are drawn from `sparsity_seed`,
+    the baseline for all others: the weights of a greater sparsity include those of a smaller one. With `N:M`, leave `sparsity` out, or write that number; 0
     means dense with any pattern. Of equal magnitudes, the earlier are kept; so is at least one weight, or channel.
     Counts are rounded half to even.
 
@@ -48,6 +49,7 @@ class Sparsity(WeightTransform):
 
     sparsity: float | None = None
     sparsity_pattern: str = UNSTRUCTURED
+    sparsity_seed: int = 0
     channel_axis: int | None = None
     inputs_axis: int | None = None
     channel_groups: int = 1
@@ -57,6 +59,7 @@ class Sparsity(WeightTransform):
         if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1):
             raise FormatError(f"0 <= sparsity < 1 must hold, got {share!r}")
         self._require_pattern()
+        require_int("sparsity_seed", self.sparsity_seed, 0, MOST_SEED)
         self._require_context()
         if share is None and not self.group:
             raise FormatError(f"sparsity is missing, the share of zeros of the pattern '{self.sparsity_pattern}'")
@@ -76,7 +79,7 @@ class Sparsity(WeightTransform):
 
     def _require_pattern(self) -> None:
         pattern: Any = self.sparsity_pattern
-        is_known = pattern in (UNSTRUCTURED, CHANNEL) or (isinstance(pattern, str) and _N_OF_M.fullmatch(pattern))
+        is_known = pattern in (UNSTRUCTURED, CHANNEL, RANDOM) or (isinstance(pattern, str) and _N_OF_M.fullmatch(pattern))
         if not is_known:
             raise FormatError(f"sparsity_pattern must be {PATTERNS}, got {pattern!r}")
         if self.group and self.group[0] >= self.group[1]:
@@ -98,8 +101,10 @@ class Sparsity(WeightTransform):
             object.__setattr__(self, "channel_axis", None)
         if not self.group:
             object.__setattr__(self, "inputs_axis", None)
-        if self.sparsity_pattern == UNSTRUCTURED:
+        if self.sparsity_pattern in (UNSTRUCTURED, RANDOM):
             object.__setattr__(self, "channel_groups", 1)
+        if self.sparsity_pattern != RANDOM:
+            object.__setattr__(self, "sparsity_seed", 0)
 
     @classmethod
     def meant(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -113,7 +118,8 @@ class Sparsity(WeightTransform):
     def __str__(self) -> str:
         if self.group:
             return self.sparsity_pattern
-        return f"{100 * (self.sparsity or 0):.4g}% {'channels' if self.sparsity_pattern == CHANNEL else 'sparse'}"
+        kinds = {CHANNEL: "channels", RANDOM: f"sparse at random ({self.sparsity_seed})"}
+        return f"{100 * (self.sparsity or 0):.4g}% {kinds.get(self.sparsity_pattern, 'sparse')}"
 
     @property
     def group(self) -> tuple[int, int] | None:
@@ -136,6 +142,8 @@ class Sparsity(WeightTransform):
         """Which weights `(*shape)` are kept: true for these."""
         if self.is_identity or not weights.numel():
             return torch.ones_like(weights, dtype=torch.bool)
+        if self.sparsity_pattern == RANDOM:
+            return self._drawn(weights)
         sizes = weights.detach().abs()
         sizes = sizes if sizes.dtype == torch.float64 else sizes.float()
         if self.group:
@@ -143,6 +151,11 @@ class Sparsity(WeightTransform):
         if self._is_by_channel(weights.shape):
             return self._greatest_channels(weights)
         return _greatest(sizes.flatten(), self._kept(sizes.numel())).view_as(weights)
+
+    def _drawn(self, weights: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(self.sparsity_seed)
+        order = torch.rand(weights.numel(), generator=generator)
+        return _greatest(order, self._kept(weights.numel())).view(weights.shape).to(weights.device)
 
     def _kept(self, total: int) -> int:
         return max(total - round((self.sparsity or 0.0) * total), 1)
