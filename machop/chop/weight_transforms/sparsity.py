@@ -79,7 +79,9 @@ class Sparsity(WeightTransform):
 
     def _require_pattern(self) -> None:
         pattern: Any = self.sparsity_pattern
-        is_known = pattern in (UNSTRUCTURED, CHANNEL, RANDOM) or (isinstance(pattern, str) and _N_OF_M.fullmatch(pattern))
+        is_known = pattern in (UNSTRUCTURED, CHANNEL, RANDOM) or (
+            isinstance(pattern, str) and _N_OF_M.fullmatch(pattern)
+        )
         if not is_known:
             raise FormatError(f"sparsity_pattern must be {PATTERNS}, got {pattern!r}")
         if self.group and self.group[0] >= self.group[1]:
