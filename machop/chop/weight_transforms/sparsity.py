@@ -33,9 +33,9 @@ class Sparsity(WeightTransform):
     `sparsity_pattern`: `unstructured` takes single weights of the layer; `channel` whole output channels by Euclidean
     norm; `N:M` keeps the N greatest of each M consecutive inputs of an output (the last group of an output may be
     shorter, and keeps N too), so that sparsity is 1 - N/M; `random` takes weights that are drawn from `sparsity_seed`,
-    the baseline for all others: the weights of a greater sparsity include those of a smaller one. With `N:M`, leave `sparsity` out, or write that number; 0
-    means dense with any pattern. Of equal magnitudes, the earlier are kept; so is at least one weight, or channel.
-    Counts are rounded half to even.
+    the baseline for all others: those of a greater sparsity include those of a smaller one. With `N:M`, leave
+    `sparsity` out, or write that number; 0 means dense with any pattern. Of equal magnitudes, the earlier are kept; so
+    is at least one weight, or channel. Counts are rounded half to even.
 
     Han et al., NeurIPS 2015 (magnitudes); Mishra et al., arXiv:2104.08378 (2:4).
 
