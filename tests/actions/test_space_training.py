@@ -84,7 +84,7 @@ def test_wrong_options_are_refused_at_once_with_their_places(config: Path, ch: C
         "space.toml:8: train_for_space.probes: expected greater than or equal to 2",
         "unknown key; did you mean 'plans_per_step'?",
         "train_for_space.teacher_share: expected",
-        "command line: --plans-per-step: expected greater than or equal to 1, got 0",
+        "command line: --plans-per-step: train_for_space.plans_per_step: expected greater than or equal to 1, got 0",
     ):
         assert told in " ".join(said.split()), told
 

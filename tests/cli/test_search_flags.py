@@ -76,6 +76,55 @@ def test_an_error_names_the_flag(flags: list[str], told: str, tmp_path: Path, ch
     assert not (tmp_path / "mase_output").exists()
 
 
+SET_OF = {
+    "compare": ("strategy.setup.n_trails=3", "search.strategy.setup.n_trails: unknown key"),
+    "transform": ("quantise.by=type", "passes.quantise: "),
+    "train --for-space": ("train_for_space.epochs=3", "train_for_space.epochs: unknown key"),
+}
+
+
+@pytest.mark.parametrize("command", SET_OF)
+def test_other_commands_take_values_of_the_tables_that_they_read(command: str, tmp_path: Path, ch: Command) -> None:
+    pair, told = SET_OF[command]
+    err = ch(*command.split(), "--config", str(LAB), "--pretrained", "--set", pair, status=2)[1]
+    assert f"error: command line: --set {pair}: {told}" in err
+    assert err.count("error:") == 1, err
+    assert not (tmp_path / "mase_output").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("transform --set search.strategy.name=random", "this command does not read the table search"),
+        ("search --set passes.quantize.by=name", "this command does not read the table passes"),
+        ("train --set search_space.setup.by=name", "--set goes with --for-space"),
+        ("transform --set a=1 --from-search {run} --row 0", "--set has no effect with --from-search"),
+        (
+            "train --for-space --max-epochs 4 --set train_for_space.max_epochs=3",
+            "--max-epochs: train_for_space.max_epochs: is given with --set train_for_space.max_epochs=3 as well",
+        ),
+    ],
+)
+def test_a_value_that_no_table_would_hear_of_is_refused(words: str, told: str, tmp_path: Path, ch: Command) -> None:
+    if "{run}" in words:
+        ch("search", "--config", str(LAB), "--pretrained", "--project", "run", "--n-trials", "1")
+    run = tmp_path / "mase_output" / "run"
+    assert told in ch(*words.format(run=run).split(), "--config", str(LAB), "--pretrained", status=2)[1]
+
+
+def test_passes_of_the_command_line_are_as_if_the_file_had_them(tmp_path: Path, ch: Command) -> None:
+    values = {"name": "integer", "data_in_width": 8, "data_in_frac_width": 4, "weight_width": 3, "weight_frac_width": 2}
+    text = "\n".join(f"linear.config.{key} = {value!r}" for key, value in values.items())
+    (tmp_path / "in_file.toml").write_text(f'[passes.quantize]\nby = "type"\n{text}\n', encoding="utf-8")
+    pairs = [f"quantize.linear.config.{key}={value}" for key, value in values.items()]
+    flags = [word for pair in ["quantize.by=type", *pairs] for word in ("--set", pair)]
+    ch("transform", "jsc-tiny", "jsc", "--pretrained", "--project", "file", "--config", "in_file.toml")
+    ch("transform", "jsc-tiny", "jsc", "--pretrained", "--project", "flags", *flags)
+    file, given = (tmp_path / f"mase_output/{name}/software/transform/summary.txt" for name in ("file", "flags"))
+    assert "3b/2f" in given.read_text(encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == given.read_text(encoding="utf-8")
+
+
 def test_a_problem_of_the_file_keeps_its_line_beside_flags(tmp_path: Path, ch: Command) -> None:
     text = LAB.read_text(encoding="utf-8").replace("num_samples", "num_sample")
     (tmp_path / "wrong.toml").write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from chop.actions.search.run.session import choices_digest
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
+from chop.config.overrides import Override
 from chop.config.run_config import SPACE_TRAINING, RunConfig
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import Problem, parse_table
@@ -169,13 +170,15 @@ def run_space_training(run_config: RunConfig, given: Mapping[str, Any], resume: 
 
 
 def _checked(run_config: RunConfig, given: Mapping[str, Any]) -> SpaceTrainingJob:
-    options, problems = _options(run_config, given)
+    run_config = _with_options(run_config, given)
+    options, _ = parse_table(SpaceTrainingOptions, run_config.tables.get(SPACE_TRAINING, {}))
+    problems = list(run_config.problems)
     table = run_config.tables.get("search")
     if not isinstance(table, Mapping) or "search_space" not in table:
         where = run_config.document.name if run_config.document else "command line"
         problems.append(f"{where}: --for-space needs --config FILE.toml with a table [search.search_space]")
-    if options is None or problems or run_config.problems:
-        raise ConfigError([*run_config.problems, *problems])
+    if options is None or problems:
+        raise ConfigError(problems)
     assert isinstance(table, Mapping)
     prepared = prepare(run_config.options)
     graph = traced(prepared.model, prepared.data_module)
@@ -217,15 +220,13 @@ def space_of(
     return space, setup, problems
 
 
-def _options(run_config: RunConfig, given: Mapping[str, Any]) -> tuple[SpaceTrainingOptions | None, list[str]]:
-    """The options of the table, of the command line where they are given there, and the problems of the latter."""
+def _with_options(run_config: RunConfig, given: Mapping[str, Any]) -> RunConfig:
+    """The options of the command line in the table of this training."""
     typed = {name: getattr(run_config.options, name) for name in SHARED if run_config.sources[name] == "command line"}
     typed |= {name: value for name, value in given.items() if value is not None}
-    _, wrong = parse_table(SpaceTrainingOptions, typed)
-    problems = [f"command line: --{'.'.join(own.path).replace('_', '-')}: {own.message}" for own in wrong]
-    table = run_config.tables.get(SPACE_TRAINING, {})
-    merged = {**table, **typed} if isinstance(table, Mapping) else typed
-    return parse_table(SpaceTrainingOptions, merged)[0], problems
+    return run_config.with_overrides(
+        [Override(f"--{name.replace('_', '-')}", (SPACE_TRAINING, name), value) for name, value in typed.items()]
+    )
 
 
 def _report(run_config: RunConfig, result: SpaceTrained) -> None:

@@ -30,6 +30,8 @@ from chop.cli.options import (
     ROW,
     SEEDS,
     SET,
+    SET_FOR_SPACE,
+    SET_PASS,
     STRATEGIES,
     STRATEGY_NAME,
     TARGET,
@@ -82,6 +84,7 @@ def train(
     debug: bool,
     for_space: bool,
     resume: bool,
+    values: list[str] | None,
     **of_space: Any,
 ) -> None:
     """Train a model: ch train jsc-tiny jsc --max-epochs 10 --batch-size 256
@@ -89,15 +92,16 @@ def train(
     With --for-space: train one set of weights for all networks of a search space, ch train --config FILE.toml
     --for-space.
     """
-    run_config = start(given, config, plugin, debug)
+    alone = [name for name, value in of_space.items() if value is not None] + ["resume"] * resume
+    alone += ["set"] * bool(values)
+    if alone and not for_space:
+        raise ConfigError([f"command line: --{name.replace('_', '-')} goes with --for-space" for name in alone])
+    run_config = start(given, config, plugin, debug, values=values, tables=("search", "train_for_space"))
     if for_space:
         from chop.actions.space_training import run_space_training
 
         run_space_training(run_config, of_space, resume)
         return
-    alone = [name for name, value in of_space.items() if value is not None] + ["resume"] * resume
-    if alone:
-        raise ConfigError([f"command line: --{name.replace('_', '-')} goes with --for-space" for name in alone])
     run_config.raise_if_problems()
     from chop.actions.train import run_train
 
@@ -130,13 +134,17 @@ def transform(
     from_search: Path | None,
     row: int | None,
     untuned: bool,
+    values: list[str] | None,
 ) -> None:
     """Run the passes of a TOML file, or rebuild the network of a trial, and save it.
 
     ch transform --config FILE.toml --pretrained; `ch config examples` lists files to start from.
     """
     found = row_of(from_search, row, untuned)
-    run_config = start(given, found.checked_config() if found and not config else config, plugin, debug)
+    if found and values:
+        raise ConfigError(["command line: --set has no effect with --from-search: leave it out"])
+    config = found.checked_config() if found and not config else config
+    run_config = start(given, config, plugin, debug, values=values, tables=("passes", "transform"))
     from chop.actions.transform import run_transform
 
     run_transform(run_config, found)
@@ -152,13 +160,14 @@ def search(
     live: bool,
     dry_run: bool,
     as_json: bool,
+    values: list[str] | None,
     **given_flags: Any,
 ) -> None:
     """Search number formats: ch search --config FILE.toml --pretrained
 
     `ch config examples` lists files to start from.
     """
-    run_config = start(given, config, plugin, debug)
+    run_config = start(given, config, plugin, debug, values=values, tables=("search",))
     from chop.cli.search import run, show_dry_run
 
     known = {name: value for name, value in given_flags.items() if value is not None}
@@ -171,13 +180,19 @@ def search(
 
 
 def compare(
-    given: dict[str, Any], config: Path | None, plugin: list[Path] | None, debug: bool, as_json: bool, **asked: Any
+    given: dict[str, Any],
+    config: Path | None,
+    plugin: list[Path] | None,
+    debug: bool,
+    as_json: bool,
+    values: list[str] | None,
+    **asked: Any,
 ) -> None:
     """Compare strategies on one space.
 
     ch compare --config FILE.toml --pretrained; `ch config examples` lists files to start from.
     """
-    run_config = start(given, config, plugin, debug)
+    run_config = start(given, config, plugin, debug, values=values, tables=("search",))
     from chop.cli.compare import show_comparison
 
     if show_comparison(run_config, asked, as_json):
@@ -245,6 +260,7 @@ _SEARCH_OPTIONS = {
     "live": LIVE,
 }
 _COMPARE_OPTIONS = {
+    "values": SET,
     "strategies": STRATEGIES,
     "seeds": SEEDS,
     "budget": BUDGET,
@@ -252,9 +268,9 @@ _COMPARE_OPTIONS = {
     "as_json": AS_JSON,
 }
 _ACTIONS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
-    (train, {"for_space": FOR_SPACE, "resume": RESUME_TRAINING, **space_options()}),
+    (train, {"for_space": FOR_SPACE, "resume": RESUME_TRAINING, "values": SET_FOR_SPACE, **space_options()}),
     (test, _ROW_OPTIONS),
-    (transform, _ROW_OPTIONS),
+    (transform, {**_ROW_OPTIONS, "values": SET_PASS}),
     (search, _SEARCH_OPTIONS),
     (compare, _COMPARE_OPTIONS),
 )

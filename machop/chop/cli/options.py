@@ -63,14 +63,17 @@ METRIC = Annotated[
         help="An objective, in place of those of the file. Repeatable. Constraints stay.",
     ),
 ]
-SET = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="A key below [search] and its value as in TOML: --set strategy.setup.n_jobs=2. Repeatable.",
-    ),
-]
+
+
+def set_option(where: str, example: str) -> Any:
+    """The option `--set` of a command that reads keys `where`."""
+    text = f"{where} and its value as in TOML: --set {example}. Repeatable."
+    return Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=text)]
+
+
+SET = set_option("A key below [search]", "strategy.setup.n_jobs=2")
+SET_PASS = set_option("A key below [passes]", "quantize.linear.config.weight_width=4")
+SET_FOR_SPACE = set_option("With --for-space: a key below [search]", "search_space.setup.by=name")
 TARGET = Annotated[
     str | None,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,24 @@ def load_plugins(plugins: list[Path] | None) -> None:
 
 
 def start(
-    given: dict[str, Any], config: Path | None, plugins: list[Path] | None, debug: bool, shows_options: bool = True
+    given: dict[str, Any],
+    config: Path | None,
+    plugins: list[Path] | None,
+    debug: bool,
+    shows_options: bool = True,
+    values: Sequence[str] | None = None,
+    tables: Sequence[str] = (),
 ) -> RunConfig:
-    """Load plug-ins, merge the options, set up logging, and show the options."""
+    """Load plug-ins, merge the options, set up logging, and show the options.
+
+    `values` are those of `--set`, for the `tables` that the command reads.
+    """
     load_plugins(plugins)
-    from chop.config.run_config import load_run_config
+    from chop.config.overrides import overrides_of_pairs
+    from chop.config.run_config import TABLES, load_run_config
     from chop.tools.logger import set_logging_verbosity
 
-    run_config = load_run_config(config, given)
+    run_config = load_run_config(config, given).with_overrides(overrides_of_pairs(values or (), tables, TABLES))
     quiet = "error" if run_config.options.no_warnings else run_config.options.log_level
     set_logging_verbosity("debug" if debug else quiet)
     if run_config.options.no_warnings:

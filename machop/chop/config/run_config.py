@@ -35,8 +35,18 @@ class RunConfig:
     overridden: Mapping[str, Any] = field(default_factory=dict)
     document: TomlDocument | None = None
     tables: Mapping[str, Any] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    of_options: tuple[str, ...] = ()
+    """The problems of the options, and of values of the command line that have no place in the tables."""
+
     overrides: tuple[Override, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All problems that show before a command reads its tables."""
+        _, found = parse_table(SpaceTrainingOptions, self.tables.get(SPACE_TRAINING, {}))
+        paths = [(SPACE_TRAINING, *problem.path) for problem in found]
+        told = (f"{self.where(*p)}: {'.'.join(p)}: {own.message}" for p, own in zip(paths, found, strict=True))
+        return (*self.of_options, *told)
 
     def raise_if_problems(self) -> None:
         """Raise ConfigError with all problems, if there are any."""
@@ -52,11 +62,11 @@ class RunConfig:
 
     def with_overrides(self, overrides: Sequence[Override]) -> RunConfig:
         """The same with values of the command line in the tables, as if the file had them."""
-        tables, problems = overridden(self.tables, overrides)
+        tables, problems = overridden(self.tables, overrides, self.overrides)
         return replace(
             self,
             tables=tables,
-            problems=(*self.problems, *problems),
+            of_options=(*self.of_options, *problems),
             overrides=(*self.overrides, *overrides),
         )
 
@@ -82,7 +92,7 @@ def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -
         overridden={key: value for key, value in known.items() if key in given},
         document=document,
         tables={key: data[key] for key in TABLES if key in data},
-        problems=tuple(problems),
+        of_options=tuple(problems),
     )
 
 
@@ -144,10 +154,6 @@ def _file_problems(document: TomlDocument, values: Mapping[str, Any], given: Map
             message = _wrong(key, value)
         if message:
             problems.append(f"{document.where((key,))}: {key}: {message}")
-    _, found = parse_table(SpaceTrainingOptions, document.data.get(SPACE_TRAINING, {}))
-    for problem in found:
-        path = (SPACE_TRAINING, *problem.path)
-        problems.append(f"{document.where(path)}: {'.'.join(path)}: {problem.message}")
     return problems
 
 

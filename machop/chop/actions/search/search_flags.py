@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from chop.config.key_values import key_path, key_value
-from chop.config.overrides import Override
+from chop.config.overrides import SEARCH, Override
 from chop.errors import ConfigError
 from chop.record.trial import Direction
 
-SEARCH = "search"
 METRICS = (SEARCH, "strategy", "metrics")
 OBJECTIVE_KEYS = ("scale", "direction")
 
@@ -20,19 +18,18 @@ OBJECTIVE_KEYS = ("scale", "direction")
 class SearchFlags:
     """What the user gave on the command line; None, and an empty sequence, where it was nothing.
 
-    `metrics` are `NAME` or `NAME=maximize`, `values` are `KEY=VALUE` with dotted keys below `[search]`.
+    `metrics` are `NAME` or `NAME=maximize`.
     """
 
     n_trials: int | None = None
     strategy_name: str | None = None
     metrics: Sequence[str] = ()
-    values: Sequence[str] = ()
     finish_epochs: int | None = None
     target: str | None = None
 
     def overrides(self, tables: Mapping[str, Any]) -> list[Override]:
         """The values with their places in the tables of a file; raises ConfigError for those that cannot be read."""
-        found = [_of_pair(pair) for pair in self.values]
+        found = []
         for flag, path, value in (
             ("--n-trials", ("strategy", "setup", "n_trials"), self.n_trials),
             ("--strategy-name", ("strategy", "name"), self.strategy_name),
@@ -42,11 +39,6 @@ class SearchFlags:
             if value is not None:
                 found.append(Override(flag, (SEARCH, *path), value))
         return [*found, *(_objectives(self.metrics, tables) if self.metrics else [])]
-
-
-def _of_pair(pair: str) -> Override:
-    key, value = key_value(pair)
-    return Override(f"--set {pair}", (SEARCH, *key_path(key)), value)
 
 
 def _objectives(given: Sequence[str], tables: Mapping[str, Any]) -> list[Override]:
