@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chop.api.curves import plot_curves
     from chop.api.load import load_study
     from chop.api.network import Network
     from chop.api.search import search
@@ -33,6 +34,7 @@ _PLACES = {
     "get_model": "chop.models",
     "load_config": "chop.api.toml",
     "load_study": "chop.api.load",
+    "plot_curves": "chop.api.curves",
     "search": "chop.api.search",
     "train_for_space": "chop.api.train",
 }
@@ -48,6 +50,7 @@ __all__ = [
     "get_model",
     "load_config",
     "load_study",
+    "plot_curves",
     "search",
     "train_for_space",
 ]

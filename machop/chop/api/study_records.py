@@ -21,6 +21,11 @@ class StudyRecords:
         self._files = files
 
     @property
+    def files(self) -> SearchFolder:
+        """The records of the study."""
+        return self._files
+
+    @property
     def folder(self) -> Path:
         """The folder of the study's files; a temporary one goes away with the study."""
         return self._files.path

@@ -24,6 +24,11 @@ LIVE = Annotated[
 FIGURES = Annotated[
     Path | None, typer.Option("--figures", help="Write the pictures for a paper (PDF, SVG, PNG) into this folder.")
 ]
+CURVE = Annotated[
+    str | None,
+    typer.Option("--curve", help="Draw curves as well: the first objective against this key (weight_width) or metric."),
+]
+BY = Annotated[str | None, typer.Option("--by", help="A curve for each value of this key: name (the format) …")]
 
 
 def report(
@@ -32,6 +37,8 @@ def report(
     lite: LITE = False,
     open_it: OPEN = False,
     figures: FIGURES = None,
+    curve: CURVE = None,
+    by: BY = None,
     live: LIVE = False,
 ) -> None:
     """Write a search as one HTML page that needs no network: ch report mase_output/NAME --open"""
@@ -43,14 +50,18 @@ def report(
     if live:
         serve(run, open_it)
         return
+    if curve is not None and figures is None:
+        raise ConfigError(["ch report: --curve needs a folder for the pictures: --figures DIR"])
+    if by is not None and curve is None:
+        raise ConfigError(["ch report: --by needs what the curves are drawn against: --curve weight_width, say"])
     folder = search_folder(run)
     if not folder.is_dir():
         raise ConfigError([f"ch report: there is no folder {run}; give that of a search, as mase_output/NAME"])
     written = [write_whole(output or page_folder(folder) / PAGE_FILE, page_of(folder, lite))]
     if figures is not None:
-        from chop.report.figures import write_figures
+        from chop.report.figures import Against, write_figures
 
-        written += write_figures(folder, figures)
+        written += write_figures(folder, figures, None if curve is None else Against(curve, by))
     for path in written:
         terminal().print(f"written: {path}", soft_wrap=True, highlight=False, markup=False)
     if open_it:

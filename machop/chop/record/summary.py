@@ -43,12 +43,15 @@ class Origin:
 class MetricFacts:
     """The unit of a metric (empty: a plain number) and its direction.
 
-    `of_best`: it was measured for the best networks alone.
+    `of_best`: it was measured for the best networks alone. It was measured on so many `samples` of a `part` of the data
+    ("validation"); 0 and empty where it needs none, or the file does not say it.
     """
 
     unit: str
     direction: Direction
     of_best: bool = False
+    samples: int = 0
+    part: str = ""
 
 
 @dataclass(frozen=True)

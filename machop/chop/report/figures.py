@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from chop.report import compare_plots
 from chop.report.html.pages import comparison_in
 from chop.report.html.search_data import search_data
 from chop.report.plots.backends import require_backend
+from chop.report.plots.curves import curves
 from chop.report.plots.pictures import Picture
 from chop.report.plots.search_pictures import (
     front_layers_picture,
@@ -27,10 +29,18 @@ SIZES = {"single": (3.35, 2.5), "double": (7.0, 3.6)}
 """Inches of a figure in one column, and across both, of a paper in two columns."""
 
 
-def write_figures(folder: Path, target: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Against:
+    """What a picture of curves is about: the first objective against `x`, a curve for each value of `by`."""
+
+    x: str
+    by: str | None = None
+
+
+def write_figures(folder: Path, target: Path, against: Against | None = None) -> list[Path]:
     """Write the figures of the search in `folder` into the folder `target`, as PDF, SVG and PNG, in two sizes.
 
-    Of a comparison, its pictures.
+    With `against`, curves as well, in a size that suits them. Of a comparison, its pictures.
 
     Raises ChopError without matplotlib, and SearchError for a search that has not ended.
     """
@@ -41,6 +51,9 @@ def write_figures(folder: Path, target: Path) -> list[Path]:
         figures = compare_plots.figures(comparison_in(folder).summary)
         return [write_whole(target / f"{name}.{kind}", rendered(own, kind)) for name, own in figures for kind in KINDS]
     written = []
+    if against is not None:
+        figure = drawn(curves({"": [SearchFolder(folder)]}, against.x, None, against.by))
+        written += [write_whole(target / f"curves.{kind}", rendered(figure, kind)) for kind in KINDS]
     for name, picture in _pictures(SearchFolder(folder)):
         for size, inches in SIZES.items():
             figure = drawn(picture, inches)

@@ -18,7 +18,8 @@ from chop.report.plots.colours import (
     is_dark,
     octaves,
 )
-from chop.report.plots.pictures import Bars, HeatMap, Parallel, Picture, Points, Scatter, Steps
+from chop.report.plots.matplotlib_curves import draw_curves, size
+from chop.report.plots.pictures import Bars, Curves, HeatMap, Parallel, Picture, Points, Scatter, Steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +65,8 @@ def drawn(picture: Picture, inches: tuple[float, float] | None = None) -> Figure
                 _heat_map(figure.add_subplot(), picture)
             case Bars():
                 _bars(figure, picture)
+            case Curves():
+                draw_curves(figure, picture)
     return figure
 
 
@@ -87,6 +90,8 @@ def _size(picture: Picture) -> tuple[float, float]:
             return (6.4, 0.6 + 1.8 * len(picture.panels))
         case Parallel():
             return (min(14.0, 2.0 + 0.8 * len(picture.axes)), 4.0)
+        case Curves():
+            return size(picture)
     return (6.4, 4.2)
 
 

@@ -95,4 +95,54 @@ class Bars:
     panels: Sequence[tuple[str, Sequence[tuple[str, float]]]]
 
 
-Picture = Scatter | Steps | Parallel | HeatMap | Bars
+@dataclass(frozen=True)
+class Place:
+    """All networks of a curve at one `x`: their median, the lowest and the highest, how many there are.
+
+    `interval` are the bounds of the 95 % interval of the median, by the number of samples; None where it has none.
+    """
+
+    x: float
+    low: float
+    middle: float
+    high: float
+    networks: int
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line; `tuned` are the networks after `[search.finish]`."""
+
+    name: str
+    tuned: bool
+    places: Sequence[Place]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves of one metric. `baseline` is the FP32 baseline's, None where the searches differ in it."""
+
+    x: str
+    y: str
+    curves: Sequence[Curve]
+    baseline: float | None
+    title: str
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the curves, each once."""
+        return list(dict.fromkeys(own.name for own in self.curves))
+
+    @property
+    def has_tuned(self) -> bool:
+        """Whether there are networks that were tuned, beside which the others are called so."""
+        return any(own.tuned for own in self.curves)
+
+    def label(self, curve: Curve) -> str:
+        """The name of a curve in a legend."""
+        when = ("tuned" if curve.tuned else "before tuning") if self.has_tuned else ""
+        return ", ".join(filter(None, [curve.name, when])) or "networks"
+
+
+Picture = Scatter | Steps | Parallel | HeatMap | Bars | Curves

@@ -15,10 +15,11 @@ from chop.report.plots.colours import (
     BITS_SCALE,
     COLOURS,
     CORRELATION_SCALE,
+    CURVES,
     FRONT,
     octaves,
 )
-from chop.report.plots.pictures import Bars, HeatMap, Parallel, Picture, Points, Scatter, Steps
+from chop.report.plots.pictures import Bars, Curve, Curves, HeatMap, Parallel, Picture, Points, Scatter, Steps
 
 MOST_FOR_SVG = 3_000
 """Points that are drawn one by one; of more the browser's graphics card draws them all at once."""
@@ -37,6 +38,8 @@ def drawn(picture: Picture) -> go.Figure:
             return _heat_map(picture)
         case Bars():
             return _bars(picture)
+        case Curves():
+            return _curves(picture)
 
 
 def _text(text: str) -> str:
@@ -184,3 +187,52 @@ def _bars(picture: Bars) -> go.Figure:
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(title_text=_text(picture.x_title), tickformat=".0%", row=len(rows), col=1)
     return _laid_out(figure, 120 + sum(60 + 24 * own for own in rows), showlegend=False)
+
+
+def _curves(picture: Curves) -> go.Figure:
+    """Curves, each with bars for its intervals; a click in the legend hides one."""
+    figure = go.Figure()
+    for own in picture.curves:
+        color = CURVES[picture.names.index(own.name) % len(CURVES)]
+        if any(place.networks > 1 for place in own.places):
+            figure.add_trace(_band(own, color))
+        figure.add_trace(_curve(own, picture, color))
+    if picture.baseline is not None:
+        look = {"color": "black", "dash": "dash", "width": 1}
+        figure.add_hline(picture.baseline, line=look, annotation_text="FP32", annotation_font_size=10)
+    title = {"text": _text(picture.title), "font": {"size": 11}}
+    figure.update_layout(title=title, xaxis_title=_text(picture.x), yaxis_title=_text(picture.y))
+    return _laid_out(figure, 480)
+
+
+def _curve(own: Curve, picture: Curves, color: str) -> Any:
+    is_open = picture.has_tuned and not own.tuned
+    ends = [place.interval or (place.middle, place.middle) for place in own.places]
+    reach = {
+        "array": [end[1] - place.middle for end, place in zip(ends, own.places, strict=True)],
+        "arrayminus": [place.middle - end[0] for end, place in zip(ends, own.places, strict=True)],
+    }
+    return go.Scatter(
+        x=[place.x for place in own.places],
+        y=[place.middle for place in own.places],
+        name=_text(picture.label(own)),
+        mode="lines+markers",
+        line={"color": color, "dash": "dash" if is_open else "solid"},
+        marker={"symbol": "circle-open" if is_open else "circle", "size": 7},
+        error_y={**reach, "symmetric": False, "thickness": 1, "width": 0},
+    )
+
+
+def _band(own: Curve, color: str) -> Any:
+    there, back = list(own.places), list(reversed(own.places))
+    return go.Scatter(
+        x=[place.x for place in [*there, *back]],
+        y=[*(place.high for place in there), *(place.low for place in back)],
+        fill="toself",
+        fillcolor=color,
+        opacity=0.2,
+        mode="lines",
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+    )

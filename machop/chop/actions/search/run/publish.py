@@ -14,6 +14,7 @@ from chop.actions.oracle import Oracle
 from chop.actions.search.measuring.all_points import BlockTask
 from chop.actions.search.measuring.early_stopping import EarlyStopping
 from chop.actions.search.measuring.instruments import Instruments
+from chop.actions.search.measuring.samples import samples_of
 from chop.actions.search.run.layer_facts import layer_facts
 from chop.actions.search.run.loop import scaled_metrics
 from chop.actions.search.run.results import LARGEST_LOG, best_rows, shortfall
@@ -175,7 +176,12 @@ class Publication:
     def _metric_facts(self) -> dict[str, MetricFacts]:
         runners = self.instruments.runners
         left = {metric.name for runner in runners.left_to_the_best for metric in runner.metrics}
-        return {one.name: MetricFacts(one.unit, one.direction, one.name in left) for one in runners.metrics}
+        samples = {runner: samples_of(runner, self.instruments.subject.data_module) for runner in runners.all}
+        return {
+            metric.name: MetricFacts(metric.unit, metric.direction, metric.name in left, *samples[runner])
+            for runner in runners.all
+            for metric in runner.metrics
+        }
 
     @property
     def _table_written(self) -> str:
