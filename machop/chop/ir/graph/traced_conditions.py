@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.experimental.symbolic_shapes import SYMPY_INTERP
 from torch.utils import _pytree as pytree
 
 from chop.errors import GraphError
@@ -50,6 +49,8 @@ class TracedConditions(nn.Module):
         """Return nothing where all conditions hold."""
         if self._compiled is None:
             self._compiled = [compile(condition, "<condition>", "eval") for condition in self.conditions]
+        from torch.fx.experimental.symbolic_shapes import SYMPY_INTERP  # brings sympy: not for every command
+
         scope = {**SYMPY_INTERP, "math": math, "torch": torch, **dict(zip(self.names, inputs, strict=True))}
         for condition, code in zip(self.conditions, self._compiled, strict=True):
             if not _holds(code, scope):
