@@ -13,7 +13,10 @@ from torch import nn
 import chop
 from chop.api.study import Study
 from chop.errors import ConfigError, SearchError
+from chop.record.folder import SearchFolder
 from chop.record.trial import BestRow
+from chop.report.html.search_data import search_data
+from chop.report.html.search_page import search_page
 from tests.api.conftest import few
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -55,6 +58,20 @@ def test_tables_have_both_figures(tuned: tuple[nn.Module, Study]) -> None:
     assert "untuned_average_bitwidth" not in front
     all_tuned = study.tuned
     assert len(all_tuned) == 4 and set(all_tuned["epochs"]) == {5}
+
+
+def test_the_page_has_networks_tuned_and_untuned_and_says_how_to_take_either(tuned: tuple[nn.Module, Study]) -> None:
+    _, study = tuned
+    data = search_data(SearchFolder(study.folder))
+    networks, best = data["trials"], study.best()
+    places = [place for place, number in enumerate(networks["number"]) if number == best.number]
+    found = {networks["tuned"][place]: networks["metrics"]["accuracy"][place] for place in places}
+    wanted = {0: best.untuned.metrics["accuracy"], 5: best.metrics["accuracy"]}
+    assert found == {epochs: pytest.approx(value, rel=1e-5) for epochs, value in wanted.items()}
+    assert data["tuned"] == sorted(study.tuned["trial"])
+    page = search_page(SearchFolder(study.folder))
+    assert '[{trial}]{untuned}.model",".untuned"]' in page
+    assert search_data(SearchFolder(study.folder), lite=True)["front"] == data["front"]
 
 
 def test_a_loaded_study_has_the_same_networks(tuned: tuple[nn.Module, Study], arrays: Arrays, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from chop.report.html.search_page import search_page
 from tests.browser.pages import browser, console, needs_browser, opened, requests
-from tests.report.html.searches import exhaustive_search, small_search
+from tests.report.html.searches import exhaustive_search, small_search, tuned_search
 
 pytestmark = needs_browser
 
@@ -146,4 +146,18 @@ def test_exhaustive_search_shows_its_exact_front(window: Any, tmp_path: Path) ->
     cells = window.execute_script("return cellsOf(state.selected).seq_blocks_2")
     size = text(window, '#heat tr[data-layer="seq_blocks_2"] td:last-child')
     assert size == f"{(80 * cells['weight'][1] + 5 * cells['bias'][1]) / 8:.4g} B"
+    assert console(window) == []
+
+
+def test_tuned_networks_are_on_the_front_and_both_can_be_taken(window: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(tuned_search()), encoding="utf-8")
+    opened(window, file)
+    for name, taken in (("tuned", "].model"), ("untuned", "].untuned.model")):
+        wanted = f"T.tuned[place] {'>' if name == 'tuned' else '==='} 0 && DATA.tuned.includes(number)"
+        window.execute_script(f"select(T.number.findIndex((number, place) => {wanted}))")
+        assert ("tuned" in text(window, "#selected-title")) == (name == "tuned")
+        assert text(window, "#selected .command pre").endswith(taken)
+    on_front = window.execute_script("return frontier(state.x, state.y).filter((place) => T.tuned[place]).length")
+    assert on_front > 0
     assert console(window) == []

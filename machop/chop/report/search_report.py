@@ -107,7 +107,7 @@ def report_text(summary: SearchSummary, folder: Path | None = None) -> str:
     return "\n".join([*lines, "", *(f"- {line}" for line in (*facts_of(summary), *steps)), ""])
 
 
-def _format_names(summary: SearchSummary) -> list[str]:
+def format_names(summary: SearchSummary) -> list[str]:
     """The names of all formats on the front."""
     nodes = [entry for row in summary.best for entry in row.sampled_config.values() if isinstance(entry, Mapping)]
     return sorted({name for entry in nodes if (name := format_name(entry["config"]))})
@@ -149,7 +149,7 @@ def _cells(row: BestRow, summary: SearchSummary) -> list[str]:
     values += [_figure(name, metrics) for name in _metric_names(summary)]
     values += [_figure(name, row.searched.metrics) if row.finished else "" for name in tuned_names(summary)]
     tests = [_interval(row.test_metrics, name) for name in _test_names(summary)]
-    formats = describe_formats(row.sampled_config, len(_format_names(summary)) > 1, row.frac_widths)
+    formats = describe_formats(row.sampled_config, len(format_names(summary)) > 1, row.frac_widths)
     return [str(row.trial.number), *values, *tests, formats]
 
 
@@ -275,7 +275,7 @@ def facts_of(summary: SearchSummary) -> list[str]:
     ]
     if summary.goals.constraints:
         facts += [f"Constraints: {summary.goals.constraints_explained()}.", *_missed_on_test(summary)]
-    names = _format_names(summary)
+    names = format_names(summary)
     if names:
         facts.append(_notation(names, summary))
     nodes = [

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -22,7 +23,7 @@ def small_search() -> SearchFolder:
     return SearchFolder(_searched(40).folder)
 
 
-def _searched(trials: int) -> Study:
+def _searched(trials: int, **more: Any) -> Study:
     model = chop.get_model("jsc-toy", pretrained=True)
     return chop.search(
         model,
@@ -36,6 +37,7 @@ def _searched(trials: int) -> Study:
         n_trials=trials,
         num_samples=256,
         folder=_folder(),
+        **more,
     )
 
 
@@ -43,6 +45,12 @@ def _searched(trials: int) -> Study:
 def exhaustive_search() -> SearchFolder:
     """An exhaustive search, with its table of all points."""
     return _exhaustive_search()
+
+
+@cache
+def tuned_search() -> SearchFolder:
+    """A search whose best networks were tuned after it."""
+    return SearchFolder(_searched(12, finish={"max_epochs": 1, "rows": 3}).folder)
 
 
 @cache

@@ -20,7 +20,7 @@ from chop.report.format_texts import describe_formats
 from chop.report.html.layers import axes_by_node, cells_of, node_configs
 from chop.report.html.numbers import binned, column, correlations, history, influences, rounded
 from chop.report.html.running_search import progress_facts
-from chop.report.search_report import facts_of, title_of
+from chop.report.search_report import facts_of, format_names, title_of
 
 MOST_TRIALS = 50_000
 """Trials that a page holds; of more, those of the front and an even choice of the others."""
@@ -49,10 +49,7 @@ def search_data(
     notes = [*notes, *files.log_problems()]
     trials = files.trials() if files.is_by_trial or not is_running else [row.trial for row in summary.best]
     choices = _choices(files)
-    completed = {row.trial.number: row.searched for row in summary.best}
-    shown = [
-        completed.get(trial.number, trial) for trial in _shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS)
-    ]
+    shown, epochs = _networks(_shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS), summary)
     landscape = _unless_damaged(notes, lambda: _landscape(files))
     toml = _unless_damaged(notes, lambda: files.resolved)
     names = list(dict.fromkeys([*summary.goals.metrics, *summary.metrics]))
@@ -73,7 +70,8 @@ def search_data(
             for key, node, own in axes_by_node(choices)
         ],
         "fixed": _fixed(summary),
-        "trials": _trials(shown, columns, choices, files),
+        "trials": {**_trials(shown, columns, choices, files), "tuned": epochs},
+        "tuned": sorted(_unless_damaged(notes, files.tuned) or ()) if any(epochs) else [],
         "measured": summary.counts.measured + summary.counts.inherited,
         "front": [{**network_row(row, summary), "running": is_running} for row in summary.best],
         "baselines": [{"name": name, **network_row(row, summary)} for name, row in summary.baselines.items()],
@@ -107,6 +105,14 @@ def _shown(trials: Sequence[Trial], summary: SearchSummary, most: int) -> list[T
     step = len(kept) / most
     places = {int(place * step) for place in range(most)}
     return [trial for place, trial in enumerate(kept) if place in places or trial.number in best]
+
+
+def _networks(trials: Sequence[Trial], summary: SearchSummary) -> tuple[list[Trial], list[int]]:
+    """The networks of the page, and for how many epochs each was tuned: trials as measured, then the best as tuned."""
+    completed = {row.trial.number: row.searched for row in summary.best}
+    tuned = [(row.trial, row.finished.epochs) for row in summary.best if row.finished]
+    found = [(completed.get(trial.number, trial), 0) for trial in trials] + tuned
+    return [trial for trial, _ in found], [epochs for _, epochs in found]
 
 
 def _goals(summary: SearchSummary) -> Json:
@@ -180,7 +186,7 @@ def network_row(row: BestRow, summary: SearchSummary) -> Json:
         "metrics": {name: rounded([value])[0] for name, value in row.trial.metrics.items()},
         "test": _tests(row.test_metrics),
         "equal": len(row.equals) + row.equal_points,
-        "text": describe_formats(row.sampled_config, True, row.frac_widths),
+        "text": describe_formats(row.sampled_config, len(format_names(summary)) > 1, row.frac_widths),
         "cells": {
             node: {operand: [own.text, own.bits] for operand, own in cells_of(config).items()}
             for node, config in with_measured.items()

@@ -53,19 +53,26 @@ def _page(data: dict[str, Any]) -> str:
 
 
 def _commands(folder: Path) -> list[list[str]]:
-    """What takes a network of `ch search` away, as the user types it; `{trial}` stands for its number."""
-    run = shlex.quote(str(folder))
+    """What takes a network of `ch search` away, as the user types it: what it is, the text, and a flag.
+
+    `{trial}` stands for its number, `{untuned}` for the flag, where the network was tuned and is wanted as before.
+    """
+    run, flag = shlex.quote(str(folder)), " --untuned"
     return [
-        ["As ONNX, or with --to qonnx, hls4ml, verilog, vhdl", f"ch export {run} --trial {{trial}} --to onnx"],
-        ["Its graph and weights in one file", f"ch transform --from-search {run} --row {{trial}}"],
-        ["Its scores on the test set", f"ch test --from-search {run} --row {{trial}}"],
+        [
+            "As ONNX, or with --to qonnx, hls4ml, verilog, vhdl",
+            f"ch export {run} --trial {{trial}}{{untuned}} --to onnx",
+            flag,
+        ],
+        ["Its graph and weights in one file", f"ch transform --from-search {run} --row {{trial}}{{untuned}}", flag],
+        ["Its scores on the test set", f"ch test --from-search {run} --row {{trial}}{{untuned}}", flag],
     ]
 
 
 def _calls(folder: Path) -> list[list[str]]:
     """The same for a search from Python, where model and data are objects of the user's program."""
-    load = f"net = chop.load_study({str(folder)!r}, model=model, data=data)[{{trial}}]"
+    load = f"net = chop.load_study({str(folder)!r}, model=model, data=data)[{{trial}}]{{untuned}}"
     return [
-        ["The network, as a module of torch", f"{load}.model"],
-        ["As ONNX, or qonnx, hls4ml, verilog, vhdl", f'{load}\nnet.export("onnx", "exported")'],
+        ["The network, as a module of torch", f"{load}.model", ".untuned"],
+        ["As ONNX, or qonnx, hls4ml, verilog, vhdl", f'{load}\nnet.export("onnx", "exported")', ".untuned"],
     ]

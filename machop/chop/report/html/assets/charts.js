@@ -64,10 +64,10 @@ function drawCharts() {
     }
     if (twins.length) found.append(make("p", { class: "soft" }, `${twins.join("; ")}.`));
   }
-  const seconds = T.seconds.map((own) => own ?? 0);
+  const seconds = T.seconds.filter((_, place) => !T.tuned[place]).map((own) => own ?? 0);
   if (DATA.history.evaluations && seconds.some((own) => own > 0)) {
     let sum = 0;
-    const all = seconds.map((own) => (sum += own)), step = Math.max(1, Math.ceil(COUNT / 400)), places = [...all.keys()].filter((own) => own % step === 0 || own === COUNT - 1);
+    const all = seconds.map((own) => (sum += own)), step = Math.max(1, Math.ceil(all.length / 400)), places = [...all.keys()].filter((own) => own % step === 0 || own === all.length - 1);
     lineChart(section("Time"), [{ name: "seconds since the first trial", x: places.map((own) => own + 1), y: places.map((own) => all[own]), colour: colour("fp32") }], "trials", "seconds");
   }
 }

@@ -92,7 +92,7 @@ const Front = (() => {
     if (state.tests) for (const row of DATA.front) parts.push(...interval(row));
     for (const place of uniform) parts.push(square(place));
     for (const row of DATA.front) {
-      const place = placeOf.get(row.trial);
+      const place = placeOf.get(nameOf(row.trial, row.tuned));
       if (place !== undefined) parts.push(make("circle", { cx: sx(T.metrics[state.x][place]), cy: sy(T.metrics[state.y][place]), r: 4.2, fill: colour("front"), "fill-opacity": visible.includes(place) ? 1 : 0.25 }));
     }
     for (const own of marks()) parts.push(...baseline(own, bottom));
@@ -144,15 +144,15 @@ const Front = (() => {
     for (const place of visible) {
       const x = T.metrics[state.x][place], y = T.metrics[state.y][place];
       if (x === null || y === null || T.state[place] === 2) continue;
-      const own = (sx(x) - mx) ** 2 + (sy(y) - my) ** 2 - (frontOf.has(T.number[place]) ? 20 : 0);
+      const own = (sx(x) - mx) ** 2 + (sy(y) - my) ** 2 - (frontOf.has(T.name[place]) ? 20 : 0);
       if (own < distance) { distance = own; best = place; }
     }
     return best;
   }
   function about(place) {
-    const row = frontOf.get(T.number[place]);
+    const row = frontOf.get(T.name[place]);
     const names = [...new Set([...objectives, ...constraints.map((own) => own.metric), state.x, state.y])];
-    return [make("b", {}, `trial ${T.number[place]}${row ? ", on the front" : ""}${T.state[place] === 1 ? ", stopped early" : ""}`),
+    return [make("b", {}, `trial ${T.name[place]}${row ? ", on the front" : ""}${T.state[place] === 1 ? ", stopped early" : ""}`),
       ...names.map((name) => `${titled(name)}: ${shown(T.metrics[name][place])}${row?.test[name] ? `, test ${shown(row.test[name][0])}` : ""}`), formatsText(place).slice(0, 300)];
   }
 
@@ -192,7 +192,7 @@ const Front = (() => {
 
   /** Selects the next network of the front to the right (1) or to the left (-1). */
   function walk(step) {
-    const places = DATA.front.map((row) => placeOf.get(row.trial)).filter((place) => place !== undefined && T.metrics[state.x][place] !== null)
+    const places = DATA.front.map((row) => placeOf.get(nameOf(row.trial, row.tuned))).filter((place) => place !== undefined && T.metrics[state.x][place] !== null)
       .sort((a, b) => T.metrics[state.x][a] - T.metrics[state.x][b]);
     if (!places.length) return;
     const now = places.indexOf(state.selected);

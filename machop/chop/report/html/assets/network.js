@@ -64,7 +64,8 @@ const Selected = (() => {
 
   function commands(place, row) {
     const trial = T.number[place];
-    const found = DATA.commands.map(([what, text]) => [make("h3", {}, what), command(text.replaceAll("{trial}", trial), what)]);
+    const untuned = (flag) => (DATA.tuned.includes(trial) && !T.tuned[place] ? flag : "");
+    const found = DATA.commands.map(([what, text, flag]) => [make("h3", {}, what), command(text.replaceAll("{trial}", trial).replaceAll("{untuned}", untuned(flag)), what)]);
     if (row && !row.running) found.push([make("h3", {}, "TOML of the formats (passes.quantize)"), command(toml(row.config), "TOML")]);
     return found;
   }
@@ -77,14 +78,14 @@ const Selected = (() => {
   function draw() {
     const place = state.selected, box = $("selected");
     if (place === null) { box.replaceChildren(make("p", { class: "soft" }, "Click a network in the picture or the table; arrow keys walk along the front.")); return; }
-    const row = frontOf.get(T.number[place]);
-    $("selected-title").textContent = `Trial ${T.number[place]}${!row ? "" : row.within ? " (on the front)" : " (nearest to the constraints)"}`;
+    const row = frontOf.get(T.name[place]);
+    $("selected-title").textContent = `Trial ${T.name[place]}${!row ? "" : row.within ? " (on the front)" : " (nearest to the constraints)"}`;
     const notes = [];
     if (row?.equal) notes.push(`${row.equal} more with equal objectives`);
-    if (row?.tuned) notes.push(`tuned for ${row.tuned} epochs after the search`);
+    if (row?.tuned) notes.push(`tuned for ${row.tuned} epoch${row.tuned === 1 ? "" : "s"} after the search`);
     if (!isInside[place]) notes.push(T.state[place] === 2 ? `failed: ${T.failed[T.number[place]]}` : T.state[place] === 1 ? "stopped early: figures on fewer samples" : "violates a constraint");
     box.replaceChildren(notes.length ? make("p", { class: "soft" }, notes.join("; ")) : "", metrics(place, row), make("h3", {}, "Formats by layer"), heat(place), ...commands(place, row).flat());
-    $("live").textContent = `Trial ${T.number[place]}: ${objectives.map((name) => `${name} ${shown(T.metrics[name][place])}`).join(", ")}`;
+    $("live").textContent = `Trial ${T.name[place]}: ${objectives.map((name) => `${name} ${shown(T.metrics[name][place])}`).join(", ")}`;
   }
   when("selection", draw);
   $("previous").addEventListener("click", () => Front.walk(-1));

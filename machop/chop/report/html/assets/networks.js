@@ -1,8 +1,11 @@
 // The networks of a search: columns of metrics and choices, filters, the selected one.
 const T = DATA.trials;
 const COUNT = T.number.length;
-const placeOf = new Map(T.number.map((number, place) => [number, place]));
-const frontOf = new Map(DATA.front.map((row) => [row.trial, row]));
+/** The name of a network: the number of its trial, which may be there as the search measured it and tuned. */
+const nameOf = (trial, epochs) => `${trial}${epochs ? " tuned" : ""}`;
+T.name = T.number.map((number, place) => nameOf(number, T.tuned[place]));
+const placeOf = new Map(T.name.map((name, place) => [name, place]));
+const frontOf = new Map(DATA.front.map((row) => [nameOf(row.trial, row.tuned), row]));
 const objectives = DATA.goals.objectives.map((own) => own.metric);
 const constraints = DATA.goals.constraints;
 const keys = DATA.choices.filter((own) => own.values.length > 1 && T.codes[own.key]);
@@ -48,7 +51,7 @@ function select(place) {
 
 /** The formats of a network by layer: `{node: {operand: [text, bits]}}`; of the front exactly, else from its choices. */
 function cellsOf(place) {
-  const row = frontOf.get(T.number[place]);
+  const row = frontOf.get(T.name[place]);
   return row && !row.running ? row.cells : cellsFromChoices(place);
 }
 function configOf(place) {
@@ -79,7 +82,7 @@ function cellsFromChoices(place) {
   return found;
 }
 function formatsText(place) {
-  const row = frontOf.get(T.number[place]);
+  const row = frontOf.get(T.name[place]);
   if (row && !row.running) return row.text;
   const short = { data_in: "act", weight: "w", bias: "bias", other: "other", data_out: "out" };
   return Object.entries(cellsFromChoices(place))

@@ -2,7 +2,7 @@
 const Parallel = (() => {
   const box = $("parallel-plot"), lines = make("canvas"), top = make("svg");
   box.append(lines, top);
-  const gap = 92, margin = { top: 54, bottom: 24, left: 46, right: 46 }, height = 330;
+  const gap = 92, margin = { top: 54, bottom: 24, left: 46, right: 66 }, height = 330;
   const columns = [
     ...keys.map((own) => ({ name: own.key, title: own.node, under: own.own.replace(/_/g, " "), values: own.values })),
     ...[...new Set([...DATA.metrics.map((own) => own.name)])].filter((name) => T.metrics[name].some((own) => own !== null)).map((name) => ({ name, title: name, under: metricOf[name]?.unit ?? "", values: null })),
@@ -51,9 +51,9 @@ const Parallel = (() => {
     layout();
     const context = fitted(lines, width, height);
     const step = Math.max(1, Math.ceil(visible.length / 6000));
-    const chosen = visible.filter((place, number) => T.state[place] !== 2 && (number % step === 0 || frontOf.has(T.number[place])));
-    paint(context, chosen.filter((place) => !frontOf.has(T.number[place])), colour("cloud"), Math.max(0.04, Math.min(0.5, 60 / chosen.length)), 1);
-    paint(context, chosen.filter((place) => frontOf.has(T.number[place])), colour("front"), 0.8, 1.4);
+    const chosen = visible.filter((place, number) => T.state[place] !== 2 && (number % step === 0 || frontOf.has(T.name[place])));
+    paint(context, chosen.filter((place) => !frontOf.has(T.name[place])), colour("cloud"), Math.max(0.04, Math.min(0.5, 60 / chosen.length)), 1);
+    paint(context, chosen.filter((place) => frontOf.has(T.name[place])), colour("front"), 0.8, 1.4);
     if (state.selected !== null) paint(context, [state.selected], colour("mark"), 1, 3);
     axes();
   }

@@ -11,13 +11,13 @@
   $("banner").hidden = !DATA.notes.length;
   $("banner").replaceChildren(...DATA.notes.map((own) => make("p", {}, own)));
   const bend = knee(frontier(state.x, state.y), state.x, state.y);
-  const first = bend ?? placeOf.get(DATA.front[0]?.trial);
+  const first = bend ?? (DATA.front.length ? placeOf.get(nameOf(DATA.front[0].trial, DATA.front[0].tuned)) : undefined);
   if (first !== undefined) select(first);
 })();
 
 /** What the user has chosen, for a newer version of this page. */
 function savedState() {
-  return { ...state, selected: state.selected === null ? null : T.number[state.selected], theme: document.documentElement.dataset.theme, scroll: window.scrollY, rows: $("table").scrollTop };
+  return { ...state, selected: state.selected === null ? null : T.name[state.selected], theme: document.documentElement.dataset.theme, scroll: window.scrollY, rows: $("table").scrollTop };
 }
 function restoreState(saved) {
   if (saved.theme) document.documentElement.dataset.theme = saved.theme;

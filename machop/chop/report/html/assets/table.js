@@ -47,14 +47,14 @@ const Table = (() => {
     body.replaceChildren(...rows);
   }
   function row(place) {
-    const isFront = frontOf.has(T.number[place]);
-    const cells = [make("td", {}, String(T.number[place]), isFront ? [" ", make("span", { class: "badge front" }, "front")] : T.state[place] === 1 ? [" ", make("span", { class: "badge" }, "stopped early")] : T.state[place] === 2 ? [" ", make("span", { class: "badge" }, "failed")] : null)];
+    const isFront = frontOf.has(T.name[place]);
+    const cells = [make("td", {}, T.name[place], isFront ? [" ", make("span", { class: "badge front" }, "front")] : T.state[place] === 1 ? [" ", make("span", { class: "badge" }, "stopped early")] : T.state[place] === 2 ? [" ", make("span", { class: "badge" }, "failed")] : null)];
     for (const name of columns.slice(1)) {
       if (name !== "formats") { cells.push(make("td", {}, shown(T.metrics[name][place]))); continue; }
       const text = T.failed[T.number[place]] ?? formatsText(place);
       cells.push(make("td", { class: "text", title: text }, text));
     }
-    return make("tr", { "aria-selected": String(place === state.selected), "data-trial": T.number[place], onclick: () => select(place) }, cells);
+    return make("tr", { "aria-selected": String(place === state.selected), "data-trial": T.name[place], onclick: () => select(place) }, cells);
   }
   function reveal() {
     const at = order.indexOf(state.selected);
