@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
 import os
+import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -97,6 +102,55 @@ def test_json_is_a_line_for_each_trial_and_one_at_the_end_and_nothing_else(tmp_p
     assert "accuracy" in end["best"][0]["test_metrics"]
     assert (tmp_path / end["folder"] / "trials.jsonl").is_file()
     assert "--json has no effect with --dry-run" in ch(*search, "--dry-run", status=2)[1]
+
+
+def test_json_stays_alone_with_warnings_and_with_tuning_and_an_error_prints_none(ch: Command) -> None:
+    search = ("search", "--config", str(example("jsc_toy_by_type").path), "--json", "--n-trials", "2")
+    out, err = ch(*search, "--finish-epochs", "1")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["event"] for line in lines] == ["trial", "trial", "end"]
+    assert "WARNING  neither --load nor --pretrained is given" in err
+    assert ch(*search, "--set", "strategy.setup.n_jobs=0", status=2)[0] == ""
+
+
+def test_messages_without_a_terminal_are_a_line_each(ch: Command) -> None:
+    err = ch("search", "--config", str(example("jsc_toy_by_type").path), "--n-trials", "1", columns=40)[1]
+    (warning,) = [line for line in err.splitlines() if line.startswith("WARNING ")]
+    assert warning.endswith("add --pretrained for the weights that ship with jsc-tiny")
+
+
+def in_terminal(columns: int, *arguments: str, **variables: str) -> str:
+    """All that `ch` writes to a terminal with so many columns."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    left_out = ("COLUMNS", "NO_COLOR", "FORCE_COLOR")
+    own = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment = {**own, "PYTHONPATH": str(ROOT / "machop"), "TERM": "xterm-256color", **variables}
+    command = [sys.executable, "-m", "chop.cli", *arguments]
+    process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environment, close_fds=True)
+    os.close(child)
+    found = b""
+    with contextlib.suppress(OSError), os.fdopen(parent, "rb", buffering=0) as stream:  # ended: no such device
+        while part := stream.read(65536):
+            found += part
+    assert process.wait() == 0, found.decode()
+    return found.decode()
+
+
+@pytest.mark.parametrize(("columns", "no_colour"), [(40, "1"), (80, "")])
+def test_a_search_fits_its_terminal_and_breaks_no_word(columns: int, no_colour: str, tmp_path: Path) -> None:
+    path = str(example("jsc_toy_by_type").path)
+    flags = ("--pretrained", "--n-trials", "3", "--project-dir", str(tmp_path))
+    written = in_terminal(columns, "search", "--config", path, *flags, NO_COLOR=no_colour)
+    assert bool(COLOUR.search(written)) != bool(no_colour)
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written)
+    lines = [line for line in re.split(r"[\r\n]+", plain) if str(tmp_path) not in line and "machop" not in line]
+    assert max(map(len, lines)) <= columns
+    text = " ".join(plain.split())
+    assert "optuna: 3 trials; ended because the number of trials was reached." in text
+    assert "of 3 measured configurations (18 in the space)" in text
+    for option in ("is_pretrained", "log_every_n_steps"):
+        assert option in text
 
 
 def test_json_of_an_exhaustive_search_counts_points(ch: Command) -> None:

@@ -17,7 +17,10 @@ def print_options(run_config: RunConfig) -> None:
 
 def options_table(run_config: RunConfig) -> Table:
     """Option, default, value in the file, value on the command line; the rightmost holds."""
-    table = Table("option", "default", "file", "command line", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("option", no_wrap=True)
+    for heading in ("default", "file", "command line"):
+        table.add_column(heading, overflow="fold")
     for name in option_names():
         if run_config.sources[name] != "default":
             table.add_row(name, *_cells(run_config, name))

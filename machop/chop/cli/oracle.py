@@ -20,7 +20,7 @@ from chop.record.folder import SearchFolder
 from chop.record.landscape import Landscape
 from chop.record.landscape_key import landscape_key
 from chop.record.names import ALL_ROWS_FILE, LANDSCAPE_FILE, SUMMARY_FILE
-from chop.tools.terminal import terminal
+from chop.tools.terminal import print_sentence, terminal
 
 MOST_ROWS = 25
 
@@ -138,7 +138,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _show(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows as a table, or as lists of names and values if the table would be too wide."""
-    console.print(title, style="bold", highlight=False, soft_wrap=True, markup=False)
+    print_sentence(console, title, style="bold")
     shown = [{name.replace("_", " "): _cell(value) for name, value in row.items()} for row in rows]
     for headings in ([[name] for name in shown[0]], [name.split() for name in shown[0]]):
         columns = zip(headings, zip(*(row.values() for row in shown), strict=True), strict=True)

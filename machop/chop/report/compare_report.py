@@ -21,7 +21,7 @@ from chop.record.comparison import (
 )
 from chop.report.compare_plot_parts import has_bands
 from chop.report.narrow_tables import stacks, widths
-from chop.tools.terminal import terminal
+from chop.tools.terminal import print_sentence, terminal
 
 CAPTIONS = {
     "hypervolume": "{share} by evaluation{band}.",
@@ -34,7 +34,7 @@ CAPTIONS = {
 def print_comparison(summary: CompareSummary, folder: Path) -> None:
     """Show the comparison in `folder`, and its files, on standard output."""
     console = terminal()
-    console.print(title_of(summary), style="italic", highlight=False, soft_wrap=True, markup=False)
+    print_sentence(console, title_of(summary), style="italic")
     columns, rows = (
         _columns(summary),
         [_cells(one, summary, decimals=1) for one in summary.strategies],
@@ -48,9 +48,9 @@ def print_comparison(summary: CompareSummary, folder: Path) -> None:
         for row in rows:
             table.add_row(*(escape(row[place]) for place in places))
         console.print(table)
-    console.print(legend_of(summary), soft_wrap=True, highlight=False, markup=False)
+    print_sentence(console, legend_of(summary))
     for line in [*summary.verdict, *facts_of(summary)]:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        print_sentence(console, line)
     for file in sorted(folder.iterdir()):
         console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
 

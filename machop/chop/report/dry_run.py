@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chop.tools.terminal import table_of, terminal
+from chop.tools.terminal import print_sentence, table_of, terminal
 from chop.tools.whole_numbers import readable
 
 MIB = 2**20
@@ -50,7 +50,7 @@ def print_dry_run(found: DryRun) -> None:
     rows = [(node.name, node.op, lists_of(node.choices)) for node in found.nodes]
     console.print(table_of(("node", "op", "choices"), rows, box=None, pad_edge=False, header_style="bold"))
     for line in lines_of(found):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        print_sentence(console, line)
 
 
 def lists_of(choices: Mapping[str, Sequence[Any]]) -> str:

@@ -19,7 +19,7 @@ from chop.report.format_texts import FIXED_POINT, describe_formats, format_name
 from chop.report.narrow_tables import stacks, widths
 from chop.report.next_steps import next_steps
 from chop.report.transform_texts import transforms_and_methods
-from chop.tools.terminal import terminal
+from chop.tools.terminal import print_sentence, terminal
 from chop.tools.whole_numbers import readable
 
 MOST_ROWS, MOST_NAMED = 25, 5
@@ -44,7 +44,7 @@ def print_summary(summary: SearchSummary, folder: Path) -> None:
     console = terminal()
     rows = _sorted_rows(summary)
     shown = [_cells(row, summary) for row in rows[:MOST_ROWS]] + _baselines(summary)
-    console.print(title_of(summary), style="bold", highlight=False, soft_wrap=True, markup=False)
+    print_sentence(console, title_of(summary), style="bold")
     for number, table in enumerate(_tables(_columns(summary), shown, console.width, summary.baselines)):
         if number:
             console.print()
@@ -52,7 +52,7 @@ def print_summary(summary: SearchSummary, folder: Path) -> None:
     if len(rows) > MOST_ROWS:
         console.print(f"… and {len(rows) - MOST_ROWS} more in best.json")
     for line in facts_of(summary):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        print_sentence(console, line)
     for file in sorted(folder.iterdir()):
         console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
     for line in next_steps(summary, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -45,12 +46,23 @@ def silenced(name: str) -> Iterator[None]:
         logger.setLevel(before)
 
 
+class _PlainLines(logging.Handler):
+    """Writes each message as a line on standard error, whatever that is at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)  # noqa: T201 - where there is no terminal
+
+
 def _terminal_handler() -> logging.Handler:
     from rich.logging import RichHandler
 
     from chop.tools.terminal import terminal
 
-    handler = RichHandler(console=terminal(stderr=True), show_time=False, show_path=False, markup=False)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    console = terminal(stderr=True)
+    handler: logging.Handler = _PlainLines()
+    if console.is_terminal or console.is_jupyter:
+        handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
+    is_plain = isinstance(handler, _PlainLines)
+    handler.setFormatter(logging.Formatter("%(levelname)-8s %(message)s" if is_plain else "%(message)s"))
     handler.chop_handler = True  # type: ignore[attr-defined]
     return handler

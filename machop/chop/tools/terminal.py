@@ -18,6 +18,11 @@ def terminal(**settings: Any) -> Console:
     return Console(emoji=False, **settings)
 
 
+def print_sentence(console: Console, text: str, **style: Any) -> None:
+    """Show a text for people: broken between words in a terminal, one line anywhere else."""
+    console.print(text, soft_wrap=not console.is_terminal, highlight=False, markup=False, **style)
+
+
 def table_of(headings: Sequence[str], rows: Iterable[Sequence[str]], **settings: Any) -> Table:
     """A table for the terminal, its cells shown as they are; `settings` are those of rich's `Table`."""
     table = Table(*headings, **settings)
