@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isinf
@@ -127,6 +128,12 @@ class CompareSummary:
     """What points were measured on, as text; empty in files that do not say it."""
     cut_short: bool = False
     """Whether Ctrl-C came to this command when all runs had ended: there may be no pictures. It is not stored."""
+
+    @property
+    def sample_count(self) -> int | None:
+        """The number of samples that all metrics were measured on; None where it is not known, or not the same."""
+        found = re.fullmatch(r"([\d,]+) \w+ samples", self.samples)
+        return int(found[1].replace(",", "")) if found else None
 
     @property
     def interrupted(self) -> bool:

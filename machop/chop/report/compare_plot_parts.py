@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from chop.record.comparison import CompareSummary, counted
+import numpy as np
+
+from chop.record.comparison import Band, CompareSummary, counted
+from chop.report.line_styles import Style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 CHARACTER = 0.075
 """Inches that a character of a label takes."""
+
+EVALUATIONS = "evaluations (distinct configurations)"
+FEW = 50
+"""Evaluations up to which their axis is linear."""
 
 MOST_BANDS = 5
 """Strategies whose bands are drawn: more of them cover each other."""
@@ -62,3 +70,29 @@ def with_unit(metric: str, units: Mapping[str, str]) -> str:
 
 def spelled(metric: str) -> str:
     return metric.replace("_", " ")
+
+
+def draw_band(axes: Axes, own: Band, style: Style, alpha: float, scale: float = 1.0, label: str | None = None) -> None:
+    """The median of a strategy by evaluation, and its band over seeds where `alpha` is above 0."""
+    x = np.arange(1, len(own.median) + 2)  # the last value is seen up to the evaluation that was not made
+    low, median, high = (scale * np.append(values, values[-1]) for values in (own.low, own.median, own.high))
+    if alpha:
+        axes.fill_between(x, low, high, step="post", color=style["color"], alpha=alpha, linewidth=0)
+    axes.step(x, median, where="post", label=label, **style)
+
+
+def evaluations_axis(axes: Axes, budget: int, digits: Sequence[int] = (1, 2, 5)) -> None:
+    """A logarithmic axis of evaluations with plain numbers; a linear one where there are few."""
+    import matplotlib.ticker
+
+    axes.set_xlim(1, budget + 0.5 if budget <= FEW else 1.02 * budget)  # the last step is to be seen
+    axes.set_xlabel(EVALUATIONS)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    if budget <= FEW:
+        return
+    axes.set_xscale("log")
+    ticks = [digit * 10**power for power in range(7) for digit in digits if digit * 10**power <= budget]
+    ticks = [*(tick for tick in ticks if budget >= 1.6 * tick), budget]
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chop.record.comparison import TARGETS, Band, CompareSummary
+from chop.record.comparison import TARGETS, CompareSummary
+from chop.report.compare_best_plot import best_so_far
 from chop.report.compare_front_plot import front
 from chop.report.compare_plot_parts import (
+    EVALUATIONS,
+    FEW,
     dot,
+    draw_band,
+    evaluations_axis,
     footing,
     has_bands,
     new_figure,
@@ -24,13 +29,12 @@ from chop.report.compare_plot_parts import (
     wrapped,
 )
 from chop.report.line_labels import label_ends
-from chop.report.line_styles import Style, line_styles
+from chop.report.line_styles import line_styles
 from chop.tools.extras import install_command
 from chop.tools.files import write_whole
 from chop.tools.interrupts import Held
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, Any]
@@ -50,11 +54,7 @@ SETTINGS: Any = {
     "legend.handlelength": 3.0,
     "svg.hashsalt": "chop",
 }
-EVALUATIONS = "evaluations (distinct configurations)"
-FEW = 50
-"""Evaluations up to which their axis is linear."""
-
-DRAWINGS = ("hypervolume", "front", "regret", "evaluations_to")
+DRAWINGS = ("best_so_far", "hypervolume", "front", "regret", "evaluations_to")
 KINDS = ("png", "svg")
 
 
@@ -101,7 +101,7 @@ def figures(summary: CompareSummary) -> Iterator[tuple[str, Figure]]:
     """The pictures by name; one that the comparison has not is left out."""
     import matplotlib
 
-    for name, draw in zip(DRAWINGS, (hypervolume, front, regret, evaluations_to), strict=True):
+    for name, draw in zip(DRAWINGS, (best_so_far, hypervolume, front, regret, evaluations_to), strict=True):
         with matplotlib.rc_context(SETTINGS):
             figure = draw(summary)
         if figure is not None:
@@ -114,7 +114,7 @@ def hypervolume(summary: CompareSummary) -> Figure:
     axes = figure.add_subplot()
     styles = line_styles([one.name for one in summary.strategies])
     for one in summary.strategies:
-        _draw_band(axes, one.hypervolume, styles[one.name], scale=100, alpha=0.12 * has_bands(summary))
+        draw_band(axes, one.hypervolume, styles[one.name], scale=100, alpha=0.12 * has_bands(summary))
     axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)))
     lowest = _lowest(summary)
     axes.set_ylim(lowest, 100 + 0.04 * (100 - lowest))
@@ -122,7 +122,7 @@ def hypervolume(summary: CompareSummary) -> Figure:
     cut = f"; axis from {lowest:g}" if lowest else ""
     is_front = len(summary.goals.names) > 1
     axes.set_ylabel(f"hypervolume [% of the {summary.best}'s{cut}]" if is_front else f"{summary.whole} [%{cut}]")
-    _evaluations_axis(axes, summary.budget)
+    evaluations_axis(axes, summary.budget)
     ends = [(one.name, 100 * float(one.hypervolume.median[-1])) for one in summary.strategies]
     label_ends(axes, [*ends, (summary.best, 100.0)], styles)
     axes.set_title(what_is_shown(summary), fontsize=9, color="#444444")
@@ -140,9 +140,9 @@ def regret(summary: CompareSummary) -> Figure:
     styles = line_styles([one.name for one in summary.strategies])
     for axes, label in zip(grid.ravel(), labels, strict=False):
         for one in summary.strategies:
-            _draw_band(axes, one.regret[label], styles[one.name], label=one.name, alpha=0.07 * has_bands(summary))
+            draw_band(axes, one.regret[label], styles[one.name], label=one.name, alpha=0.07 * has_bands(summary))
         axes.set_title(_question(label, summary.units, is_short=len(values) == 1), fontsize=9)
-        _evaluations_axis(axes, summary.budget, digits=(1,))
+        evaluations_axis(axes, summary.budget, digits=(1,))
         axes.set_xlabel("")
     for axes in grid.ravel()[len(labels) :]:
         axes.set_axis_off()
@@ -204,7 +204,7 @@ def evaluations_to(summary: CompareSummary) -> Figure:
     axes.tick_params(axis="y", length=0)
     for place in range(1, len(summary.strategies)):
         axes.axhline(place - 0.5, color="#e6e6e6", linewidth=0.7)
-    _evaluations_axis(axes, summary.budget)
+    evaluations_axis(axes, summary.budget)
     first = min(one.evaluations_to[target][0] for one in summary.strategies for target in TARGETS)
     is_linear = summary.budget <= FEW  # the marker at 1 is to be seen whole
     axes.set_xlim(1 - 0.03 * end if is_linear else max(0.9, 0.7 * min(first, summary.budget / 4)), end)
@@ -232,31 +232,6 @@ def _rendered(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()
-
-
-def _draw_band(axes: Axes, own: Band, style: Style, alpha: float, scale: float = 1.0, label: str | None = None) -> None:
-    x = np.arange(1, len(own.median) + 2)  # the last value is seen up to the evaluation that was not made
-    low, median, high = (scale * np.append(values, values[-1]) for values in (own.low, own.median, own.high))
-    if alpha:
-        axes.fill_between(x, low, high, step="post", color=style["color"], alpha=alpha, linewidth=0)
-    axes.step(x, median, where="post", label=label, **style)
-
-
-def _evaluations_axis(axes: Axes, budget: int, digits: Sequence[int] = (1, 2, 5)) -> None:
-    """A logarithmic axis of evaluations with plain numbers; a linear one where there are few."""
-    import matplotlib.ticker
-
-    axes.set_xlim(1, budget + 0.5 if budget <= FEW else 1.02 * budget)  # the last step is to be seen
-    axes.set_xlabel(EVALUATIONS)
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    if budget <= FEW:
-        return
-    axes.set_xscale("log")
-    ticks = [digit * 10**power for power in range(7) for digit in digits if digit * 10**power <= budget]
-    ticks = [*(tick for tick in ticks if budget >= 1.6 * tick), budget]
-    axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
 def _lowest(summary: CompareSummary) -> float:

@@ -24,6 +24,7 @@ from chop.report.narrow_tables import stacks, widths
 from chop.tools.terminal import print_sentence, terminal
 
 CAPTIONS = {
+    "best_so_far": "The best value so far, by evaluation{band}.",
     "hypervolume": "{share} by evaluation{band}.",
     "front": "The front that each strategy found in its middle run.",
     "regret": "How far the best configuration under a budget is from the exact best{band}.",

@@ -19,6 +19,9 @@ Z = 1.959964
 """The 97.5 % quantile of the normal distribution."""
 RESAMPLES = 200
 
+SHARES = ("accuracy", "accuracy_micro")
+"""Metrics that are shares of samples, or means of such, whose interval Wilson's is, or nearly."""
+
 LEAST_ROWS = 10
 """Samples below which means and resamples say nothing of how far a figure may be off."""
 

@@ -14,6 +14,7 @@ from chop.actions.compare.job import CompareOptions, compare
 from chop.dataset import MaseDataModule
 from chop.record.comparison import CompareSummary
 from chop.report import compare_plots, compare_report
+from chop.report.compare_best_plot import best_so_far
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +62,7 @@ def test_marked_networks_lie_within_the_axes(summary: CompareSummary) -> None:
 def test_every_picture_says_what_was_measured_on(summary: CompareSummary) -> None:
     assert summary.samples == "512 validation samples"
     drawn = dict(compare_plots.figures(summary))
-    assert set(drawn) == set(compare_plots.DRAWINGS)
+    assert set(drawn) == set(compare_plots.DRAWINGS) - {"best_so_far"}  # which is of one objective
     assert all("512 validation samples" in texts(figure) for figure in drawn.values())
 
 
@@ -84,4 +85,26 @@ def test_bands_are_of_several_seeds_and_of_few_strategies(summary: CompareSummar
         assert "band" not in texts(figure) and "10-90" not in texts(figure), name
     plots = [tmp_path / f"{name}.png" for name in compare_plots.DRAWINGS]
     captions = [line for line in compare_report.report_text(one_seed, plots).splitlines() if line.startswith("![")]
-    assert len(captions) == 4 and not any("band" in line or "over seeds" in line for line in captions)
+    assert len(captions) == 5 and not any("band" in line or "over seeds" in line for line in captions)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_one_objective_has_its_best_value_so_far_and_what_samples_cannot_tell_apart(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, direction: str
+) -> None:
+    metric = "accuracy" if direction == "maximize" else "loss"
+    lab["strategy"]["metrics"] = {metric: {"direction": direction}}
+    summary = compare(jsc_tiny, jets, lab, tmp_path / "c", CompareOptions(("random", "brute_force"), seeds=2))
+    best = float(summary.front[metric][0])
+    figure = best_so_far(summary)
+    assert figure is not None
+    (axes,) = figure.axes
+    lines = {line.get_label(): np.asarray(line.get_ydata(), np.float64) for line in axes.lines}
+    assert set(lines) == {"random", "brute_force", f"best of all: {best:.4g}"}
+    assert lines["random"][-1] == lines["brute_force"][-1] == best
+    rises = np.diff(lines["brute_force"]) * (1 if direction == "maximize" else -1)
+    assert (rises >= -1e-12).all() and (rises > 1e-3).any()
+    low, high = axes.get_ylim()
+    assert low < best < high
+    assert "2 seeds, 18 networks in the space, 512 validation samples" in texts(figure).replace("\n", " ")
+    assert ("not told apart from the best (95 %)" in texts(figure)) == (metric == "accuracy")

@@ -14,10 +14,7 @@ from chop.record.summary import MetricFacts, SearchSummary
 from chop.report.compare_plot_parts import spelled
 from chop.report.html.layers import node_configs
 from chop.report.plots.pictures import Curve, Curves, Place
-from chop.scoring.intervals import wilson_interval
-
-SHARES = ("accuracy", "accuracy_micro")
-"""Metrics that are shares of samples, and so have the interval of a share."""
+from chop.scoring.intervals import SHARES, wilson_interval
 
 FLOAT = "float32"
 

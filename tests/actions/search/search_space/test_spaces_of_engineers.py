@@ -54,6 +54,11 @@ def test_tied_nodes_have_one_choice_and_their_points_count_once() -> None:
     assert plan["seq_blocks_2"] == plan["seq_blocks_5"]
 
 
+def test_a_pattern_ties_those_of_its_nodes_that_have_choices() -> None:
+    assert configs(space(tie=[["seq_blocks_[0-5]"]])) == configs(space(tie=[["seq_blocks_2", "seq_blocks_5"]]))
+    assert len(configs(space(tie=[["seq_blocks_[01]"]]))) == 4**3
+
+
 def test_tied_operands_have_one_choice() -> None:
     found = configs(space(tie_operands=["weight", "data_in"]))
     assert len(found) == 2**3

@@ -271,10 +271,14 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return set(lists.get("name", [])) <= set(FLOAT_NAMES) and not any(map(is_transform_key, lists))
 
     def _tied_nodes(self) -> dict[str, str]:
-        """For every node that follows another one in a tie, that node."""
+        """For every node that follows another one in a tie, that node.
+
+        Nodes that stay in float are left out of a pattern, unless it is their name.
+        """
         leaders: dict[str, str] = {}
+        quantised = [name for name, node in self._all.items() if node.choices != FLOAT_CHOICES]
         for group in self.setup.tie:
-            first, *others = matching(group, self._all)
+            first, *others = matching(group, [name for name in self._all if name in group or name in quantised]) or [""]
             leaders |= dict.fromkeys(others, leaders.get(first, first))
         return leaders
 
