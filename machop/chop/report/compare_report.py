@@ -90,9 +90,10 @@ def legend_of(summary: CompareSummary) -> str:
         one.evaluations < summary.budget and isinf(one.evaluations_to[TARGETS[-1]][1]) for one in summary.strategies
     )
     ended = " -: the strategy ended before it had as much." if has_ended else ""
+    of_seeds = ("median ", ", median and 10-90 % band in %") if len(summary.seeds) > 1 else ("", " in %")
     return (
-        f"Columns: median evaluations to 90 … 99 % of the {summary.whole}; the {summary.share} after "
-        f"{counted(summary.budget, 'evaluation')}, median and 10-90 % band in %; trials that proposed a point again; "
+        f"Columns: {of_seeds[0]}evaluations to 90 … 99 % of the {summary.whole}; the {summary.share} after "
+        f"{counted(summary.budget, 'evaluation')}{of_seeds[1]}; trials that proposed a point again; "
         f"time of the strategy itself, ms a trial.{ended}"
     )
 
@@ -104,7 +105,8 @@ def _share(summary: CompareSummary) -> str:
 
 def _columns(summary: CompareSummary) -> list[str]:
     targets = [f"{100 * target:.0f} %" for target in TARGETS]
-    return ["strategy", *targets, f"at {summary.budget} [10-90]", "repeats", "ms"]
+    band = " [10-90]" if len(summary.seeds) > 1 else ""
+    return ["strategy", *targets, f"at {summary.budget}{band}", "repeats", "ms"]
 
 
 def _cells(one: StrategySummary, summary: CompareSummary, decimals: int = 2) -> list[str]:

@@ -83,6 +83,8 @@ def test_bands_are_of_several_seeds_and_of_few_strategies(summary: CompareSummar
     assert "median over 2 seeds, " in texts(compare_plots.hypervolume(many))
     for name, figure in compare_plots.figures(one_seed):
         assert "band" not in texts(figure) and "10-90" not in texts(figure), name
+    report = compare_report.report_text(one_seed, [])
+    assert "10-90" not in report and "median" not in report.partition("## Verdict")[0]
     plots = [tmp_path / f"{name}.png" for name in compare_plots.DRAWINGS]
     captions = [line for line in compare_report.report_text(one_seed, plots).splitlines() if line.startswith("![")]
     assert len(captions) == 5 and not any("band" in line or "over seeds" in line for line in captions)

@@ -140,6 +140,7 @@ def test_runs_that_are_alike_with_every_seed_are_called_the_same() -> None:
     found = verdict([tpe, replace(tpe, name="twin")], 300)
     assert found.lines[1] == "Here the best sampler of Optuna is tpe (twin as near)."
     assert line(found.lines, "twin").endswith(": the same as tpe.")
+    assert not any("best sampler" in own for own in verdict([tpe], 300).lines)  # of one alone
 
 
 def test_measures_that_disagree_are_both_told() -> None:

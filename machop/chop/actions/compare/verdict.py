@@ -131,7 +131,7 @@ def _on_sampler(
     records: Sequence[Record], best: Record | None, comparisons: Sequence[Comparison], budget: int
 ) -> list[str]:
     """How many times the evaluations of better strategies the best sampler of Optuna needs."""
-    if best is None:
+    if best is None or len(records) == 1:
         return []
     own = [one for one in comparisons if one.reference == best.name and one.measure == REACH]
     equal = [r.name for r in records if r.is_optuna and r is not best and _rank(r) == _rank(best)]
