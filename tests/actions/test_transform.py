@@ -99,3 +99,15 @@ def test_measured_statistics_are_not_dropped_by_formats_that_come_after(tmp_path
     (tmp_path / "own.toml").write_text(text, encoding="utf-8")
     _, err = ch("transform", "--config", "own.toml", "--pretrained", status=2)
     assert "own.toml:5: passes.quantize: would drop the statistics" in " ".join(err.split())
+
+
+def test_a_trial_is_not_saved_with_other_weights_than_the_search_measured(tmp_path: Path, ch: Command) -> None:
+    """With `--config` the options are those of that file, so the weights of the search must be named again."""
+    ch("config", "examples", "jsc_tiny_brute_force", "--output", ".")
+    ch("search", "--config", "jsc_tiny_brute_force.toml", "--pretrained", "--set", "strategy.setup.n_trials=2")
+    row = ["--from-search", "mase_output/jsc-tiny-brute-force", "--row", "1"]
+    _, err = ch("transform", "--config", "jsc_tiny_brute_force.toml", *row, status=1)
+    assert "the weights are not those that the search measured; give the same --load PATH" in " ".join(err.split())
+    assert not (tmp_path / "mase_output/jsc-tiny-brute-force/software/transform/graph.safetensors").exists()
+    ch("transform", *row)
+    ch("transform", "--config", "jsc_tiny_brute_force.toml", "--pretrained", *row)

@@ -10,6 +10,7 @@ from typing import Any
 
 from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
 from chop.actions.float_passes import apply_float_passes
+from chop.actions.search.run.input_fingerprint import weights_digest
 from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
@@ -22,7 +23,7 @@ from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
 from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder
-from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE, search_folder
+from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE, SUMMARY_FILE, search_folder
 from chop.record.training import NETWORK_FILE, foreign
 from chop.registry import REGISTER_IT
 
@@ -118,6 +119,22 @@ def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
     graph, _ = quantize_transform_pass(graph, config)
     return guarded(graph, prepared)
+
+
+def require_searched_weights(prepared: Prepared, row: SearchRow) -> None:
+    """Raise SearchError where the prepared model has other weights than the search of the row measured.
+
+    A tuned network, or one that the search trained, has its own. A search that was cut off has not stored the checksum.
+    """
+    if row.tuned or has_own_network(row.values["sampled_config"]):
+        return
+    summary = SearchFolder(row.folder).document(SUMMARY_FILE) or {}
+    searched = summary.get("origin", {}).get("weights")
+    if searched and searched != weights_digest(prepared.model):
+        raise SearchError(
+            f"trial {row.number}: the weights are not those that the search measured; give the same --load PATH, or "
+            f"--pretrained, or leave out --config, so that the options of the search are taken ({row.config_path})"
+        )
 
 
 def _own_network(prepared: Prepared, row: SearchRow) -> MaseGraph:
