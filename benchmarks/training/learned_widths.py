@@ -25,19 +25,20 @@ from chop.training.learned_widths import Snapshot, WidthTraining, snapshot_graph
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "learned_widths.svg"
 LONG = WidthTraining(
-    epochs=2400,
-    cycles=60,
-    snapshots=60,
-    first_factor=1e-6,
-    last_factor=1.5e-4,
-    pace=0.7,
+    epochs=9000,
+    cycles=120,
+    snapshots=120,
+    first_factor=3e-6,
+    last_factor=3e-4,
+    pace=0.6,
     weight_fraction=4,
     activation_fraction=4,
     activation_rounding="half_up",
+    error_share=0.95,
     descent_tries=2500,
     descent_rounds=3,
 )
-SHORT = replace(LONG, epochs=1500, cycles=30, snapshots=20, first_factor=3e-6, pace=0.6, descent_rounds=2, seed=1)
+SHORT = replace(LONG, epochs=4500, cycles=90, snapshots=90, seed=1)
 RUNS = (LONG, SHORT)
 """Runs whose networks are taken together."""
 

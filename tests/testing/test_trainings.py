@@ -20,7 +20,7 @@ CHANNEL = {**SHORT, "weight_granularity": "channel", "activation_granularity": "
 class TestTrainings(TrainingConformance):
     trainings = (
         ("learned_widths", SHORT),
-        ("learned_widths", {**TENSOR, "learning_rate": 0.0}),
+        ("learned_widths", {**TENSOR, "learning_rate": 0.0, "error_share": 0.5}),
         ("learned_widths", {**CHANNEL, "cost": "average_bitwidth", "teacher_share": 0.0}),
         ("narrowing", {"snapshots": 3}),
     )

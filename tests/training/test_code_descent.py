@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chop.training.code_descent import CodeDescent, CodedLayer
+from chop.training.soft_loss import SoftLoss
 from chop.training.width_chain import Chain
 
 FACTOR = 1e-4
@@ -76,6 +77,22 @@ def test_the_chain_goes_on_with_what_was_found(half_up: bool) -> None:
     assert float(F.cross_entropy(chain.outputs(x).t(), shares.t())) == pytest.approx(descent.loss, rel=1e-5)
     assert chain.ebops() <= descent.cost  # the chain leaves out what nothing reads
     assert chain.ebops() < cost
+
+
+@pytest.mark.parametrize("error_share", [0.0, 0.6, 1.0])
+def test_what_falls_is_the_loss_of_the_training(error_share: float) -> None:
+    """The mean loss of the descent is that of the steps by autograd, and its expected error falls with its share."""
+    chain, x, shares = made()
+    layers, left = chain.coded()
+    descent = CodeDescent(layers, x[left[0]].numpy(), shares.numpy(), FACTOR, SoftLoss(error_share))
+    before = descent.loss
+    descent.descend(300, seed=0)
+    assert descent.loss < before
+    outputs = torch.from_numpy(descent.results[-1]).double().t()
+    error = 1 - (outputs.softmax(1) * shares.t()).sum(1).mean()
+    wanted = (1 - error_share) * F.cross_entropy(outputs, shares.t().double()) + error_share * 4 * error
+    assert descent.loss == pytest.approx(float(wanted), rel=1e-5)
+    assert float(SoftLoss(error_share).of_samples(outputs, shares.t().double())) == pytest.approx(float(wanted))
 
 
 def test_tries_are_counted_and_the_same_seed_gives_the_same() -> None:

@@ -100,6 +100,27 @@ def test_values_that_share_a_fraction_width_share_a_width(granularity: Any) -> N
         assert found[-1].cost == pytest.approx(float(torch.cat([part.flatten() for part in parts]).mean()))
 
 
+@pytest.mark.parametrize("kind", ["mlp", "residual"])
+def test_the_expected_error_is_part_of_the_loss(kind: str) -> None:
+    """Both engines train it, and report it as validation loss."""
+    options = replace(OPTIONS, error_share=0.75)
+    graph, data, found = run(kind, options)
+    plain = run(kind)[2]
+    x, y = next(iter(data.batches("val")))
+    for snapshot, other in zip(found, plain, strict=True):
+        outputs = snapshot_graph(graph, snapshot).model(x)
+        error = 1 - outputs.softmax(1).gather(1, y[:, None]).mean()
+        wanted = 0.25 * nn.functional.cross_entropy(outputs, y) + 0.75 * 4 * error
+        assert snapshot.validation_loss == pytest.approx(float(wanted.detach()), rel=1e-5)
+        assert any(not torch.equal(own, other.weights[name]) for name, own in snapshot.weights.items())
+
+
+def test_the_expected_error_is_refused_where_there_are_no_classes() -> None:
+    data = data_module_of((torch.randn(64, 8), torch.randn(64, 3)))
+    with pytest.raises(GraphError, match="error_share needs the cross entropy of one class"):
+        next(train_widths(MaseGraph(made("mlp")[0]), data, replace(OPTIONS, error_share=0.5)))
+
+
 DESCENT = replace(OPTIONS, descent_tries=80, descent_rounds=2, descent_epochs=1)
 
 
@@ -181,8 +202,8 @@ def test_layers_that_stay_in_float_are_named(caplog: pytest.LogCaptureFixture) -
         ({"first_factor": 1e-2, "last_factor": 1e-3}, "first_factor: must not be above .*exchange them"),
         ({"epochs": 3, "snapshots": 9}, "snapshots: 9 need as many epochs, and there are 3"),
         *(({name: value}, f"^{name}: expected") for name, value in {
-            "teacher_share": 2.0, "learning_rate": -1.0, "epochs": 0, "first_factor": -1.0, "pace": -1.0,
-            "batch_size": 0, "weight_fraction": float("nan"),
+            "teacher_share": 2.0, "error_share": -0.1, "learning_rate": -1.0, "epochs": 0, "first_factor": -1.0,
+            "pace": -1.0, "batch_size": 0, "weight_fraction": float("nan"),
         }.items()),
         ({"epochs": 2.5}, "^epochs: expected"),
         ({"descent_tries": 9, "cost": "average_bitwidth"}, '^cost: must be "ebops" where descent_tries'),

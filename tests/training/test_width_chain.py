@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from chop.training.chain_steps import LN2
+from chop.training.soft_loss import SoftLoss
 from chop.training.width_chain import Chain
 
 SIZES = (6, 5, 4, 3)
 FACTOR = 1e-2
 
 
-def made() -> tuple[Chain, Tensor, Tensor]:
+def made(error_share: float = 0.0) -> tuple[Chain, Tensor, Tensor]:
     torch.manual_seed(0)
     weights = [torch.randn(o, i) * 0.5 for i, o in pairwise(SIZES)]
     biases = [torch.randn(len(own)) * 0.2 for own in weights]
-    chain = Chain(weights, biases, [True] * 3, (2.0, 3.0))
+    chain = Chain(weights, biases, [True] * 3, (2.0, 3.0), loss=SoftLoss(error_share))
     fractions = chain.parameters[chain.count :]
     fractions += torch.randn(len(fractions)) * 1.5
     return chain, torch.randn(6, 64), torch.randn(3, 64).softmax(0)
@@ -60,11 +62,14 @@ def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor
         h = rounded(weight, weight_fraction, -math.inf, math.inf) @ h
         h = h + rounded(bias, bias_fraction, -math.inf, math.inf)[:, None]
         h = h.relu() if number < 2 else h
-    return F.cross_entropy(h.t(), shares.t()) + FACTOR * cost
+    share = chain.loss.error_share
+    error = 1 - (h.softmax(0) * shares).sum(0).mean()
+    return (1 - share) * F.cross_entropy(h.t(), shares.t()) + share * 4 * error + FACTOR * cost
 
 
-def test_a_step_has_the_gradient_that_is_written_out() -> None:
-    chain, x, shares = made()
+@pytest.mark.parametrize("error_share", [0.0, 0.3, 1.0])
+def test_a_step_has_the_gradient_that_is_written_out(error_share: float) -> None:
+    chain, x, shares = made(error_share)
     chain.measure_ranges(x)
     parameters = chain.parameters.clone().requires_grad_()
     loss_written_out(chain, parameters, x, shares).backward()  # type: ignore[no-untyped-call]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from chop.ir import MaseGraph
 from chop.ir.calibration import Slot
 from chop.training.code_descent import CodeDescent
+from chop.training.soft_loss import SoftLoss
 from chop.training.width_chain import Chain
 from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_network import WidthOptions, average_width, is_relu, widths_of
@@ -64,6 +64,7 @@ class ChainNetwork(WidthEngine):
             (options.weight_fraction, options.activation_fraction),
             options.cost,
             half_up=options.activation_rounding == "half_up",
+            loss=SoftLoss(options.error_share),
         )
         self.patience = options.removal_patience
         assert train.shares is not None
@@ -86,7 +87,7 @@ class ChainNetwork(WidthEngine):
 
     def loss(self, samples: Samples) -> float:
         outputs = self.chain.outputs(samples.x.t()[self.chain.kept[0]].contiguous())
-        return float(F.cross_entropy(outputs.t(), samples.y))
+        return self.chain.loss.of_classes(outputs.t(), samples.y)
 
     def cost(self) -> float:
         return self.chain.ebops() if self.cost_name == "ebops" else average_width(self.widths())
@@ -112,14 +113,18 @@ class ChainNetwork(WidthEngine):
             found |= {(name, operand): it._replace(rounds_down=rounds_down) for operand, it in operands.items()}
         return found
 
-    def descend(self, factor: float, tries: int, seed: int) -> None:
-        """Go on by changes of single codes, which stay where the loss of all training samples and the cost fall."""
+    def descend(self, factor: float, tries: int, seed: int) -> float:
+        """Go on by changes of single codes, which stay where the loss of all training samples plus the cost falls.
+
+        Returns that sum, the cost times `factor`.
+        """
         layers, left = self.chain.coded()
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         x, shares = self.x[self.chain.kept[0][left[0]]], self.shares
-        descent = CodeDescent(layers, x[:, order].numpy(), shares[:, order].numpy(), factor)
+        descent = CodeDescent(layers, x[:, order].numpy(), shares[:, order].numpy(), factor, self.chain.loss)
         descent.descend(tries, abs(seed))
         self.chain.take(layers, left)
+        return descent.loss + factor * descent.cost
 
     def state(self) -> dict[str, Tensor]:
         return self.chain.state()

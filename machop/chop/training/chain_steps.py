@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from chop.training.soft_loss import SoftLoss
+
 LN2 = math.log(2)
 BETAS, EPSILON = (0.9, 0.999), 1e-7
 
@@ -89,8 +91,9 @@ class Steps:
         parameters: Tensor,
         moments: Sequence[Tensor],
         ranges: tuple[Tensor, Tensor],
+        loss: SoftLoss,
     ) -> None:
-        self.layers, self.has_bias, self.half_up = layers, has_bias, half_up
+        self.layers, self.has_bias, self.half_up, self.loss = layers, has_bias, half_up, loss
         self.count = layers[-1].bias + layers[-1].outputs
         self.parameters: Floats = parameters.numpy()
         self.moments: list[Floats] = [own.numpy() for own in moments]
@@ -104,12 +107,9 @@ class Steps:
         self._memory: dict[int, list[Pass]] = {}
 
     def gradients(self, x: Floats, shares: Floats, grid: Grid, factor: float) -> None:
-        """The gradients of all parameters: of the cross entropy with soft targets, and `factor` times the cost's."""
+        """The gradients of all parameters: of the mean loss with soft targets, and `factor` times the cost's."""
         above = self.outputs(x, grid)
-        above -= above.max(axis=0)
-        np.exp(above, out=above)
-        above /= above.sum(axis=0)
-        above -= shares
+        self.loss.to_gradient(above, shares)
         above *= 1 / x.shape[1]
         self._backward(grid, x.shape[1])
         for_values, for_fractions = self.gradient[: self.count], self.gradient[self.count : 2 * self.count]

@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chop.training.soft_loss import CROSS_ENTROPY, SoftLoss
+
 Floats = NDArray[np.float32]
 
 STAGES = (1024, 4096, 16384)
@@ -76,12 +78,14 @@ def bits_between(values: Floats) -> Floats:
 class CodeDescent:
     """A chain on training samples `x` `(inputs, samples)` with soft targets `(classes, samples)`.
 
-    What is minimised is the cross entropy plus `factor` times the EBOPs, ranges being those of all samples. `layers`
-    change as the descent goes on.
+    What is minimised is the loss plus `factor` times the EBOPs, ranges being those of all samples. `layers` change as
+    the descent goes on.
     """
 
-    def __init__(self, layers: Sequence[CodedLayer], x: Floats, shares: Floats, factor: float) -> None:
-        self.layers, self.x, self.shares, self.factor = list(layers), x, shares, factor
+    def __init__(
+        self, layers: Sequence[CodedLayer], x: Floats, shares: Floats, factor: float, loss: SoftLoss = CROSS_ENTROPY
+    ) -> None:
+        self.layers, self.x, self.shares, self.factor, self.loss_of = list(layers), x, shares, factor, loss
         self.range = x.min(axis=1), x.max(axis=1)
         every = slice(0, x.shape[1])
         self.stages = [slice(0, own) for own in STAGES if own < x.shape[1]] + [every]
@@ -92,7 +96,7 @@ class CodeDescent:
 
     @property
     def loss(self) -> float:
-        """The mean cross entropy of all samples."""
+        """The mean loss of all samples."""
         return float(self.losses.mean(dtype=np.float64))
 
     @property
@@ -288,11 +292,8 @@ class CodeDescent:
         return bits + signs if (low < 0).any() else bits
 
     def _losses(self, outputs: Floats, some: slice) -> Floats:
-        """The cross entropy of each sample."""
-        shifted = outputs - outputs.max(axis=0)
-        losses: Floats = np.log(np.exp(shifted).sum(axis=0))
-        losses -= np.einsum("ij,ij->j", self.shares[:, some], shifted)
-        return losses
+        """The loss of each sample."""
+        return self.loss_of.losses(outputs, self.shares[:, some])
 
 
 def _whole_bits(codes: Floats) -> Floats:

@@ -49,6 +49,9 @@ class WidthTraining:
     logarithm by the share of the run that is done to the power of `pace` (1: evenly; 0.5: quickly at first, while the
     network is still large). The learning rate falls as a cosine in each of `cycles` equal parts of the run.
 
+    With classes the loss is the cross entropy, and `error_share` of it the expected error in its place (`SoftLoss`):
+    networks of few bits then sort more samples correctly, and their outputs are too sure of it.
+
     `activation_rounding = "half_up"` cuts bits off (format `integer_floor`) and keeps half a step in the bias before:
     no logic for rounding in a circuit. For chains of linear layers with biases. In such chains a feature that nothing
     has used for `removal_patience` epochs is taken out for good, which saves time; let it be more than a cycle.
@@ -56,8 +59,9 @@ class WidthTraining:
     With `descent_tries` each snapshot is settled aside: in `descent_rounds` rounds, each of `descent_epochs` epochs at
     a tenth of the learning rates and at the snapshot's factor, then a descent on its codes. That tries so many changes
     of one weight, bias or fraction width, and keeps those that lower the loss of the training samples plus the factor
-    times the cost. The run itself goes on as if there had been none. For chains of linear layers and EBOPs; networks
-    that cost more than `descent_below` are spared, because each change takes longer there, and there are more of them.
+    times the cost; the round in which that sum is least is the snapshot. The run itself goes on as if there had been
+    none. For chains of linear layers and EBOPs; networks that cost more than `descent_below` are spared, because each
+    change takes longer there, and there are more of them.
     """
 
     epochs: Annotated[int, Ge(1)] = 200
@@ -75,6 +79,7 @@ class WidthTraining:
     activation_rounding: Literal["half_even", "half_up"] = "half_even"
     removal_patience: Annotated[int, Ge(1)] = 150
     teacher_share: Annotated[float, Ge(0), Le(1)] = 0.5
+    error_share: Annotated[float, Ge(0), Le(1)] = 0.0
     cycles: Annotated[int, Ge(1)] = 10
     descent_tries: Annotated[int, Ge(0)] = 0
     descent_rounds: Annotated[int, Ge(1)] = 4
@@ -257,12 +262,12 @@ class _Run:
         self.engine.step(first, min(first + options.batch_size, self.count), factor, rates)
 
     def _settled(self, epoch: int, factor: float) -> Snapshot:
-        """The network after rounds at a low rate, each with a descent, if it is small enough; the run does not move."""
+        """The best network of rounds at a low rate, each with a descent, if it is small enough; the run stays."""
         found, options = self._snapshot(epoch, factor), self.options
         if found.cost > options.descent_below:
             return found
         assert isinstance(self.engine, ChainNetwork)
-        kept = self.engine.state()
+        kept, least = self.engine.state(), math.inf
         for number in range(options.descent_rounds):
             turn = options.epochs + (epoch * options.descent_rounds + number) * (options.descent_epochs + 1)
             seed = options.seed * 1_000_003 + turn
@@ -271,8 +276,9 @@ class _Run:
                     share = (more + batch / self.batches) / options.descent_epochs
                     self._step(batch, factor, SETTLING * _cosine(share))
                 self.engine.end_epoch()
-            self.engine.descend(factor, options.descent_tries, seed)
-        found = self._snapshot(epoch, factor)
+            reached = self.engine.descend(factor, options.descent_tries, seed)
+            if reached < least:
+                found, least = self._snapshot(epoch, factor), reached
         self.engine.load_state(kept)
         return found
 
@@ -304,6 +310,8 @@ def _engine(graph: MaseGraph, train: Samples, options: WidthTraining, slots: Col
         raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
     _warn_of_float(pristine, found, slots)
     taught = train.taught(pristine, options.teacher_share)
+    if options.error_share and taught.shares is None:
+        raise GraphError("error_share needs the cross entropy of one class for each sample; set it to 0 for this task")
     chain = chain_of(pristine)
     can_shift = chain is not None and all("bias" in known[name].operands for name in chain[:-1])
     is_whole = chain is not None and all(
@@ -324,7 +332,7 @@ def _engine(graph: MaseGraph, train: Samples, options: WidthTraining, slots: Col
             "descent_tries needs a chain of linear layers and ReLUs on vectors, widths by element and the cross "
             "entropy of classes; set it to 0 for this network"
         )
-    return TracedNetwork(pristine, taught if options.teacher_share else train, options, found)
+    return TracedNetwork(pristine, taught if options.teacher_share or options.error_share else train, options, found)
 
 
 def _warn_of_float(graph: MaseGraph, learns: Collection[str], slots: Collection[Slot] | None) -> None:

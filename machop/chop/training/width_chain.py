@@ -17,6 +17,7 @@ from torch import Tensor
 
 from chop.training.chain_steps import Grid, Layer, Steps
 from chop.training.code_descent import CodedLayer, bits_between
+from chop.training.soft_loss import CROSS_ENTROPY, SoftLoss
 
 ROWS = 8192
 """Samples of which ranges are measured at once."""
@@ -44,8 +45,9 @@ class Chain:
         cost: str = "ebops",
         *,
         half_up: bool = False,
+        loss: SoftLoss = CROSS_ENTROPY,
     ) -> None:
-        self.cost, self.has_bias, self.half_up = cost, list(has_bias), half_up
+        self.cost, self.has_bias, self.half_up, self.loss = cost, list(has_bias), half_up, loss
         self.elements = sum(own.numel() for own in (*weights, *biases))
         self.full = [tuple(own.shape) for own in weights]
         self.kept = [torch.arange(own.shape[1]) for own in weights]
@@ -84,7 +86,7 @@ class Chain:
 
         self.steps_of_epoch = 0
         self.engine = Steps(
-            self.layers, self.has_bias, self.half_up, self.parameters, self.moments, (self.most, self.least)
+            self.layers, self.has_bias, self.half_up, self.parameters, self.moments, (self.most, self.least), self.loss
         )
         self.grid = self._new_grid()
 

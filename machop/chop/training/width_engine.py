@@ -51,7 +51,7 @@ class WidthEngine(ABC):
 
     @abstractmethod
     def loss(self, samples: Samples) -> float:
-        """The loss on the targets themselves, under the ranges as they are."""
+        """The loss, as trained, on the targets themselves, under the ranges as they are."""
 
     @abstractmethod
     def cost(self) -> float:

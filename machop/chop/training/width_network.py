@@ -15,6 +15,7 @@ from chop.dataset.rows import cut, take
 from chop.ir import MaseGraph
 from chop.ir.calibration import Slot
 from chop.tools.get_input import call_model
+from chop.training.soft_loss import SoftLoss
 from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_layers import LearnedLayer, widest_of
 from chop.training.width_samples import ROWS, Samples
@@ -41,6 +42,8 @@ class WidthOptions(Protocol):
     def activation_rounding(self) -> str: ...
     @property
     def removal_patience(self) -> int: ...
+    @property
+    def error_share(self) -> float: ...
 
 
 class TracedNetwork(WidthEngine):
@@ -52,7 +55,7 @@ class TracedNetwork(WidthEngine):
     def __init__(
         self, graph: MaseGraph, train: Samples, options: WidthOptions, learns: Mapping[str, frozenset[str]]
     ) -> None:
-        self.train, self.cost_name = train, options.cost
+        self.train, self.cost_name, self.soft_loss = train, options.cost, SoftLoss(options.error_share)
         twin = copy.deepcopy(graph)
         self.model: fx.GraphModule = twin.model.eval()
         self.float_state = graph.model.state_dict()
@@ -97,7 +100,7 @@ class TracedNetwork(WidthEngine):
     def _backward(self, rows: Tensor) -> None:
         outputs, samples = self(take(self.train.x, rows)), self.train
         if samples.shares is not None:
-            loss = F.cross_entropy(outputs, samples.shares[rows])
+            loss = self.soft_loss.of_samples(outputs, samples.shares[rows])
         else:
             own = samples.task.loss(outputs, samples.y[rows])
             assert own is not None
@@ -121,7 +124,10 @@ class TracedNetwork(WidthEngine):
         return torch.cat(parts)
 
     def loss(self, samples: Samples) -> float:
-        return samples.loss(self._predictions(samples))
+        predictions = self._predictions(samples)
+        if self.soft_loss.error_share:
+            return self.soft_loss.of_classes(predictions, samples.y)
+        return samples.loss(predictions)
 
     def _forget_ranges(self) -> None:
         for layer in self.layers.values():

@@ -32,6 +32,7 @@ OWN = {
     "weight_granularity": "element",
     "activation_granularity": "channel",
     "epochs": 4,
+    "error_share": 0.5,
 }
 
 
