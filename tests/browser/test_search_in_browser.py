@@ -149,6 +149,21 @@ def test_exhaustive_search_shows_its_exact_front(window: Any, tmp_path: Path) ->
     assert console(window) == []
 
 
+def test_formats_of_all_networks_are_told_as_those_of_the_front(window: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(exhaustive_search()), encoding="utf-8")
+    opened(window, file)
+    pairs = window.execute_script(
+        "return DATA.front.map((row) => [row.cells, cellsFromChoices(placeOf.get(nameOf(row.trial, 0)))])"
+    )
+    assert pairs
+    for known, found in pairs:
+        (own,) = found.values()
+        assert set(own) >= {"data_in", "weight"}  # a bias follows the weight, without a choice of its own
+        assert own == {operand: known["seq_blocks_2"][operand] for operand in own}
+    assert "auto" not in window.execute_script("return T.number.map((_, place) => formatsText(place)).join()")
+
+
 def test_tuned_networks_are_on_the_front_and_both_can_be_taken(window: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(search_page(tuned_search()), encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from chop.record.goals import Goals
 from chop.record.rows import best_row_as_json, best_row_from_json, trial_from_json
 from chop.record.training import NETWORK_FILE
-from chop.record.trial import BestRow, Direction, TrialCounts
+from chop.record.trial import BestRow, Direction, Position, TrialCounts
 from chop.tools.whole_numbers import as_json, from_json
 
 Reason = Literal["n_trials", "timeout", "patience", "exhausted", "strategy", "interrupted"]
@@ -61,6 +61,7 @@ class LayerFacts:
     `parameters` are the numbers of values by operand, `{"weight": 80, "bias": 5}`.
     `alone` are the metrics of the network in which this layer alone is quantised, by its choice with the fewest bits;
     empty where they were not measured.
+    `positions` are the bits after the point that measured ranges lead to, `{operand: {width: bits}}`.
     """
 
     name: str
@@ -68,6 +69,7 @@ class LayerFacts:
     parameters: Mapping[str, int]
     macs: int
     alone: Mapping[str, float] = field(default_factory=dict)
+    positions: Mapping[str, Mapping[str, Position]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

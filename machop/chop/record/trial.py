@@ -67,8 +67,11 @@ TestMetrics = Mapping[str, tuple[float, float, float]]
 """Scores on the test set: `{name: (value, low, high)}` with the bounds of the 95 % interval."""
 
 
-MeasuredFracWidths = Mapping[str, Mapping[str, int | Sequence[int]]]
-"""Bits after the point from measured ranges, by node and operand; for channels the least and the greatest."""
+Position = int | Sequence[int]
+"""Bits after the point; of an operand with a range for each channel the least and the greatest."""
+
+MeasuredFracWidths = Mapping[str, Mapping[str, Position]]
+"""Bits after the point from measured ranges, by node and operand."""
 
 
 @dataclass(frozen=True)

@@ -101,14 +101,18 @@ def _describe(config: Mapping[str, Any], named: bool) -> str:
 
 
 def operand_text(config: Mapping[str, Any], operand: str) -> str:
-    """What a config says of an operand: `8b/4f`, and in words what is not a number of bits."""
+    """What a config says of an operand: `8b/4f`, and in words what is not a number of bits.
+
+    >>> operand_text({"name": "integer", "bias_width": 2, "bias_frac_width": 0}, "bias")
+    '2b/0f'
+    """
     own = (key for key in config if key.startswith(f"{operand}_"))
     given = [key for key in own if operand != "weight" or not is_for_transform(key)]
     values = {key.removeprefix(f"{operand}_"): config[key] for key in given}
     width = values.get("width")
     if config["name"] in FIXED_POINT and isinstance(width, int) and values.get("frac_width") in (None, "NA"):
         values["frac_width"] = width // 2
-    known = {key: value for key, value in values.items() if value not in (None, "NA", False)}
+    known = {key: value for key, value in values.items() if value not in (None, "NA") and value is not False}
     bits = "/".join(_bits(known[key], unit) for key, unit in UNITS.items() if key in known)
     return " ".join([*([bits] if bits else []), *(_words(k, v) for k, v in known.items() if k not in UNITS)])
 

@@ -68,6 +68,18 @@ def test_layers_say_what_quantising_them_alone_costs() -> None:
     assert narrowest["metrics"]["accuracy"] <= data["baselines"][0]["metrics"]["accuracy"]
 
 
+def test_layers_say_where_measured_points_are_for_each_width() -> None:
+    files = exhaustive_search()
+    (layer,) = files.summary.layers
+    rows = [row for row in files.best() if row.frac_widths]
+    assert rows
+    for row in rows:
+        config = row.sampled_config[layer.name]["config"]
+        for operand, bits in row.frac_widths[layer.name].items():
+            assert layer.positions[operand][str(config[f"{operand}_width"])] == bits
+    assert set(layer.positions["weight"]) == {"2", "3", "4", "6", "8"}  # also those of networks that are not the best
+
+
 def test_exact_front_is_that_of_the_table() -> None:
     files = exhaustive_search()
     data = search_data(files)

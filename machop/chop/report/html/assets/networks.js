@@ -63,6 +63,7 @@ function configOf(place) {
   return found;
 }
 const OPERANDS = { data_in: "activations", other: "other", weight: "weights", bias: "bias", data_out: "result" };
+const positionsOf = Object.fromEntries(DATA.layers.map((own) => [own.name, own.positions ?? {}]));
 function cellsFromChoices(place) {
   const found = {};
   for (const [node, config] of Object.entries(configOf(place))) {
@@ -74,8 +75,10 @@ function cellsFromChoices(place) {
       if (isFloat || width === "NA" || width === null) { (found[node] ??= {})[operand] = ["float32", 32]; continue; }
       let frac = config[`${operand}_frac_width`];
       if ((frac === "NA" || frac === null || frac === undefined) && /integer|fixed/.test(config.name ?? "") && Number.isFinite(width)) frac = Math.floor(width / 2);
+      if (frac === "auto") frac = positionsOf[node]?.[operand]?.[width] ?? frac;
       if (width === undefined) { if (config.name !== undefined && !/integer|fixed/.test(config.name)) (found[node] ??= {})[operand] = [String(config.name), null]; continue; }
-      const text = `${width}b${frac === undefined || frac === "NA" ? "" : `/${frac}${Number.isFinite(frac) ? "f" : ""}`}`;
+      const position = Array.isArray(frac) ? frac.map((own) => `${own}f`).join("…") : `${frac}${Number.isFinite(frac) ? "f" : ""}`;
+      const text = `${width}b${frac === undefined || frac === "NA" ? "" : `/${position}`}`;
       (found[node] ??= {})[operand] = [text, Number.isFinite(width) ? width : null];
     }
   }
