@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from chop.errors import SearchError
 from chop.exporters import Exported, ExportNetwork, export
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
-from chop.record.trial import Finished, MeasuredFracWidths, TestMetrics, Trial
-from chop.report.format_texts import NOTHING_MEASURED, describe_formats
+from chop.record.summary import SearchSummary
+from chop.record.trial import BestRow, Finished
+from chop.report.format_texts import describe_formats
+from chop.report.notebook.network_display import network_html
 
 
 @dataclass(frozen=True)
@@ -66,23 +68,15 @@ class Network:
     after the search, `finished` says how, and `untuned` is the network as the search measured it.
     """
 
-    def __init__(
-        self,
-        trial: Trial,
-        config: Mapping[str, Any],
-        test_metrics: TestMetrics | None,
-        networks: Networks | None,
-        finished: Finished | None = None,
-        frac_widths: MeasuredFracWidths = NOTHING_MEASURED,
-    ) -> None:
-        self.trial = trial
-        self.number = trial.number
-        self.config = config
-        self.metrics = trial.metrics
-        self.test_metrics = test_metrics
-        self.finished = finished
-        self.frac_widths = frac_widths
-        self._networks = networks
+    def __init__(self, row: BestRow, networks: Networks | None, summary: SearchSummary) -> None:
+        self.trial = row.trial
+        self.number = row.trial.number
+        self.config = row.sampled_config
+        self.metrics = row.trial.metrics
+        self.test_metrics = row.test_metrics
+        self.finished = row.finished
+        self.frac_widths = row.frac_widths
+        self._row, self._networks, self._summary = row, networks, summary
 
     @cached_property
     def graph(self) -> MaseGraph:
@@ -100,9 +94,8 @@ class Network:
         if self.finished is None:
             return self
         before = self.finished
-        return Network(
-            before.searched, self.config, before.searched_tests, self._networks, frac_widths=self.frac_widths
-        )
+        row = replace(self._row, trial=before.searched, test_metrics=before.searched_tests, finished=None)
+        return Network(row, self._networks, self._summary)
 
     @property
     def model(self) -> nn.Module:
@@ -139,6 +132,9 @@ class Network:
         about = {**called, **self._networks.about, "trial": self.number, "metrics": dict(self.metrics)}
         network = ExportNetwork(graph, self._networks.job.data_module, about, self.test_metrics or {})
         return export(network, to, output, options, allow_differences)
+
+    def _repr_html_(self) -> str:
+        return network_html(self._row, self._summary)
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())

@@ -24,6 +24,7 @@ from chop.nn.node_config import (
     transform_keys,
 )
 from chop.nn.ops import OP_TABLE, Op
+from chop.report.notebook.space_display import space_html
 
 MIXED_PRECISION = "graph/quantize/mixed_precision_ptq"
 OPERANDS = ("data_in", "weight", "bias")
@@ -150,6 +151,9 @@ class Space:
         override = [f"override {key}: {_listed(entry['config'])}" for key, entry in self.override.items()]
         setup = [f"{key} {value}" for key, value in self.setup.items() if key != "by" and value]
         return f"Space({'; '.join(['by ' + str(self.setup.get('by', 'name')), layers, *override, *setup])})"
+
+    def _repr_html_(self) -> str:
+        return space_html(self.seed, self.override, self.setup)
 
     def table(self) -> dict[str, Any]:
         """The table `[search.search_space]` of a TOML file."""

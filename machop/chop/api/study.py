@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from chop.record.trial import BestRow, Objective, Trial
 from chop.report.finish_texts import tuned_names
 from chop.report.format_texts import describe_formats
 from chop.report.html.search_page import search_page
+from chop.report.notebook.study_display import study_html
 from chop.tools.files import copied_folder, write_whole
 
 if TYPE_CHECKING:
@@ -156,8 +156,7 @@ class Study(StudyPlots):
         return self[number] if self._rows_made[number] == row else self._network(row)
 
     def _network(self, row: BestRow) -> Network:
-        about = (row.trial, row.sampled_config, row.test_metrics)
-        return Network(*about, self._networks, row.finished, row.frac_widths)
+        return Network(row, self._networks, self.summary)
 
     @property
     def tuned(self) -> Table | pandas.DataFrame:
@@ -233,10 +232,7 @@ class Study(StudyPlots):
         return "\n".join([title, repr(Table(self._front_rows)), *self._told()])
 
     def _repr_html_(self) -> str:
-        counts = f"{self.summary.counts.measured} measured configurations of {self.summary.space_size:,} in the space"
-        table = Table(self._front_rows)._repr_html_()
-        told = "".join(f"<p>{escape(text)}</p>" for text in self._told())
-        return f"<p>Pareto front: {len(self._best_rows)} of {counts}</p>{table}{told}"
+        return study_html(self.summary, self._plot_data, self.warnings)
 
     def _told(self) -> list[str]:
         """What is to be known beside the front."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from chop.errors import ChopError
 from chop.tools.extras import install_command
+from chop.tools.markup import joined, table
 
 if TYPE_CHECKING:
     import pandas
@@ -55,10 +55,8 @@ class Table:
         return "\n".join([*lines, *self._more()])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        rows = ["".join(f"<td>{escape(text)}</td>" for text in row) for row in self._cells()]
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<table><tr>{head}</tr>{body}</table>{''.join(self._more())}"
+        texts = [place for place, name in enumerate(self.columns) if any(isinstance(v, str) for v in self[name])]
+        return joined([table(self.columns, self._cells(), texts), *self._more()])
 
     def _cells(self) -> list[list[str]]:
         return [[_text(row.get(name)) for name in self.columns] for row in self._rows[:MOST_SHOWN]]

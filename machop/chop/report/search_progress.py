@@ -23,7 +23,7 @@ from rich.text import Text
 
 from chop.record.goals import Goals, sign
 from chop.record.trial import Trial
-from chop.report.notebook_progress import NotebookLine, NotebookProgress
+from chop.report.notebook.progress import NotebookLine, NotebookProgress
 from chop.report.plain_progress import PlainProgress
 from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal

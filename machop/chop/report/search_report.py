@@ -42,10 +42,10 @@ REASONS = {
 def print_summary(summary: SearchSummary, folder: Path) -> None:
     """Show the summary of the search in `folder`, and its files, on standard output."""
     console = terminal()
-    rows = _sorted_rows(summary)
-    shown = [_cells(row, summary) for row in rows[:MOST_ROWS]] + _baselines(summary)
+    columns, rows, baselines = summary_table(summary)
+    shown = rows[:MOST_ROWS] + baselines
     print_sentence(console, title_of(summary), style="bold")
-    for number, table in enumerate(_tables(_columns(summary), shown, console.width, summary.baselines)):
+    for number, table in enumerate(_tables(columns, shown, console.width, summary.baselines)):
         if number:
             console.print()
         console.print(table)
@@ -97,12 +97,16 @@ def _broken(heading: str) -> str:
     return f"{heading[:middle]}\n{heading[middle:]}" if middle else heading
 
 
+def summary_table(summary: SearchSummary) -> tuple[list[str], list[list[str]], list[list[str]]]:
+    """The headings of the Pareto table, its rows with the best by the first objective first, and those of baselines."""
+    return _columns(summary), [_cells(row, summary) for row in _sorted_rows(summary)], _baselines(summary)
+
+
 def report_text(summary: SearchSummary, folder: Path | None = None) -> str:
     """The summary as Markdown; with the folder of the search, what to do next is at its end."""
-    columns = _columns(summary)
+    columns, rows, baselines = summary_table(summary)
     lines = [f"# {title_of(summary)}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    rows = [_cells(row, summary) for row in _sorted_rows(summary)] + _baselines(summary)
-    lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    lines += [f"| {' | '.join(cells)} |" for cells in [*rows, *baselines]]
     steps = next_steps(summary, folder) if folder is not None else []
     return "\n".join([*lines, "", *(f"- {line}" for line in (*facts_of(summary), *steps)), ""])
 

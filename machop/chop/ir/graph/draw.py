@@ -17,13 +17,18 @@ QUANTISED, IN_FLOAT, BORDER, TEXT = "#d6e9d5", "#f2f2f2", "#555", "#222"
 
 def draw_graph(graph: MaseGraph, path: Path | str) -> Path:
     """Write an SVG file that stands on its own."""
+    return write_whole(path, graph_svg(graph))
+
+
+def graph_svg(graph: MaseGraph) -> str:
+    """The picture of a graph as SVG."""
     nodes = graph.nodes
     boxes = _layout(graph, nodes)
     width = max(x for x, _, _ in boxes.values()) + BOX_WIDTH + MARGIN
     height = max(y + h for _, y, h in boxes.values()) + MARGIN
     edges = [_edge(boxes[source], boxes[node]) for node in nodes for source in node.all_input_nodes]
     shapes = [_box(boxes[node], _lines(graph, node), bool(graph.plan[node.name])) for node in nodes]
-    return write_whole(path, _svg(width, height, [*edges, *shapes]))
+    return _svg(width, height, [*edges, *shapes])
 
 
 def _svg(width: int, height: int, parts: Iterable[str]) -> str:

@@ -45,6 +45,9 @@ from chop.nn.ops import STATISTICS, Op, op_of_function, op_of_method, op_of_modu
 from chop.nn.quantized import Quantized, TensorMethod
 from chop.tools.get_input import call_model
 
+MOST_DRAWN = 80
+"""Nodes of a graph that a notebook shows as a picture."""
+
 
 @dataclass(frozen=True)
 class FloatNode:
@@ -166,6 +169,12 @@ class MaseGraph:
         from chop.ir.graph.draw import draw_graph
 
         return draw_graph(self, path)
+
+    def _repr_svg_(self) -> str | None:
+        """The picture that a notebook shows; of a graph with very many nodes None."""
+        from chop.ir.graph.draw import graph_svg
+
+        return graph_svg(self) if len(self.nodes) <= MOST_DRAWN else None
 
     @property
     def fx_graph(self) -> fx.Graph:

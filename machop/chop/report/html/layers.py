@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chop.record.summary import LayerFacts
 from chop.report.format_texts import format_name, operand_text
 
 OPERANDS = ("data_in", "other", "weight", "bias", "data_out")
@@ -50,6 +51,13 @@ def _bits(keys: Mapping[str, Any]) -> float | None:
         if isinstance(keys.get(exponent), int) and isinstance(keys.get(fraction), int):
             return float(1 + keys[exponent] + keys[fraction])
     return FLOAT_BITS if all(value in (None, "NA") for value in keys.values()) else None
+
+
+def layer_bits(layer: LayerFacts, cells: Mapping[str, Cell]) -> float | None:
+    """The bits of a layer's parameters, each in its format; None where one of these is not known."""
+    found = [(count, cells.get(operand, Cell(FLOAT, FLOAT_BITS)).bits) for operand, count in layer.parameters.items()]
+    known = [count * bits for count, bits in found if bits is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def node_configs(sampled_config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from chop.errors import SearchError
 from chop.record.goals import Goals
+from chop.report.format_texts import OPERANDS as OPERAND_NAMES
 from chop.report.html.layers import OPERANDS
 from chop.report.html.numbers import LEAST_TRIALS, Floats
 from chop.report.plots.pictures import Axis, Bars, Bound, HeatMap, Parallel, Points, Scatter, Steps
@@ -22,7 +23,6 @@ MOST_HOVERS = 5_000
 """Points that tell their formats on hover; of more they tell their figures alone."""
 
 MOST_LAYERS_IN_HOVER = 12
-SHORT_OPERANDS = {"data_in": "act", "weight": "w"}
 
 Data = Mapping[str, Any]
 
@@ -213,7 +213,7 @@ def key_title(key: str) -> str:
     'fc w width'
     """
     node, _, own = key.rpartition("/config/")
-    for operand, short in SHORT_OPERANDS.items():
+    for operand, short in OPERAND_NAMES.items():
         own = own.replace(f"{operand}_", f"{short} ", 1)
     return f"{node} {own.replace('_', ' ')}".strip()
 
@@ -229,7 +229,7 @@ def layers_picture(row: Data) -> HeatMap:
         [f"{node} {operand}\n{own[0]}" if own[0] else "" for operand, own in zip(operands, line, strict=True)]
         for node, line in zip(cells, found, strict=True)
     ]
-    columns = [SHORT_OPERANDS.get(own, own) for own in operands]
+    columns = [OPERAND_NAMES.get(own, own) for own in operands]
     bits = [[_bits(own) for own in line] for line in found]
     return HeatMap(
         f"trial {row['trial']}", columns, [*cells], bits, [[own[0] for own in line] for line in found], "bits", hovers
@@ -249,7 +249,7 @@ def front_layers_picture(data: Data) -> HeatMap:
         raise SearchError("no layer of the front has a format")
     found = [[row["cells"].get(node, {}).get(own, ("", None)) for row in rows] for node, own in slots]
     bits = [[_bits(own) for own in line] for line in found]
-    names = [f"{node} {SHORT_OPERANDS.get(own, own)}" for node, own in slots]
+    names = [f"{node} {OPERAND_NAMES.get(own, own)}" for node, own in slots]
     hovers = [
         [f"trial {row['trial']}\n{name}: {own[0]}" for row, own in zip(rows, line, strict=True)]
         for name, line in zip(names, found, strict=True)
