@@ -84,6 +84,9 @@ bench-training: setup ## What trainings reach, as tables: PART=space for one; an
 scaling: setup   ## Draw docs/pictures/scaling.svg: networks a second by layers, choices and samples
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python benchmarks/scaling.py
 
+pictures: setup  ## Draw the pictures of docs/concepts and write the tables of those pages: PART=optimism for one
+	$(BIN)/python scripts/pictures $(PART)
+
 screenshots: setup ## Draw docs/pictures/report.png in a browser
 	$(BIN)/python scripts/screenshots.py
 

@@ -34,7 +34,8 @@ HEAD = """# Number formats
 
 This page is written by `make tables`. `ch formats` prints the same list in the terminal. The docstring of each format
 under [machop/chop/formats](../../machop/chop/formats) has its definition, its source, and the laws that it does not
-keep, each with a counter-example.
+keep, each with a counter-example. The values, errors and uses of each format are drawn in
+[concepts/number_formats.md](../concepts/number_formats.md).
 
 Keys follow `data_in_`, `other_`, `weight_`, `key_`, `value_`, `bias_` or `data_out_`. All formats are simulated in
 float32 (other types are converted and back) and round half to even unless stated. Every finite input becomes one of

@@ -23,6 +23,9 @@ DRAWS = 20
 BEST, LEAST_BEST = 0.1, 9
 """The share of the networks that counts as the best, by accuracy; of few networks so many."""
 
+LARGE = ("jsc-toy", "shapes-cnn")
+"""The spaces with enough networks for pairs of equal accuracy."""
+
 CHANCE = 0.2
 """The accuracy of guessing one of five classes."""
 
@@ -118,7 +121,7 @@ def correlation_table() -> Rows:
                 f"{rank_correlation(accuracy[top], loss[top]):.3f}",
                 f"{np.mean([rank_correlation(own['accuracy'], -own['loss']) for own in few]):.3f}",
                 f"{np.mean(again):.3f}",
-                f"{np.mean([len(np.unique(own['accuracy'])) for own in few]):,.0f}",
+                f"{np.mean([len(np.unique(own['accuracy_micro'])) for own in few]):,.0f}",
             ]
         )
     head = [
@@ -128,7 +131,7 @@ def correlation_table() -> Rows:
         "the same, best",
         f"the same, {SAMPLES} samples",
         f"accuracy and accuracy, {SAMPLES} other samples",
-        f"different accuracies, {SAMPLES} samples",
+        f"values of `accuracy_micro`, {SAMPLES} samples",
     ]
     return table(head, rows)
 
@@ -209,7 +212,7 @@ def described(name: str, point: int) -> Described:
 def confidence_table() -> Rows:
     """Pairs of networks with equal accuracy and unlike losses."""
     rows = []
-    for name in FILES:
+    for name in LARGE:
         for point in unlike_pair(name):
             own = described(name, point)
             rows.append(

@@ -101,7 +101,7 @@ def front(bits: Numbers, accuracy: Numbers) -> Numbers:
     order = np.lexsort((-accuracy, bits))
     best = np.maximum.accumulate(accuracy[order])
     is_new = np.append(True, best[1:] > best[:-1])
-    return order[is_new]
+    return np.asarray(order[is_new])
 
 
 def sizes_of(name: str) -> list[int]:
