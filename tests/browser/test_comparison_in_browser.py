@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chop.record.comparison_folder import ComparisonFolder
+from chop.report import compare_report
 from chop.report.html.comparison_page import comparison_page
 from tests.browser.pages import browser, console, needs_browser, opened, requests
 from tests.conftest import Command
@@ -47,6 +48,9 @@ def test_strategies_can_be_hidden(compared: ComparisonFolder, tmp_path: Path) ->
     file.write_text(comparison_page(compared), encoding="utf-8")
     with browser() as window:
         opened(window, file)
+        cells = [own.text for own in window.find_elements("css selector", "#strategies tbody tr:first-child td")]
+        in_report = compare_report.report_text(compared.summary, []).splitlines()[4].split(" | ")
+        assert cells[1:5] == in_report[1:5]
         lines = window.find_elements("css selector", "#curves section:first-child path[stroke]")
         assert len(lines) == 2
         window.find_element("css selector", "#strategies button").click()

@@ -110,7 +110,7 @@ def _columns(summary: CompareSummary) -> list[str]:
 
 
 def _cells(one: StrategySummary, summary: CompareSummary, decimals: int = 2) -> list[str]:
-    targets = [_reached(one.evaluations_to[target][1], summary.budget, one) for target in TARGETS]
+    targets = [reached(one.evaluations_to[target][1], summary.budget, one) for target in TARGETS]
     volume = _percent(one.hypervolume.at(summary.budget), decimals)
     return [one.name, *targets, volume, f"{one.duplicates:g}", _milliseconds(one.seconds_per_trial)]
 
@@ -125,7 +125,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{time:.2f}" if time < 1 else f"{time:.1f}" if time < 10 else f"{time:.0f}"
 
 
-def _reached(evaluations: float, budget: int, one: StrategySummary | None = None) -> str:
+def reached(evaluations: float, budget: int, one: StrategySummary | None = None) -> str:
     """How many evaluations; of a strategy that ended of itself, and has not arrived, no number."""
     if not isinf(evaluations):
         return f"{evaluations:g}"
@@ -195,7 +195,7 @@ def _evaluations_table(summary: CompareSummary) -> list[str]:
 
 
 def _range(at: Spread, budget: int, one: StrategySummary) -> str:
-    low, median, high = (_reached(value, budget, one) for value in at)
+    low, median, high = (reached(value, budget, one) for value in at)
     return median if low == high else f"{median} [{low}, {high}]"
 
 
@@ -208,7 +208,7 @@ def _comparison_table(summary: CompareSummary) -> list[str]:
 
 def _comparison(one: Comparison, summary: CompareSummary) -> list[str]:
     is_share = one.measure == "hypervolume"
-    figures = [percent(v) if is_share else _reached(v, summary.budget) for v in (one.own, one.other)]
+    figures = [percent(v) if is_share else reached(v, summary.budget) for v in (one.own, one.other)]
     p = "-" if one.p is None else f"{one.p:.2g}"
     ratio = _ratio(one, summary.budget)
     measure = summary.share if is_share else one.measure

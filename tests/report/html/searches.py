@@ -61,7 +61,8 @@ def million_points() -> SearchFolder:
     known, summary, rng = files.landscape(), files.summary, np.random.default_rng(0)
     copies = 1_200_000 // known.size
     metrics = {}
-    for name, values in known.metrics.items():
+    for name in summary.goals.metrics:
+        values = known.metrics[name]
         worse = 0.1 * rng.random((copies, known.size)) * (-1 if summary.metrics[name].direction == "maximize" else 1)
         worse[0] = 0
         metrics[name] = (values + worse * np.abs(values)).reshape(-1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from chop.record.comparison import TARGETS, Band, CompareSummary, StrategySummary
 from chop.record.comparison_folder import ComparisonFolder
-from chop.report.compare_report import facts_of, legend_of, title_of
+from chop.report.compare_report import facts_of, legend_of, reached, title_of
 from chop.report.html.numbers import rounded
 from chop.report.html.page import page
 from chop.report.html.search_data import provenance
@@ -49,7 +49,7 @@ def comparison_data(summary: CompareSummary) -> dict[str, Any]:
         ],
         "pairs": [list(pair) for pair in summary.pairs],
         "targets": list(TARGETS),
-        "strategies": [_strategy(one) for one in summary.strategies],
+        "strategies": [_strategy(one, summary.budget) for one in summary.strategies],
         "front": _columns(summary.front),
         "cloud": _columns({name: values[:: _step(values)] for name, values in summary.cloud.items()}),
         "uniform": _columns(summary.uniform),
@@ -73,7 +73,7 @@ def comparison_data(summary: CompareSummary) -> dict[str, Any]:
     }
 
 
-def _strategy(one: StrategySummary) -> dict[str, Any]:
+def _strategy(one: StrategySummary, budget: int) -> dict[str, Any]:
     return {
         "name": one.name,
         "runs": one.runs,
@@ -81,6 +81,7 @@ def _strategy(one: StrategySummary) -> dict[str, Any]:
         "by_trial": _band(one.hypervolume_by_trial),
         "regret": {label: _band(band) for label, band in one.regret.items()},
         "to": [[_number(value) for value in one.evaluations_to[target]] for target in TARGETS],
+        "reached": [reached(one.evaluations_to[target][1], budget, one) for target in TARGETS],
         "at_end": rounded(list(one.hypervolume.at(len(one.hypervolume.median)))),
         "repeats": _number(one.duplicates),
         "seconds": _number(one.seconds_per_trial),

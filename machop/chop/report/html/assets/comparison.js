@@ -19,8 +19,8 @@
     const head = make("tr", {}, make("th", { class: "text" }, "strategy"), DATA.targets.map((own) => make("th", {}, `to ${Math.round(own * 100)} %`)), make("th", {}, `at the end${DATA.strategies.some((own) => own.runs > 1) ? " [10-90]" : ""}`), make("th", {}, "repeats"), make("th", {}, "ms a trial"));
     const rows = DATA.strategies.map((own) => make("tr", { "data-strategy": own.name, style: hidden.has(own.name) ? "opacity:.4" : "" },
       make("td", { class: "text" }, make("button", { "aria-pressed": String(!hidden.has(own.name)), onclick: () => { if (hidden.has(own.name)) hidden.delete(own.name); else hidden.add(own.name); draw(); } }, make("span", { style: `color:${styles[own.name].colour}` }, "● "), own.name)),
-      own.to.map(([low, median, high]) => make("td", { title: median === null ? "not reached" : `${shown(low)} to ${high === null ? "more" : shown(high)}` }, median === null ? "–" : shown(median))),
-      make("td", {}, `${percent(own.at_end[1])} [${percent(own.at_end[0])}, ${percent(own.at_end[2])}]`), make("td", {}, shown(own.repeats)), make("td", {}, shown(own.seconds === null ? null : own.seconds * 1000))));
+      own.to.map(([low, median, high], place) => make("td", { title: median === null ? "not reached" : `${shown(low)} to ${high === null ? "more" : shown(high)}` }, own.reached[place])),
+      make("td", {}, `${percent(own.at_end[1])}${own.runs > 1 ? ` [${percent(own.at_end[0])}, ${percent(own.at_end[2])}]` : ""}`), make("td", {}, shown(own.repeats)), make("td", {}, shown(own.seconds === null ? null : own.seconds * 1000))));
     $("strategies").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, rows)));
   }
   function curves() {
