@@ -27,4 +27,5 @@ suppress_warnings = ["myst.header"]
 
 html_theme = "furo"
 html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
