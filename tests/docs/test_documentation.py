@@ -89,3 +89,11 @@ def test_links_lead_somewhere() -> None:
     for document in PAGES.values():
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_glossary_is_in_alphabetical_order_with_each_term_once() -> None:
+    page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = [found for found in re.findall(r"^\| (.+?) \|", page, re.MULTILINE) if found != "term"]
+    keys = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term in terms]
+    assert len(keys) > 100
+    assert keys == sorted(set(keys))
