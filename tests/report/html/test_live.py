@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from shutil import copy, copytree, move
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import pytest
 
+from chop.config.examples import example
+from chop.record.folder import SearchFolder
 from chop.report.html.live import IDLE_SECONDS, LiveServer
 from chop.tools.folder_lock import only_writer
 from tests.report.html.searches import small_search
@@ -129,6 +132,63 @@ def test_pipe_behind_a_search_ends_with_the_search(tmp_path: Path) -> None:
         assert connection.getresponse().status == 200
     finally:
         os.kill(int(done.stdout), signal.SIGKILL)
+
+
+def answer(address: SplitResult, path: str) -> str:
+    """What the server says now; empty where it has no page yet."""
+    connection = HTTPConnection("127.0.0.1", address.port, timeout=60)
+    connection.request("GET", f"{path}?{address.query}")
+    found = connection.getresponse()
+    return found.read().decode() if found.status == 200 else ""
+
+
+def waits_for(text: str, address: SplitResult) -> bool:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        answer(address, "/version")
+        if text in answer(address, "/report"):
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def server_of(folder: Path) -> int:
+    """The process that serves the page of a folder."""
+    (found,) = [
+        int(process.name)
+        for process in Path("/proc").iterdir()
+        if process.name.isdigit() and str(folder).encode() in (process / "cmdline").read_bytes()
+    ]
+    return found
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_the_page_which_follows_the_search_when_it_is_resumed(tmp_path: Path) -> None:
+    path = str(example("jsc_s_brute_force").path)
+    words = ["search", "--config", path, "--pretrained", "--project", "own", "--set", "strategy.setup.n_jobs=1"]
+
+    def start(*more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "chop", *words, *more]
+        return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+    search = start("--live")
+    assert search.stderr is not None
+    told = next(line for line in search.stderr if line.startswith("live: "))
+    address = urlsplit(told.strip().removeprefix("live: "))
+    try:
+        assert waits_for('"running":true', address)
+        search.send_signal(signal.SIGINT)
+        assert search.wait() == 130
+        measured = SearchFolder(tmp_path / "mase_output/own/software/search_ckpts").summary.counts.measured
+        assert waits_for('"running":false', address)
+        search = start("--resume")
+        assert waits_for('"running":true', address)
+        search.send_signal(signal.SIGINT)
+        assert search.wait() == 130
+        assert SearchFolder(tmp_path / "mase_output/own/software/search_ckpts").summary.counts.measured >= measured
+    finally:
+        search.kill()
+        os.kill(server_of(tmp_path), signal.SIGKILL)
 
 
 def test_before_the_first_trial_a_note_says_so(tmp_path: Path) -> None:
