@@ -169,7 +169,9 @@ def test_ctrl_c_leaves_the_page_which_follows_the_search_when_it_is_resumed(tmp_
 
     def start(*more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "chop", *words, *more]
-        return subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        return subprocess.Popen(
+            command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, encoding="utf-8"
+        )
 
     search = start("--live")
     assert search.stderr is not None
