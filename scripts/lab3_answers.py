@@ -64,7 +64,9 @@ def draw(rows: list[dict[str, float]], front: list[dict[str, float]]) -> None:
     agreeing.set(xlabel="loss", ylabel="accuracy", title="they agree")
     choice.scatter([row["average_bitwidth"] for row in rows], accuracies, color=BLUE, s=18, label="dominated")
     ordered = sorted((row["average_bitwidth"], row["accuracy"]) for row in front)
-    choice.plot(*zip(*ordered, strict=True), color=ORANGE, marker="D", markersize=4, lw=1, ds="steps-post", label="Pareto front")
+    choice.plot(
+        *zip(*ordered, strict=True), color=ORANGE, marker="D", markersize=4, lw=1, ds="steps-post", label="Pareto front"
+    )
     choice.set(xlabel="average bit width", title="one is paid with the other")
     choice.legend(frameon=False)
     for axes in (agreeing, choice):
