@@ -90,5 +90,8 @@ pictures: setup  ## Draw the pictures of docs/concepts and write the tables of t
 screenshots: setup ## Draw docs/pictures/report.png in a browser
 	$(BIN)/python scripts/screenshots.py
 
+notebooks: setup ## Run the notebooks of docs/tutorials and store their outputs
+	$(BIN)/python scripts/notebooks.py
+
 clean:           ## Remove what was made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache mase_output

@@ -170,6 +170,11 @@ class MaseGraph:
 
         return draw_graph(self, path)
 
+    def __repr__(self) -> str:
+        """How many nodes there are, and how many have formats."""
+        quantised = sum(bool(self.plan[node.name]) for node in self.nodes)
+        return f"MaseGraph({len(self.nodes)} nodes, {quantised} with formats)"
+
     def _repr_svg_(self) -> str | None:
         """The picture that a notebook shows; of a graph with very many nodes None."""
         from chop.ir.graph.draw import graph_svg
