@@ -14,10 +14,18 @@ author = "The chop developers"
 version = release = chop.__version__
 html_title = f"chop {release}"
 
-extensions = ["myst_nb", "repository_files"]
+extensions = ["sphinx.ext.autodoc", "myst_nb", "docstrings", "generated", "repository_files"]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]
+"""Types of signatures are those of many packages, which no page here describes."""
+
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+autodoc_member_order = "bysource"
+maximum_signature_line_length = 80
+add_module_names = False
 nb_execution_mode = "off"
 """Notebooks show the outputs that they hold; the tests run them."""
 
