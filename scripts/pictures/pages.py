@@ -12,11 +12,7 @@ Rows = list[str]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Rows:
-    """The lines of a table.
-
-    >>> table(["bits", "values"], [[4, 16]])
-    ['| bits | values |', '|---|---|', '| 4 | 16 |']
-    """
+    """The lines of a table."""
     lines = [_line(head), "|" + "---|" * len(head)]
     return lines + [_line([str(cell) for cell in row]) for row in rows]
 
