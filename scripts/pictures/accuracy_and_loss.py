@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pictures.pages import Rows, table
-from pictures.spaces import FILES, space
+from pictures.spaces import FILES, front, space
 from pictures.style import BLUE, ORANGE, new_figure
 from scipy.stats import spearmanr
 
@@ -140,6 +140,17 @@ def _pairs(draws: list[Scores]) -> list[tuple[Scores, Scores]]:
     return list(zip(draws[::2], draws[1::2], strict=True))
 
 
+def front_table() -> Rows:
+    """How many networks are on the fronts of accuracy against loss and against bits, and how far accuracy ranges."""
+    rows = []
+    for name in FILES:
+        accuracy, loss = measured(name)["accuracy"], measured(name)["loss"]
+        fronts = [front(costs, accuracy) for costs in (loss, space(name).bits)]
+        ranges = [100 * np.ptp(accuracy[members]) for members in fronts]
+        rows.append([name, *(f"{len(own)}; {span:.1f} points" for own, span in zip(fronts, ranges, strict=True))])
+    return table(["space", "accuracy and loss", "accuracy and average bit width"], rows)
+
+
 def choice_table() -> Rows:
     """What one loses on the test set by choosing the best network by accuracy, or by loss, on few samples."""
     rows = []
@@ -230,4 +241,9 @@ def confidence_table() -> Rows:
 
 
 PICTURES = {"accuracy_and_loss": scatter}
-TABLES = {"correlations": correlation_table, "choices": choice_table, "confidence": confidence_table}
+TABLES = {
+    "correlations": correlation_table,
+    "fronts": front_table,
+    "choices": choice_table,
+    "confidence": confidence_table,
+}

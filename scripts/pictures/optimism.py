@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pictures.pages import Rows, table
-from pictures.spaces import FILES, space
+from pictures.spaces import FILES, front, space
 from pictures.style import BLUE, GREEN, ORANGE, new_figure
 from torch import Tensor
 
@@ -94,14 +94,6 @@ def fixed_network(name: str) -> int:
 def _products(found: Tensor, weights: Tensor) -> Numbers:
     """The scores of every network in every draw, `(networks, draws)`."""
     return torch.cat([part.float() @ weights for part in found.split(ROWS_AT_A_TIME)]).numpy()  # type: ignore[no-untyped-call]
-
-
-def front(bits: Numbers, accuracy: Numbers) -> Numbers:
-    """The networks on the front of accuracy against bits."""
-    order = np.lexsort((-accuracy, bits))
-    best = np.maximum.accumulate(accuracy[order])
-    is_new = np.append(True, best[1:] > best[:-1])
-    return np.asarray(order[is_new])
 
 
 def sizes_of(name: str) -> list[int]:

@@ -115,3 +115,11 @@ def space(name: str) -> Space:
     model = get_model(document["model"], pretrained=True)
     job = checked_call(SearchJob, model, data, document["search"], Path("unused"), 0, "cpu")
     return Space(job.instruments())
+
+
+def front(costs: np.ndarray[Any, Any], accuracy: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The networks on the front of accuracy against a cost, by rising cost."""
+    order = np.lexsort((-accuracy, costs))
+    best = np.maximum.accumulate(accuracy[order])
+    is_new = np.append(True, best[1:] > best[:-1])
+    return np.asarray(order[is_new])
