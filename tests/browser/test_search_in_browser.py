@@ -158,9 +158,8 @@ def test_formats_of_all_networks_are_told_as_those_of_the_front(window: Any, tmp
     )
     assert pairs
     for known, found in pairs:
-        (own,) = found.values()
-        assert set(own) >= {"data_in", "weight"}  # a bias follows the weight, without a choice of its own
-        assert own == {operand: known["seq_blocks_2"][operand] for operand in own}
+        assert set(found["seq_blocks_2"]) == {"data_in", "weight", "bias"}  # a bias follows the weight
+        assert found == known
     assert "auto" not in window.execute_script("return T.number.map((_, place) => formatsText(place)).join()")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def node_configs(sampled_config: Mapping[str, Any]) -> dict[str, Mapping[str, An
     }
 
 
-def axes_by_node(choices: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str, str]]:
+def axes_by_node(choices: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Each key of a space with its node and the key of the node's config: `fc/config/weight_width`.
 
     >>> list(axes_by_node({"fc/config/weight_width": [2, 4]}))

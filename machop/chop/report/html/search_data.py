@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -69,6 +69,7 @@ def search_data(
             {"key": key, "node": node, "own": own, "values": [_plain(value) for value in choices[key]]}
             for key, node, own in axes_by_node(choices)
         ],
+        "follows": [[node, own, leading] for (_, node, own), leading in _followers(files)],
         "fixed": _fixed(summary),
         "trials": {**_trials(shown, columns, choices, files), "tuned": epochs},
         "tuned": sorted(_unless_damaged(notes, files.tuned) or ()) if any(epochs) else [],
@@ -94,6 +95,12 @@ def search_data(
 def _choices(files: SearchFolder) -> Mapping[str, Sequence[Any]]:
     found = files.header.values.get("choices", {})
     return found if isinstance(found, Mapping) else {}
+
+
+def _followers(files: SearchFolder) -> Iterator[tuple[tuple[str, str, str], str]]:
+    """The keys whose value is that of a choice on another key, and that key."""
+    found = files.header.values.get("follows", {})
+    return zip(axes_by_node(found), found.values(), strict=True)
 
 
 def _shown(trials: Sequence[Trial], summary: SearchSummary, most: int) -> list[Trial]:

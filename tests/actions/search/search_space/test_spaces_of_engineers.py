@@ -59,6 +59,23 @@ def test_a_pattern_ties_those_of_its_nodes_that_have_choices() -> None:
     assert len(configs(space(tie=[["seq_blocks_[01]"]]))) == 4**3
 
 
+def test_what_follows_a_choice_has_its_value_in_every_config() -> None:
+    tied = space(tie=[["seq_blocks_2", "seq_blocks_5"]], tie_operands=["weight", "data_in"])
+    follows = tied.followers
+    wanted = {
+        "seq_blocks_5/config/weight_width",
+        "seq_blocks_5/config/data_in_width",
+        "seq_blocks_8/config/data_in_width",
+    }
+    assert wanted <= set(follows)
+    for index in range(tied.size):
+        point = tied.point(index)
+        config = tied.flattened_indexes_to_config(point)
+        for key, leading in follows.items():
+            node, _, own = key.partition("/config/")
+            assert config[node]["config"][own] == tied.parameters[leading][point[leading]]
+
+
 def test_tied_operands_have_one_choice() -> None:
     found = configs(space(tie_operands=["weight", "data_in"]))
     assert len(found) == 2**3

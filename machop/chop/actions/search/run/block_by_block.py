@@ -91,6 +91,7 @@ class BlockRun:
             "block_size": task.block_size,
             "landscape": wanted,
             "choices": search.space.parameters,
+            "follows": search.space.followers,
             "size": search.space.size,
             "goals": self.goals.as_json(),
             "started": now(),

@@ -94,7 +94,13 @@ class TrialRun:
             return search.files.resume_trials(search.fingerprint())
         if not search.files.is_by_trial:
             search.initial.write(search.files)
-        about = {"choices": search.space.parameters, "goals": self.goals.as_json(), "started": now()}
+        space = search.space
+        about = {
+            "choices": space.parameters,
+            "follows": space.followers,
+            "goals": self.goals.as_json(),
+            "started": now(),
+        }
         return search.files.begin_trials(search.fingerprint(), about)
 
     def _loop(self, context: StrategyContext, scheduler: Scheduler, log: TrialLog) -> SearchLoop:

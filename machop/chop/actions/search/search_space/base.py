@@ -118,6 +118,11 @@ class SearchSpaceBase(ABC):
         return {key: choices for key, choices in self.choices_flattened.items() if len(choices) > 1}
 
     @property
+    def followers(self) -> Mapping[str, str]:
+        """The keys whose value is always that of one of the `parameters`, and that parameter."""
+        return {}
+
+    @property
     @abstractmethod
     def size(self) -> int:
         """The number of distinct points."""

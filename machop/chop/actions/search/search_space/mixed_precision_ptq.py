@@ -127,6 +127,17 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return [node for name, node in self._all.items() if name not in self._leaders]
 
     @property
+    def followers(self) -> dict[str, str]:
+        """Those of tied operands and of tied nodes."""
+        found = {}
+        for name, node in self._all.items():
+            leader = self._leaders.get(name, name)
+            own = {} if leader == name else {key: key for key in node.choices}
+            for key, leading in (own | self._all[leader].tied_keys).items():
+                found[f"{name}/config/{key}"] = f"{leader}/config/{leading}"
+        return {key: leading for key, leading in found.items() if leading in self.parameters}
+
+    @property
     def passes(self) -> Sequence[str]:  # type: ignore[override]
         """Those of the setup."""
         return self.setup.passes

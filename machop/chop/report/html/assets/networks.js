@@ -54,12 +54,14 @@ function cellsOf(place) {
   const row = frontOf.get(T.name[place]);
   return row && !row.running ? row.cells : cellsFromChoices(place);
 }
+const choiceOf = Object.fromEntries(DATA.choices.map((own) => [own.key, own]));
 function configOf(place) {
   const found = Object.fromEntries(Object.entries(DATA.fixed).map(([node, own]) => [node, { ...own }]));
   for (const own of DATA.choices) {
     const value = own.values[T.codes[own.key]?.[place] ?? 0];
     (found[own.node] ??= {})[own.own] = value;
   }
+  for (const [node, own, key] of DATA.follows) (found[node] ??= {})[own] = choiceOf[key].values[T.codes[key]?.[place] ?? 0];
   return found;
 }
 const OPERANDS = { data_in: "activations", other: "other", weight: "weights", bias: "bias", data_out: "result" };
