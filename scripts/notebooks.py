@@ -81,16 +81,16 @@ def _compared(path: Path, found: Any) -> int:
     stored = nbformat.read(path, as_version=4)
     differing = 0
     for number, (before, after) in enumerate(zip(stored.cells, found.cells, strict=True)):
-        if CHECKED in before.metadata.get("tags", []) and texts_of(before) != texts_of(after):
+        if CHECKED in before.metadata.get("tags", []) and text_of(before) != text_of(after):
             differing += 1
-            print(f"{path.name}, cell {number}: stored\n{texts_of(before)}\nnow\n{texts_of(after)}")
+            print(f"{path.name}, cell {number}: stored\n{text_of(before)}\nnow\n{text_of(after)}")
     return differing
 
 
-def texts_of(cell: Any) -> list[str]:
-    """The texts that the outputs of a cell show as text; pictures have none."""
+def text_of(cell: Any) -> str:
+    """What the outputs of a cell show as text, however it came in pieces; pictures have none."""
     shown = [own for own in cell.outputs if "image/png" not in own.get("data", {})]
-    return [own.get("text", own.get("data", {}).get("text/plain", "")) for own in shown]
+    return "".join(own.get("text", own.get("data", {}).get("text/plain", "")) for own in shown)
 
 
 if __name__ == "__main__":

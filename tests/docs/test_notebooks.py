@@ -42,7 +42,7 @@ def test_a_stored_notebook_is_small_whole_and_names_no_place(path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "told"), [("print(1 + 1)", 0, ""), ("print(3)", 1, "now\n['3"), ("1 / 0", 1, "ZeroDivision")]
+    ("code", "status", "told"), [("print(1 + 1)", 0, ""), ("print(3)", 1, "now\n3"), ("1 / 0", 1, "ZeroDivision")]
 )
 def test_a_notebook_that_fails_or_shows_something_else_is_found(
     code: str, status: int, told: str, tmp_path: Path

@@ -28,9 +28,9 @@ class StudyPlots(StudyRecords):
     def plot_front(self, x: str | None = None, y: str | None = None, backend: Backend | None = None) -> Any:
         """All trials and the front, by two metrics: the second objective and the first, if not given."""
         data = self._plot_data
-        numbers = data["trials"]["number"]
-        is_told = len(numbers) <= pictures.MOST_HOVERS
-        formats = [describe_formats(self._configs.get(own, {})) for own in numbers] if is_told else []
+        configs = [self._configs.get(own, {}) for own in data["trials"]["number"]]
+        is_told = len(describe_formats(configs[0])) * len(configs) <= pictures.MOST_LETTERS if configs else False
+        formats = [*map(describe_formats, configs)] if is_told else []
         return figure_of(pictures.front_picture(data, self.summary.goals, formats, x, y), backend)
 
     def plot_history(self, backend: Backend | None = None) -> Any:

@@ -39,4 +39,5 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], text_columns: 
 def _cell(tag: str, content: str, is_text: bool) -> Html:
     if isinstance(content, Html) and content.startswith("<td"):
         return content
-    return element(tag, content, style="text-align: left" if is_text else "text-align: right; white-space: nowrap")
+    alignment = "text-align: left" if is_text else "text-align: right; white-space: nowrap"
+    return element(tag, content, style=f"{alignment}; padding: 2px 8px")

@@ -75,7 +75,7 @@ def _cell(cell: Cell | None) -> str:
     if cell is None or cell.bits is None:
         return "" if cell is None else cell.text
     strength = 0.08 + 0.5 * min(1.0, octaves(cell.bits) / 5)
-    style = f"text-align: center; background-color: rgba(58, 143, 208, {strength:.2f})"
+    style = f"text-align: center; padding: 2px 8px; background-color: rgba(58, 143, 208, {strength:.2f})"
     return element("td", cell.text, style=style)
 
 

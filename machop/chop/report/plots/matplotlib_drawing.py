@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from chop.report.plots.colours import (
@@ -151,8 +152,10 @@ def _parallel(axes: Axes, picture: Parallel) -> None:
     table = np.stack(places, 1)
     table = table[np.argsort(table[:, picture.colour])]
     shades = matplotlib.colormaps["viridis"](table[:, picture.colour])
-    for line, shade in zip(table, shades, strict=True):
-        axes.plot(line, color=tuple(shade), alpha=0.35, linewidth=0.7)
+    lines = [np.column_stack([np.arange(len(line)), line]) for line in table]
+    axes.add_collection(LineCollection(lines, colors=shades, alpha=0.35, linewidths=0.7))
+    axes.set_xlim(0, len(picture.axes) - 0.7)
+    axes.set_ylim(-0.03, 1.03)
     axes.set_xticks(range(len(picture.axes)), [own.title for own in picture.axes], rotation=35, ha="right", fontsize=7)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

@@ -19,8 +19,8 @@ MOST_NETWORKS = 24
 """Networks of the front that a picture of their layers has room for."""
 
 MOST_BARS = 14
-MOST_HOVERS = 5_000
-"""Points that tell their formats on hover; of more they tell their figures alone."""
+MOST_LETTERS = 300_000
+"""Of the formats that points beside the front tell on hover; where it would be more, they tell their figures alone."""
 
 MOST_LAYERS_IN_HOVER = 12
 
@@ -90,7 +90,7 @@ def _columns(data: Data) -> dict[str, Floats]:
 
 def _hover(data: Data, place: int, formats: Sequence[str]) -> str:
     metrics = {name: own[place] for name, own in data["trials"]["metrics"].items()}
-    is_told = place < len(formats) <= MOST_HOVERS
+    is_told = place < len(formats)
     return _told(f"trial {data['trials']['number'][place]}", metrics, formats[place] if is_told else "")
 
 
