@@ -47,7 +47,7 @@ def test_a_curve_for_each_format_before_and_after_tuning_with_intervals(uniform:
     assert first.interval == wilson_interval(round(row["accuracy"] * 30), 30)[1:]
     assert [place.x for place in found.curves[0].places] == [2, 4, 8]
     assert found.baseline == uniform.summary.baselines["FP32"].trial.metrics["accuracy"]
-    assert "30 validation samples, seed 0" in found.title
+    assert "30 validation samples, tuned with seed 0" in found.title
 
 
 def test_searches_of_one_name_are_one_curve_with_a_band(mlp: nn.Module, arrays: Any) -> None:

@@ -66,6 +66,16 @@ def test_it_repeats_itself_whatever_was_drawn_before(jets: MaseDataModule) -> No
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
+def test_another_seed_is_another_training_and_seed_0_is_as_records_without_one_say(jets: MaseDataModule) -> None:
+    states = []
+    for seed in (0, 1):
+        model = get_model("jsc-tiny", pretrained=True)
+        fine_tune(model, jets, FineTuning(num_samples=1000, seed=seed))
+        states.append(model.state_dict())
+    assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert FineTuning(seed=1).as_json() == {**FineTuning().as_json(), "seed": 1}
+
+
 def test_a_warm_up_that_never_ends_is_told(jets: MaseDataModule, caplog: pytest.LogCaptureFixture) -> None:
     for steps in (1, 2):
         caplog.clear()

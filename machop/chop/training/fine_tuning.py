@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -28,7 +28,10 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Options of a fine-tuning: length, optimiser, and the first `num_samples` training samples (None: all)."""
+    """Options of a fine-tuning: length, optimiser, and the first `num_samples` training samples (None: all).
+
+    `seed` draws the order of the batches, and dropout.
+    """
 
     num_samples: Annotated[int, Gt(0)] | None = None
     max_epochs: Annotated[int, Ge(1)] = 1
@@ -39,6 +42,11 @@ class FineTuning:
     lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
     num_warmup_steps: Annotated[int, Ge(0)] = 0
     gradient_accumulation_steps: Annotated[int, Ge(1)] = 1
+    seed: Annotated[int, Ge(0)] = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The options as records hold them; those of a chop without `seed` are those of seed 0."""
+        return {key: value for key, value in asdict(self).items() if key != "seed" or value}
 
     def factor(self, step: int, steps: int) -> float:
         """The factor of the learning rate at a step: a linear warm-up, then the schedule `lr_scheduler`.
@@ -55,20 +63,20 @@ class FineTuning:
         return 1.0 - done if self.lr_scheduler == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
-def fine_tune(model: nn.Module, data_module: Data, tuning: FineTuning, seed: int = 0, device: str = "cpu") -> int:
+def fine_tune(model: nn.Module, data_module: Data, tuning: FineTuning, device: str = "cpu") -> int:
     """Train `model` in place and leave it in the mode that it was in; returns the number of optimiser steps."""
     was_training = model.training
     model.train()
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        steps = _train(model, data_module, tuning, seed, device)
+        torch.manual_seed(tuning.seed)
+        steps = _train(model, data_module, tuning, device)
     model.train(was_training)
     model.zero_grad(set_to_none=True)
     return steps
 
 
-def _train(model: nn.Module, data_module: Data, tuning: FineTuning, seed: int, device: str) -> int:
-    batches = list(_batches(data_module, tuning, seed))
+def _train(model: nn.Module, data_module: Data, tuning: FineTuning, device: str) -> int:
+    batches = list(_batches(data_module, tuning))
     every = tuning.gradient_accumulation_steps
     steps = math.ceil(len(batches) / every)
     if tuning.num_warmup_steps >= steps:
@@ -96,10 +104,10 @@ def _train(model: nn.Module, data_module: Data, tuning: FineTuning, seed: int, d
     return steps
 
 
-def _batches(data_module: Data, tuning: FineTuning, seed: int) -> Iterator[tuple[Any, Tensor]]:
+def _batches(data_module: Data, tuning: FineTuning) -> Iterator[tuple[Any, Tensor]]:
     """The batches of every epoch, in an order that depends only on the seed."""
     parts = by_form(data_module.batches("train", tuning.num_samples, WHOLE))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(tuning.seed)
     for _ in range(tuning.max_epochs):
         for place, rows in epoch_rows([len(y) for _, y in parts], tuning.batch_size, generator):
             yield batch_at(parts, place, rows)

@@ -129,10 +129,11 @@ def _title(summaries: Sequence[SearchSummary], facts: MetricFacts | None, drawn:
     places = [place for own in drawn for place in own.places]
     most = max(place.networks for place in places)
     origin = summaries[0].origin
-    seeds = sorted({own.origin.seed for own in summaries})
+    tunings = [own.finish.options.get("seed", 0) for own in summaries if own.finish]
+    seeds = sorted(set(tunings) or {own.origin.seed for own in summaries})
     samples = f"{facts.samples:,} {facts.part} samples" if facts is not None and facts.samples else ""
     said = [origin.model, origin.data.partition(":")[0], samples]
-    said += [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"]
+    said += [f"{'tuned with ' if tunings else ''}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"]
     bars = "bars: 95 % interval by the number of samples" if any(own.interval for own in places) else ""
     band = f"bands: from the lowest to the highest of up to {most} networks" if most > 1 else ""
     return "\n".join(filter(None, [", ".join(filter(None, said)), "; ".join(filter(None, [bars, band]))]))

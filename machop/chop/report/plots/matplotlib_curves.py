@@ -97,9 +97,9 @@ def _draw_baseline(axes: Axes, found: Curves) -> None:
 
 
 def _tick(axes: Axes, found: Curves) -> None:
-    """Ticks at what was measured, where there are few places, evenly or by doubling."""
+    """Ticks at what was measured, where there are few places; of numbers from 1 on by doubling, if they reach far."""
     places = sorted({place.x for own in found.curves for place in own.places})
-    if places[0] > 0 and places[-1] >= 8 * places[0]:
+    if places[0] >= 1 and places[-1] >= 8 * places[0]:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())

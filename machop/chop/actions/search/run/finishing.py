@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chop.actions.search.measuring.instruments import Instruments
@@ -61,7 +61,7 @@ class Finishing:
         if reason != "interrupted":
             best = [self._verified(row) if row.finished else row for row in each_shown(best, "tuned networks again")]
         facts = FinishFacts(
-            options=asdict(self.options),
+            options=self.options.as_json(),
             trials=sorted(found),
             wanted=wanted,
             before=[row.trial.number for row in result.best],
@@ -123,7 +123,7 @@ class Finishing:
     ) -> Iterator[TunedNetwork]:
         """The tuned networks of some trials: those of the log, then all others as they are ready."""
         tuning = self.options.tuning(epochs)
-        about = asdict(tuning)
+        about = tuning.as_json()
         known = {trial.number: log.known(trial.number, about) for trial in trials}
         yield from (network for network in known.values() if network is not None)
         rest = [trial for trial in trials if known[trial.number] is None]
