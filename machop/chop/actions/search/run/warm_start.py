@@ -20,7 +20,7 @@ from chop.passes.graph.transforms.quantize.quantize import plan_from_config
 from chop.record.damage import DAMAGES
 from chop.record.folder import SearchFolder
 from chop.record.landscape_key import LANDSCAPE_PARTS, digest, landscape_key
-from chop.record.names import ALL_ROWS_FILE, INITIAL_FILE
+from chop.record.names import ALL_ROWS_FILE, INITIAL_FILE, search_folder
 from chop.record.trial import Objective, Trial
 from chop.record.trials import row_to_trial, trial_to_row
 from chop.tools.logger import get_logger
@@ -140,7 +140,7 @@ def _tell(source: _Source, space: SearchSpaceBase) -> None:
 
 
 def _read(name: str, space: SearchSpaceBase, fingerprint: Mapping[str, Any], wanted: Collection[str]) -> _Source:
-    folder = Path(name).parent if name.endswith((".json", ".jsonl")) else Path(name)
+    folder = Path(name).parent if name.endswith((".json", ".jsonl")) else search_folder(Path(name))
     if folder.is_dir():
         return _read_folder(name, folder, space, fingerprint, wanted)
     if is_storage(name):
