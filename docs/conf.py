@@ -26,6 +26,8 @@ autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 maximum_signature_line_length = 80
 add_module_names = False
+toc_object_entries_show_parents = "hide"
+smartquotes = False
 nb_execution_mode = "off"
 """Notebooks show the outputs that they hold; the tests run them."""
 

@@ -10,6 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 FENCE = re.compile(r"^```\{generated\} (\w+)\n```$", re.MULTILINE)
+SPECIAL = re.compile(r"[*_<>\\[\]]")
 Row = Iterable[str]
 
 
@@ -55,34 +56,46 @@ def toml_keys() -> Iterator[str]:
     from chop.config.options import RunOptions
     from chop.config.space_training import SpaceTrainingOptions
 
-    yield from keys_of("At the top of the file, and options of every command", RunOptions)
+    yield keys_of("## At the top of the file, and options of every command", RunOptions)
     for name, space in SEARCH_SPACES.working().items():
-        yield from keys_of(f'`[search.search_space.setup]`, `name = "{name}"`', space.Setup)
-    yield from keys_of("`[search.strategy.setup]`, for every strategy", StrategySetup)
+        yield keys_of(f"## `[search.search_space.setup]`\n\nOf the space {code(name)}.", space.Setup)
+    yield keys_of("## `[search.strategy.setup]`\n\nFor every strategy.", StrategySetup)
     for name, strategy in STRATEGIES.working().items():
-        yield from keys_of(f'`[search.strategy.setup]`, `name = "{name}"`', strategy.Options)
+        yield keys_of(f'### With `name = "{name}"`', strategy.Options)
+    yield "## `[search.strategy.sw_runner.NAME]`\n\nA runner may stand under `hw_runner` as well.\n"
     for name, runner in RUNNERS.working().items():
-        yield from keys_of(f"`[search.strategy.sw_runner.{name}]` or `hw_runner`", runner.Options)
-    yield from keys_of("`[search.strategy.metrics.NAME]`", MetricTable)
-    yield from keys_of("`[search.finish]`", Finish)
-    yield from keys_of("`[train_for_space]`", SpaceTrainingOptions)
+        yield keys_of(f"### {code(name)}", runner.Options)
+    yield keys_of("## `[search.strategy.metrics.NAME]`", MetricTable)
+    yield keys_of("## `[search.finish]`", Finish)
+    yield keys_of("## `[train_for_space]`", SpaceTrainingOptions)
 
 
-def keys_of(title: str, cls: type[Any]) -> Iterator[str]:
+def keys_of(title: str, cls: type[Any]) -> str:
+    """The keys of a table under a title."""
     from chop.config.json_schema import table_schema
 
     keys = table_schema(cls)["properties"]
-    yield f"## {title}\n"
-    if keys:
-        yield table(("key", "values", "default", "meaning"), (key_row(name, keys[name]) for name in keys))
-    else:
-        yield "It has no keys.\n"
+    columns = [
+        column for column in COLUMNS if column != "meaning" or any("description" in key for key in keys.values())
+    ]
+    rows = ([key_row(name, keys[name])[column] for column in columns] for name in keys)
+    return f"{title}\n\n{table(columns, rows) if keys else 'It has no keys.'}\n"
 
 
-def key_row(name: str, schema: dict[str, Any]) -> Row:
+COLUMNS = ("key", "values", "default", "meaning")
+
+
+def key_row(name: str, schema: dict[str, Any]) -> dict[str, str]:
     default = schema.get("default", "")
     text = str(default).lower() if isinstance(default, bool) else str(default)
-    return (code(name), values_of(schema), code(text), schema.get("description", ""))
+    meaning = as_text(schema.get("description", ""))
+    return {"key": code(name), "values": values_of(schema), "default": code(text), "meaning": meaning}
+
+
+def as_text(cell: str) -> str:
+    """A cell in which nothing but code in backticks means anything."""
+    parts = cell.split("`")
+    return "`".join(part if place % 2 else SPECIAL.sub(r"\\\g<0>", part) for place, part in enumerate(parts))
 
 
 def values_of(schema: dict[str, Any]) -> str:
@@ -123,16 +136,20 @@ def plain(text: Any) -> str:
 
 def with_code(row: tuple[str, ...]) -> Row:
     name, *others = row
-    return (code(name.strip()), *(cell.replace("\n", "<br>") for cell in others))
+    return (code(name.strip()), *(as_text(cell).replace("\n", "<br>") for cell in others))
 
 
 def python() -> Iterator[str]:
     """Every name of the package."""
     import chop
 
-    for name in chop.__all__:
-        if not name.startswith("_"):
-            yield described(f"chop.{name}", getattr(chop, name))
+    items = {name: getattr(chop, name) for name in chop.__all__ if not name.startswith("_")}
+
+    def place(name: str) -> tuple[bool, bool, bool]:
+        return name != "search", ".api." not in items[name].__module__, isinstance(items[name], type)
+
+    for name in sorted(items, key=place):
+        yield described(f"chop.{name}", items[name])
 
 
 PLUG_INS = (
@@ -177,12 +194,11 @@ def testing() -> Iterator[str]:
 
 
 def described(name: str, item: Any) -> str:
-    """The directive that takes the docstrings of something, headed by its name."""
+    """The directive that takes the docstrings of something."""
     is_class = isinstance(item, type)
     kind = "function" if not is_class else "exception" if issubclass(item, Exception) else "class"
     members = "   :members:\n" if is_class else ""
-    short = name.rpartition(".")[2]
-    return f"## {code(short)}\n\n```{{eval-rst}}\n.. auto{kind}:: {name}\n{members}```\n"
+    return f"```{{eval-rst}}\n.. auto{kind}:: {name}\n{members}```\n"
 
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
