@@ -60,6 +60,9 @@ bench: setup     ## Time the evaluator against a plain loop
 bench-circuits: setup ## What costs of circuits take, and how near layers are to the whole: PART=tables or layers
 	$(BIN)/python benchmarks/circuits.py $(PART)
 
+bench-instead: setup ## What one would use instead, measured: Optuna, ModelOpt, AIMET, MCT; ten minutes
+	$(BIN)/python benchmarks/instead $(PART)
+
 bench-ladder: setup ## What a ladder of sample sizes saves, and that it gives up no winner
 	$(BIN)/python benchmarks/ladder.py
 
