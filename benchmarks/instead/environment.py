@@ -33,7 +33,7 @@ def make() -> str:
 def pip(*arguments: str) -> str:
     """Install packages; the last line that pip said if that failed."""
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-compile", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     return last_line(done.stderr) if done.returncode else ""
 
 
@@ -41,7 +41,7 @@ def run(module: str, problem: Path, folder: Path) -> str:
     """Let a rival answer; the last line that it said if it failed."""
     command = [str(PYTHON), "-m", f"instead.{module}", str(problem), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(FOLDER.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, env=environment)
     return last_line(done.stderr) if done.returncode else ""
 
 

@@ -40,7 +40,7 @@ def table(problem: Problem, judge: Judge, folder: Path) -> list[str]:
         if runs:
             lines.append(f"| {' | '.join([name, *cells(problem, judge, runs)])} |")
     in_float = [accuracy(problem.float_model, part) for part in (problem.validation, problem.test)]
-    return [*lines, f"| FP32 | | | | | | | {in_float[0]:.1%} | {in_float[1]:.1%} |"]
+    return [*lines, f"| FP32 | | | | | | | {percent(in_float[0])} | {percent(in_float[1])} |"]
 
 
 def cells(problem: Problem, judge: Judge, runs: Sequence[Answer]) -> list[str]:
@@ -57,18 +57,28 @@ def cells(problem: Problem, judge: Judge, runs: Sequence[Answer]) -> list[str]:
 
 
 def needed(judge: Judge, runs: Sequence[Answer], target: float) -> str:
-    """The CPU seconds to a share of the hypervolume, and how many networks that took; infinite if most never had it."""
+    """The CPU seconds to a share of the hypervolume, and after how many networks, if each was measured just once.
+
+    Nothing where most runs do not reach it.
+    """
     counts = [judge.needed(run.choices, target) for run in runs]
     seconds = [run.laps[count - 1] if count else float("inf") for run, count in zip(runs, counts, strict=True)]
     if median(seconds) == float("inf"):
         return ""
-    return f"{median(seconds):.1f} s ({median(count or float('inf') for count in counts):g})"
+    after = f" ({median(count or float('inf') for count in counts):g})"
+    one_by_one = all(run.evaluations == len(run.choices) for run in runs)
+    return f"{median(seconds):.1f} s{after if one_by_one else ''}"
 
 
 def spread(shares: Sequence[float]) -> str:
     """The median of some shares, with the least and the greatest where they differ."""
-    least, middle, most = (f"{100 * share:.1f}" for share in (min(shares), median(shares), max(shares)))
-    return f"{middle} %" if least == most else f"{middle} % [{least}, {most}]"
+    least, middle, most = (percent(share) for share in (min(shares), median(shares), max(shares)))
+    return middle if least == most else f"{middle} [{least}, {most}]"
+
+
+def percent(share: float) -> str:
+    """A share in per cent."""
+    return f"{100 * share:.1f} %"
 
 
 def taken(problem: Problem, runs: Sequence[Answer]) -> list[str]:
@@ -78,4 +88,4 @@ def taken(problem: Problem, runs: Sequence[Answer]) -> list[str]:
         return ["none", "", ""]
     bitops, run = sorted(with_one, key=lambda own: own[0])[len(with_one) // 2]
     assert run.taken is not None and run.test is not None
-    return [f"{bitops:,}", f"{run.validation[run.taken]:.1%}", f"{run.test:.1%}"]
+    return [f"{bitops:,}", percent(run.validation[run.taken]), percent(run.test)]
