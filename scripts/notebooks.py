@@ -55,9 +55,8 @@ def executed(path: Path) -> Any:
         (Path(scratch) / "machop").symlink_to(ROOT / "machop")
         shutil.copy(path, folder)
         notebook = nbformat.read(path, as_version=4)
-        NotebookClient(
-            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-        ).execute()
+        about: Any = {"resources": {"metadata": {"path": str(folder)}}, "coalesce_streams": True}
+        NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", **about).execute()
     return cleaned(notebook)
 
 
