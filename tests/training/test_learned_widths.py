@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -19,8 +20,19 @@ from chop.evaluation.measures import WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Integer, IntegerFloor
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.graph_file import load_onto
+from chop.ir.learned import learned_in
 from chop.passes.graph import quantize_transform_pass
-from chop.training.learned_widths import Snapshot, WidthTraining, learned_config, snapshot_graph, train_widths
+from chop.training.code_descent import bits_between
+from chop.training.learned_widths import (
+    Snapshot,
+    WidthTraining,
+    descended,
+    learned_config,
+    snapshot_graph,
+    train_widths,
+)
+from chop.training.soft_loss import SoftLoss
 
 OPTIONS = WidthTraining(
     epochs=6, batch_size=64, width_learning_rate=0.1, first_factor=1e-4, last_factor=1e-2, cycles=2, snapshots=3
@@ -263,3 +275,30 @@ def test_the_batched_evaluator_agrees(kind: str) -> None:
     for code, predictions in zip(codes, measure.predictions, strict=True):
         plan = QuantPlan.of({n: f for axis, i in zip(axes, code, strict=True) for n, f in axis[i].items()})
         assert torch.allclose(predictions, runner.predictions(plan), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_up"])
+def test_a_found_network_can_be_descended_further(rounding: Any, tmp_path: Path) -> None:
+    """Read from its file: without tries it predicts the same, with some its loss plus cost falls; it stays as it is."""
+    options = replace(DESCENT, activation_rounding=rounding, teacher_share=0.0, error_share=0.5)
+    graph, data, found = run("mlp", options)
+    x, y = (torch.cat(own) for own in zip(*data.batches("train"), strict=True))
+    path = snapshot_graph(graph, found[0]).export(tmp_path / "graph.safetensors")
+    network = load_onto(graph, path)
+    outputs = network.model(x)
+    assert torch.equal(descended(graph, network, data, options, 1e-3, 0).model(x), outputs)
+    further = descended(graph, network, data, options, 1e-3, 400)
+    assert torch.equal(network.model(x), outputs)
+
+    def total(own: MaseGraph) -> float:
+        formats, pristine = learned_in(own.plan), copy.deepcopy(own)
+        pristine.apply_plan(QuantPlan())
+        cost = 0.0
+        for name in own.plan:
+            spans = bits_between(pristine.model.state_dict()[f"{own.node(name).target}.weight"].numpy())
+            inputs = formats[name, "data_in"].element_width
+            assert inputs is not None
+            cost += float((spans * inputs.values.numpy()).sum())
+        return SoftLoss(0.5).of_classes(own.model(x).detach(), y) + 1e-3 * cost
+
+    assert total(further) < total(network) - 1e-3

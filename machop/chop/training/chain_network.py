@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, fx, nn
 
-from chop.ir import MaseGraph
+from chop.errors import GraphError
+from chop.formats import MeasuredTensor
+from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
+from chop.ir.learned import LearnedFormats, learned_in
 from chop.training.code_descent import CodeDescent
 from chop.training.soft_loss import SoftLoss
 from chop.training.width_chain import Chain
@@ -113,6 +117,29 @@ class ChainNetwork(WidthEngine):
             found |= {(name, operand): it._replace(rounds_down=rounds_down) for operand, it in operands.items()}
         return found
 
+    def load_network(self, network: MaseGraph) -> None:
+        """Take the weights and widths of a network of this graph that was trained before.
+
+        Nothing may have been taken out before. Raises GraphError where an operand has no learned widths.
+        """
+        formats, pristine = learned_in(network.plan), copy.deepcopy(network)
+        pristine.apply_plan(QuantPlan())
+        weights, layers = pristine.model.state_dict(), []
+        for name, path, (rows, columns), has_bias in zip(
+            self.names, self.paths, self.chain.full, self.has_bias, strict=True
+        ):
+            layer = {"bias_value": torch.zeros(rows), "bias_fraction": torch.zeros(rows)}
+            shapes = {"weight": (rows, columns), "bias": (rows,), "data_in": (columns,)}
+            for operand in ("weight", "bias", "data_in") if has_bias else ("weight", "data_in"):
+                bits, fraction = _widths_in(formats, (name, operand))
+                part = operand.removeprefix("data_").replace("in", "input")
+                layer[f"{part}_fraction"] = fraction.expand(shapes[operand]).float()
+                layer[f"{part}_bits"] = bits.expand(shapes[operand]).float()
+                if operand != "data_in":
+                    layer[f"{operand}_value"] = weights[f"{path}.{operand}"]
+            layers.append(layer)
+        self.chain.load_tensors(layers)
+
     def descend(self, factor: float, tries: int, seed: int) -> float:
         """Go on by changes of single codes, which stay where the loss of all training samples plus the cost falls.
 
@@ -131,3 +158,11 @@ class ChainNetwork(WidthEngine):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.chain.load_state(state)
+
+
+def _widths_in(formats: LearnedFormats, slot: Slot) -> tuple[Tensor, Tensor]:
+    """The widths and the fraction widths of an operand."""
+    own = formats.get(slot)
+    if own is None or own.element_width is None or not isinstance(own.frac_width, MeasuredTensor):
+        raise GraphError(f"{slot[0]} ({slot[1]}) has no learned widths: give a network that train_widths has found")
+    return own.element_width.values, own.frac_width.values

@@ -190,6 +190,26 @@ def snapshot_graph(graph: MaseGraph, snapshot: Snapshot) -> MaseGraph:
     return twin
 
 
+def descended(
+    graph: MaseGraph, network: MaseGraph, data: Data, options: WidthTraining, factor: float, tries: int
+) -> MaseGraph:
+    """A copy of `network`, which a training of `graph` has found, after a longer descent on its codes.
+
+    So many changes of one number are tried, or fewer where a whole sweep finds none that lowers the loss of the
+    training samples plus `factor` times the EBOPs. `options` are those of the training.
+
+    Raises GraphError for a network without learned widths for each operand, or that is no chain of linear layers.
+    """
+    engine = _engine(graph, all_samples(data, "train"), options, None)
+    if not isinstance(engine, ChainNetwork):
+        raise GraphError("a descent needs a chain of linear layers and ReLUs on vectors, and widths by element")
+    engine.load_network(network)
+    engine.measure_ranges()
+    engine.descend(factor, tries, options.seed)
+    engine.measure_ranges()
+    return snapshot_graph(graph, Snapshot(0, 0, factor, engine.cost(), math.nan, engine.weights(), engine.widths()))
+
+
 def learned_config(graph: MaseGraph) -> dict[str, Any]:
     """The config, `by = "name"`, of a graph whose widths are learned: what a pass, or a search, would have given it."""
     config: dict[str, Any] = {"by": "name", "default": {"config": {"name": "NA"}}}

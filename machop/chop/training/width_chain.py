@@ -265,6 +265,19 @@ class Chain:
         fractions.copy_(torch.where(is_new, finest, fractions))
         of_inputs.copy_(torch.where(inputs == of_inputs.round(), of_inputs, inputs))
 
+    def load_tensors(self, layers: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take values, fraction widths and bits of inputs as `tensors` gave them; nothing may have been taken out."""
+        values, fractions, inputs = self._parts(self.parameters)
+        for own, layer in zip(self.layers, layers, strict=True):
+            values[own.weights : own.bias] = layer["weight_value"].flatten()
+            values[own.biases] = layer["bias_value"]
+            fractions[own.weights : own.bias] = layer["weight_fraction"].flatten()
+            fractions[own.biases] = layer["bias_fraction"]
+            inputs[own.reads] = layer["input_fraction"]
+        if self.half_up:
+            for own, above in zip(self.layers, layers[1:], strict=False):
+                values[own.biases] -= (-above["input_fraction"] - 1).exp2() * (above["input_bits"] > 0)
+
     def state(self) -> dict[str, Tensor]:
         """All that a resume needs."""
         named = {"parameters": self.parameters, "first": self.moments[0], "second": self.moments[1]}

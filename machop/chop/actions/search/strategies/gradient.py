@@ -51,7 +51,8 @@ class GradientOptions:
     1e-4 for networks.
 
     `error_share`: of a loss by classes so much is the expected error, the rest the cross entropy. Networks of few bits
-    sort more samples correctly with 0.8, and their outputs are too sure: leave it at 0 where probabilities matter.
+    sort more samples correctly with 0.5 to 0.9, and their outputs are too sure: leave it at 0 where probabilities
+    matter.
 
     `descent_tries`: each network is settled by descents on its codes, in each of which so many changes of one weight,
     bias or fraction width are tried; for chains of linear layers, "element" for both, and EBOPs.
