@@ -48,6 +48,9 @@ answers: setup   ## Print the figures of tasks 1 and 2 in docs/tutorials/lab3.md
 docs: setup      ## Build the documentation site: docs/_build/html/index.html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
+exercises: setup ## Run the exercises of docs/tutorials/exercises.md and draw their pictures; four CPU minutes
+	$(BIN)/python scripts/exercises.py
+
 tables: setup    ## Write docs/reference/formats.md: formats, oracles, every format on every op
 	$(BIN)/python scripts/format_tables.py
 

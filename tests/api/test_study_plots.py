@@ -63,7 +63,7 @@ def test_the_picture_of_a_front_has_every_network(study: Study, backend: Any) ->
         assert any(layer in text and "loss: " in text for text in shown.hovertext)
     else:
         (axes,) = figure.axes
-        assert (axes.get_xlabel(), axes.get_ylabel()) == ("average bitwidth [bit]", "accuracy (validation)")
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("average bitwidth [bit]", "accuracy (30 validation samples)")
         assert len(axes.collections[0].get_offsets()) == len(study)
         (line,) = [own for own in axes.lines if own.get_label() == "front"]
         assert list(line.get_xdata()) == pytest.approx(front)
@@ -72,7 +72,10 @@ def test_the_picture_of_a_front_has_every_network(study: Study, backend: Any) ->
 
 def test_a_front_can_be_shown_by_any_two_metrics(study: Study) -> None:
     figure = study.plot_front(x="loss", backend="plotly")
-    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("loss", "accuracy (validation)")
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == (
+        "loss",
+        "accuracy (30 validation samples)",
+    )
     figure = study.plot_front(y="average_bitwidth", backend="plotly")
     assert figure.layout.xaxis.title.text == "accuracy"
     (shown,) = [own for own in study.plot_front(x="loss", backend="plotly").data if own.name == "front"]

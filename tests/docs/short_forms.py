@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from tests.docs.pages import Short
 
+FEW = {"num_samples = 4000": "num_samples = 100"}
+EXERCISES = {
+    "widths": {"[2, 3, 4, 5, 6, 8, 12, 16, 32]": "[2, 8]", "max_epochs = 1": "max_epochs = 1\nnum_samples = 128"},
+    "sparsity": {
+        ", 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8": "",
+        "[0, 1, 2]": "[0]",
+        "num_samples = 20000": "num_samples = 128",
+    },
+    "fractions": {"[8, 16, 32]": "[8]"},
+    "formats": {"[1, 2, 3, 4, 5, 6, 8]": "[1, 2, 8]"},
+    "accuracy_and_bits": {"[3, 4, 6, 8]": "[3, 8]"},
+}
+"""What the short forms of the exercises replace in their files."""
+
 SHORT = {
     "README.md": Short({"compare --config": "compare --seeds 2 --config"}),
     "docs/how_to/compare.md": Short(
@@ -28,6 +42,17 @@ SHORT = {
                     "max_epochs = 24": "max_epochs = 1\nprobe_samples = 500",
                 },
             )
+        },
+    ),
+    "docs/tutorials/exercises.md": Short(
+        {
+            **{f"machop/configs/examples/reviews_{name}.toml": f"{name}.toml" for name in EXERCISES},
+            "--seeds 20 --budget 100": "--seeds 2 --budget 9",
+            '"n_trials": 30': '"n_trials": 3',
+        },
+        {
+            f"{name}.toml": (f"machop/configs/examples/reviews_{name}.toml", {**FEW, **own})
+            for name, own in EXERCISES.items()
         },
     ),
 }

@@ -53,6 +53,11 @@ class MetricFacts:
     samples: int = 0
     part: str = ""
 
+    @property
+    def told_samples(self) -> str:
+        """The samples as text, `4,000 validation samples`; empty where there are none."""
+        return f"{self.samples:,} {self.part} samples" if self.samples else ""
+
 
 @dataclass(frozen=True)
 class LayerFacts:

@@ -139,7 +139,12 @@ def _goals(summary: SearchSummary) -> Json:
 def _metrics(summary: SearchSummary, names: Sequence[str]) -> list[Json]:
     facts = summary.metrics
     return [
-        {"name": name, "unit": facts[name].unit, "direction": facts[name].direction}
+        {
+            "name": name,
+            "unit": facts[name].unit,
+            "direction": facts[name].direction,
+            "samples": facts[name].told_samples,
+        }
         if name in facts
         else {"name": name, "unit": "", "direction": "maximize"}
         for name in names

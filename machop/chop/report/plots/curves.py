@@ -131,7 +131,7 @@ def _title(summaries: Sequence[SearchSummary], facts: MetricFacts | None, drawn:
     origin = summaries[0].origin
     tunings = [own.finish.options.get("seed", 0) for own in summaries if own.finish]
     seeds = sorted(set(tunings) or {own.origin.seed for own in summaries})
-    samples = f"{facts.samples:,} {facts.part} samples" if facts is not None and facts.samples else ""
+    samples = facts.told_samples if facts is not None else ""
     said = [origin.model, origin.data.partition(":")[0], samples]
     said += [f"{'tuned with ' if tunings else ''}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"]
     bars = "bars: 95 % interval by the number of samples" if any(own.interval for own in places) else ""

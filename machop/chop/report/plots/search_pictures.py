@@ -47,7 +47,8 @@ def front_picture(
             points.append(_baseline(row, x, y))
         else:
             bounds.append(Bound(f"{row['name']} ({row['metrics'][x]:.4g})", "y", row["metrics"][y], "baseline"))
-    return Scatter(titled(data, x), f"{titled(data, y)} (validation)", points, bounds)
+    samples = next((own.get("samples") for own in data["metrics"] if own["name"] == y), "") or "validation"
+    return Scatter(titled(data, x), f"{titled(data, y)} ({samples})", points, bounds)
 
 
 def _pair(data: Data, x: str | None, y: str | None) -> tuple[str, str]:
