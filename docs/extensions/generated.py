@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -61,10 +62,10 @@ def toml_keys() -> Iterator[str]:
         yield keys_of(f"## `[search.search_space.setup]`\n\nOf the space {code(name)}.", space.Setup)
     yield keys_of("## `[search.strategy.setup]`\n\nFor every strategy.", StrategySetup)
     for name, strategy in STRATEGIES.working().items():
-        yield keys_of(f'### With `name = "{name}"`', strategy.Options)
+        yield keys_of(f'### With `name = "{name}"`\n\n{said_of(strategy)}', strategy.Options)
     yield "## `[search.strategy.sw_runner.NAME]`\n\nA runner may stand under `hw_runner` as well.\n"
     for name, runner in RUNNERS.working().items():
-        yield keys_of(f"### {code(name)}", runner.Options)
+        yield keys_of(f"### {code(name)}\n\n{said_of(runner)}", runner.Options)
     yield keys_of("## `[search.strategy.metrics.NAME]`", MetricTable)
     yield keys_of("## `[search.finish]`", Finish)
     yield keys_of("## `[train_for_space]`", SpaceTrainingOptions)
@@ -79,7 +80,13 @@ def keys_of(title: str, cls: type[Any]) -> str:
         column for column in COLUMNS if column != "meaning" or any("description" in key for key in keys.values())
     ]
     rows = ([key_row(name, keys[name])[column] for column in columns] for name in keys)
-    return f"{title}\n\n{table(columns, rows) if keys else 'It has no keys.'}\n"
+    return f"{title}\n\n" + (f"{said_of(cls)}\n\n{table(columns, rows)}" if keys else "It has no keys.\n")
+
+
+def said_of(item: type[Any]) -> str:
+    """The docstring of a class; the one that Python writes for a dataclass says nothing."""
+    text = inspect.getdoc(item) or ""
+    return "" if text.startswith(f"{item.__name__}(") else as_text(text)
 
 
 COLUMNS = ("key", "values", "default", "meaning")
