@@ -19,6 +19,7 @@ from chop.cli.main import app
 from chop.exporters import EXPORTERS
 from chop.record.folder import SearchFolder
 from chop.report.search_progress import ComparisonProgress
+from chop.scoring.task import TASKS
 from tests.conftest import Command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -260,6 +261,22 @@ def test_info_says_what_each_strategy_and_sampler_can(ch: Command) -> None:
     assert knows["nsgaii"] == {"fronts", "constraints"}
     for key in ("most_model_runs", "crossover_probability", "n_startup_trials"):
         assert key in out
+
+
+def test_info_lists_the_parts_of_a_file(tmp_path: Path, ch: Command) -> None:
+    (tmp_path / "my_task.py").write_text(
+        "from chop.scoring.task import TASKS\n"
+        "from chop.scoring.classification import Classification\n"
+        "@TASKS.register('info_task')\n"
+        "class InfoTask(Classification):\n"
+        '    """Judges for the sake of a list."""\n',
+        encoding="utf-8",
+    )
+    with TASKS.restored():
+        out, _ = ch("info", "task", "--plugin", "my_task.py")
+    assert "Judges for the sake of a list." in out
+    assert "info_task" not in ch("info", "task")[0]
+    assert "does not exist" in ch("info", "task", "--plugin", "none.py", status=(1, 2))[1]
 
 
 def test_info_says_for_which_targets_a_space_can_be_kept(ch: Command) -> None:

@@ -25,6 +25,7 @@ from chop.cli.options import (
     METRIC,
     MOST_POINTS,
     N_TRIALS,
+    PLUGINS,
     RESUME,
     RESUME_TRAINING,
     ROW,
@@ -41,7 +42,7 @@ from chop.cli.options import (
     with_run_options,
 )
 from chop.cli.report import report
-from chop.cli.start import row_of, start
+from chop.cli.start import load_plugins, row_of, start
 from chop.errors import ChopError, ConfigError
 from chop.tools.files import cure
 from chop.tools.terminal import replace_what_cannot_be_shown
@@ -201,8 +202,10 @@ def compare(
 
 def info(
     what: Annotated[str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")] = "all",
+    plugin: PLUGINS = None,
 ) -> None:
     """List models, data sets, formats, passes, strategies, runners and all other names."""
+    load_plugins(plugin)
     from chop.cli.info import show_info
 
     show_info(what)
@@ -238,8 +241,9 @@ def export_optuna(
     print(f"{trials} trials are in the study '{name}'")  # noqa: T201 - the answer to the command
 
 
-def formats() -> None:
+def formats(plugin: PLUGINS = None) -> None:
     """List the number formats and their keys."""
+    load_plugins(plugin)
     from chop.cli.info import show_info
 
     show_info("format")
