@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chop.errors import ChopError
-from chop.tools.user_code import call_user, is_user_reference, load_plugin, load_user_object
+from chop.tools.user_code import call_user, is_user_reference, load_plugin, load_user_object, loaded_plugins
 
 
 def write(folder: Path, text: str, name: str = "mine.py") -> Path:
@@ -53,6 +53,23 @@ def test_a_file_may_import_its_neighbour(tmp_path: Path) -> None:
     write(tmp_path, "WIDTH = 7", "chop_test_neighbour.py")
     path = write(tmp_path, "from chop_test_neighbour import WIDTH")
     assert load_user_object(f"{path}:WIDTH") == 7
+
+
+@pytest.mark.parametrize("is_imported_first", [True, False])
+def test_a_file_that_a_neighbour_imports_is_the_same_module(tmp_path: Path, is_imported_first: bool) -> None:
+    name = f"chop_test_part_{is_imported_first}"
+    part = write(tmp_path, "class Part: ...", f"{name}.py")
+    model = write(tmp_path, f"from {name} import Part")
+    files = [model, part] if is_imported_first else [part, model]
+    modules = {path: load_plugin(path) for path in files}
+    assert modules[part].Part is modules[model].Part
+    assert {*files} <= {*loaded_plugins()}
+
+
+def test_a_file_with_the_name_of_a_module_of_python_does_not_take_its_place(tmp_path: Path) -> None:
+    path = write(tmp_path, "mine = True", "this.py")
+    assert load_plugin(path).mine
+    assert path.stem not in sys.modules
 
 
 @pytest.mark.parametrize(

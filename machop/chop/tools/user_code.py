@@ -40,8 +40,8 @@ def load_user_object(reference: str) -> Any:
 def load_plugin(path: Path) -> ModuleType:
     """Run a Python file once and return it as a module; what it registers is known from then on.
 
-    The file may import its neighbours: its folder is added to the end of `sys.path`.
-    Raises ChopError that names the file, the line and the reason.
+    The file may import its neighbours: its folder is added to the end of `sys.path`. Where a neighbour imports the
+    file, or has imported it, that is the same module. Raises ChopError that names the file, the line and the reason.
     """
     path = path.resolve()
     name = f"{_PREFIX}{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
@@ -50,18 +50,38 @@ def load_plugin(path: Path) -> ModuleType:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ChopError(f"{path} {what}; give the path of a Python file")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
+    names = [name, path.stem] if _is_imported_as(path.stem, path) else [name]
+    if imported := sys.modules.get(names[-1]):
+        sys.modules[name] = imported
+        return imported
+    module = _run(path, names)
+    _let_inspect_pass()
+    return module
+
+
+def _is_imported_as(name: str, path: Path) -> bool:
+    """Whether `import name` runs the file, or has run it."""
+    try:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    except ValueError:  # of a module without a spec, such as `__main__`
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
+
+
+def _run(path: Path, names: list[str]) -> ModuleType:
+    """Run a file as the module of the first name, known by all of them; by none if it fails."""
+    spec = importlib.util.spec_from_file_location(names[0], path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.update(dict.fromkeys(names, module))
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        for name in names:
+            del sys.modules[name]
         raise ChopError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
-    _let_inspect_pass()
     return module
 
 
