@@ -34,9 +34,17 @@ class Keyed:
         given = {key: frozen(value) for key, value in values.items() if value not in (None, "NA")}
         missing = [key for key in cls._required_keys() if key not in given]
         if missing:
-            raise FormatError(f"missing key {', '.join(missing)}")
+            cure = cls._no_default([key for key in missing if key in values])
+            raise FormatError(f"missing key {', '.join(missing)}{cure}")
         context = {key: value for key, value in context.items() if key in cls.context_fields}
         return cls(**given, **context)
+
+    @classmethod
+    def _no_default(cls, keys: list[str]) -> str:
+        """The cure where `"NA"` was given for keys that are required; empty for no keys."""
+        if not keys:
+            return ""
+        return f' ("NA" means the default, and {cls.__name__} has none: give a value, or give the field a default)'
 
     @classmethod
     def _required_keys(cls) -> list[str]:
