@@ -130,4 +130,9 @@ def test_examples_are_listed_shown_and_copied(tmp_path: Path, ch: Command) -> No
     assert len([*(tmp_path / "mine").iterdir()]) == 1
     ch("config", "examples", "--output", "all")
     assert len([*(tmp_path / "all").iterdir()]) == len(examples())
+    (tmp_path / "folder.toml").mkdir()
+    for given, written in (("new/mine.toml", "new/mine.toml"), ("folder.toml", "folder.toml/jsc_toy_by_type.toml")):
+        ch("config", "examples", "jsc_toy_by_type", "--output", given)
+        assert (tmp_path / written).read_bytes() == LAB.read_bytes()
+    assert "is there already" in ch("config", "examples", "toy_regex", "--output", "new/mine.toml", status=2)[1]
     assert "did you mean 'toy_regex'?" in ch("config", "examples", "toy_regx", status=(1, 2))[1]

@@ -30,7 +30,7 @@ DATASET = Annotated[str | None, typer.Option("--dataset", help="The data set, if
 TASK = Annotated[str | None, typer.Option("--task", help="What outputs are judged by: one of `ch info task`.")]
 OUTPUT = Annotated[Path | None, typer.Option("--output", help="The file to write. [default: standard output]")]
 NAME = Annotated[str | None, typer.Argument(metavar="[NAME]", help="An example. [default: list all]")]
-FOLDER = Annotated[Path | None, typer.Option("--output", help="Copy the example, or all, into this folder.")]
+TO = Annotated[Path | None, typer.Option("--output", help="Copy the example, or all, into this folder; or one to this file, NAME.toml.")]
 
 
 @app.command()
@@ -84,13 +84,14 @@ def schema(plugin: PLUGINS = None, output: OUTPUT = None) -> None:
 
 
 @app.command()
-def examples(name: NAME = None, output: FOLDER = None) -> None:
+def examples(name: NAME = None, output: TO = None) -> None:
     """List the bundled TOML files, print one, or copy them: ch config examples jsc_toy_by_type --output ."""
     from chop.config import examples as bundled
 
     wanted = bundled.examples() if name is None else (bundled.example(name),)
     if output is not None:
-        targets = [output / one.path.name for one in wanted]
+        is_file = name is not None and output.suffix == ".toml" and not output.is_dir()
+        targets = [output] if is_file else [output / one.path.name for one in wanted]
         for target in targets:
             _require_absent(target)
         for one, target in zip(wanted, targets, strict=True):
