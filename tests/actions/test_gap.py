@@ -12,11 +12,11 @@ SUM = Gap(points=9, hypervolume=0.9, found=0, front=1, regret={"sum": 0.02})
 
 def test_a_gap_is_what_is_missing() -> None:
     assert FRONT.as_text() == (
-        "Gap to the optimum: 4.34 % of the exact hypervolume; 4 of 7 points of the exact front were found, the best "
-        "accuracy 0.01, bits 0 away from the best there is"
+        "Gap to the optimum: 4.34 % of the exact hypervolume; 4 of 7 points of the exact front were found. The best "
+        "values found, beside those of the exact front: accuracy 0.01 worse, bits equal"
     )
     assert "less than 0.01 % of the exact" in replace(FRONT, hypervolume=0.99999).as_text()
-    assert SUM.as_text() == "Gap to the optimum: 10 % of the way from the worst value to the best, sum 0.02"
+    assert SUM.as_text() == "Gap to the optimum: 10 % of the way from the worst value to the best; sum 0.02 worse"
 
 
 def test_no_gap_is_called_none() -> None:

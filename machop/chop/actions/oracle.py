@@ -52,18 +52,21 @@ class Gap:
 
     def as_text(self) -> str:
         """One line."""
-        regrets = ", ".join(f"{name} {value:.4g}" for name, value in self.regret.items())
         is_sum = len(self.regret) == 1
         if self.is_closed:
             found = "the best value there is" if is_sum else f"all {counted(self.front, 'point')} of the exact front"
             return f"Gap to the optimum: none, the search found {found}"
         missing = f"{percent(1 - self.hypervolume)} %" if self.hypervolume < 1 - LEAST_SHARE else "less than 0.01 %"
         if is_sum:
-            return f"Gap to the optimum: {missing} of the way from the worst value to the best, {regrets}"
+            return f"Gap to the optimum: {missing} of the way from the worst value to the best; {self._worse()}"
         return (
             f"Gap to the optimum: {missing} of the exact hypervolume; {self.found} of {self.front} points of the exact "
-            f"front were found, the best {regrets} away from the best there is"
+            f"front were found. The best values found, beside those of the exact front: {self._worse()}"
         )
+
+    def _worse(self) -> str:
+        """How much worse the best value found of each objective is than the best there is."""
+        return ", ".join(f"{name} {f'{value:.4g} worse' if value else 'equal'}" for name, value in self.regret.items())
 
     @property
     def is_closed(self) -> bool:
