@@ -10,7 +10,7 @@ import pytest
 
 from chop.report.html.search_page import search_page
 from tests.browser.pages import browser, console, needs_browser, opened, requests
-from tests.report.html.searches import exhaustive_search, small_search, tuned_search
+from tests.report.html.searches import exhaustive_search, search_of_two_formats, small_search, tuned_search
 
 pytestmark = needs_browser
 
@@ -161,6 +161,19 @@ def test_formats_of_all_networks_are_told_as_those_of_the_front(window: Any, tmp
         assert set(found["seq_blocks_2"]) == {"data_in", "weight", "bias"}  # a bias follows the weight
         assert found == known
     assert "auto" not in window.execute_script("return T.number.map((_, place) => formatsText(place)).join()")
+
+
+def test_every_network_names_its_formats_where_there_are_several(window: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(search_of_two_formats()), encoding="utf-8")
+    opened(window, file)
+    texts = window.execute_script("return T.number.map((_, place) => formatsText(place))")
+    names = window.execute_script("return T.number.map((_, place) => configOf(place).seq_blocks_2.name)")
+    on_front = window.execute_script("return DATA.front.length")
+    assert {*names} == {"integer", "integer_floor"} and on_front < len(texts)
+    for own, name in zip(texts, names, strict=True):
+        assert f"seq_blocks_2 {name}" in own
+    assert console(window) == []
 
 
 def test_tuned_networks_are_on_the_front_and_both_can_be_taken(window: Any, tmp_path: Path) -> None:

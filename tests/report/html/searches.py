@@ -28,7 +28,6 @@ def _searched(trials: int, **more: Any) -> Study:
     return chop.search(
         model,
         "jsc",
-        formats=["integer"],
         widths=[2, 4, 8],
         objectives=["accuracy", "average_bitwidth"],
         constraints={"average_bitwidth": {"max": 7.5}},
@@ -37,8 +36,14 @@ def _searched(trials: int, **more: Any) -> Study:
         n_trials=trials,
         num_samples=256,
         folder=_folder(),
-        **more,
+        **{"formats": ["integer"], **more},
     )
+
+
+@cache
+def search_of_two_formats() -> SearchFolder:
+    """A search over two formats, and the layers that stay in float32."""
+    return SearchFolder(_searched(16, formats=["integer", "integer_floor"]).folder)
 
 
 @cache

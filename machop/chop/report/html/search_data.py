@@ -49,6 +49,7 @@ def search_data(
     notes = [*notes, *files.log_problems()]
     trials = files.trials() if files.is_by_trial or not is_running else [row.trial for row in summary.best]
     choices = _choices(files)
+    named = len({*format_names(summary), *_chosen_formats(choices)}) > 1
     shown, epochs = _networks(_shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS), summary)
     landscape = _unless_damaged(notes, lambda: _landscape(files))
     toml = _unless_damaged(notes, lambda: files.resolved)
@@ -74,8 +75,9 @@ def search_data(
         "trials": {**_trials(shown, columns, choices, files), "tuned": epochs},
         "tuned": sorted(_unless_damaged(notes, files.tuned) or ()) if any(epochs) else [],
         "measured": summary.counts.measured + summary.counts.inherited,
-        "front": [{**network_row(row, summary), "running": is_running} for row in summary.best],
-        "baselines": [{"name": name, **network_row(row, summary)} for name, row in summary.baselines.items()],
+        "named": named,
+        "front": [{**network_row(row, summary, named), "running": is_running} for row in summary.best],
+        "baselines": [{"name": name, **network_row(row, summary, named)} for name, row in summary.baselines.items()],
         "exact": _exact(landscape, summary.goals, names),
         "density": _densities(landscape, summary.goals, names),
         "layers": [asdict(layer) for layer in summary.layers],
@@ -95,6 +97,11 @@ def search_data(
 def _choices(files: SearchFolder) -> Mapping[str, Sequence[Any]]:
     found = files.header.values.get("choices", {})
     return found if isinstance(found, Mapping) else {}
+
+
+def _chosen_formats(choices: Mapping[str, Sequence[Any]]) -> set[str]:
+    """The names of all formats that the layers of a space choose from."""
+    return {str(name) for key, _, own in axes_by_node(choices) if own == "name" for name in choices[key]} - {"NA"}
 
 
 def _followers(files: SearchFolder) -> Iterator[tuple[tuple[str, str, str], str]]:
@@ -186,8 +193,8 @@ def _state(trial: Trial) -> int:
     return 2 if trial.failed else 1 if trial.stopped_at is not None else 0
 
 
-def network_row(row: BestRow, summary: SearchSummary) -> Json:
-    """A network of the front, or a baseline: figures, formats by layer, its config."""
+def network_row(row: BestRow, summary: SearchSummary, named: bool = False) -> Json:
+    """A network of the front, or a baseline: figures, formats by layer (by name as well, if `named`), its config."""
     configs = node_configs(row.sampled_config)
     with_measured = {
         node: {**config, **{f"{o}_frac_width": _width(own) for o, own in row.frac_widths.get(node, {}).items()}}
@@ -198,7 +205,7 @@ def network_row(row: BestRow, summary: SearchSummary) -> Json:
         "metrics": {name: rounded([value])[0] for name, value in row.trial.metrics.items()},
         "test": _tests(row.test_metrics),
         "equal": len(row.equals) + row.equal_points,
-        "text": describe_formats(row.sampled_config, len(format_names(summary)) > 1, row.frac_widths),
+        "text": describe_formats(row.sampled_config, named, row.frac_widths),
         "cells": {
             node: {operand: [own.text, own.bits] for operand, own in cells_of(config).items()}
             for node, config in with_measured.items()

@@ -90,8 +90,13 @@ function formatsText(place) {
   const row = frontOf.get(T.name[place]);
   if (row && !row.running) return row.text;
   const short = { data_in: "act", weight: "w", bias: "bias", other: "other", data_out: "out" };
+  const config = configOf(place);
   return Object.entries(cellsFromChoices(place))
-    .map(([node, cells]) => `${node} ${Object.entries(cells).map(([operand, [text]]) => `${short[operand]} ${text}`).join(", ")}`)
+    .map(([node, cells]) => {
+      const name = config[node].name, isNamed = DATA.named && name !== undefined && name !== "NA";
+      const told = Object.entries(cells).filter(([, [text]]) => !isNamed || text !== name);
+      return [node, ...(isNamed ? [name] : []), told.map(([operand, [text]]) => `${short[operand]} ${text}`).join(", ")].join(" ").trim();
+    })
     .join("; ") || "unquantised";
 }
 
