@@ -30,7 +30,10 @@ DATASET = Annotated[str | None, typer.Option("--dataset", help="The data set, if
 TASK = Annotated[str | None, typer.Option("--task", help="What outputs are judged by: one of `ch info task`.")]
 OUTPUT = Annotated[Path | None, typer.Option("--output", help="The file to write. [default: standard output]")]
 NAME = Annotated[str | None, typer.Argument(metavar="[NAME]", help="An example. [default: list all]")]
-TO = Annotated[Path | None, typer.Option("--output", help="Copy the example, or all, into this folder; or one to this file, NAME.toml.")]
+TO = Annotated[
+    Path | None,
+    typer.Option("--output", help="Copy the example, or all, into this folder; or one to this file, NAME.toml."),
+]
 
 
 @app.command()
