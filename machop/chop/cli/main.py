@@ -228,11 +228,11 @@ def oracle(
 
 
 def export_optuna(
-    folder: Annotated[Path, typer.Argument(help="The folder search_ckpts of a search.")],
+    folder: Annotated[Path, typer.Argument(help="A search's folder, as mase_output/NAME.")],
     storage: Annotated[str, typer.Option(help="sqlite:///FILE.db, another database's URL, or a journal FILE.log.")],
     study_name: Annotated[str | None, typer.Option(help="The study's name there. [default: the project's]")] = None,
 ) -> None:
-    """Write a search as an Optuna study: ch export-optuna FOLDER --storage sqlite:///study.db"""
+    """Write a search as an Optuna study: ch export-optuna mase_output/NAME --storage sqlite:///study.db"""
     from chop.actions.search.strategies.optuna.storage import export_search
     from chop.tools.logger import set_logging_verbosity
 

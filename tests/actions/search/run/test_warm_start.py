@@ -189,6 +189,11 @@ def test_a_search_survives_the_way_through_optuna(
     assert not any(trial.inherited for trial in result.trials)
 
 
+def test_an_export_takes_the_folder_of_a_project(earlier: Path, tmp_path: Path) -> None:
+    shutil.copytree(earlier, tmp_path / "mine" / "software" / "search_ckpts")
+    assert export_search(tmp_path / "mine", f"sqlite:///{tmp_path}/study.db") == ("mine", 7)
+
+
 def test_an_exported_study_says_what_a_search_did(earlier: Path, tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/study.db"
     export_search(earlier, storage, "mine")

@@ -15,7 +15,7 @@ from chop.actions.search.strategies.optuna.samplers import quiet
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
-from chop.record.names import ALL_ROWS_FILE, TRIALS_FILE
+from chop.record.names import ALL_ROWS_FILE, TRIALS_FILE, search_folder
 from chop.record.trial import Trial
 
 if TYPE_CHECKING:
@@ -66,11 +66,12 @@ def points_of_storage(name: str) -> list[StoredPoint]:
 def export_search(folder: Path, storage: str, study_name: str | None = None) -> tuple[str, int]:
     """Write the trials of a search into a new study; returns its name and the number of trials.
 
-    Either the whole study is there afterwards or nothing of it. Raises SearchError for a folder without trials, and
-    for a study that is there already.
+    `folder` is that of a search, or of its project. Either the whole study is there afterwards or nothing of it. Raises
+    SearchError for a folder without trials, and for a study that is there already.
     """
     import optuna
 
+    folder = search_folder(folder)
     search = _LoggedSearch.read(folder)
     name = study_name or _default_name(folder)
     shown = without_password(storage)
