@@ -10,9 +10,10 @@ from pathlib import Path
 
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
+from chop.record.goals import Goals
 from chop.report import compare_plots
 from chop.report.html.pages import comparison_in
-from chop.report.html.search_data import search_data
+from chop.report.html.search_page import data_of_what_is_sound
 from chop.report.plots.backends import require_backend
 from chop.report.plots.curves import curves
 from chop.report.plots.pictures import Picture
@@ -42,7 +43,9 @@ def write_figures(folder: Path, target: Path, against: Against | None = None) ->
 
     With `against`, curves as well, in a size that suits them. Of a comparison, its pictures.
 
-    Raises ChopError without matplotlib, and SearchError for a search that has not ended.
+    Of a search that has not ended, or that is damaged, they show what is sound, as its page does, without curves.
+
+    Raises ChopError without matplotlib, and SearchError where nothing sound is left.
     """
     require_backend("matplotlib")
     from chop.report.plots.matplotlib_drawing import drawn, rendered
@@ -63,10 +66,11 @@ def write_figures(folder: Path, target: Path, against: Against | None = None) ->
 
 def _pictures(files: SearchFolder) -> Iterator[tuple[str, Picture]]:
     """The pictures that the records of a search have the figures for."""
-    data = search_data(files)
+    data, _ = data_of_what_is_sound(files)
+    goals = Goals.from_json(files.header.values["goals"]) if data["running"] else files.summary.goals
     past = hypervolume_picture if "hypervolume" in data["history"] else history_picture
     makers: dict[str, Callable[[], Picture]] = {
-        "front": partial(front_picture, data, files.summary.goals),
+        "front": partial(front_picture, data, goals),
         "history": partial(past, data),
         "formats": partial(front_layers_picture, data),
     }

@@ -17,6 +17,7 @@ import pytest
 import chop
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
+from chop.report.figures import write_figures
 from chop.report.html.numbers import column, correlations, history, influences
 from chop.report.html.page import as_json
 from chop.report.html.pages import page_of
@@ -171,6 +172,21 @@ def test_damaged_record_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run" / "summary.json").write_text("{", encoding="utf-8")
     with pytest.raises(SearchError):
         search_page(SearchFolder(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["summary.json", "best.json"])
+def test_figures_of_a_damaged_record_show_what_its_page_shows(name: str, tmp_path: Path) -> None:
+    copytree(small_search().path, tmp_path / "run")
+    (tmp_path / "run" / name).write_text("{", encoding="utf-8")
+    written = write_figures(tmp_path / "run", tmp_path / "figures")
+    assert {path.stem for path in written} == {
+        f"{what}_{size}" for what in ("front", "history") for size in ("single", "double")
+    }
+    assert "networks" in (tmp_path / "figures" / "front_double.svg").read_text(encoding="utf-8")
+    (tmp_path / "run" / "trials.jsonl").write_text("{", encoding="utf-8")
+    with pytest.raises(SearchError):
+        write_figures(tmp_path / "run", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_search_writes_the_page_unless_it_is_told_not_to(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def page_of(folder: Path, lite: bool = False) -> str:
     if _holds_search(folder):
         page, problem = page_of_what_is_sound(SearchFolder(folder), lite)
         if problem:
-            logger.warning("the page is made from the log alone: %s", problem)
+            logger.warning("what is shown is of the log alone: %s", problem)
         return page
     return comparison_page(comparison_in(folder))
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 from chop.errors import SearchError
 from chop.record.damage import DAMAGES
 from chop.record.folder import SearchFolder
 from chop.report.html.page import SEARCH_SCRIPTS, page
 from chop.report.html.running_search import running_summary
-from chop.report.html.search_data import search_data
+from chop.report.html.search_data import Json, search_data
 from chop.tools.folder_lock import in_use
 
 FOLLOWS = "The search is running; this page follows its log."
@@ -23,32 +22,45 @@ def search_page(files: SearchFolder, lite: bool = False) -> str:
 
     Raises SearchError for a search that has not ended, or whose files are damaged.
     """
-    data = search_data(files, lite)
-    data["commands"] = _commands(files.path) if files.summary.origin.command else _calls(files.path)
-    return _page(data)
+    return _page(_finished(files, lite))
 
 
 def running_page(files: SearchFolder, lite: bool = False, note: str = FOLLOWS) -> str:
     """The page of a search that has not ended, from its log alone. Raises SearchError as `running_summary` does."""
-    return _page({**search_data(files, lite, running_summary(files), [note]), "commands": []})
+    return _page(_running(files, lite, note))
 
 
 def page_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[str, str]:
-    """The page of a search, and why it is of the log alone, if it is: the search runs, was cut off, or is damaged.
+    """The page of a search, and why it is of the log alone, as `data_of_what_is_sound` says."""
+    data, problem = data_of_what_is_sound(files, lite)
+    return _page(data), problem
+
+
+def data_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[Json, str]:
+    """What can be shown of a search, and why it is of the log alone, if it is: it runs, was cut off, or is damaged.
 
     Raises SearchError where the log has nothing that could be shown.
     """
     try:
-        return search_page(files, lite), ""
+        return _finished(files, lite), ""
     except SearchError as error:
         note = RUNS if in_use(files.path) else str(error)
         try:
-            return running_page(files, lite, note), note
+            return _running(files, lite, note), note
         except (SearchError, *DAMAGES):
             raise error from None
 
 
-def _page(data: dict[str, Any]) -> str:
+def _finished(files: SearchFolder, lite: bool) -> Json:
+    commands = _commands(files.path) if files.summary.origin.command else _calls(files.path)
+    return {**search_data(files, lite), "commands": commands}
+
+
+def _running(files: SearchFolder, lite: bool, note: str) -> Json:
+    return {**search_data(files, lite, running_summary(files), [note]), "commands": []}
+
+
+def _page(data: Json) -> str:
     return page(data, f"{data['name']}: {data['title']}", "search", SEARCH_SCRIPTS)
 
 
