@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,12 @@ def trials() -> list[Trial]:
     ]
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, width: int) -> str:
+def shown(monkeypatch: pytest.MonkeyPatch, width: int, order: Sequence[str] = ()) -> str:
     """All that a bar writes to a terminal of that width."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=width, color_system="standard", emoji=False)
     monkeypatch.setattr(search_progress, "terminal", lambda **settings: console)
-    with SearchProgress(300, GOALS) as progress:
+    with SearchProgress(300, GOALS, order) as progress:
         for trial in trials():
             progress.on_trial(trial)
     return file.getvalue()
@@ -52,6 +53,18 @@ def shown(monkeypatch: pytest.MonkeyPatch, width: int) -> str:
 
 def test_a_bar_has_the_ends_of_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ENDS in shown(monkeypatch, 140)
+
+
+def test_a_bar_has_the_objectives_in_the_order_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = shown(monkeypatch, 140, ["average_bitwidth", "latency", "accuracy"])
+    assert "front: average_bitwidth 3 … 7, accuracy 0.6 … 0.7" in told
+
+
+def test_a_search_passes_its_order_to_the_bar(ch: Command) -> None:
+    path = str(example("jsc_toy_by_type").path)
+    metrics = ("--metric", "average_bitwidth", "--metric", "accuracy_micro")
+    _, err = ch("search", "--config", path, "--pretrained", "--n-trials", "4", *metrics)
+    assert re.search(r"front: average_bitwidth \S+( … \S+)?, accuracy_micro", err)
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self, TypeVar
@@ -72,10 +72,13 @@ class _Shown:
 
 
 class SearchProgress(_Shown):
-    """Shows each trial as it comes in; a context manager. `total` is None where its number is not known beforehand."""
+    """Shows each trial as it comes in; a context manager.
 
-    def __init__(self, total: int | None, goals: Goals) -> None:
-        self._goals = goals
+    `total` is None where its number is not known beforehand. `order` are the metrics as the user lists them.
+    """
+
+    def __init__(self, total: int | None, goals: Goals, order: Sequence[str] = ()) -> None:
+        self._goals, self._order = goals, order
         self._trials, self._shown = 0, 0.0
         self._ends: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
         self._progress = progress_bar(MofNCompleteColumn(), "{task.fields[rate]}/s", "{task.fields[best]}")
@@ -118,10 +121,12 @@ class SearchProgress(_Shown):
             return ""
         if len(self._ends) == 1:
             return f"best: {self._goals.names[0]} {self._ends[0][1][0]:.4g}"
-        ends = zip(*(values for _, values in self._ends), strict=True)
+        names = self._goals.names
+        places = [names.index(name) for name in self._order if name in names] or range(len(names))
+        ends = [[self._ends[end][1][place] for end in places] for place in places]
         shown = (
-            f"{name} {' … '.join(dict.fromkeys(f'{value:.4g}' for value in own))}"
-            for name, own in zip(self._goals.names, ends, strict=True)
+            f"{names[place]} {' … '.join(dict.fromkeys(f'{value:.4g}' for value in own))}"
+            for place, own in zip(places, ends, strict=True)
         )
         return f"front: {', '.join(shown)}"
 

@@ -60,7 +60,7 @@ class TrialRun:
             budget = search.settings.setup.n_trials
             context = search.context(self.instruments, self.goals, search.seed, budget, trainer)
             loop = self._loop(context, scheduler, log)
-            with SearchProgress(self.expected_trials, self.goals) as progress:
+            with SearchProgress(self.expected_trials, self.goals, search.settings.order) as progress:
                 if context.probes:
                     context.probes.on_probe = progress.on_probe
                 if trainer:

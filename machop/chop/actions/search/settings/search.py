@@ -42,6 +42,8 @@ class SearchSettings:
     constraints: tuple[ConstraintSetting, ...] = ()
     eval_mode: bool = True
     finish: Finish | None = None
+    order: tuple[str, ...] = ()
+    """The metrics as the user lists them; `objectives` are in alphabetical order."""
 
     def goals(self, in_float: Mapping[str, float]) -> Goals:
         """The objectives and constraints, given the metrics of the FP32 baseline."""
@@ -129,6 +131,7 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
             constraints=constraints,
             eval_mode=strategy.eval_mode,
             finish=finish,
+            order=tuple(strategy.metrics),
         ),
         [],
     )
