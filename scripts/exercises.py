@@ -20,7 +20,7 @@ from pathlib import Path
 import chop
 from chop.record.comparison_folder import ComparisonFolder
 from chop.report.plots.curves import curves
-from chop.report.plots.matplotlib_drawing import rendered
+from chop.report.plots.matplotlib_settings import rendered
 from chop.report.plots.pictures import Curves
 from chop.scoring.intervals import wilson_interval
 from chop.tools.files import write_whole

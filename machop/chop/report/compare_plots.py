@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil, floor, isinf
@@ -30,6 +29,7 @@ from chop.report.compare_plot_parts import (
 )
 from chop.report.line_labels import label_ends
 from chop.report.line_styles import line_styles
+from chop.report.plots.matplotlib_settings import FOR_COMPARISONS, rendered
 from chop.tools.extras import install_command
 from chop.tools.files import write_whole
 from chop.tools.interrupts import Held
@@ -39,21 +39,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 MARKERS = ("o", "s", "D", "^")
-SETTINGS: Any = {
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "lines.linewidth": 1.7,
-    "legend.frameon": False,
-    "legend.handlelength": 3.0,
-    "svg.hashsalt": "chop",
-}
 DRAWINGS = ("best_so_far", "hypervolume", "front", "regret", "evaluations_to")
 KINDS = ("png", "svg")
 
@@ -84,14 +69,13 @@ def forget_plots(folder: Path) -> None:
 
 
 def _drawn(folder: Path, summary: CompareSummary, held: Held) -> list[Path]:
-    import matplotlib
-
     files: list[Path] = []
     for name, figure in figures(summary):
         if held.came:
             raise KeyboardInterrupt
-        with matplotlib.rc_context(SETTINGS):
-            files += [write_whole(folder / f"{name}.{kind}", _rendered(figure, kind)) for kind in KINDS]
+        files += [
+            write_whole(folder / f"{name}.{kind}", rendered(figure, kind, 200, FOR_COMPARISONS)) for kind in KINDS
+        ]
     if held.came:
         raise KeyboardInterrupt
     return files
@@ -102,7 +86,7 @@ def figures(summary: CompareSummary) -> Iterator[tuple[str, Figure]]:
     import matplotlib
 
     for name, draw in zip(DRAWINGS, (best_so_far, hypervolume, front, regret, evaluations_to), strict=True):
-        with matplotlib.rc_context(SETTINGS):
+        with matplotlib.rc_context(FOR_COMPARISONS):
             figure = draw(summary)
         if figure is not None:
             yield name, figure
@@ -226,12 +210,6 @@ def evaluations_to(summary: CompareSummary) -> Figure:
         title_fontsize=9,
     )
     return figure
-
-
-def _rendered(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
-    return buffer.getvalue()
 
 
 def _lowest(summary: CompareSummary) -> float:

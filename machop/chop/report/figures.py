@@ -16,6 +16,7 @@ from chop.report.html.pages import comparison_in
 from chop.report.html.search_page import data_of_what_is_sound
 from chop.report.plots.backends import require_backend
 from chop.report.plots.curves import curves
+from chop.report.plots.matplotlib_settings import FOR_COMPARISONS, rendered
 from chop.report.plots.pictures import Picture
 from chop.report.plots.search_pictures import (
     front_layers_picture,
@@ -48,11 +49,15 @@ def write_figures(folder: Path, target: Path, against: Against | None = None) ->
     Raises ChopError without matplotlib, and SearchError where nothing sound is left.
     """
     require_backend("matplotlib")
-    from chop.report.plots.matplotlib_drawing import drawn, rendered
+    from chop.report.plots.matplotlib_drawing import drawn
 
     if not SearchFolder(folder).holds_search:
         figures = compare_plots.figures(comparison_in(folder).summary)
-        return [write_whole(target / f"{name}.{kind}", rendered(own, kind)) for name, own in figures for kind in KINDS]
+        return [
+            write_whole(target / f"{name}.{kind}", rendered(own, kind, settings=FOR_COMPARISONS))
+            for name, own in figures
+            for kind in KINDS
+        ]
     written = []
     if against is not None:
         figure = drawn(curves({"": [SearchFolder(folder)]}, against.x, None, against.by))

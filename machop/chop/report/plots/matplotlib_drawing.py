@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -20,25 +19,12 @@ from chop.report.plots.colours import (
     octaves,
 )
 from chop.report.plots.matplotlib_curves import draw_curves, size
+from chop.report.plots.matplotlib_settings import FOR_PAPERS, rendered
 from chop.report.plots.pictures import Bars, Curves, HeatMap, Parallel, Picture, Points, Scatter, Steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SETTINGS: Any = {
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 7,
-    "lines.linewidth": 1.2,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "chop",
-}
 WIDE = (7.0, 3.6)
 MOST_CELLS_WITH_TEXT = 200
 MOST_ROWS, MOST_LINES = 40, 2_000
@@ -53,7 +39,7 @@ class DrawnFigure(Figure):
 
 def drawn(picture: Picture, inches: tuple[float, float] | None = None) -> Figure:
     """The picture as a figure of matplotlib; in its own size, points of the front have the numbers of their trials."""
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(FOR_PAPERS):
         figure = DrawnFigure(figsize=inches or _size(picture), layout="constrained")
         match picture:
             case Scatter():
@@ -69,15 +55,6 @@ def drawn(picture: Picture, inches: tuple[float, float] | None = None) -> Figure
             case Curves():
                 draw_curves(figure, picture)
     return figure
-
-
-def rendered(figure: Figure, kind: str, dpi: int = 300) -> bytes:
-    """A figure as the bytes of a file of a kind: pdf, svg or png."""
-    buffer = io.BytesIO()
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    with matplotlib.rc_context(SETTINGS):
-        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
-    return buffer.getvalue()
 
 
 def _size(picture: Picture) -> tuple[float, float]:

@@ -1,0 +1,51 @@
+"""The settings of matplotlib for all pictures of reports, and a figure as the bytes of a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COMMON: Mapping[str, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "chop",
+}
+FOR_PAPERS: Any = {
+    **_COMMON,
+    "font.size": 8,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.2,
+}
+"""Of the pictures of a search, which fit in a column of a paper."""
+
+FOR_COMPARISONS: Any = {
+    **_COMMON,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "grid.linewidth": 0.7,
+    "legend.handlelength": 3.0,
+    "lines.linewidth": 1.7,
+}
+"""Of the pictures of a comparison, which stand by themselves."""
+
+
+def rendered(figure: Figure, kind: str, dpi: int = 300, settings: Any = FOR_PAPERS) -> bytes:
+    """A figure as the bytes of a file of a kind: pdf, svg or png. `settings` are those that it was drawn with."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with matplotlib.rc_context(settings):
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
