@@ -103,11 +103,12 @@ def test_whole_circuits_come_before_sums_and_a_baseline_without_a_figure_has_a_d
     assert re.search(r"FP32\s+–\s+–", shown)
 
 
-def test_command_that_exports_names_the_users_own_model_and_data(tmp_path: Path) -> None:
+def test_command_that_exports_names_the_users_own_model_data_and_plugins(tmp_path: Path) -> None:
     files = SearchFolder(tmp_path)
     files.write_resolved('model = "my nets/own net.py:module"\ndataset = "own.py:data"\n')
-    origin = Origin("own", command="ch search --config own.toml")
+    origin = Origin("own", command="ch search --config own.toml --plugin 'my formats.py' --plugin=more.py")
     summary = replace(summary_of(1), exporter="onnx", origin=origin)
     assert next_steps(summary, tmp_path) == [
         f"next: ch export {tmp_path} --trial 123456 --to onnx --model 'my nets/own net.py:module' --dataset own.py:data"
+        " --plugin 'my formats.py' --plugin=more.py"
     ]

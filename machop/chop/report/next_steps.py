@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 from chop.record.folder import SearchFolder
 from chop.record.names import SEARCH_FOLDER
 from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow
-from chop.tools.user_code import is_user_reference
+from chop.report.commands import with_own_code
 
 SHARE = 0.01
 """The share of the first objective's best value that a cheaper network may lack."""
@@ -22,17 +20,7 @@ def next_steps(summary: SearchSummary, folder: Path) -> list[str]:
     if not summary.exporter or not summary.origin.command:
         return []
     words = ["ch", "export", str(_run(folder)), "--trial", str(_choice(summary).trial.number), "--to", summary.exporter]
-    for option, name in _own_code(folder):
-        words += [option, name]
-    return [f"next: {shlex.join(words)}"]
-
-
-def _own_code(folder: Path) -> Iterator[tuple[str, str]]:
-    """The options that name the user's own model and data, which a command takes from nowhere else."""
-    options = tomllib.loads(SearchFolder(folder).resolved or "")
-    for key in ("model", "dataset"):
-        if isinstance(name := options.get(key), str) and is_user_reference(name):
-            yield f"--{key}", name
+    return [f"next: {with_own_code(shlex.join(words), SearchFolder(folder), summary.origin.command)}"]
 
 
 def _choice(summary: SearchSummary) -> BestRow:

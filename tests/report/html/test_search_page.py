@@ -242,3 +242,15 @@ def test_rank_correlation_is_scipys() -> None:
     columns = {name: column(trials, name) for name in ("accuracy", "average_bitwidth")}
     found = correlations(columns)
     assert found["values"][0][1] == pytest.approx(spearmanr(*columns.values()).statistic, abs=1e-5)
+
+
+def test_commands_of_the_page_name_the_users_own_model_data_and_plugins(tmp_path: Path) -> None:
+    copytree(small_search().path, tmp_path / "search")
+    files = SearchFolder(tmp_path / "search")
+    files.write_resolved('model = "my net.py:module"\ndataset = "own.py:data"\n')
+    summary = files.summary
+    origin = replace(summary.origin, command="ch search --config own.toml --plugin formats.py")
+    files.write_summary(replace(summary, origin=origin))
+    commands = [text for _, text, _ in data_of(search_page(files))["commands"]]
+    assert [text.split()[1] for text in commands] == ["export", "transform", "test"]
+    assert all(text.endswith(" --model 'my net.py:module' --dataset own.py:data --plugin formats.py") for text in commands)

@@ -8,6 +8,7 @@ from pathlib import Path
 from chop.errors import SearchError
 from chop.record.damage import DAMAGES
 from chop.record.folder import SearchFolder
+from chop.report.commands import with_own_code
 from chop.report.html.page import SEARCH_SCRIPTS, page
 from chop.report.html.running_search import running_summary
 from chop.report.html.search_data import Json, search_data
@@ -52,7 +53,7 @@ def data_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[Json
 
 
 def _finished(files: SearchFolder, lite: bool) -> Json:
-    commands = _commands(files.path) if files.summary.origin.command else _calls(files.path)
+    commands = _commands(files) if files.summary.origin.command else _calls(files.path)
     return {**search_data(files, lite), "commands": commands}
 
 
@@ -64,21 +65,19 @@ def _page(data: Json) -> str:
     return page(data, f"{data['name']}: {data['title']}", "search", SEARCH_SCRIPTS)
 
 
-def _commands(folder: Path) -> list[list[str]]:
+def _commands(files: SearchFolder) -> list[list[str]]:
     """What takes a network of `ch search` away, as the user types it: what it is, the text, and a flag.
 
     `{trial}` stands for its number, `{untuned}` for the flag, where the network was tuned and is wanted as before.
     """
-    run, flag = shlex.quote(str(folder)), " --untuned"
-    return [
-        [
-            "As ONNX, or with --to qonnx, hls4ml, verilog, vhdl",
-            f"ch export {run} --trial {{trial}}{{untuned}} --to onnx",
-            flag,
-        ],
-        ["Its graph and weights in one file", f"ch transform --from-search {run} --row {{trial}}{{untuned}}", flag],
-        ["Its scores on the test set", f"ch test --from-search {run} --row {{trial}}{{untuned}}", flag],
-    ]
+    run, flag = shlex.quote(str(files.path)), " --untuned"
+    commands = {
+        "As ONNX, or with --to qonnx, hls4ml, verilog, vhdl": f"export {run} --trial {{trial}}{{untuned}} --to onnx",
+        "Its graph and weights in one file": f"transform --from-search {run} --row {{trial}}{{untuned}}",
+        "Its scores on the test set": f"test --from-search {run} --row {{trial}}{{untuned}}",
+    }
+    typed = files.summary.origin.command
+    return [[what, with_own_code(f"ch {command}", files, typed), flag] for what, command in commands.items()]
 
 
 def _calls(folder: Path) -> list[list[str]]:
