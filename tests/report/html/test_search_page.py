@@ -253,4 +253,6 @@ def test_commands_of_the_page_name_the_users_own_model_data_and_plugins(tmp_path
     files.write_summary(replace(summary, origin=origin))
     commands = [text for _, text, _ in data_of(search_page(files))["commands"]]
     assert [text.split()[1] for text in commands] == ["export", "transform", "test"]
-    assert all(text.endswith(" --model 'my net.py:module' --dataset own.py:data --plugin formats.py") for text in commands)
+    assert all(
+        text.endswith(" --model 'my net.py:module' --dataset own.py:data --plugin formats.py") for text in commands
+    )
