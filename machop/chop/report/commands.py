@@ -1,4 +1,4 @@
-"""The commands that take a network of a search away, as a shell runs them in the folder where the search was started."""
+"""The commands that take a network of a search away, as they run in the folder where the search was started."""
 
 from __future__ import annotations
 
