@@ -42,7 +42,7 @@ wheel: setup     ## Build the sdist and the wheel into dist/ and list the wheel'
 weights: setup   ## Train the weights that ship and write docs/reference/models.md
 	$(BIN)/python scripts/make_weights.py
 
-answers: setup   ## Print the figures of tasks 1 and 2 in docs/tutorials/lab3.md
+answers: setup   ## Print the figures of docs/tutorials/lab3.md and draw its pictures; one CPU minute
 	$(BIN)/python scripts/lab3_answers.py
 
 docs: setup      ## Build the documentation site: docs/_build/html/index.html; a warning is an error
