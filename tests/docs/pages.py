@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import REGISTRIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,18 +134,28 @@ class PageRun:
     def _command(self, line: str, fails: bool) -> str:
         program, *words = shlex.split(line, comments=True)
         if program in {"ch", "machop/ch"}:
-            with ExitStack() as stack:  # a command is a process of its own: its plug-ins end with it
-                for registry in REGISTRIES:
-                    stack.enter_context(registry.restored())
+            with as_a_process(self.folder):
                 return "\n".join(self.ch(*words, status=(1, 2) if fails else 0))
         if program == "pytest":
-            program, words = "python", ["-m", "pytest", *words]
+            return self.suite(words, fails)
         assert program == "python", f"the tests run ch, python and pytest, not {program}; say 'no-run: why'"
         result = subprocess.run(
             [sys.executable, *words], cwd=self.folder, text=True, capture_output=True, check=False, encoding="utf-8"
         )
         assert (result.returncode != 0) == fails, result.stdout + result.stderr
         return result.stdout + result.stderr
+
+    def suite(self, words: list[str], fails: bool) -> str:
+        """Run pytest in the folder of the page, within this process, which has torch already; what it prints."""
+        own = [f"--rootdir={self.folder}", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+        with (
+            as_a_process(self.folder),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(io.StringIO()) as told,
+        ):
+            status = pytest.main([*words, *own])
+        assert (status != 0) == fails, told.getvalue()
+        return told.getvalue()
 
     def _python(self, block: Block) -> str:
         space = {"__name__": "page"} if block.mark == "alone" else self.namespace
@@ -153,6 +165,24 @@ class PageRun:
                 return exception_text(code, space)
             exec(code, space)
         return printed.getvalue()
+
+
+@contextlib.contextmanager
+def as_a_process(folder: Path) -> Iterator[None]:
+    """What a command imports from the folder of a page, and registers, ends with it."""
+    before = set(sys.modules)
+    with ExitStack() as stack:
+        for registry in REGISTRIES:
+            stack.enter_context(registry.restored())
+        yield
+    forget_modules(folder, before)
+
+
+def forget_modules(folder: Path, before: set[str]) -> None:
+    """Forget the modules of a folder that are not among those `before`."""
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
 
 
 def exception_text(code: Any, namespace: dict[str, Any]) -> str:
