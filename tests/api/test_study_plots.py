@@ -104,11 +104,29 @@ def test_a_picture_that_the_records_hold_too_little_for_says_what_is_missing(mlp
         "history": "fewer than two trials",
         "hypervolume": "fewer than two trials",
         "parallel": "the space has one point",
-        "importance": "at least 12 measured trials",
+        "importance": "the space has one point",
         "correlation": "at least 12 measured trials",
     }.items():
         with pytest.raises(SearchError, match=message):
             getattr(study, f"plot_{name}")()
+
+
+def test_bars_of_importance_sum_to_all_of_the_variance(study: Study) -> None:
+    figure = study.plot_importance(backend="plotly")
+    assert len(figure.data) == 2
+    for bars in figure.data:
+        assert bars.y[-1] == "interactions and noise"
+        assert sum(bars.x) == pytest.approx(1, abs=1e-4)
+        assert min(bars.x) >= 0
+    assert "a linear model of 16 trials" in figure.layout.xaxis2.title.text
+
+
+def test_too_few_trials_for_importance_say_how_many_it_needs(mlp: nn.Module, arrays: Arrays) -> None:
+    study = chop.search(mlp, arrays, **few(widths=[2, 3, 4, 6, 8], n_trials=9))
+    with pytest.raises(
+        SearchError, match=r"importance of the 4 choices needs 32 measured trials .*, and the study has 9"
+    ):
+        study.plot_importance()
 
 
 def test_a_front_without_a_network_shows_the_nearest(mlp: nn.Module, arrays: Arrays) -> None:
@@ -128,7 +146,7 @@ def test_names_are_no_markup() -> None:
         Scatter(hostile, hostile, [points], [Bound(hostile, "x", 3.0)]),
         heat,
         Parallel([Axis(hostile, [0.0], [hostile])], 0),
-        Bars(hostile, [(hostile, [(hostile, 1.0)])]),
+        Bars(hostile, [(hostile, [(hostile, 1.0)])], hostile),
         Steps(hostile, [1.0], [(hostile, [1.0])]),
     ]
     for picture in pictures:

@@ -52,9 +52,11 @@ class StudyPlots(StudyRecords):
         return figure_of(pictures.layers_picture(network_row(self._row_of(trial), self.summary)), backend)
 
     def plot_importance(self, backend: Backend | None = None) -> Any:
-        """The share of each goal's variance that each choice explains alone (first-order functional ANOVA).
+        """The share of each goal's variance that each choice explains by itself, if all values are equally likely.
 
-        A strategy that looks for good networks does not draw them evenly: the shares are about those that it tried.
+        These are the main effects of a functional ANOVA, from a linear model of all trials; what is left is
+        interactions of choices and noise. A strategy that looks for good networks does not try all values evenly: the
+        effects of values that it hardly tried are uncertain.
         """
         return figure_of(pictures.importance_picture(self._plot_data), backend)
 

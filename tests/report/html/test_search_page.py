@@ -18,7 +18,7 @@ import chop
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.report.figures import write_figures
-from chop.report.html.numbers import column, correlations, history, influences
+from chop.report.html.numbers import column, correlations, history
 from chop.report.html.page import as_json
 from chop.report.html.pages import page_of
 from chop.report.html.search_data import search_data
@@ -218,21 +218,6 @@ def test_hypervolume_is_that_of_counted_cells() -> None:
     assert found["evaluations"][-1] == len(trials)
     best = max(trial.metrics["accuracy"] for trial in trials if goals.is_within(trial.metrics))
     assert found["best"]["accuracy"][-1] == pytest.approx(best, rel=1e-5)
-
-
-def test_influence_of_an_additive_metric_is_its_variance() -> None:
-    """With all points of a grid the shares are the variances of the terms."""
-    files = exhaustive_search()
-    trials = files.trials()
-    choices = files.header.values["choices"]
-    found = influences(trials, choices, "average_bitwidth")
-    keys = list(found["shares"])
-    values = column(trials, "average_bitwidth")
-    for key in keys:
-        codes = np.array([trial.point[key] for trial in trials])
-        means = np.array([values[codes == code].mean() for code in codes])
-        assert found["shares"][key] == pytest.approx(means.var() / values.var(), abs=1e-4)
-    assert found["explained"] == pytest.approx(sum(found["shares"].values()), abs=1e-4)
 
 
 def test_rank_correlation_is_scipys() -> None:

@@ -1,4 +1,4 @@
-"""Numbers of a report: columns of metrics, the history of a search, the influence of each choice, correlations."""
+"""Numbers of a report: columns of metrics, the history of a search, correlations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHECKPOINTS = 240
 
 DIGITS = 6
 LEAST_TRIALS = 12
-"""Trials below which the influence of choices says nothing."""
+"""Trials below which correlations and the importance of choices say nothing."""
 
 
 def rounded(values: Sequence[float] | Floats) -> list[float | None]:
@@ -95,50 +95,6 @@ def _volumes(
             own = Front.of(costs[new], new)
             front = own if front is None else front.joined(own)
         found.append(front.hypervolume(ideal, worst) if front is not None else 0.0)
-    return found
-
-
-def influences(trials: Sequence[Trial], choices: Mapping[str, Sequence[Any]], metric: str) -> dict[str, Any]:
-    """The share of a metric's variance that each key of the space explains alone, and that all of them explain added.
-
-    The first-order terms of a functional ANOVA, from a least-squares fit with one number for each choice. Empty where
-    there are too few trials for the fit.
-    """
-    counted = [trial for trial in trials if trial.counts and np.isfinite(trial.metrics.get(metric, np.nan))]
-    keys = [key for key, own in choices.items() if len(own) > 1]
-    columns = sum(len(choices[key]) - 1 for key in keys)
-    if len(counted) < max(LEAST_TRIALS, 2 * columns):
-        return {}
-    values = column(counted, metric)
-    spread = float(values.var())
-    if spread == 0 or not keys:
-        return {}
-    codes = {key: np.array([trial.point.get(key, 0) for trial in counted]) for key in keys}
-    blocks = [_centred(codes[key], len(choices[key])) for key in keys]
-    matrix = np.concatenate(blocks, axis=1)
-    weights = np.linalg.lstsq(
-        np.concatenate([matrix, 1e-3 * np.eye(matrix.shape[1])]),
-        np.concatenate([values - values.mean(), np.zeros(matrix.shape[1])]),
-        rcond=None,
-    )[0]
-    shares, start = {}, 0
-    for key, block in zip(keys, blocks, strict=True):
-        own = block @ weights[start : start + block.shape[1]]
-        shares[key] = float(own.var() / spread)
-        start += block.shape[1]
-    explained = 1 - float((values - values.mean() - matrix @ weights).var() / spread)
-    ordered = sorted(shares, key=lambda key: -shares[key])
-    return {
-        "metric": metric,
-        "explained": rounded([explained])[0],
-        "shares": {k: rounded([shares[k]])[0] for k in ordered},
-    }
-
-
-def _centred(codes: NDArray[np.int64], count: int) -> Floats:
-    """One column for each choice, of mean 0."""
-    block = (codes[:, None] == np.arange(count)).astype(np.float64)
-    found: Floats = block - block.mean(0)
     return found
 
 

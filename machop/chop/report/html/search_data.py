@@ -17,8 +17,9 @@ from chop.record.names import LANDSCAPE_FILE
 from chop.record.summary import Origin, SearchSummary
 from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.format_texts import describe_formats
+from chop.report.html.importance import importances
 from chop.report.html.layers import axes_by_node, cells_of, node_configs
-from chop.report.html.numbers import binned, column, correlations, history, influences, rounded
+from chop.report.html.numbers import binned, column, correlations, history, rounded
 from chop.report.html.running_search import progress_facts
 from chop.report.search_report import facts_of, format_names, title_of
 
@@ -82,10 +83,10 @@ def search_data(
         "density": _densities(landscape, summary.goals, names),
         "layers": [asdict(layer) for layer in summary.layers],
         "history": history(trials, summary.goals) if files.is_by_trial else {},
-        "influence": [
+        "importance": [
             found
             for name in summary.goals.metrics
-            if files.is_by_trial and (found := influences(counted, choices, name))
+            if files.is_by_trial and (found := importances(counted, choices, name))
         ],
         "correlations": correlations({name: column(counted, name) for name in names}) if files.is_by_trial else {},
         "provenance": [["strategy", summary.strategy], *provenance(summary.origin), *_times(summary)],

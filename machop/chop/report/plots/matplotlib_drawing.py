@@ -15,6 +15,7 @@ from chop.report.plots.colours import (
     COLOURS,
     CORRELATION_SCALE,
     FRONT,
+    OTHERS,
     is_dark,
     octaves,
 )
@@ -63,7 +64,7 @@ def _size(picture: Picture) -> tuple[float, float]:
         case HeatMap():
             return (min(12.0, 2.6 + 0.42 * len(picture.columns)), min(9.0, 1.2 + 0.26 * len(picture.rows)))
         case Bars():
-            return (6.4, sum(0.7 + 0.2 * len(rows) for _, rows in picture.panels))
+            return (6.4, 0.4 + sum(0.7 + 0.2 * len(rows) for _, rows in picture.panels))
         case Steps():
             return (6.4, 0.6 + 1.8 * len(picture.panels))
         case Parallel():
@@ -170,9 +171,11 @@ def _bars(figure: Figure, picture: Bars) -> None:
     heights = [len(rows) for _, rows in picture.panels]
     panels = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (title, rows) in zip(panels, picture.panels, strict=True):
-        axes.barh([name for name, _ in rows], [share for _, share in rows], color=FRONT)
+        colours = [FRONT] * (len(rows) - 1) + [OTHERS]
+        axes.barh([name for name, _ in rows], [share for _, share in rows], color=colours)
         axes.invert_yaxis()
         axes.set_title(title, fontsize=8, loc="left")
         axes.tick_params("y", labelsize=6)
         axes.grid(axis="y", visible=False)
     panels[-1].set_xlabel(picture.x_title)
+    figure.supxlabel(picture.note, fontsize=6)

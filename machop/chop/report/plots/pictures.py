@@ -89,10 +89,14 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Bars:
-    """Shares of 1 as horizontal bars, in a panel for each title; the largest is first."""
+    """Shares of 1 as horizontal bars, in a panel for each title; the largest is first. The last is what is left.
+
+    `note` is a sentence on how the shares were found.
+    """
 
     x_title: str
     panels: Sequence[tuple[str, Sequence[tuple[str, float]]]]
+    note: str
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from chop.report.plots.colours import (
     CORRELATION_SCALE,
     CURVES,
     FRONT,
+    OTHERS,
     octaves,
 )
 from chop.report.plots.pictures import Bars, Curve, Curves, HeatMap, Parallel, Picture, Points, Scatter, Steps
@@ -180,13 +181,15 @@ def _bars(picture: Bars) -> go.Figure:
             x=shares,
             y=_distinct(names),
             orientation="h",
-            marker_color=FRONT,
+            marker_color=[FRONT] * (len(own) - 1) + [OTHERS],
             hovertemplate="%{y}: %{x:.1%}<extra></extra>",
         )
         figure.add_trace(bars, place, 1)
     figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(title_text=_text(picture.x_title), tickformat=".0%", row=len(rows), col=1)
-    return _laid_out(figure, 120 + sum(60 + 24 * own for own in rows), showlegend=False)
+    title = f"{_text(picture.x_title)}<br><sub>{_text(picture.note)}</sub>"
+    figure.update_xaxes(title_text=title, tickformat=".0%", row=len(rows), col=1)
+    height = 160 + sum(60 + 24 * own for own in rows)
+    return _laid_out(figure, height, showlegend=False).update_layout(margin_b=90)
 
 
 def _curves(picture: Curves) -> go.Figure:

@@ -11,6 +11,7 @@ import numpy as np
 from chop.errors import SearchError
 from chop.record.goals import Goals
 from chop.report.format_texts import OPERANDS as OPERAND_NAMES
+from chop.report.html.importance import trials_needed
 from chop.report.html.layers import OPERANDS
 from chop.report.html.numbers import LEAST_TRIALS, Floats
 from chop.report.plots.pictures import Axis, Bars, Bound, HeatMap, Parallel, Points, Scatter, Steps
@@ -19,6 +20,10 @@ MOST_NETWORKS = 24
 """Networks of the front that a picture of their layers has room for."""
 
 MOST_BARS = 14
+IMPORTANCE_NOTE = (
+    "Main effects of a functional ANOVA (a linear model of {trials:,} trials).\n"
+    "Uncertain for values that the strategy hardly tried."
+)
 MOST_LETTERS = 300_000
 """Of the formats that points beside the front tell on hover; where it would be more, they tell their figures alone."""
 
@@ -192,10 +197,7 @@ def parallel_picture(data: Data) -> Parallel:
 
     Raises SearchError where the records have no choices.
     """
-    codes, columns = data["trials"]["codes"], _columns(data)
-    axes = [own for own in data["choices"] if len(own["values"]) > 1 and own["key"] in codes]
-    if not axes:
-        raise SearchError("there are no choices to show: the space has one point, or the search ran block by block")
+    codes, columns, axes = data["trials"]["codes"], _columns(data), _free_axes(data)
     first = data["goals"]["objectives"][0]["metric"]
     places = np.flatnonzero((np.array(data["trials"]["state"]) == 0) & np.isfinite(columns[first]))
     by_choice = [
@@ -205,6 +207,15 @@ def parallel_picture(data: Data) -> Parallel:
     goals = [own["metric"] for own in data["goals"]["objectives"]]
     by_metric = [Axis(titled(data, name), columns[name][places].tolist()) for name in goals]
     return Parallel([*by_choice, *by_metric], len(by_choice))
+
+
+def _free_axes(data: Data) -> list[Data]:
+    """The axes of the space with more than one value. Raises SearchError where the records have none."""
+    codes = data["trials"]["codes"]
+    axes = [own for own in data["choices"] if len(own["values"]) > 1 and own["key"] in codes]
+    if not axes:
+        raise SearchError("there are no choices to show: the space has one point, or the search ran block by block")
+    return axes
 
 
 def key_title(key: str) -> str:
@@ -265,20 +276,33 @@ def _bits(cell: Sequence[Any]) -> float:
 
 
 def importance_picture(data: Data) -> Bars:
-    """The share of each goal's variance that each choice explains alone.
+    """The share of each goal's variance that each choice explains by itself, and what is left for their interactions.
 
-    Raises SearchError where too few trials were measured, or none of these shares is known.
+    Raises SearchError where too few trials were measured, or no goal differs between them.
     """
-    if not data["influence"]:
-        raise SearchError(
-            f"the influence of choices needs a log of at least {LEAST_TRIALS} measured trials, and twice as many as "
-            "there are choices"
-        )
+    if not data["importance"]:
+        raise SearchError(_why_no_importance(data))
     panels = []
-    for own in data["influence"]:
-        shares = [(key_title(key), share) for key, share in own["shares"].items()][:MOST_BARS]
-        panels.append((f"{own['metric'].replace('_', ' ')} (all: {own['explained']:.0%})", shares))
-    return Bars("share of the variance that a choice explains alone", panels)
+    for own in data["importance"]:
+        shares = [(key_title(key), share) for key, share in own["shares"].items()]
+        others = shares[MOST_BARS:]
+        if others:
+            shares[MOST_BARS:] = [(f"{len(others)} other choices", sum(share for _, share in others))]
+        panels.append((own["metric"].replace("_", " "), [*shares, ("interactions and noise", own["rest"])]))
+    note = IMPORTANCE_NOTE.format(trials=max(own["trials"] for own in data["importance"]))
+    return Bars("share of the variance, all values equally likely", panels, note)
+
+
+def _why_no_importance(data: Data) -> str:
+    axes, trials = _free_axes(data), data["trials"]
+    needed = trials_needed({own["key"]: own["values"] for own in axes})
+    measured = sum(state == 0 and not tuned for state, tuned in zip(trials["state"], trials["tuned"], strict=True))
+    if measured < needed:
+        return (
+            f"the importance of the {len(axes)} choices needs {needed} measured trials (two for each value beyond the "
+            f"first of each choice), and the study has {measured}: search on with a larger n_trials"
+        )
+    return "no objective or constraint differs between the measured trials, so no choice has importance"
 
 
 def correlation_picture(data: Data) -> HeatMap:

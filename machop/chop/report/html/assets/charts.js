@@ -1,4 +1,4 @@
-// Small charts: history of the search, influence of each choice, correlation of the metrics, time.
+// Small charts: history of the search, importance of each choice, correlation of the metrics, time.
 function lineChart(box, series, xName, yName, marks = {}) {
   const width = 460, height = 240, margin = { left: 58, right: 12, top: 12, bottom: 38 };
   const xs = series.flatMap((own) => own.x), ys = series.flatMap((own) => [...own.y, ...(own.low ?? []), ...(own.high ?? [])]);
@@ -48,9 +48,10 @@ function drawCharts() {
     lineChart(section("Best so far"), [{ name, x: past.evaluations, y: values, colour: colour("front"), isStep: true }], "evaluations", titled(name));
     if (past.hypervolume) lineChart(section("Hypervolume of the front so far"), [{ name: "share of the measured box", x: past.evaluations, y: past.hypervolume, colour: colour("exact"), isStep: true }], "evaluations", "share");
   }
-  for (const own of DATA.influence ?? []) {
-    const rows = Object.entries(own.shares).slice(0, MOST_BARS).map(([key, share]) => [key.replace("/config/", " "), share]);
-    if (rows.some(([, share]) => share > 0.001)) barChart(section(`What decides ${own.metric}`), rows, `Share of the variance that each choice explains alone (first-order functional ANOVA; all of them together ${(own.explained * 100).toFixed(0)} %). A strategy that looks for good networks does not draw them evenly, so shares are about the networks that it tried.`);
+  for (const own of DATA.importance ?? []) {
+    const all = Object.entries(own.shares).map(([key, share]) => [key.replace("/config/", " "), share]), others = all.slice(MOST_BARS);
+    const rows = [...all.slice(0, MOST_BARS), ...(others.length ? [[`${others.length} other choices`, others.reduce((sum, [, share]) => sum + share, 0)]] : []), ["interactions and noise", own.rest]];
+    barChart(section(`What decides ${own.metric}`), rows, `Share of the variance that each choice explains by itself, if all values of all choices are equally likely: main effects of a functional ANOVA, from a linear model of the ${own.trials.toLocaleString("en")} measured trials. A strategy that looks for good networks does not try all values evenly; effects of values that it hardly tried, or only together with others, are uncertain.`);
   }
   const related = DATA.correlations;
   if (related?.metrics?.length > 1) {
