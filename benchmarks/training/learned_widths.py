@@ -155,7 +155,7 @@ def further(
     notes = file.with_suffix(".json")
     if not notes.exists():
         started = time.process_time()
-        network = descended(graph, load_onto(graph, folder / own["file"]), data, options, own["factor"], TRIES)
+        network = descended(graph, load_onto(graph, folder / own["file"]), data, options, own["factor"], tries=TRIES)
         network.export(file)
         notes.write_text(json.dumps({"seconds": time.process_time() - started}), encoding="utf-8")
     return load_onto(graph, file), float(json.loads(notes.read_text(encoding="utf-8"))["seconds"])

@@ -286,8 +286,9 @@ def test_a_found_network_can_be_descended_further(rounding: Any, tmp_path: Path)
     path = snapshot_graph(graph, found[0]).export(tmp_path / "graph.safetensors")
     network = load_onto(graph, path)
     outputs = network.model(x)
-    assert torch.equal(descended(graph, network, data, options, 1e-3, 0).model(x), outputs)
-    further = descended(graph, network, data, options, 1e-3, 400)
+    assert torch.equal(descended(graph, network, data, options, 1e-3, tries=0).model(x), outputs)
+    further = descended(graph, network, data, options, 1e-3, tries=400)
+    best = descended(graph, network, data, options, 1e-3, tries=400, rounds=4)
     assert torch.equal(network.model(x), outputs)
 
     def total(own: MaseGraph) -> float:
@@ -302,3 +303,4 @@ def test_a_found_network_can_be_descended_further(rounding: Any, tmp_path: Path)
         return SoftLoss(0.5).of_classes(own.model(x).detach(), y) + 1e-3 * cost
 
     assert total(further) < total(network) - 1e-3
+    assert total(best) < total(further)

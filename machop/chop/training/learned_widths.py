@@ -191,21 +191,37 @@ def snapshot_graph(graph: MaseGraph, snapshot: Snapshot) -> MaseGraph:
 
 
 def descended(
-    graph: MaseGraph, network: MaseGraph, data: Data, options: WidthTraining, factor: float, tries: int
+    graph: MaseGraph,
+    network: MaseGraph,
+    data: Data,
+    options: WidthTraining,
+    factor: float,
+    *,
+    tries: int = 10_000,
+    rounds: int = 0,
 ) -> MaseGraph:
     """A copy of `network`, which a training of `graph` has found, after a longer descent on its codes.
 
     So many changes of one number are tried, or fewer where a whole sweep finds none that lowers the loss of the
-    training samples plus `factor` times the EBOPs. `options` are those of the training.
+    training samples plus `factor` times the EBOPs. In each of `rounds` more the best network so far is trained for
+    `descent_epochs` epochs at a tenth of the rates and descended again. `options` are those of the training.
 
     Raises GraphError for a network without learned widths for each operand, or that is no chain of linear layers.
     """
-    engine = _engine(graph, all_samples(data, "train"), options, None)
+    run = _Run(graph, data, options)
+    engine = run.engine
     if not isinstance(engine, ChainNetwork):
         raise GraphError("a descent needs a chain of linear layers and ReLUs on vectors, and widths by element")
     engine.load_network(network)
     engine.measure_ranges()
-    engine.descend(factor, tries, options.seed)
+    least, best = engine.descend(factor, tries, options.seed), engine.state()
+    for number in range(rounds):
+        seed = options.seed * 1_000_003 + number * (options.descent_epochs + 1)
+        run.train_slowly(factor, seed)
+        reached = engine.descend(factor, tries, seed)
+        if reached < least:
+            least, best = reached, engine.state()
+        engine.load_state(best)
     engine.measure_ranges()
     return snapshot_graph(graph, Snapshot(0, 0, factor, engine.cost(), math.nan, engine.weights(), engine.widths()))
 
@@ -291,16 +307,20 @@ class _Run:
         for number in range(options.descent_rounds):
             turn = options.epochs + (epoch * options.descent_rounds + number) * (options.descent_epochs + 1)
             seed = options.seed * 1_000_003 + turn
-            for more in range(options.descent_epochs):
-                for batch in self._batches(seed + more + 1):
-                    share = (more + batch / self.batches) / options.descent_epochs
-                    self._step(batch, factor, SETTLING * _cosine(share))
-                self.engine.end_epoch()
+            self.train_slowly(factor, seed)
             reached = self.engine.descend(factor, options.descent_tries, seed)
             if reached < least:
                 found, least = self._snapshot(epoch, factor), reached
         self.engine.load_state(kept)
         return found
+
+    def train_slowly(self, factor: float, seed: int) -> None:
+        """Train for `descent_epochs` at a tenth of the rates, which fall."""
+        epochs = self.options.descent_epochs
+        for number in range(epochs):
+            for batch in self._batches(seed + number + 1):
+                self._step(batch, factor, SETTLING * _cosine((number + batch / self.batches) / epochs))
+            self.engine.end_epoch()
 
     def _snapshot(self, epoch: int, factor: float) -> Snapshot:
         """The network as it stands, its ranges those of all training samples."""
