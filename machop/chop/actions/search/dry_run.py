@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from chop.actions.search.checks import checked_run
+from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.samples import measured_samples
 from chop.actions.search.measuring.scheduler import Scheduler
@@ -37,17 +38,18 @@ def dry_run(run_config: RunConfig, flags: SearchFlags) -> DryRun:
     job = checked_run(SearchJob, run_config, "search_ckpts")
     setup, instruments = job.settings.setup, job.instruments()
     goals = job.goals(instruments)
-    in_blocks = is_block_by_block(job, instruments, resume=False)
+    trials = TrialRun(job, instruments, goals)
+    block = _block(trials)
     timed, seconds = 0, None
     with one_thread(instruments.is_light or setup.n_jobs > 1):
         if declared_training(job.settings) is None:
-            timed, seconds = _time_of_block(job, instruments) if in_blocks else _time_of_trials(job, instruments)
+            timed, seconds = _time_of_block(job, block) if block else _time_of_trials(job, instruments)
     samples = measured_samples(instruments.runners, job.data_module)
     return DryRun(
         nodes=_nodes(job.space.given if isinstance(job.space, TrainedNetworks) else job.space),
         points=job.space.size,
         strategy=job.settings.strategy,
-        trials=TrialRun(job, instruments, goals).expected_trials,
+        trials=trials.expected_trials,
         timeout=setup.timeout,
         objectives=_objectives(goals),
         constraints=tuple(constraint.explained() for constraint in goals.constraints),
@@ -75,11 +77,19 @@ def _objectives(goals: Goals) -> tuple[str, ...]:
     return tuple(f"{own.direction} {own.metric}" for own in goals.objectives)
 
 
-def _time_of_block(job: SearchJob, instruments: Instruments) -> tuple[int, float]:
+def _block(trials: TrialRun) -> tuple[BatchedMeasurement, int] | None:
+    """How the first points are measured, and how many in one call, if the search measures points by index."""
+    batched = trials.instruments.for_blocks
+    if is_block_by_block(trials.search, trials.instruments, resume=False):
+        assert batched is not None
+        return batched, batched.block_size()
+    return (batched, trials.instruments.chunk_by_index) if batched and trials.by_index else None
+
+
+def _time_of_block(job: SearchJob, block: tuple[BatchedMeasurement, int]) -> tuple[int, float]:
     """How many points of a block were measured, and the seconds of each."""
-    batched = instruments.for_blocks
-    assert batched is not None
-    stop = min(batched.block_size(), job.space.size)
+    batched, size = block
+    stop = min(size, job.space.size)
     started = time.monotonic()
     batched.scores_of_range(0, stop)
     return stop, (time.monotonic() - started) / stop

@@ -82,28 +82,37 @@ class BatchedMeasurement:
 
     @cached_property
     def most_together(self) -> int:
-        """The largest number of points to measure in one call.
+        """The largest number of points to measure in one call, which takes some seconds."""
+        return self.block_within(MOST_CONFIGURATIONS, BLOCK_MACS)
 
-        A product of whole axes, from the last, which fits into memory and takes some seconds.
+    def block_within(self, most: int, macs: int) -> int:
+        """The number of points, `most` or fewer, that are measured in one call with no more MACs than `macs`.
+
+        A product of whole axes, from the last, which fits into memory. Points with equal first choices are next to each
+        other, so the MACs of a prefix count once; a block may always have those of two points without sharing.
         """
         block = 1
         for size in reversed(self.sizes):
-            fitting = next(count for count in range(size, 0, -1) if count == 1 or self._fits(block * count))
+            fitting = next(n for n in range(size, 0, -1) if n == 1 or self._fits(block * n, most, macs))
             block *= fitting
             if fitting < size:
                 return block
         return block
 
-    def _fits(self, block: int) -> bool:
+    def _fits(self, block: int, most: int, macs: int) -> bool:
         """Whether this many points can be measured in one call."""
         measured = sum(m.bytes_per_configuration for _, measures in self.evaluators for m in measures)
-        if block > min(MOST_CONFIGURATIONS, self.memory // 2 // (measured + 64 * len(self.sizes))):
+        if block > min(most, self.memory // 2 // (measured + 64 * len(self.sizes))):
             return False
-        macs, behind = 0, 1
+        return self.macs_of_block(block) <= max(macs, 2 * sum(self.macs))
+
+    def macs_of_block(self, block: int) -> int:
+        """The MACs of this many points from the first, those of a shared prefix once."""
+        found, behind = 0, 1
         for size, own in zip(reversed(self.sizes), reversed(self.macs), strict=True):
-            macs += own * -(-block // behind)  # once for each prefix that ends with this axis
+            found += own * -(-block // behind)  # once for each prefix that ends with this axis
             behind *= size
-        return macs <= BLOCK_MACS
+        return found
 
     def prepare(self, codes: Codes, jobs: Jobs) -> None:
         """Do the slow work that the metrics of configurations rest on, `jobs` calls at a time."""

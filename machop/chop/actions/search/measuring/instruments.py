@@ -25,11 +25,18 @@ from chop.executors import Jobs
 BATCH_MACS = 5 * 10**9
 """Multiply-accumulates of points that are measured together: a second or so on one core."""
 
+MOST_BY_INDEX = 1_000
+"""Points of an exhaustive search by index that one process measures in one call at the most: logging them takes a
+second or so."""
+
 MOST_TOGETHER = 256
 """Points that are asked for together at the most, by strategies that do not mind."""
 
 SINGLY_TOGETHER = 16
 """The same where each is measured on its own, or a function of its predictions is called that may be slow."""
+
+SHARED = 0.9
+"""Share of its MACs that a larger chunk keeps at the most, where prefixes are shared; else processes share the work."""
 
 LIGHT_MACS = 2 * 10**8
 """Multiply-accumulates of a batch, below which one thread is as quick as several."""
@@ -123,6 +130,25 @@ class Instruments:
         assert self.batched is not None
         most = SINGLY_TOGETHER // CHUNKS if self.batched.calls_functions else MOST_TOGETHER
         return max(1, min(most, BATCH_MACS // CHUNKS // self._macs))
+
+    @cached_property
+    def chunk_by_index(self) -> int:
+        """`chunk` where points are asked for by index.
+
+        As many as take a second with shared prefixes counted once, if sharing saves MACs; else there is more to share
+        among processes with `chunk`.
+        """
+        assert self.batched is not None
+        if self.batched.calls_functions:
+            return self.chunk
+        block = self.batched.block_within(MOST_BY_INDEX, BATCH_MACS)
+        return block if 0 < self.batched.macs_of_block(block) < SHARED * block * self._macs else self.chunk
+
+    def batch_by_index(self, n_jobs: int) -> int:
+        """`batch` where points are asked for by index: a chunk for each of `n_jobs` processes, or more small ones."""
+        if self.batched is None:
+            return self.batch
+        return max(n_jobs, self.batch // self.chunk_by_index) * self.chunk_by_index
 
     @cached_property
     def is_light(self) -> bool:

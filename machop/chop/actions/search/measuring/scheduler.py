@@ -38,7 +38,8 @@ class Scheduler:
     The runners that can measure many points in one call do so for all points of a batch; the others are asked about one
     point after the other, as late as its outcome is read, and not about a point that has failed already.
 
-    `early_stopping` needs `trial`, which gives the trial of a number of the search, for its rivals.
+    `early_stopping` needs `trial`, which gives the trial of a number of the search, for its rivals. `by_index`: all
+    points of the space come in the order of their index, so that neighbours share most of their work.
 
     What is measured in one call never depends on `jobs`.
     """
@@ -49,18 +50,22 @@ class Scheduler:
         jobs: Jobs,
         early_stopping: EarlyStopping | None = None,
         trial: Callable[[int], Trial] | None = None,
+        by_index: bool = False,
     ) -> None:
         self._instruments = instruments
         self._jobs = jobs.count
         self._early_stopping = early_stopping
         self._trial = trial
+        self._by_index = by_index
         self._executor = PatientExecutor(jobs, SECONDS_ALONE)
         self._has_measured = False
 
     @property
     def batch(self) -> int:
         """The number of points to propose together, if the strategy has no preference."""
-        return EarlyStopping.batch if self._early_stopping else self._instruments.batch
+        if self._early_stopping:
+            return EarlyStopping.batch
+        return self._instruments.batch_by_index(self._jobs) if self._by_index else self._instruments.batch
 
     def measure(self, points: Sequence[Point], front: Front | None) -> Sequence[Outcome]:
         """The outcomes of points; points that are measured one by one are measured when their outcome is read."""
@@ -69,7 +74,8 @@ class Scheduler:
         if self._early_stopping:
             rivals = tuple(self._rival(number) for number in front.index.tolist()) if front else ()
             return self._singly(self._early_stopping.measure, [RacingPoint(point, rivals) for point in points])
-        if len(points) <= FEW_POINTS or instruments.batched is None:
+        are_few = len(points) <= FEW_POINTS and not self._by_index
+        if are_few or instruments.batched is None:
             return self._singly(instruments.single.outcome, points)
         if not instruments.singly:
             return instruments.outcomes(points, self._scores(instruments.batched.scores, points))
@@ -102,7 +108,8 @@ class Scheduler:
 
     def _scores(self, call: Callable[[Codes], Scores], points: Sequence[Point]) -> Scores:
         """The metrics of points that are measured in batches."""
-        codes, size = self._instruments.codes(points), self._instruments.chunk
+        instruments = self._instruments
+        codes, size = instruments.codes(points), instruments.chunk_by_index if self._by_index else instruments.chunk
         chunks = [codes[first : first + size] for first in range(0, len(codes), size)]
         parts = dict(self._executor.map(call, chunks))
         names = list(parts[0])

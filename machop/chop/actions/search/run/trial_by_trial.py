@@ -46,12 +46,20 @@ class TrialRun:
         logger.info("early stopping: points are measured one after the other, so that each can be stopped alone")
         return found
 
+    @property
+    def by_index(self) -> bool:
+        """Whether all points come by index and may share work: none is known before, nothing else says how many."""
+        settings, initial = self.search.settings, self.search.initial
+        if initial.inherited or initial.first or settings.setup.ask_batch or settings.setup.ladder:
+            return False
+        return STRATEGIES[settings.strategy].asks_by_index(settings.strategy_options)
+
     def run(self, resume: bool) -> SearchResult:
         """Search, or continue the search in the folder, and publish the result."""
         search, jobs = self.search, self.search.settings.setup.jobs
         with (
             self._open_log(resume) as log,
-            Scheduler(self.instruments, jobs, self.early_stopping, log.trials.__getitem__) as scheduler,
+            Scheduler(self.instruments, jobs, self.early_stopping, log.trials.__getitem__, self.by_index) as scheduler,
         ):
             trainer = search.trainer()
             self._restore_networks(trainer, log)

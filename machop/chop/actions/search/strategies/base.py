@@ -148,6 +148,11 @@ class SearchStrategyBase(ABC):
         return None if objectives == 1 or cls.multi_objective else one_number_only("it", objectives)
 
     @classmethod
+    def asks_by_index(cls, options: Any) -> bool:
+        """Whether it asks ahead for the points of the space in the order of their index, leaving none out."""
+        return False
+
+    @classmethod
     def training(cls, options: Any) -> Training | None:
         """The training whose snapshots it needs; None: it trains nothing.
 

@@ -42,6 +42,10 @@ class BruteForce(SearchStrategyBase):
     exhaustive = True
     purpose = "the exact optimum, where time allows to measure every point"
 
+    @classmethod
+    def asks_by_index(cls, options: BruteForceOptions) -> bool:
+        return options.order == "index"
+
     def __init__(self, context: StrategyContext, options: BruteForceOptions | None = None) -> None:
         super().__init__(context, options)
         self._known: set[tuple[int, ...]] = set()
