@@ -102,9 +102,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("TPE", ["tpe", "random"])
     "; did you mean 'tpe'?"
     """
+    near = nearest(name, known)
+    return f"; did you mean '{near}'?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` most likely means; None where none is like it."""
     spelled = {other.lower(): other for other in known}
     near = get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
-    return f"; did you mean '{spelled[near[0]]}'?" if near else ""
+    return spelled[near[0]] if near else None
 
 
 def first_line(error: BaseException) -> str:

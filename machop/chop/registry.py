@@ -17,7 +17,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Generic, TypeVar
 
-from chop.errors import ChopError, UnknownNameError, did_you_mean
+from chop.errors import ChopError, UnknownNameError, did_you_mean, nearest
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,11 @@ class Registry(Generic[T]):
         hint = did_you_mean(name, [*self.names(), *self._aliases])
         known = ", ".join(sorted(self.working()))
         raise UnknownNameError(f"unknown {self.noun} '{name}'{hint} (known: {known})")
+
+    def meant(self, name: str) -> str | None:
+        """The registered name that `name` most likely means; None where none is like it."""
+        near = nearest(name, [*self.names(), *self._aliases])
+        return self.canonical(near) if near else None
 
     def names(self) -> list[str]:
         """All canonical names, sorted."""

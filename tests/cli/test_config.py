@@ -120,6 +120,35 @@ def test_all_that_is_wrong_is_told_at_once_also_what_needs_the_model(tmp_path: P
     assert "none.toml:1: model: expected" in ch("config", "check", "none.toml", status=2)[1]
 
 
+def test_a_fault_hides_no_other(tmp_path: Path, ch: Command) -> None:
+    file = tmp_path / "bad.toml"
+    lines = """model = "jsc-tiny"
+dataset = "jsc"
+task = "clss"
+batch_size = 0
+[search.search_space]
+name = "graph/quantize/mixed_precision_ptq"
+setup.calibration_row = 4
+[search.search_space.seed.linear.config]
+name = ["integr"]
+data_in_width = []
+weight_width = [2, "4"]
+bias_width = [4, 4]
+bias_frac_wdith = [4]
+[search.strategy]
+name = "optunaa"
+setup.n_trials = 0
+setup.sampler = "tpee"
+sw_runner.basic_evaluation.num_samples = 100
+metrics.accuracy.direction = "maximize"
+metrics.bits.direction = "minimize"
+"""
+    file.write_text(lines, encoding="utf-8")
+    result = ch("config", "check", str(file), expect=2)
+    told = sorted(int(line.split("bad.toml:")[1].split(":")[0]) for line in result.stderr.splitlines())
+    assert told == [3, 4, 7, 9, 10, 11, 12, 13, 15, 16, 17, 20]
+
+
 def test_examples_are_listed_shown_and_copied(tmp_path: Path, ch: Command) -> None:
     out = ch("config", "examples")[0]
     assert all(f"{one.name}\n    {one.about}\n" in out for one in examples())

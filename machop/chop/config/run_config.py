@@ -86,6 +86,7 @@ def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -
     options = RunOptions(**{**known, **given})
     named = [key for key in NAMES if getattr(options, key) is not None or key not in from_file]
     problems += [problem for key in named for problem in _name_problems(key, options, given, document)]
+    problems += _task_problems(options, given, document)
     return RunConfig(
         options=options,
         sources={name: _source(name, known, given) for name in option_names()},
@@ -185,6 +186,21 @@ def _name_problems(key: str, options: RunOptions, given: Mapping[str, Any], docu
         _registry(key).canonical(name)
     except ChopError as error:
         return [f"{where}: {key}: {error}"]
+    return []
+
+
+def _task_problems(options: RunOptions, given: Mapping[str, Any], document: TomlDocument | None) -> list[str]:
+    """The problem of a task that cannot be had; the user's own code may register one when it is run."""
+    is_default = options.task == RunOptions.task
+    if is_default or any(is_user_reference(getattr(options, key) or "") for key in NAMES):
+        return []
+    from chop.scoring.task import task_class
+
+    try:
+        task_class(options.task)
+    except ChopError as error:
+        where = "command line" if "task" in given or document is None else document.where(("task",))
+        return [f"{where}: task: {error}"]
     return []
 
 

@@ -19,6 +19,7 @@ from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import prepare, resolve_accelerator, software_dir, traced
+from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
@@ -26,6 +27,7 @@ from chop.errors import ChopError, ConfigError
 from chop.exporters.base import exporters_for
 from chop.ir import MaseGraph
 from chop.models.build import ships_weights
+from chop.scoring.task import TASKS
 from chop.tools.logger import get_logger, silenced
 
 logger = get_logger(__name__)
@@ -121,17 +123,20 @@ def all_problems(run_config: RunConfig) -> list[str]:
     table = run_config.tables.get("search")
     lines = [*run_config.problems, *pass_problems(run_config)]
     found = problems_without_data(table) if table is not None else []
-    if not run_config.problems:
+    options = run_config.options
+    if options.model is not None and options.dataset is not None:
         try:
-            found += _problems_with_model(run_config, table)
+            found += _problems_with_model(options, table)
         except ChopError as error:
-            lines.append(str(error))
+            lines += [str(error)] if not any(str(error) in line for line in lines) else []
     told = {problem.path: problem for problem in reversed(found)}  # of one key what comes first
     return [*lines, *(problem_line(run_config, problem) for problem in reversed(told.values()))]
 
 
-def _problems_with_model(run_config: RunConfig, table: Any) -> list[Problem]:
-    prepared = prepare(run_config.options)
+def _problems_with_model(options: RunOptions, table: Any) -> list[Problem]:
+    if options.task not in TASKS:
+        options = replace(options, task=TASKS.meant(options.task) or options.task)
+    prepared = prepare(options)
     with silenced(SETTINGS):
         return [] if table is None else check(prepared.model, prepared.data_module, table)[3]
 
@@ -237,10 +242,19 @@ def _space_tables(table: Any) -> _SpaceTables | None:
         cls = SEARCH_SPACES[str(space_table.get("name"))]
     except ChopError:
         return None
-    setup, _ = parse_table(cls.Setup, space_table.get("setup", {}))
+    setup = _sound_setup(cls.Setup, space_table.get("setup", {}))
     if setup is None or not isinstance(seed, Mapping) or not isinstance(override, Mapping):
         return None
     return _SpaceTables(cls, seed, setup, override)
+
+
+def _sound_setup(cls: type[Any], table: Any) -> Any:
+    """The setup of a space without the keys that have problems; None where nothing remains of it."""
+    setup, found = parse_table(cls, table)
+    if setup is None and isinstance(table, Mapping):
+        wrong = {problem.path[0] for problem in found}
+        setup, _ = parse_table(cls, {key: value for key, value in table.items() if key not in wrong})
+    return setup
 
 
 def problem_line(run_config: RunConfig, problem: Problem) -> str:

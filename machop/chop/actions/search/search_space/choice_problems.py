@@ -56,7 +56,7 @@ class ChoiceProblems:
         if "name" not in self._node.choices:
             return {"name": 'is missing; give the formats to choose from, such as ["integer", "NA"]'}
         if wrong := self._list_problems():
-            return wrong
+            return self._problems_if_mended() | wrong
         unknown = self._key_problems() | self._node.tie_problems
         values = self._value_problems() if self._has_formats else self._values_of_no_format()
         values |= {} if unknown else self._transform_problems() | self._statistics_problems()
@@ -65,21 +65,25 @@ class ChoiceProblems:
 
     def of_any_node(self) -> dict[str, str]:
         """The problems of the lists that the choices of no node may have, also without a "name"."""
-        return self._list_problems() or self._unknown_keys(all_config_keys())
+        return self._unknown_keys(all_config_keys()) | self._list_problems()
+
+    def _problems_if_mended(self) -> dict[str, str]:
+        """The problems that remain without empty lists and repeated values, and with the formats that are meant."""
+        kept = {key: _distinct(values) for key, values in self._node.choices.items() if values}
+        kept["name"] = _distinct(filter(None, map(_meant_format, kept.get("name", ()))))
+        if not kept["name"]:
+            return {}
+        found = ChoiceProblems(NodeChoices(self._node.node, self._node.op, kept)).problems()
+        return {key: text for key, text in found.items() if "missing key" not in text}
 
     def _list_problems(self) -> dict[str, str]:
         """Lists that are empty or repeat a value, and unknown formats."""
         empty = {key: "is an empty list of choices" for key, values in self._node.choices.items() if not values}
-        return empty or self._name_problems() | self._repetitions()
+        return empty | self._repetitions() | self._name_problems()
 
     def _name_problems(self) -> dict[str, str]:
-        for name in self._node.choices.get("name", ()):
-            try:
-                if not is_float({"name": name}):
-                    format_class({"name": name})
-            except ChopError as error:
-                return {"name": str(error)}
-        return {}
+        wrong = [problem for name in self._node.choices.get("name", ()) if (problem := _format_problem(name))]
+        return {"name": "; ".join(wrong[:MOST_SHOWN])} if wrong else {}
 
     def _repetitions(self) -> dict[str, str]:
         """Values that a list holds twice, which strategies would draw more often."""
@@ -229,6 +233,31 @@ def _all_formats() -> list[str]:
         with suppress(ChopError):
             format_class({"name": name})
             found.append(name)
+    return found
+
+
+def _format_problem(name: Any) -> str:
+    """Why a format cannot be used; empty if it can."""
+    try:
+        if not is_float({"name": name}):
+            format_class({"name": name})
+    except ChopError as error:
+        return str(error)
+    return ""
+
+
+def _meant_format(name: Any) -> Any:
+    """The format that a name most likely means; None where no name is like it."""
+    if not _format_problem(name):
+        return name
+    return FORMATS.meant(name) if isinstance(name, str) else None
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if not any(_same(value, other) for other in found):
+            found.append(value)
     return found
 
 

@@ -60,7 +60,8 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, lis
         cure = f'write name = "optuna", and sampler = "{strategy.name}" under [search.strategy.setup]'
         unknown = [Problem(("strategy", "name"), f"'{strategy.name}' is a sampler of Optuna: {cure}")]
     setup_keys = {f.name for f in fields(StrategySetup)}
-    own_keys = set() if unknown else {f.name for f in fields(STRATEGIES[strategy.name].Options)}
+    meant = strategy.name if not unknown else STRATEGIES.meant(strategy.name)
+    own_keys = {f.name for f in fields(STRATEGIES[meant].Options)} if meant else set()
     other_keys = {f.name for cls in STRATEGIES.working().values() for f in fields(cls.Options)} - own_keys
     setup, problems = parse_below(
         StrategySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS)
@@ -68,11 +69,12 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, lis
     problems = [_with_all_known(p, setup_keys | own_keys | other_keys) for p in problems] + unknown
     problems += _executor_problem(setup)
     options = None
-    if not unknown:
+    if meant:
         options, found = parse_below(
-            STRATEGIES[strategy.name].Options, strategy.setup, *path, ignore=set(strategy.setup) - own_keys
+            STRATEGIES[meant].Options, strategy.setup, *path, ignore=set(strategy.setup) - own_keys
         )
         problems += found
+    if not unknown:
         problems += _budget_problem(strategy, setup)
     _tell_unused(strategy, other_keys, setup)
     return options, setup, problems
