@@ -16,7 +16,7 @@ SEARCH = """
 import time
 import chop
 def slow(predictions, targets):
-    time.sleep(0.02)
+    time.sleep(0.02 * (len(targets) == 64))  # a trial, and not a resample of the test set
     return (predictions.argmax(1) == targets).float().mean()
 model = chop.get_model("jsc-toy", pretrained=True)
 def searched(**more):

@@ -7,6 +7,7 @@ import fcntl
 import multiprocessing
 import os
 import shutil
+import traceback
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -34,6 +35,9 @@ def _run(run: Callable[..., object], *given: object) -> None:
         run(*given)
     except FolderError as error:
         os._exit(3 if "is in use" in str(error) else 4)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
     os._exit(0)
 
 
@@ -95,20 +99,24 @@ def test_a_killed_holder_leaves_the_folder_free(tmp_path: Path) -> None:
 
 
 def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path: Path) -> None:
-    asleep = FORK.Event()
+    started, awake = FORK.Event(), FORK.Event()
 
     def die_with_a_child() -> None:
         with only_writer(tmp_path / "run"):
             if os.fork() == 0:
-                asleep.wait(20)
+                started.set()
+                awake.wait(20)
                 os._exit(0)
+            started.wait(20)
             os.kill(os.getpid(), 9)
 
-    assert ended(die_with_a_child) == -9
+    if (parent := os.fork()) == 0:  # `Process.join` would wait for the child too, which holds its pipe
+        _run(die_with_a_child)
+    assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == -9
     try:
         assert ended(hold, tmp_path / "run") == 0
     finally:
-        asleep.set()
+        awake.set()
 
 
 @pytest.mark.parametrize("link", ["folder", "parent"])
