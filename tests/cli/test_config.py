@@ -99,11 +99,13 @@ def build_data():
 
 
 def test_a_new_file_for_a_model_of_ones_own_names_it_on_the_command_line(tmp_path: Path, ch: Command) -> None:
-    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
-    assert "name a data set too" in ch("config", "new", "own.py:build_model", status=2)[1]
-    ch("config", "new", "own.py:build_model", "own.py:build_data", "--output", "own.toml")
-    assert "--model own.py:build_model" in (tmp_path / "own.toml").read_text(encoding="utf-8")
-    own = ("--model", "own.py:build_model", "--dataset", "own.py:build_data")
+    (tmp_path / "my own.py").write_text(OWN, encoding="utf-8")
+    assert "name a data set too" in ch("config", "new", "my own.py:build_model", status=2)[1]
+    ch("config", "new", "my own.py:build_model", "my own.py:build_data", "--output", "own.toml")
+    text = (tmp_path / "own.toml").read_text(encoding="utf-8")
+    code = "--model 'my own.py:build_model' --dataset 'my own.py:build_data'"
+    assert f"ch search --config FILE.toml {code}" in text
+    own = ("--model", "my own.py:build_model", "--dataset", "my own.py:build_data")
     assert "nothing is wrong" in ch("config", "check", "own.toml", *own)[0]
     assert "model: is missing" in ch("config", "check", "own.toml", status=2)[1]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
 
 from chop.actions.setup import Prepared, prepare, traced
+from chop.config.next_command import file_command
 from chop.config.options import RunOptions
 from chop.errors import ConfigError
 from chop.models import get_model_info
@@ -86,7 +88,7 @@ def _head(options: RunOptions, points: int) -> str:
     def named(key: str, value: str) -> str:
         if not is_user_reference(value):
             return f'{key} = "{value}"'
-        return f"# Your own code is named on the command line alone: --{key} {value}"
+        return f"# Your own code is named on the command line alone: --{key} {shlex.quote(value)}"
 
     model, data = str(options.model), str(options.dataset)
     weights = (
@@ -95,9 +97,9 @@ def _head(options: RunOptions, points: int) -> str:
         else '# load_name = "best.ckpt"  # trained weights: without them all figures are random'
     )
     return f"""# Number formats for {model} on {data}: {points:,} points.
-#   ch config check FILE.toml
-#   ch search --config FILE.toml --dry-run
-#   ch search --config FILE.toml
+#   {file_command(options, "ch", "config", "check", "FILE.toml")}
+#   {file_command(options, "ch", "search", "--config", "FILE.toml", "--dry-run")}
+#   {file_command(options, "ch", "search", "--config", "FILE.toml")}
 {named("model", model)}
 {named("dataset", data)}
 task = "{options.task}"

@@ -18,6 +18,7 @@ from chop.actions.search.run.session import choices_digest
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
 from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
+from chop.config.next_command import file_command
 from chop.config.overrides import Override
 from chop.config.run_config import SPACE_TRAINING, RunConfig
 from chop.config.space_training import SpaceTrainingOptions
@@ -242,4 +243,5 @@ def _report(run_config: RunConfig, result: SpaceTrained) -> None:
     if result.interrupted:
         console.print("resume: the same command with --resume goes on after the last whole epoch")
     config = run_config.document.name if run_config.document else "FILE.toml"
-    console.print(f"next:   ch search --config {config} --load {result.checkpoint}")
+    words = ("ch", "search", "--config", config, "--load", str(result.checkpoint))
+    console.print(f"next:   {file_command(run_config.options, *words)}", markup=False)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from chop.actions.evaluate import show_scores, test_scores
 from chop.actions.replay import load_saved_graph
 from chop.actions.setup import prepare, require_parts_alike, resolve_accelerator, software_dir
+from chop.config.next_command import scoring_command
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.dataset.rows import Batches
@@ -262,7 +263,7 @@ def _report(options: RunOptions, result: TrainResult, kept: Path) -> None:
     console.print(f"best: {result.best_checkpoint} (validation: {scores})")
     console.print(f"last: {result.last_checkpoint}")
     console.print(f"log:  {result.log_dir}/metrics.csv")
-    console.print(f"next: ch test {options.model} {options.dataset} --load {kept}")
+    console.print(f"next: {scoring_command(options, kept)}", markup=False)
 
 
 @contextmanager

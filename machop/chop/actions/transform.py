@@ -10,6 +10,7 @@ from chop.actions.calibration import calibrate_for
 from chop.actions.pass_settings import pass_problems
 from chop.actions.replay import SearchRow, adapt, guarded, rebuild, require_searched_weights
 from chop.actions.setup import Prepared, output_dir, prepare, traced
+from chop.config.next_command import scoring_command
 from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
 from chop.dataset.data import first_batch
@@ -84,7 +85,7 @@ def save_transformed(graph: MaseGraph, run_config: RunConfig, folder: Path) -> N
     picture = graph.draw(folder / "mase_graph.svg")
     for written in (path, folder / "summary.txt", picture):
         terminal().print(f"written: {written}", soft_wrap=True, highlight=False)
-    terminal().print(f"next: ch test {options.model} {options.dataset} --load {path}", soft_wrap=True, highlight=False)
+    terminal().print(f"next: {scoring_command(options, path)}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _arguments(needs: PassNeeds, graph: MaseGraph, table: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:

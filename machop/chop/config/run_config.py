@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -149,7 +150,7 @@ def _file_problems(document: TomlDocument, values: Mapping[str, Any], given: Map
         if key not in option_names():
             message: str | None = unknown_key(key, [*option_names(), *TABLES]).message
         elif _is_code(key, value):
-            told = f"a file is never run on a config's word; give --{key} {value} on the command line"
+            told = f"a file is never run on a config's word; give --{key} {shlex.quote(value)} on the command line"
             message = None if key in given else told
         else:
             message = _wrong(key, value)
