@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.test_documentation import BLOCK
+from tests.docs import pages
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDE = (ROOT / "docs" / "how_to" / "own_weight_transform.md").read_text(encoding="utf-8")
-PAGE = (ROOT / "docs" / "concepts" / "sparsity.md").read_text(encoding="utf-8")
+GUIDE, PAGE = "docs/how_to/own_weight_transform.md", "docs/concepts/sparsity.md"
 CONFIG = '{"by": "type", "linear": {"config": {"name": "integer", "weight_width": 6, "weight_sparsity": 0.5, **KEYS}}}'
 USE = f"""
 from chop.cli.info import show_info
@@ -34,7 +33,7 @@ SUITE = "import sys, pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider
 
 
 def blocks(language: str, page: str = GUIDE) -> list[str]:
-    return [text for kind, _, text in BLOCK.findall(page) if kind == language]
+    return [block.text for block in pages.blocks(page) if block.language == language]
 
 
 @pytest.fixture
