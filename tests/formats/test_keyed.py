@@ -27,11 +27,11 @@ def test_na_takes_the_default_of_a_field(absent: Any) -> None:
 
 @pytest.mark.parametrize("absent", ["NA", None])
 def test_na_for_a_field_without_a_default_says_the_cure(absent: Any) -> None:
-    cure = r'missing key frac_width \("NA" means the default, and Fixed has none: give a value, or give the field a'
+    cure = r'missing key frac_width \("NA" means the default; Fixed has no default: give a value, or, if'
     with pytest.raises(FormatError, match=cure):
         Fixed.from_keys({"width": 8, "frac_width": absent})
 
 
 def test_a_key_that_is_absent_is_named() -> None:
-    with pytest.raises(FormatError, match=r"missing key width, frac_width$"):
+    with pytest.raises(FormatError, match=r"missing key width, frac_width \(Fixed has no default: give a value"):
         Fixed.from_keys({})

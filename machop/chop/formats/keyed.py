@@ -34,17 +34,11 @@ class Keyed:
         given = {key: frozen(value) for key, value in values.items() if value not in (None, "NA")}
         missing = [key for key in cls._required_keys() if key not in given]
         if missing:
-            cure = cls._no_default([key for key in missing if key in values])
-            raise FormatError(f"missing key {', '.join(missing)}{cure}")
+            meaning = '"NA" means the default; ' if any(key in values for key in missing) else ""
+            cure = "give a value, or, if the class is yours, give the field a default"
+            raise FormatError(f"missing key {', '.join(missing)} ({meaning}{cls.__name__} has no default: {cure})")
         context = {key: value for key, value in context.items() if key in cls.context_fields}
         return cls(**given, **context)
-
-    @classmethod
-    def _no_default(cls, keys: list[str]) -> str:
-        """The cure where `"NA"` was given for keys that are required; empty for no keys."""
-        if not keys:
-            return ""
-        return f' ("NA" means the default, and {cls.__name__} has none: give a value, or give the field a default)'
 
     @classmethod
     def _required_keys(cls) -> list[str]:
