@@ -155,7 +155,7 @@ def _problem(line: Line) -> str:
 
 def _what_holds(values: Mapping[str, Any]) -> dict[str, Any]:
     """A header without its history, and what the fingerprint holds too, which a resumed search need not share."""
-    left_out = ("from_version", "started", "choices", "follows", "size")
+    left_out = ("from_version", "started", "choices", "follows", "configs", "metrics", "size")
     return {name: value for name, value in values.items() if name not in left_out}
 
 

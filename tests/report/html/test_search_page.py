@@ -8,8 +8,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ from chop.report.figures import write_figures
 from chop.report.html.numbers import column, correlations, history
 from chop.report.html.page import as_json
 from chop.report.html.pages import page_of
+from chop.report.html.running_search import running_summary
 from chop.report.html.search_data import search_data
-from chop.report.html.search_page import search_page
+from chop.report.html.search_page import data_of_what_is_sound, search_page
 from chop.report.search_report import report_text
 from tests.report.html.searches import exhaustive_search, hypervolume_by_cells, small_search
 
@@ -241,3 +243,23 @@ def test_commands_of_the_page_name_the_users_own_model_data_and_plugins(tmp_path
     assert all(
         text.endswith(" --model 'my net.py:module' --dataset own.py:data --plugin formats.py") for text in commands
     )
+
+
+def test_a_search_without_its_summary_has_the_directions_and_units_of_its_runners(tmp_path: Path) -> None:
+    whole = small_search()
+    copytree(whole.path, tmp_path / "search", ignore=ignore_patterns("summary.json"))
+    data, problem = data_of_what_is_sound(SearchFolder(tmp_path / "search"))
+    assert "summary.json" in problem
+    found = {own["name"]: (own["direction"], own["unit"]) for own in data["metrics"]}
+    assert found["loss"] == ("minimize", whole.summary.metrics["loss"].unit)
+    assert found == {name: (own.direction, own.unit) for name, own in whole.summary.metrics.items()}
+
+
+def test_directions_that_a_log_does_not_state_are_not_guessed() -> None:
+    header = small_search().header
+    old = replace(header, values={name: own for name, own in header.values.items() if name != "metrics"})
+    with patch.object(SearchFolder, "header", old):
+        data = search_data(small_search(), summary=running_summary(small_search()))
+    known = {own["name"]: own["direction"] for own in data["metrics"]}
+    assert known["accuracy"] == "maximize"
+    assert known["loss"] is None

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chop.record.summary import LayerFacts
-from chop.report.format_texts import format_name, operand_text
+from chop.report.format_texts import OPERANDS, format_name, operand_text
 
-OPERANDS = ("data_in", "other", "weight", "bias", "data_out")
 FLOAT = "float32"
 FLOAT_BITS = 32.0
 WIDTH_KEYS = ("width", "element_bits")
@@ -32,15 +31,20 @@ def cells_of(config: Mapping[str, Any]) -> dict[str, Cell]:
     >>> cells_of({"name": "NA", "weight_width": 4})
     {'weight': Cell(text='float32', bits=32.0)}
     """
-    found = {}
-    for operand in OPERANDS:
-        own = {key.removeprefix(f"{operand}_"): value for key, value in config.items() if key.startswith(f"{operand}_")}
-        if own:
-            is_float = format_name(config) is None
-            found[operand] = (
-                Cell(FLOAT, FLOAT_BITS) if is_float else Cell(operand_text(config, operand) or FLOAT, _bits(own))
-            )
-    return found
+    found = {operand: cell_of(config, operand) for operand in OPERANDS if _own_keys(config, operand)}
+    return {operand: cell for operand, cell in found.items() if cell}
+
+
+def cell_of(config: Mapping[str, Any], operand: str) -> Cell | None:
+    """The format of one operand; None where the config of a quantised node says nothing of it."""
+    if format_name(config) is None:
+        return Cell(FLOAT, FLOAT_BITS)
+    own = _own_keys(config, operand)
+    return Cell(operand_text(config, operand) or FLOAT, _bits(own)) if own else None
+
+
+def _own_keys(config: Mapping[str, Any], operand: str) -> dict[str, Any]:
+    return {key.removeprefix(f"{operand}_"): own for key, own in config.items() if key.startswith(f"{operand}_")}
 
 
 def _bits(keys: Mapping[str, Any]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import prod
 from typing import Any
@@ -28,8 +28,6 @@ def running_summary(files: SearchFolder) -> SearchSummary:
     if not best:
         what = "trial" if files.is_by_trial else "block of points"
         raise SearchError(f"{files.path}: no {what} has been measured so far")
-    directions = {own.metric: own.direction for own in goals.objectives}
-    names = dict.fromkeys(name for row in best for name in row.trial.metrics)
     fingerprint = values.get("fingerprint", {})
     return SearchSummary(
         strategy=str(fingerprint.get("strategy", ["?"])[0]),
@@ -39,11 +37,19 @@ def running_summary(files: SearchFolder) -> SearchSummary:
         counts=counts,
         best=best,
         reason="interrupted",
-        metrics={name: MetricFacts("", directions.get(name, "maximize")) for name in names},
+        metrics=_metrics(values, goals, {name: None for row in best for name in row.trial.metrics}),
         seconds=seconds,
         started=str(values.get("started", "")),
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _metrics(values: Mapping[str, Any], goals: Goals, measured: Iterable[str]) -> dict[str, MetricFacts]:
+    """The facts of metrics as the runners state them; of an earlier chop's log those of the objectives alone."""
+    stated = values.get("metrics")
+    if stated is not None:
+        return {name: MetricFacts(**stated[name]) for name in measured if name in stated}
+    return {own.metric: MetricFacts("", own.direction) for own in goals.objectives}
 
 
 def progress_facts(summary: SearchSummary, is_by_trial: bool) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from chop.record.names import LANDSCAPE_FILE
 from chop.record.summary import Origin, SearchSummary
 from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.format_texts import describe_formats
+from chop.report.html.config_parts import page_parts
 from chop.report.html.importance import importances
 from chop.report.html.layers import axes_by_node, cells_of, node_configs
 from chop.report.html.numbers import binned, column, correlations, history, rounded
@@ -54,7 +55,8 @@ def search_data(
     shown, epochs = _networks(_shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS), summary)
     landscape = _unless_damaged(notes, lambda: _landscape(files))
     toml = _unless_damaged(notes, lambda: files.resolved)
-    names = list(dict.fromkeys([*summary.goals.metrics, *summary.metrics]))
+    measured = [name for row in summary.best for name in row.trial.metrics]
+    names = list(dict.fromkeys([*summary.goals.metrics, *summary.metrics, *measured]))
     columns = {name: column(shown, name) for name in names}
     counted = [trial for trial in trials if trial.counts]
     return {
@@ -71,8 +73,7 @@ def search_data(
             {"key": key, "node": node, "own": own, "values": [_plain(value) for value in choices[key]]}
             for key, node, own in axes_by_node(choices)
         ],
-        "follows": [[node, own, leading] for (_, node, own), leading in _followers(files)],
-        "fixed": _fixed(summary),
+        "configs": page_parts(files.header.values.get("configs", {}), summary.layers),
         "trials": {**_trials(shown, columns, choices, files), "tuned": epochs},
         "tuned": sorted(_unless_damaged(notes, files.tuned) or ()) if any(epochs) else [],
         "measured": summary.counts.measured + summary.counts.inherited,
@@ -103,12 +104,6 @@ def _choices(files: SearchFolder) -> Mapping[str, Sequence[Any]]:
 def _chosen_formats(choices: Mapping[str, Sequence[Any]]) -> set[str]:
     """The names of all formats that the layers of a space choose from."""
     return {str(name) for key, _, own in axes_by_node(choices) if own == "name" for name in choices[key]} - {"NA"}
-
-
-def _followers(files: SearchFolder) -> Iterator[tuple[tuple[str, str, str], str]]:
-    """The keys whose value is that of a choice on another key, and that key."""
-    found = files.header.values.get("follows", {})
-    return zip(axes_by_node(found), found.values(), strict=True)
 
 
 def _shown(trials: Sequence[Trial], summary: SearchSummary, most: int) -> list[Trial]:
@@ -154,23 +149,17 @@ def _metrics(summary: SearchSummary, names: Sequence[str]) -> list[Json]:
             "samples": facts[name].told_samples,
         }
         if name in facts
-        else {"name": name, "unit": "", "direction": "maximize"}
+        else {"name": name, "unit": "", "direction": None}
         for name in names
     ]
 
 
+def _for_toml(value: Any) -> Any:
+    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else _plain(value)
+
+
 def _plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, bool)) or value is None else str(value)
-
-
-def _fixed(summary: SearchSummary) -> dict[str, Json]:
-    """The config of each node that the networks of the front share, for keys that are no axis."""
-    configs = [node_configs(row.sampled_config) for row in summary.best]
-    found: dict[str, Json] = {}
-    for node, config in (configs[0] if configs else {}).items():
-        others = [own.get(node, {}) for own in configs]
-        found[node] = {k: _plain(v) for k, v in config.items() if all(own.get(k) == v for own in others)}
-    return found
 
 
 def _trials(
@@ -211,7 +200,7 @@ def network_row(row: BestRow, summary: SearchSummary, named: bool = False) -> Js
             node: {operand: [own.text, own.bits] for operand, own in cells_of(config).items()}
             for node, config in with_measured.items()
         },
-        "config": {node: {key: _plain(value) for key, value in config.items()} for node, config in configs.items()},
+        "config": {node: {key: _for_toml(value) for key, value in config.items()} for node, config in configs.items()},
         "tuned": row.finished.epochs if row.finished else 0,
         "within": summary.goals.is_within(row.trial.metrics) if row.trial.number >= 0 else True,
     }

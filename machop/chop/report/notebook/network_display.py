@@ -8,7 +8,7 @@ from typing import Any
 from chop.record.summary import LayerFacts, SearchSummary
 from chop.record.trial import BestRow
 from chop.report.format_texts import OPERANDS as OPERAND_NAMES
-from chop.report.html.layers import OPERANDS, Cell, layer_bits
+from chop.report.html.layers import Cell, layer_bits
 from chop.report.html.search_data import network_row
 from chop.report.plots.colours import octaves
 from chop.tools.markup import Html, element, joined, table
@@ -57,7 +57,7 @@ def _layers(data: Mapping[str, Any], summary: SearchSummary) -> Html:
     cells = {
         node: {operand: Cell(*own) for operand, own in found.items()} for node, found in data["cells"].items() if found
     }
-    operands = [own for own in OPERANDS if any(own in found for found in cells.values())]
+    operands = [own for own in OPERAND_NAMES if any(own in found for found in cells.values())]
     if not cells:
         return element("div", "No layer has a format: the network is unquantised.")
     sizes = {node: layer_bits(known[node], own) for node, own in cells.items() if node in known}

@@ -12,7 +12,6 @@ from chop.errors import SearchError
 from chop.record.goals import Goals
 from chop.report.format_texts import OPERANDS as OPERAND_NAMES
 from chop.report.html.importance import trials_needed
-from chop.report.html.layers import OPERANDS
 from chop.report.html.numbers import LEAST_TRIALS, Floats
 from chop.report.plots.pictures import Axis, Bars, Bound, HeatMap, Parallel, Points, Scatter, Steps
 
@@ -233,7 +232,7 @@ def key_title(key: str) -> str:
 def layers_picture(row: Data) -> HeatMap:
     """The bits of each operand of each layer of one network. Raises SearchError for one without formats."""
     cells = {node: own for node, own in row["cells"].items() if own}
-    operands = [own for own in OPERANDS if any(own in of_node for of_node in cells.values())]
+    operands = [own for own in OPERAND_NAMES if any(own in of_node for of_node in cells.values())]
     if not operands:
         raise SearchError(f"trial {row['trial']}: no layer has a format")
     found = [[cells[node].get(operand, ("", None)) for operand in operands] for node in cells]

@@ -428,7 +428,7 @@ def test_the_oracle_knows_the_space_and_judges_other_searches(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["gaps"][str(other)]["front"] == gap.front
     one = Oracle(oracle.landscape, Goals(oracle.goals.objectives[:1])).gap(numbers)
     assert (
-        f"{100 * (1 - one.hypervolume):.2f} % of the way from the worst value to the best, accuracy " in one.as_text()
+        f"{100 * (1 - one.hypervolume):.2f} % of the way from the worst value to the best; accuracy " in one.as_text()
     )
     log = json.loads((other / "log.json").read_text(encoding="utf-8"))
     log["0"]["point"] = 648

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from chop.actions.search.measuring.all_points import BlockTask, measure_all_points, taken_over
 from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
-from chop.actions.search.run.publish import Publication, SearchResult, now
+from chop.actions.search.run.log_header import log_header
+from chop.actions.search.run.publish import Publication, SearchResult
 from chop.actions.search.run.results import LARGEST_LOG
 from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.session import spread_out
@@ -90,11 +91,8 @@ class BlockRun:
             "fingerprint": search.fingerprint(),
             "block_size": task.block_size,
             "landscape": wanted,
-            "choices": search.space.parameters,
-            "follows": search.space.followers,
             "size": search.space.size,
-            "goals": self.goals.as_json(),
-            "started": now(),
+            **log_header(search.space, self.instruments, self.goals),
         }
         with closing(search.files.open_blocks(header, resume)) as log:
             found = taken_over(task, log)

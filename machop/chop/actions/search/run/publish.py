@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from chop.actions.oracle import Oracle
 from chop.actions.search.measuring.all_points import BlockTask
 from chop.actions.search.measuring.early_stopping import EarlyStopping
 from chop.actions.search.measuring.instruments import Instruments
-from chop.actions.search.measuring.samples import samples_of
 from chop.actions.search.run.layer_facts import layer_facts
+from chop.actions.search.run.log_header import metric_facts, now
 from chop.actions.search.run.loop import scaled_metrics
 from chop.actions.search.run.results import LARGEST_LOG, best_rows, shortfall
 from chop.actions.search.run.session import SearchSession
@@ -29,7 +28,7 @@ from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
 from chop.record.names import HISTOGRAMS_FILE, LANDSCAPE_FILE
 from chop.record.rows import best_row_as_json, trial_as_json
-from chop.record.summary import FP32, FinishFacts, MetricFacts, Reason, SearchSummary
+from chop.record.summary import FP32, FinishFacts, Reason, SearchSummary
 from chop.record.trial import BestRow, Trial, TrialCounts
 from chop.report.html.search_page import search_page
 from chop.report.search_report import report_text
@@ -173,17 +172,6 @@ class Publication:
         return best
 
     @property
-    def _metric_facts(self) -> dict[str, MetricFacts]:
-        runners = self.instruments.runners
-        left = {metric.name for runner in runners.left_to_the_best for metric in runner.metrics}
-        samples = {runner: samples_of(runner, self.instruments.subject.data_module) for runner in runners.all}
-        return {
-            metric.name: MetricFacts(metric.unit, metric.direction, metric.name in left, *samples[runner])
-            for runner in runners.all
-            for metric in runner.metrics
-        }
-
-    @property
     def _table_written(self) -> str:
         """Says where the metrics of all points are, and which of them are not."""
         left = [metric.name for runner in self.instruments.runners.left_to_the_best for metric in runner.metrics]
@@ -224,7 +212,7 @@ class Publication:
                 counts=counts,
                 best=best,
                 reason=reason,
-                metrics=self._metric_facts,
+                metrics=metric_facts(self.instruments),
                 baselines={FP32: fp32} if fp32 else {},
                 remarks=(*search.space.remarks, *remarks),
                 saw_test=any(map(_measures_on_test, search.settings.runners)),
@@ -242,11 +230,6 @@ class Publication:
         self.files.write_report(report_text(self.files.summary, self.files.path))
         if self.search.settings.setup.html_report:
             self.files.write_page(search_page(self.files))
-
-
-def now() -> str:
-    """Date and time in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _measures_on_test(runner: RunnerChoice) -> bool:

@@ -10,8 +10,9 @@ from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run.declared_training import declared_training
 from chop.actions.search.run.kept_training import KeptTraining
+from chop.actions.search.run.log_header import log_header
 from chop.actions.search.run.loop import SearchLoop
-from chop.actions.search.run.publish import Publication, SearchResult, now
+from chop.actions.search.run.publish import Publication, SearchResult
 from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.session import spread_out
 from chop.actions.search.search_space.trained_networks import TrainedNetworks
@@ -102,13 +103,7 @@ class TrialRun:
             return search.files.resume_trials(search.fingerprint())
         if not search.files.is_by_trial:
             search.initial.write(search.files)
-        space = search.space
-        about = {
-            "choices": space.parameters,
-            "follows": space.followers,
-            "goals": self.goals.as_json(),
-            "started": now(),
-        }
+        about = log_header(search.space, self.instruments, self.goals)
         return search.files.begin_trials(search.fingerprint(), about)
 
     def _loop(self, context: StrategyContext, scheduler: Scheduler, log: TrialLog) -> SearchLoop:

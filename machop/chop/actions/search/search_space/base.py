@@ -123,6 +123,14 @@ class SearchSpaceBase(ABC):
         return {}
 
     @property
+    def config_parts(self) -> dict[str, Any]:
+        """The configs of all nodes, from which a record tells that of a point; empty: not known.
+
+        As `chop.actions.search.search_space.config_parts` returns them.
+        """
+        return {}
+
+    @property
     @abstractmethod
     def size(self) -> int:
         """The number of distinct points."""

@@ -20,6 +20,7 @@ from chop.actions.search.search_space.base import (
     SpaceSetup,
 )
 from chop.actions.search.search_space.choice_problems import ChoiceProblems, unlearned
+from chop.actions.search.search_space.config_parts import config_parts
 from chop.actions.search.search_space.exportable import exportable_choices, no_choice_problems, remarks_on
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.actions.search.search_space.patterns import matching, pattern_problem
@@ -136,6 +137,10 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             for key, leading in (own | self._all[leader].tied_keys).items():
                 found[f"{name}/config/{key}"] = f"{leader}/config/{leading}"
         return {key: leading for key, leading in found.items() if leading in self.parameters}
+
+    @property
+    def config_parts(self) -> dict[str, Any]:
+        return config_parts(self._all, self._leaders)
 
     @property
     def passes(self) -> Sequence[str]:  # type: ignore[override]

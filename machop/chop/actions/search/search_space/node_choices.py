@@ -237,6 +237,10 @@ class NodeChoices:
         """The config of a choice, with only the keys that its format has."""
         return dict(self._meaning(indexes).config)
 
+    def stated_config(self, indexes: Mapping[str, int]) -> dict[str, Any]:
+        """The same, worked out from the lists alone: no format is built."""
+        return self._config(self._possible(indexes))
+
     def formats(self, indexes: Mapping[str, int]) -> dict[str, Format]:
         """The formats of the operands for a choice."""
         return dict(self._meaning(indexes).formats)

@@ -101,7 +101,7 @@ const Front = (() => {
     if (state.selected !== null && T.metrics[state.x][state.selected] !== null && T.metrics[state.y][state.selected] !== null) parts.push(make("circle", { id: "chosen", cx: sx(T.metrics[state.x][state.selected]), cy: sy(T.metrics[state.y][state.selected]), r: 7, fill: colour("mark"), "fill-opacity": 0.35, stroke: colour("mark"), "stroke-width": 2.5 }));
     top.replaceChildren(...parts);
   }
-  const arrow = (name, up, down) => ` ${direction[name] === "minimize" ? `(less is better ${down})` : `(more is better ${up})`}`;
+  const arrow = (name, up, down) => !direction[name] ? "" : ` ${direction[name] === "minimize" ? `(less is better ${down})` : `(more is better ${up})`}`;
 
   function bound(own, bottom) {
     const style = { stroke: colour("bound"), "stroke-dasharray": "6 4", "stroke-width": 1.5 };

@@ -62,15 +62,16 @@ const Selected = (() => {
   const bar = (share, name = "") => make("span", { class: `bar ${name}`, style: `width:${Math.round(Math.max(0, Math.min(1, share)) * 60)}px` });
   const percent = (share) => `${Math.round(share * 100)} %`;
 
-  function commands(place, row) {
+  function commands(place) {
     const trial = T.number[place];
     const untuned = (flag) => (DATA.tuned.includes(trial) && !T.tuned[place] ? flag : "");
     const found = DATA.commands.map(([what, text, flag]) => [make("h3", {}, what), command(text.replaceAll("{trial}", trial).replaceAll("{untuned}", untuned(flag)), what)]);
-    if (row && !row.running) found.push([make("h3", {}, "TOML of the formats (passes.quantize)"), command(toml(row.config), "TOML")]);
+    const config = configOf(place);
+    if (config) found.push([make("h3", {}, "TOML of the formats (passes.quantize)"), command(toml(config), "TOML")]);
     return found;
   }
   function toml(config) {
-    const value = (own) => (typeof own === "string" ? JSON.stringify(own) : own === null ? '"NA"' : String(own));
+    const value = (own) => (typeof own === "string" || Array.isArray(own) ? JSON.stringify(own) : own === null ? '"NA"' : String(own));
     const tables = Object.entries(config).map(([node, own]) => `[passes.quantize.${/^[A-Za-z0-9_-]+$/.test(node) ? node : JSON.stringify(node)}.config]\n${Object.entries(own).map(([key, item]) => `${key} = ${value(item)}`).join("\n")}`);
     return `[passes.quantize]\nby = "name"\n\n[passes.quantize.default.config]\nname = "NA"\n\n${tables.join("\n\n")}\n`;
   }
@@ -84,7 +85,7 @@ const Selected = (() => {
     if (row?.equal) notes.push(`${row.equal} more with equal objectives`);
     if (row?.tuned) notes.push(`tuned for ${row.tuned} epoch${row.tuned === 1 ? "" : "s"} after the search`);
     if (!isInside[place]) notes.push(T.state[place] === 2 ? `failed: ${T.failed[T.number[place]]}` : T.state[place] === 1 ? "stopped early: figures on fewer samples" : "violates a constraint");
-    box.replaceChildren(notes.length ? make("p", { class: "soft" }, notes.join("; ")) : "", metrics(place, row), make("h3", {}, "Formats by layer"), heat(place), ...commands(place, row).flat());
+    box.replaceChildren(notes.length ? make("p", { class: "soft" }, notes.join("; ")) : "", metrics(place, row), make("h3", {}, "Formats by layer"), heat(place), ...commands(place).flat());
     $("live").textContent = `Trial ${T.name[place]}: ${objectives.map((name) => `${name} ${shown(T.metrics[name][place])}`).join(", ")}`;
   }
   when("selection", draw);

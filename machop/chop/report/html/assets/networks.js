@@ -49,59 +49,64 @@ function select(place) {
   tell("selection");
 }
 
-/** The formats of a network by layer: `{node: {operand: [text, bits]}}`; of the front exactly, else from its choices. */
-function cellsOf(place) {
-  const row = frontOf.get(T.name[place]);
-  return row && !row.running ? row.cells : cellsFromChoices(place);
+/** The operands as the heat map and as lines of text name them. */
+const OPERANDS = { data_in: "activations", other: "other", weight: "weights", key: "keys", value: "values", bias: "bias", data_out: "result" };
+const SHORT = { data_in: "act", other: "other", weight: "w", key: "key", value: "value", bias: "bias", data_out: "out" };
+/** By node, the tables of its configs with the keys of a point that decide among them. */
+const partsOf = {};
+for (const [node, leader] of Object.entries(DATA.configs.nodes ?? {}))
+  partsOf[node] = DATA.configs.parts.filter((part) => part.nodes.includes(node)).map((part) => ({ ...part, keys: part.keys.map((key) => `${leader}/config/${key}`) }));
+const isFloat = (config) => config.name === undefined || config.name === null || config.name === "NA";
+/** A node of a network: its config, its cells `{operand: [text, bits]}`, its weight transforms as text. */
+function nodeOf(node, place) {
+  const found = { config: {}, cells: {}, transforms: "" };
+  for (const part of partsOf[node]) {
+    const at = part.keys.reduce((sum, key, number) => sum * part.sizes[number] + (T.codes[key]?.[place] ?? 0), 0);
+    Object.assign(found.config, part.configs[at]);
+    Object.assign(found.cells, part.cells[at]);
+    found.transforms ||= part.transforms[at];
+  }
+  return found;
 }
-const choiceOf = Object.fromEntries(DATA.choices.map((own) => [own.key, own]));
+/** The config of each node that could be quantised; null where the record does not say what the choices lead to. */
 function configOf(place) {
-  const found = Object.fromEntries(Object.entries(DATA.fixed).map(([node, own]) => [node, { ...own }]));
-  for (const own of DATA.choices) {
-    const value = own.values[T.codes[own.key]?.[place] ?? 0];
-    (found[own.node] ??= {})[own.own] = value;
-  }
-  for (const [node, own, key] of DATA.follows) (found[node] ??= {})[own] = choiceOf[key].values[T.codes[key]?.[place] ?? 0];
+  const row = frontOf.get(T.name[place]);
+  if (row && !row.running) return row.config;
+  if (!DATA.configs.nodes) return null;
+  return Object.fromEntries(Object.keys(partsOf).map((node) => [node, nodeOf(node, place).config]).filter(([node, own]) => Object.keys(own).some((key) => key !== "name")));
+}
+/** The formats of a network by layer: `{node: {operand: [text, bits]}}`; of the front as they were measured. */
+function cellsOf(place) {
+  const row = frontOf.get(T.name[place]), found = cellsFromChoices(place);
+  if (row && !row.running) for (const [node, cells] of Object.entries(row.cells)) found[node] = { ...found[node], ...cells };
   return found;
 }
-const OPERANDS = { data_in: "activations", other: "other", weight: "weights", bias: "bias", data_out: "result" };
-const positionsOf = Object.fromEntries(DATA.layers.map((own) => [own.name, own.positions ?? {}]));
 function cellsFromChoices(place) {
-  const found = {};
-  for (const [node, config] of Object.entries(configOf(place))) {
-    const isFloat = config.name === "NA";
-    for (const operand of Object.keys(OPERANDS)) {
-      const own = Object.entries(config).filter(([key]) => key.startsWith(`${operand}_`));
-      if (!own.length) continue;
-      const width = config[`${operand}_width`] ?? config[`${operand}_element_bits`];
-      if (isFloat || width === "NA" || width === null) { (found[node] ??= {})[operand] = ["float32", 32]; continue; }
-      let frac = config[`${operand}_frac_width`];
-      if ((frac === "NA" || frac === null || frac === undefined) && /integer|fixed/.test(config.name ?? "") && Number.isFinite(width)) frac = Math.floor(width / 2);
-      if (frac === "auto") frac = positionsOf[node]?.[operand]?.[width] ?? frac;
-      if (width === undefined) { if (config.name !== undefined && !/integer|fixed/.test(config.name)) (found[node] ??= {})[operand] = [String(config.name), null]; continue; }
-      const position = Array.isArray(frac) ? frac.map((own) => `${own}f`).join("…") : `${frac}${Number.isFinite(frac) ? "f" : ""}`;
-      const text = `${width}b${frac === undefined || frac === "NA" ? "" : `/${position}`}`;
-      (found[node] ??= {})[operand] = [text, Number.isFinite(width) ? width : null];
-    }
-  }
-  return found;
+  return Object.fromEntries(Object.keys(partsOf).map((node) => [node, nodeOf(node, place).cells]).filter(([, cells]) => Object.keys(cells).length));
 }
 function formatsText(place) {
   const row = frontOf.get(T.name[place]);
   if (row && !row.running) return row.text;
-  const short = { data_in: "act", weight: "w", bias: "bias", other: "other", data_out: "out" };
-  const config = configOf(place);
-  return Object.entries(cellsFromChoices(place))
-    .map(([node, cells]) => {
-      const name = config[node].name, isNamed = DATA.named && name !== undefined && name !== "NA";
-      const told = Object.entries(cells).filter(([, [text]]) => !isNamed || text !== name);
-      return [node, ...(isNamed ? [name] : []), told.map(([operand, [text]]) => `${short[operand]} ${text}`).join(", ")].join(" ").trim();
-    })
-    .join("; ") || "unquantised";
+  return DATA.configs.nodes ? textFromChoices(place) : keys.map((own) => `${own.node} ${own.own} ${own.values[T.codes[own.key][place]]}`).join("; ");
+}
+function textFromChoices(place) {
+  const texts = [], norms = [];
+  for (const node of Object.keys(partsOf)) {
+    const { config, cells, transforms } = nodeOf(node, place), name = !isFloat(config) && DATA.named ? [config.name] : [];
+    const told = isFloat(config) ? {} : Object.fromEntries(Object.entries(cells).map(([operand, [text]]) => [operand, text === "float32" ? "" : text]));
+    if (transforms) told.weight = told.weight ? `${told.weight} ${transforms}` : transforms;
+    const operands = Object.keys(SHORT).filter((own) => told[own]).map((own) => `${SHORT[own]} ${told[own]}`).join(", ");
+    if (name.length || operands) texts.push([node, ...name, ...(operands ? [operands] : [])].join(" "));
+    if (config.batch_norm !== undefined) norms.push([node, config.batch_norm]);
+  }
+  const measured = norms.filter(([, own]) => own === "measured").map(([node]) => node);
+  const last = measured.length && measured.length === norms.length ? ["batch norms measured"] : measured.length ? [`batch norm measured: ${measured.join(", ")}`] : [];
+  return [...(texts.length ? texts : ["unquantised"]), ...last].join("; ");
 }
 
 /** The networks that no other one beats in both metrics of the picture, from left to right. */
 function frontier(x, y) {
+  if (!direction[x] || !direction[y]) return [];
   const turnX = direction[x] === "minimize" ? 1 : -1, turnY = direction[y] === "minimize" ? 1 : -1;
   const places = [];
   for (let place = 0; place < COUNT; place++)
