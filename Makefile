@@ -42,13 +42,13 @@ wheel: setup     ## Build the sdist and the wheel into dist/ and list the wheel'
 weights: setup   ## Train the weights that ship and write docs/reference/models.md
 	$(BIN)/python scripts/make_weights.py
 
-answers: setup   ## Print the figures of docs/tutorials/lab3.md and draw its pictures; one CPU minute
+answers: setup   ## Write the figures of the lab, of README and of docs/how_to/compare.md; three CPU minutes
 	$(BIN)/python scripts/lab3_answers.py
 
 docs: setup      ## Build the documentation site: docs/_build/html/index.html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-exercises: setup ## Run the exercises of docs/tutorials/exercises.md and draw their pictures; four CPU minutes
+exercises: setup ## Run the exercises, write the tables and pictures of docs/tutorials/exercises.md; four CPU minutes
 	$(BIN)/python scripts/exercises.py
 
 tables: setup    ## Write docs/reference/formats.md: formats, oracles, every format on every op

@@ -1,4 +1,4 @@
-"""Run the exercises of docs/tutorials/exercises.md, print their tables, draw their pictures: `make exercises`.
+"""Run the exercises of docs/tutorials/exercises.md, write their tables, draw their pictures: `make exercises`.
 
 `--only NAME` runs one of widths, sparsity, fractions, formats, accuracy_and_bits; `--folder` keeps the searches,
 and takes those that are there.
@@ -13,9 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+
+from pictures.pages import table
+from stored_results import store
 
 import chop
 from chop.record.comparison_folder import ComparisonFolder
@@ -57,13 +61,16 @@ def draw(name: str, figure: object) -> None:
     write_whole(PICTURES / f"exercise_{name}.svg", rendered(figure, "svg"))  # type: ignore[arg-type]
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+@dataclass(frozen=True)
+class Table:
+    """The table of an exercise, and what is said below it."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    below: str = ""
 
 
-def curve_table(found: Curves) -> None:
+def curve_table(found: Curves) -> Table:
     """A row for each place across, a column for each curve: the median, and the range where there are several."""
     across = sorted({place.x for own in found.curves for place in own.places})
     by = [{place.x: place for place in own.places} for own in found.curves]
@@ -77,26 +84,25 @@ def curve_table(found: Curves) -> None:
                 text += f" [{place.low:.3f}, {place.high:.3f}]"
             cells.append(text)
         rows.append([f"{x:g}", *cells])
-    print_table([found.x, *map(found.label, found.curves)], rows)
-    print(f"FP32: {found.baseline}")
+    return Table([found.x, *map(found.label, found.curves)], rows, f"FP32: {found.baseline}")
 
 
-def widths(folder: Path) -> None:
+def widths(folder: Path) -> Table:
     """Accuracy against the width of all linear layers, three seeds."""
     studies = [search(folder, "widths", "--set", f"finish.seed={seed}") for seed in SEEDS]
     draw("widths", chop.plot_curves(studies, "weight_width", backend="matplotlib"))
-    curve_table(curves({"": [own.files for own in studies]}, "weight_width", None, None))
+    return curve_table(curves({"": [own.files for own in studies]}, "weight_width", None, None))
 
 
-def sparsity(folder: Path) -> None:
+def sparsity(folder: Path) -> Table:
     """Accuracy against the share of pruned weights, by magnitude and at random."""
     study = search(folder, "sparsity")
     asked = ("weight_sparsity", "weight_sparsity_pattern")
     draw("sparsity", chop.plot_curves(study, asked[0], by=asked[1], backend="matplotlib"))
-    curve_table(curves({"": [study.files]}, asked[0], None, asked[1]))
+    return curve_table(curves({"": [study.files]}, asked[0], None, asked[1]))
 
 
-def fractions(folder: Path) -> None:
+def fractions(folder: Path) -> Table:
     """The best accuracy so far of grid, random and TPE on 729 networks."""
     found = folder / "mase_output" / "reviews-fractions" / "software" / "compare"
     if not (found / "report.html").is_file():
@@ -107,16 +113,18 @@ def fractions(folder: Path) -> None:
     rows = []
     for own in summary.strategies:
         bands = [own.regret["accuracy"].at(count) for count in places]
-        rows.append(
-            [f"`{own.name}`", *(f"{best - mid:.3f} [{best - far:.3f}, {best - near:.3f}]" for near, mid, far in bands)]
-        )
-    print_table(["best accuracy after", *map(str, places)], rows)
+        cells = [
+            f"{best - mid:.3f}" + (f" [{best - far:.3f}, {best - near:.3f}]" if near < far else "")
+            for near, mid, far in bands
+        ]
+        rows.append([f"`{own.name}`", *cells])
     _, low, _ = wilson_interval(round(best * SAMPLES), SAMPLES)
     within = int((summary.cloud["accuracy"] >= low).sum())
-    print(f"best of all: {best:.4f}; not told apart from it (above {low:.4f}): {within} of {summary.space_size}")
+    below = f"best of all: {best:.4f}; not told apart from it (above {low:.4f}): {within} of {summary.space_size}"
+    return Table(["best accuracy after", *map(str, places)], rows, below)
 
 
-def formats(folder: Path) -> None:
+def formats(folder: Path) -> Table:
     """Accuracy against bits, a curve for each number format."""
     study = search(folder, "formats")
     draw("formats", chop.plot_curves(study, "average_weight_bits", by="name", backend="matplotlib"))
@@ -128,10 +136,10 @@ def formats(folder: Path) -> None:
         by_width = [max((p.high for p in own.places if most - 1 < p.x <= most), default=None) for most in (3, 4, 5, 6)]
         cells = ["" if value is None else f"{value:.3f}" for value in by_width]
         rows.append([f"`{own.name}`", *cells, f"{best.high:.3f}", f"{min(enough):.2f}" if enough else "–"])
-    print_table(["format", "> 2 to 3 bits", "> 3 to 4", "> 4 to 5", "> 5 to 6", "best", "bits to FP32 - 1 %"], rows)
+    return Table(["format", "> 2 to 3 bits", "> 3 to 4", "> 4 to 5", "> 5 to 6", "best", "bits to FP32 - 1 %"], rows)
 
 
-def accuracy_and_bits(folder: Path) -> None:
+def accuracy_and_bits(folder: Path) -> Table:
     """The front of accuracy and bits, with the intervals of the test set."""
     study = search(folder, "accuracy_and_bits")
     figure = study.plot_front(backend="matplotlib")
@@ -139,18 +147,15 @@ def accuracy_and_bits(folder: Path) -> None:
     draw("accuracy_and_bits", figure)
     names = ("accuracy", "average_bitwidth", "test_accuracy", "test_accuracy_low", "test_accuracy_high")
     rows = sorted(zip(*(list(study.front[name]) for name in names), strict=True), key=lambda row: row[1])
-    print_table(
-        ["bits", "validation", "test [95 %]"],
-        (
-            [f"{bits:.2f}", f"{found:.3f}", f"{test:.3f} [{low:.3f}, {high:.3f}]"]
-            for found, bits, test, low, high in rows
-        ),
-    )
+    cells = [
+        [f"{bits:.2f}", f"{found:.3f}", f"{test:.3f} [{low:.3f}, {high:.3f}]"] for found, bits, test, low, high in rows
+    ]
     apart = sum(one[4] < other[3] for one, other in pairwise(rows))
-    print(f"Neighbours whose intervals lie apart: {apart} of {len(rows) - 1}")
+    below = f"Neighbours whose intervals lie apart: {apart} of {len(rows) - 1}"
+    return Table(["bits", "validation", "test [95 %]"], cells, below)
 
 
-EXERCISES: dict[str, Callable[[Path], None]] = {
+EXERCISES: dict[str, Callable[[Path], Table]] = {
     own.__name__: own for own in (widths, sparsity, fractions, formats, accuracy_and_bits)
 }
 
@@ -174,7 +179,9 @@ def main() -> None:
             if arguments.only in (None, name):
                 print(f"\n# {name}\n", flush=True)
                 before, clock = seconds_of_children(), time.perf_counter()
-                run(folder)
+                found = run(folder)
+                print("\n".join([*table(found.head, found.rows), "", found.below]))
+                store("exercises", {name: asdict(found)})
                 cpu, wall = seconds_of_children() - before, time.perf_counter() - clock
                 print(f"\n{name}: {cpu:.0f} CPU seconds, {wall:.0f} seconds", flush=True)
 

@@ -1,9 +1,8 @@
-"""Print the figures of docs/tutorials/lab3.md and draw its pictures, by the commands of the page: `make answers`."""
+"""Store and write the figures of docs/tutorials/lab3.md, docs/how_to/compare.md and README: `make answers`."""
 
 from __future__ import annotations
 
 import io
-import re
 import shlex
 import statistics
 import subprocess
@@ -15,18 +14,19 @@ from shutil import copyfile
 from typing import Any
 
 import torch
+from stored_results import COMPARED, compared, store
 
 from chop.actions.search import search
 from chop.config.toml_document import TomlDocument
 from chop.dataset import MaseDataModule
 from chop.models import get_model
+from chop.record.comparison_folder import ComparisonFolder
 from chop.tools.logger import set_logging_verbosity
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "machop" / "configs" / "examples"
 PICTURES = ROOT / "docs" / "pictures"
-PAGE = ROOT / "docs" / "tutorials" / "lab3.md"
-COMPARISON = re.compile(r"^\$ machop/ch (compare .*)$", re.MULTILINE)
+PICTURE_OF = {"jsc_tiny": "lab3_tiny", "jsc_toy": "lab3_toy"}
 BLUE, ORANGE = "#0072b2", "#d55e00"
 
 
@@ -47,15 +47,17 @@ def rank_correlation(a: list[float], b: list[float]) -> float:
     return statistics.correlation(*ranks)
 
 
-def one_metric_or_two() -> None:
+def one_metric_or_two() -> list[str]:
     """Task 1: accuracy and loss rank the networks almost alike."""
     result = run("jsc_tiny_brute_force.toml")
     rows = [trial.metrics for trial in result.trials]
     correlation = rank_correlation([row["accuracy"] for row in rows], [row["loss"] for row in rows])
-    print(f"rank correlation of accuracy and loss over the 18 networks: {correlation:.3f}")
     bits = rank_correlation([row["accuracy"] for row in rows], [row["average_bitwidth"] for row in rows])
-    print(f"rank correlation of accuracy and bitwidth: {bits:.3f}")
     draw(rows, [row.trial.metrics for row in result.best])
+    return [
+        f"rank correlation of accuracy and loss over the 18 networks: {correlation:.3f}",
+        f"rank correlation of accuracy and bitwidth: {bits:.3f}",
+    ]
 
 
 def draw(rows: list[dict[str, float]], front: list[dict[str, float]]) -> None:
@@ -82,33 +84,36 @@ def draw(rows: list[dict[str, float]], front: list[dict[str, float]]) -> None:
     figure.savefig(PICTURES / "lab3_metrics.svg", metadata={"Date": None})
 
 
-def more_metrics() -> None:
+def more_metrics() -> list[str]:
     """Task 2: costs beside accuracy."""
     result = run("jsc_tiny_more_metrics.toml")
-    print(f"accuracy, size and latency: a front of {len(result.best)} among {len(result.trials)} networks")
     flops = {trial.metrics["flops"] for trial in result.trials}
-    print(f"FLOPs of all networks: {flops}")
+    return [
+        f"accuracy, size and latency: a front of {len(result.best)} among {len(result.trials)} networks",
+        f"FLOPs of all networks: {flops}",
+    ]
 
 
-def brute_force_against_tpe() -> None:
-    """Task 4: both comparisons as the page has them, with their pictures."""
-    commands = COMPARISON.findall(PAGE.read_text(encoding="utf-8"))
-    for name, command in zip(("lab3_tiny", "lab3_toy"), commands, strict=True):
-        with tempfile.TemporaryDirectory() as text:
-            folder = Path(text)
-            (folder / "machop").symlink_to(ROOT / "machop")
-            subprocess.run([sys.executable, "-m", "chop.cli", *shlex.split(command)], cwd=folder, check=True)
-            (drawn,) = (folder / "mase_output").rglob("hypervolume.svg")
-            copyfile(drawn, PICTURES / f"{name}.svg")
+def brute_force_against_tpe(name: str) -> dict[str, Any]:
+    """Task 4: a comparison of the pages, with its picture if the lab shows it; what is stored of it."""
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "machop").symlink_to(ROOT / "machop")
+        subprocess.run([sys.executable, "-m", "chop.cli", *shlex.split(COMPARED[name])], cwd=folder, check=True)
+        (drawn,) = (folder / "mase_output").rglob("hypervolume.svg")
+        if name in PICTURE_OF:
+            copyfile(drawn, PICTURES / f"{PICTURE_OF[name]}.svg")
+        return compared(ComparisonFolder(drawn.parent).summary)
 
 
 def main() -> None:
-    """All figures."""
+    """All figures, into docs/results and the pages."""
     torch.set_num_threads(1)
     set_logging_verbosity("error")
-    one_metric_or_two()
-    more_metrics()
-    brute_force_against_tpe()
+    lines = one_metric_or_two() + more_metrics()
+    print("\n".join(lines), flush=True)
+    store("metrics", {"lines": lines})
+    store("comparisons", {name: brute_force_against_tpe(name) for name in COMPARED})
 
 
 if __name__ == "__main__":
