@@ -73,15 +73,35 @@ def test_the_picture_of_a_front_has_every_network(study: Study, backend: Any) ->
 def test_a_front_can_be_shown_by_any_two_metrics(study: Study) -> None:
     figure = study.plot_front(x="loss", backend="plotly")
     assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == (
-        "loss",
+        "loss (30 validation samples)",
         "accuracy (30 validation samples)",
     )
     figure = study.plot_front(y="average_bitwidth", backend="plotly")
-    assert figure.layout.xaxis.title.text == "accuracy"
+    assert figure.layout.xaxis.title.text == "accuracy (30 validation samples)"
+    assert figure.layout.yaxis.title.text == "average bitwidth [bit]"
+    (tests,) = [own for own in figure.data if own.name == "test set, 95 %"]
+    assert max(tests.error_x.array) > 0
+    assert sorted(tests.y) == sorted(study.front["average_bitwidth"])
+    assert [own.text for own in figure.layout.annotations] == ["FP32 (32 bit)"]
+    assert max(own for trace in figure.data for own in trace.y) <= 8
+    figure = study.plot_front("average_bitwidth", "average_weight_bits", backend="plotly")
+    assert figure.data[-1].name == "FP32 is outside: 32 bit, 32 bit"
     (shown,) = [own for own in study.plot_front(x="loss", backend="plotly").data if own.name == "front"]
     assert shown.mode == "markers"
     with pytest.raises(SearchError, match="'speed' is no metric of this study"):
         study.plot_front(x="speed")
+
+
+def test_objectives_keep_the_order_of_the_user(mlp: nn.Module, arrays: Arrays) -> None:
+    study = chop.search(mlp, arrays, **few(objectives=["loss", "average_bitwidth", "accuracy"]))
+    assert [own.metric for own in study.objectives] == ["loss", "average_bitwidth", "accuracy"]
+    assert list(study.front)[:4] == ["trial", "loss", "average_bitwidth", "accuracy"]
+    assert study.front["loss"].is_monotonic_increasing
+    figure = study.plot_front(backend="plotly")
+    assert figure.layout.yaxis.title.text == "loss (30 validation samples)"
+    assert figure.layout.xaxis.title.text == "average bitwidth [bit]"
+    shown = study._repr_html_()
+    assert shown.index(">loss") < shown.index(">average_bitwidth") < shown.index(">accuracy")
 
 
 def test_the_layers_of_a_trial_are_those_of_its_network(study: Study) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -83,6 +83,19 @@ class Goals:
                 [*(o.metric for o in self.objectives), *(constraint.metric for constraint in self.constraints)]
             )
         )
+
+    def in_order(self, order: Sequence[str]) -> Goals:
+        """The same goals with the objectives and constraints of metrics in `order` first, in that order.
+
+        >>> Goals((Objective("accuracy"), Objective("bits"))).in_order(["bits", "accuracy"]).metrics
+        ['bits', 'accuracy']
+        """
+
+        def place(own: Objective | Constraint) -> int:
+            return order.index(own.metric) if own.metric in order else len(order)
+
+        sorted_objectives = tuple(sorted(self.objectives, key=place))
+        return replace(self, objectives=sorted_objectives, constraints=tuple(sorted(self.constraints, key=place)))
 
     @property
     def directions(self) -> tuple[Direction, ...]:

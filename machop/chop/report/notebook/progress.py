@@ -68,7 +68,7 @@ class NotebookProgress(PlainProgress):
             self._line.restore()
         else:
             for task in self.tasks:
-                self._line.keep(self.line(task), 1.0)
+                self._line.keep(self.line(task), task.completed / task.total if task.total else 1.0)
 
     def show(self, task: Task) -> None:
         """Show a task in the line."""

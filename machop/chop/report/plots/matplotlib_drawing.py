@@ -93,10 +93,10 @@ def _scatter(axes: Axes, picture: Scatter, is_labelled: bool) -> None:
 def _points(axes: Axes, own: Points) -> None:
     colour = COLOURS[own.role]
     if own.low:
-        reach = [np.subtract(own.y, own.low), np.subtract(own.high, own.y)]
-        axes.errorbar(
-            own.x, own.y, reach, fmt="_", color=colour, alpha=0.6, markersize=4, linewidth=0.8, label=own.name
-        )
+        values = own.x if own.is_across else own.y
+        reach = [np.subtract(values, own.low), np.subtract(own.high, values)]
+        bars: Any = {"fmt": "|", "xerr": reach} if own.is_across else {"fmt": "_", "yerr": reach}
+        axes.errorbar(own.x, own.y, color=colour, alpha=0.6, markersize=4, linewidth=0.8, label=own.name, **bars)
     elif own.role in ("cloud", "violating"):
         look: Any = {"color": colour, "linewidths": 0}
         if own.role == "violating":

@@ -14,7 +14,7 @@ Role = Literal["cloud", "violating", "exact", "front", "other", "baseline"]
 class Points:
     """Points of a scatter picture. `texts` are shown on hover, `labels` beside the points; a `line` joins them.
 
-    `low` and `high` are the ends of a bar up and down, where there is one.
+    `low` and `high` are the ends of a bar up and down, where there is one; to the left and the right, if `is_across`.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Points:
     line: bool = False
     low: Numbers = ()
     high: Numbers = ()
+    is_across: bool = False
 
 
 @dataclass(frozen=True)

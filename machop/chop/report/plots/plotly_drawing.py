@@ -64,7 +64,9 @@ def _scatter(picture: Scatter) -> go.Figure:
     for bound in picture.bounds:
         line = figure.add_vline if bound.axis == "x" else figure.add_hline
         look = {"color": COLOURS[bound.role], "dash": "dot", "width": 1}
-        line(bound.value, line=look, annotation_text=_text(bound.name), annotation_font_size=10)
+        place = "bottom right" if bound.axis == "x" else "top left"
+        text = {"annotation_text": _text(bound.name), "annotation_font_size": 10, "annotation_position": place}
+        line(bound.value, line=look, **text)
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     figure.update_layout(xaxis_title=_text(picture.x_title), yaxis_title=_text(picture.y_title), legend=legend)
     return _laid_out(figure, hovermode="closest")
@@ -73,9 +75,11 @@ def _scatter(picture: Scatter) -> go.Figure:
 def _trace(own: Points) -> Any:
     reach = {}
     if own.low:
-        up = [high - y for high, y in zip(own.high, own.y, strict=True)]
-        down = [y - low for low, y in zip(own.low, own.y, strict=True)]
-        reach = {"error_y": {"array": up, "arrayminus": down, "symmetric": False, "thickness": 1, "width": 3}}
+        values = own.x if own.is_across else own.y
+        up = [high - value for high, value in zip(own.high, values, strict=True)]
+        down = [value - low for low, value in zip(own.low, values, strict=True)]
+        axis = "error_x" if own.is_across else "error_y"
+        reach = {axis: {"array": up, "arrayminus": down, "symmetric": False, "thickness": 1, "width": 3}}
     mode = "lines+markers" if own.line else "markers"
     hover = {"hovertext": [*map(_text, own.texts)], "hoverinfo": "text"} if own.texts else {}
     kind = go.Scattergl if len(own.x) > MOST_FOR_SVG else go.Scatter
@@ -87,7 +91,7 @@ def _marker(own: Points) -> dict[str, Any]:
         "cloud": (5, "circle"),
         "violating": (5, "circle-open"),
         "exact": (3, "circle"),
-        "other": (5, "line-ew-open"),
+        "other": (5, "line-ns-open" if own.is_across else "line-ew-open"),
         "baseline": (9, "x-thin-open"),
     }.get(own.role, (7, "circle"))
     return {"color": COLOURS[own.role], "size": size, "symbol": symbol}

@@ -47,12 +47,37 @@ def front_picture(
     ]
     points = [*_clouds(data, goals, formats, x, y), *_exact(data, x, y), *_front(data, x, y)]
     for row in (row for row in data["baselines"] if {x, y} <= set(row["metrics"])):
-        if _is_near(row["metrics"][x], points):
-            points.append(_baseline(row, x, y))
-        else:
-            bounds.append(Bound(f"{row['name']} ({row['metrics'][x]:.4g})", "y", row["metrics"][y], "baseline"))
-    samples = next((own.get("samples") for own in data["metrics"] if own["name"] == y), "") or "validation"
-    return Scatter(titled(data, x), f"{titled(data, y)} ({samples})", points, bounds)
+        _add_baseline(data, row, (x, y), points, bounds)
+    return Scatter(_measured_title(data, x), _measured_title(data, y), points, bounds)
+
+
+def _measured_title(data: Data, name: str) -> str:
+    """A metric with its unit, and the samples that it was measured on, if any."""
+    samples = next((own.get("samples") for own in data["metrics"] if own["name"] == name), "")
+    return f"{titled(data, name)} ({samples})" if samples else titled(data, name)
+
+
+def _add_baseline(data: Data, row: Data, axes: tuple[str, str], points: list[Points], bounds: list[Bound]) -> None:
+    """Add a baseline as a point; as a line, or in words, where it lies far to the side of all points."""
+    name, at = row["name"], [row["metrics"][own] for own in axes]
+    told = [_with_unit(data, own, value) for own, value in zip(axes, at, strict=True)]
+    is_x_near, is_y_near = (
+        _is_near(value, [v for own in points for v in getattr(own, axis)]) for value, axis in zip(at, "xy", strict=True)
+    )
+    if is_x_near and is_y_near:
+        texts = [_told(name, row["metrics"], row["text"])]
+        points.append(Points(name, "baseline", at[:1], at[1:], texts))
+    elif is_y_near:
+        bounds.append(Bound(f"{name} ({told[0]})", "y", at[1], "baseline"))
+    elif is_x_near:
+        bounds.append(Bound(f"{name} ({told[1]})", "x", at[0], "baseline"))
+    else:
+        points.append(Points(f"{name} is outside: {', '.join(told)}", "baseline", [], []))
+
+
+def _with_unit(data: Data, name: str, value: float) -> str:
+    unit = next((own["unit"] for own in data["metrics"] if own["name"] == name), "")
+    return f"{value:.4g} {unit}".strip()
 
 
 def _pair(data: Data, x: str | None, y: str | None) -> tuple[str, str]:
@@ -132,29 +157,30 @@ def _front(data: Data, x: str, y: str) -> list[Points]:
     is_front = all(row["within"] for row in rows)
     name, line = ("front", _is_of(data, x, y)) if is_front else ("nearest to the constraints", False)
     found = [Points(name, "front", *at, texts, [str(row["trial"]) for row in rows], line)]
-    tested = [(row["metrics"][x], *row["test"][y]) for row in rows if y in row["test"]]
-    if known := [own for own in tested if None not in own]:
-        across, value, low, high = np.array(known, np.float64).T.tolist()
-        found.append(Points("test set, 95 %", "other", across, value, low=low, high=high))
-    return found
+    return [*found, *_intervals(rows, x, y)]
+
+
+def _intervals(rows: Sequence[Data], x: str, y: str) -> list[Points]:
+    """The test scores of the front with their intervals: those of `y`, or of `x` where only that was tested."""
+    name = y if any(y in row["test"] for row in rows) else x
+    tested = [(row["metrics"][x], row["metrics"][y], *row["test"][name]) for row in rows if name in row["test"]]
+    if not (known := [own for own in tested if None not in own]):
+        return []
+    across, up, value, low, high = np.array(known, np.float64).T.tolist()
+    at = (across, value) if name == y else (value, up)
+    return [Points("test set, 95 %", "other", *at, low=low, high=high, is_across=name != y)]
 
 
 def _tests(row: Data) -> dict[str, float]:
     return {f"{name}, test set": own[0] for name, own in row["test"].items()}
 
 
-def _is_near(x: float, points: Sequence[Points]) -> bool:
-    """Whether a value lies so near to all points that showing both leaves these room enough."""
-    values = [value for own in points for value in own.x]
+def _is_near(value: float, values: Sequence[float]) -> bool:
+    """Whether a value lies so near to all others that showing both leaves these room enough."""
     if not values:
         return True
     width = (max(values) - min(values)) or 1.0
-    return min(values) - width < x < max(values) + width
-
-
-def _baseline(row: Data, x: str, y: str) -> Points:
-    at = [row["metrics"][x]], [row["metrics"][y]]
-    return Points(row["name"], "baseline", *at, [_told(row["name"], row["metrics"], row["text"])])
+    return min(values) - width < value < max(values) + width
 
 
 def along(data: Data, x: str, needed: set[str]) -> list[Data]:

@@ -92,7 +92,7 @@ class BlockRun:
             "block_size": task.block_size,
             "landscape": wanted,
             "size": search.space.size,
-            **log_header(search.space, self.instruments, self.goals),
+            **log_header(search.space, self.instruments, self.goals.in_order(search.settings.order)),
         }
         with closing(search.files.open_blocks(header, resume)) as log:
             found = taken_over(task, log)

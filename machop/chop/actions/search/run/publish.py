@@ -206,7 +206,7 @@ class Publication:
         self.files.write_summary(
             SearchSummary(
                 strategy=search.settings.strategy,
-                goals=self.goals,
+                goals=self.goals.in_order(search.settings.order),
                 origin=search.origin(self.command),
                 space_size=search.space.size,
                 counts=counts,

@@ -103,7 +103,7 @@ class TrialRun:
             return search.files.resume_trials(search.fingerprint())
         if not search.files.is_by_trial:
             search.initial.write(search.files)
-        about = log_header(search.space, self.instruments, self.goals)
+        about = log_header(search.space, self.instruments, self.goals.in_order(search.settings.order))
         return search.files.begin_trials(search.fingerprint(), about)
 
     def _loop(self, context: StrategyContext, scheduler: Scheduler, log: TrialLog) -> SearchLoop:
