@@ -89,6 +89,11 @@ def test_what_no_network_has_and_layers_that_differ_are_refused(study: Study) ->
         chop.plot_curves([3], "weight_width")  # type: ignore[list-item]
 
 
+def test_number_in_a_legend_says_what_it_is(uniform: Study) -> None:
+    names = {own.name for own in of({"": [uniform]}, "average_bitwidth", "weight_width").curves}
+    assert names - {""} and all(name.startswith("weight width ") for name in names - {""})
+
+
 def test_ch_report_draws_them_as_files(uniform: Study, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from chop.report.figures import Against, write_figures

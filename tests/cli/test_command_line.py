@@ -16,6 +16,8 @@ import pytest
 from typer.main import get_command
 
 from chop.cli.main import app
+from chop.cli.options_table import options_table
+from chop.config.run_config import load_run_config
 from chop.exporters import EXPORTERS
 from chop.record.folder import SearchFolder
 from chop.report.search_progress import ComparisonProgress
@@ -45,6 +47,14 @@ def trials(folder: Path) -> list[dict[str, object]]:
     lines = (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()[1:]
     kept = [json.loads(line) for line in lines]
     return [{key: value for key, value in row.items() if key not in ("seconds", "sha256")} for row in kept]
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_table_of_options_has_those_that_the_command_uses(trains: bool) -> None:
+    config = load_run_config(Path(LAB), {"seed": 3, "max_epochs": 4})
+    shown = list(options_table(config, trains).columns[0].cells)
+    assert {"model", "seed"} <= set(shown)
+    assert ("max_epochs" in shown) == trains
 
 
 def test_train_search_test_and_resume(tmp_path: Path, ch: Command) -> None:

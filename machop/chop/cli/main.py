@@ -97,7 +97,7 @@ def train(
     alone += ["set"] * bool(values)
     if alone and not for_space:
         raise ConfigError([f"command line: --{name.replace('_', '-')} goes with --for-space" for name in alone])
-    run_config = start(given, config, plugin, debug, values=values, tables=("search", "train_for_space"))
+    run_config = start(given, config, plugin, debug, values=values, tables=("search", "train_for_space"), trains=True)
     if for_space:
         from chop.actions.space_training import run_space_training
 

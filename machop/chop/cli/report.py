@@ -69,17 +69,28 @@ def report(
 
 
 def serve(run: Path, opens: bool) -> None:
-    """Serve the page of a running search until Ctrl-C, or until it has ended and nobody looks any more."""
+    """Serve the page of a running search until Ctrl-C, or until it has ended and nobody looks any more.
+
+    Where a process serves it already, its address is told, and nothing else is done.
+    """
     from chop.report.html.live import LiveServer
+    from chop.report.html.live_address import announced, served_at
     from chop.tools.terminal import terminal
 
+    def tell(address: str) -> None:
+        terminal(stderr=True).print(f"live: {address}", soft_wrap=True, highlight=False, markup=False)
+        if opens:
+            webbrowser.open(address)
+
+    if running := served_at(run):
+        tell(running)
+        return
     server = LiveServer(run)
     server.start()
-    terminal(stderr=True).print(f"live: {server.address}", soft_wrap=True, highlight=False, markup=False)
-    if opens:
-        webbrowser.open(server.address)
     try:
-        server.wait()
+        with announced(run, server.address):
+            tell(server.address)
+            server.wait()
     finally:
         server.close()
 

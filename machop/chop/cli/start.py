@@ -29,10 +29,11 @@ def start(
     shows_options: bool = True,
     values: Sequence[str] | None = None,
     tables: Sequence[str] = (),
+    trains: bool = False,
 ) -> RunConfig:
     """Load plug-ins, merge the options, set up logging, and show the options.
 
-    `values` are those of `--set`, for the `tables` that the command reads.
+    `values` are those of `--set`, for the `tables` that the command reads. `trains`: the options of training are used.
     """
     load_plugins(plugins)
     from chop.config.overrides import overrides_of_pairs
@@ -47,7 +48,7 @@ def start(
     if shows_options and not run_config.problems:
         from chop.cli.options_table import print_options
 
-        print_options(run_config)
+        print_options(run_config, trains)
     return run_config
 
 

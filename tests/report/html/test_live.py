@@ -19,6 +19,7 @@ import pytest
 from chop.config.examples import example
 from chop.record.folder import SearchFolder
 from chop.report.html.live import IDLE_SECONDS, LiveServer
+from chop.report.html.live_address import announced, served_at
 from chop.tools.folder_lock import only_writer
 from tests.report.html.searches import small_search
 
@@ -59,6 +60,23 @@ def test_only_the_token_opens_it(server: LiveServer) -> None:
         assert ask(server, path)[0] == 403
         assert ask(server, f"{path}?token={server.token[:-1]}x")[0] == 403
         assert ask(server, f"{path}?token={server.token}")[0] == 200
+
+
+def test_head_is_answered_without_a_body_and_no_version_is_told(server: LiveServer) -> None:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    for path, status in (("/", 403), (f"/?token={server.token}", 200)):
+        connection.request("HEAD", path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read(), answer.headers["Server"]) == (status, b"", "chop")
+        assert int(answer.headers["Content-Length"]) > 0
+
+
+def test_second_server_of_a_folder_gives_way_to_the_first(run: Path, server: LiveServer) -> None:
+    command = [sys.executable, "-m", "chop", "report", str(run), "--live"]
+    with announced(run, server.address):
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stderr
+        assert told == f"live: {server.address}\n"
+    assert not served_at(run)
 
 
 def test_other_hosts_and_origins_are_refused(server: LiveServer) -> None:

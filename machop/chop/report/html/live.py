@@ -135,7 +135,13 @@ class LiveServer:
 
 def _handler_of(live: LiveServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Answers GET requests of browsers that have the token."""
+        """Answers GET and HEAD requests of browsers that have the token."""
+
+        def version_string(self) -> str:
+            return "chop"
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def do_GET(self) -> None:
             if problem := self._refusal():
@@ -178,7 +184,8 @@ def _handler_of(live: LiveServer) -> type[BaseHTTPRequestHandler]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             logger.debug(format, *args)

@@ -50,7 +50,7 @@ def curves(searches: Mapping[str, Sequence[SearchFolder]], x: str, y: str | None
         raise SearchError(f"no network has both '{x}' and '{up}'")
     facts = summaries[0].metrics.get(up)
     samples = facts.samples if facts is not None and up in SHARES else 0
-    drawn = tuple(_curves(found, samples))
+    drawn = tuple(_curves(found, samples, by or ""))
     return Curves(spelled(x), spelled(up), drawn, _baseline(summaries, up), _title(summaries, facts, drawn))
 
 
@@ -91,18 +91,21 @@ def _value(key: str, metrics: Mapping[str, float], nodes: Mapping[str, Mapping[s
     return values[0] if values else None
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, by: str) -> str:
+    """The value of `by` in a legend; a number says what it is the value of."""
     if value is None:
         return ""
-    return FLOAT if value == "NA" else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, str):
+        return FLOAT if value == "NA" else value
+    return f"{spelled(by)} {value:g}" if isinstance(value, (int, float)) else f"{spelled(by)} {value}"
 
 
 def _or_zero(value: Any) -> Any:
     return 0 if value is None else value
 
 
-def _curves(found: Sequence[_Network], samples: int) -> Iterator[Curve]:
-    """Curves in the order of the groups, and in each by value, first of numbers."""
+def _curves(found: Sequence[_Network], samples: int, by: str) -> Iterator[Curve]:
+    """Curves by values of `by`, in the order of the groups, and in each by value, first of numbers."""
     labels = list(dict.fromkeys(own.label for own in found))
     groups: dict[tuple[str, Any, bool], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for one in found:
@@ -110,7 +113,7 @@ def _curves(found: Sequence[_Network], samples: int) -> Iterator[Curve]:
     order = sorted(groups, key=lambda key: (labels.index(key[0]), isinstance(key[1], str), _or_zero(key[1]), key[2]))
     for label, own, tuned in order:
         places = [_place(x, values, samples) for x, values in sorted(groups[label, own, tuned].items())]
-        yield Curve(", ".join(filter(None, [label, _text(own)])), tuned, tuple(places))
+        yield Curve(", ".join(filter(None, [label, _text(own, by)])), tuned, tuple(places))
 
 
 def _place(x: float, values: Sequence[float], samples: int) -> Place:
