@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,18 @@ def test_a_bar_has_the_ends_of_the_front(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_bar_has_the_objectives_in_the_order_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     told = shown(monkeypatch, 140, ["average_bitwidth", "latency", "accuracy"])
     assert "front: average_bitwidth 3 … 7, accuracy 0.6 … 0.7" in told
+
+
+def test_a_bar_has_the_whole_front_in_a_hundred_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ENDS in shown(monkeypatch, 100)
+
+
+def test_a_bar_has_the_best_of_each_of_three_objectives(monkeypatch: pytest.MonkeyPatch) -> None:
+    goals = Goals((*GOALS.objectives, Objective("loss", direction="minimize")))
+    monkeypatch.setattr(sys.modules[__name__], "GOALS", goals)
+    told = [replace(own, software_metrics={**own.software_metrics, "loss": 1 / (own.number + 1)}) for own in trials()]
+    monkeypatch.setattr(sys.modules[__name__], "trials", lambda: told)
+    assert "best: accuracy 0.7, average_bitwidth 3, loss 0.2" in shown(monkeypatch, 100)
 
 
 def test_a_search_passes_its_order_to_the_bar(ch: Command) -> None:
@@ -162,7 +175,7 @@ def test_a_search_fits_its_terminal_and_breaks_no_word(columns: int, no_colour: 
     text = " ".join(plain.split())
     assert "optuna: 3 trials; ended because the number of trials was reached." in text
     assert "of 3 measured configurations (18 in the space)" in text
-    for option in ("is_pretrained", "log_every_n_steps"):
+    for option in ("is_pretrained", "batch_size"):
         assert option in text
 
 

@@ -212,14 +212,16 @@ def info(
 
 
 def oracle(
-    landscape: Annotated[Path, typer.Argument(help="landscape.parquet of an exhaustive search, or its folder.")],
+    landscape: Annotated[
+        Path, typer.Argument(help="An exhaustive search: its folder, as mase_output/NAME, or landscape.parquet.")
+    ],
     point: Annotated[list[int] | None, typer.Option(help="The number of a point: its rank and regret.")] = None,
     study: Annotated[
-        list[Path] | None, typer.Option(help="Another search of that space (its folder search_ckpts): its gap.")
+        list[Path] | None, typer.Option(help="Another search of that space (its folder, as mase_output/NAME): its gap.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Print the exact front of a space: ch oracle mase_output/NAME/software/search_ckpts --point 17"""
+    """Print the exact front of a space: ch oracle mase_output/NAME --point 17"""
     from chop.cli.oracle import show_oracle
     from chop.tools.logger import set_logging_verbosity
 

@@ -19,7 +19,7 @@ from chop.record.damage import DAMAGES
 from chop.record.folder import SearchFolder
 from chop.record.landscape import Landscape
 from chop.record.landscape_key import landscape_key
-from chop.record.names import ALL_ROWS_FILE, LANDSCAPE_FILE, SUMMARY_FILE
+from chop.record.names import ALL_ROWS_FILE, LANDSCAPE_FILE, SUMMARY_FILE, search_folder
 from chop.tools.terminal import print_sentence, terminal
 
 MOST_ROWS = 25
@@ -27,6 +27,7 @@ MOST_ROWS = 25
 
 def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_json: bool) -> None:
     """Print the front, the standing of `points` and the gap of each of `studies`, as tables or as JSON."""
+    path, studies = search_folder(path), [*map(search_folder, studies)]
     landscape = Landscape.read(path / LANDSCAPE_FILE if path.is_dir() else path)
     _require_own(landscape)
     oracle = Oracle(landscape)

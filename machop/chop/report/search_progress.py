@@ -38,7 +38,7 @@ _line: ContextVar[NotebookLine | None] = ContextVar("the line of a notebook's ce
 SECONDS_BETWEEN_LINES = 10.0
 """Of a log that takes the place of a bar."""
 
-LEAST_FOR_BAR = 60
+LEAST_FOR_BAR = 120
 """Characters of a terminal that has room for a bar beside the figures."""
 
 REFRESH = 0.1
@@ -116,7 +116,10 @@ class SearchProgress(_Shown):
         self._progress.update(self._task, completed=self._trials, rate=rate, best=self._best_so_far())
 
     def _best_so_far(self) -> str:
-        """The end points of the front: for each objective the network that is best in it."""
+        """The end points of the front: for each objective the network that is best in it.
+
+        Of three objectives or more, the best value of each alone: every end point would take too much room.
+        """
         if not self._ends:
             return ""
         if len(self._ends) == 1:
@@ -124,6 +127,8 @@ class SearchProgress(_Shown):
         names = self._goals.names
         places = [names.index(name) for name in self._order if name in names] or range(len(names))
         ends = [[self._ends[end][1][place] for end in places] for place in places]
+        if len(places) > 2:
+            return f"best: {', '.join(f'{names[place]} {self._ends[place][1][place]:.4g}' for place in places)}"
         shown = (
             f"{names[place]} {' … '.join(dict.fromkeys(f'{value:.4g}' for value in own))}"
             for place, own in zip(places, ends, strict=True)

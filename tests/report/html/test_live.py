@@ -74,7 +74,7 @@ def test_head_is_answered_without_a_body_and_no_version_is_told(server: LiveServ
 def test_second_server_of_a_folder_gives_way_to_the_first(run: Path, server: LiveServer) -> None:
     command = [sys.executable, "-m", "chop", "report", str(run), "--live"]
     with announced(run, server.address):
-        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stderr
+        told = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stderr
         assert told == f"live: {server.address}\n"
     assert not served_at(run)
 

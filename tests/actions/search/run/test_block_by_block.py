@@ -425,7 +425,10 @@ def test_the_oracle_knows_the_space_and_judges_other_searches(
     assert oracle.gap(numbers).as_text() in report
 
     show_oracle(truth, [], [other], as_json=True)
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["gaps"][str(other)]["front"] == gap.front
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert json.loads(told)["gaps"][str(other)]["front"] == gap.front
+    show_oracle(tmp_path / "truth", [], [tmp_path / "other"], as_json=True)  # the folders of the projects
+    assert capsys.readouterr().out.splitlines()[-1] == told
     one = Oracle(oracle.landscape, Goals(oracle.goals.objectives[:1])).gap(numbers)
     assert (
         f"{100 * (1 - one.hypervolume):.2f} % of the way from the worst value to the best; accuracy " in one.as_text()
