@@ -64,7 +64,10 @@ def store(name: str, results: Mapping[str, Any]) -> None:
 
 
 def compared(summary: CompareSummary) -> dict[str, Any]:
-    """What is stored of a comparison: medians of each strategy; null where a share is not reached."""
+    """What is stored of a comparison: medians of each strategy; null where a share is not reached.
+
+    `probes` is what those of the strategy cost, in evaluations.
+    """
     return {
         own.name: {
             **{
@@ -73,6 +76,7 @@ def compared(summary: CompareSummary) -> dict[str, Any]:
             "evaluations": own.evaluations,
             "share": round(float(own.hypervolume.median[-1]), 4),
             "repeats": own.duplicates,
+            "probes": own.probes,
         }
         for own in summary.strategies
     }
@@ -129,7 +133,8 @@ def percent(share: float) -> str:
 
 
 def _counts(own: Mapping[str, Any], *targets: str, never: str = "not reached") -> list[str]:
-    return [never if own[target] is None else f"{own[target]:g}" for target in targets]
+    probes = f" + {own['probes']:.3g}" if own["probes"] else ""
+    return [never if own[target] is None else f"{own[target]:g}{probes}" for target in targets]
 
 
 def _exercise(name: str) -> Rows:

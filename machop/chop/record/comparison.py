@@ -46,6 +46,7 @@ class StrategySummary:
     `hypervolume` is by evaluation and `hypervolume_by_trial` by trial, as shares of the exact front's; `regret` by
     the label of what was asked; `duplicates` and `seconds` (of the strategy itself) are medians of a whole run. `front`
     has the metrics of the front that the run in the middle found, `front_share` is that run's hypervolume at its end.
+    `probes` before the first trial cost as much as so many evaluations; the verdict alone counts them.
     """
 
     name: str
@@ -61,6 +62,7 @@ class StrategySummary:
     seconds_per_trial: float
     front: Mapping[str, Array]
     front_share: float
+    probes: float = 0.0
 
 
 @dataclass(frozen=True)

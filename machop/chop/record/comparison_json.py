@@ -97,6 +97,7 @@ def _strategy(one: StrategySummary, budget: int) -> dict[str, Any]:
             label: {str(count): _spread(own.at(count)) for count in counts} for label, own in one.regret.items()
         },
         "front": _lists(one.front),
+        "probes": one.probes,
     }
 
 
@@ -109,6 +110,7 @@ def _strategy_from(name: str, row: Mapping[str, Any], curves: Mapping[str, Any])
         regret={label: _band_from(own) for label, own in curves["regret"].items()},
         evaluations_to={float(share): _spread_from(at) for share, at in row["evaluations_to"].items()},
         front=_arrays(row["front"]),
+        probes=row.get("probes", 0.0),
     )
 
 

@@ -90,6 +90,8 @@ def legend_of(summary: CompareSummary) -> str:
         one.evaluations < summary.budget and isinf(one.evaluations_to[TARGETS[-1]][1]) for one in summary.strategies
     )
     ended = " -: the strategy ended before it had as much." if has_ended else ""
+    if any(one.probes for one in summary.strategies):
+        ended += " +: sensitivity probes before the first trial, in evaluations; the verdict counts them."
     of_seeds = ("median ", ", median and 10-90 % band in %") if len(summary.seeds) > 1 else ("", " in %")
     return (
         f"Columns: {of_seeds[0]}evaluations to 90 … 99 % of the {summary.whole}; the {summary.share} after "
@@ -126,9 +128,9 @@ def _milliseconds(seconds: float) -> str:
 
 
 def reached(evaluations: float, budget: int, one: StrategySummary | None = None) -> str:
-    """How many evaluations; of a strategy that ended of itself, and has not arrived, no number."""
+    """How many evaluations, with those that its probes cost; of a strategy that ended before, no number."""
     if not isinf(evaluations):
-        return f"{evaluations:g}"
+        return f"{evaluations:g}" + (f" + {one.probes:.3g}" if one and one.probes else "")
     return "-" if one is not None and one.evaluations < budget else f"> {budget}"
 
 

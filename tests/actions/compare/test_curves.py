@@ -142,3 +142,12 @@ def test_objectives_that_say_the_same_are_told() -> None:
         "Accuracy and loss have a rank correlation of -1.000: they rank the configurations alike, so one of them is "
         "enough as an objective."
     ]
+
+
+@pytest.mark.parametrize(
+    ("rho", "told"),
+    [(-0.912, "a front of the two holds hardly a trade-off"), (-0.5, "in tendency only"), (0.1, "does not tend")],
+)
+def test_accuracy_and_loss_are_judged_as_the_concept_page_does(rho: float, told: str) -> None:
+    [remark] = redundancy_remarks({("accuracy", "loss"): rho}, Goals((ACCURACY, BITS)))
+    assert told in remark

@@ -8,8 +8,12 @@ from math import inf
 import numpy as np
 import pytest
 
+from chop.actions.compare.contenders import Contender
+from chop.actions.compare.experiment import Run
 from chop.actions.compare.statistics import Sample, difference, holm, rank_biserial, signed_rank_p
+from chop.actions.compare.summary import StrategyRuns
 from chop.actions.compare.verdict import NOT_REACHED, REACH, Record, verdict
+from chop.actions.search import STRATEGIES
 from chop.report.compare_report import _ratio
 
 SEEDS = 10
@@ -92,6 +96,17 @@ def test_words_follow_from_the_figures() -> None:
     assert "tpe (which needs 4 times [" in surrogate
     assert line(found.lines, "another").endswith("; no difference shown from tpe.")
     assert "better after 300 evaluations than brute_force_random" in line(found.lines, "uniform")
+
+
+def test_the_verdict_counts_probes_as_evaluations() -> None:
+    rows = np.arange(6)
+    run = Run("surrogate", 0, rows, np.ones(6, dtype=bool), np.zeros(6), "strategy")
+    curve = np.array([0.5, 0.8, 0.96, 0.97, 0.98, 0.99])
+    free = StrategyRuns(Contender("surrogate", STRATEGIES["surrogate"], None), [run], [curve], budget=6)
+    assert (free.record().reach.values, free.record().volume.values) == ((3.0,), (-0.99,))
+    probed = replace(free, probes=2.0).record()
+    assert (probed.reach.values, probed.volume.values) == ((5.0,), (-0.97,))
+    assert replace(free, probes=4.0).record().reach.values == (inf,)  # the budget ends before
 
 
 def test_a_strategy_that_does_not_get_there_is_worse_than_one_that_does() -> None:

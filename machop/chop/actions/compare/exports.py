@@ -56,6 +56,7 @@ def _strategy(one: StrategySummary, budget: int) -> dict[str, Any]:
         "hypervolume_at": {str(count): one.hypervolume.at(count)[1] for count in checkpoints(budget)},
         "duplicates": _count(one.duplicates),
         "seconds": one.seconds,
+        "probes": one.probes,
     }
 
 

@@ -40,6 +40,9 @@ from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
+PROBES = "surrogate"
+"""The strategy that runs sensitivity probes."""
+
 FOLDER = "compare"
 BUDGET = 300
 
@@ -147,7 +150,8 @@ class CompareJob(ComparedSearch):
                 remarks.append(
                     f"{counted(answers.taken_over, 'point')} were measured by earlier comparisons in this folder."
                 )
-            remarks += [f"surrogate: {what}" for what in (context.probes.remarks if context.probes else [])]
+            probed = context.probes
+            remarks += [f"{PROBES}: {what}" for what in (probed.remarks if probed else [])]
             facts = Facts(
                 origin=self.origin(self.command),
                 space_size=self.space.size,
@@ -160,7 +164,8 @@ class CompareJob(ComparedSearch):
                 units=instruments.runners.units,
                 samples=", ".join(measured_samples(instruments.runners, self.data_module)),
             )
-            found = runs_by_strategy(contenders, runs, oracle, budget)
+            probes = {PROBES: probed.cost if probed else 0.0}
+            found = runs_by_strategy(contenders, runs, oracle, budget, probes)
             is_learned = context.known.is_learned if context.known else (True,) * len(goals.names)
             summary = summarise(facts, found, oracle, questions(oracle, is_learned))
             summary = self._written(summary, found, answers, is_shown, held)

@@ -15,6 +15,9 @@ Array = np.ndarray[Any, Any]
 SAME = 0.95
 """Rank correlation from which two objectives count as the same."""
 
+RELATED = 0.8
+"""Rank correlation from which a front of accuracy and loss holds hardly a trade-off."""
+
 Correlations = dict[tuple[str, str], float]
 
 
@@ -74,8 +77,10 @@ def redundancy_remarks(correlations: Correlations, goals: Goals) -> list[str]:
 def _accuracy_and_loss(rho: float) -> str:
     if rho <= -SAME:
         told = "they rank the configurations alike, so one of them is enough as an objective"
+    elif rho <= -RELATED:
+        told = "they rank most configurations alike, so a front of the two holds hardly a trade-off"
     elif rho < 0:
-        told = "they agree in tendency only, so they are not the same objective"
+        told = "they agree in tendency only, so each may choose other configurations"
     else:
         told = "a configuration with a better accuracy does not tend to have a better loss"
     return f"Accuracy and loss have a rank correlation of {rho:+.3f}: {told}."

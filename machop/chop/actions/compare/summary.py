@@ -58,12 +58,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class StrategyRuns:
-    """The runs of one strategy with their hypervolume curves, by seed."""
+    """The runs of one strategy with their hypervolume curves, by seed; `probes` cost as much as so many evaluations."""
 
     contender: Contender
     runs: list[Run]
     curves: list[Array]
     budget: int
+    probes: float = 0.0
 
     @property
     def deterministic(self) -> bool:
@@ -93,25 +94,28 @@ class StrategyRuns:
         return float(np.median([len(run.evaluated) for run in self.runs]))
 
     def record(self) -> Record:
-        """The figures that the verdict compares."""
-        reach = tuple(evaluations_to(curve, TARGET) for curve in self.curves)
-        ends = tuple(-share for share in self.shares)
+        """The figures that the verdict compares: of the budget, the probes take their part."""
+        left = max(0, int(self.budget - self.probes))
+        curves = [curve[:left] for curve in self.curves]
+        reach = tuple(evaluations_to(curve, TARGET) + self.probes for curve in curves)
+        ends = tuple(-float(curve[-1]) if len(curve) else 0.0 for curve in curves)
         are_copies = self.measured_alike and len(self.runs) >= ENOUGH_COPIES
         reached = Sample(reach, self.deterministic or (are_copies and len(set(reach)) == 1))
         ended = Sample(ends, self.deterministic or are_copies)
-        return Record(self.contender.name, reached, ended, self.evaluations, self.contender.is_optuna)
+        spent = min(self.evaluations + self.probes, self.budget)
+        return Record(self.contender.name, reached, ended, spent, self.contender.is_optuna)
 
 
 def runs_by_strategy(
-    contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracle, budget: int
+    contenders: Sequence[Contender], runs: Sequence[Run], oracle: Oracle, budget: int, probes: Mapping[str, float]
 ) -> list[StrategyRuns]:
-    """The runs by strategy, for strategies with any."""
+    """The runs by strategy, for strategies with any; `probes` is what those of a strategy cost, in evaluations."""
     found = []
     for contender in contenders:
         own = [run for run in runs if run.strategy == contender.name]
         if own:
             curves = [hypervolume_curve(oracle, run.evaluated) for run in own]
-            found.append(StrategyRuns(contender, own, curves, budget))
+            found.append(StrategyRuns(contender, own, curves, budget, probes.get(contender.name, 0.0)))
     return found
 
 
@@ -183,6 +187,7 @@ def strategy_summary(
         seconds_per_trial=float(np.median([run.seconds.mean() for run in runs])),
         front=front_of(oracle, runs[one.middle].evaluated),
         front_share=one.shares[one.middle],
+        probes=one.probes,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+from chop.actions.compare.exports import as_answer
 from chop.actions.compare.job import CompareJob, CompareOptions, compare
 from chop.actions.search.checks import checked_call
 from chop.actions.search.measuring import probes
@@ -61,7 +62,7 @@ def test_guesses_are_made_once_of_the_first_training_rows(
     found = own(64)
     assert found is not None and own(64) is found
     told = "110 sensitivity probes (one layer quantised) run on 64 training samples, at the cost of 13.8 evaluations"
-    assert own.remarks == [f"before the first trial, {told}; these are not counted as evaluations."]
+    assert own.remarks == [f"before the first trial, {told}."]
     assert caplog.text.count("sensitivity probes: 110 ") == 1
     assert tries == [(number, 110) for number in range(1, 111)]
     x, y = jets.batches("train", 64)[0]
@@ -171,9 +172,13 @@ def test_a_comparison_tells_what_was_tried_before_the_first_trial(
     summary = compare(jsc_toy, jets, lab, tmp_path / "with", options)
     told = (
         "surrogate: before the first trial, 110 sensitivity probes (one layer quantised) run on 512 training samples, "
-        "at the cost of 110 evaluations; these are not counted as evaluations."
+        "at the cost of 110 evaluations."
     )
     assert told in summary.remarks
+    probed, uniform = summary.strategies
+    assert (probed.probes, uniform.probes) == (110, 0)
+    assert as_answer(summary)["strategies"]["surrogate"]["probes"] == 110
+    assert any(line.startswith("surrogate (0 % of the hypervolume after 20)") for line in summary.verdict)
     assert told in json.loads((tmp_path / "with" / "summary.json").read_text(encoding="utf-8"))["remarks"]
     assert told in " ".join((tmp_path / "with" / "report.md").read_text(encoding="utf-8").split())
     without = compare(jsc_toy, jets, lab, tmp_path / "without", CompareOptions(("uniform",), seeds=2))

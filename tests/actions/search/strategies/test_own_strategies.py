@@ -209,6 +209,7 @@ class Guessed:
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.remarks: list[str] = []
+        self.cost = 0.0
         self.on_probe: Callable[[int, int], None] = lambda tried, of_all: None
 
     def __call__(self, rows: int) -> Guessed:

@@ -51,6 +51,7 @@ class SensitivityProbes:
         self._runners = runners
         self._known: dict[int, Responses | None] = {}
         self.remarks: list[str] = []
+        self.cost = 0.0
         self.on_probe: Callable[[int, int], None] = lambda tried, of_all: None
 
     def __call__(self, rows: int) -> Responses | None:
@@ -77,7 +78,8 @@ class SensitivityProbes:
         tried = sum(len(y) for _, y in batches)
         remark = f"{runs:,} sensitivity probes (one layer quantised) run on {counted(tried, 'training sample')}"
         remark += f" ({wanted:,} would be too much work)" if rows < wanted else ""
-        remark += f", at the cost of {runs * tried / self._own_rows:,.3g} evaluations" if self._own_rows else ""
+        cost = runs * tried / self._own_rows if self._own_rows else 0.0
+        remark += f", at the cost of {cost:,.3g} evaluations" if cost else ""
         logger.info("sensitivity probes: %s", remark)
         numbers = count(1)
 
@@ -87,7 +89,8 @@ class SensitivityProbes:
         fewest = [int(axis_bits(axis).argmin()) for axis in axes]
         classes = data.dataset_info.num_classes
         found = Responses(graph, axes, fewest, batches, device, classes, on_run, data.output)
-        self.remarks.append(f"before the first trial, {remark}; these are not counted as evaluations.")
+        self.cost += cost
+        self.remarks.append(f"before the first trial, {remark}.")
         return found
 
     def _rows(self, axes: Sequence[Axis], runs: int, wanted: int) -> int:

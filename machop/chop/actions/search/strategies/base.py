@@ -38,11 +38,13 @@ class ProbeFeatures(Protocol):
 class Probes(Protocol):
     """Runs the sensitivity probes on training samples and estimates all points from them; None if impossible.
 
-    A second call with the same number costs nothing. `remarks` say what was tried, or why nothing was; `on_probe` is
-    called after each network that was tried, with how many have been and will be.
+    A second call with the same number costs nothing. `remarks` say what was tried, or why nothing was; `cost` is
+    that of all probes so far, in evaluations (0: unknown). `on_probe` is called after each network that was tried, with
+    how many have been and will be.
     """
 
     remarks: list[str]
+    cost: float
     on_probe: Callable[[int, int], None]
 
     def __call__(self, rows: int) -> ProbeFeatures | None: ...
