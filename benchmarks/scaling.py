@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from evaluator import CLASSES, Problem, balanced, of_product
+from saved_picture import save_picture
 from torch import nn
 
 from chop.evaluation.memory import keep_freed_memory
@@ -90,8 +91,7 @@ def draw(panels: list[tuple[str, list[int], list[tuple[float, float]]]]) -> None
     axes[0].set_ylabel("networks a second")
     axes[0].legend(frameon=False)
     figure.suptitle(f"{WIDTH} features; unless varied {USUAL[0]} layers, {USUAL[1]} choices each, {USUAL[2]} samples")
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PICTURE, metadata={"Date": None})
+    save_picture(figure, PICTURE)
 
 
 def main() -> None:

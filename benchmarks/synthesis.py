@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from saved_picture import save_picture
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 
@@ -192,8 +193,7 @@ def picture(rows: Sequence[Row]) -> None:
     axes[0].axline((100, 100), (1000, 1000), color="0.6", lw=0.8, zorder=0)
     axes[0].set_ylabel("LUTs that Yosys synthesises")
     axes[0].legend(frameon=False)
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PICTURE, metadata={"Date": None})
+    save_picture(figure, PICTURE)
 
 
 def main(show: Callable[[str], None] = print) -> None:

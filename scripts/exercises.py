@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from pictures.dark import with_dark_colours
 from pictures.pages import table
 from stored_results import store
 
@@ -58,7 +59,12 @@ def search(folder: Path, name: str, *more: str) -> chop.Study:
 
 def draw(name: str, figure: object) -> None:
     """Write a figure as docs/pictures/exercise_NAME.svg."""
-    write_whole(PICTURES / f"exercise_{name}.svg", rendered(figure, "svg"))  # type: ignore[arg-type]
+    write_picture(name, rendered(figure, "svg"))  # type: ignore[arg-type]
+
+
+def write_picture(name: str, svg: bytes) -> None:
+    """Write a picture, for light and dark pages."""
+    write_whole(PICTURES / f"exercise_{name}.svg", with_dark_colours(svg.decode()))
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def fractions(folder: Path) -> Table:
     found = folder / "mase_output" / "reviews-fractions" / "software" / "compare"
     if not (found / "report.html").is_file():
         ch(folder, "compare", "--config", str(EXAMPLES / "reviews_fractions.toml"), "--pretrained", *COMPARED)
-    write_whole(PICTURES / "exercise_fractions.svg", (found / "best_so_far.svg").read_bytes())
+    write_picture("fractions", (found / "best_so_far.svg").read_bytes())
     summary = ComparisonFolder(found).summary
     best, places = float(summary.front["accuracy"][0]), (1, 3, 10, 30, 100)
     rows = []

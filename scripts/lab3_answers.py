@@ -14,6 +14,7 @@ from shutil import copyfile
 from typing import Any
 
 import torch
+from pictures.dark import add_dark_colours
 from stored_results import COMPARED, compared, store
 
 from chop.actions.search import search
@@ -82,6 +83,7 @@ def draw(rows: list[dict[str, float]], front: list[dict[str, float]]) -> None:
         axes.grid(color="#dddddd", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(PICTURES / "lab3_metrics.svg", metadata={"Date": None})
+    add_dark_colours(PICTURES / "lab3_metrics.svg")
 
 
 def more_metrics() -> list[str]:
@@ -102,7 +104,7 @@ def brute_force_against_tpe(name: str) -> dict[str, Any]:
         subprocess.run([sys.executable, "-m", "chop.cli", *shlex.split(COMPARED[name])], cwd=folder, check=True)
         (drawn,) = (folder / "mase_output").rglob("hypervolume.svg")
         if name in PICTURE_OF:
-            copyfile(drawn, PICTURES / f"{PICTURE_OF[name]}.svg")
+            add_dark_colours(Path(copyfile(drawn, PICTURES / f"{PICTURE_OF[name]}.svg")))
         return compared(ComparisonFolder(drawn.parent).summary)
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from saved_picture import save_picture
+
 
 @contextmanager
 def drawing(path: Path, ticks: Sequence[int], legend: Literal["upper left", "lower left"]) -> Iterator[Any]:
@@ -25,5 +27,5 @@ def drawing(path: Path, ticks: Sequence[int], legend: Literal["upper left", "low
     axes.set_xticks([], minor=True)
     axes.legend(fontsize=7.5, loc=legend)
     axes.grid(alpha=0.3)
-    figure.savefig(path, metadata={"Date": None})
+    save_picture(figure, path)
     print(f"\n{os.path.relpath(path)} is drawn", flush=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from saved_picture import save_picture
+
 import chop
 from chop.api.study import Study
 from chop.tools.threads import one_thread
@@ -182,5 +184,5 @@ def draw(fronts: list[Front]) -> None:
     axes.set_ylabel("accuracy on the test set")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    figure.savefig(PICTURE, metadata={"Date": None})
+    save_picture(figure, PICTURE)
     print(f"\n{os.path.relpath(PICTURE)} is drawn")

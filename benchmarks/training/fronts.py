@@ -17,6 +17,7 @@ from typing import Any
 import tomlkit
 import torch
 from matplotlib.figure import Figure
+from saved_picture import save_picture
 from torch import nn
 
 import chop
@@ -55,8 +56,7 @@ def draw(before: list[BestRow], after: list[BestRow], in_float: float) -> None:
     )
     axes.grid(color="#e0e0e0", linewidth=0.7, which="both")
     axes.legend(frameon=False, loc="lower right")
-    PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, metadata={"Date": None})
+    save_picture(figure, PICTURE)
 
 
 def least_bitops(rows: list[BestRow], accuracy: float) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from saved_picture import save_picture
 
 import chop
 from chop.circuits import circuit_facts
@@ -236,5 +237,5 @@ def draw(theirs: Sequence[Point], ours: Sequence[Point], seconds: float) -> None
     axes.set_ylabel("accuracy on the test set")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    figure.savefig(PICTURE, metadata={"Date": None})
+    save_picture(figure, PICTURE)
     print(f"\n{os.path.relpath(PICTURE)} is drawn")

@@ -94,3 +94,18 @@ def test_a_drawn_picture_is_the_one_that_is_stored(pictures: ModuleType, tmp_pat
     assert (tmp_path / "again.svg").read_text(encoding="utf-8").count("<use") == stored.read_text(
         encoding="utf-8"
     ).count("<use")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "pictures").glob("*.svg")), ids=lambda path: path.stem)
+def test_every_picture_has_colours_for_a_dark_page(path: Path) -> None:
+    assert "prefers-color-scheme:dark" in re.sub(r"\s", "", path.read_text(encoding="utf-8"))
+
+
+def test_dark_colours_are_added_once_and_for_what_is_drawn(pictures: ModuleType) -> None:
+    dark = importlib.import_module("pictures.dark")
+    drawn = '<svg width="9">\n <path style="fill: #ffffff; stroke: #e6e6e6"/>\n</svg>'
+    once = dark.with_dark_colours(drawn)
+    assert '[style*="fill: #ffffff"]{fill:#12171e!important}' in once
+    assert '[style*="stroke: #e6e6e6"]{stroke:#303a45!important}' in once
+    assert "#d62728" not in once
+    assert dark.with_dark_colours(once) == once
