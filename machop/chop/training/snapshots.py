@@ -57,6 +57,11 @@ class SnapshotTraining(ABC):
         return None
 
     @classmethod
+    def data_problem(cls, options: Any, graph: MaseGraph, data: Data) -> str | None:
+        """The reason why it cannot train this network on these data, with the cure; or None. Nothing is trained."""
+        return None
+
+    @classmethod
     def left_in_float(cls, graph: MaseGraph, formats: Formats) -> Sequence[tuple[str, str]]:
         """The operands among these that no network of this training has a format for, whatever layer they belong to."""
         return ()

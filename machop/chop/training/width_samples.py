@@ -36,17 +36,23 @@ class Samples:
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether the loss is the cross entropy of one class for each sample."""
+        is_entropy = isinstance(self.task, Classification) and self.task.data_loss is None
+        return is_entropy and self.y.ndim == 1 and not self.y.is_floating_point()
+
     def taught(self, graph: MaseGraph, share: float) -> Samples:
         """The samples with soft targets, `share` of them the outputs of `graph` in float.
 
         They stay as they are where the loss is not the cross entropy of one class for each sample.
         """
-        if not isinstance(self.task, Classification) or self.task.data_loss is not None or self.y.ndim != 1:
+        if not self.has_classes:
             return self
         teacher = Teacher(graph, [(self.x, self.y)], self.output, "cpu")
         pieces = torch.split(torch.arange(len(self)), ROWS)
         outputs = torch.cat([teacher.outputs(0, rows, take(self.x, rows)) for rows in pieces])
-        if outputs.ndim != 2 or self.y.is_floating_point() or int(self.y.min()) < 0:
+        if outputs.ndim != 2 or int(self.y.min()) < 0:
             return self
         hard = F.one_hot(self.y, outputs.shape[1]).to(outputs.dtype)
         return replace(self, shares=share * outputs.softmax(1) + (1 - share) * hard)

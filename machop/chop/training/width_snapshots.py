@@ -9,12 +9,15 @@ from typing import Annotated, Any
 from annotated_types import Ge
 from torch import Tensor
 
+from chop.dataset.data import Data, first_batch
 from chop.dataset.first_samples import FirstSamples
 from chop.formats import Format, Integer
 from chop.formats.output_shift import OutputShift
 from chop.ir import MaseGraph
+from chop.training.chain_network import chain_of
 from chop.training.learned_widths import OPERANDS, Snapshot, WidthTraining, snapshot_graph, train_widths
 from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
+from chop.training.width_samples import Samples
 from chop.weight_transforms import format_of, transforms_of
 from chop.weight_transforms.rounding import WeightRounding
 from chop.weight_transforms.sparsity import Sparsity
@@ -55,6 +58,22 @@ class LearnedWidths(SnapshotTraining):
             return (
                 "trains the widths of inputs, weights and biases of layers, and the space has formats for none: give "
                 "data_in_width and weight_width"
+            )
+        return None
+
+    @classmethod
+    def data_problem(cls, options: WidthSnapshots, graph: MaseGraph, data: Data) -> str | None:
+        x, y = first_batch(data, "train", 4)
+        wanting = [key for key in ("error_share", "descent_tries") if getattr(options, key)]
+        if wanting and not Samples(x, y, data.task).has_classes:
+            return (
+                f"needs the cross entropy of one class for each sample for its {wanting[0]}: set it to 0 for this task"
+            )
+        is_chain = chain_of(graph) is not None and isinstance(x, Tensor) and x.ndim == 2
+        if options.descent_tries and not is_chain:
+            return (
+                "needs a chain of linear layers and ReLUs on vectors for its descent_tries: set it to 0 for this "
+                "network"
             )
         return None
 

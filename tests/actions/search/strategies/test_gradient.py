@@ -177,6 +177,35 @@ def test_wrong_combinations_are_refused_with_a_cure(
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.parametrize(
+    ("setup", "model", "targets", "message"),
+    [
+        ({"error_share": 0.5}, [], 2, "cross entropy of one class for each sample for its error_share: set it to 0"),
+        ({"descent_tries": 9}, [], 2, "cross entropy of one class for each sample for its descent_tries: set it to 0"),
+        (
+            {"descent_tries": 9},
+            [nn.Tanh()],
+            0,
+            "chain of linear layers and ReLUs on vectors for its descent_tries: set",
+        ),
+    ],
+)
+def test_what_this_task_or_network_has_not_is_refused_before_the_training(
+    setup: dict[str, Any], model: list[nn.Module], targets: int, message: str
+) -> None:
+    """Numbers as targets have no classes, and no expected error; a descent on codes knows linear layers and ReLUs."""
+    torch.manual_seed(0)
+    x = torch.randn(60, 8)
+    y = torch.randn(60, targets) if targets else (x[:, 0] > 0).long()
+    net = nn.Sequential(nn.Linear(8, 4), *model, nn.Linear(4, 2))
+    elements = {"weight_granularity": "element", "activation_granularity": "element", "snapshots": 1}
+    with pytest.raises(ConfigError, match=message):
+        chop.search(
+            net, (x, y), chop.Space(["integer"], [8]), strategy="gradient", objectives=["loss", "average_bitwidth"],
+            strategy_options={**elements, **setup},
+        )  # fmt: skip
+
+
 class Twice(nn.Module):
     """A layer that is called twice, and one that is called once."""
 

@@ -56,7 +56,11 @@ def training_problem(training: Training, space: SearchSpaceBase, data: Data, dev
     if problems:
         wrong = "; ".join(f"{'.'.join(problem.path)}: {problem.message}" for problem in problems)
         return f"gives the training '{training.name}' wrong options: {wrong}"
-    return engine.problem(options, space.possible_formats()) or loss_problem(space.graph, data, device)
+    return (
+        engine.problem(options, space.possible_formats())
+        or engine.data_problem(options, space.graph, data)
+        or loss_problem(space.graph, data, device)
+    )
 
 
 def engine_of(
