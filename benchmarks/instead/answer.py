@@ -39,7 +39,8 @@ class Answer:
 
     `validation` is their accuracy in the arithmetic of the rival, `laps` the CPU seconds at which each was known, and
     `evaluations` how many networks were run on the validation samples. `taken` is the place of the network of fewest
-    BitOPs that loses at most two points there (None: there is none), `test` its accuracy on the test set.
+    BitOPs that loses at most two points there (None: there is none), `test` its accuracy on the test set. `refused` are
+    budgets, as shares of the BitOPs of eight bits, for which the rival found no network.
     """
 
     problem: str
@@ -54,6 +55,7 @@ class Answer:
     laps: list[float]
     taken: int | None
     test: float | None
+    refused: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -87,4 +89,5 @@ class Answer:
         """Read what `write` wrote."""
         row = json.loads(path.read_text(encoding="utf-8"))
         row["choices"] = [tuple((a, w) for a, w in choice) for choice in row["choices"]]
+        row["refused"] = tuple(row.get("refused", ()))
         return cls(**row)

@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,6 +33,9 @@ from model_compression_toolkit.target_platform_capabilities.schema import mct_cu
 
 BUDGETS = (0.2, 0.3, 0.4, 0.55)
 """BitOPs, as shares of those with eight bits throughout."""
+
+REFUSAL = "cannot be quantized to meet the specified resource utilization"
+"""In the message of a budget for which it finds no network."""
 
 BATCH = 64
 
@@ -121,21 +125,29 @@ def choice_of(model: nn.Module) -> Choice:
 
 
 def search(problem: Problem, careful: bool) -> Answer | None:
-    """The networks of all budgets, with its defaults; they are its best setting as well."""
+    """The networks of all budgets that it can meet, with its defaults; they are its best setting as well."""
     if not careful:
         return None
     logging.disable(logging.WARNING)
     watch = Stopwatch()
     found: list[tuple[Choice, float]] = []
     models: dict[Choice, nn.Module] = {}
+    refused: list[float] = []
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         for share in BUDGETS:
-            model = quantised(problem, share)
+            try:
+                model = quantised(problem, share)
+            except Exception as error:  # it has no class of its own for this
+                if REFUSAL not in str(error):
+                    raise
+                refused.append(share)
+                continue
             found.append((choice_of(model), accuracy(model, problem.validation)))
             models[found[-1][0]] = model
             watch.lap()
     tested = lambda choice: accuracy(models[choice], problem.test)  # noqa: E731
-    return Answer.of(problem, "mct", "careful", 0, watch, found, tested, len(found), "model-compression-toolkit")
+    answer = Answer.of(problem, "mct", "careful", 0, watch, found, tested, len(found), "model-compression-toolkit")
+    return replace(answer, refused=tuple(refused))
 
 
 if __name__ == "__main__":

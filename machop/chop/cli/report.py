@@ -47,6 +47,7 @@ def report(
     from chop.tools.files import write_whole
     from chop.tools.terminal import terminal
 
+    run = run.parent if run.name == PAGE_FILE else run
     if live:
         serve(run, open_it)
         return
@@ -54,6 +55,8 @@ def report(
         raise ConfigError(["ch report: --curve needs a folder for the pictures: --figures DIR"])
     if by is not None and curve is None:
         raise ConfigError(["ch report: --by needs what the curves are drawn against: --curve weight_width, say"])
+    if output is not None and output.is_dir():
+        raise ConfigError([f"ch report: --output {output} is a folder: give a file, as {output / PAGE_FILE}"])
     folder = search_folder(run)
     if not folder.is_dir():
         raise ConfigError([f"ch report: there is no folder {run}; give that of a search, as mase_output/NAME"])

@@ -26,6 +26,7 @@ from chop.report.html.running_search import running_summary
 from chop.report.html.search_data import search_data
 from chop.report.html.search_page import data_of_what_is_sound, search_page
 from chop.report.search_report import report_text
+from tests.conftest import Command
 from tests.report.html.searches import exhaustive_search, hypervolume_by_cells, small_search
 
 
@@ -263,3 +264,11 @@ def test_directions_that_a_log_does_not_state_are_not_guessed() -> None:
     known = {own["name"]: own["direction"] for own in data["metrics"]}
     assert known["accuracy"] == "maximize"
     assert known["loss"] is None
+
+
+def test_ch_report_takes_the_page_itself_and_refuses_a_folder_for_it(tmp_path: Path, ch: Command) -> None:
+    copytree(small_search().path, tmp_path / "search")
+    assert "written: search/report.html" in ch("report", "search/report.html")[0]
+    assert (
+        "is a folder: give a file, as search/report.html" in ch("report", "search", "--output", "search", status=2)[1]
+    )
