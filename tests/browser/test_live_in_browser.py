@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 from chop.report.html.live import LiveServer
@@ -51,5 +52,44 @@ def test_two_browsers_follow_the_log(tmp_path: Path) -> None:
             script = "return document.querySelector('iframe').contentDocument.getElementById('log-x').checked"
             assert [window.execute_script(script) for window in (first, second)] == [True, False]
             assert console(first) == []
+        finally:
+            server.close()
+
+
+def test_a_newer_page_waits_for_the_mouse_and_keeps_focus_text_and_open_parts(tmp_path: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    folder = tmp_path / "search"
+    folder.mkdir()
+    lines = (small_search().path / "trials.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "trials.jsonl").write_text("".join(lines[:9]), encoding="utf-8")
+    copy(small_search().path / "resolved.toml", folder)
+    server = LiveServer(folder)
+    server.start()
+    with browser() as window:
+        try:
+            window.get(server.address)
+            assert waits(lambda: trials_shown(window) == 8)
+            inner = "const own = document.querySelector('iframe').contentDocument;"
+            plot = window.execute_script(
+                f"{inner} return own.getElementById('front-plot').getBoundingClientRect().toJSON()"
+            )
+            held = ActionChains(window).move_by_offset(int(plot["x"]) + 150, int(plot["y"]) + 120).click_and_hold()
+            held.move_by_offset(150, 90).perform()
+            (folder / "trials.jsonl").write_text("".join(lines[:21]), encoding="utf-8")
+            assert not waits(lambda: trials_shown(window) == 20, 5)
+            ActionChains(window).release().perform()
+            script = (
+                f"{inner} own.getElementById('toml-box').open = true; const limit = own.querySelector('.limits input');"
+            )
+            window.execute_script(f"{script} limit.focus(); limit.value = '0.12'")
+            chips = f"{inner} return own.getElementById('chips').children.length"
+            assert window.execute_script(chips) == 3
+            pages = "return document.querySelectorAll('iframe').length === 1 && document.querySelector('iframe').src"
+            first = window.execute_script(pages)
+            assert waits(lambda: window.execute_script(pages) not in (False, first))
+            kept = f"{inner} return [own.activeElement.value, own.getElementById('toml-box').open]"
+            assert window.execute_script(kept) == ["0.12", True]
+            assert window.execute_script(chips) == 3
         finally:
             server.close()

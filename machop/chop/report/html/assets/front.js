@@ -14,13 +14,24 @@ const Front = (() => {
     return value > high + 0.6 * (high - low) || value < low - 0.6 * (high - low);
   }
   function marks() { return DATA.baselines.filter((own) => own.metrics[state.x] !== undefined && own.metrics[state.y] !== undefined); }
-  function exact() { return DATA.exact.filter((own) => own.metrics[state.x] != null && own.metrics[state.y] != null); }
+  const areObjectives = () => objectives.includes(state.x) && objectives.includes(state.y);
+  /** Whether the page has every network that was measured; of very many it has the front and some others. */
+  const isWhole = DATA.measured <= T.tuned.filter((own) => !own).length;
+  /** The exact front by the two metrics of the picture; it is that of the objectives, and of no other metrics. */
+  function exact() {
+    if (!areObjectives() || !DATA.exact.length) return [];
+    const turnX = direction[state.x] === "minimize" ? 1 : -1, turnY = direction[state.y] === "minimize" ? 1 : -1;
+    const sorted = DATA.exact.map((own) => [own.metrics[state.x], own.metrics[state.y]]).filter(([x, y]) => x != null && y != null).sort((a, b) => turnX * (a[0] - b[0]) || turnY * (a[1] - b[1]));
+    let best = Infinity;
+    return sorted.filter(([, y]) => { const isBetter = turnY * y < best; if (isBetter) best = turnY * y; return isBetter; });
+  }
 
   function ranges() {
     const grid = density(), found = [];
     for (const [name, isLog, side] of [[state.x, state.logX, 0], [state.y, state.logY, 1]]) {
       const values = T.metrics[name].filter((_, place) => T.state[place] !== 2);
-      const others = [...marks().filter((own) => isLog || !isFar(own.metrics[name], name)), ...exact()].map((own) => own.metrics[name]);
+      const others = [...marks().filter((own) => isLog || !isFar(own.metrics[name], name)), ]
+        .map((own) => own.metrics[name]).concat(exact().map((own) => own[side]));
       if (grid) others.push(...(grid.x === name ? grid.range.slice(0, 2) : grid.range.slice(2)));
       if (side === 1 && state.tests) for (const row of DATA.front) { const own = row.test[name]; if (own) others.push(...own.filter((end) => end !== null)); }
       found.push(extent(values.concat(others), isLog));
@@ -35,7 +46,7 @@ const Front = (() => {
     const [[x0, x1], [y0, y1]] = ranges();
     sx = scale(x0, x1, margin.left, width - margin.right, state.logX);
     sy = scale(y0, y1, height - margin.bottom, margin.top, state.logY);
-    line = frontier(state.x, state.y);
+    line = isWhole || (areObjectives() && !DATA.goals.sum) ? frontier(state.x, state.y) : [];
     points();
     axes();
   }
@@ -87,7 +98,7 @@ const Front = (() => {
     parts.push(make("text", { class: "name", x: (margin.left + width - margin.right) / 2, y: height - 6, "text-anchor": "middle" }, `${titled(state.x)}${arrow(state.x, "→", "←")}`));
     parts.push(make("text", { class: "name", transform: `translate(14 ${(margin.top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, `${titled(state.y)}${arrow(state.y, "→", "←")}`));
     for (const own of constraints) parts.push(...bound(own, bottom));
-    parts.push(...path(exact().map((own) => [own.metrics[state.x], own.metrics[state.y]]), "exact", "4 4"));
+    parts.push(...path(exact(), "exact", "4 4"));
     parts.push(...path(line.map((place) => [T.metrics[state.x][place], T.metrics[state.y][place]]), "front", null));
     if (state.tests) for (const row of DATA.front) parts.push(...interval(row));
     for (const place of uniform) parts.push(square(place));
@@ -107,7 +118,7 @@ const Front = (() => {
     const style = { stroke: colour("bound"), "stroke-dasharray": "6 4", "stroke-width": 1.5 };
     const label = { style: `fill:${colour("bound")}` };
     if (own.metric === state.x) { const x = sx(own.bound); return x < margin.left || x > width - margin.right ? [] : [make("line", { x1: x, x2: x, y1: margin.top, y2: bottom, ...style }), make("text", { x: x + 4, y: margin.top + 12, ...label }, own.text)]; }
-    if (own.metric === state.y) { const y = sy(own.bound); return y < margin.top || y > bottom ? [] : [make("line", { x1: margin.left, x2: width - margin.right, y1: y, y2: y, ...style }), make("text", { x: width - margin.right - 4, y: y - 5, "text-anchor": "end", ...label }, own.text)]; }
+    if (own.metric === state.y) { const y = sy(own.bound); return y < margin.top || y > height - margin.bottom ? [] : [make("line", { x1: margin.left, x2: width - margin.right, y1: y, y2: y, ...style }), make("text", { x: width - margin.right - 4, y: y - 5, "text-anchor": "end", ...label }, own.text)]; }
     return [];
   }
   function baseline(own, bottom) {
@@ -152,7 +163,7 @@ const Front = (() => {
   function about(place) {
     const row = frontOf.get(T.name[place]);
     const names = [...new Set([...objectives, ...constraints.map((own) => own.metric), state.x, state.y])];
-    return [make("b", {}, `trial ${T.name[place]}${row ? ", on the front" : ""}${T.state[place] === 1 ? ", stopped early" : ""}`),
+    return [make("b", {}, `trial ${T.name[place]}${!row ? "" : row.within ? ", on the front" : ", nearest to the constraints"}${T.state[place] === 1 ? ", stopped early" : ""}`),
       ...names.map((name) => `${titled(name)}: ${shown(T.metrics[name][place])}${row?.test[name] ? `, test ${shown(row.test[name][0])}` : ""}`), formatsText(place).slice(0, 300)];
   }
 
@@ -200,9 +211,11 @@ const Front = (() => {
   }
 
   function legend() {
-    const items = [["front", "front"], ["cloud", `${COUNT.toLocaleString("en-US")} networks${DATA.density.length ? " and the density of all" : ""}`]].map(([name, text]) => make("span", {}, make("i", { style: `background:${colour(name)}` }), text));
+    const goal = DATA.front.every((own) => own.within) ? areObjectives() || isWhole ? "front" : `front of ${objectives.join(" and ")}` : "nearest to the constraints";
+    const items = [["front", goal], ["cloud", `${COUNT.toLocaleString("en-US")} networks${density() ? " and the density of all" : ""}`]].map(([name, text]) => make("span", {}, make("i", { style: `background:${colour(name)}` }), text));
+    if (!isWhole && !areObjectives()) items.push(make("span", {}, `of ${DATA.measured.toLocaleString("en-US")} networks these ${COUNT.toLocaleString("en-US")} alone are on the page: no front is drawn on these axes`));
     if (exact().length) items.push(make("span", {}, make("i", { class: "bar", style: `border-color:${colour("exact")}` }), "exact front"));
-    if (constraints.length) items.push(make("span", {}, make("i", { class: "bar", style: `border-color:${colour("bound")}` }), "constraint"));
+    if (sx && constraints.some((own) => bound(own, 0).length)) items.push(make("span", {}, make("i", { class: "bar", style: `border-color:${colour("bound")}` }), "constraint"));
     if (DATA.has_test && state.tests) items.push(make("span", {}, "┼ score on the test set, 95 % interval"));
     if (uniform.length) items.push(make("span", {}, "□ same formats in all layers"));
     $("front-legend").replaceChildren(...items);

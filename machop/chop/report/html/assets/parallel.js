@@ -103,7 +103,7 @@ const Parallel = (() => {
   function draw() {
     const chips = Object.entries(state.brushes).map(([column, [low, high]]) => {
       const key = keys.find((own) => own.key === column);
-      const text = key ? `${key.node} ${key.own}: ${key.values.filter((_, code) => code >= low && code <= high).join(", ") || "none"}` : `${column}: ${shown(low)} to ${shown(high)}`;
+      const text = key ? `${key.node} ${key.own}: ${key.values.filter((_, code) => code >= low && code <= high).join(", ") || "none"}` : `${column}: ${!Number.isFinite(high) ? `${shown(low)} or more` : !Number.isFinite(low) ? `${shown(high)} or less` : `${shown(low)} to ${shown(high)}`}`;
       return make("button", { "aria-label": `remove the filter ${text}`, onclick: () => brush({ [column]: null }) }, `${text} ×`);
     });
     if (chips.length) chips.push(make("button", { onclick: () => brush(Object.fromEntries(Object.keys(state.brushes).map((own) => [own, null]))) }, "clear all"));

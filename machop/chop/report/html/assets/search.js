@@ -15,9 +15,25 @@
   if (first !== undefined) select(first);
 })();
 
+/** Where the focus is: the steps from the document down to the element, and what is typed there. */
+function focused() {
+  const element = document.activeElement, steps = [];
+  if (!element || element === document.body) return null;
+  for (let own = element; own.parentElement; own = own.parentElement) steps.unshift([...own.parentElement.children].indexOf(own));
+  const isTyped = element.tagName === "INPUT" && element.type !== "checkbox";
+  return { steps, tag: element.tagName, label: element.getAttribute("aria-label"), text: isTyped ? element.value : null };
+}
+function focusAgain(saved) {
+  if (!saved) return;
+  const element = saved.steps.reduce((own, step) => own?.children[step], document.documentElement);
+  if (element?.tagName !== saved.tag || element.getAttribute("aria-label") !== saved.label) return;
+  if (saved.text !== null) element.value = saved.text;
+  element.focus({ preventScroll: true });
+}
+
 /** What the user has chosen, for a newer version of this page. */
 function savedState() {
-  return { ...state, selected: state.selected === null ? null : T.name[state.selected], theme: document.documentElement.dataset.theme, scroll: window.scrollY, rows: $("table").scrollTop };
+  return { ...state, selected: state.selected === null ? null : T.name[state.selected], theme: document.documentElement.dataset.theme, scroll: window.scrollY, rows: $("table").scrollTop, opened: [...document.querySelectorAll("details[open]")].map((own) => own.id), focus: focused() };
 }
 function restoreState(saved) {
   if (saved.theme) document.documentElement.dataset.theme = saved.theme;
@@ -30,4 +46,6 @@ function restoreState(saved) {
   tell("theme");
   window.scrollTo(0, saved.scroll);
   $("table").scrollTop = saved.rows;
+  for (const id of saved.opened) if ($(id)) $(id).open = true;
+  focusAgain(saved.focus);
 }

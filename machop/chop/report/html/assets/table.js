@@ -38,7 +38,15 @@ const Table = (() => {
     for (const own of headings.children) own.setAttribute("aria-sort", own.dataset.column === sortBy ? (isDown ? "descending" : "ascending") : "none");
     draw();
   }
+  let isPrinting = false;
+  /** The rows in sight; on paper those of the front and the selected one. */
   function draw() {
+    if (isPrinting) {
+      const told = order.filter((place) => frontOf.has(T.name[place]) || place === state.selected);
+      const left = order.length - told.length, note = `${left.toLocaleString("en-US")} more networks, on the page itself`;
+      body.replaceChildren(...told.map(row), ...(left ? [make("tr", {}, make("td", { class: "text", colspan: columns.length }, note))] : []));
+      return;
+    }
     const start = Math.max(0, Math.floor(box.scrollTop / rowHeight) - 8), last = Math.min(order.length, start + Math.ceil(box.clientHeight / rowHeight) + 20);
     const rows = [];
     if (start) rows.push(make("tr", { style: `height:${start * rowHeight}px` }));
@@ -47,8 +55,8 @@ const Table = (() => {
     body.replaceChildren(...rows);
   }
   function row(place) {
-    const isFront = frontOf.has(T.name[place]);
-    const cells = [make("td", {}, T.name[place], isFront ? [" ", make("span", { class: "badge front" }, "front")] : T.state[place] === 1 ? [" ", make("span", { class: "badge" }, "stopped early")] : T.state[place] === 2 ? [" ", make("span", { class: "badge" }, "failed")] : null)];
+    const front = frontOf.get(T.name[place]);
+    const cells = [make("td", {}, T.name[place], front ? [" ", make("span", { class: "badge front" }, front.within ? "front" : "nearest")] : T.state[place] === 1 ? [" ", make("span", { class: "badge" }, "stopped early")] : T.state[place] === 2 ? [" ", make("span", { class: "badge" }, "failed")] : null)];
     for (const name of columns.slice(1)) {
       if (name !== "formats") { cells.push(make("td", {}, shown(T.metrics[name][place]))); continue; }
       const text = T.failed[T.number[place]] ?? formatsText(place);
@@ -78,6 +86,7 @@ const Table = (() => {
       if (input !== document.activeElement) input.value = own === undefined || !Number.isFinite(own) ? "" : Number(own.toPrecision(5));
     }
   }
+  for (const [event, now] of [["beforeprint", true], ["afterprint", false]]) addEventListener(event, () => { isPrinting = now; draw(); });
   when("filter", () => { arrange(); showLimits(); });
   when("selection", reveal);
   arrange();
