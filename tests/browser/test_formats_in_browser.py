@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -14,6 +15,7 @@ import chop
 from chop.actions.search.run.measured_frac_widths import measured_frac_widths
 from chop.record.folder import SearchFolder
 from chop.report.format_texts import describe_formats
+from chop.report.html.search_data import search_data
 from chop.report.html.search_page import search_page
 from tests.browser.pages import browser, console, needs_browser, opened
 
@@ -73,3 +75,21 @@ def test_every_trial_has_the_formats_of_its_graph(window: Any, tmp_path: Path, n
 def quantisable(sampled_config: Mapping[str, Any]) -> dict[str, Any]:
     nodes = {node: own["config"] for node, own in sampled_config.items() if node not in ("by", "default")}
     return {node: own for node, own in nodes.items() if set(own) != {"name"}}
+
+
+def test_sizes_by_layer_and_all_other_parameters_sum_to_the_size_of_the_model(window: Any, tmp_path: Path) -> None:
+    searched(spaces()["two formats, measured positions"], tmp_path / "search")
+    file = tmp_path / "report.html"
+    file.write_text(search_page(SearchFolder(tmp_path / "search")), encoding="utf-8")
+    opened(window, file)
+    sizes = [own.text for own in window.find_elements("css selector", "#heat tbody tr td:last-child")]
+    whole = window.execute_script("return T.metrics.model_size[state.selected]")
+    assert len(sizes) == 4
+    assert sum(float(own.removesuffix(" B")) for own in sizes) == pytest.approx(whole)
+
+
+def test_the_page_names_the_machine(tmp_path: Path) -> None:
+    searched(spaces()["tied"], tmp_path / "search")
+    provenance = dict(search_data(SearchFolder(tmp_path / "search"))["provenance"])
+    assert "core" in provenance["machine"]
+    assert platform.node() not in provenance["machine"]

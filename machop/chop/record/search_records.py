@@ -126,9 +126,12 @@ class SearchRecords:
         trials = {trial.number: trial for trial in self.trials()}
         path = self.path / BEST_FILE
         try:
-            return [best_row_from_json(row, trials[row["number"]]) for row in self.rows(BEST_FILE)]
+            rows = self.rows(BEST_FILE)
+            if missing := [row["number"] for row in rows if row["number"] not in trials]:
+                raise SearchError(f"{path} names trial {missing[0]}, which the log does not have: {_RESUME}")
+            return [best_row_from_json(row, trials[row["number"]]) for row in rows]
         except DAMAGES as error:
-            raise SearchError(f"{path} names a trial that the log does not have ({error!r}): {_RESUME}") from error
+            raise SearchError(f"{path} is damaged ({error}): {_RESUME}") from error
 
     @property
     def summary(self) -> SearchSummary:

@@ -25,8 +25,9 @@ class Origin:
 
     `data` is one line for people. `data_checksum` is the sha256 of a data set that ships with chop, a checksum of the
     samples of any other; `weights` is a checksum of the model's tensors. `versions` are those of chop, torch and
-    Python. `command` is the command line as it was typed, without passwords; empty for a search from Python.
-    `training` is a sentence on the training of the weights for a whole search space; empty if they had none.
+    Python, and the machine (processor, cores, system). `command` is the command line as it was typed, without
+    passwords; empty for a search from Python. `training` is a sentence on the training of the weights for a whole
+    search space; empty if they had none.
     """
 
     data: str

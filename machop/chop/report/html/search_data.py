@@ -13,7 +13,7 @@ from chop.record.folder import SearchFolder
 from chop.record.front import Front
 from chop.record.goals import Goals
 from chop.record.landscape import Landscape
-from chop.record.names import LANDSCAPE_FILE
+from chop.record.names import CONFIG_FILE, LANDSCAPE_FILE
 from chop.record.summary import Origin, SearchSummary
 from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.format_texts import describe_formats
@@ -55,6 +55,8 @@ def search_data(
     shown, epochs = _networks(_shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS), summary)
     landscape = _unless_damaged(notes, lambda: _landscape(files))
     toml = _unless_damaged(notes, lambda: files.resolved)
+    if toml is None and summary.origin.command and not (files.path / CONFIG_FILE).is_file():
+        notes.append(f"{files.path / CONFIG_FILE} is gone: the commands of this page need it")
     measured = [name for row in summary.best for name in row.trial.metrics]
     names = list(dict.fromkeys([*summary.goals.metrics, *summary.metrics, *measured]))
     columns = {name: column(shown, name) for name in names}

@@ -36,6 +36,7 @@ from chop.record.landscape import Landscape, landscape_of
 from chop.record.landscape_key import digest, landscape_key
 from chop.record.summary import Origin
 from chop.tools.logger import get_logger
+from chop.tools.machine import machine
 
 logger = get_logger(__name__)
 
@@ -123,7 +124,12 @@ class SearchSession:
             model=str(self.input_fingerprint.get("model", "")),
             weights=str(self.input_fingerprint["weights"]),
             seed=self.seed,
-            versions={"chop": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
+            versions={
+                "chop": __version__,
+                "torch": str(torch.__version__),
+                "python": platform.python_version(),
+                "machine": machine(self.device),
+            },
             command=command,
             training=self._training_of_weights(),
         )

@@ -33,7 +33,7 @@ function lineChart(box, series, xName, yName, marks = {}) {
 
 function barChart(box, rows, note) {
   const most = Math.max(...rows.map(([, value]) => value), 1e-12);
-  box.append(make("div", { class: "scroll" }, make("table", {}, make("tbody", {}, rows.map(([name, value]) => make("tr", {}, make("td", { class: "text" }, name), make("td", { class: "text" }, make("span", { class: "bar", style: `width:${Math.round((value / most) * 150)}px` }), ` ${(value * 100).toFixed(1)} %`)))))));
+  box.append(make("div", { class: "scroll" }, make("table", { class: "bars" }, make("tbody", {}, rows.map(([name, value]) => make("tr", {}, make("td", { class: "text" }, name), make("td", { class: "text" }, make("span", { class: "bar", style: `width:${Math.round((value / most) * 96)}px` }), ` ${(value * 100).toFixed(1)} %`)))))));
   if (note) box.append(make("p", { class: "soft" }, note));
 }
 
@@ -46,7 +46,11 @@ function drawCharts() {
   if (past.evaluations?.length > 1) {
     const [name, values] = Object.entries(past.best)[0];
     lineChart(section("Best so far"), [{ name, x: past.evaluations, y: values, colour: colour("front"), isStep: true }], "evaluations", titled(name));
-    if (past.hypervolume) lineChart(section("Hypervolume of the front so far"), [{ name: "share of the measured box", x: past.evaluations, y: past.hypervolume, colour: colour("exact"), isStep: true }], "evaluations", "share");
+    if (past.hypervolume) {
+      const found = section("Hypervolume of the front so far");
+      lineChart(found, [{ name: "share of the measured box", x: past.evaluations, y: past.hypervolume, colour: colour("exact"), isStep: true }], "evaluations", "share");
+      found.append(make("p", { class: "soft" }, "Share that the front dominates of the box between the worst and the best value of each objective that this search has measured."));
+    }
   }
   for (const own of DATA.importance ?? []) {
     const all = Object.entries(own.shares).map(([key, share]) => [key.replace("/config/", " "), share]), others = all.slice(MOST_BARS);

@@ -15,7 +15,7 @@
   $("table-legend").textContent = DATA.legend;
 
   function table() {
-    const percent = (value) => (value === null ? "–" : `${(100 * value).toFixed(1)} %`);
+    const percent = (value) => (value === null ? "–" : `${(value < 1 ? Math.min(99.9, 100 * value) : 100 * value).toFixed(1)} %`);
     const head = make("tr", {}, make("th", { class: "text" }, "strategy"), DATA.targets.map((own) => make("th", {}, `to ${Math.round(own * 100)} %`)), make("th", {}, `at the end${DATA.strategies.some((own) => own.runs > 1) ? " [10-90]" : ""}`), make("th", {}, "repeats"), make("th", {}, "ms a trial"));
     const rows = DATA.strategies.map((own) => make("tr", { "data-strategy": own.name, style: hidden.has(own.name) ? "opacity:.4" : "" },
       make("td", { class: "text" }, make("button", { "aria-pressed": String(!hidden.has(own.name)), onclick: () => { if (hidden.has(own.name)) hidden.delete(own.name); else hidden.add(own.name); draw(); } }, make("span", { style: `color:${styles[own.name].colour}` }, "● "), own.name)),

@@ -28,7 +28,7 @@ const Selected = (() => {
     const most = Math.max(...Object.values(drops).map((own) => own ?? 0), 1e-12), hasDrops = Object.values(drops).some((own) => own !== null);
     const head = make("tr", {}, make("th", { class: "text" }, "layer"), operands.map((own) => make("th", {}, OPERANDS[own])),
       hasDrops ? make("th", { title: `${objectives[0]} that is lost when this layer alone is quantised, with its fewest bits` }, "costs alone") : null,
-      parameters ? make("th", {}, "parameters") : null, macs ? make("th", {}, "MACs") : null, parameters ? make("th", { title: "weights and biases, each in its format" }, "size") : null);
+      parameters ? make("th", { title: "share of the parameters of the layers in this table" }, "params") : null, macs ? make("th", {}, "MACs") : null, parameters ? make("th", { title: "weights and biases, each in its format" }, "size") : null);
     const rows = nodes.map((node) => {
       const layer = layerOf[node];
       return make("tr", { "data-layer": node }, make("td", { class: "name" }, node, layer ? make("span", { class: "soft" }, ` ${layer.op}`) : null),
@@ -43,6 +43,8 @@ const Selected = (() => {
         macs ? make("td", { class: "text" }, layer ? [bar(layer.macs / macs), ` ${percent(layer.macs / macs)}`] : "") : null,
         parameters ? make("td", {}, size(layer, cells[node])) : null);
     });
+    const others = rest(place, nodes, cells), before = 1 + operands.length + Boolean(hasDrops) + Boolean(parameters) + Boolean(macs);
+    if (parameters && others) rows.push(make("tr", { id: "rest" }, make("td", { class: "name soft", colspan: before }, "all other parameters (of model_size)"), make("td", {}, others)));
     return make("div", { class: "scroll" }, make("table", { class: "heat", id: "heat" }, make("thead", {}, head), make("tbody", {}, rows)));
   }
   function drop(layer) {
@@ -51,15 +53,26 @@ const Selected = (() => {
     return (direction[name] === "minimize" ? 1 : -1) * (layer.alone[name] - fp32.metrics[name]);
   }
   const count = (layer) => Object.values(layer.parameters).reduce((sum, own) => sum + own, 0);
-  /** What the parameters of a layer take, each in its format; nothing where one is not known. */
+  /** The bytes that the parameters of a layer take, each in its format; null where one is not known. */
+  function bytesOf(layer, cells) {
+    const bits = Object.entries(layer.parameters).map(([operand, own]) => (cells[operand]?.[1] === null ? null : own * (cells[operand]?.[1] ?? 32)));
+    return bits.includes(null) ? null : bits.reduce((sum, own) => sum + own, 0) / 8;
+  }
   function size(layer, cells) {
     if (!layer || !count(layer)) return "";
-    const bits = Object.entries(layer.parameters).map(([operand, own]) => (cells[operand]?.[1] === null ? null : own * (cells[operand]?.[1] ?? 32)));
-    if (bits.includes(null)) return "";
-    const bytes = bits.reduce((sum, own) => sum + own, 0) / 8;
-    return bytes >= 1024 ? `${shown(bytes / 1024)} KiB` : `${shown(bytes)} B`;
+    const bytes = bytesOf(layer, cells);
+    return bytes === null ? "" : inBytes(bytes);
   }
-  const bar = (share, name = "") => make("span", { class: `bar ${name}`, style: `width:${Math.round(Math.max(0, Math.min(1, share)) * 60)}px` });
+  /** What model_size has beside the layers of the table, such as batch norms in float32. */
+  function rest(place, nodes, cells) {
+    const listed = nodes.filter((node) => layerOf[node]).map((node) => bytesOf(layerOf[node], cells[node]));
+    const whole = metricOf.model_size?.unit === "byte" ? T.metrics.model_size?.[place] : null;
+    if (whole === null || whole === undefined || listed.includes(null)) return "";
+    const left = whole - listed.reduce((sum, own) => sum + own, 0);
+    return left > 0.01 ? inBytes(left) : "";
+  }
+  const inBytes = (bytes) => (bytes >= 1024 ? `${shown(bytes / 1024)} KiB` : `${shown(bytes)} B`);
+  const bar = (share, name = "") => make("span", { class: `bar ${name}`, style: `width:${Math.round(Math.max(0, Math.min(1, share)) * 34)}px` });
   const percent = (share) => `${Math.round(share * 100)} %`;
 
   function commands(place) {

@@ -2,7 +2,7 @@
 const Parallel = (() => {
   const box = $("parallel-plot"), lines = make("canvas"), top = make("svg");
   box.append(lines, top);
-  const gap = 92, margin = { top: 54, bottom: 24, left: 46, right: 66 }, height = 330;
+  const gap = 92, margin = { top: 72, bottom: 24, left: 98, right: 66 }, height = 348;
   const columns = [
     ...keys.map((own) => ({ name: own.key, title: own.node, under: own.own.replace(/_/g, " "), values: own.values })),
     ...[...new Set([...DATA.metrics.map((own) => own.name)])].filter((name) => T.metrics[name].some((own) => own !== null)).map((name) => ({ name, title: name, under: metricOf[name]?.unit ?? "", values: null })),
@@ -64,8 +64,8 @@ const Parallel = (() => {
       group.append(make("line", { x1: x, x2: x, y1: margin.top, y2: bottom }));
       const named = own.values ? own.values.map((value, code) => [String(value), scales[number](code)]) : scales[number].ticks.map((at) => [shown(at), scales[number](at)]);
       const room = own.values ? Math.ceil(named.length / 14) : 1;
-      for (const [text, at] of named.filter((_, place) => place % room === 0)) group.append(make("text", { x: x - 6, y: at + 4, "text-anchor": "end" }, text.slice(0, 9)));
-      const lift = number % 2 ? 16 : 0;
+      for (const [text, at] of named.filter((_, place) => place % room === 0)) group.append(make("text", { x: x - 6, y: at + 4, "text-anchor": "end" }, text.length > 14 ? `${text.slice(0, 13)}…` : text));
+      const lift = number % 2 ? 28 : 0;
       group.append(make("text", { class: "name", x, y: 14 + lift, "text-anchor": "middle" }, own.title.slice(0, 20)), make("text", { x, y: 27 + lift, "text-anchor": "middle" }, own.under.slice(0, 20)));
       const range = state.brushes[own.name];
       if (range) { const ends = range.map((at) => Math.max(margin.top - 6, Math.min(bottom + 6, scales[number](at)))); group.append(make("rect", { x: x - 7, width: 14, y: Math.min(...ends), height: Math.max(4, Math.abs(ends[0] - ends[1])), fill: colour("mark"), "fill-opacity": 0.45 })); }
