@@ -1,4 +1,4 @@
-"""Saves the picture of a benchmark for light and dark pages."""
+"""Saves the picture of a benchmark for light and dark pages; the style of those that are drawn for a phone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from pictures.dark import add_dark_colours
+from pictures.style import BLUE, MUTED, ORANGE, new_figure, save
+
+__all__ = ["BLUE", "MUTED", "ORANGE", "new_figure", "save", "save_picture"]
 
 
 def save_picture(figure: Any, path: Path) -> None:

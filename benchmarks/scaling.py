@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from evaluator import CLASSES, Problem, balanced, of_product
-from saved_picture import save_picture
+from saved_picture import BLUE, ORANGE, new_figure, save
 from torch import nn
 
 from chop.evaluation.memory import keep_freed_memory
@@ -72,26 +72,18 @@ def least(function: Callable[[], Any]) -> float:
 
 
 def draw(panels: list[tuple[str, list[int], list[tuple[float, float]]]]) -> None:
-    """Three panels with a common axis of rates."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "chop"
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.4), sharey=True, layout="constrained")
+    """Three panels, one below the other, with a common scale of rates."""
+    figure, axes = new_figure(7.2, 3, sharey=True)
     for axis, (name, values, found) in zip(axes, panels, strict=True):
-        for column, label, style in ((0, "evaluator", "o-"), (1, "plain loop", "s--")):
-            axis.plot(values, [row[column] for row in found], style, label=label, markersize=4)
-        axis.set(xlabel=name, xscale="log", yscale="log")
+        for column, label, style, color in ((0, "evaluator", "o-", BLUE), (1, "plain loop", "s--", ORANGE)):
+            axis.plot(values, [row[column] for row in found], style, label=label, markersize=4, color=color)
+        axis.set(xlabel=name, ylabel="networks a second", xscale="log", yscale="log")
         axis.set_xticks(values, [f"{value:,}" for value in values])
         axis.minorticks_off()
-        axis.grid(True, color="0.9")
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("networks a second")
-    axes[0].legend(frameon=False)
-    figure.suptitle(f"{WIDTH} features; unless varied {USUAL[0]} layers, {USUAL[1]} choices each, {USUAL[2]} samples")
-    save_picture(figure, PICTURE)
+        axis.grid(True)
+    axes[0].legend(loc="center right", bbox_to_anchor=(1, 0.45))
+    axes[0].set_title(f"{WIDTH} features; unless varied {USUAL[0]} layers, {USUAL[1]} choices each, {USUAL[2]} samples")
+    save(figure, PICTURE)
 
 
 def main() -> None:

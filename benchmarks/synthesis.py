@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from saved_picture import save_picture
+from saved_picture import BLUE, MUTED, ORANGE, new_figure, save
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 
@@ -175,25 +175,19 @@ def sums(rows: Sequence[Row]) -> str:
 
 def picture(rows: Sequence[Row]) -> None:
     """Four panels: synthesised LUTs against a figure, networks and layers."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "chop"
-    from matplotlib import pyplot as plt
-
     panels = ("luts", "ebops", "bitops", "average_bitwidth")
-    figure, axes = plt.subplots(1, len(panels), figsize=(11, 3.2), sharey=True, layout="constrained")
-    for axis, name in zip(axes, panels, strict=True):
-        for kind, mark in (("networks", "o"), ("layers", "^")):
+    figure, axes = new_figure(5.4, 2, 2, sharey=True)
+    for axis, name in zip(axes.flat, panels, strict=True):
+        for kind, mark, color in (("networks", "o", BLUE), ("layers", "^", ORANGE)):
             own = [row for row in rows if row.kind == kind]
-            axis.plot([row.predicted[name] for row in own], [row.synthesised for row in own], mark, label=kind, ms=4)
+            values = [row.predicted[name] for row in own], [row.synthesised for row in own]
+            axis.plot(*values, mark, label=kind, ms=4, color=color)
         axis.set(xlabel=name, yscale="log", xscale="linear" if name == "average_bitwidth" else "log")
-        axis.grid(True, color="0.9")
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].axline((100, 100), (1000, 1000), color="0.6", lw=0.8, zorder=0)
-    axes[0].set_ylabel("LUTs that Yosys synthesises")
-    axes[0].legend(frameon=False)
-    save_picture(figure, PICTURE)
+        axis.grid(True)
+    axes[0, 0].axline((100, 100), (1000, 1000), color=MUTED, lw=0.8, zorder=0)
+    axes[0, 0].legend()
+    figure.supylabel("LUTs that Yosys synthesises", fontsize=9)
+    save(figure, PICTURE)
 
 
 def main(show: Callable[[str], None] = print) -> None:

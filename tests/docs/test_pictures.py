@@ -109,3 +109,11 @@ def test_dark_colours_are_added_once_and_for_what_is_drawn(pictures: ModuleType)
     assert '[style*="stroke: #e6e6e6"]{stroke:#303a45!important}' in once
     assert "#d62728" not in once
     assert dark.with_dark_colours(once) == once
+
+
+@pytest.mark.parametrize("name", ["scaling", "synthesis"])
+def test_pictures_of_several_panels_are_as_narrow_as_a_phone_needs(pictures: ModuleType, name: str) -> None:
+    style = importlib.import_module("pictures.style")
+    text = (ROOT / "docs" / "pictures" / f"{name}.svg").read_text(encoding="utf-8")
+    (width,) = re.findall(r'<svg [^>]*width="([\d.]+)pt"', text)
+    assert float(width) <= 72 * style.WIDTH + 1
