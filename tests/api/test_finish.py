@@ -60,6 +60,14 @@ def test_tables_have_both_figures(tuned: tuple[nn.Module, Study]) -> None:
     assert len(all_tuned) == 4 and set(all_tuned["epochs"]) == {5}
 
 
+def test_networks_that_tuning_made_worse_are_among_the_tuned(mlp: nn.Module, arrays: Arrays) -> None:
+    study = chop.search(mlp, arrays, **few(finish={**FINISH, "max_epochs": 1, "learning_rate": 10.0}))
+    assert study.summary.finish is not None
+    assert sorted(study.tuned["trial"]) == sorted(study.summary.finish.trials)
+    assert len(study.tuned) == 4
+    assert "Their graphs" not in study._repr_html_()
+
+
 def test_the_page_has_networks_tuned_and_untuned_and_says_how_to_take_either(tuned: tuple[nn.Module, Study]) -> None:
     _, study = tuned
     data = search_data(SearchFolder(study.folder))

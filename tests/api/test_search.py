@@ -487,8 +487,12 @@ def test_ctrl_c_while_winners_are_measured_again_returns_the_study(
     study = chop.search(mlp, arrays, **few())
     assert (study.reason, len(study.trials)) == ("interrupted", 16)
     assert study.best().test_metrics is None
-    with pytest.raises(SearchError, match="max_drop: the FP32 baseline was not measured"):
+    with pytest.raises(SearchError, match=r"max_drop: the FP32 baseline was not measured.*best\(\) without max_drop"):
         study.best(max_drop=0.1)
+    shown = study._repr_html_()
+    assert "study.best()" in shown and "max_drop" not in shown
+    assert "go on with the same call, its folder and resume=True" in shown and "--resume" not in shown
+    assert "Not measured, as the search was interrupted: FP32, test scores" in shown
 
 
 class NeedsMore:

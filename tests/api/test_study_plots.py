@@ -121,8 +121,8 @@ def test_a_picture_that_the_records_hold_too_little_for_says_what_is_missing(mlp
     study = chop.search(mlp, arrays, **few(widths=[4], objectives=["accuracy"]))
     assert study.plot_front(backend="matplotlib").axes
     for name, message in {
-        "history": "fewer than two trials",
-        "hypervolume": "fewer than two trials",
+        "history": "two measured trials, and the study has one",
+        "hypervolume": "two measured trials, and the study has one",
         "parallel": "the space has one point",
         "importance": "the space has one point",
         "correlation": "at least 12 measured trials",
@@ -154,8 +154,10 @@ def test_a_front_without_a_network_shows_the_nearest(mlp: nn.Module, arrays: Arr
     names = [own.name for own in study.plot_front(backend="plotly").data]
     assert names[:2] == ["16 violate a constraint", "nearest to the constraints"]
     assert study.plot_front(backend="matplotlib").axes
-    with pytest.raises(SearchError, match="none that satisfies all constraints"):
+    with pytest.raises(SearchError, match=r"no history: no trial satisfies all constraints$"):
         study.plot_history()
+    assert "study.best(" not in study._repr_html_()
+    assert "study.plot_front()" in study._repr_html_()
 
 
 def test_names_are_no_markup() -> None:

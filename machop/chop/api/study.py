@@ -131,7 +131,10 @@ class Study(StudyPlots):
     def _within(self, rows: list[BestRow], quality: Objective, max_drop: float) -> list[BestRow]:
         baseline = self.summary.baselines.get(FP32)
         if baseline is None:
-            raise SearchError("max_drop: the FP32 baseline was not measured, as the search was interrupted")
+            raise SearchError(
+                "max_drop: the FP32 baseline was not measured, as the search was interrupted; best() without max_drop "
+                "needs none, and a search with a folder measures it when it goes on (resume=True)"
+            )
         reference, name = baseline.trial.metrics[quality.metric], quality.metric
         drops = [quality.turn * (row.trial.metrics[name] - reference) for row in rows]
         kept = [row for row, own in zip(rows, drops, strict=True) if own <= max_drop]
@@ -161,7 +164,7 @@ class Study(StudyPlots):
     @property
     def tuned(self) -> Table | pandas.DataFrame:
         """Every network that was tuned after the search, with its figures before and after."""
-        return table_of([self._tuned_row(row) for row in self._rows_made.values() if row.finished])
+        return table_of([self._tuned_row(row) for row in self._tuned_rows.values()])
 
     def _tuned_row(self, row: BestRow) -> Row:
         assert row.finished is not None

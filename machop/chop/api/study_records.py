@@ -44,13 +44,18 @@ class StudyRecords:
         return {row["number"]: row["sampled_config"] for row in self._files.rows()}
 
     @cached_property
-    def _rows_made(self) -> dict[int, BestRow]:
-        """The rows of the front, and of the networks that were tuned without getting there, by trial."""
+    def _tuned_rows(self) -> dict[int, BestRow]:
+        """Every network that was tuned, on the front or not, by trial."""
         found = {}
         for number, own in self._files.tuned().items():
             row = BestRow(self._trials[number], (), self._configs[number])
             found[number] = finished_row(row, own.as_json())
-        return {**found, **{row.trial.number: row for row in reversed(self.summary.best)}}
+        return {**found, **{row.trial.number: row for row in self.summary.best if row.finished}}
+
+    @cached_property
+    def _rows_made(self) -> dict[int, BestRow]:
+        """The rows of the front, and of the networks that were tuned without getting there, by trial."""
+        return {**self._tuned_rows, **{row.trial.number: row for row in reversed(self.summary.best)}}
 
     def _row_of(self, number: int) -> BestRow:
         if isinstance(number, bool) or not hasattr(number, "__index__"):

@@ -23,10 +23,11 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     told = f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'}"
     count = len(finish.trials)
     weights = "its own weights" if summary.of_training else "the weights of the search"
+    graphs = f"Their graphs: {FINISHED_FOLDER}; " if summary.origin.command else ""
     line = (
         f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from {weights}; "
-        f"{len(tuned)} of the {len(summary.best)} best are tuned, {len(finish.before)} were best before. Their graphs: "
-        f"{FINISHED_FOLDER}; 'untuned' columns: the same network as the search measured it (empty: not tuned)."
+        f"{len(tuned)} of the {len(summary.best)} best are tuned, {len(finish.before)} were best before. {graphs}"
+        "'untuned' columns: the same network as the search measured it (empty: not tuned)."
     )
     left = finish.wanted - count
     short = f"{left} of {finish.wanted} networks are not tuned: tuning was interrupted, or they have no metrics."

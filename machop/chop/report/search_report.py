@@ -35,7 +35,7 @@ REASONS = {
     "patience": "the front has not improved for as many trials as setup.patience allows",
     "exhausted": "every point of the space has been measured",
     "strategy": "the strategy had nothing more to propose",
-    "interrupted": "it was interrupted: go on with the same command and --resume",
+    "interrupted": "it was interrupted",
 }
 
 
@@ -223,7 +223,19 @@ def _why(summary: SearchSummary) -> str:
         return "the best sum has not changed for as many trials as setup.patience allows"
     if summary.reason == "exhausted" and summary.of_training:
         return "the training has ended, and all its snapshots have been measured"
+    if summary.reason == "interrupted":
+        call = (
+            "the same command and --resume" if summary.origin.command else "the same call, its folder and resume=True"
+        )
+        return f"it was interrupted: go on with {call}"
     return REASONS[summary.reason]
+
+
+def _not_measured(summary: SearchSummary) -> list[str]:
+    """A line on what an interrupted search has left out."""
+    if summary.reason != "interrupted" or summary.fp32 or any(row.test_metrics for row in summary.best):
+        return []
+    return ["Not measured, as the search was interrupted: FP32, test scores, the positions of points (b/auto)."]
 
 
 def _missed_on_test(summary: SearchSummary) -> list[str]:
@@ -279,6 +291,7 @@ def facts_of(summary: SearchSummary) -> list[str]:
     ]
     if summary.goals.constraints:
         facts += [f"Constraints: {summary.goals.constraints_explained()}.", *_missed_on_test(summary)]
+    facts += _not_measured(summary)
     names = format_names(summary)
     if names:
         facts.append(_notation(names, summary))

@@ -90,11 +90,11 @@ def _frame(picture: Scatter, x: Range, y: Range) -> list[Html]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     ink = {"fill": INK, "font-family": "sans-serif", "font-size": "11"}
     across = [
-        element("text", f"{value:.3g}", x=_across(value, x), y=bottom + 14, **ink, **{"text-anchor": "middle"})
+        element("text", f"{value + 0.0:.3g}", x=_across(value, x), y=bottom + 14, **ink, **{"text-anchor": "middle"})
         for value in _ticks(x)
     ]
     up = [
-        element("text", f"{value:.3g}", x=LEFT - 5, y=_up(value, y), **ink, **{"text-anchor": "end"})
+        element("text", f"{value + 0.0:.3g}", x=LEFT - 5, y=_up(value, y), **ink, **{"text-anchor": "end"})
         for value in _ticks(y)
     ]
     middle = (TOP + bottom) // 2

@@ -63,7 +63,11 @@ def _cut(formats: str) -> str:
     kept: list[str] = []
     while layers and len("; ".join([*kept, layers[0]])) <= MOST_LETTERS:
         kept.append(layers.pop(0))
-    return f"{'; '.join(kept)}; … and {len(layers)} more layers" if kept else f"{formats[:MOST_LETTERS]} …"
+    return (
+        f"{'; '.join(kept)}; … and {len(layers)} more layer{'' if len(layers) == 1 else 's'}"
+        if kept
+        else f"{formats[:MOST_LETTERS]} …"
+    )
 
 
 def _axes(summary: SearchSummary, data: Mapping[str, Any]) -> Html:
@@ -83,6 +87,8 @@ def _axes(summary: SearchSummary, data: Mapping[str, Any]) -> Html:
 def _next(summary: SearchSummary) -> Html:
     """What to call next, for the network that is first in the table."""
     first = summary_table(summary)[1][0][0]
-    calls = [f"study[{first}]", "study.best(max_drop=0.01)", "study.plot_front()", 'study.report("report.html")']
+    is_within = summary.goals.is_within(summary.best[0].trial.metrics)
+    best = ["study.best(max_drop=0.01)" if summary.fp32 else "study.best()"] if is_within else []
+    calls = [f"study[{first}]", *best, "study.plot_front()", 'study.report("report.html")']
     texts = [part for call in calls for part in (element("code", call), Html(" · "))][:-1]
     return element("div", "Next: ", *texts)

@@ -206,11 +206,16 @@ def hypervolume_picture(data: Data) -> Steps:
 def _history(data: Data) -> Data:
     past: Data = data["history"]
     if len(past.get("evaluations", ())) < 2:
-        raise SearchError(
-            "there is no history: fewer than two trials, none that satisfies all constraints, or a search that ran "
-            "block by block, without a log of its trials"
-        )
+        raise SearchError(f"there is no history: {_why_no_history(data)}")
     return past
+
+
+def _why_no_history(data: Data) -> str:
+    if len(data["trials"]["number"]) < 2:
+        return "it needs two measured trials, and the study has one"
+    if not all(row["within"] for row in data["front"]):
+        return "no trial satisfies all constraints"
+    return "the search ran block by block, without a log of its trials"
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
