@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-EXTRAS = "plots,optuna-samplers,onnx,fpga"
+EXTRAS = "plots,optuna-samplers,onnx,fpga,testing"
 """What the commands of the README and of docs/ need, and may be asked for."""
 
 MADE_FROM = VENV / "made-from"

@@ -64,7 +64,7 @@ def test_train_search_test_and_resume(tmp_path: Path, ch: Command) -> None:
     assert "Pareto front" in out
     found = tmp_path / "mase_output/mine/software/search_ckpts"
     best = json.loads((found / "best.json").read_text(encoding="utf-8"))["0"]
-    out, _ = ch("test", "--from-search", str(found), "--row", str(best["number"]))
+    out, _ = ch("test", "--from-search", str(found), "--trial", str(best["number"]))  # as for export; --row is the same
     rows = dict(re.findall(r"^ (\w+) +(\S+) +\S+ *$", out, re.MULTILINE))
     for name, value in {**best["software_metrics"], **best["hardware_metrics"]}.items():
         assert float(rows[name]) == pytest.approx(value, rel=1e-9)
@@ -215,7 +215,7 @@ def test_all_wrong_keys_are_told_at_once_with_their_lines(tmp_path: Path, ch: Co
         (("train", "jsc-tiny", "jcs"), "did you mean 'jsc'?"),
         (("search", "jsc-tiny", "jsc", "--resume"), "[search]"),
         (("test", "jsc-tiny", "jsc", "--load", "none.ckpt"), "none.ckpt"),
-        (("test", "--row", "3"), "--from-search PATH and --row NUMBER go together"),
+        (("test", "--row", "3"), "--from-search PATH and --trial NUMBER go together"),
         (("test", "jsc-tiny", "jsc", "--from-search", "nowhere", "--row", "3"), "does not exist"),
         (
             ("search", "--config", LAB, "--pretrained", "--init-from", "none"),

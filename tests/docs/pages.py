@@ -136,9 +136,11 @@ class PageRun:
         if program in {"ch", "machop/ch"}:
             with as_a_process(self.folder):
                 return "\n".join(self.ch(*words, status=(1, 2) if fails else 0))
-        if program == "pytest":
-            return self.suite(words, fails)
-        assert program == "python", f"the tests run ch, python and pytest, not {program}; say 'no-run: why'"
+        if program == ".venv/bin/python":
+            program = "python"
+        if program == "python" and words[:2] == ["-m", "pytest"]:
+            return self.suite(words[2:], fails)
+        assert program == "python", f"the tests run ch and python, not {program}; say 'no-run: why'"
         result = subprocess.run(
             [sys.executable, *words], cwd=self.folder, text=True, capture_output=True, check=False, encoding="utf-8"
         )

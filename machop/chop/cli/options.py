@@ -84,13 +84,13 @@ TARGET = Annotated[
     ),
 ]
 UNTUNED = Annotated[
-    bool, typer.Option("--untuned", help="Take the network of --row as the search measured it, before it was tuned.")
+    bool, typer.Option("--untuned", help="Take the network of --trial as the search measured it, before it was tuned.")
 ]
 FROM_SEARCH = Annotated[
     Path | None,
-    typer.Option("--from-search", help="A search's folder, best.json or log.json: use the trial of --row."),
+    typer.Option("--from-search", help="A search's folder, best.json or log.json: use the trial of --trial."),
 ]
-ROW = Annotated[int | None, typer.Option("--row", help="The trial's number in that search.")]
+ROW = Annotated[int | None, typer.Option("--trial", "--row", help="The trial's number in that search.")]
 STRATEGIES = Annotated[
     str | None,
     typer.Option(

@@ -53,13 +53,13 @@ def start(
 
 
 def row_of(path: Path | None, number: int | None, untuned: bool) -> Any:
-    """The trial that `--from-search` and `--row` name, or None."""
+    """The trial that `--from-search` and `--trial` name, or None."""
     if path is None and number is None:
         if untuned:
-            raise ConfigError(["command line: --untuned is for the network of --from-search PATH and --row NUMBER"])
+            raise ConfigError(["command line: --untuned is for the network of --from-search PATH and --trial NUMBER"])
         return None
     if path is None or number is None:
-        raise ConfigError(["command line: --from-search PATH and --row NUMBER go together"])
+        raise ConfigError(["command line: --from-search PATH and --trial NUMBER go together"])
     from chop.actions.replay import read_row
     from chop.tools.logger import set_logging_verbosity
 

@@ -73,8 +73,8 @@ def _commands(files: SearchFolder) -> list[list[str]]:
     run, flag = shlex.quote(str(files.path)), " --untuned"
     commands = {
         "As ONNX, or with --to qonnx, hls4ml, verilog, vhdl": f"export {run} --trial {{trial}}{{untuned}} --to onnx",
-        "Its graph and weights in one file": f"transform --from-search {run} --row {{trial}}{{untuned}}",
-        "Its scores on the test set": f"test --from-search {run} --row {{trial}}{{untuned}}",
+        "Its graph and weights in one file": f"transform --from-search {run} --trial {{trial}}{{untuned}}",
+        "Its scores on the test set": f"test --from-search {run} --trial {{trial}}{{untuned}}",
     }
     typed = files.summary.origin.command
     return [[what, with_own_code(f"ch {command}", files, typed), flag] for what, command in commands.items()]
