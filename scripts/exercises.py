@@ -151,14 +151,15 @@ def accuracy_and_bits(folder: Path) -> Table:
     figure = study.plot_front(backend="matplotlib")
     figure.set_size_inches(5.2, 4.2)
     draw("accuracy_and_bits", figure)
-    names = ("accuracy", "average_bitwidth", "test_accuracy", "test_accuracy_low", "test_accuracy_high")
+    names = ("accuracy", "average_bitwidth", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "trial")
     rows = sorted(zip(*(list(study.front[name]) for name in names), strict=True), key=lambda row: row[1])
     cells = [
-        [f"{bits:.2f}", f"{found:.3f}", f"{test:.3f} [{low:.3f}, {high:.3f}]"] for found, bits, test, low, high in rows
+        [str(trial), f"{bits:.2f}", f"{found:.3f}", f"{test:.3f} [{low:.3f}, {high:.3f}]"]
+        for found, bits, test, low, high, trial in rows
     ]
     apart = sum(one[4] < other[3] for one, other in pairwise(rows))
     below = f"Neighbours whose intervals lie apart: {apart} of {len(rows) - 1}"
-    return Table(["bits", "validation", "test [95 %]"], cells, below)
+    return Table(["trial", "bits", "validation", "test [95 %]"], cells, below)
 
 
 EXERCISES: dict[str, Callable[[Path], Table]] = {

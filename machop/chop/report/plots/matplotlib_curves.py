@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import cycle
 from math import ceil
 from textwrap import fill
@@ -39,7 +40,8 @@ def draw_curves(figure: Figure, found: Curves) -> None:
         _panels(figure, found)
     else:
         _together(figure, found)
-    title = "\n".join(fill(line, int(figure.get_figwidth() / CHARACTER)) for line in found.title.splitlines())
+    lines = re.sub(r"(\d), (?=\d)", "\\1,\N{NO-BREAK SPACE}", found.title).splitlines()
+    title = "\n".join(fill(line, int(figure.get_figwidth() / CHARACTER)) for line in lines)
     figure.suptitle(title, x=0.01, ha="left", fontsize=8, color="#444444")
 
 

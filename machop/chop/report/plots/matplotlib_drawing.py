@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 WIDE = (7.0, 3.6)
 MOST_CELLS_WITH_TEXT = 200
 MOST_ROWS, MOST_LINES = 40, 2_000
+LABEL_SIZE = (16.0, 8.0)
+"""Width and height, in points of print, that are left to the label of a point."""
 
 
 class DrawnFigure(Figure):
@@ -77,17 +79,29 @@ def _size(picture: Picture) -> tuple[float, float]:
 def _scatter(axes: Axes, picture: Scatter, is_labelled: bool) -> None:
     for own in picture.points:
         _points(axes, own)
-        for x, y, text in zip(own.x, own.y, own.labels if is_labelled else (), strict=False):
-            place: Any = {"xytext": (3, 3), "textcoords": "offset points"}
-            axes.annotate(text, (x, y), fontsize=6, color=COLOURS[own.role], **place)
     for bound in picture.bounds:
         line = axes.axvline if bound.axis == "x" else axes.axhline
         line(bound.value, color=COLOURS[bound.role], linestyle=":", linewidth=1, label=bound.name)
+    if is_labelled:
+        _label(axes, picture)
     axes.set_xlabel(picture.x_title)
     axes.set_ylabel(picture.y_title)
     figure = axes.figure
     inches = axes.get_window_extent().width / figure.dpi
     figure.legend(loc="outside upper left", ncols=2 if inches < 5 else 4)
+
+
+def _label(axes: Axes, picture: Scatter) -> None:
+    """Write the labels beside their points, without those that would lie on an earlier one."""
+    axes.autoscale_view()  # else the places are those of the limits before
+    taken: list[tuple[float, float]] = []
+    for own in picture.points:
+        for x, y, text in zip(own.x, own.y, own.labels, strict=False):
+            across, up = (float(place) * 72 / axes.figure.dpi for place in axes.transData.transform((x, y)))
+            if all(abs(across - a) >= LABEL_SIZE[0] or abs(up - b) >= LABEL_SIZE[1] for a, b in taken):
+                taken.append((across, up))
+                place: Any = {"xytext": (3, 3), "textcoords": "offset points"}
+                axes.annotate(text, (x, y), fontsize=6, color=COLOURS[own.role], **place)
 
 
 def _points(axes: Axes, own: Points) -> None:
