@@ -87,3 +87,9 @@ class TestFormats(FormatConformance):
 
 def test_no_format_is_left_out() -> None:
     assert {type(instance) for instance in INSTANCES} == {FORMATS[name] for name in FORMATS}
+
+
+def test_a_block_size_may_be_a_list_as_in_a_file() -> None:
+    made = BlockFP(width=4, exponent_width=8, block_size=[1, 16])  # type: ignore[arg-type]
+    assert made == BlockFP(width=4, exponent_width=8, block_size=(1, 16))
+    assert hash(made) == hash(BlockFP(width=4, exponent_width=8, block_size=(1, 16)))

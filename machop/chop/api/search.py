@@ -126,7 +126,9 @@ def search(
     Without a `folder` its files go with the study; `study.save` keeps them. Nothing is shown unless `verbose` or
     `progress` is true; a notebook shows progress unless it is False.
 
-    Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs.
+    Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs;
+    SearchError where the model cannot be measured faithfully, no trial succeeds, or `resume` finds another search. All
+    inherit ChopError.
     """
     arguments = Arguments(**locals())
     with shown(verbose, progress) as warnings, in_python(), ExitStack() as stack:

@@ -92,7 +92,8 @@ class Study(StudyPlots):
         """The network of the front that is best by `metric`: the first objective that is measured on samples.
 
         With `max_drop` it is the one that is best by the first other objective, among those whose `metric` is at most
-        so much worse ("1 %", say) than that of the FP32 baseline. Raises SearchError where there is none.
+        so much worse than that of the FP32 baseline. This is a difference in the unit of the metric: 0.01 or "1 %" is
+        one point of accuracy, 0.70 where FP32 has 0.71. Raises SearchError where there is none.
         """
         quality = self._quality(metric)
         others = [own for own in self.objectives if own is not quality]

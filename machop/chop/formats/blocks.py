@@ -39,6 +39,9 @@ class BlockFormat(Format):
 
     def __post_init__(self) -> None:
         size: Any = self.block_size
+        if isinstance(size, list):
+            size = tuple(size)
+            object.__setattr__(self, "block_size", size)
         if not isinstance(size, tuple) or not size or not all(_is_size(item) for item in size):
             raise FormatError(
                 "block_size must be a list of whole numbers such as [1, 16] (as a choice: [[1, 16]]), "

@@ -448,8 +448,8 @@ def test_the_best_known_front_is_that_of_all_that_was_measured(
 @pytest.mark.parametrize(
     ("proposed", "said"),
     [
-        ({"nowhere": 0}, "which is no point"),
-        ({}, "which is no point"),
+        ({"nowhere": 0}, "which is not a point"),
+        ({}, "which is not a point"),
         ({"seq_blocks_2/config/weight_width": 9}, "choice 9"),
         ({"seq_blocks_2/config/weight_width": 0.5}, "gave 0.5 for seq_blocks_2/config/weight_width"),
         ({"seq_blocks_2/config/weight_width": True}, "gave True for"),

@@ -138,7 +138,7 @@ class Wrong(SearchStrategyBase):
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        (lambda: ["foo"], "Wrong.ask gave 'foo', which is no point"),
+        (lambda: ["foo"], "Wrong.ask returned 'foo', which is not a point"),
         (lambda: [{"seq_blocks_2/config/weight_width": 9}], "gave choice 9 of seq_blocks_2/config/weight_width"),
         (lambda: 1 / 0, "Wrong.ask failed: ZeroDivisionError: division by zero"),
     ],

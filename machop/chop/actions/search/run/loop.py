@@ -301,17 +301,17 @@ def told_values(trial: Trial, goals: Goals, with_violations: bool) -> Values:
 def require_points(strategy: str, asked: Any, parameters: Mapping[str, Sequence[Any]]) -> None:
     """Raise SearchError if a strategy returns anything but a list of points with `parameters`."""
     if not isinstance(asked, Sequence) or isinstance(asked, str | bytes):
-        raise SearchError(f"{strategy}.ask gave a {type(asked).__name__} where a list of points belongs")
+        raise SearchError(f"{strategy}.ask returned a {type(asked).__name__} where a list of points belongs")
     for point in asked:
         if not isinstance(point, Mapping) or not point.keys() <= parameters.keys():
             raise _no_point(strategy, point, parameters)
         for key, index in point.items():
             if isinstance(index, bool) or not isinstance(index, int | np.integer):
-                raise SearchError(f"{strategy}.ask gave {index!r} for {key}, where the number of a choice belongs")
+                raise SearchError(f"{strategy}.ask returned {index!r} for {key}, where the number of a choice belongs")
             if not 0 <= index < len(parameters[key]):
                 raise SearchError(
-                    f"{strategy}.ask gave choice {index} of {key}, which has {len(parameters[key])} (they are counted "
-                    "from 0)"
+                    f"{strategy}.ask returned choice {index} of {key}, which has {len(parameters[key])} (they are "
+                    "counted from 0)"
                 )
         if len(point) < len(parameters):
             raise _no_point(strategy, point, parameters)
@@ -320,6 +320,6 @@ def require_points(strategy: str, asked: Any, parameters: Mapping[str, Sequence[
 def _no_point(strategy: str, point: Any, parameters: Mapping[str, Sequence[Any]]) -> SearchError:
     keys = ", ".join([*list(parameters)[:3], *(["…"] if len(parameters) > 3 else [])])
     return SearchError(
-        f"{strategy}.ask gave {point!r}, which is no point: expected a dictionary of {keys} to the numbers of their "
-        "choices"
+        f"{strategy}.ask returned {point!r}, which is not a point: expected a dictionary of {keys} to the numbers of "
+        "their choices"
     )

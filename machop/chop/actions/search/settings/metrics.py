@@ -43,7 +43,7 @@ class ConstraintSetting:
                 f"max_drop of '{self.metric}' is relative to the FP32 baseline, which has no {self.metric}; use max"
             )
         reference = in_float[self.metric]
-        origin = f"max_drop {self.text or f'{self.bound:g}'} from {reference:.4g} in float"
+        origin = f"max_drop {self.text or f'{self.bound:g}'} from FP32 {reference:.4g}"
         if self.better == "maximize":
             return Constraint(self.metric, "min", reference - self.bound, self.unit, origin, reference)
         return Constraint(self.metric, "max", reference + self.bound, self.unit, origin, reference)
