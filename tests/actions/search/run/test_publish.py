@@ -21,6 +21,7 @@ from chop.dataset import MaseDataModule
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.report.search_report import report_text
+from chop.tools.machine import machine
 from tests.record.commands import SHORT, run_config
 
 PAGE = """
@@ -74,6 +75,7 @@ def test_the_summary_says_what_the_figures_rest_on(
         "chop": __version__,
         "torch": torch.__version__,
         "python": ".".join(map(str, sys.version_info[:3])),
+        "machine": machine(),
     }
     assert (summary.origin.seed, len(summary.origin.weights)) == (3, 16)
     assert summary.metrics["average_bitwidth"].unit == "bit"
