@@ -139,7 +139,7 @@ class Wrong(SearchStrategyBase):
     ("asked", "told"),
     [
         (lambda: ["foo"], "Wrong.ask returned 'foo', which is not a point"),
-        (lambda: [{"seq_blocks_2/config/weight_width": 9}], "gave choice 9 of seq_blocks_2/config/weight_width"),
+        (lambda: [{"seq_blocks_2/config/weight_width": 9}], "returned choice 9 of seq_blocks_2/config/weight_width"),
         (lambda: 1 / 0, "Wrong.ask failed: ZeroDivisionError: division by zero"),
     ],
 )
