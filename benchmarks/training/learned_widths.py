@@ -63,8 +63,14 @@ minutes each, 9,340 epochs of 1,024 jets a step; LUTs by alkaid 0.8.2, its adder
 NEAR = 0.0007
 """By how much the accuracy that chooses may be below the best of cheaper networks of a run for a longer descent."""
 
-TRIES = 10_000
-"""Changes that such a descent tries."""
+NEARER = 0.0005
+"""The same by LUTs after that descent, among the networks of all runs, for one with rounds of training."""
+
+TRIES, ROUNDS = 10_000, 4
+"""Changes that a descent tries, and the rounds of training of those after the first one."""
+
+GROWTH, PASSES = 1.3, 1
+"""By what the factor of the cost grows in each of the last passes, which descend from the front so far."""
 
 LEVELS = (0.70, 0.72, 0.73, 0.735)
 
@@ -82,18 +88,34 @@ class Point:
     test: float
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A network in a file: the options and the factor of its training, and the CPU seconds of its own descent."""
+
+    file: Path
+    options: WidthTraining
+    factor: float
+    seconds: float = 0.0
+
+
 def main() -> None:
     """Train, measure, print the table and draw the picture."""
     with one_thread():
         graph, data = jets()
-        runs = [(train(graph, data, options, most), options) for options, most in RUNS]
-        found = [
-            further(graph, data, options, folder, own)
-            for folder, options in runs
+        folders = [train(graph, data, options, most) for options, most in RUNS]
+        near = [
+            Kept(folder / own["file"], options, own["factor"])
+            for folder, (options, _) in zip(folders, RUNS, strict=True)
             for own in near_front(graph, data, folder)
         ]
-        seconds = sum(networks(folder)[-1]["seconds"] for folder, _ in runs) + sum(spent for _, spent in found)
-        report(measured(data, [network for network, _ in found]), seconds)
+        points: dict[Kept, Point] = {}
+        seconds = {folder: float(networks(folder)[-1]["seconds"]) for folder in folders}
+        for rounds, growth in ((0, 1.0), (ROUNDS, 1.0), *[(ROUNDS, GROWTH)] * PASSES):
+            found = [further(graph, data, own, rounds, growth) for own in near]
+            seconds |= {own.file: own.seconds for own in found}
+            points |= measured(graph, data, [own for own in found if own not in points])
+            near = hardly_behind(points, NEARER if rounds == 0 else 0.0)
+        report(front(list(points.values())), sum(seconds.values()))
 
 
 def networks(folder: Path) -> list[dict[str, Any]]:
@@ -148,33 +170,45 @@ def near_front(graph: MaseGraph, data: MaseDataModule, folder: Path) -> list[dic
     return found
 
 
-def further(
-    graph: MaseGraph, data: MaseDataModule, options: WidthTraining, folder: Path, own: Mapping[str, Any]
-) -> tuple[MaseGraph, float]:
-    """A network of a run after a longer descent, which is kept in the folder, and the CPU seconds of that."""
-    file = folder / f"further-{own['file']}"
+def hardly_behind(points: Mapping[Kept, Point], by: float) -> list[Kept]:
+    """The networks that are less accurate than those of fewer LUTs by no more than `by`."""
+    found, best = [], 0.0
+    for own, point in sorted(points.items(), key=lambda item: item[1].luts):
+        best = max(best, point.chosen_by)
+        if point.chosen_by >= best - by:
+            found.append(own)
+    return found
+
+
+def further(graph: MaseGraph, data: MaseDataModule, own: Kept, rounds: int, growth: float) -> Kept:
+    """The network after a longer descent with rounds of 5 epochs, its factor grown, kept beside it."""
+    file = own.file.with_name(f"{'further' if growth == 1 else 'cheaper'}-{own.file.name}")
+    factor = own.factor * growth
     notes = file.with_suffix(".json")
     if not notes.exists():
         started = time.process_time()
-        network = descended(graph, load_onto(graph, folder / own["file"]), data, options, own["factor"], tries=TRIES)
-        network.export(file)
+        options = replace(own.options, descent_epochs=5)
+        start = load_onto(graph, own.file)
+        descended(graph, start, data, options, factor, tries=TRIES, rounds=rounds).export(file)
         notes.write_text(json.dumps({"seconds": time.process_time() - started}), encoding="utf-8")
-    return load_onto(graph, file), float(json.loads(notes.read_text(encoding="utf-8"))["seconds"])
+    spent = float(json.loads(notes.read_text(encoding="utf-8"))["seconds"])
+    return replace(own, file=file, factor=factor, seconds=spent)
 
 
-def measured(data: MaseDataModule, found: Sequence[MaseGraph]) -> list[Point]:
-    """The front by LUTs and the accuracy that chooses, each network as a circuit that is compared with it."""
-    points: list[Point] = []
-    for network in found:
+def measured(graph: MaseGraph, data: MaseDataModule, kept: Sequence[Kept]) -> dict[Kept, Point]:
+    """LUTs and accuracies, each network as a circuit that is compared with it."""
+    points: dict[Kept, Point] = {}
+    for own in kept:
+        network = load_onto(graph, own.file)
         try:
             facts = circuit_facts(network, data, part="test")
         except CircuitError as error:  # the circuit differs from its network: a fault of alkaid
             print(f"left out, {error}", flush=True)
             continue
         seen, test = accuracy(network, data, "train", "val"), accuracy(network, data, "test")
-        points.append(Point(facts.luts_fused, seen, test))
-        print(points[-1], flush=True)
-    return front(points)
+        points[own] = Point(facts.luts_fused, seen, test)
+        print(own.file.stem, points[own], flush=True)
+    return points
 
 
 def front(points: Sequence[Point]) -> list[Point]:
