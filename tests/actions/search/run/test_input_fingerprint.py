@@ -65,7 +65,7 @@ class OwnData:
     folder: Path
 
     def module(self, rows: int = 96, threshold: float = 0.25, scale: float = 1.0) -> MaseDataModule:
-        for known in [name for name in sys.modules if name.startswith("chop_user_own_")]:
+        for known in [name for name in sys.modules if name == "own" or name.startswith("chop_user_own_")]:
             del sys.modules[known]
         (self.folder / "scale.txt").write_text(str(scale), encoding="utf-8")
         (self.folder / "own.py").write_text(OWN_DATA.format(rows=rows, threshold=threshold), encoding="utf-8")
