@@ -109,6 +109,15 @@ class Oracle:
             raise SearchError(f"no point of {self.landscape.path} {self._nothing_counts()}")
         return Front.of(self.costs[finite], finite)
 
+    @property
+    def front_metrics(self) -> dict[int, dict[str, float]]:
+        """All metrics of the points of the exact front, by number of point."""
+        metrics = self.landscape.metrics
+        return {
+            number: {name: float(values[number]) for name, values in metrics.items() if np.isfinite(values[number])}
+            for number in self.front.index.tolist()
+        }
+
     def _nothing_counts(self) -> str:
         """The reason why no point counts: no finite metrics, or the smallest violation."""
         metrics = self.landscape.metrics

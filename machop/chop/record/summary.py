@@ -109,7 +109,8 @@ class SearchSummary:
     of the search. `started` and `ended` are dates as ISO 8601 writes them. `saw_test`: a runner measured on the test
     set, so that test scores are not unbiased. `finish` says how the best networks were tuned, if they were. `exporter`
     can write every network of the space; empty where the search had no target. `layers` are the facts of single layers,
-    where they are known.
+    where they are known. `exact_front` are the metrics of the exact front by number of point, where an exhaustive table
+    of another search told it.
     """
 
     strategy: str
@@ -129,6 +130,7 @@ class SearchSummary:
     finish: FinishFacts | None = None
     exporter: str = ""
     layers: tuple[LayerFacts, ...] = ()
+    exact_front: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def fp32(self) -> BestRow | None:
@@ -160,6 +162,11 @@ class SearchSummary:
             **({"finish": self.finish.as_json()} if self.finish else {}),
             **({"exporter": self.exporter} if self.exporter else {}),
             **({"layers": [asdict(layer) for layer in self.layers]} if self.layers else {}),
+            **(
+                {"exact_front": {str(point): own for point, own in self.exact_front.items()}}
+                if self.exact_front
+                else {}
+            ),
         }
 
     @classmethod
@@ -183,6 +190,7 @@ class SearchSummary:
             finish=FinishFacts(**row["finish"]) if "finish" in row else None,
             exporter=row.get("exporter", ""),
             layers=tuple(LayerFacts(**own) for own in row.get("layers", ())),
+            exact_front={int(point): dict(own) for point, own in row.get("exact_front", {}).items()},
         )
 
     def with_best(self, best: Sequence[BestRow]) -> SearchSummary:

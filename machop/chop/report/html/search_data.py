@@ -82,7 +82,7 @@ def search_data(
         "named": named,
         "front": [{**network_row(row, summary, named), "running": is_running} for row in summary.best],
         "baselines": [{"name": name, **network_row(row, summary, named)} for name, row in summary.baselines.items()],
-        "exact": _exact(landscape, summary.goals, names),
+        "exact": _exact(landscape, summary, names),
         "density": _densities(landscape, summary.goals, names),
         "layers": [asdict(layer) for layer in summary.layers],
         "history": history(trials, summary.goals) if files.is_by_trial else {},
@@ -229,20 +229,25 @@ def _unless_damaged(notes: list[str], read: Callable[[], Found | None]) -> Found
         return None
 
 
-def _exact(landscape: Landscape | None, goals: Goals, names: Sequence[str]) -> list[Json]:
-    """The points of the exact front; empty where the space was not measured whole, or a metric is missing."""
-    if landscape is None or any(name not in landscape.metrics for name in goals.metrics):
-        return []
-    metrics = landscape.metrics
-    is_within = landscape.is_measured & (goals.excess(metrics) <= 0)
-    index = np.flatnonzero(is_within)
-    if not len(index):
-        return []
-    front = Front.of(goals.costs({name: values[index] for name, values in metrics.items()}), index)
+def _exact(landscape: Landscape | None, summary: SearchSummary, names: Sequence[str]) -> list[Json]:
+    """The points of the exact front, from the table of this search, or else as the table of another search told it."""
+    known = _front_of_table(landscape, summary.goals) or summary.exact_front
     return [
-        {"point": number, "metrics": {n: rounded([metrics[n][number]])[0] for n in names if n in metrics}}
-        for number in front.index.tolist()
+        {"point": number, "metrics": {name: rounded([own[name]])[0] for name in names if name in own}}
+        for number, own in known.items()
     ]
+
+
+def _front_of_table(landscape: Landscape | None, goals: Goals) -> dict[int, dict[str, float]]:
+    """The metrics of the exact front; empty where the space was not measured whole, or a metric is missing."""
+    if landscape is None or any(name not in landscape.metrics for name in goals.metrics):
+        return {}
+    metrics = landscape.metrics
+    index = np.flatnonzero(landscape.is_measured & (goals.excess(metrics) <= 0))
+    if not len(index):
+        return {}
+    front = Front.of(goals.costs({name: values[index] for name, values in metrics.items()}), index)
+    return {n: {name: float(values[n]) for name, values in metrics.items()} for n in front.index.tolist()}
 
 
 def _densities(landscape: Landscape | None, goals: Goals, names: Sequence[str]) -> list[Json]:

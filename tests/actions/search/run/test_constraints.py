@@ -18,9 +18,11 @@ from chop.cli.oracle import show_oracle
 from chop.config import load_run_config
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
+from chop.record.folder import SearchFolder
 from chop.record.goals import Constraint, Goals
 from chop.record.landscape import Landscape
 from chop.record.trial import Objective, Trial
+from chop.report.html.search_data import search_data
 
 EXAMPLE = Path(__file__).resolve().parents[4] / "machop/configs/examples/jsc_tiny_brute_force.toml"
 
@@ -190,10 +192,11 @@ def test_the_oracle_and_the_gap_know_the_limits(
         oracle.gap(beyond)
 
     lab["strategy"] |= {"name": "optuna", "setup": {"n_trials": 12}}
-    search(jsc_tiny, jets, lab, tmp_path / "other" / "software" / "search_ckpts")
-    assert "Gap to the optimum" in (tmp_path / "other" / "software" / "search_ckpts" / "report.md").read_text(
-        encoding="utf-8"
-    )
+    other = SearchFolder(tmp_path / "other" / "software" / "search_ckpts")
+    search(jsc_tiny, jets, lab, other.path)
+    assert "Gap to the optimum" in (other.path / "report.md").read_text(encoding="utf-8")
+    assert other.summary.exact_front == oracle.front_metrics
+    assert {own["point"] for own in search_data(other)["exact"]} == {row.trial.number for row in found.best}
 
 
 def test_a_search_without_anything_within_its_limits_has_no_gap_but_an_end(

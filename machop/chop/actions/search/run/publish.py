@@ -37,6 +37,9 @@ from chop.tools.whole_numbers import as_json
 
 logger = get_logger(__name__)
 
+MOST_EXACT = 5_000
+"""Points of an exact front that a summary keeps at the most."""
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -71,9 +74,10 @@ class Publication:
             raise SearchError(f"all {len(trials)} trials failed; the first: {trials[0].failed}")
         best = self._measured_again(best, reason)
         remarks = self._write_small_landscape(trials) if reason == "exhausted" else ()
-        remarks = (*(remarks or self._gap(trials)), *(stopping.samples_saved(trials) if stopping else ()))
+        oracle = None if remarks else self._known(trials)
+        remarks = (*remarks, *self._gap(oracle, trials), *(stopping.samples_saved(trials) if stopping else ()))
         seconds = sum(round(trial.seconds, 6) for trial in trials if not trial.inherited)  # as the log has them
-        self._write_summary(best, TrialCounts.of(trials), reason, seconds, remarks)
+        self._write_summary(best, TrialCounts.of(trials), reason, seconds, remarks, oracle)
         return SearchResult(trials, best, reason, self.files.path)
 
     def of_finished(
@@ -110,11 +114,10 @@ class Publication:
             has_landscape = True
         self.files.write_histograms(found.histograms or {})
         spread = f"How the values of all measured points are spread: {HISTOGRAMS_FILE}."
-        remarks = (
-            self._table_written if has_landscape else spread,
-            *(() if reason == "exhausted" else self._gap(trials)),
-        )
-        self._write_summary(best, TrialCounts(found.points, 0, found.failed, 0, 0), reason, found.seconds, remarks)
+        oracle = None if reason == "exhausted" else self._known(trials)
+        remarks = (self._table_written if has_landscape else spread, *self._gap(oracle, trials))
+        counts = TrialCounts(found.points, 0, found.failed, 0, 0)
+        self._write_summary(best, counts, reason, found.seconds, remarks, oracle)
         return SearchResult([], best, reason, self.files.path)
 
     def _enumerated_rows(self, found: ExhaustiveTotals) -> list[BestRow]:
@@ -143,16 +146,21 @@ class Publication:
         self.files.write_landscape(scores, self.search.about_landscape(self.instruments, self.goals))
         return (self._table_written,)
 
-    def _gap(self, trials: Sequence[Trial]) -> tuple[str, ...]:
-        """The distance of the search from the exact front, if an exhaustive table of the space is at hand."""
-        space = self.search.space
+    def _known(self, trials: Sequence[Trial]) -> Oracle | None:
+        """What an exhaustive table of the space tells, if there is one at hand and a trial that can be judged by it."""
         is_any_within = any(trial.counts and self.goals.is_within(trial.metrics) for trial in trials)
         known = self.search.known_landscape(self.instruments) if is_any_within else None
-        if known is None or space.index(trials[0].point) is None:
+        if known is None or self.search.space.index(trials[0].point) is None:
+            return None
+        return Oracle(known, self.goals)
+
+    def _gap(self, oracle: Oracle | None, trials: Sequence[Trial]) -> tuple[str, ...]:
+        """The distance of the search from the exact front, if that is known."""
+        if oracle is None:
             return ()
-        oracle = Oracle(known, self.goals)
+        space = self.search.space
         indexes = [index for trial in trials if trial.counts and (index := space.index(trial.point)) is not None]
-        return (f"{oracle.gap(indexes).as_text()} (exact, from {known.path}).",)
+        return (f"{oracle.gap(indexes).as_text()} (exact, from {oracle.landscape.path}).",)
 
     def _measured_again(self, best: list[BestRow], reason: Reason) -> list[BestRow]:
         """Write the best rows, measure them again alone (not after Ctrl-C), and write the test scores.
@@ -196,7 +204,13 @@ class Publication:
         self.files.write_log([{**trial_as_json(trial, config), **_of_space(space, trial)} for trial, config in rows])
 
     def _write_summary(
-        self, best: Sequence[BestRow], counts: TrialCounts, reason: Reason, seconds: float, remarks: tuple[str, ...]
+        self,
+        best: Sequence[BestRow],
+        counts: TrialCounts,
+        reason: Reason,
+        seconds: float,
+        remarks: tuple[str, ...],
+        oracle: Oracle | None,
     ) -> None:
         """Write the summary, and the report that is made from it alone."""
         search = self.search
@@ -221,6 +235,7 @@ class Publication:
                 ended=now(),
                 exporter=search.space.exporter or "",
                 layers=() if reason == "interrupted" else layer_facts(self.instruments),
+                exact_front=oracle.front_metrics if oracle and len(oracle.front.index) <= MOST_EXACT else {},
             )
         )
         self._write_reports()
