@@ -77,6 +77,20 @@ def _registries_as_they_were() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _files_of_one_test_are_no_modules_of_the_next(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the user's own file was imported as, by its own name; another test has another file of that name."""
+    before = len(sys.modules)
+    yield
+    if len(sys.modules) == before:
+        return
+    folder = str(tmp_path_factory.getbasetemp())
+    for name, module in [*sys.modules.items()]:
+        file = getattr(module, "__dict__", {}).get("__file__")
+        if not name.startswith("chop_user_") and isinstance(file, str) and file.startswith(folder):
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
 def _ctrl_c_interrupts() -> Iterator[None]:
     """A script's shell starts `make test &` with SIGINT ignored, which all that the tests start would inherit."""
     before = signal.getsignal(signal.SIGINT)

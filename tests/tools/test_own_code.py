@@ -73,7 +73,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    for name in [name for name in sys.modules if name.startswith(("farlib", "nearby", "chop_user_mine"))]:
+    for name in [name for name in sys.modules if name.startswith(("farlib", "mine", "nearby", "chop_user_mine"))]:
         del sys.modules[name]
     importlib.invalidate_caches()
 

@@ -31,7 +31,7 @@ class SoftLoss:
         """The loss of each sample.
 
         >>> outputs, shares = np.array([[0.0], [0.0]], np.float32), np.array([[1.0], [0.0]], np.float32)
-        >>> [float(SoftLoss(share).losses(outputs, shares)[0].round(3)) for share in (0.0, 0.5, 1.0)]
+        >>> [round(float(SoftLoss(share).losses(outputs, shares)[0]), 3) for share in (0.0, 0.5, 1.0)]
         [0.693, 1.347, 2.0]
         """
         shifted = outputs - outputs.max(axis=0)

@@ -95,7 +95,7 @@ def test_the_answer_has_what_it_promises(
     assert list(answer) == ["strategies"]
     assert list(answer["strategies"]) == ["brute_force", "tpe"]
     for own in answer["strategies"].values():
-        assert set(own) == {"evaluations_to", "hypervolume_at", "duplicates", "seconds"}
+        assert set(own) == {"evaluations_to", "hypervolume_at", "duplicates", "probes", "seconds"}
         assert list(own["evaluations_to"]) == ["0.90", "0.95", "0.98", "0.99"]
         assert list(own["hypervolume_at"]) == ["10", "12"]
         assert all(value is None or 1 <= value <= 12 for value in own["evaluations_to"].values())
@@ -207,7 +207,7 @@ def test_a_sum_has_no_front_to_draw(
     assert summary.strategies[1].hypervolume.median[-1] == 1.0
     report = (tmp_path / "c" / "report.md").read_text(encoding="utf-8")
     told = "% of the way from the worst value to the best"
-    assert f"Columns: median evaluations to 90 … 99 {told}; the way to the best after 18 evaluations" in report
+    assert f"Columns: evaluations to 90 … 99 {told}; the way to the best after 18 evaluations in %" in report
     assert f"Evaluations to 95 {told}, median: " in report
     assert "- The best value is exact: all 18 points have been measured." in report
     assert compare_plots.regret(summary).legends[0]._ncols <= 3  # type: ignore[attr-defined] # more are cut off
@@ -235,8 +235,16 @@ def test_an_objective_that_never_varies_is_named_and_not_drawn(
 @pytest.mark.parametrize(
     ("widths", "told"),
     [
-        ([8], ("1 seed, 1 evaluation of 1 point", "after 1 evaluation,", "the only point has", "1 evaluation to 95 %")),
-        ([4, 8], ("1 seed, 2 evaluations of 2 points", "all 2 points have", "after 2 evaluations,")),
+        (
+            [8],
+            (
+                "1 seed, 1 evaluation of 1 point",
+                "after 1 evaluation in %",
+                "the only point has",
+                "1 evaluation to 95 %",
+            ),
+        ),
+        ([4, 8], ("1 seed, 2 evaluations of 2 points", "all 2 points have", "after 2 evaluations in %")),
     ],
 )
 def test_the_smallest_spaces_are_told_in_the_singular_and_drawn(
@@ -451,8 +459,8 @@ def test_the_best_known_front_is_that_of_all_that_was_measured(
         ({"nowhere": 0}, "which is not a point"),
         ({}, "which is not a point"),
         ({"seq_blocks_2/config/weight_width": 9}, "choice 9"),
-        ({"seq_blocks_2/config/weight_width": 0.5}, "gave 0.5 for seq_blocks_2/config/weight_width"),
-        ({"seq_blocks_2/config/weight_width": True}, "gave True for"),
+        ({"seq_blocks_2/config/weight_width": 0.5}, "returned 0.5 for seq_blocks_2/config/weight_width"),
+        ({"seq_blocks_2/config/weight_width": True}, "returned True for"),
     ],
 )
 def test_proposals_that_are_no_points_end_their_strategy(

@@ -60,9 +60,13 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, lis
         cure = f'write name = "optuna", and sampler = "{strategy.name}" under [search.strategy.setup]'
         unknown = [Problem(("strategy", "name"), f"'{strategy.name}' is a sampler of Optuna: {cure}")]
     setup_keys = {f.name for f in fields(StrategySetup)}
-    meant = strategy.name if not unknown else STRATEGIES.meant(strategy.name)
+    working = STRATEGIES.working()
+    meant = strategy.name
+    if unknown:
+        near = STRATEGIES.meant(strategy.name)
+        meant = near if near in working else ""
     own_keys = {f.name for f in fields(STRATEGIES[meant].Options)} if meant else set()
-    other_keys = {f.name for cls in STRATEGIES.working().values() for f in fields(cls.Options)} - own_keys
+    other_keys = {f.name for cls in working.values() for f in fields(cls.Options)} - own_keys
     setup, problems = parse_below(
         StrategySetup, strategy.setup, *path, ignore=own_keys | other_keys | set(RETIRED_KEYS)
     )
