@@ -84,7 +84,7 @@ class Run:
 
 
 def choice_of(model: nn.Module) -> Choice:
-    """The widths in a simulated network; an input has those of the result before it."""
+    """The widths in a simulated network. An input has the widths of the layer that makes it."""
     found: list[tuple[int, int]] = []
     bits = 0
     for module in model.children():

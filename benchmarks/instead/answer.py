@@ -14,7 +14,7 @@ from instead.problem import Choice, Problem
 
 @dataclass
 class Stopwatch:
-    """CPU seconds of this process since it was made, less those that were `left_out`."""
+    """CPU seconds of this process since the clock was made, without the seconds that were `left_out`."""
 
     began: float = field(default_factory=process_time)
     laps: list[float] = field(default_factory=list)

@@ -112,7 +112,7 @@ def quantised(problem: Problem, share: float) -> nn.Module:
 
 
 def choice_of(model: nn.Module) -> Choice:
-    """The widths of a quantised network; an input has those of the result before it."""
+    """The widths of a quantised network. An input has the widths of the layer that makes it."""
     found: list[tuple[int, int]] = []
     bits = 0
     for module in model.children():
