@@ -14,26 +14,18 @@ from torch import Tensor
 
 from chop.config.typed import value_problems
 from chop.dataset.data import Data
-from chop.dataset.rows import cut
 from chop.errors import ConfigError, GraphError
 from chop.formats import Format, Integer, IntegerFloor, MeasuredTensor, format_name
 from chop.formats.learned import LEARNED
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 from chop.ir.learned import learned_in
-from chop.tools.logger import get_logger
-from chop.training.chain_network import ChainNetwork, chain_of
-from chop.training.width_engine import WidthEngine, Widths
-from chop.training.width_network import TracedNetwork, learnable
-from chop.training.width_samples import Samples, all_samples
-
-logger = get_logger(__name__)
-
-OPERANDS = ("data_in", "weight", "bias")
-"""Operands of a layer whose widths can be learned."""
+from chop.training.chain_network import ChainNetwork
+from chop.training.width_engine import Widths
+from chop.training.width_engines import engine_of
+from chop.training.width_samples import all_samples
 
 Granularity = Literal["tensor", "channel", "element"]
-
 
 SETTLING = 0.1
 """The learning rates at which snapshots are settled, as a share of those of the run."""
@@ -168,7 +160,7 @@ def train_widths(
 
     Raises GraphError for a graph without a layer whose widths can be trained.
     """
-    return _Run(graph, data, options, slots, on_step).snapshots(start)
+    return WidthRun(graph, data, options, slots, on_step).snapshots(start)
 
 
 def snapshot_graph(graph: MaseGraph, snapshot: Snapshot) -> MaseGraph:
@@ -208,22 +200,10 @@ def descended(
 
     Raises GraphError for a network without learned widths for each operand, or that is no chain of linear layers.
     """
-    run = _Run(graph, data, options)
-    engine = run.engine
-    if not isinstance(engine, ChainNetwork):
-        raise GraphError("a descent needs a chain of linear layers and ReLUs on vectors, and widths by element")
-    engine.load_network(network)
-    engine.measure_ranges()
-    least, best = engine.descend(factor, tries, options.seed), engine.state()
-    for number in range(rounds):
-        seed = options.seed * 1_000_003 + number * (options.descent_epochs + 1)
-        run.train_slowly(factor, seed)
-        reached = engine.descend(factor, tries, seed)
-        if reached < least:
-            least, best = reached, engine.state()
-        engine.load_state(best)
-    engine.measure_ranges()
-    return snapshot_graph(graph, Snapshot(0, 0, factor, engine.cost(), math.nan, engine.weights(), engine.widths()))
+    run = WidthRun(graph, data, options)
+    run.require_chain()
+    run.descend(network, factor, tries, rounds, options.seed)
+    return snapshot_graph(graph, run.snapshot(0, factor))
 
 
 def learned_config(graph: MaseGraph) -> dict[str, Any]:
@@ -240,7 +220,9 @@ def _cosine(share: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
 
 
-class _Run:
+class WidthRun:
+    """A run of a training of widths: its engine, which is the network as it stands, and its samples."""
+
     def __init__(
         self,
         graph: MaseGraph,
@@ -252,7 +234,7 @@ class _Run:
         self.options, self.on_step = options, on_step
         train = all_samples(data, "train")
         self.validation = all_samples(data, "val")
-        self.engine = _engine(graph, train, options, slots)
+        self.engine = engine_of(graph, train, options, slots)
         self.count = len(train)
         self.batches = max(self.count // options.batch_size, 1)
 
@@ -271,7 +253,7 @@ class _Run:
             if options.descent_tries:
                 best = self._settled(epoch, factor) if is_last else None
             elif best is None or self.engine.loss(self.validation) < best.validation_loss:
-                best = self._snapshot(epoch, factor)
+                best = self.snapshot(epoch, factor)
             if best is not None and is_last:
                 yield replace(best, state={**self.engine.state(), "epoch": torch.tensor(epoch)})
                 best = None
@@ -299,7 +281,7 @@ class _Run:
 
     def _settled(self, epoch: int, factor: float) -> Snapshot:
         """The best network of rounds at a low rate, each with a descent, if it is small enough; the run stays."""
-        found, options = self._snapshot(epoch, factor), self.options
+        found, options = self.snapshot(epoch, factor), self.options
         if found.cost > options.descent_below:
             return found
         assert isinstance(self.engine, ChainNetwork)
@@ -310,7 +292,7 @@ class _Run:
             self.train_slowly(factor, seed)
             reached = self.engine.descend(factor, options.descent_tries, seed)
             if reached < least:
-                found, least = self._snapshot(epoch, factor), reached
+                found, least = self.snapshot(epoch, factor), reached
         self.engine.load_state(kept)
         return found
 
@@ -322,70 +304,37 @@ class _Run:
                 self._step(batch, factor, SETTLING * _cosine((number + batch / self.batches) / epochs))
             self.engine.end_epoch()
 
-    def _snapshot(self, epoch: int, factor: float) -> Snapshot:
+    def require_chain(self) -> ChainNetwork:
+        """The engine, if descents are possible; raises GraphError for a network that is no chain of linear layers."""
+        if not isinstance(self.engine, ChainNetwork):
+            raise GraphError(
+                "a descent needs a chain of linear layers and ReLUs on vectors, widths by element for all inputs, "
+                "weights and biases, and the cross entropy of classes"
+            )
+        return self.engine
+
+    def descend(self, network: MaseGraph, factor: float, tries: int, rounds: int, seed: int) -> None:
+        """Descend from a network, as `descended` does; the engine is what is reached then.
+
+        No feature may have been taken out before.
+        """
+        engine = self.require_chain()
+        engine.load_network(network)
+        engine.measure_ranges()
+        least, best = engine.descend(factor, tries, seed), engine.state()
+        for number in range(rounds):
+            turn = seed * 1_000_003 + number * (self.options.descent_epochs + 1)
+            self.train_slowly(factor, turn)
+            reached = engine.descend(factor, tries, turn)
+            if reached < least:
+                least, best = reached, engine.state()
+            engine.load_state(best)
+
+    def snapshot(self, epoch: int, factor: float) -> Snapshot:
         """The network as it stands, its ranges those of all training samples."""
         engine = self.engine
         engine.measure_ranges()
         step = (epoch + 1) * self.batches
         return Snapshot(
             step, epoch, factor, engine.cost(), engine.loss(self.validation), engine.weights(), engine.widths()
-        )
-
-
-def _engine(graph: MaseGraph, train: Samples, options: WidthTraining, slots: Collection[Slot] | None) -> WidthEngine:
-    """The quickest engine that can train these operands of a graph."""
-    pristine = copy.deepcopy(graph)
-    pristine.apply_plan(QuantPlan())
-    pristine.model.eval().requires_grad_(False)
-    known = pristine.quantizable_nodes()
-    found = {
-        name: frozenset(
-            operand
-            for operand in OPERANDS
-            if operand in known[name].operands and (slots is None or (name, operand) in slots)
-        )
-        for name in learnable(pristine, cut(train.x, 0, 2))
-    }
-    if not any(found.values()):
-        raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
-    _warn_of_float(pristine, found, slots)
-    taught = train.taught(pristine, options.teacher_share)
-    if options.error_share and taught.shares is None:
-        raise GraphError("error_share needs the cross entropy of one class for each sample; set it to 0 for this task")
-    chain = chain_of(pristine)
-    can_shift = chain is not None and all("bias" in known[name].operands for name in chain[:-1])
-    is_whole = chain is not None and all(
-        found.get(name) == frozenset(OPERANDS) & frozenset(known[name].operands) for name in chain
-    )
-    is_fine = options.weight_granularity == options.activation_granularity == "element"
-    is_vector = isinstance(train.x, Tensor) and train.x.ndim == 2
-    can_round = can_shift or options.activation_rounding == "half_even"
-    if chain is not None and is_whole and is_fine and is_vector and can_round and taught.shares is not None:
-        return ChainNetwork(pristine, taught, options, chain)
-    if options.activation_rounding != "half_even":
-        raise GraphError(
-            'activation_rounding = "half_up" needs a chain of linear layers with biases and ReLUs on vectors, widths '
-            'by element and the cross entropy of classes; take "half_even" for this network'
-        )
-    if options.descent_tries:
-        raise GraphError(
-            "descent_tries needs a chain of linear layers and ReLUs on vectors, widths by element and the cross "
-            "entropy of classes; set it to 0 for this network"
-        )
-    return TracedNetwork(pristine, taught if options.teacher_share or options.error_share else train, options, found)
-
-
-def _warn_of_float(graph: MaseGraph, learns: Collection[str], slots: Collection[Slot] | None) -> None:
-    """Name the layers that nothing excluded, and whose widths cannot be learned."""
-    wanted = None if slots is None else {node for node, _ in slots}
-    left = [
-        name
-        for name, op in graph.quantizable_nodes().items()
-        if op.multiplies and name not in learns and (wanted is None or name in wanted)
-    ]
-    if left:
-        logger.warning(
-            "%s stay in float, and cost nothing here: widths are learned for modules Linear, Conv1d and Conv2d "
-            "that are called once (not for functional calls, modules called several times, and other layers)",
-            ", ".join(left),
         )

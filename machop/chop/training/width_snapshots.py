@@ -15,8 +15,9 @@ from chop.formats import Format, Integer
 from chop.formats.output_shift import OutputShift
 from chop.ir import MaseGraph
 from chop.training.chain_network import chain_of
-from chop.training.learned_widths import OPERANDS, Snapshot, WidthTraining, snapshot_graph, train_widths
+from chop.training.learned_widths import Snapshot, WidthTraining, snapshot_graph, train_widths
 from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
+from chop.training.width_engines import OPERANDS
 from chop.training.width_samples import Samples
 from chop.weight_transforms import format_of, transforms_of
 from chop.weight_transforms.rounding import WeightRounding

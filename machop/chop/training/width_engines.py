@@ -1,0 +1,96 @@
+"""Chooses the engine that trains the widths of a graph: for chains of linear layers, or for any graph."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from typing import Protocol
+
+from torch import Tensor
+
+from chop.dataset.rows import cut
+from chop.errors import GraphError
+from chop.ir import MaseGraph, QuantPlan
+from chop.ir.calibration import Slot
+from chop.tools.logger import get_logger
+from chop.training.chain_network import ChainNetwork, chain_of
+from chop.training.width_engine import WidthEngine
+from chop.training.width_network import TracedNetwork, WidthOptions, learnable
+from chop.training.width_samples import Samples
+
+logger = get_logger(__name__)
+
+OPERANDS = ("data_in", "weight", "bias")
+"""Operands of a layer whose widths can be learned."""
+
+
+class EngineOptions(WidthOptions, Protocol):
+    """What the choice of an engine reads of the options of a training."""
+
+    @property
+    def teacher_share(self) -> float: ...
+    @property
+    def descent_tries(self) -> int: ...
+
+
+def engine_of(graph: MaseGraph, train: Samples, options: EngineOptions, slots: Collection[Slot] | None) -> WidthEngine:
+    """The quickest engine that can train these operands of a graph; `slots` None: those of all layers.
+
+    Raises GraphError for a graph without a layer whose widths can be trained, and for options that need a chain of
+    linear layers on a graph that is none.
+    """
+    pristine = copy.deepcopy(graph)
+    pristine.apply_plan(QuantPlan())
+    pristine.model.eval().requires_grad_(False)
+    known = pristine.quantizable_nodes()
+    found = {
+        name: frozenset(
+            operand
+            for operand in OPERANDS
+            if operand in known[name].operands and (slots is None or (name, operand) in slots)
+        )
+        for name in learnable(pristine, cut(train.x, 0, 2))
+    }
+    if not any(found.values()):
+        raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
+    _warn_of_float(pristine, found, slots)
+    taught = train.taught(pristine, options.teacher_share)
+    if options.error_share and taught.shares is None:
+        raise GraphError("error_share needs the cross entropy of one class for each sample; set it to 0 for this task")
+    chain = chain_of(pristine)
+    can_shift = chain is not None and all("bias" in known[name].operands for name in chain[:-1])
+    is_whole = chain is not None and all(
+        found.get(name) == frozenset(OPERANDS) & frozenset(known[name].operands) for name in chain
+    )
+    is_fine = options.weight_granularity == options.activation_granularity == "element"
+    is_vector = isinstance(train.x, Tensor) and train.x.ndim == 2
+    can_round = can_shift or options.activation_rounding == "half_even"
+    if chain is not None and is_whole and is_fine and is_vector and can_round and taught.shares is not None:
+        return ChainNetwork(pristine, taught, options, chain)
+    if options.activation_rounding != "half_even":
+        raise GraphError(
+            'activation_rounding = "half_up" needs a chain of linear layers with biases and ReLUs on vectors, widths '
+            'by element and the cross entropy of classes; take "half_even" for this network'
+        )
+    if options.descent_tries:
+        raise GraphError(
+            "descent_tries needs a chain of linear layers and ReLUs on vectors, widths by element and the cross "
+            "entropy of classes; set it to 0 for this network"
+        )
+    return TracedNetwork(pristine, taught if options.teacher_share or options.error_share else train, options, found)
+
+
+def _warn_of_float(graph: MaseGraph, learns: Collection[str], slots: Collection[Slot] | None) -> None:
+    """Name the layers that nothing excluded, and whose widths cannot be learned."""
+    wanted = None if slots is None else {node for node, _ in slots}
+    left = [
+        name
+        for name, op in graph.quantizable_nodes().items()
+        if op.multiplies and name not in learns and (wanted is None or name in wanted)
+    ]
+    if left:
+        logger.warning(
+            "%s stay in float, and cost nothing here: widths are learned for modules Linear, Conv1d and Conv2d "
+            "that are called once (not for functional calls, modules called several times, and other layers)",
+            ", ".join(left),
+        )
