@@ -248,6 +248,7 @@ def products() -> list[Row]:
 
 
 def convolution() -> Problem:
+    """The small convolutional network, with more widths a layer."""
     torch.manual_seed(0)
     return Problem(SmallConvolution(), balanced(256, 1, 12, 12), MORE_WIDTHS, 4)
 
@@ -376,6 +377,7 @@ def against_float(problem: Problem, runner: PlanRunner, plan: QuantPlan) -> Row:
 
 
 def ms(seconds: float) -> str:
+    """A time in milliseconds."""
     return f"{1000 * seconds:.1f} ms"
 
 
@@ -436,6 +438,7 @@ def tpe_trials() -> None:
 
 
 def show(rows: Sequence[Row]) -> None:
+    """Print the rows as a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "ours", "floor", "plain loop", "ratio", "aim"):
         table.add_column(name, justify="left" if not name else "right")

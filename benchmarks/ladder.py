@@ -165,6 +165,7 @@ def row_of(name: str, plain: Sequence[Found], climbed: Sequence[Found]) -> list[
 
 
 def main() -> None:
+    """Compare searches with and without early stopping, strategy by strategy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=500, help="of random and TPE")

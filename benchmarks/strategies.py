@@ -79,6 +79,7 @@ def at_end(strategy: dict[str, Any]) -> float:
 
 
 def main() -> None:
+    """Compare the strategies on each of the spaces, and print a table for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spaces", nargs="*", default=HELD_OUT, help="examples, by name")
     parser.add_argument("--seeds", type=int, default=10)

@@ -153,6 +153,7 @@ def each_trained(seconds: float) -> Front:
 
 
 def run_each(trials: int) -> Study:
+    """A search by `surrogate` that trains each of its networks from the float weights."""
     runners = {"basic_train": {**TUNING, "eval_samples": SAMPLES}, "bitops": {}}
     return run(strategy="surrogate", n_trials=trials, runners=runners, pretrained=True)
 

@@ -44,5 +44,6 @@ def in_list(lines: list[str], place: int) -> bool:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the conversion with Sphinx."""
     app.connect("autodoc-process-docstring", convert)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

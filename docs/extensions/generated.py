@@ -22,6 +22,7 @@ def table(head: Row, rows: Iterable[Row]) -> str:
 
 
 def code(text: str) -> str:
+    """A word in backticks; nothing for an empty one."""
     return f"`{text}`" if text else ""
 
 
@@ -93,6 +94,7 @@ COLUMNS = ("key", "values", "default", "meaning")
 
 
 def key_row(name: str, schema: dict[str, Any]) -> dict[str, str]:
+    """The row of one key, by column."""
     default = schema.get("default", "")
     text = str(default).lower() if isinstance(default, bool) else str(default)
     meaning = as_text(schema.get("description", ""))
@@ -142,6 +144,7 @@ def plain(text: Any) -> str:
 
 
 def with_code(row: tuple[str, ...]) -> Row:
+    """A row with its first cell as code."""
     name, *others = row
     return (code(name.strip()), *(as_text(cell).replace("\n", "<br>") for cell in others))
 
@@ -229,6 +232,7 @@ def always_read(app: Sphinx, env: BuildEnvironment, added: Any, changed: Any, re
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the generated parts with Sphinx."""
     app.connect("source-read", fill)
     app.connect("env-get-outdated", always_read)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -27,6 +27,7 @@ class LinksToFiles(SphinxTransform):
     default_priority = 300
 
     def apply(self, **kwargs: Any) -> None:
+        """Replace the links of one document."""
         for node in list(self.document.findall(is_link)):
             target, _, anchor = node["reftarget"].partition("#")
             path = (Path(node.source or self.document["source"]).parent / target).resolve()
@@ -43,6 +44,7 @@ def is_link(node: nodes.Node) -> bool:
 
 
 def reference_to(path: Path, page: str, link: nodes.Element) -> addnodes.pending_xref:
+    """A reference to the page of a file or folder, with the text of `link`."""
     name = path.relative_to(ROOT).as_posix()
     return addnodes.pending_xref(
         "", *link.children, refdomain="", reftype="repository_file", reftarget=name, refexplicit=True, refdoc=page
@@ -76,21 +78,25 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def shown_files(folder: Path) -> list[Path]:
+    """The files of a folder that have a page; none if it is a file."""
     return sorted(path for path in folder.glob("*") if path.suffix in LANGUAGES) if folder.is_dir() else []
 
 
 def folder_list(name: str, app: Sphinx) -> str:
+    """The files of a folder as a list of links."""
     link = app.builder.get_relative_uri
     rows = [(path.name, link(PREFIX + name, PREFIX + f"{name}/{path.name}")) for path in shown_files(ROOT / name)]
     return "<ul>" + "".join(f'<li><a href="{uri}"><code>{own}</code></a></li>' for own, uri in rows) + "</ul>"
 
 
 def source_text(name: str, app: Sphinx) -> str:
+    """The text of a file, as HTML."""
     text = (ROOT / name).read_text(encoding="utf-8")
     return str(app.builder.highlighter.highlight_block(text, LANGUAGES.get(Path(name).suffix, "text")))  # type: ignore[attr-defined]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Register links to files with Sphinx."""
     app.add_transform(LinksToFiles)
     app.connect("missing-reference", resolve)
     app.connect("html-collect-pages", pages)

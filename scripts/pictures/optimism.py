@@ -27,8 +27,10 @@ Numbers = NDArray[Any]
 
 @dataclass(frozen=True)
 class Draws:
-    """The scores of some draws, `(draws,)`: the winner's on the samples that chose it and on the test samples, the
-    highest test score of all networks, and the optimism of the winner and of the front (the mean of its networks).
+    """The scores of some draws, `(draws,)`.
+
+    They are the winner's score on the samples that chose it and on the test samples, the highest test score of all
+    networks, and the optimism of the winner and of the front (the mean of its networks).
 
     Optimism is the difference of validation and test score, less that of one network that no draw has chosen: its
     expectation is 0, and most of the chance is common to all networks.

@@ -1,5 +1,7 @@
-"""Builds the circuit of an integer network out of adders by the package alkaid (an extra, imported when it is asked
-for)."""
+"""Builds the circuit of an integer network out of adders, by the package alkaid.
+
+The package is an extra, imported when it is asked for.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The `ch` command: one module for each action, which reads options and prints results."""

@@ -1,0 +1,1 @@
+"""Running plans: one by one, or many at once in batched evaluation."""

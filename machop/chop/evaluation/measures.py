@@ -66,8 +66,9 @@ class Measure(ABC):
 
     @abstractmethod
     def add(self, chunk: RowChunk, first: int, last: int, value: Value, numbers: np.ndarray[Any, Any]) -> None:
-        """The outputs of configurations `first` to `last - 1` on some rows: `value` holds the distinct ones, `numbers`
-        says which of them each configuration has.
+        """Take the outputs of configurations `first` to `last - 1` on some samples.
+
+        `value` holds the distinct outputs, `numbers` says which of them each configuration has.
         """
 
     @abstractmethod
@@ -261,8 +262,9 @@ def keeps_outputs(new: Callable[[], Accumulator], targets: Tensor, example: Tens
 
 
 def _noisy(example: Tensor, samples: int) -> Tensor:
-    """Outputs of so many samples that are like the one of `example`, but unlike each other: a function may be quick
-    where all are alike.
+    """Outputs of so many samples, each like the one of `example`, but no two alike.
+
+    A function may be quick where all are alike.
     """
     noise = torch.randn(samples, *example.shape[1:], generator=torch.Generator().manual_seed(0))
     return (example + noise.to(example.device)).to(example.dtype)

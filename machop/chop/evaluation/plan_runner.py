@@ -210,8 +210,9 @@ class PlanRunner:
         return quantized_result(result, step.op, formats)
 
     def _put_kept_parameters(self, node: fx.Node, op: Op, formats: dict[str, Format], args: list[Any]) -> set[str]:
-        """Put weights that belong to the model, and are passed to a function, in their places, each quantised once;
-        gives their names.
+        """Put weights that belong to the model, and are passed to a function, in their places, each quantised once.
+
+        Returns the names of their operands.
         """
         known = self.graph.calibration.tensors
         kept = set()

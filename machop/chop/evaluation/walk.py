@@ -325,8 +325,9 @@ def _recipe(stage: Stage, alternatives: Numbers, inputs: Sequence[tuple[Numbers,
 
 
 def _distinct(ids: Numbers, inputs: Sequence[tuple[Numbers, int]]) -> tuple[Numbers, Numbers]:
-    """Of the distinct combinations of choice and inputs, in ascending order: where each comes first, and which of them
-    each prefix has.
+    """The distinct combinations of a choice and of inputs, in ascending order.
+
+    Returns the place where each comes first, and the number of the combination that each prefix has.
     """
     keys, size = ids, int(ids.max()) + 1
     for numbers, count in inputs:

@@ -48,8 +48,10 @@ class _Payload:
     name: str
 
     def file_in(self, folder: Path) -> Path:
-        """The file of the call in a folder: in a file, since a worker that dies while a long message is written to it
-        would leave the writer waiting for ever.
+        """The file of the call in a folder, written if it is not there yet.
+
+        The call is not sent as a message: a worker that dies while a long message is written to it would leave the
+        writer waiting for ever.
         """
         path = folder / self.name
         if not path.exists():

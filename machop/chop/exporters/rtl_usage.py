@@ -80,8 +80,10 @@ report_timing_summary
 
 
 def usage(rtl: Rtl, sources: Sequence[str], luts: float, outputs: int) -> str:
-    """The Markdown text for a circuit: the nodes whose values come to its ports, its LUTs with two numbers at each
-    adder, and how many outputs its test bench compares.
+    """The Markdown text that comes with a circuit.
+
+    It lists the nodes whose values come to its ports, its LUTs with two numbers at each adder, and how many outputs
+    its test bench compares.
     """
     pairs = zip(rtl.inputs, sources, strict=True)
     rows = [_row(word, f"`{source}`, rounded at `{word.node}`") for word, source in pairs]

@@ -74,8 +74,9 @@ class Format(Keyed, ABC):
         return 0
 
     def block_elements(self, shape: Sequence[int]) -> int:
-        """Elements of a tensor of `shape` that share an exponent or a scale, where others in the same sum have another;
-        0 where one sum has one scale.
+        """The number of elements of a tensor of `shape` that share an exponent or a scale; 0 if one sum has one scale.
+
+        Above 0, other elements in the same sum have another exponent or scale.
         """
         return 0
 

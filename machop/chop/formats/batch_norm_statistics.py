@@ -13,8 +13,10 @@ from chop.formats.measured_tensor import MeasuredTensor
 
 @dataclass(frozen=True)
 class BatchNormStatistics(Format):
-    """Mean and variance `(channels)` of what a batch norm reads on the calibration samples, with everything before it
-    in the formats of the plan. Open (None) until a run under the whole plan has measured them.
+    """Mean and variance `(channels)` of the inputs of a batch norm, measured on the calibration samples under the plan.
+
+    Everything before the norm has the formats of the plan. Mean and variance are open (None) until a run under the
+    whole plan has measured them.
 
     A plan holds it at the operand `statistics` of the norm. It rounds nothing, and a circuit stores nothing more: the
     float network's mean and variance are replaced.

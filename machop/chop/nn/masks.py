@@ -23,8 +23,10 @@ LOWEST = 32752.0
 
 @dataclass(frozen=True)
 class MaskRule:
-    """Which values of a tensor are masked: those at or below `-floor`, and in rows along `dim` (if given) those that
-    are `NEGLIGIBLE` beside the greatest. With `both_signs`, also those at or above `floor`.
+    """Which values of a tensor are masked.
+
+    These are values at or below `-floor`, and in rows along `dim` (if given) those that are `NEGLIGIBLE` beside the
+    greatest. With `both_signs`, also those at or above `floor`.
     """
 
     floor: float

@@ -317,8 +317,10 @@ def _own_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
 
 
 def channel_axis(operand: str, op: Op) -> int:
-    """The dimension of an operand's channels: output channels of weights; of activations the usual one, which holds
-    until the operand's own layout is known.
+    """The dimension of an operand's channels.
+
+    For weights it is that of the output channels; for activations the usual one, which holds until the operand's own
+    layout is known.
     """
     if operand in op.params:
         return 1 if op.name.startswith("conv_transpose") else 0

@@ -52,8 +52,9 @@ class Quantized(nn.Module):
         return call_quantized(self.inner, self.op, self.formats, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        """The inner module's tensors, and the modules that make them, under their own names: a graph may use a layer's
-        weight somewhere else too.
+        """The inner module's tensors, and the modules that make them, under their own names.
+
+        A graph may use a layer's weight somewhere else too.
         """
         inner = self.__dict__.get("_modules", {}).get("inner")
         known = {} if not isinstance(inner, nn.Module) else {**inner._parameters, **inner._buffers, **inner._modules}

@@ -1,0 +1,1 @@
+"""Tables, pages, plots and progress, made of records of searches and comparisons."""

@@ -40,6 +40,7 @@ def dot(color: str, marker: str = ".", **style: Any) -> Line2D:
 
 
 def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, which arranges its axes by itself."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -64,11 +65,13 @@ def footing(summary: CompareSummary) -> str | None:
 
 
 def with_unit(metric: str, units: Mapping[str, str]) -> str:
+    """The label of a metric: its name, and its unit in brackets if it has one."""
     unit = units.get(metric)
     return f"{spelled(metric)} [{unit}]" if unit else spelled(metric)
 
 
 def spelled(metric: str) -> str:
+    """The name of a metric in words."""
     return metric.replace("_", " ")
 
 

@@ -80,12 +80,14 @@ def report_text(summary: CompareSummary, plots: Sequence[Path]) -> str:
 
 
 def title_of(summary: CompareSummary) -> str:
+    """The number of strategies, of runs and of evaluations: the title of the table."""
     what = "strategies" if len(summary.strategies) > 1 else "strategy"
     size = f"{counted(summary.budget, 'evaluation')} of {counted(summary.space_size, 'point')}"
     return f"{len(summary.strategies)} {what}, {summary.extent}, {size}"
 
 
 def legend_of(summary: CompareSummary) -> str:
+    """Explains the columns of the table, and the signs that occur in it."""
     has_ended = any(
         one.evaluations < summary.budget and isinf(one.evaluations_to[TARGETS[-1]][1]) for one in summary.strategies
     )
@@ -141,6 +143,7 @@ def _percent(at: Spread, decimals: int = 2) -> str:
 
 
 def facts_of(summary: CompareSummary) -> list[str]:
+    """What the table does not show, as sentences: the exact front, constraints, unusual runs, the data."""
     fixed = [one.name for one in summary.strategies if one.deterministic]
     short = [one for one in summary.strategies if one.evaluations < summary.budget]
     facts = [summary.truth]

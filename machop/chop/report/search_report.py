@@ -62,9 +62,10 @@ def print_summary(summary: SearchSummary, folder: Path) -> None:
 def _tables(
     columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, baselines: Collection[str]
 ) -> list[Table]:
-    """The rows as one table, with headings in two lines if need be; as several, one below the other, where the columns
-    do not fit into `width` characters. Each begins with the number of the trial, or the name of one of the
-    `baselines`; the formats are the last.
+    """The rows as one table, or as several, one below the other, where the columns do not fit into `width` characters.
+
+    Headings take two lines if need be. Each table begins with the number of the trial, or the name of one of the
+    `baselines`; the formats are the last column.
     """
     broken = [*map(_broken, columns)]
     for headings in (columns, broken):
@@ -118,6 +119,7 @@ def format_names(summary: SearchSummary) -> list[str]:
 
 
 def title_of(summary: SearchSummary) -> str:
+    """The size of the front and the number of configurations behind it: the title of the table."""
     what = "Best" if summary.goals.sum_direction else f"Pareto front: {len(summary.best)}"
     if not summary.goals.is_within(summary.best[0].trial.metrics):
         what = "No configuration satisfies all constraints; the nearest"
@@ -277,6 +279,7 @@ def _on_test(constraint: Constraint, summary: SearchSummary) -> Constraint | Non
 
 
 def facts_of(summary: SearchSummary) -> list[str]:
+    """What the table does not show, as sentences: trials, data, constraints, notation, remarks, test columns."""
     counts = summary.counts
     answered = f", {counts.repeats:,} of them repeats answered from the log" if counts.repeats else ""
     answered += f", {counts.failed} failed (a metric that is no finite number)" if counts.failed else ""

@@ -198,8 +198,9 @@ def _counted(predicted: Tensor, classes: Tensor, size: int) -> Tensor:
 
 
 def _present(counts: Counts) -> tuple[Counts, Counts]:
-    """Of each class how many of its targets are right, and how many it has; no targets for one that was but
-    predicted, and none of the others that have no targets.
+    """For each class that occurs, the number of its targets that are right, and the number of its targets.
+
+    A class without targets counts, with zeros, if it was predicted; otherwise it is left out.
     """
     right, rows = counts[RIGHT], counts[RIGHT] + counts[WRONG]
     if rows.all():

@@ -28,10 +28,12 @@ class Classification(Task):
 
     @property
     def own_metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
+        """The loss, and the accuracies if the number of classes is known."""
         return (LOSS, ACCURACY, ACCURACY_MICRO) if self.num_classes is not None else (LOSS,)
 
     @property
     def monitor(self) -> str:  # type: ignore[override]
+        """The accuracy if the number of classes is known, else the loss."""
         return "accuracy" if self.num_classes is not None else "loss"
 
     def values(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:

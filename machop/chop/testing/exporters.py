@@ -65,11 +65,13 @@ class ExporterConformance:
         return export(self.network(), to, folder / "out", options)
 
     def test_is_registered_as_a_subclass(self, listed: Listed) -> None:
+        """The exporter is a subclass of `Exporter` with a docstring, which `ch info` prints."""
         to = listed if isinstance(listed, str) else listed[0]
         assert issubclass(EXPORTERS[to], Exporter)
         assert EXPORTERS[to].__doc__
 
     def test_outputs_equal_the_networks_on_the_whole_test_set(self, listed: Listed, tmp_path: Path) -> None:
+        """A verified export is exact, and every output of the test set was compared."""
         found = self._exported(listed, tmp_path)
         if found.not_verified:
             pytest.skip(found.not_verified)
@@ -78,6 +80,7 @@ class ExporterConformance:
         assert all(check.outputs == whole for check in found.checks)
 
     def test_manifest_holds_the_checksum_of_every_file(self, listed: Listed, tmp_path: Path) -> None:
+        """The manifest lists exactly the files that were written, with their SHA-256."""
         folder = self._exported(listed, tmp_path).folder
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
@@ -87,11 +90,13 @@ class ExporterConformance:
             assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
     def test_no_file_names_the_folder_in_which_it_was_written(self, listed: Listed, tmp_path: Path) -> None:
+        """An export can be moved: no file contains the path of its folder."""
         folder = self._exported(listed, tmp_path).folder
         naming = [p.name for p in folder.rglob("*") if p.is_file() and str(tmp_path).encode() in p.read_bytes()]
         assert naming == []
 
     def test_replaces_an_earlier_export_and_nothing_else(self, listed: Listed, tmp_path: Path) -> None:
+        """A second export replaces the first; a folder without a manifest is left alone, with an error."""
         self._exported(listed, tmp_path)
         self._exported(listed, tmp_path)
         assert [p.name for p in tmp_path.iterdir()] == ["out"]
@@ -100,6 +105,7 @@ class ExporterConformance:
             self._exported(listed, tmp_path)
 
     def test_network_in_float_or_refused_formats_leaves_nothing(self, listed: Listed, tmp_path: Path) -> None:
+        """Formats that the exporter cannot write raise ExportError with the problems, and no file is written."""
         if self.refused is None:
             pytest.skip("the exporter takes all formats")
         to, options = listed if isinstance(listed, tuple) else (listed, {})

@@ -60,6 +60,7 @@ class StrategyCase:
 
     @property
     def objectives(self) -> list[int]:
+        """The numbers of objectives, from 1 to 3, that the strategy can search for with its options."""
         return [number for number in (1, 2, 3) if self.cls.problem(self.cls.Options(**self.options), number) is None]
 
     def __str__(self) -> str:

@@ -84,8 +84,9 @@ def written_whole(path: Path | str, to_disk: bool = True) -> Iterator[Path]:
 
 
 def sweep_unfinished(folder: Path) -> None:
-    """Remove what killed processes were writing in `folder`, which no other process may be writing to, or in a folder
-    of it.
+    """Remove what killed processes were writing in `folder` or in a folder of it.
+
+    No other process may be writing to `folder` at the time.
     """
     for file in (*folder.glob(f".*{UNFINISHED}"), *folder.glob(f"*/.*{UNFINISHED}")):
         pid = file.name.removesuffix(UNFINISHED).rpartition(".")[2].partition("-")[0]

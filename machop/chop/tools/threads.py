@@ -19,8 +19,9 @@ _before = ExitStack()
 
 @contextmanager
 def one_thread(wanted: bool = True) -> Iterator[None]:
-    """Compute on one thread for a while, if `wanted`: on little work, threads that wait for each other cost more than
-    they do, many times more beside another program.
+    """Compute on one thread for a while, if `wanted`.
+
+    On little work, threads that wait for each other cost more than they save, many times more beside another program.
 
     The number holds for the whole process; the last to leave puts back what the first has found.
     """

@@ -60,8 +60,9 @@ _OF_CODE: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 def code_digest(code: Any) -> str:
-    """`value_digest` of a function, class or object that is called, as it was when it was first seen: what it counts or
-    keeps while it is used does not change it.
+    """`value_digest` of a function, class or object that is called, as it was when it was first seen.
+
+    What it counts or keeps while it is used does not change the digest.
     """
     try:
         if code not in _OF_CODE:

@@ -29,21 +29,36 @@ class WidthOptions(Protocol):
     """What an engine reads of the options of a training."""
 
     @property
-    def cost(self) -> str: ...
+    def cost(self) -> str:
+        """The cost in the loss: `ebops`, or the average width in bits."""
+
     @property
-    def weight_granularity(self) -> str: ...
+    def weight_granularity(self) -> str:
+        """The values that share a width of weights: `tensor`, `channel` or `element`."""
+
     @property
-    def activation_granularity(self) -> str: ...
+    def activation_granularity(self) -> str:
+        """The values that share a width of activations: `tensor`, `channel` or `element`."""
+
     @property
-    def weight_fraction(self) -> float: ...
+    def weight_fraction(self) -> float:
+        """The fraction width of weights at the start, in bits."""
+
     @property
-    def activation_fraction(self) -> float: ...
+    def activation_fraction(self) -> float:
+        """The fraction width of activations at the start, in bits."""
+
     @property
-    def activation_rounding(self) -> str: ...
+    def activation_rounding(self) -> str:
+        """How activations are rounded: `half_even`, or `half_up` (lower bits are cut off)."""
+
     @property
-    def removal_patience(self) -> int: ...
+    def removal_patience(self) -> int:
+        """Epochs without use after which a feature is removed for good."""
+
     @property
-    def error_share(self) -> float: ...
+    def error_share(self) -> float:
+        """The share of the expected error in the loss, from 0 to 1 (`SoftLoss`)."""
 
 
 class TracedNetwork(WidthEngine):

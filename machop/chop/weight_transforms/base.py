@@ -115,8 +115,9 @@ class WeightTransform(Keyed, ABC):
         return self
 
     def fitted(self, unrounded: Unrounded) -> Self:
-        """A method of rounding, with what `round` needs frozen: called last, where `calibrated` left some of it open,
-        when the format and its range are known.
+        """A method of rounding, with what `round` needs frozen.
+
+        Called last, when the format and its range are known, if `calibrated` left some of it open.
         """
         return self
 

@@ -43,8 +43,9 @@ class WeightMatrices:
         return matrices.reshape(shape)
 
     def units(self, weights: Tensor) -> Tensor:
-        """Weights with an output for each column, which is 1 there and 0 elsewhere: a layer with them returns what it
-        multiplies.
+        """Weights with one output for each column, which are 1 in that column and 0 elsewhere.
+
+        A layer with these weights returns the values that it multiplies.
         """
         columns = self.split(weights).shape[-1]
         unit = torch.eye(columns, dtype=weights.dtype, device=weights.device)

@@ -15,8 +15,9 @@ STRONGER = 10.0
 
 @dataclass(frozen=True)
 class Compensated:
-    """What was rounded, `(groups, outputs, columns)`: `values` are the weights as they stood right before it, and
-    `rounded` what they became.
+    """What was rounded, `(groups, outputs, columns)`.
+
+    `values` are the weights right before they were rounded, `rounded` what they became.
     """
 
     values: Tensor

@@ -189,8 +189,10 @@ class Sparsity(WeightTransform):
         return self.channel_groups if self.inputs_axis == 0 else 1
 
     def storage(self, stored: Storage) -> Storage:
-        """Unstructured: the weights that are kept, and one bit for each weight of the layer. N:M: those that are kept,
-        each with its place in the group (2 bits for 2:4). Channel: the channels that are kept, and one bit for each.
+        """What is left to be stored: the weights that are kept, and the index that says which.
+
+        Unstructured: one bit for each weight of the layer. N:M: for each kept weight its place in the group (2 bits
+        for 2:4). Channel: the kept channels, and one bit for each channel.
         """
         total = count(stored.shape)
         if self.is_identity or not total:

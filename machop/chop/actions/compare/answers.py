@@ -23,11 +23,13 @@ Array = np.ndarray[Any, Any]
 class Answers(ABC):
     """Metrics of points by row number; points that mean the same network have the same row."""
 
-    is_exact: bool
-    """Whether every point of the space has been measured."""
-
     taken_over = 0
     """How many of the points an earlier comparison has measured."""
+
+    @property
+    @abstractmethod
+    def is_exact(self) -> bool:
+        """Whether every point of the space has been measured."""
 
     @abstractmethod
     def rows(self, points: Sequence[Point]) -> list[int]:
@@ -93,7 +95,7 @@ class Cache(Answers):
             self._take(self._space.key(trial.point), trial)
 
     @property
-    def is_exact(self) -> bool:  # type: ignore[override]
+    def is_exact(self) -> bool:
         return len(self._known) == self._space.size
 
     def rows(self, points: Sequence[Point]) -> list[int]:

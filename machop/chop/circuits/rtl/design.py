@@ -138,8 +138,10 @@ def _inputs(network: IntegerNetwork) -> tuple[Word, ...]:
 
 
 def _lanes(circuit: Circuit, network: IntegerNetwork, model: Any) -> tuple[list[Lane], list[Lane | int]]:
-    """Where each element that the logic reads lies in a port, and what each element of the output is: a lane of the
-    logic's own output, or a constant code."""
+    """The lane of a port for each element that the logic reads, and what each element of the output is.
+
+    That is a lane of the logic's own output, or a constant code.
+    """
     (read,), (written,) = model.fsm.inp_signals, model.fsm.out_signals
     places = [(port.name, int(element)) for port in network.ports for element in circuit.inputs[port.name]]
     ports = {word.node: word for word in _inputs(network)}

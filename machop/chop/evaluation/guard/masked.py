@@ -56,8 +56,9 @@ class _Keeping:
 
 
 def _unread(graph: MaseGraph, x: Any, slot: Slot) -> bool:
-    """Whether the outputs are the same when the masked places of a slot, whose format is applied, keep their values:
-    what `torch.where` throws away, the logarithm of a distance of zero for one, masks nothing.
+    """Whether the outputs are the same when the masked places of a slot, whose format is applied, keep their values.
+
+    Then they mask nothing: `torch.where` throws them away, or one is the logarithm of a distance of zero.
     """
     name, operand = slot
     rounded = outputs(graph, x)

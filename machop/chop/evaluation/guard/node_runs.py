@@ -31,8 +31,10 @@ class NodeRun:
     result: Any
 
     def call(self, is_last: bool = True) -> TorchCall | None:
-        """The call of the node's own function as the graph makes it; roundings before or after it may be calls of the
-        same function, so the last one counts, or the first."""
+        """The call of the node's own function as the graph makes it.
+
+        Roundings before or after it may be calls of the same function, so the last one counts, or the first.
+        """
         return self.calls[-1 if is_last else 0] if self.calls else None
 
 

@@ -91,8 +91,10 @@ def float_operands(graph: MaseGraph, x: Any, names: Collection[str]) -> tuple[Fl
 
 
 def coarse_plans(graph: MaseGraph, known: FloatOperands, slots: Mapping[Slot, Sequence[Format]]) -> list[CoarsePlan]:
-    """Plans for parameters alone (weights by output channel), for activations, for results, and for all but results;
-    and one for the weights that may be transformed, as their last chain does it.
+    """Plans that show which operands are read: each rounds some of them coarsely.
+
+    One is for parameters alone (weights by output channel), one for activations, one for results, and one for all but
+    results. A last one is for weights that may be transformed, as their last chain does it.
     """
     ops = graph.quantizable_nodes()
     grids = {slot: _grid(tensors) for slot, tensors in known.items() if slot in slots}

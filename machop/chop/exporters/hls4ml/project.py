@@ -56,8 +56,10 @@ def write_project(project: Project, settings: ProjectSettings, folder: Path) -> 
 
 
 def reuse_factors(project: Project, settings: ProjectSettings) -> dict[str, int]:
-    """How often each layer that shares its multipliers uses one: the greatest number within what was asked for that
-    divides its products as hls4ml's code needs it.
+    """How often each layer that shares its multipliers uses one of them.
+
+    It is the greatest number within `settings.reuse_factor` that divides the layer's products as hls4ml's code needs
+    it.
     """
     if settings.strategy != "Resource":
         return {}

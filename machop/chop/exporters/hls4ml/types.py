@@ -26,7 +26,8 @@ class FixedType:
     saturation: str | None = None
 
     def __str__(self) -> str:
-        """
+        """The type as hls4ml writes it.
+
         >>> str(FixedType(6, 3, True, "RND_CONV", "SAT")), str(FixedType(4, 4, False))
         ('fixed<6,3,RND_CONV,SAT>', 'ufixed<4,4>')
         """

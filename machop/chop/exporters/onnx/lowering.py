@@ -93,8 +93,10 @@ class _Constant:
 
 
 class _Lowering:
-    """Goes through a skeleton once. `alias` are values that are written under another name, `known` what is known of
-    rounded ones, `constants` rounded parameters that are written where something reads them.
+    """Goes through a skeleton once.
+
+    `alias` are values that are written under another name, `known` what is known of rounded ones, `constants` rounded
+    parameters that are written where something reads them.
     """
 
     def __init__(self, skeleton: Skeleton, form: Form) -> None:

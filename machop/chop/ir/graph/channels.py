@@ -109,8 +109,9 @@ def input_channels(node: fx.Node, shapes: Mapping[fx.Node, Any], ops: Mapping[st
 
 
 def _told_by(user: fx.Node, ops: Mapping[str, Op], shapes: Mapping[fx.Node, Any], shape: tuple[int, ...]) -> int | None:
-    """What a reader of an input says of its channels, if anything: a layer, or a parameter with a single long dimension
-    that is added or multiplied.
+    """The dimension of an input's channels as one of its readers shows it; None if the reader does not.
+
+    Readers that show it are a layer, or a parameter with a single long dimension that is added or multiplied.
     """
     if user.name not in ops:
         return None

@@ -75,8 +75,9 @@ class NodeCost:
 
 
 def node_costs(graph: MaseGraph, x: Any, batch_dim: int = 0) -> dict[str, NodeCost]:
-    """The costs of every node in the op table, for one sample, in the order of execution, of every other node that
-    multiplies, and of all other parameters.
+    """The costs of a network for one sample, by node, in the order of execution.
+
+    They are the costs of every node in the op table, of every other node that multiplies, and of all other parameters.
 
     `x` holds one sample or more along `batch_dim`, as the model takes them; their number plays no part, nor do formats.
     A parameter that several op nodes read stands at each of them, as each may have a format of its own, with the number
@@ -218,10 +219,10 @@ class _Recorder(fx.Interpreter):
         ]
 
     def _parameter(self, source: Any, value: Tensor, is_weight: bool) -> Hashable:
-        """What identifies an operand that is a parameter, seen another way perhaps (a transpose), or stands where one
-        belongs; None of any other.
+        """What identifies an operand that is a parameter, or that stands where one belongs; None for any other operand.
 
-        What another op node has made of parameters is none: they count there.
+        A parameter may be seen another way (a transpose). What another op node has made of parameters counts there,
+        not here.
         """
         constant = self.constants.get(source) if isinstance(source, fx.Node) else None
         if constant is None:

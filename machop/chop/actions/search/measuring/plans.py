@@ -20,7 +20,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost
 
 
-class _PlansOfSubject:
+class _PlansOfSubject(Plans):
     """What all batches of one subject share: its network in float, and the costs of its nodes."""
 
     def __init__(self, subject: Subject) -> None:
@@ -115,7 +115,7 @@ class OwnNetwork(_PlansOfSubject):
         yield self._subject.rebuild(self._config)
 
 
-class LoadedNetwork:
+class LoadedNetwork(Plans):
     """One network with weights and formats of its own, outside a search: that of a saved file."""
 
     def __init__(self, graph: MaseGraph, data: Data, config: SampledConfig) -> None:

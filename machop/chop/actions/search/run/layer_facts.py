@@ -32,11 +32,10 @@ MOST_MACS = 20 * BATCH_MACS
 
 
 def layer_facts(instruments: Instruments) -> tuple[LayerFacts, ...]:
-    """The facts of every layer with a choice of formats, in the order of execution; none for a space that is no
-    product.
+    """The facts of every layer with a choice of formats, in the order of execution.
 
     The metrics of a layer are those of the network in which it alone is quantised, by its choice with the fewest bits.
-    They are left out where measuring them would take long.
+    They are left out where measuring them would take long. A space that is no product has no facts.
     """
     axes = instruments.subject.axes or []
     try:

@@ -284,6 +284,7 @@ class NodeChoices:
 
     @cached_property
     def mixes_formats(self) -> bool:
+        """Whether the node can have one of several number formats."""
         return len({name for name in self.choices["name"] if not is_float({"name": name})}) > 1
 
     def _possible(self, indexes: Mapping[str, int]) -> Mapping[str, int]:
@@ -358,6 +359,7 @@ class NodeChoices:
         return bool(self.keys_of(head, self._leader if WEIGHT in self._followers else WEIGHT))
 
     def operand_choices(self, head: Indexes, operand: str) -> _OperandChoices:
+        """The distinct formats of an operand in a branch, each with the first values of its keys that make it."""
         found: dict[Format | None, Indexes] = {}
         for indexes, chosen in self.combinations(head, operand):
             found.setdefault(chosen, indexes)
@@ -371,6 +373,7 @@ class NodeChoices:
                 yield indexes, chosen
 
     def keys_of(self, head: Indexes, operand: str) -> list[str]:
+        """The keys that choose an operand's format in a branch: its own, or those of the operand that it follows."""
         known = known_keys(format_class({key: self.choices[key][index] for key, index in head.items()}))
         named = ((key, split_key(key)) for key in self.choices if key in known)
         speaking = speaking_operand(self.choices, operand, self.op)

@@ -17,6 +17,10 @@ GROUPS = ("sw_runner", "hw_runner")
 
 
 def parse_runners(strategy: StrategyTable, data_module: Data | None) -> tuple[tuple[RunnerChoice, ...], list[Problem]]:
+    """The runners of `sw_runner` and `hw_runner` with their options, and the problems of these tables.
+
+    With problems, runners may be missing. Metrics that two runners return are found only with `data_module`.
+    """
     runners: list[RunnerChoice] = []
     tables: dict[str, Mapping[str, Any]] = {}
     problems: list[Problem] = []
@@ -63,6 +67,7 @@ def wanted_runners(
 
 
 def known_metrics(strategy: StrategyTable, data_module: Data | None) -> dict[str, Metric]:
+    """The metrics of the runners that the file names, by name."""
     classes = [_loaded(name) for group in GROUPS for name in getattr(strategy, group)]
     return {metric.name: metric for cls in classes if cls for metric in declared_metrics(cls, data_module)}
 
@@ -84,6 +89,7 @@ def _declared_names(cls: type[RunnerBase]) -> set[str]:
 
 
 def missing_metric(name: str, known: Mapping[str, Metric], strategy: StrategyTable) -> Problem:
+    """The problem of a metric that the file asks for and none of its runners returns."""
     giving = [runner for runner, cls in RUNNERS.working().items() if name in _declared_names(cls)]
     there = [runner for runner in giving if any(runner in getattr(strategy, group) for group in GROUPS)]
     if there:

@@ -56,8 +56,10 @@ class SearchSettings:
         return {own.metric for own in self.objectives} | {own.metric for own in self.constraints}
 
     def fingerprint(self) -> dict[str, Any]:
-        """The settings that a resumed search must match: all but the budget, the number of workers, and what is
-        done when the search has ended."""
+        """The settings that a resumed search must match.
+
+        These are all but the budget, the number of workers, and what is done when the search has ended.
+        """
         return {
             "search_space": self.space,
             "calibration_rows": getattr(self.space_setup, "calibration_rows", None),

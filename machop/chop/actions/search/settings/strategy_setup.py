@@ -54,6 +54,10 @@ class StrategySetup:
 
 
 def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, list[Problem]]:
+    """The options of the strategy, the keys that all strategies share, and the problems of both.
+
+    Options and shared keys are None if they have problems. Keys that the strategy does not use are named in the log.
+    """
     path = ("strategy", "setup")
     unknown = name_problem(STRATEGIES, strategy.name, "strategy", "name")
     if unknown and strategy.name in SAMPLERS:

@@ -52,9 +52,9 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
 def seen_activations(
     graph: MaseGraph, generator: Iterable[Mapping[str, Any]], wanted: int
 ) -> tuple[int, dict[Slot, Tensor], Any]:
-    """The activations at each operand of a graph without formats on the first samples, between how many samples it were
-    and these samples in one batch (None: they have several forms).
+    """The activations at each operand of a graph without formats on the first `wanted` samples.
 
+    Returns the number of samples, the activations, and the samples in one batch (None if they have several forms).
     Leaves the model in eval mode.
     """
     recorder: _Recorder | None = None

@@ -20,13 +20,15 @@ logger = get_logger(__name__)
 
 @register_pass("measure_batch_norm", inputs={"input_generator": "batches"}, leaves=())
 def measure_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tuple[MaseGraph, Info]:
-    """Measure mean and variance of what each batch norm reads, with everything before it in its formats, one after the
-    other, and normalise by them.
+    """Measure mean and variance of what each batch norm reads under the graph's formats, and normalise by them.
+
+    Norms are measured one after the other, each with everything before it in its formats.
 
     `input_generator` is an iterable of {argument: batch}, samples of the training data; the first `num_samples` (512)
     of them are used. Without it, those are used that the graph was calibrated on. `nodes` names the norms (default:
-    all). They are kept with the graph's formats; with `settle = true` they become the running statistics of the
-    network itself, which exporters and folding read. The info is {"measured": [norm], "rows": rows}.
+    all). They are kept with the graph's formats; with `settle = true` they become the running statistics of the network
+    itself, which exporters and folding read. The info is {"measured": [norm], "rows": rows}.
+
     Raises PassError where there is no norm, or no sample.
     """
     args = check_args("measure_batch_norm", pass_args, ("input_generator", "num_samples", "nodes", "settle"))

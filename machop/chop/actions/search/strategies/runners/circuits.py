@@ -149,8 +149,10 @@ class Ebops(CircuitRunner):
 
 @dataclass(frozen=True)
 class LutsOptions:
-    """`cache`: the folder that keeps solved layers (absent: the user's cache folder); `latency_cutoff`: the delay
-    between two registers in alkaid's unit, about that of an adder; `clock_period`: nanoseconds of a cycle.
+    """Options of the runner `luts`.
+
+    `cache`: the folder that keeps solved layers (absent: the user's cache folder); `latency_cutoff`: the delay between
+    two registers in alkaid's unit, about that of an adder; `clock_period`: nanoseconds of a cycle.
     """
 
     cache: str = ""
@@ -211,7 +213,9 @@ class Luts(CircuitRunner):
 
 @dataclass(frozen=True)
 class CircuitOptions(WholePlanOptions):
-    """`kept_in`: a file in which results are kept from one search to the next (absent: in none); `latency_cutoff`,
+    """Options of the runner `circuit`.
+
+    `kept_in`: a file in which results are kept from one search to the next (absent: none); `latency_cutoff`,
     `clock_period`: as of the runner `luts`; `num_samples`: validation samples that the circuit is compared on.
     """
 

@@ -25,8 +25,10 @@ LAYERS = ("linear", "conv1d", "conv2d", "conv3d")
 
 @dataclass(frozen=True)
 class FinnOptions:
-    """`pe`, `simd`: outputs and inputs that a layer computes at a time (0: as `target_cycles` asks for, which a sample
-    may take in each layer); `ram_style`: whether weights are in block memories or in LUTs.
+    """Options of the runner `finn`.
+
+    `pe`, `simd`: outputs and inputs that a layer computes at a time (0: as `target_cycles` asks for, which a sample may
+    take in each layer); `ram_style`: whether weights are in block memories or in LUTs.
     """
 
     pe: Annotated[int, Ge(0)] = 0

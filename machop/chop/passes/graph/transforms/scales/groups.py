@@ -40,6 +40,7 @@ class Owned:
     path: str
 
     def of(self, model: nn.Module) -> Tensor:
+        """The parameter itself, in a model."""
         found: Tensor = attribute_at(model, self.path)
         return found
 
