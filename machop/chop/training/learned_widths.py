@@ -239,6 +239,7 @@ class WidthRun:
         self.batches = max(self.count // options.batch_size, 1)
 
     def snapshots(self, start: Snapshot | None) -> Iterator[Snapshot]:
+        """Yield the networks of the run; behind `start` if it is given, a snapshot of the same run."""
         options = self.options
         first = 0
         if start is not None:

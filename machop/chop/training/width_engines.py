@@ -28,9 +28,12 @@ class EngineOptions(WidthOptions, Protocol):
     """What the choice of an engine reads of the options of a training."""
 
     @property
-    def teacher_share(self) -> float: ...
+    def teacher_share(self) -> float:
+        """The share of the float network's own outputs in the loss, from 0 to 1."""
+
     @property
-    def descent_tries(self) -> int: ...
+    def descent_tries(self) -> int:
+        """Changes that a descent tries on each snapshot; 0: snapshots are not settled."""
 
 
 def engine_of(graph: MaseGraph, train: Samples, options: EngineOptions, slots: Collection[Slot] | None) -> WidthEngine:
