@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
 from chop.actions.search.search_space import SEARCH_SPACES
@@ -47,6 +48,9 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     TRAININGS,
     WEIGHT_TRANSFORMS,
 )
+
+settings.register_profile("whatever the machine has to do", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whatever the machine has to do")
 
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., tuple[str, str]]

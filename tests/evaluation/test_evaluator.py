@@ -173,7 +173,7 @@ def predictions(evaluator: Evaluator, codes: Any) -> Tensor:
     return measure.predictions[torch.from_numpy(own.reshape(-1))]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 400))
 def test_fixed_point_is_the_same_to_the_bit(seed: int, rows: int) -> None:
     """Every sum of products is exact in float32, whatever its order; what is left works element by element."""
@@ -191,7 +191,7 @@ def test_fixed_point_is_the_same_to_the_bit(seed: int, rows: int) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6))
 def test_any_formats_on_any_graph_agree_with_the_reference(name: str, seed: int) -> None:
     """A float sum in another order may move a value over a rounding border, so a few may differ by a step."""
@@ -216,7 +216,7 @@ def test_folded_scores_are_those_of_the_predictions(classes_together: bool) -> N
         assert found["accuracy_micro"][row] == wanted["accuracy_micro"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10**6))
 def test_of_equal_scores_the_first_counts(seed: int) -> None:
     """Few distinct scores, so that ties are everywhere: hits are those of argmax."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections import namedtuple
 from collections.abc import Callable
 from itertools import product
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -56,7 +56,9 @@ class Masked(Two):
         return self.b(self.a(x)) + torch.tensor([0.0, 0.0, float("-inf"), 0.0, 0.0, 0.0])
 
 
-Named = namedtuple("Named", "logits other")
+class Named(NamedTuple):
+    logits: Tensor
+    other: Tensor
 
 
 class GivesNamed(Two):

@@ -94,7 +94,7 @@ def test_activations_have_one_scale_for_each_channel(
     graph, info = quantize_transform_pass(graph, {"by": "type", op: {"config": BY_CHANNEL}})
     (formats,) = (dict(chosen) for _, chosen in info["plan"].choices)
     for name, module in graph.model.named_modules():
-        if name.endswith(tuple(node for node in graph.plan)) or name.endswith("_quantized"):
+        if name.endswith((*graph.plan, "_quantized")):
             module.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
     graph.model(x)
     (value,) = seen

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -12,7 +11,11 @@ from chop.errors import ChopError
 from chop.tools.model_outputs import OutputName, predictions_of
 
 H, S = torch.zeros(4, 16), torch.zeros(4, 3)
-Pair = namedtuple("Pair", "features scores")
+
+
+class Pair(NamedTuple):
+    features: torch.Tensor
+    scores: torch.Tensor
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,8 @@ class Endless:
 class Named(str):
     """A text whose representation is never the same."""
 
+    __slots__ = ()
+
     def __repr__(self) -> str:
         return f"Named at {time.perf_counter_ns()}"
 

@@ -85,7 +85,7 @@ def best_of_group(group: list[float], most: int) -> float:
     return max(sum(abs(group[i]) for i in chosen) for chosen in combinations(range(len(group)), min(most, len(group))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     m=st.integers(2, 6),
     data=st.data(),
@@ -109,7 +109,7 @@ def test_n_of_m_keeps_the_greatest_of_each_group(m: int, data: Any, rows: list[l
     assert int(mask.sum()) == chosen.storage(Storage.dense(weight.shape)).values
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=30),
     share=st.floats(0, 0.99),

@@ -209,4 +209,5 @@ def output_dir(run_config: RunConfig, search_folder: Path | None) -> Path:
 def _default_project(options: RunOptions) -> str:
     names: list[Any] = [options.model, options.task, options.dataset]
     short = [Path(str(name).partition(":")[0]).stem if is_user_reference(str(name)) else str(name) for name in names]
-    return "_".join([*short, date.today().isoformat()])
+    today = date.today()  # noqa: DTZ011 - the day where the user is
+    return "_".join([*short, today.isoformat()])

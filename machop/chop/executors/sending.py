@@ -33,7 +33,7 @@ def call_from_bytes(payload: bytes) -> Callable[[Any], Any]:
     """The call that `call_to_bytes` wrote. The bytes must come from this program: reading them can run code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        found: Callable[[Any], Any] = pickle.loads(payload)
+        found: Callable[[Any], Any] = pickle.loads(payload)  # noqa: S301
         return found
 
 
@@ -48,7 +48,7 @@ def outcome_of(call: Callable[[Any], Any], item: Any) -> bytes:
 
 def read_outcome(content: bytes) -> Any:
     """Return what the call returned, or raise what it raised."""
-    result, error = pickle.loads(content)
+    result, error = pickle.loads(content)  # noqa: S301 - of a worker of this program
     if error is not None:
         raise error
     return result
@@ -59,7 +59,7 @@ def _failure_to_bytes(error: Exception) -> bytes:
     error.add_note(f"In another process:\n{''.join(traceback.format_exception(error)).rstrip()}")
     try:
         content = pickle.dumps((None, error))
-        pickle.loads(content)
+        pickle.loads(content)  # noqa: S301 - written one line above
     except Exception:
         told = CannotSendError(f"{type(error).__name__}: {error} (an error that cannot be sent between processes)")
         return pickle.dumps((None, told))

@@ -61,11 +61,11 @@ def made_by_hooks_marked(model: nn.Module) -> Iterator[None]:
     kept: list[tuple[dict[str, Any], str, Tensor]] = []
     for module in model.modules():
         hooks = [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WEIGHT_HOOKS)]
-        for name in {str(getattr(hook, "name", None) or getattr(hook, "_tensor_name", "")) for hook in hooks}:
-            if isinstance(own := vars(module).get(name), Tensor):
-                kept.append((vars(module), name, own))
-    for attributes, name, own in kept:
-        attributes[name] = own.as_subclass(MadeByHook)
+        names = {str(getattr(hook, "name", None) or getattr(hook, "_tensor_name", "")) for hook in hooks}
+        made = {name: vars(module).get(name) for name in names}
+        kept += [(vars(module), name, value) for name, value in made.items() if isinstance(value, Tensor)]
+    for attributes, name, value in kept:
+        attributes[name] = value.as_subclass(MadeByHook)
     try:
         yield
     finally:

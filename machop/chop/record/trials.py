@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from chop.errors import SearchError
 from chop.record.damage import DAMAGES
@@ -69,7 +69,7 @@ class TrialLog:
         """Close the file."""
         self._lines.close()
 
-    def __enter__(self) -> TrialLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from rich.progress import (
     BarColumn,
@@ -65,7 +65,7 @@ class _Shown:
         self._progress.start()
         return self
 
-    def __exit__(self, *raised: Any) -> None:
+    def __exit__(self, *raised: object) -> None:
         for task in self._progress.task_ids:
             self._progress.stop_task(task)
         self._progress.stop()
@@ -103,7 +103,7 @@ class SearchProgress(_Shown):
         if time.monotonic() - self._shown >= REFRESH:
             self._show()
 
-    def __exit__(self, *raised: Any) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._show()
         super().__exit__(*raised)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Self
+from typing import Self
 
 from chop.report.search_progress import progress_bar
 from chop.tools.logger import get_logger
@@ -34,7 +34,7 @@ class TrainingProgress:
             self._progress.start()
         return self
 
-    def __exit__(self, *raised: Any) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._is_bar:
             self._progress.stop()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from rich.progress import MofNCompleteColumn
 
@@ -33,7 +33,7 @@ class TuningProgress:
         self._progress.start()
         return self
 
-    def __exit__(self, *raised: Any) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._progress.stop()
 
     def start(self, networks: int, epochs: int) -> None:

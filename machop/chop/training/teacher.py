@@ -44,7 +44,8 @@ class Teacher:
         return call_model(self.model, x, self.output).detach()
 
     def _all(self, x: Any, y: Tensor) -> Tensor:
-        found = []
-        for rows in torch.split(torch.arange(len(y)), SAMPLES_AT_A_TIME):
-            found.append(with_samples(self._of(to_device(take(x, rows), self.device)), len(rows)).cpu())
-        return torch.cat(found)
+        parts = torch.split(torch.arange(len(y)), SAMPLES_AT_A_TIME)
+        inputs = (to_device(take(x, rows), self.device) for rows in parts)
+        return torch.cat(
+            [with_samples(self._of(own), len(rows)).cpu() for own, rows in zip(inputs, parts, strict=True)]
+        )

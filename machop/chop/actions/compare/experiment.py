@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -138,7 +139,7 @@ class Experiment:
                 break
         return Run(contender.name, seed, np.array(rows, np.int64), np.array(is_new, bool), np.array(seconds), end)
 
-    def _proposals(self, strategy: SearchStrategyBase, seen: Set[int]) -> Iterator[tuple[Point, int, float]]:
+    def _proposals(self, strategy: SearchStrategyBase, seen: AbstractSet[int]) -> Iterator[tuple[Point, int, float]]:
         """Proposed points, their rows, and the seconds of each `ask`; `seen` are the rows of the run so far."""
         while True:
             left = self.budget - len(seen)

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -65,7 +65,11 @@ class Outputs:
     scores: Tensor
 
 
-Pair = collections.namedtuple("Pair", "features scores")
+class Pair(NamedTuple):
+    """Outputs that are a named tuple."""
+
+    features: Tensor
+    scores: Tensor
 
 
 def samples(part: str) -> tuple[Tensor, Tensor]:

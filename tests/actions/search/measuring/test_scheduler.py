@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -55,12 +55,12 @@ def runners(subject: Subject, *more: str, wanted: set[str] | None = None) -> Run
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many points each call for many points had."""
     found: list[int] = []
     scores = BatchedMeasurement.scores
     monkeypatch.setattr(BatchedMeasurement, "scores", lambda own, codes: found.append(len(codes)) or scores(own, codes))
-    yield found
+    return found
 
 
 def metrics(outcomes: Sequence[Outcome]) -> list[dict[str, float]]:

@@ -269,7 +269,7 @@ def test_a_damaged_network_is_tuned_again(
 ) -> None:
     table = finished({**TINY, "rows": 2, "max_epochs": 1})
     few(search_config=table)
-    file = sorted((tmp_path / "finished").iterdir())[0]
+    file = min((tmp_path / "finished").iterdir())
     content, weights = file.read_bytes(), value_digest(dict(read_checkpoint(file).state_dict))
     file.write_bytes(content[:-4] + bytes(4))
     number = int(file.name.split("-")[1])

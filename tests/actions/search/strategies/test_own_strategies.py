@@ -74,7 +74,7 @@ def share(order: Sequence[int], accuracy: Accuracy) -> float:
     return Front.of(every[list(order)], np.array(order)).hypervolume(*bounds) / exact
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), points=st.integers(0, 6), objectives=st.integers(1, 4))
 def test_the_gain_of_a_known_point_is_what_the_hypervolume_grows_by(seed: int, points: int, objectives: int) -> None:
     draw = np.random.default_rng(seed)

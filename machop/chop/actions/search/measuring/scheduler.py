@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import accumulate
 from types import TracebackType
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -115,7 +115,7 @@ class Scheduler:
         names = list(parts[0])
         return {name: np.concatenate([parts[place][name] for place in range(len(chunks))]) for name in names}
 
-    def __enter__(self) -> Scheduler:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

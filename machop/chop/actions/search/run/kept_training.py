@@ -86,7 +86,9 @@ class KeptTraining(TrainingRun):
     A snapshot is written first, then the state behind it. What is there, and sound, is not trained again.
     """
 
-    def __init__(self, training: Training, engine: SnapshotTraining, files: SearchFolder, about: Mapping[str, Any]):
+    def __init__(
+        self, training: Training, engine: SnapshotTraining, files: SearchFolder, about: Mapping[str, Any]
+    ) -> None:
         super().__init__(training, engine)
         self._files = files
         self._about = about

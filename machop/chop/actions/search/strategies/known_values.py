@@ -62,10 +62,10 @@ class KnownValues:
         nothing = np.zeros(len(codes))
         known = {o.metric: metrics.get(o.metric, nothing) for o in self.goals.objectives}
         costs = [sign(way) * value for way, value in zip(self.goals.directions, self.goals.values(known), strict=True)]
-        for constraint in self.goals.constraints:
-            costs.append(
-                constraint.violation(metrics[constraint.metric]) if constraint.metric in self._given else nothing
-            )
+        costs += [
+            constraint.violation(metrics[constraint.metric]) if constraint.metric in self._given else nothing
+            for constraint in self.goals.constraints
+        ]
         return np.stack([np.broadcast_to(column, len(codes)) for column in costs], 1)
 
     def turned(self, values: Sequence[float]) -> Array:

@@ -42,11 +42,11 @@ class Greedy(ProductStrategy):
 
     def _lowered(self, code: Code) -> list[Code]:
         """The points that differ on one axis and are the next cheaper ones there."""
-        found = []
-        for axis, own in enumerate(code):
-            for alternative in self._next_lower(axis, own):
-                found.append((*code[:axis], alternative, *code[axis + 1 :]))
-        return found
+        return [
+            (*code[:axis], lower, *code[axis + 1 :])
+            for axis, own in enumerate(code)
+            for lower in self._next_lower(axis, own)
+        ]
 
     def _next_lower(self, axis: int, own: int) -> list[int]:
         """The choices of an axis directly below one: nowhere wider, and nothing in between."""

@@ -29,7 +29,7 @@ MOVING = frozenset(("flatten", "view", "reshape", "contiguous", "clone", "slice"
 """Functions and methods that return values of their input in other places, by name."""
 
 
-class Unfit(Exception):
+class UnfitError(Exception):
     """Why scales of a layer cannot be moved."""
 
 
@@ -103,7 +103,7 @@ def groups_of(graph: MaseGraph) -> tuple[list[Group], dict[str, str]]:
             continue
         try:
             groups.append(_group(graph, graph.node(name), op))
-        except Unfit as reason:
+        except UnfitError as reason:
             left[name] = str(reason)
     return groups, left
 
@@ -111,16 +111,16 @@ def groups_of(graph: MaseGraph) -> tuple[list[Group], dict[str, str]]:
 def _group(graph: MaseGraph, node: fx.Node, op: Op) -> Group:
     names = [name for name in ("weight", "bias") if name in op.params and name not in op.absent]
     if op.name in NORMS and "weight" not in names:
-        raise Unfit("it has no weights to scale")
+        raise UnfitError("it has no weights to scale")
     parameters = tuple(_owned(graph, node, op, name) for name in names)
     if parameters[0].of(graph.model).ndim > 1 and op.name in NORMS:
-        raise Unfit("it normalises several dimensions together")
+        raise UnfitError("it normalises several dimensions together")
     consumers = tuple(_consumers(graph, node))
     own = Group(node.name, parameters, consumers)
     for consumer in consumers:
         inputs = consumer.weight.of(graph.model).shape[consumer.axis]
         if inputs % own.channels(graph.model) and own.channels(graph.model) % inputs:
-            raise Unfit(
+            raise UnfitError(
                 f"'{consumer.node}' reads {inputs} inputs, which are not its {own.channels(graph.model)} channels"
             )
     return own
@@ -129,7 +129,7 @@ def _group(graph: MaseGraph, node: fx.Node, op: Op) -> Group:
 def _consumers(graph: MaseGraph, node: fx.Node) -> Iterator[Consumer]:
     """The layers that read a node's result, through ops that keep scales."""
     if not node.users:
-        raise Unfit("nothing reads its result")
+        raise UnfitError("nothing reads its result")
     for user in node.users:
         op = graph.op(user)
         if (op is not None and op.name in KEEPING) or _moves_values(graph, user):
@@ -137,14 +137,14 @@ def _consumers(graph: MaseGraph, node: fx.Node) -> Iterator[Consumer]:
         elif op is not None and op.name in CONSUMERS and op.args["data_in"][0].of(user.args, user.kwargs) is node:
             yield _consumer(graph, user)
         else:
-            raise Unfit(f"'{user.name}' reads its result, where scales of channels cannot be taken back")
+            raise UnfitError(f"'{user.name}' reads its result, where scales of channels cannot be taken back")
 
 
 def _consumer(graph: MaseGraph, user: fx.Node) -> Consumer:
     op = graph.quantizable_nodes().get(user.name)
     axis = inputs_axis(op) if op is not None else None
     if op is None or axis is None or (WEIGHT not in op.params and WEIGHT not in op.owned):
-        raise Unfit(f"the second factor of '{user.name}' is no parameter")
+        raise UnfitError(f"the second factor of '{user.name}' is no parameter")
     return Consumer(user.name, _owned(graph, user, op, WEIGHT), axis)
 
 
@@ -157,7 +157,7 @@ def _moves_values(graph: MaseGraph, node: fx.Node) -> bool:
 
 
 def _owned(graph: MaseGraph, node: fx.Node, op: Op, operand: str) -> Owned:
-    """The place of a parameter; raises Unfit where another node reads it, or something makes it."""
+    """The place of a parameter; raises UnfitError where another node reads it, or something makes it."""
     inner = graph.inner(node)
     if isinstance(inner, nn.Module):
         if (
@@ -166,13 +166,13 @@ def _owned(graph: MaseGraph, node: fx.Node, op: Op, operand: str) -> Owned:
             or inner._forward_hooks
             or inner._forward_pre_hooks
         ):
-            raise Unfit(f"the {operand} of '{node.name}' is made by a hook or a parametrisation")
+            raise UnfitError(f"the {operand} of '{node.name}' is made by a hook or a parametrisation")
         path = f"{node.target}.{operand}"
     else:
         place = op.params.get(operand) or op.args[operand][0]
         given = place.of(node.args, node.kwargs)
         if not isinstance(given, fx.Node) or given.op != "get_attr":
-            raise Unfit(f"the {operand} of '{node.name}' is no parameter of the model")
+            raise UnfitError(f"the {operand} of '{node.name}' is no parameter of the model")
         path = str(given.target)
     _require_alone(graph, node, path)
     return Owned(path)
@@ -185,8 +185,8 @@ def _require_alone(graph: MaseGraph, node: fx.Node, path: str) -> None:
         if other is not node and other.op == "call_module":
             module = graph.model.get_submodule(str(other.target))
             if any(own.untyped_storage().data_ptr() == storage for own in module.parameters()):
-                raise Unfit(f"'{other.name}' reads the same tensor as '{node.name}'")
+                raise UnfitError(f"'{other.name}' reads the same tensor as '{node.name}'")
         if other.op == "get_attr" and isinstance(own := attribute_at(graph.model, str(other.target)), Tensor):
             readers = [user.name for user in other.users if user is not node]
             if own.untyped_storage().data_ptr() == storage and readers:
-                raise Unfit(f"'{readers[0]}' reads the same tensor as '{node.name}'")
+                raise UnfitError(f"'{readers[0]}' reads the same tensor as '{node.name}'")
