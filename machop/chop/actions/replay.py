@@ -10,7 +10,6 @@ from typing import Any
 
 from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
 from chop.actions.float_passes import apply_float_passes
-from chop.actions.search.run.input_fingerprint import weights_digest
 from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
@@ -20,6 +19,7 @@ from chop.evaluation.guard import formats_of, require_sound
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
 from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
+from chop.models.weight_notes import weights_digest
 from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder

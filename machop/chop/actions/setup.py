@@ -14,7 +14,7 @@ from torch import nn
 from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
-from chop.dataset.data import Data, first_batch
+from chop.dataset.data import PARTS, Data, first_batch
 from chop.dataset.rows import cut, form_of
 from chop.errors import ChopError, GraphError, first_line
 from chop.ir import MaseGraph
@@ -30,7 +30,9 @@ from chop.tools.user_code import is_user_reference
 
 logger = get_logger(__name__)
 
-PARTS = ("train", "val", "test")
+TRAINING_FOLDER = "training_ckpts"
+"""The folder of a project that holds the weights of its training."""
+
 MOST_FORMS = 8
 """Forms of input in a part of the data (sequences of other lengths, say) that a graph is compared with its model on."""
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from chop.actions.search.checks import build_space, problem_line
 from chop.actions.search.export_target import changes_norms, without_target
-from chop.actions.search.run.input_fingerprint import rows_digest, weights_digest
+from chop.actions.search.run.input_fingerprint import rows_digest
 from chop.actions.search.run.session import choices_digest
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
-from chop.actions.setup import Prepared, prepare, resolve_accelerator, software_dir, traced
+from chop.actions.setup import TRAINING_FOLDER, Prepared, prepare, resolve_accelerator, software_dir, traced
 from chop.config.next_command import file_command
 from chop.config.overrides import Override
 from chop.config.run_config import SPACE_TRAINING, RunConfig
@@ -27,7 +27,7 @@ from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
 from chop.models.checkpoint import save_weights
-from chop.models.weight_notes import TrainedForSpace
+from chop.models.weight_notes import TrainedForSpace, weights_digest
 from chop.report.training_progress import TrainingProgress
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -40,7 +40,6 @@ from chop.training.space_run import SpaceRun
 
 logger = get_logger(__name__)
 
-FOLDER = "training_ckpts"
 SHARED = ("max_epochs", "batch_size", "learning_rate", "weight_decay")
 """Options of every command that mean this training where they stand on the command line."""
 
@@ -193,7 +192,7 @@ def _job(
     run_config: RunConfig, prepared: Prepared, space: SearchSpaceBase, setup: Any, options: SpaceTrainingOptions
 ) -> SpaceTrainingJob:
     shared = run_config.options
-    folder, device = software_dir(shared) / FOLDER, resolve_accelerator(shared)
+    folder, device = software_dir(shared) / TRAINING_FOLDER, resolve_accelerator(shared)
     return SpaceTrainingJob(prepared.model, space, setup, prepared.data_module, options, folder, shared.seed, device)
 
 

@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader
 
 from chop.actions.evaluate import show_scores, test_scores
 from chop.actions.replay import load_saved_graph
-from chop.actions.setup import prepare, require_parts_alike, resolve_accelerator, software_dir
+from chop.actions.setup import TRAINING_FOLDER, prepare, require_parts_alike, resolve_accelerator, software_dir
 from chop.config.next_command import scoring_command
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.dataset.rows import Batches
 from chop.errors import ChopError
 from chop.evaluation.predictions import stream
+from chop.ir.graph.graph_file import GRAPH_FILE
 from chop.models.checkpoint import load_weights
 from chop.scoring.own_function_checks import check_own_functions
 from chop.tools.files import move_aside
@@ -41,9 +42,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 Schedule = Literal["constant", "cosine"]
-CHECKPOINTS = "training_ckpts"
 SAMPLES_TO_CHECK_ON = 256
-GRAPH_FILE = "graph.safetensors"
 LIGHTNING_ACCELERATORS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
 
@@ -74,7 +73,7 @@ def run_train(options: RunOptions) -> TrainResult:
     prepared = prepare(options, takes_graph=True)
     saved = load_saved_graph(options.load_name, prepared)
     model = saved.model if saved else prepared.model
-    folder = software_dir(options) / CHECKPOINTS
+    folder = software_dir(options) / TRAINING_FOLDER
     with _only_training(options, folder) as own:
         result = _train(options, model, prepared.data_module, own, "constant")
         kept = folder / GRAPH_FILE if saved else result.best_checkpoint
@@ -104,7 +103,7 @@ def train(
     Raises ChopError for options that Lightning refuses, for a logger whose package is not installed, and where another
     training is writing to the folder.
     """
-    with _only_training(options, output_dir / CHECKPOINTS) as own:
+    with _only_training(options, output_dir / TRAINING_FOLDER) as own:
         return _train(options, model, data_module, own, schedule)
 
 

@@ -16,6 +16,7 @@ from chop.dataset import MaseDataModule
 from chop.dataset.data import first_batch
 from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
+from chop.ir.graph.graph_file import GRAPH_FILE
 from chop.ir.graph.inputs import placeholder_keywords
 from chop.nn.ops import STATISTICS
 from chop.passes.graph import PASSES, summarize_quantization_analysis_pass
@@ -25,8 +26,6 @@ from chop.tools.logger import get_logger
 from chop.tools.terminal import terminal
 
 logger = get_logger(__name__)
-
-GRAPH_FILE = "graph.safetensors"
 
 
 def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGraph:

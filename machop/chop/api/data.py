@@ -11,14 +11,14 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from chop.api.arguments import naming
 from chop.dataset import DATASETS, MaseDataModule
-from chop.dataset.arrays import PARTS, SPLIT, SampleArrays, is_pair
+from chop.dataset.arrays import SPLIT, SampleArrays, is_pair
+from chop.dataset.data import PARTS
 from chop.dataset.reading import LABELS
+from chop.dataset.user_data import OPTIONAL
 from chop.errors import DatasetError
 from chop.ir import MaseGraph
 from chop.scoring.task import TASKS, Task
 from chop.tools.user_code import is_user_reference
-
-OPTIONAL = ("loss", "metrics", "num_classes", "output", "ignore_index")
 
 
 class HasLoaders(Protocol):
@@ -150,7 +150,9 @@ def _of_name(name: str, loss: Any, metrics: Any, arrays: SampleArrays) -> dict[s
     if loss is None and metrics is None:
         return {}
     parts = known.load()
-    loaders = {part: arrays.loader(part, (own.x, own.y)) for part in PARTS if (own := getattr(parts, part))}
+    loaders: dict[str, Any] = {
+        part: arrays.loader(part, (own.x, own.y)) for part in PARTS if (own := getattr(parts, part))
+    }
     return {**loaders, "loss": loss, "metrics": metrics}
 
 
@@ -166,7 +168,9 @@ def _values(data: Any, arrays: SampleArrays) -> dict[str, Any]:
         data.prepare_data()
         data.setup("fit")
         data.setup("test")
-    named = {part: getattr(data, f"{part}_dataloader")() for part in PARTS if hasattr(data, f"{part}_dataloader")}
+    named: dict[str, Any] = {
+        part: getattr(data, f"{part}_dataloader")() for part in PARTS if hasattr(data, f"{part}_dataloader")
+    }
     named |= {name: getattr(data, name) for name in (*PARTS, *OPTIONAL) if hasattr(data, name)}
     if not named:
         raise DatasetError(

@@ -13,7 +13,6 @@ from chop.actions.calibration import calibrate
 from chop.actions.replay import require_registered_formats
 from chop.actions.search.checks import checked_call
 from chop.actions.search.measuring.baseline_check import of_the_float_baseline
-from chop.actions.search.run.input_fingerprint import weights_digest
 from chop.actions.search.run.job import SearchJob
 from chop.actions.setup import resolve_accelerator
 from chop.api.arguments import in_python, naming
@@ -25,6 +24,7 @@ from chop.dataset import DATASETS
 from chop.dataset.arrays import SPLIT
 from chop.errors import SearchError
 from chop.ir import MaseGraph
+from chop.models.weight_notes import weights_digest
 from chop.record.folder import SearchFolder
 from chop.record.trial import TrialCounts
 from chop.tools.logger import get_logger

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, get_args
+from typing import Any
 
 from chop.actions.search.settings.runners import GROUPS
 from chop.actions.search.strategies.runners.base import RUNNERS, RunnerBase, declared_metrics
 from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError, did_you_mean
-from chop.scoring.metric import Direction, Metric
+from chop.scoring.metric import DIRECTIONS, Metric
 from chop.scoring.own_functions import streams
 
-DIRECTIONS = get_args(Direction)
 EVALUATION, TRAINING = "basic_evaluation", "basic_train"
 
 Table = dict[str, Any]

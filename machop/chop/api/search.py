@@ -35,12 +35,12 @@ from chop.config.run_config import option_types
 from chop.config.typed import Problem, check_value
 from chop.dataset import MaseDataModule
 from chop.dataset.arrays import SPLIT
-from chop.dataset.data import Data
+from chop.dataset.data import Data, Part
 from chop.errors import ChopError, ConfigError, FolderError, GraphError, SearchError
 from chop.executors import EXECUTORS, Executor
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.ops import Op
-from chop.record.trial import Direction
+from chop.scoring.metric import Direction
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
 from chop.tools.scratch import scratch_folder
@@ -50,7 +50,6 @@ logger = get_logger(__name__)
 SHORT = ("weight_rounding",)
 """Arguments that stand for a key of the same name in every layer."""
 
-Part = Literal["train", "val", "test"]
 Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 
 

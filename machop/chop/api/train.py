@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from chop.actions.search.search_space import SearchSpaceBase
-from chop.actions.setup import build_model, resolve_accelerator, traced
+from chop.actions.setup import TRAINING_FOLDER, build_model, resolve_accelerator, traced
 from chop.actions.space_training import SpaceTrained, SpaceTrainingJob, space_of
 from chop.api.arguments import in_python, naming
 from chop.api.data import UserData
@@ -99,7 +99,7 @@ def train_for_space(
             raise ConfigError(["space: give a chop.Space, or the number formats to choose from (formats=, widths=)"])
         if folder is None and resume:
             raise ConfigError(["resume: name the folder of the training that is to go on"])
-        place = Path(folder) if folder is not None else stack.enter_context(scratch_folder()) / "training_ckpts"
+        place = Path(folder) if folder is not None else stack.enter_context(scratch_folder()) / TRAINING_FOLDER
         job = _job(arguments, chosen, place)
         with only_writer(job.folder) as locked:
             result = job.run(resume, locked)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from chop.cli.options import DEBUG, PLUGINS
+from chop.cli.options import DEBUG, OWN_DATASET, OWN_MODEL, PLUGINS
 from chop.cli.start import load_plugins, start
 from chop.errors import ConfigError
 
@@ -25,8 +25,6 @@ NEW_DATASET = Annotated[
     str | None,
     typer.Argument(metavar="[DATASET]", help="A data set of `ch info dataset`. [default: that of its weights]"),
 ]
-MODEL = Annotated[str | None, typer.Option("--model", help="The model, if it is your own: FILE.py:FUNCTION.")]
-DATASET = Annotated[str | None, typer.Option("--dataset", help="The data set, if it is your own: FILE.py:FUNCTION.")]
 TASK = Annotated[str | None, typer.Option("--task", help="What outputs are judged by: one of `ch info task`.")]
 OUTPUT = Annotated[Path | None, typer.Option("--output", help="The file to write. [default: standard output]")]
 NAME = Annotated[str | None, typer.Argument(metavar="[NAME]", help="An example. [default: list all]")]
@@ -60,8 +58,8 @@ def new(
 @app.command()
 def check(
     file: FILE,
-    model: MODEL = None,
-    dataset: DATASET = None,
+    model: OWN_MODEL = None,
+    dataset: OWN_DATASET = None,
     plugin: PLUGINS = None,
     debug: DEBUG = False,
 ) -> None:

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from chop.cli.options import DEBUG, PLUGINS
+from chop.cli.options import DEBUG, OWN_DATASET, OWN_MODEL, PLUGINS, TRIAL
 from chop.cli.start import start
 from chop.config.key_values import key_value
 from chop.errors import ConfigError
 
 RUN = Annotated[Path | None, typer.Argument(help="A search's folder, as mase_output/NAME.", show_default=False)]
-TRIAL = Annotated[int | None, typer.Option("--trial", "--row", help="The trial's number in that search.")]
 LOAD = Annotated[Path | None, typer.Option("--load", help="Or: a saved graph, graph.safetensors of `ch transform`.")]
 TO = Annotated[str | None, typer.Option("--to", help="The form: one of `ch info exporter`.")]
 OUTPUT = Annotated[Path | None, typer.Option("--output", help="The folder. [default: one in the search's project]")]
@@ -27,8 +26,6 @@ ALLOW_DIFFERENCES = Annotated[
     bool, typer.Option("--allow-differences", help="Keep files whose outputs differ from the network's.")
 ]
 UNTUNED = Annotated[bool, typer.Option("--untuned", help="The network as it was before it was tuned.")]
-MODEL = Annotated[str | None, typer.Option("--model", help="The model, if it is your own: FILE.py:FUNCTION.")]
-DATASET = Annotated[str | None, typer.Option("--dataset", help="The data set, if it is your own: FILE.py:FUNCTION.")]
 
 
 def export(
@@ -41,8 +38,8 @@ def export(
     weights_only: WEIGHTS_ONLY = False,
     allow_differences: ALLOW_DIFFERENCES = False,
     untuned: UNTUNED = False,
-    model: MODEL = None,
-    dataset: DATASET = None,
+    model: OWN_MODEL = None,
+    dataset: OWN_DATASET = None,
     plugin: PLUGINS = None,
     debug: DEBUG = False,
 ) -> None:

@@ -28,7 +28,6 @@ from chop.cli.options import (
     PLUGINS,
     RESUME,
     RESUME_TRAINING,
-    ROW,
     SEEDS,
     SET,
     SET_FOR_SPACE,
@@ -36,6 +35,7 @@ from chop.cli.options import (
     STRATEGIES,
     STRATEGY_NAME,
     TARGET,
+    TRIAL,
     TRIALS_AS_JSON,
     UNTUNED,
     space_options,
@@ -251,7 +251,7 @@ def formats(plugin: PLUGINS = None) -> None:
     show_info("format")
 
 
-_ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": ROW, "untuned": UNTUNED}
+_ROW_OPTIONS = {"from_search": FROM_SEARCH, "row": TRIAL, "untuned": UNTUNED}
 _SEARCH_OPTIONS = {
     "n_trials": N_TRIALS,
     "strategy_name": STRATEGY_NAME,

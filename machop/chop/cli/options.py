@@ -10,17 +10,19 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from chop.config.options import RunOptions
+from chop.config.options import CODE_OPTIONS, RunOptions
 from chop.config.space_training import SpaceTrainingOptions
 
 Action = Callable[..., None]
-
-POSITIONAL = ("model", "dataset")
 
 CONFIG = Annotated[Path | None, typer.Option("--config", help="A TOML file; the command line goes before it.")]
 PLUGINS = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file that registers strategies, runners … Repeatable."),
+]
+OWN_MODEL = Annotated[str | None, typer.Option("--model", help="The model, if it is your own: FILE.py:FUNCTION.")]
+OWN_DATASET = Annotated[
+    str | None, typer.Option("--dataset", help="The data set, if it is your own: FILE.py:FUNCTION.")
 ]
 DEBUG = Annotated[bool, typer.Option("--debug", help="Log at debug level and show tracebacks.")]
 RESUME = Annotated[bool, typer.Option("--resume", help="Go on with the search of this project.")]
@@ -90,7 +92,7 @@ FROM_SEARCH = Annotated[
     Path | None,
     typer.Option("--from-search", help="A search's folder, best.json or log.json: use the trial of --trial."),
 ]
-ROW = Annotated[int | None, typer.Option("--trial", "--row", help="The trial's number in that search.")]
+TRIAL = Annotated[int | None, typer.Option("--trial", "--row", help="The trial's number in that search.")]
 STRATEGIES = Annotated[
     str | None,
     typer.Option(
@@ -132,7 +134,7 @@ def with_run_options(action: Action, extras: dict[str, Any], trains: bool = True
 
     def command(**values: Any) -> None:
         own = {name: values.pop(name) for name in {**COMMON, **extras}}
-        named = {name: values.pop(f"named_{name}") for name in POSITIONAL}
+        named = {name: values.pop(f"named_{name}") for name in CODE_OPTIONS}
         given = {key: value for key, value in values.items() if value is not None}
         for name, value in named.items():
             if value is not None and given.setdefault(name, value) != value:
@@ -167,9 +169,9 @@ def _space_option(option: Field[Any], hint: Any) -> Any:
 def _option_annotations(trains: bool) -> dict[str, Any]:
     hints = get_type_hints(RunOptions)
     by_name = {f.name: f for f in fields(RunOptions)}
-    positional = {name: _argument(by_name[name]) for name in POSITIONAL}
-    named = {f"named_{name}": _named(by_name[name]) for name in POSITIONAL}
-    rest = {name: _option(f, hints[name], trains) for name, f in by_name.items() if name not in POSITIONAL}
+    positional = {name: _argument(by_name[name]) for name in CODE_OPTIONS}
+    named = {f"named_{name}": _named(by_name[name]) for name in CODE_OPTIONS}
+    rest = {name: _option(f, hints[name], trains) for name, f in by_name.items() if name not in CODE_OPTIONS}
     return {**positional, **named, **rest}
 
 

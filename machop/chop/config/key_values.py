@@ -5,9 +5,8 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
+from chop.config.typed import KeyPath
 from chop.errors import ConfigError
-
-KeyPath = tuple[str, ...]
 
 
 def key_value(pair: str) -> tuple[str, Any]:

@@ -7,10 +7,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from chop.config.options import RunOptions
+from chop.config.options import CODE_OPTIONS, RunOptions
 from chop.tools.user_code import is_user_reference, loaded_plugins
-
-NAMES = ("model", "dataset")
 
 
 def scoring_command(options: RunOptions, load: Path) -> str:
@@ -27,14 +25,14 @@ def file_command(options: RunOptions, *words: str) -> str:
 
 
 def _own_names(options: RunOptions) -> Iterator[str]:
-    for key in NAMES:
+    for key in CODE_OPTIONS:
         if is_user_reference(name := getattr(options, key) or ""):
             yield from (f"--{key}", name)
 
 
 def _plugins(options: RunOptions) -> Iterator[str]:
     """The files of `--plugin`, by their paths from here; that of the model or the data is loaded with it."""
-    own = {Path(name.rpartition(":")[0]).resolve() for name in map(options.__getattribute__, NAMES) if name}
+    own = {Path(name.rpartition(":")[0]).resolve() for name in map(options.__getattribute__, CODE_OPTIONS) if name}
     for path in loaded_plugins():
         if path not in own:
             yield from ("--plugin", os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+CODE_OPTIONS = ("model", "dataset")
+"""Options whose value may be FILE.py:FUNCTION, the user's own code."""
+
 Accelerator = Literal["auto", "cpu", "gpu", "mps"]
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from chop.config.key_values import key_path, key_value
+from chop.config.typed import KeyPath
 from chop.errors import ConfigError
 
-KeyPath = tuple[str, ...]
 SEARCH = "search"
 Tables = Mapping[str, Any]
 

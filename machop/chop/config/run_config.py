@@ -12,7 +12,7 @@ from typing import Any, Literal, get_type_hints
 
 import tomlkit
 
-from chop.config.options import RunOptions
+from chop.config.options import CODE_OPTIONS, RunOptions
 from chop.config.overrides import Override, flag_of, overridden
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.toml_document import TomlDocument
@@ -23,7 +23,6 @@ from chop.tools.user_code import is_user_reference
 Source = Literal["default", "file", "command line"]
 SPACE_TRAINING = "train_for_space"
 TABLES = ("search", "passes", "transform", SPACE_TRAINING)
-NAMES = ("model", "dataset")
 PATH_OPTIONS = ("load_name", "project_dir")
 
 
@@ -85,7 +84,7 @@ def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -
     known = {key: value for key, value in from_file.items() if key in option_names() and not _refused(key, value)}
     given = {key: value for key, value in command_line.items() if not _wrong(key, value)}
     options = RunOptions(**{**known, **given})
-    named = [key for key in NAMES if getattr(options, key) is not None or key not in from_file]
+    named = [key for key in CODE_OPTIONS if getattr(options, key) is not None or key not in from_file]
     problems += [problem for key in named for problem in _name_problems(key, options, given, document)]
     problems += _task_problems(options, given, document)
     return RunConfig(
@@ -137,7 +136,7 @@ def _no_path(value: str) -> str | None:
 
 def _is_code(key: str, value: Any) -> bool:
     """Whether a file asks to run the user's code, which only the command line may do."""
-    return key in NAMES and isinstance(value, str) and is_user_reference(value)
+    return key in CODE_OPTIONS and isinstance(value, str) and is_user_reference(value)
 
 
 def _refused(key: str, value: Any) -> bool:
@@ -193,7 +192,7 @@ def _name_problems(key: str, options: RunOptions, given: Mapping[str, Any], docu
 def _task_problems(options: RunOptions, given: Mapping[str, Any], document: TomlDocument | None) -> list[str]:
     """The problem of a task that cannot be had; the user's own code may register one when it is run."""
     is_default = options.task == RunOptions.task
-    if is_default or any(is_user_reference(getattr(options, key) or "") for key in NAMES):
+    if is_default or any(is_user_reference(getattr(options, key) or "") for key in CODE_OPTIONS):
         return []
     from chop.scoring.task import task_class
 

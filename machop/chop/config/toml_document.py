@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chop.config.typed import KeyPath
 from chop.errors import ConfigError
 
-KeyPath = tuple[str, ...]
 _HEADER = re.compile(r"^\s*\[(\[)?(?P<key>.+?)\](?(1)\])\s*(#.*)?$")
 _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 

@@ -13,8 +13,10 @@ from chop.errors import did_you_mean
 
 T = TypeVar("T")
 KeyPath = tuple[str, ...]
+"""The keys that lead to a value, from the outermost table on."""
 
 LARGEST = 2**63 - 1
+"""The largest whole number of TOML."""
 
 
 @dataclass(frozen=True)

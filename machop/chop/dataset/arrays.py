@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chop.dataset.data import PARTS
 from chop.dataset.rows import TensorRows, count_rows, rows_loader, take
 from chop.errors import DatasetError, first_line
 
-PARTS = ("train", "val", "test")
 SPLIT = (0.8, 0.1, 0.1)
 """Shares of samples for training, validation and testing, where the data are not in parts."""
 

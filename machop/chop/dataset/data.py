@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from chop.dataset.info import DatasetInfo
 from chop.dataset.rows import Batch
 from chop.scoring.task import Task
 from chop.tools.model_outputs import OutputName
+
+Part = Literal["train", "val", "test"]
+"""A set of samples: for training, for the figures of a search, and for the figures of its best networks."""
+
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class Data(Protocol):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from chop.dataset.arrays import SampleArrays
+from chop.dataset.data import PARTS, Part
 from chop.dataset.info import DATASETS, DatasetInfo, Parts
 from chop.dataset.reading import is_spent, joined, labelled_only, read_batch, read_part, without_unlabelled
 from chop.dataset.rows import Batch, TensorRows, cut, rows_loader
@@ -25,13 +26,11 @@ from chop.tools.user_code import is_user_reference
 
 logger = get_logger(__name__)
 
-Part = Literal["train", "val", "test"]
 PART_NAMES: Mapping[str, Part] = {
     "train": "train", "train_dataloader": "train",
     "val": "val", "val_dataloader": "val", "validation": "val",
     "test": "test", "test_dataloader": "test",
 }  # fmt: skip
-ALL_PARTS: tuple[Part, ...] = ("train", "val", "test")
 MEASURING_BATCH = 4096
 MOST_OUTPUTS = 2**24
 """Outputs of a batch that is measured on, as far as targets tell of them: 64 MiB of float32."""
@@ -137,7 +136,7 @@ class MaseDataModule:
 
     def _require_task(self) -> None:
         """Raise DatasetError if the task does not fit these data."""
-        for part in ALL_PARTS:
+        for part in PARTS:
             for x, y in self._stored_batches(part):
                 try:
                     self.task.require_data(x, y)
@@ -218,8 +217,8 @@ class MaseDataModule:
         """Read all sets of the user's data, once."""
         data = self._user_data
         assert data is not None
-        read = {part: read_part(data.loaders[part], part, data.target_form) for part in ALL_PARTS}
-        classes = data.target_form.classes({part: [y for _, y in read[part]] for part in ALL_PARTS})
+        read = {part: read_part(data.loaders[part], part, data.target_form) for part in PARTS}
+        classes = data.target_form.classes({part: [y for _, y in read[part]] for part in PARTS})
         for part, batches in read.items():
             kept = batches if classes is None else labelled_only(batches, part, data.unlabelled)
             self._sizes[part] = [len(y) for _, y in kept]

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from chop.dataset.arrays import SampleArrays, is_pair
+from chop.dataset.data import PARTS
 from chop.dataset.no_label import OnOwnLabels, label_of_none
 from chop.dataset.reading import read_by_one_process
 from chop.dataset.targets import INFER, TargetForm
@@ -17,7 +18,7 @@ from chop.dataset.tokens import TokenArrays
 from chop.errors import DatasetError, did_you_mean
 from chop.scoring.classification import Classification
 from chop.scoring.labels import UNLABELLED
-from chop.scoring.metric import UserMetric
+from chop.scoring.metric import DIRECTIONS, UserMetric
 from chop.scoring.task import Task
 from chop.tools.logger import get_logger
 from chop.tools.model_outputs import OutputName
@@ -25,9 +26,7 @@ from chop.tools.user_code import call_user, load_user_object
 
 logger = get_logger(__name__)
 
-PARTS = ("train", "val", "test")
 OPTIONAL = ("loss", "metrics", "num_classes", "output", "ignore_index")
-DIRECTIONS = ("maximize", "minimize")
 BUILT_IN = ("loss", "accuracy", "accuracy_micro", "perplexity", "mean_iou")
 """Metrics of our own tasks."""
 
@@ -94,7 +93,9 @@ def user_data_of(
         )
     if arrays is not None and task.reads_tokens:
         values = {**values, **{part: arrays.loader(values[part], part) for part in PARTS}}
-    loaders = {part: read_by_one_process(_readable_again(values[part], part, reference), part) for part in PARTS}
+    loaders: dict[str, Any] = {
+        part: read_by_one_process(_readable_again(values[part], part, reference), part) for part in PARTS
+    }
     metrics = values.get("metrics") or {}
     _check_loss(values.get("loss"), reference)
     _check_metrics(metrics, reference)

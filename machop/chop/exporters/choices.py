@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chop.formats import Format
+from chop.nn.node_config import WEIGHT
 from chop.nn.ops import Op
 
 FormatProblem = Callable[[Op, str, Format | None], str | None]
 """Why no network with this format (None: float32) at an operand of this op can be exported; None where it can."""
-
-WEIGHT = "weight"
 
 
 @dataclass(frozen=True)

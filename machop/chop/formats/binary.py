@@ -13,7 +13,6 @@ from chop.formats.base import (
     FLOAT_BITS,
     FORMATS,
     Arithmetic,
-    Format,
     Law,
     OneByOne,
     count,
@@ -21,8 +20,7 @@ from chop.formats.base import (
     require_choice,
     require_int,
 )
-from chop.formats.layout import Layout
-from chop.formats.measured import GRANULARITIES, by_channel, channels, finite, on_channels, spread
+from chop.formats.measured import GRANULARITIES, ChannelScales, by_channel, channels, finite, spread
 
 HASH = 0x9E3779B1
 HASH_RANGE = 1 << 32
@@ -30,7 +28,7 @@ HASH_RANGE = 1 << 32
 
 @FORMATS.register("binary")
 @dataclass(frozen=True, kw_only=True)
-class Binary(Format):
+class Binary(ChannelScales):
     """`bipolar`: -1 or 1 (0 counts as positive); else 0 or 1 (1 for what is above 0).
 
     `scaled` puts the mean magnitude in place of 1, of the whole tensor or of each channel (`granularity`), which is
@@ -79,21 +77,6 @@ class Binary(Format):
         if not self.stochastic:
             kept |= {"monotone", "nearest"} if self.bipolar else {"monotone"}
         return frozenset(kept)
-
-    @property
-    def is_elementwise(self) -> bool:
-        return self.scale is not None and len(self.scale) == 1
-
-    @property
-    def is_measured(self) -> bool:
-        return self.scale is None
-
-    @property
-    def needs_layout(self) -> bool:
-        return self.granularity == "channel" and (self.scale is None or len(self.scale) > 1)
-
-    def placed(self, layout: Layout) -> Self:
-        return on_channels(self, layout) if self.needs_layout else self
 
     def calibrated(self, x: Tensor) -> Self:
         """The format with the mean magnitudes of `x`; 1 where there is nothing but zeros."""

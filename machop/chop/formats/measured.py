@@ -5,18 +5,45 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from chop.errors import FormatError
+from chop.formats.base import Format
 from chop.formats.layout import Layout
 
 Granularity = Literal["tensor", "channel"]
 GRANULARITIES = ("tensor", "channel")
 RangeRule = Literal["min_max", "quantile", "mse"]
 RANGE_RULES = ("min_max", "quantile", "mse")
+
+
+class ChannelScales(Format):
+    """A format with one `scale` for the tensor or for each channel, measured unless it is given (None: open)."""
+
+    granularity: str
+    scale: tuple[float, ...] | None
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether the scale is known, and one for all values."""
+        return self.scale is not None and len(self.scale) == 1
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the scale is still open."""
+        return self.scale is None
+
+    @property
+    def needs_layout(self) -> bool:
+        """Whether there is a scale for each channel."""
+        return self.granularity == "channel" and (self.scale is None or len(self.scale) > 1)
+
+    def placed(self, layout: Layout) -> Self:
+        """The format for an operand of this layout."""
+        return on_channels(self, layout) if self.needs_layout else self
 
 
 def channels(shape: Sequence[int], granularity: str, axis: int, groups: int = 1) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 _INTEGER = {torch.float32: torch.int32, torch.float64: torch.int64}
 _EXPONENT_MASK = {torch.float32: 0x7F800000, torch.float64: 0x7FF0000000000000}
-_MANTISSA_BITS = {torch.float32: 23, torch.float64: 52}
+MANTISSA_BITS = {torch.float32: 23, torch.float64: 52}
 _ABOVE_SQRT2 = {torch.float32: 0x3504F4, torch.float64: 0x6A09E667F3BCD}
 """Mantissa of the least number of the type above the square root of 2."""
 
@@ -32,7 +32,7 @@ def nearest_power_(x: Tensor) -> Tensor:
     >>> nearest_power_(torch.tensor([3.0, 2.8, -0.75, 0.0]))
     tensor([4., 2., 1., 0.])
     """
-    carry = (1 << _MANTISSA_BITS[x.dtype]) - _ABOVE_SQRT2[x.dtype]
+    carry = (1 << MANTISSA_BITS[x.dtype]) - _ABOVE_SQRT2[x.dtype]
     bits = x.view(_INTEGER[x.dtype]).add_(carry)
     return bits.bitwise_and_(_EXPONENT_MASK[x.dtype]).view(x.dtype)
 
@@ -43,7 +43,7 @@ def round_in_binades_(x: Tensor, lowest: float, mantissa_bits: int) -> Tensor:
     Numbers below the power of two `lowest` have the step of its binade. Adding and subtracting a number that is so
     great that its last bit is the step lets the processor's own rounding do it.
     """
-    magic = power_below(x).clamp_(min=lowest).mul_(1.5 * 2.0 ** (_MANTISSA_BITS[x.dtype] - mantissa_bits))
+    magic = power_below(x).clamp_(min=lowest).mul_(1.5 * 2.0 ** (MANTISSA_BITS[x.dtype] - mantissa_bits))
     return x.add_(magic).sub_(magic)
 
 

@@ -15,7 +15,6 @@ from chop.formats.base import (
     FLOAT_BITS,
     FORMATS,
     Arithmetic,
-    Format,
     Law,
     OneByOne,
     count,
@@ -25,8 +24,15 @@ from chop.formats.base import (
     require_share,
 )
 from chop.formats.grid import Grid
-from chop.formats.layout import Layout
-from chop.formats.measured import GRANULARITIES, by_channel, channels, measured_range, on_channels, one_sample, spread
+from chop.formats.measured import (
+    GRANULARITIES,
+    ChannelScales,
+    by_channel,
+    channels,
+    measured_range,
+    one_sample,
+    spread,
+)
 
 MAX_WIDTH = 16
 LARGEST = torch.finfo(torch.float32).max / 2
@@ -35,7 +41,7 @@ RANGE_RULES = ("min_max", "quantile")
 
 @FORMATS.register("scale_integer")
 @dataclass(frozen=True, kw_only=True)
-class ScaleInteger(Format):
+class ScaleInteger(ChannelScales):
     """(clamp(round(x / scale) + zero point) - zero point) · scale, in two's complement of `width` bits, half to even.
 
     The scale covers the measured range (`range_rule`: min_max, or the share `quantile` of the values), of the tensor or
@@ -79,24 +85,9 @@ class ScaleInteger(Format):
         return frozenset({"idempotent", "monotone", "nearest"})
 
     @property
-    def is_elementwise(self) -> bool:
-        return self.scale is not None and len(self.scale) == 1
-
-    @property
-    def is_measured(self) -> bool:
-        return self.scale is None
-
-    @property
     def code_range(self) -> tuple[int, int]:
         """The least and the greatest integer code."""
         return -(1 << self.width - 1), (1 << self.width - 1) - 1
-
-    @property
-    def needs_layout(self) -> bool:
-        return self.granularity == "channel" and (self.scale is None or len(self.scale) > 1)
-
-    def placed(self, layout: Layout) -> Self:
-        return on_channels(self, layout) if self.needs_layout else self
 
     def calibrated(self, x: Tensor) -> Self:
         """The format with the scale, and the zero point, that cover the range of `x`."""

@@ -72,14 +72,15 @@ _TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
 
 def note(model: nn.Module, notes: TrainedForSpace | None) -> None:
     """Keep notes with a model; they are forgotten as soon as its tensors change."""
-    vars(model)[_ATTRIBUTE] = None if notes is None else (notes, _digest(model))
+    vars(model)[_ATTRIBUTE] = None if notes is None else (notes, weights_digest(model))
 
 
 def notes_on(model: nn.Module) -> TrainedForSpace | None:
     """The notes on a model's weights; None where there are none, or where the weights have changed since."""
     kept = vars(model).get(_ATTRIBUTE)
-    return kept[0] if kept is not None and kept[1] == _digest(model) else None
+    return kept[0] if kept is not None and kept[1] == weights_digest(model) else None
 
 
-def _digest(model: nn.Module) -> str:
+def weights_digest(model: nn.Module) -> str:
+    """A checksum of all tensors of a model, by name."""
     return value_digest(dict(sorted(model.state_dict().items())))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from chop.formats.rounding import power_below
+from chop.formats.rounding import MANTISSA_BITS, power_below
 
-MANTISSA_BITS = {torch.float32: 23, torch.float64: 52}
 EXACT_BITS = 52
 """Bits of a sum in float64 that are never rounded, and one to spare."""
 MOST_BITS = 22

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chop.record.trial import Direction, Objective, Trial
+from chop.record.trial import Objective, Trial
+from chop.scoring.metric import Direction
 
 Array = np.ndarray[Any, Any]
 SUM = "sum"

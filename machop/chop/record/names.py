@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SEARCH_FOLDER = "search_ckpts"
+COMPARISON_FOLDER = "compare"
 TRIALS_FILE = "trials.jsonl"
 BLOCKS_FILE = "blocks.jsonl"
 MEASURED_FILE = "measured.jsonl"

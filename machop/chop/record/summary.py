@@ -9,7 +9,8 @@ from typing import Any, Literal
 from chop.record.goals import Goals
 from chop.record.rows import best_row_as_json, best_row_from_json, trial_from_json
 from chop.record.training import NETWORK_FILE
-from chop.record.trial import BestRow, Direction, Position, TrialCounts
+from chop.record.trial import BestRow, Position, TrialCounts
+from chop.scoring.metric import Direction
 from chop.tools.whole_numbers import as_json, from_json
 
 Reason = Literal["n_trials", "timeout", "patience", "exhausted", "strategy", "interrupted"]

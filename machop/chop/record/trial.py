@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-Direction = Literal["maximize", "minimize"]
+from chop.scoring.metric import Direction
 
 
 @dataclass(frozen=True)

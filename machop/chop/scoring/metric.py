@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 Direction = Literal["maximize", "minimize"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 Loss = Callable[[Tensor, Tensor], Tensor]
 """A loss of outputs and targets: one number for each sample, or one for all."""
 UserMetric = tuple[Callable[..., Any], str]

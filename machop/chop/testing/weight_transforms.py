@@ -13,10 +13,10 @@ from torch import Tensor
 
 from chop.errors import FormatError
 from chop.formats import FORMATS, Format, Integer, MeasuredTensor
+from chop.testing.formats import FLOAT_TYPES
 from chop.testing.op_cases import FORMAT_KEYS
 from chop.weight_transforms import Chain, LayerInputs, Storage, WeightTransform, chained, transform_name
 
-FLOAT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHAPES = ((8, 12), (6, 7), (4, 3, 3, 3), (1, 5), (2, 1))
 
 

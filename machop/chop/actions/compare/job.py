@@ -30,6 +30,7 @@ from chop.config.run_config import RunConfig
 from chop.dataset.data import Data
 from chop.errors import ConfigError
 from chop.record.comparison import CompareSummary, counted
+from chop.record.names import COMPARISON_FOLDER
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import print_comparison, report_text
 from chop.report.html.comparison_page import comparison_page
@@ -43,7 +44,6 @@ logger = get_logger(__name__)
 PROBES = "surrogate"
 """The strategy that runs sensitivity probes."""
 
-FOLDER = "compare"
 BUDGET = 300
 
 
@@ -80,7 +80,9 @@ def run_compare(
 
     Shows the result unless it is printed as JSON.
     """
-    job = replace(checked_run(CompareJob, run_config, FOLDER, options.problems()), command=command_line(typed))
+    job = replace(
+        checked_run(CompareJob, run_config, COMPARISON_FOLDER, options.problems()), command=command_line(typed)
+    )
     try:
         return job.run(options, is_shown=not as_json)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from chop.config.overrides import SEARCH, Override
 from chop.errors import ConfigError
-from chop.record.trial import Direction
+from chop.scoring.metric import Direction
 
 METRICS = (SEARCH, "strategy", "metrics")
 OBJECTIVE_KEYS = ("scale", "direction")

@@ -18,7 +18,6 @@ from chop.evaluation.guard.operands import (
     FLOAT_CURE,
     CoarsePlan,
     FloatOperands,
-    Slot,
     coarse_plans,
     float_operands,
     operand_findings,
@@ -27,6 +26,7 @@ from chop.evaluation.guard.two_ways import plan_runner, two_ways_findings
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import BlockFP, Format, Integer
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.calibration import Slot
 from chop.ir.graph.inputs import placeholder_keywords, to_device
 from chop.passes.graph import calibrate_analysis_pass
 from chop.tools.logger import get_logger

@@ -14,9 +14,10 @@ from chop.evaluation.guard.findings import Finding
 from chop.evaluation.guard.grid import is_masked
 from chop.evaluation.guard.near_float import outputs
 from chop.evaluation.guard.node_runs import NodeRun, node_runs
-from chop.evaluation.guard.operands import FLOAT_CURE, FloatOperands, Slot
+from chop.evaluation.guard.operands import FLOAT_CURE, FloatOperands
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.calibration import Slot
 
 MASK_CURE = f"mask behind the node, or with torch.where; or {FLOAT_CURE}"
 

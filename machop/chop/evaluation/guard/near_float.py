@@ -13,10 +13,10 @@ from torch import Tensor, fx
 from chop.errors import ChopError, first_line
 from chop.evaluation.guard.findings import Finding, Verdict
 from chop.evaluation.guard.node_runs import SEED, called, copied, seed
-from chop.evaluation.guard.operands import Slot
 from chop.formats import BlockFP, Format, Integer
 from chop.formats.blocks import BlockFormat
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.calibration import Slot
 from chop.ir.graph.inputs import placeholder_values
 from chop.weight_transforms import format_of
 

@@ -18,12 +18,10 @@ from chop.evaluation.guard.grid import WIDTH, Grid, is_far_off, is_masked
 from chop.evaluation.guard.node_runs import NodeRun, Unseen, node_runs
 from chop.formats import Format, Integer
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.calibration import Slot
 from chop.nn.masks import MaskRule
 from chop.nn.ops import Op
 from chop.weight_transforms import Chain, Rounding, WeightTransform, transforms_of
-
-Slot = tuple[str, str]
-"""A node and one of its operands."""
 
 FLOAT_CURE = 'leave the node in float32 (name = ["NA"], or setup.exclude)'
 WEIGHT_CURE = (

@@ -34,8 +34,12 @@ from chop.registry import REGISTER_IT
 from chop.tools.user_code import is_user_reference
 from chop.weight_transforms import WEIGHT_TRANSFORMS, Chain, WeightTransform, transform_name
 
+GRAPH_FILE = "graph.safetensors"
+"""The usual name of a saved graph."""
+
 BESIDE_FORMATS: dict[str, type[Format]] = {"bias_correction": OutputShift, "batch_norm_statistics": BatchNormStatistics}
 """What a plan holds beside the number formats that have a name in files of searches."""
+
 CHAIN = "chain"
 DTYPE_KEY = "torch_dtype_name"
 TENSOR_KEY = "tensor"

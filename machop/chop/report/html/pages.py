@@ -7,14 +7,12 @@ from pathlib import Path
 from chop.errors import SearchError
 from chop.record.comparison_folder import ComparisonFolder
 from chop.record.folder import SearchFolder
-from chop.record.names import BEST_FILE, SUMMARY_FILE
+from chop.record.names import BEST_FILE, COMPARISON_FOLDER, SUMMARY_FILE
 from chop.report.html.comparison_page import comparison_page
 from chop.report.html.search_page import page_of_what_is_sound
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
-
-COMPARE_FOLDER = "compare"
 
 
 def page_of(folder: Path, lite: bool = False) -> str:
@@ -33,7 +31,7 @@ def page_of(folder: Path, lite: bool = False) -> str:
 
 def comparison_in(folder: Path) -> ComparisonFolder:
     """The comparison in a folder, or in that of its project. Raises SearchError where there is none."""
-    for own in (folder, folder / COMPARE_FOLDER, folder / "software" / COMPARE_FOLDER):
+    for own in (folder, folder / COMPARISON_FOLDER, folder / "software" / COMPARISON_FOLDER):
         if (own / SUMMARY_FILE).is_file():
             return ComparisonFolder(own)
     raise SearchError(f"{folder} holds no search and no comparison; give the folder of one, as mase_output/NAME")

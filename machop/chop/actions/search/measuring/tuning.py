@@ -20,6 +20,7 @@ from chop.actions.search.search_space.base import SampledConfig
 from chop.actions.search.strategies.runners.base import check_finite, drawn_alike
 from chop.errors import MetricError
 from chop.ir import MaseGraph
+from chop.ir.graph.graph_file import GRAPH_FILE
 from chop.training.fine_tuning import FineTuning, fine_tune
 
 
@@ -56,7 +57,7 @@ class Tuning:
         graph = tuned(self._subject, wanted)
         seconds = time.monotonic() - started
         with TemporaryDirectory() as folder:  # before it is measured, which moves running statistics in training mode
-            content = graph.export(Path(folder) / "graph.safetensors", self._about).read_bytes()
+            content = graph.export(Path(folder) / GRAPH_FILE, self._about).read_bytes()
         return Tuned(self._measured(graph, wanted.config), content, seconds)
 
     def _measured(self, graph: MaseGraph, config: SampledConfig) -> Outcome:

@@ -13,6 +13,7 @@ from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.dataset.data import Data
 from chop.dataset.data_module import MEASURING_BATCH, PART_NAMES
 from chop.formats import FORMATS
+from chop.models.weight_notes import weights_digest
 from chop.nn.node_config import is_transform_key
 from chop.passes.graph.registry import PASSES
 from chop.scoring.classification import Classification
@@ -34,11 +35,6 @@ def fingerprint_of_inputs(
         "user_code": _code_digest(data_module, settings, space),
         "seed": seed,
     }
-
-
-def weights_digest(model: nn.Module) -> str:
-    """A checksum of all tensors of a model, by name."""
-    return value_digest(dict(sorted(model.state_dict().items())))
 
 
 def _state_digest(model: nn.Module) -> str | None:

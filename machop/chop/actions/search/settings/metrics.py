@@ -11,8 +11,8 @@ from chop.config.typed import Problem
 from chop.config.units import parse_quantity
 from chop.errors import SearchError
 from chop.record.goals import Constraint
-from chop.record.trial import Direction, Objective
-from chop.scoring.metric import Metric
+from chop.record.trial import Objective
+from chop.scoring.metric import Direction, Metric
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)

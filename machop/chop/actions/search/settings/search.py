@@ -17,7 +17,8 @@ from chop.actions.search.strategies.base import STRATEGIES
 from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
 from chop.record.goals import Goals
-from chop.record.trial import Direction, Objective
+from chop.record.trial import Objective
+from chop.scoring.metric import Direction
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)

@@ -12,7 +12,7 @@ from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna.samplers import SAMPLERS
 from chop.config.typed import Problem, unknown_key
 from chop.executors import EXECUTORS, Jobs
-from chop.record.trial import Direction
+from chop.scoring.metric import Direction
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)

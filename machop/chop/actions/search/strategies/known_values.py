@@ -9,7 +9,8 @@ import numpy as np
 
 from chop.actions.search.search_space.codes import Codes
 from chop.record.goals import Constraint, Goals, sign
-from chop.record.trial import Direction, Objective
+from chop.record.trial import Objective
+from chop.scoring.metric import Direction
 
 Array = np.ndarray[Any, Any]
 

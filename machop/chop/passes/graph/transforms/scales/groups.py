@@ -11,12 +11,11 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from chop.ir import MaseGraph
 from chop.ir.graph.made_tensors import attribute_at
-from chop.nn.node_config import inputs_axis
+from chop.nn.node_config import WEIGHT, inputs_axis
 from chop.nn.ops import Op
 
 LAYERS = frozenset(("linear", "conv1d", "conv2d", "conv3d"))
 NORMS = frozenset(("batch_norm1d", "batch_norm2d", "layer_norm", "rms_norm"))
-WEIGHT = "weight"
 CONSUMERS = LAYERS | {"matmul", "addmm"}
 KEEPING = frozenset(("relu", "dropout", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")) | frozenset(
     ("adaptive_avg_pool1d", "adaptive_avg_pool2d")
