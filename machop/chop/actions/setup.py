@@ -20,7 +20,7 @@ from chop.errors import ChopError, GraphError, first_line
 from chop.ir import MaseGraph
 from chop.ir.graph.own_copy import is_uninitialised
 from chop.ir.graph.same_results import failure, gives, steady_results
-from chop.models import ModelInfo, get_model, get_model_info
+from chop.models import get_model
 from chop.models.checkpoint import load_weights
 from chop.models.weight_notes import TRAINED_FOR_SPACE, notes_on
 from chop.tools.get_input import call_model
@@ -43,7 +43,6 @@ class Prepared:
 
     model: nn.Module
     data_module: MaseDataModule
-    model_info: ModelInfo
 
 
 def prepare(
@@ -59,7 +58,7 @@ def prepare(
     torch.manual_seed(options.seed)
     data = build_data(options)
     check(data)
-    return Prepared(build_model(options, data, takes_graph), data, get_model_info(options.model))
+    return Prepared(build_model(options, data, takes_graph), data)
 
 
 def build_data(options: RunOptions) -> MaseDataModule:

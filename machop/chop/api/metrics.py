@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from chop.actions.search.settings.runners import GROUPS
-from chop.actions.search.strategies.runners.base import RUNNERS, RunnerBase, declared_metrics
+from chop.actions.search.strategies.runners.base import RUNNERS, RunnerBase
+from chop.actions.search.strategies.runners.checks import declared_metrics
 from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError, did_you_mean
 from chop.scoring.metric import DIRECTIONS, Metric

@@ -153,11 +153,6 @@ def _sums(outputs: Tensor, targets: Tensor) -> Tensor:
     return found.view(3, len(targets), -1).sum(2)
 
 
-def _cross_entropies(scores: Tensor, following: Tensor) -> Tensor:
-    """The cross entropy of each row; 0 where the token has no label."""
-    return F.cross_entropy(scores.float(), following, ignore_index=UNLABELLED, reduction="none")
-
-
 def _metrics(sums: Tensor) -> dict[str, float]:
     loss, hits, tokens = sums.tolist()
     mean = loss / tokens if tokens else math.nan

@@ -23,7 +23,7 @@ from chop.actions.search.search_space.codes import codes_of_range
 from chop.actions.search.search_space.mixed_precision_ptq import MixedPrecisionPTQ
 from chop.actions.search.settings.tables import RunnerChoice
 from chop.actions.search.strategies.runners import RUNNERS, RunnerBase
-from chop.actions.search.strategies.runners.base import declared_metrics
+from chop.actions.search.strategies.runners.checks import declared_metrics
 from chop.dataset import MaseDataModule
 from chop.evaluation.measures import Scores
 from chop.ir import MaseGraph

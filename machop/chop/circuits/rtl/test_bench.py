@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +59,9 @@ def files_of(rtl: Rtl, vectors: Vectors) -> dict[str, str]:
 
 def verilog_bench(rtl: Rtl, samples: int) -> str:
     """A test bench in Verilog: one vector each clock cycle, each element compared when its sample comes out."""
-    width, bits, out = sum(word.width for word in rtl.inputs), rtl.output.bits, rtl.output.width
-    links, start = [".clk(clk)"] if rtl.cycles else [], 0
-    for word in rtl.inputs:
-        links.append(f".{word.name}(vector[{start + word.width - 1}:{start}])")
-        start += word.width
+    width, bits, out = _vector_width(rtl), rtl.output.bits, rtl.output.width
+    links = [".clk(clk)"] * bool(rtl.cycles)
+    links += [f".{name}(vector[{high}:{low}])" for name, high, low in _ports(rtl)]
     links.append(f".{rtl.output.name}(found)")
     return f"""`timescale 1ns / 1ps
 
@@ -108,11 +106,9 @@ endmodule
 
 def vhdl_bench(rtl: Rtl) -> str:
     """The same in VHDL (2008); it reads the vectors line by line."""
-    width, bits, out = sum(word.width for word in rtl.inputs), rtl.output.bits, rtl.output.width
-    links, start = ["clk => clk"] if rtl.cycles else [], 0
-    for word in rtl.inputs:
-        links.append(f"{word.name} => vector({start + word.width - 1} downto {start})")
-        start += word.width
+    width, bits, out = _vector_width(rtl), rtl.output.bits, rtl.output.width
+    links = ["clk => clk"] * bool(rtl.cycles)
+    links += [f"{name} => vector({high} downto {low})" for name, high, low in _ports(rtl)]
     links.append(f"{rtl.output.name} => found")
     return f"""library ieee;
 use ieee.std_logic_1164.all;
@@ -135,7 +131,13 @@ begin
 
     clk <= not clk after {rtl.clock_period * 500:.0f} ps;
 
-    process
+{_vhdl_process(width, out)}end architecture test;
+"""
+
+
+def _vhdl_process(width: int, out: int) -> str:
+    """The process that feeds vectors of `width` bits, and compares outputs of `out` bits element by element."""
+    return f"""    process
         file vectors: text open read_mode is "{VECTORS}";
         file expected: text open read_mode is "{EXPECTED}";
         variable row: line;
@@ -170,5 +172,17 @@ begin
         end if;
         finish;
     end process;
-end architecture test;
 """
+
+
+def _vector_width(rtl: Rtl) -> int:
+    """The bits of a vector: those of all input ports."""
+    return sum(word.width for word in rtl.inputs)
+
+
+def _ports(rtl: Rtl) -> Iterator[tuple[str, int, int]]:
+    """The name of each input port, with its highest and its lowest bit in a vector."""
+    start = 0
+    for word in rtl.inputs:
+        yield word.name, start + word.width - 1, start
+        start += word.width

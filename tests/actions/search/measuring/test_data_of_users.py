@@ -324,7 +324,7 @@ def test_training_and_testing_find_what_plain_torch_finds(name: str, tmp_path: P
     batches = len(list(case.data()["train"]))
     assert result.steps == 2 * batches
     assert result.last_metrics == pytest.approx(found_by_hand(model.eval(), case, "val"), abs=1e-5)
-    scores = scores_of(model, Prepared(model, data, None))  # type: ignore[arg-type]
+    scores = scores_of(model, Prepared(model, data))
     assert {metric: value for metric, (value, _, _) in scores.items()} == pytest.approx(
         found_by_hand(model, case, "test"), abs=1e-5
     )

@@ -19,7 +19,6 @@ from chop.actions.search.strategies.optuna.storage import export_search
 from chop.actions.setup import Prepared
 from chop.dataset import MaseDataModule
 from chop.errors import SearchError
-from chop.models import get_model_info
 from chop.tools.whole_numbers import from_json
 from tests.actions.search.killing import trials
 
@@ -121,5 +120,5 @@ def test_a_search_goes_on_is_taken_over_exported_and_rebuilt(
     back = searched(huge, jets, layers, tmp_path / "back", "random", init_from=[f"{storage}#study"])
     assert [trial.point for trial in back.trials] == [trial.point for trial in again.trials[:5]]
     row = read_row(first, 3)
-    graph = rebuild(Prepared(deep(layers), jets, get_model_info("jsc-tiny")), row)
+    graph = rebuild(Prepared(deep(layers), jets), row)
     assert len(graph.quantizable_nodes()) == layers

@@ -13,7 +13,8 @@ from chop.actions.search.measuring.plans import ChosenPlans
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.subject import Samples, Subject
 from chop.actions.search.search_space.codes import codes_of_range
-from chop.actions.search.strategies.runners.base import PlanTable, PreparedTable, row_key
+from chop.actions.search.strategies.runners.base import row_key
+from chop.actions.search.strategies.runners.protocols import PlanTable, PreparedTable
 from chop.errors import GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import Measure, Scores

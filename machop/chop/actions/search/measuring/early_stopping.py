@@ -15,7 +15,8 @@ from torch import Tensor
 from chop.actions.search.measuring.outcome import Measured, Outcome
 from chop.actions.search.measuring.single import SingleMeasurement
 from chop.actions.search.search_space.base import Point
-from chop.actions.search.strategies.runners.base import check_finite, row_key
+from chop.actions.search.strategies.runners.base import row_key
+from chop.actions.search.strategies.runners.checks import check_finite
 from chop.dataset.rows import cut
 from chop.errors import MetricError
 from chop.evaluation.plan_runner import PlanRunner

@@ -16,7 +16,9 @@ from chop.actions.search.measuring.single import SingleMeasurement
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.search_space.codes import Codes, code_of
-from chop.actions.search.strategies.runners.base import PlanTable, RunnerBase, check_finite, row_key
+from chop.actions.search.strategies.runners.base import RunnerBase, row_key
+from chop.actions.search.strategies.runners.checks import check_finite
+from chop.actions.search.strategies.runners.protocols import PlanTable
 from chop.dataset.data import first_batch
 from chop.errors import MetricError
 from chop.evaluation.measures import Scores

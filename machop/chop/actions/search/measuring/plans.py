@@ -12,7 +12,8 @@ from chop.actions.search.measuring.cached_costs import CachedCosts
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import SampledConfig
 from chop.actions.search.search_space.trained_networks import has_own_network
-from chop.actions.search.strategies.runners.base import Batches, Plans, drawn_alike
+from chop.actions.search.strategies.runners.base import drawn_alike
+from chop.actions.search.strategies.runners.protocols import Batches, Plans
 from chop.dataset.data import Data
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.predictions import stream

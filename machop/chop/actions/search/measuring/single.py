@@ -9,7 +9,9 @@ from chop.actions.search.measuring.plans import ChosenPlans, plans_of
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import Point, SampledConfig
-from chop.actions.search.strategies.runners.base import Plans, RunnerBase, check_finite
+from chop.actions.search.strategies.runners.base import RunnerBase
+from chop.actions.search.strategies.runners.checks import check_finite
+from chop.actions.search.strategies.runners.protocols import Plans
 from chop.errors import MetricError
 from chop.ir import QuantPlan
 

@@ -17,7 +17,8 @@ from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.single import metrics_of
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.search_space.base import SampledConfig
-from chop.actions.search.strategies.runners.base import check_finite, drawn_alike
+from chop.actions.search.strategies.runners.base import drawn_alike
+from chop.actions.search.strategies.runners.checks import check_finite
 from chop.errors import MetricError
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import GRAPH_FILE

@@ -14,7 +14,9 @@ from chop.actions.search.measuring.single import FLOAT_CONFIG, SingleMeasurement
 from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.run.measured_frac_widths import measured_frac_widths
 from chop.actions.search.search_space.base import Point
-from chop.actions.search.strategies.runners.base import Plans, RunnerBase, check_finite, row_key
+from chop.actions.search.strategies.runners.base import RunnerBase, row_key
+from chop.actions.search.strategies.runners.checks import check_finite
+from chop.actions.search.strategies.runners.protocols import Plans
 from chop.errors import ChopError, SearchError, first_line
 from chop.evaluation.exactness import sums_are_exact
 from chop.evaluation.predictions import accumulated

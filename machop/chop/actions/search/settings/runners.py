@@ -7,7 +7,8 @@ from typing import Any
 
 from chop.actions.search.settings.shared_samples import samples_problems, with_shared_samples
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
-from chop.actions.search.strategies.runners.base import RUNNERS, RunnerBase, declared_metrics
+from chop.actions.search.strategies.runners.base import RUNNERS, RunnerBase
+from chop.actions.search.strategies.runners.checks import declared_metrics
 from chop.config.typed import Problem
 from chop.dataset.data import Data
 from chop.errors import ChopError, did_you_mean

@@ -6,11 +6,11 @@ from chop.actions.search.strategies.runners.base import (
     HWRunnerBase,
     ModelRunner,
     OutputRunner,
-    Plans,
     RunnerBase,
     SWRunnerBase,
     TableRunner,
 )
+from chop.actions.search.strategies.runners.protocols import Plans
 from chop.actions.search.strategies.runners.whole_plan import WholePlanRunner
 from chop.scoring.metric import Metric
 

@@ -1,4 +1,4 @@
-"""Defines runners, which measure metrics of configurations, and the batches of configurations that they get.
+"""Defines runners, which measure metrics of configurations.
 
 What a runner `needs`:
 
@@ -6,38 +6,36 @@ What a runner `needs`:
 - "outputs": the model's outputs on samples, as accuracies do;
 - "model": the quantised network itself, as training and timing do.
 
-A search hands every runner batches of configurations (not of samples) through one method, `measure_batch`: `Plans` is
-the protocol of such a batch, `measuring/plans.py` implements it. Subclass the base that fits
-(`AnalyticRunner`, `TableRunner`, `WholePlanRunner`, `OutputRunner`, `ModelRunner`), and that method is written already.
+A search hands every runner batches of configurations (not of samples) through one method, `measure_batch`: `Plans`
+(`protocols.py`) is such a batch, `measuring/plans.py` implements it. Subclass the base that fits (`AnalyticRunner`,
+`TableRunner`, `WholePlanRunner`, `OutputRunner`, `ModelRunner`), and that method is written already.
 """
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol, cast, get_args, runtime_checkable
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from chop.actions.calibration import calibrate_for
-from chop.actions.search.strategies.runners.checks import as_number, other_metrics
+from chop.actions.search.strategies.runners.checks import as_number, declared_metrics, other_metrics
+from chop.actions.search.strategies.runners.protocols import Batches, NetworkCosts, Plans, PlanTable
 from chop.actions.setup import traced
 from chop.dataset.data import Data, first_batch
-from chop.errors import ChopError, MetricError, SearchError, first_line
+from chop.errors import ChopError, SearchError, first_line
 from chop.evaluation.measures import Measure, Scores, Streamed, WholePredictions, keeps_outputs
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.predictions import accumulated
 from chop.evaluation.program import Axis
 from chop.evaluation.tables import CostTable, added_up
-from chop.evaluation.walk import Codes
-from chop.executors import Jobs
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.node_costs import NodeCost, node_costs
@@ -46,45 +44,16 @@ from chop.registry import Registry, subclass_problem
 from chop.scoring.accumulator import Accumulator
 from chop.scoring.bounds import SampleValues
 from chop.scoring.kept_outputs import KeptOutputs
-from chop.scoring.metric import Direction, Metric
+from chop.scoring.metric import Metric
 from chop.tools.user_code import place_in
 
 Needs = Literal["plan", "outputs", "model"]
 Formats = Mapping[str, Format]
-Batches = Iterable[tuple[Tensor, Tensor]]
-"""Outputs `(samples, *output)` and targets `(samples, …)`, batch by batch."""
 
 
 @dataclass(frozen=True)
 class NoOptions:
     """The options of a runner or strategy without options."""
-
-
-class Plans(Protocol):
-    """A batch of configurations of one network; a runner reads what it needs.
-
-    All iterators have one item a configuration, in the same order. What is not asked for is not made.
-    """
-
-    @property
-    def network(self) -> MaseGraph:
-        """The network in float, to be left as it is."""
-
-    @property
-    def costs(self) -> Mapping[str, NodeCost]:
-        """Size and work of every node of the network, for one sample."""
-
-    def plans(self) -> Iterator[QuantPlan]:
-        """The format of every operand."""
-
-    def configs(self) -> Iterator[Mapping[str, Any]]:
-        """The same plans as configs, as passes take them."""
-
-    def outputs(self, part: str, samples: int | None) -> Iterator[Batches]:
-        """Outputs and targets on the first `samples` of a data set (None: all), batch by batch."""
-
-    def graphs(self) -> Iterator[MaseGraph]:
-        """The quantised networks, each built when it is read; a reader may change it."""
 
 
 class RunnerBase(ABC):
@@ -165,35 +134,6 @@ class RunnerBase(ABC):
         self, data_module: Data, model: MaseGraph | nn.Module, sampled_config: Mapping[str, Any]
     ) -> dict[str, float]:
         """The metrics of `model` under `sampled_config`, measured alone; `model` is not changed."""
-
-
-class PlanTable(Protocol):
-    """The metrics of any points of a product space, without running the network. It is sent to other processes."""
-
-    axes: int
-
-    def scores(self, codes: Codes) -> Scores:
-        """The metrics of configurations `(configurations, axes)`; NaN where one has none."""
-
-
-@runtime_checkable
-class PreparedTable(Protocol):
-    """A table whose figures rest on slow work, which is done before many of them are asked for."""
-
-    def prepare(self, codes: Codes, jobs: Jobs) -> None:
-        """Do what configurations `(configurations, axes)` need, by as many calls at a time as `jobs` says."""
-
-
-class NetworkCosts(Protocol):
-    """A network in float, to be left as it is, and the size and work of its nodes for one sample."""
-
-    @property
-    def network(self) -> MaseGraph:
-        """The network."""
-
-    @property
-    def costs(self) -> Mapping[str, NodeCost]:
-        """The costs by node."""
 
 
 class TableRunner(RunnerBase):
@@ -393,42 +333,6 @@ def calibrated_graph(model: MaseGraph | nn.Module, sampled_config: Mapping[str, 
     graph = model if isinstance(model, MaseGraph) else traced(model, data_module)
     calibrate_for(graph, sampled_config, data_module)
     return graph
-
-
-def declared_metrics(runner: type[RunnerBase], data_module: Data | None) -> tuple[Metric, ...]:
-    """The metrics that a runner declares, checked.
-
-    Raises SearchError, naming the runner, for anything but metrics with different names.
-    """
-    name = runner.__name__
-    try:
-        found = tuple(runner.metrics_of(data_module))
-    except ChopError:
-        raise
-    except Exception as error:  # of a plug-in's own code
-        where = place_in(runner.metrics_of, error)
-        raise SearchError(f"{name}.metrics_of failed{where}: {type(error).__name__}: {first_line(error)}") from error
-    for metric in found:
-        if not isinstance(metric, Metric) or not isinstance(metric.name, str) or not metric.name:
-            raise SearchError(
-                f'{name}.metrics_of returned {metric!r}; return Metric("name", "unit", "minimize") for each'
-            )
-        if metric.direction not in get_args(Direction):
-            raise SearchError(
-                f"{name}.metrics_of: direction of '{metric.name}' must be one of {', '.join(get_args(Direction))}, got "
-                f"{metric.direction!r}"
-            )
-    twice = [name for name, times in Counter(metric.name for metric in found).items() if times > 1]
-    if twice:
-        raise SearchError(f"{name}.metrics_of declares {', '.join(map(repr, twice))} twice; give each metric one name")
-    return found
-
-
-def check_finite(metrics: Mapping[str, float], what: str) -> None:
-    """Raise MetricError for a metric that is no finite number, which could not be compared."""
-    for name, value in metrics.items():
-        if not float("-inf") < value < float("inf"):
-            raise MetricError(f"{what}: metric '{name}' is {value}; a metric must be a finite number")
 
 
 SWRunnerBase = RunnerBase

@@ -1,14 +1,21 @@
-"""Checks what a runner returns: the metrics that it declares, one number each."""
+"""Checks what a runner declares, and what it returns: the metrics that it declares, one finite number each."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from chop.errors import SearchError
+from chop.dataset.data import Data
+from chop.errors import ChopError, MetricError, SearchError, first_line
+from chop.scoring.metric import DIRECTIONS, Metric
+from chop.tools.user_code import place_in
+
+if TYPE_CHECKING:
+    from chop.actions.search.strategies.runners.base import RunnerBase
 
 
 def other_metrics(runner: str, found: Any, declared: Collection[str]) -> str:
@@ -34,3 +41,39 @@ def as_number(value: Any, metric: str, runner: str) -> float:
         raise SearchError(
             f"runner {runner} returned a whole number beyond 1.8e308 for '{metric}', the largest that a metric can be"
         ) from None
+
+
+def declared_metrics(runner: type[RunnerBase], data_module: Data | None) -> tuple[Metric, ...]:
+    """The metrics that a runner declares, checked.
+
+    Raises SearchError, naming the runner, for anything but metrics with different names.
+    """
+    name = runner.__name__
+    try:
+        found = tuple(runner.metrics_of(data_module))
+    except ChopError:
+        raise
+    except Exception as error:  # of a plug-in's own code
+        where = place_in(runner.metrics_of, error)
+        raise SearchError(f"{name}.metrics_of failed{where}: {type(error).__name__}: {first_line(error)}") from error
+    for metric in found:
+        if not isinstance(metric, Metric) or not isinstance(metric.name, str) or not metric.name:
+            raise SearchError(
+                f'{name}.metrics_of returned {metric!r}; return Metric("name", "unit", "minimize") for each'
+            )
+        if metric.direction not in DIRECTIONS:
+            raise SearchError(
+                f"{name}.metrics_of: direction of '{metric.name}' must be one of {', '.join(DIRECTIONS)}, got "
+                f"{metric.direction!r}"
+            )
+    twice = [name for name, times in Counter(metric.name for metric in found).items() if times > 1]
+    if twice:
+        raise SearchError(f"{name}.metrics_of declares {', '.join(map(repr, twice))} twice; give each metric one name")
+    return found
+
+
+def check_finite(metrics: Mapping[str, float], what: str) -> None:
+    """Raise MetricError for a metric that is no finite number, which could not be compared."""
+    for name, value in metrics.items():
+        if not float("-inf") < value < float("inf"):
+            raise MetricError(f"{what}: metric '{name}' is {value}; a metric must be a finite number")

@@ -15,14 +15,8 @@ from annotated_types import Gt
 from numpy.typing import NDArray
 from torch import nn
 
-from chop.actions.search.strategies.runners.base import (
-    RUNNERS,
-    NetworkCosts,
-    Plans,
-    TableRunner,
-    as_columns,
-    calibrated_graph,
-)
+from chop.actions.search.strategies.runners.base import RUNNERS, TableRunner, as_columns, calibrated_graph
+from chop.actions.search.strategies.runners.protocols import NetworkCosts, Plans
 from chop.actions.search.strategies.runners.whole_plan import WholePlanOptions, WholePlanRunner
 from chop.circuits.alkaid_trace import load_alkaid, traced
 from chop.circuits.ebops import STAGE_BITS, ebops_of, stage_bits

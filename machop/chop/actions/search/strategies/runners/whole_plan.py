@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from chop.actions.search.strategies.runners.base import Plans, RunnerBase, as_columns, calibrated_graph
+from chop.actions.search.strategies.runners.base import RunnerBase, as_columns, calibrated_graph
 from chop.actions.search.strategies.runners.kept_results import KeptResults
+from chop.actions.search.strategies.runners.protocols import Plans
 from chop.evaluation.measures import Scores
 from chop.ir import MaseGraph, QuantPlan
 from chop.passes.graph.transforms.quantize import plan_from_config
