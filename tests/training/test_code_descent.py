@@ -22,7 +22,7 @@ def made(half_up: bool = False) -> tuple[Chain, Tensor, Tensor]:
     torch.manual_seed(0)
     weights = [torch.randn(o, i) * 0.5 for i, o in pairwise((6, 5, 4, 3))]
     chain = Chain(weights, [torch.randn(len(own)) * 0.2 for own in weights], [True] * 3, (2.0, 3.0), half_up=half_up)
-    chain.parameters[chain.count :] += torch.randn(len(chain.parameters) - chain.count) * 1.5
+    chain.parameters[chain.count : -chain.inputs] += torch.randn(chain.count + chain.inputs) * 1.5
     x = torch.randn(6, 3000)
     chain.measure_ranges(x)
     return chain, x, F.one_hot((torch.randn(3, 6) @ x).argmax(0), 3).t().float()
@@ -38,6 +38,9 @@ def written_out(layers: list[CodedLayer], x: Tensor, shares: Tensor) -> tuple[fl
     for number, own in enumerate(layers):
         scale = 2.0 ** torch.from_numpy(own.fraction).double()[:, None]
         codes = torch.floor(hidden * scale + 0.5) if own.half_up else (hidden * scale).round()
+        for line, fraction, top in zip(codes, own.fraction, own.top, strict=True):
+            reach = int(2.0 ** float(fraction + top)) if np.isfinite(top) else 2**40
+            line.clamp_(-reach if number == 0 else 0, max(reach - 1, 0))
         bits = [
             max(int(line.max()), -int(line.min()) - 1, 0).bit_length() + int(number == 0 and bool((codes < 0).any()))
             for line in codes
@@ -114,7 +117,7 @@ def test_it_finds_the_weights_that_made_the_labels_and_leaves_out_the_rest() -> 
     x = torch.randn(3, 4000)
     is_first = (x[0] - 2 * x[1] > 0).float()
     weight = np.array([[0, -0.25, 0.5], [0, 0.25, 0.25]], np.float32)
-    layer = CodedLayer(weight, np.zeros(2, np.float32), np.full(3, 3, np.float32), False, True)
+    layer = CodedLayer(weight, np.zeros(2, np.float32), np.full(3, 3, np.float32), np.full(3, np.inf, np.float32), False, True)
     descent = CodeDescent([layer], x.numpy(), torch.stack([is_first, 1 - is_first]).numpy(), 1e-4)
     descent.descend(100_000, seed=0)
     assert descent.loss < 0.1
@@ -135,8 +138,8 @@ def test_biases_that_a_layer_lacks_stay_zero() -> None:
 def test_a_network_of_which_nothing_is_left_has_its_biases_alone() -> None:
     """Labels that say nothing but their own frequency: the outputs' biases find it."""
     layers = [
-        CodedLayer(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), False, True),
-        CodedLayer(np.zeros((2, 0), np.float32), np.zeros(2, np.float32), np.zeros(0, np.float32), False, True),
+        CodedLayer(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), False, True),
+        CodedLayer(np.zeros((2, 0), np.float32), np.zeros(2, np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), False, True),
     ]
     shares = torch.tensor([[0.9], [0.1]]).expand(2, 100)
     descent = descent_of(layers, torch.arange(0), torch.randn(3, 100), shares)

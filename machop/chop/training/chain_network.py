@@ -131,14 +131,18 @@ class ChainNetwork(WidthEngine):
             layer = {"bias_value": torch.zeros(rows), "bias_fraction": torch.zeros(rows)}
             shapes = {"weight": (rows, columns), "bias": (rows,), "data_in": (columns,)}
             for operand in ("weight", "bias", "data_in") if has_bias else ("weight", "data_in"):
-                bits, fraction = _widths_in(formats, (name, operand))
+                bits, fraction, is_signed = _widths_in(formats, (name, operand))
                 part = operand.removeprefix("data_").replace("in", "input")
                 layer[f"{part}_fraction"] = fraction.expand(shapes[operand]).float()
                 layer[f"{part}_bits"] = bits.expand(shapes[operand]).float()
-                if operand != "data_in":
+                if operand == "data_in":
+                    layer["input_sign"] = float(is_signed) * torch.ones(columns)
+                else:
                     layer[f"{operand}_value"] = weights[f"{path}.{operand}"]
             layers.append(layer)
         self.chain.load_tensors(layers)
+        self.measure_ranges()
+        self.chain.free_inputs()
 
     def descend(self, factor: float, tries: int, seed: int) -> float:
         """Go on by changes of single codes, which stay where the loss of all training samples plus the cost falls.
@@ -160,9 +164,9 @@ class ChainNetwork(WidthEngine):
         self.chain.load_state(state)
 
 
-def _widths_in(formats: LearnedFormats, slot: Slot) -> tuple[Tensor, Tensor]:
-    """The widths and the fraction widths of an operand."""
+def _widths_in(formats: LearnedFormats, slot: Slot) -> tuple[Tensor, Tensor, bool]:
+    """The widths and the fraction widths of an operand, and whether it is signed."""
     own = formats.get(slot)
     if own is None or own.element_width is None or not isinstance(own.frac_width, MeasuredTensor):
         raise GraphError(f"{slot[0]} ({slot[1]}) has no learned widths: give a network that train_widths has found")
-    return own.element_width.values, own.frac_width.values
+    return own.element_width.values, own.frac_width.values, own.is_signed

@@ -34,14 +34,15 @@ GROWN = 100
 
 @dataclass
 class CodedLayer:
-    """A linear layer: rounded weights `(outputs, inputs)` and biases, and the fraction width of each input.
+    """A linear layer: rounded weights `(outputs, inputs)` and biases; of each input the fraction width and the top.
 
-    `half_up`: inputs are rounded so, in place of half to even. Without `has_bias` the biases stay as they are.
+    An input is below 2 to the power of its top, and saturates there; infinity: nowhere. `half_up`: inputs are rounded so, in place of half to even. Without `has_bias` the biases stay as they are.
     """
 
     weight: Floats
     bias: Floats
     fraction: Floats
+    top: Floats
     half_up: bool
     has_bias: bool
 
@@ -49,7 +50,7 @@ class CodedLayer:
 class Change(NamedTuple):
     """A new value for one number of a layer."""
 
-    kind: Literal["weight", "bias", "fraction"]
+    kind: Literal["weight", "bias", "fraction", "top"]
     layer: int
     row: int
     column: int
@@ -75,6 +76,16 @@ def bits_between(values: Floats) -> Floats:
     return np.where(codes > 0, 53 - lowest, 0).astype(np.float32)
 
 
+def code_bounds(fraction: Floats, top: Floats) -> tuple[Floats, Floats]:
+    """The least and the greatest codes, in two's complement, of numbers that saturate at 2 to the power of `top`.
+
+    >>> [own.tolist() for own in code_bounds(np.array([3.0, 0.0, 0.0]), np.array([-1.0, -2.0, math.inf]))]
+    [[-4.0, -0.0, -inf], [3.0, 0.0, inf]]
+    """
+    reach = np.floor(np.exp2(fraction + top))
+    return -reach, np.maximum(reach - 1, 0)
+
+
 class CodeDescent:
     """A chain on training samples `x` `(inputs, samples)` with soft targets `(classes, samples)`.
 
@@ -89,9 +100,11 @@ class CodeDescent:
         self.range = x.min(axis=1), x.max(axis=1)
         every = slice(0, x.shape[1])
         self.stages = [slice(0, own) for own in STAGES if own < x.shape[1]] + [every]
-        start = self._onward(0, [self._rounded(0, x, layers[0].fraction)], [], every)
+        start = self._onward(0, [self._rounded(0, x, layers[0].fraction, layers[0].top)], [], every)
         self.results, self.read, self.losses = start
-        self.bits = [self._bits(number, own.fraction, self.read[number]) for number, own in enumerate(self.layers)]
+        self.bits = [
+            self._bits(number, own.fraction, own.top, self.read[number]) for number, own in enumerate(self.layers)
+        ]
         self.spans = [bits_between(own.weight).sum(axis=0) for own in self.layers]
 
     @property
@@ -122,7 +135,7 @@ class CodeDescent:
         places: list[tuple[str, int, int, int]] = []
         for number, own in enumerate(self.layers):
             places += [("weight", number, int(row), int(column)) for row, column in np.argwhere(own.weight)]
-            places += [("fraction", number, 0, column) for column in range(len(own.fraction))]
+            places += [(kind, number, 0, column) for column in range(len(own.fraction)) for kind in ("fraction", "top")]
             if own.has_bias:
                 places += [("bias", number, row, 0) for row in range(len(own.bias))]
         places += [("weight", *place) for place in self._wanted()]
@@ -132,9 +145,12 @@ class CodeDescent:
                 yield from self._weights(number, row, column, random)
             elif kind == "bias":
                 yield from self._biases(number, row)
-            else:
+            elif kind == "fraction":
                 fraction = float(self.layers[number].fraction[column])
                 yield from (Change("fraction", number, 0, column, fraction + step) for step in (-1, 1))
+            else:
+                top = self._top(number, column)
+                yield from (Change("top", number, 0, column, top + step) for step in (-1, 1))
 
     def _wanted(self) -> list[tuple[int, int, int]]:
         """The zero weights with the greatest gradients, straight through the rounding, on some samples."""
@@ -174,14 +190,18 @@ class CodeDescent:
         for share in (-2, -1, -0.5, 0.5, 1, 2):
             yield Change("bias", number, row, 0, float(self.layers[number].bias[row]) + share * step)
 
+    def _top(self, number: int, column: int) -> float:
+        """The power of two below which an input is, whether it saturates there or not."""
+        bits = float(self.bits[number][column])
+        has_sign = number == 0 and bits > 0 and bool((self.range[0] < 0).any())
+        return bits - has_sign - float(self.layers[number].fraction[column])
+
     def _try(self, change: Change) -> bool:
         """Whether a change stays: on few samples, then on more it must not be worse beyond doubt, on all better."""
-        old, spans = self._value(change), self._spans(change)
-        if change.value == old:
+        if change.value == self._value(change):
             return False
-        saved = self.factor * float((self.spans[change.layer] - spans) @ self.bits[change.layer])
-        if change.kind == "fraction":
-            saved = self.factor * (old - change.value) * float(spans[change.column])
+        spans = self._spans(change)
+        saved = self.factor * self._saved(change, spans)
         for some in self.stages:
             outcome = self._outcome(change, some)
             gains = self.losses[some] - outcome.losses
@@ -191,16 +211,26 @@ class CodeDescent:
                 return False
         return self._stays(change, outcome, spans)
 
+    def _saved(self, change: Change, spans: Floats) -> float:
+        """The EBOPs that a change saves, as far as ranges do not change."""
+        if change.kind in ("weight", "bias"):
+            return float((self.spans[change.layer] - spans) @ self.bits[change.layer])
+        old = self._value(change) if change.kind == "fraction" else self._top(change.layer, change.column)
+        return (old - change.value) * float(spans[change.column])
+
     def _stays(self, change: Change, outcome: Outcome, spans: Floats) -> bool:
         """Take a change over if it is better by the exact cost."""
         first = len(self.layers) - len(outcome.read)
-        fractions = [own.fraction for own in self.layers]
+        fractions, tops = [own.fraction for own in self.layers], [own.top for own in self.layers]
         if change.kind == "fraction":
             fractions[change.layer] = fractions[change.layer].copy()
             fractions[change.layer][change.column] = change.value
+        if change.kind == "top":
+            tops[change.layer] = tops[change.layer].copy()
+            tops[change.layer][change.column] = change.value
         bits = [
             *self.bits[:first],
-            *(self._bits(first + more, fractions[first + more], read) for more, read in enumerate(outcome.read)),
+            *(self._bits(first + more, fractions[first + more], tops[first + more], read) for more, read in enumerate(outcome.read)),
         ]
         all_spans = [*self.spans[: change.layer], spans, *self.spans[change.layer + 1 :]]
         cost = sum(float(own @ read) for own, read in zip(bits, all_spans, strict=True))
@@ -212,7 +242,7 @@ class CodeDescent:
             own.weight[change.row, change.column] = change.value
         elif change.kind == "bias":
             own.bias[change.row] = change.value
-        own.fraction = fractions[change.layer]
+        own.fraction, own.top = fractions[change.layer], tops[change.layer]
         self.bits, self.spans, self.losses = bits, all_spans, outcome.losses
         self.results[len(self.layers) - len(outcome.results) :] = outcome.results
         self.read[first:] = outcome.read
@@ -222,7 +252,9 @@ class CodeDescent:
         own = self.layers[change.layer]
         if change.kind == "weight":
             return float(own.weight[change.row, change.column])
-        return float(own.bias[change.row] if change.kind == "bias" else own.fraction[change.column])
+        if change.kind == "bias":
+            return float(own.bias[change.row])
+        return float((own.fraction if change.kind == "fraction" else own.top)[change.column])
 
     def _spans(self, change: Change) -> Floats:
         """The bits of the weights that read each input of the layer, after a change."""
@@ -236,18 +268,22 @@ class CodeDescent:
     def _outcome(self, change: Change, some: slice) -> Outcome:
         """What a change gives on some samples."""
         number, row = change.layer, change.row
-        step = np.float32(change.value - self._value(change))
-        if change.kind == "fraction":
+        if change.kind in ("fraction", "top"):
             source = self.results[number - 1] if number else self.x
-            fraction = np.array([change.value], np.float32)
-            line = self._rounded(number, source[change.column : change.column + 1, some], fraction)[0]
+            here = slice(change.column, change.column + 1)
+            fraction, top = self.layers[number].fraction[here], self.layers[number].top[here]
+            new = np.array([change.value], np.float32)
+            fraction, top = (new, top) if change.kind == "fraction" else (fraction, new)
+            line = self._rounded(number, source[here, some], fraction, top)[0]
             return self._after_read(number, change.column, line, some)
+        step = np.float32(change.value - self._value(change))
         results = self.results[number][:, some].copy()
         results[row] += step * self.read[number][change.column, some] if change.kind == "weight" else step
         if number + 1 == len(self.layers):
             return Outcome([results], [], self._losses(results, some))
-        fraction = self.layers[number + 1].fraction[row : row + 1]
-        line = self._rounded(number + 1, results[row : row + 1], fraction)[0]
+        above = self.layers[number + 1]
+        fraction, top = above.fraction[row : row + 1], above.top[row : row + 1]
+        line = self._rounded(number + 1, results[row : row + 1], fraction, top)[0]
         after = self._after_read(number + 1, row, line, some)
         return after._replace(results=[results, *after.results])
 
@@ -262,12 +298,12 @@ class CodeDescent:
         """Go on from what layer `number` reads, and from its results where they are known."""
         for below, own in enumerate(self.layers[number:], number):
             if below > number:
-                read.append(self._rounded(below, results[-1], own.fraction))
+                read.append(self._rounded(below, results[-1], own.fraction, own.top))
             if len(results) < len(read):
                 results.append(own.weight @ read[-1] + own.bias[:, None])
         return Outcome(results, read, self._losses(results[-1], some))
 
-    def _rounded(self, number: int, values: Floats, fraction: Floats) -> Floats:
+    def _rounded(self, number: int, values: Floats, fraction: Floats, top: Floats) -> Floats:
         """What layer `number` reads of the results before it."""
         scale = np.exp2(fraction)[:, None]
         codes: Floats = values * scale
@@ -278,15 +314,20 @@ class CodeDescent:
             np.floor(codes, out=codes)
         else:
             np.rint(codes, out=codes)
+        low, high = code_bounds(fraction, top)
+        if np.isfinite(high).any():
+            np.minimum(codes, high[:, None], out=codes)
+            if not number:
+                np.maximum(codes, low[:, None], out=codes)
         codes /= scale
         return codes
 
-    def _bits(self, number: int, fraction: Floats, read: Floats) -> Floats:
+    def _bits(self, number: int, fraction: Floats, top: Floats, read: Floats) -> Floats:
         """The bits of each input of a layer, its sign counted; behind a ReLU there is none."""
         scale = np.exp2(fraction)
         if number:
             return _whole_bits(read.max(axis=1) * scale)
-        low, high = (np.rint(own * scale) for own in self.range)
+        low, high = (np.clip(np.rint(own * scale), *code_bounds(fraction, top)) for own in self.range)
         bits = _whole_bits(np.maximum(np.maximum(high, -low - 1), 0))
         signs: Floats = ((bits > 0) | (low < 0)).astype(np.float32)
         return bits + signs if (low < 0).any() else bits

@@ -321,7 +321,6 @@ class WidthRun:
         """
         engine = self.require_chain()
         engine.load_network(network)
-        engine.measure_ranges()
         least, best = engine.descend(factor, tries, seed), engine.state()
         for number in range(rounds):
             turn = seed * 1_000_003 + number * (self.options.descent_epochs + 1)

@@ -6,6 +6,7 @@ the computation for good.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -33,7 +34,8 @@ class Chain:
     """The weights and widths of a chain of linear layers, and the steps that train them.
 
     `weights` are `(outputs, inputs)` each and `biases` `(outputs)`. `parameters` is one vector: all weights and biases,
-    their fraction widths, the fraction widths of all inputs; `moments` are those of Adam (arXiv:1412.6980).
+    their fraction widths, the fraction widths of all inputs, and the powers of two below which these saturate (infinity:
+    nowhere); `moments` are those of Adam (arXiv:1412.6980).
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Chain:
         values = torch.cat([part.flatten() for pair in zip(weights, biases, strict=True) for part in pair])
         inputs = sum(own.shape[1] for own in weights)
         self.parameters = torch.cat(
-            [values, torch.full_like(values, start[0]), torch.full((inputs,), start[1])]
+            [values, torch.full_like(values, start[0]), torch.full((inputs,), start[1]), torch.full((inputs,), math.inf)]
         ).contiguous()
         self.moments = [torch.zeros_like(self.parameters), torch.zeros_like(self.parameters)]
         self.steps = self.steps_of_epoch = 0
@@ -90,24 +92,34 @@ class Chain:
         )
         self.grid = self._new_grid()
 
-    def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights and biases, their fraction widths, and those of the inputs."""
-        return flat[: self.count], flat[self.count : 2 * self.count], flat[2 * self.count :]
+    def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weights and biases, their fraction widths, those of the inputs, and the tops of the inputs."""
+        values, fractions, inputs, tops = flat.split([self.count, self.count, self.inputs, self.inputs])
+        return values, fractions, inputs, tops
 
     def _rounded(self) -> tuple[Tensor, Tensor]:
         """The weights and biases as rounded, and the bits of each without its sign."""
-        values, fractions, _ = self._parts(self.parameters)
+        values, fractions, *_ = self._parts(self.parameters)
         whole = fractions.round()
         scale = whole.exp2()
         rounded = (values * scale).round_().div_(scale)
         bits = torch.frexp(rounded).exponent.to(whole.dtype).add_(whole)
         return rounded, bits.mul_(rounded != 0)
 
+    def _bounds(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The scale of each input, and the least and the greatest code that it may have."""
+        _, _, fractions, tops = self._parts(self.parameters)
+        reach = (fractions.round() + tops.round()).exp2_().floor_()
+        low = -reach
+        low[self.layers[0].inputs :] = 0
+        return fractions.round().exp2_(), low, (reach - 1).clamp_(min=0)
+
     def _input_bits(self) -> tuple[Tensor, Tensor, Tensor]:
         """The scale of each input, its bits without a sign, and its sign bit: behind a ReLU there is none."""
-        scale = self._parts(self.parameters)[2].round().exp2_()
-        top, bottom = self.most.amax(0) * scale, (self.least.amin(0) * scale).round_()
+        scale, low, high = self._bounds()
+        top, bottom = self.most.amax(0) * scale, (self.least.amin(0) * scale).round_().maximum(low)
         top = torch.maximum(top.round(), (top + 0.5).floor_()) if self.half_up else top.round_()
+        top = top.minimum(high)
         bits = torch.frexp(torch.maximum(top, -bottom - 1).clamp_(min=0)).exponent.to(scale.dtype)
         sign = ((bits > 0) | (bottom < 0)).to(bits.dtype).mul_((bottom < 0).any())
         sign[self.layers[0].inputs :] = 0
@@ -170,12 +182,11 @@ class Chain:
         return found
 
     def measure_ranges(self, x: Tensor) -> None:
-        """Measure the ranges on all of `x` `(features, samples)`; nothing is saturated meanwhile."""
+        """Measure the ranges on all of `x` `(features, samples)`; nothing is saturated meanwhile but by tops."""
         grid = self._new_grid()
         self.most.zero_()
         self.least.zero_()
-        low, high = np.zeros_like(grid.low), np.full_like(grid.high, np.inf)
-        low[: self.layers[0].inputs] = -np.inf
+        _, low, high = (own.numpy() for own in self._bounds())
         for place in range(0, x.shape[1], ROWS):
             self.engine.outputs(x[:, place : place + ROWS].numpy(), replace(grid, low=low, high=high))
 
@@ -211,7 +222,7 @@ class Chain:
         for own, inner, outer in zip(self.layers, left, rows, strict=True):
             values[own.weights : own.bias] = (outer[:, None] & inner).flatten()
             values[own.bias : own.bias + own.outputs] = outer
-        chosen = torch.cat([values, values, stays])
+        chosen = torch.cat([values, values, stays, stays])
         self.parameters = self.parameters[chosen].contiguous()
         self.moments = [own[chosen].contiguous() for own in self.moments]
         self.most, self.least, self.idle = self.most[:, stays], self.least[:, stays], self.idle[stays]
@@ -233,15 +244,16 @@ class Chain:
         """The layers as rounded, without what is not used, and which of the inputs of each are left."""
         inputs, used = self.used()
         values = self._rounded()[0] * used
-        fractions = self._parts(self.parameters)[2].round()
+        _, _, fractions, tops = (part.round() for part in self._parts(self.parameters))
         left = [inputs[own.reads].nonzero()[:, 0] for own in self.layers]
         rows = [*left[1:], torch.arange(self.layers[-1].outputs)]
         found = []
         for number, (own, inner, outer) in enumerate(zip(self.layers, left, rows, strict=True)):
             weight = values[own.weights : own.bias].view(own.shape)[outer[:, None], inner]
-            bias, fraction = values[own.biases][outer].numpy(), fractions[own.reads][inner].numpy()
+            bias = values[own.biases][outer]
+            of_inputs = (part[own.reads][inner].numpy() for part in (fractions, tops))
             rounds_up = self.half_up and number > 0
-            found.append(CodedLayer(weight.numpy(), bias, fraction, rounds_up, self.has_bias[number]))
+            found.append(CodedLayer(weight.numpy(), bias.numpy(), *of_inputs, rounds_up, self.has_bias[number]))
         return found, left
 
     def take(self, layers: Sequence[CodedLayer], left: Sequence[Tensor]) -> None:
@@ -250,33 +262,46 @@ class Chain:
         A changed number gets the grid that it needs. One that became zero keeps its own value, as far as that rounds
         to zero.
         """
-        values, fractions, of_inputs = self._parts(self.parameters)
+        values, fractions, *of_inputs = self._parts(self.parameters)
         rows = [*left[1:], torch.arange(self.layers[-1].outputs)]
         before = self._rounded()[0] * self.used()[1]
-        coded, inputs = torch.zeros_like(values), of_inputs.round()
+        coded, inputs = torch.zeros_like(values), [part.round() for part in of_inputs]
         for own, new, inner, outer in zip(self.layers, layers, left, rows, strict=True):
             coded[own.weights : own.bias].view(own.shape)[outer[:, None], inner] = torch.from_numpy(new.weight)
             coded[own.biases][outer] = torch.from_numpy(new.bias)
-            inputs[own.reads][inner] = torch.from_numpy(new.fraction)
+            for part, changed in zip(inputs, (new.fraction, new.top), strict=True):
+                part[own.reads][inner] = torch.from_numpy(changed)
         most = WITHIN * fractions.round().neg().exp2()
         finest = torch.from_numpy(bits_between(coded.numpy())) - torch.frexp(coded).exponent
         is_new, is_gone = (coded != before) & (coded != 0), (coded != before) & (coded == 0)
         values.copy_(torch.where(is_new, coded, torch.where(is_gone, values.clamp(-most, most), values)))
         fractions.copy_(torch.where(is_new, finest, fractions))
-        of_inputs.copy_(torch.where(inputs == of_inputs.round(), of_inputs, inputs))
+        for part, changed in zip(of_inputs, inputs, strict=True):
+            part.copy_(torch.where(changed == part.round(), part, changed))
 
     def load_tensors(self, layers: Sequence[Mapping[str, Tensor]]) -> None:
-        """Take values, fraction widths and bits of inputs as `tensors` gave them; nothing may have been taken out."""
-        values, fractions, inputs = self._parts(self.parameters)
+        """Take values, fraction widths and bits of inputs as `tensors` gave them; nothing may have been taken out.
+
+        Inputs saturate above their bits.
+        """
+        values, fractions, inputs, tops = self._parts(self.parameters)
         for own, layer in zip(self.layers, layers, strict=True):
             values[own.weights : own.bias] = layer["weight_value"].flatten()
             values[own.biases] = layer["bias_value"]
             fractions[own.weights : own.bias] = layer["weight_fraction"].flatten()
             fractions[own.biases] = layer["bias_fraction"]
             inputs[own.reads] = layer["input_fraction"]
+            bits = layer["input_bits"]
+            tops[own.reads] = torch.where(bits > 0, bits - layer["input_sign"] - layer["input_fraction"], math.inf)
         if self.half_up:
             for own, above in zip(self.layers, layers[1:], strict=False):
                 values[own.biases] -= (-above["input_fraction"] - 1).exp2() * (above["input_bits"] > 0)
+
+    def free_inputs(self) -> None:
+        """Let inputs grow that saturate nowhere in the ranges as they are."""
+        scale, low, high = self._bounds()
+        stays_within = (self.most.amax(0) * scale < high + 0.5) & (self.least.amin(0) * scale >= low - 0.5)
+        self._parts(self.parameters)[3][stays_within] = math.inf
 
     def state(self) -> dict[str, Tensor]:
         """All that a resume needs."""
@@ -312,7 +337,7 @@ class Chain:
 
         What is not used, or was taken out, is zero and has no bits.
         """
-        values, fractions, input_fractions = self._parts(self.parameters)
+        values, fractions, input_fractions, _ = self._parts(self.parameters)
         _, value_bits = self._rounded()
         _, bits, sign = self._input_bits()
         inputs, used = self.used()
