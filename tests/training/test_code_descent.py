@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +23,8 @@ def made(half_up: bool = False) -> tuple[Chain, Tensor, Tensor]:
     torch.manual_seed(0)
     weights = [torch.randn(o, i) * 0.5 for i, o in pairwise((6, 5, 4, 3))]
     chain = Chain(weights, [torch.randn(len(own)) * 0.2 for own in weights], [True] * 3, (2.0, 3.0), half_up=half_up)
-    chain.parameters[chain.count : -chain.inputs] += torch.randn(chain.count + chain.inputs) * 1.5
+    chain.parameters[chain.count :] += torch.randn(len(chain.parameters) - chain.count) * 1.5
+    chain.tops[[1, 4, 7, 12]] = torch.tensor([0.0, 1.0, -1.0, 0.0])
     x = torch.randn(6, 3000)
     chain.measure_ranges(x)
     return chain, x, F.one_hot((torch.randn(3, 6) @ x).argmax(0), 3).t().float()
@@ -82,6 +84,48 @@ def test_the_chain_goes_on_with_what_was_found(half_up: bool) -> None:
     assert chain.ebops() < cost
 
 
+def one_layer(weight: list[list[float]], fraction: list[float]) -> CodedLayer:
+    array, inputs = np.array(weight, np.float32), np.array(fraction, np.float32)
+    return CodedLayer(array, np.zeros(len(array), np.float32), inputs, np.full_like(inputs, np.inf), False, True)
+
+
+def test_an_input_saturates_where_few_samples_are_far_out_and_grows_where_many_are() -> None:
+    """x is within 1 but for 3 of 4,000 samples, each one far out; a top of -2 is too low for it."""
+    torch.manual_seed(0)
+    x = torch.rand(1, 4000) * 2 - 1
+    is_first = (x[0] + 0.1 * torch.randn(4000) > 0).float()
+    shares = torch.stack([is_first, 1 - is_first])
+    x[0, :3] = torch.tensor([90.0, -70.0, 80.0])
+    for top in (math.inf, -2.0):
+        layer = one_layer([[8.0], [0.0]], [2.0])
+        layer.top[0] = top
+        descent = CodeDescent([layer], x.numpy(), shares.numpy(), 1e-4)
+        bits = float(descent.bits[0][0])
+        descent.descend(2000, seed=0)
+        assert -2 < layer.top[0] <= 1
+        assert (descent.bits[0][0] < bits - 4) == (top == math.inf)
+        assert descent.read[0].max() == 2.0 ** layer.top[0] - 2.0 ** -layer.fraction[0]
+        assert descent.read[0].min() == -(2.0 ** layer.top[0])
+        assert (descent.loss, descent.cost) == pytest.approx(written_out([layer], x, shares), rel=1e-5)
+
+
+def test_weights_that_classes_share_cost_nothing() -> None:
+    """All outputs but one read an input alike: in the end one weight is left, and the loss is what it was."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 2000)
+    layer = one_layer([[0.625, 1.0], [0.625, 0.0], [-0.375, 0.0]], [3.0, 3.0])
+    layer.bias[:] = [0.5, 0.5, 0.25]
+    outputs = torch.from_numpy(layer.weight).double() @ x.double() + torch.from_numpy(layer.bias)[:, None]
+    descent = descent_of([layer], torch.arange(2), x, outputs.softmax(0).float())
+    before, first = descent.loss, descent.results[-1].argmax(axis=0)
+    descent.shift_outputs()
+    assert layer.weight.tolist() == [[0.0, 1.0], [0.0, 0.0], [-1.0, 0.0]]
+    assert layer.bias.tolist() == [0.0, 0.0, -0.25]
+    assert descent.loss == pytest.approx(before, rel=1e-6)
+    assert (descent.loss, descent.cost) == pytest.approx(written_out([layer], x, outputs.softmax(0)), rel=1e-5)
+    assert np.array_equal(descent.results[-1].argmax(axis=0), first)
+
+
 @pytest.mark.parametrize("error_share", [0.0, 0.6, 1.0])
 def test_what_falls_is_the_loss_of_the_training(error_share: float) -> None:
     """The mean loss of the descent is that of the steps by autograd, and its expected error falls with its share."""
@@ -116,8 +160,8 @@ def test_it_finds_the_weights_that_made_the_labels_and_leaves_out_the_rest() -> 
     torch.manual_seed(0)
     x = torch.randn(3, 4000)
     is_first = (x[0] - 2 * x[1] > 0).float()
-    weight = np.array([[0, -0.25, 0.5], [0, 0.25, 0.25]], np.float32)
-    layer = CodedLayer(weight, np.zeros(2, np.float32), np.full(3, 3, np.float32), np.full(3, np.inf, np.float32), False, True)
+    weight = [[0, -0.25, 0.5], [0, 0.25, 0.25]]
+    layer = one_layer(weight, [3.0, 3.0, 3.0])
     descent = CodeDescent([layer], x.numpy(), torch.stack([is_first, 1 - is_first]).numpy(), 1e-4)
     descent.descend(100_000, seed=0)
     assert descent.loss < 0.1
@@ -137,9 +181,10 @@ def test_biases_that_a_layer_lacks_stay_zero() -> None:
 
 def test_a_network_of_which_nothing_is_left_has_its_biases_alone() -> None:
     """Labels that say nothing but their own frequency: the outputs' biases find it."""
+    none = np.zeros(0, np.float32)
     layers = [
-        CodedLayer(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), False, True),
-        CodedLayer(np.zeros((2, 0), np.float32), np.zeros(2, np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32), False, True),
+        CodedLayer(np.zeros((0, 0), np.float32), none, none, none, False, True),
+        CodedLayer(np.zeros((2, 0), np.float32), np.zeros(2, np.float32), none, none, False, True),
     ]
     shares = torch.tensor([[0.9], [0.1]]).expand(2, 100)
     descent = descent_of(layers, torch.arange(0), torch.randn(3, 100), shares)

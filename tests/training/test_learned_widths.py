@@ -23,7 +23,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.graph_file import load_onto
 from chop.ir.learned import learned_in
 from chop.passes.graph import quantize_transform_pass
-from chop.training.code_descent import bits_between
+from chop.training.output_shifts import bits_between
 from chop.training.learned_widths import (
     Snapshot,
     WidthTraining,

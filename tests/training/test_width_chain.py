@@ -23,7 +23,7 @@ def made(error_share: float = 0.0) -> tuple[Chain, Tensor, Tensor]:
     weights = [torch.randn(o, i) * 0.5 for i, o in pairwise(SIZES)]
     biases = [torch.randn(len(own)) * 0.2 for own in weights]
     chain = Chain(weights, biases, [True] * 3, (2.0, 3.0), loss=SoftLoss(error_share))
-    fractions = chain.parameters[chain.count : -chain.inputs]
+    fractions = chain.parameters[chain.count :]
     fractions += torch.randn(len(fractions)) * 1.5
     return chain, torch.randn(6, 64), torch.randn(3, 64).softmax(0)
 
@@ -41,7 +41,7 @@ def bits_of(codes: Tensor) -> Tensor:
 
 def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor) -> Tensor:
     """The loss, and a cost whose value is wrong but whose gradient is that of the bits."""
-    values, fractions, inputs, _ = (part for part in parameters.split([chain.count, chain.count, *[chain.inputs] * 2]))
+    values, fractions, inputs = (part for part in parameters.split([chain.count, chain.count, chain.inputs]))
     cost, h = torch.zeros(()), x
     for number, own in enumerate(chain.layers):
         here = inputs[own.first_input : own.first_input + own.inputs]

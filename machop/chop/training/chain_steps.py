@@ -116,7 +116,7 @@ class Steps:
         np.subtract(self.parameters[: self.count], self.rounded, out=for_fractions)
         for_fractions *= for_values
         for_fractions *= LN2
-        self.gradient[self.count : self.count + len(grid.of_cost)] += grid.of_cost * np.float32(factor)
+        self.gradient[self.count :] += grid.of_cost * np.float32(factor)
 
     def outputs(self, x: Floats, grid: Grid) -> Floats:
         """The outputs `(outputs, samples)`, which the next call overwrites. The ranges grow by what is seen."""
@@ -150,7 +150,7 @@ class Steps:
 
     def _backward(self, grid: Grid, samples: int) -> None:
         """The gradients of weights, biases and the inputs' fraction widths; those of the outputs are in their place."""
-        for_inputs = self.gradient[2 * self.count :].reshape(2, -1)[0]
+        for_inputs = self.gradient[2 * self.count :]
         passes = self._passes(samples)
         above = passes[-1].tensors[-1]
         for number in reversed(range(len(self.layers))):

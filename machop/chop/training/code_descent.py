@@ -7,6 +7,7 @@ columns.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chop.training.output_shifts import bits_between, cheapest_shift
 from chop.training.soft_loss import CROSS_ENTROPY, SoftLoss
 
 Floats = NDArray[np.float32]
@@ -65,17 +67,6 @@ class Outcome(NamedTuple):
     losses: Floats
 
 
-def bits_between(values: Floats) -> Floats:
-    """For each number the bits from its highest to its lowest one that is set; 0 for a zero.
-
-    >>> bits_between(np.array([0.0, 0.5, -0.75, 5.0], np.float32)).tolist()
-    [0.0, 1.0, 2.0, 3.0]
-    """
-    codes = np.abs(np.ldexp(np.frexp(values.astype(np.float64))[0], 52)).astype(np.int64)
-    lowest = np.frexp((codes & -codes).astype(np.float64))[1]
-    return np.where(codes > 0, 53 - lowest, 0).astype(np.float32)
-
-
 def code_bounds(fraction: Floats, top: Floats) -> tuple[Floats, Floats]:
     """The least and the greatest codes, in two's complement, of numbers that saturate at 2 to the power of `top`.
 
@@ -121,14 +112,28 @@ class CodeDescent:
         """Try as many changes, or fewer where a whole sweep finds none that stays; how many stayed."""
         random = np.random.default_rng(seed)
         stayed, before = 0, -1
-        while before < stayed:
+        if tries:
+            self.shift_outputs()
+        while before < stayed and tries:
             before = stayed
-            for change in self._sweep(random):
-                if tries == 0:
-                    return stayed
+            for change in itertools.islice(self._sweep(random), tries):
                 tries -= 1
                 stayed += self._try(change)
+        if stayed:
+            self.shift_outputs()
         return stayed
+
+    def shift_outputs(self) -> None:
+        """Take the shifts from the last layer's weights, and from its biases, that leave the fewest bits."""
+        last, results, read = self.layers[-1], self.results[-1], self.read[-1]
+        for column in range(last.weight.shape[1]):
+            shift, self.spans[-1][column] = cheapest_shift(last.weight[:, column])
+            last.weight[:, column] -= shift
+            results -= shift * read[column]
+        if last.has_bias:
+            shift, _ = cheapest_shift(last.bias)
+            last.bias -= shift
+            results -= shift
 
     def _sweep(self, random: np.random.Generator) -> Iterator[Change]:
         """Changes of all numbers, and of the zero weights with the greatest gradients, in any order."""
@@ -257,9 +262,14 @@ class CodeDescent:
         return float((own.fraction if change.kind == "fraction" else own.top)[change.column])
 
     def _spans(self, change: Change) -> Floats:
-        """The bits of the weights that read each input of the layer, after a change."""
+        """The bits of the weights that read each input of the layer, after a change; of the last, after its shifts."""
         spans: Floats = self.spans[change.layer]
-        if change.kind == "weight":
+        if change.kind == "weight" and change.layer + 1 == len(self.layers):
+            weights = self.layers[-1].weight[:, change.column].copy()
+            weights[change.row] = change.value
+            spans = spans.copy()
+            _, spans[change.column] = cheapest_shift(weights)
+        elif change.kind == "weight":
             both = bits_between(np.array([self._value(change), change.value], np.float32))
             spans = spans.copy()
             spans[change.column] += both[1] - both[0]

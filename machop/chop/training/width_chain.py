@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from chop.training.chain_steps import Grid, Layer, Steps
-from chop.training.code_descent import CodedLayer, bits_between
+from chop.training.code_descent import CodedLayer
+from chop.training.output_shifts import bits_between
 from chop.training.soft_loss import CROSS_ENTROPY, SoftLoss
 
 ROWS = 8192
@@ -34,8 +35,7 @@ class Chain:
     """The weights and widths of a chain of linear layers, and the steps that train them.
 
     `weights` are `(outputs, inputs)` each and `biases` `(outputs)`. `parameters` is one vector: all weights and biases,
-    their fraction widths, the fraction widths of all inputs, and the powers of two below which these saturate (infinity:
-    nowhere); `moments` are those of Adam (arXiv:1412.6980).
+    their fraction widths, the fraction widths of all inputs; `moments` are those of Adam (arXiv:1412.6980).
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Chain:
         values = torch.cat([part.flatten() for pair in zip(weights, biases, strict=True) for part in pair])
         inputs = sum(own.shape[1] for own in weights)
         self.parameters = torch.cat(
-            [values, torch.full_like(values, start[0]), torch.full((inputs,), start[1]), torch.full((inputs,), math.inf)]
+            [values, torch.full_like(values, start[0]), torch.full((inputs,), start[1])]
         ).contiguous()
         self.moments = [torch.zeros_like(self.parameters), torch.zeros_like(self.parameters)]
         self.steps = self.steps_of_epoch = 0
@@ -65,6 +65,9 @@ class Chain:
 
         self.idle = torch.zeros(inputs, dtype=torch.long)
         """For how many epochs each input has not been used."""
+
+        self.tops = torch.full((inputs,), math.inf)
+        """The powers of two below which inputs are, and above which they saturate; infinity: nowhere."""
 
         self._lay_out()
 
@@ -92,14 +95,13 @@ class Chain:
         )
         self.grid = self._new_grid()
 
-    def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Weights and biases, their fraction widths, those of the inputs, and the tops of the inputs."""
-        values, fractions, inputs, tops = flat.split([self.count, self.count, self.inputs, self.inputs])
-        return values, fractions, inputs, tops
+    def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights and biases, their fraction widths, and those of the inputs."""
+        return flat[: self.count], flat[self.count : 2 * self.count], flat[2 * self.count :]
 
     def _rounded(self) -> tuple[Tensor, Tensor]:
         """The weights and biases as rounded, and the bits of each without its sign."""
-        values, fractions, *_ = self._parts(self.parameters)
+        values, fractions, _ = self._parts(self.parameters)
         whole = fractions.round()
         scale = whole.exp2()
         rounded = (values * scale).round_().div_(scale)
@@ -108,11 +110,11 @@ class Chain:
 
     def _bounds(self) -> tuple[Tensor, Tensor, Tensor]:
         """The scale of each input, and the least and the greatest code that it may have."""
-        _, _, fractions, tops = self._parts(self.parameters)
-        reach = (fractions.round() + tops.round()).exp2_().floor_()
+        fractions = self._parts(self.parameters)[2].round()
+        reach = (fractions + self.tops).exp2_().floor_()
         low = -reach
         low[self.layers[0].inputs :] = 0
-        return fractions.round().exp2_(), low, (reach - 1).clamp_(min=0)
+        return fractions.exp2_(), low, (reach - 1).clamp_(min=0)
 
     def _input_bits(self) -> tuple[Tensor, Tensor, Tensor]:
         """The scale of each input, its bits without a sign, and its sign bit: behind a ReLU there is none."""
@@ -222,10 +224,11 @@ class Chain:
         for own, inner, outer in zip(self.layers, left, rows, strict=True):
             values[own.weights : own.bias] = (outer[:, None] & inner).flatten()
             values[own.bias : own.bias + own.outputs] = outer
-        chosen = torch.cat([values, values, stays, stays])
+        chosen = torch.cat([values, values, stays])
         self.parameters = self.parameters[chosen].contiguous()
         self.moments = [own[chosen].contiguous() for own in self.moments]
         self.most, self.least, self.idle = self.most[:, stays], self.least[:, stays], self.idle[stays]
+        self.tops = self.tops[stays]
         self.kept = [own[inner] for own, inner in zip(self.kept, left, strict=True)]
         self._lay_out()
         return True
@@ -244,14 +247,14 @@ class Chain:
         """The layers as rounded, without what is not used, and which of the inputs of each are left."""
         inputs, used = self.used()
         values = self._rounded()[0] * used
-        _, _, fractions, tops = (part.round() for part in self._parts(self.parameters))
+        fractions = self._parts(self.parameters)[2].round()
         left = [inputs[own.reads].nonzero()[:, 0] for own in self.layers]
         rows = [*left[1:], torch.arange(self.layers[-1].outputs)]
         found = []
         for number, (own, inner, outer) in enumerate(zip(self.layers, left, rows, strict=True)):
             weight = values[own.weights : own.bias].view(own.shape)[outer[:, None], inner]
             bias = values[own.biases][outer]
-            of_inputs = (part[own.reads][inner].numpy() for part in (fractions, tops))
+            of_inputs = (part[own.reads][inner].numpy() for part in (fractions, self.tops))
             rounds_up = self.half_up and number > 0
             found.append(CodedLayer(weight.numpy(), bias.numpy(), *of_inputs, rounds_up, self.has_bias[number]))
         return found, left
@@ -262,29 +265,28 @@ class Chain:
         A changed number gets the grid that it needs. One that became zero keeps its own value, as far as that rounds
         to zero.
         """
-        values, fractions, *of_inputs = self._parts(self.parameters)
+        values, fractions, of_inputs = self._parts(self.parameters)
         rows = [*left[1:], torch.arange(self.layers[-1].outputs)]
         before = self._rounded()[0] * self.used()[1]
-        coded, inputs = torch.zeros_like(values), [part.round() for part in of_inputs]
+        coded, inputs = torch.zeros_like(values), of_inputs.round()
         for own, new, inner, outer in zip(self.layers, layers, left, rows, strict=True):
             coded[own.weights : own.bias].view(own.shape)[outer[:, None], inner] = torch.from_numpy(new.weight)
             coded[own.biases][outer] = torch.from_numpy(new.bias)
-            for part, changed in zip(inputs, (new.fraction, new.top), strict=True):
-                part[own.reads][inner] = torch.from_numpy(changed)
+            inputs[own.reads][inner] = torch.from_numpy(new.fraction)
+            self.tops[own.reads][inner] = torch.from_numpy(new.top)
         most = WITHIN * fractions.round().neg().exp2()
         finest = torch.from_numpy(bits_between(coded.numpy())) - torch.frexp(coded).exponent
         is_new, is_gone = (coded != before) & (coded != 0), (coded != before) & (coded == 0)
         values.copy_(torch.where(is_new, coded, torch.where(is_gone, values.clamp(-most, most), values)))
         fractions.copy_(torch.where(is_new, finest, fractions))
-        for part, changed in zip(of_inputs, inputs, strict=True):
-            part.copy_(torch.where(changed == part.round(), part, changed))
+        of_inputs.copy_(torch.where(inputs == of_inputs.round(), of_inputs, inputs))
 
     def load_tensors(self, layers: Sequence[Mapping[str, Tensor]]) -> None:
         """Take values, fraction widths and bits of inputs as `tensors` gave them; nothing may have been taken out.
 
         Inputs saturate above their bits.
         """
-        values, fractions, inputs, tops = self._parts(self.parameters)
+        values, fractions, inputs = self._parts(self.parameters)
         for own, layer in zip(self.layers, layers, strict=True):
             values[own.weights : own.bias] = layer["weight_value"].flatten()
             values[own.biases] = layer["bias_value"]
@@ -292,7 +294,7 @@ class Chain:
             fractions[own.biases] = layer["bias_fraction"]
             inputs[own.reads] = layer["input_fraction"]
             bits = layer["input_bits"]
-            tops[own.reads] = torch.where(bits > 0, bits - layer["input_sign"] - layer["input_fraction"], math.inf)
+            self.tops[own.reads] = torch.where(bits > 0, bits - layer["input_sign"] - layer["input_fraction"], math.inf)
         if self.half_up:
             for own, above in zip(self.layers, layers[1:], strict=False):
                 values[own.biases] -= (-above["input_fraction"] - 1).exp2() * (above["input_bits"] > 0)
@@ -301,12 +303,13 @@ class Chain:
         """Let inputs grow that saturate nowhere in the ranges as they are."""
         scale, low, high = self._bounds()
         stays_within = (self.most.amax(0) * scale < high + 0.5) & (self.least.amin(0) * scale >= low - 0.5)
-        self._parts(self.parameters)[3][stays_within] = math.inf
+        self.tops[stays_within] = math.inf
 
     def state(self) -> dict[str, Tensor]:
         """All that a resume needs."""
         named = {"parameters": self.parameters, "first": self.moments[0], "second": self.moments[1]}
-        named |= {"most": self.most, "least": self.least, "idle": self.idle, "steps": torch.tensor(self.steps)}
+        named |= {"most": self.most, "least": self.least, "idle": self.idle, "tops": self.tops}
+        named["steps"] = torch.tensor(self.steps)
         named |= {f"kept.{number}": own for number, own in enumerate(self.kept)}
         return {name: own.clone() for name, own in named.items()}
 
@@ -314,7 +317,8 @@ class Chain:
         """Put back what `state` gave."""
         own = {name: tensor.clone() for name, tensor in state.items()}
         self.parameters, self.moments = own["parameters"], [own["first"], own["second"]]
-        self.most, self.least, self.idle, self.steps = own["most"], own["least"], own["idle"], int(own["steps"])
+        self.most, self.least, self.idle, self.tops = (own[name] for name in ("most", "least", "idle", "tops"))
+        self.steps = int(own["steps"])
         self.kept = [own[f"kept.{number}"] for number in range(len(self.kept))]
         self._lay_out()
 
@@ -337,7 +341,7 @@ class Chain:
 
         What is not used, or was taken out, is zero and has no bits.
         """
-        values, fractions, input_fractions, _ = self._parts(self.parameters)
+        values, fractions, input_fractions = self._parts(self.parameters)
         _, value_bits = self._rounded()
         _, bits, sign = self._input_bits()
         inputs, used = self.used()

@@ -1,0 +1,36 @@
+"""Shifts of the last layer's weights, which classes do not see: a softmax compares its outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+POWERS = 2.0 ** np.arange(-8, 5, dtype=np.float32)
+
+
+def bits_between(values: Floats) -> Floats:
+    """For each number the bits from its highest to its lowest one that is set; 0 for a zero.
+
+    >>> bits_between(np.array([0.0, 0.5, -0.75, 5.0], np.float32)).tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    codes = np.abs(np.ldexp(np.frexp(values.astype(np.float64))[0], 52)).astype(np.int64)
+    lowest = np.frexp((codes & -codes).astype(np.float64))[1]
+    return np.where(codes > 0, 53 - lowest, 0).astype(np.float32)
+
+
+def cheapest_shift(weights: Floats) -> tuple[np.float32, np.float32]:
+    """The number that leaves the fewest bits when it is taken from all weights of an input, and how many are left.
+
+    Tried are those that make one weight zero or a power of two.
+
+    >>> [float(own) for own in cheapest_shift(np.array([0.5, 0.5, -0.75, 0.5], np.float32))]
+    [0.5, 3.0]
+    """
+    near = np.concatenate([weights, np.subtract.outer(weights, POWERS).ravel(), np.add.outer(weights, POWERS).ravel()])
+    shifts = np.concatenate([np.zeros(1, np.float32), near])
+    bits = bits_between(weights - shifts[:, None]).sum(axis=1)
+    best = int(bits.argmin())
+    return shifts[best], bits[best]
