@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from chop.api.data import data_module_of
+from chop.circuits import circuit_facts
 from chop.errors import ConfigError, GraphError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import WholePredictions
@@ -23,15 +24,16 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.graph_file import load_onto
 from chop.ir.learned import learned_in
 from chop.passes.graph import quantize_transform_pass
-from chop.training.output_shifts import bits_between
 from chop.training.learned_widths import (
     Snapshot,
+    WidthRun,
     WidthTraining,
     descended,
     learned_config,
     snapshot_graph,
     train_widths,
 )
+from chop.training.output_shifts import bits_between
 from chop.training.soft_loss import SoftLoss
 
 OPTIONS = WidthTraining(
@@ -304,3 +306,34 @@ def test_a_found_network_can_be_descended_further(rounding: Any, tmp_path: Path)
 
     assert total(further) < total(network) - 1e-3
     assert total(best) < total(further)
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_up"])
+def test_saturated_activations_stay_so_in_graphs_in_further_training_and_in_circuits(rounding: Any) -> None:
+    """Some samples are far out. Loaded again, a network has the same widths, and the same inputs saturate."""
+    options = replace(DESCENT, activation_rounding=rounding, first_factor=1e-4, last_factor=1e-3)
+    model = made("mlp")[0]
+    x = torch.randn(512, 8) * torch.linspace(0.2, 1, 512)[torch.randperm(512), None] ** -2
+    data = data_module_of((x, x[:, :3].argmax(1)))
+    graph = MaseGraph(model)
+    network = snapshot_graph(graph, next(train_widths(graph, data, options)))
+    network = descended(graph, network, data, options, 2e-5, tries=3000)
+    engine = WidthRun(graph, data, options).require_chain()
+    engine.load_network(network)
+    tops = engine.chain.tops.clone()
+    assert 0 < int(tops.isfinite().sum()) < len(tops)
+    widths = engine.widths()
+    for slot, own in learned_in(network.plan).items():
+        assert own.element_width is not None
+        assert torch.equal(widths[slot].width, own.element_width.values)
+    facts = circuit_facts(network, data)
+    assert facts.differing == 0
+    engine.step(0, 64, 1.0, (1e-3, 0.0))
+    assert torch.equal(engine.chain.tops, tops)
+    other = WidthRun(graph, data, options).require_chain()
+    other.load_state(engine.state())
+    assert torch.equal(other.chain.tops, tops)
+    engine.measure_ranges()
+    reach = 2.0 ** (tops + engine.chain.parameters[-len(tops) :].round())
+    bits = engine.chain._input_bits()[1]
+    assert bool((2.0**bits <= reach.floor().clamp(min=1)).all())

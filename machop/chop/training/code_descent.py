@@ -38,7 +38,8 @@ GROWN = 100
 class CodedLayer:
     """A linear layer: rounded weights `(outputs, inputs)` and biases; of each input the fraction width and the top.
 
-    An input is below 2 to the power of its top, and saturates there; infinity: nowhere. `half_up`: inputs are rounded so, in place of half to even. Without `has_bias` the biases stay as they are.
+    An input is below 2 to the power of its top, and saturates there; infinity: nowhere. `half_up`: inputs are rounded
+    so, in place of half to even. Without `has_bias` the biases stay as they are.
     """
 
     weight: Floats
@@ -235,7 +236,10 @@ class CodeDescent:
             tops[change.layer][change.column] = change.value
         bits = [
             *self.bits[:first],
-            *(self._bits(first + more, fractions[first + more], tops[first + more], read) for more, read in enumerate(outcome.read)),
+            *(
+                self._bits(first + more, fractions[first + more], tops[first + more], read)
+                for more, read in enumerate(outcome.read)
+            ),
         ]
         all_spans = [*self.spans[: change.layer], spans, *self.spans[change.layer + 1 :]]
         cost = sum(float(own @ read) for own, read in zip(bits, all_spans, strict=True))
