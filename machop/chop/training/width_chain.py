@@ -252,10 +252,9 @@ class Chain:
         found = []
         for number, (own, inner, outer) in enumerate(zip(self.layers, left, rows, strict=True)):
             weight = values[own.weights : own.bias].view(own.shape)[outer[:, None], inner]
-            bias = values[own.biases][outer]
-            of_inputs = (part[own.reads][inner].numpy() for part in (fractions, self.tops))
-            rounds_up = self.half_up and number > 0
-            found.append(CodedLayer(weight.numpy(), bias.numpy(), *of_inputs, rounds_up, self.has_bias[number]))
+            bias, fraction = values[own.biases][outer].numpy(), fractions[own.reads][inner].numpy()
+            top, rounds_up = self.tops[own.reads][inner].numpy(), self.half_up and number > 0
+            found.append(CodedLayer(weight.numpy(), bias, fraction, top, rounds_up, self.has_bias[number]))
         return found, left
 
     def take(self, layers: Sequence[CodedLayer], left: Sequence[Tensor]) -> None:
