@@ -42,8 +42,8 @@ from chop.nn.node_config import (
     transform_key_problem,
 )
 from chop.nn.ops import OP_TABLE, OPS, Op
+from chop.passes.graph.node_selection import DEFAULT, select_entries, selection_problems
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
-from chop.passes.graph.transforms.quantize.node_selection import DEFAULT, select_entries, selection_problems
 
 MOST_ALTERNATIVES = 100_000
 """Alternatives of one node up to which all of them are written down."""

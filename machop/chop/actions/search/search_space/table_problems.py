@@ -11,7 +11,7 @@ from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.actions.search.search_space.patterns import broken_pattern
 from chop.config.typed import Problem
 from chop.nn.ops import OPS
-from chop.passes.graph.transforms.quantize.node_selection import BY
+from chop.passes.graph.node_selection import BY
 
 Tables = Mapping[str, Any]
 

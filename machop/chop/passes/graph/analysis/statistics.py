@@ -21,8 +21,8 @@ from chop.passes.graph.analysis.metadata import (
     placeholder_inputs,
 )
 from chop.passes.graph.analysis.node_types import mase_op
+from chop.passes.graph.node_selection import check_by, matches
 from chop.passes.graph.registry import register_pass
-from chop.passes.graph.transforms.quantize.node_selection import check_by, matches
 
 Measured = dict[str, Tensor]
 ARGUMENTS = (

@@ -21,13 +21,13 @@ from chop.nn.node_config import (
     transform_key_problem,
 )
 from chop.nn.ops import Op
-from chop.passes.graph.registry import register_pass
-from chop.passes.graph.transforms.quantize.node_selection import (
+from chop.passes.graph.node_selection import (
     DEFAULT,
     check_by,
     select_entries,
     selection_problems,
 )
+from chop.passes.graph.registry import register_pass
 from chop.tools.logger import get_logger
 from chop.weight_transforms import format_of, transforms_of
 
