@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -97,3 +98,22 @@ def test_the_glossary_is_in_alphabetical_order_with_each_term_once() -> None:
     keys = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term in terms]
     assert len(keys) > 100
     assert keys == sorted(set(keys))
+
+
+def test_the_map_of_rooms_is_that_of_the_layers() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers, *_) = (own["layers"] for own in project["tool"]["importlinter"]["contracts"] if own["type"] == "layers")
+    rooms = [room.strip().removeprefix("chop.") for layer in layers for room in layer.split("|")]
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| room under")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    named = [name.partition("/")[0].removesuffix(".py") for cell in cells for name in re.findall("`(.+?)`", cell)]
+    assert named == rooms
+
+
+def test_the_index_lists_every_decision() -> None:
+    folder = ROOT / "docs" / "decisions"
+    text = (folder / "index.md").read_text(encoding="utf-8")
+    listed = dict(reversed(pair) for pair in re.findall(r"^- \[(.+)\]\((\d.+\.md)\)$", text, re.MULTILINE))
+    titles = {path.name: path.read_text(encoding="utf-8").splitlines()[0] for path in folder.glob("0*.md")}
+    assert {name: f"# {title}" for name, title in listed.items()} == titles
