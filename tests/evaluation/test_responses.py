@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.program import Axis
-from chop.evaluation.responses import Responses
+from chop.evaluation.responses import SMALLEST_DIVERGENCE, Responses
 from chop.formats import Integer
 from chop.ir import MaseGraph, QuantPlan
 
@@ -58,10 +58,12 @@ def made(
     return Responses(graph, axes_of(), [0, 0, 0], batches, classes=classes), PlanRunner(graph, batches)
 
 
-def judged(outputs: Tensor, in_float: Tensor, y: Tensor) -> list[float]:
-    wrong = float((outputs.argmax(1) != y).double().mean())
-    loss = float(functional.cross_entropy(outputs.double(), y).log())
-    return [wrong, loss, float((outputs - in_float).double().square().mean().log())]
+def judged(outputs: Tensor, in_float: Tensor) -> list[float]:
+    """The logarithms of the mean square difference and of the mean divergence of the classes' probabilities."""
+    apart = float((outputs - in_float).double().square().mean().log())
+    own, wanted = (scores.double().log_softmax(1) for scores in (outputs, in_float))
+    divergence = functional.kl_div(own, wanted, reduction="batchmean", log_target=True)
+    return [apart, float((divergence + SMALLEST_DIVERGENCE).log())]
 
 
 def plan(code: Sequence[int]) -> QuantPlan:
@@ -75,12 +77,12 @@ def raw(responses: Responses, codes: Any = CODES) -> np.ndarray:
 def test_where_layers_add_up_guesses_are_what_the_networks_give() -> None:
     torch.manual_seed(0)
     responses, runner = made(Branches(4))
-    assert responses.count == 6
+    assert responses.count == 4
     in_float = runner.predictions(QuantPlan())
-    wanted = np.array([judged(runner.predictions(plan(code)), in_float, runner.targets) for code in CODES])
+    wanted = np.array([judged(runner.predictions(plan(code)), in_float) for code in CODES])
     assert np.abs(responses.features(CODES)).max() < 4.0  # none was cut off
-    assert raw(responses)[:, :3] == pytest.approx(wanted, abs=1e-4)
-    assert raw(responses)[:, 3:] == pytest.approx(wanted, abs=1e-4)
+    assert raw(responses)[:, :2] == pytest.approx(wanted, abs=1e-4)
+    assert raw(responses)[:, 2:] == pytest.approx(wanted, abs=1e-4)
 
 
 def test_a_single_change_of_the_lowest_network_is_known() -> None:
@@ -88,18 +90,18 @@ def test_a_single_change_of_the_lowest_network_is_known() -> None:
     responses, runner = made(Chain())
     in_float = runner.predictions(QuantPlan())
     single = np.array([[0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 2]])
-    wanted = np.array([judged(runner.predictions(plan(code)), in_float, runner.targets) for code in single])
-    assert np.abs(responses.features(single)[:, 3:]).max() < 4.0
-    assert raw(responses, single)[:, 3:] == pytest.approx(wanted, abs=1e-4)
+    wanted = np.array([judged(runner.predictions(plan(code)), in_float) for code in single])
+    assert np.abs(responses.features(single)[:, 2:]).max() < 4.0
+    assert raw(responses, single)[:, 2:] == pytest.approx(wanted, abs=1e-4)
 
 
 def test_guesses_of_a_chain_go_with_what_the_networks_give() -> None:
     torch.manual_seed(0)
     responses, runner = made(Chain())
     in_float = runner.predictions(QuantPlan())
-    apart = np.array([float((runner.predictions(plan(code)) - in_float).square().mean().log()) for code in CODES])
-    for column in (2, 5):
-        assert np.corrcoef(raw(responses)[:, column], apart)[0, 1] > 0.9
+    wanted = np.array([judged(runner.predictions(plan(code)), in_float) for code in CODES])
+    for column in range(4):
+        assert np.corrcoef(raw(responses)[:, column], wanted[:, column % 2])[0, 1] > 0.9
 
 
 def test_outputs_that_are_no_classes_are_judged_by_what_they_differ_by() -> None:
@@ -118,9 +120,10 @@ def test_of_many_classes_those_that_may_win_are_enough() -> None:
     torch.manual_seed(1)
     y = model(torch.randn(200, 6)).topk(3, 1).indices[torch.arange(200), torch.arange(200) % 3]  # a third is right
     responses, runner = made(model, y, classes=60)
-    wanted = [float((runner.predictions(plan(code)).argmax(1) != y).float().mean()) for code in CODES]
-    for column in (0, 3):
-        assert raw(responses)[:, column] == pytest.approx(wanted, abs=0.03)
+    in_float = runner.predictions(QuantPlan())
+    wanted = np.array([judged(runner.predictions(plan(code)), in_float)[1] for code in CODES])
+    for column in (1, 3):
+        assert np.corrcoef(raw(responses)[:, column], wanted)[0, 1] > 0.99
     one = runner.predictions(QuantPlan())[:1]
     assert [Responses.kept(one, own, c) for own, c in ((y[:1], 60), (y[:1], None), (one, 60))] == [17, 60, 60]
 
@@ -133,19 +136,20 @@ def test_a_guess_does_not_hang_on_what_else_is_asked_for() -> None:
     alone = np.concatenate([responses.features(CODES[[place]]) for place in reversed(range(27))])[::-1]
     assert np.array_equal(alone, together)
     assert np.array_equal(responses.features(CODES), together)
-    assert responses.features(CODES[:0]).shape == (0, 6)
+    assert responses.features(CODES[:0]).shape == (0, 4)
 
 
 def test_the_loss_of_large_scores_is_told() -> None:
     class Loud(Branches):
         def forward(self, x: Tensor) -> Tensor:
-            return 300 * super().forward(x)
+            return 3000 * super().forward(x)
 
     torch.manual_seed(0)
     responses, runner = made(Loud(4))
-    wanted = [float(functional.cross_entropy(runner.predictions(plan(code)), runner.targets).log()) for code in CODES]
-    assert max(wanted) > 4.5  # beyond what the exponential of a lead can be
-    assert raw(responses)[:, 1] == pytest.approx(wanted, abs=1e-3)
+    in_float = runner.predictions(QuantPlan())
+    wanted = [judged(runner.predictions(plan(code)), in_float)[1] for code in CODES]
+    assert max(wanted) > 3.0  # beyond what the exponential of a lead can be
+    assert raw(responses)[:, 1] == pytest.approx(wanted, abs=1e-2)
 
 
 def test_outputs_that_are_no_numbers_leave_finite_guesses() -> None:
@@ -157,7 +161,7 @@ def test_outputs_that_are_no_numbers_leave_finite_guesses() -> None:
     assert np.isfinite(responses.features(CODES)).all()
 
 
-def test_a_dead_network_is_guessed_to_be_wrong() -> None:
+def test_a_network_whose_scores_are_all_alike_is_far_from_float() -> None:
     torch.manual_seed(0)
     model = Chain()
     with torch.no_grad():
@@ -166,7 +170,17 @@ def test_a_dead_network_is_guessed_to_be_wrong() -> None:
     responses, runner = made(model)
     dead = [place for place, code in enumerate(CODES) if not runner.predictions(plan(code)).any()]
     assert dead == [place for place, code in enumerate(CODES) if code[2] == 0]
-    assert (raw(responses)[dead, 3] > 0.7).all()
+    alive = np.setdiff1d(np.arange(27), dead)
+    assert raw(responses)[dead, 0].min() > raw(responses)[alive, 0].max()
+
+
+def test_what_two_networks_share_is_computed_once() -> None:
+    torch.manual_seed(0)
+    responses, _ = made(Chain(), rows=200)
+    assert responses.samples_run["c"] == 200 * Responses.runs(axes_of())
+    assert (
+        200 * 8 <= responses.samples_run["a"] < 200 * 14
+    )  # two networks, three choices in either; the rest is behind it
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int32])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -79,7 +80,8 @@ class PlanRunner:
     Nothing is kept of models whose values take more than half a gibibyte.
 
     With `measures` it measures what follows from the whole plan on its own samples (one batch: `measured`); else that
-    is taken from the calibration samples of the graph.
+    is taken from the calibration samples of the graph. `samples_run` counts for each node the samples that it was
+    computed on, over all plans.
     """
 
     @torch.no_grad()
@@ -114,6 +116,7 @@ class PlanRunner:
         self._values: list[dict[fx.Node, Any]] = [{} for _ in batches]
         self._last: dict[str, dict[str, Format]] | None = None
         self._measured: dict[str, dict[str, Format]] = {}
+        self.samples_run: Counter[str] = Counter()
 
     def predictions(self, plan: QuantPlan) -> Tensor:
         """The model's outputs for all samples, `(samples, *output)`."""
@@ -130,6 +133,7 @@ class PlanRunner:
         keeps = self._shares and len(changed) <= (1 - WORTH_KEEPING) * len(self._nodes)
         values, self._values = self._values, [{} for _ in self._inputs]  # whatever ends this early, none is half done
         stale = changed if values[0] else set(self._nodes)
+        self.samples_run.update({node.name: len(self.targets) for node in stale})
         held = 0
         for number, targets in enumerate(self._targets):
             with torch.no_grad():  # left before a batch is handed on: what follows is the caller's own

@@ -29,9 +29,12 @@ LARGEST = 1e6
 """Outputs beyond it, and those that are no numbers, count as this."""
 
 MOST_RIVALS = 16
-"""Of more classes than this those that score highest in float count, beside the right one."""
+"""Of more classes than this those that score highest in float count, beside the highest of all."""
 
 SMALLEST = 1e-9
+SMALLEST_DIVERGENCE = 1e-4
+"""Nats, added before the logarithm is taken: of networks that near to the one in float none is better."""
+
 MOST_DEVIATIONS = 4.0
 TYPICAL = 1_000
 """Points that show how features are spread."""
@@ -47,7 +50,9 @@ class Responses:
     """ProbeFeatures of the outputs of all configurations that `axes` make, on fixed batches `[(x, y), …]`.
 
     `fewest` is the code of the configuration with fewest bits; `classes` how many classes targets number, if they do.
-    Nothing but these rows is looked at, and no metric of a search is measured. `on_run` is called after each of `runs`.
+    Nothing but these rows is looked at, and no metric of a search is measured: networks are judged by how far their
+    outputs are from those of the network in float, which few rows tell. `on_run` is called after each of `runs`.
+    `samples_run` tells for each node on how many samples it was computed: what networks share is computed once.
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class Responses:
         no_formats: list[Choice] = [{} for _ in axes]
         low: list[Choice] = [dict(axis[number]) for axis, number in zip(axes, fewest, strict=True)]
         in_float = outputs(no_formats)
-        kept = _right_and_rivals(in_float, runner.targets) if _are_scores(in_float, runner.targets, classes) else None
+        kept = _highest(in_float) if _are_scores(in_float, runner.targets, classes) else None
 
         def run(chosen: Sequence[Choice]) -> Tensor:
             return outputs(chosen) if kept is None else outputs(chosen).gather(0, kept)
@@ -80,6 +85,7 @@ class Responses:
         in_float = in_float if kept is None else in_float.gather(0, kept)
         bases = (no_formats, in_float), (low, run(low))
         self._bases = [_Base(run, axes, base, own, in_float, kept is not None) for base, own in bases]
+        self.samples_run: Mapping[str, int] = runner.samples_run
         self._remembered: dict[bytes, Array] = {}
         self._centre, self._spread = np.zeros(1), np.ones(1)
         typical = np.random.default_rng(0).integers(0, [len(axis) for axis in axes], (TYPICAL, len(axes)))
@@ -105,8 +111,8 @@ class Responses:
     def features(self, codes: Codes) -> Array:
         """The predicted features of configurations, `(configurations, features)`, less is better, in standard units.
 
-        For either base the share of rows that are not told right, the logarithm of the mean cross entropy, and that of
-        the mean square of what the outputs differ by from those in float; the last alone where outputs are no classes.
+        For either base the logarithm of the mean square of what the outputs differ by from those in float; where they
+        are scores of classes, also that of the mean Kullback-Leibler divergence of the classes' probabilities.
         """
         keys = [row.tobytes() for row in np.ascontiguousarray(codes)]
         new = {key: place for place, key in enumerate(keys) if key not in self._remembered}
@@ -135,18 +141,16 @@ def _are_scores(outputs: Tensor, targets: Tensor, classes: int | None) -> bool:
     return are_numbers and 0 <= int(targets.min()) <= int(targets.max()) < classes
 
 
-def _right_and_rivals(scores: Tensor, targets: Tensor) -> Tensor:
-    """Of each row the right class and the others, or of many those that score highest, `(classes that count, rows)`."""
-    right = targets.long()[None]
-    rivals = scores.scatter(0, right, -torch.inf).topk(min(len(scores) - 1, MOST_RIVALS), 0).indices
-    return torch.cat([right, rivals.sort(0).values])
+def _highest(scores: Tensor) -> Tensor:
+    """Of each row the classes by score, highest first, `(classes, rows)`; of many those that score highest."""
+    return scores.topk(min(len(scores), 1 + MOST_RIVALS), 0).indices
 
 
 class _Base:
     """A network, and what each alternative changes in its outputs when it alone is put in place of its own.
 
-    All that is kept is linear in the outputs, so that changes add up: how far the other classes lead, for errors and
-    losses, and scalar products of the changes, for the distance from float. Of scores the right class comes first.
+    All that is kept is linear in the outputs, so that changes add up: scalar products of the changes, for the distance
+    from float, and how far the other classes lead the first one, for the divergence.
     """
 
     def __init__(
@@ -166,6 +170,11 @@ class _Base:
         self._leads = own[1:] - own[:1] if are_scores else None
         if self._leads is not None:
             self._changes = torch.stack([other[1:] - other[:1] - self._leads for other in others]).flatten(1)
+            scores = in_float.double().log_softmax(0)
+            likely = scores.exp()
+            likely_leads = torch.cat([self._changes, self._leads.flatten()[None]]).double() @ likely[1:].flatten()
+            self._expected = likely_leads[:-1, None] / scores.shape[1]
+            self._constant = float((likely * scores).sum(0).mean() - likely_leads[-1] / scores.shape[1])
 
     def features(self, codes: Codes) -> Tensor:
         """What is guessed of configurations around this network, `(configurations, features)`."""
@@ -174,12 +183,15 @@ class _Base:
         apart = self._products[rows[:, :, None], rows[:, None]].sum((1, 2))
         features = [apart.clamp_min(SMALLEST).log()]
         if self._leads is not None:
-            leads = functional.embedding_bag(rows[:, :-1], self._changes, mode="sum")
-            leads = leads.view(len(codes), *self._leads.shape).add_(self._leads)
-            most = leads.amax(1)
-            wrong = most >= 0  # also where all scores are alike, as those of a network that is dead
-            most.clamp_min_(0.0)
-            odds = leads.sub_(most.unsqueeze(1)).exp_().sum(1).add_((-most).expm1_())
-            loss = odds.log1p_().add_(most).mean(1)
-            features = [wrong.double().mean(1), loss.clamp_min(SMALLEST).log().double(), *features]
+            features.append((self._divergence(rows[:, :-1]) + SMALLEST_DIVERGENCE).log())
         return torch.stack(features, 1)
+
+    def _divergence(self, rows: Tensor) -> Tensor:
+        """The mean divergence of the classes' probabilities from those in float, in nats, `(configurations,)`."""
+        assert self._leads is not None
+        leads = functional.embedding_bag(rows, self._changes, mode="sum")
+        leads = leads.view(len(rows), *self._leads.shape).add_(self._leads)
+        most = leads.amax(1).clamp_min_(0.0)  # the first class leads itself by nothing
+        odds = leads.sub_(most.unsqueeze(1)).exp_().sum(1).add_((-most).exp_())
+        expected = functional.embedding_bag(rows, self._expected, mode="sum").squeeze(1)
+        return (odds.log_().add_(most).double().mean(1) - expected + self._constant).clamp_min_(0.0)

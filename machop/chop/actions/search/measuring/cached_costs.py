@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from chop.dataset.data import Data, first_batch
@@ -39,6 +39,10 @@ class CachedCosts:
     def macs(self) -> int:
         """MACs of all nodes."""
         return sum(self._macs.values())
+
+    def macs_run(self, samples: Mapping[str, int]) -> int:
+        """MACs of nodes that were computed on so many samples each."""
+        return sum(own * samples.get(name, 0) for name, own in self._macs.items())
 
     def macs_of(self, axes: Sequence[Axis]) -> list[int]:
         """MACs of the nodes of each axis; those of all other nodes count with the last axis."""

@@ -34,27 +34,30 @@ MOST_MACS = 60 * BATCH_MACS
 LITTLE = 10
 """Evaluations that are little beside a search."""
 
-FEWEST_ROWS = 32
-"""Samples that still tell something."""
+FEWEST_ROWS, MOST_ROWS = 32, 512
+"""Samples that still tell something, and those of which more would tell little more."""
+
+WORTH_IT = 8
+"""Evaluations within which samples are added to the fewest, networks counted as if they shared nothing."""
 
 
 class SensitivityProbes:
     """Runs the sensitivity probes and estimates all points from them; each number of samples is run once.
 
-    Called with the number of training samples; returns None where there are no probes: the space is no product, has too
-    many alternatives or fewer points than probes, outputs are too many, the model takes too long or does not run on so
-    many samples. Fewer samples are taken where these would be too much work.
+    Called with the number of training samples (None: as many as are worth it); returns None where there are no probes:
+    the space is no product, has too many alternatives or fewer points than probes, outputs are too many, the model
+    takes too long or does not run on so many samples. Fewer samples are taken where these would be too much work.
     """
 
     def __init__(self, subject: Subject, runners: RunnerSet) -> None:
         self._subject = subject
         self._runners = runners
-        self._known: dict[int, Responses | None] = {}
+        self._known: dict[int | None, Responses | None] = {}
         self.remarks: list[str] = []
         self.cost = 0.0
         self.on_probe: Callable[[int, int], None] = lambda tried, of_all: None
 
-    def __call__(self, rows: int) -> Responses | None:
+    def __call__(self, rows: int | None) -> Responses | None:
         if rows not in self._known:
             try:
                 with one_thread():  # the same last digits whatever n_jobs is
@@ -67,20 +70,15 @@ class SensitivityProbes:
                 self._known[rows] = None
         return self._known[rows]
 
-    def _tried(self, wanted: int) -> Responses:
+    def _tried(self, asked: int | None) -> Responses:
         graph, data, device = self._subject.graph, self._subject.data_module, self._subject.device
         axes = self._subject.space.axes()
         if axes is None:
             raise SearchError("the space is no product of choices of nodes")
         runs = Responses.runs(axes)
+        wanted = self._worth_it(runs) if asked is None else asked
         rows = self._rows(axes, runs, wanted)
         batches = data.batches("train", rows)
-        tried = sum(len(y) for _, y in batches)
-        remark = f"{runs:,} sensitivity probes (one layer quantised) run on {counted(tried, 'training sample')}"
-        remark += f" ({wanted:,} would be too much work)" if rows < wanted else ""
-        cost = runs * tried / self._own_rows if self._own_rows else 0.0
-        remark += f", at the cost of {cost:,.3g} evaluations" if cost else ""
-        logger.info("sensitivity probes: %s", remark)
         numbers = count(1)
 
         def on_run() -> None:
@@ -89,9 +87,31 @@ class SensitivityProbes:
         fewest = [int(axis_bits(axis).argmin()) for axis in axes]
         classes = data.dataset_info.num_classes
         found = Responses(graph, axes, fewest, batches, device, classes, on_run, data.output)
+        tried = sum(len(y) for _, y in batches)
+        cost = self._cost(found, runs * tried)
+        remark = f"{runs:,} sensitivity probes (one layer quantised) run on {counted(tried, 'training sample')}"
+        remark += f" ({wanted:,} would be too much work)" if rows < wanted else ""
+        remark += f", at the cost of {cost:,.3g} evaluations" if cost else ""
+        logger.info("sensitivity probes: %s", remark)
         self.cost += cost
         self.remarks.append(f"before the first trial, {remark}.")
         return found
+
+    def _cost(self, found: Responses, samples: int) -> float:
+        """The cost of probes in evaluations, by multiply-accumulates: what networks share is computed once.
+
+        Where none are known, by `samples` of all networks. 0 where an evaluation has no samples.
+        """
+        work = self._subject.work
+        of_one = work.macs * self._own_rows
+        if of_one:
+            return work.macs_run(found.samples_run) / of_one
+        return samples / self._own_rows if self._own_rows else 0.0
+
+    def _worth_it(self, runs: int) -> int:
+        """The number of samples if none is asked for: more where evaluations have many."""
+        within = WORTH_IT * self._own_rows // runs if self._own_rows else MOST_ROWS
+        return min(max(within, FEWEST_ROWS), MOST_ROWS)
 
     def _rows(self, axes: Sequence[Axis], runs: int, wanted: int) -> int:
         """The number of samples, at most `wanted`, that probes can afford; raises SearchError if that is none."""

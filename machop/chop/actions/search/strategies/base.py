@@ -38,7 +38,8 @@ class ProbeFeatures(Protocol):
 class Probes(Protocol):
     """Runs the sensitivity probes on training samples and estimates all points from them; None if impossible.
 
-    A second call with the same number costs nothing. `remarks` say what was tried, or why nothing was; `cost` is
+    Called with the number of samples (None: as many as are worth it); a second call with the same number costs nothing.
+    `remarks` say what was tried, or why nothing was; `cost` is
     that of all probes so far, in evaluations (0: unknown). `on_probe` is called after each network that was tried, with
     how many have been and will be.
     """
@@ -47,7 +48,7 @@ class Probes(Protocol):
     cost: float
     on_probe: Callable[[int, int], None]
 
-    def __call__(self, rows: int) -> ProbeFeatures | None: ...
+    def __call__(self, rows: int | None) -> ProbeFeatures | None: ...
 
 
 @dataclass(frozen=True)

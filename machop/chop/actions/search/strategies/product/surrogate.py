@@ -51,7 +51,7 @@ class SurrogateOptions:
     """Options of the probes, the first points and the model.
 
     `probe_rows` is the number of training samples of the sensitivity probes (0: none), which estimate all points before
-    any is measured.
+    any is measured. Absent: from 32 to 512, as many as keep the probes within the cost of eight evaluations.
 
     `initial`: points that are measured before there is a model. Absent: 12 on the guessed front; where that has fewer
     (one objective, say), or there are no guesses, uniform ones follow, then random ones, as many as there are uniform
@@ -60,7 +60,7 @@ class SurrogateOptions:
     `most_model_points`: the model learns from so many trials at the most, those nearest to the front.
     """
 
-    probe_rows: Annotated[int, Ge(0)] = 512
+    probe_rows: Annotated[int, Ge(0)] | None = None
     initial: Annotated[int, Ge(2)] | None = None
     most_model_points: Annotated[int, Ge(10)] = 400
 
@@ -129,7 +129,7 @@ class Surrogate(ProductStrategy):
     def _features(self) -> Features | None:
         """The features from the sensitivity probes, if they are wanted and possible."""
         rows, probes = self.options.probe_rows, self.context.probes
-        found = probes(rows) if probes and rows else None
+        found = probes(rows) if probes and rows != 0 else None
         return Features(found.count, found.features) if found else None
 
     def _initial_codes(self, guessed: Sequence[Array]) -> list[Code]:
