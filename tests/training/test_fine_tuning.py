@@ -113,7 +113,7 @@ def test_a_search_can_train_each_candidate(jets: MaseDataModule, tmp_path: Path)
 def test_two_runners_that_give_one_metric_are_refused(jets: MaseDataModule, tmp_path: Path) -> None:
     table = lab()
     table["strategy"]["sw_runner"]["basic_evaluation"] = {}
-    with pytest.raises(ConfigError, match="is given by basic_train as well"):
+    with pytest.raises(ConfigError, match="is returned by basic_train as well"):
         search(get_model("jsc-tiny"), jets, table, tmp_path)
 
 

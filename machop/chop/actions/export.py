@@ -19,7 +19,7 @@ from chop.tools.terminal import terminal
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What `ch export` was asked for: the exporter `to`, its options, and the folder (None: one in the project)."""
+    """The request of `ch export`: the exporter `to`, its options, and the folder (None: one in the project)."""
 
     to: str
     output: Path | None = None

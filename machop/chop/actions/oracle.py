@@ -65,7 +65,7 @@ class Gap:
         )
 
     def _worse(self) -> str:
-        """How much worse the best value found of each objective is than the best there is."""
+        """The regret of each objective: how much worse the best value found is than the best of the space."""
         return ", ".join(f"{name} {f'{value:.4g} worse' if value else 'equal'}" for name, value in self.regret.items())
 
     @property

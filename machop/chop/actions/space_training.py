@@ -107,7 +107,7 @@ class SpaceTrainingJob:
         return progress, False
 
     def _facts(self) -> dict[str, Any]:
-        """What a resumed training must find unchanged."""
+        """The facts that a resumed training must match."""
         info = self.data.dataset_info
         return {
             **{name: value for name, value in asdict(self.options).items() if name != "patience"},

@@ -37,7 +37,7 @@ class HasParts(Protocol):
 
 
 UserData = str | MaseDataModule | Mapping[str, Any] | Sequence[Any] | HasLoaders | HasParts
-"""What a search takes as data; `chop.search` lists the forms."""
+"""The forms of data that a search takes; `chop.search` lists them."""
 
 
 def data_module_of(

@@ -33,7 +33,7 @@ class Networks:
 
     @classmethod
     def of(cls, job: SearchJob, options: RunOptions) -> Networks:
-        """Those of a search that has run, whose graph is calibrated."""
+        """The networks of a search that has run, whose graph is calibrated."""
         about = {"model": options.model, "dataset": options.dataset, "task": options.task} if options.model else {}
         return cls(job, {name: value for name, value in about.items() if value is not None})
 

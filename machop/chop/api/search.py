@@ -323,7 +323,7 @@ class Arguments:
         )
 
     def options(self, module: MaseDataModule) -> RunOptions:
-        """What a TOML file would say at its top."""
+        """The options at the top of the equivalent TOML file."""
         if not isinstance(self.model, str) and (self.pretrained or self.weights):
             name = "pretrained" if self.pretrained else "weights"
             raise ConfigError([f"{name}: is for a model by name; this model has its weights"])

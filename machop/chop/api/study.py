@@ -38,7 +38,7 @@ class Study(StudyPlots):
         super().__init__(files)
         self._networks = networks
         self.warnings: tuple[str, ...] = ()
-        """What the search warned of; nothing of a study that was loaded."""
+        """The warnings of the search; empty for a study that was loaded."""
 
     def keep(self, stack: ExitStack) -> None:
         """Close `stack`, which holds the temporary folder, when the study is no longer needed."""
@@ -79,7 +79,7 @@ class Study(StudyPlots):
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What was optimised."""
+        """The objectives of the search."""
         return self.summary.goals.objectives
 
     @property
@@ -180,7 +180,7 @@ class Study(StudyPlots):
         return (self[number] for number in self._trials)
 
     def __len__(self) -> int:
-        """How many trials there are; of more than 100,000 how many the front has."""
+        """The number of trials; with more than 100,000, the number of networks on the front."""
         return len(self._trials)
 
     @cached_property
@@ -239,7 +239,7 @@ class Study(StudyPlots):
         return study_html(self.summary, self._plot_data, self.warnings)
 
     def _told(self) -> list[str]:
-        """What is to be known beside the front."""
+        """Remarks and warnings."""
         return [*self.summary.remarks, *(f"warning: {text}" for text in self.warnings)]
 
 
@@ -256,7 +256,7 @@ def _state(trial: Trial) -> str:
 
 
 def _choices(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config says of each node, `{"node/key": value}`."""
+    """The choices of a config by node, `{"node/key": value}`."""
     nodes = {
         node: entry["config"] for node, entry in config.items() if isinstance(entry, Mapping) and node != "default"
     }

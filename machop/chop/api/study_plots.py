@@ -22,7 +22,7 @@ class StudyPlots(StudyRecords):
 
     @cached_property
     def _plot_data(self) -> dict[str, Any]:
-        """What the page of the search shows."""
+        """The data of the search's page."""
         return search_data(self._files)
 
     def plot_front(self, x: str | None = None, y: str | None = None, backend: Backend | None = None) -> Any:

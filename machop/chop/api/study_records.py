@@ -15,7 +15,7 @@ from chop.record.trial import BestRow, Trial
 
 
 class StudyRecords:
-    """What the files of a search hold, each read once."""
+    """The records in the files of a search, each read once."""
 
     def __init__(self, files: SearchFolder) -> None:
         self._files = files

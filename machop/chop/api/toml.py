@@ -99,7 +99,7 @@ def _is_constraint(table: Mapping[str, Any]) -> bool:
 
 
 def _notes(options: RunOptions, search: Mapping[str, Any], has_functions: bool) -> Iterator[str]:
-    """What to give on the command line, for what is an object of Python."""
+    """Options to add on the command line for objects of Python."""
     if options.model is None:
         yield "The model is an object of Python: add --model FILE.py:FUNCTION --load WEIGHTS."
     if options.dataset is None or has_functions:

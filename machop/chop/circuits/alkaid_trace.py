@@ -24,7 +24,7 @@ from chop.tools.extras import install_command
 
 EXTRA = "fpga"
 SOLVER_OPTIONS = {"hard_dc": 5}
-"""Those of alkaid's own command line: how much depth a solution may add for fewer adders."""
+"""The default of alkaid's command line: how much depth a solution may add for fewer adders."""
 
 HARDWARE = (1, 1, -1)
 """Granularity of adders and carries, and no latency cut: alkaid's defaults."""

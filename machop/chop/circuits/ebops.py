@@ -50,7 +50,7 @@ class BitCounts(NamedTuple):
 
 
 def bit_counts(stage: Stage, given: tuple[Range, ...], live: Mask) -> BitCounts:
-    """What a stage counts for inputs with these ranges, when the elements `live` `(*shape)` of its result are used."""
+    """The counts of a stage for inputs with these ranges, if the elements `live` `(*shape)` of its result are used."""
     if isinstance(stage, Affine):
         return BitCounts(products=_products(stage, given[0], given[0].bits, live))
     if isinstance(stage, Add):

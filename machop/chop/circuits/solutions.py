@@ -19,7 +19,7 @@ from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 VERSION = 3
-"""Of what a file means; raise it when the logic that is solved changes."""
+"""The version of the files; raise it when the logic that is solved changes."""
 
 
 class Solved(NamedTuple):

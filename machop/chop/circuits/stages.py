@@ -63,7 +63,7 @@ class Round(Stage):
         return Values(np.maximum(found.codes, 0), found.frac) if self.is_relu else found
 
     def range_of(self, *given: Range) -> Range:
-        """As of any stage that never falls; an end that clamps may lie between the input's steps."""
+        """The range of a stage that never falls; an end that clamps may lie between the input's steps."""
         found = super().range_of(*given)
         ends = np.minimum(trailing_zeros(found.low), trailing_zeros(found.high))
         return replace(found, zeros=np.minimum(found.zeros, ends))

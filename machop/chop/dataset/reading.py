@@ -23,10 +23,10 @@ logger = get_logger(__name__)
 
 SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 LABELS = ("labels", "label")
-"""What the targets are called in batches that are dictionaries: the convention of Hugging Face."""
+"""The names of targets in batches that are dictionaries, by the convention of Hugging Face."""
 
 TOKENS, MASK = "input_ids", "attention_mask"
-"""What tokens, and where they are no padding, are called there."""
+"""The names of tokens and of the mask that is 0 for padding, there."""
 
 MANY_SAMPLES = 1_000_000
 """After which a reading that goes on is spoken of: a stream may have no end."""

@@ -87,7 +87,7 @@ class ProcessExecutor(Executor):
                 yield place, call(item)
 
     def _payload_of(self, call: Callable[[Any], Any]) -> _Payload:
-        """What workers are sent of a call; that of the last call is known."""
+        """The bytes of a call that workers are sent; those of the last call are kept."""
         if self._payload is None or not _is_same(call, self._payload.call):
             content = b""
             try:
@@ -99,7 +99,7 @@ class ProcessExecutor(Executor):
         return self._payload
 
     def _shared(self, payload: _Payload, remaining: Remaining[Item]) -> Iterator[tuple[int, Any]]:
-        """What other processes return; it ends early, with the rest in `remaining`, where one of them dies."""
+        """The results of other processes; they end early, with the rest in `remaining`, if a process dies."""
         running: dict[Future[bytes], tuple[int, Item]] = {}
         try:
             pool = self._started()

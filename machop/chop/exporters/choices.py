@@ -48,7 +48,7 @@ class RefusedChoices:
         return self.whole is not None or bool(self.in_float)
 
     def joined(self, other: RefusedChoices) -> RefusedChoices:
-        """What this or the other refuses; its reasons go before the other's."""
+        """Everything that this or the other refuses; its reasons go before the other's."""
         return RefusedChoices(
             self.whole or other.whole,
             {**other.in_float, **self.in_float},
@@ -68,7 +68,7 @@ class Refused:
     choices: Mapping[str, Sequence[RefusedChoices]] = field(default_factory=dict)
 
     def joined(self, other: Refused) -> Refused:
-        """What this or the other refuses; its reasons go before the other's."""
+        """Everything that this or the other refuses; its reasons go before the other's."""
         choices = {
             node: [first.joined(second) for first, second in zip(own, other.choices[node], strict=True)]
             for node, own in self.choices.items()
@@ -77,7 +77,7 @@ class Refused:
 
 
 def refused_one_by_one(choices: Choices, ops: Mapping[str, Op], problem: FormatProblem) -> Refused:
-    """What a rule about single operands refuses."""
+    """The refusals of a rule about single operands."""
     return Refused(
         choices={node: [_refused(branch, ops[node], problem) for branch in own] for node, own in choices.items()}
     )

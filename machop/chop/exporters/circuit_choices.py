@@ -24,7 +24,7 @@ from chop.ir.learned import with_learned
 from chop.nn.ops import STATISTICS
 
 IN_PLACE_OF_OTHERS = Integer(8, 4)
-"""What has a circuit wherever a format can be: the format of all operands that a question is not about."""
+"""A format that has a circuit at every operand; all operands that a question is not about have it."""
 
 States = Mapping[fx.Node, bool]
 """Whether the values of nodes are rounded, and so in the circuit, or still in float."""

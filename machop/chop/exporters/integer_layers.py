@@ -93,7 +93,7 @@ class IntegerLayers:
         return dict(zip((own.name for own in self.network.ports), self.network.port_nodes, strict=True))[port.name]
 
     def input_problems(self) -> list[str]:
-        """What is wrong with the model's inputs for an exporter that takes one tensor."""
+        """The problems of the model's inputs for an exporter that takes one tensor."""
         names = list(self.inputs)
         return (
             []
@@ -191,7 +191,7 @@ def _front(graph: MaseGraph, network: IntegerNetwork, example: Any) -> tuple[Sel
 
 
 def _float_front(graph: MaseGraph, example: Any) -> list[str]:
-    """What computes in float in front of the first rounding, each node with the cure."""
+    """The nodes that compute in float in front of the first rounding, each with the cure."""
     values = two_samples(graph, example)
     outside = Builder(graph, graph.plan, values).built().outside
     computing = (graph.node(name) for name in outside if not moves(call_of(graph, graph.node(name), values)))

@@ -168,7 +168,7 @@ class Vhdl(RtlExporter):
 
 
 def facts_of(rtl: Rtl, integers: IntegerNetwork) -> dict[str, Any]:
-    """What the manifest says of a circuit."""
+    """The facts of a circuit in the manifest."""
     ports = {port.name: port for port in integers.ports}
     return {
         "top": rtl.top,

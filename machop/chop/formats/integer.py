@@ -198,7 +198,7 @@ class FixedPoint(Format):
         return replace(self, frac_width=chosen[0] if len(chosen) == 1 else tuple(chosen))
 
     def _least_error(self, values: Tensor, fraction: int) -> int:
-        """Of `fraction` and some more the fraction width with the least squared error on `values`."""
+        """The fraction width, from `fraction` on, with the least squared error on `values`."""
 
         def error(candidate: int) -> float:
             rounded = replace(self, frac_width=candidate)._round(values)

@@ -88,7 +88,7 @@ def spread(measured: Sequence[float], x: Tensor, axis: int, groups: int = 1) -> 
 
 
 def one_sample(measured: Sequence[float], x: Tensor, axis: int, groups: int = 1) -> Tensor | float:
-    """What `spread` returns for `x` (`(samples, …)`), for one of its samples.
+    """The result of `spread` for one sample of `x` (`(samples, …)`).
 
     >>> one_sample([1.0, 2.0], torch.ones(3, 2, 4), -2).shape
     torch.Size([2, 1])

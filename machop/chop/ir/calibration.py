@@ -17,7 +17,7 @@ Slot = tuple[str, str]
 """A node and one of its operands."""
 
 InputsOf = Callable[[str], LayerInputs]
-"""What the layer of a node reads, on the activations that were seen."""
+"""Returns what the layer of a node reads, on the activations of the calibration samples."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Calibration:
     """Bias corrections that were measured, by node and its other formats."""
 
     summands: dict[str, Summands] = field(default_factory=dict, repr=False, compare=False)
-    """What layers multiply with their weights, by node, where that was asked for."""
+    """The values that layers multiply with their weights, by node, if they were asked for."""
 
     stamps: dict[Slot, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
     """Where each parameter lay and how often it had been written, when this was made."""

@@ -31,7 +31,7 @@ GRAPH_KEY = "chop_graph"
 GRAPH_VERSION = 2
 """The latest version of saved graphs: 2 has tensors that its formats hold. A graph without any is written as 1."""
 MEASURED = "chop_measured."
-"""What names of tensors begin with that the formats of a saved graph hold, and not its model."""
+"""The prefix of tensors that belong to the formats of a saved graph, and not to its model."""
 CHECKSUM_KEY = "chop_checksum"
 HF_FILE = "model.safetensors"
 EXTRA_STATE = "_extra_state"

@@ -33,7 +33,7 @@ VALUES = (
     "pathlib.WindowsPath",
     "types.SimpleNamespace",
 )
-"""What a training notes beside its weights, made by a call: a placeholder stands for the result."""
+"""Classes of objects that a training stores beside its weights: a placeholder stands for each."""
 
 
 class UnsafeFileError(Exception):

@@ -18,9 +18,9 @@ WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoin
 """Parts of names that DataParallel, torch.compile and their like put in anywhere."""
 AVERAGED = frozenset({"ema", "swa", "avg", "average", "averaged", "averaging", "shadow", "polyak", "lawa"})
 COUNTER = "n_averaged"
-"""What `torch.optim.swa_utils.AveragedModel` keeps beside averaged weights."""
+"""The counter that `torch.optim.swa_utils.AveragedModel` keeps beside averaged weights."""
 NORM_COUNTER = "num_batches_tracked"
-"""What batch norms have counted since PyTorch 0.4.1; it starts at 0 where a file lacks it, as in torch."""
+"""The counter of batches that batch norms have since PyTorch 0.4.1; it starts at 0 if a file lacks it, as in torch."""
 TOP = "top"
 
 

@@ -47,7 +47,7 @@ def closed(
 
 
 def read_by_norm(op: Op, formats: Mapping[str, Format], args: list[Any], kwargs: Mapping[str, Any]) -> Tensor:
-    """What a batch norm normalises: its input in the format that it has, `(rows, channels, …)`."""
+    """The input of a batch norm in its format, `(samples, channels, …)`."""
     (place,) = op.args["data_in"]
     x: Tensor = place.of(args, kwargs)
     return formats["data_in"].quantize(x) if "data_in" in formats else x

@@ -78,7 +78,7 @@ def copied(values: Any) -> Any:
 
 
 def _tracer(values: tuple[Any, ...]) -> Any:
-    """What traces a call, None for one that is run."""
+    """The tracer of a call; None for a call that is run."""
     return next((value.tracer for value in values if isinstance(value, fx.Proxy)), None)
 
 

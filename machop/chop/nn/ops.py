@@ -97,7 +97,7 @@ class Op:
 
     @property
     def operands(self) -> tuple[str, ...]:
-        """Those of `possible_operands` that this call has: a linear layer may have no bias."""
+        """The operands of this call, out of `possible_operands`: a linear layer may have no bias."""
         return tuple(name for name in self.possible_operands if name not in self.absent)
 
 
@@ -128,7 +128,7 @@ def _unary(name: str, modules: Modules, *functions: Function, methods: tuple[str
 
 
 def _rectifier(name: str, module: type[nn.Module], *functions: Function, methods: tuple[str, ...] = ()) -> Op:
-    """What lets nothing negative through has an unsigned input."""
+    """An op that lets nothing negative through: its input may be unsigned."""
     return Op(name, (module,), functions, methods, args=_INPUT, unsigned=_UNSIGNED_INPUT)
 
 
@@ -277,7 +277,7 @@ _BY_METHOD["mm"] = _BY_METHOD["matmul"]
 
 
 def _problem(op: Any) -> str | None:
-    """What is wrong with an op that is added to the table."""
+    """The problem of an op that is added to the table; None if there is none."""
     if not isinstance(op, Op):
         return "is no chop.nn.Op"
     if not op.modules and not op.functions and not op.methods:

@@ -127,7 +127,7 @@ class CompareSummary:
     planned_runs: int
     units: Mapping[str, str] = field(default_factory=dict)
     samples: str = ""
-    """What points were measured on, as text; empty in files that do not say it."""
+    """The samples that points were measured on, as text; empty in files that do not say it."""
     cut_short: bool = False
     """Whether Ctrl-C came to this command when all runs had ended: there may be no pictures. It is not stored."""
 

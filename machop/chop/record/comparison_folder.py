@@ -191,5 +191,5 @@ class ComparisonFolder:
 
 
 def _number(folder: Path) -> str:
-    """What stands behind the last dash of a folder's name."""
+    """The text behind the last dash of a folder's name."""
     return folder.name.rpartition("-")[2]

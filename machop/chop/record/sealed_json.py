@@ -16,7 +16,7 @@ from chop.record.missing_seal import require_no_seal_beside
 from chop.record.version import VERSION, require_version, warn_unchecked
 
 RESUME = "let the search write it again with --resume"
-"""What to do about a damaged file that follows from the log."""
+"""The cure for a damaged file that can be made again from the log."""
 
 SEAL = ("version", "search", "sha256")
 """The keys that a sealed document, or each row of sealed rows, has besides its own."""

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 BLANK = "0" * 64
 SEAL = {"chop_sha256": BLANK}
-"""What a writer adds to the metadata of a file that `seal_file` seals."""
+"""The metadata that a writer adds to a file that `seal_file` seals."""
 
 _DIGITS = re.compile(rb"chop_sha256.{0,8}?([0-9a-f]{64})", re.DOTALL)
 _CHUNK = 2**20

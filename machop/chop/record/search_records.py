@@ -88,7 +88,7 @@ class SearchRecords:
         return read_trials(path)
 
     def blocks(self) -> ExhaustiveTotals:
-        """What the finished blocks of an exhaustive search come to, also while it runs. Raises SearchError."""
+        """The totals of the finished blocks of an exhaustive search, also while it runs. Raises SearchError."""
         header, found = self.header, ExhaustiveTotals()
         for block in read_blocks(self.path / BLOCKS_FILE, header):
             if block.number not in found.done:

@@ -34,7 +34,7 @@ class Accumulator(ABC):
         return {name: without_interval(value) for name, value in self.result().items()}
 
     def sample_values(self) -> dict[str, SampleValues]:
-        """Those of the metrics that are means over samples, sample by sample: what early stopping can bound."""
+        """The values, sample by sample, of metrics that are means over samples; early stopping can bound these."""
         return {}
 
     @property

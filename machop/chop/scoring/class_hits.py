@@ -24,7 +24,7 @@ MOST_PLAIN_CLASSES, MOST_PLAIN_COUNTS = 32, 2**20
 """Classes and targets up to which plain numbers take less time than arrays, and sums of recalls are exact in both."""
 
 RIGHT, WRONG, PREDICTED = 0, 1, 2
-"""What is counted of each class: its targets that were told right, the others, and how often it was predicted."""
+"""Counts of each class: its targets that were predicted right, its other targets, and its predictions."""
 
 
 def accuracy_micro(predictions: Tensor, targets: Tensor) -> float:

@@ -54,7 +54,7 @@ class KeptOutputs(Accumulator):
         return {name: self.interval(function, name) for name, function in self.functions.items()}
 
     def interval(self, function: Callable[..., Any], name: str) -> Interval:
-        """What a function returns for all samples, with its bootstrap interval."""
+        """The result of a function for all samples, with its bootstrap interval."""
         outputs, targets = self.joined()
         value = call_metric(function, name, outputs, targets)
         return bootstrap_interval(

@@ -102,7 +102,7 @@ class Task(ABC):
         return F.mse_loss(outputs, taught)
 
     def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
-        """What makes the task's own metrics. `kept` keeps all outputs if a loss of the data needs them at once."""
+        """Accumulators of the task's own metrics. `kept` keeps all outputs if a loss of the data needs them at once."""
         if self.data_loss is None:
             return [SampleMeans(self.values)]
         return [MeanLoss(self.data_loss, kept), SampleMeans(self._values_but_loss)]

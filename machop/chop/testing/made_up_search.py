@@ -84,12 +84,12 @@ class MadeUpSearch:
 
     @cached_property
     def goals(self) -> Goals:
-        """What is optimised."""
+        """The objectives, with constraints."""
         return Goals(OBJECTIVES[: self.objectives], self.constraints, self.sum_direction)
 
     @property
     def context(self) -> StrategyContext:
-        """What a strategy is told at first."""
+        """The context that a strategy is made with."""
         known = KnownValues(self.goals, self._tables) if self.is_free and not self.snapshots else None
         return StrategyContext(self.space, self.goals.directions, self.seed, None, len(self.constraints), known)
 

@@ -95,7 +95,7 @@ class RunnerConformance:
 
     @pytest.fixture
     def subject(self) -> Subject:
-        """What runners measure in a test."""
+        """The network that runners measure in a test."""
         return self.made_subject()
 
     def test_options_are_a_dataclass_whose_fields_have_defaults(self, case: RunnerCase) -> None:

@@ -182,7 +182,7 @@ class StrategyConformance:
 
 
 def _facts(trials: Sequence[Trial]) -> list[tuple[Any, ...]]:
-    """What must be the same in every run: all but the time."""
+    """The parts of a trial that must be the same in every run: all but the time."""
     return [(t.number, dict(t.point), t.metrics, t.repeats, t.failed, t.inherited) for t in trials]
 
 
@@ -197,7 +197,7 @@ def _check_points(search: MadeUpSearch, points: Sequence[Point]) -> None:
 
 
 def _values(search: MadeUpSearch, strategy: SearchStrategyBase, points: Sequence[Point]) -> list[Values]:
-    """What a study tells of points."""
+    """The values that a study tells of points."""
     return [told_values(_trial(search, 0, point), search.goals, strategy.constraints) for point in points]
 
 

@@ -1,1 +1,1 @@
-"""What all rooms share: files, locks, logging, threads, the user's own code."""
+"""Helpers that all rooms share: files, locks, logging, threads, the user's own code."""

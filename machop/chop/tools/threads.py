@@ -50,5 +50,5 @@ def one_thread(wanted: bool = True) -> Iterator[None]:
 
 @cache
 def _libraries(with_scipy: bool) -> ThreadpoolController:
-    """What is loaded of BLAS by now."""
+    """The BLAS libraries that are loaded by now."""
     return ThreadpoolController()

@@ -83,7 +83,7 @@ class _Seen:
 
 
 def _described(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
-    """What decides a value's behaviour, as texts and bytes."""
+    """Everything that decides a value's behaviour, as texts and bytes."""
     seen.values += 1
     if seen.values > MOST_VALUES:
         seen.not_covered[f"more than {MOST_VALUES:,} values"] = None

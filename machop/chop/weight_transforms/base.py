@@ -122,7 +122,7 @@ class WeightTransform(Keyed, ABC):
         return self
 
     def storage(self, stored: Storage) -> Storage:
-        """What is left to be stored of a tensor of which `stored` was left so far."""
+        """The part of a tensor that is left to be stored, if `stored` was left so far."""
         return stored
 
     @classmethod

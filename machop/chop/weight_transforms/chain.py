@@ -100,7 +100,7 @@ class Chain(Format):
         return self.quantize(x)
 
     def storage(self, shape: Sequence[int]) -> Storage:
-        """What of a tensor of `shape` is stored."""
+        """The part of a tensor of `shape` that is stored."""
         stored = Storage.dense(shape)
         for own in self.transforms:
             stored = own.storage(stored)

@@ -89,13 +89,13 @@ class LayerInputs(Mapping[str, Tensor]):
 
     @classmethod
     def of_linear(cls, x: Tensor) -> LayerInputs:
-        """Those of a linear layer that reads `x` `(…, inputs)`."""
+        """The inputs of a linear layer that reads `x` `(…, inputs)`."""
         rows = x.double().flatten(0, -2)
         return cls({"data_in": x}, lambda: Summands((rows.mT @ rows).unsqueeze(0), len(rows), WeightMatrices(-1)))
 
     @cached_property
     def summands(self) -> Summands:
-        """What the layer multiplies with its weights."""
+        """The values that the layer multiplies with its weights."""
         if self._summands is None:
             raise FormatError("the inputs that a layer sums over are not known here; calibrate the graph first")
         return self._summands()

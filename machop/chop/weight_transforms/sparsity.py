@@ -185,7 +185,7 @@ class Sparsity(WeightTransform):
 
     @property
     def _groups_along_inputs(self) -> int:
-        """Of a transposed convolution with groups, the inputs of each group are next to each other."""
+        """In a transposed convolution with groups, the inputs of each group are next to each other."""
         return self.channel_groups if self.inputs_axis == 0 else 1
 
     def storage(self, stored: Storage) -> Storage:

@@ -24,7 +24,7 @@ class Answers(ABC):
     """Metrics of points by row number; points that mean the same network have the same row."""
 
     taken_over = 0
-    """How many of the points an earlier comparison has measured."""
+    """The number of points that an earlier comparison has measured."""
 
     @property
     @abstractmethod

@@ -20,7 +20,7 @@ BUDGET_SHARES = (0.25, 0.5, 0.75)
 """Quantiles of the exact front's cost that serve as budgets."""
 
 SLACK = 1e-9
-"""What sums of floats may be off by when a share is compared with a target."""
+"""The rounding error of sums that is allowed when a share is compared with a target."""
 
 
 class GrowingFront:

@@ -78,7 +78,7 @@ def _objectives(goals: Goals) -> tuple[str, ...]:
 
 
 def _block(trials: TrialRun) -> tuple[BatchedMeasurement, int] | None:
-    """How the first points are measured, and how many in one call, if the search measures points by index."""
+    """The way in which the first points are measured, and the points in one call, if points are measured by index."""
     batched = trials.instruments.for_blocks
     if is_block_by_block(trials.search, trials.instruments, resume=False):
         assert batched is not None
@@ -87,7 +87,7 @@ def _block(trials: TrialRun) -> tuple[BatchedMeasurement, int] | None:
 
 
 def _time_of_block(job: SearchJob, block: tuple[BatchedMeasurement, int]) -> tuple[int, float]:
-    """How many points of a block were measured, and the seconds of each."""
+    """The number of points of a block that were measured, and the seconds of each."""
     batched, size = block
     stop = min(size, job.space.size)
     started = time.monotonic()
@@ -96,7 +96,7 @@ def _time_of_block(job: SearchJob, block: tuple[BatchedMeasurement, int]) -> tup
 
 
 def _time_of_trials(job: SearchJob, instruments: Instruments) -> tuple[int, float]:
-    """How many points, spread over the space, were measured as trials are, and the seconds of each."""
+    """The number of points, spread over the space, that were measured as trials are, and the seconds of each."""
     generator = np.random.default_rng(job.seed)
     size = min(job.space.size, 2**62)
     indexes = sorted({int(index) for index in generator.integers(0, size, FEW)})

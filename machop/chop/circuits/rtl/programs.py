@@ -13,7 +13,7 @@ LONGEST = 3600
 
 
 def run_program(command: Sequence[str], where: Path) -> str:
-    """What a program prints. Raises CircuitError, with its last lines, where it fails or takes too long."""
+    """Return what a program prints. Raises CircuitError, with its last lines, if it fails or takes too long."""
     name = Path(command[0]).name
     try:
         done = subprocess.run(

@@ -15,14 +15,14 @@ from chop.circuits.rtl.test_bench import BENCH, EXPECTED, SOURCES, VECTORS, VERD
 from chop.errors import CircuitError
 
 PROGRAMS: Mapping[Language, tuple[str, ...]] = {"verilog": ("verilator", "g++", "make"), "vhdl": ("ghdl",)}
-"""What a simulation needs; the first simulates."""
+"""The programs of a simulation; the first simulates."""
 
 VERDICTS = re.compile(rf"(?:PASS|FAIL): (\d+) of (\d+) {VERDICT}")
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """What a test bench counted: `differing` of `outputs` elements. `tool` is the simulator with its version."""
+    """The counts of a test bench: `differing` of `outputs` elements. `tool` is the simulator with its version."""
 
     tool: str
     outputs: int
@@ -67,7 +67,7 @@ def _by_verilator(bench: str, files: list[str], made: Path) -> str:
 
 
 def _by_ghdl(bench: str, files: list[str], made: Path) -> str:
-    """What was not driven yet at time 0 is no fault."""
+    """Warnings about values that are not driven yet at time 0 are no faults."""
     run_program(["ghdl", "-a", "--std=08", *files], made)
     return run_program(["ghdl", "--elab-run", "--std=08", bench, "--ieee-asserts=disable-at-0"], made)
 

@@ -28,7 +28,7 @@ class Vectors:
 
 
 def vectors_of(rtl: Rtl, network: IntegerNetwork, inputs: Iterable[Any]) -> Vectors:
-    """What comes in at the ports for a model's inputs, and what the integer network makes of it."""
+    """The codes at the ports for a model's inputs, and the outputs of the integer network for them."""
     given: list[list[Integers]] = []
     outputs = []
     for x in inputs:

@@ -41,7 +41,7 @@ def has_yosys() -> bool:
 
 
 def yosys_version() -> str:
-    """What Yosys calls itself."""
+    """The version that Yosys prints of itself."""
     return run_program(["yosys", "-V"], Path.cwd()).strip()
 
 

@@ -96,7 +96,7 @@ class Hls4ml(CircuitExporter):
 
     @classmethod
     def format_problem(cls, op: Op, operand: str, chosen: Format | None) -> str | None:
-        """What circuits have, and hls4ml has not: one type for each result, and no clamps."""
+        """The problem of a format that circuits support and hls4ml does not; None if there is none."""
         if op.name in WITHOUT_LAYER:
             return f"hls4ml has no layer for '{op.name}'; {WITHOUT_LAYER[op.name]}"
         own = format_of(chosen)

@@ -22,7 +22,7 @@ from chop.exporters.hls4ml.layers import Project
 
 CONFIG = "hls4ml_config.yml"
 STAMP = "chop"
-"""What distinguishes the names of compiled libraries; hls4ml draws one, so that no two exports would be equal."""
+"""The suffix of compiled libraries; hls4ml would draw one at random, and no two exports would be equal."""
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 Backend = Literal["Vitis", "Vivado", "oneAPI", "Quartus"]
@@ -32,7 +32,7 @@ COMPILED = ("Vitis", "Vivado", "Quartus")
 
 @dataclass(frozen=True)
 class ProjectSettings:
-    """What hls4ml is told beside the layers and types."""
+    """The settings of hls4ml other than layers and types."""
 
     name: str
     backend: Backend

@@ -144,7 +144,7 @@ class Onnx(Exporter):
 
 
 def _facts(chosen: Candidate, tried: list[Candidate]) -> dict[str, Any]:
-    """What the manifest says of the model: its form and speed, opset, inputs and outputs."""
+    """The facts of the model in the manifest: its form and speed, opset, inputs and outputs."""
     model = chosen.model
     return {
         "form": chosen.form,

@@ -62,5 +62,5 @@ def weights_alone(network: ExportNetwork) -> ExportNetwork:
 
 
 def _shift(chosen: Format) -> Format | None:
-    """What is left of an activation's format: its bias correction."""
+    """An activation's format without its rounding: the bias correction alone."""
     return replace(chosen, then=None) if isinstance(chosen, OutputShift) else None

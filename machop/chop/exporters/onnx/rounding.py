@@ -54,7 +54,7 @@ NARROWEST = 8
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a value behind its rounding: one scale, the type and the greatest magnitude of its codes."""
+    """Facts of a rounded value: its scale, and the type and the greatest magnitude of its codes."""
 
     scale: np.float32
     kind: int
@@ -227,7 +227,7 @@ def _power_below(pieces: Pieces, size: str, output: str, first: int, last: int) 
 
 
 def known_of(pair: Pair | None) -> Known | None:
-    """What readers may use of a value that a pair has rounded; None for several scales."""
+    """The facts of a value that a pair has rounded; None for several scales."""
     if pair is None or pair.steps.scale.ndim:
         return None
     most = max(abs(pair.low + pair.offset), pair.high + pair.offset)

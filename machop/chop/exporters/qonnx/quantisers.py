@@ -1,4 +1,4 @@
-"""What a Quant operator of QONNX says of a rounding: scale, bit width, range; and what must be clamped before it."""
+"""The attributes of a QONNX Quant operator for a rounding: scale, bit width, range, and the clamp before it."""
 
 from __future__ import annotations
 

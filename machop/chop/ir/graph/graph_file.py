@@ -38,7 +38,7 @@ GRAPH_FILE = "graph.safetensors"
 """The usual name of a saved graph."""
 
 BESIDE_FORMATS: dict[str, type[Format]] = {"bias_correction": OutputShift, "batch_norm_statistics": BatchNormStatistics}
-"""What a plan holds beside the number formats that have a name in files of searches."""
+"""Parts of a plan that are no number formats with a name in files of searches."""
 
 CHAIN = "chain"
 DTYPE_KEY = "torch_dtype_name"

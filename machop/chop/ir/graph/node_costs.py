@@ -192,7 +192,7 @@ class _Recorder(fx.Interpreter):
         return call_quantized(self.mase_graph.inner(n), op, {}, args, kwargs)
 
     def _operands(self, node: fx.Node, op: Op) -> list[_Read]:
-        """What an op node reads."""
+        """The operands that an op node reads."""
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         inner = self.mase_graph.inner(node)
         slots = [(operand, arg, False) for operand, group in op.args.items() for arg in group]
@@ -280,7 +280,7 @@ def _floating(value: Any) -> list[Tensor]:
 
 
 def _name_of(node: fx.Node, graph: MaseGraph) -> str:
-    """What a node outside the op table calls, in a word."""
+    """The name of what a node outside the op table calls."""
     if node.op == "call_module":
         return type(graph.inner(node)).__name__
     return str(getattr(node.target, "__name__", node.target))

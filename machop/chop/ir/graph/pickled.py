@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 KEPT_META = ("val",)
-"""What a graph itself reads of its nodes' metadata; facts that passes found out stay behind."""
+"""The metadata of nodes that a graph itself reads; facts that passes found are not kept."""
 
 
 @dataclass(frozen=True)

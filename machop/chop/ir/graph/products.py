@@ -86,7 +86,7 @@ def _is_sparse(tensor: Tensor) -> bool:
 
 
 def _product(first: int) -> Formula:
-    """Of the operands at `first` and behind it: (batch of) matrices, the second perhaps a vector; one may be sparse."""
+    """The formula of a product of the operands at `first` and behind it."""
 
     def count(args: Sequence[Any], result: Any) -> int | None:
         left, right = args[first : first + 2]
@@ -145,7 +145,7 @@ def _bag(args: Sequence[Any], result: Any) -> int:
 
 
 def _distances(args: Sequence[Any], result: Any) -> int:
-    """Of Euclidean distances, the square of every difference; other norms do not multiply."""
+    """Euclidean distances square every difference; other norms do not multiply."""
     return int(result.numel() * args[0].shape[-1]) if args[2] == 2 else 0
 
 

@@ -72,7 +72,7 @@ def require_no_writes(graph: nn.Module, example_inputs: ExampleInputs | None) ->
 
 
 def _results(model: nn.Module, example_inputs: ExampleInputs) -> Any:
-    """What a model returns for a copy of the inputs, on the device of the model."""
+    """The result of a model for a copy of the inputs, on the device of the model."""
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     args, kwargs = tree_map_only(Tensor, lambda x: x.to(device, copy=True), positional_and_keyword(example_inputs))
     with torch.random.fork_rng(devices=[]):

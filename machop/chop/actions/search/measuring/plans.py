@@ -22,7 +22,7 @@ from chop.ir.graph.node_costs import NodeCost
 
 
 class _PlansOfSubject(Plans):
-    """What all batches of one subject share: its network in float, and the costs of its nodes."""
+    """The parts that all batches of one subject share: its network in float, and the costs of its nodes."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject

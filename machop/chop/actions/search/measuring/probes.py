@@ -26,7 +26,7 @@ logger = get_logger(__name__)
 
 MOST_TRIED = 2_000
 MOST_ADDED = 2**16
-"""What an estimate may add up: axes, times samples, times outputs of a sample."""
+"""Terms that an estimate may add up: axes, times samples, times outputs of a sample."""
 
 MOST_MACS = 60 * BATCH_MACS
 """Multiply-accumulates of all probes together, a minute or so on one core; more where a search takes far longer."""

@@ -124,7 +124,7 @@ class SearchLoop:
     measure: Measure
     log: TrialLog
     batch: int = 1
-    """How many points are asked for, and measured, together."""
+    """The number of points that are asked for, and measured, together."""
 
     inherited: Sequence[Trial] = ()
     """Trials of earlier searches that this one begins with; they do not count as its own."""

@@ -44,7 +44,7 @@ class ResumableSearch(SearchSession):
         return TrainedNetworks(space, training.snapshots, SearchFolder(folder))
 
     def trainer(self) -> KeptTraining | None:
-        """What runs the training of the strategy, if it declares one, and keeps its snapshots with the search."""
+        """Runs the training of the strategy, if it declares one, and keeps its snapshots with the search."""
         training = declared_training(self.settings)
         if training is None:
             return None

@@ -119,7 +119,7 @@ class Verification:
         return self._difference(graph, BuiltNetwork(self._subject, graph, config), logged)
 
     def _difference(self, graph: MaseGraph, plans: Plans, logged: Mapping[str, float]) -> str:
-        """What needs the model itself is left out: measured times never agree."""
+        """The first metric that differs. Runners that need the model itself are skipped: measured times never agree."""
         for runner in self._runners.needed:
             if runner.needs == "model":
                 continue

@@ -29,7 +29,7 @@ from chop.tools.whole_numbers import from_json, readable
 logger = get_logger(__name__)
 
 DEFAULTS = ("NA", False, None)
-"""What a key that a network does not name may be, in the order in which it is looked for among the choices."""
+"""Values of a key that a network does not name, in the order in which they are looked for among the choices."""
 
 
 @dataclass(frozen=True)

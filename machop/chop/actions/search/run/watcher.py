@@ -1,4 +1,4 @@
-"""What is told of a running search beside its progress bar."""
+"""Reports on a running search beside its progress bar."""
 
 from __future__ import annotations
 

@@ -67,13 +67,13 @@ class SearchSpaceBase(ABC):
     """The exporter that can write every network of the space, where the setup names a target."""
 
     remarks: Sequence[str] = ()
-    """What was left out for that target, in lines for people."""
+    """Sentences that say what was left out for that target."""
 
     left_out: Sequence[Any] = ()
     """Combinations of choices that are left out though `choices_flattened` allows them, as JSON."""
 
     calibration_rows: int | None = None
-    """How many training rows the graph must be calibrated on before formats are measured; None: on none."""
+    """The number of training samples that the graph must be calibrated on before formats are measured; None: none."""
 
     @classmethod
     @abstractmethod

@@ -283,7 +283,7 @@ def no_choice_problems(
 
 
 def _cure(node: NodeChoices, own: NodeReasons, place: tuple[str, ...]) -> str:
-    """What to write in the file; empty where the reasons say it."""
+    """The cure, as what to write in the file; empty if the reasons say it."""
     if place == ("setup", "exclude"):
         return "; take it out of the list, and give it formats"
     if not own.in_float:

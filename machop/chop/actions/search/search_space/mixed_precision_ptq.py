@@ -129,7 +129,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     @property
     def followers(self) -> dict[str, str]:
-        """Those of tied operands and of tied nodes."""
+        """The keys of tied operands and of tied nodes, each with the key that it follows."""
         found = {}
         for name, node in self._all.items():
             leader = self._leaders.get(name, name)
@@ -144,7 +144,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     @property
     def passes(self) -> Sequence[str]:  # type: ignore[override]
-        """Those of the setup."""
+        """The passes of the setup."""
         return self.setup.passes
 
     @cached_property

@@ -344,7 +344,7 @@ class NodeChoices:
         return _Branch(head, below, norm_statistics(values, self.op))
 
     def _kept(self, transforms: TransformChoices, head: Indexes) -> TransformChoices:
-        """Those transforms that are not left out."""
+        """The transforms that are not left out."""
         pairs = [
             (own, indexes)
             for own, indexes in zip(transforms.values, transforms.indexes, strict=True)

@@ -15,7 +15,7 @@ def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
 
 
 def broken_pattern(pattern: str) -> str | None:
-    """What is wrong with a pattern as a regular expression; None if nothing is."""
+    """The problem of a pattern as a regular expression; None if there is none."""
     try:
         re.compile(pattern)
     except re.error as error:
@@ -24,7 +24,7 @@ def broken_pattern(pattern: str) -> str | None:
 
 
 def pattern_problem(pattern: str, names: list[str]) -> str | None:
-    """What is wrong with a pattern that must match a name; None if nothing is."""
+    """The problem of a pattern that must match a name; None if there is none."""
     if broken := broken_pattern(pattern):
         return broken
     if any(re.fullmatch(pattern, name) for name in names):

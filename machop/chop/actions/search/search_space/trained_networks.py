@@ -74,12 +74,12 @@ class TrainedNetworks(SearchSpaceBase):
 
     @property
     def calibration_rows(self) -> int | None:  # type: ignore[override]
-        """As many as the given space needs."""
+        """The number of calibration samples of the given space."""
         return self.given.calibration_rows
 
     @property
     def passes(self) -> Sequence[str]:  # type: ignore[override]
-        """Those of the given space."""
+        """The passes of the given space."""
         return self.given.passes
 
     @property

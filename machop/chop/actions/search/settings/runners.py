@@ -50,7 +50,7 @@ def _metrics_given_twice(runners: Iterable[RunnerChoice], data_module: Data | No
         for metric in declared_metrics(RUNNERS[runner.name], data_module):
             other = givers.setdefault(metric.name, runner)
             if other is not runner:
-                message = f"'{metric.name}' is given by {other.name} as well; remove one of the two"
+                message = f"'{metric.name}' is returned by {other.name} as well; remove one of the two"
                 problems.append(Problem(("strategy", runner.group, runner.name), message))
                 break
     return problems
@@ -101,5 +101,5 @@ def missing_metric(name: str, known: Mapping[str, Metric], strategy: StrategyTab
         )
     if giving:
         return Problem((name,), f"no runner of this file returns it; add one of: {', '.join(giving)}")
-    hint = did_you_mean(name, known) or f"; the runners of this file give: {', '.join(known) or 'none'}"
-    return Problem((name,), f"no runner gives a metric of that name{hint}")
+    hint = did_you_mean(name, known) or f"; the runners of this file return: {', '.join(known) or 'none'}"
+    return Problem((name,), f"no runner returns a metric of that name{hint}")

@@ -134,10 +134,10 @@ class SearchStrategyBase(ABC):
     """Whether it is told violations; any other is told values worse than all others where a constraint is violated."""
 
     batch: ClassVar[int] = 1
-    """How many points it would best be asked for at a time."""
+    """The number of points that it should be asked for at a time."""
 
     purpose: ClassVar[str] = ""
-    """What it is for, in a line."""
+    """The purpose of the strategy, in one line."""
 
     variants: ClassVar[tuple[Variant, ...]] = ()
     """The algorithms that its options choose between, if there are several."""

@@ -118,7 +118,7 @@ class _Recorder(fx.Interpreter):
         return result
 
     def activations(self) -> dict[Slot, Tensor]:
-        """What was seen at each operand, and at parameters that follow from the data."""
+        """The values at each operand, and at parameters that follow from the data."""
         joined = {slot: _joined(parts) for slot, parts in self.seen.items()}
         return joined | {slot: _side_by_side(parts) for slot, parts in self.weights.items()}
 
@@ -134,7 +134,7 @@ class _Recorder(fx.Interpreter):
 
 @dataclass
 class _Read:
-    """What a module's forward was called with, and the module, with its tensors, that was called."""
+    """The arguments of a call of a module's forward, and that module with its tensors."""
 
     module: nn.Module
     args: tuple[Any, ...] | None = None

@@ -40,7 +40,7 @@ WIDEST_SHIFTED_SUM = 32
 
 @dataclass(frozen=True)
 class Factor:
-    """What a multiplier handles of one factor: its kind, its bits, and how many values share a scale (0: all)."""
+    """One factor of a multiplier: its kind, its bits, and how many values share a scale (0: all)."""
 
     arithmetic: Arithmetic = "float"
     bits: float = FLOAT_BITS
@@ -79,7 +79,7 @@ def memory_energy(cost: NodeCost, formats: Mapping[str, Format], weights: Memory
 
 
 def factor_of(cost: NodeCost, operand: str, formats: Mapping[str, Format]) -> Factor:
-    """What a multiplier handles of an operand; FP32 where it has no format."""
+    """The factor that an operand is to a multiplier; FP32 if it has no format."""
     chosen = format_of(formats.get(operand))
     tensors = cost.of(operand)
     elements = sum(tensor.elements for tensor in tensors)

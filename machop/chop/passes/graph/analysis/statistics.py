@@ -170,7 +170,7 @@ def _statistic(key: str, values: Tensor, config: Any, is_activation: bool) -> di
 
 
 def _plain(result: Tensor, dims: str) -> Any:
-    """What was measured of the whole tensor; a list of that for its channels."""
+    """The statistics of the whole tensor, or a list of the statistics of its channels."""
     numbers = result.tolist()
     return numbers if dims == "channel" else numbers[0]
 

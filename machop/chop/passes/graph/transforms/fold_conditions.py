@@ -72,7 +72,7 @@ def _of_layer(layer: nn.Module, name: str) -> Iterator[str]:
 
 
 def _of_readers(graph: MaseGraph, layer: fx.Node, norm: fx.Node) -> Iterator[str]:
-    """What else than the pair reads the layer's result, its weights or the norm's tensors."""
+    """The other readers of the layer's result, its weights or the norm's tensors."""
     if len(layer.users) > 1:
         yield f"the result of '{layer.name}' is read by others too"
     for node in (layer, norm):

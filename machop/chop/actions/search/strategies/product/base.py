@@ -50,7 +50,7 @@ class ProductStrategy(SearchStrategyBase):
         self.known = context.known or KnownValues.nothing(context.directions, context.constraints)
         self.random = np.random.default_rng(context.seed)
         self.told: dict[Code, Array] = {}
-        """What is known of points: objectives, then violations of constraints; infinite where a trial failed."""
+        """The values of points: objectives, then violations of constraints; infinite if a trial failed."""
 
     def ask(self, n: int) -> list[Point]:
         found: list[Point] = []
@@ -123,7 +123,7 @@ class ProductStrategy(SearchStrategyBase):
         return np.concatenate(found)
 
     def new_codes(self, codes: Array) -> Array:
-        """Those of `codes` `(points, axes)` that have not been told, each once, in the order of the space."""
+        """The points of `codes` `(points, axes)` without known values, each once, in the order of the space."""
         if self.size >= LARGEST_NUMBER:
             return np.array(list(self.unseen(np.unique(codes, axis=0))), np.int64).reshape(-1, len(self.sizes))
         told = np.array(list(self.told), np.int64).reshape(-1, len(self.sizes))
@@ -131,7 +131,7 @@ class ProductStrategy(SearchStrategyBase):
         return np.stack(np.unravel_index(numbers, self.sizes), 1)
 
     def unseen(self, codes: Iterable[Sequence[int]]) -> Iterator[Code]:
-        """Those of `codes` that have not been told, each once."""
+        """The points of `codes` without known values, each once."""
         given: set[Code] = set()
         for code in codes:
             own = tuple(int(alternative) for alternative in code)

@@ -42,10 +42,10 @@ JITTER = 1e-6
 SMALLEST = 1e-10
 WEIGHT_PRIOR, NOISE_PRIOR = (-0.5, 1.5), (-6.0, 2.0)
 SCALE_PRIORS = ((-1.0, 1.5), (0.0, 1.5), (-1.0, 1.5))
-"""Of the product, of columns and of axes."""
+"""Mean and deviation of the logarithms of three scales: of the product, of columns and of axes."""
 
 CURVATURE_PRIOR, SLOPE_PRIOR, CURVE_PRIOR = (-1.0, 1.0), (-2.0, 1.5), (-2.0, 1.5)
-"""Of what features say: how quickly values turn along each, and how much each straight line and the curve make up."""
+"""Priors of features: how quickly values turn along each, and how much each straight line and the curve make up."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class _ChoiceKernel:
         return together + columns * apart.columns + axes * apart.axes, together
 
     def gradient(self, parameters: Array, apart: _Apart, together: Array, pull: Array) -> Array:
-        """Of `Σ pull · matrix`, by the parameters."""
+        """The gradient of `Σ pull · matrix` by the parameters."""
         _, columns, axes = np.exp(parameters[self._weights :])
         pulled = pull * together
         weights = -np.exp(parameters[: self._weights]) * np.tensordot(apart.distances, pulled, ([1, 2], [0, 1]))
@@ -243,7 +243,7 @@ class _TrendKernel:
         return np.tensordot(slopes, apart[1], 1) + curve, curve
 
     def gradient(self, parameters: Array, apart: Array, curve: Array, pull: Array) -> Array:
-        """Of `Σ pull · matrix`, by the parameters."""
+        """The gradient of `Σ pull · matrix` by the parameters."""
         if not self._count:
             return np.zeros(0)
         curvatures, slopes, _ = self._split(parameters)

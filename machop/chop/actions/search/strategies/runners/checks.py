@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def other_metrics(runner: str, found: Any, declared: Collection[str]) -> str:
-    """What to say where a runner does not return the metrics that it declares."""
+    """The message for a runner that does not return the metrics that it declares."""
     said = ", ".join(sorted(declared))
     if not isinstance(found, Mapping):
         return f"runner {runner} returned a {type(found).__name__}; it must return {{metric: number}} for {said}"

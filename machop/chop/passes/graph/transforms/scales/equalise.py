@@ -38,7 +38,7 @@ def _ranges(graph: MaseGraph, group: Group) -> tuple[Tensor, Tensor]:
 
 
 def _before(graph: MaseGraph, group: Group) -> Tensor | float:
-    """What a batch norm multiplies its weights with, were it folded into the layer before it; 1 for other norms."""
+    """The factors of a batch norm if it were folded into the layer before it; 1 for other norms."""
     node = graph.node(group.source)
     norm = graph.inner(node)
     if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_var is None:
