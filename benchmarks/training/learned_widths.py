@@ -6,13 +6,11 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from saved_picture import save_picture
 
 import chop
@@ -22,32 +20,37 @@ from chop.errors import CircuitError
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
 from chop.tools.threads import one_thread
-from chop.training.learned_widths import Snapshot, WidthTraining, descended, snapshot_graph, train_widths
+from chop.training.learned_widths import WidthTraining, descended, snapshot_graph, train_widths
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "learned_widths.svg"
-LONG = WidthTraining(
-    epochs=9000,
-    cycles=120,
-    snapshots=120,
+TRUNK = WidthTraining(
+    epochs=900,
+    cycles=12,
+    snapshots=12,
     first_factor=3e-6,
-    last_factor=3e-4,
+    last_factor=1e-5,
     pace=0.6,
     weight_fraction=4,
     activation_fraction=4,
     activation_rounding="half_up",
     error_share=0.95,
-    descent_tries=2500,
-    descent_rounds=3,
 )
-SHORT = replace(LONG, epochs=3000, cycles=60, snapshots=60, first_factor=5e-6, error_share=0.5, seed=1)
-RUNS = ((LONG, 64), (SHORT, 52))
-"""Runs whose networks are taken together, and how many of each: those behind drop whole classes."""
+LINES = (
+    TRUNK,
+    replace(TRUNK, error_share=0.8, seed=1),
+    replace(TRUNK, seed=2),
+    replace(TRUNK, error_share=0.8, seed=3),
+)
+"""Trainings from the float weights to about 4,000 EBOPs; from each a line of descents leads to cheaper networks."""
+
+GROWTH, LAST = 1.2, 6e-4
+"""By what the factor of the cost grows from each network of a line to the next, and where it ends."""
+
+TRIES, ROUNDS, EPOCHS = 10_000, 3, 8
+"""Changes that a descent tries; the rounds of training of each network, and their epochs."""
 
 FOLDER = Path("mase_output") / "benchmarks"
 """Where networks are kept along the run: one that was interrupted goes on, one that is done is measured again."""
-
-FEW = 8000
-"""EBOPs from which on networks are left out."""
 
 HGQ2 = [
     (62, 0.5962, 0.5946), (146, 0.6410, 0.6236), (270, 0.7003, 0.6865), (308, 0.7117, 0.7050), (358, 0.7167, 0.7086),
@@ -59,18 +62,6 @@ HGQ2 = [
 ]  # fmt: skip
 """LUTs, accuracy on the validation and on the test set: two seeds of HGQ2 0.2.0 (Keras 3.15, JAX on the CPU), 24 CPU
 minutes each, 9,340 epochs of 1,024 jets a step; LUTs by alkaid 0.8.2, its adders of three numbers formed. Own runs."""
-
-NEAR = 0.0007
-"""By how much the accuracy that chooses may be below the best of cheaper networks of a run for a longer descent."""
-
-NEARER = 0.0005
-"""The same by LUTs after that descent, among the networks of all runs, for one with rounds of training."""
-
-TRIES, ROUNDS = 10_000, 4
-"""Changes that a descent tries, and the rounds of training of those after the first one."""
-
-GROWTH, PASSES = 1.3, 1
-"""By what the factor of the cost grows in each of the last passes, which descend from the front so far."""
 
 LEVELS = (0.70, 0.72, 0.73, 0.735)
 
@@ -88,65 +79,55 @@ class Point:
     test: float
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A network in a file: the options and the factor of its training, and the CPU seconds of its own descent."""
-
-    file: Path
-    options: WidthTraining
-    factor: float
-    seconds: float = 0.0
-
-
 def main() -> None:
     """Train, measure, print the table and draw the picture."""
     with one_thread():
         graph, data = jets()
-        folders = [train(graph, data, options, most) for options, most in RUNS]
-        near = [
-            Kept(folder / own["file"], options, own["factor"])
-            for folder, (options, _) in zip(folders, RUNS, strict=True)
-            for own in near_front(graph, data, folder)
-        ]
-        points: dict[Kept, Point] = {}
-        seconds = {folder: float(networks(folder)[-1]["seconds"]) for folder in folders}
-        for rounds, growth in ((0, 1.0), (ROUNDS, 1.0), *[(ROUNDS, GROWTH)] * PASSES):
-            found = [further(graph, data, own, rounds, growth) for own in near]
-            seconds |= {own.file: own.seconds for own in found}
-            points |= measured(graph, data, [own for own in found if own not in points])
-            near = hardly_behind(points, NEARER if rounds == 0 else 0.0)
-        report(front(list(points.values())), sum(seconds.values()))
+        files = [file for options in LINES for file in line(graph, data, options)]
+        seconds = sum(float(note(file)["seconds"]) for file in files)
+        report(front(measured(graph, data, files)), seconds)
 
 
-def networks(folder: Path) -> list[dict[str, Any]]:
-    """Of each network that a run has kept: its file, epoch, factor, cost, validation loss, CPU seconds until then."""
-    notes = folder / "networks.jsonl"
-    return [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()] if notes.exists() else []
+def line(graph: MaseGraph, data: MaseDataModule, options: WidthTraining) -> list[Path]:
+    """The networks of a training and of the descents behind it, each kept in a file beside its factor and CPU seconds.
 
-
-def train(graph: MaseGraph, data: MaseDataModule, options: WidthTraining, most: int) -> Path:
-    """Train, or go on where the run was interrupted, and keep each of the first networks in a file of the folder."""
-    folder = FOLDER / f"learned_widths-{zlib.crc32(repr(options).encode()):08x}"
+    What an interrupted run has kept is not made again.
+    """
+    folder = FOLDER / f"learned_widths-{zlib.crc32(repr((options, GROWTH, TRIES, ROUNDS, EPOCHS)).encode()):08x}"
     folder.mkdir(parents=True, exist_ok=True)
-    kept, state = networks(folder), folder / "state.safetensors"
-    before = kept[-1]["seconds"] if kept else 0.0
-    start = Snapshot(0, 0, 0.0, 0.0, 0.0, {}, {}, load_file(state)) if state.exists() else None
-    started = time.process_time()
-    if len(kept) >= most:
-        return folder
-    for number, found in enumerate(train_widths(graph, data, options, start), len(kept)):
-        snapshot_graph(graph, found).export(folder / f"{number:04}.safetensors")
-        line = {key: getattr(found, key) for key in ("epoch", "factor", "cost", "validation_loss")}
-        line |= {"file": f"{number:04}.safetensors", "seconds": before + time.process_time() - started}
-        with (folder / "networks.jsonl").open("a", encoding="utf-8") as notes:
-            notes.write(json.dumps(line) + "\n")
-        save_file(dict(found.state), folder / "state.part")
-        (folder / "state.part").replace(state)
-        if number % 10 == 9:
-            print(" ".join(f"{key} {value:.4g}" for key, value in line.items() if key != "file"), flush=True)
-        if number + 1 == most:
-            break
-    return folder
+    files, factor = [folder / "00.safetensors"], options.last_factor
+    if not note_of(files[0]).exists():
+        started = time.process_time()
+        *_, found = train_widths(graph, data, options)
+        keep(snapshot_graph(graph, found), files[0], factor, started)
+    while factor < LAST:
+        files.append(folder / f"{len(files):02}.safetensors")
+        if not note_of(files[-1]).exists():
+            started = time.process_time()
+            own = replace(options, descent_epochs=EPOCHS, seed=1000 * options.seed + len(files))
+            start = load_onto(graph, files[-2])
+            keep(descended(graph, start, data, own, factor, tries=TRIES, rounds=ROUNDS), files[-1], factor, started)
+        factor *= GROWTH
+    return files
+
+
+def note_of(file: Path) -> Path:
+    """Where the factor and the CPU seconds of a network are kept."""
+    return file.with_suffix(".json")
+
+
+def note(file: Path) -> dict[str, float]:
+    """The factor and the CPU seconds of a network."""
+    found: dict[str, float] = json.loads(note_of(file).read_text(encoding="utf-8"))
+    return found
+
+
+def keep(network: MaseGraph, file: Path, factor: float, started: float) -> None:
+    """Keep a network in a file, and then its factor and its CPU seconds beside it."""
+    seconds = time.process_time() - started
+    network.export(file)
+    note_of(file).write_text(json.dumps({"factor": factor, "seconds": seconds}), encoding="utf-8")
+    print(file, f"factor {factor:.3g}, {seconds:.0f} CPU s", flush=True)
 
 
 def jets() -> tuple[MaseGraph, MaseDataModule]:
@@ -157,57 +138,19 @@ def jets() -> tuple[MaseGraph, MaseDataModule]:
     return MaseGraph(chop.get_model("jsc-mlp", pretrained=True)), data
 
 
-def near_front(graph: MaseGraph, data: MaseDataModule, folder: Path) -> list[dict[str, Any]]:
-    """The networks of a run that are hardly less accurate than cheaper ones (EBOPs) of it."""
-    found, best = [], 0.0
-    for own in sorted(networks(folder), key=lambda own: float(own["cost"])):
-        if float(own["cost"]) > FEW:
-            break
-        seen = accuracy(load_onto(graph, folder / own["file"]), data, "train", "val")
-        best = max(best, seen)
-        if seen >= best - NEAR:
-            found.append(own)
-    return found
-
-
-def hardly_behind(points: Mapping[Kept, Point], by: float) -> list[Kept]:
-    """The networks that are less accurate than those of fewer LUTs by no more than `by`."""
-    found, best = [], 0.0
-    for own, point in sorted(points.items(), key=lambda item: item[1].luts):
-        best = max(best, point.chosen_by)
-        if point.chosen_by >= best - by:
-            found.append(own)
-    return found
-
-
-def further(graph: MaseGraph, data: MaseDataModule, own: Kept, rounds: int, growth: float) -> Kept:
-    """The network after a longer descent with rounds of 5 epochs, its factor grown, kept beside it."""
-    file = own.file.with_name(f"{'further' if growth == 1 else 'cheaper'}-{own.file.name}")
-    factor = own.factor * growth
-    notes = file.with_suffix(".json")
-    if not notes.exists():
-        started = time.process_time()
-        options = replace(own.options, descent_epochs=5)
-        start = load_onto(graph, own.file)
-        descended(graph, start, data, options, factor, tries=TRIES, rounds=rounds).export(file)
-        notes.write_text(json.dumps({"seconds": time.process_time() - started}), encoding="utf-8")
-    spent = float(json.loads(notes.read_text(encoding="utf-8"))["seconds"])
-    return replace(own, file=file, factor=factor, seconds=spent)
-
-
-def measured(graph: MaseGraph, data: MaseDataModule, kept: Sequence[Kept]) -> dict[Kept, Point]:
+def measured(graph: MaseGraph, data: MaseDataModule, files: Sequence[Path]) -> list[Point]:
     """LUTs and accuracies, each network as a circuit that is compared with it."""
-    points: dict[Kept, Point] = {}
-    for own in kept:
-        network = load_onto(graph, own.file)
+    points: list[Point] = []
+    for file in files:
+        network = load_onto(graph, file)
         try:
             facts = circuit_facts(network, data, part="test")
         except CircuitError as error:  # the circuit differs from its network: a fault of alkaid
             print(f"left out, {error}", flush=True)
             continue
         seen, test = accuracy(network, data, "train", "val"), accuracy(network, data, "test")
-        points[own] = Point(facts.luts_fused, seen, test)
-        print(own.file.stem, points[own], flush=True)
+        points.append(Point(facts.luts_fused, seen, test))
+        print(file.parent.name, file.stem, points[-1], flush=True)
     return points
 
 

@@ -23,7 +23,7 @@ def made(half_up: bool = False) -> tuple[Chain, Tensor, Tensor]:
     torch.manual_seed(0)
     weights = [torch.randn(o, i) * 0.5 for i, o in pairwise((6, 5, 4, 3))]
     chain = Chain(weights, [torch.randn(len(own)) * 0.2 for own in weights], [True] * 3, (2.0, 3.0), half_up=half_up)
-    chain.parameters[chain.count :] += torch.randn(len(chain.parameters) - chain.count) * 1.5
+    chain.parameters[chain.count : -chain.inputs] += torch.randn(chain.count + chain.inputs) * 1.5
     chain.tops[[1, 4, 7, 12]] = torch.tensor([0.0, 1.0, -1.0, 0.0])
     x = torch.randn(6, 3000)
     chain.measure_ranges(x)

@@ -23,16 +23,17 @@ def made(error_share: float = 0.0) -> tuple[Chain, Tensor, Tensor]:
     weights = [torch.randn(o, i) * 0.5 for i, o in pairwise(SIZES)]
     biases = [torch.randn(len(own)) * 0.2 for own in weights]
     chain = Chain(weights, biases, [True] * 3, (2.0, 3.0), loss=SoftLoss(error_share))
-    fractions = chain.parameters[chain.count :]
+    fractions = chain.parameters[chain.count : -chain.inputs]
     fractions += torch.randn(len(fractions)) * 1.5
     return chain, torch.randn(6, 64), torch.randn(3, 64).softmax(0)
 
 
 def rounded(x: Tensor, fraction: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """Rounding whose gradient is 1 for the value, and ln 2 times the error for the fraction width."""
+    """Rounding whose gradient is 1 for the value, and ln 2 times the error within bounds for the fraction width."""
     scale = 2.0 ** fraction.detach().round()
-    q = (x.detach() * scale).round().clamp(low, high) / scale
-    return q + (x - x.detach()) + LN2 * (x.detach() - q) * (fraction - fraction.detach())
+    codes = (x.detach() * scale).clamp(low, high)
+    error = (codes - codes.round()) / scale
+    return codes.round() / scale + (x - x.detach()) + LN2 * error * (fraction - fraction.detach())
 
 
 def bits_of(codes: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ def bits_of(codes: Tensor) -> Tensor:
 
 def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor) -> Tensor:
     """The loss, and a cost whose value is wrong but whose gradient is that of the bits."""
-    values, fractions, inputs = (part for part in parameters.split([chain.count, chain.count, chain.inputs]))
+    values, fractions, inputs, tops = parameters.split([chain.count, chain.count, *[chain.inputs] * 2])
     cost, h = torch.zeros(()), x
     for number, own in enumerate(chain.layers):
         here = inputs[own.first_input : own.first_input + own.inputs]
@@ -49,7 +50,14 @@ def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor
         top = bits_of((h.detach().clamp(min=0).amax(1) * scale).round())
         below = bits_of((h.detach().amin(1) * scale).round().clamp(max=0) + 1)
         bits, sign = (torch.maximum(top, below), 1.0) if number == 0 else (top, 0.0)
-        h = rounded(h, here[:, None], -(2.0 ** bits[:, None]) * sign, 2.0 ** bits[:, None] - 1)
+        own_tops = tops[own.first_input : own.first_input + own.inputs]
+        bits = bits.minimum((own_tops.detach() + here.detach().round()).clamp(min=0))
+        before, h = h, rounded(h, here[:, None], -(2.0 ** bits[:, None]) * sign, 2.0 ** bits[:, None] - 1)
+        if chain.learns_tops:
+            codes = before.detach() * scale[:, None]
+            is_high, is_low = codes >= 2.0 ** bits[:, None] - 1, (codes <= -(2.0 ** bits[:, None])) * sign
+            reach = 2.0**bits / scale * LN2 * (own_tops - own_tops.detach())
+            h = torch.where(is_high, h.detach(), h) + (is_high * 1.0 - is_low) * reach[:, None]
         weight = values[own.weights : own.bias].view(own.outputs, own.inputs)
         weight_fraction = fractions[own.weights : own.bias].view(own.outputs, own.inputs)
         bias, bias_fraction = (part[own.bias : own.bias + own.outputs] for part in (values, fractions))
@@ -58,6 +66,8 @@ def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor
         cost = (
             cost + (weight_fraction * (weight_bits > 0) * (bits + sign)).sum() + (bias_fraction * (bias_bits > 0)).sum()
         )
+        if chain.learns_tops:
+            cost = cost + (own_tops * (bits > 0) * weight_bits.sum(0)).sum()
         cost = cost + (here * (bits > 0) * weight_bits.sum(0)).sum()
         h = rounded(weight, weight_fraction, -math.inf, math.inf) @ h
         h = h + rounded(bias, bias_fraction, -math.inf, math.inf)[:, None]
@@ -67,14 +77,20 @@ def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor
     return (1 - share) * F.cross_entropy(h.t(), shares.t()) + share * 4 * error + FACTOR * cost
 
 
-@pytest.mark.parametrize("error_share", [0.0, 0.3, 1.0])
-def test_a_step_has_the_gradient_that_is_written_out(error_share: float) -> None:
+@pytest.mark.parametrize(("error_share", "learns_tops"), [(0.0, False), (0.3, False), (1.0, False), (0.3, True)])
+def test_a_step_has_the_gradient_that_is_written_out(error_share: float, learns_tops: bool) -> None:
     chain, x, shares = made(error_share)
+    chain.measure_ranges(x)
+    chain.tops[:] = 30.0  # far above all ranges, and finite
+    bits, fractions = chain._input_bits()[1], chain.parameters[2 * chain.count : -chain.inputs].round()
+    chain.tops[::2] = torch.where(bits > 2, bits - fractions - 1, 30.0)[::2]
+    chain.learn_tops(learns_tops)
     chain.measure_ranges(x)
     parameters = chain.parameters.clone().requires_grad_()
     loss_written_out(chain, parameters, x, shares).backward()  # type: ignore[no-untyped-call]
     chain.step(x, shares, FACTOR, (0.0, 0.0))
     assert parameters.grad is not None
+    assert bool(parameters.grad[-chain.inputs :].abs().sum() > 0) == learns_tops
     assert torch.allclose(chain.gradient, parameters.grad, atol=1e-6, rtol=1e-4)
 
 

@@ -68,12 +68,14 @@ class Grid:
 class Pass:
     """Memory of a layer for one number of samples, as tensors and as arrays that share it.
 
-    `codes` and `whole` are those of its input before and after rounding, `weight` is in steps of these codes.
+    `codes` and `whole` are those of its input before and after rounding, `is_out` where it is saturated, `weight` is in
+    steps of these codes.
     """
 
     def __init__(self, own: Layer, samples: int) -> None:
         self.tensors = [torch.empty(own.inputs, samples) for _ in range(3)]
         self.tensors += [torch.empty(own.shape), torch.empty(own.outputs, samples)]
+        self.is_out = np.empty((own.inputs, samples), np.bool_)
         self.codes, self.whole, self.below, self.weight, self.result = (part.numpy() for part in self.tensors)
 
 
@@ -94,6 +96,7 @@ class Steps:
         loss: SoftLoss,
     ) -> None:
         self.layers, self.has_bias, self.half_up, self.loss = layers, has_bias, half_up, loss
+        self.learns_tops = False
         self.count = layers[-1].bias + layers[-1].outputs
         self.parameters: Floats = parameters.numpy()
         self.moments: list[Floats] = [own.numpy() for own in moments]
@@ -150,7 +153,7 @@ class Steps:
 
     def _backward(self, grid: Grid, samples: int) -> None:
         """The gradients of weights, biases and the inputs' fraction widths; those of the outputs are in their place."""
-        for_inputs = self.gradient[2 * self.count :]
+        for_inputs, for_tops = self.gradient[2 * self.count :].reshape(2, -1)
         passes = self._passes(samples)
         above = passes[-1].tensors[-1]
         for number in reversed(range(len(self.layers))):
@@ -163,11 +166,26 @@ class Steps:
             torch.mm(weight.t(), above, out=below)
             np.subtract(part.codes, part.whole, out=part.whole)
             np.einsum("ij,ij->i", part.whole, part.below, out=for_inputs[own.reads])
+            if self.learns_tops:
+                self._at_tops(part, grid, own.reads, for_tops[own.reads], has_sign=not number)
             if number:
                 torch.ops.aten.threshold_backward.grad_input(below, codes, 0.0, grad_input=below)
                 part.below *= grid.input_scale[own.reads, None]
             above = below
         for_inputs *= LN2
+        for_tops *= LN2
+
+    def _at_tops(self, part: Pass, grid: Grid, reads: slice, found: Floats, *, has_sign: bool) -> None:
+        """The gradients of tops: a saturated input doubles with each; and none for what is before it."""
+        np.greater_equal(part.codes, grid.high[reads, None], out=part.is_out)
+        np.multiply(part.below, part.is_out, out=part.whole)
+        part.whole.sum(axis=1, out=found)
+        found *= grid.high[reads] + 1
+        part.below -= part.whole
+        if has_sign:
+            np.less_equal(part.codes, grid.low[reads, None], out=part.is_out)
+            np.multiply(part.below, part.is_out, out=part.whole)
+            found += part.whole.sum(axis=1) * grid.low[reads]
 
     def adam(self, steps: int, rates: tuple[float, float]) -> None:
         """The step number `steps` along the gradients; `rates` are those of weights and of widths."""

@@ -298,12 +298,14 @@ class WidthRun:
         return found
 
     def train_slowly(self, factor: float, seed: int) -> None:
-        """Train for `descent_epochs` at a tenth of the rates, which fall."""
-        epochs = self.options.descent_epochs
+        """Train for `descent_epochs` at a tenth of the rates, which fall, and where activations saturate too."""
+        epochs, chain = self.options.descent_epochs, self.require_chain().chain
+        chain.learn_tops(True)
         for number in range(epochs):
             for batch in self._batches(seed + number + 1):
                 self._step(batch, factor, SETTLING * _cosine((number + batch / self.batches) / epochs))
             self.engine.end_epoch()
+        chain.learn_tops(False)
 
     def require_chain(self) -> ChainNetwork:
         """The engine, if descents are possible; raises GraphError for a network that is no chain of linear layers."""

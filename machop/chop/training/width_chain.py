@@ -26,6 +26,9 @@ ROWS = 8192
 REFRESHED = 4
 """Steps after which scales, ranges and the gradient of the cost are computed anew."""
 
+ABOVE = 0.49
+"""How far a top that is learned may be above the range: far less than a bit, so that its gradient counts soon."""
+
 WITHIN = 0.25
 """Steps within which a weight stays that is zero after a descent."""
 
@@ -34,7 +37,8 @@ class Chain:
     """The weights and widths of a chain of linear layers, and the steps that train them.
 
     `weights` are `(outputs, inputs)` each and `biases` `(outputs)`. `parameters` is one vector: all weights and biases,
-    their fraction widths, the fraction widths of all inputs; `moments` are those of Adam (arXiv:1412.6980).
+    their fraction widths, the fraction widths of all inputs, and the tops of these: the powers of two below which they
+    are, and above which they saturate (infinity: nowhere). `moments` are those of Adam (arXiv:1412.6980).
     """
 
     def __init__(
@@ -55,7 +59,12 @@ class Chain:
         values = torch.cat([part.flatten() for pair in zip(weights, biases, strict=True) for part in pair])
         inputs = sum(own.shape[1] for own in weights)
         self.parameters = torch.cat(
-            [values, torch.full_like(values, start[0]), torch.full((inputs,), start[1])]
+            [
+                values,
+                torch.full_like(values, start[0]),
+                torch.full((inputs,), start[1]),
+                torch.full((inputs,), math.inf),
+            ]
         ).contiguous()
         self.moments = [torch.zeros_like(self.parameters), torch.zeros_like(self.parameters)]
         self.steps = self.steps_of_epoch = 0
@@ -65,9 +74,7 @@ class Chain:
         self.idle = torch.zeros(inputs, dtype=torch.long)
         """For how many epochs each input has not been used."""
 
-        self.tops = torch.full((inputs,), math.inf)
-        """The powers of two below which inputs are, and above which they saturate; infinity: nowhere."""
-
+        self.learns_tops = False
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -92,11 +99,21 @@ class Chain:
         self.engine = Steps(
             self.layers, self.has_bias, self.half_up, self.parameters, self.moments, (self.most, self.least), self.loss
         )
+        self.engine.learns_tops = self.learns_tops
         self.grid = self._new_grid()
 
     def _parts(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and biases, their fraction widths, and those of the inputs."""
-        return flat[: self.count], flat[self.count : 2 * self.count], flat[2 * self.count :]
+        return flat[: self.count], flat[self.count : 2 * self.count], flat[2 * self.count : -self.inputs]
+
+    @property
+    def tops(self) -> Tensor:
+        """The tops of the inputs, as they are learned: what they are rounded to counts."""
+        return self.parameters[-self.inputs :]
+
+    def learn_tops(self, learns: bool) -> None:
+        """Train the tops too, from the ranges as they are, or leave them as they are from now on."""
+        self.learns_tops = self.engine.learns_tops = learns
 
     def _rounded(self) -> tuple[Tensor, Tensor]:
         """The weights and biases as rounded, and the bits of each without its sign."""
@@ -110,7 +127,7 @@ class Chain:
     def _bounds(self) -> tuple[Tensor, Tensor, Tensor]:
         """The scale of each input, and the least and the greatest code that it may have."""
         fractions = self._parts(self.parameters)[2].round()
-        reach = (fractions + self.tops).exp2_().floor_()
+        reach = (fractions + self.tops.round()).exp2_().floor_()
         low = -reach
         low[self.layers[0].inputs :] = 0
         return fractions.exp2_(), low, (reach - 1).clamp_(min=0)
@@ -161,14 +178,19 @@ class Chain:
     def _cost_gradient(self, weights: Tensor, bits: Tensor, sign: Tensor) -> Tensor:
         """The gradient of the cost at the fraction widths of weights and biases, and of inputs."""
         on_weights, on_inputs = (weights > 0).to(weights.dtype), (bits > 0).to(bits.dtype)
+        on_tops = on_inputs * self.learns_tops
         if self.cost != "ebops":
-            return torch.cat([on_weights, on_inputs]).div_(self.elements)
+            return torch.cat([on_weights, on_inputs, on_tops]).div_(self.elements)
         each = torch.cat([bits + sign, bits.new_ones(1)])
         read = torch.zeros_like(each).index_add_(0, self.reads, weights)[:-1]
-        return torch.cat([on_weights.mul_(each[self.reads]), on_inputs.mul_(read)])
+        return torch.cat([on_weights.mul_(each[self.reads]), on_inputs.mul_(read), on_tops.mul_(read)])
 
     def next_epoch(self) -> None:
-        """Let go of the ranges of the epoch before the last."""
+        """Let go of the ranges of the epoch before the last; tops that are learned are not far above the others."""
+        if self.learns_tops:
+            _, bits, _ = self._input_bits()
+            reached = bits - self._parts(self.parameters)[2].round() + ABOVE
+            self.tops.copy_(torch.where(bits > 0, self.tops.minimum(reached), self.tops))
         self.steps_of_epoch = 0
         for own in (self.most, self.least):
             own[1] = own[0]
@@ -223,11 +245,10 @@ class Chain:
         for own, inner, outer in zip(self.layers, left, rows, strict=True):
             values[own.weights : own.bias] = (outer[:, None] & inner).flatten()
             values[own.bias : own.bias + own.outputs] = outer
-        chosen = torch.cat([values, values, stays])
+        chosen = torch.cat([values, values, stays, stays])
         self.parameters = self.parameters[chosen].contiguous()
         self.moments = [own[chosen].contiguous() for own in self.moments]
         self.most, self.least, self.idle = self.most[:, stays], self.least[:, stays], self.idle[stays]
-        self.tops = self.tops[stays]
         self.kept = [own[inner] for own, inner in zip(self.kept, left, strict=True)]
         self._lay_out()
         return True
@@ -253,7 +274,7 @@ class Chain:
         for number, (own, inner, outer) in enumerate(zip(self.layers, left, rows, strict=True)):
             weight = values[own.weights : own.bias].view(own.shape)[outer[:, None], inner]
             bias, fraction = values[own.biases][outer].numpy(), fractions[own.reads][inner].numpy()
-            top, rounds_up = self.tops[own.reads][inner].numpy(), self.half_up and number > 0
+            top, rounds_up = self.tops[own.reads][inner].round().numpy(), self.half_up and number > 0
             found.append(CodedLayer(weight.numpy(), bias, fraction, top, rounds_up, self.has_bias[number]))
         return found, left
 
@@ -271,7 +292,10 @@ class Chain:
             coded[own.weights : own.bias].view(own.shape)[outer[:, None], inner] = torch.from_numpy(new.weight)
             coded[own.biases][outer] = torch.from_numpy(new.bias)
             inputs[own.reads][inner] = torch.from_numpy(new.fraction)
-            self.tops[own.reads][inner] = torch.from_numpy(new.top)
+            top = torch.from_numpy(new.top)
+            self.tops[own.reads][inner] = torch.where(
+                top == self.tops[own.reads][inner].round(), self.tops[own.reads][inner], top
+            )
         most = WITHIN * fractions.round().neg().exp2()
         finest = torch.from_numpy(bits_between(coded.numpy())) - torch.frexp(coded).exponent
         is_new, is_gone = (coded != before) & (coded != 0), (coded != before) & (coded == 0)
@@ -306,8 +330,7 @@ class Chain:
     def state(self) -> dict[str, Tensor]:
         """All that a resume needs."""
         named = {"parameters": self.parameters, "first": self.moments[0], "second": self.moments[1]}
-        named |= {"most": self.most, "least": self.least, "idle": self.idle, "tops": self.tops}
-        named["steps"] = torch.tensor(self.steps)
+        named |= {"most": self.most, "least": self.least, "idle": self.idle, "steps": torch.tensor(self.steps)}
         named |= {f"kept.{number}": own for number, own in enumerate(self.kept)}
         return {name: own.clone() for name, own in named.items()}
 
@@ -315,8 +338,7 @@ class Chain:
         """Put back what `state` gave."""
         own = {name: tensor.clone() for name, tensor in state.items()}
         self.parameters, self.moments = own["parameters"], [own["first"], own["second"]]
-        self.most, self.least, self.idle, self.tops = (own[name] for name in ("most", "least", "idle", "tops"))
-        self.steps = int(own["steps"])
+        self.most, self.least, self.idle, self.steps = own["most"], own["least"], own["idle"], int(own["steps"])
         self.kept = [own[f"kept.{number}"] for number in range(len(self.kept))]
         self._lay_out()
 
