@@ -334,6 +334,6 @@ def test_saturated_activations_stay_so_in_graphs_in_further_training_and_in_circ
     other.load_state(engine.state())
     assert torch.equal(other.chain.tops, tops)
     engine.measure_ranges()
-    reach = 2.0 ** (tops + engine.chain.parameters[-len(tops) :].round())
+    reach = 2.0 ** (tops + engine.chain.parameters[2 * engine.chain.count : -len(tops)].round())
     bits = engine.chain._input_bits()[1]
     assert bool((2.0**bits <= reach.floor().clamp(min=1)).all())
