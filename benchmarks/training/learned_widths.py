@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import zlib
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from saved_picture import save_picture
 
 import chop
@@ -20,7 +22,8 @@ from chop.errors import CircuitError
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
 from chop.tools.threads import one_thread
-from chop.training.learned_widths import WidthTraining, descended, snapshot_graph, train_widths
+from chop.training.learned_widths import Snapshot, WidthTraining, descended, snapshot_graph, train_widths
+from chop.training.width_lines import train_line
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "learned_widths.svg"
 TRUNK = WidthTraining(
@@ -34,6 +37,7 @@ TRUNK = WidthTraining(
     activation_fraction=4,
     activation_rounding="half_up",
     error_share=0.95,
+    descent_epochs=10,
 )
 LINES = (
     TRUNK,
@@ -46,8 +50,11 @@ LINES = (
 GROWTH, LAST = 1.2, 6e-4
 """By what the factor of the cost grows from each network of a line to the next, and where it ends."""
 
-TRIES, ROUNDS, EPOCHS = 10_000, 3, 8
-"""Changes that a descent tries; the rounds of training of each network, and their epochs."""
+TRIES, ROUNDS = 5000, 3
+"""Changes that a descent tries, and the rounds of training and descent of each network."""
+
+NEAR, FURTHER = 0.0005, 20_000
+"""By how much networks may be less accurate than cheaper ones that descend further; the changes that those try."""
 
 FOLDER = Path("mase_output") / "benchmarks"
 """Where networks are kept along the run: one that was interrupted goes on, one that is done is measured again."""
@@ -83,8 +90,9 @@ def main() -> None:
     """Train, measure, print the table and draw the picture."""
     with one_thread():
         graph, data = jets()
-        files = [file for options in LINES for file in line(graph, data, options)]
-        seconds = sum(float(note(file)["seconds"]) for file in files)
+        found = {file: options for options in LINES for file in line(graph, data, options)}
+        files = [*found, *(further(graph, data, file, found[file]) for file in near_front(graph, data, list(found)))]
+        seconds = sum(note(file)["seconds"] for file in files)
         report(front(measured(graph, data, files)), seconds)
 
 
@@ -93,22 +101,53 @@ def line(graph: MaseGraph, data: MaseDataModule, options: WidthTraining) -> list
 
     What an interrupted run has kept is not made again.
     """
-    folder = FOLDER / f"learned_widths-{zlib.crc32(repr((options, GROWTH, TRIES, ROUNDS, EPOCHS)).encode()):08x}"
+    folder = FOLDER / f"learned_widths-{zlib.crc32(repr((options, GROWTH, LAST, TRIES, ROUNDS)).encode()):08x}"
     folder.mkdir(parents=True, exist_ok=True)
-    files, factor = [folder / "00.safetensors"], options.last_factor
-    if not note_of(files[0]).exists():
+    steps = math.floor(math.log(LAST / options.last_factor, GROWTH)) + 1
+    factors = [options.last_factor * GROWTH**step for step in range(steps)]
+    files = [folder / f"{number:02}.safetensors" for number in range(steps + 1)]
+    done = [file for file in files if note_of(file).exists()]
+    if not done:
         started = time.process_time()
         *_, found = train_widths(graph, data, options)
-        keep(snapshot_graph(graph, found), files[0], factor, started)
-    while factor < LAST:
-        files.append(folder / f"{len(files):02}.safetensors")
-        if not note_of(files[-1]).exists():
-            started = time.process_time()
-            own = replace(options, descent_epochs=EPOCHS, seed=1000 * options.seed + len(files))
-            start = load_onto(graph, files[-2])
-            keep(descended(graph, start, data, own, factor, tries=TRIES, rounds=ROUNDS), files[-1], factor, started)
-        factor *= GROWTH
+        keep(graph, found, files[0], started)
+        done = files[:1]
+    start = Snapshot(0, 0, 0.0, 0.0, 0.0, {}, {}, load_file(state_of(done[-1])))
+    left, started = factors[len(done) - 1 :], time.process_time()
+    lower = train_line(graph, data, options, start, left, tries=TRIES, rounds=ROUNDS)
+    for file, found in zip(files[len(done) :], lower, strict=True):
+        keep(graph, found, file, started)
+        started = time.process_time()
     return files
+
+
+def near_front(graph: MaseGraph, data: MaseDataModule, files: Sequence[Path]) -> list[Path]:
+    """The networks that are hardly less accurate than those of fewer EBOPs."""
+    found, best = [], 0.0
+    for file in sorted(files, key=lambda file: note(file)["cost"]):
+        seen = accuracy(load_onto(graph, file), data, "train", "val")
+        best = max(best, seen)
+        if seen >= best - NEAR:
+            found.append(file)
+    return found
+
+
+def further(graph: MaseGraph, data: MaseDataModule, file: Path, options: WidthTraining) -> Path:
+    """The network after a descent to its end, and after rounds of training and descents from there."""
+    better = file.with_name(f"further-{file.name}")
+    if not note_of(better).exists():
+        started, factor = time.process_time(), note(file)["factor"]
+        network = descended(graph, load_onto(graph, file), data, options, factor, tries=FURTHER, rounds=ROUNDS)
+        network.export(better)
+        known = {"factor": factor, "seconds": time.process_time() - started}
+        note_of(better).write_text(json.dumps(known), encoding="utf-8")
+        print(better, f"seconds {known['seconds']:.3g}", flush=True)
+    return better
+
+
+def state_of(file: Path) -> Path:
+    """Where the state of the training is kept that found a network."""
+    return file.with_suffix(".state")
 
 
 def note_of(file: Path) -> Path:
@@ -122,12 +161,14 @@ def note(file: Path) -> dict[str, float]:
     return found
 
 
-def keep(network: MaseGraph, file: Path, factor: float, started: float) -> None:
-    """Keep a network in a file, and then its factor and its CPU seconds beside it."""
+def keep(graph: MaseGraph, found: Snapshot, file: Path, started: float) -> None:
+    """Keep a network and its state in files, and then its factor, EBOPs and CPU seconds beside them."""
     seconds = time.process_time() - started
-    network.export(file)
-    note_of(file).write_text(json.dumps({"factor": factor, "seconds": seconds}), encoding="utf-8")
-    print(file, f"factor {factor:.3g}, {seconds:.0f} CPU s", flush=True)
+    snapshot_graph(graph, found).export(file)
+    save_file(dict(found.state), state_of(file))
+    known = {"factor": found.factor, "cost": found.cost, "seconds": seconds}
+    note_of(file).write_text(json.dumps(known), encoding="utf-8")
+    print(file, " ".join(f"{name} {value:.4g}" for name, value in known.items()), flush=True)
 
 
 def jets() -> tuple[MaseGraph, MaseDataModule]:

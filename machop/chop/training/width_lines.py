@@ -1,0 +1,50 @@
+"""Trains ever cheaper networks, each from the one before it, by rounds of slow training and descents on codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from chop.dataset.data import Data
+from chop.ir import MaseGraph
+from chop.training.learned_widths import Snapshot, WidthRun, WidthTraining
+
+
+def train_line(
+    graph: MaseGraph,
+    data: Data,
+    options: WidthTraining,
+    start: Snapshot,
+    factors: Sequence[float],
+    *,
+    tries: int = 5000,
+    rounds: int = 3,
+) -> Iterator[Snapshot]:
+    """Yield a network for each factor of the cost, from a snapshot of `train_widths` or of another line.
+
+    `rounds` times the best network so far is trained for `descent_epochs` epochs at a tenth of the learning rates and
+    descends by at most `tries` changes of its codes. Weights and widths before rounding go on from factor to factor, so
+    that many small steps add up. The best network has the least loss of the training samples plus factor times the
+    EBOPs; where no round lowers that, it is the one before. `options` are those of the training, `start.state` is where
+    it goes on: a line that is cut goes on from its last network with the factors that are left.
+
+    Raises GraphError for a graph that is no chain of linear layers.
+    """
+    run = WidthRun(graph, data, options)
+    engine = run.require_chain()
+    engine.load_state(start.state)
+    for epoch, factor in enumerate(factors, int(start.state["epoch"]) + 1):
+        seed = (options.seed * 1_000_003 + epoch) * rounds * (options.descent_epochs + 1)
+        engine.measure_ranges()
+        least, best = engine.descend(factor, 0, seed), engine.state()
+        for number in range(rounds):
+            turn = seed + number * (options.descent_epochs + 1)
+            run.train_slowly(factor, turn)
+            reached = engine.descend(factor, tries, turn)
+            if reached < least:
+                least, best = reached, engine.state()
+            engine.load_state(best)
+        found = run.snapshot(epoch, factor)
+        yield replace(found, state={**engine.state(), "epoch": torch.tensor(epoch)})
