@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+if TYPE_CHECKING:
+    from chop.config.keys import Key
 
 FENCE = re.compile(r"^```\{generated\} (\w+)\n```$", re.MULTILINE)
 SPECIAL = re.compile(r"[*_<>\\[\]]")
@@ -74,14 +77,12 @@ def toml_keys() -> Iterator[str]:
 
 def keys_of(title: str, cls: type[Any]) -> str:
     """The keys of a table under a title."""
-    from chop.config.json_schema import table_schema
+    from chop.config import keys
 
-    keys = table_schema(cls)["properties"]
-    columns = [
-        column for column in COLUMNS if column != "meaning" or any("description" in key for key in keys.values())
-    ]
-    rows = ([key_row(name, keys[name])[column] for column in columns] for name in keys)
-    return f"{title}\n\n" + (f"{said_of(cls)}\n\n{table(columns, rows)}" if keys else "It has no keys.\n")
+    found = keys.keys_of(cls)
+    columns = COLUMNS if any(own.meaning for own in found) else COLUMNS[:-1]
+    rows = ([*key_row(own)][: len(columns)] for own in found)
+    return f"{title}\n\n" + (f"{said_of(cls)}\n\n{table(columns, rows)}" if found else "It has no keys.\n")
 
 
 def said_of(item: type[Any]) -> str:
@@ -93,34 +94,15 @@ def said_of(item: type[Any]) -> str:
 COLUMNS = ("key", "values", "default", "meaning")
 
 
-def key_row(name: str, schema: dict[str, Any]) -> dict[str, str]:
-    """The row of one key, by column."""
-    default = schema.get("default", "")
-    text = str(default).lower() if isinstance(default, bool) else str(default)
-    meaning = as_text(schema.get("description", ""))
-    return {"key": code(name), "values": values_of(schema), "default": code(text), "meaning": meaning}
+def key_row(own: Key) -> Row:
+    """The row of one key, by `COLUMNS`."""
+    return code(own.name), own.values, code(own.default), as_text(own.meaning)
 
 
 def as_text(cell: str) -> str:
     """A cell in which nothing but code in backticks means anything."""
     parts = cell.split("`")
     return "`".join(part if place % 2 else SPECIAL.sub(r"\\\g<0>", part) for place, part in enumerate(parts))
-
-
-def values_of(schema: dict[str, Any]) -> str:
-    """What a key may be, in words."""
-    if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(map(values_of, schema["anyOf"])))
-    if "enum" in schema:
-        return ", ".join(code(str(value)) for value in schema["enum"])
-    if "const" in schema:
-        return code(str(schema["const"]))
-    if schema.get("type") == "array":
-        return f"a list: {values_of(schema.get('items', {}))}"
-    kind = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true`, `false`"}
-    limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {schema[key]:,}" for key, sign in limits.items() if key in schema]
-    return " ".join([kind.get(schema.get("type", ""), "a value"), ", ".join(bounds)]).strip()
 
 
 def names() -> Iterator[str]:

@@ -273,6 +273,32 @@ def test_info_says_what_each_strategy_and_sampler_can(ch: Command) -> None:
         assert key in out
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "told"),
+    [
+        ("strategy", "gradient", ("descent_passes", "≥ 0, ≤ 100", "nearest to the front", "n_trials")),
+        ("strategy", "brute_force", ("index, random", "landscape.parquet")),
+        ("runner", "basic_evaluation", ("data_loader",)),
+        ("space", "graph/quantize/mixed_precision_ptq", ("by",)),
+    ],
+)
+def test_info_shows_the_keys_of_one_name(section: str, name: str, told: tuple[str, ...], ch: Command) -> None:
+    out, _ = ch("info", section, name, columns=160)
+    assert all(text in out for text in told)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("strategy", "gradeint"), "did you mean 'gradient'?"),
+        (("model", "jsc-mlp"), "leave out 'jsc-mlp'"),
+        (("stratgy", "gradient"), "did you mean 'strategy'?"),
+    ],
+)
+def test_info_refuses_a_name_that_has_no_keys(given: tuple[str, str], told: str, ch: Command) -> None:
+    assert told in ch("info", *given, status=(1, 2))[1]
+
+
 def test_info_lists_the_parts_of_a_file(tmp_path: Path, ch: Command) -> None:
     (tmp_path / "my_task.py").write_text(
         "from chop.scoring.task import TASKS\n"

@@ -44,6 +44,12 @@ def test_a_dry_run_of_a_training_says_that_its_time_is_unknown(tmp_path: Path, c
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_dry_run_counts_the_trials_of_passes_behind_a_training(ch: Command) -> None:
+    """15 of the run, and two passes from four networks each."""
+    out = ch("search", "--config", str(example("jsc_mlp_front_descent").path), "--pretrained", "--dry-run")[0]
+    assert "Strategy: gradient, at most 23 trials" in out
+
+
 @pytest.mark.parametrize("more", [("--resume",), ("--live",), ("--init-from", "x")])
 def test_what_a_dry_run_has_no_use_for_is_refused(more: tuple[str, ...], ch: Command) -> None:
     err = ch("search", "--config", LAB, "--dry-run", *more, status=2)[1]

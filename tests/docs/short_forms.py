@@ -44,6 +44,20 @@ SHORT = {
             )
         },
     ),
+    "docs/concepts/learned_widths.md": Short(
+        {"machop/configs/examples/jsc_mlp_front_descent.toml": "short.toml"},
+        {
+            "short.toml": (
+                "machop/configs/examples/jsc_mlp_front_descent.toml",
+                {
+                    "epochs = 60": "epochs = 6\ntrain_samples = 2048\nwidth_learning_rate = 0.3",
+                    "snapshots = 15": "snapshots = 3",
+                    "last_factor = 5e-4": "last_factor = 1e-2",
+                    "descent_networks = 4": "descent_networks = 1",
+                },
+            )
+        },
+    ),
     "docs/tutorials/exercises.md": Short(
         {
             **{f"machop/configs/examples/reviews_{name}.toml": f"{name}.toml" for name in EXERCISES},

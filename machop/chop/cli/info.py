@@ -9,19 +9,62 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from chop.config.keys import keys_of
 from chop.errors import ConfigError, did_you_mean, first_line
 from chop.registry import Registry
 from chop.tools.terminal import terminal
 
 
-def show_info(what: str) -> None:
-    """Show one section, or all; raises ConfigError for an unknown section."""
+def show_info(what: str, name: str | None = None) -> None:
+    """Show one section, or all, or the keys of one of its names; raises ConfigError for what is unknown."""
+    if name is not None:
+        for table in _keys_of_one(what, name):
+            terminal().print(table)
+        return
     sections = [*SECTIONS] if what == "all" else [what]
-    for name in sections:
-        if name not in SECTIONS:
+    for section in sections:
+        if section not in SECTIONS:
             known = ["all", *SECTIONS]
-            raise ConfigError([f"ch info: unknown section '{name}'{did_you_mean(name, known)} ({', '.join(known)})"])
-        terminal().print(SECTIONS[name]())
+            raise ConfigError(
+                [f"ch info: unknown section '{section}'{did_you_mean(section, known)} ({', '.join(known)})"]
+            )
+        terminal().print(SECTIONS[section]())
+
+
+def _keys_of_one(section: str, name: str) -> Iterator[Table]:
+    """The keys of one strategy, runner … with values, defaults and meanings."""
+    from chop.actions.search import RUNNERS, STRATEGIES
+    from chop.actions.search.search_space import SEARCH_SPACES
+    from chop.actions.search.settings.strategy_setup import StrategySetup
+    from chop.exporters import EXPORTERS
+    from chop.training.snapshots import TRAININGS
+
+    have_keys: dict[str, tuple[Registry[Any], str]] = {
+        "space": (SEARCH_SPACES, "Setup"),
+        "strategy": (STRATEGIES, "Options"),
+        "training": (TRAININGS, "Options"),
+        "runner": (RUNNERS, "Options"),
+        "exporter": (EXPORTERS, "Options"),
+    }
+    if section not in have_keys:
+        raise ConfigError(
+            [
+                f"ch info {section} {name}: keys are shown for one of {', '.join(have_keys)}"
+                f"{did_you_mean(section, have_keys)}; leave out '{name}' to list the section"
+            ]
+        )
+    registry, attribute = have_keys[section]
+    item = registry[name]
+    yield _keys(f"{name}: {item.purpose}" if getattr(item, "purpose", "") else name, getattr(item, attribute))
+    if section == "strategy":
+        yield _keys("For every strategy", StrategySetup)
+
+
+def _keys(title: str, cls: type[Any]) -> Table:
+    table = _table(title, "key", "values", "default", "meaning")
+    for own in keys_of(cls):
+        table.add_row(*(escape(cell.replace("`", "")) for cell in (own.name, own.values, own.default, own.meaning)))
+    return table
 
 
 def _table(title: str, *columns: str) -> Table:

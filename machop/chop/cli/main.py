@@ -202,13 +202,17 @@ def compare(
 
 def info(
     what: Annotated[str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")] = "all",
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A strategy, runner, space, training or exporter: its keys.", show_default=False),
+    ] = None,
     plugin: PLUGINS = None,
 ) -> None:
-    """List models, data sets, formats, passes, strategies, runners and all other names."""
+    """List models, data sets, formats, passes, strategies, runners and all other names; or the keys of one."""
     load_plugins(plugin)
     from chop.cli.info import show_info
 
-    show_info(what)
+    show_info(what, name)
 
 
 def oracle(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
+
+from chop.config.keys import documented
 
 WARM_UP = 0.1
 """Share of the steps on which the learning rate rises."""
@@ -15,35 +17,31 @@ FIRST_RATE = 0.04
 """The learning rate of the first step, as a share of the highest."""
 
 
-def _option(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
-
-
 @dataclass(frozen=True)
 class SpaceTrainingOptions:
     """The options of `ch train --for-space`: keys of the table `[train_for_space]`, and arguments in Python."""
 
-    max_epochs: Annotated[int, Ge(1)] = _option(24, "Epochs of training.")
-    batch_size: Annotated[int, Ge(1)] | None = _option(
+    max_epochs: Annotated[int, Ge(1)] = documented(24, "Epochs of training.")
+    batch_size: Annotated[int, Ge(1)] | None = documented(
         None, "Samples per batch; without it, so many that an epoch has about 75 steps, 32 to 1,024."
     )
-    learning_rate: Annotated[float, Gt(0), Le(1000)] = _option(
+    learning_rate: Annotated[float, Gt(0), Le(1000)] = documented(
         6e-3, "The highest learning rate; it rises for a tenth of the training, and falls to nothing along a cosine."
     )
-    weight_decay: Annotated[float, Ge(0)] = _option(0.0, "Weight decay (AdamW).")
-    plans_per_step: Annotated[int, Ge(1)] = _option(4, "Random plans of each step, beside the widest.")
-    widest_weight: Annotated[float, Ge(0), Le(1000)] = _option(
+    weight_decay: Annotated[float, Ge(0)] = documented(0.0, "Weight decay (AdamW).")
+    plans_per_step: Annotated[int, Ge(1)] = documented(4, "Random plans of each step, beside the widest.")
+    widest_weight: Annotated[float, Ge(0), Le(1000)] = documented(
         2.0, "How much the loss of the widest plan counts, each of the others counting 1."
     )
-    teacher_share: Annotated[float, Ge(0), Le(1)] = _option(
+    teacher_share: Annotated[float, Ge(0), Le(1)] = documented(
         0.5, "Share of the loss that is on the outputs of the float network; the rest is on the labels."
     )
-    refresh_every: Annotated[int, Ge(1)] = _option(20, "Steps between two measurements of ranges.")
-    probes: Annotated[int, Ge(2)] = _option(16, "Plans that are scored after each epoch; the best epoch is theirs.")
-    probe_samples: Annotated[int, Ge(1)] | None = _option(
+    refresh_every: Annotated[int, Ge(1)] = documented(20, "Steps between two measurements of ranges.")
+    probes: Annotated[int, Ge(2)] = documented(16, "Plans that are scored after each epoch; the best epoch is theirs.")
+    probe_samples: Annotated[int, Ge(1)] | None = documented(
         None, "Validation samples that probes are scored on; all without it."
     )
-    patience: Annotated[int, Ge(1)] | None = _option(
+    patience: Annotated[int, Ge(1)] | None = documented(
         None, "End when the probes' mean has not improved for so many epochs."
     )
 

@@ -15,7 +15,8 @@ from chop.formats import Format, Integer
 from chop.formats.output_shift import OutputShift
 from chop.ir import MaseGraph
 from chop.training.chain_network import chain_of
-from chop.training.learned_widths import Snapshot, WidthTraining, snapshot_graph, train_widths
+from chop.training.front_descent import Descended, FrontTraining, train_front
+from chop.training.learned_widths import Snapshot, snapshot_graph
 from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
 from chop.training.width_engines import OPERANDS
 from chop.training.width_samples import Samples
@@ -25,7 +26,7 @@ from chop.weight_transforms.sparsity import Sparsity
 
 
 @dataclass(frozen=True)
-class WidthSnapshots(WidthTraining):
+class WidthSnapshots(FrontTraining):
     """The options of the training, and `num_samples`: on how many samples of each set, from the first; None: on all."""
 
     num_samples: Annotated[int, Ge(1)] | None = None
@@ -65,15 +66,16 @@ class LearnedWidths(SnapshotTraining):
     @classmethod
     def data_problem(cls, options: WidthSnapshots, graph: MaseGraph, data: Data) -> str | None:
         x, y = first_batch(data, "train", 4)
-        wanting = [key for key in ("error_share", "descent_tries") if getattr(options, key)]
+        descents = [key for key in ("descent_tries", "descent_passes") if getattr(options, key)]
+        wanting = [*(["error_share"] if options.error_share else []), *descents]
         if wanting and not Samples(x, y, data.task).has_classes:
             return (
                 f"needs the cross entropy of one class for each sample for its {wanting[0]}: set it to 0 for this task"
             )
         is_chain = chain_of(graph) is not None and isinstance(x, Tensor) and x.ndim == 2
-        if options.descent_tries and not is_chain:
+        if descents and not is_chain:
             return (
-                "needs a chain of linear layers and ReLUs on vectors for its descent_tries: set it to 0 for this "
+                f"needs a chain of linear layers and ReLUs on vectors for its {descents[0]}: set it to 0 for this "
                 "network"
             )
         return None
@@ -88,8 +90,10 @@ class LearnedWidths(SnapshotTraining):
         slots = None if self.formats is None else set(self.formats)
         start = None if state is None else Snapshot(0, 0, 0.0, 0.0, 0.0, {}, {}, state)
         data = FirstSamples(self.data, self.options.num_samples)
-        for found in train_widths(self.graph, data, options, start, slots=slots, on_step=on_step):
+        for found in train_front(self.graph, data, options, start, slots=slots, on_step=on_step):
             notes = {"step": found.step, "factor": found.factor, "cost": found.cost}
+            if isinstance(found, Descended):
+                notes["start"] = found.start
             yield TrainedNetwork(snapshot_graph(self.graph, found), found.state, notes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from chop.actions.search.settings.tables import StrategyTable, name_problem, parse_below
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna.samplers import SAMPLERS
+from chop.config.keys import documented
 from chop.config.typed import Problem, unknown_key
 from chop.executors import EXECUTORS, Jobs
 from chop.scoring.metric import Direction
@@ -26,26 +27,33 @@ RETIRED_KEYS = {
 
 @dataclass(frozen=True)
 class StrategySetup:
-    """The keys of `[search.strategy.setup]` that every strategy has.
+    """The keys of `[search.strategy.setup]` that every strategy has."""
 
-    `ask_batch` points are asked for at a time (absent: as many as suit the strategy); the search ends when the front
-    has not improved for `patience` trials. On a `ladder` of sample sizes a trial that cannot reach the front any more,
-    with `ladder_confidence`, is stopped before it is measured on all samples. With `html_report` the search writes
-    `report.html` when it ends.
-    """
-
-    n_trials: Annotated[int, Ge(1)] | None = None
-    timeout: Annotated[float, Gt(0)] | None = None
-    patience: Annotated[int, Ge(1)] | None = None
-    ask_batch: Annotated[int, Ge(1)] | None = None
-    ladder: list[Annotated[int, Ge(1)]] = field(default_factory=list)
-    ladder_confidence: Annotated[float, Gt(0.5), Lt(1)] = 0.9999
-    n_jobs: Annotated[int, Ge(1), Le(256)] = 1
-    executor: str | None = None
-    memory_mib: Annotated[int, Ge(128)] = 1024
-    sum_scaled_metrics: bool = False
-    direction: Direction | None = None
-    html_report: bool = True
+    n_trials: Annotated[int, Ge(1)] | None = documented(None, "The search ends after so many trials.")
+    timeout: Annotated[float, Gt(0)] | None = documented(None, "The search ends after so many seconds of measuring.")
+    patience: Annotated[int, Ge(1)] | None = documented(
+        None, "The search ends when the Pareto front has not improved for so many trials."
+    )
+    ask_batch: Annotated[int, Ge(1)] | None = documented(
+        None, "Points that are proposed and measured together; without it as many as suit the strategy."
+    )
+    ladder: list[Annotated[int, Ge(1)]] = documented(
+        made_by=list,
+        meaning="Sample sizes of early stopping: a trial that cannot reach the front is stopped at one of them.",
+    )
+    ladder_confidence: Annotated[float, Gt(0.5), Lt(1)] = documented(
+        0.9999, "With what confidence a trial must be shown to miss the front before early stopping ends it."
+    )
+    n_jobs: Annotated[int, Ge(1), Le(256)] = documented(1, "Calls that measure at the same time.")
+    executor: str | None = documented(
+        None, "What makes these calls (`ch info executor`); without it processes, or this process for one call."
+    )
+    memory_mib: Annotated[int, Ge(128)] = documented(1024, "The memory that values under way may take, in MiB.")
+    sum_scaled_metrics: bool = documented(
+        False, "Whether the sum of all metrics times their `scale` is optimised, in place of a front."
+    )
+    direction: Direction | None = documented(None, "The direction of that sum.")
+    html_report: bool = documented(True, "Whether the search writes `report.html` when it ends.")
 
     @property
     def jobs(self) -> Jobs:

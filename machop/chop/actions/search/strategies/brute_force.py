@@ -12,21 +12,22 @@ from annotated_types import Ge
 
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Values
+from chop.config.keys import documented
 
 LARGEST_SHUFFLED_LIST = 1_000_000
 
 
 @dataclass(frozen=True)
 class BruteForceOptions:
-    """`order`: by index, or in random order drawn from the seed.
+    """The options of brute force."""
 
-    `landscape` writes the metrics of all points to `landscape.parquet`. `most_model_runs` is how many points may be
-    measured at the most where a runner must run the model itself for each, which takes its time.
-    """
-
-    order: Literal["index", "random"] = "index"
-    landscape: bool = False
-    most_model_runs: Annotated[int, Ge(1)] = 10_000
+    order: Literal["index", "random"] = documented(
+        "index", "The order of the points: by their index, or a random one that is drawn from the seed."
+    )
+    landscape: bool = documented(False, "Whether the metrics of all points are written to `landscape.parquet`.")
+    most_model_runs: Annotated[int, Ge(1)] = documented(
+        10_000, "A larger number of points is refused where a runner must run the model itself for each."
+    )
 
 
 @STRATEGIES.register("brute_force")

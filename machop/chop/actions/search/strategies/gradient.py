@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 from chop.actions.search.search_space.base import Point
 from chop.actions.search.search_space.codes import Alternative, index_of
 from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, StrategyContext, Training
+from chop.config.keys import documented
 from chop.errors import SearchError
 from chop.formats import FLOAT_BITS, Format
 from chop.ir import QuantPlan
@@ -34,49 +35,103 @@ NETWORK_EPOCHS = 200
 POINT_SAMPLES = 4096
 """Training samples, where the options state none and the weights stay as they are: few widths need few."""
 
+LATER_KEYS = ("descent_passes", "descent_networks", "descent_growth", "descent_below")
+"""Options that are handed on where they are not the defaults, so that searches before there were any can be resumed."""
+
 
 @dataclass(frozen=True)
 class GradientOptions:
-    """The loss of the training is that of the task plus a factor times the `cost`, which grows along the run.
+    """Options of the training.
 
-    The factor grows from `first_factor` to `last_factor` in equal steps of its logarithm. The run takes `snapshots`
-    networks, evenly along its `epochs`, on the first `train_samples` training samples.
-
-    One fraction width is learned for each `tensor`, `channel` or `element` of weights (and biases) and of activations.
-    With "tensor" for both, and without `train_weights`, the weights stay as they are, and a trial is the point of the
-    space that is nearest to a snapshot. In all other cases a trial is the snapshot itself, with its weights.
-
-    What is None depends on that: an epoch a snapshot on 4,096 samples in batches of 256, width_learning_rate 0.1 and
-    EBOPs times 1e-6 to 1e-2 for points; 200 epochs on all samples in batches of 1,024, both rates 3e-3 and 1e-6 to
-    1e-4 for networks.
-
-    `error_share`: of a loss by classes so much is the expected error, the rest the cross entropy. Networks of few bits
-    sort more samples correctly with 0.5 to 0.9, and their outputs are too sure: leave it at 0 where probabilities
-    matter.
-
-    `descent_tries`: each network is settled by descents on its codes, in each of which so many changes of one weight,
-    bias or fraction width are tried; for chains of linear layers, "element" for both, and EBOPs.
+    With "tensor" for both granularities, and without `train_weights`, the weights stay as they are, and a trial is the
+    point of the space that is nearest to a snapshot. In all other cases a trial is the snapshot itself, with its
+    weights. The defaults of what is None depend on that.
     """
 
-    epochs: Annotated[int, Ge(1)] | None = None
-    snapshots: Annotated[int, Ge(1), Le(100_000)] = 60
-    weight_granularity: Granularity = "tensor"
-    activation_granularity: Granularity = "tensor"
-    train_weights: bool | None = None
-    cost: Cost = "ebops"
-    first_factor: Annotated[float, Gt(0)] | None = None
-    last_factor: Annotated[float, Gt(0)] | None = None
-    learning_rate: Annotated[float, Gt(0), Le(10)] | None = None
-    width_learning_rate: Annotated[float, Gt(0), Le(10)] | None = None
-    batch_size: Annotated[int, Ge(1)] | None = None
-    train_samples: Annotated[int, Ge(1)] | None = None
-    error_share: Annotated[float, Ge(0), Le(1)] = 0.0
-    descent_tries: Annotated[int, Ge(0)] = 0
+    epochs: Annotated[int, Ge(1)] | None = documented(
+        None, "Epochs of the run; without it one for each snapshot, and for networks 200 at the least."
+    )
+    snapshots: Annotated[int, Ge(1), Le(100_000)] = documented(
+        60, "Networks that are taken, evenly along the run, as trials."
+    )
+    weight_granularity: Granularity = documented(
+        "tensor", "What has a fraction width of its own among weights and biases."
+    )
+    activation_granularity: Granularity = documented(
+        "tensor", "What has a fraction width of its own in the input of a layer."
+    )
+    train_weights: bool | None = documented(
+        None, "Whether weights are trained too and trials keep them; always with channel and element."
+    )
+    cost: Cost = documented(
+        "ebops",
+        "What the loss counts beside that of the task: bits of each input times bits of each weight that reads it, or "
+        "the average width.",
+    )
+    first_factor: Annotated[float, Gt(0)] | None = documented(
+        None,
+        "The factor of the cost at the beginning of the run, along which it grows; without it 1e-6 (average_bitwidth: "
+        "1e-3).",
+    )
+    last_factor: Annotated[float, Gt(0)] | None = documented(
+        None,
+        "The factor of the cost at the end of the run; without it 1e-2 for points and 1e-4 for networks "
+        "(average_bitwidth: 3 and 1).",
+    )
+    learning_rate: Annotated[float, Gt(0), Le(10)] | None = documented(
+        None, "The learning rate of weights, where they are trained; without it 3e-3."
+    )
+    width_learning_rate: Annotated[float, Gt(0), Le(10)] | None = documented(
+        None, "The learning rate of fraction widths; without it 0.1 for points and 3e-3 for networks."
+    )
+    batch_size: Annotated[int, Ge(1)] | None = documented(
+        None, "Samples of a step; without it 256 for points and 1,024 for networks."
+    )
+    train_samples: Annotated[int, Ge(1)] | None = documented(
+        None, "Training samples that are used, from the first; without it 4,096 for points and all for networks."
+    )
+    error_share: Annotated[float, Ge(0), Le(1)] = documented(
+        0.0,
+        "The share of a loss by classes that is the expected error in place of the cross entropy. With 0.5 to 0.9 "
+        "networks of few bits sort more samples correctly, but their outputs are too sure: leave it at 0 where "
+        "probabilities matter.",
+    )
+    descent_tries: Annotated[int, Ge(0)] = documented(
+        0,
+        "Each network of the run is settled by descents on its codes, each of which tries so many changes of one "
+        "weight, bias or fraction width; 0: none is. For chains of linear layers, element for both granularities, "
+        "and ebops.",
+    )
+    descent_passes: Annotated[int, Ge(0), Le(100)] = documented(
+        0,
+        "Passes behind the run, each of which makes one more trial of each network near the front by a longer descent: "
+        "the first to its end, the second with rounds of training, later ones at a factor that grows. For the same "
+        "networks as descent_tries.",
+    )
+    descent_networks: Annotated[int, Ge(1), Le(1000)] = documented(
+        10, "Networks that each pass starts from, at the most: those nearest to the front of EBOPs and training loss."
+    )
+    descent_growth: Annotated[float, Ge(1), Le(10)] = documented(
+        1.3, "What the factor of the cost is multiplied by in each pass from the third on."
+    )
+    descent_below: Annotated[float, Gt(0)] = documented(
+        4000.0, "Networks of more EBOPs are neither settled nor descended further: it would take too long."
+    )
 
     @property
     def own_networks(self) -> bool:
         """Whether a trial has weights and widths of its own."""
         return bool(self.train_weights) or {self.weight_granularity, self.activation_granularity} != {"tensor"}
+
+    @property
+    def networks(self) -> int:
+        """How many networks the training has at the most: those of the run, and those of the passes."""
+        return self.snapshots + self.descent_passes * min(self.descent_networks, self.snapshots)
+
+    @property
+    def descent_key(self) -> str:
+        """The key that asks for descents on codes; empty if none does."""
+        return next((key for key in ("descent_tries", "descent_passes") if getattr(self, key)), "")
 
     @property
     def is_fine(self) -> bool:
@@ -106,9 +161,9 @@ class Gradient(SearchStrategyBase):
             )
         if options.learning_rate is not None and not options.own_networks:
             return "learning_rate has no effect: no weights are trained; remove it, or give train_weights = true"
-        if options.descent_tries and not options.is_fine:
+        if (key := options.descent_key) and not options.is_fine:
             return (
-                'descent_tries needs weight_granularity = "element", activation_granularity = "element" and '
+                f'{key} needs weight_granularity = "element", activation_granularity = "element" and '
                 'cost = "ebops": give them, or remove it'
             )
         first, last = factors_of(options)
@@ -143,7 +198,8 @@ class Gradient(SearchStrategyBase):
             "error_share": options.error_share,
             "descent_tries": options.descent_tries,
         }
-        return Training("learned_widths", values, options.snapshots, options.own_networks)
+        values |= {key: own for key in LATER_KEYS if (own := getattr(options, key)) != getattr(GradientOptions, key)}
+        return Training("learned_widths", values, options.networks, options.own_networks)
 
     def __init__(self, context: StrategyContext, options: GradientOptions | None = None) -> None:
         super().__init__(context, options)

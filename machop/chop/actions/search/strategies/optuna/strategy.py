@@ -27,6 +27,7 @@ from chop.actions.search.strategies.optuna.samplers import (
     quiet,
     warm_cmaes,
 )
+from chop.config.keys import documented
 from chop.tools.extras import install_command
 from chop.tools.logger import get_logger
 
@@ -41,14 +42,15 @@ Key = tuple[int, ...]
 
 @dataclass(frozen=True)
 class OptunaOptions:
-    """`sampler`, and keys of some: `n_startup_trials` random points first, `population_size` points in a generation.
+    """The sampler, and keys of some samplers; keys that are absent are as Optuna has them."""
 
-    Keys that are absent are as Optuna has them (10 and 50).
-    """
-
-    sampler: SamplerName = "tpe"
-    n_startup_trials: Annotated[int, Ge(1)] | None = None
-    population_size: Annotated[int, Ge(2)] | None = None
+    sampler: SamplerName = documented("tpe", "The sampler of Optuna.")
+    n_startup_trials: Annotated[int, Ge(1)] | None = documented(
+        None, "Random trials before the sampler learns (tpe, gp); without it 10."
+    )
+    population_size: Annotated[int, Ge(2)] | None = documented(
+        None, "Trials in a generation (nsgaii, nsgaiii); without it 50."
+    )
 
 
 @STRATEGIES.register("optuna")

@@ -13,6 +13,7 @@ from annotated_types import Ge, Interval
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.product.base import Array, Code, ProductStrategy
 from chop.actions.search.strategies.product.choice_levels import uniform_codes
+from chop.config.keys import documented
 from chop.record.front import Front
 
 TRIES = 50
@@ -21,11 +22,15 @@ TRIES = 50
 
 @dataclass(frozen=True)
 class EvolutionOptions:
-    """Options: size of the population, size of a tournament, and probability of crossover per choice."""
+    """The options of ageing evolution."""
 
-    population_size: Annotated[int, Ge(2)] = 50
-    tournament_size: Annotated[int, Ge(1)] = 5
-    crossover_probability: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    population_size: Annotated[int, Ge(2)] = documented(50, "How many of the latest points are the population.")
+    tournament_size: Annotated[int, Ge(1)] = documented(
+        5, "How many points of the population are drawn, the best of which is mutated."
+    )
+    crossover_probability: Annotated[float, Interval(ge=0, le=1)] = documented(
+        0.5, "The probability that each choice of a new point comes from a second parent."
+    )
 
 
 @STRATEGIES.register("evolution")

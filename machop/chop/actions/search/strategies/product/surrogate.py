@@ -15,6 +15,7 @@ from chop.actions.search.strategies.product.base import Array, Code, ProductStra
 from chop.actions.search.strategies.product.choice_levels import levels_of, uniform_codes
 from chop.actions.search.strategies.product.gaussian_process import Features, GaussianProcess
 from chop.actions.search.strategies.product.hypervolume_gain import Boxes, expected_gain, undominated
+from chop.config.keys import documented
 from chop.record.front import Front
 
 EXPLORATION = 0.5
@@ -48,21 +49,21 @@ WHOLE_SPACE = 6_000
 
 @dataclass(frozen=True)
 class SurrogateOptions:
-    """Options of the probes, the first points and the model.
+    """Options of the probes, the first points and the model."""
 
-    `probe_rows` is the number of training samples of the sensitivity probes (0: none), which estimate all points before
-    any is measured. Absent: from 32 to 512, as many as keep the probes within the cost of eight evaluations.
-
-    `initial`: points that are measured before there is a model. Absent: 12 on the guessed front; where that has fewer
-    (one objective, say), or there are no guesses, uniform ones follow, then random ones, as many as there are uniform
-    ones, but 18 at the least and 30 at the most.
-
-    `most_model_points`: the model learns from so many trials at the most, those nearest to the front.
-    """
-
-    probe_rows: Annotated[int, Ge(0)] | None = None
-    initial: Annotated[int, Ge(2)] | None = None
-    most_model_points: Annotated[int, Ge(10)] = 400
+    probe_rows: Annotated[int, Ge(0)] | None = documented(
+        None,
+        "Training samples of the sensitivity probes, which estimate all points before any is measured; 0: no probes. "
+        "Without it from 32 to 512, as many as keep the probes within the cost of eight evaluations.",
+    )
+    initial: Annotated[int, Ge(2)] | None = documented(
+        None,
+        "Points that are measured before there is a model. Without it 12 on the guessed front; where that has fewer "
+        "(one objective, say), or there are no guesses, uniform ones follow, then random ones, 18 to 30 in all.",
+    )
+    most_model_points: Annotated[int, Ge(10)] = documented(
+        400, "The largest number of trials that the model learns from: those nearest to the front."
+    )
 
 
 @dataclass(frozen=True)
