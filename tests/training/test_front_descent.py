@@ -19,8 +19,8 @@ OPTIONS = FrontTraining(
     epochs=6,
     batch_size=64,
     width_learning_rate=0.1,
-    first_factor=1e-4,
-    last_factor=1e-2,
+    first_factor=1e-5,
+    last_factor=1e-3,
     cycles=2,
     snapshots=3,
     teacher_share=0.0,
@@ -68,7 +68,6 @@ def test_each_network_of_a_pass_is_no_worse_than_its_start() -> None:
     def loss(snapshot: Snapshot) -> float:
         engine = WidthRun(graph, data, OPTIONS).require_chain()
         engine.load_network(snapshot_graph(graph, snapshot))
-        engine.measure_ranges()
         assert engine.cost() == snapshot.cost
         return engine.loss(engine.train)
 

@@ -182,7 +182,6 @@ class _Passes:
         engine = self.run.require_chain()
         engine.load_state(self.pristine)
         engine.load_network(snapshot_graph(self.graph, found))
-        engine.measure_ranges()
         new = FrontNetwork(number, engine.loss(engine.train), replace(found, state={}))
         others = [own for own in self.front if (own.cost, own.loss) != (new.cost, new.loss)]
         self.front = nearest_to_front([*others, new], self.each)

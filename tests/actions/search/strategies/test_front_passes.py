@@ -28,8 +28,8 @@ SETUP = {
     "snapshots": 3,
     "batch_size": 64,
     "width_learning_rate": 0.1,
-    "first_factor": 1e-4,
-    "last_factor": 1e-2,
+    "first_factor": 1e-5,
+    "last_factor": 1e-3,
     "descent_passes": 2,
     "descent_networks": 2,
 }
@@ -74,7 +74,6 @@ def test_each_network_of_a_pass_is_a_trial_that_says_where_it_started(whole: Pat
     for number in range(3, 7):
         about = load_onto(MaseGraph(net()), whole / "networks" / f"{number:04d}.safetensors").about
         assert about["start"] < (3 if number < 5 else 5)
-        assert about["cost"] == ebops[number]
     assert min(ebops[3:]) < min(ebops[:3])
     assert {own.number for own in chop.load_study(whole, net(), data()).front_networks} & {3, 4, 5, 6}
 
