@@ -361,6 +361,14 @@ def test_random_weights_are_told(ch: Command) -> None:
     _, err = ch("search", "--config", BRUTE_FORCE, "--project", "p")
     assert "neither --load nor --pretrained" in err
     assert "ch train" in re.sub(r"\s+", " ", err)
+    assert "the weights are random" in re.sub(r"\s+", " ", ch("test", "toy", "toy_tiny")[1])
+
+
+def test_weights_that_a_users_function_returns_are_not_said_to_be_random(tmp_path: Path, ch: Command) -> None:
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    _, err = ch("test", "--model", "own.py:build_model", "--dataset", "own.py:build_data")
+    assert "the weights are those that own.py:build_model returns" in re.sub(r"\s+", " ", err)
+    assert "the weights are random" not in re.sub(r"\s+", " ", err)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from chop.actions.search.run.verification import figures_agree
 from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.search.settings.search import parse_search_settings
 from chop.actions.search.strategies.runners import RUNNERS, RunnerBase
-from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator
+from chop.actions.setup import Prepared, output_dir, prepare, resolve_accelerator, warn_of_untrained_weights
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data
 from chop.errors import ConfigError, SearchError
@@ -59,8 +59,8 @@ def _scores(run_config: RunConfig, prepared: Prepared, row: SearchRow | None) ->
         check_row(run_config, prepared, row, graph)
         if not row.tuned:
             adapt(graph, run_config, prepared.data_module)
-    elif not options.load_name and not options.is_pretrained:
-        logger.warning("the weights are random: add --load PATH or --pretrained")
+    else:
+        warn_of_untrained_weights(options)
     model = graph.model if graph else prepared.model
     scores = test_scores(model, prepared, resolve_accelerator(options))
     show_scores("test set", scores)

@@ -21,6 +21,7 @@ from chop.ir import MaseGraph
 from chop.ir.graph.own_copy import is_uninitialised
 from chop.ir.graph.same_results import failure, gives, steady_results
 from chop.models import get_model
+from chop.models.build import ships_weights
 from chop.models.checkpoint import load_weights
 from chop.models.weight_notes import TRAINED_FOR_SPACE, notes_on
 from chop.tools.get_input import call_model
@@ -96,6 +97,27 @@ def build_model(options: RunOptions, data_module: MaseDataModule, takes_graph: b
     if options.load_name:
         load_weights(model, options.load_name, options.load_type, options.load_weights, takes_graph)
     return model
+
+
+def warn_of_untrained_weights(options: RunOptions) -> None:
+    """Warn where no weights are given: the model has random ones, or those that the user's function returns."""
+    if options.load_name or options.is_pretrained:
+        return
+    model = options.model or ""
+    if is_user_reference(model):
+        logger.warning(
+            "the weights are those that %s returns: unless it trains or loads them, they are random, and so are all "
+            "figures. --load PATH takes those of a file",
+            model,
+        )
+        return
+    logger.warning(
+        "neither --load nor --pretrained is given: the weights are random, and so are all figures. Train with "
+        "`ch train %s %s`, then add --load PATH%s",
+        model,
+        options.dataset,
+        f"; or add --pretrained for the weights that ship with {model}" if ships_weights(model) else "",
+    )
 
 
 def _initialise(model: nn.Module, data_module: MaseDataModule) -> None:

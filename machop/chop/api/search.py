@@ -44,6 +44,7 @@ from chop.scoring.metric import Direction
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
 from chop.tools.scratch import scratch_folder
+from chop.tools.user_code import is_user_reference
 
 logger = get_logger(__name__)
 
@@ -253,7 +254,8 @@ class Arguments:
             error.args = (f"{error} (the folder stays until this process ends: folder={str(job.folder)!r})",)
 
     def _tell_untrained(self) -> None:
-        if isinstance(self.model, str) and not self.pretrained and self.weights is None:
+        named = isinstance(self.model, str) and not is_user_reference(self.model)
+        if named and not self.pretrained and self.weights is None:
             logger.warning(
                 "the weights of '%s' are random, and so are all figures: give pretrained=True or weights=PATH",
                 self.model,

@@ -18,7 +18,7 @@ from chop.actions.search.run.session import SearchSession
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES
-from chop.actions.setup import prepare, resolve_accelerator, software_dir, traced
+from chop.actions.setup import prepare, resolve_accelerator, software_dir, traced, warn_of_untrained_weights
 from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.config.typed import Problem, parse_table
@@ -26,7 +26,6 @@ from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError
 from chop.exporters.base import exporters_for
 from chop.ir import MaseGraph
-from chop.models.build import ships_weights
 from chop.scoring.task import TASKS
 from chop.tools.logger import get_logger, silenced
 
@@ -102,7 +101,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     settings, space, graph, found = check(prepared.model, prepared.data_module, table)
     require_none(found)
     assert settings is not None and space is not None
-    _tell_untrained(run_config)
+    warn_of_untrained_weights(run_config.options)
     _tell_of_space(space)
     options = run_config.options
     where, device = software_dir(options) / folder, resolve_accelerator(options)
@@ -270,17 +269,3 @@ def _tell_of_space(space: SearchSpaceBase) -> None:
     formats = space.possible_formats()
     if formats is not None and not any(formats.values()):
         logger.warning("no operand of any node has a format in this search space: everything is measured in float32")
-
-
-def _tell_untrained(run_config: RunConfig) -> None:
-    options = run_config.options
-    if options.load_name or options.is_pretrained:
-        return
-    model = options.model or ""
-    logger.warning(
-        "neither --load nor --pretrained is given: the weights are random, and so are all figures. Train with "
-        "`ch train %s %s`, then add --load PATH%s",
-        model,
-        options.dataset,
-        f"; or add --pretrained for the weights that ship with {model}" if ships_weights(model) else "",
-    )
