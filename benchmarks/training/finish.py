@@ -1,4 +1,8 @@
-"""A search that ends in tuned networks, beside a search that trains every trial, at equal CPU time, on the test set."""
+"""A search that ends in tuned networks, beside a search that trains every trial, at equal CPU time, on the test set.
+
+The search that trains every trial runs once a seed, for as long as the longest of the ways; its record is cut at the
+CPU seconds of each.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,26 @@ import os
 import shutil
 import sys
 import time
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from saved_picture import save_picture
 
 import chop
+from chop.actions.search.search_space.base import Point as SpacePoint
+from chop.actions.search.strategies.product.surrogate import Surrogate, SurrogateOptions
+from chop.actions.search.strategies.runners.basic_train import BasicTrain
 from chop.api.study import Study
+from chop.dataset.data import Data
+from chop.evaluation.predictions import accumulated, stream
+from chop.ir import MaseGraph
+from chop.record.front import Front as Undominated
+from chop.scoring.metric import Metric
 from chop.tools.threads import one_thread
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "finish.svg"
@@ -42,13 +56,15 @@ seed.default.config.name = ["NA"]
 """
 TUNING = {"max_epochs": 3, "batch_size": 512, "learning_rate": 2e-3, "lr_scheduler": "cosine"}
 ROWS, SAMPLES, TRIALS = 16, 4096, 4000
-BUDGETS = (25, 30, 40, 50, 60, 80, 100, 130)
+SEEDS = (0,)
+EACH_TRAINED = "float weights: `surrogate`, each trial trained"
+BUDGETS = (30, 40, 50, 60, 80, 100, 130)
 """BitOPs, in thousands."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A network of a front: BitOPs, accuracy on validation samples, accuracy on the test set."""
+    """A network: BitOPs, accuracy on validation samples, accuracy on the test set."""
 
     bitops: float
     validation: float
@@ -57,7 +73,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Front:
-    """The front of one way, and the CPU seconds that it took."""
+    """The networks that one way finds with one seed, and the CPU seconds that it took."""
 
     name: str
     seconds: float
@@ -69,29 +85,103 @@ class Front:
         return max(within, key=lambda point: point.validation).test if within else None
 
 
+class Clock:
+    """CPU seconds of this process, without those that `stopped` leaves out."""
+
+    def __init__(self) -> None:
+        self._left_out = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What it shows."""
+        return time.process_time() - self._left_out
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave out what is done meanwhile."""
+        started = time.process_time()
+        yield
+        self._left_out += time.process_time() - started
+
+
+CLOCK = Clock()
+
+
+class TrainsByTheClock(BasicTrain):
+    """`basic_train`, the accuracy on the test set, and the time of the clock, which leaves that test out."""
+
+    @classmethod
+    def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
+        own = (Metric("test_accuracy", "", "maximize", (0.0, 1.0)), Metric("cpu", "s", "minimize"))
+        return (*super().metrics_of(data_module), *own)
+
+    def measure(self, graph: MaseGraph) -> dict[str, float]:
+        found, seconds, data = super().measure(graph), CLOCK.seconds, self.data_module
+        with CLOCK.stopped():
+            batches = stream(graph.model, data.batches("test_dataloader", None), "cpu", data.output)
+            tested = accumulated(data.task.accumulator(), batches).result()
+        return {**found, "test_accuracy": tested["accuracy"], "cpu": seconds}
+
+
+@dataclass(frozen=True)
+class UntilOptions(SurrogateOptions):
+    """The time of the clock after which nothing more is proposed."""
+
+    until: float = 0.0
+
+
+class SurrogateUntil(Surrogate):
+    """`surrogate`, which ends by the clock."""
+
+    Options = UntilOptions
+
+    def ask(self, n: int) -> list[SpacePoint]:
+        return [] if CLOCK.seconds > self.options.until else super().ask(n)
+
+
 def main() -> None:
     """Print the table, and draw the picture."""
-    with one_thread(), TemporaryDirectory() as folder:
-        weights, training = space_trained(Path(folder))
-        by_float = searched("float weights", 0.0, pretrained=True)
-        by_space = searched("space-trained weights", training, weights=weights)
-        fronts = [*by_float, each_trained(by_space[1].seconds), *by_space]
+    with one_thread():
+        runs = [all_ways(seed) for seed in SEEDS]
     print(f"| | CPU | {' | '.join(f'≤ {k} k' for k in BUDGETS)} |\n|---|---|{'---|' * len(BUDGETS)}")
-    for front in fronts:
-        cells = [front.best_within(1000 * budget) for budget in BUDGETS]
-        shown = " | ".join("–" if cell is None else f"{cell:.3f}" for cell in cells)
-        print(f"| {front.name} | {front.seconds:.0f} s | {shown} |", flush=True)
-    draw(fronts)
+    for fronts in zip(*runs, strict=True):
+        cells = [span([front.best_within(1000 * budget) for front in fronts]) for budget in BUDGETS]
+        seconds = span([front.seconds for front in fronts], ".0f")
+        print(f"| {fronts[0].name} | {seconds} s | {' | '.join(cells)} |", flush=True)
+    draw(runs[0])
 
 
-def space_trained(folder: Path) -> tuple[Path, float]:
+def span(values: list[float | None], form: str = ".3f") -> str:
+    """The lowest and the highest of the values of all seeds, where each has one."""
+    found = sorted(value for value in values if value is not None)
+    if len(found) < len(values):
+        return "–"
+    return "–".join(dict.fromkeys(format(value, form) for value in (found[0], found[-1])))
+
+
+def all_ways(seed: int) -> list[Front]:
+    """The fronts of all ways, those that tune each followed by what `surrogate` finds in the same time."""
+    with TemporaryDirectory() as folder:
+        weights, training = space_trained(Path(folder), seed)
+        by_float = searched("float weights", 0.0, [TUNED], pretrained=True, seed=seed)
+        by_space = searched("space-trained weights", training, [TUNED, CLIMBED], weights=weights, seed=seed)
+    trials = each_trained(max(way.seconds for way in (*by_float, *by_space)), seed)
+    found = []
+    for untuned, *tuned in (by_float, by_space):
+        found.append(untuned)
+        for way in tuned:
+            found += [way, cut(trials, way.seconds)]
+    return found
+
+
+def space_trained(folder: Path, seed: int) -> tuple[Path, float]:
     """The weights of `ch train --for-space`, and the CPU seconds of the training."""
     config = folder / "space.toml"
     lines = [f"{key} = {value}" for key, value in WIDTHS.items()]
     config.write_text(TOML + "\n".join(lines).replace("'", '"') + STRATEGY, encoding="utf-8")
     command = ["train", "--for-space", "--config", str(config), "--pretrained", "--project-dir", str(folder)]
     started = time.process_time()
-    run_command([*command, "--project", "p"])
+    run_command([*command, "--project", "p", "--seed", str(seed)])
     return next(folder.rglob("best.safetensors")), time.process_time() - started
 
 
@@ -114,18 +204,22 @@ def run_command(arguments: list[str]) -> None:
         app(args=arguments, prog_name="ch", standalone_mode=False)
 
 
-def searched(name: str, before: float, **model: Any) -> list[Front]:
-    """The fronts of a search, before and after its best networks are tuned in two ways; `before` counts with all."""
+TUNED = ("tuning", {"rows": ROWS})
+CLIMBED = ("successive tuning", {"rows": 3 * ROWS, "ladder": [1]})
+
+
+def searched(name: str, before: float, ways: list[tuple[str, dict[str, Any]]], **more: Any) -> list[Front]:
+    """The fronts of a search, and after its best networks are tuned in each of the `ways`; `before` counts with all."""
     with TemporaryDirectory() as folder:
         started, place = time.process_time(), Path(folder) / "search"
-        more = {"strategy": "evolution", "n_trials": TRIALS, "folder": place, **model}
+        more = {"strategy": "evolution", "n_trials": TRIALS, "folder": place, **more}
         study = run(**more)
         seconds = before + time.process_time() - started
         found = [front(study, f"{name}: search", seconds)]
-        for told, finish in (("tuning", {"rows": ROWS}), ("successive tuning", {"rows": 3 * ROWS, "ladder": [1]})):
+        for told, finish in ways:
             copy = shutil.copytree(place, Path(folder) / told)  # else what was tuned before is not tuned again
             started = time.process_time()
-            study = run(**{**more, "folder": copy}, finish={**TUNING, **finish}, resume=True)
+            study = run(**{**more, "folder": copy}, finish={**TUNING, "seed": more["seed"], **finish}, resume=True)
             found.append(front(study, f"{name}: search, {told}", seconds + time.process_time() - started))
         return found
 
@@ -140,22 +234,31 @@ def front(study: Study, name: str, seconds: float) -> Front:
     return Front(name, seconds, found)
 
 
-def each_trained(seconds: float) -> Front:
-    """The front of a search in which every trial is trained from the float weights, in so many CPU seconds."""
-    marks = [time.process_time()]
-    for few in (2, 6):  # their difference leaves out what a search takes before its first trial
-        run_each(few)
-        marks.append(time.process_time())
-    each = (marks[2] - 2 * marks[1] + marks[0]) / 4
-    started, trials = time.process_time(), max(4, round(seconds / each))
-    study = run_each(trials)
-    return front(study, f"float weights: {trials} trials, each trained", time.process_time() - started)
+@dataclass(frozen=True)
+class TimedPoint(Point):
+    """A network, and the CPU seconds until it was found."""
+
+    seconds: float
 
 
-def run_each(trials: int) -> Study:
-    """A search by `surrogate` that trains each of its networks from the float weights."""
-    runners = {"basic_train": {**TUNING, "eval_samples": SAMPLES}, "bitops": {}}
-    return run(strategy="surrogate", n_trials=trials, runners=runners, pretrained=True)
+def each_trained(seconds: float, seed: int) -> list[TimedPoint]:
+    """All trials of a search in which each is trained from the float weights, for so many CPU seconds or a bit more."""
+    began = CLOCK.seconds
+    training = {**TUNING, "seed": seed, "eval_samples": SAMPLES}
+    study = run(
+        strategy=SurrogateUntil, strategy_options={"until": began + seconds}, n_trials=10_000,
+        runners={TrainsByTheClock: training, "bitops": {}}, pretrained=True, seed=seed,
+    )  # fmt: skip
+    found = [net.metrics for net in study]
+    return [TimedPoint(own["bitops"], own["accuracy"], own["test_accuracy"], own["cpu"] - began) for own in found]
+
+
+def cut(trials: list[TimedPoint], seconds: float) -> Front:
+    """The front of the trials that were found in so many CPU seconds."""
+    within = [trial for trial in trials if trial.seconds <= seconds]
+    costs = np.array([(trial.bitops, -trial.validation) for trial in within])
+    best = Undominated.of(costs, np.arange(len(costs))).index
+    return Front(EACH_TRAINED, seconds, [within[number] for number in best])
 
 
 def run(**more: Any) -> Study:
@@ -163,11 +266,11 @@ def run(**more: Any) -> Study:
     given: dict[str, Any] = {"model": "jsc-mlp", "data": "jsc", "space": chop.Space.from_table(SPACE), **more}
     if "runners" not in given:
         given["num_samples"] = SAMPLES
-    return chop.search(objectives=["accuracy", "bitops"], batch_size=512, device="cpu", seed=0, **given)
+    return chop.search(objectives=["accuracy", "bitops"], batch_size=512, device="cpu", **given)
 
 
 def draw(fronts: list[Front]) -> None:
-    """Draw the fronts by test accuracy."""
+    """Draw the fronts by test accuracy; what each way is compared with in the same time is dashed in its colour."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -175,10 +278,15 @@ def draw(fronts: list[Front]) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    colour = None
     for one in fronts:
         points = sorted(one.points, key=lambda point: point.bitops)
         x, y = [point.bitops / 1000 for point in points], [point.test for point in points]
-        axes.plot(x, y, "o-", markersize=3, linewidth=1, label=f"{one.name} ({one.seconds:.0f} s)")
+        style: dict[str, Any] = {"label": f"{one.name} ({one.seconds:.0f} s)"}
+        if one.name == EACH_TRAINED:
+            style = {"label": f"each trial trained ({one.seconds:.0f} s)", "color": colour, "linestyle": "--"}
+        (line,) = axes.plot(x, y, marker="o", markersize=3, linewidth=1, **style)
+        colour = line.get_color()
     axes.set_xlim(20, 160)
     axes.set_ylim(0.55, 0.76)
     axes.set_xlabel("BitOPs, thousands")
