@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chop.evaluation.operations import Operation, Quantise
-from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, as_rows, count_of, each
+from chop.evaluation.kept import Kept
+from chop.evaluation.operations import WEIGHT_BYTES, Operation, Quantise
+from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, count_of, each
 from chop.formats import BatchNormStatistics, Format, OutputShift
 from chop.nn.channel_statistics import channel_statistics, statistics_of_last
 
 
 @dataclass
 class Statistics(Operation):
-    """Mean and variance of the channels of a value, along `dim`: `(configurations, channels, 2)`.
+    """Mean and variance of the channels of a value, along `dim`, as two samples with a feature for each channel.
+
+    So `Rows` of them are `(configurations, 2, channels)`, and `Planes` are `(channels, configurations, 2)`.
 
     It runs on calibration samples alone. A choice is what is measured by it, if that is open. For any other it is `own`
-    `(channels, 2)` (of a batch norm the float network's), or what the `BatchNormStatistics` of a plan hold.
+    `(2, channels)` (of a batch norm the float network's), or what the `BatchNormStatistics` of a plan hold.
     """
 
     own: Tensor
@@ -31,13 +34,13 @@ class Statistics(Operation):
         (value,) = inputs
         is_norm = isinstance(choice, BatchNormStatistics)
         if choice is None or not (is_norm or choice.is_open):
-            return Rows(self.own.expand(count_of(value), *self.own.shape))
+            return _for_all(self.own, value)
         if isinstance(choice, BatchNormStatistics) and choice.mean is not None and choice.variance is not None:
-            known = torch.stack([choice.mean.on(self.own), choice.variance.on(self.own)], 1).to(self.own.dtype)
-            return Rows(known.expand(count_of(value), *known.shape))
+            known = torch.stack([choice.mean.on(self.own), choice.variance.on(self.own)])
+            return _for_all(known.to(self.own.dtype), value)
         if isinstance(value, Planes):
-            return Rows(statistics_of_last(value.tensor).transpose(0, 1))
-        return Rows(torch.stack([channel_statistics(one, self.dim) for one in each(value)]))
+            return Planes(statistics_of_last(value.tensor))
+        return Rows(torch.stack([channel_statistics(one, self.dim).T for one in each(value)]))
 
 
 @dataclass
@@ -53,35 +56,44 @@ class MeasuredNorm(Operation):
     eps: float
     is_vector: bool
     is_fresh = True
+    _affine: Kept[tuple[Tensor | None, Tensor | None]] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
 
     def one(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
-        weight, bias = (
-            tensor if chosen is None or tensor is None else chosen.quantize(tensor)
-            for chosen, tensor in zip(choice, (self.weight, self.bias), strict=True)
-        )
-        statistics = _statistics(inputs[1])
         if self.is_vector and not all(isinstance(value, Same) for value in inputs):
-            return Planes(self._of_planes(as_planes(inputs[0]), statistics, weight, bias))
-        values = each(inputs[0])
+            return Planes(self._of_planes(as_planes(inputs[0]), as_planes(inputs[1]), choice))
+        weight, bias = self._weight_and_bias(choice, 1)
+        values, statistics = each(inputs[0]), each(inputs[1])
         count = max(len(values), len(statistics))
-        values = values if len(values) == count else [values[0]] * count
-        rows = statistics.expand(count, *statistics.shape[1:]).transpose(1, 2).contiguous()
+        values, statistics = (own if len(own) == count else [own[0]] * count for own in (values, statistics))
         return Each(
             [
-                F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
-                for x, (mean, variance) in zip(values, rows, strict=True)
+                F.batch_norm(x, *own.contiguous(), weight, bias, False, 0.0, self.eps)
+                for x, own in zip(values, statistics, strict=True)
             ]
         )
 
-    def _of_planes(self, x: Tensor, statistics: Tensor, weight: Any, bias: Any) -> Tensor:
+    def _of_planes(self, x: Tensor, statistics: Tensor, choice: tuple[Format | None, Format | None]) -> Tensor:
         """All features of all configurations as so many channels: `x` is `(features, configurations, rows)`."""
         features, held, rows = x.shape
-        count = max(held, len(statistics))
+        count = max(held, statistics.shape[1])
         x = x.expand(features, count, rows).reshape(1, -1, rows)
-        mean, variance = statistics.expand(count, features, 2).permute(2, 1, 0).reshape(2, -1).contiguous()
-        weight, bias = (None if own is None else _of_each(own, count) for own in (weight, bias))
+        mean, variance = statistics.expand(features, count, 2).permute(2, 0, 1).reshape(2, -1).contiguous()
+        weight, bias = self._weight_and_bias(choice, count)
         found = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
         return found.view(features, count, rows)
+
+    def _weight_and_bias(
+        self, choice: tuple[Format | None, Format | None], count: int
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Weight and bias in their formats, the value of each feature `count` times: `(features · count)`."""
+        if (known := self._affine.get((choice, count))) is None:
+            weight, bias = (
+                None if own is None else (own if chosen is None else chosen.quantize(own)).repeat_interleave(count)
+                for chosen, own in zip(choice, (self.weight, self.bias), strict=True)
+            )
+            size = sum(own.nbytes for own in (weight, bias) if own is not None)
+            known = self._affine.put((choice, count), (weight, bias), size)
+        return known
 
 
 @dataclass
@@ -98,24 +110,19 @@ class ShiftUnderPlan(Operation):
         value = inputs[0]
         if not isinstance(choice, OutputShift) or not choice.is_open:
             return self.rounding.one(choice, [value])
-        statistics = _statistics(inputs[1])
         if self.is_vector and not isinstance(value, Same):
-            scale, shift = choice.correction(statistics)
+            scale, shift = choice.correction(as_planes(inputs[1]).transpose(0, 1))
             planes = as_planes(value)
             planes = planes if scale is None else planes * scale.T.unsqueeze(-1)
             return self.rounding.one(choice.then, [Planes(planes + shift.T.unsqueeze(-1))])
-        values = each(value)
+        values, statistics = each(value), each(inputs[1])
         values = values if len(values) == len(statistics) else [values[0]] * len(statistics)
-        return Each([choice.closed(own).quantize(x) for x, own in zip(values, statistics, strict=True)])
+        return Each([choice.closed(own.T).quantize(x) for x, own in zip(values, statistics, strict=True)])
 
 
-def _of_each(own: Tensor, count: int) -> Tensor:
-    """The value of each feature `count` times: `(features · count)`."""
-    return own.unsqueeze(1).expand(-1, count).reshape(-1)
-
-
-def _statistics(value: Value) -> Tensor:
-    """`(configurations, channels, 2)`."""
-    found = value.value[None] if isinstance(value, Same) else as_rows(value)
-    assert isinstance(found, Tensor)
-    return found
+def _for_all(statistics: Tensor, value: Value) -> Value:
+    """The same statistics `(2, channels)` for each configuration of a value, in the layout of those that are measured."""
+    count = count_of(value)
+    if isinstance(value, Planes):
+        return Planes(statistics.T.unsqueeze(1).expand(-1, count, -1))
+    return Rows(statistics.expand(count, *statistics.shape))

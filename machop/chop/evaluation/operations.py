@@ -147,6 +147,11 @@ class AddBias(AllAtOnce):
         found = x.unsqueeze(1) + self._spread(tuple(choices))
         return Planes(found.flatten(1, 2))
 
+    def on_last_reading(self, choice: Format | None, inputs: Sequence[Value]) -> Value:
+        if isinstance(inputs[0], Planes):
+            return Planes(inputs[0].tensor.add_(self._spread((choice,)).squeeze(1)))
+        return self.one(choice, inputs)
+
     def _spread(self, choices: tuple[Format | None, ...]) -> Tensor:
         if (known := self._stacks.get(choices)) is None:
             variants = [_in_format(self.bias, choice, self._quantised) for choice in choices]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from chop.evaluation.values import Rows, Value, as_rows
+from chop.evaluation.values import Pick, Value, count_of, join
 
 Numbers = np.ndarray[Any, Any]
 
@@ -20,27 +18,24 @@ class PrefixStatistics:
     """
 
     def __init__(self) -> None:
-        self._values: dict[int, list[Tensor]] = {}
+        self._values: dict[int, list[Value]] = {}
         self._counts: dict[int, int] = {}
         self._numbers: dict[int, list[Numbers]] = {}
-        self._joined: dict[int, tuple[Tensor, Numbers]] = {}
+        self._joined: dict[int, tuple[Value, Numbers]] = {}
 
     def add(self, stage: int, value: Value, numbers: Numbers) -> None:
         """Keep the statistics of the next prefixes: `numbers` says which of `value` each has.
 
         Prefixes come in ascending order, all of them, each once.
         """
-        found = as_rows(value)
-        assert found is not None
         count = self._counts.get(stage, 0)
-        self._values.setdefault(stage, []).append(found)
+        self._values.setdefault(stage, []).append(value)
         self._numbers.setdefault(stage, []).append(numbers + count)
-        self._counts[stage] = count + len(found)
+        self._counts[stage] = count + count_of(value)
 
     def of(self, stage: int, prefixes: Numbers) -> Value:
-        """The statistics of some prefixes, `(prefixes, channels, 2)`."""
+        """The statistics of some prefixes."""
         if stage not in self._joined:
-            self._joined[stage] = torch.cat(self._values.pop(stage)), np.concatenate(self._numbers.pop(stage))
-        values, numbers = self._joined[stage]
-        rows = torch.from_numpy(numbers[prefixes])
-        return Rows(values.index_select(0, rows.to(values.device)))
+            self._joined[stage] = join(self._values.pop(stage)), np.concatenate(self._numbers.pop(stage))
+        value, numbers = self._joined[stage]
+        return Pick(numbers[prefixes]).of(value)

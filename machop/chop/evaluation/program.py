@@ -197,7 +197,7 @@ class _Builder:
     def _shifted(self, node: fx.Node, op: Op | None, source: int, masks: MaskRule | None) -> int:
         """The stages of a bias correction that is measured under the plan, and of the rounding behind it."""
         dim = -1 if op is not None and op.name == "linear" else 1
-        own = self.seen[node].new_zeros(self.seen[node].shape[dim], 2)
+        own = self.seen[node].new_zeros(2, self.seen[node].shape[dim])
         statistics = self._add(Statistics(own, dim), [source], node, lambda formats: formats.get("data_out"))
         shift = ShiftUnderPlan(Quantise(masks), self._is_vector(node))
         found = self._add(shift, [source, statistics], node, lambda formats: formats.get("data_out"))
@@ -330,7 +330,7 @@ class _Builder:
         place, source = _argument(node, op.args["data_in"][0])
         assert place is not None
         x = values.get(place, self.stage_of[source])
-        own = torch.stack([norm.mean, norm.variance], 1)
+        own = torch.stack([norm.mean, norm.variance])
         statistics = self._add(Statistics(own), [x], node, lambda formats: formats.get(STATISTICS))
         normalise = MeasuredNorm(norm.weight, norm.bias, norm.eps, self._is_vector(node))
         return self._add(normalise, [x, statistics], node, lambda f: (f.get("weight"), f.get("bias")))

@@ -9,6 +9,8 @@ from chop.formats.rounding import MANTISSA_BITS, power_below
 
 EXACT_BITS = 52
 """Bits of a sum in float64 that are never rounded, and one to spare."""
+AT_A_TIME = 2**16
+"""Values that are added up together: in float64 they fit the cache of a core."""
 MOST_BITS = 22
 """Bits of a value beside its sign: as many as float32 can round to by adding and subtracting a constant."""
 
@@ -32,10 +34,25 @@ def statistics_of_last(x: Tensor) -> Tensor:
     # Adding 1.5 · 2^mantissa steps leaves no room for less than a step; the middle of the range goes along.
     anchor = power_below((high - low) / 2) * (3.0 * 2.0 ** (MANTISSA_BITS[x.dtype] - bits))
     added = (anchor - (low + high) / 2).to(x.dtype)
-    steps = (x + added).sub_(anchor.to(x.dtype)).double()
-    mean = steps.sum(-1, keepdim=True).div_(count)
-    variance = steps.square_().sum(-1, keepdim=True).div_(count).sub_(mean.square()).clamp_(min=0.0)
+    mean, squares = _sums(x, added, anchor.to(x.dtype))
+    mean.div_(count)
+    variance = squares.div_(count).sub_(mean.square()).clamp_(min=0.0)
     return torch.cat([anchor - added.double() + mean, variance], -1).to(x.dtype)
+
+
+def _sums(x: Tensor, added: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
+    """The sums of `x + added - anchor` along the last dimension, and those of the squares: `(*shape, 1)`, float64.
+
+    Some channels at a time: their values in float64 take twice the memory of `x`, and are read three times.
+    """
+    count = x.shape[-1]
+    if x.numel() <= max(AT_A_TIME, count):
+        steps = (x + added).sub_(anchor).double()
+        return steps.sum(-1, keepdim=True), steps.square_().sum(-1, keepdim=True)
+    parts = (own.flatten(0, -2).split(max(1, AT_A_TIME // count)) for own in (x, added, anchor))
+    found = zip(*(_sums(*part) for part in zip(*parts, strict=True)), strict=True)
+    total, squares = (torch.cat(sums).view(added.shape) for sums in found)
+    return total, squares
 
 
 def channel_statistics(x: Tensor, dim: int = 1) -> Tensor:
