@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from chop.nn import channel_statistics as module
 from chop.nn.channel_statistics import channel_statistics, statistics_of_last
 
 
@@ -28,6 +29,15 @@ def test_no_order_of_the_rows_moves_a_bit() -> None:
     planes = torch.stack([x.T, x.flip(0).T], 1)
     assert torch.equal(statistics_of_last(planes)[:, 0], wanted)
     assert torch.equal(statistics_of_last(planes)[:, 1], wanted)
+
+
+@pytest.mark.parametrize("at_once", [1, 30, 64, 2**20])
+def test_sums_in_pieces_are_the_same_to_the_bit(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(5, 7, 30) * torch.logspace(-3, 3, 7)[:, None]
+    wanted = torch.stack([torch.stack([statistics_of_last(own) for own in rows]) for rows in x])
+    monkeypatch.setattr(module, "AT_A_TIME", at_once)
+    assert torch.equal(statistics_of_last(x), wanted)
+    assert torch.equal(statistics_of_last(x.transpose(0, 1)), wanted.transpose(0, 1))
 
 
 def test_channels_without_any_spread() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,8 +66,8 @@ class MeasuredNorm(Operation):
         values, statistics = (own if len(own) == count else [own[0]] * count for own in (values, statistics))
         return Each(
             [
-                F.batch_norm(x, *own.contiguous(), weight, bias, False, 0.0, self.eps)
-                for x, own in zip(values, statistics, strict=True)
+                F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
+                for x, (mean, variance) in zip(values, (own.contiguous() for own in statistics), strict=True)
             ]
         )
 
@@ -121,7 +120,7 @@ class ShiftUnderPlan(Operation):
 
 
 def _for_all(statistics: Tensor, value: Value) -> Value:
-    """The same statistics `(2, channels)` for each configuration of a value, in the layout of those that are measured."""
+    """The same statistics `(2, channels)` for each configuration of a value, laid out as measured ones are."""
     count = count_of(value)
     if isinstance(value, Planes):
         return Planes(statistics.T.unsqueeze(1).expand(-1, count, -1))

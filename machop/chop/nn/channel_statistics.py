@@ -49,7 +49,7 @@ def _sums(x: Tensor, added: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
     if x.numel() <= max(AT_A_TIME, count):
         steps = (x + added).sub_(anchor).double()
         return steps.sum(-1, keepdim=True), steps.square_().sum(-1, keepdim=True)
-    parts = (own.flatten(0, -2).split(max(1, AT_A_TIME // count)) for own in (x, added, anchor))
+    parts = (torch.split(own.flatten(0, -2), max(1, AT_A_TIME // count)) for own in (x, added, anchor))
     found = zip(*(_sums(*part) for part in zip(*parts, strict=True)), strict=True)
     total, squares = (torch.cat(sums).view(added.shape) for sums in found)
     return total, squares
