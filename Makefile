@@ -48,6 +48,9 @@ answers: setup   ## Write the figures of the lab, of README and of docs/how_to/c
 docs: setup      ## Build the documentation site: docs/_build/html/index.html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
+keys: setup      ## Write machop/chop/actions/search_keys.json, the keys that are checked before torch is imported
+	$(BIN)/python scripts/search_keys.py
+
 exercises: setup ## Run the exercises, write the tables and pictures of docs/tutorials/exercises.md; four CPU minutes
 	$(BIN)/python scripts/exercises.py
 

@@ -193,6 +193,11 @@ class Registry(Generic[T]):
         self.changes += 1
 
 
+def has_plugins() -> bool:
+    """Whether an installed package adds anything to `chop`."""
+    return any(group.startswith("chop.") for group in entry_points().groups)
+
+
 def _loaded_silently(point: EntryPoint) -> Any:
     """The object of an entry point; what its package prints when it is imported goes to the log."""
     printed = StringIO()

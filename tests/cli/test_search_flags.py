@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chop.actions.search.search_flags import SearchFlags
+from chop.actions.search_flags import SearchFlags
 from chop.errors import ConfigError
 from chop.record.folder import SearchFolder
 from tests.conftest import Command

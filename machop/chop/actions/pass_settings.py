@@ -22,11 +22,7 @@ class TransformTable:
 def pass_problems(run_config: RunConfig) -> list[str]:
     """Problems of `[transform]`, and of `[passes.*]`: unknown passes, values in place of tables."""
     _, found = parse_table(TransformTable, run_config.tables.get("transform", {}))
-    paths = [("transform", *problem.path) for problem in found]
-    problems = [
-        f"{run_config.where(*path)}: {'.'.join(path)}: {problem.message}"
-        for path, problem in zip(paths, found, strict=True)
-    ]
+    problems = [run_config.line_of(problem.below("transform")) for problem in found]
     passes = run_config.tables.get("passes", {})
     if not isinstance(passes, Mapping):
         return [*problems, f"{run_config.where('passes')}: passes: expected tables [passes.*], got {passes!r}"]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chop.actions.search.checks import build_space, problem_line
+from chop.actions.search.checks import build_space
 from chop.actions.search.export_target import changes_norms, without_target
 from chop.actions.search.run.input_fingerprint import rows_digest
 from chop.actions.search.run.session import choices_digest
@@ -184,7 +184,7 @@ def _checked(run_config: RunConfig, given: Mapping[str, Any]) -> SpaceTrainingJo
     graph = traced(prepared.model, prepared.data_module)
     space, setup, found = space_of(graph, table, prepared.data_module)
     if found or space is None:
-        raise ConfigError([problem_line(run_config, problem) for problem in found])
+        raise ConfigError([run_config.line_of(problem.below("search")) for problem in found])
     return _job(run_config, prepared, space, setup, options)
 
 

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from chop import __version__
+from chop.actions.search_flags import SearchFlags
 from chop.cli.config import app as config_app
 from chop.cli.export import export
 from chop.cli.options import (
@@ -42,7 +43,7 @@ from chop.cli.options import (
     with_run_options,
 )
 from chop.cli.report import report
-from chop.cli.start import load_plugins, row_of, start
+from chop.cli.start import TOLD, load_plugins, row_of, start, tell
 from chop.errors import ChopError, ConfigError
 from chop.tools.files import cure
 from chop.tools.terminal import replace_what_cannot_be_shown
@@ -97,7 +98,8 @@ def train(
     alone += ["set"] * bool(values)
     if alone and not for_space:
         raise ConfigError([f"command line: --{name.replace('_', '-')} goes with --for-space" for name in alone])
-    run_config = start(given, config, plugin, debug, values=values, tables=("search", "train_for_space"), trains=True)
+    read, flags = ("search", "train_for_space"), SearchFlags() if for_space else None
+    run_config = start(given, config, plugin, debug, values=values, tables=read, trains=True, search=flags)
     if for_space:
         from chop.actions.space_training import run_space_training
 
@@ -168,16 +170,16 @@ def search(
 
     `ch config examples` lists files to start from.
     """
-    run_config = start(given, config, plugin, debug, values=values, tables=("search",))
+    flags = SearchFlags(**{name: value for name, value in given_flags.items() if value is not None})
+    run_config = start(given, config, plugin, debug, values=values, tables=("search",), search=flags)
     from chop.cli.search import run, show_dry_run
 
-    known = {name: value for name, value in given_flags.items() if value is not None}
     if dry_run:
         show_dry_run(
-            run_config, known, unused={"--resume": resume, "--init-from": init_from, "--live": live, "--json": as_json}
+            run_config, flags, unused={"--resume": resume, "--init-from": init_from, "--live": live, "--json": as_json}
         )
     else:
-        run(run_config, known, resume, init_from or (), live, as_json)
+        run(run_config, flags, resume, init_from or (), live, as_json)
 
 
 def compare(
@@ -193,7 +195,7 @@ def compare(
 
     ch compare --config FILE.toml --pretrained; `ch config examples` lists files to start from.
     """
-    run_config = start(given, config, plugin, debug, values=values, tables=("search",))
+    run_config = start(given, config, plugin, debug, values=values, tables=("search",), search=SearchFlags())
     from chop.cli.compare import show_comparison
 
     if show_comparison(run_config, asked, as_json):
@@ -298,6 +300,7 @@ app.command()(export_optuna)
 def main() -> None:
     """Run `ch` and exit: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     replace_what_cannot_be_shown()
+    TOLD.clear()
     arguments = _info_option_as_command(sys.argv[1:])
     try:
         app(args=arguments, prog_name="ch", standalone_mode=True)
@@ -327,9 +330,7 @@ def _info_option_as_command(arguments: list[str]) -> list[str]:
 
 def _report(error: ChopError) -> int:
     """Show an error, one line per problem; returns the exit status."""
-    problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the answer to the command
+    tell(error.problems if isinstance(error, ConfigError) else (str(error),))
     return WRONG_INPUT if isinstance(error, ConfigError) else FAILED
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from chop.actions.search import run_search
 from chop.actions.search.dry_run import dry_run
-from chop.actions.search.search_flags import SearchFlags
+from chop.actions.search_flags import SearchFlags
 from chop.cli.report import serve_beside
 from chop.cli.search_lines import TrialLines, print_end
 from chop.config.run_config import RunConfig
@@ -18,7 +18,7 @@ from chop.report.dry_run import print_dry_run
 
 def run(
     run_config: RunConfig,
-    flags: Mapping[str, Any],
+    flags: SearchFlags,
     resume: bool,
     init_from: Sequence[str],
     live: bool,
@@ -33,7 +33,7 @@ def run(
         resume,
         init_from,
         ["ch", *sys.argv[1:]],
-        SearchFlags(**flags),
+        flags,
         TrialLines() if as_json else None,
         serve_beside if live else lambda folder: None,
     )
@@ -43,9 +43,9 @@ def run(
         raise KeyboardInterrupt
 
 
-def show_dry_run(run_config: RunConfig, flags: Mapping[str, Any], unused: Mapping[str, Any]) -> None:
+def show_dry_run(run_config: RunConfig, flags: SearchFlags, unused: Mapping[str, Any]) -> None:
     """Show what a search would do; `unused` are options that make no sense with that, with what was given."""
     given = [name for name, value in unused.items() if value]
     if given:
         raise ConfigError([f"command line: {name} has no effect with --dry-run: leave it out" for name in given])
-    print_dry_run(dry_run(run_config, SearchFlags(**flags)))
+    print_dry_run(dry_run(run_config, flags))

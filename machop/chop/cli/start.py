@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chop.config.toml_document import in_line_order
 from chop.errors import ConfigError
 
 if TYPE_CHECKING:
+    from chop.actions.search_flags import SearchFlags
     from chop.config.run_config import RunConfig
+
+TOLD: list[str] = []
+"""The problems that this process has told."""
 
 
 def load_plugins(plugins: list[Path] | None) -> None:
@@ -30,10 +36,13 @@ def start(
     values: Sequence[str] | None = None,
     tables: Sequence[str] = (),
     trains: bool = False,
+    search: SearchFlags | None = None,
 ) -> RunConfig:
     """Load plug-ins, merge the options, set up logging, and show the options.
 
     `values` are those of `--set`, for the `tables` that the command reads. `trains`: the options of training are used.
+    A command that needs a sound table `[search]` gives its flags as `search`: what can be told of it without torch is
+    told at once, before the whole check.
     """
     load_plugins(plugins)
     from chop.config.overrides import overrides_of_pairs
@@ -45,11 +54,36 @@ def start(
     set_logging_verbosity("debug" if debug else quiet)
     if run_config.options.no_warnings:
         warnings.simplefilter("ignore")
-    if shows_options and not run_config.problems:
+    if shows_options:
+        tell(run_config.of_options)
+    if search is not None and not plugins:
+        _tell_early(run_config.with_overrides(search.overrides(run_config.tables)))
+    if shows_options and not TOLD and not run_config.problems:
         from chop.cli.options_table import print_options
 
         print_options(run_config, trains)
     return run_config
+
+
+def _tell_early(run_config: RunConfig) -> None:
+    """Print what is wrong with `[search]` as far as that needs no torch; the user's code may add keys."""
+    from chop.actions.early_checks import early_problems
+    from chop.registry import has_plugins
+    from chop.tools.user_code import is_user_reference
+
+    options = run_config.options
+    is_own = any(is_user_reference(name or "") for name in (options.model, options.dataset))
+    found = early_problems(run_config.tables.get("search"))
+    if found and not is_own and not has_plugins():
+        tell(run_config.line_of(problem.below("search")) for problem in found)
+
+
+def tell(problems: Iterable[str]) -> None:
+    """Print problems as errors, those of the first line first; none is told twice."""
+    for problem in in_line_order(problems):
+        if problem not in TOLD:
+            TOLD.append(problem)
+            print(f"error: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - the answer to the command
 
 
 def row_of(path: Path | None, number: int | None, untuned: bool) -> Any:

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -16,7 +16,7 @@ from chop.config.options import CODE_OPTIONS, RunOptions
 from chop.config.overrides import Override, flag_of, overridden
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.toml_document import TomlDocument
-from chop.config.typed import check_value, parse_table, unknown_key
+from chop.config.typed import Problem, check_value, parse_table, unknown_key
 from chop.errors import ChopError, ConfigError
 from chop.tools.user_code import is_user_reference
 
@@ -36,7 +36,7 @@ class RunConfig:
     document: TomlDocument | None = None
     tables: Mapping[str, Any] = field(default_factory=dict)
     of_options: tuple[str, ...] = ()
-    """The problems of the options, and of values of the command line that have no place in the tables."""
+    """The problems of the options but for names, and of values of the command line that have no place in the tables."""
 
     overrides: tuple[Override, ...] = ()
 
@@ -44,9 +44,17 @@ class RunConfig:
     def problems(self) -> tuple[str, ...]:
         """All problems that show before a command reads its tables."""
         _, found = parse_table(SpaceTrainingOptions, self.tables.get(SPACE_TRAINING, {}))
-        paths = [(SPACE_TRAINING, *problem.path) for problem in found]
-        told = (f"{self.where(*p)}: {'.'.join(p)}: {own.message}" for p, own in zip(paths, found, strict=True))
-        return (*self.of_options, *told)
+        told = (self.line_of(problem.below(SPACE_TRAINING)) for problem in found)
+        return (*self.of_options, *self._of_names, *told)
+
+    @cached_property
+    def _of_names(self) -> list[str]:
+        """The problems of the names of model, data set and task: to look them up imports torch."""
+        in_file = self.document.data if self.document else {}
+        named = [key for key in CODE_OPTIONS if getattr(self.options, key) is not None or key not in in_file]
+        given = {key: None for key, source in self.sources.items() if source == "command line"}
+        problems = [text for key in named for text in _name_problems(key, self.options, given, self.document)]
+        return problems + _task_problems(self.options, given, self.document)
 
     def raise_if_problems(self) -> None:
         """Raise ConfigError with all problems, if there are any."""
@@ -59,6 +67,10 @@ class RunConfig:
         if flag := flag_of(path, self.overrides, has_line):
             return f"command line: {flag}"
         return self.document.where(path) if self.document else "command line"
+
+    def line_of(self, problem: Problem) -> str:
+        """A problem of a table with the place where its key was set."""
+        return f"{self.where(*problem.path)}: {'.'.join(problem.path)}: {problem.message}"
 
     def with_overrides(self, overrides: Sequence[Override]) -> RunConfig:
         """The same with values of the command line in the tables, as if the file had them."""
@@ -84,9 +96,6 @@ def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -
     known = {key: value for key, value in from_file.items() if key in option_names() and not _refused(key, value)}
     given = {key: value for key, value in command_line.items() if not _wrong(key, value)}
     options = RunOptions(**{**known, **given})
-    named = [key for key in CODE_OPTIONS if getattr(options, key) is not None or key not in from_file]
-    problems += [problem for key in named for problem in _name_problems(key, options, given, document)]
-    problems += _task_problems(options, given, document)
     return RunConfig(
         options=options,
         sources={name: _source(name, known, given) for name in option_names()},

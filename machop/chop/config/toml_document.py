@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from chop.config.typed import KeyPath
 from chop.errors import ConfigError
 
 _HEADER = re.compile(r"^\s*\[(\[)?(?P<key>.+?)\](?(1)\])\s*(#.*)?$")
+_PLACE = re.compile(r"[^:\n]*:(\d+):")
 _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
@@ -61,6 +63,16 @@ class TomlDocument:
             if path[:length] in self.lines:
                 return f"{self.name}:{self.lines[path[:length]]}"
         return self.name
+
+
+def in_line_order(problems: Iterable[str]) -> list[str]:
+    """Problems that begin with `file.toml:LINE:`, the first line first; all others before them.
+
+    >>> in_line_order(["x.toml:12: a: wrong", "x.toml:3: b: wrong", "command line: --seed: wrong"])
+    ['command line: --seed: wrong', 'x.toml:3: b: wrong', 'x.toml:12: a: wrong']
+    """
+    found = {problem: _PLACE.match(problem) for problem in problems}
+    return sorted(found, key=lambda problem: int(place[1]) if (place := found[problem]) else 0)
 
 
 def _syntax_problem(text: str, name: str, message: str) -> str:

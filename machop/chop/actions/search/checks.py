@@ -93,7 +93,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
     problems = [*run_config.problems, *problems, *pass_problems(run_config)]
 
     def require_none(found: Sequence[Problem]) -> None:
-        if lines := [*problems, *(problem_line(run_config, problem) for problem in found)]:
+        if lines := [*problems, *(run_config.line_of(problem.below("search")) for problem in found)]:
             raise ConfigError(lines)
 
     require_none(problems_without_data(table))
@@ -129,7 +129,7 @@ def all_problems(run_config: RunConfig) -> list[str]:
         except ChopError as error:
             lines += [str(error)] if not any(str(error) in line for line in lines) else []
     told = {problem.path: problem for problem in reversed(found)}  # of one key what comes first
-    return [*lines, *(problem_line(run_config, problem) for problem in reversed(told.values()))]
+    return [*lines, *(run_config.line_of(problem.below("search")) for problem in reversed(told.values()))]
 
 
 def _problems_with_model(options: RunOptions, table: Any) -> list[Problem]:
@@ -254,12 +254,6 @@ def _sound_setup(cls: type[Any], table: Any) -> Any:
         wrong = {problem.path[0] for problem in found}
         setup, _ = parse_table(cls, {key: value for key, value in table.items() if key not in wrong})
     return setup
-
-
-def problem_line(run_config: RunConfig, problem: Problem) -> str:
-    """A problem of the table `search` with its file and line."""
-    path = ("search", *problem.path)
-    return f"{run_config.where(*path)}: {'.'.join(path)}: {problem.message}"
 
 
 def _tell_of_space(space: SearchSpaceBase) -> None:

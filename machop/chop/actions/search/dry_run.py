@@ -15,9 +15,9 @@ from chop.actions.search.run.block_by_block import is_block_by_block
 from chop.actions.search.run.declared_training import declared_training
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.run.trial_by_trial import TrialRun
-from chop.actions.search.search_flags import SearchFlags
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.search_space.trained_networks import TrainedNetworks
+from chop.actions.search_flags import SearchFlags
 from chop.config.run_config import RunConfig
 from chop.evaluation.memory import resident
 from chop.executors import Jobs

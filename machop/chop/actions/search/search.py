@@ -14,8 +14,8 @@ from chop.actions.search.checks import checked_call, checked_run
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.watcher import Watcher
-from chop.actions.search.search_flags import SearchFlags
 from chop.actions.search.strategies.optuna.storage import without_password
+from chop.actions.search_flags import SearchFlags
 from chop.config.run_config import RunConfig, dump_toml
 from chop.dataset.data import Data
 from chop.errors import SearchError
