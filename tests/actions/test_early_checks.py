@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts.search_keys import text
 
 from chop.actions.early_checks import KEYS_FILE, early_problems
 from chop.actions.search.checks import problems_without_data
 from chop.actions.search.strategies import STRATEGIES
 from chop.config.examples import examples
-from scripts.search_keys import text
 from tests.conftest import Command
 
 LAB = next(one.path for one in examples() if one.name == "jsc_toy_by_type")
@@ -88,7 +88,7 @@ def test_a_misspelt_key_is_told_before_torch_is_imported(tmp_path: Path) -> None
         "    return real(name, *rest, **more)\n"
         "builtins.__import__ = refuse\n"
         "from chop.cli.main import main\n"
-        f"sys.argv = ['ch', *{{}}]\n"
+        "sys.argv = ['ch', *{}]\n"
         "main()\n"
     )
     for command, status, told in (

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from chop.actions.setup import traced
+from chop.actions.setup import require_parts_alike, traced
+from chop.config.examples import examples
 from chop.errors import GraphError
+from tests.conftest import Command
 
 
 class Cuts(nn.Module):
@@ -58,3 +63,36 @@ def test_a_part_that_the_model_cannot_read_is_refused_before_anything_is_measure
 
     with pytest.raises(GraphError, match=rf"of the {part} set \(.*\): they are x float32 \(2, 9, 6\), the training"):
         traced(nn.Sequential(nn.Linear(3, 2)), Wide(**{part: [5, 9]}))
+
+
+def test_a_model_that_cannot_take_the_data_is_refused_with_both_shapes_before_anything_is_written(
+    tmp_path: Path, ch: Command
+) -> None:
+    example = next(one.path for one in examples() if one.name == "reviews_widths")
+    text = example.read_text(encoding="utf-8").replace('dataset = "reviews"', 'dataset = "jsc"')
+    (tmp_path / "wrong.toml").write_text(text, encoding="utf-8")
+    told = r"two samples are x float32 \(2, 16\); the first layer of the model is embed = Embedding\(.*whole numbers"
+    for command in (["search", "--config", "wrong.toml"], ["train", "reviews-transformer", "jsc"]):
+        err = ch(*command, "--project-dir", "out", status=1)[1]
+        assert re.search(told, err), err
+    assert not list(tmp_path.glob("out/**/search_ckpts"))
+
+
+def test_a_model_of_one_batch_size_is_taken() -> None:
+    class OfFour(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.reshape(4, 15)
+
+    require_parts_alike(OfFour(), Data())
+    with pytest.raises(GraphError, match=r"two samples are x float32 \(2, 5, 3\)"):
+        require_parts_alike(nn.Linear(9, 2), Data())
+
+
+def test_a_model_that_cannot_be_copied_says_so(tmp_path: Path) -> None:
+    class Holds(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(3, 2)
+            self.file = (tmp_path / "x").open("w", encoding="utf-8")
+
+    with pytest.raises(GraphError, match="cannot be copied"):
+        traced(Holds(), Data())

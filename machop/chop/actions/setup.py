@@ -135,11 +135,11 @@ def traced(model: nn.Module, data_module: Data) -> MaseGraph:
     Raises GraphError, naming the part, where it does not: its forward goes another way there than on the first two
     training samples, or does not run.
     """
+    require_parts_alike(model, data_module)
     x, _ = first_batch(data_module, "train", 2)
     graph = MaseGraph(model, example_inputs=x)
     if notes := notes_on(model):
         graph.about = {**graph.about, TRAINED_FOR_SPACE: asdict(notes)}
-    require_parts_alike(model, data_module)
     for part in PARTS:
         for few in _two_of_each_form(data_module, part):
             _require_same_on(part, model, graph, few)
@@ -147,16 +147,38 @@ def traced(model: nn.Module, data_module: Data) -> MaseGraph:
 
 
 def require_parts_alike(model: nn.Module, data_module: Data) -> None:
-    """Raise GraphError if a model that runs on training samples does not run on other data.
+    """Raise GraphError if a model does not run on its data: on training samples, or on those of another set.
 
-    The message names the data set. A model that takes no batch of two samples is not checked.
+    The message names the set. A model that takes no batch of two samples must run on a whole batch.
     """
     x, _ = first_batch(data_module, "train", 2)
     if failure(model, x):
+        _require_runs_on_training(model, first_batch(data_module, "train")[0], _described(x))
         return
     for part in PARTS:
         for few in _two_of_each_form(data_module, part):
             _require_runs_on(part, model, few, x)
+
+
+def _require_runs_on_training(model: nn.Module, batch: Any, two_samples: str) -> None:
+    """Raise GraphError if a model does not run on a batch of the training set."""
+    if why := failure(model, batch):
+        raise GraphError(
+            f"the model does not run on the data ({why}): two samples are {two_samples}{_first_layer(model)}. "
+            "Choose a model and a data set that fit (`ch info` lists both), or let the data have the form that the "
+            "model takes"
+        )
+
+
+def _first_layer(model: nn.Module) -> str:
+    """The first layer of a model that has parameters, and their type, as the end of a sentence."""
+    for name, layer in model.named_modules():
+        own = next(layer.parameters(recurse=False), None)
+        if own is not None and name:
+            dtype = str(own.dtype).removeprefix("torch.")
+            takes = ", which takes whole numbers" if isinstance(layer, nn.Embedding) else ""
+            return f"; the first layer of the model is {name} = {layer} in {dtype}{takes}"
+    return ""
 
 
 def _require_runs_on(part: str, model: nn.Module, few: Any, x: Any) -> None:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from chop.errors import first_line
+from chop.errors import GraphError, first_line
 from chop.ir.graph.export_trace import ExampleInputs, positional_and_keyword
 from chop.nn.copying import copied_module
 from chop.nn.own_tensors import require_unwritten, stamps
+from chop.tools.get_input import hint_on
 
 TOLERANCE = 1e-3
 
@@ -36,11 +37,18 @@ def steady_results(model: nn.Module, example_inputs: ExampleInputs | None) -> An
 
 @torch.no_grad()
 def failure(model: nn.Module, example_inputs: ExampleInputs) -> str:
-    """The first line of the error that a copy of `model` ends with on `example_inputs`; empty where it runs."""
+    """The first line of the error that a copy of `model` ends with, with its cure; empty where it runs.
+
+    Empty, too, for a model that cannot be copied.
+    """
     try:
-        _results(copied_module(model).eval(), example_inputs)
+        apart = copied_module(model).eval()
+    except GraphError:
+        return ""
+    try:
+        _results(apart, example_inputs)
     except Exception as error:  # of the model's own code
-        return first_line(error)
+        return f"{first_line(error)}{hint_on(error)}"
     return ""
 
 
