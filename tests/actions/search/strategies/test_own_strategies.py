@@ -15,11 +15,12 @@ from scipy.stats import multivariate_normal
 
 from chop.actions.search.strategies import STRATEGIES
 from chop.actions.search.strategies.known_values import KnownValues
-from chop.actions.search.strategies.product.choice_levels import axis_bits, levels_of, uniform_codes
+from chop.actions.search.strategies.product.choice_levels import axis_bits, levels_of
 from chop.actions.search.strategies.product.evolution import Evolution, EvolutionOptions
 from chop.actions.search.strategies.product.gaussian_process import Features, GaussianProcess
 from chop.actions.search.strategies.product.hypervolume_gain import expected_gain, undominated
 from chop.actions.search.strategies.product.surrogate import SurrogateOptions
+from chop.actions.search.strategies.product.uniform_codes import uniform_codes
 from chop.record.front import Front
 from chop.record.goals import Constraint, Goals
 from chop.testing.made_up_search import OBJECTIVES, MadeUpSearch

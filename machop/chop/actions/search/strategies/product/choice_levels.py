@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from chop.actions.search.search_space.codes import Alternative, Axis
+from chop.actions.search.search_space.codes import Axis
 from chop.formats import Format
 
 Array = np.ndarray[Any, Any]
 FLOAT_BITS = 32.0
 _PROBE = (64, 64)
 """The shape of a tensor that tells the bits of a value, shared exponents counted in."""
-
-MOST_UNIFORM = 1000
 
 
 def bits_per_value(chosen: Format | None) -> float:
@@ -64,52 +62,3 @@ def _columns(operand: str, formats: Sequence[Format | None]) -> list[tuple[str, 
     if number.max() > 0:
         found += [(f"{operand} kind {kind}", (number == kind) / 2) for kind in range(number.max() + 1)]
     return found
-
-
-def uniform_codes(axes: Sequence[Axis]) -> Array:
-    """Points whose nodes all have the same formats, as far as their lists allow, `(points, axes)`, most bits first.
-
-    For each choice that any node has, every node takes the alternative that is most like it.
-    """
-    profiles = []
-    for axis in axes:
-        deciding = _deciding(axis)
-        profiles.append([_profile(alternative, deciding) for alternative in axis])
-    wanted = list(dict.fromkeys(_key(profile) for axis in profiles for profile in axis))
-    distinct = [{key: number for number, key in reversed(list(enumerate(map(_key, axis))))} for axis in profiles]
-    codes = [[_most_alike(key, own) for own in distinct] for key in wanted[:MOST_UNIFORM]]
-    found = np.array(list(dict.fromkeys(map(tuple, codes))), dtype=np.int64).reshape(-1, len(axes))
-    bits = sum((axis_bits(axis)[found[:, number]] for number, axis in enumerate(axes)), np.zeros(len(found)))
-    return np.asarray(found[np.argsort(-bits, kind="stable")])
-
-
-_Key = tuple[tuple[str, str, float], ...]
-
-
-def _deciding(axis: Axis) -> set[str]:
-    """The nodes whose formats an axis decides, without those tied to them."""
-    return {node for own in axis for node in own if any(other.get(node) != axis[0].get(node) for other in axis)}
-
-
-def _profile(alternative: Alternative, nodes: set[str]) -> dict[str, tuple[str, float]]:
-    """For each operand of `nodes` the kind of its format and its bits; of several nodes the last one's."""
-    formats = [slot for node, own in alternative.items() if node in nodes for slot in own.items()]
-    return {operand: (chosen.kind, bits_per_value(chosen)) for operand, chosen in formats}
-
-
-def _key(profile: dict[str, tuple[str, float]]) -> _Key:
-    return tuple((operand, kind, bits) for operand, (kind, bits) in sorted(profile.items()))
-
-
-def _most_alike(wanted: _Key, known: dict[_Key, int]) -> int:
-    if wanted in known:
-        return known[wanted]
-    return known[min(known, key=lambda own: (_difference(wanted, own), known[own]))]
-
-
-def _difference(one: _Key, other: _Key) -> float:
-    """The distance of two choices: bits over all operands, and a little for another kind of format."""
-    first, second = ({operand: (kind, bits) for operand, kind, bits in key} for key in (one, other))
-    absent = ("", FLOAT_BITS)
-    pairs = [(first.get(operand, absent), second.get(operand, absent)) for operand in {*first, *second}]
-    return sum(abs(a[1] - b[1]) + 0.01 * (a[0] != b[0]) for a, b in pairs)

@@ -12,7 +12,7 @@ from annotated_types import Ge, Interval
 
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.product.base import Array, Code, ProductStrategy
-from chop.actions.search.strategies.product.choice_levels import uniform_codes
+from chop.actions.search.strategies.product.uniform_codes import uniform_codes
 from chop.config.keys import documented
 from chop.record.front import Front
 

@@ -12,9 +12,10 @@ from annotated_types import Ge
 
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.product.base import Array, Code, ProductStrategy
-from chop.actions.search.strategies.product.choice_levels import levels_of, uniform_codes
+from chop.actions.search.strategies.product.choice_levels import levels_of
 from chop.actions.search.strategies.product.gaussian_process import Features, GaussianProcess
 from chop.actions.search.strategies.product.hypervolume_gain import Boxes, expected_gain, undominated
+from chop.actions.search.strategies.product.uniform_codes import uniform_codes
 from chop.config.keys import documented
 from chop.record.front import Front
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
 from chop.actions.search.strategies.product.base import Code, ProductStrategy
-from chop.actions.search.strategies.product.choice_levels import uniform_codes
+from chop.actions.search.strategies.product.uniform_codes import uniform_codes
 
 
 @STRATEGIES.register("uniform")
@@ -20,7 +20,7 @@ class Uniform(ProductStrategy):
 
     def __init__(self, context: StrategyContext, options: Any = None) -> None:
         super().__init__(context, options)
-        self._left = [tuple(map(int, code)) for code in uniform_codes(self.axes)]
+        self._left = [tuple(map(int, code)) for code in uniform_codes(self.axes, every=True)]
 
     def proposals(self, n: int) -> Iterable[Code]:
         proposed, self._left = self._left[:n], self._left[n:]
