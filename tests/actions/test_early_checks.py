@@ -100,7 +100,9 @@ def test_a_misspelt_key_is_told_before_torch_is_imported(tmp_path: Path) -> None
         (["config", "examples"], 0, ()),
         (["search", "--help"], 0, ()),
     ):
-        run = subprocess.run([sys.executable, "-c", code.format(command)], text=True, capture_output=True, check=False)
+        run = subprocess.run(
+            [sys.executable, "-c", code.format(command)], text=True, encoding="utf-8", capture_output=True, check=False
+        )
         assert run.returncode == status, (command, run.stderr)
         assert all(run.stderr.count(text) >= 1 for text in told), run.stderr
 
@@ -120,7 +122,9 @@ def test_every_fault_is_told_once_also_those_that_need_torch(tmp_path: Path, ch:
 
 
 def test_a_flag_takes_the_place_of_a_wrong_value(tmp_path: Path, ch: Command) -> None:
-    (tmp_path / "wrong.toml").write_text(LAB.read_text(encoding="utf-8").replace("n_trials = 20", "n_trials = 0"))
+    (tmp_path / "wrong.toml").write_text(
+        LAB.read_text(encoding="utf-8").replace("n_trials = 20", "n_trials = 0"), encoding="utf-8"
+    )
     search = ("search", "--config", "wrong.toml", "--dry-run")
     assert "setup.n_trials: expected" in ch(*search, status=2)[1]
     assert "error" not in ch(*search, "--n-trials", "3")[1]

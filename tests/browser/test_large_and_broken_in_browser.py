@@ -127,8 +127,14 @@ def one_line_damaged(folder: Path) -> None:
     log.write_bytes(b"".join(lines))
 
 
+def last_line_cut(folder: Path) -> None:
+    log = folder / "trials.jsonl"
+    log.write_bytes(log.read_bytes()[:-9])
+
+
 BROKEN: dict[str, tuple[Callable[[], SearchFolder], Callable[[Path], object], str, int]] = {
     "a damaged line": (small_search, one_line_damaged, "line 22 is damaged", 20),
+    "a line cut off": (small_search, last_line_cut, "its last line is cut off", 39),
     "no summary": (small_search, without("summary.json"), "summary.json does not exist", 40),
     "half a summary": (small_search, cut("summary.json"), "summary.json", 40),
     "no front": (small_search, without("best.json"), "best.json does not exist", 40),

@@ -149,6 +149,28 @@ def test_exhaustive_search_shows_its_exact_front(window: Any, tmp_path: Path) ->
     assert console(window) == []
 
 
+def test_where_the_exact_front_is_not_drawn_the_legend_says_of_what_it_is(window: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(exhaustive_search()), encoding="utf-8")
+    opened(window, file)
+    told = "the exact front is known for accuracy and average_bitwidth, and not drawn"
+    assert told not in text(window, "#front-legend")
+    window.execute_script("$('axis-x').value = 'loss'; $('axis-x').dispatchEvent(new Event('change'))")
+    assert told in text(window, "#front-legend")
+
+
+def test_the_table_of_layers_shows_all_columns_and_commands_break_between_words(page: Any) -> None:
+    page.set_window_size(1440, 1400)
+    hidden = "const box = document.querySelector('#heat').parentElement; return box.scrollWidth - box.clientWidth"
+    assert page.execute_script(hidden) <= 0
+    shares = page.execute_script(
+        "return [...document.querySelectorAll('#heat td.share')].map((own) => own.textContent)"
+    )
+    assert shares and all(own for own in shares)
+    words = "[...document.querySelectorAll('#selected .command pre span')]"
+    assert page.execute_script(f"return {words}.every((own) => own.getClientRects().length === 1)")
+
+
 def test_formats_of_all_networks_are_told_as_those_of_the_front(window: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(search_page(exhaustive_search()), encoding="utf-8")

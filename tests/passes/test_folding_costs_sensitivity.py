@@ -184,3 +184,15 @@ def test_sensitivity_measures_the_output_that_the_data_name_and_takes_none_and_c
     assert [*found["head"].values()] == [pytest.approx(float(expected.detach()))]
     with pytest.raises(PassError, match="no samples"):
         sensitivity_analysis_pass(graph, {**arguments, "input_generator": []})
+
+
+@pytest.mark.parametrize("name", ["scale_integer", "mxint", "block_fp"])
+def test_bitops_count_the_codes_and_no_shared_scale(name: str) -> None:
+    keys = {"element_bits": 4, "block_size": [8]} if name == "mxint" else {"width": 4}
+    keys |= {"exponent_width": 8, "block_size": [8]} if name == "block_fp" else {}
+    config = {f"weight_{key}": value for key, value in keys.items()}
+    graph = MaseGraph(nn.Sequential(nn.Linear(16, 8, bias=False)), example_inputs=torch.randn(2, 16))
+    graph, _ = quantize_transform_pass(graph, {"by": "type", "linear": {"config": {"name": name, **config}}})
+    _, costs = count_costs_analysis_pass(graph, {"dummy_in": {"input": torch.randn(2, 16)}, "show": False})
+    assert costs["total"]["bitops"] == 16 * 8 * 32 * 4
+    assert costs["total"]["parameter_bytes"] > 16 * 8 * 4 / 8  # the shared scale is stored

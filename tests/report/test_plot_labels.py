@@ -6,8 +6,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from chop.report.figures import SIZES
 from chop.report.plots.matplotlib_drawing import drawn
-from chop.report.plots.pictures import Curve, Curves, Place, Points, Scatter
+from chop.report.plots.pictures import Bound, Curve, Curves, Place, Points, Scatter
 
 
 def test_a_label_that_would_lie_on_an_earlier_one_is_left_out() -> None:
@@ -22,3 +23,21 @@ def test_a_list_of_seeds_stays_on_one_line_of_the_title() -> None:
     title = "reviews-transformer, reviews, 4,000 validation samples, tuned with seeds 0, 1, 2"
     figure = drawn(Curves("weight width", "accuracy", [Curve("", True, [place])], None, title))
     assert [line.split()[-3:] for line in figure.get_suptitle().splitlines()][-1] == ["0,", "1,", "2"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_long_constraint_lies_within_the_figure(size: str, count: int) -> None:
+    names = [f"accuracy of {place} at least 0.6922 (max_drop 2 % from FP32 0.7122)" for place in range(count)]
+    points = [
+        Points(name, "cloud", [1.0, 2.0], [0.5, 0.8]) for name in ("1,234 networks", "98,765 violate a constraint")
+    ]
+    picture = Scatter("bits", "accuracy", points, [Bound(name, "y", 0.6922) for name in names])
+    figure = drawn(picture, SIZES[size])
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1
+    texts = [" ".join(own.get_text().split()) for own in legend.get_texts()]
+    assert texts == ["1,234 networks", "98,765 violate a constraint", *names]
+    assert figure.axes[0].get_window_extent().height > 0.3 * whole.height

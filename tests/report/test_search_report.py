@@ -12,8 +12,8 @@ from chop.record.folder import SearchFolder
 from chop.record.goals import Constraint, Goals
 from chop.record.summary import FP32, Origin, SearchSummary
 from chop.record.trial import BestRow, Objective, Trial, TrialCounts
-from chop.report.next_steps import next_steps
-from chop.report.search_report import print_summary
+from chop.report.next_steps import next_commands
+from chop.report.search_report import print_summary, report_text
 
 NAMES = ("accuracy", "average_bitwidth", "memory_density", "bitops", "model_size", "loss")
 VALUES = (0.71234, 17.625, 1.8163, 1_234_567.0, 98_765.0, 0.8765)
@@ -108,7 +108,8 @@ def test_command_that_exports_names_the_users_own_model_data_and_plugins(tmp_pat
     files.write_resolved('model = "my nets/own net.py:module"\ndataset = "own.py:data"\n')
     origin = Origin("own", command="ch search --config own.toml --plugin 'my formats.py' --plugin=more.py")
     summary = replace(summary_of(1), exporter="onnx", origin=origin)
-    assert next_steps(summary, tmp_path) == [
-        f"next: ch export {tmp_path} --trial 123456 --to onnx --model 'my nets/own net.py:module' --dataset own.py:data"
+    assert next_commands(summary, tmp_path) == [
+        f"ch export {tmp_path} --trial 123456 --to onnx --model 'my nets/own net.py:module' --dataset own.py:data"
         " --plugin 'my formats.py' --plugin=more.py"
     ]
+    assert f"\n```console\n$ ch export {tmp_path} --trial" in report_text(summary, tmp_path)

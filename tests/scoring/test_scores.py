@@ -182,6 +182,15 @@ def test_few_rows_and_what_is_no_number_have_no_interval() -> None:
         assert interval_as_json(found["none"]) == {"value": None, "low_95": None, "high_95": None}
 
 
+def test_a_score_that_all_resamples_have_has_no_interval() -> None:
+    right = torch.arange(40) % 2
+    own = {"own": (lambda p, y: (p.argmax(1) == y).float().mean(), "maximize")}
+    found = score_with_intervals(F.one_hot(right, 2).float() * 9, right, None, own, 2)
+    value, low, high = found["own"]
+    assert value == 1 and math.isnan(low) and math.isnan(high)
+    assert found["accuracy_micro"][1] < 0.95 and math.isnan(found["loss"][1])
+
+
 def test_scores_that_are_no_number_stay_so() -> None:
     assert math.isnan(score(torch.full((4, 2), torch.nan), torch.zeros(4).long(), num_classes=2)["loss"])
 

@@ -228,6 +228,13 @@ def read_lines(path: Path, header: Header) -> Iterator[Line]:
                 yield _line(number, line, header)
 
 
+def ends_within_line(path: Path) -> bool:
+    """Whether the last line of a log is incomplete, as after a kill, or while it is written."""
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read() != b"\n"
+
+
 def _line(number: int, line: bytes, header: Header) -> Line:
     problem = _problem(line, header.identity, header.version)
     if problem:

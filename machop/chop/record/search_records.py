@@ -10,7 +10,7 @@ from chop.record.block_totals import ExhaustiveTotals
 from chop.record.blocks import blocks_problem, read_blocks
 from chop.record.damage import DAMAGES
 from chop.record.finished import TunedNetwork, checked_graph, last_tuned, read_finished
-from chop.record.json_lines import Header, read_header
+from chop.record.json_lines import Header, ends_within_line, read_header
 from chop.record.landscape import Landscape
 from chop.record.names import (
     ALL_ROWS_FILE,
@@ -33,6 +33,7 @@ from chop.record.training import TrainingState, network_name, network_path, read
 from chop.record.trial import BestRow, Trial
 from chop.record.trials import LoggedTrials, read_trials
 from chop.record.version import new_identity
+from chop.tools.folder_lock import in_use
 
 ROW_FILES = (ALL_ROWS_FILE, BEST_FILE)
 KINDS = {TRIALS_FILE: TRIALS, BLOCKS_FILE: BLOCKS}
@@ -107,6 +108,8 @@ class SearchRecords:
         else:
             problem = blocks_problem(self.path / BLOCKS_FILE, header)
             sound = "the other blocks are shown"
+        if not problem and path is not None and not in_use(self.path) and ends_within_line(path):
+            problem, sound = "its last line is cut off and left out", "what is before it is shown"
         return [f"{path}: {problem}; {sound}"] if problem else []
 
     def trials(self) -> list[Trial]:

@@ -15,12 +15,12 @@ SHARE = 0.01
 """The share of the first objective's best value that a cheaper network may lack."""
 
 
-def next_steps(summary: SearchSummary, folder: Path) -> list[str]:
+def next_commands(summary: SearchSummary, folder: Path) -> list[str]:
     """The command that exports one network of a search for a target; nothing for a search without one."""
     if not summary.exporter or not summary.origin.command:
         return []
     words = ["ch", "export", str(_run(folder)), "--trial", str(_choice(summary).trial.number), "--to", summary.exporter]
-    return [f"next: {with_own_code(shlex.join(words), SearchFolder(folder), summary.origin.command)}"]
+    return [with_own_code(shlex.join(words), SearchFolder(folder), summary.origin.command)]
 
 
 def _choice(summary: SearchSummary) -> BestRow:

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from chop.record.goals import Goals, sign
 from chop.record.trial import Trial
+from chop.report.figure_text import figure_text
 from chop.report.notebook.progress import NotebookLine, NotebookProgress
 from chop.report.plain_progress import PlainProgress
 from chop.tools.logger import get_logger
@@ -123,14 +124,15 @@ class SearchProgress(_Shown):
         if not self._ends:
             return ""
         if len(self._ends) == 1:
-            return f"best: {self._goals.names[0]} {self._ends[0][1][0]:.4g}"
+            return f"best: {self._goals.names[0]} {figure_text(self._ends[0][1][0])}"
         names = self._goals.names
         places = [names.index(name) for name in self._order if name in names] or range(len(names))
         ends = [[self._ends[end][1][place] for end in places] for place in places]
         if len(places) > 2:
-            return f"best: {', '.join(f'{names[place]} {self._ends[place][1][place]:.4g}' for place in places)}"
+            best = (f"{names[place]} {figure_text(self._ends[place][1][place])}" for place in places)
+            return f"best: {', '.join(best)}"
         shown = (
-            f"{names[place]} {' … '.join(dict.fromkeys(f'{value:.4g}' for value in own))}"
+            f"{names[place]} {' … '.join(dict.fromkeys(figure_text(value) for value in own))}"
             for place, own in zip(places, ends, strict=True)
         )
         return f"front: {', '.join(shown)}"

@@ -14,10 +14,11 @@ from rich.table import Table
 from chop.record.goals import SUM, Constraint
 from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow, TestMetrics
+from chop.report.figure_text import figure_text
 from chop.report.finish_texts import finish_facts, tuned_names
 from chop.report.format_texts import FIXED_POINT, describe_formats, format_name
 from chop.report.narrow_tables import stacks, widths
-from chop.report.next_steps import next_steps
+from chop.report.next_steps import next_commands
 from chop.report.transform_texts import transforms_and_methods
 from chop.tools.terminal import print_sentence, terminal
 from chop.tools.whole_numbers import readable
@@ -55,8 +56,8 @@ def print_summary(summary: SearchSummary, folder: Path) -> None:
         print_sentence(console, line)
     for file in sorted(folder.iterdir()):
         console.print(f"  {file}", soft_wrap=True, highlight=False, markup=False)
-    for line in next_steps(summary, folder):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    for command in next_commands(summary, folder):
+        console.print(f"next: {command}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _tables(
@@ -108,8 +109,10 @@ def report_text(summary: SearchSummary, folder: Path | None = None) -> str:
     columns, rows, baselines = summary_table(summary)
     lines = [f"# {title_of(summary)}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(cells)} |" for cells in [*rows, *baselines]]
-    steps = next_steps(summary, folder) if folder is not None else []
-    return "\n".join([*lines, "", *(f"- {line}" for line in (*facts_of(summary), *steps)), ""])
+    lines += ["", *(f"- {line}" for line in facts_of(summary)), ""]
+    for command in next_commands(summary, folder) if folder is not None else []:
+        lines += ["Next:", "", "```console", f"$ {command}", "```", ""]
+    return "\n".join(lines)
 
 
 def format_names(summary: SearchSummary) -> list[str]:
@@ -167,7 +170,7 @@ def _baselines(summary: SearchSummary) -> list[list[str]]:
 def _sum(summary: SearchSummary, metrics: Mapping[str, float]) -> str:
     """The sum of the objectives; a dash where the FP32 baseline lacks one."""
     has_all = all(objective.metric in metrics for objective in summary.goals.objectives)
-    return f"{summary.goals.values(metrics)[0]:.4g}" if has_all else NONE
+    return figure_text(summary.goals.values(metrics)[0]) if has_all else NONE
 
 
 def _figure(name: str, metrics: Mapping[str, float]) -> str:
@@ -178,10 +181,10 @@ def _figure(name: str, metrics: Mapping[str, float]) -> str:
     if name not in metrics:
         return NONE
     dense, whole = metrics.get(f"dense_{name}"), metrics.get(f"circuit_{name}")
-    value = f"{metrics[name]:.4g}"
+    value = figure_text(metrics[name])
     if whole is not None:
-        return f"{whole:.4g} ({value} by layer)"
-    return value if dense in (None, metrics[name]) else f"{value} of {dense:.4g}"
+        return f"{figure_text(whole)} ({value} by layer)"
+    return value if dense in (None, metrics[name]) else f"{value} of {figure_text(dense)}"
 
 
 def _is_pruned(config: Mapping[str, Any]) -> bool:
@@ -254,7 +257,7 @@ def _missed_on_test(summary: SearchSummary) -> list[str]:
             if constraint and constraint.violation(found[constraint.metric]) > 0
         ]
         if beyond and summary.goals.is_within(row.trial.metrics):
-            figures = ", ".join(f"{constraint.metric} {found[constraint.metric]:.4g}" for constraint in beyond)
+            figures = ", ".join(f"{constraint.metric} {figure_text(found[constraint.metric])}" for constraint in beyond)
             missed.append(f"trial {row.trial.number} ({figures})")
     if not missed:
         return []

@@ -8,6 +8,7 @@ from typing import Self
 from rich.progress import MofNCompleteColumn
 
 from chop.record.goals import Goals
+from chop.report.figure_text import figure_text
 from chop.report.search_progress import progress_bar
 from chop.tools.logger import get_logger
 
@@ -49,7 +50,7 @@ class TuningProgress:
 
     def on_network(self, metrics: Mapping[str, float]) -> None:
         """Count a network, and show its figures."""
-        figures = ", ".join(f"{name} {metrics[name]:.4g}" for name in self._goals.metrics if name in metrics)
+        figures = ", ".join(f"{name} {figure_text(metrics[name])}" for name in self._goals.metrics if name in metrics)
         self._tuned += 1
         if not self._is_bar and not self._progress.disable:
             logger.info(

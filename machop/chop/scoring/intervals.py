@@ -44,11 +44,13 @@ def wilson_interval(successes: int, trials: int) -> Interval:
 
 
 def mean_interval(values: Tensor) -> Interval:
-    """The mean of values `(samples,)` with its normal interval; without one for fewer than 10.
+    """The mean of values `(samples,)` with its normal interval; without one for fewer than 10, or where all are equal.
 
     The interval of a loss that no sample has below zero does not reach below zero either.
     """
     mean = float(values.mean())
+    if bool((values == values[0]).all()):
+        return without_interval(mean)
     half = Z * float(values.std()) / math.sqrt(len(values)) if len(values) >= LEAST_ROWS else math.nan
     low = 0.0 if mean < half and bool((values >= 0).all()) else mean - half
     return mean, low, mean + half
@@ -58,7 +60,8 @@ def bootstrap_interval(value: float, name: str, samples: int, of_drawn: Callable
     """A score `value` of `samples` samples with its percentile bootstrap interval of 200 resamples.
 
     `of_drawn` returns the score of drawn samples, given their numbers; NaN where they have none. There is no interval
-    for fewer than 10 samples, or where most resamples have no score.
+    for fewer than 10 samples, where most resamples have no score, or where all have the same: samples that are all
+    right say nothing of how many others are wrong.
     """
     if samples < LEAST_ROWS or not math.isfinite(value):
         return without_interval(value)
@@ -68,6 +71,8 @@ def bootstrap_interval(value: float, name: str, samples: int, of_drawn: Callable
     values = torch.tensor([one for one in found if math.isfinite(one)]).double()
     if len(values) < RESAMPLES / 2:
         logger.warning("%s: no interval, since it has no value for most resamples of the samples", name)
+        return without_interval(value)
+    if bool((values == values[0]).all()):
         return without_interval(value)
     low, high = torch.quantile(values, torch.tensor([0.025, 0.975]).double()).tolist()
     return value, low, high

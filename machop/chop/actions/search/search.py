@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from torch import nn
 
 from chop.actions.search.checks import checked_call, checked_run
 from chop.actions.search.run.job import SearchJob
-from chop.actions.search.run.publish import SearchResult
+from chop.actions.search.run.publish import SearchResult, write_reports
 from chop.actions.search.run.watcher import Watcher
 from chop.actions.search.strategies.optuna.storage import without_password
 from chop.actions.search_flags import SearchFlags
 from chop.config.run_config import RunConfig, dump_toml
 from chop.dataset.data import Data
 from chop.errors import SearchError
+from chop.record.folder import SearchFolder
+from chop.record.names import PAGE_FILE, SUMMARY_FILE
 from chop.report.search_report import print_summary
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -87,7 +90,10 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
     def make_room() -> None:
         """Move an earlier search aside, for a new one."""
         if not resume and job.files.holds_search:
-            logger.info("the earlier search is kept in %s", move_aside(job.folder))
+            moved = move_aside(job.folder)
+            logger.info("the earlier search is kept in %s", moved)
+            if moved is not None:
+                _name_new_place(SearchFolder(moved))
         own.settle()
         if not resume:
             job.files.write_resolved(dump_toml(run_config))
@@ -102,6 +108,16 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
         own.require_in_place()
         job.files.write_resolved(dump_toml(run_config))
     return result
+
+
+def _name_new_place(moved: SearchFolder) -> None:
+    """Write the reports of a search that was moved anew: their commands name its folder.
+
+    They stay as they are where its records are damaged.
+    """
+    if (moved.path / SUMMARY_FILE).is_file():
+        with suppress(SearchError):
+            write_reports(moved, (moved.path / PAGE_FILE).is_file())
 
 
 def command_line(typed: Sequence[str]) -> str:

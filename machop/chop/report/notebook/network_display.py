@@ -7,6 +7,7 @@ from typing import Any
 
 from chop.record.summary import LayerFacts, SearchSummary
 from chop.record.trial import BestRow
+from chop.report.figure_text import figure_text
 from chop.report.format_texts import OPERANDS as OPERAND_NAMES
 from chop.report.html.layers import Cell, layer_bits
 from chop.report.html.search_data import network_row
@@ -30,9 +31,9 @@ def _metrics(data: Mapping[str, Any], summary: SearchSummary) -> Html:
     rows = [
         (
             _named(name, summary),
-            f"{value:.4g}" if value is not None else "",
+            figure_text(value) if value is not None else "",
             _interval(data["test"].get(name)),
-            f"{baseline[name]:.4g}" if name in baseline else "",
+            figure_text(baseline[name]) if name in baseline else "",
         )
         for name, value in data["metrics"].items()
     ]
@@ -48,7 +49,9 @@ def _interval(found: Sequence[float | None] | None) -> str:
     if found is None or found[0] is None:
         return ""
     value, low, high = found
-    return f"{value:.4g}" if low is None or high is None else f"{value:.4g} [{low:.4g}, {high:.4g}]"
+    if low is None or high is None:
+        return figure_text(value)
+    return f"{figure_text(value)} [{figure_text(low)}, {figure_text(high)}]"
 
 
 def _layers(data: Mapping[str, Any], summary: SearchSummary) -> Html:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -9,6 +11,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from chop.report.figure_text import figure_text
 from chop.report.plots.colours import (
     BIT_TICKS,
     BITS_SCALE,
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 WIDE = (7.0, 3.6)
 MOST_CELLS_WITH_TEXT = 200
 MOST_ROWS, MOST_LINES = 40, 2_000
+MOST_COLUMNS = 4
+HANDLE, LETTER = 0.5, 0.062
+"""Inches of a legend that an entry takes beside its text, and that a letter takes."""
+
 LABEL_SIZE = (16.0, 8.0)
 """Width and height, in points of print, that are left to the label of a point."""
 
@@ -86,9 +93,22 @@ def _scatter(axes: Axes, picture: Scatter, is_labelled: bool) -> None:
         _label(axes, picture)
     axes.set_xlabel(picture.x_title)
     axes.set_ylabel(picture.y_title)
-    figure = axes.figure
-    inches = axes.get_window_extent().width / figure.dpi
-    figure.legend(loc="outside upper left", ncols=2 if inches < 5 else 4)
+    handles, labels = axes.get_legend_handles_labels()
+    texts, columns = _fitted(labels, axes.figure.get_figwidth())
+    axes.figure.legend(handles, texts, loc="outside upper left", ncols=columns)
+
+
+def _fitted(labels: Sequence[str], inches: float) -> tuple[list[str], int]:
+    """The labels of a legend, broken to fit into a width, and the number of columns in which it has fewest lines."""
+    found: list[tuple[int, int, list[str]]] = []
+    for columns in range(1, MOST_COLUMNS + 1):
+        letters = int((inches / columns - HANDLE) / LETTER)
+        texts = [fill(label, letters, break_long_words=False) if letters > 0 else label for label in labels]
+        if columns == 1 or max(len(line) for text in texts for line in text.splitlines()) <= letters:
+            heights = [sum(text.count("\n") + 1 for text in part) for part in np.array_split(texts, columns)]
+            found.append((max(heights), -columns, texts))
+    _, columns, texts = min(found)
+    return texts, -columns
 
 
 def _label(axes: Axes, picture: Scatter) -> None:
@@ -138,7 +158,7 @@ def _parallel(axes: Axes, picture: Parallel) -> None:
         values = np.array(own.values, np.float64)[::step]
         low, high = (0, len(own.ticks) - 1) if own.ticks else (np.nanmin(values), np.nanmax(values))
         places.append((values - low) / ((high - low) or 1))
-        ends = [*enumerate(own.ticks)] if own.ticks else [(low, f"{low:.4g}"), (high, f"{high:.4g}")]
+        ends = [*enumerate(own.ticks)] if own.ticks else [(low, figure_text(low)), (high, figure_text(high))]
         for value, text in ends:
             axes.text(place, (value - low) / ((high - low) or 1), f" {text}", fontsize=6, va="center")
     table = np.stack(places, 1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from chop.errors import SearchError
 from chop.record.goals import Goals
+from chop.report.figure_text import figure_text
 from chop.report.format_texts import OPERANDS as OPERAND_NAMES
 from chop.report.html.importance import trials_needed
 from chop.report.html.numbers import LEAST_TRIALS, Floats
@@ -77,7 +78,7 @@ def _add_baseline(data: Data, row: Data, axes: tuple[str, str], points: list[Poi
 
 def _with_unit(data: Data, name: str, value: float) -> str:
     unit = next((own["unit"] for own in data["metrics"] if own["name"] == name), "")
-    return f"{value:.4g} {unit}".strip()
+    return f"{figure_text(value)} {unit}".strip()
 
 
 def _pair(data: Data, x: str | None, y: str | None) -> tuple[str, str]:
@@ -126,7 +127,7 @@ def _hover(data: Data, place: int, formats: Sequence[str]) -> str:
 
 def _told(title: str, metrics: Mapping[str, float | None], formats: str) -> str:
     """Lines about a network: its title, each metric, the formats of each layer."""
-    figures = [f"{name}: {value:.4g}" for name, value in metrics.items() if value is not None]
+    figures = [f"{name}: {figure_text(value)}" for name, value in metrics.items() if value is not None]
     layers = formats.split("; ") if formats else []
     more = [f"… and {len(layers) - MOST_LAYERS_IN_HOVER} more"] if len(layers) > MOST_LAYERS_IN_HOVER else []
     return "\n".join([title, *figures, *layers[:MOST_LAYERS_IN_HOVER], *more])

@@ -92,7 +92,7 @@ class SensitivityProbes:
         remark = f"{runs:,} sensitivity probes (one layer quantised) run on {counted(tried, 'training sample')}"
         remark += f" ({wanted:,} would be too much work)" if rows < wanted else ""
         remark += f", at the cost of {cost:,.3g} evaluations" if cost else ""
-        logger.info("sensitivity probes: %s", remark)
+        logger.info("%s", remark)
         self.cost += cost
         self.remarks.append(f"before the first trial, {remark}.")
         return found

@@ -241,10 +241,17 @@ class Publication:
         self._write_reports()
 
     def _write_reports(self) -> None:
-        """Write `report.md` and, if it is wanted, `report.html`, from the records."""
-        self.files.write_report(report_text(self.files.summary, self.files.path))
-        if self.search.settings.setup.html_report:
-            self.files.write_page(search_page(self.files))
+        write_reports(self.files, self.search.settings.setup.html_report)
+
+
+def write_reports(files: SearchFolder, has_page: bool) -> None:
+    """Write `report.md` and, with `has_page`, `report.html`, from the records of a search that has ended.
+
+    Raises SearchError where these are damaged.
+    """
+    files.write_report(report_text(files.summary, files.path))
+    if has_page:
+        files.write_page(search_page(files))
 
 
 def _measures_on_test(runner: RunnerChoice) -> bool:

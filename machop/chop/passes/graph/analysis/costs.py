@@ -77,7 +77,10 @@ def macs(cost: NodeCost, formats: Mapping[str, Format], dense: bool = False) -> 
 
 
 def bitops(cost: NodeCost, formats: Mapping[str, Format], dense: bool = False) -> float:
-    """BitOPs: MACs x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969)."""
+    """BitOPs: MACs x bits of one factor x bits of the other (the definition of Baskin et al., 1804.10969).
+
+    The factors are the codes that a multiplier gets, without what values share: a scale, a zero point, an exponent.
+    """
     if not cost.macs:
         return 0.0
     learned = learned_products(cost, formats)
@@ -112,9 +115,11 @@ def learned_products(cost: NodeCost, formats: Mapping[str, Format]) -> float | N
 
 def _bits_per_value(cost: NodeCost, operand: str, formats: Mapping[str, Format]) -> float:
     """Bits of a value that is multiplied; where weights are kept apart from others plays no part."""
-    tensors = cost.of(operand)
+    tensors, chosen = cost.of(operand), format_of(formats.get(operand))
     elements = sum(tensor.elements for tensor in tensors)
-    return sum(bits_of(tensor, formats, dense=True) for tensor in tensors) / elements if elements else FLOAT_BITS
+    if chosen is None or not elements:
+        return FLOAT_BITS
+    return sum(chosen.bits(tensor.shape) - chosen.shared_bits(tensor.shape) for tensor in tensors) / elements
 
 
 def _node(cost: NodeCost, formats: Mapping[str, Format]) -> dict[str, float]:

@@ -26,7 +26,7 @@ function shown(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(2);
-  if (Number.isInteger(value) || size >= 1e4) return Math.round(value).toLocaleString("en-US");
+  if (Number.isInteger(value) || size >= 1e3) return Math.round(value).toLocaleString("en-US");
   return String(Number(value.toPrecision(4)));
 }
 
@@ -125,7 +125,8 @@ async function copied(text, button) {
 /** A command, or a text, with a button that copies it. */
 function command(text, what) {
   const button = make("button", { "aria-label": `copy ${what}`, onclick: () => copied(text, button) }, "copy");
-  return make("div", { class: "command" }, make("pre", {}, text), button);
+  const words = text.includes("\n") ? [text] : text.split(/( )/).map((word) => (word === " " ? word : make("span", {}, word)));
+  return make("div", { class: "command" }, make("pre", {}, words), button);
 }
 
 function redrawn(element, draw) {

@@ -117,8 +117,8 @@ const Front = (() => {
   function bound(own, bottom) {
     const style = { stroke: colour("bound"), "stroke-dasharray": "6 4", "stroke-width": 1.5 };
     const label = { style: `fill:${colour("bound")}` };
-    if (own.metric === state.x) { const x = sx(own.bound); return x < margin.left || x > width - margin.right ? [] : [make("line", { x1: x, x2: x, y1: margin.top, y2: bottom, ...style }), make("text", { x: x + 4, y: margin.top + 12, ...label }, own.text)]; }
-    if (own.metric === state.y) { const y = sy(own.bound); return y < margin.top || y > height - margin.bottom ? [] : [make("line", { x1: margin.left, x2: width - margin.right, y1: y, y2: y, ...style }), make("text", { x: width - margin.right - 4, y: y - 5, "text-anchor": "end", ...label }, own.text)]; }
+    if (own.metric === state.x) { const x = sx(own.bound); return x < margin.left || x > width - margin.right ? [] : [make("line", { x1: x, x2: x, y1: margin.top, y2: bottom, ...style }), make("text", { x: x + 4, y: margin.top + 12, ...label }, own.text.split(" (")[0])]; }
+    if (own.metric === state.y) { const y = sy(own.bound); return y < margin.top || y > height - margin.bottom ? [] : [make("line", { x1: margin.left, x2: width - margin.right, y1: y, y2: y, ...style }), make("text", { x: width - margin.right - 4, y: y - 5, "text-anchor": "end", ...label }, own.text.split(" (")[0])]; }
     return [];
   }
   function baseline(own, bottom) {
@@ -215,6 +215,7 @@ const Front = (() => {
     const items = [["front", goal], ["cloud", `${COUNT.toLocaleString("en-US")} networks${density() ? " and the density of all" : ""}`]].map(([name, text]) => make("span", {}, make("i", { style: `background:${colour(name)}` }), text));
     if (!isWhole && !areObjectives()) items.push(make("span", {}, `of ${DATA.measured.toLocaleString("en-US")} networks these ${COUNT.toLocaleString("en-US")} alone are on the page: no front is drawn on these axes`));
     if (exact().length) items.push(make("span", {}, make("i", { class: "bar", style: `border-color:${colour("exact")}` }), "exact front"));
+    if (DATA.exact.length && !areObjectives()) items.push(make("span", {}, `the exact front is known for ${objectives.join(" and ")}, and not drawn on other axes`));
     if (sx && constraints.some((own) => bound(own, 0).length)) items.push(make("span", {}, make("i", { class: "bar", style: `border-color:${colour("bound")}` }), "constraint"));
     if (DATA.has_test && state.tests) items.push(make("span", {}, "┼ score on the test set, 95 % interval"));
     if (uniform.length) items.push(make("span", {}, "□ same formats in all layers"));

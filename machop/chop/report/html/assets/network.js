@@ -38,9 +38,9 @@ const Selected = (() => {
           const [back, ink] = shade(cell[1]);
           return make("td", { class: "cell", style: `background:${back};color:${ink}`, title: `${node} ${OPERANDS[own]}: ${cell[0]}` }, cell[0]);
         }),
-        hasDrops ? make("td", { class: "text" }, drops[node] === null ? "" : [bar(Math.max(0, drops[node]) / most, "cost"), ` ${shown(drops[node])}`]) : null,
-        parameters ? make("td", { class: "text" }, layer ? [bar(count(layer) / parameters), ` ${percent(count(layer) / parameters)}`] : "") : null,
-        macs ? make("td", { class: "text" }, layer ? [bar(layer.macs / macs), ` ${percent(layer.macs / macs)}`] : "") : null,
+        hasDrops ? make("td", drops[node] === null ? {} : bar(Math.max(0, drops[node]) / most, "cost"), drops[node] === null ? "" : shown(drops[node])) : null,
+        parameters ? make("td", layer ? bar(count(layer) / parameters) : {}, layer ? percent(count(layer) / parameters) : "") : null,
+        macs ? make("td", layer ? bar(layer.macs / macs) : {}, layer ? percent(layer.macs / macs) : "") : null,
         parameters ? make("td", {}, size(layer, cells[node])) : null);
     });
     const others = rest(place, nodes, cells), before = 1 + operands.length + Boolean(hasDrops) + Boolean(parameters) + Boolean(macs);
@@ -72,7 +72,8 @@ const Selected = (() => {
     return left > 0.01 ? inBytes(left) : "";
   }
   const inBytes = (bytes) => (bytes >= 1024 ? `${shown(bytes / 1024)} KiB` : `${shown(bytes)} B`);
-  const bar = (share, name = "") => make("span", { class: `bar ${name}`, style: `width:${Math.round(Math.max(0, Math.min(1, share)) * 34)}px` });
+  /** A share of 1 as a bar behind the text of a cell. */
+  const bar = (share, name = "") => ({ class: `share ${name}`, style: `--share:${Math.round(100 * Math.max(0, Math.min(1, share)))}%` });
   const percent = (share) => `${Math.round(share * 100)} %`;
 
   function commands(place) {

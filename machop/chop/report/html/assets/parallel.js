@@ -26,6 +26,8 @@ const Parallel = (() => {
       return scale(low, high, height - margin.bottom, margin.top);
     });
   }
+  const gapOf = () => (places.length > 1 ? places[1] - places[0] : width / 2);
+  const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
   function y(number, place) {
     const value = valueOf(columns[number].name, place);
     return value === null || value === undefined ? null : scales[number](value);
@@ -64,9 +66,9 @@ const Parallel = (() => {
       group.append(make("line", { x1: x, x2: x, y1: margin.top, y2: bottom }));
       const named = own.values ? own.values.map((value, code) => [String(value), scales[number](code)]) : scales[number].ticks.map((at) => [shown(at), scales[number](at)]);
       const room = own.values ? Math.ceil(named.length / 14) : 1;
-      for (const [text, at] of named.filter((_, place) => place % room === 0)) group.append(make("text", { x: x - 6, y: at + 4, "text-anchor": "end" }, text.length > 14 ? `${text.slice(0, 13)}…` : text));
-      const lift = number % 2 ? 28 : 0;
-      group.append(make("text", { class: "name", x, y: 14 + lift, "text-anchor": "middle" }, own.title.slice(0, 20)), make("text", { x, y: 27 + lift, "text-anchor": "middle" }, own.under.slice(0, 20)));
+      for (const [text, at] of named.filter((_, place) => place % room === 0)) group.append(make("text", { x: x - 6, y: at + 4, "text-anchor": "end" }, short(text, 14)));
+      const lift = number % 2 ? 28 : 0, letters = Math.floor((2 * gapOf()) / 6.6);
+      group.append(make("text", { class: "name", x, y: 14 + lift, "text-anchor": "middle" }, short(own.title, letters)), make("text", { x, y: 27 + lift, "text-anchor": "middle" }, short(own.under, letters)));
       const range = state.brushes[own.name];
       if (range) { const ends = range.map((at) => Math.max(margin.top - 6, Math.min(bottom + 6, scales[number](at)))); group.append(make("rect", { x: x - 7, width: 14, y: Math.min(...ends), height: Math.max(4, Math.abs(ends[0] - ends[1])), fill: colour("mark"), "fill-opacity": 0.45 })); }
       const grip = make("rect", { x: x - 16, width: 32, y: margin.top - 6, height: bottom - margin.top + 12, fill: "transparent", style: "cursor:ns-resize", "data-axis": own.name });

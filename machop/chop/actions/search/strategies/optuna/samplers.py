@@ -106,6 +106,13 @@ def warm_cmaes(seed: int, trials: Sequence[FrozenTrial]) -> BaseSampler | None:
         return optuna.samplers.CmaEsSampler(seed=seed, **_FIXED["cmaes"], source_trials=complete)
 
 
+def import_optuna() -> Any:
+    """Return the package, imported without the warning of its progress bars, which are not used, in a notebook."""
+    with quiet():
+        import optuna
+    return optuna
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Suppress Optuna's warnings about experimental features and clipped values."""

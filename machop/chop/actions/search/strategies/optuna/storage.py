@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chop.actions.search.strategies.optuna.samplers import quiet
+from chop.actions.search.strategies.optuna.samplers import import_optuna, quiet
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
@@ -46,8 +46,7 @@ def points_of_storage(name: str) -> list[StoredPoint]:
 
     Raises SearchError where there is no such study.
     """
-    import optuna
-
+    optuna = import_optuna()
     address, _, study_name = name.partition("#")
     shown = without_password(name)
     with _storage_errors(shown):
@@ -69,8 +68,7 @@ def export_search(folder: Path, storage: str, study_name: str | None = None) -> 
     `folder` is that of a search, or of its project. Either the whole study is there afterwards or nothing of it. Raises
     SearchError for a folder without trials, and for a study that is there already.
     """
-    import optuna
-
+    optuna = import_optuna()
     folder = search_folder(folder)
     search = _LoggedSearch.read(folder)
     name = study_name or _default_name(folder)

@@ -23,6 +23,7 @@ from chop.actions.search.strategies.optuna.samplers import (
     SAMPLERS,
     SamplerName,
     build_sampler,
+    import_optuna,
     missing_package,
     quiet,
     warm_cmaes,
@@ -77,8 +78,7 @@ class Optuna(SearchStrategyBase):
 
     def __init__(self, context: StrategyContext, options: OptunaOptions | None = None) -> None:
         super().__init__(context, options)
-        import optuna
-
+        optuna = import_optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         name: SamplerName = self.options.sampler
         self._facts = SAMPLERS[name]

@@ -126,10 +126,12 @@ class Flops(AnalyticRunner):
 
 @RUNNERS.register("bitops")
 class BitOps(AnalyticRunner):
-    """BitOPs of one sample: MACs x bits of the input x bits of the weight.
+    """BitOPs of one sample: MACs x bits of the input x bits of the weight, without shared scales and exponents.
 
     Products with pruned weights are left out; `dense_bitops` counts them.
     """
+
+    definition = 2
 
     @classmethod
     def metrics_of(cls, data_module: Data | None) -> tuple[Metric, ...]:
@@ -165,6 +167,8 @@ class Latency(AnalyticRunner):
     A layer takes the longer of its arithmetic and its memory traffic, plus a start-up time; layers run one after the
     other. The device is assumed to skip pruned weights.
     """
+
+    definition = 2
 
     Options = LatencyOptions
 
