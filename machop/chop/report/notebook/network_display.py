@@ -46,9 +46,9 @@ def _named(name: str, summary: SearchSummary) -> str:
 
 
 def _interval(found: Sequence[float | None] | None) -> str:
-    if found is None or found[0] is None:
+    value, low, high = found or (None, None, None)
+    if value is None:
         return ""
-    value, low, high = found
     if low is None or high is None:
         return figure_text(value)
     return f"{figure_text(value)} [{figure_text(low)}, {figure_text(high)}]"

@@ -94,7 +94,7 @@ def _scatter(axes: Axes, picture: Scatter, is_labelled: bool) -> None:
     axes.set_xlabel(picture.x_title)
     axes.set_ylabel(picture.y_title)
     handles, labels = axes.get_legend_handles_labels()
-    texts, columns = _fitted(labels, axes.figure.get_figwidth())
+    texts, columns = _fitted(labels, axes.figure.bbox.width / axes.figure.dpi)
     axes.figure.legend(handles, texts, loc="outside upper left", ncols=columns)
 
 
