@@ -8,7 +8,7 @@ pytest.importorskip("matplotlib")
 
 from chop.report.figures import SIZES
 from chop.report.plots.matplotlib_drawing import drawn
-from chop.report.plots.pictures import Bound, Curve, Curves, Place, Points, Scatter
+from chop.report.plots.pictures import Axis, Bound, Curve, Curves, Parallel, Place, Points, Scatter
 
 
 def test_a_label_that_would_lie_on_an_earlier_one_is_left_out() -> None:
@@ -41,3 +41,13 @@ def test_a_long_constraint_lies_within_the_figure(size: str, count: int) -> None
     texts = [" ".join(own.get_text().split()) for own in legend.get_texts()]
     assert texts == ["1,234 networks", "98,765 violate a constraint", *names]
     assert figure.axes[0].get_window_extent().height > 0.3 * whole.height
+
+
+def test_names_of_parallel_axes_are_broken_into_lines_that_keep_apart() -> None:
+    plotly = pytest.importorskip("chop.report.plots.plotly_drawing")
+    names = [f"encoder_layer_{number}_attention_output act width" for number in range(12)]
+    figure = plotly.drawn(Parallel([Axis(name, [0.0, 1.0]) for name in names], 0))
+    labels = [own["label"] for own in figure.data[0]["dimensions"]]
+    assert all(len(line) <= 10 for label in labels for line in label.split("<br>"))
+    assert [label.replace("_<br>", "_").replace("<br>", " ") for label in labels] == names
+    assert figure.layout.margin.b > 13 * max(label.count("<br>") for label in labels)

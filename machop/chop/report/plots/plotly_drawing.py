@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -21,6 +22,9 @@ from chop.report.plots.colours import (
     octaves,
 )
 from chop.report.plots.pictures import Bars, Curve, Curves, HeatMap, Parallel, Picture, Points, Scatter, Steps
+
+LETTERS_ACROSS, LEAST_LETTERS = 120, 8
+"""Letters of titles that all axes of parallel coordinates have room for, and the fewest of a line of one."""
 
 MOST_FOR_SVG = 3_000
 """Points that are drawn one by one; of more the browser's graphics card draws them all at once."""
@@ -115,9 +119,10 @@ def _steps(picture: Steps) -> go.Figure:
 
 def _parallel(picture: Parallel) -> go.Figure:
     colour = picture.axes[picture.colour]
+    letters = max(LEAST_LETTERS, LETTERS_ACROSS // len(picture.axes))
     dimensions = [
         {
-            "label": _text(own.title),
+            "label": _text(_broken(own.title, letters)),
             "values": own.values,
             **({"tickvals": [*range(len(own.ticks))], "ticktext": [*map(_text, own.ticks)]} if own.ticks else {}),
         }
@@ -129,8 +134,19 @@ def _parallel(picture: Parallel) -> go.Figure:
         "showscale": True,
         "colorbar": {"title": _text(colour.title)},
     }
-    figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line, labelangle=-25, labelside="bottom"))
-    return _laid_out(figure, 480).update_layout(margin={"l": 70, "r": 20, "t": 40, "b": 120})
+    lines = max(own["label"].count("<br>") for own in dimensions)
+    figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line, labelside="bottom", labelfont={"size": 10}))
+    return _laid_out(figure, 400 + 13 * lines).update_layout(margin={"l": 70, "r": 20, "t": 40, "b": 60 + 13 * lines})
+
+
+def _broken(title: str, letters: int) -> str:
+    """A title in lines of at most so many letters where its spaces and underscores allow it."""
+    lines = [""]
+    for part in re.findall(r"[^_ /.]*[_ /.]?", title):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _heat_map(picture: HeatMap) -> go.Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -107,3 +109,17 @@ def test_keys_of_another_sampler_are_named(caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level("INFO"):
         Optuna(MadeUpSearch().context, OptunaOptions("tpe", population_size=4))
     assert "sampler 'tpe' makes no use of population_size" in caplog.text
+
+
+def test_the_package_is_imported_without_the_warning_of_its_progress_bars_in_a_notebook() -> None:
+    code = (
+        "import sys, types, warnings\n"
+        "kernel = types.SimpleNamespace(config={'IPKernelApp': {}})\n"
+        "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: kernel)\n"
+        "sys.modules['ipywidgets'] = None\n"
+        "warnings.simplefilter('error')\n"
+        "from chop.actions.search.strategies.optuna.samplers import import_optuna\n"
+        "import_optuna()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], text=True, encoding="utf-8", capture_output=True, check=False)
+    assert "IProgress" not in run.stderr and run.returncode == 0, run.stderr
