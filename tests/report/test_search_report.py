@@ -12,6 +12,7 @@ from chop.record.folder import SearchFolder
 from chop.record.goals import Constraint, Goals
 from chop.record.summary import FP32, Origin, SearchSummary
 from chop.record.trial import BestRow, Objective, Trial, TrialCounts
+from chop.report.figure_text import figure_text
 from chop.report.next_steps import next_commands
 from chop.report.search_report import print_summary, report_text
 
@@ -46,7 +47,7 @@ def test_every_figure_is_there_whole(
     summary = summary_of(objectives)
     print_summary(summary, tmp_path)
     shown = capsys.readouterr().out.split("random: ")[0]
-    for word in ("123456", "123458", *(f"{value:.4g}" for value in VALUES[:objectives]), "0.700 [0.690, 0.710]"):
+    for word in ("123456", "123458", *(figure_text(value) for value in VALUES[:objectives]), "0.700 [0.690, 0.710]"):
         assert re.search(rf"(^|\s){re.escape(word)}(\s|$)", shown), word
     assert all(len(line.rstrip()) <= columns for line in shown.splitlines()[1:])
     assert "…" not in shown
