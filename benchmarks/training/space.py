@@ -26,6 +26,7 @@ from training.networks import CASES, Case, Subject, subject_of
 from chop.config.space_training import SpaceTrainingOptions
 from chop.dataset.data import Data
 from chop.evaluation.predictions import accumulated, stream
+from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.tools.files import write_whole
 from chop.training.for_space import SpaceTraining
@@ -61,6 +62,10 @@ class OnePlan:
     @property
     def choice_lengths_flattened(self) -> dict[str, int]:
         """No keys."""
+        return {}
+
+    def possible_formats(self) -> dict[tuple[str, str], list[Format]]:
+        """None that a parameter could have an offset for."""
         return {}
 
     def point(self, index: int) -> dict[str, int]:

@@ -14,13 +14,15 @@ from chop.circuits import integer_network
 from chop.circuits.stages import Affine, Round, rounded
 from chop.circuits.values import Range, Values, exact_codes
 from chop.errors import CircuitError
-from chop.formats import Format
+from chop.formats import Format, MeasuredTensor
 from chop.formats.grid import Grid
 from chop.formats.integer import Integer, IntegerFloor
 from chop.formats.minifloat import MinifloatIEEE
 from chop.formats.scale_integer import ScaleInteger
-from chop.weight_transforms import Chain, Sparsity
+from chop.weight_transforms import Chain, Sparsity, TrainedOffset
 from tests.circuits.networks import LAYER, OWN, WIDTHS, bundled, drawn, learned, one_layer, outputs, quantised
+
+MOVED = [TrainedOffset(MeasuredTensor(torch.linspace(-0.5, 0.5, 12).reshape(shape)[:3])) for shape in ((3, 4), (12,))]
 
 
 @pytest.mark.parametrize("name", WIDTHS)
@@ -54,6 +56,7 @@ def test_every_operation_equals_torch(name: str) -> None:
         {"data_in": learned([1, 40, 0, -2], [3, 0, 2, 5]), "weight": learned([2, 3, 1, 0], [3, 4, 0, 1])},
         {"data_in": learned([1, 4, 0, 2], [3, 2, 1, 8], is_signed=False)},
         {"weight": MinifloatIEEE(6, exponent_width=3)},
+        {"weight": Chain((MOVED[0],), Integer(4, 3)), "bias": Chain((MOVED[1],), Integer(8, 5))},
     ],
 )
 def test_formats_equal_torch(formats: dict[str, Format]) -> None:

@@ -18,12 +18,13 @@ from chop.dataset.data import PARTS, Data, first_batch
 from chop.dataset.rows import cut, form_of
 from chop.errors import ChopError, GraphError, first_line
 from chop.ir import MaseGraph
+from chop.ir.graph.offsets_json import noted_offsets
 from chop.ir.graph.own_copy import is_uninitialised
 from chop.ir.graph.same_results import failure, gives, steady_results
 from chop.models import get_model
 from chop.models.build import ships_weights
 from chop.models.checkpoint import load_weights
-from chop.models.weight_notes import TRAINED_FOR_SPACE, notes_on
+from chop.models.weight_notes import TRAINED_FOR_SPACE, notes_on, offsets_on
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 from chop.tools.model_inputs import tensors_of
@@ -140,6 +141,8 @@ def traced(model: nn.Module, data_module: Data) -> MaseGraph:
     graph = MaseGraph(model, example_inputs=x)
     if notes := notes_on(model):
         graph.about = {**graph.about, TRAINED_FOR_SPACE: asdict(notes)}
+    if offsets := offsets_on(model):
+        graph.choice_offsets = noted_offsets(offsets, graph)
     for part in PARTS:
         for few in _two_of_each_form(data_module, part):
             _require_same_on(part, model, graph, few)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError
 from chop.ir import MaseGraph
+from chop.ir.graph.offsets_json import offset_notes
 from chop.models.checkpoint import save_weights
-from chop.models.weight_notes import TrainedForSpace, weights_digest
+from chop.models.weight_notes import TrainedForSpace, note, weights_digest
 from chop.report.training_progress import TrainingProgress
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -84,7 +86,8 @@ class SpaceTrainingJob:
         own.settle()
         self._tell_beginning(training)
         with TrainingProgress(self.options.max_epochs, training.steps_of_epoch) as shown:
-            run = SpaceRun(training, files, self._facts(), self._save_best, shown.on_epoch, shown.on_step)
+            save_best = partial(self._save_best, training)
+            run = SpaceRun(training, files, self._facts(), save_best, shown.on_epoch, shown.on_step)
             progress, interrupted = self._progress(run, resume, own)
         scores = tuple(ProbeScores(self.data.task.monitored, row) for row in progress.scores)
         if progress.epochs and not progress.best:
@@ -131,10 +134,10 @@ class SpaceTrainingJob:
             seed=self.seed,
         )
 
-    def _save_best(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
-        save_weights(
-            with_tensors(self.model, tensors), SpaceFiles(self.folder).best, self._notes(progress).as_metadata()
-        )
+    def _save_best(self, training: SpaceTraining, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        notes, best = self._notes(progress), with_tensors(self.model, tensors)
+        note(best, notes, offset_notes(training.offsets_in(tensors)))
+        save_weights(best, SpaceFiles(self.folder).best, notes.as_metadata())
 
     def _tell_beginning(self, training: SpaceTraining) -> None:
         if training.network.has_norms and getattr(self.setup, "batch_norm", "measured") != "measured":

@@ -10,9 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from chop.errors import CheckpointError
-from chop.models.checkpoint_file import KIND_NAMES, Checkpoint, graph_notes, read_checkpoint, save_tensors
+from chop.models.checkpoint_file import (
+    KIND_NAMES,
+    OFFSETS_KEY,
+    Checkpoint,
+    graph_notes,
+    read_checkpoint,
+    save_tensors,
+)
 from chop.models.info import MODELS, BuiltinModel
-from chop.models.weight_notes import TrainedForSpace, note
+from chop.models.weight_notes import OffsetNotes, TrainedForSpace, note, offsets_on
 from chop.models.weight_sets import WeightSet, choose_set, complete_sets, nearest_set, same_shape, with_buffers
 from chop.models.weight_values import as_weights
 from chop.tools.logger import get_logger
@@ -46,7 +53,7 @@ def load_weights(
             + "\n  load another checkpoint, or train anew (with a smaller --learning-rate where values are not finite)"
         )
     model.load_state_dict(state, strict=checkpoint.kind != "mz")
-    note(model, TrainedForSpace.from_metadata(checkpoint.metadata))
+    note(model, TrainedForSpace.from_metadata(checkpoint.metadata), _offsets(checkpoint))
     logger.info("weights: %s (%s)", path, KIND_NAMES[checkpoint.kind])
     for remark in remarks:
         logger.info("%s: %s", path, remark)
@@ -56,8 +63,18 @@ def load_weights(
 
 
 def save_weights(model: nn.Module, path: Path | str, metadata: Mapping[str, str] | None = None) -> Path:
-    """Write a model's tensors as safetensors."""
-    return save_tensors(model.state_dict(), path, metadata)
+    """Write a model's tensors as safetensors, with the offsets that were trained with them."""
+    offsets = offsets_on(model)
+    if offsets is None:
+        return save_tensors(model.state_dict(), path, metadata)
+    tensors = {**model.state_dict(), **offsets.tensors}
+    return save_tensors(tensors, path, {**(metadata or {}), **offsets.as_metadata()})
+
+
+def _offsets(checkpoint: Checkpoint) -> OffsetNotes | None:
+    """The offsets of a file; None for saved graphs, whose formats have them."""
+    entries = checkpoint.metadata.get(OFFSETS_KEY)
+    return None if entries is None or checkpoint.kind == "mz" else OffsetNotes(entries, checkpoint.measured)
 
 
 def misfits(model: nn.Module, state: Mapping[str, Any]) -> list[str]:

@@ -30,8 +30,10 @@ KIND_NAMES: Mapping[Kind, str] = {
 GRAPH_KEY = "chop_graph"
 GRAPH_VERSION = 2
 """The latest version of saved graphs: 2 has tensors that its formats hold. A graph without any is written as 1."""
+OFFSETS_KEY = "chop_choice_offsets"
+"""The key of notes on offsets of weights by format (`chop.models.weight_notes`)."""
 MEASURED = "chop_measured."
-"""The prefix of tensors that belong to the formats of a saved graph, and not to its model."""
+"""The prefix of tensors that belong to formats, or to notes on them, and not to the model."""
 CHECKSUM_KEY = "chop_checksum"
 HF_FILE = "model.safetensors"
 EXTRA_STATE = "_extra_state"
@@ -44,8 +46,8 @@ MOST_DEEP = 4
 class Checkpoint:
     """The state dicts of a file by their place in it ('' is the top level), the file's kind and its own notes.
 
-    `nameless` are the places of lists of tensors, which cannot be told from each other; `measured` are tensors that the
-    formats of a saved graph hold, by name.
+    `nameless` are the places of lists of tensors, which cannot be told from each other; `measured` are tensors that
+    formats, and notes on them, hold, by name.
     """
 
     path: Path
@@ -128,7 +130,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
     if checksum is not None and checksum != _checksum(state, metadata):
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum; make it anew")
     kind: Kind = "mz" if GRAPH_KEY in metadata else "safetensors"
-    measured = {name: state.pop(name) for name in list(state) if kind == "mz" and name.startswith(MEASURED)}
+    holds_more = bool({GRAPH_KEY, OFFSETS_KEY} & metadata.keys())
+    measured = {name: state.pop(name) for name in list(state) if holds_more and name.startswith(MEASURED)}
     return Checkpoint(path, kind, {"": state}, metadata, checksum is not None, measured=measured)
 
 

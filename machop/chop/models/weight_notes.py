@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
+from chop.models.checkpoint_file import OFFSETS_KEY
 from chop.tools.value_digest import value_digest
 
 SPACE_KEY = "chop_trained_for_space"
@@ -70,17 +71,46 @@ class TrainedForSpace:
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
 
 
-def note(model: nn.Module, notes: TrainedForSpace | None) -> None:
+@dataclass(frozen=True)
+class OffsetNotes:
+    """Offsets of weights by format: `entries` is JSON that names the `tensors` (`chop.ir.graph.offsets_json`)."""
+
+    entries: str
+    tensors: Mapping[str, Tensor]
+
+    def as_metadata(self) -> dict[str, str]:
+        """The notes as metadata of a safetensors file, which holds the tensors beside the weights."""
+        return {OFFSETS_KEY: self.entries}
+
+
+def note(model: nn.Module, notes: TrainedForSpace | None, offsets: OffsetNotes | None = None) -> None:
     """Keep notes with a model; they are forgotten as soon as its tensors change."""
-    vars(model)[_ATTRIBUTE] = None if notes is None else (notes, weights_digest(model))
+    has_some = notes is not None or offsets is not None
+    vars(model)[_ATTRIBUTE] = (notes, offsets, _digest(model)) if has_some else None
 
 
 def notes_on(model: nn.Module) -> TrainedForSpace | None:
     """The notes on a model's weights; None where there are none, or where the weights have changed since."""
+    return _kept(model)[0]
+
+
+def offsets_on(model: nn.Module) -> OffsetNotes | None:
+    """The offsets that were trained with a model's weights; None as for `notes_on`."""
+    return _kept(model)[1]
+
+
+def _kept(model: nn.Module) -> tuple[TrainedForSpace | None, OffsetNotes | None]:
     kept = vars(model).get(_ATTRIBUTE)
-    return kept[0] if kept is not None and kept[1] == weights_digest(model) else None
+    return (kept[0], kept[1]) if kept is not None and kept[2] == _digest(model) else (None, None)
 
 
 def weights_digest(model: nn.Module) -> str:
+    """A checksum of all tensors of a model, by name, and of the offsets that were trained with them."""
+    offsets = offsets_on(model)
+    own = _digest(model)
+    return own if offsets is None else value_digest([own, offsets.entries, dict(offsets.tensors)])
+
+
+def _digest(model: nn.Module) -> str:
     """A checksum of all tensors of a model, by name."""
     return value_digest(dict(sorted(model.state_dict().items())))

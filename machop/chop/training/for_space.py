@@ -15,14 +15,16 @@ from chop.dataset.data import Data
 from chop.dataset.rows import take
 from chop.errors import ChopError
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.choice_offsets import ChoiceOffsets
 from chop.ir.graph.inputs import to_device
 from chop.training.batches import WHOLE, by_form, epoch_rows
-from chop.training.gradients import add_gradients, surrogates
+from chop.training.gradients import add_gradients
 from chop.training.plan_network import PlanNetwork, has_shifts
 from chop.training.probes import Probes, ProbeScores
 from chop.training.ranges import Ranges
 from chop.training.space_plans import PlanSpace, drawn_plan, probe_plans, widest_plan
 from chop.training.teacher import Teacher
+from chop.training.trained_offsets import TrainedOffsets
 
 OPTIMIZER = "optimizer."
 """Prefix of the optimiser's tensors among those of a state."""
@@ -59,14 +61,19 @@ class SpaceTraining:
         self._ranges = Ranges(self.graph, self.network, data, space.calibration_rows, device)
         self._teacher = Teacher(self.graph, self._parts, data.output, device) if options.teacher_share else None
         self._widest = widest_plan(space)
+        self._offsets = TrainedOffsets(self.graph, space.possible_formats(), self._widest, device)
         plans = probe_plans(space, options.probes, seed)
         self._probes = Probes(self.network, plans, data, options.probe_samples, device)
-        self._parameters = [own for own in self.graph.model.parameters() if own.requires_grad]
+        shared = [own for own in self.graph.model.parameters() if own.requires_grad]
+        if not shared:
+            raise ChopError("the model has no weights to train")
+        self._parameters = [*shared, *self._offsets.parameters.values()]
         self._optimizer = self._new_optimizer()
         self.steps_of_epoch = sum(1 for _ in self._epoch(0))
 
     def probe(self) -> tuple[ProbeScores, dict[str, Tensor]]:
         """The scores of the probes, and the weights with which they have them: what the training has reached."""
+        self._offsets.settle()
         return self._probes.score(self._ranges), self.weights()
 
     def train_epoch(self, number: int, on_step: Callable[[int], None] = lambda step: None) -> None:
@@ -77,6 +84,7 @@ class SpaceTraining:
             torch.manual_seed(rng.getrandbits(48))
             for step, (place, rows) in enumerate(self._epoch(number)):
                 if step % self.options.refresh_every == 0:
+                    self._offsets.settle()
                     self._ranges.refresh()
                 self._step(place, rows, number * self.steps_of_epoch + step, rng)
                 on_step(step)
@@ -87,13 +95,19 @@ class SpaceTraining:
         return {**self.weights(), **self._optimizer_tensors()}
 
     def weights(self) -> dict[str, Tensor]:
-        """The tensors of the model, copies of them."""
-        return {name: tensor.detach().clone() for name, tensor in self.graph.model.state_dict().items()}
+        """The tensors of the model and the offsets of its parameters, copies of them."""
+        own = {name: tensor.detach().clone() for name, tensor in self.graph.model.state_dict().items()}
+        return {**own, **self._offsets.tensors()}
+
+    def offsets_in(self, tensors: Mapping[str, Tensor]) -> ChoiceOffsets:
+        """The offsets among what `weights` returned."""
+        return self._offsets.among(tensors)
 
     def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Put weights in their place; raises KeyError where one is missing."""
         own = {name: tensors[name] for name in self.graph.model.state_dict()}
         self.graph.model.load_state_dict(own)
+        self._offsets.load(tensors)
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Go back to what `state` returned; raises KeyError where a tensor is missing."""
@@ -107,8 +121,6 @@ class SpaceTraining:
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        if not self._parameters:
-            raise ChopError("the model has no weights to train")
         return torch.optim.AdamW(self._parameters, self.options.learning_rate, weight_decay=self.options.weight_decay)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
@@ -132,7 +144,7 @@ class SpaceTraining:
         taught = None if self._teacher is None else self._teacher.outputs(place, rows, batch)
         inputs = self.network.inputs(batch)
         self._optimizer.zero_grad(set_to_none=True)
-        terms = [(surrogates(self.graph.freeze(term.plan)), term.weight) for term in self._terms(rng)]
+        terms = [(self._offsets.surrogates(term.plan), term.weight) for term in self._terms(rng)]
         if any(has_shifts(formats) for formats, _ in terms):
             self.network.restore_means_of(inputs)
         for formats, weight in terms:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from chop.formats import FLOAT_BITS
+from chop.formats import FLOAT_BITS, Format
 from chop.ir import MaseGraph, QuantPlan
 
 TYPICAL_SHAPE = (64, 64)
@@ -33,6 +33,9 @@ class PlanSpace(Protocol):
     @property
     def choice_lengths_flattened(self) -> dict[str, int]:
         """The number of choices of each key."""
+
+    def possible_formats(self) -> Mapping[tuple[str, str], Sequence[Format]] | None:
+        """The formats that each operand of each node may have; None: unknown."""
 
     def point(self, index: int) -> Point:
         """The distinct point number `index`."""

@@ -14,6 +14,7 @@ from chop.weight_transforms.chain import Chain, chained, format_of, kept_share, 
 from chop.weight_transforms.layer_inputs import LayerInputs, Summands, WeightMatrices
 from chop.weight_transforms.rounding import WeightRounding
 from chop.weight_transforms.sparsity import Sparsity
+from chop.weight_transforms.trained_offset import TrainedOffset
 
 __all__ = [
     "WEIGHT_TRANSFORMS",
@@ -23,6 +24,7 @@ __all__ = [
     "Sparsity",
     "Storage",
     "Summands",
+    "TrainedOffset",
     "Unrounded",
     "WeightMatrices",
     "WeightRounding",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from chop.errors import CheckpointError, ChopError, UnknownNameError
-from chop.formats import FORMATS, BatchNormStatistics, Format, MeasuredTensor, OutputShift, format_name
-from chop.formats.keyed import frozen
 from chop.ir.graph.export_trace import ExampleInputs
+from chop.ir.graph.format_json import format_from_json, plan_as_json
 from chop.ir.graph.mase_graph import MaseGraph
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.plan import QuantPlan
@@ -24,7 +22,6 @@ from chop.models.checkpoint import misfits
 from chop.models.checkpoint_file import (
     GRAPH_KEY,
     GRAPH_VERSION,
-    MEASURED,
     Checkpoint,
     graph_notes,
     read_checkpoint,
@@ -32,17 +29,11 @@ from chop.models.checkpoint_file import (
 )
 from chop.registry import REGISTER_IT
 from chop.tools.user_code import is_user_reference
-from chop.weight_transforms import WEIGHT_TRANSFORMS, Chain, WeightTransform, transform_name
 
 GRAPH_FILE = "graph.safetensors"
 """The usual name of a saved graph."""
 
-BESIDE_FORMATS: dict[str, type[Format]] = {"bias_correction": OutputShift, "batch_norm_statistics": BatchNormStatistics}
-"""Parts of a plan that are no number formats with a name in files of searches."""
-
-CHAIN = "chain"
 DTYPE_KEY = "torch_dtype_name"
-TENSOR_KEY = "tensor"
 _OF_THE_GRAPH = ("version", "formats", "folded", "metadata")
 _PASS = "pass the model that the graph was made from, MaseGraph.from_checkpoint(path, model=...)"
 
@@ -134,43 +125,11 @@ def _metadata_from_json(value: Any) -> Any:
     return {key: _metadata_from_json(part) for key, part in value.items()}
 
 
-def plan_as_json(plan: QuantPlan, measured: dict[str, Tensor]) -> dict[str, Any]:
-    """`{node: {operand: {"format": name, parameter: value}}}`; tensors that formats hold are put in `measured`."""
-    return {
-        node: {operand: _format_as_json(chosen, measured) for operand, chosen in plan[node].items()} for node in plan
-    }
-
-
-def _format_as_json(chosen: Format, measured: dict[str, Tensor]) -> dict[str, Any]:
-    values = _values_as_json(chosen, measured)
-    if isinstance(chosen, Chain):
-        return {"format": CHAIN, **values, "transforms": [_transform_as_json(o, measured) for o in chosen.transforms]}
-    own = next((name for name, cls in BESIDE_FORMATS.items() if cls is type(chosen)), None)
-    return {"format": own or format_name(type(chosen)), **values}
-
-
-def _transform_as_json(own: WeightTransform, measured: dict[str, Tensor]) -> dict[str, Any]:
-    return {"transform": transform_name(type(own)), **_values_as_json(own, measured)}
-
-
-def _values_as_json(own: Format | WeightTransform, measured: dict[str, Tensor]) -> dict[str, Any]:
-    """The parameters: formats within formats, and tensors, as tables."""
-    found: dict[str, Any] = {}
-    for field in fields(own):
-        value = getattr(own, field.name)
-        if isinstance(value, MeasuredTensor):
-            name = f"{MEASURED}{len(measured)}"
-            measured[name] = value.values
-            value = {TENSOR_KEY: name}
-        found[field.name] = _format_as_json(value, measured) if isinstance(value, Format) else value
-    return found
-
-
 def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
     try:
         return QuantPlan.of(
             {
-                node: {operand: _format(values, checkpoint.measured) for operand, values in operands.items()}
+                node: {operand: format_from_json(values, checkpoint.measured) for operand, values in operands.items()}
                 for node, operands in notes["formats"].items()
             }
         )
@@ -182,29 +141,6 @@ def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
         raise CheckpointError(
             f"{checkpoint.path}: its formats cannot be read ({error}); save the graph anew"
         ) from error
-
-
-def _format(values: Mapping[str, Any], measured: Mapping[str, Tensor]) -> Format:
-    given = _given(values, measured)
-    if values["format"] == CHAIN:
-        return Chain(tuple(_transform(own, measured) for own in values["transforms"]), given["then"])
-    name = values["format"]
-    return (BESIDE_FORMATS[name] if name in BESIDE_FORMATS else FORMATS[name])(**given)
-
-
-def _transform(values: Mapping[str, Any], measured: Mapping[str, Tensor]) -> WeightTransform:
-    return WEIGHT_TRANSFORMS[values["transform"]](**_given(values, measured))
-
-
-def _given(values: Mapping[str, Any], measured: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The parameters of a format or a weight transform in a file."""
-    return {key: _value(value, measured) for key, value in values.items() if key not in ("format", "transform")}
-
-
-def _value(value: Any, measured: Mapping[str, Tensor]) -> Any:
-    if isinstance(value, dict) and set(value) == {TENSOR_KEY}:
-        return MeasuredTensor(measured[value[TENSOR_KEY]])
-    return _format(value, measured) if isinstance(value, dict) else frozen(value)
 
 
 def _named_model(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> nn.Module:

@@ -18,6 +18,7 @@ from chop.errors import ChopError, GraphError
 from chop.formats.integer import FixedPoint
 from chop.formats.layout import Layout
 from chop.ir.calibration import Calibration, Slot
+from chop.ir.choice_offsets import ChoiceOffsets
 from chop.ir.graph.bias_correction import with_shifts
 from chop.ir.graph.calls import of_call, with_layouts
 from chop.ir.graph.channels import channel_groups
@@ -93,6 +94,9 @@ class MaseGraph:
         self.learned: Mapping[Slot, FixedPoint] = {}
         """Formats with widths that a training has found: what a plan means by "learned"."""
 
+        self.choice_offsets = ChoiceOffsets()
+        """Offsets of parameters by format, which a training for a search space has found."""
+
         self.folded: tuple[str, ...] = ()
         self.about: Mapping[str, Any] = {}
         if example_inputs is not None:
@@ -121,6 +125,7 @@ class MaseGraph:
         twin.calibration = self.calibration.with_parameters(twin._parameters())
         twin._requested = self._requested
         twin.learned = self.learned
+        twin.choice_offsets = self.choice_offsets
         twin.folded = self.folded
         twin.about = self.about
         twin._float_nodes = dict(self._float_nodes)
@@ -322,10 +327,12 @@ class MaseGraph:
     def freeze(self, plan: QuantPlan) -> QuantPlan:
         """The plan with all that its formats measure taken from `calibration`, learned widths from `learned`.
 
-        What follows from the formats of other nodes is left open: see `measured`.
+        Trained offsets of parameters are taken from `choice_offsets`. What follows from the formats of other nodes is
+        left open: see `measured`.
 
         Raises GraphError for a node whose activations are not known.
         """
+        plan = self.choice_offsets.added_to(plan)
         is_measured = plan.is_measured
         plan = with_learned(plan, self.learned) if is_measured else plan
         placed = plan if self.layouts is None else fitted(plan, self.layouts)
