@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -59,7 +59,7 @@ def noted_offsets(notes: OffsetNotes, graph: MaseGraph) -> ChoiceOffsets:
     return ChoiceOffsets(found)
 
 
-def _slot(entry: Mapping[str, str], notes: OffsetNotes) -> OffsetSlot:
+def _slot(entry: Mapping[str, Any], notes: OffsetNotes) -> OffsetSlot:
     return OffsetSlot(
         entry["node"], entry["operand"], entry["chooser"], format_from_json(entry["chosen"], notes.tensors)
     )
