@@ -131,3 +131,15 @@ def test_a_chain_goes_on_from_its_state() -> None:
         own.next_epoch()
         own.step(x, shares, FACTOR, (1e-2, 1e-2))
     assert torch.equal(chain.parameters, other.parameters)
+
+
+def test_inputs_are_freed_where_rounding_stays_within_their_tops() -> None:
+    """At ties: 3.5 steps round to 4, which a top of 4 steps cuts off, -4.5 to -4, which it does not, -1.5 to -2."""
+    chain = Chain([torch.ones(2, 6)], [torch.zeros(2)], [True], (2.0, 0.0))
+    chain.tops[:] = torch.tensor([2.0, 2.0, 2.0, 2.0, 0.0, 0.0])
+    chain.measure_ranges(torch.tensor([[3.4, -1.0], [3.5, -1.0], [0.0, -4.5], [0.0, -4.6], [0.0, -1.4], [0.0, -1.5]]))
+    _, bits, sign = chain._input_bits()
+    chain.free_inputs()
+    assert chain.tops.isinf().tolist() == [True, False, True, False, True, False]
+    assert torch.equal(chain._input_bits()[1], bits)
+    assert torch.equal(chain._input_bits()[2], sign)

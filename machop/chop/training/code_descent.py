@@ -1,8 +1,8 @@
 """Coordinate descent on the codes of a trained chain of linear layers and ReLUs.
 
-A training with rounded weights ends where its last steps happen to round them. Here one weight, one bias or one
-fraction width is changed at a time, and a change stays where the loss plus a factor times the EBOPs falls. Samples are
-columns.
+A training with rounded weights ends where its last steps happen to round them. Here one weight, one bias, one fraction
+width or the range of one input is changed at a time, and a change stays where the loss plus a factor times the EBOPs
+falls. Samples are columns.
 """
 
 from __future__ import annotations

@@ -50,10 +50,10 @@ class WidthTraining:
 
     With `descent_tries` each snapshot is settled aside: in `descent_rounds` rounds, each of `descent_epochs` epochs at
     a tenth of the learning rates and at the snapshot's factor, then a descent on its codes. That tries so many changes
-    of one weight, bias or fraction width, and keeps those that lower the loss of the training samples plus the factor
-    times the cost; the round in which that sum is least is the snapshot. The run itself goes on as if there had been
-    none. For chains of linear layers and EBOPs; networks that cost more than `descent_below` are spared, because each
-    change takes longer there, and there are more of them.
+    of one weight, bias, fraction width or range of an input, and keeps those that lower the loss of the training
+    samples plus the factor times the cost; the round in which that sum is least is the snapshot. The run itself goes on
+    as if there had been none. For chains of linear layers and EBOPs; networks that cost more than `descent_below` are
+    spared, because each change takes longer there, and there are more of them.
     """
 
     epochs: Annotated[int, Ge(1)] = 200

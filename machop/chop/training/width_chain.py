@@ -132,12 +132,16 @@ class Chain:
         low[self.layers[0].inputs :] = 0
         return fractions.exp2_(), low, (reach - 1).clamp_(min=0)
 
+    def _reached(self, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """The greatest and the least code of each input in the ranges as they are, as if it saturated nowhere."""
+        top, bottom = self.most.amax(0) * scale, (self.least.amin(0) * scale).round_()
+        return torch.maximum(top.round(), (top + 0.5).floor_()) if self.half_up else top.round_(), bottom
+
     def _input_bits(self) -> tuple[Tensor, Tensor, Tensor]:
         """The scale of each input, its bits without a sign, and its sign bit: behind a ReLU there is none."""
         scale, low, high = self._bounds()
-        top, bottom = self.most.amax(0) * scale, (self.least.amin(0) * scale).round_().maximum(low)
-        top = torch.maximum(top.round(), (top + 0.5).floor_()) if self.half_up else top.round_()
-        top = top.minimum(high)
+        top, bottom = self._reached(scale)
+        top, bottom = top.minimum(high), bottom.maximum(low)
         bits = torch.frexp(torch.maximum(top, -bottom - 1).clamp_(min=0)).exponent.to(scale.dtype)
         sign = ((bits > 0) | (bottom < 0)).to(bits.dtype).mul_((bottom < 0).any())
         sign[self.layers[0].inputs :] = 0
@@ -324,8 +328,8 @@ class Chain:
     def free_inputs(self) -> None:
         """Let inputs grow that saturate nowhere in the ranges as they are."""
         scale, low, high = self._bounds()
-        stays_within = (self.most.amax(0) * scale < high + 0.5) & (self.least.amin(0) * scale >= low - 0.5)
-        self.tops[stays_within] = math.inf
+        top, bottom = self._reached(scale)
+        self.tops[(top <= high) & (bottom >= low)] = math.inf
 
     def state(self) -> dict[str, Tensor]:
         """All that a resume needs."""
