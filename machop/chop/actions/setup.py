@@ -152,7 +152,7 @@ def traced(model: nn.Module, data_module: Data) -> MaseGraph:
 def require_parts_alike(model: nn.Module, data_module: Data) -> None:
     """Raise GraphError if a model does not run on its data: on training samples, or on those of another set.
 
-    The message names the set. A model that takes no batch of two samples must run on a whole batch.
+    The message names the set. Of a model that takes no batch of two samples the first layer must run on a whole batch.
     """
     x, _ = first_batch(data_module, "train", 2)
     if failure(model, x):
@@ -164,24 +164,38 @@ def require_parts_alike(model: nn.Module, data_module: Data) -> None:
 
 
 def _require_runs_on_training(model: nn.Module, batch: Any, two_samples: str) -> None:
-    """Raise GraphError if a model does not run on a batch of the training set."""
-    if why := failure(model, batch):
+    """Raise GraphError if a model's first layer does not run on a batch of the training set.
+
+    What fails behind it may suit batches of another size, which a search can have.
+    """
+    name, layer = _first_layer(model)
+    reached: list[bool] = []
+    handle = layer.register_forward_hook(lambda *_: reached.append(True))
+    why = failure(model, batch)
+    handle.remove()
+    if why and not reached:
         raise GraphError(
-            f"the model does not run on the data ({why}): two samples are {two_samples}{_first_layer(model)}. "
+            f"the model does not run on the data ({why}): two samples are {two_samples}{_description(name, layer)}. "
             "Choose a model and a data set that fit (`ch info` lists both), or let the data have the form that the "
             "model takes"
         )
 
 
-def _first_layer(model: nn.Module) -> str:
-    """The first layer of a model that has parameters, and their type, as the end of a sentence."""
+def _first_layer(model: nn.Module) -> tuple[str, nn.Module]:
+    """Name and module of the first layer that has parameters; the model itself if there is none."""
     for name, layer in model.named_modules():
-        own = next(layer.parameters(recurse=False), None)
-        if own is not None and name:
-            dtype = str(own.dtype).removeprefix("torch.")
-            takes = ", which takes whole numbers" if isinstance(layer, nn.Embedding) else ""
-            return f"; the first layer of the model is {name} = {layer} in {dtype}{takes}"
-    return ""
+        if next(layer.parameters(recurse=False), None) is not None:
+            return name, layer
+    return "", model
+
+
+def _description(name: str, layer: nn.Module) -> str:
+    """What a model's first layer is, as the end of a sentence; nothing of a model that is a layer itself."""
+    if not name:
+        return ""
+    dtype = str(next(layer.parameters(recurse=False)).dtype).removeprefix("torch.")
+    takes = ", which takes whole numbers" if isinstance(layer, nn.Embedding) else ""
+    return f"; the first layer of the model is {name} = {layer} in {dtype}{takes}"
 
 
 def _require_runs_on(part: str, model: nn.Module, few: Any, x: Any) -> None:

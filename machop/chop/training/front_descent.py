@@ -114,8 +114,8 @@ def nearest_to_front(found: Iterable[FrontNetwork], most: int) -> list[FrontNetw
 def _most_crowded(costs: Sequence[float]) -> int:
     """The place of the cost whose neighbours are nearest to each other by their ratio; an end only if there is no more.
 
-    >>> _most_crowded([10, 100, 120, 1000])
-    1
+    >>> _most_crowded([10, 100, 120, 400])
+    2
     """
     logs = [math.log1p(cost) for cost in costs]
     inner = range(1, len(logs) - 1)
