@@ -182,9 +182,9 @@ def _require_runs_on_training(model: nn.Module, batch: Any, two_samples: str) ->
 
 
 def _first_layer(model: nn.Module) -> tuple[str, nn.Module]:
-    """Name and module of the first layer that has parameters; the model itself if there is none."""
+    """Name and module of the first layer within a model that has parameters; the model itself if there is none."""
     for name, layer in model.named_modules():
-        if next(layer.parameters(recurse=False), None) is not None:
+        if name and next(layer.parameters(recurse=False), None) is not None:
             return name, layer
     return "", model
 
