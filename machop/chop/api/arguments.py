@@ -79,6 +79,8 @@ def argument_of(path: tuple[str, ...]) -> str:
     'n_trials'
     >>> argument_of(("search_space", "override", "stem", "config", "weight_width"))
     "space: overrides['stem']['weight_width']"
+    >>> argument_of(("search_space",))
+    'space'
     """
     room, *rest = path
     if room == "search_space":
@@ -94,6 +96,8 @@ def argument_of(path: tuple[str, ...]) -> str:
 
 def _in_space(path: list[str]) -> str:
     """The argument of `Space` behind a key below `search_space`."""
+    if not path:
+        return "space"
     kind, *rest = path
     if kind == "setup":
         return f"space: {SPACE_SETUP.get(rest[0], rest[0])}" if rest else "space"

@@ -121,7 +121,7 @@ def _ranking(records: Sequence[Record], budget: int, whole: str) -> str:
     missed = [record for record in records if isinf(record.reach.median)]
     within = [record.name for record in missed if record.spent >= budget]
     ended = [f"{record.name} ({record.spent:g})" for record in missed if record.spent < budget]
-    told = ", ".join(f"{record.name} {record.reach.median:g}" for record in reached)
+    told = ", ".join(f"{record.name} {record.reach.median:.4g}" for record in reached)
     text = f"Evaluations to {percent(TARGET)} % of the {whole}, median: {told or 'not reached by any'}."
     text += f" Not within {budget}: {', '.join(within)}." if within else ""
     return text + (f" Not with all that they propose: {', '.join(ended)}." if ended else "")
@@ -157,7 +157,11 @@ def _sentence(record: Record, comparisons: Sequence[Comparison], budget: int, sh
         claim, reference = _claim(one, volume[one.reference], budget)
         claims.setdefault(claim, []).append(reference)
     order = sorted(claims, key=lambda claim: [BETTER, WORSE, SAME, NOT_SHOWN].index(_word_of(claim)))
-    own = "" if isinf(record.reach.median) else f"{counted(record.reach.median, 'evaluation')} to {percent(TARGET)} %, "
+    own = (
+        ""
+        if isinf(record.reach.median)
+        else f"{counted(round(record.reach.median, 1), 'evaluation')} to {percent(TARGET)} %, "
+    )
     figures = f"{own}{percent(-record.volume.median)} % of the {share} after {budget}"
     told = "; ".join(f"{claim} {', '.join(claims[claim])}" for claim in order)
     return [f"{record.name} ({figures}): {told}."] if claims else []
