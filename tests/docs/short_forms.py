@@ -45,8 +45,20 @@ SHORT = {
         },
     ),
     "docs/concepts/learned_widths.md": Short(
-        {"machop/configs/examples/jsc_mlp_front_descent.toml": "short.toml"},
         {
+            "machop/configs/examples/jsc_mlp_front_descent.toml": "short.toml",
+            "machop/configs/examples/jsc_mlp_line.toml": "line.toml",
+        },
+        {
+            "line.toml": (
+                "machop/configs/examples/jsc_mlp_line.toml",
+                {
+                    "epochs = 150": "epochs = 6\ntrain_samples = 2048\nwidth_learning_rate = 0.3",
+                    "snapshots = 5": "snapshots = 2",
+                    "last_factor = 2e-5": "last_factor = 1e-2",
+                    "line_networks = 14": "line_networks = 1",
+                },
+            ),
             "short.toml": (
                 "machop/configs/examples/jsc_mlp_front_descent.toml",
                 {
@@ -55,7 +67,7 @@ SHORT = {
                     "last_factor = 5e-4": "last_factor = 1e-2",
                     "descent_networks = 4": "descent_networks = 1",
                 },
-            )
+            ),
         },
     ),
     "docs/tutorials/exercises.md": Short(

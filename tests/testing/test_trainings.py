@@ -23,6 +23,10 @@ class TestTrainings(TrainingConformance):
         ("learned_widths", {**TENSOR, "learning_rate": 0.0, "error_share": 0.5}),
         ("learned_widths", {**CHANNEL, "cost": "average_bitwidth", "teacher_share": 0.0}),
         ("learned_widths", {**SHORT, "descent_passes": 3, "descent_networks": 2, "descent_rounds": 1}),
+        (
+            "learned_widths",
+            {**SHORT, "line_networks": 2, "descent_passes": 1, "descent_networks": 2, "descent_rounds": 1},
+        ),
         ("narrowing", {"snapshots": 3}),
     )
 

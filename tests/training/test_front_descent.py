@@ -12,8 +12,16 @@ from torch import nn
 from chop.api.data import data_module_of
 from chop.errors import ConfigError, GraphError
 from chop.ir import MaseGraph
-from chop.training.front_descent import Descended, FrontNetwork, FrontTraining, nearest_to_front, train_front
+from chop.training.front_descent import (
+    LINE_EPOCHS,
+    Descended,
+    FrontNetwork,
+    FrontTraining,
+    nearest_to_front,
+    train_front,
+)
 from chop.training.learned_widths import Snapshot, WidthRun, snapshot_graph, train_widths
+from chop.training.width_lines import train_line
 
 OPTIONS = FrontTraining(
     epochs=6,
@@ -97,6 +105,32 @@ def test_the_run_before_the_passes_is_the_same_as_without() -> None:
         assert all(torch.equal(own, other.weights[name]) for name, own in one.weights.items())
 
 
+def test_a_line_goes_on_from_the_run_and_the_passes_start_from_both() -> None:
+    graph, data = made()
+    options = replace(OPTIONS, line_networks=3, descent_passes=1, descent_networks=6)
+    plain = list(train_widths(graph, data, options))
+    factors = [options.last_factor * 1.2**number for number in range(3)]
+    line = list(train_line(graph, data, replace(options, descent_epochs=LINE_EPOCHS), plain[-1], factors))
+    all_of = list(train_front(graph, data, options))
+    assert [own.cost for own in all_of[:6]] == [own.cost for own in (*plain, *line)]
+    assert [own.factor for own in all_of[3:6]] == factors
+    assert {own.start for own in all_of[6:] if isinstance(own, Descended)} & {3, 4, 5}
+    assert len(list(train_front(graph, data, replace(options, descent_passes=0)))) == 6
+
+
+@pytest.mark.parametrize("behind", [2, 3, 4, 5, 6])
+def test_a_training_that_is_cut_in_its_line_goes_on_to_the_bit(behind: int) -> None:
+    graph, data = made()
+    options = replace(OPTIONS, line_networks=3, descent_passes=1)
+    whole = list(train_front(graph, data, options))
+    start = Snapshot(0, 0, 0.0, 0.0, 0.0, {}, {}, whole[behind].state)
+    rest = list(train_front(graph, data, options, start))
+    assert len(rest) == len(whole) - behind - 1
+    for one, other in zip(whole[behind + 1 :], rest, strict=True):
+        assert (one.cost, one.factor, one.step) == (other.cost, other.factor, other.step)
+        assert all(torch.equal(own, other.weights[name]) for name, own in one.weights.items())
+
+
 def test_networks_that_cost_too_much_are_left_out_and_none_is_told(caplog: pytest.LogCaptureFixture) -> None:
     graph, data = made()
     costs = sorted(own.cost for own in train_front(graph, data, replace(OPTIONS, descent_passes=0)))
@@ -121,5 +155,7 @@ def test_what_is_no_chain_is_refused_before_anything_is_trained(monkeypatch: pyt
 def test_options_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match='cost: must be "ebops" where descent_passes is set'):
         replace(OPTIONS, cost="average_bitwidth")
+    with pytest.raises(ConfigError, match='cost: must be "ebops" where line_networks is set'):
+        replace(OPTIONS, descent_passes=0, line_networks=2, cost="average_bitwidth")
     with pytest.raises(ConfigError, match="descent_growth"):
         replace(OPTIONS, descent_growth=0.5)

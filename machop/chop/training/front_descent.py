@@ -1,4 +1,4 @@
-"""Trains widths, then descends further from the networks that are nearest to the front of cost and loss."""
+"""Trains widths, then goes on to cheaper networks in a line, and descends further from those nearest to the front."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from chop.ir.calibration import Slot
 from chop.tools.logger import get_logger
 from chop.training.learned_widths import Snapshot, WidthRun, WidthTraining, snapshot_graph, train_widths
 from chop.training.width_engine import Widths
+from chop.training.width_lines import train_line
 
 logger = get_logger(__name__)
 
 PASS_EPOCHS = 5
 """Epochs of training in each round of a descent."""
+
+LINE_EPOCHS = 10
+"""Epochs of training in each round of a line."""
 
 TO_THE_END = 2**62
 """Changes that a descent tries at the most: it ends where a whole sweep finds none that stays."""
@@ -30,16 +34,21 @@ TO_THE_END = 2**62
 
 @dataclass(frozen=True)
 class FrontTraining(WidthTraining):
-    """Options of a training of widths, and of passes behind it over the networks near its front.
+    """Options of a training of widths, of a line behind it, and of passes over the networks near the front of both.
+
+    The line has `line_networks` (`train_line`): it goes on from the end of the run, the first at its last factor, each
+    other at a factor that is `line_growth` times as large. Let the run end at some thousands of EBOPs for it.
 
     Each of `descent_passes` takes the `descent_networks` that are nearest to the front of EBOPs and loss on the
     training samples, but for those of more than `descent_below` EBOPs, and makes a network of each by a longer descent.
     In the first pass that is one on its codes, to its end. In the second `descent_rounds` rounds follow, each of 5
     epochs at a tenth of the learning rates and a descent. Each later pass is like the second, at a factor that is
     `descent_growth` times as large: it leads to cheaper networks. So as many networks as passes times
-    `descent_networks` follow the `snapshots` of the run, or fewer where fewer are small enough.
+    `descent_networks` follow those of the run and of the line, or fewer where fewer are small enough.
     """
 
+    line_networks: Annotated[int, Ge(0), Le(1000)] = 0
+    line_growth: Annotated[float, Ge(1), Le(10)] = 1.2
     descent_passes: Annotated[int, Ge(0), Le(100)] = 0
     descent_networks: Annotated[int, Ge(1), Le(1000)] = 10
     descent_growth: Annotated[float, Ge(1), Le(10)] = 1.3
@@ -47,9 +56,10 @@ class FrontTraining(WidthTraining):
     def __post_init__(self) -> None:
         """Raise ConfigError with all values that cannot be."""
         super().__post_init__()
-        if self.descent_passes and self.cost != "ebops":
-            message = f'must be "ebops" where descent_passes is set, got "{self.cost}": a descent counts EBOPs'
-            raise ConfigError([f"cost: {message}; set descent_passes = 0 for other costs"])
+        key = next((key for key in ("line_networks", "descent_passes") if getattr(self, key)), None)
+        if key and self.cost != "ebops":
+            message = f'must be "ebops" where {key} is set, got "{self.cost}": a descent counts EBOPs'
+            raise ConfigError([f"cost: {message}; set {key} = 0 for other costs"])
 
 
 @dataclass(frozen=True)
@@ -82,16 +92,16 @@ def train_front(
     slots: Collection[Slot] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Iterator[Snapshot]:
-    """Train widths as `train_widths` does, and yield its networks, then those of the passes behind it.
+    """Train widths as `train_widths` does, and yield its networks, then those of the line and of the passes behind it.
 
     With `start`, one of these networks, it goes on behind it and yields what it would have yielded unbroken.
 
-    Raises GraphError for a graph whose widths cannot be trained, and, with passes, for one that is no chain of linear
-    layers: before anything is trained.
+    Raises GraphError for a graph whose widths cannot be trained, and, with a line or passes, for one that is no chain
+    of linear layers: before anything is trained.
     """
-    if not options.descent_passes:
+    if not options.descent_passes and not options.line_networks:
         return train_widths(graph, data, options, start, slots=slots, on_step=on_step)
-    return _Passes(graph, data, options, slots, on_step).networks(start)
+    return _FrontRun(graph, data, options, slots, on_step).networks(start)
 
 
 def nearest_to_front(found: Iterable[FrontNetwork], most: int) -> list[FrontNetwork]:
@@ -122,10 +132,11 @@ def _most_crowded(costs: Sequence[float]) -> int:
     return min(inner, key=lambda place: logs[place + 1] - logs[place - 1], default=len(logs) - 1)
 
 
-class _Passes:
-    """A training and its passes; `front` are the networks that the next pass would start from, `starts` those of this.
+class _FrontRun:
+    """A training, its line and its passes.
 
-    Both are in the state of each network, so that nothing else is needed to go on.
+    `front` are the networks that the next pass would start from, `starts` those of this one. Both are in the state of
+    each network, so that nothing else is needed to go on.
     """
 
     def __init__(
@@ -141,22 +152,30 @@ class _Passes:
         self.pristine = self.run.require_chain().state()
         self.front: list[FrontNetwork] = []
         self.starts: list[FrontNetwork] = []
-        self.each = min(options.descent_networks, options.snapshots)
+        self.each = min(options.descent_networks, options.snapshots + options.line_networks)
         self.progress = _Progress(options, self.run.batches, self.each, on_step)
 
     def networks(self, start: Snapshot | None) -> Iterator[Snapshot]:
         """The networks behind `start`."""
         state = {} if start is None else start.state
         self.front, self.starts = (_networks_in(state, name) for name in ("front", "starts"))
-        number, turn = (int(state[name]) if name in state else 0 for name in ("number", "turn"))
-        if turn == 0:
+        number, done, turn = (int(state[name]) if name in state else 0 for name in ("number", "line", "turn"))
+        last = start
+        if done == turn == 0:
             for found in train_widths(
                 self.graph, self.data, self.options, start, slots=self.slots, on_step=self.progress.on_step
             ):
                 self._consider(found, number)
                 number += 1
-                yield replace(found, state={**found.state, **self._state(number, 0)})
-        if turn == 0 and not self.front:
+                last = replace(found, state={**found.state, **self._state(number, 0, 0)})
+                yield last
+        if turn == 0 and last is not None:
+            for line, found in enumerate(self._line(last, done), done + 1):
+                self._consider(found, number)
+                number += 1
+                self.progress.end_of(line - 1)
+                yield replace(found, state={**found.state, **self._state(number, line, 0)})
+        if turn == 0 and self.options.descent_passes and not self.front:
             self._tell_none()
         for later in range(turn, self.options.descent_passes * self.each):
             stage, place = divmod(later, self.each)
@@ -166,7 +185,14 @@ class _Passes:
                 found = self._descended(self.starts[place], stage, later)
                 self._consider(found, number)
                 number += 1
-                yield replace(found, state=self._state(number, later + 1))
+                yield replace(found, state=self._state(number, self.options.line_networks, later + 1))
+
+    def _line(self, start: Snapshot, done: int) -> Iterator[Snapshot]:
+        """The networks of the line that are left behind the first `done`."""
+        options = self.options
+        factors = [options.last_factor * options.line_growth**number for number in range(options.line_networks)]
+        own = replace(options, descent_epochs=LINE_EPOCHS)
+        return train_line(self.graph, self.data, own, start, factors[done:], slots=self.slots)
 
     def _tell_none(self) -> None:
         logger.warning(
@@ -177,7 +203,7 @@ class _Passes:
 
     def _consider(self, found: Snapshot, number: int) -> None:
         """Take a network up into the front, if it is near enough."""
-        if found.cost > self.options.descent_below:
+        if not self.options.descent_passes or found.cost > self.options.descent_below:
             return
         engine = self.run.require_chain()
         engine.load_state(self.pristine)
@@ -195,24 +221,24 @@ class _Passes:
         self.run.descend(
             snapshot_graph(self.graph, start.snapshot), factor, TO_THE_END, rounds, options.seed + 1 + turn
         )
-        self.progress.end_of(turn)
+        self.progress.end_of(options.line_networks + turn)
         found = self.run.snapshot(options.epochs - 1, factor)
         return Descended(**{**vars(found), "start": start.number})
 
-    def _state(self, number: int, turn: int) -> dict[str, Tensor]:
-        """What the passes need to go on behind so many networks and turns."""
-        named = {"number": torch.tensor(number), "turn": torch.tensor(turn)}
+    def _state(self, number: int, line: int, turn: int) -> dict[str, Tensor]:
+        """What is needed to go on behind so many networks, of them so many of the line, and turns of the passes."""
+        named = {"number": torch.tensor(number), "line": torch.tensor(line), "turn": torch.tensor(turn)}
         return {**named, **_tensors_of(self.front, "front"), **_tensors_of(self.starts if turn else [], "starts")}
 
 
 class _Progress:
-    """Tells steps of the run, and of the passes as if each of their networks took as long as one of the run."""
+    """Tells steps of the run, and of what is behind it as if each network there took as long as one of the run."""
 
     def __init__(
         self, options: FrontTraining, batches: int, each: int, tell: Callable[[int, int], None] | None
     ) -> None:
         self.steps, self.snapshots, self.tell = options.epochs * batches, options.snapshots, tell
-        self.of_all = self._steps_until(options.descent_passes * each)
+        self.of_all = self._steps_until(options.line_networks + options.descent_passes * each)
 
     def _steps_until(self, turns: int) -> int:
         return self.steps * (self.snapshots + turns) // self.snapshots
@@ -223,7 +249,7 @@ class _Progress:
             self.tell(done, self.of_all)
 
     def end_of(self, turn: int) -> None:
-        """A descent of a pass."""
+        """A network of the line, or a descent of a pass."""
         if self.tell is not None:
             self.tell(self._steps_until(turn + 1), self.of_all)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 
 from chop.dataset.data import Data
 from chop.ir import MaseGraph
+from chop.ir.calibration import Slot
 from chop.training.learned_widths import Snapshot, WidthRun, WidthTraining
 
 
@@ -21,6 +22,7 @@ def train_line(
     *,
     tries: int = 5000,
     rounds: int = 3,
+    slots: Collection[Slot] | None = None,
 ) -> Iterator[Snapshot]:
     """Yield a network for each factor of the cost, from a snapshot of `train_widths` or of another line.
 
@@ -28,11 +30,11 @@ def train_line(
     descends by at most `tries` changes of its codes. Weights and widths before rounding go on from factor to factor, so
     that many small steps add up. The best network has the least loss of the training samples plus factor times the
     EBOPs; where no round lowers that, it is the one before. `options` are those of the training, `start.state` is where
-    it goes on: a line that is cut goes on from its last network with the factors that are left.
+    it goes on: a line that is cut goes on from its last network with the factors that are left. `slots` as there.
 
     Raises GraphError for a graph that is no chain of linear layers.
     """
-    run = WidthRun(graph, data, options)
+    run = WidthRun(graph, data, options, slots)
     engine = run.require_chain()
     engine.load_state(start.state)
     for epoch, factor in enumerate(factors, int(start.state["epoch"]) + 1):

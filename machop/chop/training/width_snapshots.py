@@ -66,7 +66,7 @@ class LearnedWidths(SnapshotTraining):
     @classmethod
     def data_problem(cls, options: WidthSnapshots, graph: MaseGraph, data: Data) -> str | None:
         x, y = first_batch(data, "train", 4)
-        descents = [key for key in ("descent_tries", "descent_passes") if getattr(options, key)]
+        descents = [key for key in ("descent_tries", "line_networks", "descent_passes") if getattr(options, key)]
         wanting = [*(["error_share"] if options.error_share else []), *descents]
         if wanting and not Samples(x, y, data.task).has_classes:
             return (

@@ -35,7 +35,10 @@ NETWORK_EPOCHS = 200
 POINT_SAMPLES = 4096
 """Training samples, where the options state none and the weights stay as they are: few widths need few."""
 
-LATER_KEYS = ("descent_passes", "descent_networks", "descent_growth", "descent_below")
+LATER_KEYS = (
+    *("line_networks", "line_growth"),
+    *("descent_passes", "descent_networks", "descent_growth", "descent_below"),
+)
 """Options that are handed on where they are not the defaults, so that searches before there were any can be resumed."""
 
 
@@ -102,11 +105,20 @@ class GradientOptions:
         "weight, bias or fraction width; 0: none is. For chains of linear layers, element for both granularities, "
         "and ebops.",
     )
+    line_networks: Annotated[int, Ge(0), Le(1000)] = documented(
+        0,
+        "Networks behind the run, each made from the one before it at a greater factor of the cost, by rounds of slow "
+        "training and descents on codes: the way to the best networks of few bits. Let the run end at some thousands "
+        "of EBOPs. For the same networks as descent_tries.",
+    )
+    line_growth: Annotated[float, Ge(1), Le(10)] = documented(
+        1.2, "What the factor of the cost is multiplied by from one network of the line to the next."
+    )
     descent_passes: Annotated[int, Ge(0), Le(100)] = documented(
         0,
-        "Passes behind the run, each of which makes one more trial of each network near the front by a longer descent: "
-        "the first to its end, the second with rounds of training, later ones at a factor that grows. For the same "
-        "networks as descent_tries.",
+        "Passes behind the run and its line, each of which makes one more trial of each network near the front by a "
+        "longer descent: the first to its end, the second with rounds of training, later ones at a factor that grows. "
+        "For the same networks as descent_tries.",
     )
     descent_networks: Annotated[int, Ge(1), Le(1000)] = documented(
         10, "Networks that each pass starts from, at the most: those nearest to the front of EBOPs and training loss."
@@ -125,13 +137,14 @@ class GradientOptions:
 
     @property
     def networks(self) -> int:
-        """How many networks the training has at the most: those of the run, and those of the passes."""
-        return self.snapshots + self.descent_passes * min(self.descent_networks, self.snapshots)
+        """How many networks the training has at the most: those of the run, of the line and of the passes."""
+        before = self.snapshots + self.line_networks
+        return before + self.descent_passes * min(self.descent_networks, before)
 
     @property
     def descent_key(self) -> str:
         """The key that asks for descents on codes; empty if none does."""
-        return next((key for key in ("descent_tries", "descent_passes") if getattr(self, key)), "")
+        return next((key for key in ("descent_tries", "line_networks", "descent_passes") if getattr(self, key)), "")
 
     @property
     def is_fine(self) -> bool:
