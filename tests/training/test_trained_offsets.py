@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from chop.actions.calibration import calibrate
 from chop.actions.setup import traced
+from chop.api.search import module_of
 from chop.config.space_training import SpaceTrainingOptions
 from chop.dataset import MaseDataModule
 from chop.errors import CheckpointError, PassError
@@ -166,6 +167,24 @@ def test_offsets_are_forgotten_when_the_weights_change() -> None:
     with torch.no_grad():
         model.fc.bias.add_(1.0)
     assert offsets_on(model) is None
+
+
+def test_a_graph_of_a_model_keeps_its_offsets_and_changed_weights_lose_them_with_a_warning(
+    jets: MaseDataModule, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, tensors = (training := trained(jets)).probe()
+    model = get_model("jsc-mlp")
+    model.load_state_dict({name: tensors[name] for name in model.state_dict()})
+    note(model, None, offset_notes(training.offsets_in(tensors)))
+    own = traced(model, jets).choice_offsets
+    assert own.values
+    plain = module_of(MaseGraph(model))
+    through_a_graph = traced(plain, jets).choice_offsets
+    assert own.values.keys() == through_a_graph.values.keys()
+    assert "have changed since" not in caplog.text
+    next(plain.parameters()).data *= 1.0001
+    assert not traced(plain, jets).choice_offsets.values
+    assert "the weights have changed since their training for a search space" in caplog.text
 
 
 def test_offsets_that_are_all_zero_are_not_written() -> None:

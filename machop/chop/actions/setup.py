@@ -24,7 +24,7 @@ from chop.ir.graph.same_results import failure, gives, steady_results
 from chop.models import get_model
 from chop.models.build import ships_weights
 from chop.models.checkpoint import load_weights
-from chop.models.weight_notes import TRAINED_FOR_SPACE, notes_on, offsets_on
+from chop.models.weight_notes import TRAINED_FOR_SPACE, has_forgotten_offsets, notes_on, offsets_on
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 from chop.tools.model_inputs import tensors_of
@@ -143,6 +143,11 @@ def traced(model: nn.Module, data_module: Data) -> MaseGraph:
         graph.about = {**graph.about, TRAINED_FOR_SPACE: asdict(notes)}
     if offsets := offsets_on(model):
         graph.choice_offsets = noted_offsets(offsets, graph)
+    elif has_forgotten_offsets(model):
+        logger.warning(
+            "the weights have changed since their training for a search space: the offsets that it found for each "
+            "format are not used; train for the space again"
+        )
     for part in PARTS:
         for few in _two_of_each_form(data_module, part):
             _require_same_on(part, model, graph, few)

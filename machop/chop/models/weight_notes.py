@@ -89,6 +89,18 @@ def note(model: nn.Module, notes: TrainedForSpace | None, offsets: OffsetNotes |
     vars(model)[_ATTRIBUTE] = (notes, offsets, _digest(model)) if has_some else None
 
 
+def hand_on_notes(model: nn.Module, twin: nn.Module) -> None:
+    """Keep with a copy of a model what was noted on its weights."""
+    if (kept := vars(model).get(_ATTRIBUTE)) is not None:
+        vars(twin)[_ATTRIBUTE] = kept
+
+
+def has_forgotten_offsets(model: nn.Module) -> bool:
+    """Whether there were offsets, and the weights have changed since."""
+    kept = vars(model).get(_ATTRIBUTE)
+    return kept is not None and kept[1] is not None and offsets_on(model) is None
+
+
 def notes_on(model: nn.Module) -> TrainedForSpace | None:
     """The notes on a model's weights; None where there are none, or where the weights have changed since."""
     return _kept(model)[0]

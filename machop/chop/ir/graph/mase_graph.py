@@ -41,6 +41,7 @@ from chop.ir.graph.plan_statistics import (
 from chop.ir.graph.trace import trace
 from chop.ir.learned import learned_in, with_learned
 from chop.ir.plan import QuantPlan
+from chop.models.weight_notes import hand_on_notes
 from chop.nn.copying import copied_module
 from chop.nn.ops import STATISTICS, Op, op_of_function, op_of_method, op_of_module
 from chop.nn.quantized import Quantized, TensorMethod
@@ -84,6 +85,7 @@ class MaseGraph:
         leaves = tuple((custom_ops or {}).get("modules", ()))
         example = None if example_inputs is None else partial(call_model, x=example_inputs)
         self.model: fx.GraphModule = trace(own_copy(model, example), cf_args, leaves, example_inputs)
+        hand_on_notes(model, self.model)
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
         self._requested = QuantPlan()
@@ -118,6 +120,7 @@ class MaseGraph:
         """A graph that shares nothing with this one; `torch.fx` alone would share the metadata of nodes."""
         twin = object.__new__(MaseGraph)
         twin.model = copied_module(self.model, memo)
+        hand_on_notes(self.model, twin.model)
         twin.meta = copy.deepcopy(self.meta, memo)
         twin._made = MadeTensors()
         twin.plan = self.plan
