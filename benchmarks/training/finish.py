@@ -86,7 +86,7 @@ class Front:
 
 
 class Clock:
-    """CPU seconds of this process, without those that `stopped` leaves out."""
+    """CPU seconds of this process; the time within `stopped` does not count."""
 
     def __init__(self) -> None:
         self._left_out = 0.0
@@ -160,7 +160,7 @@ def span(values: list[float | None], form: str = ".3f") -> str:
 
 
 def all_ways(seed: int) -> list[Front]:
-    """The fronts of all ways, those that tune each followed by what `surrogate` finds in the same time."""
+    """The front of each way; behind each way that tunes, what `surrogate` finds in the same time."""
     with TemporaryDirectory() as folder:
         weights, training = space_trained(Path(folder), seed)
         by_float = searched("float weights", 0.0, [TUNED], pretrained=True, seed=seed)

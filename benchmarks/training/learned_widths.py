@@ -122,7 +122,7 @@ def line(graph: MaseGraph, data: MaseDataModule, options: WidthTraining) -> list
 
 
 def near_front(graph: MaseGraph, data: MaseDataModule, files: Sequence[Path]) -> list[Path]:
-    """The networks that are hardly less accurate than those of fewer EBOPs."""
+    """The networks near the front: no cheaper network (by EBOPs) is much more accurate."""
     found, best = [], 0.0
     for file in sorted(files, key=lambda file: note(file)["cost"]):
         seen = accuracy(load_onto(graph, file), data, "train", "val")
