@@ -56,9 +56,10 @@ def version(server: LiveServer) -> str | None:
 
 
 def test_only_the_token_opens_it(server: LiveServer) -> None:
+    alike = server.token[:-1] + ("y" if server.token.endswith("x") else "x")
     for path in ("/", "/version", "/report"):
         assert ask(server, path)[0] == 403
-        assert ask(server, f"{path}?token={server.token[:-1]}x")[0] == 403
+        assert ask(server, f"{path}?token={alike}")[0] == 403
         assert ask(server, f"{path}?token={server.token}")[0] == 200
 
 
