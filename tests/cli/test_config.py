@@ -151,6 +151,38 @@ metrics.bits.direction = "minimize"
     assert list(map(int, lines_told)) == [3, 4, 7, 9, 10, 11, 12, 13, 15, 16, 17, 20]
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ('by = "type"', 'by = "tpye"', "setup.by: expected"),
+        ('by = "type"', 'yb = "type"', "setup.yb: unknown key"),
+        ("hw_runner.average_bitwidth", "hw_runner.averge_bitwidth", "'average_bitwidth'?"),
+        ("sw_runner.basic_evaluation", "sw_runner.basic_evalution", "'basic_evaluation'?"),
+    ],
+)
+def test_what_follows_from_a_fault_is_not_told(right: str, wrong: str, told: str, tmp_path: Path, ch: Command) -> None:
+    """No seed fits a `by` that was not meant, and a misspelt runner returns no metric."""
+    text = """model = "jsc-tiny"
+dataset = "jsc"
+[search.search_space]
+name = "graph/quantize/mixed_precision_ptq"
+setup.by = "type"
+seed.linear.config = {name = ["integer"], data_in_width = [4, 8], weight_width = [4, 8], bias_width = [8]}
+[search.strategy]
+name = "brute_force"
+sw_runner.basic_evaluation.num_samples = 100
+hw_runner.average_bitwidth = {}
+metrics.accuracy.direction = "maximize"
+metrics.average_bitwidth.direction = "minimize"
+"""
+    assert right in text
+    (tmp_path / "right.toml").write_text(text, encoding="utf-8")
+    assert "nothing is wrong" in ch("config", "check", "right.toml")[0]
+    (tmp_path / "wrong.toml").write_text(text.replace(right, wrong), encoding="utf-8")
+    (line,) = ch("config", "check", "wrong.toml", status=2)[1].splitlines()
+    assert told in line
+
+
 def test_examples_are_listed_shown_and_copied(tmp_path: Path, ch: Command) -> None:
     out = ch("config", "examples")[0]
     assert all(f"{one.name}\n    {one.about}\n" in out for one in examples())

@@ -149,9 +149,14 @@ def test_a_resumed_training_goes_on_to_the_bit(kind: str, options: WidthTraining
 
 
 @pytest.mark.parametrize("rounding", ["half_even", "half_up"])
-def test_a_snapshot_after_a_descent_is_the_network_that_was_measured(rounding: Any) -> None:
+def test_a_snapshot_after_a_descent_is_the_network_that_was_measured(
+    rounding: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     graph, data, found = run("mlp", replace(DESCENT, activation_rounding=rounding))
-    plain = run("mlp", replace(DESCENT, activation_rounding=rounding, descent_below=1.0))[2]
+    with caplog.at_level("INFO"):
+        plain = run("mlp", replace(DESCENT, activation_rounding=rounding, descent_below=1.0))[2]
+    half, end = (record for record in caplog.records if "descent_below" in record.message)
+    assert "half of the run is done" in half.message and "none was settled" in end.message
     for snapshot in found:
         x, y = next(iter(data.batches("val")))
         outputs = snapshot_graph(graph, snapshot).model(x)

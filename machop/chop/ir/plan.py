@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from chop.formats import Format
@@ -31,6 +31,15 @@ class QuantPlan:
 
     def __getitem__(self, node: str) -> dict[str, Format]:
         return next((dict(chosen) for name, chosen in self.choices if name == node), {})
+
+    def without(self, slots: Collection[tuple[str, str]]) -> QuantPlan:
+        """The same plan with the operands `(node, operand)` among `slots` in float32."""
+        return QuantPlan.of(
+            {
+                node: {operand: own for operand, own in chosen if (node, operand) not in slots}
+                for node, chosen in self.choices
+            }
+        )
 
     @property
     def is_open(self) -> bool:

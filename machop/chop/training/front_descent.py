@@ -61,6 +61,10 @@ class FrontTraining(WidthTraining):
             message = f'must be "ebops" where {key} is set, got "{self.cost}": a descent counts EBOPs'
             raise ConfigError([f"cost: {message}; set {key} = 0 for other costs"])
 
+    @property
+    def descends(self) -> bool:
+        return super().descends or self.descent_passes > 0
+
 
 @dataclass(frozen=True)
 class Descended(Snapshot):

@@ -21,6 +21,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 from chop.ir.learned import learned_in
 from chop.training.chain_network import ChainNetwork
+from chop.training.descent_reach import DescentReach
 from chop.training.width_engine import Widths
 from chop.training.width_engines import engine_of
 from chop.training.width_samples import all_samples
@@ -100,6 +101,11 @@ class WidthTraining:
             )
         if problems:
             raise ConfigError(problems)
+
+    @property
+    def descends(self) -> bool:
+        """Whether networks of the run are descended from."""
+        return self.descent_tries > 0
 
     def factor(self, share: float) -> float:
         """The factor of the cost after a share of the run.
@@ -246,6 +252,7 @@ class WidthRun:
             first = int(start.state["epoch"]) + 1
             self.engine.load_state(start.state)
         best: Snapshot | None = None
+        reach = DescentReach(options)
         for epoch in range(first, options.epochs):
             factor = options.factor(epoch / max(options.epochs - 1, 1))
             self._epoch(epoch, factor)
@@ -256,6 +263,7 @@ class WidthRun:
             elif best is None or self.engine.loss(self.validation) < best.validation_loss:
                 best = self.snapshot(epoch, factor)
             if best is not None and is_last:
+                reach.saw(best.cost, part)
                 yield replace(best, state={**self.engine.state(), "epoch": torch.tensor(epoch)})
                 best = None
 

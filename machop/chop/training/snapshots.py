@@ -51,6 +51,9 @@ class SnapshotTraining(ABC):
     purpose: ClassVar[str] = ""
     """What it trains, in a line."""
 
+    scope: ClassVar[str] = ""
+    """The operands that it finds formats for, in words that follow "finds formats for"; empty: for all."""
+
     @classmethod
     def problem(cls, options: Any, formats: Formats | None) -> str | None:
         """The reason why it cannot train in a space with these formats (None: unknown), with the cure; or None."""

@@ -15,7 +15,7 @@ from chop.ir.calibration import Slot
 from chop.tools.logger import get_logger
 from chop.training.chain_network import ChainNetwork, chain_of
 from chop.training.width_engine import WidthEngine
-from chop.training.width_network import TracedNetwork, WidthOptions, learnable
+from chop.training.width_network import LEARNED_LAYERS, TracedNetwork, WidthOptions, learnable
 from chop.training.width_samples import Samples
 
 logger = get_logger(__name__)
@@ -56,7 +56,8 @@ def engine_of(graph: MaseGraph, train: Samples, options: EngineOptions, slots: C
     }
     if not any(found.values()):
         raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
-    _warn_of_float(pristine, found, slots)
+    if slots is None:
+        _warn_of_float(pristine, found)
     taught = train.taught(pristine, options.teacher_share)
     if options.error_share and taught.shares is None:
         raise GraphError("error_share needs the cross entropy of one class for each sample; set it to 0 for this task")
@@ -83,17 +84,10 @@ def engine_of(graph: MaseGraph, train: Samples, options: EngineOptions, slots: C
     return TracedNetwork(pristine, taught if options.teacher_share or options.error_share else train, options, found)
 
 
-def _warn_of_float(graph: MaseGraph, learns: Collection[str], slots: Collection[Slot] | None) -> None:
-    """Name the layers that nothing excluded, and whose widths cannot be learned."""
-    wanted = None if slots is None else {node for node, _ in slots}
-    left = [
-        name
-        for name, op in graph.quantizable_nodes().items()
-        if op.multiplies and name not in learns and (wanted is None or name in wanted)
-    ]
+def _warn_of_float(graph: MaseGraph, learns: Collection[str]) -> None:
+    """Name the layers whose widths cannot be learned."""
+    left = [name for name, op in graph.quantizable_nodes().items() if op.multiplies and name not in learns]
     if left:
         logger.warning(
-            "%s stay in float, and cost nothing here: widths are learned for modules Linear, Conv1d and Conv2d "
-            "that are called once (not for functional calls, modules called several times, and other layers)",
-            ", ".join(left),
+            "%s stay in float, and cost nothing here: widths are learned for %s", ", ".join(left), LEARNED_LAYERS
         )

@@ -22,6 +22,12 @@ from chop.training.width_samples import ROWS, Samples
 
 EPSILON = 1e-7
 LEARNED = (nn.Linear, nn.Conv1d, nn.Conv2d)
+LEARNED_LAYERS = (
+    "modules Linear, Conv1d and Conv2d that are called once (not for functional calls, modules called several times, "
+    "and other layers)"
+)
+"""The layers whose widths can be learned, in words that follow "for"."""
+
 RELU = (nn.ReLU, F.relu, torch.relu)
 
 
@@ -215,25 +221,29 @@ def average_width(widths: Mapping[Slot, Widths]) -> float:
 
 def learnable(graph: MaseGraph, x: Any) -> dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]]:
     """For each node whose layer can learn: its path, and the shapes of a sample of its input and of its result."""
-    calls: dict[str, list[str]] = {}
-    for node in graph.nodes:
-        if node.op == "call_module" and _can_learn(graph.model.get_submodule(str(node.target))):
-            calls.setdefault(str(node.target), []).append(node.name)
     found: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {}
     handles = []
-    for path, names in calls.items():
-        if len(names) == 1:
+    for name, path in learnable_layers(graph).items():
 
-            def note(module: nn.Module, args: Any, result: Tensor, path: str = path, name: str = names[0]) -> None:
-                dims = module.weight.ndim - 1  # type: ignore[operator]
-                found[name] = (path, tuple(args[0].shape[-dims:]), tuple(result.shape[-dims:]))
+        def note(module: nn.Module, args: Any, result: Tensor, path: str = path, name: str = name) -> None:
+            dims = module.weight.ndim - 1  # type: ignore[operator]
+            found[name] = (path, tuple(args[0].shape[-dims:]), tuple(result.shape[-dims:]))
 
-            handles.append(graph.model.get_submodule(path).register_forward_hook(note))
+        handles.append(graph.model.get_submodule(path).register_forward_hook(note))
     with torch.no_grad():
         call_model(graph.model, x, None)
     for handle in handles:
         handle.remove()
     return found
+
+
+def learnable_layers(graph: MaseGraph) -> dict[str, str]:
+    """For each node whose layer can learn, the path of the layer; `LEARNED_LAYERS` says which can."""
+    calls: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        if node.op == "call_module" and _can_learn(graph.inner(node)):
+            calls.setdefault(str(node.target), []).append(node.name)
+    return {names[0]: path for path, names in calls.items() if len(names) == 1}
 
 
 def _can_learn(module: nn.Module) -> bool:

@@ -19,6 +19,7 @@ from chop.training.front_descent import Descended, FrontTraining, train_front
 from chop.training.learned_widths import Snapshot, snapshot_graph
 from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
 from chop.training.width_engines import OPERANDS
+from chop.training.width_network import LEARNED_LAYERS, learnable_layers
 from chop.training.width_samples import Samples
 from chop.weight_transforms import format_of, transforms_of
 from chop.weight_transforms.rounding import WeightRounding
@@ -38,6 +39,7 @@ class LearnedWidths(SnapshotTraining):
 
     Options = WidthSnapshots
     purpose = "fraction widths by gradient descent, for each tensor, channel or element (format integer)"
+    scope = f"inputs, weights and biases of layers: for {LEARNED_LAYERS}"
 
     @classmethod
     def problem(cls, options: WidthSnapshots, formats: Formats | None) -> str | None:
@@ -82,8 +84,8 @@ class LearnedWidths(SnapshotTraining):
 
     @classmethod
     def left_in_float(cls, graph: MaseGraph, formats: Formats) -> Sequence[tuple[str, str]]:
-        known = graph.quantizable_nodes()
-        return [(node, operand) for node, operand in formats if operand not in OPERANDS or not known[node].multiplies]
+        learns = learnable_layers(graph)
+        return [(node, operand) for node, operand in formats if operand not in OPERANDS or node not in learns]
 
     def networks(self, state: Mapping[str, Tensor] | None, on_step: OnStep) -> Iterator[TrainedNetwork]:
         options = replace(self.options, seed=self.seed)

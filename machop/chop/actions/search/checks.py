@@ -45,6 +45,8 @@ class _SpaceTables:
     seed: Mapping[str, Any]
     setup: Any
     override: Mapping[str, Any]
+    is_sound: bool
+    """Whether `setup` is the one of the file: else keys with problems are left out of it."""
 
 
 def _as_key(problem: Problem) -> str:
@@ -228,6 +230,8 @@ def build_space(graph: MaseGraph, table: Any, data_module: Data) -> tuple[Search
     space = tables.space.build(graph, tables.seed, used, tables.override)
     space.setup = used
     problems = space.problems() or kept_to_target(space, setup, data_module)
+    if not tables.is_sound:  # what else seems wrong may be right with the setup that is meant
+        problems = [problem for problem in problems if "config" in problem.path]
     return space, [problem.below("search_space") for problem in problems]
 
 
@@ -241,19 +245,19 @@ def _space_tables(table: Any) -> _SpaceTables | None:
         cls = SEARCH_SPACES[str(space_table.get("name"))]
     except ChopError:
         return None
-    setup = _sound_setup(cls.Setup, space_table.get("setup", {}))
+    setup, is_sound = _sound_setup(cls.Setup, space_table.get("setup", {}))
     if setup is None or not isinstance(seed, Mapping) or not isinstance(override, Mapping):
         return None
-    return _SpaceTables(cls, seed, setup, override)
+    return _SpaceTables(cls, seed, setup, override, is_sound)
 
 
-def _sound_setup(cls: type[Any], table: Any) -> Any:
-    """The setup of a space without the keys that have problems; None where nothing remains of it."""
+def _sound_setup(cls: type[Any], table: Any) -> tuple[Any, bool]:
+    """The setup of a space without the keys that have problems, and whether it has all; None where nothing remains."""
     setup, found = parse_table(cls, table)
     if setup is None and isinstance(table, Mapping):
         wrong = {problem.path[0] for problem in found}
         setup, _ = parse_table(cls, {key: value for key, value in table.items() if key not in wrong})
-    return setup
+    return setup, not found
 
 
 def _tell_of_space(space: SearchSpaceBase) -> None:

@@ -15,6 +15,9 @@ logger = get_logger(__name__)
 BY = ("type", "name", "regex_name")
 DEFAULT = "default"
 
+MOST_NAMED = 8
+"""Layers that a message names."""
+
 
 def select_entries(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) -> dict[str, str | None]:
     """The key of the entry for every quantisable node: its own, else `default`, else None.
@@ -60,6 +63,14 @@ def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) ->
             told = logger.debug if key in known else logger.info  # a known name is for another `by`
             told("'%s' matches no node of this model with by = \"%s\": it is left out", key, by)
     return problems
+
+
+def no_match(by: str, nodes: Mapping[str, Op]) -> str:
+    """Words for entries that match none of the nodes: what could be matched."""
+    layers = [f"{name} ({op.name})" for name, op in nodes.items() if op.multiplies] or ["none"]
+    more = f" and {len(layers) - MOST_NAMED} more" if len(layers) > MOST_NAMED else ""
+    there = ", ".join(layers[:MOST_NAMED]) + more
+    return f'matches any node of this model with by = "{by}"; its layers, by name (type): {there}'
 
 
 def _serves_any(key: str, by: str, nodes: Mapping[str, Op]) -> bool:

@@ -228,10 +228,43 @@ def test_what_stays_in_float_is_named_before_the_training(own: bool) -> None:
         Twice(), (x, (x[:, 0] > 0).long()), space, strategy="gradient", objectives=["accuracy", "average_bitwidth"],
         strategy_options={"snapshots": 1, "epochs": 1, "train_weights": own},
     )  # fmt: skip
-    assert any("a, a_1 stay in float" in text for text in study.warnings)
-    left = [text for text in study.warnings if "are left out" in text]
-    assert len(left) == own
-    assert all("b (data_out)" in text and "relu (data_in)" in text and "b (weight)" not in text for text in left)
+    (left,) = [text for text in study.warnings if "modules Linear, Conv1d and Conv2d that are called once" in text]
+    assert ("these stay in float" if own else "the first of their choices") in left
+    assert "a (data_in, weight, bias, data_out)" in left and "b (data_out)" in left and "relu (data_in)" in left
+
+
+class Functional(nn.Module):
+    """A module and a functional call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.weight = nn.Linear(8, 8), nn.Parameter(torch.randn(2, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(torch.relu(self.a(x)), self.weight)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "message"),
+    [
+        (Functional(), "linear", r"the training leaves linear \(data_in, weight\) in float: .*functional calls"),
+        (
+            nn.Sequential(nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(12, 2)),
+            "linear",
+            r"the search space has no formats for _1: add a seed for them \(by type: 'conv1d'\)",
+        ),
+    ],
+)
+def test_layers_without_a_format_are_named_before_a_training_for_a_circuit(
+    model: nn.Module, kind: str, message: str
+) -> None:
+    x = torch.randn(60, 8)
+    space = chop.Space(["integer"], [8], layers={kind: {"data_in_width": [8], "weight_width": [8], "bias_width": [8]}})
+    with pytest.raises(SearchError, match=rf"nothing is trained: [\s\S]*{message}"):
+        chop.search(
+            model, (x, (x[:, 0] > 0).long()), space, strategy="gradient", objectives=["accuracy", "ebops"],
+            strategy_options={"snapshots": 1, "epochs": 1, "train_weights": True},
+        )  # fmt: skip
 
 
 def test_it_needs_a_trainer() -> None:

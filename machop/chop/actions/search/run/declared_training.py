@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.search_space.base import SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings
@@ -20,7 +22,7 @@ ASKED_ABOUT = 5
 """Points of a space that runners are asked about before anything is trained."""
 
 MOST_NAMED = 8
-"""Operands that a warning names."""
+"""Layers that a message names."""
 
 _NO_LADDER = (
     "has no effect on networks that are trained: each snapshot is measured on all samples; remove it, or let trials be "
@@ -75,31 +77,74 @@ def engine_of(
 def require_measurable(training: Training, space: SearchSpaceBase, instruments: Instruments) -> None:
     """Raise SearchError where a runner has no metrics for the networks to be trained, whatever widths they get.
 
-    `space` says which formats they can have: a few of its points are asked about, and one that is measurable is enough.
+    `space` says which formats they can have: a few of its points are asked about, without what networks of their own
+    have no formats for, and one that is measurable is enough.
     """
+    left = _left_in_float(training, space) if training.own_networks else []
     plans = [space.plan(space.point(number)) for number in {space.size * n // ASKED_ABOUT for n in range(ASKED_ABOUT)}]
     for runner in instruments.runners.needed:
-        reasons = [_reason(runner, space.graph, plan) for plan in plans]
+        reasons = [_reason(runner, space.graph, plan.without(left)) for plan in plans]
         if all(reasons):
+            causes = "".join(f"\n  {cause}" for cause in _causes(training, space, left))
             raise SearchError(
                 f"nothing is trained: no network of '{training.name}' would have the metric "
-                f"'{runner.metrics[0].name}': {reasons[0]}"
+                f"'{runner.metrics[0].name}': {reasons[0]}{causes}"
             )
 
 
 def tell_left_out(training: Training, space: SearchSpaceBase) -> None:
-    """Warn of operands that the space gives formats to, and networks of the training do not have."""
-    left = TRAININGS[training.name].left_in_float(space.graph, space.possible_formats() or {})
-    if left and training.own_networks:
-        named = [f"{node} ({operand})" for node, operand in left]
-        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    """Warn of operands that the space gives formats to, and the training finds none for."""
+    left = _left_in_float(training, space)
+    if not left:
+        return
+    scope = TRAININGS[training.name].scope
+    told = f"the training finds formats for {scope}" if scope else "the training finds no formats for them"
+    if training.own_networks:
         logger.warning(
-            "the formats that the space gives to %s%s are left out: networks of their own have formats for inputs, "
-            "weights and biases of layers alone, and these stay in float; take them out of the space, or let trials be "
-            "points of it",
-            ", ".join(named[:MOST_NAMED]),
-            more,
+            "the formats that the space gives to %s are left out, and these stay in float: %s; take them out of the "
+            "space, or let trials be points of it",
+            _named(left),
+            told,
         )
+    else:
+        logger.warning(
+            "%s have the first of their choices in each trial: %s; give one choice, or take another strategy",
+            _named(left),
+            told,
+        )
+
+
+def _left_in_float(training: Training, space: SearchSpaceBase) -> list[tuple[str, str]]:
+    """The operands that the space has formats for, and the training finds none for."""
+    return list(TRAININGS[training.name].left_in_float(space.graph, space.possible_formats() or {}))
+
+
+def _causes(training: Training, space: SearchSpaceBase, left: Iterable[tuple[str, str]]) -> list[str]:
+    """What layers have no formats for, with cures: the training, or the space itself."""
+    ops, chosen = space.graph.quantizable_nodes(), space.possible_formats() or {}
+    layers = [(node, operand) for node, operand in left if ops[node].multiplies]
+    found = []
+    if layers and (scope := TRAININGS[training.name].scope):
+        found.append(
+            f"the training leaves {_named(layers)} in float: it finds formats for {scope}; make such modules of them, "
+            "or let trials be points of the space"
+        )
+    served = {node for node, own in chosen if chosen[node, own]}
+    bare = [name for name, op in ops.items() if op.multiplies and name not in served]
+    if bare:
+        kinds = " and ".join(dict.fromkeys(f"'{ops[name].name}'" for name in bare))
+        found.append(f"the search space has no formats for {', '.join(bare)}: add a seed for them (by type: {kinds})")
+    return found
+
+
+def _named(operands: Iterable[tuple[str, str]]) -> str:
+    """Operands by node, `fc (weight, bias)`; of many nodes the first."""
+    by_node: dict[str, list[str]] = {}
+    for node, operand in operands:
+        by_node.setdefault(node, []).append(operand)
+    named = [f"{node} ({', '.join(own)})" for node, own in by_node.items()]
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return ", ".join(named[:MOST_NAMED]) + more
 
 
 def _reason(runner: RunnerBase, network: MaseGraph, plan: QuantPlan) -> str:

@@ -42,7 +42,7 @@ from chop.nn.node_config import (
     transform_key_problem,
 )
 from chop.nn.ops import OP_TABLE, OPS, Op
-from chop.passes.graph.node_selection import DEFAULT, select_entries, selection_problems
+from chop.passes.graph.node_selection import DEFAULT, no_match, select_entries, selection_problems
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 
 MOST_ALTERNATIVES = 100_000
@@ -315,7 +315,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
         seeds = {key for key in chosen.values() if key not in (None, DEFAULT)}
         if not problems and self.size == 1 and not seeds and self._leaves_in_float(DEFAULT):
-            problems.append(Problem(("seed",), f'no seed matches any node of this model with by = "{self.by}"'))
+            problems.append(Problem(("seed",), f"no seed {no_match(self.by, ops)}"))
         return problems
 
     def _norm_problems(self, ops: Mapping[str, Op], chosen: Mapping[str, str | None]) -> dict[tuple[str, ...], str]:

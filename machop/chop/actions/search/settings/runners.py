@@ -89,9 +89,15 @@ def _declared_names(cls: type[RunnerBase]) -> set[str]:
         return set()
 
 
-def missing_metric(name: str, known: Mapping[str, Metric], strategy: StrategyTable) -> Problem:
-    """The problem of a metric that the file asks for and none of its runners returns."""
+def missing_metric(name: str, known: Mapping[str, Metric], strategy: StrategyTable) -> Problem | None:
+    """The problem of a metric that the file asks for and none of its runners returns.
+
+    None where a runner of the file is unknown, which is a problem of its own, and may be meant to return it.
+    """
     giving = [runner for runner, cls in RUNNERS.working().items() if name in _declared_names(cls)]
+    misspelt = "" if giving else did_you_mean(name, known)
+    if not misspelt and not all(_loaded(runner) for group in GROUPS for runner in getattr(strategy, group)):
+        return None
     there = [runner for runner in giving if any(runner in getattr(strategy, group) for group in GROUPS)]
     if there:
         return Problem(
@@ -101,5 +107,5 @@ def missing_metric(name: str, known: Mapping[str, Metric], strategy: StrategyTab
         )
     if giving:
         return Problem((name,), f"no runner of this file returns it; add one of: {', '.join(giving)}")
-    hint = did_you_mean(name, known) or f"; the runners of this file return: {', '.join(known) or 'none'}"
+    hint = misspelt or f"; the runners of this file return: {', '.join(known) or 'none'}"
     return Problem((name,), f"no runner returns a metric of that name{hint}")

@@ -170,7 +170,8 @@ def _parse_metrics(
             continue
         metric, found = known.get(name), []
         if metric is None:
-            problems.append(missing_metric(name, known, strategy).below("strategy", "metrics"))
+            missing = missing_metric(name, known, strategy)
+            problems += [missing.below("strategy", "metrics")] if missing else []
         elif parsed is not None:
             constraints += constraints_of(metric, parsed, found)
             objectives += objective_of(metric, parsed, sum_direction, found)

@@ -15,6 +15,9 @@ from chop.config.keys import documented
 from chop.errors import SearchError
 from chop.formats import FLOAT_BITS, Format
 from chop.ir import QuantPlan
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 Granularity = Literal["tensor", "channel", "element"]
 Cost = Literal["ebops", "average_bitwidth"]
@@ -221,6 +224,10 @@ class Gradient(SearchStrategyBase):
             raise SearchError(
                 "gradient: the space is no product of choices of nodes (a node with more than 100,000 choices, "
                 "perhaps): give shorter lists, or train_weights = true"
+            )
+        if self.options.own_networks:
+            logger.info(
+                "the widths of the space say which operands have formats, and are no bounds: widths are learned"
             )
         self._number = 0
         self._asked: set[tuple[int, ...]] = set()
