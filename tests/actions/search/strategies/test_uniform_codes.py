@@ -35,3 +35,9 @@ def test_measured_formats_are_alike_by_their_place_and_given_ones_by_their_value
 def test_a_layer_without_the_width_takes_the_nearest() -> None:
     wide = axis("a", MinifloatIEEE(8, 3), MinifloatIEEE(8, 4), MinifloatIEEE(4, 2))
     assert found(wide, axis("b", Integer(5, 2), None)) == [[0, 0], [0, 1], [1, 0], [2, 0]]
+
+
+def test_deep_networks_have_every_choice_too() -> None:
+    formats = [Integer(width, 1) for width in range(2, 16)]
+    deep = [axis(f"layer{number}", *formats) for number in range(200)]
+    assert found(*deep) == [[place] * 200 for place in range(14)]

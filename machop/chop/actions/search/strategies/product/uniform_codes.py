@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,11 +14,16 @@ from chop.formats import Format
 
 MOST_UNIFORM = 1000
 
+_Value = TypeVar("_Value")
+
 _Formats = dict[str, Format]
 """The format of each operand of a layer."""
 
 _Widths = tuple[tuple[str, str, float], ...]
 """Of each operand its name, the kind of its format, and its bits."""
+
+_Wanted = tuple[tuple[tuple[str, Format], ...], tuple[tuple[str, int], ...]]
+"""Of each operand its format, and the place of that among the formats with these widths."""
 
 
 def uniform_codes(axes: Sequence[Axis], every: bool = False) -> Array:
@@ -27,8 +33,8 @@ def uniform_codes(axes: Sequence[Axis], every: bool = False) -> Array:
     neither kind nor bits (but in the width of the exponent, say) the first one counts; with `every`, each of them.
     """
     choices = [_Choices(axis) for axis in axes]
-    codes = _every_code(choices) if every else _codes_of_widths(choices)
-    found = np.array(list(dict.fromkeys(islice(codes, MOST_UNIFORM))), dtype=np.int64).reshape(-1, len(axes))
+    codes = _distinct(_every_code(choices) if every else _codes_of_widths(choices))
+    found = np.array(list(islice(codes, MOST_UNIFORM)), dtype=np.int64).reshape(-1, len(axes))
     bits = sum((axis_bits(axis)[found[:, number]] for number, axis in enumerate(axes)), np.zeros(len(found)))
     return np.asarray(found[np.argsort(-bits, kind="stable")])
 
@@ -61,6 +67,11 @@ class _Choices:
             self._places[widths] = [{key: order[key].index(own[key]) for key in order} for own in formats]
         return self._places[widths]
 
+    def wanted(self, widths: _Widths) -> Iterator[_Wanted]:
+        """The formats of each choice with these widths, and their places."""
+        for number, places in zip(self.by_widths[widths], self.places(widths), strict=True):
+            yield tuple(self.formats[number].items()), tuple(places.items())
+
     def most_alike(self, widths: _Widths, formats: _Formats, places: dict[str, int]) -> int:
         """Of the choices with these widths the one with those formats, or else with the nearest places."""
         here = self.by_widths[widths]
@@ -79,10 +90,19 @@ def _codes_of_widths(choices: Sequence[_Choices]) -> Iterator[tuple[int, ...]]:
 def _every_code(choices: Sequence[_Choices]) -> Iterator[tuple[int, ...]]:
     for widths in _all_widths(choices):
         nearest = [own.nearest(widths) for own in choices]
-        for given in (own for own in choices if widths in own.by_widths):
-            for number, places in zip(given.by_widths[widths], given.places(widths), strict=True):
-                alike = zip(choices, nearest, strict=True)
-                yield tuple(own.most_alike(near, given.formats[number], places) for own, near in alike)
+        given = chain.from_iterable(own.wanted(widths) for own in choices if widths in own.by_widths)
+        for formats, places in _distinct(given):
+            alike = zip(choices, nearest, strict=True)
+            yield tuple(own.most_alike(near, dict(formats), dict(places)) for own, near in alike)
+
+
+def _distinct(values: Iterable[_Value]) -> Iterator[_Value]:
+    """Each value once, in order, as they come."""
+    seen: set[_Value] = set()
+    for value in values:
+        if value not in seen:
+            seen.add(value)
+            yield value
 
 
 def _all_widths(choices: Sequence[_Choices]) -> list[_Widths]:
