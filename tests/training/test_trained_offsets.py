@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from chop.ir.graph.offsets_json import noted_offsets, offset_notes
 from chop.models import get_model
 from chop.models.checkpoint import load_weights, save_weights
 from chop.models.weight_notes import OffsetNotes, note, offsets_on
-from chop.passes.graph.transforms.scales.equalise import equalise_transform_pass
+from chop.passes.graph import equalise_transform_pass, migrate_scales_transform_pass, quantize_transform_pass
 from chop.scoring.scores import score
 from chop.training.for_space import SpaceTraining
 from chop.training.space_plans import narrowest_plan, widest_plan
@@ -126,6 +127,7 @@ def test_a_loaded_checkpoint_predicts_what_the_probes_scored(jets: MaseDataModul
     found = score(*predict(graph.model, batches), num_classes=5)
     assert scores.values[1] == pytest.approx(found["accuracy"], abs=1e-12)
     shared = MaseGraph(loaded)
+    shared.choice_offsets = ChoiceOffsets()
     calibrate(shared, Few(jets, 2000), 512)
     shared.apply_plan(narrowest)
     assert not torch.equal(shared.model(batches[0][0]), graph.model(batches[0][0]))
@@ -187,6 +189,37 @@ def test_a_graph_of_a_model_keeps_its_offsets_and_changed_weights_lose_them_with
     assert "the weights have changed since their training for a search space" in caplog.text
 
 
+def test_quantising_by_hand_takes_the_weights_of_the_format() -> None:
+    model, notes = noted()
+    note(model, None, notes)
+    graph, x = MaseGraph(model), torch.randn(5, 3)
+    fixed = {"name": "integer", "weight_width": 2, "weight_frac_width": "auto"}
+    quantize_transform_pass(graph, {"by": "name", "fc": {"config": fixed}})
+    weight = NARROW.calibrated(moved := model.fc.weight + 1.0).quantize(moved)
+    torch.testing.assert_close(graph.model(x), nn.functional.linear(x, weight, model.fc.bias))
+    copied = copy.deepcopy(graph)
+    assert torch.equal(copied.model(x), graph.model(x))
+
+
+def test_a_graph_keeps_offsets_that_its_tracing_renames_and_a_file_of_other_weights_drops_them(tmp_path: Path) -> None:
+    class WithUnused(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Linear(2, 2)
+
+    model, notes = WithUnused(), noted()[1]
+    note(model, None, notes)
+    graph = MaseGraph(nn.DataParallel(model))
+    assert "unused.weight" not in graph.model.state_dict() and graph.choice_offsets.values
+    assert MaseGraph(module_of(graph)).choice_offsets == graph.choice_offsets
+    same, other = tmp_path / "same.mz", tmp_path / "other.mz"
+    graph.export(same)
+    graph.model.fc.weight.data *= 2
+    graph.export(other)
+    assert MaseGraph.from_checkpoint(same, model).choice_offsets.values
+    assert not MaseGraph.from_checkpoint(other, model).choice_offsets.values
+
+
 def test_offsets_that_are_all_zero_are_not_written() -> None:
     assert offset_notes(offsets_of({("weight", "weight", NARROW): torch.zeros(2, 3)})) is None
 
@@ -211,10 +244,14 @@ def test_offsets_that_cannot_be_those_of_the_model_are_refused(old: str, new: st
 
 
 def test_scales_are_not_moved_between_weights_that_belong_to_formats() -> None:
-    graph = MaseGraph(Net())
-    graph.choice_offsets = offsets_of({("weight", "weight", NARROW): torch.ones(2, 3)})
-    with pytest.raises(PassError, match="trained for a search space, with offsets for each format"):
-        equalise_transform_pass(graph, {"dummy_in": {"x": torch.randn(2, 3)}, "show": False})
+    model, notes = noted()
+    note(model, None, notes)
+    few = {"x": torch.randn(2, 3)}
+    told = "trained for a search space, with offsets for each format"
+    with pytest.raises(PassError, match=f"equalise: the weights were {told}"):
+        equalise_transform_pass(MaseGraph(model), {"dummy_in": few, "show": False})
+    with pytest.raises(PassError, match=f"migrate_scales: the weights were {told}"):
+        migrate_scales_transform_pass(MaseGraph(model), {"dummy_in": few, "input_generator": [few], "show": False})
 
 
 def test_networks_with_batch_norms_and_weights_that_are_read_twice_have_no_offsets(jets: MaseDataModule) -> None:

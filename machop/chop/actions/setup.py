@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,11 @@ from chop.dataset.data import PARTS, Data, first_batch
 from chop.dataset.rows import cut, form_of
 from chop.errors import ChopError, GraphError, first_line
 from chop.ir import MaseGraph
-from chop.ir.graph.offsets_json import noted_offsets
 from chop.ir.graph.own_copy import is_uninitialised
 from chop.ir.graph.same_results import failure, gives, steady_results
 from chop.models import get_model
 from chop.models.build import ships_weights
 from chop.models.checkpoint import load_weights
-from chop.models.weight_notes import TRAINED_FOR_SPACE, has_forgotten_offsets, notes_on, offsets_on
 from chop.tools.get_input import call_model
 from chop.tools.logger import get_logger
 from chop.tools.model_inputs import tensors_of
@@ -139,15 +137,6 @@ def traced(model: nn.Module, data_module: Data) -> MaseGraph:
     require_parts_alike(model, data_module)
     x, _ = first_batch(data_module, "train", 2)
     graph = MaseGraph(model, example_inputs=x)
-    if notes := notes_on(model):
-        graph.about = {**graph.about, TRAINED_FOR_SPACE: asdict(notes)}
-    if offsets := offsets_on(model):
-        graph.choice_offsets = noted_offsets(offsets, graph)
-    elif has_forgotten_offsets(model):
-        logger.warning(
-            "the weights have changed since their training for a search space: the offsets that it found for each "
-            "format are not used; train for the space again"
-        )
     for part in PARTS:
         for few in _two_of_each_form(data_module, part):
             _require_same_on(part, model, graph, few)

@@ -30,6 +30,7 @@ from chop.ir.graph.layouts import FirstBatch, find_layouts
 from chop.ir.graph.made_tensors import MadeTensors, attribute_at
 from chop.ir.graph.mask_readers import with_masks
 from chop.ir.graph.metadata import MaseMetadata
+from chop.ir.graph.noted_weights import take_notes
 from chop.ir.graph.own_copy import own_copy
 from chop.ir.graph.plan_statistics import (
     lacks_statistics,
@@ -67,7 +68,9 @@ class MaseGraph:
     `torch.export`, which needs `example_inputs`: a tensor, a tuple or a dictionary of keyword arguments, the batch
     first; such a graph computes as in eval mode also while it is trained.
 
-    Raises GraphError for a model whose control flow depends on its data.
+    Weights that were trained for a search space bring their offsets with them (`choice_offsets`).
+
+    Raises GraphError for a model whose control flow depends on its data, CheckpointError for offsets that do not fit.
     """
 
     def __init__(
@@ -85,7 +88,6 @@ class MaseGraph:
         leaves = tuple((custom_ops or {}).get("modules", ()))
         example = None if example_inputs is None else partial(call_model, x=example_inputs)
         self.model: fx.GraphModule = trace(own_copy(model, example), cf_args, leaves, example_inputs)
-        hand_on_notes(model, self.model)
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
         self._requested = QuantPlan()
@@ -101,6 +103,7 @@ class MaseGraph:
 
         self.folded: tuple[str, ...] = ()
         self.about: Mapping[str, Any] = {}
+        take_notes(self, model)
         if example_inputs is not None:
             with suppress(ChopError):  # where it does not run on them: what it runs on later is observed
                 self.observe(example_inputs)

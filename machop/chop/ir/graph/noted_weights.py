@@ -1,0 +1,48 @@
+"""Gives a graph what was noted on the weights of its model: their training for a search space, and its offsets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from chop.ir.choice_offsets import ChoiceOffsets
+from chop.ir.graph.offsets_json import noted_offsets
+from chop.ir.graph.own_copy import unwrapped
+from chop.models.weight_notes import TRAINED_FOR_SPACE, hand_on_notes, has_forgotten_offsets, note, notes_on, offsets_on
+from chop.tools.logger import get_logger
+
+if TYPE_CHECKING:
+    from chop.ir.graph.mase_graph import MaseGraph
+
+logger = get_logger(__name__)
+
+
+def take_notes(graph: MaseGraph, model: nn.Module) -> None:
+    """Give a new graph the notes on the weights of `model`, and warn where the weights have changed since.
+
+    Raises CheckpointError for offsets that do not fit the graph.
+    """
+    model = unwrapped(model)
+    if has_forgotten_offsets(model):
+        hand_on_notes(model, graph.model)
+        logger.warning(
+            "the weights have changed since their training for a search space: the offsets that it found for each "
+            "format are not used; train for the space again"
+        )
+        return
+    notes = notes_on(model)
+    note(graph.model, notes, offsets_on(model))
+    if notes is not None:
+        graph.about = {**graph.about, TRAINED_FOR_SPACE: asdict(notes)}
+    graph.choice_offsets = offsets_for(graph)
+
+
+def offsets_for(graph: MaseGraph) -> ChoiceOffsets:
+    """The offsets that were noted on the weights of a graph as they are now; none where they have changed since.
+
+    Raises CheckpointError for offsets that do not fit the graph.
+    """
+    noted = offsets_on(graph.model)
+    return ChoiceOffsets() if noted is None else noted_offsets(noted, graph)
