@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from chop.actions.calibration import calibrate
 from chop.actions.setup import traced
-from chop.api.search import module_of
+from chop.api.own_model import module_of
 from chop.config.space_training import SpaceTrainingOptions
 from chop.dataset import MaseDataModule
 from chop.errors import CheckpointError, PassError

@@ -91,11 +91,16 @@ def build_model(options: RunOptions, data_module: MaseDataModule, takes_graph: b
         logger.warning("--load %s replaces the weights of --pretrained", options.load_name)
     shipped = options.is_pretrained and not options.load_name
     model = get_model(options.model, options.task, data_module.dataset_info, pretrained=shipped)
+    take_weights(model, options, data_module, takes_graph)
+    return model
+
+
+def take_weights(model: nn.Module, options: RunOptions, data_module: Data, takes_graph: bool = False) -> None:
+    """Give lazy layers of `model` their shapes, and put the weights of `--load` into it, if there are any."""
     if is_uninitialised(model):
         _initialise(model, data_module)
     if options.load_name:
         load_weights(model, options.load_name, options.load_type, options.load_weights, takes_graph)
-    return model
 
 
 def warn_of_untrained_weights(options: RunOptions) -> None:
@@ -119,7 +124,7 @@ def warn_of_untrained_weights(options: RunOptions) -> None:
     )
 
 
-def _initialise(model: nn.Module, data_module: MaseDataModule) -> None:
+def _initialise(model: nn.Module, data_module: Data) -> None:
     """Run two training samples, so that lazy layers get their shapes."""
     x, _ = first_batch(data_module, "train", 2)
     was_training = model.training

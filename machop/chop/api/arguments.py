@@ -68,6 +68,7 @@ def as_arguments(text: str) -> str:
     text = re.sub(
         r'name = "optuna", and sampler = ("\w+")', r'strategy="optuna", strategy_options={"sampler": \1}', text
     )
+    text = re.sub(r"--load(?![-\w])", "weights=", text)
     text = text.replace("--project-dir", "folder=").replace("--project", "folder=")
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
 

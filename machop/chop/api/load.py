@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from chop.actions.setup import resolve_accelerator
 from chop.api.arguments import in_python, naming
 from chop.api.data import UserData, data_module_of, real_type
 from chop.api.network import Networks
+from chop.api.own_model import loaded
 from chop.api.study import Study
 from chop.config.options import RunOptions
 from chop.dataset import DATASETS
 from chop.dataset.arrays import SPLIT
-from chop.errors import SearchError
+from chop.errors import CheckpointError, SearchError
 from chop.ir import MaseGraph
 from chop.models.weight_notes import weights_digest
 from chop.record.folder import SearchFolder
@@ -40,12 +42,13 @@ def load_study(
     loss: Any = None,
     metrics: Mapping[str, Any] | None = None,
     split: Sequence[float] = SPLIT,
+    weights: str | Path | None = None,
 ) -> Study:
     """The study in a folder, from its records alone. Its networks can be built where `model` is given.
 
-    `model` must be the one that was searched, with its weights. `data`, `loss`, `metrics` and `split` are those of the
-    search; data by name need not be given. Functions that were objectives are `metrics` here. Nothing that the folder
-    holds is run. Raises SearchError for another model or other data.
+    `model` must be the one that was searched, with its weights, or those of the file `weights`. `data`, `loss`,
+    `metrics` and `split` are those of the search; data by name need not be given. Functions that were objectives are
+    `metrics` here. Nothing that the folder holds is run. Raises SearchError for another model or other data.
     """
     if not isinstance(folder, (str, Path)):
         raise SearchError(f"folder: expected the path of a study's folder, got {folder!r}")
@@ -57,7 +60,8 @@ def load_study(
             logger.warning("%s has no resolved.toml: tables can be shown, but no network be built", files.path)
         return Study(files)
     with in_python():
-        return Study(files, _networks_of(files, model, data, {"loss": loss, "metrics": metrics, "split": split}))
+        about_data = {"loss": loss, "metrics": metrics, "split": split}
+        return Study(files, _networks_of(files, model, weights, data, about_data))
 
 
 def _require_whole(files: SearchFolder) -> None:
@@ -67,9 +71,9 @@ def _require_whole(files: SearchFolder) -> None:
         raise SearchError(f"{files.log} has other trials than summary.json beside it: it was cut off or changed")
 
 
-def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping[str, Any]) -> Networks:
-    from chop.api.search import module_of
-
+def _networks_of(
+    files: SearchFolder, model: Any, weights: str | Path | None, data: Any, about_data: Mapping[str, Any]
+) -> Networks:
     text = files.resolved
     if text is None:
         raise SearchError(f"{files.path} has no resolved.toml, without which its networks cannot be built")
@@ -87,10 +91,12 @@ def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping
         real=real_type(model),
         **about_data,
     )
-    with naming("model"):
-        own = module_of(model)
+    searched_with, options = options.load_name, replace(options, load_name=None if weights is None else str(weights))
+    with naming("model"), naming("weights", CheckpointError):
+        own = loaded(model, options, module)
     if weights_digest(own) != files.fingerprint.get("weights"):
-        raise SearchError(f"model: has other weights than the one that the search in {files.path} measured")
+        cure = f"; it had those of {searched_with} (weights=)" if searched_with and weights is None else ""
+        raise SearchError(f"model: has other weights than the one that the search in {files.path} measured{cure}")
     device = resolve_accelerator(options)
     job = checked_call(SearchJob, own, module, document["search"], files.path, options.seed, device)
     _require_same(job, files)
@@ -100,7 +106,7 @@ def _networks_of(files: SearchFolder, model: Any, data: Any, about_data: Mapping
     return Networks.of(job, options)
 
 
-_OPTIONS = ("model", "dataset", "task", "batch_size", "seed", "accelerator", "max_token_len")
+_OPTIONS = ("model", "dataset", "task", "load_name", "batch_size", "seed", "accelerator", "max_token_len")
 _TOLD = {"layers": "layers", "choices": "choices", "dataset": "data"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
@@ -26,6 +25,7 @@ from chop.api.data import UserData, data_module_of, real_type, unused_by
 from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
 from chop.api.network import Networks
+from chop.api.own_model import loaded
 from chop.api.space import Space
 from chop.api.strategy import strategy_name
 from chop.api.study import Study
@@ -36,9 +36,9 @@ from chop.config.typed import Problem, check_value
 from chop.dataset import MaseDataModule
 from chop.dataset.arrays import SPLIT
 from chop.dataset.data import Data, Part
-from chop.errors import ChopError, ConfigError, FolderError, GraphError, SearchError
+from chop.errors import CheckpointError, ChopError, ConfigError, FolderError, GraphError, SearchError
 from chop.executors import EXECUTORS, Executor
-from chop.ir import MaseGraph, QuantPlan
+from chop.ir import MaseGraph
 from chop.nn.ops import Op
 from chop.scoring.metric import Direction
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -101,8 +101,8 @@ def search(
 ) -> Study:
     """Search the best number format for every layer of `model`; Ctrl-C ends the search and returns what was found.
 
-    `model` is a module, whose weights stay as they are, a `MaseGraph`, or a name of `ch info model` with its
-    `pretrained` weights or those of a file (`weights`). `data` is one of
+    `model` is a module, a `MaseGraph`, or a name of `ch info model` with its `pretrained` weights. `weights` is a file
+    of weights for any of them, as `trained.save` and `ch train` write it. A module stays as it is. `data` is one of
 
     - DataLoaders `(train, val, test)`, or a dictionary or an object that holds them;
     - arrays `(x, y)` of NumPy or torch, or lists of numbers, whose samples are split at random by `split` and `seed`,
@@ -198,7 +198,7 @@ class Arguments:
         module = self.data_module()
         options = self.options(module)
         with naming("model"):
-            model = build_model(options, module) if options.model else module_of(self.model)
+            model = self.built_model(options, module)
             self._tell_untrained()
             graph = traced(model, module)
         table = self.table(module, graph.quantizable_nodes().values())
@@ -326,9 +326,8 @@ class Arguments:
 
     def options(self, module: MaseDataModule) -> RunOptions:
         """The options at the top of the equivalent TOML file."""
-        if not isinstance(self.model, str) and (self.pretrained or self.weights):
-            name = "pretrained" if self.pretrained else "weights"
-            raise ConfigError([f"{name}: is for a model by name; this model has its weights"])
+        if not isinstance(self.model, str) and self.pretrained:
+            raise ConfigError(["pretrained: is for a model by name; this model has its weights, or those of weights="])
         return RunOptions(
             model=self.model if isinstance(self.model, str) else None,
             dataset=self.data if isinstance(self.data, str) else None,
@@ -340,6 +339,11 @@ class Arguments:
             accelerator="gpu" if self.device == "cuda" else self.device,
             max_token_len=self.max_token_len,
         )
+
+    def built_model(self, options: RunOptions, data_module: MaseDataModule) -> nn.Module:
+        """The model with its weights, or those of the file `weights`; the caller's module stays as it is."""
+        with naming("weights" if self.weights else "pretrained", CheckpointError):
+            return build_model(options, data_module) if options.model else loaded(self.model, options, data_module)
 
     def table(self, data_module: Data, ops: Collection[Op] | None = None) -> dict[str, Any]:
         """The table `[search]` of the TOML file that does the same; `ops` are those of the model (None: any)."""
@@ -383,14 +387,3 @@ def _executor_name(executor: Any) -> str | None:
     if executor is None or isinstance(executor, str):
         return executor
     raise ConfigError([f"executor: expected a name (ch info executor) or a subclass of Executor, got {executor!r}"])
-
-
-def module_of(model: Any) -> nn.Module:
-    """A model as a module; a graph without its formats."""
-    if isinstance(model, nn.Module):
-        return model
-    if isinstance(model, MaseGraph):
-        plain = copy.deepcopy(model)
-        plain.apply_plan(QuantPlan())
-        return plain.model
-    raise ChopError(f"expected a torch.nn.Module, a MaseGraph or the name of a model, got {model!r}")

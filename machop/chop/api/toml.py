@@ -101,7 +101,8 @@ def _is_constraint(table: Mapping[str, Any]) -> bool:
 def _notes(options: RunOptions, search: Mapping[str, Any], has_functions: bool) -> Iterator[str]:
     """Options to add on the command line for objects of Python."""
     if options.model is None:
-        yield "The model is an object of Python: add --model FILE.py:FUNCTION --load WEIGHTS."
+        load = "" if options.load_name else " --load WEIGHTS"
+        yield f"The model is an object of Python: add --model FILE.py:FUNCTION{load}."
     if options.dataset is None or has_functions:
         what = ", the loss and the metrics" if has_functions else ""
         yield f"The data are objects of Python: add --dataset FILE.py:FUNCTION, which returns the same parts{what}."

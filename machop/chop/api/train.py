@@ -12,12 +12,12 @@ from typing import Any
 from torch import nn
 
 from chop.actions.search.search_space import SearchSpaceBase
-from chop.actions.setup import TRAINING_FOLDER, build_model, resolve_accelerator, traced
+from chop.actions.setup import TRAINING_FOLDER, resolve_accelerator, traced
 from chop.actions.space_training import SpaceTrained, SpaceTrainingJob, space_of
 from chop.api.arguments import in_python, naming
 from chop.api.data import UserData
 from chop.api.log import shown
-from chop.api.search import Arguments, Device, module_of
+from chop.api.search import Arguments, Device
 from chop.api.space import Space
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import parse_table
@@ -50,7 +50,7 @@ class SpaceTrainedModel:
         return self.notes.epoch
 
     def save(self, path: str | Path) -> Path:
-        """Write the weights as an ordinary checkpoint, which `ch search --load` and `weights=` take."""
+        """Write the weights as an ordinary checkpoint, which `--load` and `weights=` take, with its offsets."""
         return save_weights(self.model, path, self.notes.as_metadata())
 
     def __str__(self) -> str:
@@ -117,7 +117,7 @@ def _job(arguments: Arguments, chosen: SpaceTrainingOptions, folder: Path) -> Sp
     data = arguments.data_module()
     options = arguments.options(data)
     with naming("model"):
-        model = build_model(options, data) if options.model else module_of(arguments.model)
+        model = arguments.built_model(options, data)
         graph = traced(model, data)
     space, setup = _space(arguments, graph, data)
     return SpaceTrainingJob(model, space, setup, data, chosen, folder, arguments.seed, resolve_accelerator(options))
