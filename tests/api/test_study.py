@@ -249,6 +249,11 @@ def test_a_study_is_not_loaded_with_another_model_or_other_data(
         chop.load_study(None)  # type: ignore[arg-type]
 
 
+def test_a_study_is_loaded_from_the_folder_of_its_project(study: Study, tmp_path: Path) -> None:
+    study.save(tmp_path / "project" / "software" / "search_ckpts")
+    assert len(chop.load_study(tmp_path / "project").trials) == len(study.trials)
+
+
 def test_a_study_says_what_it_is(study: Study) -> None:
     assert "on the front; 16 configurations measured of 16" in repr(study)
     assert "accuracy" in repr(study.best())

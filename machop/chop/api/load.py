@@ -28,6 +28,7 @@ from chop.errors import CheckpointError, SearchError
 from chop.ir import MaseGraph
 from chop.models.weight_notes import weights_digest
 from chop.record.folder import SearchFolder
+from chop.record.names import search_folder
 from chop.record.trial import TrialCounts
 from chop.tools.logger import get_logger
 
@@ -46,13 +47,14 @@ def load_study(
 ) -> Study:
     """The study in a folder, from its records alone. Its networks can be built where `model` is given.
 
-    `model` must be the one that was searched, with its weights, or those of the file `weights`. `data`, `loss`,
-    `metrics` and `split` are those of the search; data by name need not be given. Functions that were objectives are
-    `metrics` here. Nothing that the folder holds is run. Raises SearchError for another model or other data.
+    The `folder` is that of the search, or of its project. `model` must be the one that was searched, with its weights,
+    or those of the file `weights`. `data`, `loss`, `metrics` and `split` are those of the search; data by name need not
+    be given. Functions that were objectives are `metrics` here. Nothing that the folder holds is run. Raises
+    SearchError for another model or other data.
     """
     if not isinstance(folder, (str, Path)):
         raise SearchError(f"folder: expected the path of a study's folder, got {folder!r}")
-    files = SearchFolder(folder)
+    files = SearchFolder(search_folder(Path(folder)))
     with in_python():
         _require_whole(files)
     if model is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -21,6 +22,11 @@ def show_info(what: str, name: str | None = None) -> None:
         for table in _keys_of_one(what, name):
             terminal().print(table)
         return
+    if what not in ("all", *SECTIONS) and _is_path(what):
+        from chop.cli.checkpoint_info import show_checkpoint
+
+        show_checkpoint(Path(what))
+        return
     sections = [*SECTIONS] if what == "all" else [what]
     for section in sections:
         if section not in SECTIONS:
@@ -29,6 +35,11 @@ def show_info(what: str, name: str | None = None) -> None:
                 [f"ch info: unknown section '{section}'{did_you_mean(section, known)} ({', '.join(known)})"]
             )
         terminal().print(SECTIONS[section]())
+
+
+def _is_path(what: str) -> bool:
+    """Whether a word is that of a file, which may be missing, and not of a section."""
+    return Path(what).suffix != "" or Path(what).exists() or len(Path(what).parts) > 1
 
 
 def _keys_of_one(section: str, name: str) -> Iterator[Table]:

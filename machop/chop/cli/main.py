@@ -203,14 +203,19 @@ def compare(
 
 
 def info(
-    what: Annotated[str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner; or a file of weights")
+    ] = "all",
     name: Annotated[
         str | None,
         typer.Argument(help="A strategy, runner, space, training or exporter: its keys.", show_default=False),
     ] = None,
     plugin: PLUGINS = None,
 ) -> None:
-    """List models, data sets, formats, passes, strategies, runners and all other names; or the keys of one."""
+    """List models, data sets, formats, passes, strategies, runners and all other names; or the keys of one.
+
+    Of a checkpoint or a saved graph it shows what the file holds: ch info best.safetensors
+    """
     load_plugins(plugin)
     from chop.cli.info import show_info
 

@@ -53,7 +53,7 @@ def load_weights(
             + "\n  load another checkpoint, or train anew (with a smaller --learning-rate where values are not finite)"
         )
     model.load_state_dict(state, strict=checkpoint.kind != "mz")
-    note(model, TrainedForSpace.from_metadata(checkpoint.metadata), _offsets(checkpoint))
+    note(model, TrainedForSpace.from_metadata(checkpoint.metadata), offsets_in(checkpoint))
     logger.info("weights: %s (%s)", path, KIND_NAMES[checkpoint.kind])
     for remark in remarks:
         logger.info("%s: %s", path, remark)
@@ -71,7 +71,7 @@ def save_weights(model: nn.Module, path: Path | str, metadata: Mapping[str, str]
     return save_tensors(tensors, path, {**(metadata or {}), **offsets.as_metadata()})
 
 
-def _offsets(checkpoint: Checkpoint) -> OffsetNotes | None:
+def offsets_in(checkpoint: Checkpoint) -> OffsetNotes | None:
     """The offsets of a file; None for saved graphs, whose formats have them."""
     entries = checkpoint.metadata.get(OFFSETS_KEY)
     return None if entries is None or checkpoint.kind == "mz" else OffsetNotes(entries, checkpoint.measured)
@@ -118,9 +118,14 @@ def _chosen_tensors(checkpoint: Checkpoint, model: nn.Module, which: str | None)
 def _misfit(checkpoint: Checkpoint, lines: list[str]) -> CheckpointError:
     if any(isinstance(value, Tensor) and value.is_quantized for value in _values(checkpoint)):
         lines = [*lines, "the file is of a quantised model: save the state dict of the float model"]
-    names = [name for name, builtin in MODELS.working().items() if _fits(builtin, checkpoint)]
+    names = fitting_models(checkpoint)
     guess = [f"it fits the model {' or '.join(names)}"] if names else []
     return CheckpointError(f"{checkpoint.path} does not fit the model:\n  " + "\n  ".join([*lines, *guess]))
+
+
+def fitting_models(checkpoint: Checkpoint) -> list[str]:
+    """The bundled models, as they ship, that the weights of a file fit."""
+    return [name for name, builtin in MODELS.working().items() if _fits(builtin, checkpoint)]
 
 
 def _values(checkpoint: Checkpoint) -> list[Any]:

@@ -61,11 +61,17 @@ class TrainedForSpace:
             raise TypeError(f"{', '.join(wrong)}: not of the type that is written")
         return found
 
+    def __str__(self) -> str:
+        return f"{self.networks} networks, epoch {self.epoch} of {self.epochs}, seed {self.seed}: {self._gain}"
+
+    @property
+    def _gain(self) -> str:
+        return f"{self.metric} of {self.probes} probe plans {self.before:.4g} before, {self.after:.4g} after"
+
     def as_text(self, choices: str) -> str:
         """A sentence for reports of a search of the space with the checksum `choices`."""
         which = "this search space" if choices == self.choices else "another search space"
-        gain = f"{self.metric} of {self.probes} probe plans {self.before:.4g} before, {self.after:.4g} after"
-        return f"The weights were trained for {which} ({self.networks} networks, {self.epochs} epochs): {gain}."
+        return f"The weights were trained for {which} ({self.networks} networks, {self.epochs} epochs): {self._gain}."
 
 
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}

@@ -75,7 +75,7 @@ def load_graph(
     graph = MaseGraph(model if model is not None else _named_model(checkpoint, notes), example_inputs=example_inputs)
     graph.about = {key: value for key, value in notes.items() if key not in _OF_THE_GRAPH}
     graph.remove_nodes(notes.get("folded", []))
-    _fill(graph, checkpoint, notes, f"'{notes['model']}' as it ships" if model is None else "the model")
+    _fill(graph, checkpoint, f"'{notes['model']}' as it ships" if model is None else "the model")
     for name, parameters in notes.get("metadata", {}).items():
         metadata = MaseMetadata()
         metadata.parameters.update(_metadata_from_json(parameters))
@@ -94,18 +94,18 @@ def load_onto(graph: MaseGraph, path: Path | str) -> MaseGraph:
     found.apply_plan(QuantPlan())
     found.remove_nodes(name for name in notes.get("folded", []) if name not in found.folded)
     found.about = {key: value for key, value in notes.items() if key not in _OF_THE_GRAPH}
-    _fill(found, checkpoint, notes, "the graph")
+    _fill(found, checkpoint, "the graph")
     return found
 
 
-def _fill(graph: MaseGraph, checkpoint: Checkpoint, notes: Mapping[str, Any], which: str) -> None:
+def _fill(graph: MaseGraph, checkpoint: Checkpoint, which: str) -> None:
     """Give a graph the weights and formats of a file; `which` names the graph in the message that they do not fit."""
     if wrong := misfits(graph.model, checkpoint.state_dict):
         raise CheckpointError(f"{checkpoint.path} does not fit {which}: {_PASS}\n  " + "\n  ".join(wrong))
     graph.model.load_state_dict(dict(checkpoint.state_dict))
     graph.choice_offsets = offsets_for(graph)
     graph.forget_calibration()
-    graph.apply_plan(_plan(checkpoint, notes))
+    graph.apply_plan(saved_plan(checkpoint))
 
 
 def _metadata_as_json(metadata: Any) -> Any:
@@ -127,7 +127,9 @@ def _metadata_from_json(value: Any) -> Any:
     return {key: _metadata_from_json(part) for key, part in value.items()}
 
 
-def _plan(checkpoint: Checkpoint, notes: Mapping[str, Any]) -> QuantPlan:
+def saved_plan(checkpoint: Checkpoint) -> QuantPlan:
+    """The formats of a saved graph; raises CheckpointError where they cannot be read."""
+    notes = graph_notes(checkpoint)
     try:
         return QuantPlan.of(
             {

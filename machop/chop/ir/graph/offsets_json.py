@@ -36,19 +36,26 @@ def offset_notes(offsets: ChoiceOffsets) -> OffsetNotes | None:
     return OffsetNotes(json.dumps(entries), tensors)
 
 
-def noted_offsets(notes: OffsetNotes, graph: MaseGraph) -> ChoiceOffsets:
-    """The offsets that a checkpoint has for a graph; raises CheckpointError where they do not fit it."""
+def read_offsets(notes: OffsetNotes) -> ChoiceOffsets:
+    """The offsets that a checkpoint has, of whatever model; raises CheckpointError where they cannot be read."""
     try:
-        found = {
-            _slot(entry, notes): tensor_from_json(entry["offset"], notes.tensors) for entry in json.loads(notes.entries)
-        }
+        return ChoiceOffsets(
+            {
+                _slot(entry, notes): tensor_from_json(entry["offset"], notes.tensors)
+                for entry in json.loads(notes.entries)
+            }
+        )
     except (ChopError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             f"the weights of their own that the checkpoint has for formats cannot be read ({error}); train for the "
             "space anew"
         ) from error
-    ops = graph.quantizable_nodes()
-    for slot, own in found.items():
+
+
+def noted_offsets(notes: OffsetNotes, graph: MaseGraph) -> ChoiceOffsets:
+    """The offsets that a checkpoint has for a graph; raises CheckpointError where they do not fit it."""
+    found, ops = read_offsets(notes), graph.quantizable_nodes()
+    for slot, own in found.values.items():
         op = ops.get(slot.node)
         tensor = graph.parameter(graph.node(slot.node), op, slot.operand) if op and slot.operand in op.params else None
         if tensor is None or tensor.shape != own.values.shape or not own.values.is_floating_point():
@@ -56,7 +63,7 @@ def noted_offsets(notes: OffsetNotes, graph: MaseGraph) -> ChoiceOffsets:
                 f"the checkpoint has weights of their own for formats of node '{slot.node}', {slot.operand}, which do "
                 "not fit the model; train for the space anew"
             )
-    return ChoiceOffsets(found)
+    return found
 
 
 def _slot(entry: Mapping[str, Any], notes: OffsetNotes) -> OffsetSlot:
