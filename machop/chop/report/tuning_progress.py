@@ -25,7 +25,8 @@ class TuningProgress:
         self._goals = goals
         self._progress = progress_bar(MofNCompleteColumn(), "{task.fields[epochs]}", "{task.fields[last]}", "tune")
         console = self._progress.console
-        self._is_bar = console.is_terminal or console.is_jupyter
+        self._tells_lines = not (console.is_terminal or console.is_jupyter or self._progress.disable)
+        self._progress.disable = self._progress.disable or self._tells_lines
         self._networks = self._tuned = 0
         self._told = ""
         self._task = self._progress.add_task("tune", total=None, epochs="", last="")
@@ -52,8 +53,7 @@ class TuningProgress:
         """Count a network, and show its figures."""
         figures = ", ".join(f"{name} {figure_text(metrics[name])}" for name in self._goals.metrics if name in metrics)
         self._tuned += 1
-        if not self._is_bar and not self._progress.disable:
-            logger.info(
-                "tuned %d of %d networks (%s)%s", self._tuned, self._networks, self._told, figures and f": {figures}"
-            )
         self._progress.update(self._task, advance=1, last=f"last: {figures}" if figures else "")
+        if self._tells_lines:
+            told = figures and f": {figures}"
+            logger.info("tuned %d of %d networks (%s)%s", self._tuned, self._networks, self._told, told)

@@ -297,7 +297,11 @@ def test_edited_and_mixed_records_are_refused(few: partial[SearchResult], tmp_pa
 
 
 def test_interrupted_it_publishes_what_is_tuned(
-    few: partial[SearchResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    few: partial[SearchResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level("INFO")
     calls = counted(monkeypatch)
@@ -317,6 +321,7 @@ def test_interrupted_it_publishes_what_is_tuned(
     missing = f"{summary.finish.wanted - 2} of {summary.finish.wanted} tunings (1 epoch each)"
     assert f"interrupted: {missing} are missing" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert f"tuned 2 of {summary.finish.wanted} networks (1 epoch each): accuracy" in caplog.text
+    assert "tune 2/" not in capsys.readouterr().err  # one line for each network, not two
     monkeypatch.setattr(tuning, "fine_tune", fine_tune)
     assert few(search_config=table, resume=True).reason == "exhausted"
     resumed = SearchFolder(tmp_path).summary.finish
