@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chop.record.folder import SearchFolder
 from chop.record.goals import Constraint, Goals
-from chop.record.summary import FP32, Origin, SearchSummary
+from chop.record.summary import FP32, MetricFacts, Origin, SearchSummary
 from chop.record.trial import BestRow, Objective, Trial, TrialCounts
 from chop.report.figure_text import figure_text
 from chop.report.next_steps import next_commands
@@ -51,6 +52,38 @@ def test_every_figure_is_there_whole(
         assert re.search(rf"(^|\s){re.escape(word)}(\s|$)", shown), word
     assert all(len(line.rstrip()) <= columns for line in shown.splitlines()[1:])
     assert "…" not in shown
+
+
+@pytest.mark.parametrize(
+    ("config", "means", "told"),
+    [
+        ({"name": "integer", "weight_width": 8}, {}, "integer; 8b/4f: 8 bits, 4 of them after the point; w its weight"),
+        (
+            {"name": "integer", "data_in_width": 8, "data_in_frac_width": "learned"},
+            {"data_in": 3.1},
+            "integer; 3.1b/learned: each value has a width of its own, 3.1 bits on average; act is a layer's input",
+        ),
+        (
+            {"name": "minifloat_ieee", "weight_width": 6, "weight_exponent_width": 3},
+            {},
+            "minifloat_ieee; 8b: 8 bits; e: of the exponent; w its weight",
+        ),
+    ],
+)
+def test_the_legend_explains_what_is_in_the_table_alone(
+    config: dict[str, Any], means: dict[str, float], told: str
+) -> None:
+    summary = summary_of(1)
+    row = replace(summary.best[0], sampled_config={"layer": {"config": config, "mean_widths": means}})
+    lines = report_text(replace(summary, best=[row])).splitlines()
+    assert f"- Formats: {told}; the rest in float32." in lines
+
+
+@pytest.mark.parametrize(("samples", "told"), [(512, "512 validation samples"), (0, "validation samples")])
+def test_the_samples_that_the_search_measured_on_are_told(samples: int, told: str) -> None:
+    facts = MetricFacts("", "maximize", samples=samples, part="validation")
+    text = report_text(replace(summary_of(1), metrics={"accuracy": facts}))
+    assert f"Winners are selected on {told}, so the scores there are optimistic." in text
 
 
 def test_winners_that_miss_a_limit_on_the_test_part_are_named(

@@ -27,8 +27,11 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     line = (
         f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from {weights}; "
         f"{len(tuned)} of the {len(summary.best)} best are tuned, {len(finish.before)} were best before. {graphs}"
-        "'untuned' columns: the same network as the search measured it (empty: not tuned)."
     )
+    if tuned_names(summary):
+        empty = " (empty: not tuned)" if len(tuned) < len(summary.best) else ""
+        line += f"'untuned' columns: the same network as the search measured it{empty}."
+    line = line.removesuffix("; ").strip()
     left = finish.wanted - count
     short = f"{left} of {finish.wanted} networks are not tuned: tuning was interrupted, or they have no metrics."
     if finish.missing:

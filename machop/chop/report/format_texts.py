@@ -53,11 +53,25 @@ def describe_formats(
     >>> describe_formats({"fc": {"config": learned, "mean_widths": {"weight": 1.84}}}, named=False)
     'fc w 1.8b/learned'
     """
+    nodes = shown_configs(sampled_config, frac_widths)
+    texts = [f"{name} {text}" for name, config in nodes.items() if (text := _describe(config, named))]
+    return "; ".join([*(texts or ["unquantised"]), *_measured_norms(nodes)])
+
+
+def shown_configs(
+    sampled_config: Mapping[str, Any], frac_widths: MeasuredFracWidths = NOTHING_MEASURED
+) -> dict[str, Mapping[str, Any]]:
+    """The config of each node as tables and pages show it.
+
+    Learned widths have their mean in place of the widest, and `frac_widths` stand in place of "auto".
+
+    >>> layer = {"config": {"weight_width": 7, "weight_frac_width": "auto"}, "mean_widths": {"weight": 1.84}}
+    >>> shown_configs({"by": "name", "fc": layer}, {"fc": {"weight": 3}})
+    {'fc': {'weight_width': 1.84, 'weight_frac_width': 3}}
+    """
     entries = {name: entry for name, entry in sampled_config.items() if isinstance(entry, Mapping)}
     nodes = {name: _with_mean_widths(entry["config"], entry.get(MEAN_WIDTHS, {})) for name, entry in entries.items()}
-    measured = {name: _with_frac_widths(config, frac_widths.get(name, {})) for name, config in nodes.items()}
-    texts = [f"{name} {text}" for name, config in measured.items() if (text := _describe(config, named))]
-    return "; ".join([*(texts or ["unquantised"]), *_measured_norms(nodes)])
+    return {name: _with_frac_widths(config, frac_widths.get(name, {})) for name, config in nodes.items()}
 
 
 def _with_mean_widths(config: Mapping[str, Any], means: Mapping[str, float]) -> Mapping[str, Any]:

@@ -16,9 +16,10 @@ from chop.record.summary import SearchSummary
 from chop.record.trial import BestRow, TestMetrics
 from chop.report.figure_text import figure_text
 from chop.report.finish_texts import finish_facts, tuned_names
-from chop.report.format_texts import FIXED_POINT, describe_formats, format_name
+from chop.report.format_texts import describe_formats, format_name
 from chop.report.narrow_tables import stacks, widths
 from chop.report.next_steps import next_commands
+from chop.report.notation import notation
 from chop.report.transform_texts import transforms_and_methods
 from chop.tools.terminal import print_sentence, terminal
 from chop.tools.whole_numbers import readable
@@ -191,6 +192,17 @@ def _is_pruned(config: Mapping[str, Any]) -> bool:
     return bool(transforms_and_methods(config)[0])
 
 
+def _tells_dense(summary: SearchSummary) -> bool:
+    """Whether a figure of the table stands beside that of the dense network."""
+    return any(" of " in _figure(name, row.trial.metrics) for row in summary.best for name in _metric_names(summary))
+
+
+def _samples(summary: SearchSummary) -> str:
+    """The samples that the search measured on, as text."""
+    facts = (summary.metrics.get(name) for name in summary.goals.metrics)
+    return next((told for own in facts if own and (told := own.told_samples)), "validation samples")
+
+
 def _is_second_order(config: Mapping[str, Any]) -> bool:
     return any("gptq" in method for method in transforms_and_methods(config)[1])
 
@@ -200,19 +212,6 @@ def _interval(metrics: TestMetrics | None, name: str) -> str:
         return ""
     value, low, high = metrics[name]
     return f"{value:.3f} [{low:.3f}, {high:.3f}]" if isfinite(low) else f"{value:.3f}"
-
-
-def _notation(names: Sequence[str], summary: SearchSummary) -> str:
-    """What the column of formats means, in a line."""
-    example = "8b/4f: 8 bits, 4 of them after the point" if set(names) <= set(FIXED_POINT) else "8b: 8 bits"
-    shown = " ".join(describe_formats(row.sampled_config, frac_widths=row.frac_widths) for row in summary.best)
-    if "/auto" in shown:
-        example += "; 8b/auto: the position of the point is measured, for each operand"
-    elif any(row.frac_widths for row in summary.best):
-        example += "; the position of the point follows from the measured range of each operand"
-    example += "; 3.1b/learned: each value has a width of its own, 3.1 bits on average" if "/learned" in shown else ""
-    others = "" if set(names) <= set(FIXED_POINT) else "; f: after the point, e: of the exponent, m: of the mantissa"
-    return f"Formats: {', '.join(names)}; {example}{others}; act is a layer's input, w its weight; the rest in float32."
 
 
 def _sorted_rows(summary: SearchSummary) -> list[BestRow]:
@@ -300,17 +299,15 @@ def facts_of(summary: SearchSummary) -> list[str]:
     facts += _not_measured(summary)
     names = format_names(summary)
     if names:
-        facts.append(_notation(names, summary))
+        facts.append(notation(names, summary))
     nodes = [
         entry["config"] for row in summary.best for entry in row.sampled_config.values() if isinstance(entry, Mapping)
     ]
     if any(map(_is_second_order, nodes)):
         facts.append("gptq: second-order rounding; a layer's weights are rounded together, from calibration samples.")
     if any(map(_is_pruned, nodes)):
-        facts.append(
-            "Sizes and operations leave out pruned weights and count their index; after 'of' are those of the dense "
-            "network in the same formats."
-        )
+        dense = "; after 'of' are those of the dense network in the same formats" if _tells_dense(summary) else ""
+        facts.append(f"Sizes and operations leave out pruned weights and count their index{dense}.")
     facts += finish_facts(summary)
     facts += summary.remarks
     if _test_names(summary):
@@ -319,6 +316,6 @@ def facts_of(summary: SearchSummary) -> list[str]:
             f"{again}. The search measured on these samples too, so the figures are optimistic: choose another "
             "data_loader."
             if summary.saw_test
-            else f"{again}. Winners are selected on a validation subset, so their validation scores are optimistic."
+            else f"{again}. Winners are selected on {_samples(summary)}, so the scores there are optimistic."
         )
     return facts

@@ -16,7 +16,7 @@ from chop.record.landscape import Landscape
 from chop.record.names import CONFIG_FILE, LANDSCAPE_FILE
 from chop.record.summary import Origin, SearchSummary
 from chop.record.trial import BestRow, TestMetrics, Trial
-from chop.report.format_texts import describe_formats
+from chop.report.format_texts import describe_formats, shown_configs
 from chop.report.html.config_parts import page_parts
 from chop.report.html.importance import importances
 from chop.report.html.layers import axes_by_node, cells_of, node_configs
@@ -54,6 +54,8 @@ def search_data(
     named = len({*format_names(summary), *_chosen_formats(choices)}) > 1
     shown, epochs = _networks(_shown(trials, summary, LITE_TRIALS if lite else MOST_TRIALS), summary)
     landscape = _unless_damaged(notes, lambda: _landscape(files))
+    is_trained = summary.of_training and not is_running
+    trained = _unless_damaged(notes, lambda: _trained(files, shown, named)) if is_trained else {}
     toml = _unless_damaged(notes, lambda: files.resolved)
     if toml is None and summary.origin.command and not (files.path / CONFIG_FILE).is_file():
         notes.append(f"{files.path / CONFIG_FILE} is gone: the commands of this page need it")
@@ -80,6 +82,7 @@ def search_data(
         "tuned": sorted(_unless_damaged(notes, files.tuned) or ()) if any(epochs) else [],
         "measured": summary.counts.measured + summary.counts.inherited,
         "named": named,
+        "trained": trained or {},
         "front": [{**network_row(row, summary, named), "running": is_running} for row in summary.best],
         "baselines": [{"name": name, **network_row(row, summary, named)} for name, row in summary.baselines.items()],
         "exact": _exact(landscape, summary, names),
@@ -187,29 +190,37 @@ def _state(trial: Trial) -> int:
 
 def network_row(row: BestRow, summary: SearchSummary, named: bool = False) -> Json:
     """A network of the front, or a baseline: figures, formats by layer (by name as well, if `named`), its config."""
-    configs = node_configs(row.sampled_config)
-    with_measured = {
-        node: {**config, **{f"{o}_frac_width": _width(own) for o, own in row.frac_widths.get(node, {}).items()}}
-        for node, config in configs.items()
-    }
     return {
         "trial": row.trial.number,
         "metrics": {name: rounded([value])[0] for name, value in row.trial.metrics.items()},
         "test": _tests(row.test_metrics),
         "equal": len(row.equals) + row.equal_points,
-        "text": describe_formats(row.sampled_config, named, row.frac_widths),
-        "cells": {
-            node: {operand: [own.text, own.bits] for operand, own in cells_of(config).items()}
-            for node, config in with_measured.items()
-        },
-        "config": {node: {key: _for_toml(value) for key, value in config.items()} for node, config in configs.items()},
+        **formats_of(row, named),
         "tuned": row.finished.epochs if row.finished else 0,
         "within": summary.goals.is_within(row.trial.metrics) if row.trial.number >= 0 else True,
     }
 
 
-def _width(found: int | Sequence[int]) -> Any:
-    return found if isinstance(found, int) else tuple(found)
+def formats_of(row: BestRow, named: bool) -> Json:
+    """The formats of a network in a line, by layer, and as a config."""
+    configs, shown = node_configs(row.sampled_config), shown_configs(row.sampled_config, row.frac_widths)
+    return {
+        "text": describe_formats(row.sampled_config, named, row.frac_widths),
+        "cells": {
+            node: {operand: [own.text, own.bits] for operand, own in cells_of(shown[node]).items()} for node in configs
+        },
+        "config": {node: {key: _for_toml(value) for key, value in config.items()} for node, config in configs.items()},
+    }
+
+
+def _trained(files: SearchFolder, trials: Sequence[Trial], named: bool) -> dict[int, Json]:
+    """The formats of the networks of a training, by trial, as the rows of its search hold them: no choices tell them."""
+    wanted = {trial.number: trial for trial in trials}
+    return {
+        number: formats_of(BestRow(wanted[number], (), row["sampled_config"]), named)
+        for row in files.rows()
+        if (number := row["number"]) in wanted
+    }
 
 
 def _tests(tests: TestMetrics | None) -> Json:

@@ -26,6 +26,7 @@ from chop.ir.graph.graph_file import load_onto
 from chop.models import get_model
 from chop.models.checkpoint_file import read_checkpoint
 from chop.record.folder import SearchFolder
+from chop.report.html.search_data import search_data
 from chop.training.fine_tuning import FineTuning, fine_tune
 from tests.actions.search.conftest import LAB, LAB_LISTS
 from tests.actions.search.killing import TIMEOUT, killed_at, trials
@@ -222,12 +223,22 @@ def test_the_report_says_mean_bits_and_that_the_training_has_ended(result: Searc
     assert "measured networks (snapshots of one training, which takes 4)" in report
     assert "ended because the training has ended, and all its snapshots have been measured" in report
     assert "3.1b/learned: each value has a width of its own, 3.1 bits on average" in report
+    assert "8b/4f" not in report  # no width of the table is written so
     row = result.best[0]
     graph = SearchFolder(result.folder).network(row.sampled_config["network_file"])
     widths = load_onto(MaseGraph(get_model("jsc-tiny")), graph).plan["seq_blocks_2"]["weight"].element_width.values  # type: ignore[attr-defined]
     assert f"w {float(widths.double().mean()):.1f}b/learned" in report
     study = chop.load_study(result.folder)
     assert f"w {float(widths.double().mean()):.1f}b/learned" in str(study)
+
+
+def test_the_page_has_the_mean_bits_of_every_network_on_the_front_or_not(result: SearchResult) -> None:
+    data = search_data(SearchFolder(result.folder))
+    assert set(data["trained"]) == set(range(4))
+    row = data["front"][0]
+    text, bits = row["cells"]["seq_blocks_2"]["weight"]
+    assert f"w {text}" in row["text"] and text == f"{bits:.1f}b/learned"
+    assert all(data["trained"][own["trial"]]["cells"] == own["cells"] for own in data["front"])
 
 
 def test_a_budget_below_the_snapshots_is_told(

@@ -81,7 +81,8 @@ const Selected = (() => {
     const untuned = (flag) => (DATA.tuned.includes(trial) && !T.tuned[place] ? flag : "");
     const found = DATA.commands.map(([what, text, flag]) => [make("h3", {}, what), command(text.replaceAll("{trial}", trial).replaceAll("{untuned}", untuned(flag)), what)]);
     const config = configOf(place);
-    if (config) found.push([make("h3", {}, "TOML of the formats (passes.quantize)"), command(toml(config), "TOML")]);
+    const isLearned = Object.values(config ?? {}).some((own) => Object.values(own).includes("learned"));  // by a training: in the file of the network
+    if (config && !isLearned) found.push([make("h3", {}, "TOML of the formats (passes.quantize)"), command(toml(config), "TOML")]);
     return found;
   }
   function toml(config) {

@@ -68,25 +68,30 @@ function nodeOf(node, place) {
   }
   return found;
 }
+/** The formats of a network as the record has them: measured ones of the front, and those of a training; else null. */
+function recordOf(place) {
+  const row = frontOf.get(T.name[place]);
+  return row && !row.running ? row : DATA.trained[T.number[place]];
+}
 /** The config of each node that could be quantised; null where the record does not say what the choices lead to. */
 function configOf(place) {
-  const row = frontOf.get(T.name[place]);
-  if (row && !row.running) return row.config;
+  const row = recordOf(place);
+  if (row) return row.config;
   if (!DATA.configs.nodes) return null;
   return Object.fromEntries(Object.keys(partsOf).map((node) => [node, nodeOf(node, place).config]).filter(([node, own]) => Object.keys(own).some((key) => key !== "name")));
 }
-/** The formats of a network by layer: `{node: {operand: [text, bits]}}`; of the front as they were measured. */
+/** The formats of a network by layer: `{node: {operand: [text, bits]}}`; as the record has them, else by its choices. */
 function cellsOf(place) {
-  const row = frontOf.get(T.name[place]), found = cellsFromChoices(place);
-  if (row && !row.running) for (const [node, cells] of Object.entries(row.cells)) found[node] = { ...found[node], ...cells };
+  const row = recordOf(place), found = cellsFromChoices(place);
+  if (row) for (const [node, cells] of Object.entries(row.cells)) found[node] = { ...found[node], ...cells };
   return found;
 }
 function cellsFromChoices(place) {
   return Object.fromEntries(Object.keys(partsOf).map((node) => [node, nodeOf(node, place).cells]).filter(([, cells]) => Object.keys(cells).length));
 }
 function formatsText(place) {
-  const row = frontOf.get(T.name[place]);
-  if (row && !row.running) return row.text;
+  const row = recordOf(place);
+  if (row) return row.text;
   return DATA.configs.nodes ? textFromChoices(place) : keys.map((own) => `${own.node} ${own.own} ${own.values[T.codes[own.key][place]]}`).join("; ");
 }
 function textFromChoices(place) {
