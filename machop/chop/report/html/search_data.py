@@ -214,7 +214,7 @@ def formats_of(row: BestRow, named: bool) -> Json:
 
 
 def _trained(files: SearchFolder, trials: Sequence[Trial], named: bool) -> dict[int, Json]:
-    """The formats of the networks of a training, by trial, as the rows of its search hold them: no choices tell them."""
+    """The formats of the networks of a training, by trial, as the rows of its search hold them."""
     wanted = {trial.number: trial for trial in trials}
     return {
         number: formats_of(BestRow(wanted[number], (), row["sampled_config"]), named)
