@@ -10,6 +10,7 @@ from lut_fronts.commands import EXAMPLES, PICTURES, ch, checkpoints
 from lut_fronts.drawing import drawing
 from lut_fronts.spaces import front_by
 from lut_fronts.whole_circuits import data_of, whole_circuit
+from saved_picture import BLUE, GREEN, ORANGE
 
 import chop
 from chop.record.landscape import Landscape
@@ -19,7 +20,7 @@ PROJECT = "jsc-s-luts"
 COSTS = ("luts", "ebops", "bitops", "average_bitwidth")
 LEVELS = (0.60, 0.65, 0.68, 0.70, 0.71, 0.72, 0.73, 0.74)
 BUDGETS = (10_000, 12_000, 14_000, 16_000, 18_000, 20_000, 25_000, 30_000)
-TICKS = (8_000, 10_000, 12_000, 15_000, 20_000, 30_000, 40_000, 60_000)
+TICKS = (8_000, 12_000, 20_000, 30_000, 60_000)
 CLOUD = 40_000
 """Networks of the space that are drawn as a cloud."""
 
@@ -88,7 +89,7 @@ def draw(table: Mapping[str, Values], fronts: Mapping[str, Values]) -> None:
     names = {"luts": "LUTs: the exact front", "ebops": "chosen by EBOPs", "bitops": "chosen by BitOPs",
              "average_bitwidth": "chosen by average bit width"}  # fmt: skip
     some = np.random.default_rng(0).choice(len(table["luts"]), CLOUD, replace=False)
-    with drawing(PICTURES / "luts_jsc_s.svg", TICKS, "upper left") as axes:
+    with drawing(PICTURES / "luts_jsc_s.svg", 4.4, TICKS) as axes:
         axes.plot(table["luts"][some], table["accuracy"][some], ",", color="0.7", rasterized=True, zorder=0)
         for cost in ("average_bitwidth", "bitops", "luts"):
             points = fronts[cost]
@@ -100,5 +101,6 @@ def draw(table: Mapping[str, Values], fronts: Mapping[str, Values]) -> None:
 
 def _style(cost: str) -> dict[str, Any]:
     if cost == "luts":
-        return {"marker": "o", "markersize": 2.5, "linewidth": 1.2, "zorder": 3}
-    return {"marker": "x" if cost == "bitops" else "s", "markersize": 3.5, "linewidth": 0, "alpha": 0.8}
+        return {"marker": "o", "markersize": 2.5, "linewidth": 1.2, "zorder": 3, "color": GREEN}
+    marker, color = ("x", ORANGE) if cost == "bitops" else ("s", BLUE)
+    return {"marker": marker, "color": color, "markersize": 3.5, "linewidth": 0, "alpha": 0.8}

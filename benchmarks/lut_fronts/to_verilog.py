@@ -9,6 +9,7 @@ from lut_fronts.commands import EXAMPLES, FOLDER, PICTURES, ch, checkpoints
 from lut_fronts.drawing import drawing
 from lut_fronts.exports import Built, build, print_built, tested
 from lut_fronts.spaces import Values, front_by, sparsities_of
+from saved_picture import INK, MUTED, PURPLE
 
 import chop
 from chop.actions.search.search_space.codes import codes_of_range
@@ -19,7 +20,7 @@ PROJECT = "jsc-mlp-luts"
 CONFIG = EXAMPLES / "jsc_mlp_luts.toml"
 SPARSITIES = (0.0, 0.5, 0.75)
 LEVELS = (0.68, 0.69, 0.70, 0.71, 0.72, 0.73)
-TICKS = (200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000)
+TICKS = (200, 500, 1_000, 2_000, 5_000, 10_000, 40_000)
 BUDGETS = (2_500, 6_000, 9_149)
 """LUTs: the best network within each is exported; the last is what AutoQKeras' QE takes."""
 
@@ -96,7 +97,7 @@ def draw(
     built: Sequence[Built],
 ) -> None:
     """Draw the fronts by validation accuracy, the circuits by test accuracy, and the published points."""
-    with drawing(PICTURES / "luts_jsc_mlp.svg", TICKS, "lower left") as axes:
+    with drawing(PICTURES / "luts_jsc_mlp.svg", 5.6, TICKS) as axes:
         for sparsity, points in fronts.items():
             pruned = f"up to {100 * sparsity:.0f} %" if sparsity else "none"
             label = f"weights of one training, pruned: {pruned}"
@@ -104,20 +105,26 @@ def draw(
         luts = [own.metrics["luts"] for own in networks]
         accuracy = [own.metrics["accuracy"] for own in networks]
         axes.plot(
-            luts, accuracy, "o-", color="C3", markersize=3, linewidth=1.2, label="each network of the front trained"
+            luts, accuracy, "o-", color=INK, markersize=3, linewidth=1.2, label="each network of the front trained"
         )
         test = [tested(own)[0] for own in networks]
-        axes.plot(luts, test, ".:", color="C3", linewidth=1, markersize=3, label="the same on the test set")
+        axes.plot(luts, test, ".:", color=INK, linewidth=1, markersize=3, label="the same on the test set")
         luts = [own.cells.get("luts", own.manifest["facts"]["luts"]) for own in built]
         found = np.array([tested(own.network) for own in built])
         errors = np.abs(found[:, 1:] - found[:, :1]).T
         axes.errorbar(
-            luts, found[:, 0], errors, fmt="k*", capsize=2, label="as Verilog (LUTs by Yosys), on the test set"
+            luts,
+            found[:, 0],
+            errors,
+            fmt="*",
+            color=PURPLE,
+            capsize=2,
+            label="as Verilog (LUTs by Yosys), on the test set",
         )
         for marker, (name, pairs) in zip("^v", PUBLISHED.items(), strict=True):
             own = np.array(pairs)
             label = f"{name} (another data set)"
-            axes.plot(own[:, 0], own[:, 1], marker, color="0.5", fillstyle="none", linewidth=0, label=label)
+            axes.plot(own[:, 0], own[:, 1], marker, color=MUTED, fillstyle="none", linewidth=0, label=label)
         axes.set_ylim(0.61, 0.77)
         axes.set_xlabel("LUTs")
         axes.set_ylabel("accuracy on validation or test samples")

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from saved_picture import save_picture
+from saved_picture import legend_below, new_figure, save
 
 import chop
 from chop.actions.search.search_space.base import Point as SpacePoint
@@ -271,13 +271,7 @@ def run(**more: Any) -> Study:
 
 def draw(fronts: list[Front]) -> None:
     """Draw the fronts by test accuracy; what each way is compared with in the same time is dashed in its colour."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "chop"
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    figure, axes = new_figure(5.4)
     colour = None
     for one in fronts:
         points = sorted(one.points, key=lambda point: point.bitops)
@@ -291,7 +285,7 @@ def draw(fronts: list[Front]) -> None:
     axes.set_ylim(0.55, 0.76)
     axes.set_xlabel("BitOPs, thousands")
     axes.set_ylabel("accuracy on the test set")
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
-    save_picture(figure, PICTURE)
+    legend_below(figure, columns=1)
+    axes.grid(linewidth=0.7)
+    save(figure, PICTURE)
     print(f"\n{os.path.relpath(PICTURE)} is drawn")

@@ -16,8 +16,7 @@ from typing import Any
 
 import tomlkit
 import torch
-from matplotlib.figure import Figure
-from saved_picture import save_picture
+from saved_picture import BLUE, INK, ORANGE, new_figure, save, whole_ticks
 from torch import nn
 
 import chop
@@ -31,7 +30,7 @@ from chop.report.search_progress import bars
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "machop" / "configs" / "examples" / "jsc_mlp_for_space.toml"
 PICTURE = ROOT / "docs" / "pictures" / "space_training.svg"
-BEFORE, AFTER, INK = "#9a4a00", "#005a9c", "#222222"
+TICKS = (30_000, 50_000, 100_000, 200_000)
 LEAST = (0.60, 0.65, 0.68, 0.70, 0.71, 0.72, 0.73, 0.74)
 
 
@@ -44,9 +43,8 @@ def front(model: nn.Module, data: MaseDataModule, table: dict[str, Any]) -> list
 
 def draw(before: list[BestRow], after: list[BestRow], in_float: float) -> None:
     """Write the picture."""
-    figure = Figure(figsize=(6.8, 4.3), layout="constrained")
-    axes = figure.add_subplot()
-    fronts = ((before, BEFORE, "s--", "float training"), (after, AFTER, "o-", "one training for the space"))
+    figure, axes = new_figure(3.8)
+    fronts = ((before, ORANGE, "s--", "float training"), (after, BLUE, "o-", "one training for the space"))
     for rows, color, style, label in fronts:
         values = [[row.trial.metrics[name] for row in rows] for name in ("bitops", "accuracy")]
         axes.plot(*values, style, color=color, linewidth=1.6, markersize=4, label=label)
@@ -54,9 +52,10 @@ def draw(before: list[BestRow], after: list[BestRow], in_float: float) -> None:
     axes.set(
         xscale="log", xlabel="BitOPs", ylabel="validation accuracy", title="jsc-mlp: exact fronts of 65,536 networks"
     )
-    axes.grid(color="#e0e0e0", linewidth=0.7, which="both")
-    axes.legend(frameon=False, loc="lower right")
-    save_picture(figure, PICTURE)
+    whole_ticks(axes.xaxis, TICKS)
+    axes.grid(linewidth=0.7)
+    axes.legend(loc="lower right")
+    save(figure, PICTURE)
 
 
 def least_bitops(rows: list[BestRow], accuracy: float) -> str:

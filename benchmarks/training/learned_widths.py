@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from saved_picture import save_picture
+from saved_picture import new_figure, save, whole_ticks
 
 import chop
 from chop.circuits import circuit_facts
@@ -235,25 +235,17 @@ def report(points: Sequence[Point], seconds: float) -> None:
 
 def draw(theirs: Sequence[Point], ours: Sequence[Point], seconds: float) -> None:
     """Draw both by LUTs and test accuracy."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "chop"
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    figure, axes = new_figure(3.8)
     for name, own in (("HGQ2 0.2.0 (2 x 24 CPU min)", theirs), (f"chop ({seconds / 60:.1f} CPU min)", ours)):
         rows = sorted(own, key=lambda point: point.luts)
         axes.plot([p.luts for p in rows], [p.test for p in rows], "o-", markersize=3, linewidth=1, label=name)
     axes.set_xscale("log")
-    ticks = (150, 200, 300, 500, 700, 1000, 2000, 3000, 5000, 7000)
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.set_xticks([], minor=True)
+    whole_ticks(axes.xaxis, (150, 300, 500, 1000, 2000, 4000, 7000))
     axes.set_xlim(140, 7000)
     axes.set_ylim(0.66, 0.75)
     axes.set_xlabel("LUTs (alkaid)")
     axes.set_ylabel("accuracy on the test set")
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
-    save_picture(figure, PICTURE)
+    axes.legend(loc="lower right")
+    axes.grid(linewidth=0.7)
+    save(figure, PICTURE)
     print(f"\n{os.path.relpath(PICTURE)} is drawn")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,23 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
             **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), INK),
             "grid.color": GRID,
             "axes.axisbelow": True,
+            "axes.prop_cycle": matplotlib.cycler(color=[BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW]),
         }
     )
     from matplotlib import pyplot as plt
 
     return plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", **options)
+
+
+def legend_below(figure: Any, columns: int) -> None:
+    """A legend below the axes, where one of many lines covers nothing."""
+    figure.legend(loc="outside lower center", ncols=columns)
+
+
+def whole_ticks(axis: Any, ticks: Sequence[int]) -> None:
+    """Numbers at these places of a logarithmic axis, and no smaller ticks."""
+    axis.set_ticks(ticks, [f"{tick:,}" for tick in ticks])
+    axis.set_ticks([], minor=True)
 
 
 def blues() -> Any:

@@ -26,16 +26,17 @@ FIRST = 0.1
 """Share of the budget after which all that strategies have found is to be seen; before it, only the better ones."""
 
 
-def best_so_far(summary: CompareSummary) -> Figure | None:
+def best_so_far(summary: CompareSummary, width: float | None = None) -> Figure | None:
     """The best value by evaluation, the best that there is, and what its samples cannot tell apart from it.
 
-    None for several objectives, and where no strategy has a value of its own.
+    None for several objectives, and where no strategy has a value of its own. `width` in inches; without it 5.6.
     """
     if summary.goals.sum_direction or len(summary.goals.names) > 1 or not summary.strategies[0].regret:
         return None
     (objective,) = summary.goals.objectives
     best = float(summary.front[objective.metric][0])
-    figure = new_figure(5.6, 4.2)
+    inches = width or 5.6
+    figure = new_figure(inches, max(3.2, min(4.2, 0.75 * inches)))
     axes = figure.add_subplot()
     styles = line_styles([one.name for one in summary.strategies])
     bands = {one.name: _values(one, best, objective.turn) for one in summary.strategies}
@@ -49,8 +50,8 @@ def best_so_far(summary: CompareSummary) -> Figure | None:
     evaluations_axis(axes, summary.budget)
     axes.set_ylim(*_limits(bands.values(), best, noise, 1 + int(FIRST * summary.budget)))
     axes.set_ylabel(f"best {with_unit(objective.metric, summary.units)} so far")
-    axes.set_title(wrapped(what_is_shown(summary), figure.get_figwidth()), fontsize=8.5, color="#444444")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8.5)
+    axes.set_title(wrapped(what_is_shown(summary), inches), color="#444444")
+    figure.legend(loc="outside lower center", ncols=2 if inches > 5 else 1)
     return figure
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chop.record.comparison import CompareSummary, StrategySummary, counted, percent
-from chop.report.compare_plot_parts import dot, footing, new_figure, with_unit
+from chop.report.compare_plot_parts import dot, footing, new_figure, panels, with_unit, wrapped
 from chop.report.line_styles import Style, line_styles
 
 if TYPE_CHECKING:
@@ -24,14 +24,18 @@ LEGEND_ENTRY = 1.75
 """Inches that an entry of the legend takes."""
 
 
-def front(summary: CompareSummary) -> Figure | None:
-    """The exact front, the uniform configurations, and the front of each strategy's median run."""
+def front(summary: CompareSummary, width: float | None = None) -> Figure | None:
+    """The exact front, the uniform configurations, and the front of each strategy's median run.
+
+    `width` in inches; without it what the panels need.
+    """
     if not summary.pairs:
         return None
     cost, value = summary.pairs[0]
-    columns = min(3, len(summary.strategies))
+    columns = panels(len(summary.strategies), width)
     rows = ceil(len(summary.strategies) / columns)
-    figure = new_figure(max(4.5, 2.6 * columns), (1.2 if columns > 2 else 1.8) + 2.1 * rows)
+    inches = width or max(4.5, 2.6 * columns)
+    figure = new_figure(inches, (1.2 if columns > 2 else 1.8) + min(2.1, 0.81 * inches / columns) * rows)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
     styles = line_styles([one.name for one in summary.strategies])
     for axes, one in zip(grid, summary.strategies, strict=False):
@@ -41,8 +45,8 @@ def front(summary: CompareSummary) -> Figure | None:
     for axes in grid[len(summary.strategies) :]:
         axes.set_axis_off()
     _front_limits(grid[0], summary, cost, value)
-    figure.supxlabel(with_unit(cost, summary.units), fontsize=10)
-    figure.supylabel(with_unit(value, summary.units), fontsize=10)
+    figure.supxlabel(with_unit(cost, summary.units))
+    figure.supylabel(with_unit(value, summary.units))
     handles, labels = grid[0].get_legend_handles_labels()
     after = counted(summary.budget, "evaluation")
     lines = ["Fronts of the run in the middle", f"% of the {summary.whole} after {after}"]
@@ -53,11 +57,9 @@ def front(summary: CompareSummary) -> Figure | None:
     legend = figure.legend(
         handles,
         labels,
-        title="\n".join(filter(None, lines)),
+        title="\n".join(wrapped(line, inches) for line in lines if line),
         loc="outside upper center",
-        ncols=min(4, int(figure.get_figwidth() / LEGEND_ENTRY)),
-        fontsize=9,
-        title_fontsize=9,
+        ncols=max(1, min(4, int(inches / LEGEND_ENTRY))),
     )
     legend.get_title().set_multialignment("center")
     return figure
@@ -92,7 +94,7 @@ def _draw_front(axes: Axes, summary: CompareSummary, one: StrategySummary, cost:
         markeredgewidth=EDGE,
         label="found by the strategy",
     )
-    axes.set_title(f"{one.name}: {percent(one.front_share, 1)} %", color=style["color"], fontsize=9)
+    axes.set_title(f"{one.name}: {percent(one.front_share, 1)} %", color=style["color"])
 
 
 def _staircase(summary: CompareSummary, cost: str, value: str) -> tuple[Array, Array]:

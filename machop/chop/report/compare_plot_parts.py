@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-CHARACTER = 0.075
-"""Inches that a character of a label takes."""
+CHARACTER = 0.0075
+"""Inches that a character of a label takes, for each point of its size."""
 
 EVALUATIONS = "evaluations (distinct configurations)"
 FEW = 50
 """Evaluations up to which their axis is linear."""
+
+PANEL = 1.6
+"""Inches of the narrowest panel."""
 
 MOST_BANDS = 5
 """Strategies whose bands are drawn: more of them cover each other."""
@@ -29,7 +32,14 @@ MOST_BANDS = 5
 
 def wrapped(label: str, inches: float) -> str:
     """A label of the usual size in as many lines as its axis needs."""
-    return fill(label, int(inches / CHARACTER), break_long_words=False)
+    import matplotlib
+
+    return fill(label, int(inches / (CHARACTER * matplotlib.rcParams["font.size"])), break_long_words=False)
+
+
+def panels(count: int, width: float | None) -> int:
+    """How many of so many panels stand abreast: at most three, and fewer where a figure is narrow."""
+    return min(3, count) if width is None else max(1, min(3, count, int(width / PANEL)))
 
 
 def dot(color: str, marker: str = ".", **style: Any) -> Line2D:

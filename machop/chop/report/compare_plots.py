@@ -22,6 +22,7 @@ from chop.report.compare_plot_parts import (
     footing,
     has_bands,
     new_figure,
+    panels,
     spelled,
     what_is_shown,
     with_unit,
@@ -81,20 +82,23 @@ def _drawn(folder: Path, summary: CompareSummary, held: Held) -> list[Path]:
     return files
 
 
-def figures(summary: CompareSummary) -> Iterator[tuple[str, Figure]]:
-    """The pictures by name; one that the comparison has not is left out."""
+def figures(
+    summary: CompareSummary, width: float | None = None, settings: Any = FOR_COMPARISONS
+) -> Iterator[tuple[str, Figure]]:
+    """The pictures by name, `width` inches wide, or each as wide as it needs; one that there is not is left out."""
     import matplotlib
 
     for name, draw in zip(DRAWINGS, (best_so_far, hypervolume, front, regret, evaluations_to), strict=True):
-        with matplotlib.rc_context(FOR_COMPARISONS):
-            figure = draw(summary)
+        with matplotlib.rc_context(settings):
+            figure = draw(summary, width)
         if figure is not None:
             yield name, figure
 
 
-def hypervolume(summary: CompareSummary) -> Figure:
-    """The share of the front's hypervolume by evaluation."""
-    figure = new_figure(7.2, 4.4)
+def hypervolume(summary: CompareSummary, width: float | None = None) -> Figure:
+    """The share of the front's hypervolume by evaluation; `width` in inches, without it 7.2."""
+    inches = width or 7.2
+    figure = new_figure(inches, max(2.9, 0.61 * inches))
     axes = figure.add_subplot()
     styles = line_styles([one.name for one in summary.strategies])
     for one in summary.strategies:
@@ -109,23 +113,24 @@ def hypervolume(summary: CompareSummary) -> Figure:
     evaluations_axis(axes, summary.budget)
     ends = [(one.name, 100 * float(one.hypervolume.median[-1])) for one in summary.strategies]
     label_ends(axes, [*ends, (summary.best, 100.0)], styles)
-    axes.set_title(what_is_shown(summary), fontsize=9, color="#444444")
+    axes.set_title(wrapped(what_is_shown(summary), 0.85 * inches), color="#444444")
     return figure
 
 
-def regret(summary: CompareSummary) -> Figure:
-    """The regret of each strategy under each budget."""
+def regret(summary: CompareSummary, width: float | None = None) -> Figure:
+    """The regret of each strategy under each budget; `width` in inches, without it what the panels need."""
     labels = list(summary.strategies[0].regret)
-    columns = min(3, len(labels))
+    columns = panels(len(labels), width)
     rows = ceil(len(labels) / columns)
     values = {label.partition(", ")[0] for label in labels}
-    figure = new_figure(max(5.4, 2.8 * columns), 1.3 + 2.4 * rows)
+    inches = width or max(5.4, 2.8 * columns)
+    figure = new_figure(inches, 1.3 + min(2.4, 0.86 * inches / columns) * rows)
     grid = figure.subplots(rows, columns, sharex=True, sharey="all" if len(values) == 1 else "row", squeeze=False)
     styles = line_styles([one.name for one in summary.strategies])
     for axes, label in zip(grid.ravel(), labels, strict=False):
         for one in summary.strategies:
             draw_band(axes, one.regret[label], styles[one.name], label=one.name, alpha=0.07 * has_bands(summary))
-        axes.set_title(_question(label, summary.units, is_short=len(values) == 1), fontsize=9)
+        axes.set_title(_question(label, summary.units, is_short=len(values) == 1))
         evaluations_axis(axes, summary.budget, digits=(1,))
         axes.set_xlabel("")
     for axes in grid.ravel()[len(labels) :]:
@@ -138,29 +143,31 @@ def regret(summary: CompareSummary) -> Figure:
         ]
         top = max(shown)
         axes.set_ylim(-0.02 * (top or 1.0), 1.05 * (top or 1.0))
-    figure.supxlabel(EVALUATIONS, fontsize=10)
+    figure.supxlabel(EVALUATIONS)
     what = f"{with_unit(values.pop(), summary.units)}: " if len(values) == 1 else ""
     best = "there is" if summary.is_exact else "known"
     label = wrapped(f"{what}distance from the best {best}", 0.9 * figure.get_figheight())
-    figure.supylabel(label, fontsize=10, multialignment="center")
+    figure.supylabel(label, multialignment="center")
     handles, names = grid[0, 0].get_legend_handles_labels()
-    most = int(figure.get_figwidth() / 1.6)  # names side by side, so wide that none is cut off
+    most = max(1, int(inches / 1.6))  # names side by side, so wide that none is cut off
     abreast = ceil(len(names) / ceil(len(names) / most))
     figure.legend(
         handles,
         names,
-        title=footing(summary),
+        title=_footing(summary, inches),
         loc="outside upper center",
         ncols=abreast,
-        fontsize=9,
-        title_fontsize=9,
     )
     return figure
 
 
-def evaluations_to(summary: CompareSummary) -> Figure:
-    """The number of evaluations after which each strategy reaches a share of the front's hypervolume."""
-    figure = new_figure(7.2, 1.5 + 0.42 * len(summary.strategies))
+def evaluations_to(summary: CompareSummary, width: float | None = None) -> Figure:
+    """The number of evaluations after which each strategy reaches a share of the front's hypervolume.
+
+    `width` in inches; without it 7.2.
+    """
+    inches = width or 7.2
+    figure = new_figure(inches, 1.5 + 0.42 * len(summary.strategies))
     axes = figure.add_subplot()
     never, end = (share * summary.budget for share in ((1.1, 1.15) if summary.budget <= FEW else (1.35, 1.5)))
     colors = ("#9ecae1", "#56B4E9", "#0072B2", "#08306b")
@@ -179,7 +186,13 @@ def evaluations_to(summary: CompareSummary) -> Figure:
         if one.evaluations < summary.budget and isinf(one.evaluations_to[TARGETS[-1]][1]):
             side = axes.get_yaxis_transform()
             axes.text(
-                1.0, place, f"ends after {one.evaluations:g} ", transform=side, ha="right", va="center", fontsize=8
+                1.0,
+                place,
+                f"ends after {one.evaluations:g} ",
+                transform=side,
+                ha="right",
+                va="center",
+                fontsize="small",
             )
     axes.axvspan(summary.budget, end, color="#f2f2f2", zorder=0)
     axes.set_yticks(range(len(summary.strategies)), [one.name for one in summary.strategies])
@@ -194,22 +207,26 @@ def evaluations_to(summary: CompareSummary) -> Figure:
     axes.set_xlim(1 - 0.03 * end if is_linear else max(0.9, 0.7 * min(first, summary.budget / 4)), end)
     axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= summary.budget])
     label = f"not within {summary.budget:,}"
-    axes.annotate(label, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=9)
+    axes.annotate(label, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize="small")
     spread = " (median, 10-90 %)" if len(summary.seeds) > 1 else ""
     label = f"evaluations to a share of the {summary.whole}{spread}"
-    axes.set_xlabel(wrapped(label, 0.75 * figure.get_figwidth()))
+    axes.set_xlabel(wrapped(label, 0.75 * inches))
     handles, labels = axes.get_legend_handles_labels()
     full = [dot(colors[step], MARKERS[step]) for step in range(len(handles))]
     figure.legend(
         full,
         labels,
-        title=footing(summary),
+        title=_footing(summary, inches),
         loc="outside upper left",
-        ncols=len(TARGETS),
-        fontsize=9,
-        title_fontsize=9,
+        ncols=len(TARGETS) if inches > 4 else len(TARGETS) // 2,
     )
     return figure
+
+
+def _footing(summary: CompareSummary, inches: float) -> str | None:
+    """What a picture says below the others, in lines of so many inches."""
+    found = footing(summary)
+    return found and wrapped(found, inches)
 
 
 def _lowest(summary: CompareSummary) -> float:

@@ -16,7 +16,7 @@ from chop.report.html.pages import comparison_in
 from chop.report.html.search_page import data_of_what_is_sound
 from chop.report.plots.backends import require_backend
 from chop.report.plots.curves import curves
-from chop.report.plots.matplotlib_settings import FOR_COMPARISONS, rendered
+from chop.report.plots.matplotlib_settings import FOR_COLUMNS, rendered
 from chop.report.plots.pictures import Picture
 from chop.report.plots.search_pictures import (
     front_layers_picture,
@@ -42,7 +42,7 @@ class Against:
 def write_figures(folder: Path, target: Path, against: Against | None = None) -> list[Path]:
     """Write the figures of the search in `folder` into the folder `target`, as PDF, SVG and PNG, in two sizes.
 
-    With `against`, curves as well, in a size that suits them. Of a comparison, its pictures.
+    With `against`, curves as well, in a size that suits them. Of a comparison, its pictures in these sizes.
 
     Of a search that has not ended, or that is damaged, they show what is sound, as its page does, without curves.
 
@@ -52,10 +52,11 @@ def write_figures(folder: Path, target: Path, against: Against | None = None) ->
     from chop.report.plots.matplotlib_drawing import drawn
 
     if not SearchFolder(folder).holds_search:
-        figures = compare_plots.figures(comparison_in(folder).summary)
+        summary = comparison_in(folder).summary
         return [
-            write_whole(target / f"{name}.{kind}", rendered(own, kind, settings=FOR_COMPARISONS))
-            for name, own in figures
+            write_whole(target / f"{name}_{size}.{kind}", rendered(own, kind, settings=FOR_COLUMNS))
+            for size, (width, _) in SIZES.items()
+            for name, own in compare_plots.figures(summary, width, FOR_COLUMNS)
             for kind in KINDS
         ]
     written = []

@@ -12,16 +12,24 @@ from chop.report.line_styles import Style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LEAST_GAP = 0.055
-"""Distance between labels, as a share of the height of the axes."""
+LINE = 1.6 / 72
+"""Inches between labels, for each point of their size."""
+
+AXES = 0.82
+"""The height of axes, as a share of that of their figure."""
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[str, float]], styles: dict[str, Style]) -> None:
     """A name at the end of each curve, moved apart where curves end close together."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+
+    size = FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points()
+    gap = LINE * size / (AXES * axes.figure.bbox.height / axes.figure.dpi)
     bottom, top = axes.get_ylim()
     ordered = sorted(ends, key=lambda end: end[1])
     wanted = [(max(value, bottom) - bottom) / (top - bottom) for _, value in ordered]
-    for (name, value), height, at in zip(ordered, wanted, spaced(wanted, LEAST_GAP, 1.0), strict=True):
+    for (name, value), height, at in zip(ordered, wanted, spaced(wanted, gap, 1.0), strict=True):
         color = styles.get(name, {"color": "black"})["color"]
         axes.annotate(
             f"{name} {percent(value / 100, 1)}{' ↓' if value < bottom else ''}" if name in styles else name,
@@ -30,7 +38,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, float]], styles: dict[str, 
             xycoords="axes fraction",
             textcoords="axes fraction",
             color=color,
-            fontsize=9,
+            fontsize=size,
             va="center",
             arrowprops={
                 "arrowstyle": "-",

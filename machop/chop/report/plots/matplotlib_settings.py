@@ -31,13 +31,30 @@ FOR_PAPERS: Any = {
 FOR_COMPARISONS: Any = {
     **_COMMON,
     "font.size": 10,
-    "axes.titlesize": 10,
+    "axes.titlesize": 9,
     "axes.titlelocation": "left",
+    "figure.labelsize": 10,
     "grid.linewidth": 0.7,
+    "legend.fontsize": 9,
+    "legend.title_fontsize": 9,
     "legend.handlelength": 3.0,
     "lines.linewidth": 1.7,
 }
 """Of the pictures of a comparison, which stand by themselves."""
+
+FOR_COLUMNS: Any = {
+    **FOR_COMPARISONS,
+    "font.size": 7.5,
+    "axes.titlesize": 7,
+    "figure.labelsize": 7.5,
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "legend.handlelength": 2.0,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+}
+"""Of the same pictures in a column of a paper."""
 
 
 def rendered(figure: Figure, kind: str, dpi: int = 300, settings: Any = FOR_PAPERS) -> bytes:
