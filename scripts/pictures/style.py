@@ -33,6 +33,7 @@ FONTS = "'DejaVu Sans', Verdana, sans-serif"
 def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> Any:
     """A figure and its axes, `height` inches high."""
     import matplotlib
+    from cycler import cycler
 
     matplotlib.use("svg")
     matplotlib.rcParams.update(
@@ -52,7 +53,7 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
             **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), INK),
             "grid.color": GRID,
             "axes.axisbelow": True,
-            "axes.prop_cycle": matplotlib.cycler(color=[BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW]),
+            "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW]),
         }
     )
     from matplotlib import pyplot as plt
