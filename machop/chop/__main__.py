@@ -1,6 +1,6 @@
 """Makes `python -m chop` run `ch`."""
 
-from chop.cli.main import main
+from runpy import run_module
 
 if __name__ == "__main__":
-    main()
+    run_module("chop.cli", run_name="__main__", alter_sys=True)

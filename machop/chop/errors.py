@@ -10,6 +10,10 @@ class ChopError(Exception):
     """Base of all errors that say what is wrong, where, why and what to do about it."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, raised again by a command that has told what it keeps."""
+
+
 class UnknownNameError(ChopError):
     """A name that no registry, node list or schema holds."""
 

@@ -25,7 +25,7 @@ from chop.config.run_config import SPACE_TRAINING, RunConfig
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
-from chop.errors import ChopError, ConfigError
+from chop.errors import ChopError, ConfigError, Interrupted
 from chop.ir import MaseGraph
 from chop.ir.graph.offsets_json import offset_notes
 from chop.models.checkpoint import save_weights
@@ -161,14 +161,14 @@ def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
 def run_space_training(run_config: RunConfig, given: Mapping[str, Any], resume: bool) -> SpaceTrained:
     """Run `ch train --for-space`; `given` are the options of the command line that are for it alone.
 
-    Raises ConfigError with all that is wrong, KeyboardInterrupt after Ctrl-C, once the best is reported.
+    Raises ConfigError with all that is wrong, Interrupted after Ctrl-C, once the best is reported.
     """
     job = _checked(run_config, given)
     with only_writer(job.folder) as own:
         result = job.run(resume, own)
     _report(run_config, result)
     if result.interrupted:
-        raise KeyboardInterrupt
+        raise Interrupted
     return result
 
 

@@ -24,7 +24,7 @@ from chop.config.next_command import scoring_command
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.dataset.rows import Batches
-from chop.errors import ChopError
+from chop.errors import ChopError, Interrupted
 from chop.evaluation.predictions import stream
 from chop.ir.graph.graph_file import GRAPH_FILE
 from chop.models.checkpoint import load_weights
@@ -68,7 +68,7 @@ class TrainResult:
 def run_train(options: RunOptions) -> TrainResult:
     """Train the model of the options on their data and report the checkpoints.
 
-    Raises KeyboardInterrupt, once what was reached is kept and reported, if the user interrupted.
+    Raises Interrupted, once what was reached is kept and reported, if the user interrupted.
     """
     prepared = prepare(options, takes_graph=True)
     saved = load_saved_graph(options.load_name, prepared)
@@ -79,7 +79,7 @@ def run_train(options: RunOptions) -> TrainResult:
         kept = folder / GRAPH_FILE if saved else result.best_checkpoint
         _report(options, result, kept)
         if result.interrupted:
-            raise KeyboardInterrupt
+            raise Interrupted
         load_weights(model.float(), result.best_checkpoint)  # other precisions leave the model in their type
         if saved:
             about = {"model": options.model, "task": options.task, "dataset": options.dataset}

@@ -44,7 +44,7 @@ from chop.cli.options import (
 )
 from chop.cli.report import report
 from chop.cli.start import TOLD, load_plugins, row_of, start, tell
-from chop.errors import ChopError, ConfigError
+from chop.errors import ChopError, ConfigError, Interrupted
 from chop.tools.files import cure
 from chop.tools.terminal import replace_what_cannot_be_shown
 
@@ -52,10 +52,19 @@ FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class _Group(TyperGroup):
-    """Lists the commands in the order of their use."""
+    """Lists the commands in the order of their use, and tells of Ctrl-C where the command has not."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)  # noqa: T201 - the answer to Ctrl-C
+            raise
 
 
 app = typer.Typer(
@@ -199,7 +208,7 @@ def compare(
     from chop.cli.compare import show_comparison
 
     if show_comparison(run_config, asked, as_json):
-        raise KeyboardInterrupt
+        raise Interrupted
 
 
 def info(

@@ -12,7 +12,7 @@ from chop.actions.search_flags import SearchFlags
 from chop.cli.report import serve_beside
 from chop.cli.search_lines import TrialLines, print_end
 from chop.config.run_config import RunConfig
-from chop.errors import ConfigError
+from chop.errors import ConfigError, Interrupted
 from chop.report.dry_run import print_dry_run
 
 
@@ -26,7 +26,7 @@ def run(
 ) -> None:
     """Run a search and show its result, or print lines of JSON and nothing else.
 
-    Raises KeyboardInterrupt where Ctrl-C cut it short.
+    Raises Interrupted where Ctrl-C cut it short.
     """
     result = run_search(
         run_config,
@@ -40,7 +40,7 @@ def run(
     if as_json:
         print_end(result)
     if result.reason == "interrupted":
-        raise KeyboardInterrupt
+        raise Interrupted
 
 
 def show_dry_run(run_config: RunConfig, flags: SearchFlags, unused: Mapping[str, Any]) -> None:

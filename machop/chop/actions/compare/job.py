@@ -28,7 +28,7 @@ from chop.actions.search.strategies.base import StrategyContext, Training
 from chop.actions.search.strategies.optuna.strategy import OptunaOptions
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data
-from chop.errors import ConfigError
+from chop.errors import ConfigError, Interrupted
 from chop.record.comparison import CompareSummary, counted
 from chop.record.names import COMPARISON_FOLDER
 from chop.report.compare_plots import forget_plots, write_plots
@@ -85,9 +85,9 @@ def run_compare(
     )
     try:
         return job.run(options, is_shown=not as_json)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         logger.warning("interrupted: what was measured is in %s, and is not measured again", job.folder)
-        raise
+        raise Interrupted from end
 
 
 def compare(

@@ -19,7 +19,7 @@ from chop.actions.search.strategies.optuna.storage import without_password
 from chop.actions.search_flags import SearchFlags
 from chop.config.run_config import RunConfig, dump_toml
 from chop.dataset.data import Data
-from chop.errors import SearchError
+from chop.errors import Interrupted, SearchError
 from chop.record.folder import SearchFolder
 from chop.record.names import PAGE_FILE, SUMMARY_FILE
 from chop.report.search_report import print_summary
@@ -100,10 +100,13 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
 
     try:
         result = job.run(resume, make_room)
-    except KeyboardInterrupt:
-        if job.files.holds_search:
-            logger.warning("interrupted before the report: what was measured is in %s, go on with --resume", job.folder)
+    except Interrupted:
         raise
+    except KeyboardInterrupt as end:
+        if not job.files.holds_search:
+            raise
+        logger.warning("interrupted before the report: what was measured is in %s, go on with --resume", job.folder)
+        raise Interrupted from end
     if resume:  # not before: it may be refused as another search than the one in the folder
         own.require_in_place()
         job.files.write_resolved(dump_toml(run_config))

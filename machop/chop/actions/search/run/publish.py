@@ -22,7 +22,7 @@ from chop.actions.search.run.verification import Verification
 from chop.actions.search.search_space.base import SearchSpaceBase
 from chop.actions.search.settings.tables import RunnerChoice
 from chop.dataset.data_module import PART_NAMES
-from chop.errors import SearchError
+from chop.errors import Interrupted, SearchError
 from chop.record.block_totals import ExhaustiveTotals
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
@@ -64,8 +64,7 @@ class Publication:
     def of_trials(self, trials: list[Trial], reason: Reason, stopping: EarlyStopping | None) -> SearchResult:
         """Publish a search that logged every trial."""
         if not trials and reason == "interrupted":
-            logger.warning("interrupted before the first trial: nothing was measured; the same command begins anew")
-            raise KeyboardInterrupt
+            raise _interrupted_before("trial")
         if not trials:
             raise SearchError(f"the search ended ({reason}) before its first trial; nothing was measured")
         best = best_rows(trials, self.goals, self.search.space)
@@ -99,7 +98,7 @@ class Publication:
         """Publish an exhaustive search block by block; `has_landscape`: its exhaustive table exists already."""
         if found.points == 0:
             if reason == "interrupted":
-                raise KeyboardInterrupt
+                raise _interrupted_before("block")
             raise SearchError(f"the search ended ({reason}) before its first block; nothing was measured")
         best = self._enumerated_rows(found)
         if not best:
@@ -252,6 +251,12 @@ def write_reports(files: SearchFolder, has_page: bool) -> None:
     files.write_report(report_text(files.summary, files.path))
     if has_page:
         files.write_page(search_page(files))
+
+
+def _interrupted_before(first: str) -> Interrupted:
+    """What to raise where Ctrl-C came before the `first` of what is measured, once it is told."""
+    logger.warning("interrupted before the first %s: nothing was measured; the same command begins anew", first)
+    return Interrupted()
 
 
 def _measures_on_test(runner: RunnerChoice) -> bool:
