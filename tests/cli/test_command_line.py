@@ -379,6 +379,13 @@ def test_weights_that_a_users_function_returns_are_not_said_to_be_random(tmp_pat
         ("linear.config]\nweigt_width = [2]", "linear.config]", "did you mean 'weight_width'?"),
         ("linear.config]\ndata_out_width = [2, 'four', -1]", "linear.config]", "1 <= width <= 32"),
         ("[passes.quantise]", "[passes.quantize]", "did you mean 'quantize'?"),
+        ("\nweigth_width = 8\n", "\nweight_width = 8\n", "linear.config.weigth_width: unknown key 'weigth_width'; did"),
+        ('config]\nname = "integre"', 'config]\nname = "integer"', "passes.quantize.linear.config.name: unknown"),
+        (
+            '[passes.quantize]\nby = "tpye"',
+            '[passes.quantize]\nby = "type"',
+            "passes.quantize.by: expected one of type, ",
+        ),
         ("seed.defualt.config]", "seed.default.config]", "did you mean 'default'?"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Literal
 from chop.config.run_config import RunConfig
 from chop.config.typed import parse_table
 from chop.errors import ChopError
-from chop.passes.graph.registry import missing_before
+from chop.passes.graph.registry import missing_before, needs_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TransformTable:
 
 
 def pass_problems(run_config: RunConfig) -> list[str]:
-    """Problems of `[transform]`, and of `[passes.*]`: unknown passes, values in place of tables."""
+    """Problems of `[transform]`, and of `[passes.*]`: unknown passes, values in place of tables, unknown keys."""
     _, found = parse_table(TransformTable, run_config.tables.get("transform", {}))
     problems = [run_config.line_of(problem.below("transform")) for problem in found]
     passes = run_config.tables.get("passes", {})
@@ -32,6 +32,9 @@ def pass_problems(run_config: RunConfig) -> list[str]:
             list(missing_before(name, set()))
         except ChopError as error:
             problems.append(f"{where}: {error}")
+            continue
         if not isinstance(table, Mapping):
             problems.append(f"{where}: expected a table, got {table!r}")
+        elif check := needs_of(name).problems:
+            problems += [run_config.line_of(problem.below("passes", name)) for problem in check(table)]
     return problems

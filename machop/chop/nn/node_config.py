@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Literal
 
@@ -110,22 +110,27 @@ def broken_transform(key: str) -> str:
     return WEIGHT_TRANSFORMS.broken().get(transform_of_key(key.removeprefix(f"{WEIGHT}_")) or "", "")
 
 
-def check_keys(config: NodeConfig) -> None:
-    """Raise FormatError for a key that no operand of the config's format has, and no weight transform."""
+def key_problems(config: NodeConfig) -> Iterator[tuple[str, str]]:
+    """The keys that no operand of the config's format has, and no weight transform: each with what is wrong.
+
+    Raises UnknownNameError for a format that no registry holds.
+    """
+    if "name" not in config and set(config) - {"bypass"}:
+        yield "name", 'name is missing; give a number format, or "NA" for float'
+        return
     for name, values in transform_values(config).items():
         known = WEIGHT_TRANSFORMS[name].keys()
-        for key in values:
-            if key not in known:
-                hint = did_you_mean(f"{WEIGHT}_{key}", [f"{WEIGHT}_{own}" for own in known])
-                raise FormatError(f"unknown key '{WEIGHT}_{key}'{hint} (weight transform '{name}')")
+        for key in (f"{WEIGHT}_{own}" for own in values if own not in known):
+            hint = did_you_mean(key, [f"{WEIGHT}_{own}" for own in known])
+            yield key, f"unknown key '{key}'{hint} (weight transform '{name}')"
     if is_float(config):
-        _check_keys_beside_float(config)
+        yield from _key_problems_beside_float(config)
         return
     known_here = known_keys(format_class(config))
     for key in config:
         if key not in known_here and not is_transform_key(key):
             hint = did_you_mean(key, [*known_here, *transform_keys()])
-            raise FormatError(f"unknown key '{key}'{hint} (format '{config['name']}')")
+            yield key, f"unknown key '{key}'{hint} (format '{config['name']}')"
 
 
 def require_registered(config: NodeConfig) -> None:
@@ -139,13 +144,13 @@ def require_registered(config: NodeConfig) -> None:
         WEIGHT_TRANSFORMS.canonical(min(foreign, key=len).removeprefix(f"{WEIGHT}_"))
 
 
-def _check_keys_beside_float(config: NodeConfig) -> None:
+def _key_problems_beside_float(config: NodeConfig) -> Iterator[tuple[str, str]]:
     """Beside "NA" there may be keys of any format; what is nearly the key of a transform is a mistake all the same."""
     named = [key for key in config if (split_key(key) or ("",))[0] == WEIGHT and not is_transform_key(key)]
     for key in named:
         hint = did_you_mean(key, transform_keys())
         if hint and key.removeprefix(f"{WEIGHT}_") not in _all_format_keys():
-            raise FormatError(f"unknown key '{key}'{hint}")
+            yield key, f"unknown key '{key}'{hint}"
 
 
 def _all_format_keys() -> set[str]:
@@ -182,9 +187,8 @@ def node_formats(config: NodeConfig, op: Op) -> dict[str, Format]:
     {'data_in': 'integer 8b/4f unsigned'}
     """
     _truth(config, "bypass")
-    if "name" not in config and set(config) - {"bypass"}:
-        raise FormatError('name is missing; give a number format, or "NA" for float')
-    check_keys(config)
+    for _, problem in key_problems(config):
+        raise FormatError(problem)
     plain = {} if is_float(config) else {operand: operand_format(config, operand, op) for operand in op.operands}
     formats = {**plain, WEIGHT: chained(weight_transforms(config, op), plain.get(WEIGHT))}
     formats[STATISTICS] = norm_statistics(config, op)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
+from chop.config.typed import Problem
 from chop.errors import ChopError
 from chop.ir import MaseGraph
 from chop.registry import Registry
 
 GraphPass = Callable[..., tuple[MaseGraph, dict[str, Any]]]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+ArgumentProblems = Callable[[Mapping[str, Any]], Iterable[Problem]]
 Source = Literal["batch", "two_samples", "batches", "output"]
 
 
@@ -25,6 +27,7 @@ class PassNeeds:
       `num_samples` samples (an argument of the pass; absent: all), "output" which output of the model is scored.
     - `leaves`: the passes whose work still holds after it; None: that of all. What does not hold is done again where a
       later pass requires it.
+    - `problems`: finds what is wrong with its arguments whatever the network is; it is told before anything runs.
     - `chooses_formats`: its arguments choose formats, so that ranges are measured before where these need it.
     - `keeps_float`: it changes a float network and keeps what that computes, the same way in every call, so that a
       search may run it first (`setup.passes`). Such a pass takes `show = false`.
@@ -33,6 +36,7 @@ class PassNeeds:
     requires: tuple[str, ...] = ()
     inputs: Mapping[str, Source] = field(default_factory=dict)
     leaves: tuple[str, ...] | None = None
+    problems: ArgumentProblems | None = None
     chooses_formats: bool = False
     keeps_float: bool = False
 
@@ -51,6 +55,7 @@ def register_pass(
     requires: tuple[str, ...] = (),
     inputs: Mapping[str, Source] | None = None,
     leaves: tuple[str, ...] | None = None,
+    problems: ArgumentProblems | None = None,
     chooses_formats: bool = False,
     keeps_float: bool = False,
 ) -> Callable[[Decorated], Decorated]:
@@ -59,7 +64,7 @@ def register_pass(
     A function called `NAME_analysis_pass` or `NAME_transform_pass` has `NAME_analysis` or `NAME_transform` as an alias.
     Raises ChopError for a source of inputs that there is not.
     """
-    needs = PassNeeds(requires, dict(inputs or {}), leaves, chooses_formats, keeps_float)
+    needs = PassNeeds(requires, dict(inputs or {}), leaves, problems, chooses_formats, keeps_float)
     for argument, source in needs.inputs.items():
         if source not in get_args(Source):
             known = ", ".join(get_args(Source))

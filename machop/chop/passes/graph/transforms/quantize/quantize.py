@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from chop.config.typed import Problem
 from chop.errors import ChopError, GraphError, PassError
 from chop.formats import Format, MeasuredTensor, format_name
 from chop.formats.learned import LEARNED
@@ -15,6 +16,7 @@ from chop.nn.node_config import (
     WEIGHT,
     NodeConfig,
     is_float,
+    key_problems,
     node_formats,
     split_key,
     statistics_key_problem,
@@ -34,7 +36,29 @@ from chop.weight_transforms import format_of, transforms_of
 logger = get_logger(__name__)
 
 
-@register_pass("quantize", leaves=(), chooses_formats=True)
+def config_problems(pass_args: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with a config whatever the network is: its shape, `by`, and keys that no format has."""
+    try:
+        check_by(pass_args.get("by"))
+    except PassError as error:
+        yield Problem(("by",), str(error).removeprefix("by: "))
+    for key, entry in pass_args.items():
+        if key != "by":
+            yield from (problem.below(key) for problem in _entry_problems(key, entry))
+
+
+def _entry_problems(key: str, entry: Any) -> list[Problem]:
+    try:
+        config = _node_config(key, entry)
+    except PassError as error:
+        return [Problem((), str(error))]
+    try:
+        return [Problem(("config", own), text) for own, text in key_problems(config)]
+    except ChopError as error:
+        return [Problem(("config", "name"), str(error))]
+
+
+@register_pass("quantize", leaves=(), problems=config_problems, chooses_formats=True)
 def quantize_transform_pass(
     graph: MaseGraph, pass_args: Mapping[str, Any] | None = None
 ) -> tuple[MaseGraph, dict[str, Any]]:
