@@ -46,5 +46,6 @@ def test_an_interrupt_while_modules_are_imported(tmp_path: Path) -> None:
             env={**ENVIRONMENT, "PYTHONPATH": path},
             capture_output=True,
             text=True,
+            encoding="utf-8",
         )
         assert (ended.returncode, ended.stderr) == (130, "interrupted\n")
