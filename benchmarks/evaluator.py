@@ -48,7 +48,7 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.models import get_model
 from chop.record.goals import Goals
 from chop.record.trial import Objective
-from chop.scoring.scores import score
+from chop.scoring.task import DEFAULT_TASK, task_of
 
 WIDTHS = [4, 8], [2, 4, 8], [2, 4, 8]
 MORE_WIDTHS = [4, 6, 8], [2, 4, 6, 8], [4, 8]
@@ -325,6 +325,13 @@ def worst() -> list[Row]:
     return [alternately(name, p, draw.integers(0, p.sizes, (count, len(p.sizes)))) for name, p, count in cases]
 
 
+def scores(outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """The metrics of one network, as a search has them."""
+    accumulator = task_of(DEFAULT_TASK, CLASSES).accumulator()
+    accumulator.update(outputs, targets)
+    return accumulator.result()
+
+
 def alternately(name: str, problem: Problem, codes: np.ndarray) -> Row:
     """Few configurations: the least time of each way, taken in turns, after a first time for both."""
     evaluator, measure = problem.evaluator()
@@ -338,7 +345,7 @@ def alternately(name: str, problem: Problem, codes: np.ndarray) -> Row:
     def ours_now() -> Any:
         if len(codes) > FEW_POINTS:  # what a search does
             return evaluator.run_sorted(codes, [measure])
-        return [score(runner.predictions(plan), problem.targets, num_classes=CLASSES) for plan in plans]
+        return [scores(runner.predictions(plan), problem.targets) for plan in plans]
 
     ways = [ours_now, lambda: problem.loop(codes)]
     seconds = [

@@ -20,12 +20,11 @@ from chop.actions.train import TrainResult, run_train, train
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError
-from chop.evaluation.predictions import predict
 from chop.ir import MaseGraph
 from chop.models import get_model
 from chop.models.checkpoint import load_weights
 from chop.passes.graph import quantize_transform_pass
-from chop.scoring.scores import score
+from tests.scores import predict, score
 
 OPTIONS = RunOptions(model="toy", dataset="toy_tiny", max_epochs=2, batch_size=64, learning_rate=1e-2, seed=3)
 

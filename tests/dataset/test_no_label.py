@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from chop.dataset import MaseDataModule
 from chop.dataset.no_label import ignored_label
 from chop.errors import ChopError, DatasetError
-from chop.scoring.scores import score
 from tests.dataset.test_what_data_may_be import parts, set_up
+from tests.scores import score
 
 P = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 

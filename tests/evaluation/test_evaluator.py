@@ -22,7 +22,7 @@ from chop.evaluation.values import Planes
 from chop.evaluation.walk import Walk
 from chop.formats import FORMATS, Format, Integer
 from chop.ir import MaseGraph, QuantPlan
-from chop.scoring.scores import score
+from tests.scores import score
 
 CLASSES = 3
 

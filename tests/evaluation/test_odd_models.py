@@ -19,7 +19,7 @@ from chop.evaluation.measures import WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Format, Integer
 from chop.ir import MaseGraph, QuantPlan
-from chop.scoring.scores import score
+from tests.scores import score
 
 ROWS = 40
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from chop.dataset import MaseDataModule
-from chop.evaluation.predictions import predict
 from chop.models import MODELS, get_model
-from chop.scoring.scores import score
+from tests.scores import predict, score
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 LEAST = {

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
 from chop.scoring.bounds import UNKNOWN, SampleValues, bounds
-from chop.scoring.class_hits import accuracy_macro, accuracy_micro
+from tests.scores import score
 
 ROWS, SEEN, DRAWS, ERROR = 1000, 150, 1500, 0.02
 CLASSES = 4
@@ -72,8 +70,8 @@ def test_with_all_rows_seen_a_bound_is_the_metric(classes: int, is_paired: bool)
     predictions, targets = torch.randn(ROWS, CLASSES), torch.randint(CLASSES, (ROWS,))
     own = SampleValues(predictions.argmax(1) == targets, is_hit=True, classes=classes)
     known = SampleValues(hits(0.5), is_hit=True, classes=classes) if is_paired else None
-    metric: Callable[[Tensor, Tensor], float] = accuracy_macro if classes else accuracy_micro
-    assert bounds(own, targets, ERROR, known) == pytest.approx((metric(predictions, targets),) * 2, abs=1e-6)
+    metric = score(predictions, targets, num_classes=CLASSES)["accuracy" if classes else "accuracy_micro"]
+    assert bounds(own, targets, ERROR, known) == pytest.approx((metric,) * 2, abs=1e-6)
 
 
 def test_a_rival_on_the_same_rows_narrows_a_bound() -> None:

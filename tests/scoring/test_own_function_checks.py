@@ -12,7 +12,7 @@ from torch import Tensor
 
 from chop.errors import ChopError
 from chop.scoring.own_function_checks import check_own_functions
-from chop.scoring.scores import score
+from tests.scores import score
 
 N = 33
 P = torch.randn(N, 2, generator=torch.Generator().manual_seed(1))

@@ -14,20 +14,12 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from chop.errors import ChopError, MetricError
-from chop.evaluation.predictions import predict
 from chop.record.rows import interval_as_json
-from chop.scoring.class_hits import (
-    MOST_PLAIN_COUNTS,
-    _of_plain_numbers,
-    accuracy_macro,
-    accuracy_micro,
-    macro,
-    micro,
-)
+from chop.scoring.class_hits import MOST_PLAIN_COUNTS, _macro, _micro, _of_plain_numbers, _present
 from chop.scoring.intervals import mean_interval, wilson_interval
 from chop.scoring.losses import per_sample_loss
-from chop.scoring.scores import score, score_with_intervals
 from chop.scoring.task import task_of
+from tests.scores import predict, score, score_with_intervals
 
 
 def by_torchmetrics(predictions: Tensor, targets: Tensor, average: str) -> float:
@@ -43,35 +35,34 @@ def test_accuracies_are_those_of_torchmetrics(data: st.DataObject) -> None:
     scores = st.lists(st.integers(0, 2), min_size=classes, max_size=classes)
     predictions = torch.tensor(data.draw(st.lists(scores, min_size=rows, max_size=rows))).float()
     targets = torch.tensor(data.draw(st.lists(st.integers(0, classes - 1), min_size=rows, max_size=rows)))
-    assert accuracy_macro(predictions, targets) == pytest.approx(
-        by_torchmetrics(predictions, targets, "macro"), abs=1e-7
-    )
-    assert accuracy_micro(predictions, targets) == pytest.approx(
-        by_torchmetrics(predictions, targets, "micro"), abs=1e-7
-    )
+    found = score(predictions, targets, num_classes=classes)
+    assert found["accuracy"] == pytest.approx(by_torchmetrics(predictions, targets, "macro"), abs=1e-7)
+    assert found["accuracy_micro"] == pytest.approx(by_torchmetrics(predictions, targets, "micro"), abs=1e-7)
 
 
 def test_absent_classes_count_as_torchmetrics_has_it() -> None:
     predictions = F.one_hot(torch.tensor([0, 0, 1, 3]), 5).float()
     targets = torch.tensor([0, 0, 2, 2])
     # class 0: all right; 1 and 3: predicted, no row, so 0; 2: rows, none right; 4: neither, so left out
-    assert accuracy_macro(predictions, targets) == pytest.approx(1 / 4)
+    assert score(predictions, targets, num_classes=5)["accuracy"] == pytest.approx(1 / 4)
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 40_000)] * 3), min_size=1, max_size=30))
 def test_accuracies_of_few_classes_are_to_the_bit_those_of_arrays(by_class: list[tuple[int, int, int]]) -> None:
     counts = np.array(by_class).T
     plain = _of_plain_numbers(*counts.tolist())
-    assert plain is None or np.array_equal(plain, (macro(counts), micro(counts)), equal_nan=True)
+    arrays = _macro(*_present(counts)), _micro(*_present(counts))
+    assert plain is None or np.array_equal(plain, arrays, equal_nan=True)
     assert (plain is None) == (int(counts[:2].sum()) > MOST_PLAIN_COUNTS)
 
 
 def test_accuracies_of_nothing_that_has_a_label_are_nan() -> None:
-    assert all(math.isnan(value) for value in (*(_of_plain_numbers([0], [0], [0]) or ()), macro(np.zeros((3, 1), int))))
+    of_arrays = _macro(*_present(np.zeros((3, 1), int)))
+    assert all(math.isnan(value) for value in (*(_of_plain_numbers([0], [0], [0]) or ()), of_arrays))
 
 
 def test_of_equal_scores_the_first_class_counts() -> None:
-    assert accuracy_micro(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])) == 0.5
+    assert score(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]), num_classes=3)["accuracy_micro"] == 0.5
 
 
 def test_loss_is_the_mean_over_samples_however_they_are_batched() -> None:

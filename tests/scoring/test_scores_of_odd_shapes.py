@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from chop.errors import ChopError
 from chop.scoring.classification import Classification
-from chop.scoring.scores import score, score_with_intervals
+from tests.scores import score, score_with_intervals
 
 N = 40
 P, Y = torch.randn(N, 1, generator=torch.Generator().manual_seed(1)), torch.linspace(-3, 3, N)

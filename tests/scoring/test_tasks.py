@@ -16,8 +16,8 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from chop.errors import ChopError, MetricError, UnknownNameError
 from chop.scoring.classification import Classification
 from chop.scoring.regression import Regression
-from chop.scoring.scores import score
 from chop.scoring.task import TASKS, Task, task_of
+from tests.scores import score
 
 
 class ShareAbove:

@@ -12,14 +12,13 @@ from torch import nn
 from chop.actions.search import search
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError
-from chop.evaluation.predictions import predict
 from chop.ir import MaseGraph
 from chop.models import get_model
 from chop.passes.graph import quantize_transform_pass
 from chop.scoring.classification import Classification
-from chop.scoring.scores import score
 from chop.training.fine_tuning import FineTuning, fine_tune
 from tests.actions.search.conftest import LAB
+from tests.scores import predict, score
 
 THREE_BITS = {
     "by": "type",

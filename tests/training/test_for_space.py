@@ -18,11 +18,9 @@ from chop.actions.search.search_space.base import SpaceSetup
 from chop.config.space_training import SpaceTrainingOptions
 from chop.dataset import MaseDataModule
 from chop.errors import ChopError
-from chop.evaluation.predictions import predict
 from chop.formats import FORMATS, Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.models import get_model
-from chop.scoring.scores import score
 from chop.testing.op_cases import FORMAT_KEYS
 from chop.training.for_space import SpaceTraining
 from chop.training.gradients import Surrogate, add_gradients, formats_of, surrogates
@@ -31,6 +29,7 @@ from chop.training.space_files import Progress, SpaceFiles
 from chop.training.space_plans import narrowest_plan, probe_plans, widest_plan
 from chop.training.space_run import SpaceRun
 from chop.weight_transforms import Chain, Sparsity
+from tests.scores import predict, score
 from tests.training.spaces import LISTS, Few, data_module, space_of
 
 FEW = SpaceTrainingOptions(max_epochs=3, probes=4, batch_size=256)

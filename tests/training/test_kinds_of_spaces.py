@@ -13,15 +13,14 @@ from chop.actions.calibration import calibrate
 from chop.actions.search.search_space.base import SpaceSetup
 from chop.config.space_training import SpaceTrainingOptions
 from chop.dataset import MaseDataModule
-from chop.evaluation.predictions import predict
 from chop.formats import Integer, OutputShift
 from chop.ir import MaseGraph, QuantPlan
 from chop.models import get_model
-from chop.scoring.scores import score
 from chop.training.for_space import SpaceTraining
 from chop.training.gradients import surrogates
 from chop.training.plan_network import PlanNetwork
 from chop.training.space_plans import probe_plans
+from tests.scores import predict, score
 from tests.training.spaces import LISTS, Few, data_module, space_of
 
 

@@ -24,12 +24,12 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.graph_file import load_onto
 from chop.ir.learned import learned_in
 from chop.passes.graph import quantize_transform_pass
+from chop.passes.graph.transforms.quantize import config_from_plan
 from chop.training.learned_widths import (
     Snapshot,
     WidthRun,
     WidthTraining,
     descended,
-    learned_config,
     snapshot_graph,
     train_widths,
 )
@@ -87,7 +87,7 @@ def test_the_cost_falls_and_the_networks_are_as_trained(kind: str, granularity: 
         assert again.plan == twin.plan
         assert torch.equal(again.model(x), outputs)
         assert torch.equal(PlanRunner(twin, [(x, y)], "cpu").predictions(twin.plan), outputs)
-        requantised, _ = quantize_transform_pass(again, learned_config(twin))
+        requantised, _ = quantize_transform_pass(again, config_from_plan(twin.plan))
         assert requantised.plan == twin.plan
         assert torch.equal(requantised.model(x), outputs)
     after = graph.model.state_dict()

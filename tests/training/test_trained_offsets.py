@@ -20,7 +20,6 @@ from chop.errors import CheckpointError, PassError
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import WholePredictions
 from chop.evaluation.plan_runner import PlanRunner
-from chop.evaluation.predictions import predict
 from chop.formats import Integer, MeasuredTensor
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.choice_offsets import ChoiceOffsets, OffsetSlot
@@ -29,11 +28,11 @@ from chop.models import get_model
 from chop.models.checkpoint import load_weights, save_weights
 from chop.models.weight_notes import OffsetNotes, note, offsets_on
 from chop.passes.graph import equalise_transform_pass, migrate_scales_transform_pass, quantize_transform_pass
-from chop.scoring.scores import score
 from chop.training.for_space import SpaceTraining
 from chop.training.space_plans import narrowest_plan, widest_plan
 from chop.training.trained_offsets import TrainedOffsets
 from chop.weight_transforms import Chain, Sparsity
+from tests.scores import predict, score
 from tests.training.spaces import Few, data_module, space_of
 
 WIDE, NARROW = Integer(8, "auto"), Integer(2, "auto")

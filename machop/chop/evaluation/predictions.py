@@ -1,4 +1,4 @@
-"""Computes the outputs of a model, batch by batch or for all samples at once."""
+"""Computes the outputs of a model, batch by batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from chop.ir.graph.inputs import to_device
 from chop.scoring.accumulator import Accumulator
-from chop.scoring.outputs import joined_outputs, with_samples
+from chop.scoring.outputs import with_samples
 from chop.tools.get_input import call_model
 from chop.tools.model_outputs import OutputName
 
@@ -34,12 +34,3 @@ def accumulated(accumulator: Accumulator, batches: Iterable[tuple[Tensor, Tensor
     for outputs, targets in batches:
         accumulator.update(outputs, targets)
     return accumulator
-
-
-def predict(
-    model: nn.Module, batches: Batches, device: str = "cpu", output: OutputName = None
-) -> tuple[Tensor, Tensor]:
-    """The model's outputs for all samples, `(samples, *output)`, and the targets."""
-    pairs = list(stream(model, batches, device, output))
-    targets = [y for _, y in pairs]
-    return joined_outputs([found for found, _ in pairs], [*map(len, targets)]), torch.cat(targets)

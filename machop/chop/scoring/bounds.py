@@ -52,7 +52,7 @@ def bounds(seen: SampleValues, targets: Tensor, error: float, known: SampleValue
     - Hits of one network: centre and variance of Agresti and Coull, which hold Wilson's interval
       (doi:10.1214/ss/1009213286); their differences: Agresti and Min, a pseudo-count in each cell of the paired table
       (Statistics in Medicine 24, 2005, 729-740). Both keep a variance where all rows seen agree.
-    - Classes are strata, as in `chop.scoring.scores`: their variances add up; they share the pseudo-counts, which
+    - Classes are strata, as in `chop.scoring.class_hits`: their variances add up; they share the pseudo-counts, which
       all pull the same way. A class of which nothing was seen says nothing.
     - Any other mean (the loss): normal with the sample's variance, the quantile widened towards Student's t and the
       centre shifted by the sample's skewness (Johnson, J. Am. Stat. Assoc. 73, 1978, 536-544). It rests on the central

@@ -27,21 +27,11 @@ RIGHT, WRONG, PREDICTED = 0, 1, 2
 """Counts of each class: its targets that were predicted right, its other targets, and its predictions."""
 
 
-def accuracy_micro(predictions: Tensor, targets: Tensor) -> float:
-    """The share of samples whose greatest score is at the target; of equal scores the first counts."""
-    return micro(_counts_of(*class_scores(predictions, targets)))
-
-
-def accuracy_macro(predictions: Tensor, targets: Tensor) -> float:
-    """The mean over classes of the share of correct samples, as in torchmetrics' MulticlassAccuracy.
-
-    As there, a class with no sample counts 0 if it was predicted and is left out if it was not.
-    """
-    return macro(_counts_of(*class_scores(predictions, targets)))
-
-
 class ClassHits(Accumulator):
     """`accuracy` (macro) and `accuracy_micro`, of targets for samples, tokens or pixels.
+
+    Of equal scores the first counts. The macro average is the mean over classes of the share of correct samples. As in
+    torchmetrics' MulticlassAccuracy, a class with no sample counts 0 if it was predicted and is left out if it was not.
 
     `num_classes` is what the data state; the model must score that many. `by_sample` keeps the hits of each sample,
     which intervals of tokens and pixels, and early stopping, need.
@@ -137,18 +127,8 @@ class ClassHits(Accumulator):
         return numbers
 
 
-def micro(counts: Counts) -> float:
-    """The share of correct targets, from counts `(3, classes)`."""
-    return _micro(*_present(counts))
-
-
-def macro(counts: Counts) -> float:
-    """The mean over classes of the share of correct targets."""
-    return _macro(*_present(counts))
-
-
 def _both(counts: Counts) -> tuple[float, float]:
-    """`macro` and `micro`; of few classes by plain numbers, for arrays of a few numbers take ten times as long."""
+    """Macro and micro average; of few classes by plain numbers, for arrays of a few numbers take ten times as long."""
     if counts.shape[1] <= MOST_PLAIN_CLASSES:
         found = _of_plain_numbers(*counts.tolist())
         if found is not None:
@@ -158,7 +138,7 @@ def _both(counts: Counts) -> tuple[float, float]:
 
 
 def _of_plain_numbers(right: list[int], wrong: list[int], predicted: list[int]) -> tuple[float, float] | None:
-    """`macro` and `micro`, to the bit as of arrays; None for so many targets that they may differ."""
+    """Macro and micro average, to the bit as of arrays; None for so many targets that they may differ."""
     all_right, labelled = sum(right), sum(right) + sum(wrong)
     if labelled > MOST_PLAIN_COUNTS:
         return None
@@ -171,11 +151,13 @@ def _of_plain_numbers(right: list[int], wrong: list[int], predicted: list[int]) 
 
 
 def _micro(right: Counts, rows: Counts) -> float:
+    """The share of correct targets, from what `_present` returns."""
     labelled = int(rows.sum())
     return int(right.sum()) / labelled if labelled else math.nan
 
 
 def _macro(right: Counts, rows: Counts) -> float:
+    """The mean over classes of the share of correct targets, from what `_present` returns."""
     # Recalls are float32, as torchmetrics has them; their sum in float64 is exact, so its order plays no part.
     return float(_recalls(right, rows).sum(dtype=np.float64)) / len(rows) if len(rows) else math.nan
 
@@ -184,11 +166,6 @@ def mean_iou(counts: Counts) -> float:
     """The mean over classes of intersection over union; classes with no target and no prediction are left out."""
     right, wrong, predicted = counts[:, counts.sum(0) > 0]
     return float((right / (wrong + predicted)).mean())
-
-
-def _counts_of(scores: Tensor, classes: Tensor) -> Counts:
-    counts: Counts = _counted(scores.argmax(1), classes, scores.shape[1]).cpu().numpy()
-    return counts
 
 
 def _counted(predicted: Tensor, classes: Tensor, size: int) -> Tensor:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -15,11 +15,9 @@ from torch import Tensor
 from chop.config.typed import value_problems
 from chop.dataset.data import Data
 from chop.errors import ConfigError, GraphError
-from chop.formats import Format, Integer, IntegerFloor, MeasuredTensor, format_name
-from chop.formats.learned import LEARNED
+from chop.formats import Format, Integer, IntegerFloor, MeasuredTensor
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
-from chop.ir.learned import learned_in
 from chop.training.chain_network import ChainNetwork
 from chop.training.descent_reach import DescentReach
 from chop.training.width_engine import Widths
@@ -210,15 +208,6 @@ def descended(
     run.require_chain()
     run.descend(network, factor, tries, rounds, options.seed)
     return snapshot_graph(graph, run.snapshot(0, factor))
-
-
-def learned_config(graph: MaseGraph) -> dict[str, Any]:
-    """The config, `by = "name"`, of a graph whose widths are learned: what a pass, or a search, would have given it."""
-    config: dict[str, Any] = {"by": "name", "default": {"config": {"name": "NA"}}}
-    for (node, operand), own in learned_in(graph.plan).items():
-        entry = config.setdefault(node, {"config": {"name": format_name(type(own))}})
-        entry["config"] |= {f"{operand}_width": own.width, f"{operand}_frac_width": LEARNED}
-    return config
 
 
 def _cosine(share: float) -> float:

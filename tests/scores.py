@@ -1,15 +1,26 @@
-"""Scores all outputs at once, with 95 % intervals."""
+"""Outputs of a model for all samples at once, and their scores, by the parts of which commands are made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from chop.evaluation.predictions import Batches, stream
 from chop.scoring.accumulator import Accumulator
 from chop.scoring.intervals import Interval
 from chop.scoring.metric import Loss, UserMetric
+from chop.scoring.outputs import joined_outputs
 from chop.scoring.task import DEFAULT_TASK, task_of
+from chop.tools.model_outputs import OutputName
+
+
+def predict(model: nn.Module, batches: Batches, output: OutputName = None) -> tuple[Tensor, Tensor]:
+    """The model's outputs for all samples, `(samples, *output)`, and the targets."""
+    pairs = list(stream(model, batches, output=output))
+    targets = [y for _, y in pairs]
+    return joined_outputs([found for found, _ in pairs], [*map(len, targets)]), torch.cat(targets)
 
 
 def score(
