@@ -30,8 +30,9 @@ layers: setup
 unit: setup
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-test-slow: setup ## The tests that take longer
+test-slow: setup ## The tests that take longer, and the property tests on new random examples
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "hypothesis and not slow" --hypothesis-profile "new examples"
 
 guard: setup     ## Try what must never be wrong: models, damaged files, simultaneous starts; ten minutes
 	$(BIN)/python scripts/guard.py

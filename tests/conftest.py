@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -49,12 +50,31 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     WEIGHT_TRANSFORMS,
 )
 
-settings.register_profile("whatever the machine has to do", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("whatever the machine has to do")
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same examples", PATIENT, derandomize=True)
+settings.register_profile("new examples", PATIENT)  # make test-slow
+settings.load_profile("same examples")
 
 GOLDEN = Path(__file__).parent / "golden"
 Command = Callable[..., tuple[str, str]]
 """Standard output and error of `ch …`; see the fixture `ch`."""
+
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - packages that chop calls draw from it
+    torch.manual_seed(0)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """What a test module draws when it is imported is the same, whatever was imported before it."""
+    _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What fixtures of a module or of the session draw is the same, whatever ran before them."""
+    _seed()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,7 +88,7 @@ def _linear_algebra_on_one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _one_thread_and_a_fixed_seed() -> None:
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    _seed()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -31,9 +30,10 @@ BRUTE_FORCE = str(EXAMPLES / "jsc_tiny_brute_force.toml")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "machop"), "OMP_NUM_THREADS": "1"}
 
 
-def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+def start(*arguments: str, folder: Path, code: str = "") -> subprocess.Popen[str]:
+    """`ch` in a process of its own; `code` runs in place of it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "chop.cli", *arguments],
+        [sys.executable, *(("-c", code) if code else ("-m", "chop.cli")), *arguments],
         cwd=folder,
         env={**ENVIRONMENT, "COLUMNS": "120"},
         text=True,
@@ -165,12 +165,10 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_trials(how: signal.Signals
     )
     whole = ("search", "--config", str(config), "--pretrained", "--project")
     ch(*whole, "unbroken")
-    process = start(*whole, "broken", folder=tmp_path)
+    process = start(*whole, "broken", folder=tmp_path, code=SIGNALLED.format(how=int(how)))
+    out, err = process.communicate(timeout=600)
     log = tmp_path / "mase_output/broken/software/search_ckpts/trials.jsonl"
-    while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 40):
-        time.sleep(0.01)
-    process.send_signal(how)
-    out, err = process.communicate(timeout=60)
+    assert log.read_bytes().count(b"\n") == 41
     assert "Traceback" not in err
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
     assert how == signal.SIGKILL or "--resume" in out
@@ -179,6 +177,25 @@ def test_a_search_that_is_cut_off_goes_on_to_the_same_trials(how: signal.Signals
 
 
 SETUP = "[search.strategy.setup]\nn_trials = 300"
+SIGNALLED = """
+import os
+from chop.cli.main import main
+from chop.record.json_lines import JsonLines
+
+append, rows = JsonLines.append, []
+
+
+def append_and_signal(log, row):
+    append(log, row)
+    rows.append(row)
+    if len(rows) == 40:
+        os.kill(os.getpid(), {how})
+
+
+JsonLines.append = append_and_signal
+main()
+"""
+"""`ch` that gets a signal once it has written 40 lines of a log."""
 
 
 def test_a_search_goes_on_from_the_one_before_it_and_to_optuna(tmp_path: Path, ch: Command) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import json
-import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -111,7 +110,7 @@ def begun_from(folder: Path, project: str) -> Answer:
 
 def exported(folder: Path, project: str) -> Answer:
     """`ch export-optuna`: what the study says of each trial."""
-    storage = f"sqlite:///{folder}/{random.random()}.db"
+    storage = f"sqlite:///{folder}/study.db"
     name, _ = export_search(_ckpts(folder, project), storage)
     trials = optuna.load_study(study_name=name, storage=storage).trials
     return [(trial.values, trial.params, trial.user_attrs) for trial in trials]

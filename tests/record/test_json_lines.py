@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import resource
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -195,27 +194,49 @@ def test_a_log_that_was_taken_away_is_told(how: str, tmp_path: Path) -> None:
         log.close()
 
 
-def test_a_line_that_no_other_follows_is_forced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_lines, "SYNC_SECONDS", 0.05)
+@pytest.fixture
+def timers(monkeypatch: pytest.MonkeyPatch) -> list[threading.Timer]:
+    """The timers of logs, which wait for `fire` in place of a time."""
+    waiting: list[threading.Timer] = []
+
+    class Waiting(threading.Timer):
+        def start(self) -> None:
+            waiting.append(self)
+
+    monkeypatch.setattr(threading, "Timer", Waiting)
+    monkeypatch.setattr(json_lines, "SYNC_SECONDS", 3600.0)
+    return waiting
+
+
+def fire(timer: threading.Timer) -> None:
+    timer.interval = 0.0
+    threading.Thread.start(timer)
+    timer.join()
+
+
+def test_a_line_that_no_other_follows_is_forced_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timers: list[threading.Timer]
+) -> None:
     log = JsonLines.create(tmp_path / "log", KIND, {})
     log.append({"number": 0})
     forced = threading.Event()
     monkeypatch.setattr(os, "fsync", lambda _: forced.set())
     log.append({"number": 1})
     assert not forced.is_set()
-    assert forced.wait(5)
+    (timer,) = timers
+    fire(timer)
+    assert forced.is_set()
     log.close()
 
 
 def test_a_log_that_vanished_while_a_line_waited_is_told_by_the_next_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, timers: list[threading.Timer]
 ) -> None:
-    monkeypatch.setattr(json_lines, "SYNC_SECONDS", 0.05)
     log = JsonLines.create(tmp_path / "log", KIND, {})
     log.append({"number": 0})
     log.path.unlink()
-    time.sleep(0.2)
-    monkeypatch.setattr(json_lines, "SYNC_SECONDS", 60.0)
+    (timer,) = timers
+    fire(timer)
     with pytest.raises(FolderError, match="log was deleted"):
         log.append({"number": 1})
     with pytest.raises(FolderError, match="log was deleted"):

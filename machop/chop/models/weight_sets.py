@@ -112,7 +112,7 @@ def _set_at(checkpoint: Checkpoint, place: str, prefix: str, own: Mapping[str, A
     state = checkpoint.state_dicts[place]
     names, own_names = _names(state, own), _names(own, own)
     tensors = {mine: state[names[prefix + name]] for name, mine in own_names.items() if prefix + name in names}
-    used = {names[prefix + name] for name in own_names if prefix + name in names}
+    used = dict.fromkeys(names[prefix + name] for name in own_names if prefix + name in names)
     rest = {names[name]: name for name in names if names[name] not in used}
     inside = {key: name for key, name in rest.items() if name.startswith(prefix)}
     name = ".".join(part for part in (place, prefix.rstrip(".")) if part) or TOP

@@ -173,12 +173,16 @@ def waits_for(text: str, address: SplitResult) -> bool:
 
 def server_of(folder: Path) -> int:
     """The process that serves the page of a folder."""
-    (found,) = [
-        int(process.name)
-        for process in Path("/proc").iterdir()
-        if process.name.isdigit() and str(folder).encode() in (process / "cmdline").read_bytes()
-    ]
+    (found,) = [int(own.name) for own in Path("/proc").iterdir() if str(folder).encode() in command_line(own)]
     return found
+
+
+def command_line(process: Path) -> bytes:
+    """Empty for a process that has ended since, and for what is no process."""
+    try:
+        return (process / "cmdline").read_bytes() if process.name.isdigit() else b""
+    except OSError:
+        return b""
 
 
 @pytest.mark.slow

@@ -287,11 +287,12 @@ def test_workers_give_the_same_to_the_bit_also_when_one_is_killed(
     alone = search(jsc_toy, jets, toy, tmp_path / "alone")
     add = all_points.ExhaustiveTotals.add
     killed = []
+    others = multiprocessing.active_children()
 
     def add_and_kill(self: all_points.ExhaustiveTotals, block: Block) -> None:
         add(self, block)
         if not killed:
-            killed.append(multiprocessing.active_children()[0])
+            killed.append(next(own for own in multiprocessing.active_children() if own not in others))
             killed[0].kill()
 
     monkeypatch.setattr(all_points.ExhaustiveTotals, "add", add_and_kill)

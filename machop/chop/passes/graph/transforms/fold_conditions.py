@@ -78,7 +78,7 @@ def _of_readers(graph: MaseGraph, layer: fx.Node, norm: fx.Node) -> Iterator[str
     for node in (layer, norm):
         if sum(other.op == "call_module" and _shares(graph, other, node) for other in graph.nodes) > 1:
             yield f"'{node.name}' is called, or its weights are used, more than once"
-    read = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
+    read = dict.fromkeys(str(node.target) for node in graph.nodes if node.op == "get_attr")
     owned = {f"{node.target}." for node in (layer, norm)}
     storages = {tensor.untyped_storage().data_ptr() for tensor in _tensors(graph, layer)}
     for target in read:

@@ -122,5 +122,5 @@ def _difference(one: _Widths, other: _Widths) -> float:
     """The distance of two choices: bits over all operands, and a little for another kind of format."""
     first, second = ({operand: (kind, bits) for operand, kind, bits in widths} for widths in (one, other))
     absent = ("", FLOAT_BITS)
-    pairs = [(first.get(operand, absent), second.get(operand, absent)) for operand in {*first, *second}]
+    pairs = [(first.get(operand, absent), second.get(operand, absent)) for operand in {**first, **second}]
     return sum(abs(a[1] - b[1]) + 0.01 * (a[0] != b[0]) for a, b in pairs)
