@@ -125,7 +125,8 @@ def as_rows(value: Value) -> Tensor | None:
             return tensor
         case Planes(tensor):
             return tensor.permute(1, 2, 0).contiguous()
-    values = each(value)
+        case Same() | Each():
+            values = each(value)
     first = values[0]
     if not all(isinstance(v, Tensor) and v.shape == first.shape and v.dtype == first.dtype for v in values):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +13,8 @@ from chop.errors import FormatError
 from chop.formats.measured_tensor import MeasuredTensor
 
 LEARNED = "learned"
-LEARNED_GRANULARITIES = ("tensor", "channel", "element")
+LearnedGranularity = Literal["tensor", "channel", "element"]
+LEARNED_GRANULARITIES: tuple[LearnedGranularity, ...] = get_args(LearnedGranularity)
 """One width for a tensor, for each output channel of weights (channel of an activation), or for each value."""
 
 WIDEST = 24

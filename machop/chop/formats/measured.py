@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -14,9 +14,7 @@ from chop.errors import FormatError
 from chop.formats.base import Format
 from chop.formats.layout import Layout
 
-Granularity = Literal["tensor", "channel"]
 GRANULARITIES = ("tensor", "channel")
-RangeRule = Literal["min_max", "quantile", "mse"]
 RANGE_RULES = ("min_max", "quantile", "mse")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +64,16 @@ class Calibration:
                 for node, formats in plan.choices
             }
         )
+
+    def require_finite(self, node: str, operands: Iterable[str], parameters: Container[str]) -> None:
+        """Raise GraphError for NaN and infinity; minus infinity marks masked places in activations."""
+        for operand in operands:
+            tensor = self.tensors.get((node, operand))
+            is_parameter = operand in parameters
+            if tensor is None or bool((tensor.isfinite() | ((tensor == -math.inf) & (not is_parameter))).all()):
+                continue
+            cure = "train the model anew" if is_parameter else "leave the node in float32, or mend the model"
+            raise GraphError(f"node '{node}': {operand} holds NaN or infinity; {cure} before quantising")
 
     def _freeze(self, slot: Slot, chosen: Format, inputs_of: InputsOf) -> Format:
         if not chosen.is_measured:

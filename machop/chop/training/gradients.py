@@ -84,7 +84,7 @@ def add_gradients(loss: Tensor, parameters: Sequence[nn.Parameter], weight: floa
     If they are `balanced`, those of each parameter are divided by the square root of their norm before, so that plans
     of few bits, whose gradients are the largest, leave room to the others.
     """
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    found: Sequence[Tensor | None] = torch.autograd.grad(loss, parameters, allow_unused=True)
     for parameter, own in zip(parameters, found, strict=True):
         if own is None:
             continue

@@ -16,6 +16,7 @@ from chop.config.typed import value_problems
 from chop.dataset.data import Data
 from chop.errors import ConfigError, GraphError
 from chop.formats import Format, Integer, IntegerFloor, MeasuredTensor
+from chop.formats.learned import LearnedGranularity
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 from chop.training.chain_network import ChainNetwork
@@ -23,8 +24,6 @@ from chop.training.descent_reach import DescentReach
 from chop.training.width_engine import Widths
 from chop.training.width_engines import engine_of
 from chop.training.width_samples import all_samples
-
-Granularity = Literal["tensor", "channel", "element"]
 
 SETTLING = 0.1
 """The learning rates at which snapshots are settled, as a share of those of the run."""
@@ -63,8 +62,8 @@ class WidthTraining:
     first_factor: Annotated[float, Ge(0)] = 1e-6
     last_factor: Annotated[float, Ge(0)] = 1e-4
     pace: Annotated[float, Gt(0), Le(10)] = 0.5
-    weight_granularity: Granularity = "element"
-    activation_granularity: Granularity = "element"
+    weight_granularity: LearnedGranularity = "element"
+    activation_granularity: LearnedGranularity = "element"
     weight_fraction: float = 5.0
     activation_fraction: float = 5.0
     activation_rounding: Literal["half_even", "half_up"] = "half_even"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from chop.errors import CheckpointError, ChopError, UnknownNameError
 from chop.ir.graph.export_trace import ExampleInputs
+from chop.ir.graph.folded_norms import remove_folded_norms
 from chop.ir.graph.format_json import format_from_json, plan_as_json
 from chop.ir.graph.mase_graph import MaseGraph
 from chop.ir.graph.metadata import MaseMetadata
@@ -67,14 +68,15 @@ def load_graph(
     Raises CheckpointError for a file that is no saved graph, or does not fit the model, and where `model` is missing
     and is of the user's own: what a file says never makes code run.
     """
-    if model is not None and not isinstance(model, nn.Module):
-        cure = f"chop.get_model({model!r})" if isinstance(model, str) else "an instance, with its arguments"
-        raise CheckpointError(f"model: expected a torch.nn.Module, got {model!r}; pass {cure}")
+    given: object = model
+    if given is not None and not isinstance(given, nn.Module):
+        cure = f"chop.get_model({given!r})" if isinstance(given, str) else "an instance, with its arguments"
+        raise CheckpointError(f"model: expected a torch.nn.Module, got {given!r}; pass {cure}")
     checkpoint = read_checkpoint(path)
     notes = graph_notes(checkpoint)
     graph = MaseGraph(model if model is not None else _named_model(checkpoint, notes), example_inputs=example_inputs)
     graph.about = {key: value for key, value in notes.items() if key not in _OF_THE_GRAPH}
-    graph.remove_nodes(notes.get("folded", []))
+    remove_folded_norms(graph, notes.get("folded", []))
     _fill(graph, checkpoint, f"'{notes['model']}' as it ships" if model is None else "the model")
     for name, parameters in notes.get("metadata", {}).items():
         metadata = MaseMetadata()
@@ -92,7 +94,7 @@ def load_onto(graph: MaseGraph, path: Path | str) -> MaseGraph:
     notes = graph_notes(checkpoint)
     found = copy.deepcopy(graph)
     found.apply_plan(QuantPlan())
-    found.remove_nodes(name for name in notes.get("folded", []) if name not in found.folded)
+    remove_folded_norms(found, (name for name in notes.get("folded", []) if name not in found.folded))
     found.about = {key: value for key, value in notes.items() if key not in _OF_THE_GRAPH}
     _fill(found, checkpoint, "the graph")
     return found

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,44 +18,35 @@ from chop.formats.layout import Layout
 from chop.ir.calibration import Calibration, Slot
 from chop.ir.choice_offsets import ChoiceOffsets
 from chop.ir.graph.bias_correction import with_shifts
-from chop.ir.graph.calls import of_call, with_layouts
-from chop.ir.graph.channels import channel_groups
+from chop.ir.graph.calls import of_call, ops_with_operands, row_of_module, with_layouts
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.fitting import fitted, has_values
 from chop.ir.graph.inputs import placeholder_values
 from chop.ir.graph.layer_inputs import layer_inputs
 from chop.ir.graph.layouts import FirstBatch, find_layouts
-from chop.ir.graph.made_tensors import MadeTensors, attribute_at
+from chop.ir.graph.made_tensors import MadeTensors
 from chop.ir.graph.mask_readers import with_masks
 from chop.ir.graph.metadata import MaseMetadata
 from chop.ir.graph.noted_weights import take_notes
 from chop.ir.graph.own_copy import own_copy
 from chop.ir.graph.plan_statistics import (
-    lacks_statistics,
     measured_anew,
     measured_in_place,
     without_statistics,
     write_statistics,
 )
 from chop.ir.graph.trace import trace
+from chop.ir.graph.wrapped_nodes import WrappedNodes
 from chop.ir.learned import learned_in, with_learned
 from chop.ir.plan import QuantPlan
 from chop.models.weight_notes import hand_on_notes
 from chop.nn.copying import copied_module
-from chop.nn.ops import STATISTICS, Op, op_of_function, op_of_method, op_of_module
+from chop.nn.ops import Op, op_of_function, op_of_method
 from chop.nn.quantized import Quantized, TensorMethod
 from chop.tools.get_input import call_model
 
 MOST_DRAWN = 80
 """Nodes of a graph that a notebook shows as a picture."""
-
-
-@dataclass(frozen=True)
-class FloatNode:
-    """A node before quantisation, stored so that it can be restored exactly."""
-
-    op: str
-    target: Any
 
 
 class MaseGraph:
@@ -91,7 +80,7 @@ class MaseGraph:
         self.meta: dict[str, MaseMetadata] = {"mase": MaseMetadata()}
         self.plan = QuantPlan()
         self._requested = QuantPlan()
-        self._float_nodes: dict[str, FloatNode] = {}
+        self._wrapped = WrappedNodes()
         self._made = MadeTensors()
         self.layouts: dict[str, dict[str, Layout]] | None = None
         self.calibration = Calibration(self._parameters())
@@ -134,7 +123,7 @@ class MaseGraph:
         twin.choice_offsets = self.choice_offsets
         twin.folded = self.folded
         twin.about = self.about
-        twin._float_nodes = dict(self._float_nodes)
+        twin._wrapped = self._wrapped.copy()
         for node, own in zip(self.nodes, twin.nodes, strict=True):
             own.meta = {key: copy.deepcopy(value) if key == "mase" else value for key, value in node.meta.items()}
         return twin
@@ -229,7 +218,7 @@ class MaseGraph:
         """The op table's row for all calls like a node's."""
         if node.op == "call_module":
             module = self.model.get_submodule(str(node.target))
-            return module.op if isinstance(module, Quantized) else _op_of_module(module)
+            return module.op if isinstance(module, Quantized) else row_of_module(module)
         if node.op == "call_function":
             return op_of_function(node.target)  # type: ignore[arg-type]
         return op_of_method(str(node.target)) if node.op == "call_method" else None
@@ -243,25 +232,11 @@ class MaseGraph:
 
     def quantizable_nodes(self) -> dict[str, Op]:
         """The nodes that formats can be chosen for, in the order of execution, with their ops."""
-        layouts, ops = self.layouts, self._ops_with_operands()
+        layouts, ops = self.layouts, ops_with_operands(self)
         if layouts is None:
             return ops
         known = {name: layouts.get(name, {}) for name in ops}
         return {name: with_layouts(op, known[name]) for name, op in ops.items() if has_values(known[name])}
-
-    def _ops_with_operands(self) -> dict[str, Op]:
-        """The nodes of `quantizable_nodes`, and those that turn out to compute with indexes, masks or sizes."""
-        ops = ((node, self.op(node)) for node in self.model.graph.nodes)
-        return {
-            node.name: replace(
-                op,
-                absent=self._absent_operands(node, op),
-                owned=self._owned_factors(node, op),
-                groups=channel_groups(self, node, op),
-            )
-            for node, op in ops
-            if op is not None and op.quantizable and _may_be_floating(node)
-        }
 
     def observe(self, x: Any) -> None:
         """Learn from the first batch which nodes compute with values, and where their samples and channels lie.
@@ -270,7 +245,7 @@ class MaseGraph:
         """
         if self.layouts is not None:
             return
-        ops = self._ops_with_operands()
+        ops = ops_with_operands(self)
         modules = {name for name in ops if isinstance(self.inner(self.node(name)), nn.Module)}
         self.layouts = find_layouts(copied_module(self.model), ops, modules, placeholder_values(self, x))
         try:
@@ -279,49 +254,24 @@ class MaseGraph:
             self.layouts = None  # so that nothing runs in formats that do not fit
             raise
 
-    def _owned_factors(self, node: fx.Node, op: Op) -> frozenset[str]:
-        """The second factor of a product, where it is a parameter of the model as it stands."""
-        given = [arg.of(node.args, node.kwargs) for arg in op.args.get("weight", ())]
-        names = [str(own.target) for own in given if isinstance(own, fx.Node) and own.op == "get_attr"]
-        owned = any(isinstance(attribute_at(self.model, name), nn.Parameter) for name in names)
-        return frozenset({"weight"}) if owned else frozenset()
-
-    def _absent_operands(self, node: fx.Node, op: Op) -> frozenset[str]:
-        """The parameters that a call does not have, and the statistics of a batch norm that has none of its own."""
-        absent = self._absent_parameters(node, op)
-        return absent | {STATISTICS} if lacks_statistics(op, self.inner(node), node) else absent
-
-    def _absent_parameters(self, node: fx.Node, op: Op) -> frozenset[str]:
-        inner = self.inner(node)
-        if isinstance(inner, nn.Module):
-            return frozenset(name for name in op.params if getattr(inner, name, None) is None)
-        given = {
-            name
-            for name, arg in op.params.items()
-            if any(node.kwargs.get(keyword) is not None for keyword in arg.keywords)
-        }
-        given |= {
-            name for name, arg in op.params.items() if arg.index < len(node.args) and node.args[arg.index] is not None
-        }
-        return frozenset(op.params) - given
-
     def apply_plan(self, plan: QuantPlan) -> None:
         """Make the model compute with exactly the formats of `plan`: earlier ones are replaced, never added to.
 
         What formats measure is taken from `calibration` and frozen; what follows from the formats of everything before
         (statistics of batch norms) is measured in one run of the calibration samples.
         """
-        known = self._ops_with_operands()
+        known = ops_with_operands(self)
         self.calibration = self.calibration.with_parameters(self._parameters())
         for name in plan:
             if name not in known:
                 raise GraphError(f"the plan names '{name}', which is no quantisable node ({', '.join(known)})")
         requested, plan = plan, self.freeze(plan)
-        for name, original in list(self._float_nodes.items()):
-            self._restore(self.node(name), original)
+        self._wrapped.restore_all(self.model)
         known = self.quantizable_nodes()
         for name in plan:
-            self._quantize(self.node(name), known[name], plan)
+            node, op, formats = self.node(name), known[name], plan[name]
+            self.calibration.require_finite(name, formats, op.params)
+            self._wrapped.wrap(self.model, node, Quantized(self.inner(node), op, formats))
         self.plan, self._requested = plan, requested
         self.learned = {**self.learned, **learned_in(plan)}
         self.model.recompile()
@@ -387,20 +337,6 @@ class MaseGraph:
         self.calibration = Calibration(tensors, has_activations=True, inputs=inputs)
         self.apply_plan(self._requested)
 
-    def remove_nodes(self, names: Iterable[str]) -> None:
-        """Take out norms that were folded into the layer before them, which has a bias from then on."""
-        for name in names:
-            node = self.node(name)
-            before = node.all_input_nodes[0]
-            layer: Any = self.model.get_submodule(str(before.target))
-            if layer.bias is None:
-                layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
-            node.replace_all_uses_with(before)
-            self.fx_graph.erase_node(node)
-            self.model.delete_submodule(str(node.target))
-            self.folded += (name,)
-        self.model.recompile()
-
     def keep_activations(self, folded: Mapping[str, str]) -> None:
         """Read the parameters anew, which folding `{norm: layer}` has changed; activations stay what they were."""
         seen = {slot: tensor for slot, tensor in self.calibration.tensors.items() if slot[0] not in folded}
@@ -436,61 +372,3 @@ class MaseGraph:
             return self._made.of_module(node.name, inner, operand)
         given = op.params[operand].of(node.args, node.kwargs)
         return self._made.of_node(self, given) if isinstance(given, fx.Node) else None
-
-    def _quantize(self, node: fx.Node, op: Op, plan: QuantPlan) -> None:
-        self._require_finite(node.name, op, plan)
-        wrapper = Quantized(self.inner(node), op, plan[node.name])
-        wrapper.train(self.model.training)
-        self._float_nodes[node.name] = FloatNode(node.op, node.target)
-        if node.op == "call_module" and self._calls_of(str(node.target)) == 1:
-            self.model.set_submodule(str(node.target), wrapper)
-            return
-        path = self._free_path(node.name)
-        self.model.add_submodule(path, wrapper)
-        node.op, node.target = "call_module", path
-
-    def _require_finite(self, name: str, op: Op, plan: QuantPlan) -> None:
-        """Raise GraphError for NaN and infinity; minus infinity marks masked places in activations."""
-        for operand in plan[name]:
-            tensor = self.calibration.tensors.get((name, operand))
-            is_parameter = operand in op.params
-            if tensor is None or bool((tensor.isfinite() | ((tensor == -math.inf) & (not is_parameter))).all()):
-                continue
-            cure = "train the model anew" if is_parameter else "leave the node in float32, or mend the model"
-            raise GraphError(f"node '{name}': {operand} holds NaN or infinity; {cure} before quantising")
-
-    def _restore(self, node: fx.Node, original: FloatNode) -> None:
-        wrapper = self.model.get_submodule(str(node.target))
-        assert isinstance(wrapper, Quantized)
-        if node.target == original.target:
-            self.model.set_submodule(str(node.target), wrapper.inner)  # type: ignore[arg-type]
-        else:
-            self.model.delete_submodule(str(node.target))
-            node.op, node.target = original.op, original.target
-        del self._float_nodes[node.name]
-
-    def _calls_of(self, target: str) -> int:
-        """How often a module is called, counting nodes that have a quantised wrapper of their own by now."""
-        own = [name for name, original in self._float_nodes.items() if original.target == target]
-        direct = [node.name for node in self.model.graph.nodes if node.op == "call_module" and node.target == target]
-        return len({*own, *direct})
-
-    def _free_path(self, name: str) -> str:
-        path = f"{name}_quantized"
-        while hasattr(self.model, path):
-            path += "_"
-        return path
-
-
-def _op_of_module(module: nn.Module) -> Op | None:
-    """The op table's row for a module; None where its `forward` is not the one that the table knows."""
-    op = op_of_module(module)
-    known = next((cls for cls in type(module).__mro__ if op is not None and cls in op.modules), None)
-    is_own = "forward" in vars(module) or known is None or type(module).forward is not known.forward
-    return None if is_own else op
-
-
-def _may_be_floating(node: fx.Node) -> bool:
-    """False for the arithmetic on indices and masks that an exported graph is full of."""
-    value = node.meta.get("val")
-    return not isinstance(value, Tensor) or value.is_floating_point()

@@ -82,7 +82,7 @@ def _own_conditions(node: fx.Node, ranges: Mapping[Any, Any]) -> Iterator[str]:
         return
     yield f"{node.name}.dtype in {_alike(value.dtype)}"
     yield f"{node.name}.dim() == {value.ndim}"
-    for axis, length in enumerate(value.shape):
+    for axis, length in enumerate(_lengths(value)):
         source = f"{node.name}.size()[{axis}]"
         if isinstance(length, int):
             yield f"{source} == {length}"
@@ -94,12 +94,17 @@ def _own_conditions(node: fx.Node, ranges: Mapping[Any, Any]) -> Iterator[str]:
             yield f"{source} <= {int(bounds.upper)}"
 
 
+def _lengths(value: Tensor) -> Sequence[int | torch.SymInt]:
+    """The shape of a traced tensor, in which lengths that may vary are symbols."""
+    return value.shape
+
+
 def _equal_lengths(places: Sequence[fx.Node]) -> Iterator[str]:
     """Dimensions of inputs that the program takes to have one length."""
     first: dict[str, str] = {}
     for node in places:
         value = node.meta.get("val")
-        for axis, length in enumerate(value.shape if isinstance(value, Tensor) else ()):
+        for axis, length in enumerate(_lengths(value) if isinstance(value, Tensor) else ()):
             if isinstance(length, torch.SymInt):
                 source = f"{node.name}.size()[{axis}]"
                 known = first.setdefault(str(length), source)

@@ -80,7 +80,8 @@ def _size(picture: Picture) -> tuple[float, float]:
             return (min(14.0, 2.0 + 0.8 * len(picture.axes)), 4.0)
         case Curves():
             return size(picture)
-    return (6.4, 4.2)
+        case Scatter():
+            return (6.4, 4.2)
 
 
 def _scatter(axes: Axes, picture: Scatter, is_labelled: bool) -> None:

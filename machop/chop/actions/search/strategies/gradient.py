@@ -14,12 +14,12 @@ from chop.actions.search.strategies.base import STRATEGIES, SearchStrategyBase, 
 from chop.config.keys import documented
 from chop.errors import SearchError
 from chop.formats import FLOAT_BITS, Format
+from chop.formats.learned import LearnedGranularity
 from chop.ir import QuantPlan
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
 
-Granularity = Literal["tensor", "channel", "element"]
 Cost = Literal["ebops", "average_bitwidth"]
 
 POINT_FACTORS: Mapping[Cost, tuple[float, float]] = {"ebops": (1e-6, 1e-2), "average_bitwidth": (1e-3, 3.0)}
@@ -60,10 +60,10 @@ class GradientOptions:
     snapshots: Annotated[int, Ge(1), Le(100_000)] = documented(
         60, "Networks that are taken, evenly along the run, as trials."
     )
-    weight_granularity: Granularity = documented(
+    weight_granularity: LearnedGranularity = documented(
         "tensor", "What has a fraction width of its own among weights and biases."
     )
-    activation_granularity: Granularity = documented(
+    activation_granularity: LearnedGranularity = documented(
         "tensor", "What has a fraction width of its own in the input of a layer."
     )
     train_weights: bool | None = documented(

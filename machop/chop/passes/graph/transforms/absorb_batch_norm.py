@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -51,7 +53,7 @@ def _is_rounded(graph: MaseGraph, norm: str) -> bool:
     return "weight" in formats or "bias" in formats
 
 
-def _why_left(norm: nn.Module) -> str | None:
+def _why_left(norm: Any) -> str | None:
     if norm.running_mean is None:
         return "it has no running statistics"
     return None if isinstance(norm.weight, Tensor) else "it has no weight and bias"

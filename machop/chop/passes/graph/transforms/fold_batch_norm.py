@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.folded_norms import remove_folded_norms
 from chop.nn.copying import copied_module
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating, placeholder_inputs
 from chop.passes.graph.registry import register_pass
@@ -149,7 +150,7 @@ def _fold_all(graph: MaseGraph, folded: Mapping[str, str]) -> None:
     for norm, layer in folded.items():
         modules = (graph.model.get_submodule(str(graph.node(name).target)) for name in (layer, norm))
         _fold(*modules)
-    graph.remove_nodes(folded)
+    remove_folded_norms(graph, folded)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -57,7 +58,7 @@ def _reasons(graph: MaseGraph, node: fx.Node, axes: int | None) -> Iterator[str]
     yield from _of_axes(graph, layer, norm, node, axes)
 
 
-def _of_norm(norm: nn.Module) -> Iterator[str]:
+def _of_norm(norm: Any) -> Iterator[str]:
     if type(norm) not in NORMS or _has_hooks(norm):
         yield f"it is of a class of its own ({type(norm).__name__}) or has hooks"
     elif norm.running_mean is None or norm.running_var is None:
