@@ -2,9 +2,11 @@
 
     make bench-training PART=space
 
-Own training: 12 epochs from the float network, the same loss, schedule and batches, one plan alone. Accuracies are of
-all validation samples. Each own training is kept in mase_output/bench_training and used again, so that a run that was
-broken off goes on.
+Own training: 12 epochs from the float network, the same loss, schedule and batches, one plan alone, with two seeds.
+Their mean is the target, their rank correlation is how well own trainings agree among themselves. Accuracies are of
+validation and test samples together, none of which is trained on: validation samples chose the float network, and
+choose the best epoch of a training for the space; test samples choose nothing. Each own training is kept in
+mase_output/bench_training and used again, so that a run that was broken off goes on.
 """
 
 from __future__ import annotations
@@ -16,32 +18,31 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import torch
 from scipy.stats import spearmanr
+from torch import Tensor
 from training.networks import CASES, Case, Subject, subject_of
 
 from chop.config.space_training import SpaceTrainingOptions
 from chop.dataset.data import Data
-from chop.evaluation.predictions import accumulated, stream
+from chop.evaluation.predictions import stream
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.tools.files import write_whole
 from chop.training.for_space import SpaceTraining
+from chop.training.gradients import formats_of
 from chop.training.plan_network import PlanNetwork
-from chop.training.probes import Probes
 from chop.training.ranges import Ranges
 from chop.training.space_plans import PlanSpace, drawn_plan, widest_plan
 
-PLANS = {"toy": 30, "jsc-mlp": 30, "shapes-cnn": 16, "jsc-s": 14}
-"""Random plans that are trained on their own: so many that all takes less than eight CPU minutes."""
-AGAIN = ("toy",)
-"""Networks whose own trainings are repeated with another seed: how far these agree among themselves."""
-RUNS = {"toy": 3, "jsc-mlp": 2, "shapes-cnn": 1, "jsc-s": 1}
-"""Trainings for the space, each with another seed; the figures are their means."""
+PLANS = 30
+"""Random plans that are trained on their own."""
+RUNS = 2
+"""Trainings of each kind, each with another seed; the figures are their means."""
 SEED = 7
+PARTS = ("val", "test")
 OWN = SpaceTrainingOptions(max_epochs=12, learning_rate=3e-3, plans_per_step=1, widest_weight=0.0, probes=2)
 KEPT = Path("mase_output/bench_training")
 
@@ -65,8 +66,8 @@ class OnePlan:
         return {}
 
     def possible_formats(self) -> dict[tuple[str, str], list[Format]]:
-        """None that a parameter could have an offset for."""
-        return {}
+        """Those of the plan."""
+        return {(node, operand): [own] for node, formats in self.only.choices for operand, own in formats}
 
     def point(self, index: int) -> dict[str, int]:
         """The only point."""
@@ -77,17 +78,38 @@ class OnePlan:
         return self.only
 
 
-def scores(space: PlanSpace, data: Data, plans: Sequence[QuantPlan]) -> list[float]:
-    """The accuracy of each plan with the weights as they are."""
+@torch.no_grad()
+def hits(space: PlanSpace, data: Data, plans: Sequence[QuantPlan]) -> Tensor:
+    """Whether each plan classifies each sample rightly with the weights as they are, `(plans, samples)`."""
     network = PlanNetwork(space.graph, data.output)
     ranges = Ranges(space.graph, network, data, space.calibration_rows, "cpu")
-    return list(Probes(network, plans, data, None, "cpu").score(ranges).values)
+    ranges.refresh()
+    batches = [(network.inputs(x), y) for part in PARTS for x, y in data.batches(part)]
+    found = []
+    for plan in plans:
+        formats = formats_of(space.graph.freeze(plan))
+        if network.follows_plan(formats):
+            network.measure_under_plan(ranges.norm_inputs, formats)
+        found.append(torch.cat([network(inputs, formats).argmax(1) == y for inputs, y in batches]))
+    return torch.stack(found)
 
 
-def own_scores(case: Case, plans: Sequence[QuantPlan], seed: int = 0) -> list[float]:
+@torch.no_grad()
+def hits_in_float(subject: Subject) -> Tensor:
+    """Whether the float network classifies each sample rightly."""
+    pairs = (pair for part in PARTS for pair in stream(subject.model, subject.data.batches(part)))
+    return torch.cat([outputs.argmax(1) == y for outputs, y in pairs])
+
+
+def shares(found: Tensor) -> list[float]:
+    """The accuracy of each plan."""
+    return found.double().mean(1).tolist()
+
+
+def own_scores(case: Case, plans: Sequence[QuantPlan], seed: int) -> list[float]:
     """What each plan reaches by its own training; kept plan by plan for the next run."""
     file = KEPT / f"own-{case.model}-{seed}.json"
-    key = repr((case, OWN, plans))
+    key = repr((case, OWN, PARTS, plans))
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     found: list[float] = known["scores"] if known.get("key") == key else []
     for plan in plans[len(found) :]:
@@ -96,16 +118,10 @@ def own_scores(case: Case, plans: Sequence[QuantPlan], seed: int = 0) -> list[fl
         training = SpaceTraining(space, subject.data, OWN, seed)
         for epoch in range(OWN.max_epochs):
             training.train_epoch(epoch)
-        found += scores(space, subject.data, [plan])
+        found += shares(hits(space, subject.data, [plan]))
         KEPT.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps({"key": key, "scores": found}))
     return found
-
-
-def in_float(subject: Subject) -> float:
-    """The accuracy of the float network."""
-    data = subject.data
-    return accumulated(data.task.accumulator(), stream(subject.model, data.batches("val"))).result()["accuracy"]
 
 
 def trained(case: Case, options: SpaceTrainingOptions, seed: int) -> tuple[Subject, float]:
@@ -124,40 +140,51 @@ def trained(case: Case, options: SpaceTrainingOptions, seed: int) -> tuple[Subje
     return subject, seconds
 
 
+def plans_of(subject: Subject) -> list[QuantPlan]:
+    """The widest plan of a network's space, and random ones."""
+    rng = random.Random(SEED)
+    return [widest_plan(subject.space), *(drawn_plan(subject.space, rng) for _ in range(PLANS))]
+
+
 def row_of(case: Case, options: SpaceTrainingOptions) -> list[str]:
     """The figures of one network."""
     subject = subject_of(case)
-    rng = random.Random(SEED)
-    plans = [widest_plan(subject.space), *(drawn_plan(subject.space, rng) for _ in range(PLANS[case.model]))]
-    widest_before, *before = scores(subject.space, subject.data, plans)
-    widest_own, *own = own_scores(case, plans)
-    again = f"{order(own_scores(case, plans, seed=1)[1:], own):.2f}" if case.model in AGAIN else "–"
-    runs = []
-    for run in range(RUNS[case.model]):
-        done, seconds = trained(case, options, seed=run)
-        widest, *after = scores(done.space, done.data, plans)
-        runs.append((mean(after), order(after, own), widest, seconds))
-        print(f"{case.model}, seed {run}: mean, order, widest, CPU {runs[-1]}", file=sys.stderr, flush=True)
-    after_mean, after_order, widest, seconds = (mean(values) for values in zip(*runs, strict=True))
+    plans, in_float = plans_of(subject), hits_in_float(subject)
+    before = torch.tensor(shares(hits(subject.space, subject.data, plans)))
+    each = torch.tensor([own_scores(case, plans, seed) for seed in range(RUNS)])
+    own = each.mean(0)
+    runs, orders, lost, seconds = [], [], [], 0.0
+    for seed in range(RUNS):
+        done, spent = trained(case, options, seed)
+        found = hits(done.space, done.data, plans)
+        runs.append(torch.tensor(shares(found)))
+        orders.append(order(runs[-1], own))
+        lost.append(in_float.double() - found[0].double())
+        seconds += spent / RUNS
+        told = (float(runs[-1][1:].mean()), orders[-1], float(runs[-1][0]), spent)
+        print(f"{case.model}, seed {seed}: mean, order, widest, CPU {told}", file=sys.stderr, flush=True)
+    after, gap = torch.stack(runs).mean(0), torch.stack(lost).mean(0)
     return [
         case.model,
-        str(len(own)),
-        *(f"{v:.4f}" for v in (mean(before), after_mean, mean(own))),
-        *(f"{v:.2f}" for v in (order(before, own), after_order)),
-        again,
-        *(f"{v:.4f}" for v in (widest_before, widest, widest_own, in_float(subject))),
+        *(f"{float(v[1:].mean()):.4f}" for v in (before, after, own)),
+        f"{order(before, own):.2f}",
+        " ".join(f"{v:.2f}" for v in orders),
+        f"{order(each[0], each[1]):.2f}",
+        *(f"{float(v[0]):.4f}" for v in (before, after, own)),
+        f"{float(in_float.double().mean()):.4f}",
+        f"{100 * float(gap.mean()):.2f} ± {100 * float(gap.std()) / len(gap) ** 0.5:.2f}",
         f"{seconds:.0f} s",
     ]
 
 
-def order(values: Sequence[float], own: Sequence[float]) -> float:
-    """The rank correlation."""
-    return float(spearmanr(values, own).statistic)
+def order(values: Tensor, others: Tensor) -> float:
+    """The rank correlation of the accuracies of random plans."""
+    return float(spearmanr(values[1:].tolist(), others[1:].tolist()).statistic)
 
 
 HEADINGS = (
-    "network", "plans", "before", "for the space", "each alone", "order before", "order after",
-    "order of each alone again", "widest before", "widest", "widest alone", "float", "CPU",
+    "network", "before", "for the space", "each alone", "order before", "order after", "order of each alone again",
+    "widest before", "widest", "widest alone", "float", "float above widest, in points", "CPU",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -147,6 +148,7 @@ def test_a_killed_training_goes_on_to_the_bit(config: Path, tmp_path: Path, ch: 
     for name in ("best.safetensors", "state.safetensors"):
         whole, cut = (read_checkpoint(folder / name) for folder in files)
         assert whole.metadata == cut.metadata
+        assert (files[0] / name).read_bytes() == (files[1] / name).read_bytes()
         assert all(torch.equal(tensor, cut.state_dict[key]) for key, tensor in whole.state_dict.items())
 
 
@@ -179,6 +181,27 @@ def test_a_model_trained_from_python_is_searched_as_any_other() -> None:
         trained.model, "toy_tiny", space, n_trials=2, num_samples=100, strategy="brute_force", objectives="accuracy"
     )
     assert "trained for this search space" in study.summary.origin.training
+
+
+def test_a_space_of_one_network_is_told_as_one() -> None:
+    space = chop.Space(["integer"], [8])
+    trained = chop.train_for_space(get_model("toy", pretrained=True), "toy_tiny", space, **OPTIONS)
+    assert str(trained).startswith("trained for 1 network: accuracy of 1 probe")
+    assert "(1 network, 1 epoch)" in trained.notes.as_text("")
+
+
+def test_an_earlier_training_of_a_folder_is_kept_and_other_settings_cannot_resume(tmp_path: Path) -> None:
+    def train(**options: Any) -> Any:
+        space = chop.Space(**SPACE)
+        model = get_model("toy", pretrained=True)
+        return chop.train_for_space(model, "toy_tiny", space, folder=tmp_path / "own", **OPTIONS, **options)
+
+    train()
+    first = (tmp_path / "own" / "best.safetensors").read_bytes()
+    train(seed=1)
+    assert (tmp_path / "own-1" / "best.safetensors").read_bytes() == first
+    with pytest.raises(ChopError, match=r'resume=True \(from the best weights with weights=".*best.safetensors"\)'):
+        train(resume=True)
 
 
 def test_regression_imitates_the_outputs_of_the_float_network(tmp_path: Path) -> None:

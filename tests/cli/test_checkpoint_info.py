@@ -10,6 +10,7 @@ import torch
 from chop.formats import Integer, MeasuredTensor
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.choice_offsets import ChoiceOffsets, OffsetSlot
+from chop.ir.choice_ranges import ChoiceRanges, RangeSlot
 from chop.ir.graph.offsets_json import offset_notes
 from chop.models import get_model
 from chop.models.checkpoint import save_weights
@@ -64,3 +65,13 @@ def test_what_is_no_such_file_is_refused(ch: Command, tmp_path: Path) -> None:
 def test_a_section_goes_before_a_file_of_its_name(ch: Command, tmp_path: Path) -> None:
     (tmp_path / "task").write_text("", encoding="utf-8")
     assert "Tasks" in ch("info", "task")[0]
+
+
+def test_ranges_that_the_loss_has_chosen_are_shown_without_offsets(ch: Command, tmp_path: Path) -> None:
+    model = get_model("jsc-s", pretrained=True)
+    ranges = ChoiceRanges({RangeSlot("seq_blocks_2", "data_in", Integer(3, "auto")): Integer(3, 1)})
+    note(model, NOTES, offset_notes(ChoiceOffsets(), ranges))
+    out, _ = ch("info", str(save_weights(model, tmp_path / "w.safetensors", NOTES.as_metadata())), columns=200)
+    (row,) = (line for line in out.splitlines() if "seq_blocks_2" in line)
+    assert str(Integer(3, "auto")) in row and str(Integer(3, 1)) in row
+    assert "none: all formats share the weights" in out

@@ -74,6 +74,18 @@ def test_a_saved_graph_is_known_by_its_notes(tmp_path: Path) -> None:
         graph_notes(read_checkpoint(save_tensors({"w": torch.ones(2)}, tmp_path / "plain")))
 
 
+def test_equal_tensors_and_notes_make_equal_files_in_whatever_order_the_notes_come(tmp_path: Path) -> None:
+    notes = {f"note {number}é": "x" * number for number in range(8)}
+    state = {"b": torch.arange(3.0), "a": torch.ones(2, dtype=torch.int64)}
+    first = save_tensors(state, tmp_path / "1.safetensors", notes).read_bytes()
+    for number in range(5):
+        again = save_tensors(state, tmp_path / "2.safetensors", dict(reversed(notes.items())))
+        assert again.read_bytes() == first, number
+    read = read_checkpoint(tmp_path / "2.safetensors")
+    assert read.metadata == notes and read.has_checksum
+    assert all(torch.equal(read.state_dict[name], tensor) for name, tensor in state.items())
+
+
 def test_a_wrappers_own_tensors_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source, target = get_model("toy"), get_model("toy")
     torch.save(lightning_like(source, **{"loss.weight": torch.ones(2)}), tmp_path / "a.ckpt")

@@ -246,7 +246,7 @@ def test_scales_are_not_moved_between_weights_that_belong_to_formats() -> None:
     model, notes = noted()
     note(model, None, notes)
     few = {"x": torch.randn(2, 3)}
-    told = "trained for a search space, with offsets for each format"
+    told = "trained for a search space, with weights and ranges for each format"
     with pytest.raises(PassError, match=f"equalise: the weights were {told}"):
         equalise_transform_pass(MaseGraph(model), {"dummy_in": few, "show": False})
     with pytest.raises(PassError, match=f"migrate_scales: the weights were {told}"):

@@ -136,7 +136,7 @@ class SpaceTrainingJob:
 
     def _save_best(self, training: SpaceTraining, tensors: Mapping[str, Tensor], progress: Progress) -> None:
         notes, best = self._notes(progress), with_tensors(self.model, tensors)
-        note(best, notes, offset_notes(training.offsets_in(tensors)))
+        note(best, notes, offset_notes(training.offsets_in(tensors), training.ranges_in(tensors)))
         save_weights(best, SpaceFiles(self.folder).best, notes.as_metadata())
 
     def _tell_beginning(self, training: SpaceTraining) -> None:

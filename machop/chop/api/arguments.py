@@ -62,12 +62,15 @@ def as_arguments(text: str) -> str:
     'give n_trials, or start anew without resume=True'
     >>> as_arguments("leave the node in float32 (setup.exclude)"), as_arguments("in setup.py")
     ('leave the node in float32 (exclude)', 'in setup.py')
+    >>> as_arguments("from the best weights (--load run/best.safetensors)")
+    'from the best weights (weights="run/best.safetensors")'
     """
     text = re.sub(r" under \[search\.[\w.]+\]", "", text).replace("--resume", "resume=True")
     text = re.sub(r"\bsetup\.(?=[a-z])(?!py\b)", "", text).replace("calibration_rows", "calibration_samples")
     text = re.sub(
         r'name = "optuna", and sampler = ("\w+")', r'strategy="optuna", strategy_options={"sampler": \1}', text
     )
+    text = re.sub(r"--load ([^\s,;)]+)", r'weights="\1"', text)
     text = re.sub(r"--load(?![-\w])", "weights=", text)
     text = text.replace("--project-dir", "folder=").replace("--project", "folder=")
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)

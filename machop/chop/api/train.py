@@ -56,7 +56,7 @@ class SpaceTrainedModel:
     def __str__(self) -> str:
         notes = self.notes
         return (
-            f"trained for {notes.networks} networks: {notes.metric} of {notes.probes} probe plans "
+            f"trained for {notes.counted_networks}: {notes.metric} of {notes.counted_probes} "
             f"{notes.before:.4f} -> {notes.after:.4f} (epoch {notes.epoch} of {notes.epochs})"
         )
 
@@ -87,7 +87,8 @@ def train_for_space(
 
     `model`, `data`, `space` and the rest are those of `chop.search`. The `options` are the keys of the table
     `[train_for_space]`: `max_epochs`, `batch_size`, `learning_rate`, `plans_per_step` …. With a
-    `folder` the training can go on after a kill (`resume=True`). Ctrl-C ends it and returns the best so far.
+    `folder` the training can go on after a kill (`resume=True`); without `resume`, an earlier training in it is kept
+    as `folder-1`, and so on. Ctrl-C ends it and returns the best so far.
 
     Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs.
     """

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from chop.ir.choice_offsets import ChoiceOffsets
 from chop.ir.graph.graph_file import saved_plan
-from chop.ir.graph.offsets_json import read_offsets
+from chop.ir.graph.offsets_json import read_offsets, read_ranges
 from chop.models.checkpoint import fitting_models, offsets_in
 from chop.models.checkpoint_file import KIND_NAMES, Checkpoint, graph_notes, read_checkpoint
 from chop.models.weight_notes import TRAINED_FOR_SPACE, TrainedForSpace
@@ -25,17 +25,26 @@ def show_checkpoint(path: Path) -> None:
     tables = [_table(str(path), ("", ""), _facts(checkpoint))]
     if checkpoint.kind == "mz":
         tables.append(_table("Formats", ("node", "operand", "format"), _formats(checkpoint)))
-    elif noted := offsets_in(checkpoint):
-        headings = ("node", "operand", "by the format of", "formats with weights of their own")
-        tables.append(
-            _table(
-                "Offsets, which are added to the weights that all other formats share",
-                headings,
-                _offsets(read_offsets(noted)),
-            )
-        )
+    else:
+        tables += _choices(checkpoint)
     for table in tables:
         terminal().print(table)
+
+
+def _choices(checkpoint: Checkpoint) -> Iterator[Table]:
+    """Tables of the offsets and the ranges that formats have in a checkpoint."""
+    noted = offsets_in(checkpoint)
+    if noted is None:
+        return
+    if (offsets := read_offsets(noted)).values:
+        yield _table(
+            "Offsets, which are added to the weights that all other formats share",
+            ("node", "operand", "by the format of", "formats with weights of their own"),
+            _offsets(offsets),
+        )
+    if (ranges := read_ranges(noted)).values:
+        rows = ((slot.node, slot.operand, str(slot.chosen), str(own)) for slot, own in ranges.values.items())
+        yield _table("Ranges, which the loss has chosen", ("node", "operand", "format", "with its range"), rows)
 
 
 def _table(title: str, headings: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Table:
@@ -53,7 +62,12 @@ def _facts(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
         yield from _named_in(graph_notes(checkpoint))
     else:
         yield "fits the bundled model", ", ".join(fitting_models(checkpoint)) or "none"
-        yield from _training(TrainedForSpace.from_metadata(checkpoint.metadata), offsets_in(checkpoint) is not None)
+        yield from _training(TrainedForSpace.from_metadata(checkpoint.metadata), _has_offsets(checkpoint))
+
+
+def _has_offsets(checkpoint: Checkpoint) -> bool:
+    noted = offsets_in(checkpoint)
+    return noted is not None and bool(read_offsets(noted).values)
 
 
 def _size_of(values: list[Any]) -> str:

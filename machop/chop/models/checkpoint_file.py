@@ -83,7 +83,8 @@ def save_tensors(state: Mapping[str, Tensor], path: Path | str, metadata: Mappin
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     notes = dict(metadata or {})
-    return write_whole(path, save(tensors, metadata={**notes, CHECKSUM_KEY: _checksum(tensors, notes)}))
+    content = save(tensors, metadata={**notes, CHECKSUM_KEY: _checksum(tensors, notes)})
+    return write_whole(path, _with_notes_in_order(content))
 
 
 def graph_notes(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -133,6 +134,19 @@ def _read_safetensors(path: Path) -> Checkpoint:
     holds_more = bool({GRAPH_KEY, OFFSETS_KEY} & metadata.keys())
     measured = {name: state.pop(name) for name in list(state) if holds_more and name.startswith(MEASURED)}
     return Checkpoint(path, kind, {"": state}, metadata, checksum is not None, measured=measured)
+
+
+def _with_notes_in_order(content: bytes) -> bytes:
+    """The same safetensors file with its notes in the order of their names: the package leaves their order to chance.
+
+    The file begins with the length of its header, 8 bytes; blanks fill the header up to a multiple of 8.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    notes = {"__metadata__": dict(sorted(header.pop("__metadata__").items()))}
+    text = json.dumps({**notes, **header}, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[end:]))
 
 
 def _checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:

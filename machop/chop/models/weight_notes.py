@@ -62,16 +62,27 @@ class TrainedForSpace:
         return found
 
     def __str__(self) -> str:
-        return f"{self.networks} networks, epoch {self.epoch} of {self.epochs}, seed {self.seed}: {self._gain}"
+        return f"{self.counted_networks}, epoch {self.epoch} of {self.epochs}, seed {self.seed}: {self._gain}"
+
+    @property
+    def counted_networks(self) -> str:
+        """How many networks the space has, with the noun."""
+        return f"{self.networks} network{'' if self.networks == '1' else 's'}"
+
+    @property
+    def counted_probes(self) -> str:
+        """How many probe plans were scored, with the noun."""
+        return f"{self.probes} probe plan{'' if self.probes == 1 else 's'}"
 
     @property
     def _gain(self) -> str:
-        return f"{self.metric} of {self.probes} probe plans {self.before:.4g} before, {self.after:.4g} after"
+        return f"{self.metric} of {self.counted_probes} {self.before:.4g} before, {self.after:.4g} after"
 
     def as_text(self, choices: str) -> str:
         """A sentence for reports of a search of the space with the checksum `choices`."""
         which = "this search space" if choices == self.choices else "another search space"
-        return f"The weights were trained for {which} ({self.networks} networks, {self.epochs} epochs): {self._gain}."
+        epochs = f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"
+        return f"The weights were trained for {which} ({self.counted_networks}, {epochs}): {self._gain}."
 
 
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}

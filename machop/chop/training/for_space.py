@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,18 +16,29 @@ from chop.dataset.rows import take
 from chop.errors import ChopError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.choice_offsets import ChoiceOffsets
+from chop.ir.choice_ranges import ChoiceRanges
 from chop.ir.graph.inputs import to_device
 from chop.training.batches import WHOLE, by_form, epoch_rows
 from chop.training.gradients import add_gradients
-from chop.training.plan_network import PlanNetwork, has_shifts
+from chop.training.plan_network import Formats, PlanNetwork, has_shifts
 from chop.training.probes import Probes, ProbeScores
 from chop.training.ranges import Ranges
 from chop.training.space_plans import PlanSpace, drawn_plan, probe_plans, widest_plan
 from chop.training.teacher import Teacher
 from chop.training.trained_offsets import TrainedOffsets
+from chop.training.trained_ranges import TrainedRanges
 
 OPTIMIZER = "optimizer."
 """Prefix of the optimiser's tensors among those of a state."""
+
+MOST_RANGE_SAMPLES, FEWEST_RANGE_SAMPLES = 2048, 512
+"""Training samples on which ranges are chosen: a part of them, and not more than all."""
+
+RANGE_PART = 32
+"""The training samples that there are for each on which ranges are chosen."""
+
+RANGE_PLANS = 32
+"""Random plans among which are those by whose loss a range is chosen."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +49,24 @@ class _Term:
     weight: float
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Samples as the values of the graph's placeholders, their targets, and the float network's outputs."""
+
+    inputs: list[Any]
+    targets: Tensor
+    taught: Tensor | None
+
+
 class SpaceTraining:
     """One training for all networks of `space`, epoch by epoch; it changes the weights of `space.graph`.
 
     Each step adds the gradients of the widest plan and of a few random ones, straight through the rounding, of a loss
     on labels and on the outputs of the float network (Yu and Huang's sandwich, arXiv:1903.05134, with widths of bits
     in place of widths of layers). Gradients of several plans are balanced. Batch norms normalise by each batch's own
-    statistics. An epoch depends on the weights, on the optimiser's state, on `seed` and on its number alone, so that a
-    training goes on to the bit.
+    statistics. Ranges of activations in fixed point are chosen by the loss, at the start of each epoch of the first
+    half but the very first. An epoch depends on the weights, on these ranges, on the optimiser's state, on `seed` and
+    on its number alone, so that a training goes on to the bit.
     """
 
     def __init__(
@@ -61,7 +82,9 @@ class SpaceTraining:
         self._ranges = Ranges(self.graph, self.network, data, space.calibration_rows, device)
         self._teacher = Teacher(self.graph, self._parts, data.output, device) if options.teacher_share else None
         self._widest = widest_plan(space)
-        self._offsets = TrainedOffsets(self.graph, space.possible_formats(), self._widest, device)
+        formats = space.possible_formats()
+        self._offsets = TrainedOffsets(self.graph, formats, self._widest, device)
+        self._chosen_ranges = TrainedRanges(self.graph, formats)
         plans = probe_plans(space, options.probes, seed)
         self._probes = Probes(self.network, plans, data, options.probe_samples, device)
         shared = [own for own in self.graph.model.parameters() if own.requires_grad]
@@ -78,10 +101,12 @@ class SpaceTraining:
 
     def train_epoch(self, number: int, on_step: Callable[[int], None] = lambda step: None) -> None:
         """Train epoch `number`, counted from 0; `on_step` is called with the number of each step."""
-        self.graph.model.train()
         rng = random.Random(f"{self.seed} {number}")
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(rng.getrandbits(48))
+            if 0 < number <= self.options.max_epochs // 2:
+                self._choose_ranges(rng)
+            self.graph.model.train()
             for step, (place, rows) in enumerate(self._epoch(number)):
                 if step % self.options.refresh_every == 0:
                     self._offsets.settle()
@@ -95,19 +120,24 @@ class SpaceTraining:
         return {**self.weights(), **self._optimizer_tensors()}
 
     def weights(self) -> dict[str, Tensor]:
-        """The tensors of the model and the offsets of its parameters, copies of them."""
+        """The tensors of the model, the offsets of its parameters and the ranges that are chosen, copies of them."""
         own = {name: tensor.detach().clone() for name, tensor in self.graph.model.state_dict().items()}
-        return {**own, **self._offsets.tensors()}
+        return {**own, **self._offsets.tensors(), **self._chosen_ranges.tensors()}
 
     def offsets_in(self, tensors: Mapping[str, Tensor]) -> ChoiceOffsets:
         """The offsets among what `weights` returned."""
         return self._offsets.among(tensors)
+
+    def ranges_in(self, tensors: Mapping[str, Tensor]) -> ChoiceRanges:
+        """The ranges among what `weights` returned."""
+        return self._chosen_ranges.among(tensors)
 
     def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Put weights in their place; raises KeyError where one is missing."""
         own = {name: tensors[name] for name in self.graph.model.state_dict()}
         self.graph.model.load_state_dict(own)
         self._offsets.load(tensors)
+        self._chosen_ranges.load(tensors)
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Go back to what `state` returned; raises KeyError where a tensor is missing."""
@@ -135,33 +165,66 @@ class SpaceTraining:
         generator = torch.Generator().manual_seed(random.Random(f"order {self.seed} {number}").getrandbits(48))
         return epoch_rows([len(y) for _, y in self._parts], self._batch_size, generator)
 
+    def _choose_ranges(self, rng: random.Random) -> None:
+        """Choose ranges of activations by the loss of some plans on training samples that are drawn."""
+        self._offsets.settle()
+        self._ranges.refresh()
+        batches = [self._batch(place, rows) for place, rows in self._range_rows()]
+        plans = dict.fromkeys([self._widest, *(drawn_plan(self.space, rng) for _ in range(RANGE_PLANS))])
+
+        def loss_of(plan: QuantPlan) -> float:
+            formats = self._offsets.surrogates(plan)
+            return sum(self._loss_on(batch, formats) for batch in batches)
+
+        self._chosen_ranges.choose(list(plans), loss_of, rng)
+
+    def _range_rows(self) -> Iterator[tuple[int, Tensor]]:
+        """Batches of training samples that ranges are chosen on, drawn from those of the most frequent form."""
+        place = max(range(len(self._parts)), key=lambda place: len(self._parts[place][1]))
+        samples = len(self._parts[place][1])
+        wanted = min(MOST_RANGE_SAMPLES, max(FEWEST_RANGE_SAMPLES, samples // RANGE_PART))
+        for rows in torch.split(torch.randperm(samples)[:wanted], self._batch_size):
+            if len(rows) > 1 or samples == 1 or self._batch_size == 1:
+                yield place, rows
+
+    def _loss_on(self, batch: _Batch, formats: Formats) -> float:
+        self._prepare(batch, [formats])
+        loss = self._loss(self.network(batch.inputs, formats), batch)
+        return 0.0 if loss is None else float(loss.detach()) * len(batch.targets)
+
     def _step(self, place: int, rows: Tensor, step: int, rng: random.Random) -> None:
         rate = self.options.rate(step, self.options.max_epochs * self.steps_of_epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        x, y = self._parts[place]
-        batch, targets = to_device(take(x, rows), self.device), y[rows].to(self.device)
-        taught = None if self._teacher is None else self._teacher.outputs(place, rows, batch)
-        inputs = self.network.inputs(batch)
+        batch = self._batch(place, rows)
         self._optimizer.zero_grad(set_to_none=True)
         terms = [(self._offsets.surrogates(term.plan), term.weight) for term in self._terms(rng)]
-        if any(has_shifts(formats) for formats, _ in terms):
-            self.network.restore_means_of(inputs)
+        self._prepare(batch, [formats for formats, _ in terms])
         for formats, weight in terms:
-            loss = self._loss(self.network(inputs, formats), targets, taught)
+            loss = self._loss(self.network(batch.inputs, formats), batch)
             if loss is not None:
                 add_gradients(loss, self._parameters, weight, balanced=len(terms) > 1)
         self._optimizer.step()
+
+    def _batch(self, place: int, rows: Tensor) -> _Batch:
+        x, y = self._parts[place]
+        samples = to_device(take(x, rows), self.device)
+        taught = None if self._teacher is None else self._teacher.outputs(place, rows, samples)
+        return _Batch(self.network.inputs(samples), y[rows].to(self.device), taught)
+
+    def _prepare(self, batch: _Batch, plans: Sequence[Formats]) -> None:
+        if any(has_shifts(formats) for formats in plans):
+            self.network.restore_means_of(batch.inputs)
 
     def _terms(self, rng: random.Random) -> list[_Term]:
         drawn = [_Term(drawn_plan(self.space, rng), 1.0) for _ in range(self.options.plans_per_step)]
         weight = self.options.widest_weight
         return [_Term(self._widest, weight), *drawn] if weight else drawn
 
-    def _loss(self, outputs: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor | None:
-        share = self.options.teacher_share
-        on_labels = self.task.loss(outputs, targets) if share < 1 else None
-        on_teacher = None if taught is None else self.task.imitation_loss(outputs, taught, targets)
+    def _loss(self, outputs: Tensor, batch: _Batch) -> Tensor | None:
+        share, taught = self.options.teacher_share, batch.taught
+        on_labels = self.task.loss(outputs, batch.targets) if share < 1 else None
+        on_teacher = None if taught is None else self.task.imitation_loss(outputs, taught, batch.targets)
         if on_labels is None or on_teacher is None:
             return on_teacher if on_labels is None else on_labels
         return (1 - share) * on_labels + share * on_teacher

@@ -83,7 +83,7 @@ class SpaceFiles:
             told = ", ".join(f"{name} {known.get(name)!r} (now {as_read[name]!r})" for name in others)
             raise ChopError(
                 f"the training in {self.folder} was begun with other settings: {told}; undo the change, or start anew "
-                f"without --resume (with --load {self.best}, from the best weights)"
+                f"without --resume (from the best weights with --load {self.best})"
             )
 
 

@@ -110,8 +110,8 @@ class TrainedOffsets:
 def _slots(graph: MaseGraph, formats: PossibleFormats) -> list[tuple[OffsetSlot, nn.Parameter]]:
     """The offsets that a space has room for, with the parameters that they are added to.
 
-    None in a network with batch norms: ranges are measured on the float network, whose statistics are not those of a
-    network with other weights. What several nodes read has none, either.
+    None in a network with batch norms, which are measured under each plan: there offsets gain nothing. What several
+    nodes read has none, either.
     """
     if any(op.has_statistics for op in graph.quantizable_nodes().values()):
         return []

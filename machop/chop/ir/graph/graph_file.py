@@ -17,7 +17,7 @@ from chop.ir.graph.folded_norms import remove_folded_norms
 from chop.ir.graph.format_json import format_from_json, plan_as_json
 from chop.ir.graph.mase_graph import MaseGraph
 from chop.ir.graph.metadata import MaseMetadata
-from chop.ir.graph.noted_weights import offsets_for
+from chop.ir.graph.noted_weights import take_choices
 from chop.ir.plan import QuantPlan
 from chop.models import get_model
 from chop.models.checkpoint import misfits
@@ -105,7 +105,7 @@ def _fill(graph: MaseGraph, checkpoint: Checkpoint, which: str) -> None:
     if wrong := misfits(graph.model, checkpoint.state_dict):
         raise CheckpointError(f"{checkpoint.path} does not fit {which}: {_PASS}\n  " + "\n  ".join(wrong))
     graph.model.load_state_dict(dict(checkpoint.state_dict))
-    graph.choice_offsets = offsets_for(graph)
+    take_choices(graph)
     graph.forget_calibration()
     graph.apply_plan(saved_plan(checkpoint))
 

@@ -17,6 +17,7 @@ from chop.formats.integer import FixedPoint
 from chop.formats.layout import Layout
 from chop.ir.calibration import Calibration, Slot
 from chop.ir.choice_offsets import ChoiceOffsets
+from chop.ir.choice_ranges import ChoiceRanges
 from chop.ir.graph.bias_correction import with_shifts
 from chop.ir.graph.calls import of_call, ops_with_operands, row_of_module, with_layouts
 from chop.ir.graph.export_trace import ExampleInputs
@@ -57,7 +58,8 @@ class MaseGraph:
     `torch.export`, which needs `example_inputs`: a tensor, a tuple or a dictionary of keyword arguments, the batch
     first; such a graph computes as in eval mode also while it is trained.
 
-    Weights that were trained for a search space bring their offsets with them (`choice_offsets`).
+    Weights that were trained for a search space bring their offsets (`choice_offsets`) and ranges (`choice_ranges`)
+    with them.
 
     Raises GraphError for a model whose control flow depends on its data, CheckpointError for offsets that do not fit.
     """
@@ -90,6 +92,9 @@ class MaseGraph:
         self.choice_offsets = ChoiceOffsets()
         """Offsets of parameters by format, which a training for a search space has found."""
 
+        self.choice_ranges = ChoiceRanges()
+        """Ranges of activations by format, which it has chosen."""
+
         self.folded: tuple[str, ...] = ()
         self.about: Mapping[str, Any] = {}
         take_notes(self, model)
@@ -121,6 +126,7 @@ class MaseGraph:
         twin._requested = self._requested
         twin.learned = self.learned
         twin.choice_offsets = self.choice_offsets
+        twin.choice_ranges = self.choice_ranges
         twin.folded = self.folded
         twin.about = self.about
         twin._wrapped = self._wrapped.copy()
@@ -283,12 +289,12 @@ class MaseGraph:
     def freeze(self, plan: QuantPlan) -> QuantPlan:
         """The plan with all that its formats measure taken from `calibration`, learned widths from `learned`.
 
-        Trained offsets of parameters are taken from `choice_offsets`. What follows from the formats of other nodes is
-        left open: see `measured`.
+        Trained offsets of parameters are taken from `choice_offsets`, ranges that a training has chosen from
+        `choice_ranges`. What follows from the formats of other nodes is left open: see `measured`.
 
         Raises GraphError for a node whose activations are not known.
         """
-        plan = self.choice_offsets.added_to(plan)
+        plan = self.choice_ranges.put_into(self.choice_offsets.added_to(plan))
         is_measured = plan.is_measured
         plan = with_learned(plan, self.learned) if is_measured else plan
         placed = plan if self.layouts is None else fitted(plan, self.layouts)

@@ -1,4 +1,4 @@
-"""Gives a graph what was noted on the weights of its model: their training for a search space, and its offsets."""
+"""Gives a graph what was noted on the weights of its model: their training for a search space, offsets, ranges."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from chop.ir.choice_offsets import ChoiceOffsets
-from chop.ir.graph.offsets_json import noted_offsets
+from chop.ir.choice_ranges import ChoiceRanges
+from chop.ir.graph.offsets_json import noted_offsets, noted_ranges
 from chop.ir.graph.own_copy import unwrapped
 from chop.models.weight_notes import TRAINED_FOR_SPACE, hand_on_notes, has_forgotten_offsets, note, notes_on, offsets_on
 from chop.tools.logger import get_logger
@@ -22,27 +23,28 @@ logger = get_logger(__name__)
 def take_notes(graph: MaseGraph, model: nn.Module) -> None:
     """Give a new graph the notes on the weights of `model`, and warn where the weights have changed since.
 
-    Raises CheckpointError for offsets that do not fit the graph.
+    Raises CheckpointError for offsets and ranges that do not fit the graph.
     """
     model = unwrapped(model)
     if has_forgotten_offsets(model):
         hand_on_notes(model, graph.model)
         logger.warning(
-            "the weights have changed since their training for a search space: the offsets that it found for each "
-            "format are not used; train for the space again"
+            "the weights have changed since their training for a search space: the offsets and ranges that it found "
+            "for each format are not used; train for the space again"
         )
         return
     notes = notes_on(model)
     note(graph.model, notes, offsets_on(model))
     if notes is not None:
         graph.about = {**graph.about, TRAINED_FOR_SPACE: asdict(notes)}
-    graph.choice_offsets = offsets_for(graph)
+    take_choices(graph)
 
 
-def offsets_for(graph: MaseGraph) -> ChoiceOffsets:
-    """The offsets that were noted on the weights of a graph as they are now; none where they have changed since.
+def take_choices(graph: MaseGraph) -> None:
+    """Give a graph the offsets and ranges that were noted on its weights; none where they have changed since.
 
-    Raises CheckpointError for offsets that do not fit the graph.
+    Raises CheckpointError for what does not fit the graph.
     """
     noted = offsets_on(graph.model)
-    return ChoiceOffsets() if noted is None else noted_offsets(noted, graph)
+    graph.choice_offsets = ChoiceOffsets() if noted is None else noted_offsets(noted, graph)
+    graph.choice_ranges = ChoiceRanges() if noted is None else noted_ranges(noted, graph)

@@ -1,29 +1,37 @@
-"""Offsets of parameters by format as notes of a checkpoint: JSON, and the tensors that it names."""
+"""Offsets and ranges by format as notes of a checkpoint: JSON, and the tensors that it names."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from chop.errors import CheckpointError, ChopError
+from chop.formats.integer import FixedPoint
 from chop.ir.choice_offsets import ChoiceOffsets, OffsetSlot
+from chop.ir.choice_ranges import ChoiceRanges, RangeSlot
 from chop.ir.graph.format_json import format_as_json, format_from_json, tensor_as_json, tensor_from_json
 from chop.models.weight_notes import OffsetNotes
 
 if TYPE_CHECKING:
     from chop.ir.graph.mase_graph import MaseGraph
 
+FRACTION = "frac_width"
+"""The key of an entry that is a range; entries without it are offsets."""
 
-def offset_notes(offsets: ChoiceOffsets) -> OffsetNotes | None:
-    """The notes that a checkpoint keeps of offsets that are not zero; None where all are."""
+
+def offset_notes(offsets: ChoiceOffsets, ranges: ChoiceRanges | None = None) -> OffsetNotes | None:
+    """The notes that a checkpoint keeps of ranges, and of offsets that are not zero; None where there are none."""
+    known = {} if ranges is None else ranges.values
     moving = {slot: own for slot, own in offsets.values.items() if own.values.any()}
-    if not moving:
+    if not moving and not known:
         return None
     tensors: dict[str, Tensor] = {}
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "node": slot.node,
             "operand": slot.operand,
@@ -33,23 +41,34 @@ def offset_notes(offsets: ChoiceOffsets) -> OffsetNotes | None:
         }
         for slot, own in moving.items()
     ]
+    entries += [
+        {
+            "node": slot.node,
+            "operand": slot.operand,
+            "chosen": format_as_json(slot.chosen, tensors),
+            FRACTION: own.frac_width,
+        }
+        for slot, own in known.items()
+    ]
     return OffsetNotes(json.dumps(entries), tensors)
 
 
 def read_offsets(notes: OffsetNotes) -> ChoiceOffsets:
     """The offsets that a checkpoint has, of whatever model; raises CheckpointError where they cannot be read."""
-    try:
+    with _reading():
         return ChoiceOffsets(
             {
                 _slot(entry, notes): tensor_from_json(entry["offset"], notes.tensors)
                 for entry in json.loads(notes.entries)
+                if FRACTION not in entry
             }
         )
-    except (ChopError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(
-            f"the weights of their own that the checkpoint has for formats cannot be read ({error}); train for the "
-            "space anew"
-        ) from error
+
+
+def read_ranges(notes: OffsetNotes) -> ChoiceRanges:
+    """The ranges that a checkpoint has, of whatever model; raises CheckpointError where they cannot be read."""
+    with _reading():
+        return ChoiceRanges(dict(_range(entry, notes) for entry in json.loads(notes.entries) if FRACTION in entry))
 
 
 def noted_offsets(notes: OffsetNotes, graph: MaseGraph) -> ChoiceOffsets:
@@ -64,6 +83,36 @@ def noted_offsets(notes: OffsetNotes, graph: MaseGraph) -> ChoiceOffsets:
                 "not fit the model; train for the space anew"
             )
     return found
+
+
+def noted_ranges(notes: OffsetNotes, graph: MaseGraph) -> ChoiceRanges:
+    """The ranges that a checkpoint has for a graph; raises CheckpointError where they do not fit it."""
+    found, ops = read_ranges(notes), graph.quantizable_nodes()
+    for node, operand, _ in found.values:
+        if node not in ops or operand not in ops[node].operands or operand in ops[node].params:
+            raise CheckpointError(
+                f"the checkpoint has ranges for formats of node '{node}', {operand}, which do not fit the model; train "
+                "for the space anew"
+            )
+    return found
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (ChopError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"the weights and ranges of their own that the checkpoint has for formats cannot be read ({error}); train "
+            "for the space anew"
+        ) from error
+
+
+def _range(entry: Mapping[str, Any], notes: OffsetNotes) -> tuple[RangeSlot, FixedPoint]:
+    chosen, fraction = format_from_json(entry["chosen"], notes.tensors), entry[FRACTION]
+    if not isinstance(chosen, FixedPoint) or not isinstance(fraction, int):
+        raise ValueError(f"'{chosen}' has no fraction width {fraction!r}")
+    return RangeSlot(entry["node"], entry["operand"], chosen), replace(chosen, frac_width=fraction)
 
 
 def _slot(entry: Mapping[str, Any], notes: OffsetNotes) -> OffsetSlot:

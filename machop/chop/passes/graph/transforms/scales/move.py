@@ -43,7 +43,7 @@ class Moving:
 
 
 def move_scales(graph: MaseGraph, moving: Moving, dummy_in: Mapping[str, Any] | None, shows: bool) -> Info:
-    """Move scales in all groups of a graph, which must have no formats yet, and no offsets for any.
+    """Move scales in all groups of a graph, which must have no formats yet, and no offsets or ranges for any.
 
     A group is tried alone first, on `dummy_in`. Raises PassError, naming the nodes, where the outputs would change.
     """
@@ -52,10 +52,10 @@ def move_scales(graph: MaseGraph, moving: Moving, dummy_in: Mapping[str, Any] | 
             f"{moving.name}: formats, or measured statistics, are chosen already; run it before quantize and "
             "measure_batch_norm"
         )
-    if graph.choice_offsets.values:
+    if graph.choice_offsets.values or graph.choice_ranges.values:
         raise PassError(
-            f"{moving.name}: the weights were trained for a search space, with offsets for each format; leave the pass "
-            "out"
+            f"{moving.name}: the weights were trained for a search space, with weights and ranges for each format; "
+            "leave the pass out"
         )
     if dummy_in is None:
         raise PassError(f"{moving.name} needs dummy_in, {{argument: a few samples}}, to compare outputs on")
