@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evaluator import CLASSES, Problem, balanced, of_product
+from evaluator_problems import CLASSES, Problem, balanced, of_product
 from saved_picture import BLUE, ORANGE, new_figure, save
 from torch import nn
 

@@ -14,10 +14,11 @@ from torch.nn.utils import prune
 
 from chop.errors import GraphError
 from chop.evaluation.guard import guard_verdict, near_float, require_sound
+from chop.evaluation.guard.recorder import kind_of
 from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import BlockFP, Integer
 from chop.ir import MaseGraph, QuantPlan
-from chop.nn import Quantized, quantized
+from chop.nn import OP_TABLE, Arg, Op, Quantized, quantized
 from chop.testing.op_cases import CALLS, OpCase, op_cases
 
 
@@ -247,3 +248,9 @@ def test_what_cannot_be_run_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "not checked: whether formats do what they say, since the model does not run on 2 samples" in caplog.text
     assert guard_verdict(MaseGraph(NoTwoSamples()), torch.randn(7, 3)).is_sound  # the batch as it is
     assert guard_verdict(MaseGraph(Draws()), torch.randn(7, 3)).is_sound  # draws alike from one seed
+
+
+def test_a_function_has_the_row_that_the_table_has_now() -> None:
+    assert kind_of(torch.digamma) == "digamma"
+    OP_TABLE.register("own")(Op("own", functions=(torch.digamma,), args={"data_in": (Arg(0, ("input",)),)}))
+    assert kind_of(torch.digamma) == "own"

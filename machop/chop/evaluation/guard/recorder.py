@@ -87,7 +87,6 @@ def own_call(op: Op, result: Any, calls: Sequence[TorchCall]) -> TorchCall | Non
     return next((call for call in reversed(calls) if call.result is result), None)
 
 
-@cache
 def kind_of(function: Callable[..., Any]) -> str:
     """The op-table row of a function, or its own name if it has no row."""
     name = str(getattr(function, "__name__", function)).strip("_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -89,16 +89,19 @@ def search_data(
         "density": _densities(landscape, summary.goals, names),
         "layers": [asdict(layer) for layer in summary.layers],
         "history": history(trials, summary.goals) if files.is_by_trial else {},
-        "importance": [
-            found
-            for name in summary.goals.metrics
-            if files.is_by_trial and (found := importances(counted, choices, name))
-        ],
+        "importance": _importances(counted, choices, summary.goals.metrics) if files.is_by_trial else [],
         "correlations": correlations({name: column(counted, name) for name in names}) if files.is_by_trial else {},
         "provenance": [["strategy", summary.strategy], *provenance(summary.origin), *_times(summary)],
         "toml": toml or "",
         "has_test": any(row.test_metrics for row in summary.best),
     }
+
+
+def _importances(
+    trials: Sequence[Trial], choices: Mapping[str, Sequence[Any]], metrics: Iterable[str]
+) -> list[dict[str, Any]]:
+    """For each metric how much depends on each choice, where that can be told."""
+    return [found for name in metrics if (found := importances(trials, choices, name))]
 
 
 def _choices(files: SearchFolder) -> Mapping[str, Sequence[Any]]:
