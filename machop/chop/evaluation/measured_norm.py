@@ -18,9 +18,9 @@ from chop.nn.channel_statistics import channel_statistics, statistics_of_last
 
 @dataclass
 class Statistics(Operation):
-    """Mean and variance of the channels of a value, along `dim`, as two samples with a feature for each channel.
+    """Means and variances of the channels of a value, along `dim`: one sample with two features for each channel.
 
-    So `Rows` of them are `(configurations, 2, channels)`, and `Planes` are `(channels, configurations, 2)`.
+    So `Rows` of them are `(configurations, 1, 2 · channels)`, and `Planes` are `(2 · channels, configurations, 1)`.
 
     It runs on calibration samples alone. A choice is what is measured by it, if that is open. For any other it is `own`
     `(2, channels)` (of a batch norm the float network's), or what the `BatchNormStatistics` of a plan hold.
@@ -38,8 +38,8 @@ class Statistics(Operation):
             known = torch.stack([choice.mean.on(self.own), choice.variance.on(self.own)])
             return _for_all(known.to(self.own.dtype), value)
         if isinstance(value, Planes):
-            return Planes(statistics_of_last(value.tensor))
-        return Rows(torch.stack([channel_statistics(one, self.dim).T for one in each(value)]))
+            return Planes(statistics_of_last(value.tensor).flatten(0, 1).unsqueeze(-1))
+        return Rows(torch.stack([channel_statistics(one, self.dim).view(1, -1) for one in each(value)]))
 
 
 @dataclass
@@ -67,18 +67,18 @@ class MeasuredNorm(Operation):
         return Each(
             [
                 F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
-                for x, (mean, variance) in zip(values, (own.contiguous() for own in statistics), strict=True)
+                for x, (mean, variance) in zip(values, (own.view(2, -1) for own in statistics), strict=True)
             ]
         )
 
     def _of_planes(self, x: Tensor, statistics: Tensor, choice: tuple[Format | None, Format | None]) -> Tensor:
         """All features of all configurations as so many channels: `x` is `(features, configurations, rows)`."""
-        features, held, rows = x.shape
-        count = max(held, statistics.shape[1])
-        x = x.expand(features, count, rows).reshape(1, -1, rows)
-        mean, variance = statistics.expand(features, count, 2).permute(2, 0, 1).reshape(2, -1).contiguous()
+        count = max(x.shape[1], statistics.shape[1])
+        x, statistics = (own if own.shape[1] == count else own.expand(-1, count, -1) for own in (x, statistics))
+        features, _, rows = x.shape
+        mean, variance = statistics.reshape(2, -1).contiguous().unbind()
         weight, bias = self._weight_and_bias(choice, count)
-        found = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
+        found = F.batch_norm(x.reshape(1, -1, rows), mean, variance, weight, bias, False, 0.0, self.eps)
         return found.view(features, count, rows)
 
     def _weight_and_bias(
@@ -110,18 +110,18 @@ class ShiftUnderPlan(Operation):
         if not isinstance(choice, OutputShift) or not choice.is_open:
             return self.rounding.one(choice, [value])
         if self.is_vector and not isinstance(value, Same):
-            scale, shift = choice.correction(as_planes(inputs[1]).transpose(0, 1))
+            scale, shift = choice.correction(as_planes(inputs[1]).unflatten(0, (2, -1)).squeeze(-1).mT)
             planes = as_planes(value)
             planes = planes if scale is None else planes * scale.T.unsqueeze(-1)
             return self.rounding.one(choice.then, [Planes(planes + shift.T.unsqueeze(-1))])
         values, statistics = each(value), each(inputs[1])
         values = values if len(values) == len(statistics) else [values[0]] * len(statistics)
-        return Each([choice.closed(own.T).quantize(x) for x, own in zip(values, statistics, strict=True)])
+        return Each([choice.closed(own.view(2, -1)).quantize(x) for x, own in zip(values, statistics, strict=True)])
 
 
 def _for_all(statistics: Tensor, value: Value) -> Value:
     """The same statistics `(2, channels)` for each configuration of a value, laid out as measured ones are."""
     count = count_of(value)
     if isinstance(value, Planes):
-        return Planes(statistics.T.unsqueeze(1).expand(-1, count, -1))
-    return Rows(statistics.expand(count, *statistics.shape))
+        return Planes(statistics.view(-1, 1, 1).expand(-1, count, 1))
+    return Rows(statistics.view(1, 1, -1).expand(count, 1, -1))

@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from chop.evaluation.values import Pick, Value, count_of, join
+from chop.evaluation.kept import Kept
+from chop.evaluation.values import Pick, Planes, Value, bytes_of, count_of, join
 
 Numbers = np.ndarray[Any, Any]
+
+PICKED_BYTES = 2**24
+"""What may be kept of statistics that were looked up: each piece of the scored samples asks for the same."""
 
 
 class PrefixStatistics:
@@ -22,6 +26,7 @@ class PrefixStatistics:
         self._counts: dict[int, int] = {}
         self._numbers: dict[int, list[Numbers]] = {}
         self._joined: dict[int, tuple[Value, Numbers]] = {}
+        self._picked: Kept[Value] = Kept(PICKED_BYTES)
 
     def add(self, stage: int, value: Value, numbers: Numbers) -> None:
         """Keep the statistics of the next prefixes: `numbers` says which of `value` each has.
@@ -34,8 +39,16 @@ class PrefixStatistics:
         self._counts[stage] = count + count_of(value)
 
     def of(self, stage: int, prefixes: Numbers) -> Value:
-        """The statistics of some prefixes."""
+        """The statistics of some prefixes, in memory of their own."""
+        key = (stage, prefixes.tobytes())
+        if (known := self._picked.get(key)) is None:
+            found = self._of(stage, prefixes)
+            known = self._picked.put(key, found, bytes_of(found) + prefixes.nbytes)
+        return known
+
+    def _of(self, stage: int, prefixes: Numbers) -> Value:
         if stage not in self._joined:
             self._joined[stage] = join(self._values.pop(stage)), np.concatenate(self._numbers.pop(stage))
         value, numbers = self._joined[stage]
-        return Pick(numbers[prefixes]).of(value)
+        found = Pick(numbers[prefixes]).of(value)
+        return Planes(found.tensor.contiguous()) if isinstance(found, Planes) else found

@@ -105,6 +105,13 @@ def count_of(value: Value) -> int:
             return tensor.shape[1]
 
 
+def bytes_of(value: Value) -> int:
+    """The memory of the tensors of all configurations of a value."""
+    if isinstance(value, Each):
+        return sum(v.nbytes for v in value.values if isinstance(v, Tensor))
+    return 0 if isinstance(value, Same) else value.tensor.nbytes
+
+
 def each(value: Value) -> Sequence[Any]:
     """The value of each configuration in the layout of the model; for `Same` the single one."""
     match value:

@@ -8,13 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from chop.evaluation.kept import Kept
 from chop.evaluation.operations import Operation
 from chop.evaluation.prefix_statistics import PrefixStatistics
 from chop.evaluation.program import Program, Stage
-from chop.evaluation.values import Each, Pick, Same, Value, count_of, join
+from chop.evaluation.values import Pick, Value, bytes_of, count_of, join
 
 Numbers = np.ndarray[Any, Any]
 Codes = Numbers
@@ -221,7 +220,7 @@ class Walk:
                 value = recipe.run(stage.operation, inputs, self._may_overwrite[number])
                 if is_statistic:
                     self._note(number, value, recipe.numbers)
-            size = _bytes(value)
+            size = bytes_of(value)
             widest, total = max(widest, size), total + size
             found[number] = (value, recipe.numbers)
             for source in self._read_last[number]:
@@ -259,7 +258,7 @@ class Walk:
                     found = stage.operation.one(choice, inputs)
                 if is_statistic:
                     self._note(number, found, np.zeros(1, dtype=np.int64))
-                size = _bytes(found)
+                size = bytes_of(found)
                 widest, total = max(widest, size), total + size
                 values[number] = found
                 for source in self._read_last[number]:
@@ -345,9 +344,3 @@ def _pick(numbers: Numbers, count: int) -> Pick | None:
     if len(numbers) == count and bool((numbers == np.arange(count)).all()):
         return None
     return Pick(numbers)
-
-
-def _bytes(value: Value) -> int:
-    if isinstance(value, Each):
-        return sum(v.nbytes for v in value.values if isinstance(v, Tensor))
-    return 0 if isinstance(value, Same) else value.tensor.nbytes

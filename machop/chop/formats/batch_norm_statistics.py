@@ -39,8 +39,8 @@ class BatchNormStatistics(Format):
         return 0
 
     def closed(self, found: Tensor) -> BatchNormStatistics:
-        """The statistics that were `found`, `(channels, 2)`."""
-        return BatchNormStatistics(MeasuredTensor(found[:, 0]), MeasuredTensor(found[:, 1]))
+        """The statistics that were `found`, `(2, channels)`."""
+        return BatchNormStatistics(*map(MeasuredTensor, found))
 
     def _round(self, x: Tensor) -> Tensor:
         return x.clone()

@@ -56,14 +56,14 @@ class OutputShift(Format):
         return replace(self, shift=None, scale=None) if self.under_plan else self
 
     def closed(self, statistics: Tensor) -> OutputShift:
-        """The correction of a layer whose results have these `statistics` under the plan, `(channels, 2)`."""
+        """The correction of a layer whose results have these `statistics` under the plan, `(2, channels)`."""
         scale, shift = self.correction(statistics)
         return replace(self, shift=tuple(shift.tolist()), scale=None if scale is None else tuple(scale.tolist()))
 
     def correction(self, statistics: Tensor) -> tuple[Tensor | None, Tensor]:
-        """The factor (None: none) and the summand for results of these statistics, `(*, channels, 2)`."""
+        """The factor (None: none) and the summand for results of these statistics, `(2, *, channels)`."""
         assert self.wanted is not None
-        mean, variance = statistics.double().unbind(-1)
+        mean, variance = statistics.double()
         means, variances = (mean.new_tensor(own) for own in self.wanted)
         if not len(variances):
             return None, (means - mean).to(statistics.dtype)

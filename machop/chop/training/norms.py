@@ -54,8 +54,8 @@ class NormStatistics:
                 )
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
         if self.mode == "record":
-            mean, variance = channel_statistics(x).unbind(1)
-            self.kept[name] = mean.contiguous(), variance.contiguous()
+            mean, variance = channel_statistics(x)
+            self.kept[name] = mean, variance
         mean, variance = self.kept[name]
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
 

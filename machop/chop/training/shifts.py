@@ -58,6 +58,6 @@ class PlanShifts:
 
     def _wanted(self, name: str, shift: OutputShift) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and variance of each channel of the float network's result for this batch."""
-        means, variances = channel_statistics(self.in_float[name], -1 if shift.last else 1).T.tolist()
+        means, variances = channel_statistics(self.in_float[name], -1 if shift.last else 1).tolist()
         has_scale = shift.wanted is not None and bool(shift.wanted[1])
         return tuple(means), tuple(variances) if has_scale else ()

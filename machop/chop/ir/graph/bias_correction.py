@@ -63,7 +63,7 @@ def _wanted(graph: MaseGraph, name: str, formats: Mapping[str, Format], last: bo
     seen = graph.calibration.tensors.get((name, "data_out"))
     if seen is None:
         raise GraphError(f"node '{name}': bias correction needs activations; run calibrate_analysis_pass first")
-    means, variances = channel_statistics(seen, -1 if last else 1).T.tolist()
+    means, variances = channel_statistics(seen, -1 if last else 1).tolist()
     weight = format_of(formats.get("weight"))
     has_scales = isinstance(weight, ScaleInteger) and weight.granularity == "channel"
     return tuple(means), tuple(variances) if has_scales else ()
