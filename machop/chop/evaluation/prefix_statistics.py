@@ -26,7 +26,7 @@ class PrefixStatistics:
         self._counts: dict[int, int] = {}
         self._numbers: dict[int, list[Numbers]] = {}
         self._joined: dict[int, tuple[Value, Numbers]] = {}
-        self._picked: Kept[Value] = Kept(PICKED_BYTES)
+        self._picked: Kept[tuple[Value, Numbers]] = Kept(PICKED_BYTES)
 
     def add(self, stage: int, value: Value, numbers: Numbers) -> None:
         """Keep the statistics of the next prefixes: `numbers` says which of `value` each has.
@@ -38,13 +38,16 @@ class PrefixStatistics:
         self._numbers.setdefault(stage, []).append(numbers + count)
         self._counts[stage] = count + count_of(value)
 
-    def of(self, stage: int, prefixes: Numbers) -> Value:
-        """The statistics of some prefixes, in memory of their own."""
-        key = (stage, prefixes.tobytes())
+    def of(self, stage: int, start: int, places: Numbers) -> Value:
+        """The statistics of the prefixes `start + places`, in memory of their own.
+
+        The same array of `places` need not be looked up again.
+        """
+        key = (stage, start, id(places))
         if (known := self._picked.get(key)) is None:
-            found = self._of(stage, prefixes)
-            known = self._picked.put(key, found, bytes_of(found) + prefixes.nbytes)
-        return known
+            found = self._of(stage, start + places)
+            known = self._picked.put(key, (found, places), bytes_of(found) + places.nbytes)
+        return known[0]
 
     def _of(self, stage: int, prefixes: Numbers) -> Value:
         if stage not in self._joined:

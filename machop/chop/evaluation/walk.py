@@ -32,6 +32,8 @@ PATTERN_BYTES = 2**24
 """What the recipes for patterns of configurations that were met may take, and as much the picks."""
 
 LARGEST_KEY = 2**62
+FIRST = np.zeros(1, dtype=np.int64)
+"""The place of a single configuration."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Walk:
         """
         self._expect(rows)
         self._known = statistics
-        live: Live = {number: (value, np.zeros(1, dtype=np.int64)) for number, value in fixed.items()}
+        live: Live = {number: (value, FIRST) for number, value in fixed.items()}
         self._descend(_Prefixes(codes), codes, 0, (0, 1), live, emit)
 
     def _expect(self, rows: int) -> None:
@@ -153,7 +155,7 @@ class Walk:
         if last - first == 1 and prefixes.first[level][last] - prefixes.first[level][first] == 1:
             begin = int(prefixes.first[level][first])
             value = self._alone(level, prefixes, begin, codes[begin], live)
-            emit(begin, begin + 1, value, np.zeros(1, dtype=np.int64))
+            emit(begin, begin + 1, value, FIRST)
             return
         step = self._parents_at_a_time(level)
         step = -(-(last - first) // -(-(last - first) // step))  # parts of about the same size
@@ -214,7 +216,7 @@ class Walk:
         for number, recipe in zip(stages, recipes, strict=True):
             stage = self.program.stages[number]
             is_statistic = number in self._statistics
-            value = self._looked_up(number, start + recipe.places) if is_statistic else None
+            value = self._looked_up(number, start, recipe.places) if is_statistic else None
             if value is None:
                 inputs = [found[source][0] for source in stage.inputs]
                 value = recipe.run(stage.operation, inputs, self._may_overwrite[number])
@@ -230,9 +232,9 @@ class Walk:
         self._bytes_per_child[level] = total / len(parents)
         return found
 
-    def _looked_up(self, number: int, prefixes: Numbers) -> Value | None:
-        """The statistics of some prefixes, where they were measured before."""
-        return None if self._known is None else self._known.of(number, prefixes)
+    def _looked_up(self, number: int, start: int, places: Numbers) -> Value | None:
+        """The statistics of the prefixes `start + places`, where they were measured before."""
+        return None if self._known is None else self._known.of(number, start, places)
 
     def _note(self, number: int, value: Value, numbers: Numbers) -> None:
         """Keep the statistics of the next prefixes, where these are what is measured."""
@@ -249,7 +251,7 @@ class Walk:
                 choice = stage.choices[0 if stage.choice_ids is None else int(stage.choice_ids[code[stage.axis]])]
                 inputs = [values[source] for source in stage.inputs]
                 is_statistic = number in self._statistics
-                known = self._looked_up(number, prefixes.of[deeper + 1][begin : begin + 1]) if is_statistic else None
+                known = self._looked_up(number, int(prefixes.of[deeper + 1][begin]), FIRST) if is_statistic else None
                 if known is not None:
                     found = known
                 elif self._may_overwrite[number] and len(inputs) == 1:
@@ -257,7 +259,7 @@ class Walk:
                 else:
                     found = stage.operation.one(choice, inputs)
                 if is_statistic:
-                    self._note(number, found, np.zeros(1, dtype=np.int64))
+                    self._note(number, found, FIRST)
                 size = bytes_of(found)
                 widest, total = max(widest, size), total + size
                 values[number] = found
