@@ -39,6 +39,9 @@ class Statistics(Operation):
             return _for_all(known.to(self.own.dtype), value)
         if isinstance(value, Planes):
             return Planes(statistics_of_last(value.tensor).flatten(0, 1).unsqueeze(-1))
+        if isinstance(value, Rows):
+            channels = value.tensor.movedim(self.dim + 1 if self.dim >= 0 else self.dim, 1).flatten(2)
+            return Rows(statistics_of_last(channels).movedim(0, 1).reshape(len(channels), 1, -1))
         return Rows(torch.stack([channel_statistics(one, self.dim).view(1, -1) for one in each(value)]))
 
 
