@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,9 @@ from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, a
 from chop.formats import Format
 from chop.nn.masks import MaskRule, rounded
 from chop.nn.own_tensors import with_tensors
+
+if TYPE_CHECKING:
+    from chop.evaluation.norm_call import NormCall
 
 CLOSE = 1e-5
 """Largest difference, relative to the greatest value, that another order of a float sum may make."""
@@ -162,21 +165,20 @@ class AddBias(AllAtOnce):
 
 @dataclass
 class BatchNorm(Operation):
-    """Batch norm of vectors in eval mode; a choice is the formats of weight and bias."""
+    """Batch norm of vectors by the statistics of the float network; a choice is the formats of weight and bias."""
 
-    module: nn.BatchNorm1d
+    norm: NormCall
     is_fresh = True
+    _weights: Kept[Tensor] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
+    _biases: Kept[Tensor] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
 
     def one(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
         x = as_planes(inputs[0])
-        norm = self.module
-        weight, bias = (
-            tensor if chosen is None or tensor is None else chosen.quantize(tensor)
-            for chosen, tensor in zip(choice, (norm.weight, norm.bias), strict=True)
-        )
-        flat = x.reshape(1, len(x), -1)
-        found = F.batch_norm(flat, norm.running_mean, norm.running_var, weight, bias, False, 0.0, norm.eps)
-        return Planes(found.view_as(x))
+        norm = self.norm
+        weight = None if norm.weight is None else _in_format(norm.weight, choice[0], self._weights)
+        bias = None if norm.bias is None else _in_format(norm.bias, choice[1], self._biases)
+        flat = x.reshape(1, x.shape[0], -1)
+        return Planes(F.batch_norm(flat, norm.mean, norm.variance, weight, bias, False, 0.0, norm.eps).view_as(x))
 
 
 @dataclass

@@ -316,7 +316,8 @@ class _Builder:
             return self._linear(node, op, inner, values)
         if op.name == "batch_norm1d" and type(inner) is nn.BatchNorm1d and inner.running_mean is not None:
             x = values.get(("arg", 0), self.stage_of[sources[0]])
-            return self._add(BatchNorm(inner), [x], node, lambda f: (f.get("weight"), f.get("bias")))
+            norm = BatchNorm(norm_call(node, op, inner, self.seen))
+            return self._add(norm, [x], node, lambda f: (f.get("weight"), f.get("bias")))
         if op.name in ELEMENTWISE and sources and all(self._is_vector(source) for source in sources):
             template = _Template(self.stage_of, values)
             args, kwargs = template.of(node)
