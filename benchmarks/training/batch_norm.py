@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -57,10 +58,9 @@ def measured(own: Evaluator, codes: np.ndarray[Any, Any]) -> tuple[np.ndarray[An
 
 
 def factor(own: Evaluator, plain: Evaluator, codes: np.ndarray[Any, Any]) -> float:
-    """The time of configurations as a multiple of that of `plain`: both in turns, the least of each."""
-    seconds = [[measured(one, codes)[1] for one in (plain, own)] for _ in range(TURNS)]
-    usual, least = (min(column) for column in zip(*seconds, strict=True))
-    return float(least / usual)
+    """The time of configurations as a multiple of that of `plain`: both in turns, the median of the ratios."""
+    seconds = [[measured(one, codes)[1] for one in (own, plain)] for _ in range(TURNS)]
+    return median(longer / usual for longer, usual in seconds)
 
 
 def random_plans() -> None:

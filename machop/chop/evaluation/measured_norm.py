@@ -61,7 +61,7 @@ class MeasuredNorm(Operation):
     _affine: Kept[tuple[Tensor | None, Tensor | None]] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
 
     def one(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
-        if self.is_vector and not all(isinstance(value, Same) for value in inputs):
+        if self.is_vector and not (isinstance(inputs[0], Same) and isinstance(inputs[1], Same)):
             return Planes(self._of_planes(as_planes(inputs[0]), as_planes(inputs[1]), choice))
         weight, bias = self._weight_and_bias(choice, 1)
         values, statistics = each(inputs[0]), each(inputs[1])
@@ -76,13 +76,14 @@ class MeasuredNorm(Operation):
 
     def _of_planes(self, x: Tensor, statistics: Tensor, choice: tuple[Format | None, Format | None]) -> Tensor:
         """All features of all configurations as so many channels: `x` is `(features, configurations, rows)`."""
-        count = max(x.shape[1], statistics.shape[1])
-        x, statistics = (own if own.shape[1] == count else own.expand(-1, count, -1) for own in (x, statistics))
-        features, _, rows = x.shape
+        features, held, rows = x.shape
+        if held != statistics.shape[1]:
+            held = max(held, statistics.shape[1])
+            x, statistics = x.expand(-1, held, -1), statistics.expand(-1, held, -1)
         mean, variance = statistics.reshape(2, -1).contiguous().unbind()
-        weight, bias = self._weight_and_bias(choice, count)
+        weight, bias = self._weight_and_bias(choice, held)
         found = F.batch_norm(x.reshape(1, -1, rows), mean, variance, weight, bias, False, 0.0, self.eps)
-        return found.view(features, count, rows)
+        return found.view(features, held, rows)
 
     def _weight_and_bias(
         self, choice: tuple[Format | None, Format | None], count: int

@@ -50,7 +50,7 @@ def _sums(x: Tensor, added: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
 
     Some rows at a time, always in the same memory: what is read again is still in the cache.
     """
-    at_once = min(len(x), max(1, AT_A_TIME // x.shape[1]))
+    at_once = max(1, min(len(x), AT_A_TIME // x.shape[1]))
     narrow = x.new_empty(at_once, x.shape[1])
     wide = narrow.new_empty(narrow.shape, dtype=torch.float64)
     found = []
