@@ -114,13 +114,14 @@ class ShiftUnderPlan(Operation):
         if not isinstance(choice, OutputShift) or not choice.is_open:
             return self.rounding.one(choice, [value])
         if self.is_vector and not isinstance(value, Same):
-            scale, shift = choice.correction(as_planes(inputs[1]).unflatten(0, (2, -1)).squeeze(-1).mT)
+            statistics = as_planes(inputs[1])
+            scale, shift = choice.correction(statistics.reshape(2, -1, statistics.shape[1]).mT)
             planes = as_planes(value)
             planes = planes if scale is None else planes * scale.T.unsqueeze(-1)
             return self.rounding.one(choice.then, [Planes(planes + shift.T.unsqueeze(-1))])
-        values, statistics = each(value), each(inputs[1])
-        values = values if len(values) == len(statistics) else [values[0]] * len(statistics)
-        return Each([choice.closed(own.view(2, -1)).quantize(x) for x, own in zip(values, statistics, strict=True)])
+        values, found = each(value), each(inputs[1])
+        values = values if len(values) == len(found) else [values[0]] * len(found)
+        return Each([choice.closed(own.view(2, -1)).quantize(x) for x, own in zip(values, found, strict=True)])
 
 
 def _for_all(statistics: Tensor, value: Value) -> Value:
