@@ -315,3 +315,22 @@ def test_a_model_for_one_batch_size_has_layouts_all_the_same() -> None:
     x = torch.randn(2, 4, 5)
     louder = torch.stack([x[0], 100 * x[1]])
     assert torch.equal(graph.model(x)[0], graph.model(louder)[0])
+
+
+class OnThreeSamples(nn.Module):
+    """Runs on batches of three alone; that samples lie apart in its result shows for half of all samples."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x.view(3, 1) - 0.5)
+
+
+def test_layouts_do_not_depend_on_the_random_numbers_drawn_before() -> None:
+    found = []
+    for seed in range(8):
+        graph = MaseGraph(OnThreeSamples())
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        graph.observe(torch.zeros(3, 1))
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(graph.layouts)
+    assert all(layouts == found[0] for layouts in found)

@@ -25,6 +25,9 @@ from chop.tools.get_input import hint_on
 if TYPE_CHECKING:
     from chop.ir.graph.mase_graph import MaseGraph
 
+SEED = 40_961
+"""Of the values that samples are changed to: data that were drawn with a usual seed are not among them."""
+
 FEW, MORE = 2, 3
 """Two batch sizes: what differs between them belongs to a sample."""
 
@@ -79,11 +82,12 @@ def _surveyed(survey: _Survey, inputs: Sequence[Any]) -> dict[str, dict[str, Lay
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; modes and random numbers are put back."""
+    """Eval mode without gradients, and the same random numbers each time; modes and random numbers are put back."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
             yield
     finally:
         for module, mode in modes.items():
