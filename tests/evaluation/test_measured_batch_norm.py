@@ -184,6 +184,16 @@ def test_the_size_of_the_pieces_changes_nothing(memory: int, monkeypatch: pytest
     assert (len(calls) > 2) == (memory < 2**20)
 
 
+def test_no_size_of_pieces_is_learned_from_the_few_configurations_of_the_check() -> None:
+    graph, _, _, x = calibrated("residual")
+    axes = axes_of(graph)
+    own = Evaluator(graph, axes, [(x, torch.zeros(len(x)))])
+    assert own.calibration is not None and own.calibration.walk is not None
+    assert set(own.calibration.walk._bytes_per_child) == {None}
+    own.calibration.measured(some_codes(axes))
+    assert None not in own.calibration.walk._bytes_per_child
+
+
 def rounded(x: Tensor, width: int, frac: int) -> Tensor:
     """Fixed point by hand."""
     return (x * 2**frac).round().clamp(-(2 ** (width - 1)), 2 ** (width - 1) - 1) / 2**frac

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -55,6 +55,10 @@ class CalibrationRows:
         measuring = program.measuring
         fixed = {number: Same(values[number]) for number in measuring.boundary} if measuring else {}
         return cls(settled, fixed, Walk(measuring, memory) if measuring else None, count_rows(x))
+
+    def unlearned(self) -> Self:
+        """The same samples with a walk that has not learned the sizes of pieces from a few configurations."""
+        return replace(self, walk=self.walk and Walk(self.walk.program, self.walk.memory))
 
     def measured(self, codes: Codes) -> PrefixStatistics | None:
         """The statistics of configurations that are sorted, and each there once."""

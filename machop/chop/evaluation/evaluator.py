@@ -83,6 +83,7 @@ class Evaluator:
         self.walk = Walk(self.program, memory)
         self._require_agreement(graph, axes, moved[0])
         self.walk = Walk(self.program, memory)  # one that has not learned the sizes of pieces from a few rows
+        self.calibration = self.calibration and self.calibration.unlearned()
 
     def _parts_of(self, graph: MaseGraph, batches: Sequence[tuple[Any, Tensor]]) -> list[_Part]:
         return _parts(self.program, graph, batches, self.calibration.settled if self.calibration else {})
