@@ -15,6 +15,7 @@ from scipy.stats import multivariate_normal
 
 from chop.actions.search.strategies import STRATEGIES
 from chop.actions.search.strategies.known_values import KnownValues
+from chop.actions.search.strategies.product.averaged_model import AveragedModel
 from chop.actions.search.strategies.product.choice_levels import axis_bits, levels_of
 from chop.actions.search.strategies.product.evolution import Evolution, EvolutionOptions
 from chop.actions.search.strategies.product.gaussian_process import Features, GaussianProcess
@@ -43,10 +44,12 @@ def compounding(codes: np.ndarray) -> np.ndarray:
     return 0.8 - 0.03 * lost.sum(1) - 0.5 * lost[:, 0] * lost[:, 1] - 0.2 * lost[:, 1] * lost[:, 2]
 
 
-def measured(strategy: str, accuracy: Accuracy, evaluations: int, seed: int = 0, **goals: Any) -> list[int]:
+def measured(
+    strategy: str, accuracy: Accuracy, evaluations: int, seed: int = 0, probes: Any = None, **goals: Any
+) -> list[int]:
     """The points that a strategy measures, in order."""
     search = replace(SEARCH, seed=seed, **goals)
-    chosen = STRATEGIES[strategy](search.context)
+    chosen = STRATEGIES[strategy](replace(search.context, probes=probes))
     free = search.context.known
     assert free is not None
     sizes = costs(accuracy)[:, 1]
@@ -167,6 +170,17 @@ def test_a_model_believes_features_that_tell_the_values() -> None:
     assert wrong["telling"] < 0.2 * wrong["none"]
 
 
+def test_an_average_of_models_doubts_where_they_disagree() -> None:
+    rows = np.random.default_rng(1).choice(343, 20, replace=False)
+    both = [fitted(CODES[rows], compounding(CODES[rows]), features) for features in (TRENDS, None)]
+    mean, deviation = AveragedModel(both).predict(CODES)
+    (one, of_one), (other, of_other) = (model.predict(CODES) for model in both)
+    draw = np.random.default_rng(0).standard_normal((20_000, 1))
+    drawn = np.concatenate([one + of_one * draw, other + of_other * draw])
+    assert mean == pytest.approx(drawn.mean(0), abs=0.01)
+    assert deviation == pytest.approx(drawn.std(0), rel=0.05)
+
+
 def test_a_model_knows_what_it_was_told_and_doubts_the_rest() -> None:
     rows = np.random.default_rng(1).choice(343, 60, replace=False)
     model = fitted(CODES[rows], compounding(CODES[rows]))
@@ -231,6 +245,18 @@ def test_surrogate_begins_with_the_front_that_guesses_promise() -> None:
     exact = set(Front.of(every, np.arange(343)).index.tolist())
     assert set(first) <= exact and len(first) == min(12, len(exact))
     assert share(first[:6], compounding) > 0.85 > share(measured("surrogate", compounding, 6, 3), compounding)
+
+
+class WrongOnOneChoice(Guessed):
+    """Features by which one choice of the second layer seems worse than it is."""
+
+    def features(self, codes: np.ndarray) -> np.ndarray:
+        return super().features(codes) + (codes[:, [1]] == 5)
+
+
+def test_surrogate_finds_the_networks_that_probes_misjudge() -> None:
+    found = measured("surrogate", compounding, 40, probes=WrongOnOneChoice())
+    assert share(found, compounding) > 0.995  # 0.985 with the process that sees the probes alone
 
 
 HALF = float(np.quantile(costs(compounding)[:, 1], 0.5))

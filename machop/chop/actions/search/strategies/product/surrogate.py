@@ -11,6 +11,7 @@ import scipy  # its parts are imported when they are first used
 from annotated_types import Ge
 
 from chop.actions.search.strategies.base import STRATEGIES, StrategyContext
+from chop.actions.search.strategies.product.averaged_model import AveragedModel
 from chop.actions.search.strategies.product.base import Array, Code, ProductStrategy
 from chop.actions.search.strategies.product.choice_levels import levels_of
 from chop.actions.search.strategies.product.gaussian_process import Features, GaussianProcess
@@ -19,9 +20,10 @@ from chop.actions.search.strategies.product.uniform_codes import uniform_codes
 from chop.config.keys import documented
 from chop.record.front import Front
 
-EXPLORATION = 0.5
+EXPLORATION, EXPLORATION_WITH_PROBES = 0.5, 0.3
 """The share of a prediction's standard deviation that counts: a front has so many points that being right about most
-of them pays more than learning where the model is unsure."""
+of them pays more than learning where the model is unsure. With probes the deviation has a second part, by which the
+processes with and without them disagree, and less of it is best."""
 
 LEAST_INITIAL, MOST_INITIAL = 18, 30
 GUESSED_INITIAL = 12
@@ -97,7 +99,7 @@ class Surrogate(ProductStrategy):
     def __init__(self, context: StrategyContext, options: SurrogateOptions | None = None) -> None:
         super().__init__(context, options)
         self._uniform = uniform_codes(self.axes)
-        self._models: dict[int, GaussianProcess] = {}
+        self._models: dict[int, AveragedModel] = {}
         self._first = self.options.initial or min(max(len(self._uniform), LEAST_INITIAL), MOST_INITIAL)
         self._initial: list[Code] | None = None
 
@@ -118,8 +120,8 @@ class Surrogate(ProductStrategy):
         """Make the models, and choose the points that are measured before the models can learn."""
         learned = [place for place, is_learned in enumerate(self.known.is_learned) if is_learned]
         features = self._features() if learned else None
-        levels = [levels_of(axis) for axis in self.axes]
-        self._models = {place: GaussianProcess(levels, features) for place in learned}
+        self._models = {place: self._model(features) for place in learned}
+        self._exploration = EXPLORATION_WITH_PROBES if features else EXPLORATION
         self._worst_known = self._most_known()
         if features is None:
             return self._initial_codes([])
@@ -127,6 +129,11 @@ class Surrogate(ProductStrategy):
         if len(guessed) >= GUESSED_INITIAL:  # fewer where there is no front of two costs: as many as without guesses
             self._first = self.options.initial or GUESSED_INITIAL
         return self._initial_codes(guessed)
+
+    def _model(self, features: Features | None) -> AveragedModel:
+        """The model of a measured value: a process that sees the probes, and one that learns from trials alone."""
+        levels = [levels_of(axis) for axis in self.axes]
+        return AveragedModel([GaussianProcess(levels, own) for own in ([features, None] if features else [None])])
 
     def _features(self) -> Features | None:
         """The features from the sensitivity probes, if they are wanted and possible."""
@@ -240,7 +247,7 @@ class Surrogate(ProductStrategy):
             if len(distinct):
                 more, deviation[:, place] = model.predict(distinct)
                 mean[:, place] += more
-        return _Candidates(distinct, mean, EXPLORATION * deviation)
+        return _Candidates(distinct, mean, self._exploration * deviation)
 
     def _finalists(self, candidates: _Candidates, costs: Array, worst: Array) -> _Candidates:
         """The points with the largest gain on their own, best first."""
