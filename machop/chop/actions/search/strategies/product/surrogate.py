@@ -1,4 +1,4 @@
-"""Surrogate search: a Gaussian process models the measured metrics; costs are computed exactly from formats."""
+"""Surrogate search: Gaussian processes model the measured metrics; costs are computed exactly from formats."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class _Candidates:
 
 @STRATEGIES.register("surrogate")
 class Surrogate(ProductStrategy):
-    """Proposes the points with the largest expected hypervolume gain under a Gaussian process."""
+    """Proposes the points with the largest expected hypervolume gain under Gaussian processes."""
 
     Options = SurrogateOptions
     batch = 5
