@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 import zlib
@@ -22,6 +21,7 @@ from chop.errors import CircuitError
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
 from chop.tools.threads import one_thread
+from chop.training.front_descent import FrontNetwork, nearest_to_front
 from chop.training.learned_widths import Snapshot, WidthTraining, descended, snapshot_graph, train_widths
 from chop.training.width_lines import train_line
 
@@ -30,7 +30,7 @@ TRUNK = WidthTraining(
     epochs=900,
     cycles=12,
     snapshots=12,
-    first_factor=3e-6,
+    first_factor=1e-6,
     last_factor=1e-5,
     pace=0.6,
     weight_fraction=4,
@@ -38,23 +38,34 @@ TRUNK = WidthTraining(
     activation_rounding="half_up",
     error_share=0.95,
     descent_epochs=10,
+    descent_cost="luts",
 )
+SETTLED, GROWTH = 2e-5, 1.2
+"""Factors of the LUTs that are estimated: for networks of a training; how they grow along a line."""
+
+FEW_LUTS = tuple(5e-5 * GROWTH**number for number in range(19))
+MANY_LUTS = tuple(1e-5 * 1.5**number for number in range(5))
+"""The factors of lines that go down to 200 LUTs, and of one of large networks."""
+
 LINES = (
-    TRUNK,
-    replace(TRUNK, error_share=0.8, seed=1),
-    replace(TRUNK, seed=2),
-    replace(TRUNK, error_share=0.8, seed=3),
+    (replace(TRUNK, epochs=600, cycles=8, snapshots=8, last_factor=2.5e-6), MANY_LUTS),
+    (TRUNK, FEW_LUTS),
+    (replace(TRUNK, error_share=0.8, seed=1), FEW_LUTS),
+    (replace(TRUNK, seed=2), FEW_LUTS),
 )
-"""Trainings from the float weights to about 4,000 EBOPs; from each a line of descents leads to cheaper networks."""
+"""Trainings from the float weights to 12,000 or 5,000 EBOPs; from each a line of descents leads to cheaper networks."""
 
-GROWTH, LAST = 1.2, 6e-4
-"""By what the factor of the cost grows from each network of a line to the next, and where it ends."""
-
-TRIES, ROUNDS = 5000, 3
+TRIES, ROUNDS = 5000, 2
 """Changes that a descent tries, and the rounds of training and descent of each network."""
 
-NEAR, FURTHER = 0.0005, 20_000
-"""By how much networks may be less accurate than cheaper ones that descend further; the changes that those try."""
+SMALL = 11_000
+"""The EBOPs below which networks of a training have descents of their own."""
+
+FURTHER, LEAST, MOST = 40, 250, 7000
+"""Networks near the front that descend further, and the LUTs that they have."""
+
+FURTHER_TRIES = 20_000
+"""The changes that a descent of these tries."""
 
 FOLDER = Path("mase_output") / "benchmarks"
 """Where networks are kept along the run: one that was interrupted goes on, one that is done is measured again."""
@@ -90,46 +101,83 @@ def main() -> None:
     """Train, measure, print the table and draw the picture."""
     with one_thread():
         graph, data = jets()
-        found = {file: options for options in LINES for file in line(graph, data, options)}
+        runs: list[Path] = []
+        found: dict[Path, WidthTraining] = {}
+        for options, factors in LINES:
+            run, lower = line(graph, data, options, factors)
+            runs += run
+            found |= dict.fromkeys(lower, options)
         files = [*found, *(further(graph, data, file, found[file]) for file in near_front(graph, data, list(found)))]
-        seconds = sum(note(file)["seconds"] for file in files)
+        seconds = sum(note(file)["seconds"] for file in (*runs, *files))
         report(front(measured(graph, data, files)), seconds)
 
 
-def line(graph: MaseGraph, data: MaseDataModule, options: WidthTraining) -> list[Path]:
-    """The networks of a training and of the descents behind it, each kept in a file beside its factor and CPU seconds.
+def line(
+    graph: MaseGraph, data: MaseDataModule, options: WidthTraining, factors: Sequence[float]
+) -> tuple[list[Path], list[Path]]:
+    """The networks of a training, and those of the descents behind it, each in a file.
 
-    What an interrupted run has kept is not made again.
+    The latter are a line from the training's last network, and one network from every other one before that which has
+    few enough EBOPs. Factor and CPU seconds are kept beside each. What an interrupted run has kept is not made again.
     """
-    folder = FOLDER / f"learned_widths-{zlib.crc32(repr((options, GROWTH, LAST, TRIES, ROUNDS)).encode()):08x}"
+    folder = FOLDER / f"learned_widths-{zlib.crc32(repr((options, factors, SETTLED, TRIES, ROUNDS)).encode()):08x}"
     folder.mkdir(parents=True, exist_ok=True)
-    steps = math.floor(math.log(LAST / options.last_factor, GROWTH)) + 1
-    factors = [options.last_factor * GROWTH**step for step in range(steps)]
-    files = [folder / f"{number:02}.safetensors" for number in range(steps + 1)]
+    run = trained(graph, data, options, folder)
+    starts = [file for file in run[-3::-2] if note(file)["cost"] < SMALL]
+    settled = [file for start in starts for file in onward(graph, data, options, start, [SETTLED], "settled")]
+    return run, [*settled, *onward(graph, data, options, run[-1], factors, "line")]
+
+
+def trained(graph: MaseGraph, data: MaseDataModule, options: WidthTraining, folder: Path) -> list[Path]:
+    """The networks of the training itself."""
+    files = [folder / f"run-{number:02}.safetensors" for number in range(options.snapshots)]
     done = [file for file in files if note_of(file).exists()]
-    if not done:
+    start, started = snapshot_of(done[-1]) if done else None, time.process_time()
+    for file, found in zip(files[len(done) :], train_widths(graph, data, options, start), strict=True):
+        keep(graph, found, file, started)
         started = time.process_time()
-        *_, found = train_widths(graph, data, options)
-        keep(graph, found, files[0], started)
-        done = files[:1]
-    start = Snapshot(0, 0, 0.0, 0.0, 0.0, {}, {}, load_file(state_of(done[-1])))
-    left, started = factors[len(done) - 1 :], time.process_time()
-    lower = train_line(graph, data, options, start, left, tries=TRIES, rounds=ROUNDS)
+    return files
+
+
+def onward(
+    graph: MaseGraph, data: MaseDataModule, options: WidthTraining, start: Path, factors: Sequence[float], name: str
+) -> list[Path]:
+    """A line of networks from that of a file, one for each factor."""
+    files = [start.with_name(f"{start.stem}-{name}-{number:02}.safetensors") for number in range(len(factors))]
+    done = [file for file in files if note_of(file).exists()]
+    if len(done) == len(files):
+        return files
+    last, left, started = snapshot_of([start, *done][-1]), factors[len(done) :], time.process_time()
+    lower = train_line(graph, data, options, last, left, tries=TRIES, rounds=ROUNDS)
     for file, found in zip(files[len(done) :], lower, strict=True):
         keep(graph, found, file, started)
         started = time.process_time()
     return files
 
 
+def snapshot_of(file: Path) -> Snapshot:
+    """The snapshot of a file, as far as a training needs it to go on."""
+    return Snapshot(0, 0, 0.0, 0.0, 0.0, {}, {}, load_file(state_of(file)))
+
+
 def near_front(graph: MaseGraph, data: MaseDataModule, files: Sequence[Path]) -> list[Path]:
-    """The networks near the front: no cheaper network (by EBOPs) is much more accurate."""
-    found, best = [], 0.0
-    for file in sorted(files, key=lambda file: note(file)["cost"]):
-        seen = accuracy(load_onto(graph, file), data, "train", "val")
-        best = max(best, seen)
-        if seen >= best - NEAR:
-            found.append(file)
-    return found
+    """The networks that descend further: by LUTs and accuracy least behind the front, and well apart on it.
+
+    LUTs of a circuit and accuracy are kept beside each network, and their CPU seconds are added to its own.
+    """
+    found = []
+    for number, file in enumerate(files):
+        known, started = note(file), time.process_time()
+        if "luts" not in known:
+            network = load_onto(graph, file)
+            known["luts"] = circuit_facts(network, data, "val", samples=1024).luts_fused
+            known["accuracy"] = accuracy(network, data, "train", "val")
+            known["seconds"] += time.process_time() - started
+            note_of(file).write_text(json.dumps(known), encoding="utf-8")
+        if LEAST <= known["luts"] <= MOST:
+            own = Snapshot(0, 0, known["factor"], known["luts"], 0.0, {}, {})
+            found.append(FrontNetwork(number, -known["accuracy"], own))
+    return [files[own.number] for own in nearest_to_front(found, FURTHER)]
 
 
 def further(graph: MaseGraph, data: MaseDataModule, file: Path, options: WidthTraining) -> Path:
@@ -137,7 +185,7 @@ def further(graph: MaseGraph, data: MaseDataModule, file: Path, options: WidthTr
     better = file.with_name(f"further-{file.name}")
     if not note_of(better).exists():
         started, factor = time.process_time(), note(file)["factor"]
-        network = descended(graph, load_onto(graph, file), data, options, factor, tries=FURTHER, rounds=ROUNDS)
+        network = descended(graph, load_onto(graph, file), data, options, factor, tries=FURTHER_TRIES, rounds=ROUNDS)
         network.export(better)
         known = {"factor": factor, "seconds": time.process_time() - started}
         note_of(better).write_text(json.dumps(known), encoding="utf-8")

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from chop.training.code_costs import EBOPS, LUTS, CodeCosts
 from chop.training.code_descent import CodeDescent, CodedLayer
 from chop.training.soft_loss import SoftLoss
 from chop.training.width_chain import Chain
@@ -34,9 +35,20 @@ def descent_of(layers: list[CodedLayer], kept: Tensor, x: Tensor, shares: Tensor
     return CodeDescent(layers, x[kept].numpy(), shares.numpy(), FACTOR)
 
 
-def written_out(layers: list[CodedLayer], x: Tensor, shares: Tensor) -> tuple[float, int]:
-    """The loss in float64, and the EBOPs by Python's whole numbers."""
-    cost, hidden = 0, x.double()
+def signed_digits(code: int) -> int:
+    """The digits of a whole number in canonical signed form, the last one first."""
+    found = 0
+    while code:
+        if code % 2:
+            code -= 2 - code % 4
+            found += 1
+        code //= 2
+    return found
+
+
+def written_out(layers: list[CodedLayer], x: Tensor, shares: Tensor, costs: CodeCosts = EBOPS) -> tuple[float, float]:
+    """The loss in float64, and the cost by Python's whole numbers."""
+    cost, hidden = 0.0, x.double()
     for number, own in enumerate(layers):
         scale = 2.0 ** torch.from_numpy(own.fraction).double()[:, None]
         codes = torch.floor(hidden * scale + 0.5) if own.half_up else (hidden * scale).round()
@@ -48,8 +60,8 @@ def written_out(layers: list[CodedLayer], x: Tensor, shares: Tensor) -> tuple[fl
             for line in codes
         ]
         for value, column in ((value, column) for row in own.weight for column, value in enumerate(row)):
-            digits = f"{abs(int(float(value) * 2**30)):b}".strip("0")
-            cost += len(digits) * bits[column]
+            code = abs(int(float(value) * 2**30))
+            cost += costs.product * len(f"{code:b}".strip("0")) * bits[column] + costs.digit * signed_digits(code)
         hidden = torch.from_numpy(own.weight).double() @ (codes / scale) + torch.from_numpy(own.bias).double()[:, None]
         hidden = hidden.relu() if number + 1 < len(layers) else hidden
     return float(F.cross_entropy(hidden.t(), shares.t().double())), cost
@@ -65,6 +77,23 @@ def test_loss_and_cost_fall_and_are_those_written_out(half_up: bool) -> None:
     assert descent.descend(400, seed=0) > 10
     assert (descent.loss, descent.cost) == pytest.approx(written_out(layers, x[left[0]], shares), rel=1e-5)
     assert descent.loss + FACTOR * descent.cost < before - 0.01
+
+
+def test_a_descent_by_luts_has_fewer_digits_at_no_more_loss_and_estimated_luts() -> None:
+    """Each ends where no change that is tried lowers its own sum; that of LUTs is then lower than behind EBOPs."""
+    chain, x, shares = made()
+    sums, digits = [], []
+    for costs in (EBOPS, LUTS):
+        layers, left = copy.deepcopy(chain.coded())
+        descent = CodeDescent(layers, x[left[0]].numpy(), shares.numpy(), 1e-3, costs=costs)
+        descent.descend(20_000, seed=0)
+        wanted = written_out(layers, x[left[0]], shares, costs)
+        assert (descent.loss, descent.cost) == pytest.approx(wanted, rel=1e-5)
+        loss, luts = written_out(layers, x[left[0]], shares, LUTS)
+        sums.append(loss + 1e-3 * luts)
+        digits.append(sum(signed_digits(abs(int(v * 2**30))) for own in layers for v in own.weight.ravel().tolist()))
+    assert sums[1] < sums[0]
+    assert digits[1] < digits[0]
 
 
 @pytest.mark.parametrize("half_up", [False, True])

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chop.training.chain_steps import LN2
+from chop.training.code_costs import EBOPS, CodeCosts
 from chop.training.soft_loss import SoftLoss
 from chop.training.width_chain import Chain
 
@@ -40,6 +41,15 @@ def bits_of(codes: Tensor) -> Tensor:
     return torch.tensor([int(abs(code)).bit_length() for code in codes.flatten().tolist()]).reshape(codes.shape).float()
 
 
+def digits_of(codes: Tensor) -> Tensor:
+    """The digits of whole numbers in canonical signed form."""
+
+    def of(code: int) -> int:
+        return 0 if not code else of(code // 2) if code % 2 == 0 else 1 + of((code - (2 - code % 4)) // 2)
+
+    return torch.tensor([of(int(abs(code))) for code in codes.flatten().tolist()]).reshape(codes.shape).float()
+
+
 def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor) -> Tensor:
     """The loss, and a cost whose value is wrong but whose gradient is that of the bits."""
     values, fractions, inputs, tops = parameters.split([chain.count, chain.count, *[chain.inputs] * 2])
@@ -61,14 +71,15 @@ def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor
         weight = values[own.weights : own.bias].view(own.outputs, own.inputs)
         weight_fraction = fractions[own.weights : own.bias].view(own.outputs, own.inputs)
         bias, bias_fraction = (part[own.bias : own.bias + own.outputs] for part in (values, fractions))
-        weight_bits = bits_of((weight.detach() * 2.0 ** weight_fraction.detach().round()).round())
+        codes = (weight.detach() * 2.0 ** weight_fraction.detach().round()).round()
+        weight_bits, digits = bits_of(codes), digits_of(codes)
         bias_bits = bits_of((bias.detach() * 2.0 ** bias_fraction.detach().round()).round())
-        cost = (
-            cost + (weight_fraction * (weight_bits > 0) * (bits + sign)).sum() + (bias_fraction * (bias_bits > 0)).sum()
-        )
+        products = (weight_fraction * (weight_bits > 0) * (bits + sign)).sum() + (here * (bits > 0) * weight_bits).sum()
+        products = products + (bias_fraction * (bias_bits > 0)).sum()
         if chain.learns_tops:
-            cost = cost + (own_tops * (bits > 0) * weight_bits.sum(0)).sum()
-        cost = cost + (here * (bits > 0) * weight_bits.sum(0)).sum()
+            products = products + (own_tops * (bits > 0) * weight_bits.sum(0)).sum()
+        by_bit = (weight_fraction * digits / weight_bits.clamp(min=1)).sum()
+        cost = cost + chain.costs.product * products + chain.costs.digit * by_bit
         h = rounded(weight, weight_fraction, -math.inf, math.inf) @ h
         h = h + rounded(bias, bias_fraction, -math.inf, math.inf)[:, None]
         h = h.relu() if number < 2 else h
@@ -77,9 +88,19 @@ def loss_written_out(chain: Chain, parameters: Tensor, x: Tensor, shares: Tensor
     return (1 - share) * F.cross_entropy(h.t(), shares.t()) + share * 4 * error + FACTOR * cost
 
 
-@pytest.mark.parametrize(("error_share", "learns_tops"), [(0.0, False), (0.3, False), (1.0, False), (0.3, True)])
-def test_a_step_has_the_gradient_that_is_written_out(error_share: float, learns_tops: bool) -> None:
+@pytest.mark.parametrize(
+    ("error_share", "learns_tops", "costs"),
+    [
+        (0.0, False, EBOPS),
+        (0.3, False, EBOPS),
+        (1.0, False, EBOPS),
+        (0.3, True, EBOPS),
+        (0.3, True, CodeCosts(0.5, 3.0)),
+    ],
+)
+def test_a_step_has_the_gradient_that_is_written_out(error_share: float, learns_tops: bool, costs: CodeCosts) -> None:
     chain, x, shares = made(error_share)
+    chain.costs = costs
     chain.measure_ranges(x)
     chain.tops[:] = 30.0  # far above all ranges, and finite
     bits, fractions = chain._input_bits()[1], chain.parameters[2 * chain.count : -chain.inputs].round()

@@ -13,6 +13,7 @@ from chop.formats import MeasuredTensor
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 from chop.ir.learned import LearnedFormats, learned_in
+from chop.training.code_costs import DESCENT_COSTS, EBOPS
 from chop.training.code_descent import CodeDescent
 from chop.training.soft_loss import SoftLoss
 from chop.training.width_chain import Chain
@@ -70,7 +71,7 @@ class ChainNetwork(WidthEngine):
             half_up=options.activation_rounding == "half_up",
             loss=SoftLoss(options.error_share),
         )
-        self.patience = options.removal_patience
+        self.patience, self.descent_costs = options.removal_patience, DESCENT_COSTS[options.descent_cost]
         assert train.shares is not None
         self.x, self.shares = train.x.t().contiguous(), train.shares.t().contiguous()
         self.epoch_x, self.epoch_shares = self.x, self.shares
@@ -144,6 +145,11 @@ class ChainNetwork(WidthEngine):
         self.measure_ranges()
         self.chain.free_inputs()
 
+    def settle(self, begins: bool) -> None:
+        """From now on train the tops of inputs too, and count what descents count; or no longer."""
+        self.chain.learn_tops(begins)
+        self.chain.costs = self.descent_costs if begins else EBOPS
+
     def descend(self, factor: float, tries: int, seed: int) -> float:
         """Go on by changes of single codes, which stay where the loss of all training samples plus the cost falls.
 
@@ -152,7 +158,9 @@ class ChainNetwork(WidthEngine):
         layers, left = self.chain.coded()
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         x, shares = self.x[self.chain.kept[0][left[0]]], self.shares
-        descent = CodeDescent(layers, x[:, order].numpy(), shares[:, order].numpy(), factor, self.chain.loss)
+        descent = CodeDescent(
+            layers, x[:, order].numpy(), shares[:, order].numpy(), factor, self.chain.loss, self.descent_costs
+        )
         descent.descend(tries, abs(seed))
         self.chain.take(layers, left)
         return descent.loss + factor * descent.cost

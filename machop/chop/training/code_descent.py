@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chop.training.output_shifts import bits_between, cheapest_shift
+from chop.training.code_costs import EBOPS, CodeCosts, InputCosts
+from chop.training.output_shifts import bits_between
 from chop.training.soft_loss import CROSS_ENTROPY, SoftLoss
 
 Floats = NDArray[np.float32]
@@ -81,14 +82,21 @@ def code_bounds(fraction: Floats, top: Floats) -> tuple[Floats, Floats]:
 class CodeDescent:
     """A chain on training samples `x` `(inputs, samples)` with soft targets `(classes, samples)`.
 
-    What is minimised is the loss plus `factor` times the EBOPs, ranges being those of all samples. `layers` change as
+    What is minimised is the loss plus `factor` times the cost, ranges being those of all samples. `layers` change as
     the descent goes on.
     """
 
     def __init__(
-        self, layers: Sequence[CodedLayer], x: Floats, shares: Floats, factor: float, loss: SoftLoss = CROSS_ENTROPY
+        self,
+        layers: Sequence[CodedLayer],
+        x: Floats,
+        shares: Floats,
+        factor: float,
+        loss: SoftLoss = CROSS_ENTROPY,
+        costs: CodeCosts = EBOPS,
     ) -> None:
         self.layers, self.x, self.shares, self.factor, self.loss_of = list(layers), x, shares, factor, loss
+        self.costs = costs
         self.range = x.min(axis=1), x.max(axis=1)
         every = slice(0, x.shape[1])
         self.stages = [slice(0, own) for own in STAGES if own < x.shape[1]] + [every]
@@ -97,7 +105,7 @@ class CodeDescent:
         self.bits = [
             self._bits(number, own.fraction, own.top, self.read[number]) for number, own in enumerate(self.layers)
         ]
-        self.spans = [bits_between(own.weight).sum(axis=0) for own in self.layers]
+        self.priced = [costs.of(own.weight) for own in self.layers]
 
     @property
     def loss(self) -> float:
@@ -106,8 +114,8 @@ class CodeDescent:
 
     @property
     def cost(self) -> float:
-        """The EBOPs: bits of each input, its sign counted, times bits of each weight that reads it."""
-        return float(sum(bits @ spans for bits, spans in zip(self.bits, self.spans, strict=True)))
+        """The cost of all weights, the sign of an input counted among its bits."""
+        return sum(own.total(bits) for own, bits in zip(self.priced, self.bits, strict=True))
 
     def descend(self, tries: int, seed: int) -> int:
         """Try as many changes, or fewer where a whole sweep finds none that stays; how many stayed."""
@@ -128,11 +136,12 @@ class CodeDescent:
         """Take the shifts from the last layer's weights, and from its biases, that leave the fewest bits."""
         last, results, read = self.layers[-1], self.results[-1], self.read[-1]
         for column in range(last.weight.shape[1]):
-            shift, self.spans[-1][column] = cheapest_shift(last.weight[:, column])
+            shift = self.costs.cheapest_shift(last.weight[:, column], self.bits[-1][column])
             last.weight[:, column] -= shift
             results -= shift * read[column]
+        self.priced[-1] = self.costs.of(last.weight)
         if last.has_bias:
-            shift, _ = cheapest_shift(last.bias)
+            shift = EBOPS.cheapest_shift(last.bias, np.float32(1))
             last.bias -= shift
             results -= shift
 
@@ -206,8 +215,8 @@ class CodeDescent:
         """Whether a change stays: on few samples, then on more it must not be worse beyond doubt, on all better."""
         if change.value == self._value(change):
             return False
-        spans = self._spans(change)
-        saved = self.factor * self._saved(change, spans)
+        priced = self._priced(change)
+        saved = self.factor * self._saved(change, priced)
         for some in self.stages:
             outcome = self._outcome(change, some)
             gains = self.losses[some] - outcome.losses
@@ -215,16 +224,17 @@ class CodeDescent:
             doubt = 0.0 if is_last else DOUBT * float(gains.std()) / math.sqrt(len(gains))
             if not is_last and float(gains.mean()) + doubt + saved <= LEAST:
                 return False
-        return self._stays(change, outcome, spans)
+        return self._stays(change, outcome, priced)
 
-    def _saved(self, change: Change, spans: Floats) -> float:
-        """The EBOPs that a change saves, as far as ranges do not change."""
+    def _saved(self, change: Change, priced: InputCosts) -> float:
+        """The cost that a change saves, as far as ranges do not change."""
         if change.kind in ("weight", "bias"):
-            return float((self.spans[change.layer] - spans) @ self.bits[change.layer])
+            bits = self.bits[change.layer]
+            return self.priced[change.layer].total(bits) - priced.total(bits)
         old = self._value(change) if change.kind == "fraction" else self._top(change.layer, change.column)
-        return (old - change.value) * float(spans[change.column])
+        return (old - change.value) * float(priced.by_bit[change.column])
 
-    def _stays(self, change: Change, outcome: Outcome, spans: Floats) -> bool:
+    def _stays(self, change: Change, outcome: Outcome, priced: InputCosts) -> bool:
         """Take a change over if it is better by the exact cost."""
         first = len(self.layers) - len(outcome.read)
         fractions, tops = [own.fraction for own in self.layers], [own.top for own in self.layers]
@@ -241,8 +251,8 @@ class CodeDescent:
                 for more, read in enumerate(outcome.read)
             ),
         ]
-        all_spans = [*self.spans[: change.layer], spans, *self.spans[change.layer + 1 :]]
-        cost = sum(float(own @ read) for own, read in zip(bits, all_spans, strict=True))
+        all_priced = [*self.priced[: change.layer], priced, *self.priced[change.layer + 1 :]]
+        cost = sum(own.total(read) for own, read in zip(all_priced, bits, strict=True))
         loss = float(outcome.losses.mean(dtype=np.float64))
         if loss + self.factor * cost >= self.loss + self.factor * self.cost - LEAST:
             return False
@@ -252,7 +262,7 @@ class CodeDescent:
         elif change.kind == "bias":
             own.bias[change.row] = change.value
         own.fraction, own.top = fractions[change.layer], tops[change.layer]
-        self.bits, self.spans, self.losses = bits, all_spans, outcome.losses
+        self.bits, self.priced, self.losses = bits, all_priced, outcome.losses
         self.results[len(self.layers) - len(outcome.results) :] = outcome.results
         self.read[first:] = outcome.read
         return True
@@ -265,19 +275,16 @@ class CodeDescent:
             return float(own.bias[change.row])
         return float((own.fraction if change.kind == "fraction" else own.top)[change.column])
 
-    def _spans(self, change: Change) -> Floats:
-        """The bits of the weights that read each input of the layer, after a change; of the last, after its shifts."""
-        spans: Floats = self.spans[change.layer]
-        if change.kind == "weight" and change.layer + 1 == len(self.layers):
-            weights = self.layers[-1].weight[:, change.column].copy()
-            weights[change.row] = change.value
-            spans = spans.copy()
-            _, spans[change.column] = cheapest_shift(weights)
-        elif change.kind == "weight":
-            both = bits_between(np.array([self._value(change), change.value], np.float32))
-            spans = spans.copy()
-            spans[change.column] += both[1] - both[0]
-        return spans
+    def _priced(self, change: Change) -> InputCosts:
+        """The costs of the layer's weights after a change; of the last layer's, after their shifts."""
+        priced = self.priced[change.layer]
+        if change.kind != "weight":
+            return priced
+        weights = self.layers[change.layer].weight[:, change.column].copy()
+        weights[change.row] = change.value
+        if change.layer + 1 == len(self.layers):
+            weights -= self.costs.cheapest_shift(weights, self.bits[-1][change.column])
+        return priced.with_input(change.column, self.costs.of(weights[:, None]))
 
     def _outcome(self, change: Change, some: slice) -> Outcome:
         """What a change gives on some samples."""

@@ -20,6 +20,7 @@ from chop.formats.learned import LearnedGranularity
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 from chop.training.chain_network import ChainNetwork
+from chop.training.code_costs import DescentCost
 from chop.training.descent_reach import DescentReach
 from chop.training.width_engine import Widths
 from chop.training.width_engines import engine_of
@@ -51,7 +52,8 @@ class WidthTraining:
     of one weight, bias, fraction width or range of an input, and keeps those that lower the loss of the training
     samples plus the factor times the cost; the round in which that sum is least is the snapshot. The run itself goes on
     as if there had been none. For chains of linear layers and EBOPs; networks that cost more than `descent_below` are
-    spared, because each change takes longer there, and there are more of them.
+    spared, because each change takes longer there, and there are more of them. `descent_cost` is what descents and the
+    training at low rates count: EBOPs, or an estimate of LUTs (`CodeCosts`).
     """
 
     epochs: Annotated[int, Ge(1)] = 200
@@ -75,6 +77,7 @@ class WidthTraining:
     descent_rounds: Annotated[int, Ge(1)] = 4
     descent_epochs: Annotated[int, Ge(0)] = 25
     descent_below: Annotated[float, Gt(0)] = 4000.0
+    descent_cost: DescentCost = "ebops"
     snapshots: Annotated[int, Ge(1)] = 20
     seed: int = 0
 
@@ -295,13 +298,13 @@ class WidthRun:
 
     def train_slowly(self, factor: float, seed: int) -> None:
         """Train for `descent_epochs` at a tenth of the rates, which fall, and where activations saturate too."""
-        epochs, chain = self.options.descent_epochs, self.require_chain().chain
-        chain.learn_tops(True)
+        epochs, engine = self.options.descent_epochs, self.require_chain()
+        engine.settle(True)
         for number in range(epochs):
             for batch in self._batches(seed + number + 1):
                 self._step(batch, factor, SETTLING * _cosine((number + batch / self.batches) / epochs))
             self.engine.end_epoch()
-        chain.learn_tops(False)
+        engine.settle(False)
 
     def require_chain(self) -> ChainNetwork:
         """The engine, if descents are possible; raises GraphError for a network that is no chain of linear layers."""

@@ -21,16 +21,11 @@ def bits_between(values: Floats) -> Floats:
     return np.where(codes > 0, 53 - lowest, 0).astype(np.float32)
 
 
-def cheapest_shift(weights: Floats) -> tuple[np.float32, np.float32]:
-    """The number that leaves the fewest bits when it is taken from all weights of an input, and how many are left.
+def shifted(weights: Floats) -> tuple[Floats, Floats]:
+    """Numbers to take from all weights of an input, and what is left: `(shifts)` and `(shifts, weights)`.
 
-    Tried are those that make one weight zero or a power of two.
-
-    >>> [float(own) for own in cheapest_shift(np.array([0.5, 0.5, -0.75, 0.5], np.float32))]
-    [0.5, 3.0]
+    They are zero, and those that make one weight zero or a power of two.
     """
     near = np.concatenate([weights, np.subtract.outer(weights, POWERS).ravel(), np.add.outer(weights, POWERS).ravel()])
     shifts = np.concatenate([np.zeros(1, np.float32), near])
-    bits = bits_between(weights - shifts[:, None]).sum(axis=1)
-    best = int(bits.argmin())
-    return shifts[best], bits[best]
+    return shifts, weights - shifts[:, None]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from chop.training.chain_steps import Grid, Layer, Steps
+from chop.training.code_costs import EBOPS, CodeCosts, digits
 from chop.training.code_descent import CodedLayer
 from chop.training.output_shifts import bits_between
 from chop.training.soft_loss import CROSS_ENTROPY, SoftLoss
@@ -75,6 +76,9 @@ class Chain:
         """For how many epochs each input has not been used."""
 
         self.learns_tops = False
+        self.costs: CodeCosts = EBOPS
+        """What the cost `ebops` counts in steps."""
+
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -166,7 +170,7 @@ class Chain:
 
     def _new_grid(self) -> Grid:
         fractions = self._parts(self.parameters)[1]
-        _, weights = self._rounded()
+        rounded = self._rounded()
         scale, bits, sign = self._input_bits()
         reach = bits.exp2()
         parts = (
@@ -175,19 +179,26 @@ class Chain:
             scale,
             -(reach * sign),
             reach - 1,
-            self._cost_gradient(weights, bits, sign),
+            self._cost_gradient(*rounded, bits, sign),
         )
         return Grid(*(part.numpy() for part in parts))
 
-    def _cost_gradient(self, weights: Tensor, bits: Tensor, sign: Tensor) -> Tensor:
-        """The gradient of the cost at the fraction widths of weights and biases, and of inputs."""
+    def _cost_gradient(self, rounded: Tensor, weights: Tensor, bits: Tensor, sign: Tensor) -> Tensor:
+        """The gradient of the cost at the fraction widths of weights and biases, and of inputs.
+
+        Each bit of a weight counts as many digits as the weight has for a bit.
+        """
         on_weights, on_inputs = (weights > 0).to(weights.dtype), (bits > 0).to(bits.dtype)
         on_tops = on_inputs * self.learns_tops
         if self.cost != "ebops":
             return torch.cat([on_weights, on_inputs, on_tops]).div_(self.elements)
-        each = torch.cat([bits + sign, bits.new_ones(1)])
-        read = torch.zeros_like(each).index_add_(0, self.reads, weights)[:-1]
-        return torch.cat([on_weights.mul_(each[self.reads]), on_inputs.mul_(read), on_tops.mul_(read)])
+        each = torch.cat([bits + sign, bits.new_ones(1)]).mul_(self.costs.product)
+        read = torch.zeros_like(each).index_add_(0, self.reads, weights)[:-1].mul_(self.costs.product)
+        by_weight = each[self.reads]
+        if self.costs.digit:
+            found = torch.from_numpy(digits(rounded.numpy())).mul_(self.costs.digit).div_(weights.clamp(min=1))
+            by_weight.add_(found.mul_(self.reads < self.inputs))
+        return torch.cat([on_weights.mul_(by_weight), on_inputs.mul_(read), on_tops.mul_(read)])
 
     def next_epoch(self) -> None:
         """Let go of the ranges of the epoch before the last; tops that are learned are not far above the others."""

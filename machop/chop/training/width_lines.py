@@ -21,16 +21,17 @@ def train_line(
     factors: Sequence[float],
     *,
     tries: int = 5000,
-    rounds: int = 3,
+    rounds: int = 2,
     slots: Collection[Slot] | None = None,
 ) -> Iterator[Snapshot]:
     """Yield a network for each factor of the cost, from a snapshot of `train_widths` or of another line.
 
-    `rounds` times the best network so far is trained for `descent_epochs` epochs at a tenth of the learning rates and
-    descends by at most `tries` changes of its codes. Weights and widths before rounding go on from factor to factor, so
-    that many small steps add up. The best network has the least loss of the training samples plus factor times the
-    EBOPs; where no round lowers that, it is the one before. `options` are those of the training, `start.state` is where
-    it goes on: a line that is cut goes on from its last network with the factors that are left. `slots` as there.
+    A network descends by at most `tries` changes of its codes. Then `rounds` times the best one so far is trained for
+    `descent_epochs` epochs at a tenth of the learning rates, and descends as before. Weights and widths before rounding
+    go on from factor to factor, so that many small steps add up. The best network has the least loss of the training
+    samples plus factor times what descents count (`descent_cost`); where nothing lowers that, it is the one before.
+    `options` are those of the training, `start.state` is where it goes on: a line that is cut goes on from its last
+    network with the factors that are left. `slots` as there.
 
     Raises GraphError for a graph that is no chain of linear layers.
     """
@@ -40,7 +41,7 @@ def train_line(
     for epoch, factor in enumerate(factors, int(start.state["epoch"]) + 1):
         seed = (options.seed * 1_000_003 + epoch) * rounds * (options.descent_epochs + 1)
         engine.measure_ranges()
-        least, best = engine.descend(factor, 0, seed), engine.state()
+        least, best = engine.descend(factor, tries, seed), engine.state()
         for number in range(rounds):
             turn = seed + number * (options.descent_epochs + 1)
             run.train_slowly(factor, turn)

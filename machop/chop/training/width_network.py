@@ -15,6 +15,7 @@ from chop.dataset.rows import cut, take
 from chop.ir import MaseGraph
 from chop.ir.calibration import Slot
 from chop.tools.get_input import call_model
+from chop.training.code_costs import DescentCost
 from chop.training.soft_loss import SoftLoss
 from chop.training.width_engine import WidthEngine, Widths
 from chop.training.width_layers import LearnedLayer, widest_of
@@ -57,6 +58,10 @@ class WidthOptions(Protocol):
     @property
     def activation_rounding(self) -> str:
         """How activations are rounded: `half_even`, or `half_up` (lower bits are cut off)."""
+
+    @property
+    def descent_cost(self) -> DescentCost:
+        """What descents count."""
 
     @property
     def removal_patience(self) -> int:

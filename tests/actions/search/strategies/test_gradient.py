@@ -155,6 +155,7 @@ def test_a_winner_keeps_its_weights_and_widths(tmp_path: Path, jets: MaseDataMod
         ({}, {"epochs": 3}, "16 snapshots need as many epochs, and there are 3"),
         ({}, {"learning_rate": 0.1}, "learning_rate has no effect: no weights are trained"),
         ({}, {"descent_tries": 9}, 'descent_tries needs weight_granularity = "element"'),
+        ({}, {"descent_cost": "luts"}, "descent_cost has no effect: there are no descents"),
         ({}, {"weight_granularity": "element", "train_weights": False}, "weights are always trained"),
         ({}, {"activation_granularity": "channel", "train_weights": False}, "weights are always trained"),
         ({}, {"weight_granularity": "row"}, "weight_granularity"),

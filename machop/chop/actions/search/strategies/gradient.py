@@ -17,6 +17,7 @@ from chop.formats import FLOAT_BITS, Format
 from chop.formats.learned import LearnedGranularity
 from chop.ir import QuantPlan
 from chop.tools.logger import get_logger
+from chop.training.code_costs import DescentCost
 
 logger = get_logger(__name__)
 
@@ -40,7 +41,7 @@ POINT_SAMPLES = 4096
 
 LATER_KEYS = (
     *("line_networks", "line_growth"),
-    *("descent_passes", "descent_networks", "descent_growth", "descent_below"),
+    *("descent_passes", "descent_networks", "descent_growth", "descent_below", "descent_cost"),
 )
 """Options that are handed on where they are not the defaults, so that searches before there were any can be resumed."""
 
@@ -132,6 +133,11 @@ class GradientOptions:
     descent_below: Annotated[float, Gt(0)] = documented(
         4000.0, "Networks of more EBOPs are neither settled nor descended further: it would take too long."
     )
+    descent_cost: DescentCost = documented(
+        "ebops",
+        "What descents, and the training between them, count: EBOPs, or an estimate of LUTs, with fewer LUTs at equal "
+        "accuracy.",
+    )
 
     @property
     def own_networks(self) -> bool:
@@ -181,6 +187,11 @@ class Gradient(SearchStrategyBase):
             return (
                 f'{key} needs weight_granularity = "element", activation_granularity = "element" and '
                 'cost = "ebops": give them, or remove it'
+            )
+        if options.descent_cost != "ebops" and not options.descent_key:
+            return (
+                "descent_cost has no effect: there are no descents; remove it, or give line_networks, descent_passes "
+                "or descent_tries"
             )
         first, last = factors_of(options)
         if first > last:
