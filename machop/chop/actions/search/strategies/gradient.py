@@ -160,6 +160,21 @@ class GradientOptions:
         """Whether each element has a width of its own, and EBOPs are counted."""
         return self.weight_granularity == self.activation_granularity == "element" and self.cost == "ebops"
 
+    @property
+    def descent_problem(self) -> str | None:
+        """What is wrong with the options of descents, and the cure."""
+        if (key := self.descent_key) and not self.is_fine:
+            return (
+                f'{key} needs weight_granularity = "element", activation_granularity = "element" and '
+                'cost = "ebops": give them, or remove it'
+            )
+        if self.descent_cost != "ebops" and not self.descent_key:
+            return (
+                "descent_cost has no effect: there are no descents; remove it, or give line_networks, descent_passes "
+                "or descent_tries"
+            )
+        return None
+
 
 @STRATEGIES.register("gradient")
 class Gradient(SearchStrategyBase):
@@ -183,16 +198,8 @@ class Gradient(SearchStrategyBase):
             )
         if options.learning_rate is not None and not options.own_networks:
             return "learning_rate has no effect: no weights are trained; remove it, or give train_weights = true"
-        if (key := options.descent_key) and not options.is_fine:
-            return (
-                f'{key} needs weight_granularity = "element", activation_granularity = "element" and '
-                'cost = "ebops": give them, or remove it'
-            )
-        if options.descent_cost != "ebops" and not options.descent_key:
-            return (
-                "descent_cost has no effect: there are no descents; remove it, or give line_networks, descent_passes "
-                "or descent_tries"
-            )
+        if problem := options.descent_problem:
+            return problem
         first, last = factors_of(options)
         if first > last:
             return (
