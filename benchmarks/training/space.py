@@ -37,7 +37,7 @@ from chop.training.plan_network import PlanNetwork
 from chop.training.ranges import Ranges
 from chop.training.space_plans import PlanSpace, drawn_plan, widest_plan
 
-PLANS = 30
+PLANS = {"toy": 30, "jsc-mlp": 30, "shapes-cnn": 16, "jsc-s": 30}
 """Random plans that are trained on their own."""
 RUNS = 2
 """Trainings of each kind, each with another seed; the figures are their means."""
@@ -140,16 +140,16 @@ def trained(case: Case, options: SpaceTrainingOptions, seed: int) -> tuple[Subje
     return subject, seconds
 
 
-def plans_of(subject: Subject) -> list[QuantPlan]:
+def plans_of(subject: Subject, random_ones: int) -> list[QuantPlan]:
     """The widest plan of a network's space, and random ones."""
     rng = random.Random(SEED)
-    return [widest_plan(subject.space), *(drawn_plan(subject.space, rng) for _ in range(PLANS))]
+    return [widest_plan(subject.space), *(drawn_plan(subject.space, rng) for _ in range(random_ones))]
 
 
 def row_of(case: Case, options: SpaceTrainingOptions) -> list[str]:
     """The figures of one network."""
     subject = subject_of(case)
-    plans, in_float = plans_of(subject), hits_in_float(subject)
+    plans, in_float = plans_of(subject, PLANS[case.model]), hits_in_float(subject)
     before = torch.tensor(shares(hits(subject.space, subject.data, plans)))
     each = torch.tensor([own_scores(case, plans, seed) for seed in range(RUNS)])
     own = each.mean(0)
@@ -166,15 +166,22 @@ def row_of(case: Case, options: SpaceTrainingOptions) -> list[str]:
     after, gap = torch.stack(runs).mean(0), torch.stack(lost).mean(0)
     return [
         case.model,
+        str(len(plans) - 1),
         *(f"{float(v[1:].mean()):.4f}" for v in (before, after, own)),
         f"{order(before, own):.2f}",
         " ".join(f"{v:.2f}" for v in orders),
         f"{order(each[0], each[1]):.2f}",
         *(f"{float(v[0]):.4f}" for v in (before, after, own)),
         f"{float(in_float.double().mean()):.4f}",
-        f"{100 * float(gap.mean()):.2f} ± {100 * float(gap.std()) / len(gap) ** 0.5:.2f}",
+        in_points(gap),
+        in_points(gap[sum(len(y) for _, y in subject.data.batches("val")) :]),
         f"{seconds:.0f} s",
     ]
+
+
+def in_points(differences: Tensor) -> str:
+    """The mean of differences between samples, in points, with its standard error."""
+    return f"{100 * float(differences.mean()):.2f} ± {100 * float(differences.std()) / len(differences) ** 0.5:.2f}"
 
 
 def order(values: Tensor, others: Tensor) -> float:
@@ -183,8 +190,9 @@ def order(values: Tensor, others: Tensor) -> float:
 
 
 HEADINGS = (
-    "network", "before", "for the space", "each alone", "order before", "order after", "order of each alone again",
-    "widest before", "widest", "widest alone", "float", "float above widest, in points", "CPU",
+    "network", "networks", "before", "for the space", "each alone", "order before", "order after",
+    "order of each alone again", "widest before", "widest", "widest alone", "float", "float above widest, in points",
+    "on test samples alone", "CPU",
 )  # fmt: skip
 
 
