@@ -183,13 +183,15 @@ class SpaceTraining:
         place = max(range(len(self._parts)), key=lambda place: len(self._parts[place][1]))
         samples = len(self._parts[place][1])
         wanted = min(MOST_RANGE_SAMPLES, max(FEWEST_RANGE_SAMPLES, samples // RANGE_PART))
-        for rows in torch.split(torch.randperm(samples)[:wanted], self._batch_size):
-            if len(rows) > 1 or samples == 1 or self._batch_size == 1:
+        for rows in torch.split(torch.randperm(samples)[:wanted], max(self._batch_size, FEWEST_RANGE_SAMPLES)):
+            if len(rows) > 1 or samples == 1:
                 yield place, rows
 
     def _loss_on(self, batch: _Batch, formats: Formats) -> float:
         self._prepare(batch, [formats])
-        loss = self._loss(self.network(batch.inputs, formats), batch)
+        with torch.no_grad():
+            outputs = self.network(batch.inputs, formats)
+        loss = self._loss(outputs.requires_grad_(), batch)  # a task refuses a loss that nothing can be trained on
         return 0.0 if loss is None else float(loss.detach()) * len(batch.targets)
 
     def _step(self, place: int, rows: Tensor, step: int, rng: random.Random) -> None:
