@@ -11,10 +11,10 @@ from chop.formats import Integer, MeasuredTensor
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.choice_offsets import ChoiceOffsets, OffsetSlot
 from chop.ir.choice_ranges import ChoiceRanges, RangeSlot
-from chop.ir.graph.offsets_json import offset_notes
+from chop.ir.graph.format_notes_json import format_notes
 from chop.models import get_model
 from chop.models.checkpoint import save_weights
-from chop.models.checkpoint_file import OFFSETS_KEY, save_tensors
+from chop.models.checkpoint_file import FORMAT_NOTES_KEY, save_tensors
 from chop.models.weight_notes import TrainedForSpace, note
 from tests.conftest import Command
 
@@ -26,7 +26,7 @@ def trained(path: Path) -> Path:
     model = get_model("jsc-tiny", pretrained=True)
     weight = model.state_dict()["seq_blocks.2.weight"]
     slot = OffsetSlot("seq_blocks_2", "weight", "weight", Integer(3, "auto"))
-    note(model, NOTES, offset_notes(ChoiceOffsets({slot: MeasuredTensor(torch.ones_like(weight))})))
+    note(model, NOTES, format_notes(ChoiceOffsets({slot: MeasuredTensor(torch.ones_like(weight))})))
     return save_weights(model, path, NOTES.as_metadata())
 
 
@@ -58,7 +58,7 @@ def test_what_is_no_such_file_is_refused(ch: Command, tmp_path: Path) -> None:
     assert "none.safetensors does not exist" in ch("info", "none.safetensors", status=1)[1]
     (tmp_path / "text").write_text("text", encoding="utf-8")
     assert "text is no file of weights" in ch("info", str(tmp_path / "text"), status=1)[1]
-    save_tensors({"w": torch.ones(1)}, tmp_path / "w.safetensors", {OFFSETS_KEY: json.dumps([{"node": "w"}])})
+    save_tensors({"w": torch.ones(1)}, tmp_path / "w.safetensors", {FORMAT_NOTES_KEY: json.dumps([{"node": "w"}])})
     assert "cannot be read" in ch("info", str(tmp_path / "w.safetensors"), status=1)[1]
 
 
@@ -70,7 +70,7 @@ def test_a_section_goes_before_a_file_of_its_name(ch: Command, tmp_path: Path) -
 def test_ranges_that_the_loss_has_chosen_are_shown_without_offsets(ch: Command, tmp_path: Path) -> None:
     model = get_model("jsc-s", pretrained=True)
     ranges = ChoiceRanges({RangeSlot("seq_blocks_2", "data_in", Integer(3, "auto")): Integer(3, 1)})
-    note(model, NOTES, offset_notes(ChoiceOffsets(), ranges))
+    note(model, NOTES, format_notes(ChoiceOffsets(), ranges))
     out, _ = ch("info", str(save_weights(model, tmp_path / "w.safetensors", NOTES.as_metadata())), columns=200)
     (row,) = (line for line in out.splitlines() if "seq_blocks_2" in line)
     assert str(Integer(3, "auto")) in row and str(Integer(3, 1)) in row

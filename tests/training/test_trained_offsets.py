@@ -23,10 +23,10 @@ from chop.evaluation.plan_runner import PlanRunner
 from chop.formats import Integer, MeasuredTensor
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.choice_offsets import ChoiceOffsets, OffsetSlot
-from chop.ir.graph.offsets_json import noted_offsets, offset_notes
+from chop.ir.graph.format_notes_json import format_notes, noted_offsets
 from chop.models import get_model
 from chop.models.checkpoint import load_weights, save_weights
-from chop.models.weight_notes import OffsetNotes, note, offsets_on
+from chop.models.weight_notes import FormatNotes, format_notes_on, note
 from chop.passes.graph import equalise_transform_pass, migrate_scales_transform_pass, quantize_transform_pass
 from chop.training.for_space import SpaceTraining
 from chop.training.space_plans import narrowest_plan, widest_plan
@@ -114,7 +114,7 @@ def test_a_loaded_checkpoint_predicts_what_the_probes_scored(jets: MaseDataModul
     scores, tensors = training.probe()
     model = get_model("jsc-mlp")
     model.load_state_dict({name: tensors[name] for name in model.state_dict()})
-    note(model, None, offset_notes(training.offsets_in(tensors)))
+    note(model, None, format_notes(training.offsets_in(tensors)))
     save_weights(model, tmp_path / "best.safetensors")
     loaded = get_model("jsc-mlp")
     load_weights(loaded, tmp_path / "best.safetensors")
@@ -155,8 +155,8 @@ def test_the_evaluator_has_the_weights_of_each_format_where_prefixes_are_shared(
     assert len({own.numpy().tobytes() for own in wanted}) == space.size > 5
 
 
-def noted() -> tuple[nn.Module, OffsetNotes]:
-    notes = offset_notes(offsets_of({("weight", "weight", NARROW): torch.ones(2, 3)}))
+def noted() -> tuple[nn.Module, FormatNotes]:
+    notes = format_notes(offsets_of({("weight", "weight", NARROW): torch.ones(2, 3)}))
     assert notes is not None
     return Net(), notes
 
@@ -164,10 +164,10 @@ def noted() -> tuple[nn.Module, OffsetNotes]:
 def test_offsets_are_forgotten_when_the_weights_change() -> None:
     model, notes = noted()
     note(model, None, notes)
-    assert offsets_on(model) == notes
+    assert format_notes_on(model) == notes
     with torch.no_grad():
         model.fc.bias.add_(1.0)
-    assert offsets_on(model) is None
+    assert format_notes_on(model) is None
 
 
 def test_a_graph_of_a_model_keeps_its_offsets_and_changed_weights_lose_them_with_a_warning(
@@ -176,7 +176,7 @@ def test_a_graph_of_a_model_keeps_its_offsets_and_changed_weights_lose_them_with
     _, tensors = (training := trained(jets)).probe()
     model = get_model("jsc-mlp")
     model.load_state_dict({name: tensors[name] for name in model.state_dict()})
-    note(model, None, offset_notes(training.offsets_in(tensors)))
+    note(model, None, format_notes(training.offsets_in(tensors)))
     own = traced(model, jets).choice_offsets
     assert own.values
     plain = module_of(MaseGraph(model))
@@ -220,7 +220,7 @@ def test_a_graph_keeps_offsets_that_its_tracing_renames_and_a_file_of_other_weig
 
 
 def test_offsets_that_are_all_zero_are_not_written() -> None:
-    assert offset_notes(offsets_of({("weight", "weight", NARROW): torch.zeros(2, 3)})) is None
+    assert format_notes(offsets_of({("weight", "weight", NARROW): torch.zeros(2, 3)})) is None
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_offsets_that_are_all_zero_are_not_written() -> None:
 )
 def test_offsets_that_cannot_be_those_of_the_model_are_refused(old: str, new: str, told: str) -> None:
     model, notes = noted()
-    changed = OffsetNotes(notes.entries.replace(old, new), notes.tensors)
+    changed = FormatNotes(notes.entries.replace(old, new), notes.tensors)
     assert changed != notes
     with pytest.raises(CheckpointError, match=told):
         noted_offsets(changed, MaseGraph(model))

@@ -19,10 +19,10 @@ from chop.formats import Format, Integer
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.choice_offsets import ChoiceOffsets
 from chop.ir.choice_ranges import ChoiceRanges, RangeSlot
-from chop.ir.graph.offsets_json import noted_ranges, offset_notes
+from chop.ir.graph.format_notes_json import format_notes, noted_ranges
 from chop.models import get_model
 from chop.models.checkpoint import load_weights, save_weights
-from chop.models.weight_notes import OffsetNotes, note
+from chop.models.weight_notes import FormatNotes, note
 from chop.passes.graph.transforms.scales.equalise import equalise_transform_pass
 from chop.training.for_space import SpaceTraining
 from chop.training.space_plans import narrowest_plan
@@ -102,7 +102,7 @@ def test_a_loaded_checkpoint_has_the_ranges_that_the_probes_were_scored_with(
     assert {slot.chosen.width for slot in chosen.values} == {3, 8}
     model = get_model("jsc-mlp")
     model.load_state_dict({name: tensors[name] for name in model.state_dict()})
-    note(model, None, offset_notes(training.offsets_in(tensors), chosen))
+    note(model, None, format_notes(training.offsets_in(tensors), chosen))
     save_weights(model, tmp_path / "best.safetensors")
     loaded = get_model("jsc-mlp")
     load_weights(loaded, tmp_path / "best.safetensors")
@@ -126,9 +126,9 @@ def test_a_loaded_checkpoint_has_the_ranges_that_the_probes_were_scored_with(
 )
 def test_ranges_that_cannot_be_those_of_the_model_are_refused(old: str, new: str, told: str) -> None:
     ranges = ChoiceRanges({RangeSlot("fc", "data_in", NARROW): Integer(3, 2)})
-    notes = offset_notes(ChoiceOffsets(), ranges)
+    notes = format_notes(ChoiceOffsets(), ranges)
     assert notes is not None
-    changed = OffsetNotes(notes.entries.replace(old, new), notes.tensors)
+    changed = FormatNotes(notes.entries.replace(old, new), notes.tensors)
     assert changed != notes and json.loads(changed.entries)
     with pytest.raises(CheckpointError, match=told):
         noted_ranges(changed, MaseGraph(Net()))

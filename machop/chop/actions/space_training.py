@@ -27,7 +27,7 @@ from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
 from chop.errors import ChopError, ConfigError, Interrupted
 from chop.ir import MaseGraph
-from chop.ir.graph.offsets_json import offset_notes
+from chop.ir.graph.format_notes_json import format_notes
 from chop.models.checkpoint import save_weights
 from chop.models.weight_notes import TrainedForSpace, note, weights_digest
 from chop.report.training_progress import TrainingProgress
@@ -136,7 +136,7 @@ class SpaceTrainingJob:
 
     def _save_best(self, training: SpaceTraining, tensors: Mapping[str, Tensor], progress: Progress) -> None:
         notes, best = self._notes(progress), with_tensors(self.model, tensors)
-        note(best, notes, offset_notes(training.offsets_in(tensors), training.ranges_in(tensors)))
+        note(best, notes, format_notes(training.offsets_in(tensors), training.ranges_in(tensors)))
         save_weights(best, SpaceFiles(self.folder).best, notes.as_metadata())
 
     def _tell_beginning(self, training: SpaceTraining) -> None:

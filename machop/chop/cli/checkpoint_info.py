@@ -11,9 +11,9 @@ from rich.table import Table
 from torch import Tensor
 
 from chop.ir.choice_offsets import ChoiceOffsets
+from chop.ir.graph.format_notes_json import read_offsets, read_ranges
 from chop.ir.graph.graph_file import saved_plan
-from chop.ir.graph.offsets_json import read_offsets, read_ranges
-from chop.models.checkpoint import fitting_models, offsets_in
+from chop.models.checkpoint import fitting_models, format_notes_in
 from chop.models.checkpoint_file import KIND_NAMES, Checkpoint, graph_notes, read_checkpoint
 from chop.models.weight_notes import TRAINED_FOR_SPACE, TrainedForSpace
 from chop.tools.terminal import table_of, terminal
@@ -33,7 +33,7 @@ def show_checkpoint(path: Path) -> None:
 
 def _choices(checkpoint: Checkpoint) -> Iterator[Table]:
     """Tables of the offsets and the ranges that formats have in a checkpoint."""
-    noted = offsets_in(checkpoint)
+    noted = format_notes_in(checkpoint)
     if noted is None:
         return
     if (offsets := read_offsets(noted)).values:
@@ -66,7 +66,7 @@ def _facts(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
 
 
 def _has_offsets(checkpoint: Checkpoint) -> bool:
-    noted = offsets_in(checkpoint)
+    noted = format_notes_in(checkpoint)
     return noted is not None and bool(read_offsets(noted).values)
 
 

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from chop.errors import CheckpointError
 from chop.models.checkpoint_file import (
+    FORMAT_NOTES_KEY,
     KIND_NAMES,
-    OFFSETS_KEY,
     Checkpoint,
     graph_notes,
     read_checkpoint,
     save_tensors,
 )
 from chop.models.info import MODELS, BuiltinModel
-from chop.models.weight_notes import OffsetNotes, TrainedForSpace, note, offsets_on
+from chop.models.weight_notes import FormatNotes, TrainedForSpace, format_notes_on, note
 from chop.models.weight_sets import WeightSet, choose_set, complete_sets, nearest_set, same_shape, with_buffers
 from chop.models.weight_values import as_weights
 from chop.tools.logger import get_logger
@@ -53,7 +53,7 @@ def load_weights(
             + "\n  load another checkpoint, or train anew (with a smaller --learning-rate where values are not finite)"
         )
     model.load_state_dict(state, strict=checkpoint.kind != "mz")
-    note(model, TrainedForSpace.from_metadata(checkpoint.metadata), offsets_in(checkpoint))
+    note(model, TrainedForSpace.from_metadata(checkpoint.metadata), format_notes_in(checkpoint))
     logger.info("weights: %s (%s)", path, KIND_NAMES[checkpoint.kind])
     for remark in remarks:
         logger.info("%s: %s", path, remark)
@@ -63,18 +63,18 @@ def load_weights(
 
 
 def save_weights(model: nn.Module, path: Path | str, metadata: Mapping[str, str] | None = None) -> Path:
-    """Write a model's tensors as safetensors, with the offsets that were trained with them."""
-    offsets = offsets_on(model)
-    if offsets is None:
+    """Write a model's tensors as safetensors, with the notes on formats that were trained with them."""
+    notes = format_notes_on(model)
+    if notes is None:
         return save_tensors(model.state_dict(), path, metadata)
-    tensors = {**model.state_dict(), **offsets.tensors}
-    return save_tensors(tensors, path, {**(metadata or {}), **offsets.as_metadata()})
+    tensors = {**model.state_dict(), **notes.tensors}
+    return save_tensors(tensors, path, {**(metadata or {}), **notes.as_metadata()})
 
 
-def offsets_in(checkpoint: Checkpoint) -> OffsetNotes | None:
-    """The offsets of a file; None for saved graphs, whose formats have them."""
-    entries = checkpoint.metadata.get(OFFSETS_KEY)
-    return None if entries is None or checkpoint.kind == "mz" else OffsetNotes(entries, checkpoint.measured)
+def format_notes_in(checkpoint: Checkpoint) -> FormatNotes | None:
+    """The notes on formats of a file; None for saved graphs, whose formats have what they say."""
+    entries = checkpoint.metadata.get(FORMAT_NOTES_KEY)
+    return None if entries is None or checkpoint.kind == "mz" else FormatNotes(entries, checkpoint.measured)
 
 
 def misfits(model: nn.Module, state: Mapping[str, Any]) -> list[str]:

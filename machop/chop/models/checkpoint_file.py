@@ -30,8 +30,8 @@ KIND_NAMES: Mapping[Kind, str] = {
 GRAPH_KEY = "chop_graph"
 GRAPH_VERSION = 2
 """The latest version of saved graphs: 2 has tensors that its formats hold. A graph without any is written as 1."""
-OFFSETS_KEY = "chop_choice_offsets"
-"""The key of notes on offsets of weights by format (`chop.models.weight_notes`)."""
+FORMAT_NOTES_KEY = "chop_choice_offsets"
+"""The key of notes on formats: offsets of weights, ranges of activations (`chop.models.weight_notes`)."""
 MEASURED = "chop_measured."
 """The prefix of tensors that belong to formats, or to notes on them, and not to the model."""
 CHECKSUM_KEY = "chop_checksum"
@@ -131,7 +131,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     if checksum is not None and checksum != _checksum(state, metadata):
         raise CheckpointError(f"{path} is damaged: its content does not match its checksum; make it anew")
     kind: Kind = "mz" if GRAPH_KEY in metadata else "safetensors"
-    holds_more = bool({GRAPH_KEY, OFFSETS_KEY} & metadata.keys())
+    holds_more = bool({GRAPH_KEY, FORMAT_NOTES_KEY} & metadata.keys())
     measured = {name: state.pop(name) for name in list(state) if holds_more and name.startswith(MEASURED)}
     return Checkpoint(path, kind, {"": state}, metadata, checksum is not None, measured=measured)
 

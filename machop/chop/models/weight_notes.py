@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from chop.models.checkpoint_file import OFFSETS_KEY
+from chop.models.checkpoint_file import FORMAT_NOTES_KEY
 from chop.tools.value_digest import value_digest
 
 SPACE_KEY = "chop_trained_for_space"
@@ -89,21 +89,24 @@ _TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
 
 
 @dataclass(frozen=True)
-class OffsetNotes:
-    """Offsets of weights by format: `entries` is JSON that names the `tensors` (`chop.ir.graph.offsets_json`)."""
+class FormatNotes:
+    """Offsets of weights and ranges of activations, by format.
+
+    `entries` is JSON that names the `tensors` (`chop.ir.graph.format_notes_json`).
+    """
 
     entries: str
     tensors: Mapping[str, Tensor]
 
     def as_metadata(self) -> dict[str, str]:
         """The notes as metadata of a safetensors file, which holds the tensors beside the weights."""
-        return {OFFSETS_KEY: self.entries}
+        return {FORMAT_NOTES_KEY: self.entries}
 
 
-def note(model: nn.Module, notes: TrainedForSpace | None, offsets: OffsetNotes | None = None) -> None:
+def note(model: nn.Module, notes: TrainedForSpace | None, by_format: FormatNotes | None = None) -> None:
     """Keep notes with a model; they are forgotten as soon as its tensors change."""
-    has_some = notes is not None or offsets is not None
-    vars(model)[_ATTRIBUTE] = (notes, offsets, _digest(model)) if has_some else None
+    has_some = notes is not None or by_format is not None
+    vars(model)[_ATTRIBUTE] = (notes, by_format, _digest(model)) if has_some else None
 
 
 def hand_on_notes(model: nn.Module, twin: nn.Module) -> None:
@@ -112,10 +115,10 @@ def hand_on_notes(model: nn.Module, twin: nn.Module) -> None:
         vars(twin)[_ATTRIBUTE] = kept
 
 
-def has_forgotten_offsets(model: nn.Module) -> bool:
-    """Whether there were offsets, and the weights have changed since."""
+def has_forgotten_format_notes(model: nn.Module) -> bool:
+    """Whether there were notes on formats, and the weights have changed since."""
     kept = vars(model).get(_ATTRIBUTE)
-    return kept is not None and kept[1] is not None and offsets_on(model) is None
+    return kept is not None and kept[1] is not None and format_notes_on(model) is None
 
 
 def notes_on(model: nn.Module) -> TrainedForSpace | None:
@@ -123,21 +126,21 @@ def notes_on(model: nn.Module) -> TrainedForSpace | None:
     return _kept(model)[0]
 
 
-def offsets_on(model: nn.Module) -> OffsetNotes | None:
-    """The offsets that were trained with a model's weights; None as for `notes_on`."""
+def format_notes_on(model: nn.Module) -> FormatNotes | None:
+    """The notes on formats that were trained with a model's weights; None as for `notes_on`."""
     return _kept(model)[1]
 
 
-def _kept(model: nn.Module) -> tuple[TrainedForSpace | None, OffsetNotes | None]:
+def _kept(model: nn.Module) -> tuple[TrainedForSpace | None, FormatNotes | None]:
     kept = vars(model).get(_ATTRIBUTE)
     return (kept[0], kept[1]) if kept is not None and kept[2] == _digest(model) else (None, None)
 
 
 def weights_digest(model: nn.Module) -> str:
-    """A checksum of all tensors of a model, by name, and of the offsets that were trained with them."""
-    offsets = offsets_on(model)
+    """A checksum of all tensors of a model, by name, and of the notes on formats that were trained with them."""
+    notes = format_notes_on(model)
     own = _digest(model)
-    return own if offsets is None else value_digest([own, offsets.entries, dict(offsets.tensors)])
+    return own if notes is None else value_digest([own, notes.entries, dict(notes.tensors)])
 
 
 def _digest(model: nn.Module) -> str:

@@ -9,9 +9,16 @@ from torch import nn
 
 from chop.ir.choice_offsets import ChoiceOffsets
 from chop.ir.choice_ranges import ChoiceRanges
-from chop.ir.graph.offsets_json import noted_offsets, noted_ranges
+from chop.ir.graph.format_notes_json import noted_offsets, noted_ranges
 from chop.ir.graph.own_copy import unwrapped
-from chop.models.weight_notes import TRAINED_FOR_SPACE, hand_on_notes, has_forgotten_offsets, note, notes_on, offsets_on
+from chop.models.weight_notes import (
+    TRAINED_FOR_SPACE,
+    format_notes_on,
+    hand_on_notes,
+    has_forgotten_format_notes,
+    note,
+    notes_on,
+)
 from chop.tools.logger import get_logger
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ def take_notes(graph: MaseGraph, model: nn.Module) -> None:
     Raises CheckpointError for offsets and ranges that do not fit the graph.
     """
     model = unwrapped(model)
-    if has_forgotten_offsets(model):
+    if has_forgotten_format_notes(model):
         hand_on_notes(model, graph.model)
         logger.warning(
             "the weights have changed since their training for a search space: the offsets and ranges that it found "
@@ -34,7 +41,7 @@ def take_notes(graph: MaseGraph, model: nn.Module) -> None:
         )
         return
     notes = notes_on(model)
-    note(graph.model, notes, offsets_on(model))
+    note(graph.model, notes, format_notes_on(model))
     if notes is not None:
         graph.about = {**graph.about, TRAINED_FOR_SPACE: asdict(notes)}
     take_choices(graph)
@@ -45,6 +52,6 @@ def take_choices(graph: MaseGraph) -> None:
 
     Raises CheckpointError for what does not fit the graph.
     """
-    noted = offsets_on(graph.model)
+    noted = format_notes_on(graph.model)
     graph.choice_offsets = ChoiceOffsets() if noted is None else noted_offsets(noted, graph)
     graph.choice_ranges = ChoiceRanges() if noted is None else noted_ranges(noted, graph)

@@ -15,7 +15,7 @@ from chop.formats.integer import FixedPoint
 from chop.ir.choice_offsets import ChoiceOffsets, OffsetSlot
 from chop.ir.choice_ranges import ChoiceRanges, RangeSlot
 from chop.ir.graph.format_json import format_as_json, format_from_json, tensor_as_json, tensor_from_json
-from chop.models.weight_notes import OffsetNotes
+from chop.models.weight_notes import FormatNotes
 
 if TYPE_CHECKING:
     from chop.ir.graph.mase_graph import MaseGraph
@@ -24,7 +24,7 @@ FRACTION = "frac_width"
 """The key of an entry that is a range; entries without it are offsets."""
 
 
-def offset_notes(offsets: ChoiceOffsets, ranges: ChoiceRanges | None = None) -> OffsetNotes | None:
+def format_notes(offsets: ChoiceOffsets, ranges: ChoiceRanges | None = None) -> FormatNotes | None:
     """The notes that a checkpoint keeps of ranges, and of offsets that are not zero; None where there are none."""
     known = {} if ranges is None else ranges.values
     moving = {slot: own for slot, own in offsets.values.items() if own.values.any()}
@@ -50,10 +50,10 @@ def offset_notes(offsets: ChoiceOffsets, ranges: ChoiceRanges | None = None) -> 
         }
         for slot, own in known.items()
     ]
-    return OffsetNotes(json.dumps(entries), tensors)
+    return FormatNotes(json.dumps(entries), tensors)
 
 
-def read_offsets(notes: OffsetNotes) -> ChoiceOffsets:
+def read_offsets(notes: FormatNotes) -> ChoiceOffsets:
     """The offsets that a checkpoint has, of whatever model; raises CheckpointError where they cannot be read."""
     with _reading():
         return ChoiceOffsets(
@@ -65,13 +65,13 @@ def read_offsets(notes: OffsetNotes) -> ChoiceOffsets:
         )
 
 
-def read_ranges(notes: OffsetNotes) -> ChoiceRanges:
+def read_ranges(notes: FormatNotes) -> ChoiceRanges:
     """The ranges that a checkpoint has, of whatever model; raises CheckpointError where they cannot be read."""
     with _reading():
         return ChoiceRanges(dict(_range(entry, notes) for entry in json.loads(notes.entries) if FRACTION in entry))
 
 
-def noted_offsets(notes: OffsetNotes, graph: MaseGraph) -> ChoiceOffsets:
+def noted_offsets(notes: FormatNotes, graph: MaseGraph) -> ChoiceOffsets:
     """The offsets that a checkpoint has for a graph; raises CheckpointError where they do not fit it."""
     found, ops = read_offsets(notes), graph.quantizable_nodes()
     for slot, own in found.values.items():
@@ -85,7 +85,7 @@ def noted_offsets(notes: OffsetNotes, graph: MaseGraph) -> ChoiceOffsets:
     return found
 
 
-def noted_ranges(notes: OffsetNotes, graph: MaseGraph) -> ChoiceRanges:
+def noted_ranges(notes: FormatNotes, graph: MaseGraph) -> ChoiceRanges:
     """The ranges that a checkpoint has for a graph; raises CheckpointError where they do not fit it."""
     found, ops = read_ranges(notes), graph.quantizable_nodes()
     for node, operand, _ in found.values:
@@ -108,14 +108,14 @@ def _reading() -> Iterator[None]:
         ) from error
 
 
-def _range(entry: Mapping[str, Any], notes: OffsetNotes) -> tuple[RangeSlot, FixedPoint]:
+def _range(entry: Mapping[str, Any], notes: FormatNotes) -> tuple[RangeSlot, FixedPoint]:
     chosen, fraction = format_from_json(entry["chosen"], notes.tensors), entry[FRACTION]
     if not isinstance(chosen, FixedPoint) or not isinstance(fraction, int):
         raise ValueError(f"'{chosen}' has no fraction width {fraction!r}")
     return RangeSlot(entry["node"], entry["operand"], chosen), replace(chosen, frac_width=fraction)
 
 
-def _slot(entry: Mapping[str, Any], notes: OffsetNotes) -> OffsetSlot:
+def _slot(entry: Mapping[str, Any], notes: FormatNotes) -> OffsetSlot:
     return OffsetSlot(
         entry["node"], entry["operand"], entry["chooser"], format_from_json(entry["chosen"], notes.tensors)
     )
