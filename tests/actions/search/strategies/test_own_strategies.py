@@ -255,8 +255,8 @@ class WrongOnOneChoice(Guessed):
 
 
 def test_surrogate_finds_the_networks_that_probes_misjudge() -> None:
-    found = measured("surrogate", compounding, 40, probes=WrongOnOneChoice())
-    assert share(found, compounding) > 0.995  # 0.985 with the process that sees the probes alone
+    found = measured("surrogate", compounding, 60, probes=WrongOnOneChoice())
+    assert share(found, compounding) > 0.999  # 0.985 with the process that sees the probes alone, after 80 too
 
 
 HALF = float(np.quantile(costs(compounding)[:, 1], 0.5))

@@ -21,9 +21,11 @@ class Model(Protocol):
         """The means and the standard deviations at `codes`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class AveragedModel:
     """Models that count equally: their mixture, by its mean and standard deviation at each point.
+
+    Those behind the first are fitted, and count, from `enough` values on.
 
     The variance of a mixture is the mean of the variances, and the variance of the means beside it: where the models
     disagree, the doubt is larger than that of any.
@@ -37,16 +39,21 @@ class AveragedModel:
     """
 
     models: Sequence[Model]
+    enough: int = 0
+
+    def __post_init__(self) -> None:
+        self._counting = self.models
 
     def fit(self, codes: Array, values: Array, steps: int) -> None:
-        """Fit all of them to the same values."""
-        for model in self.models:
+        """Fit all that count to the same values."""
+        self._counting = self.models if len(values) >= self.enough else self.models[:1]
+        for model in self._counting:
             model.fit(codes, values, steps)
 
     def predict(self, codes: Array) -> tuple[Array, Array]:
         """The mean and the standard deviation of the mixture at `codes` `(points, axes)`."""
         means, deviations = (
-            np.stack(parts) for parts in zip(*(one.predict(codes) for one in self.models), strict=True)
+            np.stack(parts) for parts in zip(*(one.predict(codes) for one in self._counting), strict=True)
         )
         mean = means.mean(0)
         return mean, np.sqrt((deviations**2 + (means - mean) ** 2).mean(0))

@@ -44,7 +44,7 @@ WEIGHT_PRIOR, NOISE_PRIOR = (-0.5, 1.5), (-6.0, 2.0)
 SCALE_PRIORS = ((-1.0, 1.5), (0.0, 1.5), (-1.0, 1.5))
 """Mean and deviation of the logarithms of three scales: of the product, of columns and of axes."""
 
-CURVATURE_PRIOR, SLOPE_PRIOR, CURVE_PRIOR = (-1.0, 1.0), (-2.0, 1.5), (-2.0, 1.5)
+CURVATURE_PRIOR, SLOPE_PRIOR, CURVE_PRIOR = (-1.0, 1.0), (-3.0, 1.0), (-3.0, 1.0)
 """Priors of features: how quickly values turn along each, and how much each straight line and the curve make up."""
 
 

@@ -20,10 +20,10 @@ from chop.actions.search.strategies.product.uniform_codes import uniform_codes
 from chop.config.keys import documented
 from chop.record.front import Front
 
-EXPLORATION, EXPLORATION_WITH_PROBES = 0.5, 0.3
+EXPLORATION, EXPLORATION_OF_TWO = 0.5, 0.3
 """The share of a prediction's standard deviation that counts: a front has so many points that being right about most
-of them pays more than learning where the model is unsure. With probes the deviation has a second part, by which the
-processes with and without them disagree, and less of it is best."""
+of them pays more than learning where the model is unsure. Of two processes the deviation has a second part, by which
+they disagree, and less of it is best."""
 
 LEAST_INITIAL, MOST_INITIAL = 18, 30
 GUESSED_INITIAL = 12
@@ -121,7 +121,7 @@ class Surrogate(ProductStrategy):
         learned = [place for place, is_learned in enumerate(self.known.is_learned) if is_learned]
         features = self._features() if learned else None
         self._models = {place: self._model(features) for place in learned}
-        self._exploration = EXPLORATION_WITH_PROBES if features else EXPLORATION
+        self._has_features = features is not None
         self._worst_known = self._most_known()
         if features is None:
             return self._initial_codes([])
@@ -131,9 +131,15 @@ class Surrogate(ProductStrategy):
         return self._initial_codes(guessed)
 
     def _model(self, features: Features | None) -> AveragedModel:
-        """The model of a measured value: a process that sees the probes, and one that learns from trials alone."""
+        """The model of a measured value: a process that sees the probes, later one without them beside it."""
         levels = [levels_of(axis) for axis in self.axes]
-        return AveragedModel([GaussianProcess(levels, own) for own in ([features, None] if features else [None])])
+        processes = [GaussianProcess(levels, own) for own in ([features, None] if features else [None])]
+        return AveragedModel(processes, self._enough)
+
+    @property
+    def _enough(self) -> int:
+        """The number of trials from which a process without features counts: as many as all layers have choices."""
+        return min(sum(self.sizes), self.options.most_model_points)
 
     def _features(self) -> Features | None:
         """The features from the sensitivity probes, if they are wanted and possible."""
@@ -208,6 +214,7 @@ class Surrogate(ProductStrategy):
     def _learn(self, codes: Array, costs: Array) -> None:
         """Fit the models to the measured values."""
         rows = self._nearest_rows(costs)
+        self._exploration = EXPLORATION_OF_TWO if self._has_features and len(rows) >= self._enough else EXPLORATION
         missing = (costs - self.known.costs(codes))[rows]
         for place, model in self._models.items():
             model.fit(codes[rows], missing[:, place], STEPS)
