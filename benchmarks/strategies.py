@@ -1,7 +1,7 @@
 """Evaluations that strategies need on enumerated spaces, by `ch compare`: `make bench-strategies`, an hour and more.
 
-Two of the spaces, the toy residual and shapes-cnn, served to choose between a few variants of `surrogate`; the others tuned
-no strategy. Optuna's `gp` takes up to a second of its own for a trial, so it has fewer seeds and a smaller budget.
+Two of the spaces, the toy residual and shapes-cnn, served to choose between a few variants of `surrogate`; the others
+tuned no strategy. Optuna's `gp` takes up to a second of its own for a trial, so it has fewer seeds and evaluations.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Surrogate(ProductStrategy):
     @property
     def _enough(self) -> int:
         """The number of trials from which a process without features counts: as many as all layers have choices."""
-        return min(sum(self.sizes), self.options.most_model_points)
+        return min(sum(self.sizes), int(self.options.most_model_points))
 
     def _features(self) -> Features | None:
         """The features from the sensitivity probes, if they are wanted and possible."""
