@@ -163,11 +163,11 @@ def test_a_search_goes_without_guesses_where_the_model_fails_on_training_rows(
 def test_a_search_with_guesses_goes_on_as_if_it_had_not_been_cut_off(
     tmp_path: Path, surrogate: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module
 ) -> None:
-    surrogate["strategy"]["setup"] = {"n_trials": 16, "initial": 4, "probe_rows": 128}
+    surrogate["strategy"]["setup"] = {"n_trials": 64, "initial": 4, "probe_rows": 128}  # 54 choices: two models then
     whole = search(jsc_toy, jets, surrogate, tmp_path / "whole")
-    surrogate["strategy"]["setup"]["n_trials"] = 7
+    surrogate["strategy"]["setup"]["n_trials"] = 57
     search(jsc_toy, jets, surrogate, tmp_path / "cut")
-    surrogate["strategy"]["setup"]["n_trials"] = 16
+    surrogate["strategy"]["setup"]["n_trials"] = 64
     resumed = search(jsc_toy, jets, surrogate, tmp_path / "cut", resume=True)
     assert [trial.point for trial in resumed.trials] == [trial.point for trial in whole.trials]
     surrogate["strategy"]["setup"]["probe_rows"] = 0
