@@ -48,6 +48,10 @@ class CodeCosts:
         fixed = digits(weight).sum(axis=0) * np.float32(self.digit) if self.digit else np.zeros_like(by_bit)
         return InputCosts(by_bit, fixed)
 
+    def fixed_by_bit(self, values: Floats, bits: Floats) -> Floats:
+        """The fixed costs of weights of so many bits, shared out among their bits."""
+        return digits(values) * np.float32(self.digit) / np.maximum(bits, 1) if self.digit else np.zeros_like(bits)
+
     def cheapest_shift(self, weights: Floats, bits: np.float32) -> np.float32:
         """The number that leaves the least cost when it is taken from all weights of an input of so many bits.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from chop.training.chain_steps import Grid, Layer, Steps
-from chop.training.code_costs import EBOPS, CodeCosts, digits
+from chop.training.code_costs import EBOPS, CodeCosts
 from chop.training.code_descent import CodedLayer
 from chop.training.output_shifts import bits_between
 from chop.training.soft_loss import CROSS_ENTROPY, SoftLoss
@@ -184,20 +184,15 @@ class Chain:
         return Grid(*(part.numpy() for part in parts))
 
     def _cost_gradient(self, rounded: Tensor, weights: Tensor, bits: Tensor, sign: Tensor) -> Tensor:
-        """The gradient of the cost at the fraction widths of weights and biases, and of inputs.
-
-        Each bit of a weight counts as many digits as the weight has for a bit.
-        """
+        """The gradient of the cost at the fraction widths of weights and biases, and of inputs."""
         on_weights, on_inputs = (weights > 0).to(weights.dtype), (bits > 0).to(bits.dtype)
         on_tops = on_inputs * self.learns_tops
         if self.cost != "ebops":
             return torch.cat([on_weights, on_inputs, on_tops]).div_(self.elements)
         each = torch.cat([bits + sign, bits.new_ones(1)]).mul_(self.costs.product)
         read = torch.zeros_like(each).index_add_(0, self.reads, weights)[:-1].mul_(self.costs.product)
-        by_weight = each[self.reads]
-        if self.costs.digit:
-            found = torch.from_numpy(digits(rounded.numpy())).mul_(self.costs.digit).div_(weights.clamp(min=1))
-            by_weight.add_(found.mul_(self.reads < self.inputs))
+        fixed = torch.from_numpy(self.costs.fixed_by_bit(rounded.numpy(), weights.numpy()))
+        by_weight = each[self.reads].add_(fixed.mul_(self.reads < self.inputs))  # a bias has no fixed cost
         return torch.cat([on_weights.mul_(by_weight), on_inputs.mul_(read), on_tops.mul_(read)])
 
     def next_epoch(self) -> None:
