@@ -50,7 +50,10 @@ class CodeCosts:
 
     def fixed_by_bit(self, values: Floats, bits: Floats) -> Floats:
         """The fixed costs of weights of so many bits, shared out among their bits."""
-        return digits(values) * np.float32(self.digit) / np.maximum(bits, 1) if self.digit else np.zeros_like(bits)
+        if not self.digit:
+            return np.zeros_like(bits)
+        shared: Floats = digits(values) * np.float32(self.digit) / np.maximum(bits, np.float32(1))
+        return shared
 
     def cheapest_shift(self, weights: Floats, bits: np.float32) -> np.float32:
         """The number that leaves the least cost when it is taken from all weights of an input of so many bits.
