@@ -52,7 +52,7 @@ class CodeCosts:
         """The fixed costs of weights of so many bits, shared out among their bits."""
         if not self.digit:
             return np.zeros_like(bits)
-        shared: Floats = digits(values) * np.float32(self.digit) / np.maximum(bits, np.float32(1))
+        shared: Floats = (digits(values) * self.digit / np.maximum(bits, 1)).astype(np.float32)
         return shared
 
     def cheapest_shift(self, weights: Floats, bits: np.float32) -> np.float32:
