@@ -167,3 +167,24 @@ def test_targets_of_several_lengths_are_refused() -> None:
     data = {part: [(X[:5], X[:5, :3].long()), (X[5:], X[5:, :4].long())] for part in ("train", "val", "test")}
     with pytest.raises(DatasetError, match="pad them to one length"):
         set_up(data)
+
+
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (X.index_fill(0, torch.tensor([3, 7]), float("nan")), "in 2 of 10 samples (the first is sample 3, from 0)"),
+        (X.index_fill(0, torch.tensor([0]), float("inf")), "in 1 of 10 samples (the first is sample 0, from 0)"),
+        (X.index_fill(0, torch.tensor([0]), float("-inf")), ""),  # a mask
+        (X, ""),
+    ],
+)
+def test_samples_that_hold_no_numbers_are_told(x: Tensor, told: str, caplog: pytest.LogCaptureFixture) -> None:
+    module = set_up(parts() | {"val": [(x[:6], Y[:6]), ({"x": x[6:]}, Y[6:])]})
+    list(module.batches("val"))
+    found = [record.message for record in caplog.records if "NaN or infinity" in record.message]
+    assert len(found) == bool(told) and all(f"the val set holds NaN or infinity {told}" in text for text in found)
+
+
+def test_what_is_no_data_at_all_is_told_with_its_type() -> None:
+    with pytest.raises(DatasetError, match=r"no train, val, test \(its type is int\); it must return a dictionary"):
+        set_up(3)  # type: ignore[arg-type]

@@ -127,6 +127,10 @@ class KeepCheckpoints(Callback):
 def _report_epoch(trainer: Trainer, scores: dict[str, float]) -> None:
     values = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
     if not math.isfinite(scores["loss"]):
-        logger.warning("step %d: validation %s: not finite; lower the learning rate", trainer.global_step, values)
+        logger.warning(
+            "step %d: validation %s: not finite; lower the learning rate, or look for NaN in the data",
+            trainer.global_step,
+            values,
+        )
     elif trainer.progress_bar_callback is None:
         logger.info("step %d: validation %s", trainer.global_step, values)

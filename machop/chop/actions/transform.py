@@ -109,6 +109,7 @@ def _problems(run_config: RunConfig) -> list[str]:
     passes = run_config.tables.get("passes")
     if not isinstance(passes, Mapping) or not passes:
         return [
-            f"{run_config.where('passes')}: passes: there is no table [passes.*]; add one, or take a --from-search row"
+            f"{run_config.where('passes')}: passes: there is no table [passes.*]; add one, or name a network by "
+            "--from-search PATH --trial NUMBER"
         ]
     return pass_problems(run_config)

@@ -132,7 +132,17 @@ def option_types() -> dict[str, Any]:
 
 def _wrong(key: str, value: Any) -> str | None:
     wrong = check_value(option_types()[key], value)
-    return wrong or (_no_path(value) if key in (*PATH_OPTIONS, "project") and value is not None else None)
+    if wrong or value is None or key not in (*PATH_OPTIONS, "project"):
+        return wrong
+    return _no_path(value) or (_outside(value) if key == "project" else None)
+
+
+def _outside(project: str) -> str | None:
+    """The problem of a project whose folder would not lie within that of all projects, whatever a file says."""
+    path = Path(project)
+    if not path.is_absolute() and ".." not in path.parts:
+        return None
+    return f"expected a folder within that of all projects, got {project!r}; another folder of all is --project-dir"
 
 
 def _no_path(value: str) -> str | None:

@@ -80,6 +80,7 @@ def check_value(annotation: Any, value: Any) -> str | None:
         _adapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
         wanted = error.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        wanted = wanted.replace("a valid dictionary", "a table")
         return f"expected {wanted}, got {value!r}"
     return _extreme(value)
 

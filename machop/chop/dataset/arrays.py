@@ -122,7 +122,7 @@ def _sizes(samples: int, split: Sequence[float]) -> list[int]:
     if train < 2:
         least = next((more for more in range(samples, samples + 1000) if _shared(more, split)[0] >= 2), None)
         cure = f"give at least {least}" if least else "give more"
-        raise DatasetError(f"has {samples} samples, too few for three parts; {cure}")
+        raise DatasetError(f"the data has {samples} sample{'s' * (samples != 1)}, too few for three parts; {cure}")
     return [train, val, test]
 
 

@@ -88,8 +88,10 @@ def user_data_of(
         values = {name: samples.loader(name, own) if name in PARTS else own for name, own in values.items()}
     missing = [part for part in PARTS if values.get(part) is None]
     if missing:
+        kind = "" if len(missing) < len(PARTS) else f" (its type is {type(built).__name__})"
         raise DatasetError(
-            f"{reference} returned no {', '.join(missing)}; it must return train, val and test DataLoaders"
+            f"{reference} returned no {', '.join(missing)}{kind}; it must return a dictionary with train, val and "
+            "test, each a DataLoader or arrays (x, y), or one pair of arrays for all three"
         )
     if arrays is not None and task.reads_tokens:
         values = {**values, **{part: arrays.loader(values[part], part) for part in PARTS}}

@@ -115,7 +115,10 @@ def finite(values: Tensor) -> Tensor:
     if is_finite.all():
         return values
     if not (is_finite | (values == -math.inf)).all():
-        raise FormatError("nothing can be measured: there is NaN or infinity in the values")
+        raise FormatError(
+            "no range can be measured: there is NaN or infinity in the values; look for it in the training "
+            "samples and in the weights"
+        )
     return values[is_finite]
 
 

@@ -19,6 +19,7 @@ from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 
+NAN_CURE = "look for it in the data and in the weights"
 MASK_CURE = f"mask behind the node, or with torch.where; or {FLOAT_CURE}"
 
 
@@ -27,6 +28,10 @@ def masked_findings(
 ) -> Iterator[Finding]:
     """Places that are masked in float32 (infinite, or finfo.min) and no longer in one of a slot's formats."""
     masked = [slot for slot, tensors in known.items() if slot in formats and _holds_masked(tensors)]
+    if nan := [slot for slot in masked if any(bool(tensor.isnan().any()) for tensor in known[slot])]:
+        name, operand = nan[0]
+        yield Finding(name, operand, "it holds NaN on the first training samples", NAN_CURE)
+        return
     for name, operand in masked:
         for chosen in {type(chosen): chosen for chosen in formats[name, operand]}.values():
             if wrong := _unmasked(graph, x, (name, operand), chosen):
