@@ -105,7 +105,7 @@ class Hls4ml(CircuitExporter):
             and isinstance(own, FixedPoint)
             and (own.granularity != "tensor" or len(own.fractions) > 1)
         ):
-            return f'hls4ml has one type for all elements of {operand}; choose granularity = "tensor"'
+            return f'hls4ml has one type for all elements of {operand}; choose {operand}_granularity = "tensor"'
         return None
 
     def problems(self, network: ExportNetwork) -> list[str]:

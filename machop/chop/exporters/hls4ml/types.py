@@ -95,7 +95,10 @@ def type_of_rounding(grid: Grid, source: Range | None, result: Range, is_relu: b
     """
     low, high, frac = (np.unique(own) for own in (grid.low, grid.high, grid.frac))
     if max(len(low), len(high), len(frac)) > 1:
-        raise CircuitError('its format differs from element to element; choose granularity = "tensor" for it')
+        raise CircuitError(
+            'its format differs from element to element; hls4ml needs data_in_granularity = "tensor", or with gradient '
+            'activation_granularity = "tensor"; verilog and vhdl take it as it is'
+        )
     step, least, most = int(frac[0]), max(int(low[0]), 0) if is_relu else int(low[0]), int(high[0])
     loses_bits = source is None or bool(((source.frac - source.zeros > step) & ~_is_zero(source)).any())
     rounding = None if not loses_bits else "TRN" if grid.rounds_down else "RND_CONV"

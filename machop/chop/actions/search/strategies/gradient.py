@@ -45,6 +45,18 @@ LATER_KEYS = (
 )
 """Options that are handed on where they are not the defaults, so that searches before there were any can be resumed."""
 
+DESCENTS = ("line_networks", "descent_passes", "descent_tries")
+"""The keys that ask for descents on codes."""
+
+BELONGS_TO = {
+    "line_growth": ("line_networks",),
+    "descent_networks": ("descent_passes",),
+    "descent_growth": ("descent_passes",),
+    "descent_below": DESCENTS,
+    "descent_cost": DESCENTS,
+}
+"""Keys that say how something is done, and those of which one must ask for it."""
+
 
 @dataclass(frozen=True)
 class GradientOptions:
@@ -153,7 +165,7 @@ class GradientOptions:
     @property
     def descent_key(self) -> str:
         """The key that asks for descents on codes; empty if none does."""
-        return next((key for key in ("descent_tries", "line_networks", "descent_passes") if getattr(self, key)), "")
+        return next((key for key in DESCENTS if getattr(self, key)), "")
 
     @property
     def is_fine(self) -> bool:
@@ -168,11 +180,10 @@ class GradientOptions:
                 f'{key} needs weight_granularity = "element", activation_granularity = "element" and '
                 'cost = "ebops": give them, or remove it'
             )
-        if self.descent_cost != "ebops" and not self.descent_key:
-            return (
-                "descent_cost has no effect: there are no descents; remove it, or give line_networks, descent_passes "
-                "or descent_tries"
-            )
+        for key, wanted in BELONGS_TO.items():
+            is_given = getattr(self, key) != getattr(type(self), key)
+            if is_given and not any(getattr(self, own) for own in wanted):
+                return f"{key} has no effect without {' or '.join(wanted)}: give that too, or remove {key}"
         return None
 
 
