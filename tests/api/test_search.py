@@ -492,7 +492,7 @@ def test_ctrl_c_while_winners_are_measured_again_returns_the_study(
     shown = study._repr_html_()
     assert "study.best()" in shown and "max_drop" not in shown
     assert "go on with the same call, its folder and resume=True" in shown and "--resume" not in shown
-    assert "Not measured, as the search was interrupted: FP32, test scores" in shown
+    assert "Not measured, as the search was interrupted: FP32, test scores, the positions of points (b/auto)." in shown
 
 
 class NeedsMore:

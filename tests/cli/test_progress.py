@@ -110,6 +110,13 @@ def test_without_a_terminal_there_are_plain_lines_some_seconds_apart(
     assert re.fullmatch(rf"search 5/300 \S+/s took \S+ {re.escape(ENDS)}", lines[-1])
 
 
+def test_a_search_that_has_more_trials_than_are_asked_for_counts_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with SearchProgress(3, GOALS) as progress:
+        for trial in trials():
+            progress.on_trial(trial)
+    assert capsys.readouterr()[1].splitlines()[-1].startswith("search 5/5 ")
+
+
 def test_an_enumeration_without_a_terminal_ends_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     with EnumerationProgress(5000) as progress:
         progress.show(5000, 7)

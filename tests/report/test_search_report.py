@@ -115,6 +115,11 @@ def test_a_measured_position_of_the_point_is_explained_where_it_is_shown(
         print_summary(summary, tmp_path)
         shown = " ".join(capsys.readouterr().out.split())
         assert ("8b/auto: the position of the point is measured" in shown) == told
+        rows = [replace(row, test_metrics=None) for row in summary.best]
+        print_summary(replace(summary, best=rows, baselines={}, reason="interrupted"), tmp_path)
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "Not measured, as the search was interrupted: FP32, test scores" in shown
+        assert ("the positions of points (b/auto)" in shown) == told
     known = replace(measured, best=[replace(row, frac_widths={"layer": {"weight": 5}}) for row in measured.best])
     print_summary(known, tmp_path)
     shown = " ".join(capsys.readouterr().out.split())

@@ -114,7 +114,8 @@ class SearchProgress(_Shown):
         elapsed = task.elapsed or 0.0
         speed = task.speed or (self._trials / elapsed if elapsed > REFRESH else 0)
         rate = f"{speed:.3g}" if speed else "-"
-        self._progress.update(self._task, completed=self._trials, rate=rate, best=self._best_so_far())
+        total = None if task.total is None else max(task.total, self._trials)
+        self._progress.update(self._task, total=total, completed=self._trials, rate=rate, best=self._best_so_far())
 
     def _best_so_far(self) -> str:
         """The end points of the front: for each objective the network that is best in it.

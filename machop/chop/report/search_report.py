@@ -239,7 +239,9 @@ def _not_measured(summary: SearchSummary) -> list[str]:
     """A line on what an interrupted search has left out."""
     if summary.reason != "interrupted" or summary.fp32 or any(row.test_metrics for row in summary.best):
         return []
-    return ["Not measured, as the search was interrupted: FP32, test scores, the positions of points (b/auto)."]
+    formats = [describe_formats(row.sampled_config, True, row.frac_widths) for row in summary.best]
+    points = ", the positions of points (b/auto)" if any("b/auto" in own for own in formats) else ""
+    return [f"Not measured, as the search was interrupted: FP32, test scores{points}."]
 
 
 def _missed_on_test(summary: SearchSummary) -> list[str]:
