@@ -105,7 +105,8 @@ def test_the_run_before_the_passes_is_the_same_as_without() -> None:
         assert all(torch.equal(own, other.weights[name]) for name, own in one.weights.items())
 
 
-def test_a_line_goes_on_from_the_run_and_the_passes_start_from_both() -> None:
+def test_a_line_goes_on_from_the_run_and_the_passes_start_from_both(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     graph, data = made()
     options = replace(OPTIONS, line_networks=3, descent_passes=1, descent_networks=6)
     plain = list(train_widths(graph, data, options))
@@ -116,6 +117,7 @@ def test_a_line_goes_on_from_the_run_and_the_passes_start_from_both() -> None:
     assert [own.factor for own in all_of[3:6]] == factors
     assert {own.start for own in all_of[6:] if isinstance(own, Descended)} & {3, 4, 5}
     assert len(list(train_front(graph, data, replace(options, descent_passes=0)))) == 6
+    assert caplog.text.count(f"a line of 3 networks goes on from {plain[-1].cost:,.0f} EBOPs") == 2
 
 
 @pytest.mark.parametrize("behind", [2, 3, 4, 5, 6])

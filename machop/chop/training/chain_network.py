@@ -24,25 +24,25 @@ from chop.training.width_samples import Samples
 
 def chain_of(graph: MaseGraph) -> list[str] | None:
     """The names of the linear layers of a graph that is a chain of them with ReLUs between; None for any other."""
-    names: list[str] = []
+    return None if obstacle(graph) is not None else [node.name for node in graph.nodes if _is_linear(graph, node)]
+
+
+def obstacle(graph: MaseGraph) -> fx.Node | None:
+    """The first node that keeps a graph from being such a chain; None for a chain."""
     expects_layer = True
     for node in graph.nodes:
         if node.op == "placeholder":
             if node is not graph.nodes[0]:
-                return None
+                return node
             continue
         if len(node.users) > 1 or [*node.all_input_nodes] != [node.prev]:
-            return None
+            return node
         if node.op == "output":
-            return names if not expects_layer and node.args[0] is node.prev else None
-        if is_relu(graph, node) and not expects_layer:
-            expects_layer = True
-        elif expects_layer and _is_linear(graph, node):
-            names.append(node.name)
-            expects_layer = False
-        else:
-            return None
-    return None
+            return None if not expects_layer and node.args[0] is node.prev else node
+        if not (_is_linear(graph, node) if expects_layer else is_relu(graph, node)):
+            return node
+        expects_layer = not expects_layer
+    return graph.nodes[-1]
 
 
 def _is_linear(graph: MaseGraph, node: fx.Node) -> bool:

@@ -196,6 +196,13 @@ class _FrontRun:
         options = self.options
         factors = [options.last_factor * options.line_growth**number for number in range(options.line_networks)]
         own = replace(options, descent_epochs=LINE_EPOCHS)
+        if factors[done:]:
+            logger.info(
+                "a line of %d networks goes on from %s EBOPs: each is made from the one before it, and takes the longer "
+                "the more EBOPs it has",
+                len(factors[done:]),
+                f"{start.cost:,.0f}",
+            )
         return train_line(self.graph, self.data, own, start, factors[done:], slots=self.slots)
 
     def _tell_none(self) -> None:

@@ -14,7 +14,7 @@ from chop.dataset.first_samples import FirstSamples
 from chop.formats import Format, Integer
 from chop.formats.output_shift import OutputShift
 from chop.ir import MaseGraph
-from chop.training.chain_network import chain_of
+from chop.training.chain_network import obstacle
 from chop.training.front_descent import Descended, FrontTraining, train_front
 from chop.training.learned_widths import Snapshot, snapshot_graph
 from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
@@ -74,11 +74,15 @@ class LearnedWidths(SnapshotTraining):
             return (
                 f"needs the cross entropy of one class for each sample for its {wanting[0]}: set it to 0 for this task"
             )
-        is_chain = chain_of(graph) is not None and isinstance(x, Tensor) and x.ndim == 2
-        if descents and not is_chain:
+        if not descents:
+            return None
+        needed = f"needs a chain of linear layers and ReLUs on vectors for its {descents[0]}"
+        if not (isinstance(x, Tensor) and x.ndim == 2):
+            return f"{needed}, and these samples are no vectors: set it to 0"
+        if (node := obstacle(graph)) is not None:
             return (
-                f"needs a chain of linear layers and ReLUs on vectors for its {descents[0]}: set it to 0 for this "
-                "network"
+                f"{needed}, and '{node.name}' is in the way: set it to 0 for this network; batch norms are taken out by "
+                'setup.passes = ["fold_batch_norm", "absorb_batch_norm"]'
             )
         return None
 

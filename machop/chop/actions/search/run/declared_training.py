@@ -87,7 +87,7 @@ def require_measurable(training: Training, space: SearchSpaceBase, instruments: 
         if all(reasons):
             causes = "".join(f"\n  {cause}" for cause in _causes(training, space, left))
             raise SearchError(
-                f"nothing is trained: no network of '{training.name}' would have the metric "
+                f"nothing is trained: no network of this training would have the metric "
                 f"'{runner.metrics[0].name}': {reasons[0]}{causes}"
             )
 
