@@ -514,7 +514,7 @@ def test_ctrl_c_or_an_error_while_pictures_are_drawn_costs_the_pictures_alone(
     times: int,
     why: str,
 ) -> None:
-    def cut_off(summary: Any) -> Any:
+    def cut_off(*_: Any) -> Any:
         assert (tmp_path / "c" / "report.md").exists()
         for _ in range(times):
             signal.raise_signal(signal.SIGINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -284,10 +285,14 @@ def test_without_a_compiler_nothing_is_written_unless_it_is_asked_for(
     assert (manifest["checks"], manifest["not_verified"]) == ([], found.not_verified)
 
 
-def test_two_exports_are_equal(tmp_path: Path) -> None:
-    made = [export(images(), "hls4ml", tmp_path / name, NOT_COMPILED).folder for name in ("one", "two")]
-    one, two = (json.loads((own / "manifest.json").read_text(encoding="utf-8"))["files"] for own in made)
-    assert one == two
+def test_two_exports_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for stamp in ("12345678", "1e345678", "a2345678"):  # YAML quotes those that look like numbers
+        drawn = uuid.UUID(f"12345678-1234-4234-8234-1234{stamp}")
+        monkeypatch.setattr(uuid, "uuid4", lambda drawn=drawn: drawn)
+        made.append(export(images(), "hls4ml", tmp_path / stamp, NOT_COMPILED).folder)
+    one, two, three = (json.loads((own / "manifest.json").read_text(encoding="utf-8"))["files"] for own in made)
+    assert one == two == three
 
 
 def test_the_test_bench_has_samples_channels_last(tmp_path: Path) -> None:

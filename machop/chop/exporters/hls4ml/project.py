@@ -52,7 +52,8 @@ def write_project(project: Project, settings: ProjectSettings, folder: Path) -> 
     stamp = graph.config.get_config_value("Stamp")
     for path in folder.rglob("*"):
         if path.is_file():
-            _replace_in(path, {str(folder): ".", stamp: STAMP})
+            quoted = {f"'{stamp}'": STAMP} if path.name == CONFIG else {}  # YAML quotes one that looks like a number
+            _replace_in(path, {str(folder): ".", **quoted, stamp: STAMP})
 
 
 def reuse_factors(project: Project, settings: ProjectSettings) -> dict[str, int]:

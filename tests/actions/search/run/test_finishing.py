@@ -336,7 +336,7 @@ def test_interrupted_it_publishes_what_is_tuned(
         ({"ladder": [2, 1]}, r"finish.ladder: must ascend and stay below max_epochs = 3"),
         ({"ladder": [3]}, r"finish.ladder: must ascend and stay below max_epochs = 3"),
         ({"rows": 0}, r"finish.rows: expected greater"),
-        ("soon", r"finish: expected .*dictionary"),
+        ("soon", r"finish: expected a table"),
     ],
 )
 def test_wrong_options_are_told(
