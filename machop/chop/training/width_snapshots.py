@@ -81,8 +81,8 @@ class LearnedWidths(SnapshotTraining):
             return f"{needed}, and these samples are no vectors: set it to 0"
         if (node := obstacle(graph)) is not None:
             return (
-                f"{needed}, and '{node.name}' is in the way: set it to 0 for this network; batch norms are taken out by "
-                'setup.passes = ["fold_batch_norm", "absorb_batch_norm"]'
+                f"{needed}, and '{node.name}' is in the way: set it to 0 for this network; batch norms are taken out "
+                'by setup.passes = ["fold_batch_norm", "absorb_batch_norm"]'
             )
         return None
 
