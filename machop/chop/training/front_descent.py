@@ -198,7 +198,7 @@ class _FrontRun:
         own = replace(options, descent_epochs=LINE_EPOCHS)
         if factors[done:]:
             logger.info(
-                "a line of %d networks goes on from %s EBOPs: each is made from the one before it, and takes the longer "
+                "a line of %d networks goes on from %s EBOPs: each is made from the one before it, and takes longer "
                 "the more EBOPs it has",
                 len(factors[done:]),
                 f"{start.cost:,.0f}",
