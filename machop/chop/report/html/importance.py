@@ -34,13 +34,12 @@ def importances(trials: Sequence[Trial], choices: Mapping[str, Sequence[Any]], m
     These are the main effects of a functional ANOVA (Hutter, Hoos, Leyton-Brown, ICML 2014) under the uniform
     distribution over the space. They come from a ridge regression with one number for each value of each choice. The
     estimates' own variance is subtracted. All shares are 0 or more; with `rest`, which is interactions of choices and
-    noise, they sum to 1. Empty where there are fewer than two choices to share it, or too
-    few trials, or where the metric does not differ.
+    noise, they sum to 1. Empty where there are too few trials, or where the metric does not differ.
     """
     counted = [trial for trial in trials if trial.counts and np.isfinite(trial.metrics.get(metric, np.nan))]
     free = {key: own for key, own in choices.items() if len(own) > 1}
     values = column(counted, metric)
-    if len(free) < 2 or len(counted) < trials_needed(free) or np.ptp(values) == 0:
+    if not free or len(counted) < trials_needed(free) or np.ptp(values) == 0:
         return {}
     codes = np.array([[trial.point.get(key, 0) for key in free] for trial in counted])
     counts = [len(own) for own in free.values()]
