@@ -1,4 +1,4 @@
-"""The style of the pictures of benchmarks: that of the documents, narrow enough for a phone."""
+"""The style of benchmark pictures: as in the documentation, narrow enough for a phone."""
 
 from __future__ import annotations
 

@@ -115,10 +115,11 @@ def main() -> None:
 def line(
     graph: MaseGraph, data: MaseDataModule, options: WidthTraining, factors: Sequence[float]
 ) -> tuple[list[Path], list[Path]]:
-    """The networks of a training, and those of the descents behind it, each in a file.
+    """Train, then descend; the files of the networks of the training, and of those of the descents.
 
-    The latter are a line from the training's last network, and one network from every other one before that which has
-    few enough EBOPs. Factor and CPU seconds are kept beside each. What an interrupted run has kept is not made again.
+    Descents go down in a line from the training's last network, one for each of `factors`. One more starts from every
+    other network before it that has few enough EBOPs. Factor and CPU seconds are kept beside each. What an interrupted
+    run has kept is not made again.
     """
     folder = FOLDER / f"learned_widths-{zlib.crc32(repr((options, factors, SETTLED, TRIES, ROUNDS)).encode()):08x}"
     folder.mkdir(parents=True, exist_ok=True)

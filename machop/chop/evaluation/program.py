@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
+from chop.evaluation.call_template import CallTemplate
 from chop.evaluation.float_values import batch_rows, float_values, is_attribute, nodes_with_rows, outputs_at
 from chop.evaluation.measured_norm import MeasuredNorm, ShiftUnderPlan, Statistics
 from chop.evaluation.norm_call import norm_call
@@ -248,7 +249,7 @@ class _Builder:
         if lowered is not None:
             return lowered
         owned = self._owned(node, op, inner)
-        template = _Template(self.stage_of, values)
+        template = CallTemplate(self.stage_of, values)
         args, kwargs = template.of(node)
         named: dict[str, tuple[Slot, Tensor]] = {}
         for operand, (place, tensor) in owned.items():
@@ -319,7 +320,7 @@ class _Builder:
             norm = BatchNorm(norm_call(node, op, inner, self.seen))
             return self._add(norm, [x], node, lambda f: (f.get("weight"), f.get("bias")))
         if op.name in ELEMENTWISE and sources and all(self._is_vector(source) for source in sources):
-            template = _Template(self.stage_of, values)
+            template = CallTemplate(self.stage_of, values)
             args, kwargs = template.of(node)
             return self._add(Elementwise(inner, tuple(args), kwargs, op.name == "relu"), template.inputs)
         return None
@@ -375,29 +376,6 @@ class _Builder:
         if not found:
             raise GraphError(f"the model gives a {type(result).__name__}, in which no result of a node is found")
         return found[0], predictions
-
-
-class _Template:
-    """The arguments of a call with slots in place of nodes; `inputs` are the stages that fill them."""
-
-    def __init__(self, stage_of: Mapping[fx.Node, int], rounded: Mapping[tuple[str, int], int]) -> None:
-        self.inputs: list[int] = []
-        self._stage_of = stage_of
-        self._rounded = rounded
-
-    def of(self, node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments of `node`, those that are rounded first read from there."""
-        args = [self._mapped(arg, self._rounded.get(("arg", i))) for i, arg in enumerate(node.args)]
-        return args, {key: self._mapped(arg, self._rounded.get((key, 0))) for key, arg in node.kwargs.items()}
-
-    def _mapped(self, arg: Any, rounded: int | None) -> Any:
-        if rounded is not None:
-            return self._slot(rounded)
-        return fx.node.map_arg(arg, lambda source: self._slot(self._stage_of[source]))
-
-    def _slot(self, number: int) -> Any:
-        self.inputs.append(number)
-        return Slot(len(self.inputs) - 1)
 
 
 def _chosen(formats: Mapping[str, Format], operands: Sequence[str]) -> tuple[tuple[str, Format], ...]:

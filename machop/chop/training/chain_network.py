@@ -24,10 +24,10 @@ from chop.training.width_samples import Samples
 
 def chain_of(graph: MaseGraph) -> list[str] | None:
     """The names of the linear layers of a graph that is a chain of them with ReLUs between; None for any other."""
-    return None if obstacle(graph) is not None else [node.name for node in graph.nodes if _is_linear(graph, node)]
+    return None if chain_obstacle(graph) is not None else [node.name for node in graph.nodes if _is_linear(graph, node)]
 
 
-def obstacle(graph: MaseGraph) -> fx.Node | None:
+def chain_obstacle(graph: MaseGraph) -> fx.Node | None:
     """The first node that keeps a graph from being such a chain; None for a chain."""
     expects_layer = True
     for node in graph.nodes:

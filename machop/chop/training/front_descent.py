@@ -28,6 +28,9 @@ PASS_EPOCHS = 5
 LINE_EPOCHS = 10
 """Epochs of training in each round of a line."""
 
+DESCENTS = ("descent_tries", "line_networks", "descent_passes")
+"""The options that ask for descents on codes."""
+
 TO_THE_END = 2**62
 """Changes that a descent tries at the most: it ends where a whole sweep finds none that stays."""
 

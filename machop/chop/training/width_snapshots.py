@@ -14,8 +14,8 @@ from chop.dataset.first_samples import FirstSamples
 from chop.formats import Format, Integer
 from chop.formats.output_shift import OutputShift
 from chop.ir import MaseGraph
-from chop.training.chain_network import obstacle
-from chop.training.front_descent import Descended, FrontTraining, train_front
+from chop.training.chain_network import chain_obstacle
+from chop.training.front_descent import DESCENTS, Descended, FrontTraining, train_front
 from chop.training.learned_widths import Snapshot, snapshot_graph
 from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
 from chop.training.width_engines import OPERANDS
@@ -68,7 +68,7 @@ class LearnedWidths(SnapshotTraining):
     @classmethod
     def data_problem(cls, options: WidthSnapshots, graph: MaseGraph, data: Data) -> str | None:
         x, y = first_batch(data, "train", 4)
-        descents = [key for key in ("descent_tries", "line_networks", "descent_passes") if getattr(options, key)]
+        descents = [key for key in DESCENTS if getattr(options, key)]
         wanting = [*(["error_share"] if options.error_share else []), *descents]
         if wanting and not Samples(x, y, data.task).has_classes:
             return (
@@ -79,7 +79,7 @@ class LearnedWidths(SnapshotTraining):
         needed = f"needs a chain of linear layers and ReLUs on vectors for its {descents[0]}"
         if not (isinstance(x, Tensor) and x.ndim == 2):
             return f"{needed}, and these samples are no vectors: set it to 0"
-        if (node := obstacle(graph)) is not None:
+        if (node := chain_obstacle(graph)) is not None:
             return (
                 f"{needed}, and '{node.name}' is in the way: set it to 0 for this network; batch norms are taken out "
                 'by setup.passes = ["fold_batch_norm", "absorb_batch_norm"]'

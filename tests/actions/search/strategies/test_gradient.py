@@ -155,7 +155,11 @@ def test_a_winner_keeps_its_weights_and_widths(tmp_path: Path, jets: MaseDataMod
         ({}, {"epochs": 3}, "16 snapshots need as many epochs, and there are 3"),
         ({}, {"learning_rate": 0.1}, "learning_rate has no effect: no weights are trained"),
         ({}, {"descent_tries": 9}, 'descent_tries needs weight_granularity = "element"'),
-        ({}, {"descent_cost": "luts"}, "descent_cost has no effect without line_networks or descent_passes or"),
+        (
+            {},
+            {"descent_cost": "luts"},
+            "has no effect without descent_tries or line_networks or descent_passes: give",
+        ),
         ({}, {"line_growth": 1.5}, "line_growth has no effect without line_networks: give that too, or remove"),
         ({}, {"descent_networks": 3}, "descent_networks has no effect without descent_passes"),
         ({}, {"descent_below": 100}, "descent_below has no effect without"),

@@ -18,6 +18,7 @@ from chop.formats.learned import LearnedGranularity
 from chop.ir import QuantPlan
 from chop.tools.logger import get_logger
 from chop.training.code_costs import DescentCost
+from chop.training.front_descent import DESCENTS
 
 logger = get_logger(__name__)
 
@@ -44,9 +45,6 @@ LATER_KEYS = (
     *("descent_passes", "descent_networks", "descent_growth", "descent_below", "descent_cost"),
 )
 """Options that are handed on where they are not the defaults, so that searches before there were any can be resumed."""
-
-DESCENTS = ("line_networks", "descent_passes", "descent_tries")
-"""The keys that ask for descents on codes."""
 
 BELONGS_TO = {
     "line_growth": ("line_networks",),
