@@ -20,6 +20,9 @@ NETWORK_FILE = "network_file"
 MEAN_WIDTHS = "mean_widths"
 """The key beside a node's `config` with the mean bits of each operand whose widths are learned."""
 
+SNAPSHOT_KEY = "training/config/snapshot"
+"""The one key of a point of a training: the number of its snapshot, which is no choice of a space."""
+
 SEARCH, SNAPSHOT = "chop_search", "chop_snapshot"
 _NAME = re.compile(rf"{NETWORKS_FOLDER}/(\d{{4,9}})\.safetensors")
 

@@ -8,8 +8,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from chop.record.training import SNAPSHOT_KEY
 from chop.record.trial import Trial
-from chop.report.html.importance import importances, trials_needed
+from chop.report.html.importance import importances, trials_needed, why_no_importance
 from chop.report.html.numbers import column
 from tests.report.html.searches import exhaustive_search
 
@@ -21,7 +22,7 @@ GRID = list(product(range(3), repeat=4))
 
 def trials_of(points: Iterable[Codes], metric: Callable[[Codes], float]) -> list[Trial]:
     return [
-        Trial(number, dict(zip(KEYS, codes, strict=True)), {"m": float(metric(codes))}, {}, {})
+        Trial(number, dict(zip(KEYS, codes, strict=False)), {"m": float(metric(codes))}, {}, {})
         for number, codes in enumerate(points)
     ]
 
@@ -103,5 +104,28 @@ def test_the_width_of_an_exhaustive_search_is_explained_whole() -> None:
 def test_too_few_trials_or_an_equal_metric_have_no_importance() -> None:
     assert trials_needed(THREE) == 16
     assert trials_needed({"a": [2, 4, 8]}) == 3
-    assert importances(trials_of(GRID[:15], additive), THREE, "m") == {}
-    assert importances(trials_of(GRID, lambda codes: 1), THREE, "m") == {}
+    assert_none(trials_of(GRID[:15], additive), THREE, "4 choices needs 16 measured trials (two for each value beyond")
+    assert_none(trials_of(GRID, lambda codes: 1), THREE, "no objective or constraint differs")
+
+
+def assert_none(trials: list[Trial], choices: dict[str, list[int]], why: str) -> None:
+    assert importances(trials, choices, "m") == {}
+    assert why in why_no_importance(trials, choices, ["m"])
+
+
+def test_a_single_choice_explains_all_once_each_value_was_tried() -> None:
+    choices = {"a": [2, 4, 8]}
+    trials = trials_of([(0,), (1,), (2,)], lambda codes: codes[0] ** 2)
+    assert importances(trials, choices, "m") == {"metric": "m", "trials": 3, "shares": {"a": 1.0}, "rest": 0.0}
+    assert_none(trials[:2], choices, "the choice needs 3 measured trials (all of the space), and the study has 2")
+
+
+def test_snapshots_of_a_training_have_no_importance() -> None:
+    trials = [Trial(number, {SNAPSHOT_KEY: number}, {"m": float(number)}, {}, {}) for number in range(14)]
+    assert_none(trials, {SNAPSHOT_KEY: list(range(14))}, "the trials are snapshots of one training")
+
+
+def test_choices_that_never_differ_have_no_importance() -> None:
+    trials = [Trial(number, {}, {"m": float(number)}, {}, {}) for number in range(81)]
+    assert_none(trials, THREE, "all measured trials have the same choices")
+    assert_none(trials[:1], {"a": [2]}, "the space has one point")

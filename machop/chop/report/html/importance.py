@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chop.record.training import SNAPSHOT_KEY
 from chop.record.trial import Trial
 from chop.report.html.numbers import DIGITS, LEAST_TRIALS, Floats, column
 
@@ -28,20 +29,27 @@ def trials_needed(choices: Mapping[str, Sequence[Any]]) -> int:
     return min(max(LEAST_TRIALS, 2 * sum(count - 1 for count in counts)), prod(counts))
 
 
+def free_choices(choices: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The choices between values. The snapshots of a training are none: each has formats and weights of its own."""
+    return {key: own for key, own in choices.items() if len(own) > 1 and key != SNAPSHOT_KEY}
+
+
 def importances(trials: Sequence[Trial], choices: Mapping[str, Sequence[Any]], metric: str) -> dict[str, Any]:
     """The share of a metric's variance that each choice explains by itself, if all values are equally likely.
 
     These are the main effects of a functional ANOVA (Hutter, Hoos, Leyton-Brown, ICML 2014) under the uniform
     distribution over the space. They come from a ridge regression with one number for each value of each choice. The
     estimates' own variance is subtracted. All shares are 0 or more; with `rest`, which is interactions of choices and
-    noise, they sum to 1. Empty where there are too few trials, or where the metric does not differ.
+    noise, they sum to 1. Empty where `why_no_importance` states a reason, or where the metric does not differ.
     """
-    counted = [trial for trial in trials if trial.counts and np.isfinite(trial.metrics.get(metric, np.nan))]
-    free = {key: own for key, own in choices.items() if len(own) > 1}
+    counted = _measured(trials, metric)
+    free = free_choices(choices)
     values = column(counted, metric)
     if not free or len(counted) < trials_needed(free) or np.ptp(values) == 0:
         return {}
-    codes = np.array([[trial.point.get(key, 0) for key in free] for trial in counted])
+    codes = _codes(counted, free)
+    if not np.ptp(codes, axis=0).any():
+        return {}
     counts = [len(own) for own in free.values()]
     seen = len(np.unique(codes, axis=0)) / prod(counts)
     fit = _fit(codes, counts, (values - values.mean()) / values.std(), 1 - seen)
@@ -53,6 +61,38 @@ def importances(trials: Sequence[Trial], choices: Mapping[str, Sequence[Any]], m
         "shares": {key: round(share, DIGITS) for key, share in shares},
         "rest": round(fit.rest / whole, DIGITS),
     }
+
+
+def why_no_importance(trials: Sequence[Trial], choices: Mapping[str, Sequence[Any]], metrics: Sequence[str]) -> str:
+    """Why `importances` is empty for all of `metrics`, as a sentence without its full stop."""
+    free = free_choices(choices)
+    if not free:
+        return (
+            "the trials are snapshots of one training, each with formats of its own: no choice has an importance"
+            if SNAPSHOT_KEY in choices
+            else "there is no choice: the space has one point"
+        )
+    counted = max((_measured(trials, name) for name in metrics), key=len)
+    if len(counted) < (needed := trials_needed(free)):
+        one = "choice" if len(free) == 1 else f"{len(free)} choices"
+        is_whole = needed == prod(len(own) for own in free.values())
+        how = "all of the space" if is_whole else "two for each value beyond the first of each choice"
+        return (
+            f"the importance of the {one} needs {needed} measured trials ({how}), and the study has {len(counted)}: "
+            "search on with a larger n_trials"
+        )
+    if not np.ptp(_codes(counted, free), axis=0).any():
+        return "all measured trials have the same choices, so no choice has importance"
+    return "no objective or constraint differs between the measured trials, so no choice has importance"
+
+
+def _measured(trials: Sequence[Trial], metric: str) -> list[Trial]:
+    return [trial for trial in trials if trial.counts and np.isfinite(trial.metrics.get(metric, np.nan))]
+
+
+def _codes(trials: Sequence[Trial], free: Mapping[str, Sequence[Any]]) -> NDArray[np.int64]:
+    """The value that each trial has of each free choice, as its number; shape (trials, choices)."""
+    return np.array([[trial.point.get(key, 0) for key in free] for trial in trials])
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from chop.record.summary import Origin, SearchSummary
 from chop.record.trial import BestRow, TestMetrics, Trial
 from chop.report.format_texts import describe_formats, shown_configs
 from chop.report.html.config_parts import page_parts
-from chop.report.html.importance import importances
+from chop.report.html.importance import importances, why_no_importance
 from chop.report.html.layers import axes_by_node, cells_of, node_configs
 from chop.report.html.numbers import binned, column, correlations, history, rounded
 from chop.report.html.running_search import progress_facts
@@ -63,6 +63,7 @@ def search_data(
     names = list(dict.fromkeys([*summary.goals.metrics, *summary.metrics, *measured]))
     columns = {name: column(shown, name) for name in names}
     counted = [trial for trial in trials if trial.counts]
+    importance = _importances(counted, choices, summary.goals.metrics) if files.is_by_trial else []
     return {
         "kind": "search",
         "title": title_of(summary),
@@ -89,7 +90,8 @@ def search_data(
         "density": _densities(landscape, summary.goals, names),
         "layers": [asdict(layer) for layer in summary.layers],
         "history": history(trials, summary.goals) if files.is_by_trial else {},
-        "importance": _importances(counted, choices, summary.goals.metrics) if files.is_by_trial else [],
+        "importance": importance,
+        "why_no_importance": "" if importance else _why_no_importance(files, counted, choices, summary.goals.metrics),
         "correlations": correlations({name: column(counted, name) for name in names}) if files.is_by_trial else {},
         "provenance": [["strategy", summary.strategy], *provenance(summary.origin), *_times(summary)],
         "toml": toml or "",
@@ -102,6 +104,14 @@ def _importances(
 ) -> list[dict[str, Any]]:
     """For each metric how much depends on each choice, where that can be told."""
     return [found for name in metrics if (found := importances(trials, choices, name))]
+
+
+def _why_no_importance(
+    files: SearchFolder, trials: Sequence[Trial], choices: Mapping[str, Sequence[Any]], metrics: Sequence[str]
+) -> str:
+    if not files.is_by_trial:
+        return "importance needs a log of trials, and the search ran block by block"
+    return why_no_importance(trials, choices, metrics)
 
 
 def _choices(files: SearchFolder) -> Mapping[str, Sequence[Any]]:

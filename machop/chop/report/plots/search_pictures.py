@@ -12,7 +12,6 @@ from chop.errors import SearchError
 from chop.record.goals import Goals
 from chop.report.figure_text import figure_text
 from chop.report.format_texts import OPERANDS as OPERAND_NAMES
-from chop.report.html.importance import trials_needed
 from chop.report.html.numbers import LEAST_TRIALS, Floats
 from chop.report.plots.pictures import Axis, Bars, Bound, HeatMap, Parallel, Points, Scatter, Steps
 
@@ -309,10 +308,10 @@ def _bits(cell: Sequence[Any]) -> float:
 def importance_picture(data: Data) -> Bars:
     """The share of each goal's variance that each choice explains by itself, and what is left for their interactions.
 
-    Raises SearchError where too few trials were measured, or no goal differs between them.
+    Raises SearchError, with the reason, for a search whose trials carry no such analysis.
     """
     if not data["importance"]:
-        raise SearchError(_why_no_importance(data))
+        raise SearchError(data["why_no_importance"])
     panels = []
     for own in data["importance"]:
         shares = [(key_title(key), share) for key, share in own["shares"].items()]
@@ -322,18 +321,6 @@ def importance_picture(data: Data) -> Bars:
         panels.append((own["metric"].replace("_", " "), [*shares, ("interactions and noise", own["rest"])]))
     note = IMPORTANCE_NOTE.format(trials=max(own["trials"] for own in data["importance"]))
     return Bars("share of the variance, all values equally likely", panels, note)
-
-
-def _why_no_importance(data: Data) -> str:
-    axes, trials = _free_axes(data), data["trials"]
-    needed = trials_needed({own["key"]: own["values"] for own in axes})
-    measured = sum(state == 0 and not tuned for state, tuned in zip(trials["state"], trials["tuned"], strict=True))
-    if measured < needed:
-        return (
-            f"the importance of the {len(axes)} choices needs {needed} measured trials (two for each value beyond the "
-            f"first of each choice), and the study has {measured}: search on with a larger n_trials"
-        )
-    return "no objective or constraint differs between the measured trials, so no choice has importance"
 
 
 def correlation_picture(data: Data) -> HeatMap:

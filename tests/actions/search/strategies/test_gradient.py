@@ -142,6 +142,10 @@ def test_a_winner_keeps_its_weights_and_widths(tmp_path: Path, jets: MaseDataMod
     assert loaded.plan == net.graph.plan
     again = chop.load_study(tmp_path / "search", chop.get_model("jsc-tiny", pretrained=True))
     assert torch.equal(again[net.number].model(x), outputs)
+    with pytest.raises(SearchError, match="snapshots of one training, each with formats of its own"):
+        study.plot_importance()
+    page = (tmp_path / "search" / "report.html").read_text(encoding="utf-8")
+    assert '"importance":[],"why_no_importance":"the trials are snapshots of one training' in page
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,8 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.graph_file import load_onto
 from chop.passes.graph.transforms.quantize import config_from_plan
 from chop.record.folder import SearchFolder
-from chop.record.training import MEAN_WIDTHS, NETWORK_FILE, foreign
+from chop.record.training import MEAN_WIDTHS, NETWORK_FILE, SNAPSHOT_KEY, foreign
 from chop.weight_transforms import format_of
-
-SNAPSHOT = "training/config/snapshot"
-"""The one parameter of a point: the number of the snapshot."""
 
 MOST_KEPT = 8
 
@@ -56,7 +53,7 @@ class TrainedNetworks(SearchSpaceBase):
         self.snapshots = snapshots
         self.setup, self.exporter = given.setup, given.exporter
         self.remarks, self.left_out = given.remarks, given.left_out
-        self.choices_flattened = {SNAPSHOT: list(range(snapshots)), **given.choices_flattened}
+        self.choices_flattened = {SNAPSHOT_KEY: list(range(snapshots)), **given.choices_flattened}
         self._read = lru_cache(MOST_KEPT)(self._read_network)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -84,7 +81,7 @@ class TrainedNetworks(SearchSpaceBase):
 
     @property
     def parameters(self) -> dict[str, list[Any]]:
-        return {SNAPSHOT: self.choices_flattened[SNAPSHOT]}
+        return {SNAPSHOT_KEY: self.choices_flattened[SNAPSHOT_KEY]}
 
     def problems(self) -> list[Problem]:
         return self.given.problems()
@@ -96,10 +93,10 @@ class TrainedNetworks(SearchSpaceBase):
     def point(self, index: int) -> Point:
         if not 0 <= index < self.snapshots:
             raise SearchError(f"the training has snapshots 0 to {self.snapshots - 1}, not {index}")
-        return {SNAPSHOT: index}
+        return {SNAPSHOT_KEY: index}
 
     def canonical(self, point: Point) -> Point:
-        return {SNAPSHOT: point[SNAPSHOT]}
+        return {SNAPSHOT_KEY: point[SNAPSHOT_KEY]}
 
     def possible_formats(self) -> Mapping[tuple[str, str], Sequence[Format]] | None:
         return self.given.possible_formats()
@@ -124,7 +121,7 @@ class TrainedNetworks(SearchSpaceBase):
 
     def number(self, point: Point) -> int:
         """The number of the snapshot of a point. Raises SearchError for a point of another space."""
-        number = point.get(SNAPSHOT)
+        number = point.get(SNAPSHOT_KEY)
         if number is None or not 0 <= number < self.snapshots:
             raise SearchError(f"{dict(point)!r} is no snapshot of this training")
         return number

@@ -31,13 +31,32 @@ function lineChart(box, series, xName, yName, marks = {}) {
   box.append(chart);
 }
 
-function barChart(box, rows, note) {
+function barChart(box, rows) {
   const most = Math.max(...rows.map(([, value]) => value), 1e-12);
   box.append(make("div", { class: "scroll" }, make("table", { class: "bars" }, make("tbody", {}, rows.map(([name, value]) => make("tr", {}, make("td", { class: "text" }, name), make("td", { class: "text" }, make("span", { class: "bar", style: `width:${Math.round((value / most) * 96)}px` }), ` ${(value * 100).toFixed(1)} %`)))))));
-  if (note) box.append(make("p", { class: "soft" }, note));
 }
 
 const MOST_BARS = 14;
+/** A panel for each metric, and one explanation below them; or why there is none. */
+function drawImportance(section) {
+  if (!DATA.importance.length) {
+    const why = DATA.why_no_importance;
+    section("What decides each metric", make("p", { class: "soft", id: "why-no-importance" }, `${why[0].toUpperCase()}${why.slice(1)}.`));
+    return;
+  }
+  const panels = make("div", { class: "thirds" }), box = section("What decides each metric", panels);
+  if (DATA.importance.length > 1) box.classList.add("wide");
+  for (const own of DATA.importance) {
+    const all = Object.entries(own.shares).map(([key, share]) => [key.replace("/config/", " "), share]), others = all.slice(MOST_BARS);
+    const rows = [...all.slice(0, MOST_BARS), ...(others.length ? [[`${others.length} other choices`, others.reduce((sum, [, share]) => sum + share, 0)]] : []), ["interactions and noise", own.rest]];
+    const panel = make("div", {}, make("h3", {}, own.metric));
+    barChart(panel, rows);
+    panels.append(panel);
+  }
+  const trials = Math.max(...DATA.importance.map((own) => own.trials)).toLocaleString("en-US");
+  box.append(make("p", { class: "soft" }, `Share of the variance that each choice explains by itself, if all values of all choices are equally likely: main effects of a functional ANOVA, from a linear model of the ${trials} measured trials. A strategy that looks for good networks does not try all values evenly; effects of values that it hardly tried, or only together with others, are uncertain.`));
+}
+
 function drawCharts() {
   const box = $("charts");
   box.replaceChildren();
@@ -52,11 +71,7 @@ function drawCharts() {
       found.append(make("p", { class: "soft" }, "Share that the front dominates of the box between the worst and the best value of each objective that this search has measured."));
     }
   }
-  for (const own of DATA.importance ?? []) {
-    const all = Object.entries(own.shares).map(([key, share]) => [key.replace("/config/", " "), share]), others = all.slice(MOST_BARS);
-    const rows = [...all.slice(0, MOST_BARS), ...(others.length ? [[`${others.length} other choices`, others.reduce((sum, [, share]) => sum + share, 0)]] : []), ["interactions and noise", own.rest]];
-    barChart(section(`What decides ${own.metric}`), rows, `Share of the variance that each choice explains by itself, if all values of all choices are equally likely: main effects of a functional ANOVA, from a linear model of the ${own.trials.toLocaleString("en")} measured trials. A strategy that looks for good networks does not try all values evenly; effects of values that it hardly tried, or only together with others, are uncertain.`);
-  }
+  drawImportance(section);
   const related = DATA.correlations;
   if (related?.metrics?.length > 1) {
     const found = section("Rank correlation of the metrics");
