@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,10 @@ def test_what_was_told_already_is_told_once(ch: Command, monkeypatch: pytest.Mon
 def test_an_interrupt_while_modules_are_imported(tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n", encoding="utf-8")
     path = f"{tmp_path}:{ENVIRONMENT['PYTHONPATH']}"
-    for module in ("chop", "chop.cli"):
+    (entry,) = entry_points_of(Path(__file__).resolve().parents[2] / "pyproject.toml")
+    for started in (["-m", "chop"], ["-m", "chop.cli"], ["-c", entry]):
         ended = subprocess.run(
-            [sys.executable, "-m", module],
+            [sys.executable, *started],
             check=False,
             env={**ENVIRONMENT, "PYTHONPATH": path},
             capture_output=True,
@@ -49,3 +51,10 @@ def test_an_interrupt_while_modules_are_imported(tmp_path: Path) -> None:
             encoding="utf-8",
         )
         assert (ended.returncode, ended.stderr) == (130, "interrupted\n")
+
+
+def entry_points_of(pyproject: Path) -> list[str]:
+    """What the scripts of an installed package run."""
+    scripts = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["scripts"]
+    parts = [place.partition(":") for place in scripts.values()]
+    return [f"from {module} import {name}; {name}()" for module, _, name in parts]
