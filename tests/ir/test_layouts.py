@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chop.errors import ChopError, FormatError
+from chop.errors import ChopError, FormatError, GraphError
 from chop.evaluation.plan_runner import PlanRunner
-from chop.formats import MXInt, ScaleInteger
+from chop.formats import Integer, MXInt, ScaleInteger
 from chop.formats.layout import Layout
-from chop.ir import MaseGraph
+from chop.ir import MaseGraph, QuantPlan
+from chop.ir.graph.fitting import fitted
 from chop.ir.graph.node_costs import node_costs
 from chop.passes.graph import calibrate_analysis_pass, quantize_transform_pass
 
@@ -142,8 +143,13 @@ def test_a_broadcast_addition_has_one_scale_for_each_channel(shape: tuple[int, .
 def test_channels_that_cannot_be_told_are_refused_by_name() -> None:
     model = Net(nn.Linear(4, 4), lambda h: F.softmax(h @ h.transpose(1, 2), -1)).eval()
     graph, _ = calibrate_analysis_pass(MaseGraph(model), {"input_generator": [{"x": torch.randn(8, 5, 4)}]})
-    with pytest.raises(ChopError, match=r"softmax.*data_in.*channels is unknown.*granularity"):
+    advice = "channels is unknown here; choose granularity = \"tensor\" for it \\(keys start with '{}_'\\)$"
+    with pytest.raises(ChopError, match=rf"softmax.*: .*{advice.format('data_in')}"):
         quantize_transform_pass(graph, {"by": "type", "softmax": {"config": BY_CHANNEL}})
+    for frac_width, key in (("auto", "data_in"), ("learned", "activation")):
+        plan = QuantPlan.of({"softmax": {"data_in": Integer(8, frac_width, granularity="channel")}})
+        with pytest.raises(GraphError, match=rf"softmax.*: .*{advice.format(key)}"):
+            fitted(plan, {"softmax": {own: Layout(3) for own in ("data_in", "data_out")}})
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -46,6 +46,7 @@ SUMMARY = SearchSummary(
     seconds=0.75,
     started="2026-11-29T12:00:00+00:00",
     ended="2026-11-29T12:00:01+00:00",
+    exporters=("onnx", "qonnx"),
 )
 
 

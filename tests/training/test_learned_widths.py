@@ -164,6 +164,46 @@ def test_a_snapshot_after_a_descent_is_the_network_that_was_measured(
     assert found[0].cost < plain[0].cost
 
 
+class Dropped(nn.Module):
+    """The layers of the chain `mlp`, with what changes nothing in eval mode."""
+
+    def __init__(self, chain: nn.Sequential) -> None:
+        super().__init__()
+        self.a, _, self.b, _, self.c = chain
+        self.drop, self.same = nn.Dropout(0.5), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.dropout(self.a(self.same(x)).relu(), 0.1, self.training)
+        return self.same(self.c(self.drop(self.b(x)).relu()))
+
+
+def test_dropout_and_identity_are_no_part_of_a_chain() -> None:
+    """The same networks come out, and the ranges, losses and costs of the graphs are theirs."""
+    model, data = made("mlp")
+    assert isinstance(model, nn.Sequential)
+    x, y = next(iter(data.batches("val")))
+    networks = []
+    for own in (model, Dropped(model)):
+        graph = MaseGraph(own.eval())
+        found = list(train_widths(graph, data, DESCENT))[-1]
+        assert float(data.task.loss(snapshot_graph(graph, found).model(x), y).detach()) == pytest.approx(
+            found.validation_loss, rel=1e-5
+        )
+        networks.append((found.cost, found.validation_loss, [own.tolist() for own in found.weights.values()]))
+    assert networks[0] == networks[1]
+
+
+def test_dropout_that_is_always_on_is_part_of_no_chain() -> None:
+    class Random(Dropped):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(nn.functional.dropout(self.b(self.a(x).relu()).relu(), 0.1, True))
+
+    model, data = made("mlp")
+    assert isinstance(model, nn.Sequential)
+    with pytest.raises(GraphError, match="descent_tries needs a chain"):
+        next(train_widths(MaseGraph(Random(model).eval()), data, DESCENT))
+
+
 def test_a_descent_is_refused_where_there_is_no_chain() -> None:
     with pytest.raises(GraphError, match="descent_tries needs a chain"):
         run("residual", DESCENT)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from chop.actions.evaluate import check_row, show_scores, test_scores
-from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
+from chop.actions.replay import SearchRow, adapt, is_adapted, load_saved_graph, rebuild
 from chop.actions.setup import output_dir, prepare
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError
-from chop.exporters import Exported, ExportNetwork, export
-from chop.exporters.export import exporter_of, require_replaceable
+from chop.exporters import Exported, Exporter, ExportNetwork
+from chop.exporters.export import exporter_of, require_exportable, require_replaceable, write_verified
 from chop.tools.terminal import terminal
 
 
@@ -34,36 +34,48 @@ def run_export(run_config: RunConfig, request: ExportRequest, row: SearchRow | N
     again, and ExportError where the network cannot be exported.
     """
     run_config.raise_if_problems()
-    exporter_of(request.to, request.options).require_packages()
+    exporter = exporter_of(request.to, request.options)
+    exporter.require_packages()
     output = request.output or output_dir(run_config, row.folder if row else None) / "export" / _folder(request, row)
     require_replaceable(output)
-    network = network_to_export(run_config, row)
-    found = export(network, request.to, output, request.options, request.allow_differences, _say)
+    network = network_to_export(run_config, row, exporter)
+    found = write_verified(exporter, network, output, request.allow_differences, _say)
     for note in found.written.notes:
         _say(f"note: {note}")
     _say(f"written: {found.folder}")
     return found
 
 
-def network_to_export(run_config: RunConfig, row: SearchRow | None) -> ExportNetwork:
-    """The network of a trial, or of the file under `--load`, with its scores on the test set, which are shown."""
+def network_to_export(run_config: RunConfig, row: SearchRow | None, exporter: Exporter) -> ExportNetwork:
+    """The network of a trial, or of the file under `--load`, with its scores on the test set, which are shown.
+
+    Raises ExportError where the exporter refuses it: before anything is measured, unless its weights come from a
+    fine-tuning that is repeated here.
+    """
     options = run_config.options
     prepared = prepare(options, takes_graph=row is None)
     graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
     if graph is None:
         raise ConfigError([f"command line: {options.load_name} is no saved graph: `ch transform` writes one"])
-    if row:
-        check_row(run_config, prepared, row, graph)
-        if not row.tuned:
-            adapt(graph, run_config, prepared.data_module)
     graph.model.eval().to("cpu")
-    scores = test_scores(graph.model, prepared)
-    show_scores("test set", scores)
     about: dict[str, Any] = {"model": options.model, "dataset": options.dataset, "task": options.task}
     if row:
         about |= {"search": row.folder.parent.parent.name, "trial": row.number, "metrics": row.metrics}
         about |= {"tuned": True} if row.tuned else {}
-    return ExportNetwork(graph, prepared.data_module, about, scores)
+    network = ExportNetwork(graph, prepared.data_module, about)
+    is_final = row is None or not is_adapted(row, run_config, prepared.data_module)
+    if is_final:
+        require_exportable(exporter, network)
+    if row:
+        check_row(run_config, prepared, row, graph)
+    if not is_final:
+        adapt(graph, run_config, prepared.data_module)
+    graph.model.eval().to("cpu")
+    if not is_final:
+        require_exportable(exporter, network)
+    scores = test_scores(graph.model, prepared)
+    show_scores("test set", scores)
+    return replace(network, scores=scores)
 
 
 def _folder(request: ExportRequest, row: SearchRow | None) -> str:

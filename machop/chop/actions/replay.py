@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
 from chop.actions.float_passes import apply_float_passes
@@ -26,6 +26,9 @@ from chop.record.folder import SearchFolder
 from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE, SUMMARY_FILE, search_folder
 from chop.record.training import NETWORK_FILE, foreign
 from chop.registry import REGISTER_IT
+
+if TYPE_CHECKING:
+    from chop.actions.search.strategies.runners import RunnerBase
 
 MOST_SHOWN = 20
 
@@ -166,12 +169,25 @@ def guarded(graph: MaseGraph, prepared: Prepared) -> MaseGraph:
 
 def adapt(graph: MaseGraph, run_config: RunConfig, data_module: Data) -> None:
     """Change a rebuilt network as the runners of the search did before they measured it: fine-tune it, if they did."""
+    for runner in _runners(run_config, data_module):
+        runner.adapt(graph)
+
+
+def is_adapted(row: SearchRow, run_config: RunConfig, data_module: Data) -> bool:
+    """Whether the network of a row is not what `rebuild` returns: its search fine-tuned it before it was measured."""
+    from chop.actions.search.strategies.runners import RunnerBase
+
+    runners = () if row.tuned else _runners(run_config, data_module)
+    return any(type(runner).adapt is not RunnerBase.adapt for runner in runners)
+
+
+def _runners(run_config: RunConfig, data_module: Data) -> list[RunnerBase]:
+    """The runners of a search."""
     from chop.actions.search.settings.search import parse_search_settings
     from chop.actions.search.strategies.runners import RUNNERS
 
     settings, _ = parse_search_settings(run_config.tables.get("search"), data_module)
-    for choice in settings.runners if settings else ():
-        RUNNERS[choice.name](data_module, choice.options).adapt(graph)
+    return [RUNNERS[choice.name](data_module, choice.options) for choice in (settings.runners if settings else ())]
 
 
 def load_saved_graph(path: str | None, prepared: Prepared) -> MaseGraph | None:

@@ -68,12 +68,24 @@ def export(
     Raises ExportError where packages are missing, where the network cannot be exported (with all reasons), and where an
     output differs, unless `allow_differences`. Then nothing is left.
     """
-    exporter = exporter_of(to, options)
-    folder = Path(output)
+    exporter, folder = exporter_of(to, options), Path(output)
     exporter.require_packages()
     require_replaceable(folder)
+    require_exportable(exporter, network)
+    return write_verified(exporter, network, folder, allow_differences, report)
+
+
+def require_exportable(exporter: Exporter, network: ExportNetwork) -> None:
+    """Raise ExportError, with all reasons, for a network that cannot be exported; nothing is written or measured."""
     if problems := exporter.problems(network):
-        raise ExportError(f"the network cannot be exported to {EXPORTERS.canonical(to)}:", problems)
+        name = EXPORTERS.name_of(type(exporter))
+        raise ExportError(f"the network cannot be exported to {name}:", problems)
+
+
+def write_verified(
+    exporter: Exporter, network: ExportNetwork, folder: Path, allow_differences: bool, report: Report
+) -> Exported:
+    """Write and verify a network that can be exported, as `export` does."""
     with only_writer(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{folder.name[:100]}.", dir=folder.parent) as beside:
@@ -81,7 +93,8 @@ def export(
             draft.mkdir()
             written = exporter.write(network, draft)
             checks = _checked(exporter, network, draft, allow_differences, report, written.notes)
-            found = Exported(folder, EXPORTERS.canonical(to), checks, written, exporter.not_verified())
+            name = EXPORTERS.name_of(type(exporter))
+            found = Exported(folder, name, checks, written, exporter.not_verified())
             described = exporter.network_of_files(network)
             write_readme(draft, described, found)
             write_manifest(draft, described, found, exporter)

@@ -106,12 +106,13 @@ class SearchSummary:
     """The facts of a search and its result.
 
     `best` is the Pareto set, or the one best trial where a sum is optimised; with no trial within all constraints it is
-    the nearest. `baselines` are networks to compare with, by name. `seconds` were spent on all trials, in every run
-    of the search. `started` and `ended` are dates as ISO 8601 writes them. `saw_test`: a runner measured on the test
-    set, so that test scores are not unbiased. `finish` says how the best networks were tuned, if they were. `exporter`
-    can write every network of the space; empty where the search had no target. `layers` are the facts of single layers,
-    where they are known. `exact_front` are the metrics of the exact front by number of point, where an exhaustive table
-    of another search told it.
+    the nearest. `baselines` are networks to compare with, by name. `seconds` were spent on all trials, in every run of
+    the search. `started` and `ended` are dates as ISO 8601 writes them. `saw_test`: a runner measured on the test set,
+    so that test scores are not unbiased. `finish` says how the best networks were tuned, if they were. `exporter` can
+    write every network of the space; empty where the search had no target. `exporters` refuse no network of `best`, as
+    far as formats and operations tell it; None where the record does not say it. `layers` are the facts of single
+    layers, where they are known. `exact_front` are the metrics of the exact front by number of point, where an
+    exhaustive table of another search told it.
     """
 
     strategy: str
@@ -130,6 +131,7 @@ class SearchSummary:
     ended: str = ""
     finish: FinishFacts | None = None
     exporter: str = ""
+    exporters: tuple[str, ...] | None = None
     layers: tuple[LayerFacts, ...] = ()
     exact_front: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
@@ -162,6 +164,7 @@ class SearchSummary:
             "saw_test": self.saw_test,
             **({"finish": self.finish.as_json()} if self.finish else {}),
             **({"exporter": self.exporter} if self.exporter else {}),
+            **({} if self.exporters is None else {"exporters": list(self.exporters)}),
             **({"layers": [asdict(layer) for layer in self.layers]} if self.layers else {}),
             **(
                 {"exact_front": {str(point): own for point, own in self.exact_front.items()}}
@@ -190,6 +193,7 @@ class SearchSummary:
             ended=row["ended"],
             finish=FinishFacts(**row["finish"]) if "finish" in row else None,
             exporter=row.get("exporter", ""),
+            exporters=tuple(row["exporters"]) if "exporters" in row else None,
             layers=tuple(LayerFacts(**own) for own in row.get("layers", ())),
             exact_front={int(point): dict(own) for point, own in row.get("exact_front", {}).items()},
         )

@@ -18,7 +18,14 @@ from chop.training.code_descent import CodeDescent
 from chop.training.soft_loss import SoftLoss
 from chop.training.width_chain import Chain
 from chop.training.width_engine import WidthEngine, Widths
-from chop.training.width_network import WidthOptions, average_width, is_relu, widths_of
+from chop.training.width_network import (
+    WidthOptions,
+    average_width,
+    is_identity,
+    is_relu,
+    learnable_layers,
+    widths_of,
+)
 from chop.training.width_samples import Samples
 
 
@@ -28,8 +35,11 @@ def chain_of(graph: MaseGraph) -> list[str] | None:
 
 
 def chain_obstacle(graph: MaseGraph) -> fx.Node | None:
-    """The first node that keeps a graph from being such a chain; None for a chain."""
-    expects_layer = True
+    """The first node that keeps a graph from being such a chain; None for a chain.
+
+    What changes nothing in eval mode (dropout, `nn.Identity`) may stand anywhere; a layer is called once.
+    """
+    expects_layer, called_once = True, learnable_layers(graph)
     for node in graph.nodes:
         if node.op == "placeholder":
             if node is not graph.nodes[0]:
@@ -39,7 +49,10 @@ def chain_obstacle(graph: MaseGraph) -> fx.Node | None:
             return node
         if node.op == "output":
             return None if not expects_layer and node.args[0] is node.prev else node
-        if not (_is_linear(graph, node) if expects_layer else is_relu(graph, node)):
+        if is_identity(graph, node):
+            continue
+        is_layer = node.name in called_once and _is_linear(graph, node)
+        if not (is_layer if expects_layer else is_relu(graph, node)):
             return node
         expects_layer = not expects_layer
     return graph.nodes[-1]

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from chop.dataset.rows import cut, take
 from chop.ir import MaseGraph
 from chop.ir.calibration import Slot
+from chop.ir.graph.writes import DROPOUTS, IS_ITSELF
 from chop.tools.get_input import call_model
 from chop.training.code_costs import DescentCost
 from chop.training.soft_loss import SoftLoss
@@ -30,6 +31,7 @@ LEARNED_LAYERS = (
 """The layers whose widths can be learned, in words that follow "for"."""
 
 RELU = (nn.ReLU, F.relu, torch.relu)
+FUNCTIONAL_DROPOUTS = tuple(getattr(F, name) for name in DROPOUTS)
 
 
 class WidthOptions(Protocol):
@@ -270,3 +272,11 @@ def is_relu(graph: MaseGraph, node: fx.Node) -> bool:
     if node.op == "call_module":
         return type(graph.model.get_submodule(str(node.target))) is nn.ReLU
     return node.target in RELU if node.op == "call_function" else node.op == "call_method" and node.target == "relu"
+
+
+def is_identity(graph: MaseGraph, node: fx.Node) -> bool:
+    """Whether a node returns its input in eval mode: a dropout, or `nn.Identity`."""
+    if node.op == "call_module":
+        return type(graph.model.get_submodule(str(node.target))) in IS_ITSELF
+    training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
+    return node.target in FUNCTIONAL_DROPOUTS and training is False

@@ -76,7 +76,7 @@ class Onnx(Exporter):
 
     def network_of_files(self, network: ExportNetwork) -> ExportNetwork:
         """The network, or its weights alone."""
-        return self._prepared(network).network
+        return self._prepared(network).network if self.options.weights_only else network
 
     def write(self, network: ExportNetwork, folder: Path) -> Written:
         import onnx
@@ -113,11 +113,11 @@ class Onnx(Exporter):
         return TOLERANCE if self.options.weights_only else 0.0
 
     def _prepared(self, network: ExportNetwork) -> _Prepared:
-        """The traced network, which is made once."""
+        """The traced network, which is made once for a graph, whatever is said about it."""
         from chop.exporters.onnx.refusal import weights_alone
         from chop.exporters.onnx.skeleton import skeleton_of
 
-        if self._last is None or self._last.given is not network:
+        if self._last is None or self._last.given.graph is not network.graph:
             own = weights_alone(network) if self.options.weights_only else network
             self._last = _Prepared(network, own, skeleton_of(own))
         return self._last

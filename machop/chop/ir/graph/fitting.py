@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from chop.errors import FormatError, GraphError
 from chop.formats import Format
 from chop.formats.layout import Layout
+from chop.formats.learned import LEARNED
 from chop.ir.calibration import Slot
 from chop.ir.plan import QuantPlan
 
@@ -44,4 +45,5 @@ def _placed(slot: Slot, chosen: Format, layouts: Mapping[str, Layout]) -> Format
     try:
         return chosen.placed(layouts[operand])
     except FormatError as error:
-        raise GraphError(f"node '{node}', {operand}: {error}") from error
+        key = "activation" if getattr(chosen, "frac_width", None) == LEARNED else operand
+        raise GraphError(f"node '{node}', {operand}: {error} (keys start with '{key}_')") from error

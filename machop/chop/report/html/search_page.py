@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from chop.errors import SearchError
@@ -53,7 +54,10 @@ def data_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[Json
 
 
 def _finished(files: SearchFolder, lite: bool) -> Json:
-    commands = _commands(files) if files.summary.origin.command else _calls(files.path)
+    summary = files.summary
+    forms = sorted(summary.exporters or (), key=lambda name: name != "onnx")
+    forms = ["onnx"] if summary.exporters is None else forms
+    commands = _commands(files, forms) if summary.origin.command else _calls(files.path, forms)
     return {**search_data(files, lite), "commands": commands}
 
 
@@ -65,14 +69,16 @@ def _page(data: Json) -> str:
     return page(data, f"{data['name']}: {data['title']}", "search", SEARCH_SCRIPTS)
 
 
-def _commands(files: SearchFolder) -> list[list[str]]:
+def _commands(files: SearchFolder, forms: Sequence[str]) -> list[list[str]]:
     """What takes a network of `ch search` away, as the user types it: what it is, the text, and a flag.
 
     `{trial}` stands for its number, `{untuned}` for the flag, where the network was tuned and is wanted as before.
+    `forms` are the exporters that take the networks.
     """
     run, flag = shlex.quote(str(files.path)), " --untuned"
+    exported = f"export {run} --trial {{trial}}{{untuned}} --to "
     commands = {
-        "As ONNX, or with --to qonnx, hls4ml, verilog, vhdl": f"export {run} --trial {{trial}}{{untuned}} --to onnx",
+        **({_told(forms, "with --to "): exported + forms[0]} if forms else {}),
         "Its graph and weights in one file": f"transform --from-search {run} --trial {{trial}}{{untuned}}",
         "Its scores on the test set": f"test --from-search {run} --trial {{trial}}{{untuned}}",
     }
@@ -80,10 +86,19 @@ def _commands(files: SearchFolder) -> list[list[str]]:
     return [[what, with_own_code(f"ch {command}", files, typed), flag] for what, command in commands.items()]
 
 
-def _calls(folder: Path) -> list[list[str]]:
+def _calls(folder: Path, forms: Sequence[str]) -> list[list[str]]:
     """The same for a search from Python, where model and data are objects of the user's program."""
     load = f"net = chop.load_study({str(folder)!r}, model=model, data=data)[{{trial}}]{{untuned}}"
     return [
         ["The network, as a module of torch", f"{load}.model", ".untuned"],
-        ["As ONNX, or qonnx, hls4ml, verilog, vhdl", f'{load}\nnet.export("onnx", "exported")', ".untuned"],
+        *([[_told(forms), f'{load}\nnet.export("{forms[0]}", "exported")', ".untuned"]] if forms else []),
     ]
+
+
+def _told(forms: Sequence[str], way: str = "") -> str:
+    """The forms that a network can be exported in, the first of which is in the command.
+
+    >>> _told(["onnx", "verilog", "vhdl"], "with --to "), _told(["onnx"])
+    ('As onnx, or with --to verilog, vhdl', 'As onnx')
+    """
+    return f"As {forms[0]}" + (f", or {way}{', '.join(forms[1:])}" if len(forms) > 1 else "")

@@ -207,6 +207,30 @@ def test_a_row_is_tested_and_taken_along(ch: Command, tmp_path: Path) -> None:
         assert {name: scores[name] for name in figures["test_metrics"]} == figures["test_metrics"]
 
 
+def test_what_an_exporter_refuses_is_neither_measured_nor_offered(
+    ch: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A width for each value of an input, behind a norm in float."""
+    granular = 'weight_granularity = "element"\nactivation_granularity = "element"'
+    text = TOML.partition("[search.finish]")[0].replace('weight_granularity = "element"', granular)
+    (tmp_path / "widths.toml").write_text(text, encoding="utf-8")
+    ch("search", "jsc-tiny", "jsc", "--config", "widths.toml", "--pretrained", "--project", "p")
+    files = SearchFolder(tmp_path / "mase_output/p/software/search_ckpts")
+    assert files.summary.exporters == ("onnx", "verilog", "vhdl")
+    page = (files.path / "report.html").read_text(encoding="utf-8")
+    assert "As onnx, or with --to verilog, vhdl" in page and "hls4ml" not in page
+
+    def measure(*arguments: object) -> None:
+        raise AssertionError("it was measured before the exporter was asked")
+
+    monkeypatch.setattr("chop.actions.export.check_row", measure)
+    monkeypatch.setattr("chop.actions.export.test_scores", measure)
+    number = str(files.best()[0].trial.number)
+    for to in ("hls4ml", "qonnx"):
+        _, err = ch("export", "mase_output/p", "--trial", number, "--to", to, status=1)
+        assert f"the network cannot be exported to {to}:" in err
+
+
 def test_what_no_snapshot_can_have_is_told_before_anything_is_trained(jets: MaseDataModule, tmp_path: Path) -> None:
     """A norm in float between layers leaves no circuit, whatever the widths."""
     wanted = table()

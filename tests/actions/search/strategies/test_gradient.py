@@ -189,6 +189,9 @@ def test_wrong_combinations_are_refused_with_a_cure(
     assert not (tmp_path / "no").exists()
 
 
+SHARED = nn.Linear(4, 4)
+
+
 @pytest.mark.parametrize(
     ("setup", "model", "targets", "message"),
     [
@@ -200,6 +203,7 @@ def test_wrong_combinations_are_refused_with_a_cure(
             0,
             "chain of linear layers and ReLUs on vectors for its descent_tries, and '.*1' is in the way: set",
         ),
+        ({"descent_tries": 9}, [nn.ReLU(), SHARED, nn.ReLU(), SHARED, nn.ReLU()], 0, "and '.*2' is in the way: set"),
     ],
 )
 def test_what_this_task_or_network_has_not_is_refused_before_the_training(
@@ -259,6 +263,7 @@ class Functional(nn.Module):
 @pytest.mark.parametrize(
     ("model", "kind", "message"),
     [
+        (Twice(), "linear", r"the training leaves a \(.*\), a_1 \(.*\) in float: .* one for each call"),
         (Functional(), "linear", r"the training leaves linear \(data_in, weight\) in float: .*functional calls"),
         (
             nn.Sequential(nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(12, 2)),
@@ -272,11 +277,13 @@ def test_layers_without_a_format_are_named_before_a_training_for_a_circuit(
 ) -> None:
     x = torch.randn(60, 8)
     space = chop.Space(["integer"], [8], layers={kind: {"data_in_width": [8], "weight_width": [8], "bias_width": [8]}})
-    with pytest.raises(SearchError, match=rf"nothing is trained: [\s\S]*{message}"):
+    with pytest.raises(SearchError, match=rf"nothing is trained: [\s\S]*{message}") as told:
         chop.search(
             model, (x, (x[:, 0] > 0).long()), space, strategy="gradient", objectives=["accuracy", "ebops"],
             strategy_options={"snapshots": 1, "epochs": 1, "train_weights": True},
         )  # fmt: skip
+    is_advised = "is in float; choose a format" in str(told.value)
+    assert is_advised == ("the search space has no formats" in message)
 
 
 def test_it_needs_a_trainer() -> None:

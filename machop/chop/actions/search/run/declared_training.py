@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.search_space.base import SearchSpaceBase
@@ -23,6 +23,9 @@ ASKED_ABOUT = 5
 
 MOST_NAMED = 8
 """Layers that a message names."""
+
+NEXT = "\n  "
+"""What lines of a message are joined with, as those of an error with several reasons."""
 
 _NO_LADDER = (
     "has no effect on networks that are trained: each snapshot is measured on all samples; remove it, or let trials be "
@@ -85,10 +88,10 @@ def require_measurable(training: Training, space: SearchSpaceBase, instruments: 
     for runner in instruments.runners.needed:
         reasons = [_reason(runner, space.graph, plan.without(left)) for plan in plans]
         if all(reasons):
-            causes = "".join(f"\n  {cause}" for cause in _causes(training, space, left))
+            lines = [*_lines(reasons[0], space, left), *_causes(training, space, left)]
             raise SearchError(
                 f"nothing is trained: no network of this training would have the metric "
-                f"'{runner.metrics[0].name}': {reasons[0]}{causes}"
+                f"'{runner.metrics[0].name}': {NEXT.join(lines)}"
             )
 
 
@@ -119,6 +122,13 @@ def _left_in_float(training: Training, space: SearchSpaceBase) -> list[tuple[str
     return list(TRAININGS[training.name].left_in_float(space.graph, space.possible_formats() or {}))
 
 
+def _lines(reason: str, space: SearchSpaceBase, left: Collection[tuple[str, str]]) -> list[str]:
+    """The lines of a runner's reason, but those on nodes that the training leaves in float: the space has formats."""
+    kept = {node for node, operand in space.possible_formats() or {} if (node, operand) not in left}
+    bare = {node for node, _ in left} - kept
+    return [line for line in reason.split(NEXT) if line.partition(":")[0] not in bare]
+
+
 def _causes(training: Training, space: SearchSpaceBase, left: Iterable[tuple[str, str]]) -> list[str]:
     """What layers have no formats for, with cures: the training, or the space itself."""
     ops, chosen = space.graph.quantizable_nodes(), space.possible_formats() or {}
@@ -127,7 +137,7 @@ def _causes(training: Training, space: SearchSpaceBase, left: Iterable[tuple[str
     if layers and (scope := TRAININGS[training.name].scope):
         found.append(
             f"the training leaves {_named(layers)} in float: it finds formats for {scope}; make such modules of them, "
-            "or let trials be points of the space"
+            "one for each call, or let trials be points of the space"
         )
     served = {node for node, own in chosen if chosen[node, own]}
     bare = [name for name, op in ops.items() if op.multiplies and name not in served]

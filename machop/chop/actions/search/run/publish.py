@@ -21,8 +21,10 @@ from chop.actions.search.run.session import SearchSession
 from chop.actions.search.run.verification import Verification
 from chop.actions.search.search_space.base import SearchSpaceBase
 from chop.actions.search.settings.tables import RunnerChoice
+from chop.dataset.data import first_batch
 from chop.dataset.data_module import PART_NAMES
 from chop.errors import Interrupted, SearchError
+from chop.exporters.offered import exporters_that_take
 from chop.record.block_totals import ExhaustiveTotals
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
@@ -233,11 +235,18 @@ class Publication:
                 started=str(self.files.header.values.get("started", "")),
                 ended=now(),
                 exporter=search.space.exporter or "",
+                exporters=self._exporters(best),
                 layers=() if reason == "interrupted" else layer_facts(self.instruments),
                 exact_front=oracle.front_metrics if oracle and len(oracle.front.index) <= MOST_EXACT else {},
             )
         )
         self._write_reports()
+
+    def _exporters(self, best: Sequence[BestRow]) -> tuple[str, ...]:
+        """The exporters that take all networks of the front."""
+        space, data = self.search.space, self.search.data_module
+        plans = [space.plan(row.trial.point) for row in best]
+        return exporters_that_take(space.graph, first_batch(data, "train", 2)[0], plans)
 
     def _write_reports(self) -> None:
         write_reports(self.files, self.search.settings.setup.html_report)
