@@ -115,7 +115,7 @@ def test_networks_beyond_a_constraint_are_hidden_on_request(page: Any) -> None:
 
 def test_sorting_by_a_heading(page: Any) -> None:
     heading = page.find_element("css selector", '#table th[data-column="average_bitwidth"]')
-    page.execute_script("arguments[0].click()", heading)
+    heading.find_element("css selector", "button").send_keys("\n")
     assert heading.get_attribute("aria-sort") == "ascending"
     order = page.execute_script("return Table.order().map((place) => T.metrics.average_bitwidth[place])")
     assert order == sorted(order)
@@ -128,6 +128,70 @@ def test_light_and_dark_differ_and_stay_readable(page: Any) -> None:
     second = page.execute_script(script)
     assert first != second
     assert console(page) == []
+
+
+def test_arrow_keys_choose_a_value_of_an_axis(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    key = page.execute_script("return keys[0].key")
+    for typed, chosen, told in ((Keys.ARROW_UP, 0, "2"), (Keys.ARROW_UP, 1, "4"), (Keys.ESCAPE, None, "all values")):
+        grip = page.find_element("css selector", f'#parallel-plot rect[data-axis="{key}"]')
+        page.execute_script("arguments[0].focus()", grip)
+        page.switch_to.active_element.send_keys(typed)
+        codes = set(page.execute_script(f"return visible.map((place) => T.codes['{key}'][place])"))
+        assert codes == ({0, 1, 2} if chosen is None else {chosen})
+        assert page.switch_to.active_element.get_attribute("aria-valuetext") == told
+
+
+CONTRASTS = """
+const canvas = document.createElement("canvas"), context = canvas.getContext("2d", { willReadFrequently: true });
+const over = (colour, below) => {
+  for (const own of [`rgb(${below})`, colour]) { context.fillStyle = own; context.fillRect(0, 0, 1, 1); }
+  return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+};
+const behind = (own) => own ? over(getComputedStyle(own).backgroundColor, behind(own.parentElement)) : [255, 255, 255];
+const linear = (own) => own <= 0.04045 ? own / 12.92 : ((own + 0.055) / 1.055) ** 2.4;
+const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+const isShown = (own) => own.getClientRects().length && !["OPTION", "SCRIPT"].includes(own.tagName)
+  && [...own.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+return [...document.querySelectorAll("body *")].filter(isShown).map((own) => {
+  const style = getComputedStyle(own), below = behind(own);
+  const ink = over(own instanceof SVGElement ? style.fill : style.color, below);
+  const [high, low] = [light(ink), light(below)].sort((a, b) => b - a);
+  return [own.textContent.slice(0, 40), (high + 0.05) / (low + 0.05)];
+}).filter(([, contrast]) => contrast < 4.5);
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_contrasts_with_what_is_behind_it(page: Any, theme: str) -> None:
+    """At 4.5 or more, as WCAG 2 asks of small text; the canvases of the plots hold no text."""
+    page.execute_script("document.documentElement.dataset.theme = arguments[0]; tell('theme')", theme)
+    assert page.execute_script(CONTRASTS) == []
+
+
+def test_what_is_wider_than_its_box_says_so_and_is_reached_by_keys(page: Any) -> None:
+    page.set_window_size(500, 900)
+    page.execute_async_script("setTimeout(arguments[0], 300)")
+    boxes = page.execute_script(
+        "return [...document.querySelectorAll('.edges > *')].map((own) => [own.scrollWidth - own.clientWidth > 1, "
+        "own.tabIndex === 0 && own.role === 'region' && own.ariaLabel.length > 5, own.parentElement.matches('.right')])"
+    )
+    page.execute_script("const own = $('table'); own.scrollLeft = own.scrollWidth")
+    page.execute_async_script("setTimeout(arguments[0], 100)")
+    ends = page.execute_script("return $('table').parentElement.className")
+    page.set_window_size(1440, 1400)
+    assert sum(more for more, *_ in boxes) >= 3
+    assert all(told and edge for more, told, edge in boxes if more)
+    assert ends == "edges left"
+
+
+def test_a_short_table_leaves_no_blank_below_it(window: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(tuned_search()), encoding="utf-8")
+    opened(window, file)
+    high, rows = window.execute_script("return [$('table').clientHeight, $('table').firstChild.offsetHeight]")
+    assert high == rows
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -1,6 +1,12 @@
 // Small charts: history of the search, importance of each choice, correlation of the metrics, time.
+/** A chart at the end of a box, drawn at its width once all boxes beside it are there. */
 function lineChart(box, series, xName, yName, marks = {}) {
-  const width = 460, height = 240, margin = { left: 58, right: 12, top: 12, bottom: 38 };
+  const holder = make("div");
+  box.append(holder);
+  queueMicrotask(() => holder.append(lines(roomIn(box, 260, 700), series, xName, yName, marks)));
+}
+function lines(width, series, xName, yName, marks) {
+  const height = 240, margin = { left: 58, right: 12, top: 12, bottom: 38 };
   const xs = series.flatMap((own) => own.x), ys = series.flatMap((own) => [...own.y, ...(own.low ?? []), ...(own.high ?? [])]);
   const [x0, x1] = [Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1)], [y0, y1] = marks.range ?? extent(ys);
   const sx = scale(x0, x1, margin.left, width - margin.right), sy = scale(y0, y1, height - margin.bottom, margin.top);
@@ -28,15 +34,15 @@ function lineChart(box, series, xName, yName, marks = {}) {
     }));
   });
   chart.addEventListener("pointerleave", hideTip);
-  box.append(chart);
+  return chart;
 }
 
 function barChart(box, rows) {
   const most = Math.max(...rows.map(([, value]) => value), 1e-12);
-  box.append(make("div", { class: "scroll" }, make("table", { class: "bars" }, make("tbody", {}, rows.map(([name, value]) => make("tr", {}, make("td", { class: "text" }, name), make("td", { class: "text" }, make("span", { class: "bar", style: `width:${Math.round((value / most) * 96)}px` }), ` ${(value * 100).toFixed(1)} %`)))))));
+  box.append(make("table", { class: "bars" }, make("tbody", {}, rows.map(([name, value]) => make("tr", {}, make("td", { class: "text" }, name), make("td", { class: "text" }, make("span", { class: "bar", style: `width:${Math.round((value / most) * 80)}px` }), ` ${(value * 100).toFixed(1)} %`))))));
 }
 
-const MOST_BARS = 14;
+const MOST_BARS = 14, MOST_NARROW = 4;
 /** A panel for each metric, and one explanation below them; or why there is none. */
 function drawImportance(section) {
   if (!DATA.importance.length) {
@@ -44,7 +50,7 @@ function drawImportance(section) {
     section("What decides each metric", make("p", { class: "soft", id: "why-no-importance" }, `${why[0].toUpperCase()}${why.slice(1)}.`));
     return;
   }
-  const panels = make("div", { class: "thirds" }), box = section("What decides each metric", panels);
+  const panels = make("div", { class: "panels" }), box = section("What decides each metric", panels);
   if (DATA.importance.length > 1) box.classList.add("wide");
   for (const own of DATA.importance) {
     const all = Object.entries(own.shares).map(([key, share]) => [key.replace("/config/", " "), share]), others = all.slice(MOST_BARS);
@@ -71,23 +77,24 @@ function drawCharts() {
       found.append(make("p", { class: "soft" }, "Share that the front dominates of the box between the worst and the best value of each objective that this search has measured."));
     }
   }
+  const seconds = T.seconds.filter((_, place) => !T.tuned[place]).map((own) => own ?? 0);
+  if (DATA.history.evaluations && seconds.some((own) => own > 0)) {
+    let sum = 0;
+    const all = seconds.map((own) => (sum += own)), step = Math.max(1, Math.ceil(all.length / 400)), places = [...all.keys()].filter((own) => own % step === 0 || own === all.length - 1);
+    lineChart(section("Time"), [{ name: "seconds since the first trial", x: places.map((own) => own + 1), y: places.map((own) => all[own]), colour: colour("fp32") }], "trials", "seconds");
+  }
   drawImportance(section);
   const related = DATA.correlations;
   if (related?.metrics?.length > 1) {
     const found = section("Rank correlation of the metrics");
-    const rows = related.metrics.map((name, number) => make("tr", {}, make("td", { class: "text" }, name), related.values[number].map((value) => make("td", { class: "cell", style: `background:color-mix(in srgb, ${value >= 0 ? "var(--front)" : "var(--fp32)"} ${Math.round(Math.abs(value ?? 0) * 75)}%, transparent)`, title: shown(value) }, value === null ? "–" : value.toFixed(2)))));
-    found.append(make("div", { class: "scroll" }, make("table", { class: "heat" }, make("thead", {}, make("tr", {}, make("th"), related.metrics.map((_, number) => make("th", { title: related.metrics[number] }, String(number + 1))))), make("tbody", {}, rows.map((own, number) => { own.firstChild.prepend(`${number + 1} `); return own; })))));
+    if (related.metrics.length > MOST_NARROW) found.classList.add("wide");
+    const rows = related.metrics.map((name, number) => make("tr", {}, make("td", { class: "text" }, name), related.values[number].map((value) => make("td", { class: "cell", style: `background:color-mix(in srgb, ${value >= 0 ? "var(--front)" : "var(--fp32)"} ${Math.round(Math.abs(value ?? 0) * 52)}%, transparent)`, title: shown(value) }, value === null ? "–" : value.toFixed(2)))));
+    found.append(scrollable(make("div", { class: "scroll" }, make("table", { class: "heat" }, make("thead", {}, make("tr", {}, make("th"), related.metrics.map((_, number) => make("th", { title: related.metrics[number] }, String(number + 1))))), make("tbody", {}, rows.map((own, number) => { own.firstChild.prepend(`${number + 1} `); return own; })))), "rank correlation"));
     const twins = [];
     for (const [first, a] of objectives.entries()) for (const b of objectives.slice(first + 1)) {
       const value = related.values[related.metrics.indexOf(a)]?.[related.metrics.indexOf(b)];
       if (Math.abs(value ?? 0) >= 0.98) twins.push(`${a} and ${b} order the networks alike (${value.toFixed(2)}): one of the two objectives is enough`);
     }
     if (twins.length) found.append(make("p", { class: "soft" }, `${twins.join("; ")}.`));
-  }
-  const seconds = T.seconds.filter((_, place) => !T.tuned[place]).map((own) => own ?? 0);
-  if (DATA.history.evaluations && seconds.some((own) => own > 0)) {
-    let sum = 0;
-    const all = seconds.map((own) => (sum += own)), step = Math.max(1, Math.ceil(all.length / 400)), places = [...all.keys()].filter((own) => own % step === 0 || own === all.length - 1);
-    lineChart(section("Time"), [{ name: "seconds since the first trial", x: places.map((own) => own + 1), y: places.map((own) => all[own]), colour: colour("fp32") }], "trials", "seconds");
   }
 }

@@ -41,7 +41,7 @@
     const box = $("fronts"), [x, y] = DATA.pairs[Number($("pair").value) || 0] ?? [];
     box.replaceChildren();
     if (!x) return;
-    const width = 620, height = 400, margin = { left: 62, right: 14, top: 12, bottom: 42 };
+    const width = roomIn(box, 280, 900), height = 400, margin = { left: 62, right: 14, top: 12, bottom: 42 };
     const all = (name) => [DATA.front, DATA.cloud, ...chosen().map((own) => own.front)].flatMap((own) => own[name] ?? []);
     const [[x0, x1], [y0, y1]] = [extent(all(x)), extent(all(y))];
     const sx = scale(x0, x1, margin.left, width - margin.right), sy = scale(y0, y1, height - margin.bottom, margin.top);
@@ -65,6 +65,7 @@
   function draw() { table(); curves(); fronts(); }
   $("pair").replaceChildren(...DATA.pairs.map(([x, y], number) => make("option", { value: number }, `${y} against ${x}`)));
   $("pair").addEventListener("change", fronts);
-  when("theme", draw);
+  scrollable($("strategies"), "strategies");
+  redrawn($("fronts"), draw);
   draw();
 })();

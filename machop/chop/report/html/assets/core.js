@@ -21,6 +21,14 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
+/** The channels of a colour that the style gives as #rrggbb, each 0 to 255. */
+const channels = (name) => colour(name).slice(1).match(/../g).map((own) => parseInt(own, 16));
+/** Black or white, whichever contrasts more with a colour (relative luminance of WCAG 2); 4.5 at the least. */
+function inkOn(rgb) {
+  const [r, g, b] = rgb.map((own) => (own / 255 <= 0.04045 ? own / 3294.6 : ((own / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
+}
+
 /** A number as people read it: four significant digits, thousands apart. */
 function shown(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
@@ -42,12 +50,17 @@ const listeners = {};
 function when(what, listener) { (listeners[what] ??= []).push(listener); }
 function tell(what) { for (const own of listeners[what] ?? []) own(); }
 
-/** Ticks of a linear axis between two ends, at most about `count`. */
+/** Ticks of a linear axis between two ends: about `count`, seldom fewer than three. */
 function ticks(low, high, count = 6) {
   if (!(high > low)) return [low];
   const raw = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].map((own) => own * power).find((own) => own >= raw);
+  const steps = [0.5, 1, 2, 2.5, 5, 10].map((own) => own * power), place = steps.findIndex((own) => own >= raw);
+  const found = multiples(low, high, steps[place]);
+  return found.length < 3 ? multiples(low, high, steps[place - 1]) : found;
+}
+
+function multiples(low, high, step) {
   const found = [];
   for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + 1e-9 * step; at += step) found.push(Number(at.toPrecision(12)));
   return found;
@@ -72,7 +85,7 @@ function scale(low, high, from, to, isLog = false) {
     const at = start + ((pixel - from) / (to - from)) * reach;
     return turn === Math.log ? Math.exp(at) : at;
   };
-  found.ticks = turn === Math.log ? logTicks(low, high) : ticks(low, high, Math.max(2, Math.abs(to - from) / 90));
+  found.ticks = turn === Math.log ? logTicks(low, high) : ticks(low, high, Math.max(3, Math.abs(to - from) / (to < from ? 50 : 90)));
   return found;
 }
 
@@ -128,6 +141,34 @@ function command(text, what) {
   const words = text.includes("\n") ? [text] : text.split(/( )/).map((word) => (word === " " ? word : make("span", {}, word)));
   return make("div", { class: "command" }, make("pre", {}, words), button);
 }
+
+/** Shows at the edges of a box that scrolls sideways that there is more; the keyboard reaches it where it does. */
+function scrollable(box, label) {
+  const edges = make("div", { class: "edges" }), isFocusable = box.tabIndex >= 0;
+  if (box.parentElement) box.replaceWith(edges);
+  edges.append(box);
+  function update() {
+    const more = box.scrollWidth - box.clientWidth;
+    edges.classList.toggle("left", box.scrollLeft > 1);
+    edges.classList.toggle("right", box.scrollLeft < more - 1);
+    if (isFocusable) return;
+    const attributes = { tabindex: "0", role: "region", "aria-label": `${label}, scrolls sideways` };
+    for (const [name, value] of Object.entries(attributes)) if (more > 1) box.setAttribute(name, value); else box.removeAttribute(name);
+  }
+  const sizes = new ResizeObserver(update);
+  const observe = () => { sizes.disconnect(); for (const own of [box, ...box.children]) sizes.observe(own); };
+  new MutationObserver(observe).observe(box, { childList: true });
+  box.addEventListener("scroll", update, { passive: true });
+  observe();
+  return edges;
+}
+/** The width that a picture in a box has, within bounds. */
+function roomIn(box, least, most) {
+  const style = getComputedStyle(box);
+  return Math.round(Math.max(least, Math.min(most, box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight))));
+}
+/** A name that may be broken behind each underscore. */
+const breakable = (name) => name.split(/(?<=_)/).flatMap((part, place) => (place ? [make("wbr"), part] : [part]));
 
 function redrawn(element, draw) {
   let width = 0;

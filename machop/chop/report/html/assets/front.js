@@ -108,7 +108,7 @@ const Front = (() => {
     }
     for (const own of marks()) parts.push(...baseline(own, bottom));
     const bend = knee(line, state.x, state.y);
-    if (bend !== null) parts.push(make("circle", { cx: sx(T.metrics[state.x][bend]), cy: sy(T.metrics[state.y][bend]), r: 9, fill: "none", stroke: colour("mark"), "stroke-width": 2, "stroke-dasharray": "3 2" }), make("text", { x: sx(T.metrics[state.x][bend]) + 12, y: sy(T.metrics[state.y][bend]) + 16, style: `fill:${colour("mark")}` }, "knee"));
+    if (bend !== null) parts.push(make("circle", { cx: sx(T.metrics[state.x][bend]), cy: sy(T.metrics[state.y][bend]), r: 9, fill: "none", stroke: colour("mark"), "stroke-width": 2, "stroke-dasharray": "3 2" }), make("text", { x: sx(T.metrics[state.x][bend]) + 12, y: sy(T.metrics[state.y][bend]) + 16, class: "name" }, "knee"));
     if (state.selected !== null && T.metrics[state.x][state.selected] !== null && T.metrics[state.y][state.selected] !== null) parts.push(make("circle", { id: "chosen", cx: sx(T.metrics[state.x][state.selected]), cy: sy(T.metrics[state.y][state.selected]), r: 7, fill: colour("mark"), "fill-opacity": 0.35, stroke: colour("mark"), "stroke-width": 2.5 }));
     top.replaceChildren(...parts);
   }

@@ -6,17 +6,18 @@ const Selected = (() => {
   function metrics(place, row) {
     const lines = DATA.metrics.filter((own) => T.metrics[own.name][place] !== null).map(({ name }) => {
       const test = row?.test[name];
-      return make("tr", {}, make("td", { class: "text" }, titled(name)), make("td", {}, shown(T.metrics[name][place])),
-        make("td", {}, test ? `${shown(test[0])}${test[1] === null ? "" : ` [${shown(test[1])}, ${shown(test[2])}]`}` : ""),
+      return make("tr", {}, make("td", { class: "text" }, breakable(titled(name))), make("td", {}, shown(T.metrics[name][place])),
+        make("td", {}, test ? [shown(test[0]), test[1] === null ? null : make("span", { class: "interval" }, ` [${shown(test[1])}, ${shown(test[2])}]`)] : null),
         make("td", { class: "soft" }, fp32?.metrics[name] === undefined ? "" : shown(fp32.metrics[name])));
     });
-    return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, make("th", { class: "text" }, "metric"), make("th", {}, "in the search"), make("th", {}, "test set [95 %]"), make("th", {}, "FP32"))), make("tbody", {}, lines)));
+    return scrollable(make("div", { class: "scroll" }, make("table", { class: "metrics" }, make("thead", {}, make("tr", {}, make("th", { class: "text" }, "metric"), make("th", {}, "in the search"), make("th", {}, "test set [95 %]"), make("th", {}, "FP32"))), make("tbody", {}, lines))), "metrics of the network");
   }
 
   function shade(bits) {
     if (bits === null || bits === undefined) return ["transparent", "inherit"];
     const share = Math.min(1, Math.log2(Math.max(1, bits)) / 5);
-    return [`color-mix(in srgb, var(--many) ${Math.round(share * 100)}%, var(--few))`, share > 0.55 ? "var(--paper)" : "var(--ink)"];
+    const [few, many] = ["few", "many"].map(channels), mixed = few.map((own, place) => own + share * (many[place] - own));
+    return [`rgb(${mixed.map(Math.round).join(" ")})`, inkOn(mixed)];
   }
   function heat(place) {
     const cells = cellsOf(place);
@@ -27,11 +28,11 @@ const Selected = (() => {
     const drops = Object.fromEntries(nodes.map((node) => [node, drop(layerOf[node])]));
     const most = Math.max(...Object.values(drops).map((own) => own ?? 0), 1e-12), hasDrops = Object.values(drops).some((own) => own !== null);
     const head = make("tr", {}, make("th", { class: "text" }, "layer"), operands.map((own) => make("th", {}, OPERANDS[own])),
-      hasDrops ? make("th", { title: `${objectives[0]} that is lost when this layer alone is quantised, with its fewest bits` }, "costs alone") : null,
+      hasDrops ? make("th", {}, "costs alone") : null,
       parameters ? make("th", { title: "share of the parameters of the layers in this table" }, "params") : null, macs ? make("th", {}, "MACs") : null, parameters ? make("th", { title: "weights and biases, each in its format" }, "size") : null);
     const rows = nodes.map((node) => {
       const layer = layerOf[node];
-      return make("tr", { "data-layer": node }, make("td", { class: "name" }, node, layer ? make("span", { class: "soft" }, ` ${layer.op}`) : null),
+      return make("tr", { "data-layer": node }, make("td", { class: "name" }, breakable(node), layer ? make("span", { class: "soft" }, ` ${layer.op}`) : null),
         operands.map((own) => {
           const cell = cells[node][own];
           if (!cell) return make("td");
@@ -45,7 +46,8 @@ const Selected = (() => {
     });
     const others = rest(place, nodes, cells), before = 1 + operands.length + Boolean(hasDrops) + Boolean(parameters) + Boolean(macs);
     if (parameters && others) rows.push(make("tr", { id: "rest" }, make("td", { class: "name soft", colspan: before }, "all other parameters (of model_size)"), make("td", {}, others)));
-    return make("div", { class: "scroll" }, make("table", { class: "heat", id: "heat" }, make("thead", {}, head), make("tbody", {}, rows)));
+    const table = scrollable(make("div", { class: "scroll" }, make("table", { class: "heat", id: "heat" }, make("thead", {}, head), make("tbody", {}, rows))), "formats by layer");
+    return hasDrops ? make("div", {}, table, make("p", { class: "soft" }, `Costs alone: ${objectives[0]} that is lost when this layer alone is quantised, with its fewest bits.`)) : table;
   }
   function drop(layer) {
     const name = objectives.find((own) => layer?.alone[own] !== undefined);
@@ -104,6 +106,7 @@ const Selected = (() => {
     $("live").textContent = `Trial ${T.name[place]}: ${objectives.map((name) => `${name} ${shown(T.metrics[name][place])}`).join(", ")}`;
   }
   when("selection", draw);
+  when("theme", draw);
   $("previous").addEventListener("click", () => Front.walk(-1));
   $("next").addEventListener("click", () => Front.walk(1));
   draw();

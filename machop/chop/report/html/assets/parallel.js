@@ -2,6 +2,7 @@
 const Parallel = (() => {
   const box = $("parallel-plot"), lines = make("canvas"), top = make("svg");
   box.append(lines, top);
+  scrollable(box.parentElement, "all choices and metrics");
   const gap = 92, margin = { top: 72, bottom: 24, left: 98, right: 66 }, height = 348;
   const columns = [
     ...keys.map((own) => ({ name: own.key, title: own.node, under: own.own.replace(/_/g, " "), values: own.values })),
@@ -61,6 +62,7 @@ const Parallel = (() => {
   }
   function axes() {
     top.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const focusedAxis = top.contains(document.activeElement) ? document.activeElement.dataset.axis : null;
     top.replaceChildren(...columns.map((own, number) => {
       const x = places[number], bottom = height - margin.bottom, group = make("g", { class: "axis" });
       group.append(make("line", { x1: x, x2: x, y1: margin.top, y2: bottom }));
@@ -74,9 +76,25 @@ const Parallel = (() => {
       const grip = make("rect", { x: x - 16, width: 32, y: margin.top - 6, height: bottom - margin.top + 12, fill: "transparent", style: "cursor:ns-resize", "data-axis": own.name });
       grip.append(make("title", {}, `${own.title} ${own.under}: drag to filter, click to clear`));
       grip.addEventListener("pointerdown", (event) => begin(event, number));
+      if (own.values) reachByKeys(grip, own);
       group.append(grip);
       return group;
     }));
+    if (focusedAxis) top.querySelector(`[data-axis="${CSS.escape(focusedAxis)}"]`)?.focus({ preventScroll: true });
+  }
+  /** Arrow keys choose one value of an axis, Escape chooses all; limits of metrics are typed in the table. */
+  function reachByKeys(grip, own) {
+    const last = own.values.length - 1, range = state.brushes[own.name];
+    const code = range ? Math.max(0, Math.ceil(range[0])) : null, isOne = range && code === Math.min(last, Math.floor(range[1]));
+    const said = { tabindex: 0, role: "slider", "aria-orientation": "vertical", "aria-label": `${own.title} ${own.under}`, "aria-valuemin": 0, "aria-valuemax": last, "aria-valuenow": code ?? 0, "aria-valuetext": !range ? "all values" : isOne ? own.values[code] : "several values" };
+    for (const [name, value] of Object.entries(said)) grip.setAttribute(name, value);
+    grip.addEventListener("keydown", (event) => {
+      const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+      if (!step && event.key !== "Escape") return;
+      event.preventDefault();
+      const chosen = code === null ? (step > 0 ? 0 : last) : Math.max(0, Math.min(last, code + step));
+      brush({ [own.name]: step ? [chosen - 0.3, chosen + 0.3] : null });
+    });
   }
   function begin(event, number) {
     event.preventDefault();

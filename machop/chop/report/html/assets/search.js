@@ -7,7 +7,7 @@
   $("origin").replaceChildren(...DATA.provenance.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
   if (DATA.toml) $("toml").replaceChildren(command(DATA.toml, "TOML")); else $("toml-box").hidden = true;
   drawCharts();
-  when("theme", drawCharts);
+  redrawn($("charts"), drawCharts);
   $("banner").hidden = !DATA.notes.length;
   $("banner").replaceChildren(...DATA.notes.map((own) => make("p", {}, own)));
   const bend = knee(frontier(state.x, state.y), state.x, state.y);

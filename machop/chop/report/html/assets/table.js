@@ -8,10 +8,11 @@ const Table = (() => {
   const body = make("tbody"), headings = make("tr"), limits = make("tr", { class: "limits" });
   const table = make("table", { "aria-label": "networks" }, make("thead", {}, headings, limits), body);
   box.append(table);
+  scrollable(box, "networks");
 
   for (const name of columns) {
     const isText = name === "formats";
-    headings.append(make("th", { class: isText ? "text" : "", scope: "col", "data-column": name, "aria-sort": "none", title: "sort", onclick: () => sort(name) }, isText ? "formats" : name === "trial" ? "trial" : titled(name)));
+    headings.append(make("th", { class: isText ? "text" : "", scope: "col", "data-column": name, "aria-sort": "none", title: isText ? null : "sort" }, isText ? "formats" : make("button", { onclick: () => sort(name) }, name === "trial" ? "trial" : titled(name))));
     limits.append(make("th", { class: isText ? "text" : "" }, names.includes(name) ? [limit(name, 0), " ", limit(name, 1)] : null));
   }
   function limit(name, side) {
@@ -23,7 +24,6 @@ const Table = (() => {
     return input;
   }
   function sort(name) {
-    if (name === "formats") return;
     isDown = sortBy === name ? !isDown : name !== "trial" && direction[name] !== "minimize";
     sortBy = name;
     arrange();
@@ -75,7 +75,7 @@ const Table = (() => {
   box.addEventListener("scroll", draw, { passive: true });
   box.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step || event.target.tagName === "INPUT") return;
+    if (!step || event.target !== box) return;
     event.preventDefault();
     const now = order.indexOf(state.selected);
     select(order[Math.max(0, Math.min(order.length - 1, now + step))]);
