@@ -10,25 +10,28 @@ import sys
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 
 import torch
-from pictures.dark import add_dark_colours
+from pictures.dark import with_dark_colours
+from pictures.style import BLUE, ORANGE, WIDTH, new_figure
+from pictures.style import save as save_picture
 from stored_results import COMPARED, compared, store
 
 from chop.actions.search import search
 from chop.config.toml_document import TomlDocument
 from chop.dataset import MaseDataModule
 from chop.models import get_model
+from chop.record.comparison import CompareSummary
 from chop.record.comparison_folder import ComparisonFolder
+from chop.report.compare_plots import hypervolume
+from chop.report.plots.matplotlib_settings import FOR_COMPARISONS, rendered
 from chop.tools.logger import set_logging_verbosity
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "machop" / "configs" / "examples"
 PICTURES = ROOT / "docs" / "pictures"
 PICTURE_OF = {"jsc_tiny": "lab3_tiny", "jsc_toy": "lab3_toy"}
-BLUE, ORANGE = "#0072b2", "#d55e00"
 
 
 def run(file: str) -> Any:
@@ -63,12 +66,7 @@ def one_metric_or_two() -> list[str]:
 
 def draw(rows: list[dict[str, float]], front: list[dict[str, float]]) -> None:
     """Two pairs of metrics of all networks: one that agrees, and one that is a choice, with its front."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams |= {"svg.hashsalt": "chop", "font.size": 9}
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
-    agreeing, choice = figure.subplots(1, 2, sharey=True)
+    figure, (agreeing, choice) = new_figure(2.7, columns=2, sharey=True)
     accuracies = [row["accuracy"] for row in rows]
     agreeing.scatter([row["loss"] for row in rows], accuracies, color=BLUE, s=18)
     agreeing.set(xlabel="loss", ylabel="accuracy", title="they agree")
@@ -78,12 +76,19 @@ def draw(rows: list[dict[str, float]], front: list[dict[str, float]]) -> None:
         *zip(*ordered, strict=True), color=ORANGE, marker="D", markersize=4, lw=1, ds="steps-post", label="Pareto front"
     )
     choice.set(xlabel="average bit width", title="one is paid with the other")
-    choice.legend(frameon=False)
+    choice.legend()
     for axes in (agreeing, choice):
-        axes.grid(color="#dddddd", linewidth=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(PICTURES / "lab3_metrics.svg", metadata={"Date": None})
-    add_dark_colours(PICTURES / "lab3_metrics.svg")
+        axes.grid(linewidth=0.7)
+    save_picture(figure, PICTURES / "lab3_metrics.svg")
+
+
+def draw_hypervolume(summary: CompareSummary, name: str) -> None:
+    """The share of the exact front's hypervolume by evaluation, as `ch compare` draws it, narrow enough for a phone."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(FOR_COMPARISONS):
+        drawn = rendered(hypervolume(summary, WIDTH), "svg", settings=FOR_COMPARISONS)
+    (PICTURES / f"{name}.svg").write_text(with_dark_colours(drawn.decode("utf-8")), encoding="utf-8")
 
 
 def more_metrics() -> list[str]:
@@ -103,9 +108,10 @@ def brute_force_against_tpe(name: str) -> dict[str, Any]:
         (folder / "machop").symlink_to(ROOT / "machop")
         subprocess.run([sys.executable, "-m", "chop.cli", *shlex.split(COMPARED[name])], cwd=folder, check=True)
         (drawn,) = (folder / "mase_output").rglob("hypervolume.svg")
+        summary = ComparisonFolder(drawn.parent).summary
         if name in PICTURE_OF:
-            add_dark_colours(Path(copyfile(drawn, PICTURES / f"{PICTURE_OF[name]}.svg")))
-        return compared(ComparisonFolder(drawn.parent).summary)
+            draw_hypervolume(summary, PICTURE_OF[name])
+        return compared(summary)
 
 
 def main() -> None:

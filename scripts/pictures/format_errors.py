@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -237,7 +238,7 @@ def distributions() -> Any:
         ink = ON_DARK if value > 30 else ON_LIGHT
         weight = "bold" if is_best else "normal"
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=8.5, fontweight=weight)
-    axes.set_xticks(range(len(tensors())), [name.replace(" ", "\n", 1) for name in tensors()], fontsize=7)
+    axes.set_xticks(range(len(tensors())), [fill(name, 8, break_long_words=False) for name in tensors()], fontsize=8)
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(KINDS)), list(KINDS), fontsize=8.5)
     axes.tick_params(length=0)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, product
+
 import pytest
 
 pytest.importorskip("matplotlib")
 
 from chop.report.figures import SIZES
 from chop.report.plots.matplotlib_drawing import drawn
-from chop.report.plots.pictures import Axis, Bound, Curve, Curves, Parallel, Place, Points, Scatter
+from chop.report.plots.pictures import (
+    Axis,
+    Bars,
+    Bound,
+    Curve,
+    Curves,
+    HeatMap,
+    Parallel,
+    Place,
+    Points,
+    Scatter,
+    Steps,
+)
 
 
 def test_a_label_that_would_lie_on_an_earlier_one_is_left_out() -> None:
@@ -34,7 +48,7 @@ def test_a_long_constraint_lies_within_the_figure(size: str, count: int) -> None
     ]
     picture = Scatter("bits", "accuracy", points, [Bound(name, "y", 0.6922) for name in names])
     figure = drawn(picture, SIZES[size])
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     (legend,) = figure.legends
     box, whole = legend.get_window_extent(), figure.bbox
     assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1
@@ -51,3 +65,45 @@ def test_names_of_parallel_axes_are_broken_into_lines_that_keep_apart() -> None:
     assert all(len(line) <= 10 for label in labels for line in label.split("<br>"))
     assert [label.replace("_<br>", "_").replace("<br>", " ") for label in labels] == names
     assert figure.layout.margin.b > 13 * max(label.count("<br>") for label in labels)
+
+
+LONG = [f"transformer_encoder_layers_{number}_intermediate_dense_projection act" for number in range(12)]
+ONE = Points("1 network", "cloud", [1.0], [0.5])
+BITS = HeatMap("trial", ["3", "17"], LONG, [[4.0, 8.0]] * 12, [["7.8b/learned", "8"]] * 12, "bits")
+LONG_NAMES = {
+    "cells": BITS,
+    "bars": Bars("share", [("accuracy", [(name, 0.1) for name in LONG])], "note"),
+    "scatter": Scatter("average_activation_bits [bit]", "accuracy (9,763 validation samples)", [ONE]),
+    "parallel": Parallel([Axis(name, [0.0, 1.0]) for name in LONG], 0),
+    "steps": Steps("evaluations", [1.0, 2.0], [("energy of the memory [pJ/sample]", [1.0, 0.5])] * 3),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "inches"),
+    [*((name, None) for name in LONG_NAMES), *product(("cells", "scatter", "steps"), SIZES.values())],
+)
+def test_long_names_lie_within_the_figure_and_leave_room_to_the_picture(
+    name: str, inches: tuple[float, float] | None
+) -> None:
+    picture = LONG_NAMES[name]
+    figure = drawn(picture, inches)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    titles = [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
+    boxes = [own.get_window_extent() for own in titles if any(map(str.isalpha, own.get_text()))]
+    whole = figure.bbox.padded(1)
+    assert all(whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1 for box in boxes)
+    assert axes.get_window_extent().width > 0.2 * figure.bbox.width
+    rows = [own.get_window_extent() for own in axes.get_yticklabels()]
+    apart = [one.y0 >= other.y1 or other.y0 >= one.y1 for one, other in pairwise(rows)]
+    assert all(apart)
+    across = [own.get_window_extent() for own in axes.get_xticklabels() if own.get_text()]
+    assert all(one.x1 <= other.x0 for one, other in pairwise(across))
+
+
+def test_texts_of_the_cells_of_one_network_keep_apart() -> None:
+    figure = drawn(HeatMap("trial 3", ["act", "w"], ["fc"], [[7.8, 3.0]], [["7.8b/learned", "3.1b/learned"]], "bits"))
+    figure.draw_without_rendering()
+    first, second = (own.get_window_extent() for own in figure.axes[0].texts)
+    assert first.x1 < second.x0

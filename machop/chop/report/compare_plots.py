@@ -109,11 +109,12 @@ def hypervolume(summary: CompareSummary, width: float | None = None) -> Figure:
     axes.set_yticks(sorted({lowest, *(tick for tick in axes.get_yticks() if lowest <= tick <= 100)}))
     cut = f"; axis from {lowest:g}" if lowest else ""
     is_front = len(summary.goals.names) > 1
-    axes.set_ylabel(f"hypervolume [% of the {summary.best}'s{cut}]" if is_front else f"{summary.whole} [%{cut}]")
+    label = f"hypervolume [% of the {summary.best}'s{cut}]" if is_front else f"{summary.whole} [%{cut}]"
+    axes.set_ylabel(wrapped(label, 0.75 * figure.get_figheight()))
     evaluations_axis(axes, summary.budget)
     ends = [(one.name, 100 * float(one.hypervolume.median[-1])) for one in summary.strategies]
     label_ends(axes, [*ends, (summary.best, 100.0)], styles)
-    axes.set_title(wrapped(what_is_shown(summary), 0.85 * inches), color="#444444")
+    axes.set_title(wrapped(what_is_shown(summary), inches - 0.85), color="#444444")
     return figure
 
 

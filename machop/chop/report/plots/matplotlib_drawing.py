@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from chop.report.figure_text import figure_text
+from chop.report.plots.broken_names import broken
 from chop.report.plots.colours import (
     BIT_TICKS,
     BITS_SCALE,
@@ -36,6 +37,21 @@ MOST_COLUMNS = 4
 HANDLE, LETTER = 0.5, 0.062
 """Inches of a legend that an entry takes beside its text, and that a letter takes."""
 
+TICK_LETTER, TICK_LINE = 0.048, 0.1
+"""Inches that a letter of the smallest text takes across, and a line of it up."""
+
+NAMES = 0.42
+"""The share of the width of a picture that its row names may take; longer ones are broken into lines."""
+
+LEAST_SCATTER, LEGEND_LINE = 1.6, 0.14
+"""Inches up of a scatter picture without its legend, at the least, and of a line of that legend."""
+
+CELL = 0.42
+"""Inches of the narrowest cell of a heat map in its own size."""
+
+LEAST_LETTERS = 10
+"""Letters of the title of an axis, below which it is written upwards."""
+
 LABEL_SIZE = (16.0, 8.0)
 """Width and height, in points of print, that are left to the label of a point."""
 
@@ -50,7 +66,7 @@ class DrawnFigure(Figure):
 def drawn(picture: Picture, inches: tuple[float, float] | None = None) -> Figure:
     """The picture as a figure of matplotlib; in its own size, points of the front have the numbers of their trials."""
     with matplotlib.rc_context(FOR_PAPERS):
-        figure = DrawnFigure(figsize=inches or _size(picture), layout="constrained")
+        figure = DrawnFigure(figsize=_with_room(picture, inches or _size(picture)), layout="constrained")
         match picture:
             case Scatter():
                 _scatter(figure.add_subplot(), picture, inches is None)
@@ -71,7 +87,13 @@ def _size(picture: Picture) -> tuple[float, float]:
     """Inches that suit what a picture holds."""
     match picture:
         case HeatMap():
-            return (min(12.0, 2.6 + 0.42 * len(picture.columns)), min(9.0, 1.2 + 0.26 * len(picture.rows)))
+            letters = max(len(text) for line in picture.texts for text in line)
+            cells = max(CELL, 0.1 + TICK_LETTER * letters) * len(picture.columns)
+            names = TICK_LETTER * max(map(len, picture.rows))
+            return (
+                min(12.0, (1.1 + cells) + min(names, (1.1 + cells) * NAMES / (1 - NAMES))),
+                min(9.0, 1.2 + 0.26 * len(picture.rows)),
+            )
         case Bars():
             return (6.4, 0.4 + sum(0.7 + 0.2 * len(rows) for _, rows in picture.panels))
         case Steps():
@@ -84,6 +106,38 @@ def _size(picture: Picture) -> tuple[float, float]:
             return (6.4, 4.2)
 
 
+def _with_room(picture: Picture, inches: tuple[float, float]) -> tuple[float, float]:
+    """A size that is high enough for the names of all rows, which may be broken into several lines."""
+    width, height = inches
+    match picture:
+        case HeatMap():
+            lines = [name.count("\n") + 1 for name in _row_names(picture.rows[:MOST_ROWS], width)]
+            below = TICK_LETTER * max(map(len, picture.columns))
+            needed = 0.7 + below + len(lines) * (0.05 + TICK_LINE * max(lines))
+        case Scatter():
+            *_, legend = _fitted([own.name for own in (*picture.points, *picture.bounds)], width)
+            needed = LEAST_SCATTER + LEGEND_LINE * legend
+        case Bars():
+            names = [name for _, rows in picture.panels for name, _ in rows]
+            lines = [name.count("\n") for name in _row_names(names, width)]
+            needed = 0.4 + 0.7 * len(picture.panels) + len(names) * (0.2 + TICK_LINE * max(lines))
+        case _:
+            needed = height
+    return (width, max(height, needed))
+
+
+def _row_names(names: Sequence[str], width: float) -> list[str]:
+    return [broken(name, int(NAMES * width / TICK_LETTER)) for name in names]
+
+
+def _room(axes: Axes) -> tuple[float, float]:
+    """Inches of the whole figure of some axes, across and up."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    return float(width), float(height)
+
+
 def _scatter(axes: Axes, picture: Scatter, is_labelled: bool) -> None:
     for own in picture.points:
         _points(axes, own)
@@ -92,15 +146,16 @@ def _scatter(axes: Axes, picture: Scatter, is_labelled: bool) -> None:
         line(bound.value, color=COLOURS[bound.role], linestyle=":", linewidth=1, label=bound.name)
     if is_labelled:
         _label(axes, picture)
-    axes.set_xlabel(picture.x_title)
-    axes.set_ylabel(picture.y_title)
+    width, height = _room(axes)
+    axes.set_xlabel(broken(picture.x_title, int(0.8 * width / LETTER)))
+    axes.set_ylabel(broken(picture.y_title, int(0.55 * height / LETTER)))
     handles, labels = axes.get_legend_handles_labels()
-    texts, columns = _fitted(labels, axes.figure.bbox.width / axes.figure.dpi)
+    texts, columns, _ = _fitted(labels, width)
     axes.figure.legend(handles, texts, loc="outside upper left", ncols=columns)
 
 
-def _fitted(labels: Sequence[str], inches: float) -> tuple[list[str], int]:
-    """The labels of a legend, broken to fit into a width, and the number of columns in which it has fewest lines."""
+def _fitted(labels: Sequence[str], inches: float) -> tuple[list[str], int, int]:
+    """The labels of a legend, broken to fit into a width, the number of columns with fewest lines, and these lines."""
     found: list[tuple[int, int, list[str]]] = []
     for columns in range(1, MOST_COLUMNS + 1):
         letters = int((inches / columns - HANDLE) / LETTER)
@@ -108,8 +163,8 @@ def _fitted(labels: Sequence[str], inches: float) -> tuple[list[str], int]:
         if columns == 1 or max(len(line) for text in texts for line in text.splitlines()) <= letters:
             heights = [sum(text.count("\n") + 1 for text in part) for part in np.array_split(texts, columns)]
             found.append((max(heights), -columns, texts))
-    _, columns, texts = min(found)
-    return texts, -columns
+    lines, columns, texts = min(found)
+    return texts, -columns, lines
 
 
 def _label(axes: Axes, picture: Scatter) -> None:
@@ -147,7 +202,7 @@ def _steps(figure: Figure, picture: Steps) -> None:
     panels = figure.subplots(len(picture.panels), sharex=True, squeeze=False)[:, 0]
     for axes, (title, values) in zip(panels, picture.panels, strict=True):
         axes.step(picture.x, values, where="post", color=FRONT)
-        axes.set_ylabel(title)
+        axes.set_ylabel(broken(title, int(0.75 * _room(axes)[1] / len(panels) / LETTER)))
     panels[-1].set_xlabel(picture.x_title)
 
 
@@ -169,7 +224,10 @@ def _parallel(axes: Axes, picture: Parallel) -> None:
     axes.add_collection(LineCollection(lines, colors=shades, alpha=0.35, linewidths=0.7))
     axes.set_xlim(0, len(picture.axes) - 0.7)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_xticks(range(len(picture.axes)), [own.title for own in picture.axes], rotation=35, ha="right", fontsize=7)
+    letters = int(0.85 * _room(axes)[0] / len(picture.axes) / TICK_LETTER)
+    is_flat = letters >= LEAST_LETTERS
+    titles = [broken(own.title, letters if is_flat else 3 * LEAST_LETTERS) for own in picture.axes]
+    axes.set_xticks(range(len(titles)), titles, rotation=0 if is_flat else 90, fontsize=6)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color="#888888")
@@ -191,7 +249,7 @@ def _heat_map(axes: Axes, picture: HeatMap) -> None:
             is_light = is_dark(value) if is_bits else abs(value) > 0.6
             colour = "white" if is_light else "black"
             axes.text(column, line, picture.texts[line][column], ha="center", va="center", fontsize=6, color=colour)
-    axes.set_yticks(range(len(rows)), rows, fontsize=6)
+    axes.set_yticks(range(len(rows)), _row_names(rows, _room(axes)[0]), fontsize=6)
     turned = 90 if max(map(len, picture.columns)) > 2 else 0
     axes.set_xticks(range(len(picture.columns)), picture.columns, fontsize=6, rotation=turned)
     axes.set_xlabel(picture.x_title)
@@ -207,7 +265,7 @@ def _bars(figure: Figure, picture: Bars) -> None:
     panels = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (title, rows) in zip(panels, picture.panels, strict=True):
         colours = [FRONT] * (len(rows) - 1) + [OTHERS]
-        axes.barh([name for name, _ in rows], [share for _, share in rows], color=colours)
+        axes.barh(_row_names([name for name, _ in rows], _room(axes)[0]), [share for _, share in rows], color=colours)
         axes.invert_yaxis()
         axes.set_title(title, fontsize=8, loc="left")
         axes.tick_params("y", labelsize=6)

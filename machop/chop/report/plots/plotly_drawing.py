@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -11,6 +10,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.subplots import make_subplots
 
+from chop.report.plots.broken_names import broken
 from chop.report.plots.colours import (
     BIT_TICKS,
     BITS_SCALE,
@@ -122,7 +122,7 @@ def _parallel(picture: Parallel) -> go.Figure:
     letters = max(LEAST_LETTERS, LETTERS_ACROSS // len(picture.axes))
     dimensions = [
         {
-            "label": _text(_broken(own.title, letters)),
+            "label": _text(broken(own.title, letters)),
             "values": own.values,
             **({"tickvals": [*range(len(own.ticks))], "ticktext": [*map(_text, own.ticks)]} if own.ticks else {}),
         }
@@ -137,16 +137,6 @@ def _parallel(picture: Parallel) -> go.Figure:
     lines = max(own["label"].count("<br>") for own in dimensions)
     figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line, labelside="bottom", labelfont={"size": 10}))
     return _laid_out(figure, 400 + 13 * lines).update_layout(margin={"l": 70, "r": 20, "t": 40, "b": 60 + 13 * lines})
-
-
-def _broken(title: str, letters: int) -> str:
-    """A title in lines of at most so many letters where its spaces and underscores allow it."""
-    lines = [""]
-    for part in re.findall(r"[^_ /.]*[_ /.]?", title):
-        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > letters:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _heat_map(picture: HeatMap) -> go.Figure:
