@@ -115,7 +115,8 @@ def _with_room(picture: Picture, inches: tuple[float, float]) -> tuple[float, fl
             below = TICK_LETTER * max(map(len, picture.columns))
             needed = 0.7 + below + len(lines) * (0.05 + TICK_LINE * max(lines))
         case Scatter():
-            *_, legend = _fitted([own.name for own in (*picture.points, *picture.bounds)], width)
+            labels = [*(own.name for own in picture.points), *(own.name for own in picture.bounds)]
+            *_, legend = _fitted(labels, width)
             needed = LEAST_SCATTER + LEGEND_LINE * legend
         case Bars():
             names = [name for _, rows in picture.panels for name, _ in rows]
