@@ -65,6 +65,34 @@ def test_a_click_on_a_row_selects_that_network(page: Any) -> None:
     assert page.find_elements("id", "chosen")
 
 
+def test_the_toml_of_a_network_stays_open_and_changes_with_the_selection(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.find_element("css selector", "#network-toml summary").send_keys(Keys.ENTER)
+    plot, found = page.find_element("id", "front-plot"), set()
+    plot.send_keys(Keys.ARROW_LEFT * 40)
+    for _ in range(3):
+        found.add(text(page, "#network-toml pre"))
+        plot.send_keys(Keys.ARROW_RIGHT)
+    assert len(found) == 3
+    assert all(own.startswith("[passes.quantize]") for own in found)
+
+
+def test_long_names_of_layers_are_whole_above_their_axes(page: Any) -> None:
+    name = "transformer_encoder_layers_3_attention_output_dense"
+    assert page.execute_script(f"return linesOf('{name}', 27)") == [name[:27], name[27:]]
+    titles = page.execute_script(
+        "return [...document.querySelectorAll('#parallel-plot g')].map((own) => "
+        "[...own.querySelectorAll('text.name')].map((line) => line.textContent).join(''))"
+    )
+    assert titles == page.execute_script("return Parallel.columns.map((own) => own.title)")
+
+
+def test_the_legend_explains_the_knee(page: Any) -> None:
+    assert page.execute_script("return knee(frontier(state.x, state.y), state.x, state.y)") is not None
+    assert "knee: the network of the front that lies farthest from the line" in text(page, "#front-legend")
+
+
 def test_brushing_an_axis_filters_picture_and_table(page: Any) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 

@@ -39,7 +39,7 @@ function lines(width, series, xName, yName, marks) {
 
 function barChart(box, rows) {
   const most = Math.max(...rows.map(([, value]) => value), 1e-12);
-  box.append(make("table", { class: "bars" }, make("tbody", {}, rows.map(([name, value]) => make("tr", {}, make("td", { class: "text" }, name), make("td", { class: "text" }, make("span", { class: "bar", style: `width:${Math.round((value / most) * 80)}px` }), ` ${(value * 100).toFixed(1)} %`))))));
+  box.append(make("table", { class: "bars" }, make("tbody", {}, rows.map(([name, value]) => make("tr", {}, make("td", { class: "text" }, name.split(" ").flatMap((word) => [make("span", { class: "word" }, breakable(word)), " "])), make("td", { class: "text" }, make("span", { class: "bar", style: `width:${Math.round((value / most) * 80)}px` }), ` ${(value * 100).toFixed(1)} %`))))));
 }
 
 const MOST_BARS = 14, MOST_NARROW = 4;

@@ -170,6 +170,16 @@ function roomIn(box, least, most) {
 /** A name that may be broken behind each underscore. */
 const breakable = (name) => name.split(/(?<=_)/).flatMap((part, place) => (place ? [make("wbr"), part] : [part]));
 
+/** A name in lines of at most so many letters, broken behind spaces, underscores, dots and slashes where it has them. */
+function linesOf(name, letters) {
+  const lines = [""];
+  for (const part of name.match(/[^_ /.]*[_ /.]|[^_ /.]+/g) ?? []) {
+    if (lines.at(-1) && lines.at(-1).length + part.trimEnd().length > letters) lines.push("");
+    lines[lines.length - 1] += part;
+  }
+  return lines;
+}
+
 function redrawn(element, draw) {
   let width = 0;
   new ResizeObserver(() => {

@@ -218,6 +218,7 @@ const Front = (() => {
     if (DATA.exact.length && !areObjectives()) items.push(make("span", {}, `the exact front is known for ${objectives.join(" and ")}, and not drawn on other axes`));
     if (sx && constraints.some((own) => bound(own, 0).length)) items.push(make("span", {}, make("i", { class: "bar", style: `border-color:${colour("bound")}` }), "constraint"));
     if (DATA.has_test && state.tests) items.push(make("span", {}, "┼ score on the test set, 95 % interval"));
+    if (knee(line, state.x, state.y) !== null) items.push(make("span", {}, "◌ knee: the network of the front that lies farthest from the line between its ends"));
     if (uniform.length) items.push(make("span", {}, "□ same formats in all layers"));
     $("front-legend").replaceChildren(...items);
   }

@@ -84,7 +84,7 @@ const Selected = (() => {
     const found = DATA.commands.map(([what, text, flag]) => [make("h3", {}, what), command(text.replaceAll("{trial}", trial).replaceAll("{untuned}", untuned(flag)), what)]);
     const config = configOf(place);
     const isLearned = Object.values(config ?? {}).some((own) => Object.values(own).includes("learned"));  // by a training: in the file of the network
-    if (config && !isLearned) found.push([make("h3", {}, "TOML of the formats (passes.quantize)"), command(toml(config), "TOML")]);
+    if (config && !isLearned) found.push([make("details", { id: "network-toml", open: $("network-toml")?.open }, make("summary", {}, "TOML of the formats (passes.quantize)"), command(toml(config), "TOML of the formats"))]);
     return found;
   }
   function toml(config) {

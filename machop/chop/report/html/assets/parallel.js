@@ -3,19 +3,23 @@ const Parallel = (() => {
   const box = $("parallel-plot"), lines = make("canvas"), top = make("svg");
   box.append(lines, top);
   scrollable(box.parentElement, "all choices and metrics");
-  const gap = 92, margin = { top: 72, bottom: 24, left: 98, right: 66 }, height = 348;
+  const gap = 92, margin = { bottom: 24, left: 98, right: 66 }, lineHeight = 13, mostLines = 4;
   const columns = [
     ...keys.map((own) => ({ name: own.key, title: own.node, under: own.own.replace(/_/g, " "), values: own.values })),
     ...[...new Set([...DATA.metrics.map((own) => own.name)])].filter((name) => T.metrics[name].some((own) => own !== null)).map((name) => ({ name, title: name, under: metricOf[name]?.unit ?? "", values: null })),
   ];
-  let places = [], scales = [], width = 0;
+  let places = [], scales = [], titles = [], width = 0, height = 0, tier = 0;
 
   function layout() {
     width = Math.max(box.parentElement.clientWidth, margin.left + margin.right + (columns.length - 1) * gap);
-    box.style.width = `${width}px`;
-    box.style.height = `${height}px`;
     const step = columns.length > 1 ? (width - margin.left - margin.right) / (columns.length - 1) : 0;
     places = columns.map((_, number) => margin.left + number * step);
+    titles = columns.map((own) => [...named(own.title), ...(own.under ? [own.under] : [])]);
+    tier = lineHeight * Math.max(...titles.map((own) => own.length)) + 2;
+    margin.top = 2 * tier + 16;
+    height = 252 + margin.top + margin.bottom;
+    box.style.width = `${width}px`;
+    box.style.height = `${height}px`;
     scales = columns.map((own) => {
       if (own.values) {
         const last = own.values.length - 1;
@@ -28,6 +32,11 @@ const Parallel = (() => {
     });
   }
   const gapOf = () => (places.length > 1 ? places[1] - places[0] : width / 2);
+  /** The lines of a title, in the room to the axes beside it but one; of very long ones the last is cut. */
+  function named(title) {
+    const letters = Math.floor((2 * gapOf()) / 6.6), lines = linesOf(title, letters);
+    return [...lines.slice(0, mostLines - 1), ...(lines.length < mostLines ? [] : [lines.slice(mostLines - 1).join("")])].map((own) => short(own, letters));
+  }
   const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
   function y(number, place) {
     const value = valueOf(columns[number].name, place);
@@ -66,11 +75,11 @@ const Parallel = (() => {
     top.replaceChildren(...columns.map((own, number) => {
       const x = places[number], bottom = height - margin.bottom, group = make("g", { class: "axis" });
       group.append(make("line", { x1: x, x2: x, y1: margin.top, y2: bottom }));
-      const named = own.values ? own.values.map((value, code) => [String(value), scales[number](code)]) : scales[number].ticks.map((at) => [shown(at), scales[number](at)]);
-      const room = own.values ? Math.ceil(named.length / 14) : 1;
-      for (const [text, at] of named.filter((_, place) => place % room === 0)) group.append(make("text", { x: x - 6, y: at + 4, "text-anchor": "end" }, short(text, 14)));
-      const lift = number % 2 ? 28 : 0, letters = Math.floor((2 * gapOf()) / 6.6);
-      group.append(make("text", { class: "name", x, y: 14 + lift, "text-anchor": "middle" }, short(own.title, letters)), make("text", { x, y: 27 + lift, "text-anchor": "middle" }, short(own.under, letters)));
+      const ticked = own.values ? own.values.map((value, code) => [String(value), scales[number](code)]) : scales[number].ticks.map((at) => [shown(at), scales[number](at)]);
+      const room = own.values ? Math.ceil(ticked.length / 14) : 1;
+      for (const [text, at] of ticked.filter((_, place) => place % room === 0)) group.append(make("text", { x: x - 6, y: at + 4, "text-anchor": "end" }, short(text, 14)));
+      const lift = number % 2 ? tier : 0, last = own.under ? titles[number].length - 1 : Infinity;
+      group.append(...titles[number].map((text, line) => make("text", { class: line < last ? "name" : "", x, y: 14 + lift + lineHeight * line, "text-anchor": "middle" }, text)));
       const range = state.brushes[own.name];
       if (range) { const ends = range.map((at) => Math.max(margin.top - 6, Math.min(bottom + 6, scales[number](at)))); group.append(make("rect", { x: x - 7, width: 14, y: Math.min(...ends), height: Math.max(4, Math.abs(ends[0] - ends[1])), fill: colour("mark"), "fill-opacity": 0.45 })); }
       const grip = make("rect", { x: x - 16, width: 32, y: margin.top - 6, height: bottom - margin.top + 12, fill: "transparent", style: "cursor:ns-resize", "data-axis": own.name });
