@@ -14,6 +14,9 @@ from chop.actions.setup import traced
 from chop.dataset import MaseDataModule
 from chop.models import get_model
 
+BATCH = 512
+"""Samples that are measured at a time."""
+
 FIXED = {"name": ["integer"], "data_in_frac_width": ["auto"], "data_in_range_rule": ["mse"]}
 INPUTS = {**FIXED, "data_in_width": [3, 4, 6, 8]}
 LAYER = {
@@ -49,6 +52,7 @@ CASES = (
 class Subject:
     """The network of a case in float, its data, and a space whose graph may be trained."""
 
+    case: Case
     model: nn.Module
     data: MaseDataModule
     space: MixedPrecisionPTQ
@@ -56,7 +60,7 @@ class Subject:
 
 def subject_of(case: Case) -> Subject:
     """The network of a case with its bundled weights, newly built."""
-    data = MaseDataModule(case.dataset, batch_size=512)
+    data = MaseDataModule(case.dataset, batch_size=BATCH)
     data.prepare_data()
     data.setup()
     model = get_model(case.model, dataset_info=data.dataset_info, pretrained=True).eval()
@@ -64,4 +68,4 @@ def subject_of(case: Case) -> Subject:
     setup = SpaceSetup(by="type", batch_norm=case.batch_norm)  # type: ignore[arg-type]
     space = MixedPrecisionPTQ(traced(model, data), seed, "type", setup)
     assert not space.problems(), space.problems()
-    return Subject(model, data, space)
+    return Subject(case, model, data, space)

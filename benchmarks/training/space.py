@@ -4,9 +4,9 @@
 
 Own training: 12 epochs from the float network, the same loss, schedule and batches, one plan alone, with two seeds.
 Their mean is the target, their rank correlation is how well own trainings agree among themselves. Accuracies are of
-validation and test samples together, none of which is trained on: validation samples chose the float network, and
-choose the best epoch of a training for the space; test samples choose nothing. Each own training is kept in
-mase_output/bench_training and used again, so that a run that was broken off goes on.
+validation and test samples together, and of more samples where the data are generated; none of them is trained on.
+Validation samples chose the float network, and choose the best epoch of a training for the space; the others choose
+nothing. Each own training is kept in mase_output/bench_training and used again, so that a broken run goes on.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import json
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
-from training.networks import CASES, Case, Subject, subject_of
+from training.networks import BATCH, CASES, Case, Subject, subject_of
 
 from chop.config.space_training import SpaceTrainingOptions
-from chop.dataset.data import Data
+from chop.dataset import shapes, toy_tiny
+from chop.dataset.rows import Batch
 from chop.evaluation.predictions import stream
 from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
@@ -37,12 +39,20 @@ from chop.training.plan_network import PlanNetwork
 from chop.training.ranges import Ranges
 from chop.training.space_plans import PlanSpace, drawn_plan, widest_plan
 
-PLANS = {"toy": 30, "jsc-mlp": 30, "shapes-cnn": 16, "jsc-s": 30}
+PLANS = {"toy": 60, "jsc-mlp": 30, "shapes-cnn": 16, "jsc-s": 30}
 """Random plans that are trained on their own."""
+DRAWN: Mapping[str, tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]] = {
+    "toy": (toy_tiny.drawn, 20_000),
+    "shapes-cnn": (shapes.drawn, 6_000),
+}
+"""How more samples of generated data are drawn, and how many."""
+DRAWN_SEED = 7
+"""Their seed: another than that of the bundled samples."""
 RUNS = 2
 """Trainings of each kind, each with another seed; the figures are their means."""
 SEED = 7
-PARTS = ("val", "test")
+DRAWS = 1_000
+"""Draws of plans for the standard error of an order."""
 OWN = SpaceTrainingOptions(max_epochs=12, learning_rate=3e-3, plans_per_step=1, widest_weight=0.0, probes=2)
 KEPT = Path("mase_output/bench_training")
 
@@ -78,13 +88,28 @@ class OnePlan:
         return self.only
 
 
+def parts_of(case: Case) -> tuple[str, ...]:
+    """The sets of samples that accuracies of a case are of."""
+    drawn = [f"{DRAWN[case.model][1]} drawn from seed {DRAWN_SEED}"] if case.model in DRAWN else []
+    return ("val", "test", *drawn)
+
+
+def scored(subject: Subject) -> list[Batch]:
+    """The samples that accuracies are of; validation samples come first."""
+    found = [batch for part in ("val", "test") for batch in subject.data.batches(part)]
+    if subject.case.model in DRAWN:
+        draw, samples = DRAWN[subject.case.model]
+        found += zip(*(torch.split(own, BATCH) for own in draw(samples, DRAWN_SEED)), strict=True)
+    return found
+
+
 @torch.no_grad()
-def hits(space: PlanSpace, data: Data, plans: Sequence[QuantPlan]) -> Tensor:
+def hits(space: PlanSpace, subject: Subject, plans: Sequence[QuantPlan]) -> Tensor:
     """Whether each plan classifies each sample rightly with the weights as they are, `(plans, samples)`."""
-    network = PlanNetwork(space.graph, data.output)
-    ranges = Ranges(space.graph, network, data, space.calibration_rows, "cpu")
+    network = PlanNetwork(space.graph, subject.data.output)
+    ranges = Ranges(space.graph, network, subject.data, space.calibration_rows, "cpu")
     ranges.refresh()
-    batches = [(network.inputs(x), y) for part in PARTS for x, y in data.batches(part)]
+    batches = [(network.inputs(x), y) for x, y in scored(subject)]
     found = []
     for plan in plans:
         formats = formats_of(space.graph.freeze(plan))
@@ -97,8 +122,7 @@ def hits(space: PlanSpace, data: Data, plans: Sequence[QuantPlan]) -> Tensor:
 @torch.no_grad()
 def hits_in_float(subject: Subject) -> Tensor:
     """Whether the float network classifies each sample rightly."""
-    pairs = (pair for part in PARTS for pair in stream(subject.model, subject.data.batches(part)))
-    return torch.cat([outputs.argmax(1) == y for outputs, y in pairs])
+    return torch.cat([outputs.argmax(1) == y for outputs, y in stream(subject.model, scored(subject))])
 
 
 def shares(found: Tensor) -> list[float]:
@@ -109,7 +133,7 @@ def shares(found: Tensor) -> list[float]:
 def own_scores(case: Case, plans: Sequence[QuantPlan], seed: int) -> list[float]:
     """What each plan reaches by its own training; kept plan by plan for the next run."""
     file = KEPT / f"own-{case.model}-{seed}.json"
-    key = repr((case, OWN, PARTS, plans))
+    key = repr((case, OWN, parts_of(case), plans))
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     found: list[float] = known["scores"] if known.get("key") == key else []
     for plan in plans[len(found) :]:
@@ -118,7 +142,7 @@ def own_scores(case: Case, plans: Sequence[QuantPlan], seed: int) -> list[float]
         training = SpaceTraining(space, subject.data, OWN, seed)
         for epoch in range(OWN.max_epochs):
             training.train_epoch(epoch)
-        found += shares(hits(space, subject.data, [plan]))
+        found += shares(hits(space, subject, [plan]))
         KEPT.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps({"key": key, "scores": found}))
     return found
@@ -150,13 +174,13 @@ def row_of(case: Case, options: SpaceTrainingOptions) -> list[str]:
     """The figures of one network."""
     subject = subject_of(case)
     plans, in_float = plans_of(subject, PLANS[case.model]), hits_in_float(subject)
-    before = torch.tensor(shares(hits(subject.space, subject.data, plans)))
+    before = torch.tensor(shares(hits(subject.space, subject, plans)))
     each = torch.tensor([own_scores(case, plans, seed) for seed in range(RUNS)])
     own = each.mean(0)
     runs, orders, lost, seconds = [], [], [], 0.0
     for seed in range(RUNS):
         done, spent = trained(case, options, seed)
-        found = hits(done.space, done.data, plans)
+        found = hits(done.space, done, plans)
         runs.append(torch.tensor(shares(found)))
         orders.append(order(runs[-1], own))
         lost.append(in_float.double() - found[0].double())
@@ -169,8 +193,8 @@ def row_of(case: Case, options: SpaceTrainingOptions) -> list[str]:
         str(len(plans) - 1),
         *(f"{float(v[1:].mean()):.4f}" for v in (before, after, own)),
         f"{order(before, own):.2f}",
-        " ".join(f"{v:.2f}" for v in orders),
-        f"{order(each[0], each[1]):.2f}",
+        f"{' '.join(f'{v:.2f}' for v in orders)} ± {order_error(runs[0], own):.2f}",
+        *(f"{v:.2f}" for v in orders_of_seeds(runs, list(each))),
         *(f"{float(v[0]):.4f}" for v in (before, after, own)),
         f"{float(in_float.double().mean()):.4f}",
         in_points(gap),
@@ -189,10 +213,28 @@ def order(values: Tensor, others: Tensor) -> float:
     return float(spearmanr(values[1:].tolist(), others[1:].tolist()).statistic)
 
 
+def order_error(values: Tensor, others: Tensor) -> float:
+    """The standard error of `order`: its standard deviation where the random plans are drawn again from themselves."""
+    rng = np.random.default_rng(SEED)
+    pairs = torch.stack([values, others])[:, 1:].numpy()
+    drawn = (pairs[:, rng.integers(0, pairs.shape[1], pairs.shape[1])] for _ in range(DRAWS))
+    return float(np.std([spearmanr(*own).statistic for own in drawn]))
+
+
+def orders_of_seeds(runs: Sequence[Tensor], each: Sequence[Tensor]) -> tuple[float, float, float]:
+    """The order of two trainings for the space, that of two own trainings, and the order that seeds allow.
+
+    The last is what a training for the space would reach with the mean of both own trainings if seeds made the only
+    difference: the square root of the product of both reliabilities (Spearman 1904).
+    """
+    of_space, of_own = order(*runs), order(*each)
+    return of_space, of_own, (of_space * 2 * of_own / (1 + of_own)) ** 0.5
+
+
 HEADINGS = (
     "network", "networks", "before", "for the space", "each alone", "order before", "order after",
-    "order of each alone again", "widest before", "widest", "widest alone", "float", "float above widest, in points",
-    "on test samples alone", "CPU",
+    "order of the space again", "order of each alone again", "order that seeds allow", "widest before", "widest",
+    "widest alone", "float", "float above widest, in points", "without validation samples", "CPU",
 )  # fmt: skip
 
 

@@ -68,13 +68,18 @@ INFO = DatasetInfo(
 
 
 def load_shapes() -> Parts:
-    """8,000 / 2,000 / 2,000 images; x float32 `(samples, 1, 12, 12)`, y int64. Classes alternate: balanced."""
-    generator = torch.Generator().manual_seed(SEED)
-    ink = draw(torch.rand(6, ROWS, generator=generator))
-    x = (ink + NOISE * torch.randn(ROWS, SIZE, SIZE, generator=generator)).unsqueeze(1)
-    y = torch.arange(ROWS) % len(SHAPES)
+    """8,000 / 2,000 / 2,000 images."""
+    x, y = drawn(ROWS, SEED)
     bounds = [slice(0, TRAIN), slice(TRAIN, TRAIN + VAL), slice(TRAIN + VAL, ROWS)]
     return Parts(*(TensorRows(x[part], y[part]) for part in bounds))
+
+
+def drawn(rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Images from a seed: x float32 `(rows, 1, 12, 12)`, y int64. Classes alternate: balanced."""
+    generator = torch.Generator().manual_seed(seed)
+    ink = draw(torch.rand(6, rows, generator=generator))
+    x = (ink + NOISE * torch.randn(rows, SIZE, SIZE, generator=generator)).unsqueeze(1)
+    return x, torch.arange(rows) % len(SHAPES)
 
 
 def draw(uniform: Tensor) -> Tensor:

@@ -25,16 +25,18 @@ INFO = DatasetInfo(
 
 
 def load_toy_tiny() -> Parts:
-    """1,600 / 200 / 200 samples; the class tells which of two products of normal variables is greater."""
-    generator = torch.Generator().manual_seed(SEED)
-    x = torch.randn(ROWS, FEATURES, generator=generator)
-    noise = 0.1 * torch.randn(ROWS, generator=generator)
-    y = (x[:, 0] * x[:, 1] + noise > x[:, 2] * x[:, 3]).long()
-    return Parts(_rows(x, y, 0, 1_600), _rows(x, y, 1_600, 1_800), _rows(x, y, 1_800, ROWS))
+    """1,600 / 200 / 200 samples."""
+    x, y = drawn(ROWS, SEED)
+    bounds = [slice(0, 1_600), slice(1_600, 1_800), slice(1_800, ROWS)]
+    return Parts(*(TensorRows(x[part], y[part]) for part in bounds))
 
 
-def _rows(x: Tensor, y: Tensor, start: int, stop: int) -> TensorRows:
-    return TensorRows(x[start:stop], y[start:stop])
+def drawn(rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Samples from a seed: x float32 `(rows, 4)`, y int64, which of two products of normal variables is greater."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, FEATURES, generator=generator)
+    noise = 0.1 * torch.randn(rows, generator=generator)
+    return x, (x[:, 0] * x[:, 1] + noise > x[:, 2] * x[:, 3]).long()
 
 
 DATASETS.register("toy_tiny")(BuiltinDataset(INFO, load_toy_tiny))
