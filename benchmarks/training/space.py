@@ -108,7 +108,7 @@ def hits(space: PlanSpace, subject: Subject, plans: Sequence[QuantPlan]) -> Tens
     """Whether each plan classifies each sample rightly with the weights as they are, `(plans, samples)`."""
     network = PlanNetwork(space.graph, subject.data.output)
     ranges = Ranges(space.graph, network, subject.data, space.calibration_rows, "cpu")
-    ranges.refresh()
+    ranges.refresh_for_search()
     batches = [(network.inputs(x), y) for x, y in scored(subject)]
     found = []
     for plan in plans:

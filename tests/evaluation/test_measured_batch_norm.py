@@ -117,7 +117,13 @@ def axes_of(graph: MaseGraph, widths: Sequence[int] = (3, 6)) -> list[Axis]:
         elif op.has_statistics:
             rounded = {"data_in": Integer(6, 3), "statistics": MEASURED}
             axes.append([{name: {}}, {name: {"statistics": MEASURED}}, {name: rounded}])
-    return axes
+    return [[frozen(graph, own) for own in axis] for axis in axes]
+
+
+def frozen(graph: MaseGraph, formats: Mapping[str, Mapping[str, Format]]) -> dict[str, dict[str, Format]]:
+    """The formats of an alternative with all that a graph knows, as a search space has them."""
+    plan = graph.freeze(QuantPlan.of(formats))
+    return {name: dict(plan[name]) for name in formats}
 
 
 def plans_of(axes: Sequence[Axis], codes: Any) -> list[QuantPlan]:
@@ -205,25 +211,37 @@ def layer_by_hand(layer: nn.Linear, x: Tensor, width: int) -> Tensor:
     return rounded(F.linear(rounded(x, width, frac), weight, bias), width, frac)
 
 
-def norm_by_hand(norm: nn.Module, seen: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """A batch norm of both, by mean and variance of the first."""
+def norm_by_hand(norm: nn.Module, in_float: Tensor, seen: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch norm of three: that of the float network by its own statistics, the others by those of the second.
+
+    These are corrected by what the float network's own are beside those of the same samples.
+    """
     own: Any = norm
     mean, variance = seen.mean(0), seen.var(0, unbiased=False)
+    float_mean, float_variance = in_float.mean(0), in_float.var(0, unbiased=False)
+    kept = (variance / float_variance).clamp(max=1)
+    mean = mean + (own.running_mean - float_mean) * kept.sqrt()
+    variance = own.running_var * kept + (variance - float_variance).clamp(min=0)
     gain = own.weight if own.weight is not None else 1.0
     shift = own.bias if own.bias is not None else 0.0
-    return tuple((h - mean) / (variance + own.eps).sqrt() * gain + shift for h in (seen, x))  # type: ignore[return-value]
+    first, second = ((h - mean) / (variance + own.eps).sqrt() * gain + shift for h in (seen, x))
+    return own(in_float), first, second
 
 
 @torch.no_grad()
 def by_hand(model: Residual, widths: Mapping[str, int], seen: Tensor, x: Tensor) -> Tensor:
     """The residual network written out: each layer quantised, each norm by what the quantised layers before it make."""
-    seen, x = norm_by_hand(model.before, seen, x)
-    one = [layer_by_hand(model.one, h, widths["one"]) for h in (seen, x)]
-    two = [layer_by_hand(model.two, h, widths["two"]) for h in (seen, x)]
-    branches = zip(norm_by_hand(model.norm_one, *one), norm_by_hand(model.norm_two, *two), strict=True)
-    hidden = [F.relu(a) + b for a, b in branches]
-    last = [layer_by_hand(model.last, h, widths["last"]) for h in hidden]
-    return norm_by_hand(model.norm_last, *last)[1]
+
+    def layer(name: str, three: Sequence[Tensor]) -> list[Tensor]:
+        own, (in_float, *others) = getattr(model, name), three
+        return [own(in_float), *(layer_by_hand(own, h, widths[name]) for h in others)]
+
+    three = norm_by_hand(model.before, seen, seen, x)
+    one, two = (
+        norm_by_hand(norm, *layer(name, three)) for name, norm in (("one", model.norm_one), ("two", model.norm_two))
+    )
+    hidden = [F.relu(a) + b for a, b in zip(one, two, strict=True)]
+    return norm_by_hand(model.norm_last, *layer("last", hidden))[2]
 
 
 @pytest.mark.parametrize("widths", [(3, 4, 6), (6, 3, 4), (8, 8, 8)])

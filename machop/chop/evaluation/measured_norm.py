@@ -38,11 +38,13 @@ class Statistics(Operation):
             known = torch.stack([choice.mean.on(self.own), choice.variance.on(self.own)])
             return _for_all(known.to(self.own.dtype), value)
         if isinstance(value, Planes):
-            return Planes(statistics_of_last(value.tensor).flatten(0, 1).unsqueeze(-1))
+            found = _taken(choice, statistics_of_last(value.tensor).mT).mT
+            return Planes(found.flatten(0, 1).unsqueeze(-1))
         if isinstance(value, Rows):
             channels = value.tensor.movedim(self.dim + 1 if self.dim >= 0 else self.dim, 1).flatten(2)
-            return Rows(statistics_of_last(channels).movedim(0, 1).reshape(len(channels), 1, -1))
-        return Rows(torch.stack([channel_statistics(one, self.dim).view(1, -1) for one in each(value)]))
+            found = _taken(choice, statistics_of_last(channels))
+            return Rows(found.movedim(0, 1).reshape(len(channels), 1, -1))
+        return Rows(torch.stack([_taken(choice, channel_statistics(x, self.dim)).view(1, -1) for x in each(value)]))
 
 
 @dataclass
@@ -122,6 +124,11 @@ class ShiftUnderPlan(Operation):
         values, found = each(value), each(inputs[1])
         values = values if len(values) == len(found) else [values[0]] * len(found)
         return Each([choice.closed(own.view(2, -1)).quantize(x) for x, own in zip(values, found, strict=True)])
+
+
+def _taken(choice: Format, found: Tensor) -> Tensor:
+    """What a choice takes of statistics `(2, *, channels)` of the calibration samples."""
+    return choice.corrected(found) if isinstance(choice, BatchNormStatistics) else found
 
 
 def _for_all(statistics: Tensor, value: Value) -> Value:

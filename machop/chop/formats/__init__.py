@@ -1,7 +1,7 @@
 """Number formats: one file each, all listed in `FORMATS`."""
 
 from chop.formats.base import FLOAT_BITS, FORMATS, Format, OneByOne, format_name
-from chop.formats.batch_norm_statistics import BatchNormStatistics
+from chop.formats.batch_norm_statistics import BatchNormStatistics, FloatStatistics, StatisticsBesideFloat
 from chop.formats.binary import Binary
 from chop.formats.block_fp import BlockFP
 from chop.formats.block_log import BlockLog
@@ -25,6 +25,7 @@ __all__ = [
     "BlockFP",
     "BlockLog",
     "BlockMinifloat",
+    "FloatStatistics",
     "Format",
     "Integer",
     "IntegerFloor",
@@ -36,6 +37,7 @@ __all__ = [
     "OneByOne",
     "OutputShift",
     "ScaleInteger",
+    "StatisticsBesideFloat",
     "Ternary",
     "format_name",
 ]

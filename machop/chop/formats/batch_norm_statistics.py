@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from chop.formats.base import Format
 from chop.formats.measured_tensor import MeasuredTensor
+
+
+@dataclass(frozen=True)
+class FloatStatistics:
+    """Mean and variance of a norm's inputs in the float network, each tensor `(2, channels)`.
+
+    `running` are those that the network has, from all of its training samples; `seen` those of its inputs on the few
+    calibration samples.
+    """
+
+    running: MeasuredTensor
+    seen: MeasuredTensor
+
+    def corrected(self, found: Tensor) -> Tensor:
+        """Statistics `(2, *, channels)` that were `found` under a plan, less the error that a few samples make.
+
+        The float network makes nearly the same error on the same samples, and there it is known: a control variate.
+        So the mean moves by what `running` and `seen` differ by, in proportion to the spread. Of the variance, the part
+        that the float network has too is scaled, and what rounding has added is added.
+
+        >>> own = FloatStatistics(MeasuredTensor(torch.tensor([[1.0], [4.0]])), MeasuredTensor(torch.ones(2, 1)))
+        >>> own.corrected(torch.tensor([[3.0], [1.5]]))
+        tensor([[3.0000],
+                [4.5000]])
+        """
+        mean, variance = found.double()
+        (own_mean, own_variance), (seen_mean, seen_variance) = (
+            tensor.on(found).double() for tensor in (self.running, self.seen)
+        )
+        kept = torch.where(seen_variance > 0, variance / seen_variance, 1.0).clamp(max=1.0)
+        mean = mean + (own_mean - seen_mean) * kept.sqrt()
+        variance = own_variance * kept + (variance - seen_variance).clamp(min=0.0)
+        return torch.stack([mean, variance]).to(found.dtype)
 
 
 @dataclass(frozen=True)
@@ -40,7 +74,21 @@ class BatchNormStatistics(Format):
 
     def closed(self, found: Tensor) -> BatchNormStatistics:
         """The statistics that were `found`, `(2, channels)`."""
-        return BatchNormStatistics(*map(MeasuredTensor, found))
+        return BatchNormStatistics(*map(MeasuredTensor, self.corrected(found)))
+
+    def corrected(self, found: Tensor) -> Tensor:
+        """What is taken of statistics `(2, *, channels)` that were `found` on the calibration samples."""
+        return found
 
     def _round(self, x: Tensor) -> Tensor:
         return x.clone()
+
+
+@dataclass(frozen=True)
+class StatisticsBesideFloat(BatchNormStatistics):
+    """Open statistics that are corrected by those of the float network; closed, they are plain ones."""
+
+    in_float: FloatStatistics = field(kw_only=True)
+
+    def corrected(self, found: Tensor) -> Tensor:
+        return self.in_float.corrected(found)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from chop.errors import ChopError, GraphError
-from chop.formats import Format, OutputShift
+from chop.formats import FloatStatistics, Format, OutputShift
 from chop.ir.plan import QuantPlan
 from chop.weight_transforms import Chain, LayerInputs, Summands
 
@@ -19,6 +19,20 @@ Slot = tuple[str, str]
 
 InputsOf = Callable[[str], LayerInputs]
 """Returns what the layer of a node reads, on the activations of the calibration samples."""
+
+
+@dataclass(frozen=True)
+class NormInFloat:
+    """The statistics of a batch norm in the float network, and the tensors that they were read from."""
+
+    found: FloatStatistics
+    tensors: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing has been written to the tensors since."""
+        return all(own._version == known for own, known in zip(self.tensors, self.versions, strict=True))
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,9 @@ class Calibration:
     summands: dict[str, Summands] = field(default_factory=dict, repr=False, compare=False)
     """The values that layers multiply with their weights, by node, if they were asked for."""
 
+    in_float: dict[str, NormInFloat] = field(default_factory=dict, repr=False, compare=False)
+    """The statistics of batch norms in the float network, by node, if they were asked for."""
+
     stamps: dict[Slot, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
     """Where each parameter lay and how often it had been written, when this was made."""
 
@@ -46,10 +63,10 @@ class Calibration:
         stamps = {slot: (tensor.data_ptr(), tensor._version) for slot, tensor in parameters.items()}
         if stamps == self.stamps:
             return self
-        return replace(self, tensors={**self.tensors, **parameters}, stamps=stamps, shifts={}, _frozen={})
+        return replace(self, tensors={**self.tensors, **parameters}, stamps=stamps, shifts={}, in_float={}, _frozen={})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "summands": {}}  # great, and soon made anew
+        return {**self.__dict__, "summands": {}, "in_float": {}}  # soon made anew
 
     def freeze(self, plan: QuantPlan, inputs_of: InputsOf) -> QuantPlan:
         """The plan with every measured parameter taken from its slot.

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from chop.errors import ChopError
 from chop.evaluation.float_values import attribute
+from chop.formats import FloatStatistics, MeasuredTensor
 from chop.ir import MaseGraph
 from chop.nn.channel_statistics import channel_statistics
 
@@ -26,10 +27,14 @@ AFTER_WEIGHTS = (torch.batch_norm, torch.ops.aten.batch_norm.default)
 
 @dataclass
 class NormStatistics:
-    """What batch norms normalise by: `batch` (those of each batch), `record` (so, and kept), `use` (those kept)."""
+    """What batch norms normalise by: `batch` (those of each batch), `record` (so, and kept), `use` (those kept).
 
-    mode: Literal["batch", "record", "use"] = "batch"
+    While it records, what a batch has is corrected by the statistics `in_float` of a norm, if they are known.
+    """
+
+    mode: Literal["batch", "record", "use", "refer"] = "batch"
     kept: dict[str, Moments] = field(default_factory=dict)
+    in_float: dict[str, FloatStatistics] = field(default_factory=dict)
 
     def batch(self) -> None:
         """Normalise by the statistics of each batch from now on."""
@@ -44,6 +49,11 @@ class NormStatistics:
         """Normalise by those that were kept."""
         self.mode = "use"
 
+    def refer(self) -> None:
+        """Normalise by those that were kept, the float network's, and note what a batch has beside them."""
+        self.mode = "refer"
+        self.in_float.clear()
+
     def normalised(self, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         """`x` `(samples, channels, …)` normalised for the node `name`."""
         if self.mode == "batch":
@@ -53,11 +63,36 @@ class NormStatistics:
                     "raise batch_size (samples of a length of their own are a batch by themselves)"
                 )
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
+        if self.mode == "refer":
+            running, seen = MeasuredTensor(torch.stack(self.kept[name])), MeasuredTensor(channel_statistics(x))
+            self.in_float[name] = FloatStatistics(running, seen)
         if self.mode == "record":
-            mean, variance = channel_statistics(x)
+            found = channel_statistics(x)
+            mean, variance = self.in_float[name].corrected(found) if name in self.in_float else found
             self.kept[name] = mean, variance
         mean, variance = self.kept[name]
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+
+
+@dataclass
+class PooledMoments:
+    """Mean and variance of several batches together."""
+
+    weight: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, found: Mapping[str, Moments], weight: int) -> None:
+        """Add the moments of a batch, which counts `weight`."""
+        self.weight += weight
+        for name, (mean, variance) in found.items():
+            own = mean.double()
+            powers = weight * torch.stack([own, variance + own.square()])
+            self.sums[name] = self.sums[name] + powers if name in self.sums else powers
+
+    def moments(self) -> dict[str, Moments]:
+        """Mean and variance of each norm's channels, float32."""
+        found = ((name, own / self.weight) for name, own in self.sums.items())
+        return {name: (mean.float(), (square - mean.square()).float()) for name, (mean, square) in found}
 
 
 class FreeNorm(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,11 +15,14 @@ from chop.ir.graph.inputs import placeholder_values
 from chop.nn.ops import Op
 from chop.nn.quantized import call_quantized
 from chop.tools.model_outputs import OutputName, predictions_of
-from chop.training.norms import FreeNorm, FreeNormFunction, NormStatistics, free_norm
+from chop.training.norms import FreeNorm, FreeNormFunction, Moments, NormStatistics, PooledMoments, free_norm
 from chop.training.shifts import PlanShifts, open_shift
 
 Formats = Mapping[str, Mapping[str, Format]]
 """The formats of each node's operands, with everything measured."""
+
+Weighted = tuple[Sequence[Any], int]
+"""The placeholders' values for a batch, and how much it counts."""
 
 
 class _Step:
@@ -102,6 +105,28 @@ class PlanNetwork:
         self._shifts.in_float.clear()
         self._run(inputs, {}, values)
         self._shifts.in_float = {node.name: own for node, own in values.items() if isinstance(own, Tensor)}
+
+    @torch.no_grad()
+    def measure_in_float(self, batches: Iterable[Weighted]) -> Mapping[str, Moments]:
+        """The statistics of batch norms in the float network, those of all batches together, and kept.
+
+        Each batch is normalised by its own (Wu and Johnson, arXiv:2105.07576, section 3).
+        """
+        pool = PooledMoments()
+        self.statistics.in_float.clear()
+        for inputs, weight in batches:
+            self.measure_under_plan(inputs, {})
+            pool.add(self.statistics.kept, weight)
+        self.statistics.kept = pool.moments()
+        self.statistics.batch()
+        return self.statistics.kept
+
+    @torch.no_grad()
+    def refer_to_float(self, inputs: Sequence[Any]) -> None:
+        """Correct what is recorded from now on by what the float network, as it was measured, has on some samples."""
+        self.statistics.refer()
+        self(inputs, {})
+        self.statistics.batch()
 
     @torch.no_grad()
     def measure_under_plan(self, inputs: Sequence[Any], formats: Formats) -> None:

@@ -60,7 +60,7 @@ class Probes:
     @torch.no_grad()
     def score(self, ranges: Ranges) -> ProbeScores:
         """Score all plans with the weights as they are, their ranges measured anew."""
-        ranges.refresh()
+        ranges.refresh_for_search()
         graph = self.network.graph
         was_training = graph.model.training
         graph.model.eval()

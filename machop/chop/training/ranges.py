@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +12,14 @@ from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_keywords, to_device
 from chop.passes.graph.analysis.calibrate import seen_activations
 from chop.training.batches import by_form
-from chop.training.norms import running_statistics
-from chop.training.plan_network import PlanNetwork
+from chop.training.norms import Moments, running_statistics
+from chop.training.plan_network import PlanNetwork, Weighted
 
 NORM_ROWS = 1024
 """Training samples on which batch norms are measured where the space measures nothing on samples."""
+
+MOST_NORM_ROWS, NORM_BATCH = 2**15, 512
+"""Training samples from which the float network has its running statistics where it is scored, and in each batch."""
 
 
 class Ranges:
@@ -28,33 +31,50 @@ class Ranges:
     def __init__(self, graph: MaseGraph, network: PlanNetwork, data: Data, rows: int | None, device: str) -> None:
         self.graph = graph
         self.network = network
+        self.data = data
         self.rows = rows
+        self.device = device
         batches = data.batches("train", rows or NORM_ROWS)
         self._batches = [(to_device(x, device), y) for x, y in by_form(batches)]
         largest, _ = max(self._batches, key=lambda batch: len(batch[1]))
         self.norm_inputs: Sequence[Any] = network.inputs(largest)
         """The placeholders' values for the samples on which batch norms are measured."""
 
-    @torch.no_grad()
     def refresh(self) -> None:
-        """Measure everything anew for the weights as they are."""
-        was_training = self.graph.model.training
+        """Measure everything anew for the weights as they are, running statistics of batch norms too."""
+        self._refresh([(self.norm_inputs, 1)])
+
+    def refresh_for_search(self) -> None:
+        """The same for networks that are scored: the float network has its running statistics from many samples.
+
+        Until the next refresh, statistics under a plan are corrected by them, as in a search.
+        """
+        self._refresh(self._many())
         if self.network.has_norms:
-            self._renew_running_statistics()
+            self.network.refer_to_float(self.norm_inputs)
+
+    def _many(self) -> Iterator[Weighted]:
+        for x, y in self.data.batches("train", MOST_NORM_ROWS, NORM_BATCH):
+            if len(y) > 1:
+                yield self.network.inputs(to_device(x, self.device)), len(y)
+
+    @torch.no_grad()
+    def _refresh(self, batches: Iterable[Weighted]) -> None:
+        was_training = self.graph.model.training
+        self.graph.model.eval()
+        if self.network.has_norms:
+            self._write_running_statistics(self.network.measure_in_float(batches))
         if self.rows is None:
             self.graph.forget_calibration()
         else:
-            batches = [placeholder_keywords(self.graph, x) for x, _ in self._batches]
-            _, activations, inputs = seen_activations(self.graph, batches, self.rows)
+            seen = [placeholder_keywords(self.graph, x) for x, _ in self._batches]
+            _, activations, inputs = seen_activations(self.graph, seen, self.rows)
             self.graph.calibrate(activations, inputs)
         self.graph.model.train(was_training)
 
-    def _renew_running_statistics(self) -> None:
-        """Measure the running statistics of the float network, which training leaves alone."""
-        self.network.measure_under_plan(self.norm_inputs, {})
-        for name, (mean, variance) in self.network.statistics.kept.items():
+    def _write_running_statistics(self, found: Mapping[str, Moments]) -> None:
+        """Write those of the float network, which training leaves alone."""
+        for name, moments in found.items():
             running = running_statistics(self.graph, self.graph.node(name))
-            if running is not None:
-                running[0].copy_(mean)
-                running[1].copy_(variance)
-        self.network.statistics.batch()
+            for own, value in zip(running or (), moments, strict=False):
+                own.copy_(value)

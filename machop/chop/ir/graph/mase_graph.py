@@ -22,6 +22,7 @@ from chop.ir.graph.bias_correction import with_shifts
 from chop.ir.graph.calls import of_call, ops_with_operands, row_of_module, with_layouts
 from chop.ir.graph.export_trace import ExampleInputs
 from chop.ir.graph.fitting import fitted, has_values
+from chop.ir.graph.float_statistics import beside_float
 from chop.ir.graph.inputs import placeholder_values
 from chop.ir.graph.layer_inputs import layer_inputs
 from chop.ir.graph.layouts import FirstBatch, find_layouts
@@ -294,7 +295,7 @@ class MaseGraph:
 
         Raises GraphError for a node whose activations are not known.
         """
-        plan = self.choice_ranges.put_into(self.choice_offsets.added_to(plan))
+        plan = beside_float(self, self.choice_ranges.put_into(self.choice_offsets.added_to(plan)))
         is_measured = plan.is_measured
         plan = with_learned(plan, self.learned) if is_measured else plan
         placed = plan if self.layouts is None else fitted(plan, self.layouts)

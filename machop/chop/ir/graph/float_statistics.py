@@ -1,0 +1,80 @@
+"""Statistics of batch norms in the float network, by which those under a plan are corrected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from chop.formats import BatchNormStatistics, FloatStatistics, MeasuredTensor, StatisticsBesideFloat
+from chop.ir.calibration import NormInFloat
+from chop.ir.graph.inputs import placeholder_values, to_device
+from chop.ir.plan import QuantPlan
+from chop.nn.channel_statistics import channel_statistics
+from chop.nn.closing import read_by_norm
+from chop.nn.ops import STATISTICS, Op
+from chop.nn.quantized import Quantized
+from chop.tools.threads import one_thread
+
+if TYPE_CHECKING:
+    from chop.ir.graph.mase_graph import MaseGraph
+
+
+def beside_float(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
+    """The plan whose open statistics know those of the float network; without calibration samples as it is."""
+    open_norms = [name for name in plan if _is_open(plan, name)]
+    if not open_norms or graph.calibration.inputs is None:
+        return plan
+    known = graph.calibration.in_float
+    if not all(name in known and known[name].is_current for name in open_norms):
+        known.update(_measured_in_float(graph))
+    closing = {name: {STATISTICS: StatisticsBesideFloat(in_float=known[name].found)} for name in open_norms}
+    return QuantPlan.of({name: {**dict(formats), **closing.get(name, {})} for name, formats in plan.choices})
+
+
+def _is_open(plan: QuantPlan, name: str) -> bool:
+    chosen = plan[name].get(STATISTICS)
+    return isinstance(chosen, BatchNormStatistics) and chosen.is_open
+
+
+def _measured_in_float(graph: MaseGraph) -> dict[str, NormInFloat]:
+    """The statistics of all norms, from one run of the calibration samples through the network without formats."""
+    device = next((str(own.device) for own in graph.model.parameters()), "cpu")
+    was_training = graph.model.training
+    graph.model.eval()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), one_thread():  # sums depend on the number of threads
+        measuring = _InFloat(graph)
+        measuring.run(*placeholder_values(graph, to_device(graph.calibration.inputs, device)))
+    graph.model.train(was_training)
+    return measuring.found
+
+
+class _InFloat(fx.Interpreter):
+    """Runs a graph without its formats, and notes what each batch norm reads and which statistics it has."""
+
+    def __init__(self, graph: MaseGraph) -> None:
+        super().__init__(graph.model)
+        self.norms = {name: op for name, op in graph.quantizable_nodes().items() if op.has_statistics}
+        self.found: dict[str, NormInFloat] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        wrapper = self.module.get_submodule(str(n.target)) if n.op == "call_module" else None
+        if n.name in self.norms:
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            inner = wrapper.inner if isinstance(wrapper, Quantized) else wrapper
+            self.found[n.name] = _of_call(self.norms[n.name], inner, list(args), kwargs)
+        if isinstance(wrapper, Quantized):
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            return wrapper.inner(*args, **kwargs)
+        return super().run_node(n)
+
+
+def _of_call(op: Op, inner: Any, args: list[Any], kwargs: dict[str, Any]) -> NormInFloat:
+    is_module = isinstance(inner, nn.Module)
+    tensors: tuple[Tensor, ...] = tuple(
+        getattr(inner, name) if is_module else arg.of(args, kwargs) for name, arg in op.statistics.items()
+    )
+    seen = channel_statistics(read_by_norm(op, {}, args, kwargs))
+    found = FloatStatistics(MeasuredTensor(torch.stack(tensors)), MeasuredTensor(seen))
+    return NormInFloat(found, tensors, tuple(own._version for own in tensors))
