@@ -214,14 +214,18 @@ def layer_by_hand(layer: nn.Linear, x: Tensor, width: int) -> Tensor:
 def norm_by_hand(norm: nn.Module, in_float: Tensor, seen: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A batch norm of three: that of the float network by its own statistics, the others by those of the second.
 
-    These are corrected by what the float network's own are beside those of the same samples.
+    These are corrected by what the float network's own are beside those of the same samples, if these are near.
     """
     own: Any = norm
     mean, variance = seen.mean(0), seen.var(0, unbiased=False)
     float_mean, float_variance = in_float.mean(0), in_float.var(0, unbiased=False)
+    errors = (own.running_mean - float_mean).abs() / (torch.maximum(own.running_var, float_variance) / len(seen)).sqrt()
+    ratio, most = own.running_var / float_variance, 1 + 12 / len(seen) ** 0.5
+    is_near = (errors <= 4) & (ratio <= most) & (1 / ratio <= most)
     kept = (variance / float_variance).clamp(max=1)
-    mean = mean + (own.running_mean - float_mean) * kept.sqrt()
-    variance = own.running_var * kept + (variance - float_variance).clamp(min=0)
+    mean = torch.where(is_near, mean + (own.running_mean - float_mean) * kept.sqrt(), mean)
+    more = own.running_var * kept + (variance - float_variance).clamp(min=0)
+    variance = torch.where(is_near, more, variance)
     gain = own.weight if own.weight is not None else 1.0
     shift = own.bias if own.bias is not None else 0.0
     first, second = ((h - mean) / (variance + own.eps).sqrt() * gain + shift for h in (seen, x))

@@ -11,38 +11,57 @@ from torch import Tensor
 from chop.formats.base import Format
 from chop.formats.measured_tensor import MeasuredTensor
 
+MOST_ERRORS = 4.0
+"""Standard errors by which a mean of few samples is off at the most; by more, it is of something else."""
+
+MOST_SPREAD = 12.0
+"""The same for the relative error of a variance, times the root of the number of samples: values with long tails."""
+
 
 @dataclass(frozen=True)
 class FloatStatistics:
     """Mean and variance of a norm's inputs in the float network, each tensor `(2, channels)`.
 
-    `running` are those that the network has, from all of its training samples; `seen` those of its inputs on the few
-    calibration samples.
+    `running` are those that the network has, from all of its training samples; `seen` those of its inputs on
+    `samples` calibration samples.
     """
 
     running: MeasuredTensor
     seen: MeasuredTensor
+    samples: int
 
     def corrected(self, found: Tensor) -> Tensor:
         """Statistics `(2, *, channels)` that were `found` under a plan, less the error that a few samples make.
 
         The float network makes nearly the same error on the same samples, and there it is known: a control variate.
-        So the mean moves by what `running` and `seen` differ by, in proportion to the spread. Of the variance, the part
-        that the float network has too is scaled, and what rounding has added is added.
+        The mean moves by what `running` and `seen` differ by, in proportion to the spread. Of the variance, the part
+        that the float network has too is scaled, and what rounding has added is added. A channel in which `running`
+        and `seen` differ by more than the error of so few samples stays as it was found.
 
-        >>> own = FloatStatistics(MeasuredTensor(torch.tensor([[1.0], [4.0]])), MeasuredTensor(torch.ones(2, 1)))
-        >>> own.corrected(torch.tensor([[3.0], [1.5]]))
-        tensor([[3.0000],
-                [4.5000]])
+        >>> running, seen = torch.tensor([[1.1], [1.2]]), torch.tensor([[1.0], [1.0]])
+        >>> FloatStatistics(*map(MeasuredTensor, (running, seen)), 512).corrected(torch.tensor([[3.0], [1.5]]))
+        tensor([[3.1000],
+                [1.7000]])
         """
         mean, variance = found.double()
         (own_mean, own_variance), (seen_mean, seen_variance) = (
             tensor.on(found).double() for tensor in (self.running, self.seen)
         )
         kept = torch.where(seen_variance > 0, variance / seen_variance, 1.0).clamp(max=1.0)
-        mean = mean + (own_mean - seen_mean) * kept.sqrt()
-        variance = own_variance * kept + (variance - seen_variance).clamp(min=0.0)
-        return torch.stack([mean, variance]).to(found.dtype)
+        corrected = torch.stack(
+            [
+                mean + (own_mean - seen_mean) * kept.sqrt(),
+                own_variance * kept + (variance - seen_variance).clamp(min=0.0),
+            ]
+        )
+        return torch.where(self._are_of_one_network(found), corrected.to(found.dtype), found)
+
+    def _are_of_one_network(self, like: Tensor) -> Tensor:
+        """For each channel, whether `running` and `seen` may be of the same network."""
+        (own_mean, own_variance), (mean, variance) = (tensor.on(like).double() for tensor in (self.running, self.seen))
+        most = 1 + MOST_SPREAD / self.samples**0.5
+        is_near = (own_mean - mean).square() * self.samples <= MOST_ERRORS**2 * torch.maximum(own_variance, variance)
+        return is_near & (own_variance <= most * variance) & (variance <= most * own_variance)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class NormStatistics:
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
         if self.mode == "refer":
             running, seen = MeasuredTensor(torch.stack(self.kept[name])), MeasuredTensor(channel_statistics(x))
-            self.in_float[name] = FloatStatistics(running, seen)
+            self.in_float[name] = FloatStatistics(running, seen, len(x))
         if self.mode == "record":
             found = channel_statistics(x)
             mean, variance = self.in_float[name].corrected(found) if name in self.in_float else found

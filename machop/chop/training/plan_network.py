@@ -15,7 +15,15 @@ from chop.ir.graph.inputs import placeholder_values
 from chop.nn.ops import Op
 from chop.nn.quantized import call_quantized
 from chop.tools.model_outputs import OutputName, predictions_of
-from chop.training.norms import FreeNorm, FreeNormFunction, Moments, NormStatistics, PooledMoments, free_norm
+from chop.training.norms import (
+    FreeNorm,
+    FreeNormFunction,
+    Moments,
+    NormStatistics,
+    PooledMoments,
+    free_norm,
+    running_statistics,
+)
 from chop.training.shifts import PlanShifts, open_shift
 
 Formats = Mapping[str, Mapping[str, Format]]
@@ -123,7 +131,10 @@ class PlanNetwork:
 
     @torch.no_grad()
     def refer_to_float(self, inputs: Sequence[Any]) -> None:
-        """Correct what is recorded from now on by what the float network, as it was measured, has on some samples."""
+        """Correct what is recorded from now on by what the float network, which was measured, has on some samples."""
+        for name in self.statistics.kept:
+            running = running_statistics(self.graph, self.graph.node(name))
+            self.statistics.kept[name] = running or self.statistics.kept[name]
         self.statistics.refer()
         self(inputs, {})
         self.statistics.batch()

@@ -29,7 +29,9 @@ def beside_float(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
     known = graph.calibration.in_float
     if not all(name in known and known[name].is_current for name in open_norms):
         known.update(_measured_in_float(graph))
-    closing = {name: {STATISTICS: StatisticsBesideFloat(in_float=known[name].found)} for name in open_norms}
+    closing = {
+        name: {STATISTICS: StatisticsBesideFloat(in_float=known[name].found)} for name in open_norms if name in known
+    }
     return QuantPlan.of({name: {**dict(formats), **closing.get(name, {})} for name, formats in plan.choices})
 
 
@@ -75,6 +77,6 @@ def _of_call(op: Op, inner: Any, args: list[Any], kwargs: dict[str, Any]) -> Nor
     tensors: tuple[Tensor, ...] = tuple(
         getattr(inner, name) if is_module else arg.of(args, kwargs) for name, arg in op.statistics.items()
     )
-    seen = channel_statistics(read_by_norm(op, {}, args, kwargs))
-    found = FloatStatistics(MeasuredTensor(torch.stack(tensors)), MeasuredTensor(seen))
+    x = read_by_norm(op, {}, args, kwargs)
+    found = FloatStatistics(MeasuredTensor(torch.stack(tensors)), MeasuredTensor(channel_statistics(x)), len(x))
     return NormInFloat(found, tensors, tuple(own._version for own in tensors))

@@ -41,7 +41,7 @@ def measure_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = No
             f"measure_batch_norm: {', '.join(map(repr, unknown)) or 'the model'} is no batch norm with statistics of "
             f"its own (known: {', '.join(known) or 'none'})"
         )
-    graph.calibration = replace(graph.calibration, inputs=inputs)
+    graph.calibration = replace(graph.calibration, inputs=inputs, in_float={})
     plan = graph.requested_plan
     formats = {name: plan[name] for name in plan}
     measured = {name: {**formats.get(name, {}), STATISTICS: BatchNormStatistics()} for name in nodes}
