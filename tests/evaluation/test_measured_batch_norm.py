@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,42 @@ def test_new_weights_and_new_samples_are_measured_anew() -> None:
     built = copy.deepcopy(graph)
     built.apply_plan(plan)
     assert torch.equal(built.model(x), after)
+
+
+def only_measured(graph: MaseGraph) -> QuantPlan:
+    """Every norm with measured statistics, and no rounding."""
+    ops = graph.quantizable_nodes()
+    return QuantPlan.of({name: {"statistics": MEASURED} for name, op in ops.items() if op.has_statistics})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_without_rounding_computes_what_it_did(kind: str) -> None:
+    cls, shape = KINDS[kind]
+    torch.manual_seed(3)
+    model, seen = cls().train(), torch.randn(2000, *shape)
+    for norm in (own for own in model.modules() if isinstance(own, nn.modules.batchnorm._BatchNorm)):
+        norm.momentum = 1.0  # the statistics of one batch, of all samples
+    with torch.no_grad():
+        for _ in range(3):
+            model(seen)
+            if isinstance(model, Images):  # its norm as a function keeps nothing
+                model.own(model.more(F.relu(model.norm(model.conv(seen)))))
+    graph, few, x = MaseGraph(model.eval()), seen[:100], torch.randn(50, *shape)
+    calibrate_analysis_pass(graph, {"input_generator": [{"x": few}], "num_samples": 100})
+    plan = only_measured(graph)
+    torch.testing.assert_close(PlanRunner(graph, [(x, torch.zeros(50))]).predictions(plan), model(x), rtol=0, atol=2e-6)
+    graph.calibration = replace(graph.calibration, inputs=few[:50], in_float={})
+    by_fewer = PlanRunner(graph, [(x, torch.zeros(50))]).predictions(plan)
+    torch.testing.assert_close(by_fewer, model(x), rtol=0, atol=2e-6)
+
+
+def test_running_statistics_that_are_written_are_read_anew() -> None:
+    graph, _, _, _ = calibrated("residual")
+    plan = only_measured(graph)
+    before = graph.freeze(plan)
+    assert graph.freeze(plan) == before
+    norm = graph.model.get_submodule("norm_last")
+    assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None
+    norm.running_mean.add_(0.01)
+    after = graph.freeze(plan)
+    assert [name for name in plan if before[name] != after[name]] == ["norm_last"]

@@ -191,6 +191,18 @@ def test_probes_score_what_a_search_measures(jets: MaseDataModule, model: str, b
     assert scores.values[1] == pytest.approx(found["accuracy"], abs=1e-12)
 
 
+def test_the_checkpoint_has_running_statistics_of_many_samples(jets: MaseDataModule) -> None:
+    few = Few(jets, 3000)
+    space = space_of(get_model("jsc-tiny", pretrained=True), few)
+    training = SpaceTraining(space, few, replace(FEW, probes=2))
+    training.train_epoch(0)
+    _, weights = training.probe()
+    x = torch.cat([x for x, _ in few.batches("train")])
+    assert len(x) == 3000 > 2 * (space.calibration_rows or 0)
+    torch.testing.assert_close(weights["seq_blocks.0.running_mean"], x.mean(0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(weights["seq_blocks.0.running_var"], x.var(0, unbiased=False), rtol=1e-5, atol=1e-5)
+
+
 def run_of(training: SpaceTraining, folder: Path, save: Callable[..., None] | None = None) -> SpaceRun:
     folder.mkdir(exist_ok=True)
     return SpaceRun(training, SpaceFiles(folder), {"seed": 0}, save or (lambda tensors, progress: None))
