@@ -313,13 +313,14 @@ def test_a_network_without_rounding_computes_what_it_did(kind: str) -> None:
     torch.testing.assert_close(by_fewer, model(x), rtol=0, atol=2e-6)
 
 
-def test_running_statistics_that_are_written_are_read_anew() -> None:
-    graph, _, _, _ = calibrated("residual")
+def test_the_float_network_is_that_of_the_calibration_until_it_is_calibrated_anew() -> None:
+    graph, _, seen, _ = calibrated("residual")
     plan = only_measured(graph)
     before = graph.freeze(plan)
-    assert graph.freeze(plan) == before
     norm = graph.model.get_submodule("norm_last")
     assert isinstance(norm, nn.BatchNorm1d) and norm.running_mean is not None
-    norm.running_mean.add_(0.01)
+    norm.running_mean.add_(0.01)  # as a training of the quantised network does
+    assert graph.freeze(plan) == copy.deepcopy(graph).freeze(plan) == before
+    calibrate_analysis_pass(graph, {"input_generator": [{"x": seen}], "num_samples": len(seen)})
     after = graph.freeze(plan)
     assert [name for name in plan if before[name] != after[name]] == ["norm_last"]

@@ -60,8 +60,11 @@ class FloatStatistics:
         """For each channel, whether `running` and `seen` may be of the same network."""
         (own_mean, own_variance), (mean, variance) = (tensor.on(like).double() for tensor in (self.running, self.seen))
         most = 1 + MOST_SPREAD / self.samples**0.5
-        is_near = (own_mean - mean).square() * self.samples <= MOST_ERRORS**2 * torch.maximum(own_variance, variance)
-        return is_near & (own_variance <= most * variance) & (variance <= most * own_variance)
+        is_near: Tensor = (own_mean - mean).square() * self.samples <= MOST_ERRORS**2 * torch.maximum(
+            own_variance, variance
+        )
+        is_near &= (own_variance <= most * variance) & (variance <= most * own_variance)
+        return is_near
 
 
 @dataclass(frozen=True)

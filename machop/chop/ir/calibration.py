@@ -22,20 +22,6 @@ InputsOf = Callable[[str], LayerInputs]
 
 
 @dataclass(frozen=True)
-class NormInFloat:
-    """The statistics of a batch norm in the float network, and the tensors that they were read from."""
-
-    found: FloatStatistics
-    tensors: tuple[Tensor, ...]
-    versions: tuple[int, ...]
-
-    @property
-    def is_current(self) -> bool:
-        """Whether nothing has been written to the tensors since."""
-        return all(own._version == known for own, known in zip(self.tensors, self.versions, strict=True))
-
-
-@dataclass(frozen=True)
 class Calibration:
     """For every slot what was seen there: parameters as they are, activations of some rows (`(rows, …)`)."""
 
@@ -50,8 +36,8 @@ class Calibration:
     summands: dict[str, Summands] = field(default_factory=dict, repr=False, compare=False)
     """The values that layers multiply with their weights, by node, if they were asked for."""
 
-    in_float: dict[str, NormInFloat] = field(default_factory=dict, repr=False, compare=False)
-    """The statistics of batch norms in the float network, by node, if they were asked for."""
+    in_float: dict[str, FloatStatistics | None] = field(default_factory=dict, repr=False, compare=False)
+    """The statistics of batch norms in the float network, by node, if they were asked for; None for a new norm."""
 
     stamps: dict[Slot, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
     """Where each parameter lay and how often it had been written, when this was made."""
@@ -63,10 +49,10 @@ class Calibration:
         stamps = {slot: (tensor.data_ptr(), tensor._version) for slot, tensor in parameters.items()}
         if stamps == self.stamps:
             return self
-        return replace(self, tensors={**self.tensors, **parameters}, stamps=stamps, shifts={}, in_float={}, _frozen={})
+        return replace(self, tensors={**self.tensors, **parameters}, stamps=stamps, shifts={}, _frozen={})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "summands": {}, "in_float": {}}  # soon made anew
+        return {**self.__dict__, "summands": {}}  # great, and soon made anew
 
     def freeze(self, plan: QuantPlan, inputs_of: InputsOf) -> QuantPlan:
         """The plan with every measured parameter taken from its slot.

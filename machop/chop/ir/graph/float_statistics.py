@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from chop.formats import BatchNormStatistics, FloatStatistics, MeasuredTensor, StatisticsBesideFloat
-from chop.ir.calibration import NormInFloat
 from chop.ir.graph.inputs import placeholder_values, to_device
 from chop.ir.plan import QuantPlan
 from chop.nn.channel_statistics import channel_statistics
@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 
 
 def beside_float(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
-    """The plan whose open statistics know those of the float network; without calibration samples as it is."""
+    """The plan whose open statistics know those of the float network; without calibration samples as it is.
+
+    These are measured once for a calibration, as activations are. After a training they are still those of the network
+    before it, whose error on the samples is nearly the same: the running statistics may be of its quantised self.
+    """
     open_norms = [name for name in plan if _is_open(plan, name)]
     if not open_norms or graph.calibration.inputs is None:
         return plan
-    known = graph.calibration.in_float
-    if not all(name in known and known[name].is_current for name in open_norms):
-        known.update(_measured_in_float(graph))
+    if not graph.calibration.in_float:
+        graph.calibration = replace(graph.calibration, in_float=_measured_in_float(graph))
+    found = {name: graph.calibration.in_float.get(name) for name in open_norms}
     closing = {
-        name: {STATISTICS: StatisticsBesideFloat(in_float=known[name].found)} for name in open_norms if name in known
+        name: {STATISTICS: StatisticsBesideFloat(in_float=own)} for name, own in found.items() if own is not None
     }
     return QuantPlan.of({name: {**dict(formats), **closing.get(name, {})} for name, formats in plan.choices})
 
@@ -40,7 +44,7 @@ def _is_open(plan: QuantPlan, name: str) -> bool:
     return isinstance(chosen, BatchNormStatistics) and chosen.is_open
 
 
-def _measured_in_float(graph: MaseGraph) -> dict[str, NormInFloat]:
+def _measured_in_float(graph: MaseGraph) -> dict[str, FloatStatistics | None]:
     """The statistics of all norms, from one run of the calibration samples through the network without formats."""
     device = next((str(own.device) for own in graph.model.parameters()), "cpu")
     was_training = graph.model.training
@@ -58,7 +62,7 @@ class _InFloat(fx.Interpreter):
     def __init__(self, graph: MaseGraph) -> None:
         super().__init__(graph.model)
         self.norms = {name: op for name, op in graph.quantizable_nodes().items() if op.has_statistics}
-        self.found: dict[str, NormInFloat] = {}
+        self.found: dict[str, FloatStatistics | None] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         wrapper = self.module.get_submodule(str(n.target)) if n.op == "call_module" else None
@@ -72,11 +76,14 @@ class _InFloat(fx.Interpreter):
         return super().run_node(n)
 
 
-def _of_call(op: Op, inner: Any, args: list[Any], kwargs: dict[str, Any]) -> NormInFloat:
+def _of_call(op: Op, inner: Any, args: list[Any], kwargs: dict[str, Any]) -> FloatStatistics | None:
+    """The statistics of a norm that is called; None for one that has those of a new norm, of nothing that was seen."""
     is_module = isinstance(inner, nn.Module)
-    tensors: tuple[Tensor, ...] = tuple(
+    mean, variance = (
         getattr(inner, name) if is_module else arg.of(args, kwargs) for name, arg in op.statistics.items()
     )
+    if not mean.any() and bool((variance == 1).all()):
+        return None
     x = read_by_norm(op, {}, args, kwargs)
-    found = FloatStatistics(MeasuredTensor(torch.stack(tensors)), MeasuredTensor(channel_statistics(x)), len(x))
-    return NormInFloat(found, tensors, tuple(own._version for own in tensors))
+    running = torch.stack([mean, variance])
+    return FloatStatistics(MeasuredTensor(running), MeasuredTensor(channel_statistics(x)), len(x))

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from chop.errors import GraphError
 from chop.formats import BatchNormStatistics, Format
+from chop.ir.graph.float_statistics import beside_float
 from chop.ir.graph.inputs import placeholder_values, to_device
 from chop.ir.graph.made_tensors import attribute_at
 from chop.ir.plan import QuantPlan
@@ -55,7 +56,7 @@ def measured_in_place(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
 
 def measured_anew(graph: MaseGraph) -> QuantPlan:
     """The plan of a graph with its statistics measured anew, in place, with the weights that it has now."""
-    plan = QuantPlan.of({name: reopened(dict(formats)) for name, formats in graph.plan.choices})
+    plan = beside_float(graph, QuantPlan.of({name: reopened(dict(formats)) for name, formats in graph.plan.choices}))
     if not plan.is_open:
         return graph.plan
     for name in plan:
