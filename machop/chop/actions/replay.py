@@ -23,7 +23,7 @@ from chop.models.weight_notes import weights_digest
 from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder
-from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE, SUMMARY_FILE, search_folder
+from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE, ROW_ENDINGS, SUMMARY_FILE, search_folder
 from chop.record.training import NETWORK_FILE, foreign
 from chop.registry import REGISTER_IT
 
@@ -80,7 +80,7 @@ def read_row(path: Path, number: int, untuned: bool = False) -> SearchRow:
     It has the tuned network, if it was tuned after the search and tuning made it no worse; not so with `untuned`.
     Raises SearchError where there is no such row.
     """
-    path = search_folder(path)
+    path = search_folder(path, ROW_ENDINGS)
     files = [path / ALL_ROWS_FILE, path / BEST_FILE] if path.is_dir() else [path]
     folder = SearchFolder(files[0].parent)
     rows = _by_number(_rows(folder, files[0].name))

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from chop.cli.options import DEBUG, OWN_DATASET, OWN_MODEL, PLUGINS, TRIAL
-from chop.cli.start import start
+from chop.cli.start import row_of, start
 from chop.config.key_values import key_value
-from chop.errors import ConfigError
+from chop.errors import CheckpointError, ConfigError
+from chop.tools.file_kinds import not_weights
 
 RUN = Annotated[Path | None, typer.Argument(help="A search's folder, as mase_output/NAME.", show_default=False)]
 LOAD = Annotated[Path | None, typer.Option("--load", help="Or: a saved graph, graph.safetensors of `ch transform`.")]
@@ -55,10 +56,8 @@ def export(
     if load is not None:
         row, config, given = None, None, {**_named_in(load), **given, "load_name": str(load)}
     else:
-        from chop.actions.replay import read_row
-
         assert run is not None and trial is not None
-        row = read_row(run, trial, untuned)
+        row = row_of(run, trial, untuned)
         config = row.checked_config()
     run_config = start(given, config, plugin, debug, shows_options=False)
     from chop.actions.export import ExportRequest, run_export
@@ -68,6 +67,8 @@ def export(
 
 def _named_in(path: Path) -> dict[str, Any]:
     """The model, data set and task that a saved graph names; the user's own code only the command line may name."""
+    if problem := not_weights(path):
+        raise CheckpointError(problem)
     from chop.models.checkpoint_file import graph_notes, read_checkpoint
     from chop.tools.user_code import is_user_reference
 

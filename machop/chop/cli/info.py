@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from chop.config.keys import keys_of
-from chop.errors import ConfigError, did_you_mean, first_line
+from chop.errors import CheckpointError, ConfigError, did_you_mean, first_line
 from chop.registry import Registry
+from chop.tools.file_kinds import not_weights
 from chop.tools.terminal import terminal
 
 
@@ -23,6 +24,8 @@ def show_info(what: str, name: str | None = None) -> None:
             terminal().print(table)
         return
     if what not in ("all", *SECTIONS) and _is_path(what):
+        if problem := not_weights(Path(what)):
+            raise CheckpointError(problem)
         from chop.cli.checkpoint_info import show_checkpoint
 
         show_checkpoint(Path(what))

@@ -27,7 +27,7 @@ MOST_ROWS = 25
 
 def show_oracle(path: Path, points: Sequence[int], studies: Sequence[Path], as_json: bool) -> None:
     """Print the front, the standing of `points` and the gap of each of `studies`, as tables or as JSON."""
-    path, studies = search_folder(path), [*map(search_folder, studies)]
+    path, studies = search_folder(path, takes=(".parquet",)), [*map(search_folder, studies)]
     landscape = Landscape.read(path / LANDSCAPE_FILE if path.is_dir() else path)
     _require_own(landscape)
     oracle = Oracle(landscape)

@@ -94,6 +94,9 @@ def row_of(path: Path | None, number: int | None, untuned: bool) -> Any:
         return None
     if path is None or number is None:
         raise ConfigError(["command line: --from-search PATH and --trial NUMBER go together"])
+    from chop.record.names import ROW_ENDINGS, search_folder
+
+    search_folder(path, ROW_ENDINGS)  # before torch is imported
     from chop.actions.replay import read_row
     from chop.tools.logger import set_logging_verbosity
 

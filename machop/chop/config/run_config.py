@@ -18,6 +18,7 @@ from chop.config.space_training import SpaceTrainingOptions
 from chop.config.toml_document import TomlDocument
 from chop.config.typed import Problem, check_value, parse_table, unknown_key
 from chop.errors import ChopError, ConfigError
+from chop.tools.file_kinds import not_weights
 from chop.tools.user_code import is_user_reference
 
 Source = Literal["default", "file", "command line"]
@@ -134,7 +135,8 @@ def _wrong(key: str, value: Any) -> str | None:
     wrong = check_value(option_types()[key], value)
     if wrong or value is None or key not in (*PATH_OPTIONS, "project"):
         return wrong
-    return _no_path(value) or (_outside(value) if key == "project" else None)
+    further = {"project": _outside, "load_name": _no_weights}.get(key)
+    return _no_path(value) or (further(value) if further else None)
 
 
 def _outside(project: str) -> str | None:
@@ -143,6 +145,11 @@ def _outside(project: str) -> str | None:
     if not path.is_absolute() and ".." not in path.parts:
         return None
     return f"expected a folder within that of all projects, got {project!r}; another folder of all is --project-dir"
+
+
+def _no_weights(file: str) -> str | None:
+    """The problem of a file that holds no weights, before torch is imported to read it."""
+    return not_weights(Path(file))
 
 
 def _no_path(value: str) -> str | None:

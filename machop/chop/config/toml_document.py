@@ -11,6 +11,7 @@ from typing import Any
 
 from chop.config.typed import KeyPath
 from chop.errors import ConfigError
+from chop.tools.file_kinds import TOML, wrong_kind
 
 _HEADER = re.compile(r"^\s*\[(\[)?(?P<key>.+?)\](?(1)\])\s*(#.*)?$")
 _PLACE = re.compile(r"[^:\n]*:(\d+):")
@@ -28,6 +29,8 @@ class TomlDocument:
     @classmethod
     def read(cls, path: Path) -> TomlDocument:
         """Read a file; raises ConfigError, with line and column, if it is missing or not TOML."""
+        if problem := wrong_kind(path, (TOML,), "a TOML file", "`ch config examples` lists files to start from"):
+            raise ConfigError([problem])
         try:
             text = path.read_bytes().decode("utf-8-sig")  # with or without a byte order mark
         except FileNotFoundError as error:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from chop.errors import CheckpointError
 from chop.models.unpickling import UnsafeFileError, load_plain_values
+from chop.tools.file_kinds import not_weights
 from chop.tools.files import write_whole
 
 Kind = Literal["pl", "pt", "safetensors", "mz", "hf"]
@@ -74,6 +75,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         return _read_folder(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; give the path of a checkpoint (ch train prints it)")
+    if problem := not_weights(path):
+        raise CheckpointError(problem)
     return _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
 
 
@@ -113,7 +116,10 @@ def _is_safetensors(path: Path) -> bool:
 
 def _read_folder(path: Path) -> Checkpoint:
     if not (path / HF_FILE).is_file():
-        raise CheckpointError(f"the folder {path} has no {HF_FILE}; give a checkpoint file or a Hugging Face folder")
+        raise CheckpointError(
+            f"the folder {path} has no {HF_FILE}; give a checkpoint file or a Hugging Face folder (a network of a search "
+            "goes with --from-search FOLDER --trial NUMBER)"
+        )
     found = _read_safetensors(path / HF_FILE)
     return Checkpoint(path, "hf", found.state_dicts, found.metadata, found.has_checksum)
 

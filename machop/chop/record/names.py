@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from chop.errors import SearchError
+from chop.tools.file_kinds import wrong_kind
 
 SEARCH_FOLDER = "search_ckpts"
 COMPARISON_FOLDER = "compare"
@@ -30,6 +34,9 @@ NETWORKS_FOLDER = "networks"
 TRAINING_STATE_FILE = "training.safetensors"
 """The state of a training whose snapshots are trials; the snapshots themselves are in `NETWORKS_FOLDER`."""
 
+ROW_ENDINGS = (".json",)
+"""Endings of files of rows, which commands take in place of the folder of a search."""
+
 EVALUATIONS_FILES = ("evaluations.parquet", "evaluations.csv")
 
 
@@ -50,7 +57,14 @@ BLOCKS = Kind("chop_blocks", "block log", unversioned=True)
 FINISHED = Kind("chop_finished", "log of tuned networks")
 
 
-def search_folder(path: Path) -> Path:
-    """The folder of a search in a project's folder, `mase_output/NAME`; any other path as it is."""
+def search_folder(path: Path, takes: Collection[str] = ()) -> Path:
+    """The folder of a search in a project's folder, `mase_output/NAME`; any other path as it is.
+
+    Raises SearchError for a file whose name has none of the endings that the caller `takes`.
+    """
+    if path.is_file() and path.suffix not in takes:
+        is_within = any((path.parent / file).is_file() for file in (TRIALS_FILE, BLOCKS_FILE))
+        cure = f"give its folder, {path.parent}" if is_within else "give the folder of one, as mase_output/NAME"
+        raise SearchError(wrong_kind(path, (), "a search", cure) or f"{path} is a file, and not a search: {cure}")
     within = (path / "software" / SEARCH_FOLDER, path / SEARCH_FOLDER)
     return next((own for own in within if own.is_dir()), path)

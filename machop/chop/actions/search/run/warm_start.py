@@ -23,6 +23,7 @@ from chop.record.landscape_key import LANDSCAPE_PARTS, digest, landscape_key
 from chop.record.names import ALL_ROWS_FILE, INITIAL_FILE, search_folder
 from chop.record.trial import Objective, Trial
 from chop.record.trials import row_to_trial, trial_to_row
+from chop.tools.file_kinds import wrong_kind
 from chop.tools.logger import get_logger
 from chop.tools.whole_numbers import from_json, readable
 
@@ -140,9 +141,12 @@ def _tell(source: _Source, space: SearchSpaceBase) -> None:
 
 
 def _read(name: str, space: SearchSpaceBase, fingerprint: Mapping[str, Any], wanted: Collection[str]) -> _Source:
-    folder = Path(name).parent if name.endswith((".json", ".jsonl")) else search_folder(Path(name))
+    path = Path(name)
+    folder = path.parent if path.suffix in (".json", ".jsonl") else search_folder(path, takes=(path.suffix,))
     if folder.is_dir():
         return _read_folder(name, folder, space, fingerprint, wanted)
+    if problem := wrong_kind(path, (), "a search", "give the folder of one, as mase_output/NAME"):
+        raise SearchError(f"--init-from {problem}")
     if is_storage(name):
         points = [_stored_point(space, found) for found in points_of_storage(name)]
         return _Source(without_password(name), points=points, why="a storage of Optuna says nothing of how it measured")
