@@ -60,7 +60,10 @@ def test_a_file_of_another_kind_is_called_what_it_is(
 
 
 def test_the_kind_of_a_file_is_told_before_torch_is_imported(files: Path) -> None:
-    code = "import sys\nfrom chop.cli.main import main\ntry:\n    main()\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    code = (
+        "import sys\nfrom chop.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    )
     for command in (COMMANDS[0], COMMANDS[1], COMMANDS[6], COMMANDS[7]):
         result = subprocess.run(
             [sys.executable, "-c", code, *command[0]],
@@ -70,9 +73,9 @@ def test_the_kind_of_a_file_is_told_before_torch_is_imported(files: Path) -> Non
 
 
 def test_python_says_the_same(files: Path) -> None:
-    with pytest.raises(SearchError, match="is a TOML file .*, and not a search"):
+    with pytest.raises(SearchError, match=r"is a TOML file .*, and not a search"):
         chop.load_study(files / "own.toml")
-    with pytest.raises(chop.ChopError, match="is a TOML file .*, and not a file of weights"):
+    with pytest.raises(chop.ChopError, match=r"is a TOML file .*, and not a file of weights"):
         chop.get_model("jsc-tiny", checkpoint=files / "own.toml")
 
 

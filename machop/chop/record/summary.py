@@ -106,13 +106,13 @@ class SearchSummary:
     """The facts of a search and its result.
 
     `best` is the Pareto set, or the one best trial where a sum is optimised; with no trial within all constraints it is
-    the nearest. `baselines` are networks to compare with, by name. `seconds` were spent on all trials, in every run of
-    the search. `started` and `ended` are dates as ISO 8601 writes them. `saw_test`: a runner measured on the test set,
-    so that test scores are not unbiased. `finish` says how the best networks were tuned, if they were. `exporter` can
-    write every network of the space; empty where the search had no target. `exporters` refuse no network of `best`, as
-    far as formats and operations tell it; None where the record does not say it. `layers` are the facts of single
-    layers, where they are known. `exact_front` are the metrics of the exact front by number of point, where an
-    exhaustive table of another search told it.
+    the nearest. `why_done` is what the strategy says where it had nothing more to propose. `baselines` are networks to
+    compare with, by name. `seconds` were spent on all trials, in every run of the search. `started` and `ended` are
+    dates as ISO 8601 writes them. `saw_test`: a runner measured on the test set, so that test scores are not unbiased.
+    `finish` says how the best networks were tuned, if they were. `exporter` can write every network of the space; empty
+    where the search had no target. `exporters` refuse no network of `best`, as far as formats and operations tell it;
+    None where the record does not say it. `layers` are the facts of single layers, where they are known. `exact_front`
+    are the metrics of the exact front by number of point, where an exhaustive table of another search told it.
     """
 
     strategy: str
@@ -122,6 +122,7 @@ class SearchSummary:
     counts: TrialCounts
     best: Sequence[BestRow]
     reason: Reason
+    why_done: str = ""
     metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
     baselines: Mapping[str, BestRow] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
@@ -150,6 +151,7 @@ class SearchSummary:
         return {
             "strategy": self.strategy,
             "reason": self.reason,
+            **({"why_done": self.why_done} if self.why_done else {}),
             "space_size": as_json(self.space_size),
             "counts": asdict(self.counts),
             "started": self.started,
@@ -184,6 +186,7 @@ class SearchSummary:
             counts=TrialCounts(**row["counts"]),
             best=(),
             reason=row["reason"],
+            why_done=row.get("why_done", ""),
             metrics={name: MetricFacts(**facts) for name, facts in row["metrics"].items()},
             baselines={n: best_row_from_json(own, trial_from_json(own, {})) for n, own in row["baselines"].items()},
             remarks=tuple(row["remarks"]),

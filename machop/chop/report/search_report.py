@@ -227,6 +227,8 @@ def _why(summary: SearchSummary) -> str:
         return "the best sum has not changed for as many trials as setup.patience allows"
     if summary.reason == "exhausted" and summary.of_training:
         return "the training has ended, and all its snapshots have been measured"
+    if summary.reason == "strategy" and summary.why_done:
+        return summary.why_done
     if summary.reason == "interrupted":
         call = (
             "the same command and --resume" if summary.origin.command else "the same call, its folder and resume=True"

@@ -75,6 +75,7 @@ def test_a_snapshot_leads_to_the_nearest_point(learned: tuple[Integer, Integer],
     found = search.space.plan(point)[node]
     assert (found["data_in"].width, found["weight"].width) == wanted
     assert strategy.ask(2) == []
+    assert f"its 2 snapshots led to 1 of the {search.space.size} networks of the space. More" in strategy.why_done()
 
 
 def test_trials_are_points_measured_on_the_weights_of_the_search(
@@ -84,6 +85,8 @@ def test_trials_are_points_measured_on_the_weights_of_the_search(
     before = copy.deepcopy(jsc_tiny.state_dict())
     found = search(jsc_tiny, jets, table, tmp_path / "gradient").trials
     assert all(torch.equal(own, before[name]) for name, own in jsc_tiny.state_dict().items())
+    report = " ".join((tmp_path / "gradient/report.md").read_text(encoding="utf-8").split())
+    assert f"ended because the training has ended: its 16 snapshots led to {len(found)} of the " in report
     table["strategy"] |= {"name": "brute_force", "setup": {}}
     known = {tuple(own.point.items()): own.metrics for own in search(jsc_tiny, jets, table, tmp_path / "all").trials}
     assert len(found) > 1

@@ -55,13 +55,17 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Publication:
-    """Writes the result of `search` to its folder; `command` is the command line, empty for a search from Python."""
+    """Writes the result of `search` to its folder; `command` is the command line, empty for a search from Python.
+
+    `why_done` is what the strategy says of its end.
+    """
 
     search: SearchSession
     files: SearchFolder
     instruments: Instruments
     goals: Goals
     command: str = ""
+    why_done: str = ""
 
     def of_trials(self, trials: list[Trial], reason: Reason, stopping: EarlyStopping | None) -> SearchResult:
         """Publish a search that logged every trial."""
@@ -227,6 +231,7 @@ class Publication:
                 counts=counts,
                 best=best,
                 reason=reason,
+                why_done=self.why_done,
                 metrics=metric_facts(self.instruments),
                 baselines={FP32: fp32} if fp32 else {},
                 remarks=(*search.space.remarks, *remarks),

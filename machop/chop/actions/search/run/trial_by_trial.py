@@ -80,7 +80,8 @@ class TrialRun:
                     search.watcher.on_trial(trial)
 
                 reason = loop.run(on_trial)
-        publication = Publication(search, search.files, self.instruments, self.goals, search.command)
+        why_done = loop.strategy.why_done() if reason == "strategy" else ""
+        publication = Publication(search, search.files, self.instruments, self.goals, search.command, why_done)
         try:
             return publication.of_trials(log.trials, reason, self.early_stopping)
         except KeyboardInterrupt:

@@ -172,6 +172,13 @@ class SearchStrategyBase(ABC):
     def ask(self, n: int) -> list[Point]:
         """Up to `n` points to evaluate next; an empty list if nothing is left to propose."""
 
+    def why_done(self) -> str:
+        """Why it proposes nothing more, and what else to do, in words that follow "ended because"; empty: no reason.
+
+        Asked once `ask` has returned no point.
+        """
+        return ""
+
     def tell(self, points: Sequence[Point], values: Sequence[Values]) -> None:  # noqa: B027 - a strategy may not learn
         """Learn the values of points, in the order in which they were proposed."""
 

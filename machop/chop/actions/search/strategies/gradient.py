@@ -17,6 +17,7 @@ from chop.formats import FLOAT_BITS, Format
 from chop.formats.learned import LearnedGranularity
 from chop.ir import QuantPlan
 from chop.tools.logger import get_logger
+from chop.tools.whole_numbers import readable
 from chop.training.code_costs import DescentCost
 from chop.training.front_descent import DESCENTS
 
@@ -271,6 +272,15 @@ class Gradient(SearchStrategyBase):
             self._asked.add(key)
             self._number += 1
         return found
+
+    def why_done(self) -> str:
+        if self._axes is None:
+            return "the training has ended, and all its snapshots have been measured"
+        return (
+            f"the training has ended: its {self._number} snapshots led to {len(self._asked)} of the "
+            f"{readable(self.space.size)} networks of the space. More snapshots, or factors further apart "
+            "(first_factor, last_factor), may lead to others; another strategy goes on from these with --init-from"
+        )
 
     def _point(self, plan: QuantPlan) -> Point:
         """The point of a snapshot: its own, or the nearest of the space."""
