@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,134 @@ def test_what_was_told_already_is_told_once(ch: Command, monkeypatch: pytest.Mon
     _, err = ch("search", "--config", LAB, "--pretrained", status=130)
     assert err.count("interrupted") == 1
     assert "interrupted before the first trial: nothing was measured; the same command begins anew" in err
+
+
+def fail(*arguments: object) -> None:
+    raise RuntimeError("of its own")
+
+
+FOLDER = "mase_output/p/software/search_ckpts"
+
+
+@pytest.mark.parametrize(
+    ("place", "happens", "told"),
+    [
+        ("chop.actions.search.run.job.SearchJob.goals", interrupt, "interrupted"),
+        ("chop.actions.search.run.trial_by_trial.log_header", interrupt, "interrupted"),
+        ("chop.actions.search.run.loop.SearchLoop._go_on", interrupt, "nothing was measured"),
+        ("chop.actions.search.run.loop.SearchLoop._go_on", fail, "There is no trial before it"),
+    ],
+)
+def test_a_search_that_measures_nothing_leaves_nothing(
+    place: str, happens: Any, told: str, tmp_path: Path, ch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier search of the project stays where it was, or comes back, and is not offered for --resume."""
+    search = ("search", "--config", LAB, "--pretrained", "--project", "p", "--set", "strategy.setup.n_trials=2")
+    status = 130 if happens is interrupt else 1
+
+    def content() -> dict[Path, bytes]:
+        return {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, happens)
+        _, err = ch(*search, status=status)
+    assert told in err and "--resume" not in err
+    assert not (tmp_path / FOLDER).exists()
+    ch(*search)
+    before = content()
+    with monkeypatch.context() as patched:
+        patched.setattr(place, happens)
+        _, err = ch(*search, "--seed", "1", status=status)
+    assert told in err and "--resume" not in err
+    assert content() == before
+    ch(*search, "--resume")
+
+
+def test_a_search_that_has_measured_something_leaves_it(
+    tmp_path: Path, ch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chop.actions.search.run.publish.Publication.of_trials", interrupt)
+    search = ("search", "--config", LAB, "--pretrained", "--project", "p", "--set", "strategy.setup.n_trials=2")
+    _, err = ch(*search, status=130)
+    assert "interrupted before the report: what was measured is in" in err and "--resume" in err
+    assert (tmp_path / FOLDER / "trials.jsonl").read_bytes().count(b"\n") == 3
+
+
+SIGNALLED = """
+import os, signal
+from chop.cli.main import main
+from {module} import {cls}
+
+original, calls = {cls}.{method}, []
+
+
+def signalling(*arguments):
+    found = original(*arguments)
+    calls.append(found)
+    if len(calls) == {at}:
+        os.kill(os.getpid(), signal.SIGINT)
+    return found
+
+
+{cls}.{method} = signalling
+main()
+"""
+"""`ch` that gets SIGINT, as Ctrl-C sends it, once it has done something so many times."""
+
+
+def signalled(place: str, at: int, *words: str, folder: Path) -> tuple[int, str]:
+    """The exit status of `ch`, and what it said."""
+    module, cls, method = place.rsplit(".", 2)
+    code = SIGNALLED.format(module=module, cls=cls, method=method, at=at)
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=folder,
+        env={**ENVIRONMENT, "COLUMNS": "300"},
+        check=False,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert "Traceback" not in ended.stderr, ended.stderr
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def test_a_training_keeps_its_best_and_says_how_to_train_further(tmp_path: Path, ch: Command) -> None:
+    (tmp_path / "q.toml").write_text(QUANTISED, encoding="utf-8")
+    ch("transform", "--config", "q.toml", "--project", "q")
+    graph, training = "mase_output/q/software/transform/graph.safetensors", "mase_output/p/software/training_ckpts"
+    train = ("train", "toy", "toy_tiny", "--max-epochs", "1000", "--batch-size", "64", "--project", "p")
+    for more, kept in (((), f"{training}/best.ckpt"), (("--load", graph), f"{training}/graph.safetensors")):
+        place = "chop.actions.lightning_training.KeepCheckpoints.on_validation_end"
+        status, told = signalled(place, 2, *train, *more, folder=tmp_path)
+        assert status == 130 and "interrupted: " in told
+        assert f"next: ch test toy toy_tiny --load {kept}" in told
+        assert f"to train further: the same command with --load {kept}" in told
+        ch("test", "toy", "toy_tiny", "--load", kept, "--project", "scores")
+        ch(*train[:3], "--max-epochs", "1", "--load", kept, "--project", "further")
+
+
+QUANTISED = """
+model = "toy"
+dataset = "toy_tiny"
+batch_size = 64
+[passes.quantize]
+by = "type"
+linear.config = {name = "integer", data_in_width = 8, data_in_frac_width = 4, weight_width = 8, weight_frac_width = 4}
+"""
+
+
+def test_a_comparison_reports_on_its_runs_and_goes_on_with_what_was_measured(tmp_path: Path, ch: Command) -> None:
+    words = ("compare", "--config", LAB, "--pretrained", "--project", "c", "--strategies", "random,tpe", "--seeds", "3")
+    place = "chop.actions.compare.all_runs.ComparisonProgress.on_end"
+    status, told = signalled(place, 2, *words, folder=tmp_path)
+    assert status == 130
+    assert "interrupted after 2 runs: the figures are of what is done; the same command runs all" in told
+    folder = tmp_path / "mase_output/c/software/compare"
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    assert "Interrupted: the figures are those of the runs that were finished. Runs: random 1, tpe 1." in report
+    _, err = ch(*words)
+    assert "compare-1/landscape.parquet has the metrics of all 18 points" in " ".join(err.split())
 
 
 def test_an_interrupt_while_modules_are_imported(tmp_path: Path) -> None:

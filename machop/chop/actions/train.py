@@ -77,13 +77,13 @@ def run_train(options: RunOptions) -> TrainResult:
     with _only_training(options, folder) as own:
         result = _train(options, model, prepared.data_module, own, "constant")
         kept = folder / GRAPH_FILE if saved else result.best_checkpoint
-        _report(options, result, kept)
-        if result.interrupted:
-            raise Interrupted
         load_weights(model.float(), result.best_checkpoint)  # other precisions leave the model in their type
         if saved:
             about = {"model": options.model, "task": options.task, "dataset": options.dataset}
             logger.info("the graph with its formats: %s", saved.export(kept, about))
+        _report(options, result, kept)
+        if result.interrupted:
+            raise Interrupted
     for part in ("val", "test"):
         show_scores(f"best weights, {part} set", test_scores(model, prepared, part=part))
     return result
@@ -263,6 +263,8 @@ def _report(options: RunOptions, result: TrainResult, kept: Path) -> None:
     console.print(f"last: {result.last_checkpoint}")
     console.print(f"log:  {result.log_dir}/metrics.csv")
     console.print(f"next: {scoring_command(options, kept)}", markup=False)
+    if result.interrupted:
+        console.print(f"to train further: the same command with --load {kept}", markup=False)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from chop.errors import SearchError
@@ -127,6 +128,18 @@ class SearchFolder(SearchRecords):
     def write_training_state(self, state: TrainingState) -> Path:
         """Write the state from which the training goes on, in place of the one before."""
         return write_training_state(self.path, self.identity, state)
+
+    def withdraw(self) -> bool:
+        """Remove what a new search has written that has measured nothing; returns whether it had not.
+
+        Raises SearchError as `is_empty` does.
+        """
+        if not self.is_empty:
+            return False
+        for file in (TRIALS_FILE, BLOCKS_FILE, INITIAL_FILE, CONFIG_FILE):
+            (self.path / file).unlink(missing_ok=True)
+        rmtree(self.parts, ignore_errors=True)
+        return True
 
     def retract(self) -> None:
         """Remove the result files when the winners cannot be verified."""

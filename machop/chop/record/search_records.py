@@ -22,6 +22,7 @@ from chop.record.names import (
     INITIAL_FILE,
     LANDSCAPE_FILE,
     SUMMARY_FILE,
+    TRAINING_STATE_FILE,
     TRIALS,
     TRIALS_FILE,
 )
@@ -154,6 +155,21 @@ class SearchRecords:
             return SearchSummary.from_json(row).with_best(best)
         except DAMAGES as error:
             raise SearchError(f"{path} is damaged ({error}): {_RESUME}") from error
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the search has measured nothing of its own, and trained nothing, yet.
+
+        Raises SearchError where its log is damaged at its beginning.
+        """
+        if self.log is None:
+            return True
+        if (self.path / TRAINING_STATE_FILE).exists():
+            return False
+        if not self.is_by_trial:
+            return not self.blocks().done
+        found = self.logged()
+        return not found.problem and all(trial.inherited for trial in found.trials)
 
     @property
     def has_tuned(self) -> bool:

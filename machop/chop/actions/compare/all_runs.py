@@ -46,7 +46,11 @@ def all_runs(
         except KeyboardInterrupt:
             if not runs:
                 raise
-            logger.warning("interrupted after %s: the figures are of what is done", counted(len(runs), "run"))
+            logger.warning(
+                "interrupted after %s: the figures are of what is done; the same command runs all, and measures no "
+                "point again",
+                counted(len(runs), "run"),
+            )
             remarks += [f"{name} has no finished run." for name in _without_run(contenders, runs)]
     if not runs:
         raise SearchError(f"no run came to its end: {' '.join(remarks)}")

@@ -86,7 +86,12 @@ def run_compare(
     try:
         return job.run(options, is_shown=not as_json)
     except KeyboardInterrupt as end:
-        logger.warning("interrupted: what was measured is in %s, and is not measured again", job.folder)
+        if not job.folder.exists():
+            raise
+        logger.warning(
+            "interrupted: what was measured is in %s; the same command goes on, and does not measure it again",
+            job.folder,
+        )
         raise Interrupted from end
 
 

@@ -86,24 +86,24 @@ def run_search(
 
 def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool) -> SearchResult:
     """Run a search of the command line in a folder that is locked against other commands."""
+    place = _Place(own, job.files)
 
     def make_room() -> None:
-        """Move an earlier search aside, for a new one."""
-        if not resume and job.files.holds_search:
-            moved = move_aside(job.folder)
-            logger.info("the earlier search is kept in %s", moved)
-            if moved is not None:
-                _name_new_place(SearchFolder(moved))
-        own.settle()
-        if not resume:
+        """Settle in the folder, from which a new search moves an earlier one aside."""
+        if resume:
+            own.settle()
+        else:
+            place.take()
             job.files.write_resolved(dump_toml(run_config))
 
     try:
         result = job.run(resume, make_room)
-    except Interrupted:
-        raise
-    except KeyboardInterrupt as end:
-        if not job.files.holds_search:
+    except BaseException as end:
+        if not resume:
+            place.give_back()
+        if not isinstance(end, KeyboardInterrupt) or isinstance(end, Interrupted):
+            raise
+        if not (resume or place.is_taken):
             raise
         logger.warning("interrupted before the report: what was measured is in %s, go on with --resume", job.folder)
         raise Interrupted from end
@@ -111,6 +111,39 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
         own.require_in_place()
         job.files.write_resolved(dump_toml(run_config))
     return result
+
+
+class _Place:
+    """The folder of a new search: an earlier one is moved aside, and comes back if the new one leaves nothing."""
+
+    def __init__(self, own: OwnFolder, files: SearchFolder) -> None:
+        self._own = own
+        self._files = files
+        self._earlier: Path | None = None
+        self.is_taken = False
+
+    def take(self) -> None:
+        """Move an earlier search aside, and settle in its folder."""
+        if self._files.holds_search:
+            self._earlier = move_aside(self._files.path)
+        self.is_taken = True
+        if self._earlier is not None:
+            logger.info("the earlier search is kept in %s", self._earlier)
+            _name_new_place(SearchFolder(self._earlier))
+        self._own.settle()
+
+    def give_back(self) -> None:
+        """Where nothing of the new search is left, remove its folder if it is empty, and move the earlier one back."""
+        if not self.is_taken or self._files.holds_search:
+            return
+        self.is_taken = False
+        self._own.close()
+        with suppress(OSError):  # of others' files in it, or of a folder that is gone
+            self._files.path.rmdir()
+        if self._earlier is not None and not self._files.path.exists():
+            self._earlier.rename(self._files.path)
+            logger.info("the earlier search is back in %s", self._files.path)
+            _name_new_place(self._files)
 
 
 def _name_new_place(moved: SearchFolder) -> None:

@@ -23,7 +23,8 @@ class SearchJob(ResumableSearch):
     def run(self, resume: bool, before_first: Callable[[], None] = lambda: None) -> SearchResult:
         """Search, or continue the search in the folder, and publish the result.
 
-        `before_first` is called when nothing is left that could refuse a new search, and nothing is written yet.
+        `before_first` is called when nothing is left that could refuse a new search, and nothing is written yet. A new
+        search that ends before it has measured anything leaves none of its files.
         """
         instruments = self.instruments()
         with one_thread(instruments.is_light or self.settings.setup.n_jobs > 1):
@@ -40,7 +41,12 @@ class SearchJob(ResumableSearch):
                 run = TrialRun(self, instruments, goals)
                 _ = run.early_stopping  # which may refuse the search
             before_first()
-            result = run.run(resume)
+            try:
+                result = run.run(resume)
+            except BaseException:
+                if not resume:
+                    self.files.withdraw()
+                raise
             options = self.settings.finish
             if options is None and self.files.has_tuned:
                 logger.warning(
