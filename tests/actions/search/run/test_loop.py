@@ -127,14 +127,18 @@ class Wrong(SearchStrategyBase):
     """Asks for what is no point, or fails itself."""
 
     asked: ClassVar[Any] = None
+    right: ClassVar[int] = 0
+    """The number of its trials before something goes wrong."""
 
     def ask(self, n: int) -> Any:
-        return self.asked()
+        self.right -= 1
+        return self.asked() if self.right < 0 else [self.space.point(0)]
 
     def tell(self, points: Any, values: Any) -> None:
         """Learns nothing."""
 
 
+@pytest.mark.parametrize("right", [0, 1])
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
@@ -146,6 +150,7 @@ class Wrong(SearchStrategyBase):
 def test_a_strategy_that_goes_wrong_is_told_and_what_was_measured_is_kept(
     asked: Any,
     told: str,
+    right: int,
     tmp_path: Path,
     lab: dict[str, Any],
     jets: MaseDataModule,
@@ -155,10 +160,11 @@ def test_a_strategy_that_goes_wrong_is_told_and_what_was_measured_is_kept(
     assert "wrong" not in STRATEGIES
     monkeypatch.setitem(STRATEGIES._items, "wrong", Wrong)
     monkeypatch.setattr(Wrong, "asked", staticmethod(asked))
+    monkeypatch.setattr(Wrong, "right", right)
     lab["strategy"] |= {"name": "wrong", "setup": {"n_trials": 3}}
     with pytest.raises(SearchError, match=re.escape(told)):
         search(jsc_tiny, jets, lab, tmp_path)
-    assert (tmp_path / "trials.jsonl").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["trials.jsonl"] * right
 
 
 def test_a_batch_is_no_greater_than_the_budget(
