@@ -102,6 +102,18 @@ def test_long_names_lie_within_the_figure_and_leave_room_to_the_picture(
     assert all(one.x1 <= other.x0 for one, other in pairwise(across))
 
 
+def test_panels_of_bars_lie_as_far_apart_as_a_title_needs() -> None:
+    plotly = pytest.importorskip("chop.report.plots.plotly_drawing")
+    figure = plotly.drawn(
+        Bars("share", [(name, [("fc", 0.5)] * 10) for name in ("accuracy", "bits", "energy")], "note")
+    )
+    inside = figure.layout.height - figure.layout.margin.t - figure.layout.margin.b
+    ends = [figure.layout[name].domain for name in ("yaxis", "yaxis2", "yaxis3")]
+    gaps = [inside * (above[0] - below[1]) for above, below in pairwise(ends)]
+    assert gaps == pytest.approx([plotly.BETWEEN_PANELS] * 2, abs=1)
+    assert all(inside * (high - low) > 9 * plotly.BAR for low, high in ends)
+
+
 def test_texts_of_the_cells_of_one_network_keep_apart() -> None:
     figure = drawn(HeatMap("trial 3", ["act", "w"], ["fc"], [[7.8, 3.0]], [["7.8b/learned", "3.1b/learned"]], "bits"))
     figure.draw_without_rendering()

@@ -26,6 +26,9 @@ from chop.report.plots.pictures import Bars, Curve, Curves, HeatMap, Parallel, P
 LETTERS_ACROSS, LEAST_LETTERS = 120, 8
 """Letters of titles that all axes of parallel coordinates have room for, and the fewest of a line of one."""
 
+BAR, BETWEEN_PANELS = 24, 44
+"""Pixels up of a bar with the room beside it, and between two panels of bars."""
+
 MOST_FOR_SVG = 3_000
 """Points that are drawn one by one; of more the browser's graphics card draws them all at once."""
 
@@ -73,7 +76,7 @@ def _scatter(picture: Scatter) -> go.Figure:
         line(bound.value, line=look, **text)
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
     figure.update_layout(xaxis_title=_text(picture.x_title), yaxis_title=_text(picture.y_title), legend=legend)
-    return _laid_out(figure, hovermode="closest")
+    return _laid_out(figure, 444, hovermode="closest").update_layout(margin_t=64)  # the tools lie above the legend
 
 
 def _trace(own: Points) -> Any:
@@ -184,7 +187,11 @@ def _distinct(names: Sequence[str]) -> list[str]:
 def _bars(picture: Bars) -> go.Figure:
     rows = [len(own) for _, own in picture.panels]
     titles = [_text(title) for title, _ in picture.panels]
-    figure = make_subplots(len(rows), 1, shared_xaxes=True, subplot_titles=titles, row_heights=rows)
+    inside = BAR * sum(rows) + BETWEEN_PANELS * (len(rows) - 1)
+    spacing = BETWEEN_PANELS / inside if len(rows) > 1 else 0.0
+    figure = make_subplots(
+        len(rows), 1, shared_xaxes=True, subplot_titles=titles, row_heights=rows, vertical_spacing=spacing
+    )
     for place, (_, own) in enumerate(picture.panels, start=1):
         names, shares = [name for name, _ in own], [share for _, share in own]
         bars = go.Bar(
@@ -198,8 +205,7 @@ def _bars(picture: Bars) -> go.Figure:
     figure.update_yaxes(autorange="reversed", automargin=True)
     title = f"{_text(picture.x_title)}<br><sub>{_text(picture.note)}</sub>"
     figure.update_xaxes(title_text=title, tickformat=".0%", row=len(rows), col=1)
-    height = 160 + sum(60 + 24 * own for own in rows)
-    return _laid_out(figure, height, showlegend=False).update_layout(margin_b=90)
+    return _laid_out(figure, 130 + inside, showlegend=False).update_layout(margin_b=90)
 
 
 def _curves(picture: Curves) -> go.Figure:
