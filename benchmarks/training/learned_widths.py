@@ -74,7 +74,7 @@ TRIES, ROUNDS = 5000, 2
 SMALL = 11_000
 """The EBOPs below which networks of a training have descents of their own."""
 
-FURTHER, LEAST, MOST = 32, 250, 7000
+FURTHER, LEAST, MOST = 26, 500, 7000
 """Networks near the front that descend further, and the LUTs that they have."""
 
 FURTHER_TRIES = 20_000
