@@ -146,6 +146,16 @@ def test_a_batch_of_one_is_refused_where_norms_are_trained(jets: MaseDataModule)
         SpaceTraining(space, few, replace(FEW, batch_size=1)).train_epoch(0)
 
 
+def test_small_batches_are_trained_at_a_lower_rate(jets: MaseDataModule) -> None:
+    found = []
+    for rate in (None, 3e-3, 6e-3):
+        training = small_training(jets, batch_size=32, plans_per_step=1, learning_rate=rate)
+        training.train_epoch(0)
+        found.append(torch.cat([own.flatten() for own in training.graph.model.parameters()]))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 # Plans
 
 

@@ -16,6 +16,9 @@ WARM_UP = 0.1
 FIRST_RATE = 0.04
 """The learning rate of the first step, as a share of the highest."""
 
+RATE, RATE_BATCH = 6e-3, 128
+"""The highest learning rate where none is given, for batches of so many samples and more."""
+
 
 @dataclass(frozen=True)
 class SpaceTrainingOptions:
@@ -25,8 +28,10 @@ class SpaceTrainingOptions:
     batch_size: Annotated[int, Ge(1)] | None = documented(
         None, "Samples per batch; without it, so many that an epoch has about 75 steps, 32 to 1,024."
     )
-    learning_rate: Annotated[float, Gt(0), Le(1000)] = documented(
-        6e-3, "The highest learning rate; it rises for a tenth of the training, and falls to nothing along a cosine."
+    learning_rate: Annotated[float, Gt(0), Le(1000)] | None = documented(
+        None,
+        "The highest learning rate; it rises for a tenth of the training, and falls to nothing along a cosine. Without "
+        "it, 0.006; for batches of fewer than 128 samples less, by the square root of their size.",
     )
     weight_decay: Annotated[float, Ge(0)] = documented(0.0, "Weight decay (AdamW).")
     plans_per_step: Annotated[int, Ge(1)] = documented(4, "Random plans of each step, beside the widest.")
@@ -55,17 +60,26 @@ class SpaceTrainingOptions:
             return self.batch_size
         return min(1024, max(32, 1 << (max(samples, 1) // 75).bit_length()))
 
-    def rate(self, step: int, steps: int) -> float:
+    def highest_rate(self, batch: int) -> float:
+        """The highest learning rate for batches of so many samples: gradients of few samples are noisy.
+
+        >>> [round(SpaceTrainingOptions().highest_rate(batch), 4) for batch in (32, 64, 128, 1024)]
+        [0.003, 0.0042, 0.006, 0.006]
+        """
+        return self.learning_rate or RATE * min(1.0, batch / RATE_BATCH) ** 0.5
+
+    def rate(self, step: int, steps: int, batch: int) -> float:
         """The learning rate of a step: up to the highest, and down to nothing, both along half a cosine.
 
         Smith and Topin, arXiv:1708.07120.
 
         >>> options = SpaceTrainingOptions(learning_rate=1.0)
-        >>> [round(options.rate(step, 100), 2) for step in (0, 10, 55, 100)]
+        >>> [round(options.rate(step, 100, 32), 2) for step in (0, 10, 55, 100)]
         [0.04, 1.0, 0.5, 0.0]
         """
+        highest = self.highest_rate(batch)
         rising = max(1, round(WARM_UP * steps))
         if step < rising:
             share = 0.5 * (1 - math.cos(math.pi * step / rising))
-            return self.learning_rate * (FIRST_RATE + (1 - FIRST_RATE) * share)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+            return highest * (FIRST_RATE + (1 - FIRST_RATE) * share)
+        return highest * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))

@@ -151,7 +151,8 @@ class SpaceTraining:
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self._parameters, self.options.learning_rate, weight_decay=self.options.weight_decay)
+        rate = self.options.highest_rate(self._batch_size)
+        return torch.optim.AdamW(self._parameters, rate, weight_decay=self.options.weight_decay)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         state: dict[int, dict[str, Any]] = self._optimizer.state_dict()["state"]
@@ -195,7 +196,7 @@ class SpaceTraining:
         return 0.0 if loss is None else float(loss.detach()) * len(batch.targets)
 
     def _step(self, place: int, rows: Tensor, step: int, rng: random.Random) -> None:
-        rate = self.options.rate(step, self.options.max_epochs * self.steps_of_epoch)
+        rate = self.options.rate(step, self.options.max_epochs * self.steps_of_epoch, self._batch_size)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         batch = self._batch(place, rows)
