@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chop.evaluation import evaluator as evaluator_module
+from chop.evaluation import measured_norm, operations
 from chop.evaluation.calibration_rows import CalibrationRows
 from chop.evaluation.evaluator import Evaluator
 from chop.evaluation.measures import WholePredictions
@@ -58,6 +59,23 @@ class Residual(nn.Module):
         return scores
 
 
+class Held(nn.Module):
+    """What a batch norm reads is read again: as it is by a sum, and as dropout hands it on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.last = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.norm_one, self.norm_two, self.norm_last = (drawn(nn.BatchNorm1d(n)) for n in (8, 8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = self.one(x)
+        one = self.norm_one(one) + one
+        two = self.two(one)
+        handed_on = F.dropout(two, training=False)
+        scores: Tensor = self.norm_last(self.last(self.norm_two(two) + handed_on))
+        return scores
+
+
 class Images(nn.Module):
     """A batch norm of images, and one that is called as a function."""
 
@@ -92,6 +110,7 @@ class Volumes(nn.Module):
 
 KINDS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, (6,)),
+    "held": (Held, (6,)),
     "images": (Images, (2, 7, 7)),
     "volumes": (Volumes, (1, 4, 4, 4)),
 }
@@ -158,7 +177,7 @@ def test_all_ways_to_run_a_plan_agree_to_the_bit(kind: str, tmp_path: Path) -> N
     runner = PlanRunner(graph, [(x.clone(), torch.zeros(len(x)))])
     for number, plan in enumerate(plans_of(axes, codes)):
         wanted = runner.predictions(plan)
-        torch.testing.assert_close(together[number], wanted, rtol=0, atol=0 if kind == "residual" else 1e-5)
+        torch.testing.assert_close(together[number], wanted, rtol=0, atol=0 if len(KINDS[kind][1]) == 1 else 1e-5)
         if number % 6 == 0:
             built = copy.deepcopy(graph)
             built.apply_plan(plan)
@@ -265,6 +284,38 @@ def test_they_are_those_of_plain_torch(widths: tuple[int, int, int]) -> None:
     assert (found - wanted).abs().median() < 1e-6
     assert ((found - wanted).abs() < 1e-5).float().mean() > 0.97
     assert (found - model(x)).abs().max() > 0.05
+
+
+def axes_behind_which_norms_write(graph: MaseGraph, measured: bool) -> list[Axis]:
+    """Widths for what each layer reads: its results, which norms read, are not rounded."""
+    axes: list[Axis] = []
+    for name, op in graph.quantizable_nodes().items():
+        if op.multiplies:
+            axes.append([{name: {"data_in": Integer(w, w // 2), "weight": Integer(w, w - 1)}} for w in (3, 6)])
+        elif op.has_statistics and measured:
+            axes.append([{name: {"statistics": MEASURED}}])
+    return [[frozen(graph, own) for own in axis] for axis in axes]
+
+
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize("kind", ["residual", "held"])
+def test_a_norm_overwrites_what_nothing_else_holds(kind: str, measured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, _, _, x = calibrated(kind)
+    axes = axes_behind_which_norms_write(graph, measured)
+    codes = some_codes(axes)
+    runner = PlanRunner(graph, [(x.clone(), torch.zeros(len(x)))])
+    wanted = torch.stack([runner.predictions(plan) for plan in plans_of(axes, codes)])
+    overwritten: list[bool] = []
+    plain = operations.batch_norm
+
+    def noted(own: Tensor, *rest: Any) -> Tensor:
+        found = plain(own, *rest)
+        overwritten.append(found.data_ptr() == own.data_ptr())
+        return found
+
+    monkeypatch.setattr(measured_norm if measured else operations, "batch_norm", noted)
+    assert torch.equal(at_once(graph, axes, codes, x), wanted)
+    assert set(overwritten) == ({False, True} if kind == "held" else {True})
 
 
 def test_float_statistics_are_left_where_nothing_asks_for_others() -> None:

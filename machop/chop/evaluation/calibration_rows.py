@@ -23,6 +23,8 @@ BYTES = 4 + 8
 """Of a statistic of one channel, and of where it is found, at the most."""
 SHARE = 4
 """The part of the memory that the statistics of configurations may take: one in so many."""
+AT_ONCE = 8 * 2**20
+"""Bytes of a stage in one step: statistics are many short calls, so that larger steps than those of a cache pay."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,11 @@ class CalibrationRows:
         settled = {number: values[number] for number in program.statistics if program.stages[number].level == FIXED}
         measuring = program.measuring
         fixed = {number: Same(values[number]) for number in measuring.boundary} if measuring else {}
-        return cls(settled, fixed, Walk(measuring, memory) if measuring else None, count_rows(x))
+        return cls(settled, fixed, Walk(measuring, memory, AT_ONCE) if measuring else None, count_rows(x))
 
     def unlearned(self) -> Self:
         """The same samples with a walk that has not learned the sizes of pieces from a few configurations."""
-        return replace(self, walk=self.walk and Walk(self.walk.program, self.walk.memory))
+        return replace(self, walk=self.walk and Walk(self.walk.program, self.walk.memory, AT_ONCE))
 
     def measured(self, codes: Codes) -> PrefixStatistics | None:
         """The statistics of configurations that are sorted, and each there once."""

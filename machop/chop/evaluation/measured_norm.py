@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chop.evaluation.kept import Kept
-from chop.evaluation.operations import WEIGHT_BYTES, Operation, Quantise
+from chop.evaluation.operations import WEIGHT_BYTES, Operation, Quantise, batch_norm
 from chop.evaluation.values import Each, Planes, Rows, Same, Value, as_planes, count_of, each
 from chop.formats import BatchNormStatistics, Format, OutputShift
 from chop.nn.channel_statistics import channel_statistics, statistics_of_last
@@ -62,9 +62,14 @@ class MeasuredNorm(Operation):
     is_fresh = True
     _affine: Kept[tuple[Tensor | None, Tensor | None]] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
 
+    def on_last_reading(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
+        if self.is_vector and isinstance(inputs[0], Planes):
+            return self._of_planes(choice, inputs, may_overwrite=True)
+        return self.one(choice, inputs)
+
     def one(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
         if self.is_vector and not (isinstance(inputs[0], Same) and isinstance(inputs[1], Same)):
-            return Planes(self._of_planes(as_planes(inputs[0]), as_planes(inputs[1]), choice))
+            return self._of_planes(choice, inputs, may_overwrite=False)
         weight, bias = self._weight_and_bias(choice, 1)
         values, statistics = each(inputs[0]), each(inputs[1])
         count = max(len(values), len(statistics))
@@ -76,16 +81,19 @@ class MeasuredNorm(Operation):
             ]
         )
 
-    def _of_planes(self, x: Tensor, statistics: Tensor, choice: tuple[Format | None, Format | None]) -> Tensor:
-        """All features of all configurations as so many channels: `x` is `(features, configurations, rows)`."""
+    def _of_planes(
+        self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value], may_overwrite: bool
+    ) -> Value:
+        """All features of all configurations as so many channels: `(features, configurations, rows)`."""
+        x, statistics = map(as_planes, inputs)
         features, held, rows = x.shape
         if held != statistics.shape[1]:
             held = max(held, statistics.shape[1])
             x, statistics = x.expand(-1, held, -1), statistics.expand(-1, held, -1)
         mean, variance = statistics.reshape(2, -1).contiguous().unbind()
         weight, bias = self._weight_and_bias(choice, held)
-        found = F.batch_norm(x.reshape(1, -1, rows), mean, variance, weight, bias, False, 0.0, self.eps)
-        return found.view(features, held, rows)
+        found = batch_norm(x.reshape(1, -1, rows), mean, variance, weight, bias, self.eps, may_overwrite)
+        return Planes(found.view(features, held, rows))
 
     def _weight_and_bias(
         self, choice: tuple[Format | None, Format | None], count: int

@@ -173,12 +173,18 @@ class BatchNorm(Operation):
     _biases: Kept[Tensor] = field(default_factory=lambda: Kept(WEIGHT_BYTES))
 
     def one(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
-        x = as_planes(inputs[0])
+        return self._normalised(choice, inputs[0], may_overwrite=False)
+
+    def on_last_reading(self, choice: tuple[Format | None, Format | None], inputs: Sequence[Value]) -> Value:
+        return self._normalised(choice, inputs[0], may_overwrite=True)
+
+    def _normalised(self, choice: tuple[Format | None, Format | None], value: Value, may_overwrite: bool) -> Value:
+        x = as_planes(value)
         norm = self.norm
         weight = None if norm.weight is None else _in_format(norm.weight, choice[0], self._weights)
         bias = None if norm.bias is None else _in_format(norm.bias, choice[1], self._biases)
         flat = x.reshape(1, x.shape[0], -1)
-        return Planes(F.batch_norm(flat, norm.mean, norm.variance, weight, bias, False, 0.0, norm.eps).view_as(x))
+        return Planes(batch_norm(flat, norm.mean, norm.variance, weight, bias, norm.eps, may_overwrite).view_as(x))
 
 
 @dataclass
@@ -303,6 +309,23 @@ class Call(Operation):
             return None
         laid_out: Tensor = found.reshape(count, rows, *found.shape[1:])
         return laid_out
+
+
+def batch_norm(
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    may_overwrite: bool,
+) -> Tensor:
+    """`F.batch_norm` in evaluation mode; where `x` may be overwritten by the same kernel, so with the same bits."""
+    if may_overwrite and x.device.type == "cpu":  # elsewhere `F.batch_norm` may choose among kernels
+        unused = x.new_empty(0)
+        torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, out=(x, unused, unused))
+        return x
+    return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
 
 
 def called(inner: Any) -> Any:

@@ -43,6 +43,11 @@ class _Group:
     choice: Any
     picks: tuple[Pick | None, ...]
 
+    @property
+    def is_all(self) -> bool:
+        """Whether they are all configurations of each input, in order."""
+        return all(pick is None for pick in self.picks)
+
     def of(self, inputs: Sequence[Value]) -> list[Value]:
         """The inputs of these configurations."""
         return [value if pick is None else pick.of(value) for pick, value in zip(self.picks, inputs, strict=True)]
@@ -59,7 +64,7 @@ class _Recipe:
     """Of each result the first of the prefixes that have it."""
 
     def run(self, operation: Operation, inputs: Sequence[Value], is_last: bool) -> Value:
-        if self.is_product and is_last and len(self.groups) == 1:
+        if is_last and len(self.groups) == 1 and self.groups[0].is_all:
             return operation.on_last_reading(self.groups[0].choice, inputs)
         if self.is_product:
             return operation.every([group.choice for group in self.groups], inputs)
@@ -90,15 +95,18 @@ class _Prefixes:
 class Walk:
     """Computes a program for sets of configurations.
 
-    `memory` is how many bytes the values of all levels may take together.
+    `memory` is how many bytes the values of all levels may take together, `at_once` those of a stage that are best
+    computed in one step.
     """
 
-    def __init__(self, program: Program, memory: int = 2**28) -> None:
+    def __init__(self, program: Program, memory: int = 2**28, at_once: int = CACHE_BYTES) -> None:
         self.program = program
         self.memory = memory
+        self.at_once = at_once
         self._stages = [program.at(level) for level in range(program.levels)]
         decided = [[program.stages[number].axis for number in numbers] for numbers in self._stages]
         self._axes = [sorted({axis for axis in own if axis is not None}) for own in decided]
+        self._statistics = frozenset(program.statistics)
         self._read_last = self._last_readers()
         self._may_overwrite = {number: self._reads_only_what_is_its_own(number) for number in self._read_last}
         self._patterns: Kept[list[_Recipe]] = Kept(PATTERN_BYTES)
@@ -107,7 +115,6 @@ class Walk:
         self._children_per_parent = [0.0] * program.levels
         self._widest_per_parent: list[float | None] = [None] * program.levels
         self._rows = 1
-        self._statistics = frozenset(program.statistics)
         self._known: PrefixStatistics | None = None
         self._found: PrefixStatistics | None = None
 
@@ -165,12 +172,12 @@ class Walk:
             self._continue(prefixes, codes, level, (start, stop), part, emit)
 
     def _parents_at_a_time(self, level: int) -> int:
-        """So many that their values fit the cache, and those of the level below, which then need not be cut up."""
+        """So many that their values fit `at_once`, and those of the level below, which then need not be cut up."""
         widest = self._widest_per_parent[level]
         if widest is None:
             return 1
         below = self._widest_per_parent[level + 1] if level + 1 < self.program.levels else None
-        return max(1, int(CACHE_BYTES / max(widest, (below or 0.0) * self._children_per_parent[level], 1.0)))
+        return max(1, int(self.at_once / max(widest, (below or 0.0) * self._children_per_parent[level], 1.0)))
 
     def _continue(
         self, prefixes: _Prefixes, codes: Codes, level: int, span: tuple[int, int], live: Live, emit: Emit
@@ -254,7 +261,7 @@ class Walk:
                 known = self._looked_up(number, int(prefixes.of[deeper + 1][begin]), FIRST) if is_statistic else None
                 if known is not None:
                     found = known
-                elif self._may_overwrite[number] and len(inputs) == 1:
+                elif self._may_overwrite[number]:
                     found = stage.operation.on_last_reading(choice, inputs)
                 else:
                     found = stage.operation.one(choice, inputs)
@@ -282,14 +289,19 @@ class Walk:
         return found
 
     def _reads_only_what_is_its_own(self, number: int) -> bool:
-        """Whether a stage is the only reader of its inputs, made on the same level and nowhere else held."""
+        """Whether a stage is the only reader of its inputs, made on the same level and nowhere else held.
+
+        Statistics count neither as inputs nor as readers: they are not written on, and hold nothing of what they read.
+        """
         stages = self.program.stages
+        readers = [stage.inputs for reader, stage in enumerate(stages) if reader not in self._statistics]
         return all(
             stages[source].operation.is_fresh
             and stages[source].level == stages[number].level
             and source in self._read_last[number]
-            and sum(stage.inputs.count(source) for stage in stages) == 1
+            and sum(inputs.count(source) for inputs in readers) == 1
             for source in stages[number].inputs
+            if source not in self._statistics
         )
 
     def _recipes(self, stages: Sequence[int], alternatives: Numbers, live: Live) -> list[_Recipe]:
@@ -321,7 +333,7 @@ def _recipe(stage: Stage, alternatives: Numbers, inputs: Sequence[tuple[Numbers,
         )
         for start, stop in pairwise(bounds)
     )
-    is_product = len(inputs) == 1 and all(group.picks == (None,) for group in groups)
+    is_product = len(inputs) == 1 and all(group.is_all for group in groups)
     return _Recipe(groups, is_product, own, first), len(first)
 
 
