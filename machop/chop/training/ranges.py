@@ -11,6 +11,7 @@ from chop.dataset.data import Data
 from chop.ir import MaseGraph
 from chop.ir.graph.inputs import placeholder_keywords, to_device
 from chop.passes.graph.analysis.calibrate import seen_activations
+from chop.passes.graph.samples import first_batches
 from chop.training.batches import by_form
 from chop.training.norms import Moments, running_statistics
 from chop.training.plan_network import PlanNetwork, Weighted
@@ -68,7 +69,7 @@ class Ranges:
             self.graph.forget_calibration()
         else:
             seen = [placeholder_keywords(self.graph, x) for x, _ in self._batches]
-            _, activations, inputs = seen_activations(self.graph, seen, self.rows)
+            activations, inputs = seen_activations(self.graph, first_batches(self.graph, seen, self.rows))
             self.graph.calibrate(activations, inputs)
         self.graph.model.train(was_training)
 

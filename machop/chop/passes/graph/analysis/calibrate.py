@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from chop.dataset.rows import form_of, join
-from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 from chop.nn.masks import hidden
 from chop.nn.own_tensors import has_unknown_pre_hooks
-from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, first_samples, placeholder_inputs
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
 from chop.passes.graph.registry import register_pass
+from chop.passes.graph.samples import Batch, running, samples_of
 from chop.tools.model_inputs import tensors_of
 
 MOST_VALUES = 4_000_000
@@ -35,44 +35,32 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
     formats are put back afterwards, measured anew. The info is {"rows": rows}.
     """
     args = check_args("calibrate", pass_args, ("input_generator", "num_samples"))
-    generator, wanted = args.get("input_generator"), args.get("num_samples", 512)
-    if generator is None or not isinstance(wanted, int) or wanted < 1:
-        raise PassError("calibrate needs input_generator, an iterable of {argument: batch}, and num_samples >= 1")
+    batches = samples_of("calibrate", graph, args)
     in_float = copy.deepcopy(graph)
     in_float.apply_plan(QuantPlan())
-    rows, activations, inputs = seen_activations(in_float, generator, wanted)
-    if not rows:
-        raise PassError("calibrate: the input generator returns no samples")
+    with running("calibrate: input_generator"):
+        activations, inputs = seen_activations(in_float, batches)
     graph.layouts = in_float.layouts
     graph.calibrate(activations, inputs)
-    return graph, {"rows": rows}
+    return graph, {"rows": sum(batch.rows for batch in batches)}
 
 
 @torch.no_grad()
-def seen_activations(
-    graph: MaseGraph, generator: Iterable[Mapping[str, Any]], wanted: int
-) -> tuple[int, dict[Slot, Tensor], Any]:
-    """The activations at each operand of a graph without formats on the first `wanted` samples.
+def seen_activations(graph: MaseGraph, batches: Iterable[Batch]) -> tuple[dict[Slot, Tensor], Any]:
+    """The activations at each operand of a graph without formats on some samples.
 
-    Returns the number of samples, the activations, and the samples in one batch (None if they have several forms).
-    Leaves the model in eval mode.
+    Returns them, and the samples in one batch (None if they have several forms). Leaves the model in eval mode.
     """
     recorder: _Recorder | None = None
     graph.model.eval()
-    rows = 0
     seen: list[Any] = []
-    for batch in generator:
-        kept, count = first_samples(batch, wanted - rows)
-        seen.append(kept)
-        inputs = placeholder_inputs(graph, kept)
+    for batch in batches:
+        seen.append(batch.samples)
         if recorder is None:
-            graph.observe(kept)
+            graph.observe(batch.samples)
             recorder = _Recorder(graph)
-        recorder.run(*inputs)
-        rows += count
-        if rows >= wanted:
-            break
-    return rows, recorder.activations() if recorder else {}, in_one_batch(seen)
+        recorder.run(*batch.inputs)
+    return recorder.activations() if recorder else {}, in_one_batch(seen)
 
 
 def in_one_batch(batches: Sequence[Any]) -> Any:

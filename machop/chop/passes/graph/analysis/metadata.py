@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from chop.errors import PassError, did_you_mean
 from chop.formats import FLOAT_BITS, Format, format_name
@@ -16,6 +15,7 @@ from chop.ir import MaseGraph, MaseMetadata
 from chop.nn.ops import Op
 from chop.passes.graph.analysis.node_types import mase_op, mase_type
 from chop.passes.graph.registry import register_pass
+from chop.passes.graph.samples import placeholder_inputs, running
 from chop.weight_transforms import format_of, transforms_of
 
 Info = dict[str, Any]
@@ -65,9 +65,11 @@ def add_common_metadata_analysis_pass(graph: MaseGraph, pass_args: PassArgs = No
     if not isinstance(args.get("dummy_in"), Mapping):
         raise PassError('add_common_metadata needs {"dummy_in": {"x": a batch}}: it runs the graph on it once')
     _require_init(graph, "add_common_metadata")
-    recorder, inputs = _Recorder(graph, bool(args.get("add_value", False))), placeholder_inputs(graph, args["dummy_in"])
+    what = "add_common_metadata: dummy_in"
+    recorder = _Recorder(graph, bool(args.get("add_value", False)))
+    inputs = placeholder_inputs(graph, args["dummy_in"], what)
     graph.observe(args["dummy_in"])
-    with torch.no_grad(), evaluating(graph):
+    with torch.no_grad(), evaluating(graph), running(what):
         recorder.run(*inputs)
     return graph, {}
 
@@ -99,28 +101,6 @@ def evaluating(graph: MaseGraph) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def placeholder_inputs(graph: MaseGraph, dummy_in: Mapping[str, Any]) -> list[Any]:
-    """The values of the graph's placeholders from `{argument: value}`; raises PassError for names that do not fit."""
-    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    names = [str(node.target) for node in placeholders]
-    unknown = set(dummy_in) - set(names)
-    missing = [str(n.target) for n in placeholders if str(n.target) not in dummy_in and not n.args]
-    if unknown or missing:
-        raise PassError(f"dummy_in: the model takes {', '.join(names)}; given are {', '.join(dummy_in) or 'none'}")
-    return [dummy_in.get(str(node.target), node.args[0] if node.args else None) for node in placeholders]
-
-
-def first_samples(batch: Mapping[str, Any], most: int) -> tuple[Any, int]:
-    """At most `most` samples of a batch, and how many; a value without samples (None, a common mask) stays as it is."""
-    lengths = [len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.ndim]
-    rows = lengths[0] if lengths else 0
-
-    def cut(value: Any) -> Any:
-        return value[:most] if isinstance(value, Tensor) and value.ndim and len(value) == rows else value
-
-    return pytree.tree_map(cut, dict(batch)), min(rows, most)
 
 
 class _Recorder(fx.Interpreter):

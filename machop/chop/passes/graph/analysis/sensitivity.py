@@ -15,12 +15,15 @@ from torch import Tensor
 from chop.errors import ChopError, PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import node_formats
-from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, first_samples, placeholder_inputs
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
 from chop.passes.graph.registry import register_pass
+from chop.passes.graph.samples import require_finite, running, samples_of
 from chop.tools.files import write_whole
 from chop.tools.model_outputs import OutputName, predictions_of
 from chop.tools.terminal import table_of, terminal
 
+WHAT = "sensitivity: input_generator"
+"""The beginning of errors about samples."""
 ARGUMENTS = ("choices", "input_generator", "num_samples", "score", "output", "save_dir", "nodes")
 LEAST_WIDTH, CELL_HEIGHT, LABEL_WIDTH, LINE_HEIGHT, LETTER = 90, 26, 230, 14, 7
 """Sizes of the picture in pixels; a letter is about as wide as that."""
@@ -42,10 +45,12 @@ def sensitivity_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> t
     """
     args = check_args("sensitivity", pass_args, ARGUMENTS)
     choices = _choices(args.get("choices"))
-    rows = _rows(graph, args)
+    rows = [batch.inputs for batch in samples_of("sensitivity", graph, args)]
     alone = copy.deepcopy(graph)
     alone.apply_plan(QuantPlan())
-    exact = _outputs(alone, rows, args.get("output"))
+    with running(WHAT):
+        exact = _outputs(alone, rows, args.get("output"))
+    require_finite(WHAT, "output", exact)
     found: Errors = {}
     for name, op in alone.quantizable_nodes().items():
         if name not in (args.get("nodes") or [name]):
@@ -113,23 +118,6 @@ def _formats(config: Mapping[str, Any], op: Any, name: str) -> dict[str, Any]:
         return node_formats(config, op)
     except ChopError as error:
         raise PassError(f"sensitivity, node '{name}': {error}") from error
-
-
-def _rows(graph: MaseGraph, args: Mapping[str, Any]) -> list[list[Any]]:
-    """The inputs of the first rows, as the graph's placeholders take them."""
-    generator, wanted = args.get("input_generator"), args.get("num_samples", 512)
-    if generator is None or not isinstance(wanted, int) or wanted < 1:
-        raise PassError("sensitivity needs input_generator, an iterable of {argument: batch}, and num_samples >= 1")
-    rows, inputs = 0, []
-    for batch in generator:
-        kept, count = first_samples(batch, wanted - rows)
-        inputs.append(placeholder_inputs(graph, kept))
-        rows += count
-        if rows >= wanted:
-            break
-    if not inputs:
-        raise PassError("sensitivity: the input generator gives no samples")
-    return inputs
 
 
 @torch.no_grad()

@@ -16,15 +16,16 @@ from chop.passes.graph.analysis.metadata import (
     PassArgs,
     check_args,
     evaluating,
-    first_samples,
     metadata_of,
-    placeholder_inputs,
 )
 from chop.passes.graph.analysis.node_types import mase_op
 from chop.passes.graph.node_selection import check_by, matches
 from chop.passes.graph.registry import register_pass
+from chop.passes.graph.samples import require_finite, running, samples_of
 
 Measured = dict[str, Tensor]
+WHAT = "profile_statistics: input_generator"
+"""The beginning of errors about samples."""
 ARGUMENTS = (
     "by",
     "target_weight_nodes",
@@ -178,20 +179,14 @@ def _plain(result: Tensor, dims: str) -> Any:
 @torch.no_grad()
 def _activations(graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
     """All input activations of the nodes over the rows asked for, `{node: {"data_in_0": values}}`."""
-    generator, wanted = args.get("input_generator"), args.get("num_samples")
-    if generator is None or not isinstance(wanted, int) or wanted < 1:
-        raise PassError("profile_statistics of activations needs input_generator and num_samples (at least 1)")
-    recorder = _Activations(graph, {node.name for node in nodes})
-    rows = 0
-    for batch in generator:
-        kept, count = first_samples(batch, wanted - rows)
-        with evaluating(graph):
-            recorder.run(*placeholder_inputs(graph, kept))
-        rows += count
-        if rows == wanted:
-            break
+    batches = samples_of("profile_statistics", graph, args, usual=None)
+    rows, wanted = sum(batch.rows for batch in batches), args["num_samples"]
     if rows < wanted:
         raise PassError(f"num_samples: {wanted} samples are asked for, the input generator returns {rows}")
+    recorder = _Activations(graph, {node.name for node in nodes})
+    with evaluating(graph), running(WHAT):
+        for batch in batches:
+            recorder.run(*batch.inputs)
     return {name: {key: _joined(parts) for key, parts in found.items()} for name, found in recorder.seen.items()}
 
 
@@ -217,5 +212,6 @@ class _Activations(fx.Interpreter):
             args, kwargs = self.fetch_args_kwargs_from_env(n)
             inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
             for number, value in enumerate(inputs):
+                require_finite(WHAT, n, value)
                 self.seen[n.name].setdefault(f"data_in_{number}", []).append(value.clone())
         return super().run_node(n)

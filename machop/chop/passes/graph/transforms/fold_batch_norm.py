@@ -14,8 +14,9 @@ from chop.errors import PassError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.graph.folded_norms import remove_folded_norms
 from chop.nn.copying import copied_module
-from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating, placeholder_inputs
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating
 from chop.passes.graph.registry import register_pass
+from chop.passes.graph.samples import placeholder_inputs, require_finite, running
 from chop.passes.graph.transforms.fold_conditions import batch_norms, layer_before, why_left
 from chop.tools.logger import get_logger
 from chop.tools.terminal import table_of, terminal
@@ -63,7 +64,7 @@ def fold_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None)
 
 def _sorted(graph: MaseGraph, dummy_in: Mapping[str, Any] | None) -> tuple[dict[str, str], dict[str, str]]:
     """The norms that can be folded with their layers, and the others with the reasons."""
-    seen = _seen(graph, dummy_in) if dummy_in else {}
+    seen = {} if dummy_in is None else _seen(graph, dummy_in)
     folded, left = {}, {}
     for norm in batch_norms(graph):
         layer = layer_before(norm)
@@ -74,7 +75,7 @@ def _sorted(graph: MaseGraph, dummy_in: Mapping[str, Any] | None) -> tuple[dict[
             folded[norm.name] = layer.name
         else:
             left[norm.name] = reason
-    if folded and dummy_in and not _keeps_outputs(graph, folded, dummy_in):
+    if folded and dummy_in is not None and not _keeps_outputs(graph, folded, dummy_in):
         left |= dict.fromkeys(folded, "the outputs of the samples would change")
         folded = {}
     return folded, left
@@ -83,9 +84,12 @@ def _sorted(graph: MaseGraph, dummy_in: Mapping[str, Any] | None) -> tuple[dict[
 @torch.no_grad()
 def _seen(graph: MaseGraph, dummy_in: Mapping[str, Any]) -> dict[str, Any]:
     """The result of every node for some samples."""
+    what = "fold_batch_norm: dummy_in"
     recorder = fx.Interpreter(graph.model, garbage_collect_values=False)
-    with evaluating(graph):
-        recorder.run(*placeholder_inputs(graph, dummy_in))
+    inputs = placeholder_inputs(graph, dummy_in, what)
+    with evaluating(graph), running(what):
+        for value in tree_leaves(recorder.run(*inputs)):
+            require_finite(what, "output", value)
     return {node.name: value for node, value in recorder.env.items()}
 
 

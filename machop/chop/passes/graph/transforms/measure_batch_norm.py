@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from chop.dataset.rows import count_rows
-from chop.errors import GraphError, PassError
+from chop.errors import ChopError, PassError
 from chop.formats import BatchNormStatistics
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.ops import STATISTICS
 from chop.passes.graph.analysis.calibrate import in_one_batch
-from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, first_samples
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
 from chop.passes.graph.registry import register_pass
+from chop.passes.graph.samples import require_finite, samples_of
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -41,16 +43,20 @@ def measure_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = No
             f"measure_batch_norm: {', '.join(map(repr, unknown)) or 'the model'} is no batch norm with statistics of "
             f"its own (known: {', '.join(known) or 'none'})"
         )
-    graph.calibration = replace(graph.calibration, inputs=inputs, in_float={})
-    plan = graph.requested_plan
+    before, plan = graph.calibration, graph.requested_plan
+    graph.calibration = replace(before, inputs=inputs, in_float={})
     formats = {name: plan[name] for name in plan}
     measured = {name: {**formats.get(name, {}), STATISTICS: BatchNormStatistics()} for name in nodes}
     try:
         graph.apply_plan(QuantPlan.of(formats | measured))
+        _require_finite(graph, nodes)
         if args.get("settle"):
             graph.settle_statistics()
-    except GraphError as error:
-        raise PassError(f"measure_batch_norm: {error}") from error
+    except ChopError as error:
+        graph.calibration = before
+        graph.apply_plan(plan)
+        told = str(error) if isinstance(error, PassError) else f"measure_batch_norm: {error}"
+        raise PassError(told) from error
     rows = count_rows(inputs)
     logger.info("statistics of %d batch norms are measured on %d training samples", len(nodes), rows)
     return graph, {"measured": list(nodes), "rows": rows}
@@ -58,22 +64,20 @@ def measure_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = No
 
 def _samples(graph: MaseGraph, args: dict[str, Any]) -> Any:
     """The samples in one batch, as the model takes it."""
-    generator, wanted = args.get("input_generator"), args.get("num_samples", 512)
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 2:
-        raise PassError(f"measure_batch_norm: num_samples must be a whole number of at least 2, got {wanted!r}")
-    if generator is None:
-        if graph.calibration.inputs is None:
-            raise PassError("measure_batch_norm needs input_generator, an iterable of {argument: batch}")
+    if args.get("input_generator") is None and graph.calibration.inputs is not None:
         return graph.calibration.inputs
-    rows, seen = 0, []
-    for batch in generator:
-        kept, count = first_samples(batch, wanted - rows)
-        seen.append(kept)
-        rows += count
-        if rows >= wanted:
-            break
-    inputs = in_one_batch(seen)
+    batches = samples_of("measure_batch_norm", graph, args, least=2)
+    inputs = in_one_batch([batch.samples for batch in batches])
     if inputs is None:
-        raise PassError("measure_batch_norm needs samples of one form (the same lengths), and there must be some")
+        raise PassError("measure_batch_norm needs samples of one form (the same lengths)")
     graph.observe(inputs)
     return inputs
+
+
+def _require_finite(graph: MaseGraph, nodes: Iterable[str]) -> None:
+    """Raise PassError for statistics that mean nothing, as those of samples with NaN."""
+    for name in nodes:
+        found = graph.plan[name].get(STATISTICS)
+        if isinstance(found, BatchNormStatistics):
+            for stored in (found.mean, found.variance):
+                require_finite("measure_batch_norm: input_generator", name, None if stored is None else stored.values)

@@ -8,21 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from chop.errors import PassError
 from chop.ir import MaseGraph
-from chop.passes.graph.analysis.metadata import (
-    Info,
-    PassArgs,
-    check_args,
-    evaluating,
-    first_samples,
-    placeholder_inputs,
-)
+from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating
 from chop.passes.graph.registry import register_pass
+from chop.passes.graph.samples import Batch, require_finite, running, samples_of
 from chop.passes.graph.transforms.scales.groups import Group
 from chop.passes.graph.transforms.scales.move import USUAL_ALPHA, Moving, consumers_range, move_scales, require_alpha
 
-USUAL_SAMPLES = 512
+WHAT = "migrate_scales: input_generator"
+"""The beginning of errors about samples."""
 
 
 @register_pass("migrate_scales", inputs={"dummy_in": "two_samples", "input_generator": "batches"}, keeps_float=True)
@@ -38,11 +32,8 @@ def migrate_scales_transform_pass(graph: MaseGraph, pass_args: PassArgs = None) 
     Raises PassError where formats are chosen already.
     """
     args = check_args("migrate_scales", pass_args, ("dummy_in", "input_generator", "num_samples", "alpha", "show"))
-    generator, wanted = args.get("input_generator"), args.get("num_samples", USUAL_SAMPLES)
-    if generator is None or not isinstance(wanted, int) or wanted < 1:
-        raise PassError("migrate_scales needs input_generator, an iterable of {argument: batch}, and num_samples >= 1")
     alpha = require_alpha("migrate_scales", args.get("alpha", USUAL_ALPHA))
-    largest = _largest(graph, generator, wanted)
+    largest = _largest(graph, samples_of("migrate_scales", graph, args))
 
     def ranges(graph: MaseGraph, group: Group) -> tuple[Tensor, Tensor]:
         sizes = [own.reshape(group.channels(graph.model), -1).amax(1) for own in _read(graph, group, largest)]
@@ -58,18 +49,12 @@ def _read(graph: MaseGraph, group: Group, largest: Mapping[str, Tensor]) -> list
 
 
 @torch.no_grad()
-def _largest(graph: MaseGraph, generator: Iterable[Mapping[str, Any]], wanted: int) -> dict[str, Tensor]:
+def _largest(graph: MaseGraph, batches: Iterable[Batch]) -> dict[str, Tensor]:
     """The greatest magnitude of each input channel of each layer on some samples."""
     found: dict[str, Tensor] = {}
-    rows = 0
-    with evaluating(graph):
-        for batch in generator:
-            kept, count = first_samples(batch, wanted - rows)
-            recorder = _Largest(graph, found)
-            recorder.run(*placeholder_inputs(graph, kept))
-            rows += count
-            if rows >= wanted:
-                break
+    with evaluating(graph), running(WHAT):
+        for batch in batches:
+            _Largest(graph, found).run(*batch.inputs)
     return found
 
 
@@ -88,6 +73,7 @@ class _Largest(fx.Interpreter):
             op = self.ops[n.name]
             args, kwargs = self.fetch_args_kwargs_from_env(n)
             x = op.args["data_in"][0].of(args, kwargs)
+            require_finite(WHAT, n, x)
             own = x.abs().movedim(1 if op.is_image else -1, 0).flatten(1).amax(1)
             before = self.found.get(n.name)
             self.found[n.name] = own if before is None else torch.maximum(before, own)

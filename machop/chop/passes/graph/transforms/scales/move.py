@@ -11,7 +11,8 @@ from torch import Tensor
 
 from chop.errors import PassError
 from chop.ir import MaseGraph
-from chop.passes.graph.analysis.metadata import Info, placeholder_inputs
+from chop.passes.graph.analysis.metadata import Info
+from chop.passes.graph.samples import placeholder_inputs, require_finite, running
 from chop.passes.graph.transforms.fold_batch_norm import is_close, outputs_of
 from chop.passes.graph.transforms.scales.groups import Group, groups_of
 from chop.tools.terminal import table_of, terminal
@@ -60,15 +61,20 @@ def move_scales(graph: MaseGraph, moving: Moving, dummy_in: Mapping[str, Any] | 
     if dummy_in is None:
         raise PassError(f"{moving.name} needs dummy_in, {{argument: a few samples}}, to compare outputs on")
     found, left = groups_of(graph)
-    wanted = outputs_of(graph, placeholder_inputs(graph, dummy_in))
+    what = f"{moving.name}: dummy_in"
+    inputs = placeholder_inputs(graph, dummy_in, what)
+    with running(what):
+        wanted = outputs_of(graph, inputs)
+    for value in wanted:
+        require_finite(what, "output", value)
     groups = []
     for group in found:
-        if _keeps_outputs(graph, group, dummy_in, wanted):
+        if _keeps_outputs(graph, group, inputs, wanted):
             groups.append(group)
         else:
             left[group.source] = "the outputs of the samples would change"
     scales = _moved(graph, groups, moving)
-    now = outputs_of(graph, placeholder_inputs(graph, dummy_in))
+    now = outputs_of(graph, inputs)
     graph.forget_calibration()
     if not all(map(is_close, now, wanted)):
         raise PassError(f"{moving.name}: the outputs change with scales at {', '.join(scales)}; leave the pass out")
@@ -84,13 +90,13 @@ def move_scales(graph: MaseGraph, moving: Moving, dummy_in: Mapping[str, Any] | 
     return {"moved": moved, "left": left}
 
 
-def _keeps_outputs(graph: MaseGraph, group: Group, dummy_in: Mapping[str, Any], wanted: Iterable[Tensor]) -> bool:
+def _keeps_outputs(graph: MaseGraph, group: Group, inputs: list[Any], wanted: Iterable[Tensor]) -> bool:
     """Whether the outputs stay the same with other scales in one group alone; the weights are put back."""
     before = [tensor.detach().clone() for tensor in group.tensors(graph.model)]
     draw = torch.rand(group.channels(graph.model), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     group.move(graph.model, 0.25 * 16.0**draw)  # each channel by another
     try:
-        return all(map(is_close, outputs_of(graph, placeholder_inputs(graph, dummy_in)), wanted))
+        return all(map(is_close, outputs_of(graph, inputs), wanted))
     finally:
         with torch.no_grad():
             for tensor, value in zip(group.tensors(graph.model), before, strict=True):
