@@ -6,7 +6,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,12 +20,21 @@ from chop.dataset import MaseDataModule
 from chop.errors import CircuitError
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
+from chop.models.checkpoint import save_weights
 from chop.tools.threads import one_thread
+from chop.training.fine_tuning import FineTuning, fine_tune
 from chop.training.front_descent import FrontNetwork, nearest_to_front
 from chop.training.learned_widths import Snapshot, WidthTraining, descended, snapshot_graph, train_widths
 from chop.training.width_lines import train_line
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "learned_widths.svg"
+FOLDER = Path("mase_output") / "benchmarks"
+"""Where networks are kept along the run: one that was interrupted goes on, one that is done is measured again."""
+
+TEACHERS = tuple(str(FOLDER / f"jsc-mlp-teacher-{seed}.safetensors") for seed in range(6))
+TEACHING = FineTuning(max_epochs=60, batch_size=1024, learning_rate=1e-2, lr_scheduler="cosine")
+"""Float networks whose mean teaches, and how each is trained from random weights."""
+
 TRUNK = WidthTraining(
     epochs=900,
     cycles=12,
@@ -36,6 +45,8 @@ TRUNK = WidthTraining(
     weight_fraction=4,
     activation_fraction=4,
     activation_rounding="half_up",
+    teacher_share=1.0,
+    teachers=TEACHERS,
     error_share=0.95,
     descent_epochs=10,
     descent_cost="luts",
@@ -43,15 +54,17 @@ TRUNK = WidthTraining(
 SETTLED, GROWTH = 2e-5, 1.2
 """Factors of the LUTs that are estimated: for networks of a training; how they grow along a line."""
 
-FEW_LUTS = tuple(5e-5 * GROWTH**number for number in range(19))
-MANY_LUTS = tuple(1e-5 * 1.5**number for number in range(5))
-"""The factors of lines that go down to 200 LUTs, and of one of large networks."""
+FEW_LUTS = tuple(5e-5 * GROWTH**number for number in range(-4, 19))
+MANY_LUTS = tuple(8e-6 * 1.4**number for number in range(5))
+"""The factors of lines that go down from 4,000 to 200 LUTs, and of one of large networks."""
+
+SHORTER = replace(TRUNK, epochs=600, cycles=8, snapshots=8, last_factor=5e-6)
 
 LINES = (
-    (replace(TRUNK, epochs=600, cycles=8, snapshots=8, last_factor=2.5e-6), MANY_LUTS),
-    (TRUNK, FEW_LUTS),
-    (replace(TRUNK, error_share=0.8, seed=1), FEW_LUTS),
-    (replace(TRUNK, seed=2), FEW_LUTS),
+    (replace(SHORTER, last_factor=2e-6), MANY_LUTS),
+    (SHORTER, FEW_LUTS),
+    (replace(SHORTER, error_share=0.8, seed=1), FEW_LUTS),
+    (replace(TRUNK, seed=2), FEW_LUTS[4:]),
 )
 """Trainings from the float weights to 12,000 or 5,000 EBOPs; from each a line of descents leads to cheaper networks."""
 
@@ -61,14 +74,11 @@ TRIES, ROUNDS = 5000, 2
 SMALL = 11_000
 """The EBOPs below which networks of a training have descents of their own."""
 
-FURTHER, LEAST, MOST = 32, 250, 7000
+FURTHER, LEAST, MOST = 26, 500, 7000
 """Networks near the front that descend further, and the LUTs that they have."""
 
 FURTHER_TRIES = 20_000
 """The changes that a descent of these tries."""
-
-FOLDER = Path("mase_output") / "benchmarks"
-"""Where networks are kept along the run: one that was interrupted goes on, one that is done is measured again."""
 
 HGQ2 = [
     (62, 0.5962, 0.5946), (146, 0.6410, 0.6236), (270, 0.7003, 0.6865), (308, 0.7117, 0.7050), (358, 0.7167, 0.7086),
@@ -101,15 +111,29 @@ def main() -> None:
     """Train, measure, print the table and draw the picture."""
     with one_thread():
         graph, data = jets()
-        runs: list[Path] = []
+        runs = [taught(data, seed) for seed in range(len(TEACHERS))]
         found: dict[Path, WidthTraining] = {}
         for options, factors in LINES:
             run, lower = line(graph, data, options, factors)
             runs += run
             found |= dict.fromkeys(lower, options)
         files = [*found, *(further(graph, data, file, found[file]) for file in near_front(graph, data, list(found)))]
-        seconds = sum(note(file)["seconds"] for file in (*runs, *files))
-        report(front(measured(graph, data, files)), seconds)
+        points = measured(graph, data, files)
+        report(points, sum(note(file)["seconds"] for file in (*runs, *files)))
+
+
+def taught(data: MaseDataModule, seed: int) -> Path:
+    """The checkpoint of a teacher."""
+    file, started = Path(TEACHERS[seed]), time.process_time()
+    if not note_of(file).exists():
+        torch.manual_seed(seed)
+        model = chop.get_model("jsc-mlp")
+        fine_tune(model, data, replace(TEACHING, seed=seed))
+        save_weights(model, file)
+        known = {"seconds": time.process_time() - started}
+        note_of(file).write_text(json.dumps(known), encoding="utf-8")
+        print(file, f"seconds {known['seconds']:.3g}", flush=True)
+    return file
 
 
 def line(
@@ -162,23 +186,29 @@ def snapshot_of(file: Path) -> Snapshot:
 
 
 def near_front(graph: MaseGraph, data: MaseDataModule, files: Sequence[Path]) -> list[Path]:
-    """The networks that descend further: by LUTs and accuracy least behind the front, and well apart on it.
-
-    LUTs of a circuit and accuracy are kept beside each network, and their CPU seconds are added to its own.
-    """
+    """The networks that descend further: by LUTs and accuracy least behind the front, and well apart on it."""
     found = []
     for number, file in enumerate(files):
-        known, started = note(file), time.process_time()
-        if "luts" not in known:
-            network = load_onto(graph, file)
-            known["luts"] = circuit_facts(network, data, "val", samples=1024).luts_fused
-            known["accuracy"] = accuracy(network, data, "train", "val")
-            known["seconds"] += time.process_time() - started
-            note_of(file).write_text(json.dumps(known), encoding="utf-8")
+        known = judged(graph, data, file)
         if LEAST <= known["luts"] <= MOST:
             own = Snapshot(0, 0, known["factor"], known["luts"], 0.0, {}, {})
             found.append(FrontNetwork(number, -known["accuracy"], own))
     return [files[own.number] for own in nearest_to_front(found, FURTHER)]
+
+
+def judged(graph: MaseGraph, data: MaseDataModule, file: Path) -> dict[str, float]:
+    """What is known of a network, with the LUTs of its circuit and the accuracy that chooses.
+
+    Both are kept beside it, and the CPU seconds that they take are added to its own.
+    """
+    known, started = note(file), time.process_time()
+    if "luts" not in known:
+        network = load_onto(graph, file)
+        known["luts"] = circuit_facts(network, data, "val", samples=1024).luts_fused
+        known["accuracy"] = accuracy(network, data, "train", "val")
+        known["seconds"] += time.process_time() - started
+        note_of(file).write_text(json.dumps(known), encoding="utf-8")
+    return known
 
 
 def further(graph: MaseGraph, data: MaseDataModule, file: Path, options: WidthTraining) -> Path:
@@ -229,27 +259,29 @@ def jets() -> tuple[MaseGraph, MaseDataModule]:
 
 
 def measured(graph: MaseGraph, data: MaseDataModule, files: Sequence[Path]) -> list[Point]:
-    """LUTs and accuracies, each network as a circuit that is compared with it."""
-    points: list[Point] = []
-    for file in files:
-        network = load_onto(graph, file)
-        try:
-            facts = circuit_facts(network, data, part="test")
-        except CircuitError as error:  # the circuit differs from its network: a fault of alkaid
-            print(f"left out, {error}", flush=True)
-            continue
-        seen, test = accuracy(network, data, "train", "val"), accuracy(network, data, "test")
-        points.append(Point(facts.luts_fused, seen, test))
-        print(file.parent.name, file.stem, points[-1], flush=True)
-    return points
+    """The front by LUTs and the accuracy that chooses; each of it as a circuit, compared with it on the test set."""
+    left = {file: judged(graph, data, file) for file in files}
+    points: dict[Path, Point] = {}
+    while unknown := [file for file in front(left) if file not in points]:
+        for file in unknown:
+            network = load_onto(graph, file)
+            try:
+                facts = circuit_facts(network, data, part="test")
+            except CircuitError as error:  # the circuit differs from its network: a fault of alkaid
+                print(f"left out, {error}", flush=True)
+                del left[file]
+                continue
+            points[file] = Point(facts.luts_fused, left[file]["accuracy"], accuracy(network, data, "test"))
+            print(file.parent.name, file.stem, points[file], flush=True)
+    return [points[file] for file in front(left)]
 
 
-def front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other with as few LUTs is better than by the accuracy that chooses, by LUTs."""
-    found: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.luts, -point.chosen_by)):
-        if not found or point.chosen_by > found[-1].chosen_by:
-            found.append(point)
+def front(known: Mapping[Path, Mapping[str, float]]) -> list[Path]:
+    """The networks that no other with as few LUTs is better than by the accuracy that chooses, by LUTs."""
+    found: list[Path] = []
+    for file in sorted(known, key=lambda file: (known[file]["luts"], -known[file]["accuracy"])):
+        if not found or known[file]["accuracy"] > known[found[-1]]["accuracy"]:
+            found.append(file)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from chop.cli.main import app
+from chop.cli.main import _Group, app
 from chop.cli.options_table import options_table
 from chop.config.run_config import load_run_config
 from chop.exporters import EXPORTERS
@@ -586,3 +587,29 @@ def test_commands_say_of_an_earlier_chops_files_that_they_cannot_be_checked(
     shutil.copytree(Path(__file__).parents[1] / "record" / "data" / "v1" / case, tmp_path / case)
     _, err = ch(*arguments, status=(0, 1))
     assert "was written by an earlier chop, without checksums: it cannot be checked" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "cure"),
+    [
+        (("export", "--load", "graph.safetensors", "--to", "onnx"), "choose an --output that you may write to"),
+        (("report", "mase_output/p"), "choose an --output that you may write to"),
+        (("config", "new", "toy", "toy_tiny", "--output", "x.toml"), "choose an --output that you may write to"),
+        (("config", "examples", "--output", "."), "choose an --output that you may write to"),
+        (("train", "toy", "toy_tiny"), "choose a --project-dir that you may write to"),
+        (("oracle", "landscape.parquet"), "choose a place that you may write to"),
+    ],
+)
+def test_the_cure_for_missing_rights_names_an_option_of_the_command(
+    command: tuple[str, ...], cure: str, ch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "place")
+
+    monkeypatch.setattr(_Group, "invoke", refused)
+    err = ch(*command, status=1)[1]
+    assert f"error: place: Permission denied; {cure}" in err
+    options = re.findall(r"--[a-z-]+", cure)
+    shown = command[: 2 if command[0] == "config" else 1]
+    monkeypatch.undo()
+    assert all(option in ch(*shown, "--help")[0] for option in options)

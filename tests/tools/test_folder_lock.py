@@ -216,3 +216,12 @@ def test_a_folder_whose_parent_is_read_only_is_held_itself(tmp_path: Path, monke
     assert ended(hold, folder) == 0
     with pytest.raises(FolderError, match="Permission denied; choose a --project-dir that you may write to"):
         hold(tmp_path / "none")
+
+
+def test_a_folder_that_can_never_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # as /proc does
+    with pytest.raises(FolderError, match=r"none/run cannot be made \(No such file or directory\): choose another"):
+        hold(tmp_path / "none" / "run")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from chop import __version__
 from chop.actions.search_flags import SearchFlags
@@ -42,6 +43,7 @@ from chop.cli.options import (
     space_options,
     with_run_options,
 )
+from chop.cli.places import in_options
 from chop.cli.report import report
 from chop.cli.start import TOLD, load_plugins, row_of, start, tell
 from chop.errors import ChopError, ConfigError, Interrupted
@@ -321,11 +323,12 @@ def main() -> None:
     except ChopError as error:
         if "--debug" in arguments:
             raise
-        sys.exit(_report(error))
+        sys.exit(_report(error, arguments))
     except OSError as error:
         if "--debug" in arguments:
             raise
-        sys.exit(_report(ChopError(f"{error.filename or 'input or output'}: {error.strerror or error}{cure(error)}")))
+        told = f"{error.filename or 'input or output'}: {error.strerror or error}{cure(error)}"
+        sys.exit(_report(ChopError(told), arguments))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 - the answer to Ctrl-C
         sys.exit(INTERRUPTED)
@@ -342,10 +345,19 @@ def _info_option_as_command(arguments: list[str]) -> list[str]:
     return ["info", *([value] if value else []), *arguments[1:]]
 
 
-def _report(error: ChopError) -> int:
-    """Show an error, one line per problem; returns the exit status."""
-    tell(error.problems if isinstance(error, ConfigError) else (str(error),))
+def _report(error: ChopError, arguments: Sequence[str]) -> int:
+    """Show an error, one line per problem, in the options of the command; returns the exit status."""
+    options = _options_of(arguments)
+    tell(in_options(told, options) for told in (error.problems if isinstance(error, ConfigError) else (str(error),)))
     return WRONG_INPUT if isinstance(error, ConfigError) else FAILED
+
+
+def _options_of(arguments: Sequence[str]) -> set[str]:
+    """The options of the command that the arguments name."""
+    command: Any = get_command(app)
+    for name in arguments:
+        command = getattr(command, "commands", {}).get(name, command)
+    return {option for parameter in command.params for option in parameter.opts}
 
 
 if __name__ == "__main__":

@@ -110,7 +110,10 @@ def require_in_place(path: Path, descriptor: int) -> None:
 
 
 def cure(error: OSError) -> str:
-    """The cure for a file that could not be read or written, after a semicolon; empty if unknown."""
+    """The cure for a file that could not be read or written, after a semicolon; empty if unknown.
+
+    It names the options of a search; `chop.cli.places` names those of another command.
+    """
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "; a file is where a folder must be: choose another --project-dir or --project"
     if isinstance(error, PermissionError) and _may_not_be_read(error.filename):

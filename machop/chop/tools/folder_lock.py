@@ -108,10 +108,12 @@ def _lock(path: Path, folder: Path) -> Iterator[None]:
 
 def _locked(path: Path, folder: Path) -> int:
     """The descriptor of the lock; raises FolderError where it cannot be had."""
+    missing: FileNotFoundError | None = None
     for _ in range(_TRIES):
         try:
             descriptor = _opened(path, folder)
-        except FileNotFoundError:  # its folder was removed just now
+        except FileNotFoundError as error:  # its folder was removed just now, or cannot be made at all
+            missing = error
             continue
         except OSError as error:
             raise FolderError(f"{error.filename}: {error.strerror}{cure(error)}") from error
@@ -125,6 +127,8 @@ def _locked(path: Path, folder: Path) -> int:
             _sign(descriptor)
             return descriptor
         os.close(descriptor)  # its last holder removed it between the two calls
+    if missing is not None:
+        raise FolderError(f"{folder} cannot be made ({missing.strerror}): choose another --project-dir") from missing
     raise FolderError(f"{folder} cannot be locked: {path} is removed again and again; choose another --project-dir")
 
 

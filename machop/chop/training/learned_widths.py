@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
@@ -34,11 +34,12 @@ SETTLING = 0.1
 class WidthTraining:
     """Options of a training of widths.
 
-    The loss is that of the labels, mixed with the float network's own outputs (`teacher_share`), plus a factor times
-    the cost: EBOPs (bits of each input times bits of each weight that reads it), or the average width of a value. The
-    factor grows from `first_factor` to `last_factor`, so that one run passes through networks of falling cost: its
-    logarithm by the share of the run that is done to the power of `pace` (1: evenly; 0.5: quickly at first, while the
-    network is still large). The learning rate falls as a cosine in each of `cycles` equal parts of the run.
+    The loss is that of the labels, mixed with a teacher's outputs (`teacher_share`), plus a factor times the cost:
+    EBOPs (bits of each input times bits of each weight that reads it), or the average width of a value. The teacher is
+    the float network itself, or the mean of `teachers`, checkpoints of the same network in float. The factor grows from
+    `first_factor` to `last_factor`, so that one run passes through networks of falling cost: its logarithm by the share
+    of the run that is done to the power of `pace` (1: evenly; 0.5: quickly at first, while the network is still large).
+    The learning rate falls as a cosine in each of `cycles` equal parts of the run.
 
     With classes the loss is the cross entropy, and `error_share` of it the expected error in its place (`SoftLoss`):
     networks of few bits then sort more samples correctly, and their outputs are too sure of it.
@@ -71,6 +72,7 @@ class WidthTraining:
     activation_rounding: Literal["half_even", "half_up"] = "half_even"
     removal_patience: Annotated[int, Ge(1)] = 150
     teacher_share: Annotated[float, Ge(0), Le(1)] = 0.5
+    teachers: Sequence[str] | None = None
     error_share: Annotated[float, Ge(0), Le(1)] = 0.0
     cycles: Annotated[int, Ge(1)] = 10
     descent_tries: Annotated[int, Ge(0)] = 0

@@ -65,6 +65,11 @@ class SnapshotTraining(ABC):
         return None
 
     @classmethod
+    def files(cls, options: Any) -> Sequence[str]:
+        """The files that it reads beside model and data: a search is resumed only where they are as they were."""
+        return ()
+
+    @classmethod
     def left_in_float(cls, graph: MaseGraph, formats: Formats) -> Sequence[tuple[str, str]]:
         """The operands among these that no network of this training has a format for, whatever layer they belong to."""
         return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -12,6 +12,7 @@ from chop.dataset.rows import cut
 from chop.errors import GraphError
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
+from chop.models.checkpoint import load_weights
 from chop.tools.logger import get_logger
 from chop.training.chain_network import ChainNetwork, chain_of
 from chop.training.width_engine import WidthEngine
@@ -29,7 +30,11 @@ class EngineOptions(WidthOptions, Protocol):
 
     @property
     def teacher_share(self) -> float:
-        """The share of the float network's own outputs in the loss, from 0 to 1."""
+        """The share of the teacher's outputs in the loss, from 0 to 1."""
+
+    @property
+    def teachers(self) -> Sequence[str] | None:
+        """Checkpoints whose mean is the teacher; none: the float network itself."""
 
     @property
     def descent_tries(self) -> int:
@@ -40,7 +45,7 @@ def engine_of(graph: MaseGraph, train: Samples, options: EngineOptions, slots: C
     """The quickest engine that can train these operands of a graph; `slots` None: those of all layers.
 
     Raises GraphError for a graph without a layer whose widths can be trained, and for options that need a chain of
-    linear layers on a graph that is none.
+    linear layers on a graph that is none; CheckpointError for a teacher that is no checkpoint of this network.
     """
     pristine = copy.deepcopy(graph)
     pristine.apply_plan(QuantPlan())
@@ -58,7 +63,7 @@ def engine_of(graph: MaseGraph, train: Samples, options: EngineOptions, slots: C
         raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
     if slots is None:
         _warn_of_float(pristine, found)
-    taught = train.taught(pristine, options.teacher_share)
+    taught = train.taught(teachers_of(pristine, options.teachers), options.teacher_share)
     if options.error_share and taught.shares is None:
         raise GraphError("error_share needs the cross entropy of one class for each sample; set it to 0 for this task")
     chain = chain_of(pristine)
@@ -82,6 +87,18 @@ def engine_of(graph: MaseGraph, train: Samples, options: EngineOptions, slots: C
             "entropy of classes; set it to 0 for this network"
         )
     return TracedNetwork(pristine, taught if options.teacher_share or options.error_share else train, options, found)
+
+
+def teachers_of(graph: MaseGraph, checkpoints: Sequence[str] | None) -> list[MaseGraph]:
+    """Copies of a float graph with the weights of each checkpoint; the graph itself where there are none.
+
+    Raises CheckpointError for one that is not of this network.
+    """
+    found = []
+    for path in checkpoints or ():
+        found.append(copy.deepcopy(graph))
+        load_weights(found[-1].model, path)
+    return found or [graph]
 
 
 def _warn_of_float(graph: MaseGraph, learns: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,20 +43,24 @@ class Samples:
         is_entropy = isinstance(self.task, Classification) and self.task.data_loss is None
         return is_entropy and self.y.ndim == 1 and not self.y.is_floating_point()
 
-    def taught(self, graph: MaseGraph, share: float) -> Samples:
-        """The samples with soft targets, `share` of them the outputs of `graph` in float.
+    def taught(self, graphs: Sequence[MaseGraph], share: float) -> Samples:
+        """The samples with soft targets, `share` of them the mean probabilities of `graphs` in float.
 
         They stay as they are where the loss is not the cross entropy of one class for each sample.
         """
         if not self.has_classes:
             return self
+        outputs = [self._outputs_of(graph) for graph in graphs]
+        if outputs[0].ndim != 2 or int(self.y.min()) < 0:
+            return self
+        soft = torch.stack([own.softmax(1) for own in outputs]).mean(0)
+        hard = F.one_hot(self.y, soft.shape[1]).to(soft.dtype)
+        return replace(self, shares=share * soft + (1 - share) * hard)
+
+    def _outputs_of(self, graph: MaseGraph) -> Tensor:
         teacher = Teacher(graph, [(self.x, self.y)], self.output, "cpu")
         pieces = torch.split(torch.arange(len(self)), ROWS)
-        outputs = torch.cat([teacher.outputs(0, rows, take(self.x, rows)) for rows in pieces])
-        if outputs.ndim != 2 or int(self.y.min()) < 0:
-            return self
-        hard = F.one_hot(self.y, outputs.shape[1]).to(outputs.dtype)
-        return replace(self, shares=share * outputs.softmax(1) + (1 - share) * hard)
+        return torch.cat([teacher.outputs(0, rows, take(self.x, rows)) for rows in pieces])
 
     def loss(self, outputs: Tensor) -> float:
         """The mean loss of the outputs for all samples, on the targets themselves."""

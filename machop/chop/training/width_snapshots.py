@@ -11,6 +11,7 @@ from torch import Tensor
 
 from chop.dataset.data import Data, first_batch
 from chop.dataset.first_samples import FirstSamples
+from chop.errors import CheckpointError
 from chop.formats import Format, Integer
 from chop.formats.output_shift import OutputShift
 from chop.ir import MaseGraph
@@ -18,7 +19,7 @@ from chop.training.chain_network import chain_obstacle
 from chop.training.front_descent import DESCENTS, Descended, FrontTraining, train_front
 from chop.training.learned_widths import Snapshot, snapshot_graph
 from chop.training.snapshots import TRAININGS, Formats, OnStep, SnapshotTraining, TrainedNetwork
-from chop.training.width_engines import OPERANDS
+from chop.training.width_engines import OPERANDS, teachers_of
 from chop.training.width_network import LEARNED_LAYERS, learnable_layers
 from chop.training.width_samples import Samples
 from chop.weight_transforms import format_of, transforms_of
@@ -69,11 +70,14 @@ class LearnedWidths(SnapshotTraining):
     def data_problem(cls, options: WidthSnapshots, graph: MaseGraph, data: Data) -> str | None:
         x, y = first_batch(data, "train", 4)
         descents = [key for key in DESCENTS if getattr(options, key)]
-        wanting = [*(["error_share"] if options.error_share else []), *descents]
+        wanting = [key for key in ("teachers", "error_share", *descents) if getattr(options, key)]
         if wanting and not Samples(x, y, data.task).has_classes:
-            return (
-                f"needs the cross entropy of one class for each sample for its {wanting[0]}: set it to 0 for this task"
-            )
+            cure = "leave them out" if wanting[0] == "teachers" else "set it to 0"
+            return f"needs the cross entropy of one class for each sample for its {wanting[0]}: {cure} for this task"
+        try:
+            teachers_of(graph, options.teachers)
+        except CheckpointError as error:
+            return f"has a teacher that is no checkpoint of the network as it is trained: {error}"
         if not descents:
             return None
         needed = f"needs a chain of linear layers and ReLUs on vectors for its {descents[0]}"
@@ -85,6 +89,10 @@ class LearnedWidths(SnapshotTraining):
                 'by setup.passes = ["fold_batch_norm", "absorb_batch_norm"]'
             )
         return None
+
+    @classmethod
+    def files(cls, options: WidthSnapshots) -> Sequence[str]:
+        return options.teachers or ()
 
     @classmethod
     def left_in_float(cls, graph: MaseGraph, formats: Formats) -> Sequence[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.search_space.base import SearchSpaceBase
@@ -13,6 +14,7 @@ from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
 from chop.errors import ChopError, MetricError, SearchError
 from chop.ir import MaseGraph, QuantPlan
+from chop.record.finished import checksum
 from chop.tools.logger import get_logger
 from chop.training.snapshots import TRAININGS, SnapshotTraining, loss_problem
 
@@ -75,6 +77,13 @@ def engine_of(
     cls = TRAININGS[training.name]
     options, _ = parse_table(cls.Options, dict(training.options))
     return cls(space.graph, data, space.possible_formats(), options, seed, device)
+
+
+def file_digests(training: Training) -> dict[str, str]:
+    """The checksums of the files that a training reads, which was checked before."""
+    cls = TRAININGS[training.name]
+    options, _ = parse_table(cls.Options, dict(training.options))
+    return {path: checksum(Path(path).read_bytes()) for path in cls.files(options)}
 
 
 def require_measurable(training: Training, space: SearchSpaceBase, instruments: Instruments) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from chop.actions.search.run.declared_training import declared_training, engine_of
+from chop.actions.search.run.declared_training import declared_training, engine_of, file_digests
 from chop.actions.search.run.kept_training import KeptTraining
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.run.warm_start import NOTHING, Initial, gather
@@ -74,7 +74,9 @@ class ResumableSearch(SearchSession):
 
     def fingerprint(self) -> dict[str, Any]:
         training = declared_training(self.settings)
-        trained = {} if training is None else {"training": asdict(training)}
+        trained: dict[str, Any] = {} if training is None else {"training": asdict(training)}
+        if training is not None and (files := file_digests(training)):
+            trained["training_files"] = files
         return {**super().fingerprint(), **trained, **self.initial.fingerprint()}
 
     def tell_size(self) -> None:

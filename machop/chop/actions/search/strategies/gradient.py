@@ -42,12 +42,14 @@ POINT_SAMPLES = 4096
 """Training samples, where the options state none and the weights stay as they are: few widths need few."""
 
 LATER_KEYS = (
+    *("teacher_share", "teachers"),
     *("line_networks", "line_growth"),
     *("descent_passes", "descent_networks", "descent_growth", "descent_below", "descent_cost"),
 )
 """Options that are handed on where they are not the defaults, so that searches before there were any can be resumed."""
 
 BELONGS_TO = {
+    "teachers": ("teacher_share",),
     "line_growth": ("line_networks",),
     "descent_networks": ("descent_passes",),
     "descent_growth": ("descent_passes",),
@@ -113,6 +115,16 @@ class GradientOptions:
         "The share of a loss by classes that is the expected error in place of the cross entropy. With 0.5 to 0.9 "
         "networks of few bits sort more samples correctly, but their outputs are too sure: leave it at 0 where "
         "probabilities matter.",
+    )
+    teacher_share: Annotated[float, Ge(0), Le(1)] = documented(
+        0.5,
+        "The share of a loss by classes that is on a teacher's outputs; the rest is on the labels. The teacher is the "
+        "float network itself, or the mean of `teachers`.",
+    )
+    teachers: list[str] | None = documented(
+        None,
+        "Checkpoints of the same network in float, each trained with another seed: the mean of their probabilities "
+        "teaches. With teacher_share = 1 networks then learn less by heart.",
     )
     descent_tries: Annotated[int, Ge(0)] = documented(
         0,
