@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from chop.actions.search.checks import build_space
 from chop.actions.search.export_target import changes_norms, without_target
-from chop.actions.search.run.input_fingerprint import rows_digest
-from chop.actions.search.run.session import choices_digest
+from chop.actions.search.run.input_fingerprint import fingerprint_of_training
+from chop.actions.search.run.session import choices_digest, layers_digest
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
 from chop.actions.setup import TRAINING_FOLDER, Prepared, prepare, resolve_accelerator, software_dir, traced
@@ -25,11 +25,12 @@ from chop.config.run_config import SPACE_TRAINING, RunConfig
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
-from chop.errors import ChopError, ConfigError, Interrupted
+from chop.errors import CheckpointError, ChopError, ConfigError, Interrupted
 from chop.ir import MaseGraph
 from chop.ir.graph.format_notes_json import format_notes
 from chop.models.checkpoint import save_weights
-from chop.models.weight_notes import TrainedForSpace, note, weights_digest
+from chop.models.checkpoint_file import read_checkpoint
+from chop.models.weight_notes import TrainedForSpace, note
 from chop.report.training_progress import TrainingProgress
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -51,7 +52,8 @@ class SpaceTrained:
     """The result of a training for a space.
 
     `checkpoint` holds the best weights, those of `epoch` (0: those that it began with), of `epochs` that were wanted.
-    `scores` are of the probes before the training and after each epoch.
+    `scores` are of the probes before the training and after each epoch. `out_of_patience` is the patience that ended
+    it, if it did.
     """
 
     checkpoint: Path
@@ -59,6 +61,7 @@ class SpaceTrained:
     epochs: int
     scores: tuple[ProbeScores, ...]
     interrupted: bool
+    out_of_patience: int | None
     notes: TrainedForSpace
 
 
@@ -87,17 +90,21 @@ class SpaceTrainingJob:
         self._tell_beginning(training)
         with TrainingProgress(self.options.max_epochs, training.steps_of_epoch) as shown:
             save_best = partial(self._save_best, training)
-            run = SpaceRun(training, files, self._facts(), save_best, shown.on_epoch, shown.on_step)
+            run = SpaceRun(
+                training, files, self._facts(), save_best, self._epoch_of_best, shown.on_epoch, shown.on_step
+            )
             progress, interrupted = self._progress(run, resume, own)
-        scores = tuple(ProbeScores(self.data.task.monitored, row) for row in progress.scores)
+        patience = self.options.patience if run.is_out_of_patience(progress) else None
         if progress.epochs and not progress.best:
             logger.warning(
                 "no epoch was better than the weights before the training, which are those of %s: try a lower "
-                "learning_rate, or more epochs",
+                "learning_rate, or more %s",
                 files.best,
+                "epochs" if patience is None else "patience",
             )
-        wanted = self.options.max_epochs
-        return SpaceTrained(files.best, progress.best, wanted, scores, interrupted, self._notes(progress))
+        scores = tuple(ProbeScores(self.data.task.monitored, row) for row in progress.scores)
+        wanted, notes = self.options.max_epochs, self._notes(progress)
+        return SpaceTrained(files.best, progress.best, wanted, scores, interrupted, patience, notes)
 
     def _progress(self, run: SpaceRun, resume: bool, own: OwnFolder) -> tuple[Progress, bool]:
         progress = run.resumed() if resume else run.begin()
@@ -110,14 +117,15 @@ class SpaceTrainingJob:
         return progress, False
 
     def _facts(self) -> dict[str, Any]:
-        """The facts that a resumed training must match."""
-        info = self.data.dataset_info
+        """The facts that a resumed training must match: all that it depends on but the patience."""
+        options = {name: value for name, value in asdict(self.options).items() if name != "patience"}
+        setup = {name: value for name, value in asdict(self.setup).items() if name not in self.space.told_by_choices}
         return {
-            **{name: value for name, value in asdict(self.options).items() if name != "patience"},
-            "weights": weights_digest(self.model),
-            "data": info.sha256 or rows_digest(self.data, ("train", "val")),
+            **options,
+            **fingerprint_of_training(self.model, self.data, self.space, self.seed),
+            "layers": layers_digest(self.space.graph),
             "choices": choices_digest(self.space, self.setup),
-            "seed": self.seed,
+            **{f"setup.{name}": value for name, value in setup.items()},
         }
 
     def _notes(self, progress: Progress) -> TrainedForSpace:
@@ -132,7 +140,20 @@ class SpaceTrainingJob:
             before=ProbeScores(metric, progress.scores[0]).mean,
             after=ProbeScores(metric, progress.scores[progress.best]).mean,
             seed=self.seed,
+            measured_norms=any(op.has_statistics for op in self.space.graph.quantizable_nodes().values()),
         )
+
+    def _epoch_of_best(self, progress: Progress) -> int | None:
+        """The epoch whose weights the file of the best has; None where it is missing or not of this training."""
+        try:
+            checkpoint = read_checkpoint(SpaceFiles(self.folder).best)
+        except CheckpointError:
+            return None
+        found, own = TrainedForSpace.from_metadata(checkpoint.metadata), self._notes(progress)
+        if found is None:
+            return None
+        expected = own if found.epoch == own.epoch else replace(own, epoch=found.epoch, after=found.after)
+        return found.epoch if found.as_metadata() == expected.as_metadata() else None
 
     def _save_best(self, training: SpaceTraining, tensors: Mapping[str, Tensor], progress: Progress) -> None:
         notes, best = self._notes(progress), with_tensors(self.model, tensors)
@@ -140,7 +161,7 @@ class SpaceTrainingJob:
         save_weights(best, SpaceFiles(self.folder).best, notes.as_metadata())
 
     def _tell_beginning(self, training: SpaceTraining) -> None:
-        if training.network.has_norms and getattr(self.setup, "batch_norm", "measured") != "measured":
+        if training.network.has_norms and self.space.norms_in_float:
             logger.warning(
                 'batch norms are trained with the statistics of each batch: search with batch_norm = "measured" '
                 "under [search.search_space.setup], or networks of few bits lose most of what training gains; the "
@@ -239,6 +260,9 @@ def _report(run_config: RunConfig, result: SpaceTrained) -> None:
     before, best, done = result.scores[0], result.scores[result.epoch], len(result.scores) - 1
     ended = "interrupted" if result.interrupted else "trained for the space"
     console.print(f"{ended}: {done} of {result.epochs} epochs are done, epoch {result.epoch} is the best")
+    if (patience := result.out_of_patience) is not None:
+        epochs = f"{patience} epoch{'' if patience == 1 else 's'}"
+        console.print(f"ended:  the probes' mean had not improved for {epochs} (patience); a greater one can --resume")
     console.print(f"before: {before.as_text()}")
     console.print(f"best:   {best.as_text()}")
     console.print(f"file:   {result.checkpoint}")

@@ -55,9 +55,10 @@ class SpaceTrainedModel:
 
     def __str__(self) -> str:
         notes = self.notes
+        what = "trained for" if notes.epoch else "the weights before a training for"
         return (
-            f"trained for {notes.counted_networks}: {notes.metric} of {notes.counted_probes} "
-            f"{notes.before:.4f} -> {notes.after:.4f} (epoch {notes.epoch} of {notes.epochs})"
+            f"{'interrupted: ' if self.interrupted else ''}{what} {notes.counted_networks}: {notes.metric} of "
+            f"{notes.counted_probes} {notes.before:.4f} -> {notes.after:.4f} (epoch {notes.epoch} of {notes.epochs})"
         )
 
 

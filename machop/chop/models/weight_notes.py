@@ -26,7 +26,8 @@ class TrainedForSpace:
     """The training of weights for a whole search space.
 
     `choices` is a checksum of the space's choices, `networks` how many it has. `before` and `after` are the mean of the
-    metric `metric` of `probes` fixed plans before training and at `epoch`, the best of `epochs`.
+    metric `metric` of `probes` fixed plans before training and at `epoch`, the best of `epochs`, with batch norms that
+    are measured under each plan where `measured_norms`. The weights are those of `epoch`; 0: nothing has trained them.
     """
 
     choices: str
@@ -38,6 +39,7 @@ class TrainedForSpace:
     before: float
     after: float
     seed: int = 0
+    measured_norms: bool = False
 
     def as_metadata(self) -> dict[str, str]:
         """The notes as metadata of a safetensors file."""
@@ -62,7 +64,8 @@ class TrainedForSpace:
         return found
 
     def __str__(self) -> str:
-        return f"{self.counted_networks}, epoch {self.epoch} of {self.epochs}, seed {self.seed}: {self._gain}"
+        untouched = "" if self.epoch else "the weights before the training; "
+        return f"{untouched}{self._counted}, seed {self.seed}: {self._gain}"
 
     @property
     def counted_networks(self) -> str:
@@ -75,17 +78,23 @@ class TrainedForSpace:
         return f"{self.probes} probe plan{'' if self.probes == 1 else 's'}"
 
     @property
+    def _counted(self) -> str:
+        return f"{self.counted_networks}, epoch {self.epoch} of {self.epochs}"
+
+    @property
     def _gain(self) -> str:
         return f"{self.metric} of {self.counted_probes} {self.before:.4g} before, {self.after:.4g} after"
 
     def as_text(self, choices: str) -> str:
         """A sentence for reports of a search of the space with the checksum `choices`."""
         which = "this search space" if choices == self.choices else "another search space"
-        epochs = f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"
-        return f"The weights were trained for {which} ({self.counted_networks}, {epochs}): {self._gain}."
+        if not self.epoch:
+            before = f"{self.metric} of {self.counted_probes} {self.before:.4g}"
+            return f"The weights are those before a training for {which}, which brought nothing: {before}."
+        return f"The weights were trained for {which} ({self._counted}): {self._gain}."
 
 
-_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
 @dataclass(frozen=True)

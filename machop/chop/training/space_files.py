@@ -16,16 +16,16 @@ from chop.models.checkpoint_file import read_checkpoint, save_tensors
 
 BEST_FILE, STATE_FILE = "best.safetensors", "state.safetensors"
 STATE_KEY = "chop_space_training"
-STATE_VERSION = 1
+STATE_VERSION = 2
+"""Version 2 has more facts than 1, and no note on whether the training had ended."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The scores of the probes after each epoch, those before the first at place 0; `stopped`: it ended early."""
+    """The scores of the probes after each epoch, those before the first at place 0, and the number of the best."""
 
     scores: tuple[tuple[float, ...], ...]
     best: int
-    stopped: bool = False
 
     @property
     def epochs(self) -> int:
@@ -52,13 +52,13 @@ class SpaceFiles:
     def write_state(self, tensors: Mapping[str, Tensor], progress: Progress, facts: Mapping[str, Any]) -> None:
         """Write what the next epoch depends on; `facts` are those that a resumed training must share."""
         scores = [list(map(_as_json, row)) for row in progress.scores]
-        notes = {"version": STATE_VERSION, "scores": scores, "best": progress.best, "stopped": progress.stopped}
+        notes = {"version": STATE_VERSION, "scores": scores, "best": progress.best}
         save_tensors(tensors, self.folder / STATE_FILE, {STATE_KEY: json.dumps({**notes, "facts": dict(facts)})})
 
     def read_state(self, facts: Mapping[str, Any]) -> tuple[Mapping[str, Tensor], Progress]:
         """The tensors and the progress of the last epoch that was done.
 
-        Raises CheckpointError for a file that is damaged or of a later version, ChopError for a training with other
+        Raises CheckpointError for a file that is damaged or of another version, ChopError for a training with other
         `facts`.
         """
         path = self.folder / STATE_FILE
@@ -66,13 +66,12 @@ class SpaceFiles:
         try:
             notes = json.loads(checkpoint.metadata[STATE_KEY])
             version, known = notes["version"], dict(notes["facts"])
-            progress = Progress(
-                tuple(tuple(map(float, row)) for row in notes["scores"]), int(notes["best"]), bool(notes["stopped"])
-            )
+            progress = Progress(tuple(tuple(map(float, row)) for row in notes["scores"]), int(notes["best"]))
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is no state of a training; start anew without --resume") from error
         if version != STATE_VERSION:
-            raise CheckpointError(f"{path} is of version {version!r}, and this chop reads {STATE_VERSION}: update chop")
+            cure = "start anew without --resume" if version == 1 else "update chop"
+            raise CheckpointError(f"{path} is of version {version!r}, and this chop reads {STATE_VERSION}: {cure}")
         self._require_same(known, facts)
         return checkpoint.state_dict, progress
 

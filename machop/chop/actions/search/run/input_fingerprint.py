@@ -32,7 +32,19 @@ def fingerprint_of_inputs(
         "weights": weights_digest(model),
         "model_state": _state_digest(model),
         "dataset": [info.name, info.sha256 or _rows_digest(data_module, settings, space), *_task_of(data_module)],
-        "user_code": _code_digest(data_module, settings, space),
+        "user_code": _code_digest(data_module, space, [RUNNERS[runner.name] for runner in settings.runners]),
+        "seed": seed,
+    }
+
+
+def fingerprint_of_training(model: nn.Module, data_module: Data, space: SearchSpaceBase, seed: int) -> dict[str, Any]:
+    """The same for a training for a space, which sees all samples of two sets."""
+    samples = rows_digest(data_module, ("train", "val"))
+    return {
+        "weights": weights_digest(model),
+        "model_state": _state_digest(model),
+        "dataset": [data_module.dataset_info.name, samples, *_task_of(data_module)],
+        "user_code": _code_digest(data_module, space, ()),
         "seed": seed,
     }
 
@@ -74,7 +86,7 @@ def _task_of(data_module: Data) -> list[str]:
     return [] if task in (Classification, Regression) else [task.__name__]
 
 
-def _code_digest(data_module: Data, settings: SearchSettings, space: SearchSpaceBase) -> str | None:
+def _code_digest(data_module: Data, space: SearchSpaceBase, runners: Iterable[type]) -> str | None:
     """A checksum of all code outside this package: loss, metrics, task, runners, formats, weight transforms, passes.
 
     None where all are.
@@ -84,7 +96,7 @@ def _code_digest(data_module: Data, settings: SearchSettings, space: SearchSpace
     keys = {path.rpartition("/")[2] for path in space.choices_flattened}
     transforms = {transform_of_key(key.removeprefix("weight_")) for key in keys if is_transform_key(key)}
     classes += [WEIGHT_TRANSFORMS[name] for name in sorted(filter(None, transforms))]
-    classes += [*(RUNNERS[runner.name] for runner in settings.runners), type(data_module.task)]
+    classes += [*runners, type(data_module.task)]
     own: list[Any] = [one for one in classes if is_own_code(one)]
     own += [PASSES[name] for name in space.passes if is_own_code(PASSES[name])]
     loss, of_data = data_module.task.data_loss, data_module.task.data_metrics

@@ -42,6 +42,11 @@ logger = get_logger(__name__)
 
 Item = TypeVar("Item")
 
+MEASURED_IN_TRAINING = (
+    "The training for a space measured batch norms under each plan, and its figures hold for that alone: this search "
+    'has statistics of the float network; write batch_norm = "measured" under [search.search_space.setup].'
+)
+
 SPOT_CHECKS = 5
 """Networks that are measured once more before figures of an earlier run are relied on."""
 
@@ -80,6 +85,8 @@ class SearchSession:
         runners = RunnerSet(settings.runners, self.data_module, settings.wanted_metrics)
         instruments = Instruments(subject, runners, settings.setup.jobs)
         _tell_costs(instruments)
+        if other := self._other_norms():
+            logger.warning("%s", other)
         if warning := untransformed(self.graph, {**settings.seed, **settings.override}):
             logger.warning("%s", warning)
         _tell_left(instruments.runners)
@@ -113,7 +120,7 @@ class SearchSession:
     def fingerprint(self) -> dict[str, Any]:
         """The fingerprint that a resumed search must match."""
         choices = choices_digest(self.space, self.settings.space_setup)
-        layers = digest([repr(self.graph.model), self.graph.model.code])
+        layers = layers_digest(self.graph)
         return {**self.input_fingerprint, **self.settings.fingerprint(), "choices": choices, "layers": layers}
 
     def origin(self, command: str = "") -> Origin:
@@ -135,11 +142,21 @@ class SearchSession:
         )
 
     def _training_of_weights(self) -> str:
-        """A sentence on the training of the weights for a space; empty if they had none."""
+        """What there is to say of the training of the weights for a space; empty if they had none."""
         notes = self.graph.about.get(TRAINED_FOR_SPACE)
         if notes is None:
             return ""
-        return TrainedForSpace.from_json(notes).as_text(choices_digest(self.space, self.settings.space_setup))
+        told = TrainedForSpace.from_json(notes).as_text(choices_digest(self.space, self.settings.space_setup))
+        return " ".join(filter(None, (told, self._other_norms())))
+
+    def _other_norms(self) -> str:
+        """A sentence where a training for a space had batch norms measured, and this search has not; else empty."""
+        notes = self.graph.about.get(TRAINED_FOR_SPACE)
+        trained = None if notes is None else TrainedForSpace.from_json(notes)
+        if trained is None or not trained.epoch or not trained.measured_norms:
+            return ""
+        has_norms = any(op.has_statistics for op in self.graph.quantizable_nodes().values())
+        return "" if has_norms and not self.space.norms_in_float else MEASURED_IN_TRAINING
 
     def landscape_key(self) -> str:
         """A key that is equal for searches that measure the same things on the same space, with any strategy."""
@@ -197,6 +214,11 @@ class SearchSession:
 def choices_digest(space: SearchSpaceBase, setup: Any) -> str:
     """A checksum of the choices of a space, equal for spaces with the same networks."""
     return digest([space.choices_flattened, *space.identity_of(setup), *space.left_out])
+
+
+def layers_digest(graph: MaseGraph) -> str:
+    """A checksum of the layers of a graph and of the order in which they are called."""
+    return digest([repr(graph.model), graph.model.code])
 
 
 def _tell_left(runners: RunnerSet) -> None:

@@ -54,6 +54,9 @@ class SearchSpaceBase(ABC):
 
     Setup: ClassVar[type[Any]] = NoSetup
 
+    told_by_choices: ClassVar[tuple[str, ...]] = ()
+    """The keys of `Setup` that say how the choices are written, and nothing else: equal choices, the same space."""
+
     choices_flattened: dict[str, list[Any]]
     graph: MaseGraph
 
@@ -71,6 +74,9 @@ class SearchSpaceBase(ABC):
 
     left_out: Sequence[Any] = ()
     """Combinations of choices that are left out though `choices_flattened` allows them, as JSON."""
+
+    norms_in_float: Sequence[str] = ()
+    """The batch norms that have the statistics of the float network in some networks of the space."""
 
     calibration_rows: int | None = None
     """The number of training samples that the graph must be calibrated on before formats are measured; None: none."""

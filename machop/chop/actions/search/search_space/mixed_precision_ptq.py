@@ -65,6 +65,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     """
 
     Setup = SpaceSetup
+    told_by_choices = ("by", "exclude", "export_to")
 
     def __init__(
         self,
@@ -153,6 +154,12 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         nodes = self._all.values()
         needs_rows = any(node.needs_activations or node.measures_statistics for node in nodes)
         return self.setup.calibration_rows if needs_rows else None
+
+    @property
+    def norms_in_float(self) -> list[str]:  # type: ignore[override]
+        """The batch norms for which `batch_norm` may be "float", which it is where nothing is said of it."""
+        norms = {name: node for name, node in self._all.items() if node.op.has_statistics}
+        return [name for name, node in norms.items() if "float" in node.choices.get(BATCH_NORM, ["float"])]
 
     def problems(self) -> list[Problem]:
         return self._problems
