@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -133,6 +134,38 @@ def test_options_of_a_space_need_for_space_and_a_file(ch: Command) -> None:
 def test_there_must_be_a_training_to_resume(config: Path, ch: Command) -> None:
     _, said = ch("train", "--config", str(config), "--pretrained", "--for-space", "--resume", status=1)
     assert "there is no training to resume" in " ".join(said.split())
+
+
+def test_the_next_command_runs_as_it_is_printed(config: Path, tmp_path: Path, ch: Command) -> None:
+    """From another folder than the file's, with values of the command line, and with a project of its own."""
+    (tmp_path / "own files").mkdir()
+    file = config.rename(tmp_path / "own files" / "space.toml")
+    value = "search_space.seed.linear.config.weight_width=[3, 5]"
+    options = ("--pretrained", "--max-epochs", "1", "--learning-rate", "0.001", "--project", "other", "--seed", "3")
+    out, _ = ch("train", "--config", str(file), "--for-space", *options, "--set", value)
+    printed = next(line for line in out.splitlines() if line.startswith("next:"))
+    _, command, *words = shlex.split(printed.removeprefix("next:"))
+    assert "own files/space.toml" in words and "--max-epochs" not in words
+    ch(command, *words, "--n-trials", "1")
+    report = tmp_path / "mase_output" / "other" / "software" / "search_ckpts" / "report.md"
+    assert "this search space (64 networks, epoch" in report.read_text(encoding="utf-8")
+
+
+def test_options_of_the_float_training_are_refused(config: Path, ch: Command) -> None:
+    typed = ("--max-steps", "3", "--training-optimizer", "sgd", "--profile", "--report-to", "tensorboard", "--gpu", "2")
+    _, said = ch("train", "--config", str(config), "--for-space", "--pretrained", *typed, status=2)
+    for flag in (own for own in typed if own.startswith("--")):
+        assert f"command line: {flag} has no effect with --for-space: leave it out" in said
+
+
+def test_the_table_of_options_shows_those_of_the_training_for_a_space(config: Path, ch: Command) -> None:
+    config.write_text("batch_size = 512\nmax_steps = 3\n" + TOML, encoding="utf-8")
+    _, said = ch("train", "--config", str(config), "--for-space", "--pretrained", "--max-epochs", "1", "--probes", "2")
+    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.strip()}
+    assert rows["train_for_space.max_epochs"] == ["24", "2", "1"]
+    assert rows["train_for_space.probes"] == ["16", "3", "2"]
+    assert rows["train_for_space.probe_samples"] == ["100"]
+    assert not rows.keys() & {"batch_size", "max_steps", "max_epochs"}
 
 
 def test_a_killed_training_goes_on_to_the_bit(config: Path, tmp_path: Path, ch: Command) -> None:

@@ -19,8 +19,7 @@ from chop.actions.search.run.session import choices_digest, layers_digest
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
 from chop.actions.setup import TRAINING_FOLDER, Prepared, prepare, resolve_accelerator, software_dir, traced
-from chop.config.next_command import file_command
-from chop.config.overrides import Override
+from chop.config.next_command import search_command
 from chop.config.run_config import SPACE_TRAINING, RunConfig
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import Problem, parse_table
@@ -42,9 +41,6 @@ from chop.training.space_files import Progress, SpaceFiles
 from chop.training.space_run import SpaceRun
 
 logger = get_logger(__name__)
-
-SHARED = ("max_epochs", "batch_size", "learning_rate", "weight_decay")
-"""Options of every command that mean this training where they stand on the command line."""
 
 
 @dataclass(frozen=True)
@@ -179,12 +175,12 @@ def with_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     return twin
 
 
-def run_space_training(run_config: RunConfig, given: Mapping[str, Any], resume: bool) -> SpaceTrained:
-    """Run `ch train --for-space`; `given` are the options of the command line that are for it alone.
+def run_space_training(run_config: RunConfig, resume: bool) -> SpaceTrained:
+    """Run `ch train --for-space`.
 
     Raises ConfigError with all that is wrong, Interrupted after Ctrl-C, once the best is reported.
     """
-    job = _checked(run_config, given)
+    job = _checked(run_config)
     with only_writer(job.folder) as own:
         result = job.run(resume, own)
     _report(run_config, result)
@@ -193,8 +189,7 @@ def run_space_training(run_config: RunConfig, given: Mapping[str, Any], resume: 
     return result
 
 
-def _checked(run_config: RunConfig, given: Mapping[str, Any]) -> SpaceTrainingJob:
-    run_config = _with_options(run_config, given)
+def _checked(run_config: RunConfig) -> SpaceTrainingJob:
     options, _ = parse_table(SpaceTrainingOptions, run_config.tables.get(SPACE_TRAINING, {}))
     problems = list(run_config.problems)
     table = run_config.tables.get("search")
@@ -244,15 +239,6 @@ def space_of(
     return space, setup, problems
 
 
-def _with_options(run_config: RunConfig, given: Mapping[str, Any]) -> RunConfig:
-    """The options of the command line in the table of this training."""
-    typed = {name: getattr(run_config.options, name) for name in SHARED if run_config.sources[name] == "command line"}
-    typed |= {name: value for name, value in given.items() if value is not None}
-    return run_config.with_overrides(
-        [Override(f"--{name.replace('_', '-')}", (SPACE_TRAINING, name), value) for name, value in typed.items()]
-    )
-
-
 def _report(run_config: RunConfig, result: SpaceTrained) -> None:
     from chop.tools.terminal import terminal
 
@@ -268,6 +254,4 @@ def _report(run_config: RunConfig, result: SpaceTrained) -> None:
     console.print(f"file:   {result.checkpoint}")
     if result.interrupted:
         console.print("resume: the same command with --resume goes on after the last whole epoch")
-    config = run_config.document.name if run_config.document else "FILE.toml"
-    words = ("ch", "search", "--config", config, "--load", str(result.checkpoint))
-    console.print(f"next:   {file_command(run_config.options, *words)}", markup=False)
+    console.print(f"next:   {search_command(run_config, result.checkpoint)}", markup=False)

@@ -110,11 +110,14 @@ def train(
     if alone and not for_space:
         raise ConfigError([f"command line: --{name.replace('_', '-')} goes with --for-space" for name in alone])
     read, flags = ("search", "train_for_space"), SearchFlags() if for_space else None
-    run_config = start(given, config, plugin, debug, values=values, tables=read, trains=True, search=flags)
+    own = of_space if for_space else None
+    run_config = start(
+        given, config, plugin, debug, values=values, tables=read, trains=True, search=flags, of_space=own
+    )
     if for_space:
         from chop.actions.space_training import run_space_training
 
-        run_space_training(run_config, of_space, resume)
+        run_space_training(run_config, resume)
         return
     run_config.raise_if_problems()
     from chop.actions.train import run_train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,19 +37,23 @@ def start(
     tables: Sequence[str] = (),
     trains: bool = False,
     search: SearchFlags | None = None,
+    of_space: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """Load plug-ins, merge the options, set up logging, and show the options.
 
     `values` are those of `--set`, for the `tables` that the command reads. `trains`: the options of training are used.
     A command that needs a sound table `[search]` gives its flags as `search`: what can be told of it without torch is
-    told at once, before the whole check.
+    told at once, before the whole check. `of_space` are the options of a training for a space, for such a command.
     """
     load_plugins(plugins)
     from chop.config.overrides import overrides_of_pairs
     from chop.config.run_config import TABLES, load_run_config
+    from chop.config.space_options import for_space
     from chop.tools.logger import set_logging_verbosity
 
     run_config = load_run_config(config, given).with_overrides(overrides_of_pairs(values or (), tables, TABLES))
+    if of_space is not None:
+        run_config = for_space(run_config, of_space)
     quiet = "error" if run_config.options.no_warnings else run_config.options.log_level
     set_logging_verbosity("debug" if debug else quiet)
     if run_config.options.no_warnings:
@@ -61,7 +65,7 @@ def start(
     if shows_options and not TOLD and not run_config.problems:
         from chop.cli.options_table import print_options
 
-        print_options(run_config, trains)
+        print_options(run_config, trains, of_space is not None)
     return run_config
 
 

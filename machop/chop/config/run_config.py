@@ -186,10 +186,11 @@ def _file_problems(document: TomlDocument, values: Mapping[str, Any], given: Map
 
 def _command_line_problems(values: Mapping[str, Any]) -> list[str]:
     wrong = ((key, _wrong(key, value)) for key, value in values.items())
-    return [f"command line: {_flag(key)}: {message}" for key, message in wrong if message]
+    return [f"command line: {flag_of_option(key)}: {message}" for key, message in wrong if message]
 
 
-def _flag(name: str) -> str:
+def flag_of_option(name: str) -> str:
+    """The flag of a shared option on the command line."""
     flags = next(f for f in fields(RunOptions) if f.name == name).metadata["flags"]
     return str(flags[0]) if flags else f"--{name.replace('_', '-')}"
 

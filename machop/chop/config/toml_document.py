@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 @dataclass(frozen=True)
 class TomlDocument:
-    """The values of a TOML file, and the line of each key or table header."""
+    """The values of a TOML file, and the line of each key or table header; `path` is where it was read from."""
 
     name: str
     data: dict[str, Any]
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    path: Path | None = None
 
     @classmethod
     def read(cls, path: Path) -> TomlDocument:
@@ -43,7 +44,7 @@ class TomlDocument:
             raise ConfigError([f"{path}: cannot be read ({error})"]) from error
         if "\0" in text:
             raise ConfigError([f"{path}: holds NUL bytes, so it may be UTF-16; save it as UTF-8, as TOML must be"])
-        return cls.parse(text, path.name)
+        return replace(cls.parse(text, path.name), path=path)
 
     @classmethod
     def parse(cls, text: str, name: str = "config.toml") -> TomlDocument:
