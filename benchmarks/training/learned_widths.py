@@ -56,7 +56,7 @@ SETTLED, GROWTH = 2e-5, 1.2
 
 FEW_LUTS = tuple(5e-5 * GROWTH**number for number in range(-4, 19))
 MANY_LUTS = tuple(8e-6 * 1.4**number for number in range(5))
-"""The factors of lines that go down from 4,000 to 200 LUTs, and of one of large networks."""
+"""The factors of lines that go down from 3,000 to 200 LUTs, and of one of large networks."""
 
 SHORTER = replace(TRUNK, epochs=600, cycles=8, snapshots=8, last_factor=5e-6)
 
@@ -66,7 +66,7 @@ LINES = (
     (replace(SHORTER, error_share=0.8, seed=1), FEW_LUTS),
     (replace(TRUNK, seed=2), FEW_LUTS[4:]),
 )
-"""Trainings from the float weights to 12,000 or 5,000 EBOPs; from each a line of descents leads to cheaper networks."""
+"""Trainings from the float weights to 10,500, 7,000 or 4,500 EBOPs; from each a line leads to cheaper networks."""
 
 TRIES, ROUNDS = 5000, 2
 """Changes that a descent tries, and the rounds of training and descent of each network."""
