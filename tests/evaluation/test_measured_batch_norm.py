@@ -375,3 +375,19 @@ def test_the_float_network_is_that_of_the_calibration_until_it_is_calibrated_ane
     calibrate_analysis_pass(graph, {"input_generator": [{"x": seen}], "num_samples": len(seen)})
     after = graph.freeze(plan)
     assert [name for name in plan if before[name] != after[name]] == ["norm_last"]
+
+
+def test_what_is_measured_anew_is_corrected_likewise() -> None:
+    graph, _, _, _ = calibrated("residual")
+    graph.apply_plan(only_measured(graph))
+    before, in_float = graph.plan, graph.calibration.in_float
+    assert any(
+        own is not None and not torch.equal(own.corrected(own.seen.values), own.seen.values)
+        for own in in_float.values()
+    )
+    graph.measure_under_plan()
+    assert graph.plan == before
+    with torch.no_grad():
+        graph.model.get_submodule("one").weight.mul_(1.1)
+    graph.measure_under_plan()
+    assert graph.plan != before and graph.calibration.in_float == in_float
