@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,3 +165,27 @@ def test_weight_transforms_are_left_out_where_products_have_no_weights() -> None
         named = chop.Space("integer", [3], layers=["matmul"], **more)
         with pytest.raises(ConfigError, match="matmul has no weights of its own to transform"):
             chop.search(Attention(), data, named, objectives=["loss"], strategy="brute_force")
+
+
+def of_relu(**more: Any) -> Any:
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
+    space = chop.Space("integer", **more)
+    return chop.search(model, (x, (x[:, 0] > 0).long()), space, objectives=["loss"], strategy="brute_force")
+
+
+@pytest.mark.parametrize("key", ["weight_rounding", "weight_sparsity", "weight_width"])
+def test_keys_of_weights_for_layers_without_weights_are_refused(key: str) -> None:
+    more = {key: {"weight_rounding": ["gptq"], "weight_sparsity": [0.0, 0.5]}.get(key, [4])}
+    with pytest.raises(ConfigError, match=rf"{key}.*: relu has no operand 'weight'"):
+        of_relu(widths=[4], layers=["relu"], **more)
+    with pytest.raises(ConfigError, match="relu has no operand 'weight'"):
+        of_relu(widths=[4], layers={"linear": {}, "relu": more})
+
+
+def test_keys_that_other_layers_read_are_left_out_where_they_have_no_effect() -> None:
+    study = of_relu(widths=[4, 8], layers=["linear", "relu"], weight_sparsity=[0.5], overrides={"_1": {"widths": [4]}})
+    configs = [network.config for network in study]
+    assert {own["_1"]["config"]["data_in_width"] for own in configs} == {4}
+    assert all(own["_0"]["config"]["weight_sparsity"] == 0.5 for own in configs)
+    assert not any(key.startswith("weight") for own in configs for key in own["_1"]["config"])

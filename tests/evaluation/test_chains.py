@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -396,3 +397,27 @@ def test_all_ways_agree_with_weights_that_second_order_rounding_put_in_their_pla
     assert torch.equal(saved_and_loaded(graph, formats, model(), x, tmp_path), all_ways(graph, known, x)["wrapper"])
     verdict = guard_verdict(graph, x[:4], {(name, "weight"): [chain] for name in layers})
     assert verdict.is_sound, str(verdict)
+
+
+KEYS: dict[str, Any] = {"weight_width": 4, "bias_width": 4, "weight_sparsity": 0.5, "weight_rounding": "gptq"}
+KEYS["batch_norm"] = "measured"
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("by", ["type", "name"])
+def test_a_key_without_effect_on_the_layers_that_it_is_for_is_refused(by: str, key: str) -> None:
+    relu, linear = ("_1", "_0") if by == "name" else ("relu", "linear")
+    graph = MaseGraph(nn.Sequential(nn.Linear(4, 3, bias=False), nn.ReLU()))
+    own = {"name": "integer", "data_in_width": 8, key: KEYS[key]}
+    lists = {name: [value] for name, value in own.items()}
+    told = "relu has no operand|relu is no batch norm"
+    with pytest.raises(PassError, match=told):
+        quantize_transform_pass(graph, {"by": by, relu: {"config": own}})
+    (problem,) = MixedPrecisionPTQ(graph, {relu: {"config": lists}}, by).problems()
+    assert problem.path == ("seed", relu, "config", key)
+    assert re.search(told, problem.message)
+    sound = {linear: {"config": {"name": ["integer"], "data_in_width": [8], "weight_width": [4], "bias_width": [4]}}}
+    assert not MixedPrecisionPTQ(graph, sound, by).problems()  # a linear layer may have a bias, if this has none
+    assert not MixedPrecisionPTQ(graph, {"default": {"config": lists}, linear: sound[linear]}, by).problems()
+    (problem,) = MixedPrecisionPTQ(graph, sound, by, override={"_1": {"config": lists}}).problems()
+    assert problem.path == ("override", "_1", "config", key)

@@ -122,7 +122,7 @@ def test_masks_made_by_arithmetic_stay_masks() -> None:
 
     torch.manual_seed(0)
     x, keep = torch.randn(16, 6, 8), (torch.arange(6) < 4).float().expand(16, 6)
-    config = config_of(FORMATS[0], "data_in", "weight", "data_out")
+    config = config_of(FORMATS[0], "data_in", "data_out")
     graph, _ = quantize_transform_pass(
         MaseGraph(Extended()), {"by": "type", **{op: {"config": config} for op in ("add", "sub", "mul", "softmax")}}
     )

@@ -23,6 +23,9 @@ def layer(data: tuple[int, int] = (8, 4), weight: tuple[int, int] = (8, 4), **mo
     return {"name": "integer", **widths, **{f"{name}_frac_width": frac for name, (_, frac) in names.items()}, **more}
 
 
+INPUTS = {"name": "integer", "data_in_width": 8, "data_in_frac_width": 4}
+
+
 @pytest.fixture
 def graph() -> MaseGraph:
     return MaseGraph(get_model("jsc-toy", pretrained=True))
@@ -51,7 +54,7 @@ def test_after_sixteen_passes_the_first_config_gives_its_first_result(graph: Mas
         ({"by": "regex_name", r"seq_blocks_[28]": {"config": layer()}}, ["seq_blocks_2", "seq_blocks_8"]),
         ({"by": "name", "seq_blocks_5": {"config": layer()}, "linear": {"config": layer()}}, ["seq_blocks_5"]),
         (
-            {"by": "type", "relu": {"config": layer()}, "linear": {"config": {"name": None}}},
+            {"by": "type", "relu": {"config": INPUTS}, "linear": {"config": {"name": None}}},
             [
                 "seq_blocks_1",
                 "seq_blocks_10",
@@ -71,7 +74,7 @@ def test_after_sixteen_passes_the_first_config_gives_its_first_result(graph: Mas
                 "seq_blocks_9",
             ],
         ),
-        ({"by": "type", "relu": {"config": layer(bypass=True)}}, []),
+        ({"by": "type", "relu": {"config": {**INPUTS, "bypass": True}}}, []),
     ],
 )
 def test_the_nodes_that_a_config_means_are_quantised(

@@ -33,7 +33,7 @@ SPACES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "formats": ({"name": ["integer", "scale_integer"]}, {}, {}),
     "tied nodes": ({}, {"tie": [["seq_blocks_3", "seq_blocks_5"]]}, {}),
     "tied operands": ({"data_in_width": [2, 4, 8]}, {"tie_operands": ["weight", "data_in"]}, {}),
-    "a layer of its own": ({}, {}, {"seq_blocks_3": {"config": {"weight_width": [3], "data_in_width": [2, 5]}}}),
+    "a layer of its own": ({}, {}, {"seq_blocks_4": {"config": {"weight_width": [3], "data_in_width": [2, 5]}}}),
     "sparsity": ({"weight_sparsity": [0.0, 0.8]}, {}, {}),
     "second-order rounding": ({"weight_rounding": ["nearest", "gptq"], "weight_sparsity": [0.5]}, {}, {}),
     "bias correction": ({"bias_correction": [True, False]}, {}, {}),

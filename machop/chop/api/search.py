@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -201,7 +201,7 @@ class Arguments:
             model = self.built_model(options, module)
             self._tell_untrained()
             graph = traced(model, module)
-        table = self.table(module, graph.quantizable_nodes().values())
+        table = self.table(module, graph.quantizable_nodes())
         place, device = self._place(stack), resolve_accelerator(options)
         job = checked_call(SearchJob, model, module, table, place, self.seed, device, told=self.told, graph=graph)
         self._tell_unused(table["strategy"]["name"])
@@ -345,14 +345,14 @@ class Arguments:
         with naming("weights" if self.weights else "pretrained", CheckpointError):
             return build_model(options, data_module) if options.model else loaded(self.model, options, data_module)
 
-    def table(self, data_module: Data, ops: Collection[Op] | None = None) -> dict[str, Any]:
-        """The table `[search]` of the TOML file that does the same; `ops` are those of the model (None: any)."""
+    def table(self, data_module: Data, nodes: Mapping[str, Op] | None = None) -> dict[str, Any]:
+        """The table `[search]` of the TOML file that does the same; `nodes` are those of the model (None: any)."""
         name, metrics = strategy_name(self.strategy), metric_tables(self._goals, self.constraints)
         objectives = [goal.name for goal in self._goals]
         wanted = {metric: "objectives" if metric in objectives else "constraints" for metric in metrics}
         runners = runner_tables(wanted, self.runners, data_module, self.num_samples, self.part)
         table = {"name": name, "eval_mode": self.eval_mode, **runners, "setup": self._setup(), "metrics": metrics}
-        space = self.chosen_space if ops is None else self.chosen_space.fitting(ops)
+        space = self.chosen_space if nodes is None else self.chosen_space.fitting(nodes)
         if not isinstance(self.finish, (int, Mapping)) and self.finish is not None:
             raise ConfigError([f"finish: expected a number of epochs or a dictionary of options, got {self.finish!r}"])
         finish = {"max_epochs": self.finish} if isinstance(self.finish, int) else self.finish

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +11,7 @@ import numpy as np
 
 from chop.api.arguments import naming
 from chop.api.plain_values import plain
+from chop.api.written_keys import Written
 from chop.config.toml_document import TomlDocument
 from chop.errors import ConfigError, did_you_mean
 from chop.formats import FORMATS, Format
@@ -18,8 +19,6 @@ from chop.formats.integer import FixedPoint
 from chop.nn.node_config import (
     FLOAT_NAMES,
     GLOBAL_KEYS,
-    has_own_weights,
-    is_transform_key,
     split_key,
     transform_keys,
 )
@@ -64,6 +63,7 @@ class Space:
     setup: Mapping[str, Any]
     name: str
     _of_all_layers: bool = field(default=False, repr=False, compare=False)
+    _written: Written | None = field(default=None, repr=False, compare=False)
 
     def __init__(
         self,
@@ -98,6 +98,7 @@ class Space:
         setup |= {} if export_to is None else {"export_to": export_to}
         self._set(seed, override, setup, MIXED_PRECISION)
         object.__setattr__(self, "_of_all_layers", layers is None)
+        object.__setattr__(self, "_written", Written(frozenset(base), _layers(layers, by), overrides or {}))
 
     def _set(self, seed: Mapping[str, Any], override: Mapping[str, Any], setup: Mapping[str, Any], name: str) -> None:
         for key, value in {"seed": seed, "override": override, "setup": setup, "name": name}.items():
@@ -124,22 +125,17 @@ class Space:
             raise ConfigError([f"{path}: has no table [search.search_space]"])
         return cls.from_table(table)
 
-    def fitting(self, ops: Collection[Op]) -> Space:
-        """The same space for a model that has these ops: all others are left out, unless `layers` named them.
+    def fitting(self, nodes: Mapping[str, Op]) -> Space:
+        """The same space for a model that has these nodes: all others are left out, unless `layers` named them.
 
-        So are transforms of weights for products of activations.
+        So are keys without effect, unless they were written for these layers alone.
         """
-        if not self._of_all_layers:
+        if self._written is None:
             return self
-        own_weights = {op.name: False for op in ops}
-        own_weights |= {op.name: True for op in ops if has_own_weights(op)}
-        seed = {
-            key: own if own_weights[key] else _untransformed(own)
-            for key, own in self.seed.items()
-            if key in own_weights
-        }
+        ops = {op.name for op in nodes.values()}
+        seed = {key: own for key, own in self.seed.items() if key in ops or not self._of_all_layers}
         space = object.__new__(Space)
-        space._set(seed, self.override, self.setup, self.name)
+        space._set(*self._written.fitted(seed, self.override, self.setup["by"], nodes), self.setup, self.name)
         return space
 
     def __repr__(self) -> str:
@@ -159,11 +155,6 @@ class Space:
         """The table `[search.search_space]` of a TOML file."""
         parts = {"setup": self.setup, "seed": self.seed, "override": self.override}
         return {"name": self.name, **{key: dict(part) for key, part in parts.items() if part}}
-
-
-def _untransformed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A seed without the keys of weight transforms."""
-    return {"config": {key: values for key, values in entry["config"].items() if not is_transform_key(key)}}
 
 
 def _shared(base: Choices, own: Choices) -> Choices:

@@ -126,7 +126,7 @@ def _job(arguments: Arguments, chosen: SpaceTrainingOptions, folder: Path) -> Sp
 
 
 def _space(arguments: Arguments, graph: MaseGraph, data: Data) -> tuple[SearchSpaceBase, Any]:
-    table = {"search_space": arguments.chosen_space.fitting(graph.quantizable_nodes().values()).table()}
+    table = {"search_space": arguments.chosen_space.fitting(graph.quantizable_nodes()).table()}
     space, setup, problems = space_of(graph, table, data)
     if problems or space is None:
         raise ConfigError([arguments.told(problem) for problem in problems])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from chop.errors import FormatError, did_you_mean
 from chop.formats import FORMATS, BatchNormStatistics, Format, OutputShift
-from chop.nn.ops import OPERANDS, STATISTICS, Op
+from chop.nn.ops import OP_TABLE, OPERANDS, STATISTICS, Op
 from chop.weight_transforms import (
     WEIGHT_TRANSFORMS,
     WeightTransform,
@@ -254,6 +254,26 @@ def transform_key_problem(key: str, op: Op) -> str | None:
     if WEIGHT not in op.args:
         return problem
     return f"{problem}: it multiplies by no parameter as it stands (x @ self.w.T: write F.linear(x, self.w))"
+
+
+def effect_problem(key: str, op: Op, is_for_type: bool = False) -> str | None:
+    """Why a key of a config has no effect on `op`, whatever its value; None where it may have one.
+
+    `is_for_type`: the key is for all ops of this type, some of which may have operands that `op` lacks.
+
+    >>> from chop.nn.ops import op_of_method
+    >>> effect_problem("weight_width", op_of_method("relu")), effect_problem("data_in_width", op_of_method("relu"))
+    ("relu has no operand 'weight'", None)
+    """
+    if key == BATCH_NORM:
+        return statistics_key_problem(op)
+    where = split_key(key)
+    if where is None:
+        return None
+    kinds = [op, OP_TABLE[op.name]] if is_for_type and op.name in OP_TABLE else [op]
+    if not any(where[0] in (name, own.follows.get(name)) for own in kinds for name in own.possible_operands):
+        return f"{op.name} has no operand '{where[0]}'"
+    return transform_key_problem(key, op)
 
 
 def _transform(name: str, values: Mapping[str, Any], op: Op) -> WeightTransform:

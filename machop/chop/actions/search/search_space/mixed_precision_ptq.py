@@ -33,13 +33,10 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import (
     BATCH_NORM,
     FLOAT_NAMES,
-    WEIGHT,
-    has_own_weights,
+    effect_problem,
     is_transform_key,
     known_keys,
     split_key,
-    statistics_key_problem,
-    transform_key_problem,
 )
 from chop.nn.ops import OP_TABLE, OPS, Op
 from chop.passes.graph.node_selection import DEFAULT, no_match, select_entries, selection_problems
@@ -312,35 +309,39 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         for name, node in self._all.items():
             key = chosen[name] or DEFAULT
             messages = ChoiceProblems(node).problems() or ChoiceProblems(node).formats_of_nothing()
-            messages |= self._operand_problems(node, key) | unlearned(node, self.graph.learned)
+            messages |= unlearned(node, self.graph.learned)
             found |= {self._path(name, key, at): f"{text} (node '{name}')" for at, text in messages.items()}
         for key in self.seed:
             if ("seed", key) not in found:
                 served = [ops[name] for name, own in chosen.items() if own == key]
                 found |= {("seed", key, "config", name): text for name, text in self._unread(key, served).items()}
-        found |= self._norm_problems(ops, chosen)
+        found |= self._keys_without_effect(ops, chosen)
         problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
         seeds = {key for key in chosen.values() if key not in (None, DEFAULT)}
         if not problems and self.size == 1 and not seeds and self._leaves_in_float(DEFAULT):
             problems.append(Problem(("seed",), f"no seed {no_match(self.by, ops)}"))
         return problems
 
-    def _norm_problems(self, ops: Mapping[str, Op], chosen: Mapping[str, str | None]) -> dict[tuple[str, ...], str]:
-        """The problems of `batch_norm` in lists that are for no batch norm, and of too few samples to measure one."""
+    def _keys_without_effect(
+        self, ops: Mapping[str, Op], chosen: Mapping[str, str | None]
+    ) -> dict[tuple[str, ...], str]:
+        """The problems of keys that no node reads for which they are, and of too few samples to measure batch norms.
+
+        A default is for nodes of all kinds, so its keys may be for some that a model lacks.
+        """
         readers = {("seed", key): [name for name, own in chosen.items() if own == key] for key in self.seed}
         readers |= {("override", pattern): matching([pattern], ops) for pattern in self.override}
         found: dict[tuple[str, ...], str] = {}
         for (table, key), names in readers.items():
             entry = (self.seed if table == "seed" else self.override)[key]["config"]
-            if BATCH_NORM in entry and names and key != DEFAULT and not any(ops[name].has_statistics for name in names):
-                found[table, key, "config", BATCH_NORM] = f"{statistics_key_problem(ops[names[0]])} (node '{names[0]}')"
+            is_for_type = table == "seed" and self.by == "type"
+            for own in entry if names and (table, key) != ("seed", DEFAULT) else ():
+                told = [effect_problem(own, ops[name], is_for_type) for name in names]
+                if all(told):
+                    found[table, key, "config", own] = f"{told[0]} (node '{names[0]}')"
         if self.setup.calibration_rows < LEAST_ROWS and any(node.measures_statistics for node in self._all.values()):
             found["setup", "calibration_rows"] = ONE_ROW
         return found
-
-    def _transforms_any(self, key: str) -> bool:
-        """Whether a node that a seed serves has weights of its own."""
-        return any(has_own_weights(self._all[name].op) for name, own in self._chosen.items() if own == key)
 
     def _unread(self, key: str, served: list[Op]) -> dict[str, str]:
         """The problem of the lists of a seed that no node reads, or that are for operands that no node has."""
@@ -373,18 +374,6 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             Problem(("setup", "tie"), f"'{follower}' and '{leader}' have different choices: tied nodes need the same")
             for follower, leader in wrong
         ]
-
-    def _operand_problems(self, node: NodeChoices, key: str) -> dict[str, str]:
-        """The problem of a key for an operand that an explicitly named node does not have."""
-        op, keys = node.op, self.seed[key]["config"] if key in self.seed else {}
-        is_named = self.by == "name" and key == node.node
-        named = {name: split_key(name) for name in keys} if is_named else {}
-        foreign = {name: where[0] for name, where in named.items() if where and where[0] not in op.possible_operands}
-        problems = {name: f"{op.name} has no operand '{operand}'" for name, operand in foreign.items()}
-        if is_named or (key != DEFAULT and WEIGHT in op.args and not self._transforms_any(key)):
-            others = {name: text for name in keys if (text := transform_key_problem(name, op))}
-            problems = others | problems
-        return problems
 
 
 def _overridden(choices: Mapping[str, list[Any]], own: Mapping[str, list[Any]]) -> dict[str, list[Any]]:

@@ -12,15 +12,12 @@ from chop.formats import Format, MeasuredTensor, format_name
 from chop.formats.learned import LEARNED
 from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import (
-    BATCH_NORM,
     WEIGHT,
     NodeConfig,
+    effect_problem,
     is_float,
     key_problems,
     node_formats,
-    split_key,
-    statistics_key_problem,
-    transform_key_problem,
 )
 from chop.nn.ops import Op
 from chop.passes.graph.node_selection import (
@@ -143,12 +140,8 @@ def _node_config(key: str, entry: Any) -> NodeConfig:
 
 def _formats_of(name: str, op: Op, key: str, config: NodeConfig, by: str) -> dict[str, Format]:
     try:
-        if by == "name" and key != DEFAULT:
-            check_operands_exist(config, op)
-        if by != "regex_name" and key != DEFAULT and BATCH_NORM in config and (text := statistics_key_problem(op)):
-            raise PassError(f"key '{BATCH_NORM}': {text}; remove the key")
-        if key != DEFAULT and (by == "name" or WEIGHT in op.args):
-            _check_transforms(config, op)
+        if by != "regex_name" and key != DEFAULT:
+            _check_effects(config, op, is_for_type=by == "type")
         formats = node_formats(config, op)
     except ChopError as error:
         raise PassError(f"'{key}' (node '{name}'): {error}") from error
@@ -158,16 +151,8 @@ def _formats_of(name: str, op: Op, key: str, config: NodeConfig, by: str) -> dic
     return formats
 
 
-def check_operands_exist(config: NodeConfig, op: Op) -> None:
-    """Raise PassError where a config that names its node holds keys of an operand which the op does not have."""
+def _check_effects(config: NodeConfig, op: Op, is_for_type: bool) -> None:
+    """Raise PassError where a config that names its node, or its type, holds keys without effect on the op."""
     for key in config:
-        where = split_key(key)
-        if where is not None and where[0] not in op.possible_operands:
-            raise PassError(f"key '{key}': {op.name} has no operand '{where[0]}'; remove the key")
-
-
-def _check_transforms(config: NodeConfig, op: Op) -> None:
-    """Raise PassError where a config of a node, or of products, is for weights that the op lacks."""
-    for key in config:
-        if problem := transform_key_problem(key, op):
+        if problem := effect_problem(key, op, is_for_type):
             raise PassError(f"key '{key}': {problem}; remove the key")

@@ -1,0 +1,60 @@
+"""Leaves keys without effect out of a space, where nobody wrote them for the layers that do not read them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chop.actions.search.search_space.patterns import broken_pattern, matching
+from chop.nn.node_config import effect_problem
+from chop.nn.ops import Op
+from chop.passes.graph.node_selection import select_entries
+
+Entries = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Written:
+    """The keys that a caller wrote: once for all layers, for those of each seed, and for those of each override.
+
+    All others were made of arguments such as `widths`, which are for every operand.
+    """
+
+    for_all: frozenset[str]
+    for_seed: Mapping[str, Collection[str]]
+    for_override: Mapping[str, Collection[str]]
+
+    def fitted(
+        self, seed: Entries, override: Entries, by: str, nodes: Mapping[str, Op]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Seeds and overrides without the keys that none of their nodes reads.
+
+        A key stays, to be told as a mistake, that was written for these layers, or for all and is read by none.
+        """
+        chosen = select_entries(seed, by, nodes)
+        served = {key: [nodes[name] for name, own in chosen.items() if own == key] for key in seed}
+        sound = [pattern for pattern in override if broken_pattern(pattern) is None]
+        matched = {pattern: [nodes[name] for name in matching([pattern], nodes)] for pattern in sound}
+        unread = {key for key in self.for_all if not any(_reads(key, ops) for ops in served.values())}
+        return _fitted(seed, self.for_seed, served, unread), _fitted(override, self.for_override, matched, ())
+
+
+def _fitted(
+    entries: Entries,
+    written: Mapping[str, Collection[str]],
+    served: Mapping[str, Sequence[Op]],
+    kept: Collection[str],
+) -> dict[str, Any]:
+    def stays(entry: str, key: str) -> bool:
+        ops = served.get(entry, ())
+        return not ops or key in kept or key in written.get(entry, ()) or _reads(key, ops)
+
+    return {
+        entry: {"config": {key: values for key, values in own["config"].items() if stays(entry, key)}}
+        for entry, own in entries.items()
+    }
+
+
+def _reads(key: str, ops: Sequence[Op]) -> bool:
+    return any(effect_problem(key, op) is None for op in ops)
