@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from torch import nn
 
 import chop
-from chop.errors import ChopError, ConfigError
+from chop.errors import CheckpointError, ChopError, ConfigError
 from tests.api.conftest import few
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -26,6 +29,45 @@ def test_a_finish_that_is_neither_a_number_nor_a_dictionary(mlp: nn.Module, arra
 def test_a_training_for_no_space_names_the_argument(mlp: nn.Module, arrays: Arrays) -> None:
     with pytest.raises(ConfigError, match=r"space: give a chop\.Space, or the number formats"):
         chop.train_for_space(mlp, arrays, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"seed": "a"}, "seed: expected a valid integer, got 'a'"),
+        ({"seed": 1.5}, "seed: expected a valid integer, got 1.5"),
+        ({"seed": None}, "seed: expected a valid integer, got None"),
+        ({"seed": -1}, "seed: expected greater than or equal to 0, got -1"),
+        ({"seed": np.int64(3)}, "seed: expected a valid integer, got "),
+        ({"device": "tpu"}, "device: expected 'auto'"),
+        ({"resume": "yes"}, "resume: expected a valid boolean, got 'yes'"),
+        ({"folder": 3}, "folder: expected the path of a file, got 3"),
+        ({"max_token_len": 0}, "max_token_len: expected greater than or equal to 1"),
+    ],
+)
+def test_every_call_checks_its_plain_arguments_alike(
+    mlp: nn.Module, arrays: Arrays, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError) as told:
+        chop.train_for_space(mlp, arrays, chop.Space(["integer"], [2, 8]), max_epochs=0, **given)
+    assert said in str(told.value) and "max_epochs: expected" in str(told.value)
+    with pytest.raises(ConfigError) as told:
+        chop.search(mlp, arrays, **few(**given))
+    assert said in str(told.value)
+
+
+def test_weights_in_place_of_their_file_are_told_the_cure(mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:
+    space = chop.Space(["integer"], [2, 8])
+    with pytest.raises(ConfigError, match=r"weights: expected the path of a file, .*load_state_dict"):
+        chop.search(mlp, arrays, space, weights=mlp.state_dict())  # type: ignore[arg-type]
+    trained = chop.train_for_space(mlp, arrays, space, max_epochs=1, probes=2)
+    for call in (chop.search, chop.train_for_space):
+        with pytest.raises(ConfigError, match=r"weights: expected .*SpaceTrainedModel: search its \.model, or"):
+            call(mlp, arrays, space, weights=trained)
+    with pytest.raises(ConfigError, match=r"weights: expected the path of a file, .*load_state_dict"):
+        chop.load_study(tmp_path, mlp, arrays, weights=mlp.state_dict())  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=r"^weights: aaa.*give the path"):
+        chop.search(mlp, arrays, space, objectives="loss", weights="a" * 5000)
 
 
 def test_the_least_number_of_samples_is_the_one_that_runs(mlp: nn.Module, arrays: Arrays) -> None:

@@ -28,7 +28,6 @@ SHORT = {
         {
             "machop/configs/examples/jsc_mlp_for_space.toml": "short.toml",
             "--max-epochs 30": "--max-epochs 1",
-            "--for-space": "--for-space --max-steps 20",
             "--finish-epochs 3": "--finish-epochs 1",
             "n_trials=50": "n_trials=4",
             "max_epochs=2": "max_epochs=1",

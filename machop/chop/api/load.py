@@ -16,6 +16,7 @@ from chop.actions.search.checks import checked_call
 from chop.actions.search.measuring.baseline_check import of_the_float_baseline
 from chop.actions.search.run.job import SearchJob
 from chop.actions.setup import resolve_accelerator
+from chop.api.argument_types import argument_problems
 from chop.api.arguments import in_python, naming
 from chop.api.data import UserData, data_module_of, real_type
 from chop.api.network import Networks
@@ -24,7 +25,7 @@ from chop.api.study import Study
 from chop.config.options import RunOptions
 from chop.dataset import DATASETS
 from chop.dataset.arrays import SPLIT
-from chop.errors import CheckpointError, SearchError
+from chop.errors import CheckpointError, ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.models.weight_notes import weights_digest
 from chop.record.folder import SearchFolder
@@ -54,6 +55,8 @@ def load_study(
     """
     if not isinstance(folder, (str, Path)):
         raise SearchError(f"folder: expected the path of a study's folder, got {folder!r}")
+    if problems := argument_problems({"weights": weights}):
+        raise ConfigError(problems)
     files = SearchFolder(search_folder(Path(folder)))
     with in_python():
         _require_whole(files)

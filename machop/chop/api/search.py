@@ -9,10 +9,9 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from annotated_types import Ge
 from torch import nn
 
 from chop.actions.search.checks import checked_call
@@ -20,6 +19,7 @@ from chop.actions.search.run.job import SearchJob
 from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import build_model, resolve_accelerator, traced
+from chop.api.argument_types import Device, argument_problems
 from chop.api.arguments import argument_of, as_arguments, in_python, naming
 from chop.api.data import UserData, data_module_of, real_type, unused_by
 from chop.api.log import shown
@@ -31,8 +31,7 @@ from chop.api.strategy import strategy_name
 from chop.api.study import Study
 from chop.api.toml import as_toml
 from chop.config.options import RunOptions
-from chop.config.run_config import option_types
-from chop.config.typed import Problem, check_value
+from chop.config.typed import Problem
 from chop.dataset import MaseDataModule
 from chop.dataset.arrays import SPLIT
 from chop.dataset.data import Data, Part
@@ -50,8 +49,6 @@ logger = get_logger(__name__)
 
 SHORT = ("weight_rounding",)
 """Arguments that stand for a key of the same name in every layer."""
-
-Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 
 
 def search(
@@ -194,7 +191,8 @@ class Arguments:
 
     def searched(self, stack: ExitStack) -> Study:
         """Run the search; its temporary folder, if it needs one, goes with `stack`."""
-        self._require_options()
+        if problems := self.problems():
+            raise ConfigError(problems)
         module = self.data_module()
         options = self.options(module)
         with naming("model"):
@@ -232,15 +230,9 @@ class Arguments:
             name = rest[-1] if rest[-1] in SHORT else "widths" if rest[-1].endswith("width") else "formats"
         return f"{name}: {as_arguments(problem.message)}"
 
-    def _require_options(self) -> None:
-        """Raise ConfigError for arguments that are no values of the options of the same meaning."""
-        types = option_types()
-        wanted = {name: types[name] for name in ("batch_size", "max_token_len", "seed")}
-        wanted |= {"device": Device, "part": Part, "num_samples": Annotated[int, Ge(1)] | None}
-        wrong = {name: check_value(kind, getattr(self, name)) for name, kind in wanted.items()}
-        problems = [f"{name}: {message}" for name, message in wrong.items() if message]
-        if problems:
-            raise ConfigError(problems)
+    def problems(self) -> list[str]:
+        """The problems of plain arguments, each by its name."""
+        return argument_problems(vars(self))
 
     def _begin(self, job: SearchJob, own: OwnFolder, text: str) -> None:
         own.settle()

@@ -14,10 +14,11 @@ from torch import nn
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.setup import TRAINING_FOLDER, resolve_accelerator, traced
 from chop.actions.space_training import SpaceTrained, SpaceTrainingJob, space_of
+from chop.api.argument_types import Device
 from chop.api.arguments import in_python, naming
 from chop.api.data import UserData
 from chop.api.log import shown
-from chop.api.search import Arguments, Device
+from chop.api.search import Arguments
 from chop.api.space import Space
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import parse_table
@@ -96,7 +97,7 @@ def train_for_space(
     given = {name: value for name, value in locals().items() if name != "options"}
     arguments = Arguments.of(**given, objectives=["loss"])
     with shown(verbose, progress), in_python(), ExitStack() as stack:
-        chosen = _checked_options(options)
+        chosen = _checked_options(options, arguments.problems())
         if space is None and formats is None:
             raise ConfigError(["space: give a chop.Space, or the number formats to choose from (formats=, widths=)"])
         if folder is None and resume:
@@ -108,10 +109,12 @@ def train_for_space(
         return _trained(job, result)
 
 
-def _checked_options(options: Mapping[str, Any]) -> SpaceTrainingOptions:
-    chosen, problems = parse_table(SpaceTrainingOptions, options)
-    if chosen is None:
-        raise ConfigError([f"{'.'.join(problem.path)}: {problem.message}" for problem in problems])
+def _checked_options(options: Mapping[str, Any], others: Sequence[str]) -> SpaceTrainingOptions:
+    """The options of the training; raises ConfigError with their problems and those of the `others` arguments."""
+    chosen, found = parse_table(SpaceTrainingOptions, options)
+    problems = [*others, *(f"{'.'.join(problem.path)}: {problem.message}" for problem in found)]
+    if chosen is None or problems:
+        raise ConfigError(problems)
     return chosen
 
 

@@ -71,9 +71,13 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     Raises CheckpointError for a file that is missing or damaged, or whose reading would run code.
     """
     path = Path(path)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # no path at all: too long, say
+        raise CheckpointError(f"{str(path)[:80]}…: {error.strerror}; give the path of a checkpoint") from error
+    if is_folder:
         return _read_folder(path)
-    if not path.is_file():
+    if not is_file:
         raise CheckpointError(f"{path} does not exist; give the path of a checkpoint (ch train prints it)")
     if problem := not_weights(path):
         raise CheckpointError(problem)
