@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from chop.actions.search.run.loop import SearchLoop
-from tests.cli.test_command_line import ENVIRONMENT, LAB
+from chop.record.folder import SearchFolder
+from tests.cli.test_command_line import BRUTE_FORCE, ENVIRONMENT, LAB
 from tests.conftest import Command
 
 
@@ -187,3 +188,52 @@ def entry_points_of(pyproject: Path) -> list[str]:
     scripts = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["scripts"]
     parts = [place.partition(":") for place in scripts.values()]
     return [f"from {module} import {name}; {name}()" for module, _, name in parts]
+
+
+def content_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"}
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        (LAB, "loop.SearchLoop._go_on"),
+        (LAB, "loop.SearchLoop._replay"),
+        (LAB, "verification.Verification.float_row"),
+        (BRUTE_FORCE, "verification.Verification.measured_again"),
+    ],
+)
+def test_an_interrupted_resumption_leaves_the_results_of_a_search_that_has_ended(
+    config: str, place: str, tmp_path: Path, ch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = ("search", "--config", config, "--pretrained", "--project", "p", "--n-trials", "3")
+    ch(*search)
+    before = content_of(tmp_path / FOLDER)
+    monkeypatch.setattr(f"chop.actions.search.run.{place}", interrupt)
+    err = ch(*search, "--resume", status=130)[1]
+    assert "nothing new was measured: the results are as they were" in err
+    assert content_of(tmp_path / FOLDER) == before
+
+
+def test_an_interrupted_resumption_that_has_measured_more_tells_of_it(
+    tmp_path: Path, ch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = ("search", "--config", LAB, "--pretrained", "--project", "p")
+    ch(*search, "--n-trials", "2")
+    monkeypatch.setattr("chop.actions.search.run.verification.Verification.float_row", interrupt)
+    err = ch(*search, "--n-trials", "4", "--resume", status=130)[1]
+    assert "results are as they were" not in err
+    assert len(SearchFolder(tmp_path / FOLDER).rows()) == 4
+
+
+def test_a_comparison_that_is_interrupted_before_it_measures_leaves_the_earlier_one(
+    tmp_path: Path, ch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("compare", "--config", LAB, "--pretrained", "--project", "c", "--strategies", "random", "--seeds", "1")
+    ch(*words)
+    before = content_of(tmp_path)
+    monkeypatch.setattr("chop.actions.compare.job.all_runs", interrupt)
+    monkeypatch.setattr("chop.actions.compare.job.CompareJob.answers", interrupt)
+    err = ch(*words, status=130)[1]
+    assert "what was measured is in" not in err and err.splitlines()[-1] == "interrupted"
+    assert content_of(tmp_path) == before

@@ -82,6 +82,12 @@ class ComparisonFolder:
         """Whether the folder has the exhaustive table of the space."""
         return (self.path / LANDSCAPE_FILE).exists()
 
+    @property
+    def has_points(self) -> bool:
+        """Whether the folder holds any measured point, or a report."""
+        logs = [path for path in (self.measured_path, self.blocks_path) if path.is_file()]
+        return self.has_ended or self.has_landscape or any(path.read_bytes().count(b"\n") > 1 for path in logs)
+
     def measured(self) -> LoggedTrials:
         """The points that were measured on demand. Raises SearchError or OSError."""
         return read_trials(self.measured_path, in_order=False)
@@ -118,6 +124,13 @@ class ComparisonFolder:
     def open_blocks(self, header: Mapping[str, Any], resume: bool) -> BlockLog:
         """The log of blocks, new or to be continued. Raises SearchError as `BlockLog` does."""
         return BlockLog(self.blocks_path, header, resume)
+
+    def withdraw(self) -> None:
+        """Remove what a comparison has written that has measured nothing."""
+        if not self.has_points:
+            self.measured_path.unlink(missing_ok=True)
+            self.blocks_path.unlink(missing_ok=True)
+            shutil.rmtree(self.parts, ignore_errors=True)
 
     @staticmethod
     def put_aside(log: Path) -> None:

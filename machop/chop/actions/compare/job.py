@@ -23,6 +23,7 @@ from chop.actions.search.checks import checked_call, checked_run
 from chop.actions.search.measuring.samples import measured_samples
 from chop.actions.search.run.declared_training import engine_of, training_problem
 from chop.actions.search.run.kept_training import TrainingRun
+from chop.actions.search.run.own_place import OwnPlace
 from chop.actions.search.search import command_line
 from chop.actions.search.strategies.base import StrategyContext, Training
 from chop.actions.search.strategies.optuna.strategy import OptunaOptions
@@ -34,8 +35,7 @@ from chop.record.names import COMPARISON_FOLDER
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import print_comparison, report_text
 from chop.report.html.comparison_page import comparison_page
-from chop.tools.files import move_aside
-from chop.tools.folder_lock import OwnFolder, only_writer
+from chop.tools.folder_lock import only_writer
 from chop.tools.interrupts import Held, interrupts_held
 from chop.tools.logger import get_logger
 
@@ -86,8 +86,8 @@ def run_compare(
     try:
         return job.run(options, is_shown=not as_json)
     except KeyboardInterrupt as end:
-        if not job.folder.exists():
-            raise
+        if not job.files.has_points or job.files.has_ended:
+            raise  # what was there before is back
         logger.warning(
             "interrupted: what was measured is in %s; the same command goes on, and does not measure it again",
             job.folder,
@@ -126,10 +126,18 @@ class CompareJob(ComparedSearch):
         """
         if self.settings.finish:
             logger.info("[search.finish] has no effect: strategies are compared by what they find before it is tuned")
+        files = self.files
         with only_writer(self.folder) as own:
-            return self._run(options, is_shown, own)
+            place = OwnPlace(own, "comparison", lambda: files.has_ended, lambda: files.has_points)
+            try:
+                return self._run(options, is_shown, place)
+            except BaseException:
+                if place.is_taken:
+                    files.withdraw()
+                    place.give_back()
+                raise
 
-    def _run(self, options: CompareOptions, is_shown: bool, own: OwnFolder) -> CompareSummary:
+    def _run(self, options: CompareOptions, is_shown: bool, place: OwnPlace) -> CompareSummary:
         budget = min(options.budget or BUDGET, self.space.size)
         if options.budget is not None and budget < options.budget:
             logger.info("--budget %d: the space has no more than %d points", options.budget, budget)
@@ -137,7 +145,8 @@ class CompareJob(ComparedSearch):
         goals = self.goals(instruments)
         context = self.context(instruments, goals, self.seed, budget)
         contenders, remarks = self._contenders(options, context)
-        self._make_room(own)
+        place.take()  # an interrupted comparison is continued
+        forget_plots(self.folder)
         seeds = range(self.seed, self.seed + options.seeds)
         with self.answers(instruments, goals, options.most_points) as answers:
             if answers.is_exact:
@@ -215,13 +224,6 @@ class CompareJob(ComparedSearch):
         if training is None:
             return None
         return TrainingRun(training, engine_of(training, self.space, self.data_module, seed, self.device))
-
-    def _make_room(self, own: OwnFolder) -> None:
-        """Move an earlier comparison aside, unless it was interrupted and can be continued."""
-        if self.files.has_ended:
-            logger.info("the earlier comparison is kept in %s", move_aside(self.folder))
-        own.settle()
-        forget_plots(self.folder)
 
     def _written(
         self, summary: CompareSummary, found: Sequence[StrategyRuns], answers: Answers, is_shown: bool, held: Held

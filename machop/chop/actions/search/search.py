@@ -13,6 +13,7 @@ from torch import nn
 
 from chop.actions.search.checks import checked_call, checked_run
 from chop.actions.search.run.job import SearchJob
+from chop.actions.search.run.own_place import OwnPlace
 from chop.actions.search.run.publish import SearchResult, write_reports
 from chop.actions.search.run.watcher import Watcher
 from chop.actions.search.strategies.optuna.storage import without_password
@@ -23,7 +24,6 @@ from chop.errors import Interrupted, SearchError
 from chop.record.folder import SearchFolder
 from chop.record.names import PAGE_FILE, SUMMARY_FILE
 from chop.report.search_report import print_summary
-from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
 
@@ -86,7 +86,8 @@ def run_search(
 
 def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool) -> SearchResult:
     """Run a search of the command line in a folder that is locked against other commands."""
-    place = _Place(own, job.files)
+    files = job.files
+    place = OwnPlace(own, "search", lambda: files.holds_search, lambda: files.holds_search, _name_new_place)
 
     def make_room() -> None:
         """Settle in the folder, from which a new search moves an earlier one aside."""
@@ -113,44 +114,12 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
     return result
 
 
-class _Place:
-    """The folder of a new search: an earlier one is moved aside, and comes back if the new one leaves nothing."""
-
-    def __init__(self, own: OwnFolder, files: SearchFolder) -> None:
-        self._own = own
-        self._files = files
-        self._earlier: Path | None = None
-        self.is_taken = False
-
-    def take(self) -> None:
-        """Move an earlier search aside, and settle in its folder."""
-        if self._files.holds_search:
-            self._earlier = move_aside(self._files.path)
-        self.is_taken = True
-        if self._earlier is not None:
-            logger.info("the earlier search is kept in %s", self._earlier)
-            _name_new_place(SearchFolder(self._earlier))
-        self._own.settle()
-
-    def give_back(self) -> None:
-        """Where nothing of the new search is left, remove its folder if it is empty, and move the earlier one back."""
-        if not self.is_taken or self._files.holds_search:
-            return
-        self.is_taken = False
-        self._own.close()
-        with suppress(OSError):  # of others' files in it, or of a folder that is gone
-            self._files.path.rmdir()
-        if self._earlier is not None and not self._files.path.exists():
-            self._earlier.rename(self._files.path)
-            logger.info("the earlier search is back in %s", self._files.path)
-            _name_new_place(self._files)
-
-
-def _name_new_place(moved: SearchFolder) -> None:
+def _name_new_place(path: Path) -> None:
     """Write the reports of a search that was moved anew: their commands name its folder.
 
     They stay as they are where its records are damaged.
     """
+    moved = SearchFolder(path)
     if (moved.path / SUMMARY_FILE).is_file():
         with suppress(SearchError):
             write_reports(moved, (moved.path / PAGE_FILE).is_file())

@@ -11,6 +11,7 @@ from chop.actions.search.run.publish import SearchResult
 from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.trial_by_trial import TrialRun
 from chop.actions.search.search_space.trained_networks import TrainedNetworks
+from chop.record.published import Published
 from chop.tools.logger import get_logger
 from chop.tools.threads import one_thread
 
@@ -24,8 +25,20 @@ class SearchJob(ResumableSearch):
         """Search, or continue the search in the folder, and publish the result.
 
         `before_first` is called when nothing is left that could refuse a new search, and nothing is written yet. A new
-        search that ends before it has measured anything leaves none of its files.
+        search that ends before it has measured anything leaves none of its files; one that is resumed and interrupted
+        before it has measured anything more leaves the results as they were.
         """
+        published = Published.of(self.folder) if resume else None
+        try:
+            result = self._run(resume, before_first)
+        except KeyboardInterrupt:
+            _put_back(published)
+            raise
+        if result.reason == "interrupted":
+            _put_back(published)
+        return result
+
+    def _run(self, resume: bool, before_first: Callable[[], None]) -> SearchResult:
         instruments = self.instruments()
         with one_thread(instruments.is_light or self.settings.setup.n_jobs > 1):
             goals = self.goals(instruments)
@@ -57,3 +70,8 @@ class SearchJob(ResumableSearch):
             if options is None or result.reason == "interrupted":
                 return result
             return Finishing(self, instruments, goals, options).finish(result)
+
+
+def _put_back(published: Published | None) -> None:
+    if published is not None and published.put_back():
+        logger.info("interrupted; nothing new was measured: the results are as they were")

@@ -1,0 +1,60 @@
+"""The folder of a new search or comparison: an earlier one is moved aside, and comes back if the new leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from chop.tools.files import move_aside
+from chop.tools.folder_lock import OwnFolder
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+class OwnPlace:
+    """The folder `own` of a new `kind` ("search", say).
+
+    `is_earlier` says, before, whether what is there is to be moved aside; `holds_own`, after, whether anything of the
+    new one is left. `on_move` is called with the new path of an earlier one.
+    """
+
+    def __init__(
+        self,
+        own: OwnFolder,
+        kind: str,
+        is_earlier: Callable[[], bool],
+        holds_own: Callable[[], bool],
+        on_move: Callable[[Path], None] = lambda path: None,
+    ) -> None:
+        self._own = own
+        self._kind = kind
+        self._is_earlier = is_earlier
+        self._holds_own = holds_own
+        self._on_move = on_move
+        self._earlier: Path | None = None
+        self.is_taken = False
+
+    def take(self) -> None:
+        """Move an earlier one aside, and settle in its folder."""
+        if self._is_earlier():
+            self._earlier = move_aside(self._own.path)
+        self.is_taken = True
+        if self._earlier is not None:
+            logger.info("the earlier %s is kept in %s", self._kind, self._earlier)
+            self._on_move(self._earlier)
+        self._own.settle()
+
+    def give_back(self) -> None:
+        """Where nothing of the new one is left, remove its folder if it is empty, and move the earlier one back."""
+        if not self.is_taken or self._holds_own():
+            return
+        self.is_taken = False
+        self._own.close()
+        with suppress(OSError):  # of others' files in it, or of a folder that is gone
+            self._own.path.rmdir()
+        if self._earlier is not None and not self._own.path.exists():
+            self._earlier.rename(self._own.path)
+            logger.info("the earlier %s is back in %s", self._kind, self._own.path)
+            self._on_move(self._own.path)
