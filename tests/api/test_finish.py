@@ -15,8 +15,10 @@ from chop.api.study import Study
 from chop.errors import ConfigError, SearchError
 from chop.record.folder import SearchFolder
 from chop.record.trial import BestRow
+from chop.report.finish_texts import finish_facts
 from chop.report.html.search_data import search_data
 from chop.report.html.search_page import search_page
+from chop.report.search_report import summary_table
 from tests.api.conftest import few
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -58,6 +60,19 @@ def test_tables_have_both_figures(tuned: tuple[nn.Module, Study]) -> None:
     assert "untuned_average_bitwidth" not in front
     all_tuned = study.tuned
     assert len(all_tuned) == 4 and set(all_tuned["epochs"]) == {5}
+
+
+def test_tuned_networks_are_marked_where_no_figure_changed(tuned: tuple[nn.Module, Study]) -> None:
+    summary = tuned[1].summary
+    alike = [replace(row, trial=row.searched) for row in summary.best]
+    assert any(row.finished for row in alike)
+    summary = replace(summary, best=tuple(alike))
+    columns, rows, _ = summary_table(summary)
+    shown = {row[0]: row[columns.index("untuned accuracy")] for row in rows}
+    assert {number for number, figure in shown.items() if figure} == {
+        str(row.trial.number) for row in alike if row.finished
+    }
+    assert "Tuning changed none of these figures" in " ".join(finish_facts(summary))
 
 
 def test_networks_that_tuning_made_worse_are_among_the_tuned(mlp: nn.Module, arrays: Arrays) -> None:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from chop.record.names import FINISHED_FOLDER
 from chop.record.summary import SearchSummary
+from chop.record.trial import BestRow
 
 
 def tuned_names(summary: SearchSummary) -> list[str]:
-    """The metrics of objectives and constraints that tuning has changed in some network of the front."""
-    rows = [row for row in summary.best if row.finished]
-    names = summary.goals.metrics
-    return [name for name in names if any(row.trial.metrics[name] != row.searched.metrics[name] for row in rows)]
+    """The metrics whose figures before and after tuning stand beside each other, which also marks the tuned networks.
+
+    They are those of objectives and constraints that tuning has changed in some network of the front; where it changed
+    none, all objectives.
+    """
+    return _changed(summary) or [own.metric for own in summary.goals.objectives if any(_tuned(summary))]
+
+
+def _tuned(summary: SearchSummary) -> list[BestRow]:
+    return [row for row in summary.best if row.finished]
+
+
+def _changed(summary: SearchSummary) -> list[str]:
+    rows = _tuned(summary)
+    return [
+        name
+        for name in summary.goals.metrics
+        if any(row.trial.metrics[name] != row.searched.metrics[name] for row in rows)
+    ]
 
 
 def finish_facts(summary: SearchSummary) -> list[str]:
@@ -18,7 +34,7 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     finish = summary.finish
     if finish is None:
         return []
-    tuned = [row for row in summary.best if row.finished]
+    tuned = _tuned(summary)
     epochs = [*finish.options["ladder"], finish.options["max_epochs"]]
     told = f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'}"
     count = len(finish.trials)
@@ -31,6 +47,7 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     if tuned_names(summary):
         empty = " (empty: not tuned)" if len(tuned) < len(summary.best) else ""
         line += f"'untuned' columns: the same network as the search measured it{empty}."
+        line += "" if _changed(summary) else " Tuning changed none of these figures."
     line = line.removesuffix("; ").strip()
     left = finish.wanted - count
     short = f"{left} of {finish.wanted} networks are not tuned: tuning was interrupted, or they have no metrics."
