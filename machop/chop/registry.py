@@ -84,8 +84,13 @@ class Registry(Generic[T]):
         if resolved in self._items or resolved in self._entry_points():
             return resolved
         hint = did_you_mean(name, [*self.names(), *self._aliases])
-        known = ", ".join(sorted(self.working()))
+        known = ", ".join(map(self._with_short_name, sorted(self.working())))
         raise UnknownNameError(f"unknown {self.noun} '{name}'{hint} (known: {known})")
+
+    def _with_short_name(self, name: str) -> str:
+        """A name, with its shortest other spelling if that is shorter."""
+        short = min(self.aliases_of(name), key=len, default=name)
+        return f"{name} ({short})" if len(short) < len(name) else name
 
     def meant(self, name: str) -> str | None:
         """The registered name that `name` most likely means; None where none is like it."""

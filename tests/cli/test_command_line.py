@@ -613,3 +613,50 @@ def test_the_cure_for_missing_rights_names_an_option_of_the_command(
     shown = command[: 2 if command[0] == "config" else 1]
     monkeypatch.undo()
     assert all(option in ch(*shown, "--help")[0] for option in options)
+
+
+MISSPELT = """
+model = "toy"
+dataset = "toy_tiny"
+task = "clss"
+[pases.quantize]
+by = "type"
+[passes.quantize]
+linear.config = {name = "integer", data_in_width = 8, weight_width = 8}
+"""
+
+
+def test_a_misspelt_table_is_told_and_not_what_follows_from_it(tmp_path: Path, ch: Command) -> None:
+    (tmp_path / "m.toml").write_text(MISSPELT, encoding="utf-8")
+    err = ch("transform", "--config", "m.toml", status=2)[1]
+    told = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert [line.split(": ")[2] for line in told] == ["pases", "task"]
+    assert "did you mean 'cls'? (known: classification (cls), language_modeling (lm)," in told[1]
+    text = (
+        MISSPELT.replace('task = "clss"', "").replace("pases", "passes").replace("[passes.quantize]\nlinear", "linear")
+    )
+    (tmp_path / "m.toml").write_text(f"{text}[[search.strategy]]\nname = 'random'\n", encoding="utf-8")
+    err = ch("config", "check", "m.toml", status=2)[1]
+    assert "search.strategy: expected a table, got a list of tables: write [NAME] in place of [[NAME]]\n" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("toy", "toy_tiny", "--learning-rate", "nan"), "--learning-rate: expected a finite number, got nan"),
+        (("toy", "toy_tiny", "--learning-rate", "1e400"), "--learning-rate: expected a finite number, got inf"),
+        (("toy", "toy_tiny", "--project", ""), "--project: expected text with at least 1 character, got ''"),
+        (("cases.py", "toy_tiny"), "cases.py names a file alone; give cases.py:FUNCTION, which returns the model"),
+        (("toy", "cases.py"), "cases.py names a file alone; give cases.py:FUNCTION, which returns the data"),
+        (("toy", "jscc"), "did you mean 'jsc'? (known: jsc-sim (jsc), "),
+    ],
+)
+def test_wrong_options_are_told_in_plain_words(words: tuple[str, ...], told: str, ch: Command) -> None:
+    assert told in ch("train", *words, status=2)[1]
+
+
+def test_a_device_is_no_file_of_weights(ch: Command) -> None:
+    assert (
+        "/dev/null is no file; give the path of a checkpoint"
+        in ch("test", "toy", "toy_tiny", "--load", "/dev/null", status=1)[1]
+    )

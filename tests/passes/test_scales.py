@@ -267,3 +267,9 @@ def test_norms_of_a_transformer_give_their_scales_to_the_layers_that_read_them()
     torch.testing.assert_close(
         graph.model(**inputs).logits, before, rtol=0, atol=1e-5 * float(before.detach().abs().max())
     )
+
+
+def test_a_wrong_show_is_refused() -> None:
+    graph, x, _ = prepared("mlp")
+    with pytest.raises(PassError, match="equalise: show: expected true or false, got 3"):
+        equalise_transform_pass(graph, {**arguments(graph, x), "show": 3})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chop.config.run_config import RunConfig
-from chop.config.typed import parse_table
+from chop.config.typed import parse_table, shown
 from chop.errors import ChopError
 from chop.passes.graph.registry import missing_before, needs_of
 
@@ -25,7 +25,7 @@ def pass_problems(run_config: RunConfig) -> list[str]:
     problems = [run_config.line_of(problem.below("transform")) for problem in found]
     passes = run_config.tables.get("passes", {})
     if not isinstance(passes, Mapping):
-        return [*problems, f"{run_config.where('passes')}: passes: expected tables [passes.*], got {passes!r}"]
+        return [*problems, f"{run_config.where('passes')}: passes: expected tables [passes.*], got {shown(passes)}"]
     for name, table in passes.items():
         where = f"{run_config.where('passes', name)}: passes.{name}"
         try:
@@ -34,7 +34,7 @@ def pass_problems(run_config: RunConfig) -> list[str]:
             problems.append(f"{where}: {error}")
             continue
         if not isinstance(table, Mapping):
-            problems.append(f"{where}: expected a table, got {table!r}")
+            problems.append(f"{where}: expected a table, got {shown(table)}")
         elif check := needs_of(name).problems:
             problems += [run_config.line_of(problem.below("passes", name)) for problem in check(table)]
     return problems

@@ -94,7 +94,7 @@ class Space:
         setup["tie_operands"] = _tied([*seed.values(), *override.values()]) if tie_operands is None else [*tie_operands]
         setup["calibration_rows"] = calibration_samples
         setup |= {} if batch_norm == "float" else {"batch_norm": batch_norm}
-        setup |= {"passes": _patterns(passes, "passes")} if passes else {}
+        setup |= {"passes": _patterns(passes, "passes", "names of passes (ch info pass)")} if passes else {}
         setup |= {} if export_to is None else {"export_to": export_to}
         self._set(seed, override, setup, MIXED_PRECISION)
         object.__setattr__(self, "_of_all_layers", layers is None)
@@ -172,11 +172,11 @@ def _with_widths(choices: Choices, base: Choices) -> Choices:
     return {**choices, "widths": base["widths"]} if takes_widths else choices
 
 
-def _patterns(given: Any, where: str) -> list[str]:
-    """Patterns as a list; one may stand alone."""
+def _patterns(given: Any, where: str, wanted: str = "patterns of nodes") -> list[str]:
+    """Patterns, or other texts, as a list; one may stand alone."""
     found = [given] if isinstance(given, str) else list(given)
     if not all(isinstance(own, str) for own in found):
-        raise ConfigError([f"{where}: expected patterns of nodes, got {given!r}"])
+        raise ConfigError([f"{where}: expected {wanted}, got {given!r}"])
     return found
 
 

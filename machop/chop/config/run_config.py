@@ -17,12 +17,13 @@ from chop.config.overrides import Override, flag_of, overridden
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.toml_document import TomlDocument
 from chop.config.typed import Problem, check_value, parse_table, unknown_key
-from chop.errors import ChopError, ConfigError
+from chop.errors import ChopError, ConfigError, nearest
 from chop.tools.file_kinds import not_weights
 from chop.tools.user_code import is_user_reference
 
 Source = Literal["default", "file", "command line"]
 SPACE_TRAINING = "train_for_space"
+NOUNS = {"model": "model", "dataset": "data"}
 TABLES = ("search", "passes", "transform", SPACE_TRAINING)
 PATH_OPTIONS = ("load_name", "project_dir")
 
@@ -102,9 +103,31 @@ def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -
         sources={name: _source(name, known, given) for name in option_names()},
         overridden={key: value for key, value in known.items() if key in given},
         document=document,
-        tables={key: data[key] for key in TABLES if key in data},
+        tables=_tables(data),
         of_options=tuple(problems),
     )
+
+
+def _tables(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of a file; one whose name is misspelt, which is told, counts as the one that is meant.
+
+    So what follows from the wrong name is not told too.
+    """
+    found = {key: data[key] for key in TABLES if key in data}
+    known = [*option_names(), *TABLES]
+    for key in data:
+        meant = nearest(key, known) if key not in known else None
+        if meant in TABLES and isinstance(data[key], Mapping):
+            found[meant] = _merged(data[key], found.get(meant, {}))
+    return found
+
+
+def _merged(first: Any, second: Any) -> Any:
+    """Two tables in one, and those within them; of two other values the second."""
+    if not isinstance(first, Mapping) or not isinstance(second, Mapping):
+        return second
+    both = {key: _merged(first[key], second[key]) for key in first if key in second}
+    return {**first, **second, **both}
 
 
 def dump_toml(config: RunConfig) -> str:
@@ -209,6 +232,8 @@ def _name_problems(key: str, options: RunOptions, given: Mapping[str, Any], docu
         return [f"{where}: {key}: is missing; name one of `ch info {key}`"]
     if is_user_reference(name):
         return []
+    if name.endswith(".py"):
+        return [f"{where}: {key}: {name} names a file alone; give {name}:FUNCTION, which returns the {NOUNS[key]}"]
     try:
         _registry(key).canonical(name)
     except ChopError as error:

@@ -15,6 +15,9 @@ T = TypeVar("T")
 KeyPath = tuple[str, ...]
 """The keys that lead to a value, from the outermost table on."""
 
+MOST_SHOWN = 200
+"""Characters of a wrong value that an error shows."""
+
 LARGEST = 2**63 - 1
 """The largest whole number of TOML."""
 
@@ -37,7 +40,7 @@ def parse_table(cls: type[T], table: Any, ignore: Iterable[str] = ()) -> tuple[T
     A field's metadata may hold `aliases`: other spellings of its key. Keys in `ignore` are left out.
     """
     if not isinstance(table, Mapping):
-        return None, [Problem((), f"expected a table, got {table!r}")]
+        return None, [Problem((), f"expected a table, got {shown(table)}")]
     spellings = _spellings(cls)
     values: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -79,10 +82,25 @@ def check_value(annotation: Any, value: Any) -> str | None:
     try:
         _adapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
-        wanted = error.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        wanted = wanted.replace("a valid dictionary", "a table")
-        return f"expected {wanted}, got {value!r}"
+        first = error.errors()[0]
+        if first["type"].startswith(("less_than", "greater_than")) and (wrong := _extreme(value)):
+            return wrong
+        wanted = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        wanted = wanted.replace("a valid dictionary", "a table").replace("String should have", "text with")
+        return f"expected {wanted}, got {shown(value)}"
     return _extreme(value)
+
+
+def shown(value: Any) -> str:
+    """A wrong value as an error shows it, not longer than a line.
+
+    >>> shown("a"), shown([{"name": "random"}])
+    ("'a'", 'a list of tables: write [NAME] in place of [[NAME]]')
+    """
+    if isinstance(value, list) and value and all(isinstance(own, Mapping) for own in value):
+        return "a list of tables: write [NAME] in place of [[NAME]]"
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def _extreme(value: Any) -> str | None:

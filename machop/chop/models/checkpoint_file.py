@@ -78,7 +78,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     if is_folder:
         return _read_folder(path)
     if not is_file:
-        raise CheckpointError(f"{path} does not exist; give the path of a checkpoint (ch train prints it)")
+        what = "is no file" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path} {what}; give the path of a checkpoint (ch train prints it)")
     if problem := not_weights(path):
         raise CheckpointError(problem)
     return _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)

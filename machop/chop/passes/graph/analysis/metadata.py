@@ -25,12 +25,15 @@ STATIC_TYPES = ("placeholder", "get_attr", "output")
 
 
 def check_args(name: str, pass_args: PassArgs, known: tuple[str, ...]) -> dict[str, Any]:
-    """A copy of a pass's arguments; raises PassError for one that the pass does not know."""
+    """A copy of a pass's arguments; raises PassError for one that the pass does not know, and a wrong `show`."""
     for key in pass_args or {}:
         if key not in known:
             hint = did_you_mean(key, known)
             raise PassError(f"{name}: unknown argument '{key}'{hint} (known: {', '.join(known) or 'none'})")
-    return dict(pass_args or {})
+    args = dict(pass_args or {})
+    if not isinstance(args.get("show", True), bool):
+        raise PassError(f"{name}: show: expected true or false, got {args['show']!r}")
+    return args
 
 
 def metadata_of(node: fx.Node, section: str, wanted_by: str) -> dict[str, Any]:
