@@ -15,6 +15,8 @@ from chop.errors import CheckpointError, ChopError
 from chop.models import get_model
 from chop.models.checkpoint_file import read_checkpoint
 from chop.report.training_progress import TrainingProgress
+from chop.training.probes import ProbeScores
+from chop.training.space_files import SpaceFiles
 from tests.actions.test_space_training import OPTIONS, SPACE, TOML, best_of
 from tests.conftest import Command
 
@@ -89,8 +91,6 @@ def test_the_best_weights_are_written_again_where_they_are_those_of_the_state(tm
 
 def test_best_weights_that_cannot_be_restored_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second epoch is at a rate of nothing, so the first one is the best, and the state has the second."""
-    from chop.training.probes import ProbeScores
-
     folder, space = tmp_path / "own", chop.Space(**SPACE)
     with monkeypatch.context() as patch:
         better = iter([True, False])
@@ -100,6 +100,28 @@ def test_best_weights_that_cannot_be_restored_are_an_error(tmp_path: Path, monke
     shutil.copy(tmp_path / "other" / "best.safetensors", folder / "best.safetensors")
     with pytest.raises(CheckpointError, match=r"weights of epoch 1, is missing, or not of this training"):
         trained(folder, space=space, max_epochs=2, resume=True)
+
+
+def test_a_training_goes_on_that_was_killed_between_the_files_of_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs 1 and 3 are better. The file has epoch 3 already, the state epoch 2, and epoch 1 is nowhere."""
+    folder, space = tmp_path / "own", chop.Space(**SPACE)
+    monkeypatch.setattr(ProbeScores, "is_better", lambda self, other: next(better))
+    write, kept = SpaceFiles.write_state, []
+
+    def write_three(self: SpaceFiles, *given: Any) -> None:
+        kept.append(given)
+        if len(kept) == 4:  # of epoch 3: the first is before the training
+            raise KeyboardInterrupt
+        write(self, *given)
+
+    better = iter([True, False, True])
+    with monkeypatch.context() as patch:
+        patch.setattr(SpaceFiles, "write_state", write_three)
+        trained(folder, space=space)
+    better = iter([True])
+    assert trained(folder, space=space, resume=True).epoch == 3
 
 
 def test_a_greater_patience_goes_on_and_an_end_by_patience_is_told(config: Path, tmp_path: Path, ch: Command) -> None:

@@ -91,7 +91,8 @@ class SpaceRun:
             return
         if (weights := known.get(progress.best)) is not None:
             self.save_best(weights, progress)
-            logger.warning("%s was missing, or not of this training: it is written again", self.files.best)
+            told = "%s is written again, with the weights of epoch %d: it was missing, or had others"
+            logger.warning(told, self.files.best, progress.best)
         elif found != progress.epochs + 1 or self.is_at_end(progress):
             raise CheckpointError(
                 f"{self.files.best}, with the weights of epoch {progress.best}, is missing, or not of this training, "
