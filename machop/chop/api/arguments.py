@@ -60,6 +60,8 @@ def as_arguments(text: str) -> str:
 
     >>> as_arguments("give n_trials under [search.strategy.setup], or start anew without --resume")
     'give n_trials, or start anew without resume=True'
+    >>> as_arguments("choose another --project-dir or --project")
+    'choose another folder='
     >>> as_arguments("leave the node in float32 (setup.exclude)"), as_arguments("in setup.py")
     ('leave the node in float32 (exclude)', 'in setup.py')
     >>> as_arguments("from the best weights (--load run/best.safetensors)")
@@ -72,7 +74,7 @@ def as_arguments(text: str) -> str:
     )
     text = re.sub(r"--load ([^\s,;)]+)", r'weights="\1"', text)
     text = re.sub(r"--load(?![-\w])", "weights=", text)
-    text = text.replace("--project-dir", "folder=").replace("--project", "folder=")
+    text = re.sub(r"--project-dir( or --project)?(?![-\w])|--project(?![-\w])", "folder=", text)
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
 
 
