@@ -87,6 +87,7 @@ def test_the_best_weights_are_written_again_where_they_are_those_of_the_state(tm
     again = trained(folder, space=chop.Space(**SPACE), max_epochs=epochs, learning_rate=rate, resume=True)
     after = read_checkpoint(best)
     assert after.metadata == before.metadata and again.notes == first.notes
+    assert all(torch.equal(own, after.state_dict[name]) for name, own in before.state_dict.items())
 
 
 def test_best_weights_that_cannot_be_restored_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +132,7 @@ def test_a_greater_patience_goes_on_and_an_end_by_patience_is_told(config: Path,
     assert "1 of 3 epochs are done, epoch 0 is the best" in said
     assert "ended: the probes' mean had not improved for 1 epoch (patience)" in said
     assert "or more patience" in " ".join(err.split())
-    out, _ = ch(*command, "--max-epochs", "3", "--patience", "9", "--resume")
+    out, _ = ch(*command, "--max-epochs", "3", "--patience", "3", "--resume")
     assert "3 of 3 epochs are done" in " ".join(out.split()) and "patience" not in out
 
 

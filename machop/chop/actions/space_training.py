@@ -90,7 +90,9 @@ class SpaceTrainingJob:
                 training, files, self._facts(), save_best, self._epoch_of_best, shown.on_epoch, shown.on_step
             )
             progress, interrupted = self._progress(run, resume, own)
-        patience = self.options.patience if run.is_out_of_patience(progress) else None
+        wanted, notes = self.options.max_epochs, self._notes(progress)
+        ended_early = progress.epochs < wanted and run.is_out_of_patience(progress)
+        patience = self.options.patience if ended_early else None
         if progress.epochs and not progress.best:
             logger.warning(
                 "no epoch was better than the weights before the training, which are those of %s: try a lower "
@@ -99,7 +101,6 @@ class SpaceTrainingJob:
                 "epochs" if patience is None else "patience",
             )
         scores = tuple(ProbeScores(self.data.task.monitored, row) for row in progress.scores)
-        wanted, notes = self.options.max_epochs, self._notes(progress)
         return SpaceTrained(files.best, progress.best, wanted, scores, interrupted, patience, notes)
 
     def _progress(self, run: SpaceRun, resume: bool, own: OwnFolder) -> tuple[Progress, bool]:
