@@ -224,7 +224,7 @@ def norm_statistics(config: NodeConfig, op: Op) -> BatchNormStatistics | None:
     return BatchNormStatistics() if is_measured else None
 
 
-def statistics_key_problem(op: Op) -> str | None:
+def _statistics_key_problem(op: Op) -> str | None:
     """The problem of the key `batch_norm` for `op`; None if there is none."""
     if op.has_statistics:
         return None
@@ -246,7 +246,7 @@ def has_own_weights(op: Op) -> bool:
     return WEIGHT in op.operands and (WEIGHT in op.params or WEIGHT in op.owned)
 
 
-def transform_key_problem(key: str, op: Op) -> str | None:
+def _transform_key_problem(key: str, op: Op) -> str | None:
     """The problem of a key of a weight transform for `op`; None if there is none."""
     if not is_transform_key(key) or has_own_weights(op):
         return None
@@ -266,14 +266,14 @@ def effect_problem(key: str, op: Op, is_for_type: bool = False) -> str | None:
     ("relu has no operand 'weight'", None)
     """
     if key == BATCH_NORM:
-        return statistics_key_problem(op)
+        return _statistics_key_problem(op)
     where = split_key(key)
     if where is None:
         return None
     kinds = [op, OP_TABLE[op.name]] if is_for_type and op.name in OP_TABLE else [op]
     if not any(where[0] in (name, own.follows.get(name)) for own in kinds for name in own.possible_operands):
         return f"{op.name} has no operand '{where[0]}'"
-    return transform_key_problem(key, op)
+    return _transform_key_problem(key, op)
 
 
 def _transform(name: str, values: Mapping[str, Any], op: Op) -> WeightTransform:

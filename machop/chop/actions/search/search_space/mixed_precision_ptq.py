@@ -316,6 +316,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
                 served = [ops[name] for name, own in chosen.items() if own == key]
                 found |= {("seed", key, "config", name): text for name, text in self._unread(key, served).items()}
         found |= self._keys_without_effect(ops, chosen)
+        if self.setup.calibration_rows < LEAST_ROWS and any(node.measures_statistics for node in self._all.values()):
+            found["setup", "calibration_rows"] = ONE_ROW
         problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
         seeds = {key for key in chosen.values() if key not in (None, DEFAULT)}
         if not problems and self.size == 1 and not seeds and self._leaves_in_float(DEFAULT):
@@ -325,7 +327,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     def _keys_without_effect(
         self, ops: Mapping[str, Op], chosen: Mapping[str, str | None]
     ) -> dict[tuple[str, ...], str]:
-        """The problems of keys that no node reads for which they are, and of too few samples to measure batch norms.
+        """The problems of keys that have no effect on any of the nodes that they are for.
 
         A default is for nodes of all kinds, so its keys may be for some that a model lacks.
         """
@@ -339,8 +341,6 @@ class MixedPrecisionPTQ(SearchSpaceBase):
                 told = [effect_problem(own, ops[name], is_for_type) for name in names]
                 if all(told):
                     found[table, key, "config", own] = f"{told[0]} (node '{names[0]}')"
-        if self.setup.calibration_rows < LEAST_ROWS and any(node.measures_statistics for node in self._all.values()):
-            found["setup", "calibration_rows"] = ONE_ROW
         return found
 
     def _unread(self, key: str, served: list[Op]) -> dict[str, str]:
