@@ -215,7 +215,8 @@ def test_the_checkpoint_has_running_statistics_of_many_samples(jets: MaseDataMod
 
 def run_of(training: SpaceTraining, folder: Path, save: Callable[..., None] | None = None) -> SpaceRun:
     folder.mkdir(exist_ok=True)
-    return SpaceRun(training, SpaceFiles(folder), {"seed": 0}, save or (lambda tensors, progress: None))
+    save = save or (lambda tensors, progress: None)
+    return SpaceRun(training, SpaceFiles(folder), {"seed": 0}, save, lambda progress: progress.best)
 
 
 @pytest.mark.parametrize("cut", [1, 2])
@@ -259,7 +260,7 @@ def test_it_ends_early_when_the_probes_get_no_better(jets: MaseDataModule, tmp_p
     training = small_training(jets, patience=1, learning_rate=900.0, max_epochs=5)
     run = run_of(training, tmp_path)
     (*_, ended) = run.epochs(run.begin())
-    assert ended.stopped and ended.best == 0 and ended.epochs == 1
+    assert run.is_out_of_patience(ended) and ended.best == 0 and ended.epochs == 1
 
 
 def test_progress_with_scores_that_are_not_finite_is_written_and_read(jets: MaseDataModule, tmp_path: Path) -> None:
