@@ -75,7 +75,7 @@ def changed(lab: dict[str, Any], path: str, value: Any, linear: dict[str, Any]) 
         ("search_space.seed.default.config.data_in_width", ["x"], "'x' suits none of the formats"),
         ("search_space.seed.default.config.data_in_width", [-3], "-3 suits none of the formats"),
         ("search_space.seed.linear", {"config": {"name": ["integer"]}}, "no width, so nothing would be rounded"),
-        ("search_space.seed.relu", {"config": {**INTEGER, "weight_width": ["x"]}}, "width must be an integer"),
+        ("search_space.seed.relu", {"config": {**INTEGER, "weight_width": ["x"]}}, "relu has no operand 'weight'"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(
@@ -118,7 +118,7 @@ def test_keys_of_a_format_may_stand_beside_float(
     lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
     left = {**INTEGER, "name": ["NA"], "weight_block_size": [[16]]}
-    assert not problems(changed(lab, "search_space.seed.relu", {"config": left}, INTEGER), jets, jsc_tiny)
+    assert not problems(changed(lab, "search_space.seed.batch_norm1d", {"config": left}, INTEGER), jets, jsc_tiny)
 
 
 @pytest.mark.parametrize(("scale", "is_right"), [(-0.2, True), (0.2, False)])
