@@ -7,6 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+NORM_MEASUREMENT = "batch_norm_measurement"
+"""The part that says how statistics of batch norms are measured; fingerprints of searches that measure none lack it."""
+
 LANDSCAPE_PARTS = (
     "weights",
     "model_state",
@@ -18,6 +21,7 @@ LANDSCAPE_PARTS = (
     "calibration_rows",
     "runners",
     "eval_mode",
+    NORM_MEASUREMENT,
 )
 """The parts of a fingerprint that two searches must share, so that the metrics of one are valid for the other."""
 
@@ -29,4 +33,5 @@ def digest(value: Any) -> str:
 
 def landscape_key(fingerprint: Mapping[str, Any]) -> str:
     """A key that is equal for searches that measure the same things on the same space, with any strategy."""
-    return digest([fingerprint.get(name) for name in LANDSCAPE_PARTS])
+    parts = [name for name in LANDSCAPE_PARTS if name != NORM_MEASUREMENT or name in fingerprint]
+    return digest([fingerprint.get(name) for name in parts])

@@ -20,6 +20,9 @@ from chop.tools.threads import one_thread
 if TYPE_CHECKING:
     from chop.ir.graph.mase_graph import MaseGraph
 
+MEASUREMENT = "corrected by the float network"
+"""How statistics are measured under a plan: a search that measured them otherwise has other figures."""
+
 
 def beside_float(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
     """The plan whose open statistics know those of the float network; without calibration samples as it is.

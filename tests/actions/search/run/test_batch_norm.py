@@ -15,11 +15,15 @@ from chop.actions.calibration import calibrate
 from chop.actions.search import search
 from chop.actions.search.measuring import batched
 from chop.actions.search.run import block_by_block
+from chop.actions.search.run.publish import write_reports
+from chop.actions.search.run.session import SearchSession
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError, SearchError
 from chop.ir import MaseGraph
 from chop.models import get_model
 from chop.passes.graph import quantize_transform_pass
+from chop.record.folder import SearchFolder
+from chop.record.landscape_key import NORM_MEASUREMENT
 from tests.conftest import Command
 
 LAYERS = ("seq_blocks_2", "seq_blocks_5", "seq_blocks_8")
@@ -111,6 +115,22 @@ def test_a_resumed_search_ends_with_the_same_trials(
     del toy["search_space"]["setup"]["batch_norm"]
     with pytest.raises(SearchError, match="another search"):
         search(jsc_toy, jets, toy, tmp_path / "cut", seed=3, resume=True)
+
+
+def test_a_search_that_measured_norms_otherwise_is_reported_and_not_resumed(
+    tmp_path: Path, toy: dict[str, Any], jets: MaseDataModule, jsc_toy: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy["strategy"] |= {"name": "optuna", "setup": {"n_trials": 2, "sampler": "random"}}
+    now = SearchSession.fingerprint
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchSession, "fingerprint", lambda own: now(own) | {NORM_MEASUREMENT: None})
+        search(jsc_toy, jets, toy, tmp_path)
+    toy["strategy"]["setup"]["n_trials"] = 3
+    with pytest.raises(SearchError, match="another search: batch_norm_measurement changed, here or in chop"):
+        search(jsc_toy, jets, toy, tmp_path, resume=True)
+    (tmp_path / "report.md").unlink()
+    write_reports(SearchFolder(tmp_path), False)
+    assert (tmp_path / "report.md").is_file()
 
 
 def test_it_is_a_choice_of_a_layer_like_any_other(

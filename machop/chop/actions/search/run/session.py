@@ -28,12 +28,13 @@ from chop.dataset.data import Data, first_batch
 from chop.errors import SearchError
 from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph
+from chop.ir.graph.float_statistics import MEASUREMENT
 from chop.ir.graph.node_costs import remarks_on
 from chop.models.weight_notes import TRAINED_FOR_SPACE, TrainedForSpace
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
 from chop.record.landscape import Landscape, landscape_of
-from chop.record.landscape_key import digest, landscape_key
+from chop.record.landscape_key import NORM_MEASUREMENT, digest, landscape_key
 from chop.record.summary import Origin
 from chop.tools.logger import get_logger
 from chop.tools.machine import machine
@@ -121,7 +122,8 @@ class SearchSession:
         """The fingerprint that a resumed search must match."""
         choices = choices_digest(self.space, self.settings.space_setup)
         layers = layers_digest(self.graph)
-        return {**self.input_fingerprint, **self.settings.fingerprint(), "choices": choices, "layers": layers}
+        norms = {NORM_MEASUREMENT: MEASUREMENT} if self.space.measures_norms else {}
+        return {**self.input_fingerprint, **self.settings.fingerprint(), "choices": choices, "layers": layers, **norms}
 
     def origin(self, command: str = "") -> Origin:
         """The origin of the figures; `command` is the command line, if there was one."""
@@ -143,20 +145,25 @@ class SearchSession:
 
     def _training_of_weights(self) -> str:
         """What there is to say of the training of the weights for a space; empty if they had none."""
-        notes = self.graph.about.get(TRAINED_FOR_SPACE)
+        notes = self._trained_for_space
         if notes is None:
             return ""
-        told = TrainedForSpace.from_json(notes).as_text(choices_digest(self.space, self.settings.space_setup))
+        told = notes.as_text(choices_digest(self.space, self.settings.space_setup))
         return " ".join(filter(None, (told, self._other_norms())))
 
     def _other_norms(self) -> str:
         """A sentence where a training for a space had batch norms measured, and this search has not; else empty."""
-        notes = self.graph.about.get(TRAINED_FOR_SPACE)
-        trained = None if notes is None else TrainedForSpace.from_json(notes)
-        if trained is None or not trained.epoch or not trained.measured_norms:
+        notes = self._trained_for_space
+        if notes is None or not notes.epoch or not notes.measured_norms:
             return ""
         has_norms = any(op.has_statistics for op in self.graph.quantizable_nodes().values())
         return "" if has_norms and not self.space.norms_in_float else MEASURED_IN_TRAINING
+
+    @property
+    def _trained_for_space(self) -> TrainedForSpace | None:
+        """The notes of the weights on a training for a space; None if they had none."""
+        notes = self.graph.about.get(TRAINED_FOR_SPACE)
+        return None if notes is None else TrainedForSpace.from_json(notes)
 
     def landscape_key(self) -> str:
         """A key that is equal for searches that measure the same things on the same space, with any strategy."""

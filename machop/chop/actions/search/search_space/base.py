@@ -78,6 +78,9 @@ class SearchSpaceBase(ABC):
     norms_in_float: Sequence[str] = ()
     """The batch norms that have the statistics of the float network in some networks of the space."""
 
+    measures_norms: bool = False
+    """Whether some network of the space has statistics of batch norms that are measured under its formats."""
+
     calibration_rows: int | None = None
     """The number of training samples that the graph must be calibrated on before formats are measured; None: none."""
 

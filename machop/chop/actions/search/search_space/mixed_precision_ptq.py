@@ -148,9 +148,13 @@ class MixedPrecisionPTQ(SearchSpaceBase):
     @cached_property
     def calibration_rows(self) -> int | None:  # type: ignore[override]
         """The number of training samples on which ranges are measured, if any choice needs them."""
-        nodes = self._all.values()
-        needs_rows = any(node.needs_activations or node.measures_statistics for node in nodes)
+        needs_rows = self.measures_norms or any(node.needs_activations for node in self._all.values())
         return self.setup.calibration_rows if needs_rows else None
+
+    @property
+    def measures_norms(self) -> bool:  # type: ignore[override]
+        """Whether `batch_norm` may be "measured" for some norm."""
+        return any(node.measures_statistics for node in self._all.values())
 
     @property
     def norms_in_float(self) -> list[str]:  # type: ignore[override]
@@ -316,7 +320,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
                 served = [ops[name] for name, own in chosen.items() if own == key]
                 found |= {("seed", key, "config", name): text for name, text in self._unread(key, served).items()}
         found |= self._keys_without_effect(ops, chosen)
-        if self.setup.calibration_rows < LEAST_ROWS and any(node.measures_statistics for node in self._all.values()):
+        if self.setup.calibration_rows < LEAST_ROWS and self.measures_norms:
             found["setup", "calibration_rows"] = ONE_ROW
         problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
         seeds = {key for key in chosen.values() if key not in (None, DEFAULT)}

@@ -75,6 +75,16 @@ class TrainedNetworks(SearchSpaceBase):
         return self.given.calibration_rows
 
     @property
+    def measures_norms(self) -> bool:  # type: ignore[override]
+        """Whether some network of the given space has measured batch norms."""
+        return self.given.measures_norms
+
+    @property
+    def norms_in_float(self) -> Sequence[str]:  # type: ignore[override]
+        """The batch norms of the given space that may have the statistics of the float network."""
+        return self.given.norms_in_float
+
+    @property
     def passes(self) -> Sequence[str]:  # type: ignore[override]
         """The passes of the given space."""
         return self.given.passes
