@@ -41,7 +41,7 @@ def test_a_training_for_no_space_names_the_argument(mlp: nn.Module, arrays: Arra
         ({"seed": np.int64(3)}, "seed: expected a valid integer, got "),
         ({"device": "tpu"}, "device: expected 'auto'"),
         ({"resume": "yes"}, "resume: expected a valid boolean, got 'yes'"),
-        ({"folder": 3}, "folder: expected the path of a file, got 3"),
+        ({"folder": 3}, "folder: expected the path of a folder, got 3"),
         ({"max_token_len": 0}, "max_token_len: expected greater than or equal to 1"),
     ],
 )

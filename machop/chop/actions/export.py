@@ -63,16 +63,16 @@ def network_to_export(run_config: RunConfig, row: SearchRow | None, exporter: Ex
         about |= {"search": row.folder.parent.parent.name, "trial": row.number, "metrics": row.metrics}
         about |= {"tuned": True} if row.tuned else {}
     network = ExportNetwork(graph, prepared.data_module, about)
-    is_final = row is None or not is_adapted(row, run_config, prepared.data_module)
-    if is_final:
+    will_change = row is not None and is_adapted(row, run_config, prepared.data_module)
+    if not will_change:
         require_exportable(exporter, network)
     if row:
         check_row(run_config, prepared, row, graph)
-    if not is_final:
+    if will_change:
         adapt(graph, run_config, prepared.data_module)
-    graph.model.eval().to("cpu")
-    if not is_final:
+        graph.model.eval().to("cpu")
         require_exportable(exporter, network)
+    graph.model.eval().to("cpu")
     scores = test_scores(graph.model, prepared)
     show_scores("test set", scores)
     return replace(network, scores=scores)

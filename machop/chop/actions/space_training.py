@@ -30,6 +30,7 @@ from chop.ir.graph.format_notes_json import format_notes
 from chop.models.checkpoint import save_weights
 from chop.models.checkpoint_file import read_checkpoint
 from chop.models.weight_notes import TrainedForSpace, note
+from chop.record.comparison import counted
 from chop.report.training_progress import TrainingProgress
 from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
@@ -48,8 +49,8 @@ class SpaceTrained:
     """The result of a training for a space.
 
     `checkpoint` holds the best weights, those of `epoch` (0: those that it began with), of `epochs` that were wanted.
-    `scores` are of the probes before the training and after each epoch. `out_of_patience` is the patience that ended
-    it, if it did.
+    `scores` are of the probes before the training and after each epoch. `out_of_patience` is the number of epochs
+    without improvement after which it ended early; None where it did not.
     """
 
     checkpoint: Path
@@ -248,8 +249,8 @@ def _report(run_config: RunConfig, result: SpaceTrained) -> None:
     ended = "interrupted" if result.interrupted else "trained for the space"
     console.print(f"{ended}: {done} of {result.epochs} epochs are done, epoch {result.epoch} is the best")
     if (patience := result.out_of_patience) is not None:
-        epochs = f"{patience} epoch{'' if patience == 1 else 's'}"
-        console.print(f"ended:  the probes' mean had not improved for {epochs} (patience); a greater one can --resume")
+        told = f"the probes' mean had not improved for {counted(patience, 'epoch')} (patience)"
+        console.print(f"ended:  {told}; to train further: the same command with --resume and a larger --patience")
     console.print(f"before: {before.as_text()}")
     console.print(f"best:   {best.as_text()}")
     console.print(f"file:   {result.checkpoint}")

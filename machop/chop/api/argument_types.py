@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from chop.config.run_config import option_types
-from chop.config.typed import check_value
+from chop.config.typed import check_value, shown
 from chop.dataset.data import Part
 
 Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
@@ -34,12 +34,18 @@ def argument_problems(given: Mapping[str, Any]) -> list[str]:
     """
     types = {**{name: option_types()[name] for name in OPTIONS}, **TYPES}
     wrong = {name: check_value(kind, given[name]) for name, kind in types.items() if name in given}
-    wrong |= {name: path_problem(given[name]) for name in ("folder", "weights") if name in given}
+    wrong |= {name: check(given[name]) for name, check in PATHS.items() if name in given}
     return [f"{name}: {message}" for name, message in wrong.items() if message]
 
 
-def path_problem(value: Any) -> str | None:
-    """The problem of an argument that is a path or None; its cure, where weights were given in place of their file."""
+def _folder_problem(value: Any) -> str | None:
+    """The problem of an argument that is the path of a folder or None."""
+    is_path = value is None or isinstance(value, str | os.PathLike)
+    return None if is_path else f"expected the path of a folder, got {shown(value)}"
+
+
+def _weights_problem(value: Any) -> str | None:
+    """The problem of an argument that is the path of a file of weights or None; its cure for weights themselves."""
     if value is None or isinstance(value, str | os.PathLike):
         return None
     expected = f"expected the path of a file, got a {type(value).__name__}"
@@ -47,4 +53,8 @@ def path_problem(value: Any) -> str | None:
         return f"{expected}: put weights into the model first, model.load_state_dict(weights)"
     if hasattr(value, "model") and hasattr(value, "save"):
         return f"{expected}: search its .model, or give the file that its .save(path) writes"
-    return f"expected the path of a file, got {value!r}"[:200]
+    return f"expected the path of a file, got {shown(value)}"
+
+
+PATHS = {"folder": _folder_problem, "weights": _weights_problem}
+"""The checks of arguments that are paths."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from chop.api.arguments import naming
 from chop.api.plain_values import plain
-from chop.api.written_keys import Written
+from chop.api.written_keys import WrittenKeys
 from chop.config.toml_document import TomlDocument
 from chop.errors import ConfigError, did_you_mean
 from chop.formats import FORMATS, Format
@@ -63,7 +63,7 @@ class Space:
     setup: Mapping[str, Any]
     name: str
     _of_all_layers: bool = field(default=False, repr=False, compare=False)
-    _written: Written | None = field(default=None, repr=False, compare=False)
+    _written: WrittenKeys | None = field(default=None, repr=False, compare=False)
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Space:
         setup |= {} if export_to is None else {"export_to": export_to}
         self._set(seed, override, setup, MIXED_PRECISION)
         object.__setattr__(self, "_of_all_layers", layers is None)
-        object.__setattr__(self, "_written", Written(frozenset(base), _layers(layers, by), overrides or {}))
+        object.__setattr__(self, "_written", WrittenKeys(frozenset(base), _layers(layers, by), overrides or {}))
 
     def _set(self, seed: Mapping[str, Any], override: Mapping[str, Any], setup: Mapping[str, Any], name: str) -> None:
         for key, value in {"seed": seed, "override": override, "setup": setup, "name": name}.items():

@@ -15,7 +15,7 @@ Entries = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenKeys:
     """The keys that a caller wrote: once for all layers, for those of each seed, and for those of each override.
 
     All others were made of arguments such as `widths`, which are for every operand.
@@ -30,7 +30,8 @@ class Written:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Seeds and overrides without the keys that none of their nodes reads.
 
-        A key stays, to be told as a mistake, that was written for these layers, or for all and is read by none.
+        Two kinds of such keys stay, so that they are reported as errors: those written for these layers alone, and
+        those written for all layers that no layer reads.
         """
         chosen = select_entries(seed, by, nodes)
         served = {key: [nodes[name] for name, own in chosen.items() if own == key] for key in seed}
@@ -46,6 +47,8 @@ def _fitted(
     served: Mapping[str, Sequence[Op]],
     kept: Collection[str],
 ) -> dict[str, Any]:
+    """Entries without the keys that no op in `served` reads, but for those in `kept` and the `written` ones."""
+
     def stays(entry: str, key: str) -> bool:
         ops = served.get(entry, ())
         return not ops or key in kept or key in written.get(entry, ()) or _reads(key, ops)

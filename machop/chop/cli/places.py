@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 
 PROJECT_DIR, OUTPUT = "--project-dir", "--output"
-_PLACES = re.compile(r"\b(an?|another) --project(?:-dir)?( or --project)?(?![-\w])")
+_PLACES = re.compile(r"\b(an?|another) --project(?:-dir)?(?: or --project)?(?![-\w])")
 
 
 def in_options(text: str, options: Container[str]) -> str:

@@ -13,6 +13,9 @@ from chop.config.overrides import SEARCH
 from chop.config.run_config import RunConfig, flag_of_option
 from chop.tools.user_code import is_user_reference, loaded_plugins
 
+OF_ONE_COMMAND = ("load_name", "load_type", "load_weights", "is_pretrained", "batch_size", "log_level", "no_warnings")
+"""Options, beside those of training, that are not handed on to the next command."""
+
 
 def scoring_command(options: RunOptions, load: Path) -> str:
     """The `ch test` that scores the weights or the graph in the file `load`."""
@@ -25,10 +28,6 @@ def scoring_command(options: RunOptions, load: Path) -> str:
 def file_command(options: RunOptions, *words: str) -> str:
     """A command on a TOML file, with the user's own code, which no file names."""
     return shlex.join([*words, *_own_names(options), *_plugins(options)])
-
-
-OF_ONE_COMMAND = ("load_name", "load_type", "load_weights", "is_pretrained", "batch_size", "log_level", "no_warnings")
-"""Options that are for the command they were given to, beside those of training."""
 
 
 def search_command(run_config: RunConfig, load: Path) -> str:

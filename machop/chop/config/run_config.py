@@ -24,6 +24,8 @@ from chop.tools.user_code import is_user_reference
 Source = Literal["default", "file", "command line"]
 SPACE_TRAINING = "train_for_space"
 NOUNS = {"model": "model", "dataset": "data"}
+"""What a function of the user returns for an option."""
+
 TABLES = ("search", "passes", "transform", SPACE_TRAINING)
 PATH_OPTIONS = ("load_name", "project_dir")
 

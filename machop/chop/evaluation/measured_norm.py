@@ -135,7 +135,7 @@ class ShiftUnderPlan(Operation):
 
 
 def _taken(choice: Format, found: Tensor) -> Tensor:
-    """What a choice takes of statistics `(2, *, channels)` of the calibration samples."""
+    """The statistics that a choice makes of those of the calibration samples, both `(2, *, channels)`."""
     return choice.corrected(found) if isinstance(choice, BatchNormStatistics) else found
 
 

@@ -320,7 +320,10 @@ def batch_norm(
     eps: float,
     may_overwrite: bool,
 ) -> Tensor:
-    """`F.batch_norm` in evaluation mode; where `x` may be overwritten by the same kernel, so with the same bits."""
+    """`F.batch_norm` of `x`, `(batch, channels, …)`, in evaluation mode.
+
+    With `may_overwrite`, a CPU writes the result on `x`, by the same kernel and so with the same bits.
+    """
     if may_overwrite and x.device.type == "cpu":  # elsewhere `F.batch_norm` may choose among kernels
         unused = x.new_empty(0)
         torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, out=(x, unused, unused))

@@ -12,10 +12,13 @@ from chop.formats.base import Format
 from chop.formats.measured_tensor import MeasuredTensor
 
 MOST_ERRORS = 4.0
-"""Standard errors by which a mean of few samples is off at the most; by more, it is of something else."""
+"""The most standard errors by which two means of one network may differ."""
 
 MOST_SPREAD = 12.0
-"""The same for the relative error of a variance, times the root of the number of samples: values with long tails."""
+"""The most by which two variances of one network may differ: relative, times the root of the number of samples.
+
+For normal values the standard error is the root of 2; activations have long tails.
+"""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class ComparisonFolder:
         return BlockLog(self.blocks_path, header, resume)
 
     def withdraw(self) -> None:
-        """Remove what a comparison has written that has measured nothing."""
+        """Remove the files of a comparison that has measured nothing."""
         if not self.has_points:
             self.measured_path.unlink(missing_ok=True)
             self.blocks_path.unlink(missing_ok=True)

@@ -129,17 +129,13 @@ class SearchFolder(SearchRecords):
         """Write the state from which the training goes on, in place of the one before."""
         return write_training_state(self.path, self.identity, state)
 
-    def withdraw(self) -> bool:
-        """Remove what a new search has written that has measured nothing; returns whether it had not.
-
-        Raises SearchError as `is_empty` does.
-        """
+    def withdraw(self) -> None:
+        """Remove the files of a new search that has measured nothing. Raises SearchError as `is_empty` does."""
         if not self.is_empty:
-            return False
+            return
         for file in (TRIALS_FILE, BLOCKS_FILE, INITIAL_FILE, CONFIG_FILE):
             (self.path / file).unlink(missing_ok=True)
         rmtree(self.parts, ignore_errors=True)
-        return True
 
     def retract(self) -> None:
         """Remove the result files when the winners cannot be verified."""

@@ -27,9 +27,12 @@ AFTER_WEIGHTS = (torch.batch_norm, torch.ops.aten.batch_norm.default)
 
 @dataclass
 class NormStatistics:
-    """What batch norms normalise by: `batch` (those of each batch), `record` (so, and kept), `use` (those kept).
+    """The statistics that batch norms normalise by.
 
-    While it records, what a batch has is corrected by the statistics `in_float` of a norm, if they are known.
+    `mode` is "batch" (those of each batch), "record" (the same, and they are kept), "use" (those that were kept), or
+    "refer" (those that were kept, of the float network; those of the batch are noted beside them in `in_float`).
+
+    While it records, the statistics of a batch are corrected by those of the norm in `in_float`, if it has any.
     """
 
     mode: Literal["batch", "record", "use", "refer"] = "batch"
@@ -50,7 +53,7 @@ class NormStatistics:
         self.mode = "use"
 
     def refer(self) -> None:
-        """Normalise by those that were kept, the float network's, and note what a batch has beside them."""
+        """Normalise by those of the float network, which were kept, and note those of the next batch in `in_float`."""
         self.mode = "refer"
         self.in_float.clear()
 

@@ -20,7 +20,7 @@ NORM_ROWS = 1024
 """Training samples on which batch norms are measured where the space measures nothing on samples."""
 
 MOST_NORM_ROWS, NORM_BATCH = 2**15, 512
-"""Training samples from which the float network has its running statistics where it is scored, and in each batch."""
+"""The most training samples that running statistics are measured on before networks are scored; samples of a batch."""
 
 
 class Ranges:
@@ -46,7 +46,7 @@ class Ranges:
         self._refresh([(self.norm_inputs, 1)])
 
     def refresh_for_search(self) -> None:
-        """The same for networks that are scored: the float network has its running statistics from many samples.
+        """The same before networks are scored: running statistics are measured on up to `MOST_NORM_ROWS` samples.
 
         Until the next refresh, statistics under a plan are corrected by them, as in a search.
         """
@@ -77,5 +77,6 @@ class Ranges:
         """Write those of the float network, which training leaves alone."""
         for name, moments in found.items():
             running = running_statistics(self.graph, self.graph.node(name))
-            for own, value in zip(running or (), moments, strict=False):
-                own.copy_(value)
+            if running is not None:
+                for own, value in zip(running, moments, strict=True):
+                    own.copy_(value)

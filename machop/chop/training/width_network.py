@@ -32,6 +32,7 @@ LEARNED_LAYERS = (
 
 RELU = (nn.ReLU, F.relu, torch.relu)
 FUNCTIONAL_DROPOUTS = tuple(getattr(F, name) for name in DROPOUTS)
+"""The functions of torch that are dropouts."""
 
 
 class WidthOptions(Protocol):

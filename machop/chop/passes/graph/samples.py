@@ -16,7 +16,10 @@ from chop.ir import MaseGraph
 from chop.tools.get_input import hint_on
 
 USUAL_SAMPLES = 512
+"""`num_samples` where none is given."""
+
 FORM = '{argument of the model: batch}, such as {"x": a tensor}'
+"""What a pass expects of each batch, in words."""
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ def data_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[Json
 
 def _finished(files: SearchFolder, lite: bool) -> Json:
     summary = files.summary
-    forms = sorted(summary.exporters or (), key=lambda name: name != "onnx")
-    forms = ["onnx"] if summary.exporters is None else forms
+    exporters = ("onnx",) if summary.exporters is None else summary.exporters
+    forms = sorted(exporters, key=lambda name: name != "onnx")
     commands = _commands(files, forms) if summary.origin.command else _calls(files.path, forms)
     return {**search_data(files, lite), "commands": commands}
 

@@ -26,8 +26,8 @@ ASKED_ABOUT = 5
 MOST_NAMED = 8
 """Layers that a message names."""
 
-NEXT = "\n  "
-"""What lines of a message are joined with, as those of an error with several reasons."""
+LINE_BREAK = "\n  "
+"""Joins the lines of an error with several reasons."""
 
 _NO_LADDER = (
     "has no effect on networks that are trained: each snapshot is measured on all samples; remove it, or let trials be "
@@ -100,7 +100,7 @@ def require_measurable(training: Training, space: SearchSpaceBase, instruments: 
             lines = [*_lines(reasons[0], space, left), *_causes(training, space, left)]
             raise SearchError(
                 f"nothing is trained: no network of this training would have the metric "
-                f"'{runner.metrics[0].name}': {NEXT.join(lines)}"
+                f"'{runner.metrics[0].name}': {LINE_BREAK.join(lines)}"
             )
 
 
@@ -132,10 +132,10 @@ def _left_in_float(training: Training, space: SearchSpaceBase) -> list[tuple[str
 
 
 def _lines(reason: str, space: SearchSpaceBase, left: Collection[tuple[str, str]]) -> list[str]:
-    """The lines of a runner's reason, but those on nodes that the training leaves in float: the space has formats."""
+    """The lines of a runner's reason, without those on nodes that only the training leaves in float."""
     kept = {node for node, operand in space.possible_formats() or {} if (node, operand) not in left}
     bare = {node for node, _ in left} - kept
-    return [line for line in reason.split(NEXT) if line.partition(":")[0] not in bare]
+    return [line for line in reason.split(LINE_BREAK) if line.partition(":")[0] not in bare]
 
 
 def _causes(training: Training, space: SearchSpaceBase, left: Iterable[tuple[str, str]]) -> list[str]:

@@ -27,24 +27,30 @@ def fingerprint_of_inputs(
     model: nn.Module, data_module: Data, settings: SearchSettings, space: SearchSpaceBase, seed: int
 ) -> dict[str, Any]:
     """The part of the fingerprint that is not in the settings: weights, data and user code."""
-    info = data_module.dataset_info
-    return {
-        "weights": weights_digest(model),
-        "model_state": _state_digest(model),
-        "dataset": [info.name, info.sha256 or _rows_digest(data_module, settings, space), *_task_of(data_module)],
-        "user_code": _code_digest(data_module, space, [RUNNERS[runner.name] for runner in settings.runners]),
-        "seed": seed,
-    }
+    samples = data_module.dataset_info.sha256 or _rows_digest(data_module, settings, space)
+    runners = [RUNNERS[runner.name] for runner in settings.runners]
+    return _fingerprint(model, data_module, samples, space, runners, seed)
 
 
 def fingerprint_of_training(model: nn.Module, data_module: Data, space: SearchSpaceBase, seed: int) -> dict[str, Any]:
-    """The same for a training for a space, which sees all samples of two sets."""
-    samples = rows_digest(data_module, ("train", "val"))
+    """The same for a training for a space, which reads all training and validation samples."""
+    return _fingerprint(model, data_module, rows_digest(data_module, ("train", "val")), space, (), seed)
+
+
+def _fingerprint(
+    model: nn.Module,
+    data_module: Data,
+    samples: str,
+    space: SearchSpaceBase,
+    runners: Iterable[type],
+    seed: int,
+) -> dict[str, Any]:
+    """The fingerprint of what is given; `samples` is their checksum."""
     return {
         "weights": weights_digest(model),
         "model_state": _state_digest(model),
         "dataset": [data_module.dataset_info.name, samples, *_task_of(data_module)],
-        "user_code": _code_digest(data_module, space, ()),
+        "user_code": _code_digest(data_module, space, runners),
         "seed": seed,
     }
 

@@ -14,10 +14,11 @@ logger = get_logger(__name__)
 
 
 class OwnPlace:
-    """The folder `own` of a new `kind` ("search", say).
+    """The folder of a new search or comparison; `kind` is its name in messages, "search" say.
 
-    `is_earlier` says, before, whether what is there is to be moved aside; `holds_own`, after, whether anything of the
-    new one is left. `on_move` is called with the new path of an earlier one.
+    `is_earlier` is asked before the run: whether the folder holds an earlier one, to be moved aside. `holds_own` is
+    asked after it: whether the new one has left anything there. `on_move` is called with each new path of the earlier
+    one.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class OwnPlace:
             return
         self.is_taken = False
         self._own.close()
-        with suppress(OSError):  # of others' files in it, or of a folder that is gone
+        with suppress(OSError):  # it holds files of others, or is gone
             self._own.path.rmdir()
         if self._earlier is not None and not self._own.path.exists():
             self._earlier.rename(self._own.path)

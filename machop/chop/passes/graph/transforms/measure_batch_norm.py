@@ -31,7 +31,8 @@ def measure_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = No
     all). They are kept with the graph's formats; with `settle = true` they become the running statistics of the network
     itself, which exporters and folding read. The info is {"measured": [norm], "rows": rows}.
 
-    Raises PassError where there is no norm, or no sample.
+    Raises PassError where there is no norm or no sample, for samples of several lengths, and for statistics that are
+    NaN or infinite; the graph is then as it was.
     """
     args = check_args("measure_batch_norm", pass_args, ("input_generator", "num_samples", "nodes", "settle"))
     inputs = _samples(graph, args)
