@@ -111,9 +111,12 @@ def test_the_map_of_rooms_is_that_of_the_layers() -> None:
     assert named == rooms
 
 
-def test_the_index_lists_every_decision() -> None:
+def test_the_index_lists_every_decision_in_order() -> None:
     folder = ROOT / "docs" / "decisions"
     text = (folder / "index.md").read_text(encoding="utf-8")
     listed = dict(reversed(pair) for pair in re.findall(r"^- \[(.+)\]\((\d.+\.md)\)$", text, re.MULTILINE))
     titles = {path.name: path.read_text(encoding="utf-8").splitlines()[0] for path in folder.glob("0*.md")}
     assert {name: f"# {title}" for name, title in listed.items()} == titles
+    for group in text.split("\n## ")[1:]:
+        numbers = [int(number) for number in re.findall(r"^- \[(\d+)\.", group, re.MULTILINE)]
+        assert numbers and numbers == sorted(numbers)
