@@ -91,7 +91,7 @@ def test_the_best_weights_are_written_again_where_they_are_those_of_the_state(tm
 
 
 def test_best_weights_that_cannot_be_restored_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second epoch is at a rate of nothing, so the first one is the best, and the state has the second."""
+    """The first epoch is the best, the state has the second, and the file has the best weights of another training."""
     folder, space = tmp_path / "own", chop.Space(**SPACE)
     with monkeypatch.context() as patch:
         better = iter([True, False])

@@ -199,19 +199,27 @@ def test_every_text_contrasts_with_what_is_behind_it(page: Any, theme: str) -> N
 
 
 def test_what_is_wider_than_its_box_says_so_and_is_reached_by_keys(page: Any) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def are_told(page: Any) -> bool:
+        boxes = page.execute_script(
+            "return [...document.querySelectorAll('.edges > *')].map((own) => [own.scrollWidth - own.clientWidth > 1, "
+            "own.tabIndex === 0 && own.role === 'region' && own.ariaLabel.length > 5, "
+            "own.parentElement.matches('.right')])"
+        )
+        wider = [told and edge for is_wider, told, edge in boxes if is_wider]
+        return len(wider) >= 3 and all(wider)
+
+    def is_at_its_end(page: Any) -> bool:
+        return bool(page.execute_script("return $('table').parentElement.className") == "edges left")
+
     page.set_window_size(500, 900)
-    page.execute_async_script("setTimeout(arguments[0], 300)")
-    boxes = page.execute_script(
-        "return [...document.querySelectorAll('.edges > *')].map((own) => [own.scrollWidth - own.clientWidth > 1, "
-        "own.tabIndex === 0 && own.role === 'region' && own.ariaLabel.length > 5, own.parentElement.matches('.right')])"
-    )
-    page.execute_script("const own = $('table'); own.scrollLeft = own.scrollWidth")
-    page.execute_async_script("setTimeout(arguments[0], 100)")
-    ends = page.execute_script("return $('table').parentElement.className")
-    page.set_window_size(1440, 1400)
-    assert sum(more for more, *_ in boxes) >= 3
-    assert all(told and edge for more, told, edge in boxes if more)
-    assert ends == "edges left"
+    try:
+        WebDriverWait(page, 20).until(are_told)
+        page.execute_script("const own = $('table'); own.scrollLeft = own.scrollWidth")
+        WebDriverWait(page, 20).until(is_at_its_end)
+    finally:
+        page.set_window_size(1440, 1400)
 
 
 def test_a_short_table_leaves_no_blank_below_it(window: Any, tmp_path: Path) -> None:

@@ -62,21 +62,18 @@ def test_a_search_that_measures_nothing_leaves_nothing(
     search = ("search", "--config", LAB, "--pretrained", "--project", "p", "--set", "strategy.setup.n_trials=2")
     status = 130 if happens is interrupt else 1
 
-    def content() -> dict[Path, bytes]:
-        return {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-
     with monkeypatch.context() as patched:
         patched.setattr(place, happens)
         _, err = ch(*search, status=status)
     assert told in err and "--resume" not in err
     assert not (tmp_path / FOLDER).exists()
     ch(*search)
-    before = content()
+    before = content_of(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(place, happens)
         _, err = ch(*search, "--seed", "1", status=status)
     assert told in err and "--resume" not in err
-    assert content() == before
+    assert content_of(tmp_path) == before
     ch(*search, "--resume")
 
 
@@ -191,7 +188,7 @@ def entry_points_of(pyproject: Path) -> list[str]:
 
 
 def content_of(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(
