@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tomllib
+from itertools import count
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -87,60 +90,20 @@ def test_a_search_that_has_measured_something_leaves_it(
     assert (tmp_path / FOLDER / "trials.jsonl").read_bytes().count(b"\n") == 3
 
 
-SIGNALLED = """
-import os, signal
-from chop.cli.main import main
-from {module} import {cls}
+def signalled(place: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGINT, as Ctrl-C sends it, at the end of the call of `place` with this number."""
+    original, calls = resolve_name(place), count(1)
 
-original, calls = {cls}.{method}, []
+    def signalling(*arguments: object) -> Any:
+        found = original(*arguments)
+        if next(calls) == at:
+            signal.raise_signal(signal.SIGINT)
+        return found
 
-
-def signalling(*arguments):
-    found = original(*arguments)
-    calls.append(found)
-    if len(calls) == {at}:
-        os.kill(os.getpid(), signal.SIGINT)
-    return found
+    monkeypatch.setattr(place, signalling)
 
 
-{cls}.{method} = signalling
-main()
-"""
-"""`ch` that gets SIGINT, as Ctrl-C sends it, once it has done something so many times."""
-
-
-def signalled(place: str, at: int, *words: str, folder: Path) -> tuple[int, str]:
-    """The exit status of `ch`, and what it said."""
-    module, cls, method = place.rsplit(".", 2)
-    code = SIGNALLED.format(module=module, cls=cls, method=method, at=at)
-    ended = subprocess.run(
-        [sys.executable, "-c", code, *words],
-        cwd=folder,
-        env={**ENVIRONMENT, "COLUMNS": "300"},
-        check=False,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    assert "Traceback" not in ended.stderr, ended.stderr
-    return ended.returncode, ended.stdout + ended.stderr
-
-
-def test_a_training_keeps_its_best_and_says_how_to_train_further(tmp_path: Path, ch: Command) -> None:
-    (tmp_path / "q.toml").write_text(QUANTISED, encoding="utf-8")
-    ch("transform", "--config", "q.toml", "--project", "q")
-    graph, training = "mase_output/q/software/transform/graph.safetensors", "mase_output/p/software/training_ckpts"
-    train = ("train", "toy", "toy_tiny", "--max-epochs", "1000", "--batch-size", "64", "--project", "p")
-    for more, kept in (((), f"{training}/best.ckpt"), (("--load", graph), f"{training}/graph.safetensors")):
-        place = "chop.actions.lightning_training.KeepCheckpoints.on_validation_end"
-        status, told = signalled(place, 2, *train, *more, folder=tmp_path)
-        assert status == 130 and "interrupted: " in told
-        assert f"next: ch test toy toy_tiny --load {kept}" in told
-        assert f"to train further: the same command with --load {kept}" in told
-        ch("test", "toy", "toy_tiny", "--load", kept, "--project", "scores")
-        ch(*train[:3], "--max-epochs", "1", "--load", kept, "--project", "further")
-
-
+GRAPH = "mase_output/q/software/transform/graph.safetensors"
 QUANTISED = """
 model = "toy"
 dataset = "toy_tiny"
@@ -151,12 +114,34 @@ linear.config = {name = "integer", data_in_width = 8, data_in_frac_width = 4, we
 """
 
 
-def test_a_comparison_reports_on_its_runs_and_goes_on_with_what_was_measured(tmp_path: Path, ch: Command) -> None:
+@pytest.mark.parametrize(
+    ("load", "kept"), [((), "training_ckpts/best.ckpt"), (("--load", GRAPH), "training_ckpts/graph.safetensors")]
+)
+def test_a_training_keeps_its_best_and_says_how_to_train_further(
+    load: tuple[str, ...], kept: str, tmp_path: Path, ch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if load:
+        (tmp_path / "q.toml").write_text(QUANTISED, encoding="utf-8")
+        ch("transform", "--config", "q.toml", "--project", "q")
+    train = ("train", "toy", "toy_tiny", "--batch-size", "64", "--project", "p")
+    with monkeypatch.context() as patched:
+        signalled("chop.actions.lightning_training.KeepCheckpoints.on_validation_end", 2, patched)
+        told = "".join(ch(*train, *load, "--max-epochs", "9", status=130, columns=300))
+    kept = f"mase_output/p/software/{kept}"
+    assert "interrupted: " in told and f"next: ch test toy toy_tiny --load {kept}" in told
+    assert f"to train further: the same command with --load {kept}" in told
+    ch("test", "toy", "toy_tiny", "--load", kept, "--project", "scores")
+    ch(*train[:3], "--load", kept, "--max-epochs", "1", "--project", "further")
+
+
+def test_a_comparison_reports_on_its_runs_and_goes_on_with_what_was_measured(
+    tmp_path: Path, ch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("compare", "--config", LAB, "--pretrained", "--project", "c", "--strategies", "random,tpe", "--seeds", "3")
-    place = "chop.actions.compare.all_runs.ComparisonProgress.on_end"
-    status, told = signalled(place, 2, *words, folder=tmp_path)
-    assert status == 130
-    assert "interrupted after 2 runs: the figures are of what is done; the same command runs all" in told
+    with monkeypatch.context() as patched:
+        signalled("chop.actions.compare.all_runs.ComparisonProgress.on_end", 2, patched)
+        _, err = ch(*words, status=130, columns=300)
+    assert "interrupted after 2 runs: the figures are of what is done; the same command runs all" in err
     folder = tmp_path / "mase_output/c/software/compare"
     report = (folder / "report.md").read_text(encoding="utf-8")
     assert "Interrupted: the figures are those of the runs that were finished. Runs: random 1, tpe 1." in report
