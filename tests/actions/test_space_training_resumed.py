@@ -125,7 +125,7 @@ def test_a_greater_patience_goes_on_and_an_end_by_patience_is_told(config: Path,
     out, err = ch(*command, "--max-epochs", "3", "--patience", "1")
     said = " ".join(out.split())
     assert "1 of 3 epochs are done, epoch 0 is the best" in said
-    assert "ended: the probes' mean had not improved for 1 epoch (patience)" in said
+    assert "not improved for 1 epoch (patience); to train further: the same command with --resume and a larger" in said
     assert "or more patience" in " ".join(err.split())
     out, _ = ch(*command, "--max-epochs", "3", "--patience", "3", "--resume")
     assert "3 of 3 epochs are done" in " ".join(out.split()) and "patience" not in out
@@ -137,7 +137,7 @@ def test_weights_that_no_epoch_improved_are_not_called_trained(config: Path, tmp
     assert "the weights before the training" in " ".join(out.split())
     ch("search", "--config", str(config), "--load", str(best_of(tmp_path)), "--n-trials", "2")
     report = (tmp_path / "mase_output" / "p" / "software" / "search_ckpts" / "report.md").read_text(encoding="utf-8")
-    assert "those before a training for this search space, which brought nothing" in report
+    assert "those before a training for this search space, none of whose epochs was better" in report
     assert "were trained" not in report
 
 

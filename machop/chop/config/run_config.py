@@ -111,9 +111,9 @@ def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -
 
 
 def _tables(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of a file; one whose name is misspelt, which is told, counts as the one that is meant.
+    """The tables of a file; a misspelt name, which is reported, counts as the one that is meant.
 
-    So what follows from the wrong name is not told too.
+    So errors that only follow from the misspelt name are not reported.
     """
     found = {key: data[key] for key in TABLES if key in data}
     known = [*option_names(), *TABLES]

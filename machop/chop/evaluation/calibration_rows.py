@@ -24,7 +24,7 @@ BYTES = 4 + 8
 SHARE = 4
 """The part of the memory that the statistics of configurations may take: one in so many."""
 AT_ONCE = 8 * 2**20
-"""Bytes of a stage in one step: statistics are many short calls, so that larger steps than those of a cache pay."""
+"""Bytes of a stage that are computed in one step, more than a cache holds: statistics take many short calls."""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class _Prefixes:
 class Walk:
     """Computes a program for sets of configurations.
 
-    `memory` is how many bytes the values of all levels may take together, `at_once` those of a stage that are best
+    `memory` is how many bytes the values of all levels may take together, `at_once` how many bytes of a stage are
     computed in one step.
     """
 

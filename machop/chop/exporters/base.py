@@ -152,8 +152,8 @@ class Exporter(ABC):
     `export` calls, in this order: `require_packages`; `problems`, with nothing written yet; `write`, into an empty
     folder; `not_verified`; `checks`, one after the other; `network_of_files`, for manifest and README. The folder
     takes the place of an earlier export only where no required check has differences. `ch export` asks `problems` about
-    the same graph before it measures `scores`. The page of a search offers the exporters for which `refused` says
-    nothing of the networks of its front.
+    the same graph before it measures `scores`. The page of a search offers the exporters whose `refused`
+    names nothing in the networks of its front.
 
     `ch search --for NAME` keeps a space to what can be written, by the exporter NAME or by all those whose `target` is
     NAME. Before the search it runs the `float_passes` that they share, on a model with batch norms, and asks

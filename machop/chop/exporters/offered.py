@@ -1,4 +1,4 @@
-"""Says which exporters take networks, as far as formats and operations tell it: nothing is measured or written."""
+"""Finds the exporters that take some networks, by formats and operations alone: nothing is measured or written."""
 
 from __future__ import annotations
 

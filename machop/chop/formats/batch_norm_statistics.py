@@ -47,9 +47,8 @@ class FloatStatistics:
                 [1.7000]])
         """
         mean, variance = found.double()
-        (own_mean, own_variance), (seen_mean, seen_variance) = (
-            tensor.on(found).double() for tensor in (self.running, self.seen)
-        )
+        running, seen = (tensor.on(found).double() for tensor in (self.running, self.seen))
+        (own_mean, own_variance), (seen_mean, seen_variance) = running, seen
         kept = torch.where(seen_variance > 0, variance / seen_variance, 1.0).clamp(max=1.0)
         corrected = torch.stack(
             [
@@ -57,11 +56,11 @@ class FloatStatistics:
                 own_variance * kept + (variance - seen_variance).clamp(min=0.0),
             ]
         )
-        return torch.where(self._are_of_one_network(found), corrected.to(found.dtype), found)
+        return torch.where(self._are_of_one_network(running, seen), corrected.to(found.dtype), found)
 
-    def _are_of_one_network(self, like: Tensor) -> Tensor:
-        """For each channel, whether `running` and `seen` may be of the same network."""
-        (own_mean, own_variance), (mean, variance) = (tensor.on(like).double() for tensor in (self.running, self.seen))
+    def _are_of_one_network(self, running: Tensor, seen: Tensor) -> Tensor:
+        """For each channel, whether `running` and `seen`, both `(2, channels)`, may be of the same network."""
+        (own_mean, own_variance), (mean, variance) = running, seen
         most = 1 + MOST_SPREAD / self.samples**0.5
         is_near: Tensor = (own_mean - mean).square() * self.samples <= MOST_ERRORS**2 * torch.maximum(
             own_variance, variance

@@ -90,7 +90,7 @@ class TrainedForSpace:
         which = "this search space" if choices == self.choices else "another search space"
         if not self.epoch:
             before = f"{self.metric} of {self.counted_probes} {self.before:.4g}"
-            return f"The weights are those before a training for {which}, which brought nothing: {before}."
+            return f"The weights are those before a training for {which}, none of whose epochs was better: {before}."
         return f"The weights were trained for {which} ({self._counted}): {self._gain}."
 
 

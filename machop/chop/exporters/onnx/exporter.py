@@ -113,7 +113,7 @@ class Onnx(Exporter):
         return TOLERANCE if self.options.weights_only else 0.0
 
     def _prepared(self, network: ExportNetwork) -> _Prepared:
-        """The traced network, which is made once for a graph, whatever is said about it."""
+        """The traced network, made once for each graph: `about` and `scores` may differ."""
         from chop.exporters.onnx.refusal import weights_alone
         from chop.exporters.onnx.skeleton import skeleton_of
 

@@ -142,7 +142,8 @@ def _tell(source: _Source, space: SearchSpaceBase) -> None:
 
 def _read(name: str, space: SearchSpaceBase, fingerprint: Mapping[str, Any], wanted: Collection[str]) -> _Source:
     path = Path(name)
-    folder = path.parent if path.suffix in (".json", ".jsonl") else search_folder(path, takes=(path.suffix,))
+    is_record = path.suffix in (".json", ".jsonl")
+    folder = path.parent if is_record else path if path.is_file() else search_folder(path)
     if folder.is_dir():
         return _read_folder(name, folder, space, fingerprint, wanted)
     if problem := wrong_kind(path, (), "a search", "give the folder of one, as mase_output/NAME"):

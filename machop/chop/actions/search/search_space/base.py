@@ -55,7 +55,7 @@ class SearchSpaceBase(ABC):
     Setup: ClassVar[type[Any]] = NoSetup
 
     told_by_choices: ClassVar[tuple[str, ...]] = ()
-    """The keys of `Setup` that say how the choices are written, and nothing else: equal choices, the same space."""
+    """The keys of `Setup` that decide nothing but the choices: spaces with equal choices may differ in them."""
 
     choices_flattened: dict[str, list[Any]]
     graph: MaseGraph

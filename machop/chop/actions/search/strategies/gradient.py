@@ -124,7 +124,7 @@ class GradientOptions:
     teachers: list[str] | None = documented(
         None,
         "Checkpoints of the same network in float, each trained with another seed: the mean of their probabilities "
-        "teaches. With teacher_share = 1 networks then learn less by heart.",
+        "teaches. With teacher_share = 1 networks then overfit less.",
     )
     descent_tries: Annotated[int, Ge(0)] = documented(
         0,
