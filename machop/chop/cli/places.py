@@ -1,4 +1,4 @@
-"""Names, in an error, the option by which the command that runs is given another place to write to."""
+"""Replaces `--project-dir` in an error by the option with which the running command names its output folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files that tell how a search has ended, so that they can be put back where nothing new came of a resumption."""
+"""Keeps the result files of a search while it is resumed, to put them back if nothing new was measured."""
 
 from __future__ import annotations
 

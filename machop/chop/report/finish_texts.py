@@ -8,10 +8,10 @@ from chop.record.trial import BestRow
 
 
 def tuned_names(summary: SearchSummary) -> list[str]:
-    """The metrics whose figures before and after tuning stand beside each other, which also marks the tuned networks.
+    """The metrics that tables show before and after tuning, which also marks the tuned networks.
 
-    They are those of objectives and constraints that tuning has changed in some network of the front; where it changed
-    none, all objectives.
+    These are the metrics of objectives and constraints that tuning has changed in some network of the front, or all
+    objectives where it has changed none.
     """
     return _changed(summary) or [own.metric for own in summary.goals.objectives if any(_tuned(summary))]
 

@@ -112,7 +112,7 @@ def require_in_place(path: Path, descriptor: int) -> None:
 def cure(error: OSError) -> str:
     """The cure for a file that could not be read or written, after a semicolon; empty if unknown.
 
-    It names the options of a search; `chop.cli.places` names those of another command.
+    It names options of `ch search`; `chop.cli.places` replaces them for commands that have others.
     """
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "; a file is where a folder must be: choose another --project-dir or --project"

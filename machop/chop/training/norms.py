@@ -79,13 +79,13 @@ class NormStatistics:
 
 @dataclass
 class PooledMoments:
-    """Mean and variance of several batches together."""
+    """Mean and variance of the channels of each norm, of several batches together."""
 
     weight: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, found: Mapping[str, Moments], weight: int) -> None:
-        """Add the moments of a batch, which counts `weight`."""
+        """Add the moments of a batch, each `(channels,)`, with a weight: its number of samples, say."""
         self.weight += weight
         for name, (mean, variance) in found.items():
             own = mean.double()

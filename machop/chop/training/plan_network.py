@@ -30,7 +30,7 @@ Formats = Mapping[str, Mapping[str, Format]]
 """The formats of each node's operands, with everything measured."""
 
 Weighted = tuple[Sequence[Any], int]
-"""The placeholders' values for a batch, and how much it counts."""
+"""The placeholders' values for a batch, and its weight in a mean."""
 
 
 class _Step:
@@ -116,7 +116,7 @@ class PlanNetwork:
 
     @torch.no_grad()
     def measure_in_float(self, batches: Iterable[Weighted]) -> Mapping[str, Moments]:
-        """The statistics of batch norms in the float network, those of all batches together, and kept.
+        """Measure and keep the statistics of batch norms in the float network, of all batches together.
 
         Each batch is normalised by its own (Wu and Johnson, arXiv:2105.07576, section 3).
         """
@@ -131,7 +131,10 @@ class PlanNetwork:
 
     @torch.no_grad()
     def refer_to_float(self, inputs: Sequence[Any]) -> None:
-        """Correct what is recorded from now on by what the float network, which was measured, has on some samples."""
+        """Correct statistics that are recorded from now on by those of the float network on some samples.
+
+        Call `measure_in_float` first.
+        """
         for name in self.statistics.kept:
             running = running_statistics(self.graph, self.graph.node(name))
             self.statistics.kept[name] = running or self.statistics.kept[name]

@@ -308,7 +308,7 @@ def _bits(cell: Sequence[Any]) -> float:
 def importance_picture(data: Data) -> Bars:
     """The share of each goal's variance that each choice explains by itself, and what is left for their interactions.
 
-    Raises SearchError, with the reason, for a search whose trials carry no such analysis.
+    Raises SearchError, with the reason, where the record has no such shares.
     """
     if not data["importance"]:
         raise SearchError(data["why_no_importance"])

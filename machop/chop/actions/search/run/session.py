@@ -144,7 +144,7 @@ class SearchSession:
         )
 
     def _training_of_weights(self) -> str:
-        """What there is to say of the training of the weights for a space; empty if they had none."""
+        """The sentences of a report on the training of the weights for a space; empty if they had none."""
         notes = self._trained_for_space
         if notes is None:
             return ""
@@ -152,7 +152,7 @@ class SearchSession:
         return " ".join(filter(None, (told, self._other_norms())))
 
     def _other_norms(self) -> str:
-        """A sentence where a training for a space had batch norms measured, and this search has not; else empty."""
+        """A warning where the training for a space measured batch norms and this search does not; else empty."""
         notes = self._trained_for_space
         if notes is None or not notes.epoch or not notes.measured_norms:
             return ""
