@@ -56,11 +56,13 @@ SETTLED, GROWTH = 2e-5, 1.2
 
 FEW_LUTS = tuple(5e-5 * GROWTH**number for number in range(-4, 19))
 MANY_LUTS = tuple(8e-6 * 1.4**number for number in range(5))
-"""The factors of lines that go down from 3,000 to 200 LUTs, and of one of large networks."""
+MOST_LUTS = tuple(4e-6 * 1.4**number for number in range(4))
+"""The factors of lines that go down from 3,000 to 200 LUTs, and of two of large networks."""
 
 SHORTER = replace(TRUNK, epochs=600, cycles=8, snapshots=8, last_factor=5e-6)
 
 LINES = (
+    (replace(SHORTER, first_factor=3e-7, last_factor=8e-7, seed=3), MOST_LUTS),
     (replace(SHORTER, last_factor=2e-6), MANY_LUTS),
     (SHORTER, FEW_LUTS),
     (replace(SHORTER, error_share=0.8, seed=1), FEW_LUTS),
@@ -74,7 +76,7 @@ TRIES, ROUNDS = 5000, 2
 SMALL = 11_000
 """The EBOPs below which networks of a training have descents of their own."""
 
-FURTHER, LEAST, MOST = 26, 500, 7000
+FURTHER, LEAST, MOST = 36, 500, 8000
 """Networks near the front that descend further, and the LUTs that they have."""
 
 FURTHER_TRIES = 20_000
