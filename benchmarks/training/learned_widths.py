@@ -68,7 +68,7 @@ LINES = (
     (replace(SHORTER, error_share=0.8, seed=1), FEW_LUTS),
     (replace(TRUNK, seed=2), FEW_LUTS[4:]),
 )
-"""Trainings from the float weights to 18,400, 10,500, 7,000 or 4,500 EBOPs; from each a line leads to cheaper networks."""
+"""Trainings from the float weights to 18,400 to 4,500 EBOPs; from each a line leads to cheaper networks."""
 
 TRIES, ROUNDS = 5000, 2
 """Changes that a descent tries, and the rounds of training and descent of each network."""
