@@ -38,7 +38,7 @@ class Registry(Generic[T]):
     4
     >>> shapes["sqare"]
     Traceback (most recent call last):
-    chop.errors.UnknownNameError: unknown shape 'sqare'; did you mean 'square'? (known: square)
+    chop.errors.UnknownNameError: unknown shape 'sqare'; did you mean 'square'? (known: square (box))
     """
 
     def __init__(

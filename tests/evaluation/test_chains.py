@@ -411,8 +411,9 @@ def test_a_key_without_effect_on_the_layers_that_it_is_for_is_refused(by: str, k
     own = {"name": "integer", "data_in_width": 8, key: KEYS[key]}
     lists = {name: [value] for name, value in own.items()}
     told = "relu has no operand|relu is no batch norm"
-    with pytest.raises(PassError, match=told):
-        quantize_transform_pass(graph, {"by": by, relu: {"config": own}})
+    if by == "name":
+        with pytest.raises(PassError, match=told):
+            quantize_transform_pass(graph, {"by": by, relu: {"config": own}})
     (problem,) = MixedPrecisionPTQ(graph, {relu: {"config": lists}}, by).problems()
     assert problem.path == ("seed", relu, "config", key)
     assert re.search(told, problem.message)
@@ -421,3 +422,16 @@ def test_a_key_without_effect_on_the_layers_that_it_is_for_is_refused(by: str, k
     assert not MixedPrecisionPTQ(graph, {"default": {"config": lists}, linear: sound[linear]}, by).problems()
     (problem,) = MixedPrecisionPTQ(graph, sound, by, override={"_1": {"config": lists}}).problems()
     assert problem.path == ("override", "_1", "config", key)
+
+
+def test_one_config_serves_several_types_of_layers() -> None:
+    own = {"name": "integer", "data_in_width": 8, **{name: KEYS[name] for name in ("weight_width", "weight_sparsity")}}
+    of_relu = {"config": {name: own[name] for name in ("name", "data_in_width")}}
+    plans = [
+        quantize_transform_pass(
+            MaseGraph(nn.Sequential(nn.Linear(4, 3), nn.ReLU())),
+            {"by": "type", "linear": {"config": own}, "relu": relu},
+        )[1]["plan"]
+        for relu in ({"config": own}, of_relu)
+    ]
+    assert plans[0] == plans[1]

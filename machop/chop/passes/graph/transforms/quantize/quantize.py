@@ -18,6 +18,7 @@ from chop.nn.node_config import (
     is_float,
     key_problems,
     node_formats,
+    split_key,
 )
 from chop.nn.ops import Op
 from chop.passes.graph.node_selection import (
@@ -141,7 +142,7 @@ def _node_config(key: str, entry: Any) -> NodeConfig:
 def _formats_of(name: str, op: Op, key: str, config: NodeConfig, by: str) -> dict[str, Format]:
     try:
         if by != "regex_name" and key != DEFAULT:
-            _check_effects(config, op, is_for_type=by == "type")
+            _check_effects(config, op, by)
         formats = node_formats(config, op)
     except ChopError as error:
         raise PassError(f"'{key}' (node '{name}'): {error}") from error
@@ -151,8 +152,14 @@ def _formats_of(name: str, op: Op, key: str, config: NodeConfig, by: str) -> dic
     return formats
 
 
-def _check_effects(config: NodeConfig, op: Op, is_for_type: bool) -> None:
-    """Raise PassError where a config that names its node, or its type, holds keys without effect on the op."""
+def _check_effects(config: NodeConfig, op: Op, by: str) -> None:
+    """Raise PassError where a config that names its node, or its type, holds keys without effect on the op.
+
+    One config may serve several types: those that lack an operand take no notice of its keys.
+    """
     for key in config:
-        if problem := effect_problem(key, op, is_for_type):
+        where = split_key(key)
+        if by == "type" and where is not None and where[0] not in op.possible_operands:
+            continue
+        if problem := effect_problem(key, op):
             raise PassError(f"key '{key}': {problem}; remove the key")
