@@ -39,7 +39,7 @@ from chop.training.plan_network import PlanNetwork
 from chop.training.ranges import Ranges
 from chop.training.space_plans import PlanSpace, drawn_plan, widest_plan
 
-PLANS = {"toy": 60, "jsc-mlp": 30, "shapes-cnn": 16, "jsc-s": 30}
+PLANS = {"toy": 60, "jsc-mlp": 30, "shapes-cnn": 30, "jsc-s": 30}
 """Random plans that are trained on their own."""
 DRAWN: Mapping[str, tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]] = {
     "toy": (toy_tiny.drawn, 20_000),
