@@ -141,7 +141,7 @@ def taught(data: MaseDataModule, seed: int) -> Path:
 def line(
     graph: MaseGraph, data: MaseDataModule, options: WidthTraining, factors: Sequence[float]
 ) -> tuple[list[Path], list[Path]]:
-    """Train, then descend; the files of the networks of the training, and of those of the descents.
+    """Train and descend; returns the files of the networks of the training, and those of the descents.
 
     Descents go down in a line from the training's last network, one for each of `factors`. One more starts from every
     other network before it that has few enough EBOPs. Factor and CPU seconds are kept beside each. What an interrupted

@@ -47,7 +47,7 @@ DRAWN: Mapping[str, tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]] = {
 }
 """How more samples of generated data are drawn, and how many."""
 DRAWN_SEED = 7
-"""Their seed: another than that of the bundled samples."""
+"""The seed of these further samples; the bundled ones were drawn with another."""
 RUNS = 2
 """Trainings of each kind, each with another seed; the figures are their means."""
 SEED = 7
