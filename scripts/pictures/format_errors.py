@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from pictures.pages import Rows, table
-from pictures.style import BLUE, GREEN, INK, MUTED, ON_DARK, ON_LIGHT, ORANGE, PURPLE, blues, new_figure
+from pictures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, blues, new_figure, write_in_cell
 from torch import Tensor
 
 from chop.formats import FORMATS, Format
@@ -231,13 +231,12 @@ def distributions() -> Any:
     """Relative errors at four bits, format by distribution."""
     figure, axes = new_figure(4.9)
     numbers = [row for _, _, row in errors(4)]
-    axes.imshow(torch.tensor(numbers).clamp(max=45), cmap=blues(), aspect="auto", vmin=5, vmax=45)
+    image = axes.imshow(torch.tensor(numbers).clamp(max=45), cmap=blues(), aspect="auto", vmin=5, vmax=45)
     for row, column in itertools.product(range(len(numbers)), range(len(numbers[0]))):
         value = numbers[row][column]
         is_best = value == min(line[column] for line in numbers)
-        ink = ON_DARK if value > 30 else ON_LIGHT
         weight = "bold" if is_best else "normal"
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=8.5, fontweight=weight)
+        write_in_cell(axes, image, (row, column), f"{value:.0f}", fontweight=weight)
     axes.set_xticks(range(len(tensors())), [fill(name, 8, break_long_words=False) for name in tensors()], fontsize=8)
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(KINDS)), list(KINDS), fontsize=8.5)

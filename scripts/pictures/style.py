@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from chop.report.plots.colours import ink_on
+
 WIDTH = 5.2
 """Inches: with text of 9 points still readable when the picture is as wide as a phone."""
 
@@ -14,8 +16,8 @@ INK, MUTED, GRID, PAGE = "#1f2328", "#57606a", "#d7dde4", "#ffffff"
 BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW = "#0072b2", "#d55e00", "#009e73", "#b65a93", "#56b4e9", "#e69f00"
 """Colours of Okabe and Ito, told apart also by those who do not see all; purple a little darker than theirs."""
 
-ON_LIGHT, ON_DARK = "#1f2329", "#fefefe"
-"""Text on shades, which stay as they are on a dark page."""
+ON_SHADES = {"black": "#010101", "white": "#fefefe"}
+"""Text on shades, which stays as it is on a dark page: black and white would change there."""
 
 DARK = {
     INK: "#e6edf3",
@@ -77,6 +79,13 @@ def blues() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("", ["#f2f6fa", "#9cc7e6", "#0a4f86"])
+
+
+def write_in_cell(axes: Any, image: Any, place: tuple[int, int], text: str, **options: Any) -> None:
+    """Write a text in the cell `(row, column)` of an image, in the colour that contrasts more with it."""
+    row, column = place
+    ink = ON_SHADES[ink_on(image.to_rgba(float(image.get_array()[row, column])))]
+    axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8.5, **options)
 
 
 def save(figure: Any, path: Path) -> None:

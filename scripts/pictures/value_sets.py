@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pictures.pages import Rows, table
-from pictures.style import BLUE, GREEN, GRID, MUTED, ON_DARK, ON_LIGHT, ORANGE, PURPLE, blues, new_figure
+from pictures.style import BLUE, GREEN, GRID, MUTED, ORANGE, PURPLE, blues, new_figure, write_in_cell
 from torch import Tensor
 
 from chop.formats import FORMATS, Format
@@ -109,11 +109,10 @@ def octaves() -> Any:
     counts = [counts_by_octave(made(name, keys)) for name, keys in EIGHT_BITS.values()]
     figure, axes = new_figure(3.7)
     shades = torch.tensor(counts).double().add(1).log2()
-    axes.imshow(shades, cmap=blues(), aspect="auto", vmin=0, vmax=7.5)
+    image = axes.imshow(shades, cmap=blues(), aspect="auto", vmin=0, vmax=7.5)
     for row, numbers in enumerate(counts):
         for column, number in enumerate(numbers):
-            ink = ON_DARK if number > 60 else ON_LIGHT
-            axes.text(column, row, str(number or "·"), ha="center", va="center", color=ink, fontsize=8.5)
+            write_in_cell(axes, image, (row, column), str(number or "·"))
     names = [f"1/{2**-octave}" if octave else "1" for octave in OCTAVES] + ["less"]
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_yticks(range(len(counts)), list(EIGHT_BITS))

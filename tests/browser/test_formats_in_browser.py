@@ -63,7 +63,7 @@ def test_every_trial_has_the_formats_of_its_graph(window: Any, tmp_path: Path, n
     file = tmp_path / "report.html"
     file.write_text(search_page(SearchFolder(tmp_path / "search")), encoding="utf-8")
     opened(window, file)
-    script = "return T.number.map((number, place) => [number, textFromChoices(place), configOf(place)])"
+    script = "return T.number.map((number, place) => [number, inOneLine(textsFromChoices(place)), configOf(place)])"
     rows, named = window.execute_script(script), window.execute_script("return DATA.named")
     assert len(rows) > 10
     for number, told, config in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,43 @@ def test_sorting_by_a_heading(page: Any) -> None:
     assert heading.get_attribute("aria-sort") == "ascending"
     order = page.execute_script("return Table.order().map((place) => T.metrics.average_bitwidth[place])")
     assert order == sorted(order)
+
+
+def test_the_table_has_a_column_for_the_formats_of_each_layer(window: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(search_of_two_formats()), encoding="utf-8")
+    opened(window, file)
+    heads = [own.text for own in window.find_elements("css selector", "#table thead tr:first-child th.text")]
+    layers = window.execute_script("return DATA.layers.map((own) => own.name)")
+    assert heads and set(heads) <= set(layers)
+    rows = window.execute_script(
+        "return [...document.querySelectorAll('#table tr[data-trial]')].map((row) => [placeOf.get(row.dataset.trial), "
+        "[...row.querySelectorAll('td.text')].map((own) => own.textContent)])"
+    )
+    assert len(rows) > 5
+    for place, cells in rows:
+        told = window.execute_script("return textsOf(arguments[0]).texts", place)
+        assert cells == [told.get(head, "float32") for head in heads]
+
+
+def test_labels_below_a_picture_keep_apart_on_a_phone(window: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(exhaustive_search()), encoding="utf-8")
+    window.set_window_size(400, 900)
+    opened(window, file)
+    apart = (
+        "const draw = scale(0, 1.05e6, 60, 60 + arguments[0]); draw.ticks = multiples(0, 1e6, 2e5); "
+        "return [labelled(draw).length, labelled(scale(0, 1, 60, 800)).length]"
+    )
+    assert window.execute_script(apart, 250) == [3, 6]
+    boxes = window.execute_script(
+        "return [...document.querySelectorAll('#front-plot svg text:not(.name)[text-anchor=middle]')]"
+        ".map((own) => own.getBoundingClientRect()).map((own) => [own.left, own.right])"
+    )
+    window.set_window_size(1440, 1400)
+    boxes.sort()
+    assert len(boxes) > 2
+    assert all(one[1] <= other[0] for one, other in pairwise(boxes))
 
 
 def test_light_and_dark_differ_and_stay_readable(page: Any) -> None:

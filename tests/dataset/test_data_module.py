@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
 from chop.dataset import MaseDataModule
 from chop.errors import DatasetError
@@ -218,3 +218,17 @@ def test_what_is_wrong_with_user_data_is_said(user_file: Path, function: str, me
 
     with pytest.raises(ChopError, match=message):
         set_up(f"{user_file}:{function}")
+
+
+def test_data_of_a_user_are_called_their_own_with_the_reference_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(USER_FILE)
+    monkeypatch.chdir(tmp_path)
+    by_reference = MaseDataModule("mine.py:plain", 8)
+    by_reference.setup()
+    assert by_reference.dataset_info.provenance == "mine.py:plain, your own data"
+    rows = DataLoader(TensorDataset(torch.ones(8, 2), torch.arange(8) % 2), 4)
+    built = MaseDataModule("data", 8, built=dict.fromkeys(("train", "val", "test"), rows))
+    built.setup()
+    assert built.dataset_info.provenance == "your own data"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise, product
+from math import log2
+from typing import Any
 
 import pytest
 
@@ -112,6 +115,45 @@ def test_panels_of_bars_lie_as_far_apart_as_a_title_needs() -> None:
     gaps = [inside * (above[0] - below[1]) for above, below in pairwise(ends)]
     assert gaps == pytest.approx([plotly.BETWEEN_PANELS] * 2, abs=1)
     assert all(inside * (high - low) > 9 * plotly.BAR for low, high in ends)
+
+
+WIDTHS = [[float(bits) for bits in range(1, 33)]]
+SHARES = [[share / 10 for share in range(-10, 11)]]
+
+
+@pytest.mark.parametrize(("values", "scale"), [(WIDTHS, "bits"), (SHARES, "correlation")])
+def test_the_text_of_each_cell_contrasts_with_its_colour(values: list[list[float]], scale: Any) -> None:
+    plotly = pytest.importorskip("chop.report.plots.plotly_drawing")
+    texts = [[f"{value:g}" for value in values[0]]]
+    picture = HeatMap("trial", texts[0], ["fc"], values, texts, scale)
+    (image,) = drawn(picture).axes[0].images
+    shown = image.get_array()[0]
+    found = [
+        (own.get_color(), image.to_rgba(float(shown[int(own.get_position()[0])])))
+        for own in drawn(picture).axes[0].texts
+    ]
+    assert len(found) == len(values[0])
+    for trace in plotly.drawn(picture).data:
+        shares = [(own - trace.zmin) / (trace.zmax - trace.zmin) for own in trace.z[0] if own == own]
+        name = {"bits": "Viridis", "correlation": "RdBu"}[scale]
+        colours = plotly.sample_colorscale(name, shares, colortype="tuple")
+        found += [(trace.textfont.color, colour) for colour in colours]
+        assert [own for own in trace.text[0] if own] == [f"{own:g}" for own in values[0] if shown_in(trace, own, scale)]
+    assert len(found) == 2 * len(values[0])
+    assert min(contrast(*own) for own in found) >= 4.5
+
+
+def shown_in(trace: Any, value: float, scale: str) -> bool:
+    """Whether a trace of a heat map has a cell with this value."""
+    return any(own == (log2(value) if scale == "bits" else value) for own in trace.z[0])
+
+
+def contrast(ink: str, colour: Sequence[float]) -> float:
+    """The contrast of WCAG 2.1 between black or white and a colour, from its definition."""
+    linear = [own / 12.92 if own <= 0.04045 else ((own + 0.055) / 1.055) ** 2.4 for own in colour[:3]]
+    luminance = sum(own * share for own, share in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+    dark, light = sorted((luminance, {"black": 0.0, "white": 1.0}[ink]))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_texts_of_the_cells_of_one_network_keep_apart() -> None:

@@ -235,7 +235,7 @@ class MaseDataModule:
             num_classes=classes,
             rows=sum(sum(sizes) for sizes in self._sizes.values()),
             sha256="",
-            provenance=f"{self.name}: your own data",
+            provenance="your own data" if self._built is not None else f"{self.name}, your own data",
             image_size=(shape[1], shape[2]) if len(shape) == 3 else None,
         )
 

@@ -53,9 +53,30 @@ def describe_formats(
     >>> describe_formats({"fc": {"config": learned, "mean_widths": {"weight": 1.84}}}, named=False)
     'fc w 1.8b/learned'
     """
+    return in_one_line(*layer_texts(sampled_config, named, frac_widths))
+
+
+def layer_texts(
+    sampled_config: Mapping[str, Any], named: bool = True, frac_widths: MeasuredFracWidths = NOTHING_MEASURED
+) -> tuple[dict[str, str], list[str]]:
+    """The formats of each quantised layer as text, and notes on the network: which batch norms are measured.
+
+    >>> layer_texts({"fc": {"config": {"name": "integer", "weight_width": 4, "batch_norm": "measured"}}}, named=False)
+    ({'fc': 'w 4b/2f'}, ['batch norms measured'])
+    """
     nodes = shown_configs(sampled_config, frac_widths)
-    texts = [f"{name} {text}" for name, config in nodes.items() if (text := _describe(config, named))]
-    return "; ".join([*(texts or ["unquantised"]), *_measured_norms(nodes)])
+    texts = {name: text for name, config in nodes.items() if (text := _describe(config, named))}
+    return texts, _measured_norms(nodes)
+
+
+def in_one_line(layers: Mapping[str, str], notes: Sequence[str]) -> str:
+    """What `layer_texts` returns, in one line.
+
+    >>> in_one_line({}, [])
+    'unquantised'
+    """
+    texts = [f"{name} {text}" for name, text in layers.items()]
+    return "; ".join([*(texts or ["unquantised"]), *notes])
 
 
 def shown_configs(

@@ -16,7 +16,7 @@ from chop.record.landscape import Landscape
 from chop.record.names import CONFIG_FILE, LANDSCAPE_FILE
 from chop.record.summary import Origin, SearchSummary
 from chop.record.trial import BestRow, TestMetrics, Trial
-from chop.report.format_texts import describe_formats, shown_configs
+from chop.report.format_texts import layer_texts, shown_configs
 from chop.report.html.config_parts import page_parts
 from chop.report.html.importance import importances, why_no_importance
 from chop.report.html.layers import axes_by_node, cells_of, node_configs
@@ -215,10 +215,12 @@ def network_row(row: BestRow, summary: SearchSummary, named: bool = False) -> Js
 
 
 def formats_of(row: BestRow, named: bool) -> Json:
-    """The formats of a network in a line, by layer, and as a config."""
+    """The formats of a network by layer, as text and as cells, and as a config."""
     configs, shown = node_configs(row.sampled_config), shown_configs(row.sampled_config, row.frac_widths)
+    texts, notes = layer_texts(row.sampled_config, named, row.frac_widths)
     return {
-        "text": describe_formats(row.sampled_config, named, row.frac_widths),
+        "texts": texts,
+        "notes": notes,
         "cells": {
             node: {operand: [own.text, own.bits] for operand, own in cells_of(shown[node]).items()} for node in configs
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan, log2
 
 CLOUD, FRONT, EXACT, BASELINE, BOUND = "#b5bcc4", "#0072B2", "#009E73", "#D55E00", "#B3005E"
@@ -26,6 +27,9 @@ OTHERS = "#cfcfcf"
 BITS_SCALE, CORRELATION_SCALE = "viridis", "RdBu"
 BIT_TICKS = (1, 2, 4, 8, 16, 32)
 
+EQUAL_CONTRAST = 0.179
+"""The relative luminance of a colour from which black and white contrast alike: 0.05 * sqrt(21) - 0.05."""
+
 
 def octaves(bits: float) -> float:
     """Where a number of bits lies on the scale of colours, from 0 (1 bit) to 5 (32 bits).
@@ -36,6 +40,13 @@ def octaves(bits: float) -> float:
     return bits if isnan(bits) else log2(max(bits, 1.0))
 
 
-def is_dark(bits: float) -> bool:
-    """Whether the colour of a number of bits is so dark that a text on it must be light."""
-    return bits < 8
+def ink_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever contrasts more with a colour; the ratio is 4.58 at the least (WCAG 2).
+
+    `colour` is its red, green and blue in sRGB, each from 0 to 1.
+
+    >>> ink_on((0.13, 0.57, 0.55)), ink_on((0.27, 0.0, 0.33))
+    ('black', 'white')
+    """
+    red, green, blue = (own / 12.92 if own <= 0.04045 else ((own + 0.055) / 1.055) ** 2.4 for own in colour[:3])
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > EQUAL_CONTRAST else "white"

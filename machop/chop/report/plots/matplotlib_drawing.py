@@ -20,7 +20,7 @@ from chop.report.plots.colours import (
     CORRELATION_SCALE,
     FRONT,
     OTHERS,
-    is_dark,
+    ink_on,
     octaves,
 )
 from chop.report.plots.matplotlib_curves import draw_curves, size
@@ -246,10 +246,8 @@ def _heat_map(axes: Axes, picture: HeatMap) -> None:
     image = axes.imshow(shown, aspect="auto", **scale)
     if values.size <= MOST_CELLS_WITH_TEXT:
         for line, column in np.argwhere(np.isfinite(values)).tolist():
-            value = values[line, column]
-            is_light = is_dark(value) if is_bits else abs(value) > 0.6
-            colour = "white" if is_light else "black"
-            axes.text(column, line, picture.texts[line][column], ha="center", va="center", fontsize=6, color=colour)
+            ink = ink_on(tuple(image.to_rgba(shown[line, column])))
+            axes.text(column, line, picture.texts[line][column], ha="center", va="center", fontsize=6, color=ink)
     axes.set_yticks(range(len(rows)), _row_names(rows, _room(axes)[0]), fontsize=6)
     turned = 90 if max(map(len, picture.columns)) > 2 else 0
     axes.set_xticks(range(len(picture.columns)), picture.columns, fontsize=6, rotation=turned)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import isnan, nan
 from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from chop.report.plots.broken_names import broken
@@ -19,6 +21,7 @@ from chop.report.plots.colours import (
     CURVES,
     FRONT,
     OTHERS,
+    ink_on,
     octaves,
 )
 from chop.report.plots.pictures import Bars, Curve, Curves, HeatMap, Parallel, Picture, Points, Scatter, Steps
@@ -146,7 +149,7 @@ def _heat_map(picture: HeatMap) -> go.Figure:
     is_bits = picture.scale == "bits"
     values = [[octaves(own) for own in line] for line in picture.values] if is_bits else picture.values
     ticks = {"tickvals": [octaves(own) for own in BIT_TICKS], "ticktext": [*map(str, BIT_TICKS)], "title": "bits"}
-    scale = (
+    scale: dict[str, Any] = (
         {"colorscale": BITS_SCALE.capitalize(), "zmin": 0, "zmax": 5, "colorbar": ticks}
         if is_bits
         else {"colorscale": CORRELATION_SCALE, "zmin": -1, "zmax": 1}
@@ -155,23 +158,55 @@ def _heat_map(picture: HeatMap) -> go.Figure:
         [f"{row}\n{column}: {text}" for column, text in zip(picture.columns, line, strict=True)]
         for row, line in zip(picture.rows, picture.texts, strict=True)
     ]
-    figure = go.Figure(
-        go.Heatmap(
-            x=_distinct(picture.columns),
-            y=_distinct(picture.rows),
-            z=values,
-            text=[[*map(_text, line)] for line in picture.texts],
-            texttemplate="%{text}",
-            hovertext=[[*map(_text, line)] for line in hovers],
-            hoverinfo="text",
-            xgap=1,
-            ygap=1,
-            **scale,
-        )
+    whole = go.Heatmap(
+        x=_distinct(picture.columns),
+        y=_distinct(picture.rows),
+        z=values,
+        text=[[*map(_text, line)] for line in picture.texts],
+        texttemplate="%{text}",
+        hovertext=[[*map(_text, line)] for line in hovers],
+        hoverinfo="text",
+        hoverongaps=False,
+        xgap=1,
+        ygap=1,
+        **scale,
     )
+    figure = go.Figure(_by_ink(whole, scale["colorscale"]))
     figure.update_yaxes(autorange="reversed", type="category", automargin=True)
     figure.update_xaxes(title_text=_text(picture.x_title), type="category")
     return _laid_out(figure, 160 + 26 * len(picture.rows))
+
+
+def _by_ink(whole: Any, colours: str) -> list[Any]:
+    """A heat map as one for each colour of its texts, with the cells on which this colour is readable.
+
+    A trace has one colour of texts; where it is left to plotly, the contrast is 3.3 on some cells.
+    """
+    inks = [[_ink(value, whole, colours) for value in line] for line in whole.z]
+    found: list[Any] = []
+    for ink in sorted({own for line in inks for own in line if own}) or [""]:
+        part = go.Heatmap(whole)
+        part.z = _where(inks, ink, whole.z, nan)
+        part.text = _where(inks, ink, whole.text, "")  # plotly writes a text into an empty cell, too
+        found.append(part.update(textfont_color=ink or None, showscale=not found))
+    return found
+
+
+def _where(inks: Sequence[Sequence[str]], ink: str, values: Sequence[Sequence[Any]], empty: Any) -> list[list[Any]]:
+    """The values of the cells with one ink, and `empty` in all others."""
+    return [
+        [value if own == ink else empty for own, value in zip(of_line, line, strict=True)]
+        for of_line, line in zip(inks, values, strict=True)
+    ]
+
+
+def _ink(value: float, heat: Any, colours: str) -> str:
+    """The colour of a text on a cell; empty for an empty cell."""
+    if isnan(value):
+        return ""
+    share = min(1.0, max(0.0, (value - heat.zmin) / (heat.zmax - heat.zmin)))
+    (colour,) = sample_colorscale(colours, [share], colortype="tuple")
+    return ink_on(colour)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

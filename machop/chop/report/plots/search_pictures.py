@@ -12,6 +12,7 @@ from chop.errors import SearchError
 from chop.record.goals import Goals
 from chop.report.figure_text import figure_text
 from chop.report.format_texts import OPERANDS as OPERAND_NAMES
+from chop.report.format_texts import in_one_line
 from chop.report.html.numbers import LEAST_TRIALS, Floats
 from chop.report.plots.pictures import Axis, Bars, Bound, HeatMap, Parallel, Points, Scatter, Steps
 
@@ -65,7 +66,7 @@ def _add_baseline(data: Data, row: Data, axes: tuple[str, str], points: list[Poi
         _is_near(value, [v for own in points for v in getattr(own, axis)]) for value, axis in zip(at, "xy", strict=True)
     )
     if is_x_near and is_y_near:
-        texts = [_told(name, row["metrics"], row["text"])]
+        texts = [_told(name, row["metrics"], in_one_line(row["texts"], row["notes"]))]
         points.append(Points(name, "baseline", at[:1], at[1:], texts))
     elif is_y_near:
         bounds.append(Bound(f"{name} ({told[0]})", "y", at[1], "baseline"))
@@ -153,7 +154,10 @@ def _front(data: Data, x: str, y: str) -> list[Points]:
     if not rows:
         return []
     at = _two([(row["metrics"][x], row["metrics"][y]) for row in rows])
-    texts = [_told(f"trial {row['trial']}", {**row["metrics"], **_tests(row)}, row["text"]) for row in rows]
+    texts = [
+        _told(f"trial {row['trial']}", {**row["metrics"], **_tests(row)}, in_one_line(row["texts"], row["notes"]))
+        for row in rows
+    ]
     is_front = all(row["within"] for row in rows)
     name, line = ("front", _is_of(data, x, y)) if is_front else ("nearest to the constraints", False)
     found = [Points(name, "front", *at, texts, [str(row["trial"]) for row in rows], line)]

@@ -11,7 +11,7 @@ function lines(width, series, xName, yName, marks) {
   const [x0, x1] = [Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1)], [y0, y1] = marks.range ?? extent(ys);
   const sx = scale(x0, x1, margin.left, width - margin.right), sy = scale(y0, y1, height - margin.bottom, margin.top);
   const parts = [];
-  for (const at of sx.ticks) parts.push(make("text", { x: sx(at), y: height - 20, "text-anchor": "middle" }, shown(at)));
+  for (const at of labelled(sx)) parts.push(make("text", { x: sx(at), y: height - 20, "text-anchor": "middle" }, shown(at)));
   for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: width - margin.right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 6, y: sy(at) + 4, "text-anchor": "end" }, shown(at)));
   parts.push(make("text", { class: "name", x: (margin.left + width) / 2, y: height - 4, "text-anchor": "middle" }, xName), make("text", { class: "name", transform: `translate(12 ${height / 2 - 10}) rotate(-90)`, "text-anchor": "middle" }, yName));
   for (const own of series) {

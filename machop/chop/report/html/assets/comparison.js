@@ -46,7 +46,8 @@
     const [[x0, x1], [y0, y1]] = [extent(all(x)), extent(all(y))];
     const sx = scale(x0, x1, margin.left, width - margin.right), sy = scale(y0, y1, height - margin.bottom, margin.top);
     const parts = [];
-    for (const at of sx.ticks) parts.push(make("line", { class: "gridline", x1: sx(at), x2: sx(at), y1: margin.top, y2: height - margin.bottom }), make("text", { x: sx(at), y: height - 24, "text-anchor": "middle" }, shown(at)));
+    for (const at of sx.ticks) parts.push(make("line", { class: "gridline", x1: sx(at), x2: sx(at), y1: margin.top, y2: height - margin.bottom }));
+    for (const at of labelled(sx)) parts.push(make("text", { x: sx(at), y: height - 24, "text-anchor": "middle" }, shown(at)));
     for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: width - margin.right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 6, y: sy(at) + 4, "text-anchor": "end" }, shown(at)));
     parts.push(make("text", { class: "name", x: (margin.left + width) / 2, y: height - 5, "text-anchor": "middle" }, titled(x)), make("text", { class: "name", transform: `translate(13 ${height / 2}) rotate(-90)`, "text-anchor": "middle" }, titled(y)));
     const cloud = DATA.cloud[x]?.map((at, place) => (at === null || DATA.cloud[y][place] === null ? "" : `M${sx(at).toFixed(1)},${sy(DATA.cloud[y][place]).toFixed(1)}h0`)).join("") ?? "";

@@ -89,6 +89,15 @@ function scale(low, high, from, to, isLog = false) {
   return found;
 }
 
+/** The ticks below a picture that have a label: all, or every second, third … so that labels in 12 pixels do not touch. */
+function labelled(across) {
+  const half = (own) => shown(own).length * 3.6 + 3;
+  for (let step = 1; ; step++) {
+    const found = across.ticks.filter((_, place) => place % step === 0);
+    if (found.slice(1).every((own, place) => across(own) - half(own) >= across(found[place]) + half(found[place]))) return found;
+  }
+}
+
 function extent(values, isLog = false) {
   let low = Infinity, high = -Infinity;
   for (const own of values) if (own !== null && Number.isFinite(own) && (!isLog || own > 0)) { if (own < low) low = own; if (own > high) high = own; }

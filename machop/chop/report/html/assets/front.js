@@ -93,7 +93,8 @@ const Front = (() => {
     if (!sx) return;
     top.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const parts = [], bottom = height - margin.bottom;
-    for (const at of sx.ticks) parts.push(make("line", { class: "gridline", x1: sx(at), x2: sx(at), y1: margin.top, y2: bottom }), make("text", { x: sx(at), y: bottom + 16, "text-anchor": "middle" }, shown(at)));
+    for (const at of sx.ticks) parts.push(make("line", { class: "gridline", x1: sx(at), x2: sx(at), y1: margin.top, y2: bottom }));
+    for (const at of labelled(sx)) parts.push(make("text", { x: sx(at), y: bottom + 16, "text-anchor": "middle" }, shown(at)));
     for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: width - margin.right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 7, y: sy(at) + 4, "text-anchor": "end" }, shown(at)));
     parts.push(make("text", { class: "name", x: (margin.left + width - margin.right) / 2, y: height - 6, "text-anchor": "middle" }, `${titled(state.x)}${arrow(state.x, "→", "←")}`));
     parts.push(make("text", { class: "name", transform: `translate(14 ${(margin.top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, `${titled(state.y)}${arrow(state.y, "→", "←")}`));

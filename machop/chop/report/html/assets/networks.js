@@ -89,24 +89,34 @@ function cellsOf(place) {
 function cellsFromChoices(place) {
   return Object.fromEntries(Object.keys(partsOf).map((node) => [node, nodeOf(node, place).cells]).filter(([, cells]) => Object.keys(cells).length));
 }
-function formatsText(place) {
-  const row = recordOf(place);
-  if (row) return row.text;
-  return DATA.configs.nodes ? textFromChoices(place) : keys.map((own) => `${own.node} ${own.own} ${own.values[T.codes[own.key][place]]}`).join("; ");
+/** The formats of a network as text by layer, without unquantised ones, and notes: `{texts: {node: text}, notes: [text]}`. */
+function textsOf(place) {
+  return recordOf(place) ?? (DATA.configs.nodes ? textsFromChoices(place) : { texts: choicesByNode(place), notes: [] });
 }
-function textFromChoices(place) {
-  const texts = [], norms = [];
+/** The choices of a network by node, of a record that does not say which formats they lead to. */
+function choicesByNode(place) {
+  const found = {};
+  for (const { key, node, own, values } of keys) (found[node] ??= []).push(`${own} ${values[T.codes[key][place]]}`);
+  return Object.fromEntries(Object.entries(found).map(([node, texts]) => [node, texts.join(", ")]));
+}
+function formatsText(place) { return inOneLine(textsOf(place)); }
+function inOneLine({ texts, notes }) {
+  const layers = Object.entries(texts).map((own) => own.join(" "));
+  return [...(layers.length ? layers : ["unquantised"]), ...notes].join("; ");
+}
+function textsFromChoices(place) {
+  const texts = {}, norms = [];
   for (const node of Object.keys(partsOf)) {
     const { config, cells, transforms } = nodeOf(node, place), name = !isFloat(config) && DATA.named ? [config.name] : [];
     const told = isFloat(config) ? {} : Object.fromEntries(Object.entries(cells).map(([operand, [text]]) => [operand, text === "float32" ? "" : text]));
     if (transforms) told.weight = told.weight ? `${told.weight} ${transforms}` : transforms;
     const operands = Object.keys(SHORT).filter((own) => told[own]).map((own) => `${SHORT[own]} ${told[own]}`).join(", ");
-    if (name.length || operands) texts.push([node, ...name, ...(operands ? [operands] : [])].join(" "));
+    if (name.length || operands) texts[node] = [...name, ...(operands ? [operands] : [])].join(" ");
     if (config.batch_norm !== undefined) norms.push([node, config.batch_norm]);
   }
   const measured = norms.filter(([, own]) => own === "measured").map(([node]) => node);
-  const last = measured.length && measured.length === norms.length ? ["batch norms measured"] : measured.length ? [`batch norm measured: ${measured.join(", ")}`] : [];
-  return [...(texts.length ? texts : ["unquantised"]), ...last].join("; ");
+  const notes = measured.length && measured.length === norms.length ? ["batch norms measured"] : measured.length ? [`batch norm measured: ${measured.join(", ")}`] : [];
+  return { texts, notes };
 }
 
 /** The networks that no other one beats in both metrics of the picture, from left to right. */

@@ -1,19 +1,34 @@
-// The table of networks: sorted by a click, filtered by limits, only the rows in sight are made.
+// The table of networks: figures, then a column for the formats of each layer. Sorted by a click, filtered by limits; only
+// the rows in sight are made.
 const Table = (() => {
   const box = $("table"), rowHeight = 27;
   const names = DATA.metrics.map((own) => own.name).filter((name) => T.metrics[name].some((value) => value !== null));
   const first = [...new Set([...objectives, ...constraints.map((own) => own.metric)])].filter((own) => names.includes(own));
-  const columns = ["trial", ...first, "formats", ...names.filter((own) => !first.includes(own))];
+  const figures = ["trial", ...first, ...names.filter((own) => !first.includes(own))];
+  const texts = textColumns();
   let sortBy = objectives[0], isDown = direction[objectives[0]] !== "minimize", order = [];
   const body = make("tbody"), headings = make("tr"), limits = make("tr", { class: "limits" });
   const table = make("table", { "aria-label": "networks" }, make("thead", {}, headings, limits), body);
   box.append(table);
   scrollable(box, "networks");
 
-  for (const name of columns) {
-    const isText = name === "formats";
-    headings.append(make("th", { class: isText ? "text" : "", scope: "col", "data-column": name, "aria-sort": "none", title: isText ? null : "sort" }, isText ? "formats" : make("button", { onclick: () => sort(name) }, name === "trial" ? "trial" : titled(name))));
-    limits.append(make("th", { class: isText ? "text" : "" }, names.includes(name) ? [limit(name, 0), " ", limit(name, 1)] : null));
+  for (const name of figures) {
+    headings.append(make("th", { scope: "col", "data-column": name, "aria-sort": "none", title: "sort" }, make("button", { onclick: () => sort(name) }, name === "trial" ? "trial" : titled(name))));
+    limits.append(make("th", {}, names.includes(name) ? [limit(name, 0), " ", limit(name, 1)] : null));
+  }
+  for (const { title } of texts) {
+    headings.append(make("th", { class: "text", scope: "col" }, title));
+    limits.append(make("th"));
+  }
+  /** The columns of text: the formats of each layer that any network quantises, and notes where there are any. */
+  function textColumns() {
+    const written = DATA.configs.parts ?? [], rows = [...DATA.front, ...Object.values(DATA.trained)];
+    const chosen = DATA.configs.nodes ? written.filter((part) => part.transforms.some(Boolean) || !part.configs.every(isFloat)).flatMap((part) => part.nodes) : keys.map((own) => own.node);
+    const nodes = new Set([...chosen, ...rows.flatMap((row) => Object.keys(row.texts ?? {}))]), known = DATA.layers.map((own) => own.name);
+    const found = [...known.filter((node) => nodes.has(node)), ...[...nodes].filter((node) => !known.includes(node))]
+      .map((node) => ({ title: node, text: ({ texts }) => texts[node] ?? "float32" }));
+    const hasNotes = written.some((part) => part.configs.some((config) => config.batch_norm === "measured")) || rows.some((row) => row.notes?.length);
+    return hasNotes ? [...found, { title: "notes", text: ({ notes }) => notes.join("; ") }] : found;
   }
   function limit(name, side) {
     const input = make("input", { type: "number", step: "any", "aria-label": `${side ? "greatest" : "least"} ${name}`, placeholder: side ? "max" : "min", "data-limit": `${name}:${side}` });
@@ -44,7 +59,7 @@ const Table = (() => {
     if (isPrinting) {
       const told = order.filter((place) => frontOf.has(T.name[place]) || place === state.selected);
       const left = order.length - told.length, note = `${left.toLocaleString("en-US")} more networks, on the page itself`;
-      body.replaceChildren(...told.map(row), ...(left ? [make("tr", {}, make("td", { class: "text", colspan: columns.length }, note))] : []));
+      body.replaceChildren(...told.map(row), ...(left ? [make("tr", {}, make("td", { class: "text", colspan: figures.length + texts.length }, note))] : []));
       return;
     }
     const start = Math.max(0, Math.floor(box.scrollTop / rowHeight) - 8), last = Math.min(order.length, start + Math.ceil(box.clientHeight / rowHeight) + 20);
@@ -57,11 +72,10 @@ const Table = (() => {
   function row(place) {
     const front = frontOf.get(T.name[place]);
     const cells = [make("td", {}, T.name[place], front ? [" ", make("span", { class: "badge front" }, front.within ? "front" : "nearest")] : T.state[place] === 1 ? [" ", make("span", { class: "badge" }, "stopped early")] : T.state[place] === 2 ? [" ", make("span", { class: "badge" }, "failed")] : null)];
-    for (const name of columns.slice(1)) {
-      if (name !== "formats") { cells.push(make("td", {}, shown(T.metrics[name][place]))); continue; }
-      const text = T.failed[T.number[place]] ?? formatsText(place);
-      cells.push(make("td", { class: "text", title: text }, text));
-    }
+    for (const name of figures.slice(1)) cells.push(make("td", {}, shown(T.metrics[name][place])));
+    const failed = T.failed[T.number[place]], told = textsOf(place);
+    if (failed) cells.push(make("td", { class: "text", title: failed, colspan: Math.max(1, texts.length) }, failed));
+    else for (const own of texts) { const text = own.text(told); cells.push(make("td", { class: "text", title: text }, text)); }
     return make("tr", { "aria-selected": String(place === state.selected), "data-trial": T.name[place], onclick: () => select(place) }, cells);
   }
   function reveal() {
