@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -47,26 +48,23 @@ class FloatStatistics:
                 [1.7000]])
         """
         mean, variance = found.double()
-        running, seen = (tensor.on(found).double() for tensor in (self.running, self.seen))
-        (own_mean, own_variance), (seen_mean, seen_variance) = running, seen
-        kept = torch.where(seen_variance > 0, variance / seen_variance, 1.0).clamp(max=1.0)
+        is_of_one_network, moved, own_variance, seen_variance = (own.to(found.device) for own in self._by_channel)
+        kept = torch.where(seen_variance > 0, variance / seen_variance, 1.0).clamp_(max=1.0)
         corrected = torch.stack(
-            [
-                mean + (own_mean - seen_mean) * kept.sqrt(),
-                own_variance * kept + (variance - seen_variance).clamp(min=0.0),
-            ]
+            [mean + moved * kept.sqrt(), own_variance * kept + (variance - seen_variance).clamp_(min=0.0)]
         )
-        return torch.where(self._are_of_one_network(running, seen), corrected.to(found.dtype), found)
+        return torch.where(is_of_one_network, corrected.to(found.dtype), found)
 
-    def _are_of_one_network(self, running: Tensor, seen: Tensor) -> Tensor:
-        """For each channel, whether `running` and `seen`, both `(2, channels)`, may be of the same network."""
-        (own_mean, own_variance), (mean, variance) = running, seen
+    @cached_property
+    def _by_channel(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For each channel: whether `running` and `seen` may be of the same network, the distance of their means, and
+        both variances; in float64, `(channels)`."""
+        (own_mean, own_variance), (mean, variance) = (own.values.double() for own in (self.running, self.seen))
         most = 1 + MOST_SPREAD / self.samples**0.5
-        is_near: Tensor = (own_mean - mean).square() * self.samples <= MOST_ERRORS**2 * torch.maximum(
-            own_variance, variance
-        )
+        widest = torch.maximum(own_variance, variance)
+        is_near = (own_mean - mean).square() * self.samples <= MOST_ERRORS**2 * widest
         is_near &= (own_variance <= most * variance) & (variance <= most * own_variance)
-        return is_near
+        return is_near, own_mean - mean, own_variance, variance
 
 
 @dataclass(frozen=True)

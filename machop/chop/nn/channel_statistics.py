@@ -10,8 +10,8 @@ from chop.formats.rounding import MANTISSA_BITS
 
 EXACT_BITS = 52
 """Bits of a sum in float64 that are never rounded, and one to spare."""
-AT_A_TIME = 2**16
-"""Values that are added up together: in float64 they fit the cache of a core."""
+AT_A_TIME = 2**17
+"""Values that are added up together: in float64 they fit the cache of a core, and a call takes longer than its start."""
 MOST_BITS = 22
 """Bits of a value beside its sign: float32 must keep some when a multiple of the range is added."""
 
@@ -53,12 +53,14 @@ def _sums(x: Tensor, added: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
     at_once = max(1, min(len(x), AT_A_TIME // x.shape[1]))
     narrow = x.new_empty(at_once, x.shape[1])
     wide = narrow.new_empty(narrow.shape, dtype=torch.float64)
-    found = []
-    for own, more, less in zip(*(torch.split(part, at_once) for part in (x, added, anchor)), strict=True):
-        narrow, wide = narrow[: len(own)], wide[: len(own)]
-        steps = wide.copy_(torch.add(own, more, out=narrow).sub_(less))
-        found.append((steps.sum(-1, keepdim=True), vector_norm(steps, dim=-1, keepdim=True)))
-    total, norm = (torch.cat(parts) for parts in zip(*found, strict=True))
+    total, norm = wide.new_empty(len(x), 1), wide.new_empty(len(x), 1)
+    for tensors in zip(*(torch.split(part, at_once) for part in (x, added, anchor, total, norm)), strict=True):
+        own, more, less, own_total, own_norm = tensors
+        if len(own) < at_once:
+            narrow, wide = narrow[: len(own)], wide[: len(own)]
+        wide.copy_(torch.add(own, more, out=narrow).sub_(less))
+        torch.sum(wide, -1, keepdim=True, out=own_total)
+        vector_norm(wide, dim=-1, keepdim=True, out=own_norm)
     return total, norm
 
 
