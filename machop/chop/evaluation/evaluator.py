@@ -31,8 +31,8 @@ ROWS_AT_A_TIME = 384
 """Rows of vectors that go through the network together, so that what many configurations make of them fits a cache."""
 
 ROWS_OF_A_VECTOR = 32
-"""Rows that vector instructions take in whole steps. What is left over is slow where a kernel works channel by channel, as
-batch norm does: up to a seventh of its time."""
+"""Rows that vector instructions take in whole steps. Rows that are left over take up to a seventh of the time of
+kernels that work channel by channel, as batch norm does."""
 
 LITTLE = 2**14
 """Rows of all configurations together that are not worth sorting: fewer and longer calls are quicker."""
@@ -214,6 +214,6 @@ def _small_parts(parts: Sequence[_Part], by_class: bool) -> list[_Part]:
 
 
 def _rows_at_a_time(count: int) -> int:
-    """The size of pieces of `count` rows: at most `ROWS_AT_A_TIME`, about the same, and whole vectors but for the last."""
+    """The size of the pieces that `count` rows are cut into: about equal, all but the last of whole vectors."""
     even = count / max(1, math.ceil(count / ROWS_AT_A_TIME))
     return max(1, math.ceil(even / ROWS_OF_A_VECTOR)) * ROWS_OF_A_VECTOR

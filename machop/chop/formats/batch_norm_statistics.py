@@ -57,8 +57,7 @@ class FloatStatistics:
 
     @cached_property
     def _by_channel(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """For each channel: whether `running` and `seen` may be of the same network, the distance of their means, and
-        both variances; in float64, `(channels)`."""
+        """For each channel: whether both may be of one network, the distance of their means, both variances."""
         (own_mean, own_variance), (mean, variance) = (own.values.double() for own in (self.running, self.seen))
         most = 1 + MOST_SPREAD / self.samples**0.5
         widest = torch.maximum(own_variance, variance)

@@ -11,7 +11,7 @@ from chop.formats.rounding import MANTISSA_BITS
 EXACT_BITS = 52
 """Bits of a sum in float64 that are never rounded, and one to spare."""
 AT_A_TIME = 2**17
-"""Values that are added up together: in float64 they fit the cache of a core, and a call takes longer than its start."""
+"""Values that are added up together: few enough for a cache, many enough that calls are worth their start."""
 MOST_BITS = 22
 """Bits of a value beside its sign: float32 must keep some when a multiple of the range is added."""
 
