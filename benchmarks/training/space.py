@@ -43,7 +43,7 @@ PLANS = {"toy": 60, "jsc-mlp": 30, "shapes-cnn": 30, "jsc-s": 30}
 """Random plans that are trained on their own."""
 DRAWN: Mapping[str, tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]] = {
     "toy": (toy_tiny.drawn, 20_000),
-    "shapes-cnn": (shapes.drawn, 6_000),
+    "shapes-cnn": (shapes.noisy_images, 6_000),
 }
 """How more samples of generated data are drawn, and how many."""
 DRAWN_SEED = 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from chop.dataset import MaseDataModule, get_dataset_info
-from chop.dataset.shapes import SHAPES, SIZE, draw, load_shapes
+from chop.dataset.shapes import SHAPES, SIZE, clean_images, load_shapes
 
 PARTS = {"train": 8_000, "val": 2_000, "test": 2_000}
 
@@ -46,7 +46,7 @@ def test_no_image_is_in_two_parts() -> None:
 def test_each_class_is_its_shape() -> None:
     """Upright in the middle, of the middle radius: what lies on its lines is inked, what lies off them is not."""
     uniform = torch.tensor([0.5, 0.5, 0.0, 0.5, 0.5, 1.0])[:, None].expand(6, len(SHAPES))
-    ink = draw(uniform)
+    ink = clean_images(uniform)
     middle = ink[:, SIZE // 2 - 1 : SIZE // 2 + 1, SIZE // 2 - 1 : SIZE // 2 + 1].amax((1, 2))
     assert (middle > 0.5).tolist() == [False, False, False, True, True]
     corner = ink[:, 2, 2]

@@ -69,20 +69,20 @@ INFO = DatasetInfo(
 
 def load_shapes() -> Parts:
     """8,000 / 2,000 / 2,000 images."""
-    x, y = drawn(ROWS, SEED)
+    x, y = noisy_images(ROWS, SEED)
     bounds = [slice(0, TRAIN), slice(TRAIN, TRAIN + VAL), slice(TRAIN + VAL, ROWS)]
     return Parts(*(TensorRows(x[part], y[part]) for part in bounds))
 
 
-def drawn(rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Images from a seed: x float32 `(rows, 1, 12, 12)`, y int64. Classes alternate: balanced."""
+def noisy_images(rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Random shapes with noise, from a seed: x float32 `(rows, 1, 12, 12)`, y int64. Classes alternate: balanced."""
     generator = torch.Generator().manual_seed(seed)
-    ink = draw(torch.rand(6, rows, generator=generator))
+    ink = clean_images(torch.rand(6, rows, generator=generator))
     x = (ink + NOISE * torch.randn(rows, SIZE, SIZE, generator=generator)).unsqueeze(1)
     return x, torch.arange(rows) % len(SHAPES)
 
 
-def draw(uniform: Tensor) -> Tensor:
+def clean_images(uniform: Tensor) -> Tensor:
     """Images `(samples, 12, 12)` without noise, shapes in turn, from six uniform numbers each, `(6, samples)`."""
     right, down, turn, radius, thickness, contrast = uniform[:, :, None, None]
     place = torch.arange(SIZE) - (SIZE - 1) / 2

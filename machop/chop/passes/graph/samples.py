@@ -22,6 +22,11 @@ FORM = '{argument of the model: batch}, such as {"x": a tensor}'
 """What a pass expects of each batch, in words."""
 
 
+def samples_argument(name: str) -> str:
+    """How errors call the samples of the pass `name`: by the pass and its argument."""
+    return f"{name}: input_generator"
+
+
 @dataclass(frozen=True)
 class Batch:
     """Samples by argument of the model, the values of the graph's placeholders for them, and their number."""
@@ -44,11 +49,11 @@ def samples_of(
         raise PassError(f"{name} needs input_generator, an iterable of {FORM}; got {type(generator).__name__}")
     if type(wanted) is not int or wanted < least:
         raise PassError(f"{name}: num_samples must be a whole number of at least {least}, got {wanted!r}")
-    batches = list(first_batches(graph, generator, wanted, f"{name}: input_generator"))
+    batches = list(first_batches(graph, generator, wanted, samples_argument(name)))
     if not batches:
         raise PassError(
-            f"{name}: input_generator yields no samples; give a list or an InputGenerator, as a generator of Python is "
-            "empty after one use"
+            f"{samples_argument(name)} yields no samples; give a list or an InputGenerator, as a generator of Python "
+            "is empty after one use"
         )
     return batches
 

@@ -78,6 +78,16 @@ def test_a_snapshot_leads_to_the_nearest_point(learned: tuple[Integer, Integer],
     assert f"its 2 snapshots led to 1 of the {search.space.size} networks of the space. More" in strategy.why_done()
 
 
+def test_a_training_may_end_with_fewer_networks_than_it_can_have_at_the_most() -> None:
+    search = MadeUpSearch(layers=1)
+    options = GradientOptions(train_weights=True, snapshots=3)
+    context: StrategyContext = replace(search.context, trainer=Scripted([QuantPlan.of({})] * 2))
+    strategy = Gradient(context, options)
+    assert len(strategy.ask(options.networks)) == 2
+    assert strategy.ask(1) == []
+    assert strategy.why_done() == "the training has ended, and all its snapshots have been measured"
+
+
 def test_trials_are_points_measured_on_the_weights_of_the_search(
     table: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, tmp_path: Path
 ) -> None:

@@ -286,7 +286,7 @@ class Gradient(SearchStrategyBase):
         return found
 
     def why_done(self) -> str:
-        if self._axes is None:
+        if self._axes is None:  # descents lead to fewer networks than `options.networks` where few are near the front
             return "the training has ended, and all its snapshots have been measured"
         return (
             f"the training has ended: its {self._number} snapshots led to {len(self._asked)} of the "

@@ -20,7 +20,7 @@ from chop.nn.masks import hidden
 from chop.nn.own_tensors import has_unknown_pre_hooks
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
 from chop.passes.graph.registry import register_pass
-from chop.passes.graph.samples import Batch, running, samples_of
+from chop.passes.graph.samples import Batch, running, samples_argument, samples_of
 from chop.tools.model_inputs import tensors_of
 
 MOST_VALUES = 4_000_000
@@ -38,7 +38,7 @@ def calibrate_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> tup
     batches = samples_of("calibrate", graph, args)
     in_float = copy.deepcopy(graph)
     in_float.apply_plan(QuantPlan())
-    with running("calibrate: input_generator"):
+    with running(samples_argument("calibrate")):
         activations, inputs = seen_activations(in_float, batches)
     graph.layouts = in_float.layouts
     graph.calibrate(activations, inputs)

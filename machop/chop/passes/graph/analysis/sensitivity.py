@@ -17,13 +17,11 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import node_formats
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
 from chop.passes.graph.registry import register_pass
-from chop.passes.graph.samples import require_finite, running, samples_of
+from chop.passes.graph.samples import require_finite, running, samples_argument, samples_of
 from chop.tools.files import write_whole
 from chop.tools.model_outputs import OutputName, predictions_of
 from chop.tools.terminal import table_of, terminal
 
-WHAT = "sensitivity: input_generator"
-"""The beginning of errors about samples."""
 ARGUMENTS = ("choices", "input_generator", "num_samples", "score", "output", "save_dir", "nodes")
 LEAST_WIDTH, CELL_HEIGHT, LABEL_WIDTH, LINE_HEIGHT, LETTER = 90, 26, 230, 14, 7
 """Sizes of the picture in pixels; a letter is about as wide as that."""
@@ -48,9 +46,9 @@ def sensitivity_analysis_pass(graph: MaseGraph, pass_args: PassArgs = None) -> t
     rows = [batch.inputs for batch in samples_of("sensitivity", graph, args)]
     alone = copy.deepcopy(graph)
     alone.apply_plan(QuantPlan())
-    with running(WHAT):
+    with running(samples_argument("sensitivity")):
         exact = _outputs(alone, rows, args.get("output"))
-    require_finite(WHAT, "output", exact)
+    require_finite(samples_argument("sensitivity"), "output", exact)
     found: Errors = {}
     for name, op in alone.quantizable_nodes().items():
         if name not in (args.get("nodes") or [name]):

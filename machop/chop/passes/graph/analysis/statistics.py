@@ -21,11 +21,9 @@ from chop.passes.graph.analysis.metadata import (
 from chop.passes.graph.analysis.node_types import mase_op
 from chop.passes.graph.node_selection import check_by, matches
 from chop.passes.graph.registry import register_pass
-from chop.passes.graph.samples import require_finite, running, samples_of
+from chop.passes.graph.samples import require_finite, running, samples_argument, samples_of
 
 Measured = dict[str, Tensor]
-WHAT = "profile_statistics: input_generator"
-"""The beginning of errors about samples."""
 ARGUMENTS = (
     "by",
     "target_weight_nodes",
@@ -184,7 +182,7 @@ def _activations(graph: MaseGraph, nodes: list[fx.Node], args: Mapping[str, Any]
     if rows < wanted:
         raise PassError(f"num_samples: {wanted} samples are asked for, the input generator returns {rows}")
     recorder = _Activations(graph, {node.name for node in nodes})
-    with evaluating(graph), running(WHAT):
+    with evaluating(graph), running(samples_argument("profile_statistics")):
         for batch in batches:
             recorder.run(*batch.inputs)
     return {name: {key: _joined(parts) for key, parts in found.items()} for name, found in recorder.seen.items()}
@@ -212,6 +210,6 @@ class _Activations(fx.Interpreter):
             args, kwargs = self.fetch_args_kwargs_from_env(n)
             inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
             for number, value in enumerate(inputs):
-                require_finite(WHAT, n, value)
+                require_finite(samples_argument("profile_statistics"), n, value)
                 self.seen[n.name].setdefault(f"data_in_{number}", []).append(value.clone())
         return super().run_node(n)

@@ -14,7 +14,7 @@ from chop.nn.ops import STATISTICS
 from chop.passes.graph.analysis.calibrate import in_one_batch
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args
 from chop.passes.graph.registry import register_pass
-from chop.passes.graph.samples import require_finite, samples_of
+from chop.passes.graph.samples import require_finite, samples_argument, samples_of
 from chop.tools.logger import get_logger
 
 logger = get_logger(__name__)
@@ -81,4 +81,4 @@ def _require_finite(graph: MaseGraph, nodes: Iterable[str]) -> None:
         found = graph.plan[name].get(STATISTICS)
         if isinstance(found, BatchNormStatistics):
             for stored in (found.mean, found.variance):
-                require_finite("measure_batch_norm: input_generator", name, None if stored is None else stored.values)
+                require_finite(samples_argument("measure_batch_norm"), name, None if stored is None else stored.values)

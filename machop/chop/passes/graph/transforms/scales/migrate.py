@@ -11,12 +11,9 @@ from torch import Tensor, fx
 from chop.ir import MaseGraph
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating
 from chop.passes.graph.registry import register_pass
-from chop.passes.graph.samples import Batch, require_finite, running, samples_of
+from chop.passes.graph.samples import Batch, require_finite, running, samples_argument, samples_of
 from chop.passes.graph.transforms.scales.groups import Group
 from chop.passes.graph.transforms.scales.move import USUAL_ALPHA, Moving, consumers_range, move_scales, require_alpha
-
-WHAT = "migrate_scales: input_generator"
-"""The beginning of errors about samples."""
 
 
 @register_pass("migrate_scales", inputs={"dummy_in": "two_samples", "input_generator": "batches"}, keeps_float=True)
@@ -52,7 +49,7 @@ def _read(graph: MaseGraph, group: Group, largest: Mapping[str, Tensor]) -> list
 def _largest(graph: MaseGraph, batches: Iterable[Batch]) -> dict[str, Tensor]:
     """The greatest magnitude of each input channel of each layer on some samples."""
     found: dict[str, Tensor] = {}
-    with evaluating(graph), running(WHAT):
+    with evaluating(graph), running(samples_argument("migrate_scales")):
         for batch in batches:
             _Largest(graph, found).run(*batch.inputs)
     return found
@@ -73,7 +70,7 @@ class _Largest(fx.Interpreter):
             op = self.ops[n.name]
             args, kwargs = self.fetch_args_kwargs_from_env(n)
             x = op.args["data_in"][0].of(args, kwargs)
-            require_finite(WHAT, n, x)
+            require_finite(samples_argument("migrate_scales"), n, x)
             own = x.abs().movedim(1 if op.is_image else -1, 0).flatten(1).amax(1)
             before = self.found.get(n.name)
             self.found[n.name] = own if before is None else torch.maximum(before, own)
