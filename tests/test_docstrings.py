@@ -1,4 +1,7 @@
-"""Every public method says what it does, itself or in a base class; ruff asks the same of classes and functions."""
+"""Every public method says what it does, itself or in a base class.
+
+Ruff asks the same of classes and functions, and of methods outside the rooms that fill in hooks of base classes.
+"""
 
 from __future__ import annotations
 

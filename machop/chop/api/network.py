@@ -99,7 +99,10 @@ class Network:
 
     @property
     def model(self) -> nn.Module:
-        """The network as a module, which predicts as the search measured; it can be trained, copied and saved."""
+        """The network as a module, which predicts as the search measured; it can be trained, copied and saved.
+
+        Raises SearchError for a study that was loaded without its model.
+        """
         return self.graph.model
 
     @property
@@ -108,7 +111,10 @@ class Network:
         return describe_formats(self.config, frac_widths=self.frac_widths)
 
     def save(self, path: Path | str) -> Path:
-        """Write the network as one safetensors file, which `MaseGraph.from_checkpoint` loads."""
+        """Write the network as one safetensors file, which `MaseGraph.from_checkpoint` loads; returns its path.
+
+        Raises SearchError for a study that was loaded without its model, OSError where the file cannot be written.
+        """
         graph = self.graph
         assert self._networks is not None
         return graph.export(path, self._networks.about)

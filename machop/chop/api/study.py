@@ -214,7 +214,8 @@ class Study(StudyPlots):
     def to_toml(self) -> str:
         """The TOML file that does the same search: `ch search --config FILE`.
 
-        What is an object of Python, and what to give on the command line in place of it, comments say.
+        Comments say what is an object of Python, and what to give on the command line in its place. Raises SearchError
+        for a folder without the options of its search.
         """
         text = self._files.resolved
         if text is None:
@@ -222,7 +223,11 @@ class Study(StudyPlots):
         return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("# chop record"))
 
     def report(self, path: Path | str, lite: bool = False) -> Path:
-        """Write the study as one HTML page that loads nothing from outside; with `lite` as a small one."""
+        """Write the study as one HTML page that loads nothing from outside; returns its path.
+
+        With `lite` it is a small page, of the front and at most 2,000 other networks. Raises SearchError where a record
+        is damaged, OSError where the page cannot be written.
+        """
         return write_whole(path, search_page(self._files, lite))
 
     def save(self, folder: Path | str) -> Path:

@@ -51,7 +51,10 @@ class SpaceTrainedModel:
         return self.notes.epoch
 
     def save(self, path: str | Path) -> Path:
-        """Write the weights as an ordinary checkpoint, which `--load` and `weights=` take, with its offsets."""
+        """Write the weights as an ordinary checkpoint, which `--load` and `weights=` take; returns its path.
+
+        Offsets and ranges that were trained with them are in the file, too. Raises OSError where it cannot be written.
+        """
         return save_weights(self.model, path, self.notes.as_metadata())
 
     def __str__(self) -> str:
@@ -87,12 +90,16 @@ def train_for_space(
 ) -> SpaceTrainedModel:
     """Train one set of weights for all networks of `space`; the model that is passed stays as it is.
 
+    Returns the trained model with the scores of each epoch: `chop.search(trained.model, data, space)` searches with
+    its weights, and `trained.save(path)` keeps them.
+
     `model`, `data`, `space` and the rest are those of `chop.search`. The `options` are the keys of the table
     `[train_for_space]`: `max_epochs`, `batch_size`, `learning_rate`, `plans_per_step` …. With a
     `folder` the training can go on after a kill (`resume=True`); without `resume`, an earlier training in it is kept
     as `folder-1`, and so on. Ctrl-C ends it and returns the best so far.
 
-    Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs.
+    Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs;
+    ChopError where `resume` finds another training.
     """
     given = {name: value for name, value in locals().items() if name != "options"}
     arguments = Arguments.of(**given, objectives=["loss"])

@@ -14,11 +14,13 @@ class TrialLines(Watcher):
     """Prints each trial of a search, or the number of measured points, as a line of JSON on standard output."""
 
     def on_trial(self, trial: Trial) -> None:
+        """Print a trial with its metrics, and whether it repeats another, failed, or was stopped early."""
         told: dict[str, Any] = {"event": "trial", "trial": trial.number, "metrics": trial.metrics}
         more = {"repeats": trial.repeats, "failed": trial.failed or None, "stopped_at": trial.stopped_at}
         _print({**told, **{key: value for key, value in more.items() if value is not None}})
 
     def on_points(self, points: int, of_all: int, front: int) -> None:
+        """Print how many points of how many have been measured, and how many of them are on the front."""
         _print({"event": "points", "points": points, "of": of_all, "front": front})
 
 

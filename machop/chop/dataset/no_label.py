@@ -21,6 +21,7 @@ class OnOwnLabels:
         self.label = label
 
     def __call__(self, predictions: Tensor, targets: Tensor) -> Any:
+        """What the function returns for predictions and targets, classes of which have the data's own label."""
         if not targets.is_floating_point():
             targets = targets.masked_fill(targets == UNLABELLED, self.label)
         return self.__wrapped__(predictions, targets)

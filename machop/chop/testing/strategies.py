@@ -41,6 +41,7 @@ class StrategyCase:
         return cls(STRATEGIES[given] if isinstance(given, str) else given, options)
 
     def __call__(self, context: StrategyContext) -> SearchStrategyBase:
+        """A new strategy for a space, with a made-up training where it declares one."""
         options = self.cls.Options(**self.options)
         trainer = None
         if (training := self.cls.training(options)) is not None:

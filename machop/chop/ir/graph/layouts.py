@@ -124,6 +124,7 @@ class FirstBatch:
             self._handle = graph.model.register_forward_pre_hook(self, with_kwargs=True)
 
     def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Let the graph observe the arguments of a call of its model; a copy of the model is left alone."""
         graph = self._graph()
         if graph is not None and graph.model is model:
             names = [str(node.target) for node in graph.nodes if node.op == "placeholder"]

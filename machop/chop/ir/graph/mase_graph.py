@@ -163,16 +163,20 @@ class MaseGraph:
         return load_graph(path, model, example_inputs)
 
     def export(self, path: Path | str, about: Mapping[str, Any] | None = None) -> Path:
-        """Write weights and formats to one safetensors file.
+        """Write weights and formats to one safetensors file, which `from_checkpoint` loads; returns its path.
 
         `about` may name the model that ships with the package, `{"model": "jsc-tiny"}`; a loaded graph remembers it.
+        Raises OSError where the file cannot be written.
         """
         from chop.ir.graph.graph_file import save_graph
 
         return save_graph(self, path, about)
 
     def draw(self, path: Path | str = "mase_graph.svg") -> Path:
-        """Write a picture of the graph as SVG."""
+        """Write a picture of the graph as SVG, each node with its op and formats; returns its path.
+
+        Raises OSError where the file cannot be written.
+        """
         from chop.ir.graph.draw import draw_graph
 
         return draw_graph(self, path)
