@@ -117,6 +117,24 @@ def test_panels_of_bars_lie_as_far_apart_as_a_title_needs() -> None:
     assert all(inside * (high - low) > 9 * plotly.BAR for low, high in ends)
 
 
+def test_labels_of_a_front_lie_on_its_empty_side() -> None:
+    for values, side in (([0.5, 0.6, 0.9], "right"), ([0.9, 0.6, 0.5], "left")):
+        front = Points("front", "front", [1.0, 2.0, 3.0], values, labels=["1", "2", "3"], line=True)
+        (axes,) = drawn(Scatter("bits", "accuracy", [front])).axes
+        assert {own.get_ha() for own in axes.texts} == {side}
+
+
+def test_the_lowest_panel_of_each_column_has_numbers_below_it() -> None:
+    place = [Place(float(x), 0.5, 0.5, 0.5, 1, None) for x in (2, 4, 8)]
+    figure = drawn(Curves("width", "accuracy", [Curve(f"format {n}", False, place) for n in range(7)], None, ""))
+    figure.draw_without_rendering()
+    has_numbers = [
+        any(own.get_visible() and own.label1.get_visible() for own in axes.xaxis.get_major_ticks())
+        for axes in figure.axes[:7]
+    ]
+    assert has_numbers == [False] * 4 + [True] * 3
+
+
 WIDTHS = [[float(bits) for bits in range(1, 33)]]
 SHARES = [[share / 10 for share in range(-10, 11)]]
 

@@ -77,7 +77,7 @@ def _size_of(values: list[Any]) -> str:
 
 
 def _named_in(notes: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a saved graph says of itself."""
+    """The facts in a saved graph: its model, formats and notes."""
     for name in ("model", "dataset", "task"):
         yield name, str(notes.get(name) or "not named")
     if folded := notes.get("folded"):

@@ -54,7 +54,7 @@ FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class _Group(TyperGroup):
-    """Lists the commands in the order of their use, and tells of Ctrl-C where the command has not."""
+    """Lists the commands in the order of their use, and reports Ctrl-C where the command has not."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
@@ -228,7 +228,7 @@ def info(
 ) -> None:
     """List models, data sets, formats, passes, strategies, runners and all other names; or the keys of one.
 
-    Of a checkpoint or a saved graph it shows what the file holds: ch info best.safetensors
+    With a checkpoint or a saved graph it shows what the file holds: ch info best.safetensors
     """
     load_plugins(plugin)
     from chop.cli.info import show_info

@@ -38,7 +38,7 @@ def wrapped(label: str, inches: float) -> str:
 
 
 def panels(count: int, width: float | None) -> int:
-    """How many of so many panels stand abreast: at most three, and fewer where a figure is narrow."""
+    """The number of panels in a row: at most three, and fewer where a figure is narrow."""
     return min(3, count) if width is None else max(1, min(3, count, int(width / PANEL)))
 
 
@@ -70,7 +70,7 @@ def what_is_shown(summary: CompareSummary) -> str:
 
 
 def footing(summary: CompareSummary) -> str | None:
-    """What pictures say that do not tell seeds and space: the samples, and that runs are missing."""
+    """A note for pictures without seeds and space in their title: the samples, and whether runs are missing."""
     return ", ".join([summary.extent] * summary.interrupted + [summary.samples] * bool(summary.samples)) or None
 
 

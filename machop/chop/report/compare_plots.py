@@ -225,7 +225,7 @@ def evaluations_to(summary: CompareSummary, width: float | None = None) -> Figur
 
 
 def _footing(summary: CompareSummary, inches: float) -> str | None:
-    """What a picture says below the others, in lines of so many inches."""
+    """The note below the pictures, broken into lines of so many inches."""
     found = footing(summary)
     return found and wrapped(found, inches)
 

@@ -103,7 +103,7 @@ def legend_of(summary: CompareSummary) -> str:
 
 
 def _share(summary: CompareSummary) -> str:
-    """What is measured, as a heading begins."""
+    """The measure, as the beginning of a heading."""
     return summary.share.capitalize()
 
 
@@ -130,7 +130,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def reached(evaluations: float, budget: int, one: StrategySummary | None = None) -> str:
-    """How many evaluations, with those that its probes cost; of a strategy that ended before, no number."""
+    """The number of evaluations plus that of the probes; `-` for a strategy that ended before, `> 100` beyond 100."""
     if not isinf(evaluations):
         return f"{evaluations:g}" + (f" + {one.probes:.3g}" if one and one.probes else "")
     return "-" if one is not None and one.evaluations < budget else f"> {budget}"
@@ -143,7 +143,7 @@ def _percent(at: Spread, decimals: int = 2) -> str:
 
 
 def facts_of(summary: CompareSummary) -> list[str]:
-    """What the table does not show, as sentences: the exact front, constraints, unusual runs, the data."""
+    """Sentences below the table: the exact front, constraints, unusual runs, the data."""
     fixed = [one.name for one in summary.strategies if one.deterministic]
     short = [one for one in summary.strategies if one.evaluations < summary.budget]
     facts = [summary.truth]

@@ -23,7 +23,7 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a search would do; None where a number is not known beforehand.
+    """The plan of a search before it runs; None where a number is not known beforehand.
 
     `seconds` are those of one point, from `timed` points that were measured in this process; `resident` and `budget`
     are bytes: of the process after that, and of the values under way at the most.

@@ -33,7 +33,7 @@ SIZES = {"single": (3.35, 2.5), "double": (7.0, 3.6)}
 
 @dataclass(frozen=True)
 class Against:
-    """What a picture of curves is about: the first objective against `x`, a curve for each value of `by`."""
+    """A picture of curves: the first objective against `x`, a curve for each value of `by`."""
 
     x: str
     by: str | None = None
@@ -44,7 +44,7 @@ def write_figures(folder: Path, target: Path, against: Against | None = None) ->
 
     With `against`, curves as well, in a size that suits them. Of a comparison, its pictures in these sizes.
 
-    Of a search that has not ended, or that is damaged, they show what is sound, as its page does, without curves.
+    For a search that has not ended, or is damaged, they show what is sound, as its page does, without curves.
 
     Raises ChopError without matplotlib, and SearchError where nothing sound is left.
     """

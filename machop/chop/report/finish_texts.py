@@ -1,4 +1,4 @@
-"""What a report says of networks that were tuned after the search."""
+"""Texts for a report on networks that were tuned after the search."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _changed(summary: SearchSummary) -> list[str]:
 
 
 def finish_facts(summary: SearchSummary) -> list[str]:
-    """How many networks were tuned, how, and what became of the front."""
+    """A sentence on how many networks were tuned, how, and how the front changed."""
     finish = summary.finish
     if finish is None:
         return []

@@ -20,7 +20,7 @@ OPERANDS = {
     "bias": "bias",
     "data_out": "out",
 }
-"""How the operands of a layer are called in tables."""
+"""The names of operands in tables."""
 
 NOTHING_MEASURED: MeasuredFracWidths = MappingProxyType({})
 
@@ -70,7 +70,7 @@ def layer_texts(
 
 
 def in_one_line(layers: Mapping[str, str], notes: Sequence[str]) -> str:
-    """What `layer_texts` returns, in one line.
+    """The texts and notes of `layer_texts` in one line.
 
     >>> in_one_line({}, [])
     'unquantised'
@@ -136,7 +136,7 @@ def _describe(config: Mapping[str, Any], named: bool) -> str:
 
 
 def operand_text(config: Mapping[str, Any], operand: str) -> str:
-    """What a config says of an operand: `8b/4f`, and in words what is not a number of bits.
+    """The format of an operand by a config: bits as `8b/4f`, and anything else in words.
 
     >>> operand_text({"name": "integer", "bias_width": 2, "bias_frac_width": 0}, "bias")
     '2b/0f'

@@ -54,7 +54,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, float]], styles: dict[str, 
 def spaced(wanted: Sequence[float], gap: float, top: float) -> list[float]:
     """Ascending heights moved as little as need be so that neighbours are `gap` apart and none is above `top`.
 
-    Those that would overlap make a group about their mean height.
+    Labels that would overlap make a group about their mean height.
 
     >>> [round(height, 2) for height in spaced([0.1, 0.5, 0.52, 0.98], 0.1, 1.0)]
     [0.1, 0.46, 0.56, 0.98]

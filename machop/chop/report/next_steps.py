@@ -24,7 +24,7 @@ def next_commands(summary: SearchSummary, folder: Path) -> list[str]:
 
 
 def _choice(summary: SearchSummary) -> BestRow:
-    """Of the networks whose first objective is within 1 % of the best, the one that is best by the others."""
+    """The network that is best by the other objectives, among those within 1 % of the best by the first."""
     first, *others = summary.goals.objectives
     costs = [first.turn * row.trial.metrics[first.metric] for row in summary.best]
     most = min(costs) + SHARE * abs(min(costs))

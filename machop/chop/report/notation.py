@@ -1,4 +1,4 @@
-"""Explains the notation of the formats in a table: what stands there, and nothing else."""
+"""Explains the notation of the formats in a table, as far as the table uses it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _MEANINGS = (
     (r"\db/auto", "8b/auto: the position of the point is measured, for each operand"),
     (r"\db/learned", "3.1b/learned: each value has a width of its own, 3.1 bits on average"),
 )
-"""What a text of fixed-point formats may hold, and what it means."""
+"""Signs that a text of fixed-point formats may hold, and their meaning."""
 
 _LETTERS = ((r"\df\b", "f: after the point"), (r"\de\b", "e: of the exponent"), (r"\dm\b", "m: of the mantissa"))
 _OPERANDS = ((r"\bact ", "act is a layer's input"), (r"\bw ", "w its weight"))
 
 
 def notation(names: Sequence[str], summary: SearchSummary) -> str:
-    """What the column of formats means, in a line; `names` are those of the formats."""
+    """One line that explains the column of formats; `names` are those of the formats."""
     texts = [describe_formats(row.sampled_config, True, row.frac_widths) for row in summary.best]
     shown = "; ".join(texts)
     is_fixed = set(names) <= set(FIXED_POINT)

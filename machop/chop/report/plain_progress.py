@@ -50,7 +50,7 @@ class PlainProgress(Progress):
         self.console.print(self.line(task), soft_wrap=True, highlight=False, markup=False)
 
     def line(self, task: Task) -> str:
-        """What a task has done so far, in words."""
+        """The progress of a task in words."""
         words = [_words(column, task) for column in self.columns if not isinstance(column, BarColumn)]
         return self.separator.join(filter(None, words))
 

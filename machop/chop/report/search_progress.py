@@ -37,7 +37,7 @@ _hidden: ContextVar[bool] = ContextVar("bars are hidden", default=False)
 _line: ContextVar[NotebookLine | None] = ContextVar("the line of a notebook's cell that bars share", default=None)
 
 SECONDS_BETWEEN_LINES = 10.0
-"""Of a log that takes the place of a bar."""
+"""Seconds between two lines of a log that replaces a bar."""
 
 LEAST_FOR_BAR = 120
 """Characters of a terminal that has room for a bar beside the figures."""
@@ -120,7 +120,7 @@ class SearchProgress(_Shown):
     def _best_so_far(self) -> str:
         """The end points of the front: for each objective the network that is best in it.
 
-        Of three objectives or more, the best value of each alone: every end point would take too much room.
+        With three objectives or more it is the best value of each alone: every end point would take too much room.
         """
         if not self._ends:
             return ""

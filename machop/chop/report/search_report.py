@@ -177,7 +177,7 @@ def _sum(summary: SearchSummary, metrics: Mapping[str, float]) -> str:
 def _figure(name: str, metrics: Mapping[str, float]) -> str:
     """A metric, and where weights are pruned what it is with all of them: `96 of 192`; a dash for none.
 
-    Of what was added up by layer, and measured of the whole circuit too, the whole comes first.
+    A cost that was measured on the whole circuit comes before the same cost added up by layer.
     """
     if name not in metrics:
         return NONE
@@ -193,7 +193,7 @@ def _is_pruned(config: Mapping[str, Any]) -> bool:
 
 
 def _tells_dense(summary: SearchSummary) -> bool:
-    """Whether a figure of the table stands beside that of the dense network."""
+    """Whether the table has a figure of the dense network beside one of its own."""
     return any(" of " in _figure(name, row.trial.metrics) for row in summary.best for name in _metric_names(summary))
 
 
@@ -285,7 +285,7 @@ def _on_test(constraint: Constraint, summary: SearchSummary) -> Constraint | Non
 
 
 def facts_of(summary: SearchSummary) -> list[str]:
-    """What the table does not show, as sentences: trials, data, constraints, notation, remarks, test columns."""
+    """Sentences below the table: trials, data, constraints, notation, remarks, test columns."""
     counts = summary.counts
     answered = f", {counts.repeats:,} of them repeats answered from the log" if counts.repeats else ""
     answered += f", {counts.failed} failed (a metric that is no finite number)" if counts.failed else ""

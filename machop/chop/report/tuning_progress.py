@@ -46,7 +46,7 @@ class TuningProgress:
 
     @property
     def missing(self) -> str:
-        """What the round under way lacks."""
+        """The tunings of the running round that are not done, in words."""
         return f"{self._networks - self._tuned} of {self._networks} tunings ({self._told})"
 
     def on_network(self, metrics: Mapping[str, float]) -> None:

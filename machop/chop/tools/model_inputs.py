@@ -14,7 +14,7 @@ from chop.errors import ChopError
 
 CURE = "an input is a tensor, a tuple of tensors or a dictionary {argument: tensor}"
 CONSTANTS = (bool, int, float, str, type(None))
-"""What may stand beside tensors, and is passed to the model as it is."""
+"""Types of values that may accompany tensors, and are passed to the model as they are."""
 
 
 def as_input(x: Any) -> Any:

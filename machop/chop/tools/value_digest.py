@@ -62,7 +62,7 @@ _OF_CODE: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 def code_digest(code: Any) -> str:
     """`value_digest` of a function, class or object that is called, as it was when it was first seen.
 
-    What it counts or keeps while it is used does not change the digest.
+    Counters and caches that change while it is used do not change the digest.
     """
     try:
         if code not in _OF_CODE:
@@ -73,7 +73,7 @@ def code_digest(code: Any) -> str:
 
 
 class _Seen:
-    """The objects that were described already, by address, numbered and kept alive; and how deep one stands in them."""
+    """The objects that were described already, by address, numbered and kept alive; the depth of the present one."""
 
     def __init__(self) -> None:
         self.objects: dict[int, tuple[int, Any]] = {}
@@ -218,7 +218,7 @@ def _content(cell: Any) -> Any:
 
 
 def _used(value: Any, names: Sequence[str]) -> Any:
-    """What a function can reach by a global name: of a module of the user's own, what it has under any of the names."""
+    """The values that a function can reach by a global name; in a module of the user's own, by any of the names."""
     if isinstance(value, ModuleType) and is_own_code(value):
         return {name: vars(value)[name] for name in names if name in vars(value)}
     return value

@@ -31,7 +31,7 @@ def comparison_page(files: ComparisonFolder) -> str:
 
 
 def comparison_data(summary: CompareSummary) -> dict[str, Any]:
-    """What the page of a comparison shows, as JSON."""
+    """The data of the page of a comparison, as JSON."""
     names = list(dict.fromkeys([*summary.goals.metrics, *summary.front]))
     directions = {own.metric: "minimize" if own.turn > 0 else "maximize" for own in summary.goals.objectives}
     return {

@@ -16,7 +16,7 @@ from chop.record.trial import Trial
 from chop.report.html.numbers import DIGITS, LEAST_TRIALS, Floats, column
 
 PENALTIES = np.logspace(-10, 1, 23)
-"""Of the ridge, in mean eigenvalues of the Gram matrix; generalised cross-validation picks one."""
+"""Penalties of the ridge regression, in mean eigenvalues of the Gram matrix; generalised cross-validation picks one."""
 
 ROWS_AT_ONCE = 4096
 TIE = 1e-3
@@ -153,7 +153,7 @@ def _indicators(codes: NDArray[np.int64], counts: Sequence[int], rows: int) -> I
 def _penalty(penalties: Floats, eigenvalues: Floats, along: Floats, rows: int) -> tuple[float, float]:
     """The penalty that generalised cross-validation picks, and the sum of squared residuals, for values of variance 1.
 
-    Of penalties that are about as good it is the smallest.
+    If several penalties are about equally good, it is the smallest.
     """
     found = []
     for penalty in penalties.tolist():

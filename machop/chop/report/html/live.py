@@ -43,7 +43,7 @@ class FollowedSearch:
     _problem: str = ""
 
     def version(self) -> tuple[str | None, str]:
-        """What the newest page would be made from (None: nothing yet), and a note for people."""
+        """The version of the newest page (None: there is none yet), and a note for people."""
         with self._lock:
             self._refresh()
             return (self._made[0] if self._made else None), self._problem
@@ -110,7 +110,7 @@ class LiveServer:
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """The address to open in a browser."""
         return f"http://{LOOPBACK}:{self.port}/?token={self.token}"
 
     def start(self) -> None:

@@ -57,7 +57,7 @@ def _document(policy: str, title: str, style: str, body: str, script: str) -> st
 
 
 def as_json(data: Mapping[str, Any]) -> str:
-    """Data as JSON that cannot end the element of the page in which it stands; what is no finite number becomes null.
+    """Data as JSON that cannot end the element of the page around it; numbers that are not finite become null.
 
     >>> as_json({"a": "</script>"})
     '{"a":"\\\\u003c/script>"}'

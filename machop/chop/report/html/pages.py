@@ -18,7 +18,7 @@ logger = get_logger(__name__)
 def page_of(folder: Path, lite: bool = False) -> str:
     """The page of the search, or of the comparison, in a folder.
 
-    Of a search that has not ended, or that is damaged, it shows what is sound and says so, as does a warning. Raises
+    The page of a search that has not ended, or is damaged, shows what is sound and says so, as does a warning. Raises
     SearchError where there is neither, and where nothing sound is left.
     """
     if _holds_search(folder):
@@ -43,5 +43,5 @@ def page_folder(folder: Path) -> Path:
 
 
 def _holds_search(folder: Path) -> bool:
-    """Whether a folder holds a search, perhaps without its log, which reading it tells."""
+    """Whether a folder holds a search. Its log may be missing: reading it finds that out."""
     return SearchFolder(folder).holds_search or (folder / BEST_FILE).is_file()

@@ -18,7 +18,7 @@ from chop.record.trial import BestRow, Trial, TrialCounts
 
 
 def running_summary(files: SearchFolder) -> SearchSummary:
-    """What is known of a search before it ends: its trials or blocks, and the front of those so far.
+    """The summary of a search before it ends: its trials or blocks, and their front so far.
 
     Raises SearchError where there is no log, or nothing in it that has metrics.
     """
@@ -53,7 +53,7 @@ def _metrics(values: Mapping[str, Any], goals: Goals, measured: Iterable[str]) -
 
 
 def progress_facts(summary: SearchSummary, is_by_trial: bool) -> list[str]:
-    """How far a running search is, and how fast: the facts that stand in the place of those at its end."""
+    """The progress and speed of a running search, in place of the facts about its end."""
     counts = summary.counts
     done = counts.measured + counts.repeats
     rate = done / summary.seconds if summary.seconds else 0.0

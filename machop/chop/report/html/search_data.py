@@ -41,7 +41,7 @@ Found = TypeVar("Found")
 def search_data(
     files: SearchFolder, lite: bool = False, summary: SearchSummary | None = None, notes: Sequence[str] = ()
 ) -> Json:
-    """What the page of a search shows, as JSON. With `lite` it holds few of very many trials.
+    """The data of the page of a search, as JSON. With `lite` they hold few of very many trials.
 
     `summary` is that of a search that has not ended (`running_summary`). `notes` stand at the top of the page, and
     behind them what is damaged and was left out. Raises SearchError for a search that has not ended where `summary` is
@@ -247,7 +247,7 @@ def _landscape(files: SearchFolder) -> Landscape | None:
 
 
 def _unless_damaged(notes: list[str], read: Callable[[], Found | None]) -> Found | None:
-    """What a file holds; None where it is damaged, which becomes a note."""
+    """The content of a file; None where it is damaged, which becomes a note."""
     try:
         return read()
     except SearchError as error:

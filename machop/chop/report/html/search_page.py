@@ -39,7 +39,7 @@ def page_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[str,
 
 
 def data_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[Json, str]:
-    """What can be shown of a search, and why it is of the log alone, if it is: it runs, was cut off, or is damaged.
+    """The data of a search, and the reason if they come from its log alone: it runs, was cut off, or is damaged.
 
     Raises SearchError where the log has nothing that could be shown.
     """
@@ -70,7 +70,7 @@ def _page(data: Json) -> str:
 
 
 def _commands(files: SearchFolder, forms: Sequence[str]) -> list[list[str]]:
-    """What takes a network of `ch search` away, as the user types it: what it is, the text, and a flag.
+    """Commands that take a network of `ch search` away: what each is for, its text, and a flag.
 
     `{trial}` stands for its number, `{untuned}` for the flag, where the network was tuned and is wanted as before.
     `forms` are the exporters that take the networks.

@@ -1,1 +1,1 @@
-"""What a notebook shows: HTML without scripts and requests, which reads as plain tables where styles are removed."""
+"""Shows studies, spaces and networks in a notebook: HTML without scripts, plain tables where styles are removed."""

@@ -17,7 +17,7 @@ from chop.tools.markup import Html, element, joined, table
 from chop.tools.whole_numbers import readable
 
 MOST_LETTERS = 240
-"""Of the formats of a network in the table; `study[17]` shows them all."""
+"""The most letters for the formats of a network in the table; `study[17]` shows them all."""
 
 MOST_AXES = 60
 
@@ -85,7 +85,7 @@ def _axes(summary: SearchSummary, data: Mapping[str, Any]) -> Html:
 
 
 def _next(summary: SearchSummary) -> Html:
-    """What to call next, for the network that is first in the table."""
+    """The calls to make next, for the network that is first in the table."""
     first = summary_table(summary)[1][0][0]
     is_within = summary.goals.is_within(summary.best[0].trial.metrics)
     best = ["study.best(max_drop=0.01)" if summary.fp32 else "study.best()"] if is_within else []

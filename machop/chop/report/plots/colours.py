@@ -19,10 +19,10 @@ COLOURS = {
 """By what points and lines stand for (`Points.role`, `Bound.role`)."""
 
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Of curves, in their order."""
+"""The colours of curves, in their order."""
 
 OTHERS = "#cfcfcf"
-"""Of the curves behind the one that a panel is about."""
+"""The colour of the curves behind the one that a panel is about."""
 
 BITS_SCALE, CORRELATION_SCALE = "viridis", "RdBu"
 BIT_TICKS = (1, 2, 4, 8, 16, 32)

@@ -71,6 +71,8 @@ def _panels(figure: Figure, found: Curves) -> None:
         _tick(axes, found)
     for axes in grid[len(names) :]:
         axes.set_axis_off()
+    for axes in grid[max(0, len(names) - PANELS_ABREAST) : len(names)]:  # the lowest of their columns
+        axes.tick_params(labelbottom=True)
     figure.supxlabel(found.x, fontsize=8)
     figure.supylabel(found.y, fontsize=8)
 

@@ -173,12 +173,19 @@ def _label(axes: Axes, picture: Scatter) -> None:
     axes.autoscale_view()  # else the places are those of the limits before
     taken: list[tuple[float, float]] = []
     for own in picture.points:
+        place = _empty_side(own)
         for x, y, text in zip(own.x, own.y, own.labels, strict=False):
             across, up = (float(place) * 72 / axes.figure.dpi for place in axes.transData.transform((x, y)))
             if all(abs(across - a) >= LABEL_SIZE[0] or abs(up - b) >= LABEL_SIZE[1] for a, b in taken):
                 taken.append((across, up))
-                place: Any = {"xytext": (3, 3), "textcoords": "offset points"}
                 axes.annotate(text, (x, y), fontsize=6, color=COLOURS[own.role], **place)
+
+
+def _empty_side(own: Points) -> dict[str, Any]:
+    """Where labels lie beside no line of their points: above to the left of one that rises, else above to the right."""
+    is_rising = bool(own.line) and (own.x[-1] - own.x[0]) * (own.y[-1] - own.y[0]) > 0
+    across = -3 if is_rising else 3
+    return {"xytext": (across, 3), "textcoords": "offset points", "ha": "right" if is_rising else "left"}
 
 
 def _points(axes: Axes, own: Points) -> None:

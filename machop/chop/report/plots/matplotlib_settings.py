@@ -26,7 +26,7 @@ FOR_PAPERS: Any = {
     "legend.fontsize": 7,
     "lines.linewidth": 1.2,
 }
-"""Of the pictures of a search, which fit in a column of a paper."""
+"""Settings for the pictures of a search, which fit in a column of a paper."""
 
 FOR_COMPARISONS: Any = {
     **_COMMON,
@@ -40,7 +40,7 @@ FOR_COMPARISONS: Any = {
     "legend.handlelength": 3.0,
     "lines.linewidth": 1.7,
 }
-"""Of the pictures of a comparison, which stand by themselves."""
+"""Settings for the pictures of a comparison, which are looked at on their own."""
 
 FOR_COLUMNS: Any = {
     **FOR_COMPARISONS,
@@ -54,7 +54,7 @@ FOR_COLUMNS: Any = {
     "lines.linewidth": 1.2,
     "lines.markersize": 4,
 }
-"""Of the same pictures in a column of a paper."""
+"""Settings for the pictures of a comparison in a column of a paper."""
 
 
 def rendered(figure: Figure, kind: str, dpi: int = 300, settings: Any = FOR_PAPERS) -> bytes:

@@ -25,7 +25,7 @@ IMPORTANCE_NOTE = (
     "Uncertain for values that the strategy hardly tried."
 )
 MOST_LETTERS = 300_000
-"""Of the formats that points beside the front tell on hover; where it would be more, they tell their figures alone."""
+"""The most letters of formats that points beside the front show on hover; above it, they show their figures alone."""
 
 MOST_LAYERS_IN_HOVER = 12
 
