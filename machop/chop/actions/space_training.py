@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from chop.actions.search.run.session import choices_digest, layers_digest
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
 from chop.actions.setup import TRAINING_FOLDER, Prepared, prepare, resolve_accelerator, software_dir, traced
+from chop.config.later_keys import fingerprint_of_options
 from chop.config.next_command import search_command
 from chop.config.run_config import SPACE_TRAINING, RunConfig
 from chop.config.space_training import SpaceTrainingOptions
@@ -116,8 +117,9 @@ class SpaceTrainingJob:
 
     def _facts(self) -> dict[str, Any]:
         """The facts that a resumed training must match: all that it depends on but the patience."""
-        options = {name: value for name, value in asdict(self.options).items() if name != "patience"}
-        setup = {name: value for name, value in asdict(self.setup).items() if name not in self.space.told_by_choices}
+        options = {name: value for name, value in fingerprint_of_options(self.options).items() if name != "patience"}
+        of_setup = fingerprint_of_options(self.setup)
+        setup = {name: value for name, value in of_setup.items() if name not in self.space.told_by_choices}
         return {
             **options,
             **fingerprint_of_training(self.model, self.data, self.space, self.seed),

@@ -7,12 +7,20 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any
 
 from chop.config.json_schema import Schema, table_schema
+from chop.config.later_keys import BEFORE
 
 
-def documented(default: Any = MISSING, meaning: str = "", *, made_by: Callable[[], Any] | None = None) -> Any:
+def documented(
+    default: Any = MISSING,
+    meaning: str = "",
+    *,
+    made_by: Callable[[], Any] | None = None,
+    before: Any = MISSING,
+) -> Any:
     """A field of a dataclass that reads a table: its default, and what the key means, in a sentence.
 
-    `made_by` makes a default that is a list or a table.
+    `made_by` makes a default that is a list or a table. A key that is added later declares the value that means what
+    was done `before` there was such a key: records from then can be resumed with it. It stays if the default changes.
 
     >>> @dataclass(frozen=True)
     ... class Options:
@@ -20,7 +28,7 @@ def documented(default: Any = MISSING, meaning: str = "", *, made_by: Callable[[
     >>> keys_of(Options)
     [Key(name='rate', values='number', default='0.5', meaning='The share of points that are drawn.')]
     """
-    about = {"help": meaning}
+    about = {"help": meaning} | ({} if before is MISSING else {BEFORE: before})
     return field(default_factory=made_by, metadata=about) if made_by else field(default=default, metadata=about)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import STRATEGIES
+from chop.config.later_keys import fingerprint_of_options
 from chop.errors import SearchError
 from chop.record.folder import SearchFolder
 from chop.tools.logger import get_logger
@@ -74,7 +75,7 @@ class ResumableSearch(SearchSession):
 
     def fingerprint(self) -> dict[str, Any]:
         training = declared_training(self.settings)
-        trained: dict[str, Any] = {} if training is None else {"training": asdict(training)}
+        trained: dict[str, Any] = {} if training is None else {"training": fingerprint_of_options(training)}
         if training is not None and (files := file_digests(training)):
             trained["training_files"] = files
         return {**super().fingerprint(), **trained, **self.initial.fingerprint()}

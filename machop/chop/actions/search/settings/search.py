@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from chop.actions.search.search_space.base import SEARCH_SPACES
@@ -14,6 +14,7 @@ from chop.actions.search.settings.runners import known_metrics, missing_metric, 
 from chop.actions.search.settings.strategy_setup import StrategySetup, parse_setup
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
 from chop.actions.search.strategies.base import STRATEGIES
+from chop.config.later_keys import fingerprint_of_options
 from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
 from chop.record.goals import Goals
@@ -64,9 +65,9 @@ class SearchSettings:
         return {
             "search_space": self.space,
             "calibration_rows": getattr(self.space_setup, "calibration_rows", None),
-            "strategy": [self.strategy, asdict(self.strategy_options)],
+            "strategy": [self.strategy, fingerprint_of_options(self.strategy_options)],
             "runners": [runner.fingerprint() for runner in self.runners],
-            "metrics": [asdict(objective) for objective in self.objectives],
+            "metrics": [fingerprint_of_options(objective) for objective in self.objectives],
             "limits": [constraint.fingerprint() for constraint in self.constraints],
             "sum_scaled_metrics": [self.setup.sum_scaled_metrics, self.setup.direction],
             "ask_batch": self.setup.ask_batch,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chop.actions.search.strategies.runners.base import RUNNERS
+from chop.config.later_keys import fingerprint_of_options
 from chop.config.typed import Problem, parse_table
 from chop.errors import ChopError
 
@@ -22,7 +23,8 @@ class RunnerChoice:
     def fingerprint(self) -> list[Any]:
         """The settings that decide a runner's figures: name, options, and the version of its metrics."""
         definition = RUNNERS[self.name].definition
-        return [self.group, self.name, asdict(self.options), *([{"definition": definition}] if definition > 1 else [])]
+        options = fingerprint_of_options(self.options)
+        return [self.group, self.name, options, *([{"definition": definition}] if definition > 1 else [])]
 
 
 @dataclass(frozen=True)

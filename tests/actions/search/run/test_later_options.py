@@ -1,0 +1,75 @@
+"""An option that is added later ends no earlier search, and a default that changes later is noticed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chop.actions.search.strategies.base import STRATEGIES, Training
+from chop.actions.search.strategies.runners.base import RUNNERS
+from chop.config.keys import documented
+from chop.config.later_keys import BEFORE, fingerprint_of_options
+from chop.config.space_training import SpaceTrainingOptions
+from chop.errors import SearchError
+from chop.record.trial import Objective
+from chop.record.trials import TrialLog
+
+FIRST = Path(__file__).with_name("data") / "first_options.json"
+
+
+@dataclass(frozen=True)
+class First:
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Later:
+    rate: float = 0.5
+    rounds: int = documented(1, "Rounds of tuning.", before=1)
+
+
+@dataclass(frozen=True)
+class OtherDefault:
+    rate: float = 0.5
+    rounds: int = documented(3, "Rounds of tuning.", before=1)
+
+
+def resume(path: Path, options: Any) -> None:
+    TrialLog.resume(path, {"strategy": ["own", fingerprint_of_options(options)]}).close()
+
+
+def test_a_search_from_before_an_option_goes_on_where_it_does_what_was_done_before(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    TrialLog.create(path, {"strategy": ["own", fingerprint_of_options(First())]}).close()
+    resume(path, Later())
+    resume(path, OtherDefault(rounds=1))
+    for other in (Later(rounds=2), OtherDefault()):
+        with pytest.raises(SearchError, match="strategy"):
+            resume(path, other)
+
+
+def test_another_default_is_another_search(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    TrialLog.create(path, {"strategy": ["own", fingerprint_of_options(Later())]}).close()
+    with pytest.raises(SearchError, match="strategy"):
+        resume(path, OtherDefault())
+
+
+def test_each_option_that_records_of_the_first_version_lack_says_what_was_done_before() -> None:
+    """Where this fails, give the new option `before=…`: the value that means what was done without it."""
+    assert always_written() == json.loads(FIRST.read_text(encoding="utf-8"))
+
+
+def always_written() -> dict[str, list[str]]:
+    classes = {f"strategy {name}": STRATEGIES[name].Options for name in STRATEGIES}
+    classes |= {f"runner {name}": RUNNERS[name].Options for name in RUNNERS}
+    classes |= {cls.__name__: cls for cls in (Training, Objective, SpaceTrainingOptions)}
+    classes = {name: cls for name, cls in classes.items() if cls.__module__.startswith("chop.")}
+    return {
+        name: sorted(field.name for field in fields(cls) if BEFORE not in field.metadata)
+        for name, cls in classes.items()
+    }
