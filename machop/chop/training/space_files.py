@@ -77,9 +77,9 @@ class SpaceFiles:
 
     def _require_same(self, known: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         as_read = json.loads(json.dumps(dict(facts)))
-        others = [name for name in as_read if known.get(name) != as_read[name]]
+        others = [name for name in {**as_read, **known} if known.get(name) != as_read.get(name)]
         if others:
-            told = ", ".join(f"{name} {known.get(name)!r} (now {as_read[name]!r})" for name in others)
+            told = ", ".join(f"{name} {known.get(name)!r} (now {as_read.get(name)!r})" for name in others)
             raise ChopError(
                 f"the training in {self.folder} was begun with other settings: {told}; undo the change, or start anew "
                 f"without --resume (from the best weights with --load {self.best})"

@@ -14,9 +14,10 @@ from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.config.keys import documented
 from chop.config.later_keys import BEFORE, fingerprint_of_options
 from chop.config.space_training import SpaceTrainingOptions
-from chop.errors import SearchError
+from chop.errors import ChopError, SearchError
 from chop.record.trial import Objective
 from chop.record.trials import TrialLog
+from chop.training.space_files import Progress, SpaceFiles
 
 FIRST = Path(__file__).with_name("data") / "first_options.json"
 
@@ -73,3 +74,10 @@ def always_written() -> dict[str, list[str]]:
         name: sorted(field.name for field in fields(cls) if BEFORE not in field.metadata)
         for name, cls in classes.items()
     }
+
+
+def test_a_training_for_a_space_notices_a_later_option_that_is_not_given_any_more(tmp_path: Path) -> None:
+    files = SpaceFiles(tmp_path)
+    files.write_state({}, Progress(((0.5,),), 0), fingerprint_of_options(Later(rounds=2)))
+    with pytest.raises(ChopError, match="rounds 2"):
+        files.read_state(fingerprint_of_options(Later()))
