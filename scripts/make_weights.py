@@ -10,7 +10,6 @@ import argparse
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -36,12 +35,11 @@ def recipe(model: str, dataset: str, seed: int, epochs: int, rate: float, batch:
         seed=seed,
         max_epochs=epochs,
         learning_rate=rate,
+        lr_scheduler="cosine",
         batch_size=batch,
         accelerator="cpu",
     )
 
-
-SCHEDULE: Literal["cosine"] = "cosine"
 
 RECIPES = (
     recipe("toy", "toy_tiny", seed=1, epochs=60, rate=5e-3, batch=64),
@@ -67,7 +65,7 @@ def train_one(options: RunOptions) -> Trained:
     """Train by `options` and keep the best epoch."""
     prepared = prepare(options)
     with tempfile.TemporaryDirectory() as folder:
-        result = train(options, prepared.model, prepared.data_module, Path(folder), SCHEDULE)
+        result = train(options, prepared.model, prepared.data_module, Path(folder))
         load_weights(prepared.model, result.best_checkpoint)
     validation = result.best_metrics["accuracy"]
     print(f"{options.model} seed {options.seed}: validation {validation:.4f}", flush=True)

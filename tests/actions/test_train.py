@@ -10,6 +10,7 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,14 +117,34 @@ def test_optimiser_rate_decay_and_schedule(tmp_path: Path, name: str, cls: str) 
     from chop.actions.lightning_training import Training
 
     options = replace(OPTIONS, training_optimizer=name, learning_rate=0.3, weight_decay=0.2)
-    optimizer = Training(get_model("toy"), data_module(), options, "constant").configure_optimizers()
+    optimizer = Training(get_model("toy"), data_module(), options).configure_optimizers()
     assert type(optimizer).__name__ == cls
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.3, 0.2)
 
 
-def test_the_cosine_ends_at_nothing(tmp_path: Path) -> None:
-    result = train(OPTIONS, get_model("toy"), data_module(), tmp_path, schedule="cosine")
-    state = torch.load(result.last_checkpoint, weights_only=True)
+@pytest.mark.parametrize(
+    ("kind", "factors"),
+    [("constant", [1, 1, 1, 1]), ("linear", [0.75, 0.5, 0.25, 0]), ("cosine", [0.853553, 0.5, 0.146447, 0])],
+)
+def test_the_learning_rate_follows_its_schedule(monkeypatch: Any, kind: str, factors: list[float]) -> None:
+    from chop.actions.lightning_training import Training
+
+    monkeypatch.setattr(Training, "trainer", SimpleNamespace(estimated_stepping_batches=len(factors)))
+    options = replace(OPTIONS, lr_scheduler=kind, learning_rate=0.1)
+    made = Training(get_model("toy"), data_module(), options).configure_optimizers()
+    optimizer = made if kind == "constant" else made["optimizer"]
+    found = []
+    for _ in factors:
+        optimizer.step()
+        if kind != "constant":
+            made["lr_scheduler"]["scheduler"].step()
+        found.append(optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx([0.1 * factor for factor in factors], abs=1e-7)
+
+
+def test_a_falling_learning_rate_ends_at_nothing(tmp_path: Path) -> None:
+    options = replace(OPTIONS, lr_scheduler="cosine")
+    state = torch.load(train(options, get_model("toy"), data_module(), tmp_path).last_checkpoint, weights_only=True)
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-9)
 
 

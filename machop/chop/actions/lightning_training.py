@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
@@ -30,12 +31,11 @@ logger = get_logger(__name__)
 class Training(LightningModule):
     """Trains one model with its loss and optimiser, and scores it on the validation set."""
 
-    def __init__(self, model: nn.Module, data_module: MaseDataModule, options: RunOptions, schedule: str) -> None:
+    def __init__(self, model: nn.Module, data_module: MaseDataModule, options: RunOptions) -> None:
         super().__init__()
         self.model = model
         self.data_module = data_module
         self.options = options
-        self.schedule = schedule
         self.scores: dict[str, float] = {}
         self._accumulator = data_module.task.accumulator()
         self._largest = 0
@@ -66,15 +66,19 @@ class Training(LightningModule):
         self.log_dict(named, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser of the options; the learning rate is constant or follows a cosine to 0."""
+        """The optimiser of the options, and the schedule of its learning rate."""
         cls = OPTIMIZERS[self.options.training_optimizer]
         rates: dict[str, Any] = {"lr": self.options.learning_rate, "weight_decay": self.options.weight_decay}
         optimizer = cls(self.model.parameters(), **rates)
-        if self.schedule == "constant":
+        if self.options.lr_scheduler == "constant":
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        schedule: LRScheduler = (
+            LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps)
+            if self.options.lr_scheduler == "linear"
+            else CosineAnnealingLR(optimizer, T_max=steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-Schedule = Literal["constant", "cosine"]
 SAMPLES_TO_CHECK_ON = 256
 LIGHTNING_ACCELERATORS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -75,7 +74,7 @@ def run_train(options: RunOptions) -> TrainResult:
     model = saved.model if saved else prepared.model
     folder = software_dir(options) / TRAINING_FOLDER
     with _only_training(options, folder) as own:
-        result = _train(options, model, prepared.data_module, own, "constant")
+        result = _train(options, model, prepared.data_module, own)
         kept = folder / GRAPH_FILE if saved else result.best_checkpoint
         load_weights(model.float(), result.best_checkpoint)  # other precisions leave the model in their type
         if saved:
@@ -94,22 +93,18 @@ def train(
     model: nn.Module,
     data_module: MaseDataModule,
     output_dir: Path,
-    schedule: Schedule = "constant",
 ) -> TrainResult:
     """Train `model` in place on the training set; checkpoints and logs go to `output_dir / "training_ckpts"`.
 
-    `model` may be any module, quantised layers included, and ends with its last weights. The learning rate is
-    constant, or falls to nothing along a cosine. Ctrl-C keeps the best so far.
+    `model` may be any module, quantised layers included, and ends with its last weights. Ctrl-C keeps the best so far.
     Raises ChopError for options that Lightning refuses, for a logger whose package is not installed, and where another
     training is writing to the folder.
     """
     with _only_training(options, output_dir / TRAINING_FOLDER) as own:
-        return _train(options, model, data_module, own, schedule)
+        return _train(options, model, data_module, own)
 
 
-def _train(
-    options: RunOptions, model: nn.Module, data_module: MaseDataModule, own: OwnFolder, schedule: Schedule
-) -> TrainResult:
+def _train(options: RunOptions, model: nn.Module, data_module: MaseDataModule, own: OwnFolder) -> TrainResult:
     from lightning.pytorch import seed_everything
 
     from chop.actions.lightning_training import KeepCheckpoints, Training
@@ -121,7 +116,7 @@ def _train(
     with _quiet_lightning():
         seed_everything(options.seed, workers=True, verbose=False)
         trainer = _trainer(options, folder, keep)
-        interrupted = _fit(trainer, Training(model, data_module, options, schedule), data_module, keep)
+        interrupted = _fit(trainer, Training(model, data_module, options), data_module, keep)
     return _result(trainer, keep, folder, interrupted)
 
 

@@ -47,6 +47,9 @@ class RunOptions:
     max_steps: Annotated[int, Ge(-1)] = _training(-1, "Train for at most this many steps; -1: no limit.")
     learning_rate: Annotated[float, Gt(0), Le(1000)] = _training(1e-3, "Learning rate of the optimiser.")
     weight_decay: Annotated[float, Ge(0)] = _training(0.0, "Weight decay of the optimiser.")
+    lr_scheduler: Literal["constant", "linear", "cosine"] = _training(
+        "constant", "The learning rate along the training: as it is, or falling to nothing along a line or a cosine."
+    )
     training_optimizer: Literal["adam", "sgd", "adamw"] = _training("adam", "The optimiser.")
     trainer_precision: str = _training("32-true", "Precision of training, as Lightning names it.")
     accumulate_grad_batches: Annotated[int, Ge(1)] = _training(1, "Batches whose gradients make one step.")
