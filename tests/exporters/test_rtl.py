@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from torch import nn
 
-from chop.circuits.rtl import missing_programs
+from chop.circuits.rtl import Rtl, Simulation, missing_programs
 from chop.errors import ExportError
 from chop.exporters import EXPORTERS, ExportNetwork, export
 from chop.exporters import rtl as exporters
@@ -47,6 +47,26 @@ def test_what_was_not_simulated_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     (note,) = found.written.notes
     assert "was not simulated (not installed: verilator)" in note
     assert note in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_simulation_is_announced_with_the_option_that_leaves_it_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Compiling takes minutes: what runs is said before it starts."""
+    told_before: list[str] = []
+
+    def simulated(rtl: Rtl, folder: Path) -> Simulation:
+        told_before.append(caplog.text)
+        return Simulation("Verilator 5", outputs=10, differing=0)
+
+    monkeypatch.setattr(exporters, "missing_programs", lambda language: ())
+    monkeypatch.setattr(exporters, "simulated", simulated)
+    with caplog.at_level("INFO", logger="chop"):
+        export(network(), "verilog", tmp_path / "out")
+    assert "verilator compiles the circuit" in told_before[0] and "--set simulates=false" in told_before[0]
+    caplog.clear()
+    export(network(), "verilog", tmp_path / "out", QUICK)
+    assert "compiles" not in caplog.text and len(told_before) == 1
 
 
 def test_manifest_and_readme_say_ports_and_latency(tmp_path: Path) -> None:

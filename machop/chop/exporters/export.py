@@ -13,6 +13,9 @@ from chop.errors import ExportError, FolderError
 from chop.exporters.base import EXPORTERS, Check, Exporter, ExportNetwork, Written
 from chop.exporters.manifest import MANIFEST, write_manifest, write_readme
 from chop.tools.folder_lock import only_writer
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 Report = Callable[[str], None]
 
@@ -86,6 +89,9 @@ def write_verified(
     exporter: Exporter, network: ExportNetwork, folder: Path, allow_differences: bool, report: Report
 ) -> Exported:
     """Write and verify a network that can be exported, as `export` does."""
+    name = EXPORTERS.name_of(type(exporter))
+    if exporter.not_verified() is None:
+        logger.info("%s: the files are written, then compared with the network on the whole test set", name)
     with only_writer(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{folder.name[:100]}.", dir=folder.parent) as beside:
@@ -93,7 +99,6 @@ def write_verified(
             draft.mkdir()
             written = exporter.write(network, draft)
             checks = _checked(exporter, network, draft, allow_differences, report, written.notes)
-            name = EXPORTERS.name_of(type(exporter))
             found = Exported(folder, name, checks, written, exporter.not_verified())
             described = exporter.network_of_files(network)
             write_readme(draft, described, found)

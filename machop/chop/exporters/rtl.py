@@ -18,6 +18,7 @@ from chop.circuits.facts import CLOCK_PERIOD, LATENCY_CUTOFF, checked_outputs
 from chop.circuits.network import IntegerNetwork
 from chop.circuits.network_costs import network_costs
 from chop.circuits.rtl import (
+    PROGRAMS,
     Language,
     Rtl,
     RtlOptions,
@@ -34,6 +35,9 @@ from chop.exporters.circuit_exporter import CircuitExporter
 from chop.exporters.integer_layers import FLOAT_BITS
 from chop.exporters.rtl_usage import usage
 from chop.tools.files import write_whole
+from chop.tools.logger import get_logger
+
+logger = get_logger(__name__)
 
 INTERPRETER = "alkaid's integer interpreter"
 
@@ -112,6 +116,11 @@ class RtlExporter(CircuitExporter):
             exact = ((checked_outputs(circuit, integers, x), integers(x)) for x, _ in network.predictions())
             yield Check.of(f"{INTERPRETER}, against the network in integers", exact)
         if self.options.simulates and not missing_programs(self.language):
+            logger.info(
+                "%s compiles the circuit and runs its test bench, up to minutes for a large one; the option "
+                "simulates = false (--set simulates=false) leaves this out",
+                PROGRAMS[self.language][0],
+            )
             found = simulated(rtl, folder)
             most = (2**rtl.output.bits - 1) * 2.0**-rtl.output.frac if found.differing else 0.0
             yield Check(f"{found.tool}, the test bench in sim/", found.outputs, found.differing, most)

@@ -91,7 +91,7 @@ def legend_of(summary: CompareSummary) -> str:
     has_ended = any(
         one.evaluations < summary.budget and isinf(one.evaluations_to[TARGETS[-1]][1]) for one in summary.strategies
     )
-    ended = " -: the strategy ended before it had as much." if has_ended else ""
+    ended = " -: the strategy ended before it reached that share." if has_ended else ""
     if any(one.probes for one in summary.strategies):
         ended += " +: sensitivity probes before the first trial, in evaluations; the verdict counts them."
     of_seeds = ("median ", ", median and 10-90 % band in %") if len(summary.seeds) > 1 else ("", " in %")

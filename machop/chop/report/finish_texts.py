@@ -41,8 +41,8 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     weights = "its own weights" if summary.of_training else "the weights of the search"
     graphs = f"Their graphs: {FINISHED_FOLDER}; " if summary.origin.command else ""
     line = (
-        f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from {weights}; "
-        f"{len(tuned)} of the {len(summary.best)} best are tuned, {len(finish.before)} were best before. {graphs}"
+        f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from {weights}. "
+        f"Best networks: {len(finish.before)} before, {len(summary.best)} now, {len(tuned)} of them tuned. {graphs}"
     )
     if tuned_names(summary):
         empty = " (empty: not tuned)" if len(tuned) < len(summary.best) else ""

@@ -153,7 +153,7 @@ def test_runs_of_one_seed_are_pairs() -> None:
 def test_runs_that_are_alike_with_every_seed_are_called_the_same() -> None:
     tpe = record("tpe", spread_about(200), [0.96 + 0.001 * seed for seed in range(SEEDS)], optuna=True)
     found = verdict([tpe, replace(tpe, name="twin")], 300)
-    assert found.lines[1] == "Here the best sampler of Optuna is tpe (twin as near)."
+    assert found.lines[1] == "Here the best sampler of Optuna is tpe (twin has the same figures)."
     assert line(found.lines, "twin").endswith(": the same as tpe.")
     assert not any("best sampler" in own for own in verdict([tpe], 300).lines)  # of one alone
 

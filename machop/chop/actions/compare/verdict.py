@@ -144,7 +144,7 @@ def _on_sampler(
         what = f"no sampler of Optuna gets to {percent(TARGET)} % within {budget}, {best.name} comes nearest"
     else:
         what = f"the best sampler of Optuna is {best.name}"
-    what += f" ({', '.join(equal)} as near)" if equal else ""
+    what += f" ({' and '.join(equal)} {'has' if len(equal) == 1 else 'have'} the same figures)" if equal else ""
     return [f"Here {what}{': it ' if faster else ''}{', '.join(faster)}."]
 
 

@@ -1,12 +1,13 @@
 """Circuits as Verilog and VHDL: written, simulated on data, and synthesised."""
 
 from chop.circuits.rtl.design import Language, Rtl, RtlOptions, module_name, rtl_of
-from chop.circuits.rtl.simulation import Simulation, missing_programs, simulated
+from chop.circuits.rtl.simulation import PROGRAMS, Simulation, missing_programs, simulated
 from chop.circuits.rtl.test_bench import Vectors, files_of, vectors_of
 from chop.circuits.rtl.words import Word
 from chop.circuits.rtl.yosys import Synthesis, has_yosys, synthesised, synthesised_sources
 
 __all__ = [
+    "PROGRAMS",
     "Language",
     "Rtl",
     "RtlOptions",

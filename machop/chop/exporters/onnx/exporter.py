@@ -135,8 +135,8 @@ class Onnx(Exporter):
         layers = (*own.skeleton.in_float, *inexact_sums(own.network.graph))
         if layers:
             yield (
-                "These layers compute in float32 what it does not hold exactly, so that their last bits, and roundings "
-                f"behind them, may differ from library to library: {', '.join(layers)}."
+                "The results of some layers do not fit float32 exactly, so their last bits depend on the library, and "
+                f"with them what later layers round: {', '.join(layers)}."
             )
         if self.options.form == "vnni":
             yield "Run it on processors with VNNI (or ARM): x86 without it saturates sums of products of such bytes."
