@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TIMEOUT = 120.0
+TIMEOUT = 600.0
+"""Seconds for a search that takes some; a busy machine takes minutes."""
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
