@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from chop.actions.setup import require_parts_alike, traced
 from chop.config.examples import examples
 from chop.errors import GraphError
+from chop.ir import MaseGraph
+from chop.ir.graph.same_results import draws_at_random
 from tests.conftest import Command
 
 
@@ -96,3 +99,53 @@ def test_a_model_that_cannot_be_copied_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(GraphError, match="cannot be copied"):
         traced(Holds(), Data())
+
+
+class Noisy(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.randn(2)
+
+
+class NoisyInTraining(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.randn(2) if self.training else super().forward(x)
+
+
+class Drops(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x), 0.5, training=True)
+
+
+class DrawsWithNumpy(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + float(np.random.default_rng().normal())
+
+
+class Counts(nn.Linear):
+    """Returns more in each call; what a run writes lasts for that run only."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x) * self.calls
+
+
+@pytest.mark.parametrize("kind", [Noisy, Drops, DrawsWithNumpy])
+def test_a_model_that_draws_at_random_in_eval_mode_is_refused_as_such(kind: type[nn.Linear]) -> None:
+    with pytest.raises(GraphError, match=rf"{kind.__name__} gives different results .* it draws at random\. Let its"):
+        traced(kind(3, 2), Data())
+
+
+@pytest.mark.parametrize("kind", [NoisyInTraining, Counts])
+def test_a_model_that_returns_the_same_in_eval_mode_is_taken(kind: type[nn.Linear]) -> None:
+    model = kind(3, 2)
+    assert not draws_at_random(model.train(), torch.randn(2, 5, 3))
+    assert model.training and isinstance(traced(model.eval(), Data()), MaseGraph)
+
+
+def test_the_check_for_random_draws_leaves_the_generator_of_torch_as_it_was() -> None:
+    model = Noisy(3, 2)
+    before = torch.random.get_rng_state()
+    assert draws_at_random(model, torch.ones(2, 3))
+    assert torch.equal(torch.random.get_rng_state(), before)

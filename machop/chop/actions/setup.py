@@ -19,7 +19,7 @@ from chop.dataset.rows import cut, form_of
 from chop.errors import ChopError, GraphError, first_line
 from chop.ir import MaseGraph
 from chop.ir.graph.own_copy import is_uninitialised
-from chop.ir.graph.same_results import failure, gives, steady_results
+from chop.ir.graph.same_results import draws_at_random, failure, gives, steady_results
 from chop.models import get_model
 from chop.models.build import ships_weights
 from chop.models.checkpoint import load_weights
@@ -136,11 +136,17 @@ def _initialise(model: nn.Module, data_module: Data) -> None:
 def traced(model: nn.Module, data_module: Data) -> MaseGraph:
     """Trace a model; raises GraphError if the graph differs from it on any form of input in any of the data sets.
 
-    Raises GraphError, naming the part, where it does not: its forward goes another way there than on the first two
-    training samples, or does not run.
+    Raises GraphError, naming the part, where its forward goes another way there than on the first two training samples,
+    or does not run; and for a model that draws at random, whose figures could not be measured again.
     """
     require_parts_alike(model, data_module)
     x, _ = first_batch(data_module, "train", 2)
+    if draws_at_random(model, x):
+        raise GraphError(
+            f"{type(model).__name__} gives different results for the same input, also in eval mode: it draws at "
+            "random. Let its forward draw in training alone (`if self.training`), or draw once and keep the numbers "
+            "in a buffer"
+        )
     graph = MaseGraph(model, example_inputs=x)
     for part in PARTS:
         for few in _two_of_each_form(data_module, part):

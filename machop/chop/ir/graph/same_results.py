@@ -36,6 +36,22 @@ def steady_results(model: nn.Module, example_inputs: ExampleInputs | None) -> An
 
 
 @torch.no_grad()
+def draws_at_random(model: nn.Module, example_inputs: ExampleInputs) -> bool:
+    """Whether two fresh copies of `model`, in eval mode, return different results for the same inputs.
+
+    False, too, for a model that cannot be copied or run on these inputs.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            first = _results(copied_module(model).eval(), example_inputs)
+            torch.rand(1)  # the second copy draws other numbers
+            second = _results(copied_module(model).eval(), example_inputs)
+    except Exception:  # of the model's own code
+        return False
+    return not _are_close(first, second, TOLERANCE)
+
+
+@torch.no_grad()
 def failure(model: nn.Module, example_inputs: ExampleInputs) -> str:
     """The first line of the error that a copy of `model` ends with, with its cure; empty where it runs.
 
