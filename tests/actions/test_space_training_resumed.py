@@ -162,3 +162,13 @@ def test_a_search_with_statistics_of_float_after_a_training_tells_the_cure(
     cure = 'write batch_norm = "measured"'
     assert (cure in study.summary.origin.training) == is_told
     assert any(cure in warning for warning in study.warnings) == is_told
+    if is_told:
+        learned = chop.search(
+            result.model, data, own, objectives=["loss"], strategy="gradient",
+            strategy_options={"snapshots": 1, "epochs": 1, "train_weights": True},
+        )  # fmt: skip
+        (told,) = [warning for warning in learned.warnings if cure in warning]
+        assert told.endswith(
+            'to search points of the space, give "tensor" for weight_granularity and '
+            "activation_granularity, without train_weights."
+        )

@@ -235,6 +235,46 @@ def test_what_this_task_or_network_has_not_is_refused_before_the_training(
         )  # fmt: skip
 
 
+NORMED_OPTIONS = {"snapshots": 2, "epochs": 2, "train_samples": 64, "weight_granularity": "element"}
+
+
+def search_with_norms(batch_norm: str, **options: Any) -> chop.Study:
+    """A search by gradient on a network with a batch norm."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 8)
+    net = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
+    return chop.search(
+        net, (x, (x[:, 0] > 0).long()), chop.Space(["integer"], [3, 8], batch_norm=batch_norm), strategy="gradient",
+        objectives=["loss", "average_bitwidth"], strategy_options=options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options", [NORMED_OPTIONS, {"snapshots": 2, "epochs": 2, "train_samples": 64, "train_weights": True}]
+)
+def test_measured_norms_are_refused_for_networks_of_their_own(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match='leave out batch_norm = "measured", or, to search points of the space, give'):
+        search_with_norms("measured", **options)
+
+
+def test_points_have_measured_norms() -> None:
+    """The cure for the refusal: the trials are those of any other strategy, norms and all."""
+    options = {"snapshots": 2, "train_samples": 64}
+    losses = [search_with_norms(norms, **options).trials["loss"].iloc[0] for norms in ("measured", "float")]
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize(("widths", "is_told"), [([8], True), ([3, 8], False)])
+def test_a_space_of_one_point_is_told_to_have_no_widths_to_learn(widths: list[int], is_told: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(64, 8)
+    study = chop.search(
+        nn.Sequential(nn.Linear(8, 2)), (x, (x[:, 0] > 0).long()), formats=["integer"], widths=widths,
+        objectives=["loss", "average_bitwidth"], strategy="gradient", strategy_options={"snapshots": 2},
+    )  # fmt: skip
+    assert any("the space has one point" in warning for warning in study.warnings) == is_told
+
+
 class Twice(nn.Module):
     """A layer that is called twice, and one that is called once."""
 
@@ -258,7 +298,8 @@ def test_what_stays_in_float_is_named_before_the_training(own: bool) -> None:
         strategy_options={"snapshots": 1, "epochs": 1, "train_weights": own},
     )  # fmt: skip
     (left,) = [text for text in study.warnings if "modules Linear, Conv1d and Conv2d that are called once" in text]
-    assert ("these stay in float" if own else "the first of their choices") in left
+    assert ("stay in float: the training" if own else "the first of their choices") in left
+    assert ('points of the space, give "tensor" for weight_granularity' in left) == own
     assert "a (data_in, weight, bias, data_out)" in left and "b (data_out)" in left and "relu (data_in)" in left
 
 

@@ -30,8 +30,13 @@ LINE_BREAK = "\n  "
 """Joins the lines of an error with several reasons."""
 
 _NO_LADDER = (
-    "has no effect on networks that are trained: each snapshot is measured on all samples; remove it, or let trials be "
-    "points of the space"
+    "has no effect on networks that are trained: each snapshot is measured on all samples; remove it, or, to search "
+    "points of the space, {}"
+)
+
+_NO_MEASURED_NORMS = (
+    "trains networks of its own, whose batch norms have the statistics of the float network, and the space measures "
+    'them: leave out batch_norm = "measured", or, to search points of the space, {}'
 )
 
 
@@ -43,7 +48,8 @@ def training_problems(
     if training is None:
         return []
     setup = ("strategy", "setup")
-    found = [Problem((*setup, "ladder"), _NO_LADDER)] if training.own_networks and settings.setup.ladder else []
+    has_ladder = training.own_networks and settings.setup.ladder
+    found = [Problem((*setup, "ladder"), _NO_LADDER.format(training.as_points))] if has_ladder else []
     problem = training_problem(training, space, data, device)
     return [*found, *([Problem(setup, f"'{settings.strategy}' {problem}")] if problem else [])]
 
@@ -63,6 +69,8 @@ def training_problem(training: Training, space: SearchSpaceBase, data: Data, dev
     if problems:
         wrong = "; ".join(f"{'.'.join(problem.path)}: {problem.message}" for problem in problems)
         return f"gives the training '{training.name}' wrong options: {wrong}"
+    if training.own_networks and space.measures_norms:
+        return _NO_MEASURED_NORMS.format(training.as_points)
     return (
         engine.problem(options, space.possible_formats())
         or engine.data_problem(options, space.graph, data)
@@ -113,10 +121,11 @@ def tell_left_out(training: Training, space: SearchSpaceBase) -> None:
     told = f"the training finds formats for {scope}" if scope else "the training finds no formats for them"
     if training.own_networks:
         logger.warning(
-            "the formats that the space gives to %s are left out, and these stay in float: %s; take them out of the "
-            "space, or let trials be points of it",
+            "%s stay in float: %s. Take their formats out of the space, which are not used; or, to search points of "
+            "the space, %s",
             _named(left),
             told,
+            training.as_points,
         )
     else:
         logger.warning(
@@ -146,7 +155,7 @@ def _causes(training: Training, space: SearchSpaceBase, left: Iterable[tuple[str
     if layers and (scope := TRAININGS[training.name].scope):
         found.append(
             f"the training leaves {_named(layers)} in float: it finds formats for {scope}; make such modules of them, "
-            "one for each call, or let trials be points of the space"
+            f"one for each call, or, to search points of the space, {training.as_points}"
         )
     served = {node for node, own in chosen if chosen[node, own]}
     bare = [name for name, op in ops.items() if op.multiplies and name not in served]

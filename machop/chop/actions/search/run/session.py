@@ -18,8 +18,10 @@ from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.probes import SensitivityProbes
 from chop.actions.search.measuring.runner_set import RunnerSet
 from chop.actions.search.measuring.subject import Subject
+from chop.actions.search.run.declared_training import declared_training
 from chop.actions.search.run.verification import Verification, baseline_measurement
 from chop.actions.search.search_space import Point, SearchSpaceBase
+from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.actions.search.search_space.untransformed import untransformed
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext, Trainer
@@ -45,7 +47,12 @@ Item = TypeVar("Item")
 
 MEASURED_IN_TRAINING = (
     "The training for a space measured batch norms under each plan, and its figures hold for that alone: this search "
-    'has statistics of the float network; write batch_norm = "measured" under [search.search_space.setup].'
+    "has statistics of the float network; "
+)
+MEASURE_TOO = 'write batch_norm = "measured" under [search.search_space.setup].'
+MEASURE_POINTS = (
+    "its strategy trains networks of its own, for which they cannot be measured. For measured ones write "
+    'batch_norm = "measured" under [search.search_space.setup] and, to search points of the space, {}.'
 )
 
 SPOT_CHECKS = 5
@@ -157,7 +164,11 @@ class SearchSession:
         if notes is None or not notes.epoch or not notes.measured_norms:
             return ""
         has_norms = any(op.has_statistics for op in self.graph.quantizable_nodes().values())
-        return "" if has_norms and not self.space.norms_in_float else MEASURED_IN_TRAINING
+        if has_norms and not self.space.norms_in_float:
+            return ""
+        training = declared_training(self.settings) if isinstance(self.space, TrainedNetworks) else None
+        cure = MEASURE_TOO if training is None else MEASURE_POINTS.format(training.as_points)
+        return MEASURED_IN_TRAINING + cure
 
     @property
     def _trained_for_space(self) -> TrainedForSpace | None:

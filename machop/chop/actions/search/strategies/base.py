@@ -57,13 +57,15 @@ class Training:
 
     Its `snapshots`, networks that it takes along one run, become trials. With `own_networks` a trial is a snapshot: its
     space has one point for each, which keeps the weights and formats that were trained. Without, the strategy reads the
-    formats of a snapshot and proposes points of the space that the search was given.
+    formats of a snapshot and proposes points of the space that the search was given. `as_points` is what to do where
+    `own_networks` cannot be: it follows "to search points of the space" in messages.
     """
 
     name: str
     options: Mapping[str, Any]
     snapshots: int
     own_networks: bool = False
+    as_points: str = "take another strategy"
 
 
 class Trainer(Protocol):

@@ -38,6 +38,9 @@ FLOAT_FRACTION = 23.0
 NETWORK_EPOCHS = 200
 """Epochs of a training of networks, where the options state none."""
 
+AS_POINTS = 'give "tensor" for weight_granularity and activation_granularity, without train_weights'
+"""How trials become points of the space."""
+
 POINT_SAMPLES = 4096
 """Training samples, where the options state none and the weights stay as they are: few widths need few."""
 
@@ -255,7 +258,7 @@ class Gradient(SearchStrategyBase):
             "descent_tries": options.descent_tries,
         }
         values |= {key: own for key in LATER_KEYS if (own := getattr(options, key)) != getattr(GradientOptions, key)}
-        return Training("learned_widths", values, options.networks, options.own_networks)
+        return Training("learned_widths", values, options.networks, options.own_networks, AS_POINTS)
 
     def __init__(self, context: StrategyContext, options: GradientOptions | None = None) -> None:
         super().__init__(context, options)
@@ -264,6 +267,11 @@ class Gradient(SearchStrategyBase):
             raise SearchError(
                 "gradient: the space is no product of choices of nodes (a node with more than 100,000 choices, "
                 "perhaps): give shorter lists, or train_weights = true"
+            )
+        if self._axes is not None and context.space.size == 1:
+            logger.warning(
+                "gradient: the space has one point, so there are no widths to choose between: give several widths, or, "
+                "to learn widths that the space does not list, train_weights = true"
             )
         if self.options.own_networks:
             logger.info(
