@@ -56,6 +56,35 @@ def test_every_call_checks_its_plain_arguments_alike(
     assert said in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"constraints": ["accuracy"]},
+            'constraints: expected a dictionary {name: {"min": …, "max": …, "max_drop": …}}',
+        ),
+        (
+            {"constraints": {"accuracy": 0.5}},
+            'constraints: expected {"min": …, "max": …, "max_drop": …} for \'accuracy\'',
+        ),
+        ({"constraints": {3: {"min": 1}}}, "constraints: expected a dictionary {name: "),
+        ({"strategy_options": ["a"]}, "strategy_options: expected a dictionary {name: value}, got ['a']"),
+        ({"metrics": ["loss"]}, "metrics: expected a dictionary {name: (function, 'maximize' or 'minimize')}, got "),
+        ({"objectives": 5}, "objectives: expected names of metrics, or (function, 'maximize' or 'minimize'), got 5"),
+        ({"early_stopping": 5}, "early_stopping: expected numbers of samples, got 5"),
+    ],
+)
+def test_a_search_checks_its_tables_and_lists(mlp: nn.Module, arrays: Arrays, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        chop.search(mlp, arrays, **few(**given))
+    assert str(told.value).startswith(said)
+
+
+def test_a_misspelt_argument_names_the_nearest(mlp: nn.Module, arrays: Arrays) -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'ntrials'; did you mean 'n_trials'"):
+        chop.search(mlp, arrays, **few(ntrials=3))
+
+
 def test_weights_in_place_of_their_file_are_told_the_cure(mlp: nn.Module, arrays: Arrays, tmp_path: Path) -> None:
     space = chop.Space(["integer"], [2, 8])
     with pytest.raises(ConfigError, match=r"weights: expected the path of a file, .*load_state_dict"):

@@ -513,7 +513,7 @@ WRONG: list[tuple[dict[str, Any], type[ChopError], str]] = [
     ({"objectives": []}, ConfigError, "objectives: name at least one"),
     ({"objectives": ["perplexity"]}, ConfigError, "objectives: no metric 'perplexity'|is no metric of these data"),
     ({"metrics": {"mine": (share, "larger")}}, DatasetError, "data: metrics.'mine'. must be"),
-    ({"constraints": {"accuracy": 0.7}}, ConfigError, "constraints: 'accuracy' needs a dictionary"),
+    ({"constraints": {"accuracy": 0.7}}, ConfigError, "constraints: expected .* for 'accuracy', got 0.7"),
     ({"constraints": {"accuracy": {"max_dorp": 1}}}, ConfigError, "^constraints.'accuracy'..'max_dorp'.: unknown key"),
     ({"widths": [4, "8"]}, ConfigError, "^widths: expected whole numbers from 1 .bits., got '8'"),
     ({"widths": [4.0]}, ConfigError, "^widths: .*got 4.0"),

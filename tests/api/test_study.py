@@ -195,6 +195,9 @@ def test_a_study_is_loaded_from_its_records_alone(study: Study, mlp: nn.Module, 
     assert loaded.to_toml() == study.to_toml()
     with pytest.raises(SearchError, match=r"loaded without its model: chop.load_study\(folder, model="):
         _ = loaded.best().model
+    for place in ("/proc/x", "/dev/null/x"):
+        with pytest.raises(FolderError, match=rf"^folder: {place} cannot be written \(.*\): choose another"):
+            study.save(place)
     with pytest.raises(FolderError, match=r"folder: .* exists already"):
         study.save(folder)
     assert [own.name for own in tmp_path.iterdir()] == ["kept"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -12,7 +12,12 @@ from chop.config.run_config import option_types
 from chop.config.typed import check_value, shown
 from chop.dataset.data import Part
 
+Check = Callable[[Any], str | None]
+"""Returns the problem of a value, or None."""
+
 Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+
+_BOUNDS = '{"min": …, "max": …, "max_drop": …}'
 
 OPTIONS = ("batch_size", "max_token_len", "seed")
 """Arguments that are the option of the same name."""
@@ -34,7 +39,7 @@ def argument_problems(given: Mapping[str, Any]) -> list[str]:
     """
     types = {**{name: option_types()[name] for name in OPTIONS}, **TYPES}
     wrong = {name: check_value(kind, given[name]) for name, kind in types.items() if name in given}
-    wrong |= {name: check(given[name]) for name, check in PATHS.items() if name in given}
+    wrong |= {name: check(given[name]) for name, check in CHECKS.items() if name in given}
     return [f"{name}: {message}" for name, message in wrong.items() if message]
 
 
@@ -56,5 +61,41 @@ def _weights_problem(value: Any) -> str | None:
     return f"expected the path of a file, got {shown(value)}"
 
 
-PATHS = {"folder": _folder_problem, "weights": _weights_problem}
-"""The checks of arguments that are paths."""
+def _table_of(values: str) -> Check:
+    """The check of an argument that is a dictionary from names to `values`, or None."""
+
+    def problem(value: Any) -> str | None:
+        is_table = value is None or (isinstance(value, Mapping) and all(isinstance(name, str) for name in value))
+        return None if is_table else f"expected a dictionary {{name: {values}}}, got {shown(value)}"
+
+    return problem
+
+
+def _constraints_problem(value: Any) -> str | None:
+    """The problem of constraints: a dictionary of bounds for each name of a metric, or None."""
+    if problem := _table_of(_BOUNDS)(value):
+        return problem
+    wrong = {name: bounds for name, bounds in (value or {}).items() if not isinstance(bounds, Mapping)}
+    return "; ".join(f"expected {_BOUNDS} for '{name}', got {shown(bounds)}" for name, bounds in wrong.items()) or None
+
+
+def _several(items: str) -> Check:
+    """The check of an argument that holds several `items`, is a single function, or None."""
+
+    def problem(value: Any) -> str | None:
+        is_one = value is None or callable(value) or isinstance(value, Iterable)
+        return None if is_one else f"expected {items}, got {shown(value)}"
+
+    return problem
+
+
+CHECKS: Mapping[str, Check] = {
+    "folder": _folder_problem,
+    "weights": _weights_problem,
+    "constraints": _constraints_problem,
+    "strategy_options": _table_of("value"),
+    "metrics": _table_of("(function, 'maximize' or 'minimize')"),
+    "objectives": _several("names of metrics, or (function, 'maximize' or 'minimize')"),
+    "early_stopping": _several("numbers of samples"),
+}
+"""The checks of arguments of which no type says what they may be."""

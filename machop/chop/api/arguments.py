@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from inspect import signature
+from typing import ParamSpec, TypeVar
 
-from chop.errors import ChopError, ConfigError
+from chop.errors import ChopError, ConfigError, did_you_mean
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 RENAMED = {
     "ladder": "early_stopping",
@@ -41,6 +47,21 @@ def naming(argument: str, kind: type[ChopError] = ChopError) -> Iterator[None]:
             error.args = (f"{argument}: {said}", *error.args[1:])
         error.is_named = True  # type: ignore[attr-defined]
         raise
+
+
+def telling_names(function: Callable[P, R]) -> Callable[P, R]:
+    """A function whose error for a keyword that it does not have names the nearest one that it has."""
+    known = signature(function).parameters
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                hint = did_you_mean(name, known)
+                raise TypeError(f"{function.__name__}() got an unexpected keyword argument '{name}'{hint}")
+        return function(*args, **kwargs)
+
+    return called
 
 
 @contextmanager

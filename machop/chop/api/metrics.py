@@ -96,8 +96,6 @@ def metric_tables(goals: Sequence[Goal], constraints: Mapping[str, Mapping[str, 
     """The tables of `[search.strategy.metrics]`."""
     tables = {goal.name: dict(goal.table) for goal in goals}
     for name, limits in (constraints or {}).items():
-        if not isinstance(limits, Mapping):
-            raise ConfigError([f"constraints: '{name}' needs a dictionary of min, max or max_drop, got {limits!r}"])
         tables[name] = {**tables.get(name, {}), **limits}
     return tables
 

@@ -20,7 +20,7 @@ from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import build_model, resolve_accelerator, traced
 from chop.api.argument_types import Device, argument_problems
-from chop.api.arguments import argument_of, as_arguments, in_python, naming
+from chop.api.arguments import argument_of, as_arguments, in_python, naming, telling_names
 from chop.api.data import UserData, data_module_of, real_type, unused_by
 from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
@@ -51,6 +51,7 @@ SHORT = ("weight_rounding",)
 """Arguments that stand for a key of the same name in every layer."""
 
 
+@telling_names
 def search(
     model: nn.Module | MaseGraph | str,
     data: UserData,

@@ -231,7 +231,10 @@ class Study(StudyPlots):
         return write_whole(path, search_page(self._files, lite))
 
     def save(self, folder: Path | str) -> Path:
-        """Keep the files of the study in `folder`, which `chop.load_study` reads; raises FolderError if it exists."""
+        """Keep the files of the study in `folder`, which `chop.load_study` reads; returns its path.
+
+        Raises FolderError where `folder` exists or cannot be written.
+        """
         return copied_folder(self.folder, Path(folder))
 
     def __repr__(self) -> str:

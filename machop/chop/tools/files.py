@@ -50,12 +50,18 @@ def write_whole(path: Path | str, data: str | bytes) -> Path:
 
 
 def copied_folder(source: Path, target: Path) -> Path:
-    """Copy a folder, so that a reader, or a crash, meets the whole copy or none. Raises FolderError if there is one."""
+    """Copy a folder, so that a reader, or a crash, meets the whole copy or none.
+
+    Raises FolderError where `target` exists or cannot be written.
+    """
     if target.exists():
         raise FolderError(f"folder: {target} exists already: choose another")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{target.name[:_LONGEST_NAME]}.", dir=target.parent) as beside:
-        return Path(shutil.copytree(source, Path(beside) / "copy")).rename(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{target.name[:_LONGEST_NAME]}.", dir=target.parent) as beside:
+            return Path(shutil.copytree(source, Path(beside) / "copy")).rename(target)
+    except OSError as error:
+        raise FolderError(f"folder: {target} cannot be written ({error.strerror or error}): choose another") from error
 
 
 @contextmanager
