@@ -177,6 +177,29 @@ def test_damaged_record_is_refused(tmp_path: Path) -> None:
         search_page(SearchFolder(tmp_path / "run"))
 
 
+@pytest.mark.parametrize(
+    ("name", "end", "told"),
+    [
+        ("trials.jsonl", b"\n", r"trials\.jsonl: line \d+ is damaged .*; the \d+ trials before it are shown$"),
+        ("trials.jsonl", b"", r"trials\.jsonl: its last line is cut off and left out; what is before it is shown$"),
+        ("resolved.toml", b"\n", r"resolved\.toml"),
+        ("summary.json", b"\n", r"^the page is of the log alone: .*summary\.json is damaged"),
+    ],
+)
+def test_what_a_page_says_is_missing_is_a_warning_too(
+    name: str, end: bytes, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copytree(small_search().path, tmp_path / "run")
+    with caplog.at_level("WARNING", "chop"):
+        whole = page_of(tmp_path / "run")
+        assert not data_of(whole)["notes"] and not caplog.messages
+        file = tmp_path / "run" / name
+        file.write_bytes(file.read_bytes()[:-20] + end)
+        notes = data_of(page_of(tmp_path / "run"))["notes"]
+    assert len(notes) == len(caplog.messages) == 1
+    assert notes[0] in caplog.messages[0] and re.search(told, caplog.messages[0]), caplog.messages
+
+
 @pytest.mark.parametrize("name", ["summary.json", "best.json"])
 def test_figures_of_a_damaged_record_show_what_its_page_shows(name: str, tmp_path: Path) -> None:
     copytree(small_search().path, tmp_path / "run")

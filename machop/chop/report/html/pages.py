@@ -18,13 +18,13 @@ logger = get_logger(__name__)
 def page_of(folder: Path, lite: bool = False) -> str:
     """The page of the search, or of the comparison, in a folder.
 
-    The page of a search that has not ended, or is damaged, shows what is sound and says so, as does a warning. Raises
-    SearchError where there is neither, and where nothing sound is left.
+    The page of a search that has not ended, or is damaged, shows what is sound and names what is missing; so does a
+    warning for each. Raises SearchError where there is neither, and where nothing sound is left.
     """
     if _holds_search(folder):
-        page, problem = page_of_what_is_sound(SearchFolder(folder), lite)
-        if problem:
-            logger.warning("what is shown is of the log alone: %s", problem)
+        page, missing = page_of_what_is_sound(SearchFolder(folder), lite)
+        for text in missing:
+            logger.warning("%s", text)
         return page
     return comparison_page(comparison_in(folder))
 

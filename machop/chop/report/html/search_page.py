@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chop.errors import SearchError
+from chop.record import trials
 from chop.record.damage import DAMAGES
 from chop.record.folder import SearchFolder
 from chop.report.commands import with_own_code
@@ -14,6 +15,7 @@ from chop.report.html.page import SEARCH_SCRIPTS, page
 from chop.report.html.running_search import running_summary
 from chop.report.html.search_data import Json, search_data
 from chop.tools.folder_lock import in_use
+from chop.tools.logger import silenced
 
 FOLLOWS = "The search is running; this page follows its log."
 RUNS = "The search was running when this page was written; `ch report RUN --live` follows it."
@@ -32,25 +34,27 @@ def running_page(files: SearchFolder, lite: bool = False, note: str = FOLLOWS) -
     return _page(_running(files, lite, note))
 
 
-def page_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[str, str]:
-    """The page of a search, and why it is of the log alone, as `data_of_what_is_sound` says."""
+def page_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[str, list[str]]:
+    """The page of a search, and what is missing on it, a sentence each: the notes at its top."""
     data, problem = data_of_what_is_sound(files, lite)
-    return _page(data), problem
+    return _page(data), [f"the page is of the log alone: {own}" if own == problem else own for own in data["notes"]]
 
 
 def data_of_what_is_sound(files: SearchFolder, lite: bool = False) -> tuple[Json, str]:
     """The data of a search, and the reason if they come from its log alone: it runs, was cut off, or is damaged.
 
-    Raises SearchError where the log has nothing that could be shown.
+    What is damaged in the log is among its notes, and is not logged. Raises SearchError where the log has nothing that
+    could be shown.
     """
-    try:
-        return _finished(files, lite), ""
-    except SearchError as error:
-        note = RUNS if in_use(files.path) else str(error)
+    with silenced(trials.__name__):
         try:
-            return _running(files, lite, note), note
-        except (SearchError, *DAMAGES):
-            raise error from None
+            return _finished(files, lite), ""
+        except SearchError as error:
+            note = RUNS if in_use(files.path) else str(error)
+            try:
+                return _running(files, lite, note), note
+            except (SearchError, *DAMAGES):
+                raise error from None
 
 
 def _finished(files: SearchFolder, lite: bool) -> Json:
