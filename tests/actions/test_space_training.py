@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 import chop
-from chop.errors import ChopError, ConfigError
+from chop.errors import ChopError, ConfigError, FolderError
 from chop.models import get_model
-from chop.models.checkpoint_file import read_checkpoint
+from chop.models.checkpoint_file import read_checkpoint, save_tensors
 from chop.models.weight_notes import TrainedForSpace, note, notes_on
 from chop.training.probes import ProbeScores
+from chop.training.space_files import SpaceFiles
 from tests.actions.conftest import TOML
 from tests.conftest import Command
 
@@ -99,9 +100,10 @@ def test_options_of_a_space_need_for_space_and_a_file(ch: Command) -> None:
     assert "[search.search_space]" in ch("train", "toy", "toy_tiny", "--for-space", status=2)[1]
 
 
-def test_there_must_be_a_training_to_resume(config: Path, ch: Command) -> None:
+def test_there_must_be_a_training_to_resume(config: Path, tmp_path: Path, ch: Command) -> None:
     _, said = ch("train", "--config", str(config), "--pretrained", "--for-space", "--resume", status=1)
     assert "there is no training to resume" in " ".join(said.split())
+    assert list(tmp_path.iterdir()) == [config]
 
 
 @pytest.mark.usefixtures("better_each_epoch")
@@ -206,6 +208,78 @@ def test_an_earlier_training_of_a_folder_is_kept_and_other_settings_cannot_resum
     assert (tmp_path / "own-1" / "best.safetensors").read_bytes() == first
     with pytest.raises(ChopError, match=r'resume=True \(from the best weights with weights=".*best.safetensors"\)'):
         train(resume=True)
+
+
+def train_again(folder: Path | str, **options: Any) -> Any:
+    given = {**OPTIONS, "max_epochs": 1, **options}
+    return chop.train_for_space(
+        get_model("toy", pretrained=True), "toy_tiny", chop.Space(**SPACE), folder=folder, **given
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_files_of_the_user_stay_where_they_are(tmp_path: Path) -> None:
+    own = tmp_path / "precious"
+    (own / "notes").mkdir(parents=True)
+    for name in ("thesis.txt", "notes/best.safetensors", "best.ckpt"):
+        (own / name).write_text(name, encoding="utf-8")
+    before = contents(own)
+    train_again(own)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+    first = contents(own)
+    train_again(own, seed=1)
+    assert contents(own).items() >= before.items() and set(contents(own)) == set(first)
+    kept = contents(tmp_path / "precious-1")
+    assert kept == {name: first[name] for name in ("best.safetensors", "state.safetensors")}
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "state.safetensors"])
+def test_a_file_of_the_user_is_never_overwritten(name: str, tmp_path: Path) -> None:
+    save_tensors({"weight": torch.zeros(2)}, tmp_path / "own" / name)
+    before = contents(tmp_path)
+    with pytest.raises(FolderError, match=rf"folder: \S*{name} is no part of a training.*choose another folder="):
+        train_again(tmp_path / "own")
+    assert contents(tmp_path) == before and [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "afile").write_text("mine", encoding="utf-8")
+    with pytest.raises(FolderError, match=r"folder: .*afile is a file; give the path of a folder"):
+        train_again(tmp_path / "afile")
+    assert contents(tmp_path) == {"afile": b"mine"}
+
+
+@pytest.mark.parametrize("folder", [".", "../here"])
+def test_the_working_folder_stays_when_an_earlier_training_in_it_is_moved_aside(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    train_again(folder)
+    first = contents(here)
+    train_again(folder, seed=1)
+    assert Path.cwd() == here and set(contents(here)) == set(first)
+    assert contents(tmp_path / "here-1") == first
+
+
+def test_an_earlier_training_comes_back_where_the_new_one_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_again(tmp_path / "own")
+    before = contents(tmp_path)
+
+    def write_state(self: SpaceFiles, *args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SpaceFiles, "write_state", write_state)
+    for folder in ("own", "another"):
+        with pytest.raises(KeyboardInterrupt):
+            train_again(tmp_path / folder)
+    assert contents(tmp_path) == before and [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
 def test_regression_imitates_the_outputs_of_the_float_network(tmp_path: Path) -> None:

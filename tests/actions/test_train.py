@@ -268,6 +268,20 @@ def test_an_earlier_training_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "training_ckpts-1" / "best.ckpt").read_bytes() == first
 
 
+def test_other_files_stay_when_an_earlier_training_is_moved_aside(tmp_path: Path) -> None:
+    folder = tmp_path / "training_ckpts"
+    folder.mkdir()
+    for name in ("thesis.txt", "best.safetensors"):
+        (folder / name).write_text(name, encoding="utf-8")
+    trained(tmp_path, max_steps=2)
+    first = {path.name for path in folder.iterdir()}
+    trained(tmp_path, max_steps=2, profile=True)
+    trained(tmp_path, max_steps=2)
+    kept = {path.name for number in (1, 2) for path in (tmp_path / f"training_ckpts-{number}").iterdir()}
+    assert {path.name for path in folder.iterdir()} == first
+    assert kept == (first - {"thesis.txt", "best.safetensors"}) | {"fit-profile.txt", "validate-profile.txt"}
+
+
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_other_precisions_end_with_scores(precision: str, tmp_path: Path) -> None:
     options = replace(OPTIONS, trainer_precision=precision, max_epochs=1, project_dir=str(tmp_path), project="p")

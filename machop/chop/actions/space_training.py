@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from chop.actions.search.checks import build_space
 from chop.actions.search.export_target import changes_norms, without_target
 from chop.actions.search.run.input_fingerprint import fingerprint_of_training
+from chop.actions.search.run.own_place import OwnPlace
 from chop.actions.search.run.session import choices_digest, layers_digest
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
@@ -33,13 +34,12 @@ from chop.models.checkpoint_file import read_checkpoint
 from chop.models.weight_notes import TrainedForSpace, note
 from chop.record.comparison import counted
 from chop.report.training_progress import TrainingProgress
-from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
 from chop.tools.whole_numbers import readable
 from chop.training.for_space import SpaceTraining
 from chop.training.probes import ProbeScores
-from chop.training.space_files import Progress, SpaceFiles
+from chop.training.space_files import OWN_FILES, Progress, SpaceFiles
 from chop.training.space_run import SpaceRun
 
 logger = get_logger(__name__)
@@ -77,14 +77,33 @@ class SpaceTrainingJob:
     device: str
 
     def run(self, resume: bool, own: OwnFolder) -> SpaceTrained:
-        """Train to the end in a locked folder, or until Ctrl-C, and return what is best."""
+        """Train to the end in a locked folder, or until Ctrl-C, and return what is best.
+
+        The files of an earlier training are moved aside; whatever else lies in the folder stays. They come back where
+        the new training leaves nothing.
+        """
         files = SpaceFiles(self.folder)
         if resume and not files.holds_training:
             raise ChopError(f"there is no training to resume in {self.folder}; start one without --resume")
+        if not resume:
+            files.require_own()
         training = SpaceTraining(self.space, self.data, self.options, self.seed, self.device)
-        if not resume and (earlier := move_aside(self.folder)):
-            logger.info("the earlier training is kept in %s", earlier)
-        own.settle()
+        if resume:
+            own.settle()
+            return self._run(training, files, resume, own)
+        place = OwnPlace(
+            own, "training", lambda: files.holds_training, lambda: files.holds_training, patterns=OWN_FILES
+        )
+        try:
+            place.take()
+            return self._run(training, files, resume, own)
+        except BaseException:
+            if place.is_taken:
+                files.withdraw()
+                place.give_back()
+            raise
+
+    def _run(self, training: SpaceTraining, files: SpaceFiles, resume: bool, own: OwnFolder) -> SpaceTrained:
         self._tell_beginning(training)
         with TrainingProgress(self.options.max_epochs, training.steps_of_epoch) as shown:
             save_best = partial(self._save_best, training)

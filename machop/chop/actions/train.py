@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+OWN_FILES = (GRAPH_FILE, "*-profile.txt", "tensorboard", "wandb", "logs", "last.ckpt", "best.ckpt")
+"""What a training writes."""
 SAMPLES_TO_CHECK_ON = 256
 LIGHTNING_ACCELERATORS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -141,8 +143,8 @@ def _is_helper(options: RunOptions) -> bool:
 
 
 def _make_room(own: OwnFolder, options: RunOptions) -> None:
-    """Move an earlier training aside."""
-    if not _is_helper(options) and (earlier := move_aside(own.path)):
+    """Move the files of an earlier training aside; whatever else lies in the folder stays."""
+    if not _is_helper(options) and (earlier := move_aside(own.path, OWN_FILES)):
         logger.info("the earlier training is kept in %s", earlier)
     own.settle()
 

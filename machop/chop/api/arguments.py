@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from chop.errors import ChopError, ConfigError, did_you_mean
+from chop.errors import ChopError, ConfigError, FolderError, did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,6 +98,14 @@ def as_arguments(text: str) -> str:
     text = re.sub(r"--load(?![-\w])", "weights=", text)
     text = re.sub(r"--project-dir( or --project)?(?![-\w])|--project(?![-\w])", "folder=", text)
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
+
+
+def folder_of(argument: str | Path) -> Path:
+    """The path of the argument `folder`; raises FolderError where it is a file."""
+    place = Path(argument)
+    if place.exists() and not place.is_dir():
+        raise FolderError(f"folder: {place} is a file; give the path of a folder")
+    return place
 
 
 def argument_of(path: tuple[str, ...]) -> str:

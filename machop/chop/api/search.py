@@ -20,7 +20,7 @@ from chop.actions.search.settings.strategy_setup import StrategySetup
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.setup import build_model, resolve_accelerator, traced
 from chop.api.argument_types import Device, argument_problems
-from chop.api.arguments import argument_of, as_arguments, in_python, naming, telling_names
+from chop.api.arguments import argument_of, as_arguments, folder_of, in_python, naming, telling_names
 from chop.api.data import UserData, data_module_of, real_type, unused_by
 from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
@@ -35,7 +35,7 @@ from chop.config.typed import Problem
 from chop.dataset import MaseDataModule
 from chop.dataset.arrays import SPLIT
 from chop.dataset.data import Data, Part
-from chop.errors import CheckpointError, ChopError, ConfigError, FolderError, GraphError, SearchError
+from chop.errors import CheckpointError, ChopError, ConfigError, GraphError, SearchError
 from chop.executors import EXECUTORS, Executor
 from chop.ir import MaseGraph
 from chop.nn.ops import Op
@@ -209,8 +209,6 @@ class Arguments:
         job = replace(job, input_fingerprint=inputs, always_publishes=True)
         if self.folder is None:  # which nobody opens
             job = replace(job, settings=replace(job.settings, setup=replace(job.settings.setup, html_report=False)))
-        if place.exists() and not place.is_dir():
-            raise FolderError(f"folder: {place} is a file; give the path of a folder")
         with only_writer(job.folder) as own, naming("model", GraphError):
             self._require_room(job)
             job = job.begun_from(list(map(str, self.init_from)), self.resume)
@@ -273,7 +271,7 @@ class Arguments:
 
     def _place(self, stack: ExitStack) -> Path:
         if self.folder is not None:
-            return Path(self.folder)
+            return folder_of(self.folder)
         if self.resume:
             raise ConfigError(["resume: name the folder of the search that is to go on"])
         return stack.enter_context(scratch_folder()) / "study" / "software" / "search_ckpts"

@@ -15,7 +15,7 @@ from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.setup import TRAINING_FOLDER, resolve_accelerator, traced
 from chop.actions.space_training import SpaceTrained, SpaceTrainingJob, space_of
 from chop.api.argument_types import Device
-from chop.api.arguments import in_python, naming
+from chop.api.arguments import folder_of, in_python, naming
 from chop.api.data import UserData
 from chop.api.log import shown
 from chop.api.search import Arguments
@@ -95,8 +95,9 @@ def train_for_space(
 
     `model`, `data`, `space` and the rest are those of `chop.search`. The `options` are the keys of the table
     `[train_for_space]`: `max_epochs`, `batch_size`, `learning_rate`, `plans_per_step` …. With a
-    `folder` the training can go on after a kill (`resume=True`); without `resume`, an earlier training in it is kept
-    as `folder-1`, and so on. Ctrl-C ends it and returns the best so far.
+    `folder` the training can go on after a kill (`resume=True`); without `resume`, the files of an earlier training in
+    it are kept in `folder-1`, and so on, and other files stay where they are. Ctrl-C ends it and returns the best so
+    far.
 
     Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs;
     ChopError where `resume` finds another training.
@@ -109,7 +110,7 @@ def train_for_space(
             raise ConfigError(["space: give a chop.Space, or the number formats to choose from (formats=, widths=)"])
         if folder is None and resume:
             raise ConfigError(["resume: name the folder of the training that is to go on"])
-        place = Path(folder) if folder is not None else stack.enter_context(scratch_folder()) / TRAINING_FOLDER
+        place = folder_of(folder) if folder is not None else stack.enter_context(scratch_folder()) / TRAINING_FOLDER
         job = _job(arguments, chosen, place)
         with only_writer(job.folder) as locked:
             result = job.run(resume, locked)

@@ -11,13 +11,15 @@ from typing import Any
 
 from torch import Tensor
 
-from chop.errors import CheckpointError, ChopError
+from chop.errors import CheckpointError, ChopError, FolderError
 from chop.models.checkpoint_file import read_checkpoint, save_tensors
 
 BEST_FILE, STATE_FILE = "best.safetensors", "state.safetensors"
 STATE_KEY = "chop_space_training"
 STATE_VERSION = 2
 """Version 2 has more facts than 1, and no note on whether the training had ended."""
+OWN_FILES = (BEST_FILE, STATE_FILE)
+"""What a training writes; the state, by which it is known, comes last."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,23 @@ class SpaceFiles:
     def holds_training(self) -> bool:
         """Whether there is a training to go on with."""
         return (self.folder / STATE_FILE).is_file()
+
+    def require_own(self) -> None:
+        """Raise FolderError where a file that is no part of a training has the name of one that a training writes."""
+        state = self.folder / STATE_FILE
+        foreign = state if state.exists() and not _may_be_state(state) else None
+        if foreign is None and self.best.exists() and not state.exists():
+            foreign = self.best
+        if foreign is not None:
+            raise FolderError(
+                f"folder: {foreign} is no part of a training that could go on, and a training would write a file of "
+                "this name: move it, or choose another --project-dir or --project"
+            )
+
+    def withdraw(self) -> None:
+        """Remove what a training has left that ended before its first state."""
+        if not self.holds_training:
+            self.best.unlink(missing_ok=True)
 
     def write_state(self, tensors: Mapping[str, Tensor], progress: Progress, facts: Mapping[str, Any]) -> None:
         """Write what the next epoch depends on; `facts` are those that a resumed training must share."""
@@ -84,6 +103,14 @@ class SpaceFiles:
                 f"the training in {self.folder} was begun with other settings: {told}; undo the change, or start anew "
                 f"without --resume (from the best weights with --load {self.best})"
             )
+
+
+def _may_be_state(path: Path) -> bool:
+    """Whether a file is the state of a training, or too damaged to tell."""
+    try:
+        return STATE_KEY in read_checkpoint(path).metadata
+    except CheckpointError:
+        return path.is_file()
 
 
 def _as_json(value: float) -> float | str:
