@@ -69,7 +69,18 @@ def test_a_second_process_is_kept_out_and_leaves_nothing(tmp_path: Path) -> None
         assert ended(hold, folder) == 3
         assert not folder.exists()
     assert ended(hold, folder) == 0
-    assert list(folder.parent.iterdir()) == []
+    assert not folder.parent.exists()
+
+
+def test_folders_on_the_way_stay_only_where_something_was_written(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    folder = tmp_path / "old" / "project" / "software" / "run"
+    with pytest.raises(ValueError, match="refused"), only_writer(folder):
+        raise ValueError("refused")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "old"]
+    with only_writer(folder) as own:
+        own.settle()
+    assert folder.is_dir()
 
 
 def test_the_same_process_cannot_hold_a_folder_twice_and_is_named(tmp_path: Path) -> None:

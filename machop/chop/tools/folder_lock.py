@@ -50,12 +50,14 @@ def only_writer(folder: Path) -> Iterator[OwnFolder]:
     """Keep every other command, in this process too, from writing to `folder` until the end of the block.
 
     The lock is a file `.NAME.lock` beside the folder, so that the folder may be moved aside and made anew while it is
-    held; the folder itself need not exist. What killed processes were writing in it is removed.
+    held; the folder itself need not exist. What killed processes were writing in it is removed. Folders that are made
+    on the way to it go again at the end of the block, where they are empty.
 
     Raises FolderError at once where the folder is in use or cannot be locked, and at the end of the block where it was
     deleted or moved in the meantime.
     """
     with ExitStack() as stack:
+        stack.callback(_remove_empty, [path for path in Path(folder).parents if not path.exists()])
         for path in _lock_files(folder):
             stack.enter_context(_lock(path, folder))
         sweep_unfinished(folder)
@@ -83,6 +85,13 @@ def in_use(folder: Path) -> bool:
         finally:
             os.close(descriptor)
     return False
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the inner ones first, up to one that holds something."""
+    with suppress(OSError):
+        for path in folders:
+            path.rmdir()
 
 
 def _lock_files(folder: Path) -> Iterable[Path]:
