@@ -43,14 +43,27 @@ class SearchError(ChopError):
 
 
 class _ListedError(ChopError):
-    """An error with several reasons, `problems`, each of which is a line of its message."""
+    """An error with several reasons, `problems`. Each reason is a line of its message, with all nodes that have it."""
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n  ".join([message, *problems]))
+        super().__init__("\n  ".join([message, *_by_reason(problems)]))
 
     def __reduce__(self) -> tuple[type[_ListedError], tuple[str, tuple[str, ...]]]:
         return type(self), (str(self).split("\n  ")[0], self.problems)
+
+
+def _by_reason(problems: Sequence[str]) -> list[str]:
+    """Problems `NODE: REASON` with each reason once, behind all nodes that have it; others as they are."""
+    nodes: dict[str, list[str]] = {}
+    for problem in problems:
+        node, colon, reason = problem.partition(": ")
+        nodes.setdefault(colon + reason, []).append(node)
+    return [
+        line
+        for reason, named in nodes.items()
+        for line in ([", ".join(dict.fromkeys(named)) + reason] if reason else named)
+    ]
 
 
 class CircuitError(_ListedError):

@@ -16,7 +16,7 @@ from torch import nn
 import chop
 from chop.api.study import Study
 from chop.api.tables import Table, table_of
-from chop.errors import ChopError, FolderError, SearchError
+from chop.errors import ChopError, ExportError, FolderError, SearchError
 from chop.evaluation.plan_runner import PlanRunner
 from chop.ir import MaseGraph
 from chop.passes.graph import quantize_transform_pass
@@ -124,6 +124,25 @@ def test_a_saved_network_is_loaded_on_its_model(study: Study, mlp: nn.Module, tm
     path = study.best().save(tmp_path / "best.safetensors")
     x, _ = validation(study)
     assert torch.equal(MaseGraph.from_checkpoint(path, model=mlp).model(x), study.best().model(x))
+
+
+def test_an_export_with_batch_norms_is_refused_once_with_the_argument_that_folds_them(
+    arrays: Arrays, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(8, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)]
+    model = nn.Sequential(*layers).eval()
+    own: dict[str, Any] = {"objectives": ["accuracy", "average_bitwidth"], "n_trials": 1}
+    study = chop.search(model, arrays, chop.Space(["integer"], [8]), **own)
+    with pytest.raises(ExportError) as told:
+        study.best().export("qonnx", tmp_path / "out")
+    _, line = str(told.value).splitlines()
+    assert line.startswith("  _1, _4: its statistics are in float; ")
+    assert line.endswith('(a search runs them by chop.Space(…, passes=["fold_batch_norm", "absorb_batch_norm"]))')
+    assert len(told.value.problems) == 2
+    space = chop.Space(["integer"], [8], passes=["fold_batch_norm", "absorb_batch_norm"])
+    exported = chop.search(model, arrays, space, **own).best().export("qonnx", tmp_path / "out")
+    assert exported.folder == tmp_path / "out"
 
 
 def test_the_front_is_that_of_all_trials(study: Study) -> None:

@@ -88,7 +88,10 @@ def as_arguments(text: str) -> str:
     ('leave the node in float32 (exclude)', 'in setup.py')
     >>> as_arguments("from the best weights (--load run/best.safetensors)")
     'from the best weights (weights="run/best.safetensors")'
+    >>> as_arguments('by setup.passes = ["equalise"] under [search.search_space]')
+    'by chop.Space(…, passes=["equalise"])'
     """
+    text = re.sub(r"setup\.passes = (\[[^]]*\])( under \[search\.search_space\])?", r"chop.Space(…, passes=\1)", text)
     text = re.sub(r" under \[search\.[\w.]+\]", "", text).replace("--resume", "resume=True")
     text = re.sub(r"\bsetup\.(?=[a-z])(?!py\b)", "", text).replace("calibration_rows", "calibration_samples")
     text = re.sub(

@@ -13,6 +13,7 @@ from torch import nn
 
 from chop.actions.search.run.job import SearchJob
 from chop.actions.search.strategies.runners.base import RUNNERS, drawn_alike
+from chop.api.arguments import in_python
 from chop.config.options import RunOptions
 from chop.errors import SearchError
 from chop.exporters import Exported, ExportNetwork, export
@@ -137,7 +138,8 @@ class Network:
         called = {"model": self._networks.job.input_fingerprint.get("model", "a network")}
         about = {**called, **self._networks.about, "trial": self.number, "metrics": dict(self.metrics)}
         network = ExportNetwork(graph, self._networks.job.data_module, about, self.test_metrics or {})
-        return export(network, to, output, options, allow_differences)
+        with in_python():
+            return export(network, to, output, options, allow_differences)
 
     def _repr_html_(self) -> str:
         return network_html(self._row, self._summary)
