@@ -167,6 +167,26 @@ def test_weight_transforms_are_left_out_where_products_have_no_weights() -> None
             chop.search(Attention(), data, named, objectives=["loss"], strategy="brute_force")
 
 
+def test_options_of_a_method_of_rounding_that_no_choice_has_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3), nn.Linear(3, 2))
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
+    base: dict[str, Any] = {"widths": [4], "weight_rounding_damping": [0.01, 0.1]}
+
+    def searched(**more: Any) -> int:
+        data, space = (x, (x[:, 0] > 0).long()), chop.Space("integer", **base, **more)
+        return len(chop.search(model, data, space, objectives=["loss"], strategy="brute_force").trials)
+
+    told = 'weight_rounding_damping.*: has no effect without rounding = "gptq"'
+    with pytest.raises(ConfigError, match=told):
+        searched(weight_rounding=["nearest"])
+    with pytest.raises(ConfigError, match=told):
+        searched(by="name", layers={"_0": {"weight_rounding": ["nearest"]}})
+    assert searched(weight_rounding=["nearest", "gptq"]) == 9
+    assert searched(weight_rounding=["gptq"], overrides={"_0": {"weight_rounding": ["nearest"]}}) == 2
+    own = {"_0": {"weight_rounding": ["nearest"]}, "_2": {"weight_rounding": ["gptq"]}}
+    assert searched(by="name", layers=own) == 2  # what was written for all layers is for those that read it
+
+
 def of_relu(**more: Any) -> Any:
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))

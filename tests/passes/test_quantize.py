@@ -119,6 +119,13 @@ def test_na_as_fraction_width_is_half_the_width(graph: MaseGraph) -> None:
         ({"by": "type", "linear": {"config": layer(weight_width="8")}}, "width must be an integer"),
         ({"by": "type", "linear": layer()}, "must hold a table 'config'"),
         ({"by": "name", "seq_blocks_1": {"config": layer()}}, "relu has no operand 'weight'"),
+        (
+            {
+                "by": "name",
+                "seq_blocks_2": {"config": layer(weight_rounding="nearest", weight_rounding_order="stored")},
+            },
+            "key 'weight_rounding_order': has no effect without rounding",
+        ),
         ({"by": "regex_name", "(": {"config": layer()}}, "no regular expression"),
     ],
 )

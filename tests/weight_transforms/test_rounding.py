@@ -187,5 +187,9 @@ def test_wrong_keys_are_refused(keys: dict[str, object], message: str) -> None:
         WeightRounding.from_keys(keys)
 
 
-def test_options_that_have_no_effect_make_no_other_choice() -> None:
+def test_options_that_have_no_effect_are_named_and_make_no_other_choice() -> None:
+    options = {"rounding_damping": 0.1, "rounding_order": "stored"}
+    assert list(WeightRounding.idle({"rounding": "nearest", **options})) == list(options)
+    assert not WeightRounding.idle({"rounding": "gptq", **options})
+    assert not WeightRounding.idle({"rounding": "nearest", "rounding_damping": "NA"})
     assert WeightRounding("nearest", 0.1, "stored") == WeightRounding("nearest")

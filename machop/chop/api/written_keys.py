@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chop.actions.search.search_space.patterns import broken_pattern, matching
+from chop.actions.search.search_space.transform_choices import idle_choices_problem
 from chop.nn.node_config import effect_problem
 from chop.nn.ops import Op
 from chop.passes.graph.node_selection import select_entries
@@ -37,7 +38,8 @@ class WrittenKeys:
         served = {key: [nodes[name] for name, own in chosen.items() if own == key] for key in seed}
         sound = [pattern for pattern in override if broken_pattern(pattern) is None]
         matched = {pattern: [nodes[name] for name in matching([pattern], nodes)] for pattern in sound}
-        unread = {key for key in self.for_all if not any(_reads(key, ops) for ops in served.values())}
+        lists = {entry: own["config"] for entry, own in seed.items()}
+        unread = {key for key in self.for_all if not any(_reads(key, served[entry], lists[entry]) for entry in seed)}
         return _fitted(seed, self.for_seed, served, unread), _fitted(override, self.for_override, matched, ())
 
 
@@ -51,7 +53,8 @@ def _fitted(
 
     def stays(entry: str, key: str) -> bool:
         ops = served.get(entry, ())
-        return not ops or key in kept or key in written.get(entry, ()) or _reads(key, ops)
+        is_asked_for = key in kept or key in written.get(entry, ())
+        return not ops or is_asked_for or _reads(key, ops, entries[entry]["config"])
 
     return {
         entry: {"config": {key: values for key, values in own["config"].items() if stays(entry, key)}}
@@ -59,5 +62,5 @@ def _fitted(
     }
 
 
-def _reads(key: str, ops: Sequence[Op]) -> bool:
-    return any(effect_problem(key, op) is None for op in ops)
+def _reads(key: str, ops: Sequence[Op], lists: Mapping[str, list[Any]]) -> bool:
+    return any(effect_problem(key, op) is None for op in ops) and idle_choices_problem(key, lists) is None

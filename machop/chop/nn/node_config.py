@@ -276,6 +276,20 @@ def effect_problem(key: str, op: Op, is_for_type: bool = False) -> str | None:
     return _transform_key_problem(key, op)
 
 
+def idle_problem(key: str, config: NodeConfig) -> str | None:
+    """Why a key of a weight transform has no effect beside the others of its config; None where it may have one.
+
+    >>> idle_problem("weight_rounding_order", {"weight_rounding": "nearest", "weight_rounding_order": "stored"})
+    'has no effect without rounding = "gptq" (keys start with \'weight_\')'
+    """
+    if not is_transform_key(key):
+        return None
+    parameter = key.removeprefix(f"{WEIGHT}_")
+    name = str(transform_of_key(parameter))
+    problem = WEIGHT_TRANSFORMS[name].idle(transform_values(config)[name]).get(parameter)
+    return problem and f"{problem} (keys start with '{WEIGHT}_')"
+
+
 def _transform(name: str, values: Mapping[str, Any], op: Op) -> WeightTransform:
     try:
         return WEIGHT_TRANSFORMS[name].from_keys(

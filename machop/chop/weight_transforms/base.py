@@ -130,6 +130,11 @@ class WeightTransform(Keyed, ABC):
         """What a combination of values out of several lists means, where `from_keys` alone would refuse it."""
         return values
 
+    @classmethod
+    def idle(cls, values: Mapping[str, Any]) -> Mapping[str, str]:
+        """The keys of `values` that have no effect beside the others, each with the reason."""
+        return {}
+
 
 WEIGHT_TRANSFORMS: Registry[type[WeightTransform]] = Registry(
     "chop.weight_transforms",

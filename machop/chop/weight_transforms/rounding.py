@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -57,6 +58,20 @@ class WeightRounding(WeightTransform):
         if self.is_identity:
             for name, value in (("rounding_damping", USUAL_DAMPING), ("rounding_order", BY_ACTIVATION)):
                 object.__setattr__(self, name, value)
+
+    @classmethod
+    def idle(cls, values: Mapping[str, Any]) -> Mapping[str, str]:
+        """The options of `gptq` beside another method.
+
+        >>> WeightRounding.idle({"rounding": "nearest", "rounding_damping": 0.1})
+        {'rounding_damping': 'has no effect without rounding = "gptq"'}
+        """
+        if values.get("rounding") != NEAREST:
+            return {}
+        options = ("rounding_damping", "rounding_order")
+        return {
+            key: f'has no effect without rounding = "{GPTQ}"' for key in options if values.get(key) not in (None, "NA")
+        }
 
     def __str__(self) -> str:
         notes = [f"damping {self.rounding_damping:g}"] if self.rounding_damping != USUAL_DAMPING else []

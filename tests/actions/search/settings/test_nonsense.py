@@ -76,6 +76,16 @@ def changed(lab: dict[str, Any], path: str, value: Any, linear: dict[str, Any]) 
         ("search_space.seed.default.config.data_in_width", [-3], "-3 suits none of the formats"),
         ("search_space.seed.linear", {"config": {"name": ["integer"]}}, "no width, so nothing would be rounded"),
         ("search_space.seed.relu", {"config": {**INTEGER, "weight_width": ["x"]}}, "relu has no operand 'weight'"),
+        (
+            "search_space.seed.linear",
+            {"config": {**INTEGER, "weight_rounding": ["nearest"], "weight_rounding_damping": [0.1]}},
+            "weight_rounding_damping: has no effect without rounding",
+        ),
+        (
+            "search_space.seed.default",
+            {"config": {**INTEGER, "weight_rounding": ["nearest"], "weight_rounding_order": ["stored"]}},
+            "weight_rounding_order: has no effect without rounding",
+        ),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(

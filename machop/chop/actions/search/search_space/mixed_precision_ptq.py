@@ -25,6 +25,7 @@ from chop.actions.search.search_space.exportable import exportable_choices, no_c
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.actions.search.search_space.patterns import matching, pattern_problem
 from chop.actions.search.search_space.table_problems import layout_problems, list_problems, lists_of
+from chop.actions.search.search_space.transform_choices import idle_choices_problem
 from chop.config.typed import Problem
 from chop.errors import SearchError
 from chop.evaluation.program import Axis
@@ -341,10 +342,16 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         for (table, key), names in readers.items():
             entry = (self.seed if table == "seed" else self.override)[key]["config"]
             is_for_type = table == "seed" and self.by == "type"
-            for own in entry if names and (table, key) != ("seed", DEFAULT) else ():
-                told = [effect_problem(own, ops[name], is_for_type) for name in names]
-                if all(told):
-                    found[table, key, "config", own] = f"{told[0]} (node '{names[0]}')"
+            for own in entry:
+                told = {name: effect_problem(own, ops[name], is_for_type) for name in names}
+                if (table, key) == ("seed", DEFAULT):
+                    told = {name: problem for name, problem in told.items() if not problem}
+                told = {
+                    name: problem or idle_choices_problem(own, self._all[name].choices)
+                    for name, problem in told.items()
+                }
+                if told and all(told.values()):
+                    found[table, key, "config", own] = "{1} (node '{0}')".format(*next(iter(told.items())))
         return found
 
     def _unread(self, key: str, served: list[Op]) -> dict[str, str]:

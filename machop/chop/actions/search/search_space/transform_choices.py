@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from chop.nn.node_config import WEIGHT, is_transform_key, transform_values, weight_transforms
+from chop.nn.node_config import WEIGHT, idle_problem, is_transform_key, transform_values, weight_transforms
 from chop.nn.ops import Op
 from chop.weight_transforms import WEIGHT_TRANSFORMS, WeightTransform
 
@@ -59,6 +59,14 @@ def acting_values(config: Mapping[str, Any], op: Op, rounds: bool) -> dict[str, 
         if not acting_transforms({key: meant[key] for key in keys}, op, rounds):
             meant = {key: value for key, value in meant.items() if key not in keys}
     return meant
+
+
+def idle_choices_problem(key: str, choices: Choices) -> str | None:
+    """Why no value in the list of `key`, of a weight transform, has an effect, whatever is chosen from the others."""
+    keys = [own for own in choices if is_transform_key(own)] if key in choices and is_transform_key(key) else []
+    configs = ({own: choices[own][place] for own, place in found.items()} for found in combinations(choices, keys))
+    told = [idle_problem(key, config) for config in configs if config]
+    return told[0] if told and all(told) else None
 
 
 def combinations(choices: Choices, keys: Sequence[str]) -> Iterator[dict[str, int]]:

@@ -15,6 +15,7 @@ from chop.nn.node_config import (
     WEIGHT,
     NodeConfig,
     effect_problem,
+    idle_problem,
     is_float,
     key_problems,
     node_formats,
@@ -161,5 +162,5 @@ def _check_effects(config: NodeConfig, op: Op, by: str) -> None:
         where = split_key(key)
         if by == "type" and where is not None and where[0] not in op.possible_operands:
             continue
-        if problem := effect_problem(key, op):
+        if problem := effect_problem(key, op) or idle_problem(key, config):
             raise PassError(f"key '{key}': {problem}; remove the key")
