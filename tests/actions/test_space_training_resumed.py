@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,20 @@ def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_key_of_the_space_that_has_changed_is_refused(interrupted: Path) -> None:
     with pytest.raises(ChopError, match=r"calibration_samples 512 \(now 8\)"):
         trained(interrupted, space=chop.Space(**SPACE, calibration_samples=8), resume=True)
+
+
+def test_a_damaged_state_tells_how_to_start_anew_and_that_works(interrupted: Path) -> None:
+    state = interrupted / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-9])
+    told = (
+        r"state.safetensors is damaged: start anew without resume=True \(from the best weights with weights=\"(.*)\"\)$"
+    )
+    with pytest.raises(CheckpointError, match=told) as error:
+        trained(interrupted, space=chop.Space(**SPACE), resume=True)
+    found = re.search(told, str(error.value))
+    assert found is not None
+    anew = chop.train_for_space("toy", "toy_tiny", chop.Space(**SPACE), weights=found[1], folder=interrupted, **OPTIONS)
+    assert anew.notes.epochs == OPTIONS["max_epochs"] and SpaceFiles(interrupted).holds_training
 
 
 def test_another_loss_is_refused(tmp_path: Path) -> None:

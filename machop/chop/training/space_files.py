@@ -81,18 +81,26 @@ class SpaceFiles:
         `facts`.
         """
         path = self.folder / STATE_FILE
-        checkpoint = read_checkpoint(path)
+        try:
+            checkpoint = read_checkpoint(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} is damaged: {self._anew}") from error
         try:
             notes = json.loads(checkpoint.metadata[STATE_KEY])
             version, known = notes["version"], dict(notes["facts"])
             progress = Progress(tuple(tuple(map(float, row)) for row in notes["scores"]), int(notes["best"]))
         except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path} is no state of a training; start anew without --resume") from error
+            raise CheckpointError(f"{path} is no state of a training: {self._anew}") from error
         if version != STATE_VERSION:
-            cure = "start anew without --resume" if version == 1 else "update chop"
+            cure = self._anew if version == 1 else "update chop"
             raise CheckpointError(f"{path} is of version {version!r}, and this chop reads {STATE_VERSION}: {cure}")
         self._require_same(known, facts)
         return checkpoint.state_dict, progress
+
+    @property
+    def _anew(self) -> str:
+        """The cure for a training that cannot go on."""
+        return f"start anew without --resume (from the best weights with --load {self.best})"
 
     def _require_same(self, known: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         as_read = json.loads(json.dumps(dict(facts)))
@@ -100,8 +108,7 @@ class SpaceFiles:
         if others:
             told = ", ".join(f"{name} {known.get(name)!r} (now {as_read.get(name)!r})" for name in others)
             raise ChopError(
-                f"the training in {self.folder} was begun with other settings: {told}; undo the change, or start anew "
-                f"without --resume (from the best weights with --load {self.best})"
+                f"the training in {self.folder} was begun with other settings: {told}; undo the change, or {self._anew}"
             )
 
 
