@@ -16,9 +16,10 @@ from tests.api.conftest import few
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
-def test_a_sampler_is_told_as_arguments(mlp: nn.Module, arrays: Arrays) -> None:
-    with pytest.raises(ConfigError, match=r'write strategy="optuna", strategy_options=\{"sampler": "random"\}'):
-        chop.search(mlp, arrays, **few(strategy="random"))
+def test_a_sampler_is_a_strategy(mlp: nn.Module, arrays: Arrays) -> None:
+    by_sampler = chop.search(mlp, arrays, **few(strategy="random", n_trials=4))
+    by_option = chop.search(mlp, arrays, **few(strategy="optuna", strategy_options={"sampler": "random"}, n_trials=4))
+    assert [own.trial.point for own in by_sampler] == [own.trial.point for own in by_option]
 
 
 def test_a_finish_that_is_neither_a_number_nor_a_dictionary(mlp: nn.Module, arrays: Arrays) -> None:

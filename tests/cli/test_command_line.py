@@ -648,6 +648,7 @@ def test_a_misspelt_table_is_told_and_not_what_follows_from_it(tmp_path: Path, c
         (("toy", "toy_tiny", "--project", ""), "--project: expected text with at least 1 character, got ''"),
         (("cases.py", "toy_tiny"), "cases.py names a file alone; give cases.py:FUNCTION, which returns the model"),
         (("toy", "cases.py"), "cases.py names a file alone; give cases.py:FUNCTION, which returns the data"),
+        (("base.toml",), "command line: model: base.toml is a TOML file; write --config base.toml"),
         (("toy", "jscc"), "did you mean 'jsc'? (known: jsc-sim (jsc), "),
     ],
 )

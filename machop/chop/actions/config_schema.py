@@ -11,6 +11,7 @@ from chop.actions.search.settings.finish import Finish
 from chop.actions.search.settings.metrics import MetricTable
 from chop.actions.search.settings.strategy_setup import RETIRED_KEYS, StrategySetup
 from chop.actions.search.strategies.base import STRATEGIES
+from chop.actions.search.strategies.optuna.samplers import SAMPLERS
 from chop.actions.search.strategies.runners.base import RUNNERS
 from chop.config.json_schema import Schema, closed, each, joined, one_of, table_schema
 from chop.config.options import RunOptions
@@ -67,7 +68,7 @@ def _strategy() -> Schema:
     retired = {key: {"description": f"Has no effect: {why}"} for key, why in RETIRED_KEYS.items()}
     runners = closed({name: table_schema(RUNNERS[name].Options) for name in _names(RUNNERS)})
     keys = {
-        "name": one_of(_names(STRATEGIES)),
+        "name": one_of([*_names(STRATEGIES), *SAMPLERS]),
         "eval_mode": {"type": "boolean", "default": True},
         "setup": closed({**setup["properties"], **retired}),
         "sw_runner": runners,

@@ -94,9 +94,6 @@ def as_arguments(text: str) -> str:
     text = re.sub(r"setup\.passes = (\[[^]]*\])( under \[search\.search_space\])?", r"chop.Space(…, passes=\1)", text)
     text = re.sub(r" under \[search\.[\w.]+\]", "", text).replace("--resume", "resume=True")
     text = re.sub(r"\bsetup\.(?=[a-z])(?!py\b)", "", text).replace("calibration_rows", "calibration_samples")
-    text = re.sub(
-        r'name = "optuna", and sampler = ("\w+")', r'strategy="optuna", strategy_options={"sampler": \1}', text
-    )
     text = re.sub(r"--load ([^\s,;)]+)", r'weights="\1"', text)
     text = re.sub(r"--load(?![-\w])", "weights=", text)
     text = re.sub(r"--project-dir( or --project)?(?![-\w])|--project(?![-\w])", "folder=", text)

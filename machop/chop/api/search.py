@@ -203,7 +203,7 @@ class Arguments:
         table = self.table(module, graph.quantizable_nodes())
         place, device = self._place(stack), resolve_accelerator(options)
         job = checked_call(SearchJob, model, module, table, place, self.seed, device, told=self.told, graph=graph)
-        self._tell_unused(table["strategy"]["name"])
+        self._tell_unused(job.settings.strategy)
         called = options.model or type(self.model).__name__
         inputs = {"model": called, "batch_size": self.batch_size, **job.input_fingerprint}
         job = replace(job, input_fingerprint=inputs, always_publishes=True)

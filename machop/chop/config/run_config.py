@@ -90,8 +90,12 @@ class RunConfig:
 def load_run_config(config_path: Path | None, command_line: Mapping[str, Any]) -> RunConfig:
     """The options from a TOML file (or None) and the command line's `{option: value}`.
 
-    Raises ConfigError at once only for a file that is missing or no TOML; other problems are gathered.
+    Raises ConfigError at once only for a file that is missing or no TOML, and for a TOML file in place of a name; other
+    problems are gathered.
     """
+    for key in CODE_OPTIONS:
+        if (name := str(command_line.get(key))).endswith(".toml"):
+            raise ConfigError([f"command line: {key}: {name} is a TOML file; write --config {name}"])
     document = TomlDocument.read(config_path) if config_path else None
     data = document.data if document else {}
     from_file = {key: value for key, value in data.items() if key not in TABLES}

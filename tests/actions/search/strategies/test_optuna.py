@@ -13,6 +13,7 @@ import pytest
 from torch import nn
 
 from chop.actions.search import search
+from chop.actions.search.settings.search import parse_search_settings
 from chop.actions.search.strategies.base import WORST
 from chop.actions.search.strategies.optuna import samplers
 from chop.actions.search.strategies.optuna.strategy import Optuna, OptunaOptions
@@ -85,11 +86,26 @@ def test_several_objectives_are_refused_where_a_sampler_has_one(
         search(jsc_tiny, jets, lab, Path("nowhere"))
 
 
-def test_a_sampler_in_place_of_a_strategy_is_told_where_it_belongs(
-    lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
-) -> None:
+def test_a_sampler_in_place_of_a_strategy_is_optuna_with_it(lab: dict[str, Any], jets: MaseDataModule) -> None:
     lab["strategy"] |= {"name": "tpe", "setup": {"n_trials": 5}}
-    with pytest.raises(ConfigError, match=r'is a sampler of Optuna: write name = "optuna", and sampler = "tpe"'):
+    by_sampler, problems = parse_search_settings(lab, jets)
+    lab["strategy"] |= {"name": "optuna", "setup": {"n_trials": 5, "sampler": "tpe"}}
+    assert problems == [] and by_sampler is not None
+    assert by_sampler == parse_search_settings(lab, jets)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "setup", "told"),
+    [
+        ("tpe", {"sampler": "random"}, "sampler: is 'random', and the strategy is 'tpe': keep one"),
+        ("tpee", {}, r"unknown search strategy 'tpee' .*; did you mean 'tpe'"),
+    ],
+)
+def test_a_name_that_is_no_strategy_and_no_sampler(
+    lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, name: str, setup: dict[str, Any], told: str
+) -> None:
+    lab["strategy"] |= {"name": name, "setup": {"n_trials": 5, **setup}}
+    with pytest.raises(ConfigError, match=told):
         search(jsc_tiny, jets, lab, Path("nowhere"))
 
 

@@ -11,7 +11,7 @@ from chop.actions.search.settings.early_stopping import ladder_problems
 from chop.actions.search.settings.finish import Finish, parse_finish
 from chop.actions.search.settings.metrics import ConstraintSetting, MetricTable, constraints_of, objective_of
 from chop.actions.search.settings.runners import known_metrics, missing_metric, parse_runners, wanted_runners
-from chop.actions.search.settings.strategy_setup import StrategySetup, parse_setup
+from chop.actions.search.settings.strategy_setup import StrategySetup, parse_setup, with_sampler
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.config.later_keys import fingerprint_of_options
@@ -105,6 +105,8 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
     problems += found
     if strategy is None:
         return None, problems
+    strategy, found = with_sampler(strategy)
+    problems += found
     runners, in_runners = parse_runners(strategy, data_module)
     options, setup, found = parse_setup(strategy)
     problems += in_runners + found

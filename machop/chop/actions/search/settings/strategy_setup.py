@@ -12,6 +12,7 @@ from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna.samplers import SAMPLERS
 from chop.config.keys import documented
 from chop.config.typed import Problem, unknown_key
+from chop.errors import did_you_mean
 from chop.executors import EXECUTORS, Jobs
 from chop.scoring.metric import Direction
 from chop.tools.logger import get_logger
@@ -61,6 +62,21 @@ class StrategySetup:
         return Jobs(self.n_jobs, self.executor)
 
 
+def with_sampler(strategy: StrategyTable) -> tuple[StrategyTable, list[Problem]]:
+    """The table of a strategy with `name = "optuna"` in place of a name of a sampler of Optuna, which its setup takes.
+
+    Its problem is another sampler in the setup. The name of a registered strategy is never that of a sampler.
+    """
+    name = strategy.name
+    if name in STRATEGIES or name not in SAMPLERS:
+        return strategy, []
+    chosen = replace(strategy, name="optuna", setup={**strategy.setup, "sampler": name})
+    other = strategy.setup.get("sampler", name)
+    if other == name:
+        return chosen, []
+    return chosen, [Problem(("strategy", "setup", "sampler"), f"is {other!r}, and the strategy is '{name}': keep one")]
+
+
 def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, list[Problem]]:
     """The options of the strategy, the keys that all strategies share, and the problems of both.
 
@@ -68,9 +84,9 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, lis
     """
     path = ("strategy", "setup")
     unknown = name_problem(STRATEGIES, strategy.name, "strategy", "name")
-    if unknown and strategy.name in SAMPLERS:
-        cure = f'write name = "optuna", and sampler = "{strategy.name}" under [search.strategy.setup]'
-        unknown = [Problem(("strategy", "name"), f"'{strategy.name}' is a sampler of Optuna: {cure}")]
+    if unknown and not STRATEGIES.meant(strategy.name):
+        hint = did_you_mean(strategy.name, SAMPLERS)
+        unknown = [Problem(problem.path, f"{problem.message}{hint}") for problem in unknown]
     setup_keys = {f.name for f in fields(StrategySetup)}
     working = STRATEGIES.working()
     meant = strategy.name
