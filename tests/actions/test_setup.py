@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from chop.actions.setup import require_parts_alike, traced
 from chop.config.examples import examples
-from chop.errors import GraphError
+from chop.errors import DatasetError, GraphError
 from chop.ir import MaseGraph
 from chop.ir.graph.same_results import draws_at_random
 from tests.conftest import Command
@@ -99,6 +100,42 @@ def test_a_model_that_cannot_be_copied_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(GraphError, match="cannot be copied"):
         traced(Holds(), Data())
+
+
+class Holes(Data):
+    """One value is missing in a sample of one set."""
+
+    def __init__(self, part: str, value: float) -> None:
+        super().__init__()
+        self.part, self.value = part, value
+
+    def batches(self, part: str, rows: int = 4) -> list[tuple[Tensor, Tensor]]:
+        found = super().batches(part, rows) * 2
+        if part == self.part:
+            (x, y), hole = found[1], torch.zeros(rows, 5, 3, dtype=torch.bool)
+            hole[-2, 1, 0] = True
+            found[1] = x.masked_fill(hole, self.value), y
+        return found
+
+
+class Fills(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.nan_to_num())
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_sample_without_a_value_is_named_before_anything_is_measured(part: str) -> None:
+    told = rf"^the {part} set holds NaN or infinity in 1 of 8 samples \(the first is sample 6, from 0\): leave them out"
+    for value in (math.nan, math.inf):
+        with pytest.raises(DatasetError, match=told):
+            traced(nn.Linear(3, 2), Holes(part, value))
+    with pytest.raises(DatasetError, match=told):
+        require_parts_alike(nn.Linear(3, 2), Holes(part, math.nan))
+
+
+def test_a_missing_value_that_the_model_fills_in_or_that_is_in_the_test_set_is_taken() -> None:
+    for model, data in ((Fills(3, 2), Holes("val", math.nan)), (nn.Linear(3, 2), Holes("test", math.nan))):
+        assert isinstance(traced(model, data), MaseGraph)
 
 
 class Noisy(nn.Linear):

@@ -14,12 +14,13 @@ from torch import nn
 from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.dataset import MaseDataModule
-from chop.dataset.data import PARTS, Data, first_batch
+from chop.dataset.data import PARTS, Data, Part, first_batch
+from chop.dataset.missing_values import missing_values
 from chop.dataset.rows import cut, form_of
-from chop.errors import ChopError, GraphError, first_line
+from chop.errors import ChopError, DatasetError, GraphError, first_line
 from chop.ir import MaseGraph
 from chop.ir.graph.own_copy import is_uninitialised
-from chop.ir.graph.same_results import draws_at_random, failure, gives, steady_results
+from chop.ir.graph.same_results import draws_at_random, failure, gives, is_finite_on, steady_results
 from chop.models import get_model
 from chop.models.build import ships_weights
 from chop.models.checkpoint import load_weights
@@ -32,6 +33,9 @@ logger = get_logger(__name__)
 
 TRAINING_FOLDER = "training_ckpts"
 """The folder of a project that holds the weights of its training."""
+
+SEARCHED_PARTS: tuple[Part, ...] = ("train", "val")
+"""The sets that a training or a search works with."""
 
 MOST_FORMS = 8
 """Forms of input in a part of the data (sequences of other lengths, say) that a graph is compared with its model on."""
@@ -158,6 +162,8 @@ def require_parts_alike(model: nn.Module, data_module: Data) -> None:
     """Raise GraphError if a model does not run on its data: on training samples, or on those of another set.
 
     The message names the set. Of a model that takes no batch of two samples the first layer must run on a whole batch.
+    Raises DatasetError if a sample of the training or validation set holds NaN or infinity, and the outputs for it do,
+    too. For samples of the test set there is a warning when they are read.
     """
     x, _ = first_batch(data_module, "train", 2)
     if failure(model, x):
@@ -166,6 +172,10 @@ def require_parts_alike(model: nn.Module, data_module: Data) -> None:
     for part in PARTS:
         for few in _two_of_each_form(data_module, part):
             _require_runs_on(part, model, few, x)
+    for part in SEARCHED_PARTS:
+        told, first = missing_values(data_module.batches(part), part)
+        if told and not is_finite_on(model, first):
+            raise DatasetError(told)
 
 
 def _require_runs_on_training(model: nn.Module, batch: Any, two_samples: str) -> None:

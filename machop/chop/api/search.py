@@ -35,7 +35,7 @@ from chop.config.typed import Problem
 from chop.dataset import MaseDataModule
 from chop.dataset.arrays import SPLIT
 from chop.dataset.data import Data, Part
-from chop.errors import CheckpointError, ChopError, ConfigError, GraphError, SearchError
+from chop.errors import CheckpointError, ChopError, ConfigError, DatasetError, GraphError, SearchError
 from chop.executors import EXECUTORS, Executor
 from chop.ir import MaseGraph
 from chop.nn.ops import Op
@@ -196,7 +196,7 @@ class Arguments:
             raise ConfigError(problems)
         module = self.data_module()
         options = self.options(module)
-        with naming("model"):
+        with naming("model"), naming("data", DatasetError):
             model = self.built_model(options, module)
             self._tell_untrained()
             graph = traced(model, module)

@@ -24,7 +24,7 @@ from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import parse_table
 from chop.dataset.arrays import SPLIT
 from chop.dataset.data import Data
-from chop.errors import ConfigError
+from chop.errors import ConfigError, DatasetError
 from chop.ir import MaseGraph
 from chop.models.checkpoint import load_weights, save_weights
 from chop.models.weight_notes import TrainedForSpace
@@ -129,7 +129,7 @@ def _checked_options(options: Mapping[str, Any], others: Sequence[str]) -> Space
 def _job(arguments: Arguments, chosen: SpaceTrainingOptions, folder: Path) -> SpaceTrainingJob:
     data = arguments.data_module()
     options = arguments.options(data)
-    with naming("model"):
+    with naming("model"), naming("data", DatasetError):
         model = arguments.built_model(options, data)
         graph = traced(model, data)
     space, setup = _space(arguments, graph, data)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from chop.dataset.arrays import SampleArrays
 from chop.dataset.data import PARTS, Part
 from chop.dataset.info import DATASETS, DatasetInfo, Parts
+from chop.dataset.missing_values import warn_of_missing_values
 from chop.dataset.reading import is_spent, joined, labelled_only, read_batch, read_part, without_unlabelled
 from chop.dataset.rows import Batch, TensorRows, cut, rows_loader
 from chop.dataset.tokens import TokenArrays
@@ -137,11 +138,14 @@ class MaseDataModule:
     def _require_task(self) -> None:
         """Raise DatasetError if the task does not fit these data."""
         for part in PARTS:
+            start = 0
             for x, y in self._stored_batches(part):
                 try:
                     self.task.require_data(x, y)
                 except ChopError as error:
-                    raise DatasetError(f"the {part} set: {error}") from error
+                    where = f", from its sample {start:,} on" if start else ""
+                    raise DatasetError(f"the {part} set{where}: {error}") from error
+                start += len(y)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The training samples, shuffled."""
@@ -221,6 +225,7 @@ class MaseDataModule:
         classes = data.target_form.classes({part: [y for _, y in read[part]] for part in PARTS})
         for part, batches in read.items():
             kept = batches if classes is None else labelled_only(batches, part, data.unlabelled)
+            warn_of_missing_values(kept, part)
             self._sizes[part] = [len(y) for _, y in kept]
             self._stored[part] = joined(kept, part)
         if self._info is None:

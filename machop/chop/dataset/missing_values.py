@@ -1,4 +1,4 @@
-"""Tells of samples that hold NaN or infinity: whatever a network computes of them means nothing."""
+"""Finds samples that hold NaN or infinity: whatever a network computes of them mostly means nothing."""
 
 from __future__ import annotations
 
@@ -9,25 +9,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chop.dataset.rows import Batch, take
+from chop.tools.counted_samples import counted_samples
 from chop.tools.logger import get_logger
 from chop.tools.model_inputs import tensors_of
 
 logger = get_logger(__name__)
 
 
-def warn_of_missing_values(inputs: Iterable[Any], part: str) -> None:
-    """Warn where inputs `x` of a set, batch by batch, hold NaN or plus infinity; minus infinity may be a mask."""
-    wrong = torch.cat([found for x in inputs if (found := _wrong_samples(x)) is not None] or [torch.zeros(0)])
-    places = wrong.nonzero()[:, 0].tolist()
-    if places:
-        logger.warning(
-            "the %s set holds NaN or infinity in %s of %s samples (the first is sample %s, from 0): leave them out, or "
-            "replace these values",
-            part,
-            f"{len(places):,}",
-            f"{len(wrong):,}",
-            f"{places[0]:,}",
-        )
+def warn_of_missing_values(batches: Iterable[Batch], part: str) -> None:
+    """Warn where the inputs of a set, batch by batch, hold NaN or plus infinity; minus infinity may be a mask."""
+    if told := missing_values(batches, part)[0]:
+        logger.warning("%s", told)
+
+
+def missing_values(batches: Iterable[Batch], part: str) -> tuple[str, Any]:
+    """What is wrong with the inputs of a set, with the cure, and the first sample with NaN or plus infinity, twice.
+
+    An empty text and None for a set without such samples.
+    """
+    found: list[Tensor] = []
+    first = None
+    for x, y in batches:
+        wrong = _wrong_samples(x)
+        found.append(torch.zeros(len(y), dtype=torch.bool) if wrong is None else wrong)
+        if first is None and bool(found[-1].any()):
+            first = take(x, found[-1].nonzero()[:1, 0].repeat(2))  # some models take no batch of one
+    if first is None:
+        return "", None
+    counted = counted_samples(torch.cat(found))
+    return f"the {part} set holds NaN or infinity in {counted}: leave them out, or replace these values", first
 
 
 def _wrong_samples(x: Any) -> Tensor | None:

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Subset
 from torch.utils.data.sampler import RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from chop.dataset.missing_values import warn_of_missing_values
 from chop.dataset.rows import Batch, form_of, join, take
 from chop.dataset.targets import TargetForm, has_unlabelled
 from chop.errors import ChopError, DatasetError
@@ -46,7 +45,6 @@ def read_part(loader: Any, part: str, form: TargetForm) -> list[Batch]:
             logger.warning("the %s set is still being read: %s samples so far; does it end?", part, f"{samples:,}")
     if not batches:
         raise DatasetError(f"the {part} set is empty: give it at least one sample")
-    warn_of_missing_values((x for x, _ in batches), part)
     return batches
 
 

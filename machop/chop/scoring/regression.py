@@ -12,6 +12,7 @@ from chop.scoring.accumulator import Accumulator
 from chop.scoring.kept_outputs import KeptOutputs
 from chop.scoring.losses import MeanLoss, per_sample_loss
 from chop.scoring.task import TASKS, Task
+from chop.tools.counted_samples import counted_samples
 
 
 @TASKS.register("regression")
@@ -24,8 +25,11 @@ class Regression(Task):
         return {"loss": per_sample_loss(outputs, targets, self.data_loss or squared_error)}
 
     def require_data(self, x: Any, targets: Tensor) -> None:
-        if self.data_loss is None and not bool(targets.isfinite().all()):
-            raise ChopError("the targets hold NaN or infinity; leave those samples out, or give a loss of your own")
+        if self.data_loss is None and not bool((is_finite := targets.isfinite()).all()):
+            counted = counted_samples(~is_finite.reshape(len(targets), -1).all(1))
+            raise ChopError(
+                f"the targets hold NaN or infinity in {counted}; leave those samples out, or give a loss of your own"
+            )
 
     def accumulators(self, kept: KeptOutputs, by_sample: bool) -> list[Accumulator]:
         return [MeanLoss(self.data_loss or squared_error, kept)]

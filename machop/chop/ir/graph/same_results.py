@@ -52,6 +52,16 @@ def draws_at_random(model: nn.Module, example_inputs: ExampleInputs) -> bool:
 
 
 @torch.no_grad()
+def is_finite_on(model: nn.Module, example_inputs: ExampleInputs) -> bool:
+    """Whether the outputs of a copy of `model` are finite; True, too, where it does not run."""
+    try:
+        found = _tensors(_results(copied_module(model).eval(), example_inputs))
+    except Exception:  # of the model's own code
+        return True
+    return all(bool(own.isfinite().all()) for own in found)
+
+
+@torch.no_grad()
 def failure(model: nn.Module, example_inputs: ExampleInputs) -> str:
     """The first line of the error that a copy of `model` ends with, with its cure; empty where it runs.
 
