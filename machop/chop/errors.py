@@ -111,6 +111,10 @@ class ConfigError(ChopError):
         super().__init__("\n".join(self.problems))
 
 
+MOST_MEANT = 3
+"""Names that a hint lists."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the known name nearest to `name`, or an empty string.
 
@@ -118,7 +122,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     "; did you mean 'n_trials'?"
     >>> did_you_mean("TPE", ["tpe", "random"])
     "; did you mean 'tpe'?"
+    >>> did_you_mean("rate", ["low_rate", "high_rate", "timeout"])
+    "; did you mean 'low_rate' or 'high_rate'?"
     """
+    known = list(known)
+    ending = [other for other in known if other.lower().endswith(f"_{name.lower()}")]
+    if 1 < len(ending) <= MOST_MEANT:
+        return f"; did you mean {' or '.join(map(repr, ending))}?"
     near = nearest(name, known)
     return f"; did you mean '{near}'?" if near else ""
 

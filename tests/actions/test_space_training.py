@@ -35,6 +35,18 @@ def best_of(folder: Path) -> Path:
     return folder / "mase_output" / "p" / "software" / "training_ckpts" / "best.safetensors"
 
 
+def test_random_weights_are_told_with_the_teacher_that_they_make(
+    config: Path, ch: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, err = ch("train", "--config", str(config), "--for-space", "--max-epochs", "1")
+    said = " ".join(err.split())
+    assert "the weights are random, and the training begins with them: 50 % of its loss is on the outputs" in said
+    data, space = (torch.randn(40, 16), torch.arange(40) % 5), chop.Space(["integer"], [4, 8])
+    chop.train_for_space("jsc-tiny", data, space, max_epochs=1, probes=2, teacher_share=0.0)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the weights of 'jsc-tiny' are random, and the training begins with them: give pretrained=True" in said
+
+
 @pytest.mark.usefixtures("better_each_epoch")
 def test_a_search_with_the_checkpoint_says_that_its_weights_were_trained_for_the_space(
     config: Path, tmp_path: Path, ch: Command

@@ -91,6 +91,8 @@ def test_one_pattern_may_stand_alone_and_groups_are_lists() -> None:
         chop.Space("integer", [4], ties=["a", "b"])
     with pytest.raises(ConfigError, match="exclude: expected patterns of nodes"):
         chop.Space("integer", [4], exclude=[3])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match="space: calibration_samples: expected greater than or equal to 1, got -1"):
+        chop.Space("integer", [4], calibration_samples=-1)
     with pytest.raises(ConfigError, match="by: expected one of type, name, regex_name, got 'nam'"):
         chop.Space("integer", [4], by="nam", layers=["a"])  # type: ignore[arg-type]
 

@@ -107,21 +107,26 @@ def take_weights(model: nn.Module, options: RunOptions, data_module: Data, takes
         load_weights(model, options.load_name, options.load_type, options.load_weights, takes_graph)
 
 
-def warn_of_untrained_weights(options: RunOptions) -> None:
-    """Warn where no weights are given: the model has random ones, or those that the user's function returns."""
+def warn_of_untrained_weights(options: RunOptions, what_else: str = "so are all figures") -> None:
+    """Warn where no weights are given: the model has random ones, or those that the user's function returns.
+
+    `what_else` is what follows from random weights, in words behind "random, and".
+    """
     if options.load_name or options.is_pretrained:
         return
     model = options.model or ""
     if is_user_reference(model):
         logger.warning(
-            "the weights are those that %s returns: unless it trains or loads them, they are random, and so are all "
-            "figures. --load PATH takes those of a file",
+            "the weights are those that %s returns: unless it trains or loads them, they are random, and %s. "
+            "--load PATH takes those of a file",
             model,
+            what_else,
         )
         return
     logger.warning(
-        "neither --load nor --pretrained is given: the weights are random, and so are all figures. Train with "
+        "neither --load nor --pretrained is given: the weights are random, and %s. Train with "
         "`ch train %s %s`, then add --load PATH%s",
+        what_else,
         model,
         options.dataset,
         f"; or add --pretrained for the weights that ship with {model}" if ships_weights(model) else "",

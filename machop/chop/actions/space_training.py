@@ -19,7 +19,15 @@ from chop.actions.search.run.own_place import OwnPlace
 from chop.actions.search.run.session import choices_digest, layers_digest
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.search.settings.search import parse_space
-from chop.actions.setup import TRAINING_FOLDER, Prepared, prepare, resolve_accelerator, software_dir, traced
+from chop.actions.setup import (
+    TRAINING_FOLDER,
+    Prepared,
+    prepare,
+    resolve_accelerator,
+    software_dir,
+    traced,
+    warn_of_untrained_weights,
+)
 from chop.config.later_keys import fingerprint_of_options
 from chop.config.next_command import search_command
 from chop.config.run_config import SPACE_TRAINING, RunConfig
@@ -212,6 +220,17 @@ def run_space_training(run_config: RunConfig, resume: bool) -> SpaceTrained:
     return result
 
 
+def consequence_of_random(teacher_share: float) -> str:
+    """What follows for a training for a space from weights that are random, in words behind "random, and".
+
+    >>> consequence_of_random(0.5)
+    'the training begins with them: 50 % of its loss is on the outputs of this random network'
+    """
+    told = "the training begins with them"
+    taught = f": {teacher_share * 100:g} % of its loss is on the outputs of this random network"
+    return f"{told}{taught}" if teacher_share else told
+
+
 def _checked(run_config: RunConfig) -> SpaceTrainingJob:
     options, _ = parse_table(SpaceTrainingOptions, run_config.tables.get(SPACE_TRAINING, {}))
     problems = list(run_config.problems)
@@ -227,6 +246,7 @@ def _checked(run_config: RunConfig) -> SpaceTrainingJob:
     space, setup, found = space_of(graph, table, prepared.data_module)
     if found or space is None:
         raise ConfigError([run_config.line_of(problem.below("search")) for problem in found])
+    warn_of_untrained_weights(run_config.options, consequence_of_random(options.teacher_share))
     return _job(run_config, prepared, space, setup, options)
 
 

@@ -26,6 +26,7 @@ from chop.api.log import shown
 from chop.api.metrics import Goal, goals_of, metric_tables, runner_tables
 from chop.api.network import Networks
 from chop.api.own_model import loaded
+from chop.api.plain_values import plain
 from chop.api.space import Space
 from chop.api.strategy import strategy_name
 from chop.api.study import Study
@@ -198,7 +199,7 @@ class Arguments:
         options = self.options(module)
         with naming("model"), naming("data", DatasetError):
             model = self.built_model(options, module)
-            self._tell_untrained()
+            self.tell_untrained("so are all figures")
             graph = traced(model, module)
         table = self.table(module, graph.quantizable_nodes())
         place, device = self._place(stack), resolve_accelerator(options)
@@ -244,12 +245,12 @@ class Arguments:
             atexit.register(stack.pop_all().close)
             error.args = (f"{error} (the folder stays until this process ends: folder={str(job.folder)!r})",)
 
-    def _tell_untrained(self) -> None:
+    def tell_untrained(self, what_else: str) -> None:
+        """Warn where a model of `chop` has no weights: they are random, and `what_else` follows from that."""
         named = isinstance(self.model, str) and not is_user_reference(self.model)
         if named and not self.pretrained and self.weights is None:
             logger.warning(
-                "the weights of '%s' are random, and so are all figures: give pretrained=True or weights=PATH",
-                self.model,
+                "the weights of '%s' are random, and %s: give pretrained=True or weights=PATH", self.model, what_else
             )
 
     def _tell_unused(self, strategy: str) -> None:
@@ -363,7 +364,7 @@ class Arguments:
             "sum_scaled_metrics": True if self.sum_direction else None,
             "direction": self.sum_direction,
         }
-        given, more = {key: own for key, own in setup.items() if own is not None}, self.strategy_options or {}
+        given, more = {key: own for key, own in setup.items() if own is not None}, plain(self.strategy_options or {})
         twice = [key for key in more if key in given and given[key] != more[key] and key != "n_jobs"]
         if twice:
             raise ConfigError([f"strategy_options: {key} is an argument of chop.search too: give one" for key in twice])

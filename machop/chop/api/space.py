@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+from annotated_types import Ge
 
 from chop.api.arguments import naming
 from chop.api.plain_values import plain
 from chop.api.written_keys import WrittenKeys
 from chop.config.toml_document import TomlDocument
+from chop.config.typed import check_value
 from chop.errors import ConfigError, did_you_mean
 from chop.formats import FORMATS, Format
 from chop.formats.integer import FixedPoint
@@ -92,7 +94,9 @@ class Space:
         }
         setup: dict[str, Any] = {"by": by, "exclude": _patterns(exclude, "exclude"), "tie": _groups(ties)}
         setup["tie_operands"] = _tied([*seed.values(), *override.values()]) if tie_operands is None else [*tie_operands]
-        setup["calibration_rows"] = calibration_samples
+        setup["calibration_rows"] = plain(calibration_samples)
+        if wrong := check_value(Annotated[int, Ge(1)], setup["calibration_rows"]):
+            raise ConfigError([f"space: calibration_samples: {wrong}"])
         setup |= {} if batch_norm == "float" else {"batch_norm": batch_norm}
         setup |= {"passes": _patterns(passes, "passes", "names of passes (ch info pass)")} if passes else {}
         setup |= {} if export_to is None else {"export_to": export_to}

@@ -13,7 +13,7 @@ from torch import nn
 
 from chop.actions.search.search_space import SearchSpaceBase
 from chop.actions.setup import TRAINING_FOLDER, resolve_accelerator, traced
-from chop.actions.space_training import SpaceTrained, SpaceTrainingJob, space_of
+from chop.actions.space_training import SpaceTrained, SpaceTrainingJob, consequence_of_random, space_of
 from chop.api.argument_types import Device
 from chop.api.arguments import folder_of, in_python, naming
 from chop.api.data import UserData
@@ -131,6 +131,7 @@ def _job(arguments: Arguments, chosen: SpaceTrainingOptions, folder: Path) -> Sp
     options = arguments.options(data)
     with naming("model"), naming("data", DatasetError):
         model = arguments.built_model(options, data)
+        arguments.tell_untrained(consequence_of_random(chosen.teacher_share))
         graph = traced(model, data)
     space, setup = _space(arguments, graph, data)
     return SpaceTrainingJob(model, space, setup, data, chosen, folder, arguments.seed, resolve_accelerator(options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
@@ -87,8 +88,15 @@ def check_value(annotation: Any, value: Any) -> str | None:
             return wrong
         wanted = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         wanted = wanted.replace("a valid dictionary", "a table").replace("String should have", "text with")
-        return f"expected {wanted}, got {shown(value)}"
+        cure = _as_list_of_one(annotation, value) if first["type"] == "list_type" else ""
+        return f"expected {wanted}, got {shown(value)}{cure}"
     return _extreme(value)
+
+
+def _as_list_of_one(annotation: Any, value: Any) -> str:
+    """The advice to put a single value into a list, where such a list is right."""
+    right = isinstance(value, str | int | float) and check_value(annotation, [value]) is None
+    return f"; write [{json.dumps(value)}]" if right else ""
 
 
 def shown(value: Any) -> str:

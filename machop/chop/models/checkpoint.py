@@ -119,8 +119,8 @@ def _misfit(checkpoint: Checkpoint, lines: list[str]) -> CheckpointError:
     if any(isinstance(value, Tensor) and value.is_quantized for value in _values(checkpoint)):
         lines = [*lines, "the file is of a quantised model: save the state dict of the float model"]
     names = fitting_models(checkpoint)
-    guess = [f"it fits the model {' or '.join(names)}"] if names else []
-    return CheckpointError(f"{checkpoint.path} does not fit the model:\n  " + "\n  ".join([*lines, *guess]))
+    guess = f"; it fits the model {' or '.join(names)}" if names else ""
+    return CheckpointError(f"{checkpoint.path} does not fit the model{guess}:\n  " + "\n  ".join(lines))
 
 
 def fitting_models(checkpoint: Checkpoint) -> list[str]:

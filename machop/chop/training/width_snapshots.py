@@ -15,6 +15,8 @@ from chop.errors import CheckpointError
 from chop.formats import Format, Integer
 from chop.formats.output_shift import OutputShift
 from chop.ir import MaseGraph
+from chop.models import checkpoint
+from chop.tools.logger import silenced
 from chop.training.chain_network import chain_obstacle
 from chop.training.front_descent import DESCENTS, Descended, FrontTraining, train_front
 from chop.training.learned_widths import Snapshot, snapshot_graph
@@ -75,7 +77,8 @@ class LearnedWidths(SnapshotTraining):
             cure = "leave them out" if wanting[0] == "teachers" else "set it to 0"
             return f"needs the cross entropy of one class for each sample for its {wanting[0]}: {cure} for this task"
         try:
-            teachers_of(graph, options.teachers)
+            with silenced(checkpoint.__name__):  # the training itself says what it loads
+                teachers_of(graph, options.teachers)
         except CheckpointError as error:
             return f"has a teacher that is no checkpoint of the network as it is trained: {error}"
         if not descents:

@@ -22,6 +22,7 @@ from chop.errors import ConfigError, SearchError
 from chop.formats import Integer
 from chop.formats.learned import code_bounds
 from chop.ir import MaseGraph, QuantPlan
+from chop.models.checkpoint import save_weights
 from chop.testing.made_up_search import MadeUpSearch
 from tests.actions.search.killing import trials
 
@@ -238,14 +239,14 @@ def test_what_this_task_or_network_has_not_is_refused_before_the_training(
 NORMED_OPTIONS = {"snapshots": 2, "epochs": 2, "train_samples": 64, "weight_granularity": "element"}
 
 
-def search_with_norms(batch_norm: str, **options: Any) -> chop.Study:
+def search_with_norms(batch_norm: str, verbose: bool = False, **options: Any) -> chop.Study:
     """A search by gradient on a network with a batch norm."""
     torch.manual_seed(0)
     x = torch.randn(64, 8)
     net = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
     return chop.search(
         net, (x, (x[:, 0] > 0).long()), chop.Space(["integer"], [3, 8], batch_norm=batch_norm), strategy="gradient",
-        objectives=["loss", "average_bitwidth"], strategy_options=options,
+        objectives=["loss", "average_bitwidth"], strategy_options=options, verbose=verbose,
     )  # fmt: skip
 
 
@@ -273,6 +274,34 @@ def test_a_space_of_one_point_is_told_to_have_no_widths_to_learn(widths: list[in
         objectives=["loss", "average_bitwidth"], strategy="gradient", strategy_options={"snapshots": 2},
     )  # fmt: skip
     assert any("the space has one point" in warning for warning in study.warnings) == is_told
+
+
+@pytest.mark.parametrize(
+    ("teachers", "message"),
+    [
+        ("file", r'strategy_options\[.teachers.\]: expected a valid list, got .file.; write \["file"\]'),
+        ([], "teachers is empty: name checkpoints of the network, or remove it"),
+        ([Path()], r"has no model\.safetensors; .* chop\.load_study\(FOLDER, model\)\[NUMBER\]\.model"),
+    ],
+)
+def test_wrong_teachers_are_refused_with_a_cure(teachers: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        search_with_norms("float", **NORMED_OPTIONS, teachers=teachers)
+
+
+def test_a_teacher_is_a_path_and_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
+    path = save_weights(net, tmp_path / "teacher.safetensors")
+    study = search_with_norms("float", verbose=True, **NORMED_OPTIONS, teachers=[path])
+    assert len(study.trials) == 2
+    assert " ".join(capsys.readouterr().err.split()).count(f"weights: {path}") == 1
+
+
+def test_a_key_that_is_the_end_of_several_names_all_of_them() -> None:
+    wanted = "did you mean 'activation_granularity' or 'weight_granularity'"
+    with pytest.raises(ConfigError, match=wanted):
+        search_with_norms("float", granularity="channel")
 
 
 class Twice(nn.Module):

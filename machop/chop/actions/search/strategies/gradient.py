@@ -187,6 +187,20 @@ class GradientOptions:
         return self.weight_granularity == self.activation_granularity == "element" and self.cost == "ebops"
 
     @property
+    def weights_problem(self) -> str | None:
+        """What is wrong with the options of weights and teachers, and the cure."""
+        if self.train_weights is False and self.own_networks:
+            return (
+                'train_weights = false has no effect: with "channel" or "element" weights are always trained; remove '
+                'it, or give weight_granularity = "tensor" and activation_granularity = "tensor"'
+            )
+        if self.learning_rate is not None and not self.own_networks:
+            return "learning_rate has no effect: no weights are trained; remove it, or give train_weights = true"
+        if self.teachers == []:
+            return "teachers is empty: name checkpoints of the network, or remove it to be taught by the float network"
+        return None
+
+    @property
     def descent_problem(self) -> str | None:
         """What is wrong with the options of descents, and the cure."""
         if (key := self.descent_key) and not self.is_fine:
@@ -216,14 +230,7 @@ class Gradient(SearchStrategyBase):
 
     @classmethod
     def problem(cls, options: GradientOptions, objectives: int) -> str | None:
-        if options.train_weights is False and options.own_networks:
-            return (
-                'train_weights = false has no effect: with "channel" or "element" weights are always trained; remove '
-                'it, or give weight_granularity = "tensor" and activation_granularity = "tensor"'
-            )
-        if options.learning_rate is not None and not options.own_networks:
-            return "learning_rate has no effect: no weights are trained; remove it, or give train_weights = true"
-        if problem := options.descent_problem:
+        if problem := options.weights_problem or options.descent_problem:
             return problem
         first, last = factors_of(options)
         if first > last:
