@@ -126,5 +126,15 @@ def test_what_is_no_such_pass_is_told(passes: list[str], told: str) -> None:
 
 def test_a_training_for_a_space_refuses_them() -> None:
     space = chop.Space(["integer"], [4], layers=["linear"], passes=["fold_batch_norm"])
-    with pytest.raises(ConfigError, match="space: passes: is for a search"):
+    with pytest.raises(ConfigError, match=r"(?s)space: passes: is for a search.*then graph\.model"):
         chop.train_for_space(get_model("jsc-toy", pretrained=True), "jsc", space)
+
+
+def test_a_network_whose_norms_were_folded_first_is_trained_and_searched() -> None:
+    graph = chop.MaseGraph(get_model("jsc-toy", pretrained=True))
+    fold_batch_norm_transform_pass(graph)
+    space = chop.Space(["integer"], [4, 8], layers=["linear"])
+    trained = chop.train_for_space(graph.model, "jsc", space, max_epochs=1, probes=2, batch_size=4096)
+    assert [type(module).__name__ for module in trained.model.modules()].count("BatchNorm1d") == 1  # of the inputs
+    study = chop.search(trained.model, "jsc", space, objectives=["accuracy"], n_trials=2, num_samples=256)
+    assert len(study.trials) == 2
