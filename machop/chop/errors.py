@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any, Self
 
 
 class ChopError(Exception):
@@ -46,11 +47,12 @@ class _ListedError(ChopError):
     """An error with several reasons, `problems`. Each reason is a line of its message, with all nodes that have it."""
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        self.headline = message
         self.problems = tuple(problems)
         super().__init__("\n  ".join([message, *_by_reason(problems)]))
 
-    def __reduce__(self) -> tuple[type[_ListedError], tuple[str, tuple[str, ...]]]:
-        return type(self), (str(self).split("\n  ")[0], self.problems)
+    def __reduce__(self) -> tuple[type[_ListedError], tuple[Any, ...]]:
+        return type(self), (self.headline, self.problems)
 
 
 def _by_reason(problems: Sequence[str]) -> list[str]:
@@ -84,18 +86,29 @@ class FolderError(ChopError):
     """A folder that another command writes to, that cannot be locked, or that was removed."""
 
 
-class MetricError(SearchError):
+class MetricError(_ListedError, SearchError):
     """A metric that is no finite number: the trial fails, the search continues.
 
-    `found` has the metrics that could be had all the same.
+    `found` has the metrics that could be had all the same; `problems` are the reasons of a network that a runner cannot
+    measure, each beginning with the node.
     """
 
-    def __init__(self, message: str, found: Mapping[str, float] | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, found: Mapping[str, float] | None = None, problems: Sequence[str] = ()) -> None:
+        super().__init__(message, problems)
         self.found = dict(found or {})
 
-    def __reduce__(self) -> tuple[type[MetricError], tuple[str, dict[str, float]]]:
-        return MetricError, (str(self), self.found)
+    @classmethod
+    def of(cls, error: CircuitError | ExportError) -> Self:
+        """The error of a runner that cannot measure what `error` says of a network."""
+        return cls(error.headline, problems=error.problems)
+
+    def without(self, nodes: Collection[str]) -> Self:
+        """The same error without the reasons that begin with one of these nodes."""
+        kept = [problem for problem in self.problems if problem.partition(": ")[0] not in nodes]
+        return type(self)(self.headline, self.found, kept)
+
+    def __reduce__(self) -> tuple[type[MetricError], tuple[Any, ...]]:
+        return MetricError, (self.headline, self.found, self.problems)
 
 
 class ConfigError(ChopError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from chop.actions.search import search
 from chop.actions.search.run import block_by_block
 from chop.dataset import MaseDataModule
 from chop.dataset.user_data import UserData
-from chop.errors import ChopError, MetricError, SearchError
+from chop.errors import ChopError, CircuitError, MetricError, SearchError
 from chop.record.landscape import Landscape
 
 Own = Callable[[Tensor, Tensor], Any]
@@ -146,3 +147,13 @@ def test_a_metric_that_is_nan_for_the_float_baseline_is_refused_before_the_searc
     with pytest.raises(MetricError, match=r"the FP32 baseline: metric 'own' is NaN on the 96 samples .*: give samples"):
         search(jsc_tiny, data_with(undefined), lab_of_own, tmp_path)
     assert calls <= 2
+
+
+def test_the_reasons_of_a_runner_stay_apart_when_they_are_told_together_and_sent() -> None:
+    """A reason of several nodes is one line of the message, and still a reason of each of them."""
+    reasons = ["a: is in float", "b: is in float", "c: is no layer"]
+    error = pickle.loads(pickle.dumps(MetricError.of(CircuitError("no circuit:", reasons))))
+    assert str(error) == "no circuit:\n  a, b: is in float\n  c: is no layer"
+    assert error.problems == tuple(reasons)
+    assert str(error.without(["a", "c"])) == "no circuit:\n  b: is in float"
+    assert MetricError("x", {"loss": 1.0}).without(["a"]).found == {"loss": 1.0}

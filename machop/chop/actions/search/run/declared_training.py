@@ -104,8 +104,9 @@ def require_measurable(training: Training, space: SearchSpaceBase, instruments: 
     plans = [space.plan(space.point(number)) for number in {space.size * n // ASKED_ABOUT for n in range(ASKED_ABOUT)}]
     for runner in instruments.runners.needed:
         reasons = [_reason(runner, space.graph, plan.without(left)) for plan in plans]
-        if all(reasons):
-            lines = [*_lines(reasons[0], space, left), *_causes(training, space, left)]
+        if reasons[0] and all(reasons):
+            told = reasons[0].without(_only_left(space, left))
+            lines = [str(told), *_causes(training, space, left)]
             raise SearchError(
                 f"nothing is trained: no network of this training would have the metric "
                 f"'{runner.metrics[0].name}': {LINE_BREAK.join(lines)}"
@@ -140,11 +141,10 @@ def _left_in_float(training: Training, space: SearchSpaceBase) -> list[tuple[str
     return list(TRAININGS[training.name].left_in_float(space.graph, space.possible_formats() or {}))
 
 
-def _lines(reason: str, space: SearchSpaceBase, left: Collection[tuple[str, str]]) -> list[str]:
-    """The lines of a runner's reason, without those on nodes that only the training leaves in float."""
+def _only_left(space: SearchSpaceBase, left: Collection[tuple[str, str]]) -> set[str]:
+    """The nodes that have formats in the space, and none in the networks of the training."""
     kept = {node for node, operand in space.possible_formats() or {} if (node, operand) not in left}
-    bare = {node for node, _ in left} - kept
-    return [line for line in reason.split(LINE_BREAK) if line.partition(":")[0] not in bare]
+    return {node for node, _ in left} - kept
 
 
 def _causes(training: Training, space: SearchSpaceBase, left: Iterable[tuple[str, str]]) -> list[str]:
@@ -175,10 +175,10 @@ def _named(operands: Iterable[tuple[str, str]]) -> str:
     return ", ".join(named[:MOST_NAMED]) + more
 
 
-def _reason(runner: RunnerBase, network: MaseGraph, plan: QuantPlan) -> str:
-    """The reason why a runner cannot measure a network; empty if it can."""
+def _reason(runner: RunnerBase, network: MaseGraph, plan: QuantPlan) -> MetricError | None:
+    """The reason why a runner cannot measure a network; None if it can."""
     try:
         runner.require(network, plan)
     except MetricError as error:
-        return str(error)
-    return ""
+        return error
+    return None

@@ -98,7 +98,7 @@ class CircuitRunner(TableRunner):
         try:
             return network_of_plan(graph, graph.freeze(plan), self._example)
         except CircuitError as error:
-            raise MetricError(str(error)) from error
+            raise MetricError.of(error) from error
 
     @property
     def _example(self) -> Any:
@@ -249,7 +249,7 @@ class WholeCircuit(WholePlanRunner):
         try:
             integers = integer_network(graph, x)
         except CircuitError as error:
-            raise MetricError(str(error)) from error
+            raise MetricError.of(error) from error
         circuit = traced(integers)
         checked_outputs(circuit, integers, x)
         costs = circuit_costs(circuit, self.options.latency_cutoff)
@@ -266,4 +266,4 @@ def _require_circuit(network: MaseGraph, plan: QuantPlan, example: Any) -> None:
     try:
         require_circuit(network, network.freeze(plan), example)
     except CircuitError as error:
-        raise MetricError(str(error)) from error
+        raise MetricError.of(error) from error

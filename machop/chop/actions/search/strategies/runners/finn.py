@@ -83,7 +83,7 @@ class Finn(AnalyticRunner):
 def _require_units(costs: Mapping[str, NodeCost], plan: QuantPlan) -> None:
     problems = [problem for name, cost in costs.items() if (problem := problem_of(cost, plan[name]))]
     if problems:
-        raise MetricError("\n  ".join(["the network has no matrix-vector units:", *problems]))
+        raise MetricError("the network has no matrix-vector units:", problems=problems)
 
 
 def problem_of(cost: NodeCost, formats: Formats) -> str | None:

@@ -76,4 +76,4 @@ class OrtLatency(ModelRunner):
         try:
             return onnx_model_of(network) if list(graph.plan) else in_float(skeleton_of(network))
         except ExportError as error:
-            raise MetricError(str(error)) from error
+            raise MetricError.of(error) from error
