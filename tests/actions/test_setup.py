@@ -186,3 +186,18 @@ def test_the_check_for_random_draws_leaves_the_generator_of_torch_as_it_was() ->
     before = torch.random.get_rng_state()
     assert draws_at_random(model, torch.ones(2, 3))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+class Branches(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        h = super().forward(x)
+        if h.sum() > 0:
+            return 2 * h
+        return h
+
+
+def test_a_branch_on_values_is_named_by_its_line_and_nothing_else_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    told = r"torch\.export \(it branches on the values of a tensor in .*test_setup\.py, line \d+: if h\.sum\(\) > 0:\)"
+    with pytest.raises(GraphError, match=told):
+        traced(Branches(3, 2), Data())
+    assert capfd.readouterr() == ("", "")

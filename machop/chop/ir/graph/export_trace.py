@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from chop.errors import first_line
 from chop.ir.graph.pickled import TracedModel
 from chop.ir.graph.traced_conditions import TracedConditions, conditions_of
 from chop.nn.ops import op_of_function, op_of_module
+from chop.tools.logger import silenced
 
 GUARDS = "_guards_fn"
 """The module, called by that name as torch calls it, that checks what a graph rests on."""
+
+SHAPES = "torch.fx.experimental.symbolic_shapes"
+"""The logger that torch.export warns with before it raises for a branch on values."""
 
 ExampleInputs = Tensor | tuple[Any, ...] | dict[str, Any]
 
@@ -39,6 +47,20 @@ def export_trace(model: nn.Module, example_inputs: ExampleInputs) -> fx.GraphMod
     _name_nodes(graph, model)
     # A new GraphModule: that of torch.export refuses train() and eval().
     return TracedModel(traced, graph, type(model).__name__)
+
+
+def why_not_exported(error: Exception) -> str:
+    """Why `export_trace` failed, in a line: of a branch on the values of a tensor its place in the model's code."""
+    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+    if not isinstance(error, GuardOnDataDependentSymNode):
+        return first_line(error)
+    inside = str(Path(torch.__file__).parent)
+    own = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith((inside, "<string>"))]
+    where = own[-1]
+    if where.filename == __file__:
+        return "it branches on the values of a tensor"
+    return f"it branches on the values of a tensor in {where.filename}, line {where.lineno}: {where.line}"
 
 
 def _keep_conditions(traced: fx.GraphModule, conditions: Sequence[str]) -> None:
@@ -75,8 +97,9 @@ def _dynamic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of torch.export about its own inside."""
-    with warnings.catch_warnings(), torch.no_grad():
+    """Without the warnings of torch.export about its own inside, and the graphs that it prints where it fails."""
+    printed = redirect_stderr(StringIO())
+    with warnings.catch_warnings(), torch.no_grad(), silenced(SHAPES), printed:
         warnings.simplefilter("ignore")
         yield
 

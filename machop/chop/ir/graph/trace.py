@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from chop.errors import GraphError, first_line
 from chop.ir.graph.arguments import ArgumentTracer
-from chop.ir.graph.export_trace import ExampleInputs, export_trace
+from chop.ir.graph.export_trace import ExampleInputs, export_trace, why_not_exported
 from chop.ir.graph.functional import make_functional
 from chop.ir.graph.pickled import TracedModel
 from chop.ir.graph.same_results import gives, require_no_writes, steady_results
@@ -180,7 +180,7 @@ def _by_export(model: nn.Module, example_inputs: ExampleInputs, results: Any, wh
         exported = _without_writes(export_trace(model, example_inputs))
         why_not = None if gives(results, exported, example_inputs) else OTHER_RESULTS
     except Exception as error:
-        why_not = first_line(error)
+        why_not = why_not_exported(error)
     if why_not is None:
         logger.info("%s is traced by torch.export, not by torch.fx (%s)", name, why_not_fx)
         return exported
