@@ -81,6 +81,12 @@ def test_a_search_checks_its_tables_and_lists(mlp: nn.Module, arrays: Arrays, gi
     assert str(told.value).startswith(said)
 
 
+def test_a_problem_of_several_keys_is_told_once(mlp: nn.Module, arrays: Arrays) -> None:
+    with pytest.raises(ConfigError) as told:
+        chop.search(mlp, arrays, **few(widths=[4, 4]))
+    assert str(told.value) == "widths: lists 4 twice; remove one (node '_2')"
+
+
 def test_a_misspelt_argument_names_the_nearest(mlp: nn.Module, arrays: Arrays) -> None:
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'ntrials'; did you mean 'n_trials'"):
         chop.search(mlp, arrays, **few(ntrials=3))

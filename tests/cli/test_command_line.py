@@ -233,7 +233,7 @@ def test_all_wrong_keys_are_told_at_once_with_their_lines(tmp_path: Path, ch: Co
         (("train", "jsc-tiny", "jcs"), "did you mean 'jsc'?"),
         (("search", "jsc-tiny", "jsc", "--resume"), "[search]"),
         (("test", "jsc-tiny", "jsc", "--load", "none.ckpt"), "none.ckpt"),
-        (("test", "--row", "3"), "--from-search PATH and --trial NUMBER go together"),
+        (("test", "--row", "3"), "--trial 3 is a network of a search: add --from-search PATH"),
         (("test", "jsc-tiny", "jsc", "--from-search", "nowhere", "--row", "3"), "does not exist"),
         (
             ("search", "--config", LAB, "--pretrained", "--init-from", "none"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data, first_batch
-from chop.errors import SearchError, UnknownNameError
+from chop.errors import ConfigError, SearchError, UnknownNameError
 from chop.evaluation.guard import formats_of, require_sound
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
@@ -74,11 +74,11 @@ class SearchRow:
         return load_onto(graph, path)
 
 
-def read_row(path: Path, number: int, untuned: bool = False) -> SearchRow:
+def read_row(path: Path, number: int | None, untuned: bool = False) -> SearchRow:
     """The row of trial `number`; `path` is the folder of a search or its project, its `best.json` or its `log.json`.
 
     It has the tuned network, if it was tuned after the search and tuning made it no worse; not so with `untuned`.
-    Raises SearchError where there is no such row.
+    Raises SearchError where there is no such row, ConfigError where `number` is None; both name trials of the front.
     """
     path = search_folder(path, ROW_ENDINGS)
     files = [path / ALL_ROWS_FILE, path / BEST_FILE] if path.is_dir() else [path]
@@ -87,14 +87,27 @@ def read_row(path: Path, number: int, untuned: bool = False) -> SearchRow:
     if path.is_dir():
         tuned = folder.tuned()
         rows |= {own: {**row, "finished": tuned[own].as_json()} for own, row in rows.items() if own in tuned}
-        rows |= _by_number(_rows(folder, BEST_FILE))
+        front = _by_number(_rows(folder, BEST_FILE))
+        rows |= front
+    else:
+        front = rows if path.name == BEST_FILE else {}
+    if number is None:
+        raise ConfigError([f"{path} holds several networks: add --trial NUMBER ({_shown_trials(front, rows)})"])
     if number not in rows:
-        more = ", …" if len(rows) > MOST_SHOWN else ""
-        raise SearchError(
-            f"{path} has no trial {number} (it has {', '.join(map(str, sorted(rows)[:MOST_SHOWN]))}{more})"
-        )
+        raise SearchError(f"{path} has no trial {number} ({_shown_trials(front, rows)})")
     row = {key: value for key, value in rows[number].items() if not (untuned and key == "finished")}
     return SearchRow(number, row, folder.path)
+
+
+def _shown_trials(front: Collection[int], rows: Collection[int]) -> str:
+    """The numbers of the trials of the front, or of all where no front is known.
+
+    >>> _shown_trials([7, 3], range(9)), _shown_trials([], [4])
+    ('the front has 3, 7', 'it has 4')
+    """
+    numbers = sorted(front) or sorted(rows)
+    more = ", …" if len(numbers) > MOST_SHOWN else ""
+    return f"{'the front' if front else 'it'} has {', '.join(map(str, numbers[:MOST_SHOWN]))}{more}"
 
 
 def _by_number(rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:

@@ -47,8 +47,9 @@ def export(
     """Write a network for another tool, and verify it: ch export mase_output/NAME --trial 17 --to onnx"""
     if (run is None) == (load is None):
         raise ConfigError(["ch export: give the folder of a search with --trial NUMBER, or --load graph.safetensors"])
-    if (run is None) != (trial is None) or (untuned and run is None):
-        raise ConfigError(["ch export: --trial NUMBER goes with the folder of a search, and --untuned with both"])
+    if run is None and (trial is not None or untuned):
+        flag = "--untuned" if trial is None else f"--trial {trial}"
+        raise ConfigError([f"ch export: {flag} is for the folder of a search, not for --load; leave it out"])
     if to is None:
         raise ConfigError(["ch export: add --to NAME, one of `ch info exporter`"])
     values = dict(map(key_value, options or [])) | ({"weights_only": True} if weights_only else {})
@@ -56,7 +57,6 @@ def export(
     if load is not None:
         row, config, given = None, None, {**_named_in(load), **given, "load_name": str(load)}
     else:
-        assert run is not None and trial is not None
         row = row_of(run, trial, untuned)
         config = row.checked_config()
     run_config = start(given, config, plugin, debug, shows_options=False)

@@ -91,13 +91,13 @@ def tell(problems: Iterable[str]) -> None:
 
 
 def row_of(path: Path | None, number: int | None, untuned: bool) -> Any:
-    """The trial that `--from-search` and `--trial` name, or None."""
+    """The trial that `--from-search` and `--trial` name, or None; without a trial an error names those of the front."""
     if path is None and number is None:
         if untuned:
             raise ConfigError(["command line: --untuned is for the network of --from-search PATH and --trial NUMBER"])
         return None
-    if path is None or number is None:
-        raise ConfigError(["command line: --from-search PATH and --trial NUMBER go together"])
+    if path is None:
+        raise ConfigError([f"command line: --trial {number} is a network of a search: add --from-search PATH"])
     from chop.record.names import ROW_ENDINGS, search_folder
 
     search_folder(path, ROW_ENDINGS)  # before torch is imported

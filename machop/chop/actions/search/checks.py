@@ -72,7 +72,7 @@ def checked_call(
     caller has found.
     """
     settings, space, graph, found = check(model, data_module, search_config, graph, device)
-    lines = [*problems, *map(told, found)]
+    lines = [*problems, *dict.fromkeys(map(told, found))]
     if lines or settings is None or space is None:
         raise ConfigError(lines)
     _tell_of_space(space)
