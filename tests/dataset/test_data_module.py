@@ -223,7 +223,7 @@ def test_what_is_wrong_with_user_data_is_said(user_file: Path, function: str, me
 def test_data_of_a_user_are_called_their_own_with_the_reference_that_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.py").write_text(USER_FILE)
+    (tmp_path / "mine.py").write_text(USER_FILE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     by_reference = MaseDataModule("mine.py:plain", 8)
     by_reference.setup()

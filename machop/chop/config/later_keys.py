@@ -13,7 +13,8 @@ def fingerprint_of_options(options: Any) -> dict[str, Any]:
     """The options by key, without later keys whose value means what was done before there were such keys.
 
     That value is declared with the key (`documented(…, before=…)`) and stays when the default changes; so records from
-    before the key equal those that leave it out, and never those of another default.
+    before the key equal those that leave it out, and never those of another default. Fields that do not count in a
+    comparison (`field(compare=False)`), as a text for messages, are no options.
 
     >>> from dataclasses import dataclass
     >>> from chop.config.keys import documented
@@ -25,4 +26,6 @@ def fingerprint_of_options(options: Any) -> dict[str, Any]:
     ({'rate': 0.5, 'rounds': 3}, {'rate': 0.5})
     """
     before = {field.name: field.metadata[BEFORE] for field in fields(options) if BEFORE in field.metadata}
-    return {name: value for name, value in asdict(options).items() if before.get(name, MISSING) != value}
+    counted = {field.name for field in fields(options) if field.compare}
+    values = {name: value for name, value in asdict(options).items() if name in counted}
+    return {name: value for name, value in values.items() if before.get(name, MISSING) != value}

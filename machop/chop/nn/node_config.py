@@ -279,8 +279,8 @@ def effect_problem(key: str, op: Op, is_for_type: bool = False) -> str | None:
 def idle_problem(key: str, config: NodeConfig) -> str | None:
     """Why a key of a weight transform has no effect beside the others of its config; None where it may have one.
 
-    >>> idle_problem("weight_rounding_order", {"weight_rounding": "nearest", "weight_rounding_order": "stored"})
-    'has no effect without rounding = "gptq" (keys start with \'weight_\')'
+    >>> print(idle_problem("weight_rounding_order", {"weight_rounding": "nearest", "weight_rounding_order": "stored"}))
+    has no effect without rounding = "gptq" (keys start with 'weight_')
     """
     if not is_transform_key(key):
         return None

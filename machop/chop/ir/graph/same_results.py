@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from chop.errors import GraphError, first_line
 from chop.ir.graph.export_trace import ExampleInputs, positional_and_keyword
+from chop.ir.graph.own_copy import is_uninitialised
 from chop.nn.copying import copied_module
 from chop.nn.own_tensors import require_unwritten, stamps
 from chop.tools.get_input import hint_on
@@ -43,9 +44,12 @@ def draws_at_random(model: nn.Module, example_inputs: ExampleInputs) -> bool:
     """
     try:
         with torch.random.fork_rng(devices=[]):
-            first = _results(copied_module(model).eval(), example_inputs)
+            own = copied_module(model).eval()
+            if is_uninitialised(own):
+                _results(own, example_inputs)  # lazy layers draw their weights in the first call
+            first = _results(copied_module(own), example_inputs)
             torch.rand(1)  # the second copy draws other numbers
-            second = _results(copied_module(model).eval(), example_inputs)
+            second = _results(copied_module(own), example_inputs)
     except Exception:  # of the model's own code
         return False
     return not _are_close(first, second, TOLERANCE)

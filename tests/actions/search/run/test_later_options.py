@@ -71,7 +71,7 @@ def always_written() -> dict[str, list[str]]:
     classes |= {cls.__name__: cls for cls in (Training, Objective, SpaceTrainingOptions)}
     classes = {name: cls for name, cls in classes.items() if cls.__module__.startswith("chop.")}
     return {
-        name: sorted(field.name for field in fields(cls) if BEFORE not in field.metadata)
+        name: sorted(field.name for field in fields(cls) if field.compare and BEFORE not in field.metadata)
         for name, cls in classes.items()
     }
 

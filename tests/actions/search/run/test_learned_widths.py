@@ -261,7 +261,7 @@ def test_the_page_has_the_mean_bits_of_every_network_on_the_front_or_not(result:
     assert set(data["trained"]) == set(range(4))
     row = data["front"][0]
     text, bits = row["cells"]["seq_blocks_2"]["weight"]
-    assert f"w {text}" in row["text"] and text == f"{bits:.1f}b/learned"
+    assert f"w {text}" in row["texts"]["seq_blocks_2"] and text == f"{bits:.1f}b/learned"
     assert all(data["trained"][own["trial"]]["cells"] == own["cells"] for own in data["front"])
 
 

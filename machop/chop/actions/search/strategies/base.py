@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -65,7 +65,7 @@ class Training:
     options: Mapping[str, Any]
     snapshots: int
     own_networks: bool = False
-    as_points: str = "take another strategy"
+    as_points: str = field(default="take another strategy", compare=False)
 
 
 class Trainer(Protocol):
