@@ -24,7 +24,7 @@ from chop.passes.graph import fold_batch_norm_transform_pass
 
 PLANS = 200
 SAMPLES = 4096
-TURNS = 7
+TURNS = 25
 AUTO = {f"{operand}_{key}": [value] for operand in ("data_in", "weight", "bias") for key, value in
         (("frac_width", "auto"), ("range_rule", "mse"))}  # fmt: skip
 LAYER = {"name": ["integer"], "data_in_width": [3, 4, 6, 8], "weight_width": [2, 3, 4, 8], "bias_width": [8], **AUTO}
