@@ -340,18 +340,13 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         readers |= {("override", pattern): matching([pattern], ops) for pattern in self.override}
         found: dict[tuple[str, ...], str] = {}
         for (table, key), names in readers.items():
-            entry = (self.seed if table == "seed" else self.override)[key]["config"]
-            is_for_type = table == "seed" and self.by == "type"
-            for own in entry:
-                told = {name: effect_problem(own, ops[name], is_for_type) for name in names}
-                if (table, key) == ("seed", DEFAULT):
-                    told = {name: problem for name, problem in told.items() if not problem}
-                told = {
-                    name: problem or idle_choices_problem(own, self._all[name].choices)
-                    for name, problem in told.items()
-                }
+            is_default, is_for_type = (table, key) == ("seed", DEFAULT), table == "seed" and self.by == "type"
+            for own in (self.seed if table == "seed" else self.override)[key]["config"]:
+                unread = {name: effect_problem(own, ops[name], is_for_type) for name in names}
+                counted = {name: text for name, text in unread.items() if not (is_default and text)}
+                told = {n: text or idle_choices_problem(own, self._all[n].choices) for n, text in counted.items()}
                 if told and all(told.values()):
-                    found[table, key, "config", own] = "{1} (node '{0}')".format(*next(iter(told.items())))
+                    found[table, key, "config", own] = f"{told[next(iter(told))]} (node '{next(iter(told))}')"
         return found
 
     def _unread(self, key: str, served: list[Op]) -> dict[str, str]:
