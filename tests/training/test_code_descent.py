@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from chop.training import coded_samples
 from chop.training.code_costs import EBOPS, LUTS, CodeCosts
-from chop.training.code_descent import CodeDescent, CodedLayer
+from chop.training.code_descent import CodeDescent
+from chop.training.coded_samples import CodedLayer
 from chop.training.soft_loss import SoftLoss
 from chop.training.width_chain import Chain
 
@@ -33,6 +36,10 @@ def made(half_up: bool = False) -> tuple[Chain, Tensor, Tensor]:
 
 def descent_of(layers: list[CodedLayer], kept: Tensor, x: Tensor, shares: Tensor) -> CodeDescent:
     return CodeDescent(layers, x[kept].numpy(), shares.numpy(), FACTOR)
+
+
+def outputs_of(descent: CodeDescent) -> NDArray[np.float32]:
+    return np.concatenate([part.results[-1] for part in descent.parts], axis=1)
 
 
 def signed_digits(code: int) -> int:
@@ -133,8 +140,8 @@ def test_an_input_saturates_where_few_samples_are_far_out_and_grows_where_many_a
         descent.descend(2000, seed=0)
         assert -2 < layer.top[0] <= 1
         assert (descent.bits[0][0] < bits - 4) == (top == math.inf)
-        assert descent.read[0].max() == 2.0 ** layer.top[0] - 2.0 ** -layer.fraction[0]
-        assert descent.read[0].min() == -(2.0 ** layer.top[0])
+        assert max(part.read[0].max() for part in descent.parts) == 2.0 ** layer.top[0] - 2.0 ** -layer.fraction[0]
+        assert min(part.read[0].min() for part in descent.parts) == -(2.0 ** layer.top[0])
         assert (descent.loss, descent.cost) == pytest.approx(written_out([layer], x, shares), rel=1e-5)
 
 
@@ -146,13 +153,13 @@ def test_weights_that_classes_share_cost_nothing() -> None:
     layer.bias[:] = [0.5, 0.5, 0.25]
     outputs = torch.from_numpy(layer.weight).double() @ x.double() + torch.from_numpy(layer.bias)[:, None]
     descent = descent_of([layer], torch.arange(2), x, outputs.softmax(0).float())
-    before, first = descent.loss, descent.results[-1].argmax(axis=0)
+    before, first = descent.loss, outputs_of(descent).argmax(axis=0)
     descent.shift_outputs()
     assert layer.weight.tolist() == [[0.0, 1.0], [0.0, 0.0], [-1.0, 0.0]]
     assert layer.bias.tolist() == [0.0, 0.0, -0.25]
     assert descent.loss == pytest.approx(before, rel=1e-6)
     assert (descent.loss, descent.cost) == pytest.approx(written_out([layer], x, outputs.softmax(0)), rel=1e-5)
-    assert np.array_equal(descent.results[-1].argmax(axis=0), first)
+    assert np.array_equal(outputs_of(descent).argmax(axis=0), first)
 
 
 @pytest.mark.parametrize("error_share", [0.0, 0.6, 1.0])
@@ -164,7 +171,7 @@ def test_what_falls_is_the_loss_of_the_training(error_share: float) -> None:
     before = descent.loss
     descent.descend(300, seed=0)
     assert descent.loss < before
-    outputs = torch.from_numpy(descent.results[-1]).double().t()
+    outputs = torch.from_numpy(outputs_of(descent)).double().t()
     error = 1 - (outputs.softmax(1) * shares.t()).sum(1).mean()
     wanted = (1 - error_share) * F.cross_entropy(outputs, shares.t().double()) + error_share * 4 * error
     assert descent.loss == pytest.approx(float(wanted), rel=1e-5)
@@ -220,3 +227,19 @@ def test_a_network_of_which_nothing_is_left_has_its_biases_alone() -> None:
     descent.descend(5000, seed=0)
     assert descent.cost == 0
     assert descent.loss == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1), abs=1e-3)
+
+
+def test_parts_of_samples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descent on samples in small parts takes the same changes as on all at once, and knows loss and cost as well."""
+    found = []
+    for most in (700, 10_000):
+        monkeypatch.setattr(coded_samples, "MOST_SAMPLES", most)
+        chain, x, shares = made(half_up=True)
+        layers, left = chain.coded()
+        descent = descent_of(layers, left[0], x, shares)
+        assert descent.descend(600, seed=3) > 10
+        assert (descent.loss, descent.cost) == pytest.approx(written_out(layers, x[left[0]], shares), rel=1e-5)
+        found.append(layers)
+    for one, other in zip(*found, strict=True):
+        for name in ("weight", "bias", "fraction", "top"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))

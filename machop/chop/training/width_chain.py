@@ -17,7 +17,7 @@ from torch import Tensor
 
 from chop.training.chain_steps import Grid, Layer, Steps
 from chop.training.code_costs import EBOPS, CodeCosts
-from chop.training.code_descent import CodedLayer
+from chop.training.coded_samples import CodedLayer
 from chop.training.output_shifts import bits_between
 from chop.training.soft_loss import CROSS_ENTROPY, SoftLoss
 
