@@ -43,6 +43,24 @@ class SearchError(ChopError):
     """A search that cannot start, cannot be resumed, or cannot be trusted."""
 
 
+class NodeProblem(str):
+    """The reason of one node, which reads `NODE: REASON`."""
+
+    __slots__ = ("node", "reason")
+
+    node: str
+    reason: str
+
+    def __new__(cls, node: str, reason: object) -> Self:
+        """`reason` is a text, or the error that has it."""
+        own = super().__new__(cls, f"{node}: {reason}")
+        own.node, own.reason = node, str(reason)
+        return own
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        return self.node, self.reason
+
+
 class _ListedError(ChopError):
     """An error with several reasons, `problems`. Each reason is a line of its message, with all nodes that have it."""
 
@@ -56,29 +74,27 @@ class _ListedError(ChopError):
 
 
 def _by_reason(problems: Sequence[str]) -> list[str]:
-    """Problems `NODE: REASON` with each reason once, behind all nodes that have it; others as they are."""
+    """The lines of problems: a reason that several nodes have is one line, behind all of them."""
     nodes: dict[str, list[str]] = {}
     for problem in problems:
-        node, colon, reason = problem.partition(": ")
-        nodes.setdefault(colon + reason, []).append(node)
-    return [
-        line
-        for reason, named in nodes.items()
-        for line in ([", ".join(dict.fromkeys(named)) + reason] if reason else named)
-    ]
+        if isinstance(problem, NodeProblem):
+            nodes.setdefault(problem.reason, []).append(problem.node)
+        else:
+            nodes.setdefault(problem, [])
+    return [f"{', '.join(dict.fromkeys(named))}: {reason}" if named else reason for reason, named in nodes.items()]
 
 
 class CircuitError(_ListedError):
     """A network that no integer circuit computes, or a circuit that differs from its network.
 
-    `problems` are the reasons, each beginning with the node.
+    `problems` are the reasons: a `NodeProblem` for each node.
     """
 
 
 class ExportError(_ListedError):
     """A network that cannot be exported, or an export that does not compute what the network computes.
 
-    `problems` are the reasons, each beginning with the node, or the checks that found a difference.
+    `problems` are the reasons, a `NodeProblem` where one node is to blame, or the checks that found a difference.
     """
 
 
@@ -90,7 +106,7 @@ class MetricError(_ListedError, SearchError):
     """A metric that is no finite number: the trial fails, the search continues.
 
     `found` has the metrics that could be had all the same; `problems` are the reasons of a network that a runner cannot
-    measure, each beginning with the node.
+    measure, a `NodeProblem` where one node is to blame.
     """
 
     def __init__(self, message: str, found: Mapping[str, float] | None = None, problems: Sequence[str] = ()) -> None:
@@ -103,8 +119,10 @@ class MetricError(_ListedError, SearchError):
         return cls(error.headline, problems=error.problems)
 
     def without(self, nodes: Collection[str]) -> Self:
-        """The same error without the reasons that begin with one of these nodes."""
-        kept = [problem for problem in self.problems if problem.partition(": ")[0] not in nodes]
+        """The same error without the reasons of these nodes."""
+        kept = [
+            problem for problem in self.problems if not (isinstance(problem, NodeProblem) and problem.node in nodes)
+        ]
         return type(self)(self.headline, self.found, kept)
 
     def __reduce__(self) -> tuple[type[MetricError], tuple[Any, ...]]:

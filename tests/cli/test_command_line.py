@@ -592,12 +592,12 @@ def test_commands_say_of_an_earlier_chops_files_that_they_cannot_be_checked(
 @pytest.mark.parametrize(
     ("command", "cure"),
     [
-        (("export", "--load", "graph.safetensors", "--to", "onnx"), "choose an --output that you may write to"),
-        (("report", "mase_output/p"), "choose an --output that you may write to"),
-        (("config", "new", "toy", "toy_tiny", "--output", "x.toml"), "choose an --output that you may write to"),
-        (("config", "examples", "--output", "."), "choose an --output that you may write to"),
-        (("train", "toy", "toy_tiny"), "choose a --project-dir that you may write to"),
-        (("oracle", "landscape.parquet"), "choose a place that you may write to"),
+        (("export", "--load", "graph.safetensors", "--to", "onnx"), "choose another --output, which you may write to"),
+        (("report", "mase_output/p"), "choose another --output, which you may write to"),
+        (("config", "new", "toy", "toy_tiny", "--output", "x.toml"), "choose another --output, which you may write to"),
+        (("config", "examples", "--output", "."), "choose another --output, which you may write to"),
+        (("train", "toy", "toy_tiny"), "choose another --project-dir, which you may write to"),
+        (("oracle", "landscape.parquet"), "choose another place, which you may write to"),
     ],
 )
 def test_the_cure_for_missing_rights_names_an_option_of_the_command(

@@ -174,7 +174,7 @@ def test_a_file_system_without_locks_is_told(number: int, tmp_path: Path, monkey
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(FolderError, match=r"its file system has no locks .*choose a --project-dir on another one"):
+    with pytest.raises(FolderError, match=r"its file system has no locks .*choose another --project-dir, on a file system"):
         hold(tmp_path / "run")
 
 
@@ -225,7 +225,7 @@ def test_a_folder_whose_parent_is_read_only_is_held_itself(tmp_path: Path, monke
     with only_writer(folder):
         assert ended(hold, folder) == 3
     assert ended(hold, folder) == 0
-    with pytest.raises(FolderError, match="Permission denied; choose a --project-dir that you may write to"):
+    with pytest.raises(FolderError, match="Permission denied; choose another --project-dir, which you may write to"):
         hold(tmp_path / "none")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from chop.errors import ChopError, ConfigError, FolderError, did_you_mean
+from chop.tools.option_names import options_named
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +70,8 @@ def telling_names(function: Callable[P, R]) -> Callable[P, R]:
 def in_python() -> Iterator[None]:
     """Let errors that are raised inside speak of arguments in place of options and tables."""
     try:
-        yield
+        with options_named(lambda name: "folder="):
+            yield
     except ConfigError:
         raise
     except ChopError as error:
@@ -82,8 +84,6 @@ def as_arguments(text: str) -> str:
 
     >>> as_arguments("give n_trials under [search.strategy.setup], or start anew without --resume")
     'give n_trials, or start anew without resume=True'
-    >>> as_arguments("choose another --project-dir or --project")
-    'choose another folder='
     >>> as_arguments("leave the node in float32 (setup.exclude)"), as_arguments("in setup.py")
     ('leave the node in float32 (exclude)', 'in setup.py')
     >>> as_arguments("from the best weights (--load run/best.safetensors)")
@@ -99,7 +99,6 @@ def as_arguments(text: str) -> str:
     text = re.sub(r"--load ([^\s,;)]+)", r'weights="\1"', text)
     text = re.sub(r"--load(?![-\w])", "weights=", text)
     text = re.sub(r"--from-search (\w+) --trial (\w+)", r"chop.load_study(\1, model)[\2].model", text)
-    text = re.sub(r"--project-dir( or --project)?(?![-\w])|--project(?![-\w])", "folder=", text)
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
 
 

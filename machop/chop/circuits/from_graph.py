@@ -15,7 +15,7 @@ from chop.circuits.movements import TWO, moves, selection
 from chop.circuits.network import Floats, IntegerNetwork
 from chop.circuits.node_settings import Call
 from chop.circuits.stages import Port, Stage, rounding
-from chop.errors import CircuitError
+from chop.errors import CircuitError, NodeProblem
 from chop.formats import Format, OutputShift
 from chop.formats.grid import Grid
 from chop.ir import MaseGraph, QuantPlan
@@ -82,7 +82,7 @@ class Builder:
         self.failed: set[fx.Node] = set()
         """Nodes without an integer form, and all that depend on them."""
 
-        self.problems: list[str] = []
+        self.problems: list[NodeProblem] = []
         self.output = next(node for node in graph.nodes if node.op == "output")
         self.made: dict[str, list[Stage]] = {}
         """The stages of each node that has some."""
@@ -106,7 +106,7 @@ class Builder:
         try:
             self._add(node)
         except CircuitError as error:
-            self.problems.append(f"{node.name}: {error}")
+            self.problems.append(NodeProblem(node.name, error))
             self.failed.add(node)
             self._stand_in(node)
 

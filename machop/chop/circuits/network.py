@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from chop.circuits.stages import Port, Stage
 from chop.circuits.values import Range, Values
-from chop.errors import CircuitError
+from chop.errors import CircuitError, NodeProblem
 
 Floats = NDArray[np.float64]
 SAMPLES = 512
@@ -49,7 +49,7 @@ class IntegerNetwork:
             try:
                 found[stage.name] = stage.range_of(*(found[source] for source in stage.sources))
             except CircuitError as error:
-                raise CircuitError("the network has no integer circuit:", [f"{stage.name}: {error}"]) from error
+                raise CircuitError("the network has no integer circuit:", [NodeProblem(stage.name, error)]) from error
         return found
 
     @property

@@ -82,7 +82,7 @@ class _Builds:
     def _good(self, axis: Axis) -> int:
         """An alternative whose nodes have no problem of their own; the first where there is none."""
         nodes = {node for alternative in axis for node in alternative}
-        wrong = [{problem.split(":")[0] for problem in build.problems} for build in self.together[: len(axis)]]
+        wrong = [{problem.node for problem in build.problems} for build in self.together[: len(axis)]]
         return next((number for number, own in enumerate(wrong) if not own & nodes), 0)
 
 

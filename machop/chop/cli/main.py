@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,11 +44,11 @@ from chop.cli.options import (
     space_options,
     with_run_options,
 )
-from chop.cli.places import in_options
 from chop.cli.report import report
 from chop.cli.start import TOLD, load_plugins, row_of, start, tell
 from chop.errors import ChopError, ConfigError, Interrupted
 from chop.tools.files import cure
+from chop.tools.option_names import options_named
 from chop.tools.terminal import replace_what_cannot_be_shown
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -321,17 +322,22 @@ def main() -> None:
     replace_what_cannot_be_shown()
     TOLD.clear()
     arguments = _info_option_as_command(sys.argv[1:])
+    with options_named(partial(_option_of, arguments)):
+        _run(arguments)
+
+
+def _run(arguments: list[str]) -> None:
     try:
         app(args=arguments, prog_name="ch", standalone_mode=True)
     except ChopError as error:
         if "--debug" in arguments:
             raise
-        sys.exit(_report(error, arguments))
+        sys.exit(_report(error))
     except OSError as error:
         if "--debug" in arguments:
             raise
         told = f"{error.filename or 'input or output'}: {error.strerror or error}{cure(error)}"
-        sys.exit(_report(ChopError(told), arguments))
+        sys.exit(_report(ChopError(told)))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 - the answer to Ctrl-C
         sys.exit(INTERRUPTED)
@@ -348,19 +354,19 @@ def _info_option_as_command(arguments: list[str]) -> list[str]:
     return ["info", *([value] if value else []), *arguments[1:]]
 
 
-def _report(error: ChopError, arguments: Sequence[str]) -> int:
-    """Show an error, one line per problem, in the options of the command; returns the exit status."""
-    options = _options_of(arguments)
-    tell(in_options(told, options) for told in (error.problems if isinstance(error, ConfigError) else (str(error),)))
+def _report(error: ChopError) -> int:
+    """Show an error, one line per problem; returns the exit status."""
+    tell(error.problems if isinstance(error, ConfigError) else (str(error),))
     return WRONG_INPUT if isinstance(error, ConfigError) else FAILED
 
 
-def _options_of(arguments: Sequence[str]) -> set[str]:
-    """The options of the command that the arguments name."""
+def _option_of(arguments: Sequence[str], name: str) -> str:
+    """The option `--name` of the command that the arguments name, or that of its output folder, if it has one."""
     command: Any = get_command(app)
-    for name in arguments:
-        command = getattr(command, "commands", {}).get(name, command)
-    return {option for parameter in command.params for option in parameter.opts}
+    for argument in arguments:
+        command = getattr(command, "commands", {}).get(argument, command)
+    known = {option for parameter in command.params for option in parameter.opts}
+    return next((option for option in (f"--{name}", "--output") if option in known), "place")
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ class Exporter(ABC):
 
     @abstractmethod
     def problems(self, network: ExportNetwork) -> list[str]:
-        """All reasons why the network cannot be exported, each beginning with the node, with what to change.
+        """All reasons why the network cannot be exported, with what to change; of a node as `NodeProblem`.
 
         Empty where it can. Nothing has been written when this is called.
         """

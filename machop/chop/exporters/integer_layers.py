@@ -20,7 +20,7 @@ from chop.circuits.network import IntegerNetwork
 from chop.circuits.node_settings import Call, padding_of, spread
 from chop.circuits.stages import Affine, Maximum, Port, Select, Stage
 from chop.circuits.values import Integers, Values
-from chop.errors import CircuitError, ExportError
+from chop.errors import CircuitError, ExportError, NodeProblem
 from chop.exporters.base import ExportNetwork
 from chop.formats import Format
 from chop.ir import MaseGraph
@@ -190,12 +190,13 @@ def _front(graph: MaseGraph, network: IntegerNetwork, example: Any) -> tuple[Sel
     return tuple(made)
 
 
-def _float_front(graph: MaseGraph, example: Any) -> list[str]:
+def _float_front(graph: MaseGraph, example: Any) -> list[NodeProblem]:
     """The nodes that compute in float in front of the first rounding, each with the cure."""
     values = two_samples(graph, example)
     outside = Builder(graph, graph.plan, values).built().outside
     computing = (graph.node(name) for name in outside if not moves(call_of(graph, graph.node(name), values)))
-    return [f"{node.name}: it computes in float in front of the first format; {NORMS_FIRST}" for node in computing]
+    why = f"it computes in float in front of the first format; {NORMS_FIRST}"
+    return [NodeProblem(node.name, why) for node in computing]
 
 
 def axes_of(index: Integers, shape: Sequence[int]) -> tuple[int, ...] | None:

@@ -26,6 +26,7 @@ from chop.record.names import Kind
 from chop.record.version import VERSION, new_identity, require_version, warn_unchecked
 from chop.tools.files import require_in_place, write_whole
 from chop.tools.logger import get_logger
+from chop.tools.option_names import option
 
 logger = get_logger(__name__)
 
@@ -75,7 +76,9 @@ class JsonLines:
         try:
             stream = path.open("xb", buffering=0)
         except FileExistsError as error:
-            raise SearchError(f"{path} exists; resume it with --resume or choose another --project") from error
+            raise SearchError(
+                f"{path} exists; resume it with --resume or choose another {option('project')}"
+            ) from error
         _lock(stream, path)
         log = cls(path, kind, stream, Header(values, VERSION, identity or new_identity()))
         log._write(log._header_line())
@@ -285,4 +288,6 @@ def _lock(stream: RawIOBase, path: Path) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         stream.close()
-        raise SearchError(f"{path} is in use: that search is still running; choose another --project") from error
+        raise SearchError(
+            f"{path} is in use: that search is still running; choose another {option('project')}"
+        ) from error

@@ -14,6 +14,7 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 from chop.errors import FolderError
+from chop.tools.option_names import option
 
 UNFINISHED = ".writing"
 """Ending of a file that is being written, until it takes its own name."""
@@ -150,17 +151,14 @@ def require_in_place(path: Path, descriptor: int) -> None:
 
 
 def cure(error: OSError) -> str:
-    """The cure for a file that could not be read or written, after a semicolon; empty if unknown.
-
-    It names options of `ch search`; `chop.cli.places` replaces them for commands that have others.
-    """
+    """The cure for a file that could not be read or written, after a semicolon; empty if unknown."""
     if isinstance(error, NotADirectoryError | FileExistsError):
-        return "; a file is where a folder must be: choose another --project-dir or --project"
+        return f"; a file is where a folder must be: choose another {option('project-dir', 'project')}"
     if isinstance(error, PermissionError) and _may_not_be_read(error.filename):
         return "; ask its owner for the right to read it, or give another file"
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return "; choose a --project-dir that you may write to"
-    return "; make room, or choose another --project-dir" if error.errno in _NO_ROOM else ""
+        return f"; choose another {option('project-dir')}, which you may write to"
+    return f"; make room, or choose another {option('project-dir')}" if error.errno in _NO_ROOM else ""
 
 
 def _may_not_be_read(path: str | None) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from chop.errors import FolderError
 from chop.tools.files import cure, require_in_place, sweep_unfinished
+from chop.tools.option_names import option
 
 _TRIES = 100
 """For a lock whose file, or folder, is removed just when it is taken."""
@@ -136,9 +137,10 @@ def _locked(path: Path, folder: Path) -> int:
             _sign(descriptor)
             return descriptor
         os.close(descriptor)  # its last holder removed it between the two calls
+    another = f"choose another {option('project-dir')}"
     if missing is not None:
-        raise FolderError(f"{folder} cannot be made ({missing.strerror}): choose another --project-dir") from missing
-    raise FolderError(f"{folder} cannot be locked: {path} is removed again and again; choose another --project-dir")
+        raise FolderError(f"{folder} cannot be made ({missing.strerror}): {another}") from missing
+    raise FolderError(f"{folder} cannot be locked: {path} is removed again and again; {another}")
 
 
 def _opened(path: Path, folder: Path) -> int:
@@ -157,11 +159,11 @@ def _opened(path: Path, folder: Path) -> int:
 def _refusal(folder: Path, holder: str, error: OSError) -> FolderError:
     if isinstance(error, BlockingIOError):
         return FolderError(
-            f"{folder} is in use: {holder} is writing there; wait for its end, or choose another --project"
+            f"{folder} is in use: {holder} is writing there; wait for its end, or choose another {option('project')}"
         )
     return FolderError(
-        f"{folder} cannot be locked against other commands: its file system has no locks ({error.strerror}); choose a "
-        "--project-dir on another one"
+        f"{folder} cannot be locked against other commands: its file system has no locks ({error.strerror}); choose "
+        f"another {option('project-dir')}, on a file system that has them"
     )
 
 

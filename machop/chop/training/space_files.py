@@ -13,6 +13,7 @@ from torch import Tensor
 
 from chop.errors import CheckpointError, ChopError, FolderError
 from chop.models.checkpoint_file import read_checkpoint, save_tensors
+from chop.tools.option_names import option
 
 BEST_FILE, STATE_FILE = "best.safetensors", "state.safetensors"
 STATE_KEY = "chop_space_training"
@@ -60,7 +61,7 @@ class SpaceFiles:
         if foreign is not None:
             raise FolderError(
                 f"folder: {foreign} is no part of a training that could go on, and a training would write a file of "
-                "this name: move it, or choose another --project-dir or --project"
+                f"this name: move it, or choose another {option('project-dir', 'project')}"
             )
 
     def withdraw(self) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from chop.circuits.stages import Add, Affine, Clip, Maximum, Port, Round, Select, Stage
 from chop.circuits.values import Integers, Range, Values
-from chop.errors import CircuitError
+from chop.errors import CircuitError, NodeProblem
 from chop.exporters.hls4ml.types import (
     FixedType,
     sum_type,
@@ -103,7 +103,7 @@ class LayerList:
         try:
             self._held[stage.name] = self._add(stage)
         except CircuitError as error:
-            self.problems.append(f"{stage.name}: {error}")
+            self.problems.append(NodeProblem(stage.name, error))
 
     def _sources(self, stage: Stage) -> tuple[str, ...]:
         return (self._layers.source_of(stage),) if isinstance(stage, Port) else stage.sources
@@ -128,7 +128,7 @@ class LayerList:
             try:
                 kinds.append(type_of_rounding(port.grid, None, self._ranges[port.name], False))
             except CircuitError as error:
-                self.problems.append(f"{port.name}: {error}")
+                self.problems.append(NodeProblem(port.name, error))
         if len(set(kinds)) > 1:
             names = ", ".join(port.name for port in ports)
             self.problems.append(

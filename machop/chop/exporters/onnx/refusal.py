@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+from chop.errors import NodeProblem
 from chop.exporters.base import ExportNetwork
 from chop.exporters.onnx.steps import can_round
 from chop.formats import Format, OutputShift
@@ -22,12 +23,12 @@ def problems_of(network: ExportNetwork) -> list[str]:
     graph = network.graph
     if not list(graph.plan):
         return ["the whole network is in float: choose formats, or use torch.onnx.export for a float network"]
-    found = []
+    found: list[str] = []
     for name in graph.plan:
         op = graph.op(graph.node(name))
         assert op is not None
         told = {operand: format_problem(op, operand, chosen) for operand, chosen in graph.plan[name].items()}
-        found += [f"{name}: {operand}: {why}" for operand, why in told.items() if why]
+        found += [NodeProblem(name, f"{operand}: {why}") for operand, why in told.items() if why]
     return found
 
 

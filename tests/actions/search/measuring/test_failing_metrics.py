@@ -17,7 +17,7 @@ from chop.actions.search import search
 from chop.actions.search.run import block_by_block
 from chop.dataset import MaseDataModule
 from chop.dataset.user_data import UserData
-from chop.errors import ChopError, CircuitError, MetricError, SearchError
+from chop.errors import ChopError, CircuitError, MetricError, NodeProblem, SearchError
 from chop.record.landscape import Landscape
 
 Own = Callable[[Tensor, Tensor], Any]
@@ -151,9 +151,10 @@ def test_a_metric_that_is_nan_for_the_float_baseline_is_refused_before_the_searc
 
 def test_the_reasons_of_a_runner_stay_apart_when_they_are_told_together_and_sent() -> None:
     """A reason of several nodes is one line of the message, and still a reason of each of them."""
-    reasons = ["a: is in float", "b: is in float", "c: is no layer"]
+    float_nodes = [NodeProblem("a", "is in float"), NodeProblem("b", "is in float")]
+    reasons = [*float_nodes, NodeProblem("c", "is no layer"), "a: is a line of a tool"]
     error = pickle.loads(pickle.dumps(MetricError.of(CircuitError("no circuit:", reasons))))
-    assert str(error) == "no circuit:\n  a, b: is in float\n  c: is no layer"
+    assert str(error) == "no circuit:\n  a, b: is in float\n  c: is no layer\n  a: is a line of a tool"
     assert error.problems == tuple(reasons)
-    assert str(error.without(["a", "c"])) == "no circuit:\n  b: is in float"
+    assert str(error.without(["a", "c"])) == "no circuit:\n  b: is in float\n  a: is a line of a tool"
     assert MetricError("x", {"loss": 1.0}).without(["a"]).found == {"loss": 1.0}

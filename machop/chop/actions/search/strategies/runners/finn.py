@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 from chop.actions.search.strategies.runners.base import RUNNERS, AnalyticRunner, Formats
 from chop.circuits.finn import MatrixVectorUnit, RamStyle
 from chop.dataset.data import Data, first_batch
-from chop.errors import MetricError
+from chop.errors import MetricError, NodeProblem
 from chop.formats import Format
 from chop.formats.learned import element_widths
 from chop.ir import MaseGraph, QuantPlan
@@ -62,7 +62,7 @@ class Finn(AnalyticRunner):
     def terms(self, cost: NodeCost, formats: Formats) -> tuple[float, ...]:
         if not cost.macs:
             return 0.0, 0.0, 0.0, 0.0
-        if problem_of(cost, formats):
+        if _problem(cost, formats):
             return nan, nan, nan, nan
         own = self.options
         unit = unit_of(cost, formats).folded(own.pe, own.simd, own.target_cycles)
@@ -81,21 +81,21 @@ class Finn(AnalyticRunner):
 
 
 def _require_units(costs: Mapping[str, NodeCost], plan: QuantPlan) -> None:
-    problems = [problem for name, cost in costs.items() if (problem := problem_of(cost, plan[name]))]
+    problems = [NodeProblem(name, why) for name, cost in costs.items() if (why := _problem(cost, plan[name]))]
     if problems:
         raise MetricError("the network has no matrix-vector units:", problems=problems)
 
 
-def problem_of(cost: NodeCost, formats: Formats) -> str | None:
+def _problem(cost: NodeCost, formats: Formats) -> str | None:
     """Why a node that multiplies is no matrix-vector unit; None where it is one, or multiplies nothing."""
     if not cost.macs:
         return None
     if cost.op.name not in LAYERS:
-        return f"{cost.name}: {cost.op.name} is neither a linear nor a convolutional layer"
+        return f"{cost.op.name} is neither a linear nor a convolutional layer"
     for operand in ("data_in", "weight"):
         chosen = format_of(formats.get(operand))
         if chosen is None or chosen.arithmetic != "integer" or chosen.block_elements(cost.of(operand)[0].shape):
-            return f"{cost.name}: its {operand} is in {chosen or 'float'}; choose integer, scale_integer or binary"
+            return f"its {operand} is in {chosen or 'float'}; choose integer, scale_integer or binary"
     return None
 
 
