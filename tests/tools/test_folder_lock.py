@@ -174,7 +174,9 @@ def test_a_file_system_without_locks_is_told(number: int, tmp_path: Path, monkey
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(FolderError, match=r"its file system has no locks .*choose another --project-dir, on a file system"):
+    with pytest.raises(
+        FolderError, match=r"its file system has no locks .*choose another --project-dir, on a file system"
+    ):
         hold(tmp_path / "run")
 
 

@@ -100,41 +100,24 @@ def search(
 ) -> Study:
     """Search the best number format for every layer of `model`; Ctrl-C ends the search and returns what was found.
 
-    `model` is a module, a `MaseGraph`, or a name of `ch info model` with its `pretrained` weights. `weights` is a file
-    of weights for any of them, as `trained.save` and `ch train` write it. A module stays as it is. `data` is one of
+    `model` is a module, which stays as it is, a `MaseGraph`, or a name of `ch info model`; `weights` is a file for it.
+    `data` is a name of `ch info dataset`, a `MaseDataModule`, arrays `(x, y)`, of which `split` and `seed` make parts,
+    or `{"train": …, "val": …, "test": …}`, each a DataLoader or `(x, y)`. `task`, `loss` and `metrics` (`{name:
+    (function, "maximize" | "minimize")}`) say what outputs are judged by.
 
-    - DataLoaders `(train, val, test)`, or a dictionary or an object that holds them;
-    - arrays `(x, y)` of NumPy or torch, or lists of numbers, whose samples are split at random by `split` and `seed`,
-      or a dictionary `{"train": (x, y), "val": …, "test": …}`;
-    - a name of `ch info dataset`, or a `MaseDataModule`.
+    `formats` to `export_to` make a `Space`, unless `space` is one. `objectives` are metrics: names (`ch info runner`),
+    `(function, "minimize")`, or `{name: direction | {"scale": …, "direction": …}}`; `constraints` are `{name: {"min":
+    …, "max": …, "max_drop": …}}`. Runners are found for them, and measure the first `num_samples` samples of a `part`
+    (None: all). A strategy, runner, format or metric may be a name, a class or an object.
 
-    `task`, `loss` and `metrics` (`{name: (function, "maximize" | "minimize")}`) say what outputs are judged by. With
-    `task=None` that is regression where the targets are no whole numbers, else classification.
+    The search ends after `n_trials` trials, `timeout` seconds, or `patience` trials that do not improve the front. With
+    `finish` (epochs, or the options of `[search.finish]`) the networks of the front are tuned then. Without a `folder`
+    the files go with the study. Messages are shown if `verbose`, a bar if `progress`, or if None in a notebook.
 
-    The `space` is that of `Space(formats, widths, batch_norm=…, weight_rounding=…, export_to=…)`, or a `Space` with
-    more to say.
-    `objectives` are metrics: names (`ch info runner`), `(function, "minimize")`, or `{name: direction | {"scale": …,
-    "direction": …}}`; `constraints` are `{name: {"min": …, "max": …, "max_drop": …}}`. The runners that measure them
-    are found by themselves; `runners` names others, or gives them options. They measure on the first `num_samples`
-    samples of a `part` (None: on all). A strategy, runner, format or metric may be a name, a class or an object.
-
-    The search ends after `n_trials` trials, `timeout` seconds, or when the front has not improved for `patience`
-    trials. With `finish` the networks of the front are tuned then, for so many epochs or with the options of
-    `[search.finish]` in a dictionary, and the front is drawn again. All else is as in a search by a TOML file.
-
-    Without a `folder` its files go with the study; `study.save` keeps them. Nothing is shown unless `verbose` or
-    `progress` is true; a notebook shows progress unless it is False.
-
-    Raises ConfigError with everything that is wrong with the arguments, each by its name, before anything runs;
-    SearchError where the model cannot be measured faithfully, no trial succeeds, or `resume` finds another search. All
-    inherit ChopError.
+    Raises ConfigError with all that is wrong with the arguments, by name, before anything runs; SearchError where the
+    model cannot be measured faithfully, no trial succeeds, or `resume` finds another search. All inherit ChopError.
     """
-    arguments = Arguments(**locals())
-    with shown(verbose, progress) as warnings, in_python(), ExitStack() as stack:
-        study = arguments.searched(stack)
-        study.keep(stack.pop_all())
-        study.warnings = tuple(map(as_arguments, dict.fromkeys(warnings)))
-        return study
+    return Arguments(**locals()).study()
 
 
 @dataclass(frozen=True)
@@ -191,8 +174,15 @@ class Arguments:
         bound.apply_defaults()
         return cls(**bound.arguments)
 
-    def searched(self, stack: ExitStack) -> Study:
-        """Run the search; its temporary folder, if it needs one, goes with `stack`."""
+    def study(self) -> Study:
+        """Run the search; its temporary folder, if it needs one, goes with the study."""
+        with shown(self.verbose, self.progress) as warnings, in_python(), ExitStack() as stack:
+            study = self._searched(stack)
+            study.keep(stack.pop_all())
+            study.warnings = tuple(map(as_arguments, dict.fromkeys(warnings)))
+            return study
+
+    def _searched(self, stack: ExitStack) -> Study:
         if problems := self.problems():
             raise ConfigError(problems)
         module = self.data_module()

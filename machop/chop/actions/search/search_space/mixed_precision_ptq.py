@@ -25,7 +25,7 @@ from chop.actions.search.search_space.exportable import exportable_choices, no_c
 from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.actions.search.search_space.patterns import matching, pattern_problem
 from chop.actions.search.search_space.table_problems import layout_problems, list_problems, lists_of
-from chop.actions.search.search_space.transform_choices import idle_choices_problem
+from chop.actions.search.search_space.unread_keys import keys_without_effect, unread_lists
 from chop.config.typed import Problem
 from chop.errors import SearchError
 from chop.evaluation.program import Axis
@@ -34,12 +34,10 @@ from chop.ir import MaseGraph, QuantPlan
 from chop.nn.node_config import (
     BATCH_NORM,
     FLOAT_NAMES,
-    effect_problem,
     is_transform_key,
     known_keys,
-    split_key,
 )
-from chop.nn.ops import OP_TABLE, OPS, Op
+from chop.nn.ops import Op
 from chop.passes.graph.node_selection import DEFAULT, no_match, select_entries, selection_problems
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 
@@ -85,12 +83,10 @@ class MixedPrecisionPTQ(SearchSpaceBase):
             self._all = self._build_nodes()
             self._leaders = self._tied_nodes()
             self._problems = self._node_problems()
-        self._flatten_choices()
 
-    def _flatten_choices(self) -> None:
-        self.choices_flattened = {
-            f"{node.node}/config/{key}": choices for node in self.nodes for key, choices in node.choices.items()
-        }
+    @cached_property
+    def choices_flattened(self) -> dict[str, list[Any]]:  # type: ignore[override]
+        return {f"{node.node}/config/{key}": choices for node in self.nodes for key, choices in node.choices.items()}
 
     @classmethod
     def build(
@@ -111,9 +107,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         found = exportable_choices(target, self.graph, example, self._all, self._leaders)
         self._problems = no_choice_problems(target, found, self._all, self._place_of)
         before, self._all = self.size, dict(found.nodes)
-        for name in ("size", "_first", "_open_nodes", "calibration_rows"):
+        for name in ("choices_flattened", "size", "_first", "_open_nodes", "calibration_rows"):
             vars(self).pop(name, None)  # of the choices before
-        self._flatten_choices()
         self.exporter, self.remarks = found.exporter, remarks_on(target, found, (before, self.size))
 
     @property
@@ -319,8 +314,9 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         for key in self.seed:
             if ("seed", key) not in found:
                 served = [ops[name] for name, own in chosen.items() if own == key]
-                found |= {("seed", key, "config", name): text for name, text in self._unread(key, served).items()}
-        found |= self._keys_without_effect(ops, chosen)
+                unread = unread_lists(key, lists_of(self.seed[key]["config"]), served, ops)
+                found |= {("seed", key, "config", name): text for name, text in unread.items()}
+        found |= keys_without_effect(self.seed, self.override, self.by, self._all, chosen)
         if self.setup.calibration_rows < LEAST_ROWS and self.measures_norms:
             found["setup", "calibration_rows"] = ONE_ROW
         problems = [Problem(path, message) for path, message in found.items()] + self._tie_problems()
@@ -328,37 +324,6 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         if not problems and self.size == 1 and not seeds and self._leaves_in_float(DEFAULT):
             problems.append(Problem(("seed",), f"no seed {no_match(self.by, ops)}"))
         return problems
-
-    def _keys_without_effect(
-        self, ops: Mapping[str, Op], chosen: Mapping[str, str | None]
-    ) -> dict[tuple[str, ...], str]:
-        """The problems of keys that have no effect on any of the nodes that they are for.
-
-        A default is for nodes of all kinds, so its keys may be for some that a model lacks.
-        """
-        readers = {("seed", key): [name for name, own in chosen.items() if own == key] for key in self.seed}
-        readers |= {("override", pattern): matching([pattern], ops) for pattern in self.override}
-        found: dict[tuple[str, ...], str] = {}
-        for (table, key), names in readers.items():
-            is_default, is_for_type = (table, key) == ("seed", DEFAULT), table == "seed" and self.by == "type"
-            for own in (self.seed if table == "seed" else self.override)[key]["config"]:
-                unread = {name: effect_problem(own, ops[name], is_for_type) for name in names}
-                counted = {name: text for name, text in unread.items() if not (is_default and text)}
-                told = {n: text or idle_choices_problem(own, self._all[n].choices) for n, text in counted.items()}
-                if told and all(told.values()):
-                    found[table, key, "config", own] = f"{told[next(iter(told))]} (node '{next(iter(told))}')"
-        return found
-
-    def _unread(self, key: str, served: list[Op]) -> dict[str, str]:
-        """The problem of the lists of a seed that no node reads, or that are for operands that no node has."""
-        lists = lists_of(self.seed[key]["config"])
-        if not served:
-            return ChoiceProblems(NodeChoices(key, _op_meant(key, self.graph.quantizable_nodes()), lists)).problems()
-        read = {operand for op in served for operand in op.operands}
-        named = {name: split_key(name) for name in lists}
-        unread = {name for name, where in named.items() if where and where[0] not in read}
-        problems = ChoiceProblems(NodeChoices(key, OPS[0], lists)).problems() if unread else {}
-        return {name: text for name, text in problems.items() if name in unread}
 
     def _place_of(self, node: str) -> tuple[str, ...]:
         """The path in the file of the table that gives a node its choices, or keeps it from having any."""
@@ -389,12 +354,6 @@ def _overridden(choices: Mapping[str, list[Any]], own: Mapping[str, list[Any]]) 
         return {**choices, **own}
     known = {key for name in names for key in known_keys(FORMATS[name])}
     return {**{key: value for key, value in choices.items() if key in known or is_transform_key(key)}, **own}
-
-
-def _op_meant(key: str, nodes: Mapping[str, Op]) -> Op:
-    """The op that an unused seed is probably for: the one that it names, else the one with most operands."""
-    named = OP_TABLE.working().get(key)
-    return nodes.get(key) or (named if named is not None and named.quantizable else OPS[0])
 
 
 def _flatten(node: NodeChoices, indexes: Mapping[str, int]) -> dict[str, int]:
