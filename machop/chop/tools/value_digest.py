@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from chop.errors import first_line
+from chop.tools.code_origin import is_user_code
 from chop.tools.logger import get_logger
-from chop.tools.own_code import is_own_code
 
 logger = get_logger(__name__)
 
@@ -165,7 +165,7 @@ def _described_code(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
         yield from _described((value.fget, value.fset), seen)
     elif isinstance(value, functools.partial):
         yield from _described((value.func, value.args, value.keywords), seen)
-    elif isinstance(value, FunctionType) and is_own_code(value):
+    elif isinstance(value, FunctionType) and is_user_code(value):
         code = value.__code__
         consts = tuple("" if own == value.__doc__ and place == 0 else own for place, own in enumerate(code.co_consts))
         cells = [_content(cell) for cell in value.__closure__ or ()]
@@ -174,8 +174,8 @@ def _described_code(value: Any, seen: _Seen) -> Iterator[str | memoryview]:
         described = (code.co_code.hex(), code.co_names, code.co_varnames, consts)
         own = {name: attribute for name, attribute in vars(value).items() if name != "__wrapped__"}
         yield from _described((described, value.__defaults__, value.__kwdefaults__, cells, used, own), seen)
-    elif isinstance(value, type) and is_own_code(value):
-        bases = [base for base in value.__bases__ if is_own_code(base)]
+    elif isinstance(value, type) and is_user_code(value):
+        bases = [base for base in value.__bases__ if is_user_code(base)]
         members = {name: own for name, own in vars(value).items() if not name.startswith("__") or callable(own)}
         yield from _described((value.__qualname__, bases, members), seen)
     elif (wrapped := getattr_static(value, "__wrapped__", None)) is not None:
@@ -219,7 +219,7 @@ def _content(cell: Any) -> Any:
 
 def _used(value: Any, names: Sequence[str]) -> Any:
     """The values that a function can reach by a global name; in a module of the user's own, by any of the names."""
-    if isinstance(value, ModuleType) and is_own_code(value):
+    if isinstance(value, ModuleType) and is_user_code(value):
         return {name: vars(value)[name] for name in names if name in vars(value)}
     return value
 

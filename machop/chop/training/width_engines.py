@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -50,32 +50,56 @@ def engine_of(graph: MaseGraph, train: Samples, options: EngineOptions, slots: C
     pristine = copy.deepcopy(graph)
     pristine.apply_plan(QuantPlan())
     pristine.model.eval().requires_grad_(False)
-    known = pristine.quantizable_nodes()
-    found = {
-        name: frozenset(
-            operand
-            for operand in OPERANDS
-            if operand in known[name].operands and (slots is None or (name, operand) in slots)
-        )
-        for name in learnable(pristine, cut(train.x, 0, 2))
-    }
-    if not any(found.values()):
-        raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
+    found = _learned_operands(pristine, train, slots)
     if slots is None:
         _warn_of_float(pristine, found)
     taught = train.taught(teachers_of(pristine, options.teachers), options.teacher_share)
     if options.error_share and taught.shares is None:
         raise GraphError("error_share needs the cross entropy of one class for each sample; set it to 0 for this task")
     chain = chain_of(pristine)
-    can_shift = chain is not None and all("bias" in known[name].operands for name in chain[:-1])
-    is_whole = chain is not None and all(
-        found.get(name) == frozenset(OPERANDS) & frozenset(known[name].operands) for name in chain
-    )
-    is_fine = options.weight_granularity == options.activation_granularity == "element"
-    is_vector = isinstance(train.x, Tensor) and train.x.ndim == 2
-    can_round = can_shift or options.activation_rounding == "half_even"
-    if chain is not None and is_whole and is_fine and is_vector and can_round and taught.shares is not None:
+    if chain is not None and taught.shares is not None and _suits_chain(pristine, chain, found, train, options):
         return ChainNetwork(pristine, taught, options, chain)
+    _require_any_graph(options)
+    return TracedNetwork(pristine, taught if options.teacher_share or options.error_share else train, options, found)
+
+
+def _learned_operands(graph: MaseGraph, train: Samples, slots: Collection[Slot] | None) -> dict[str, frozenset[str]]:
+    """The operands of each layer whose widths are trained; raises GraphError where there is none."""
+    ops = graph.quantizable_nodes()
+    found = {
+        name: frozenset(
+            operand
+            for operand in OPERANDS
+            if operand in ops[name].operands and (slots is None or (name, operand) in slots)
+        )
+        for name in learnable(graph, cut(train.x, 0, 2))
+    }
+    if not any(found.values()):
+        raise GraphError("no layer's widths can be trained: there is no linear or convolutional layer called once")
+    return found
+
+
+def _suits_chain(
+    graph: MaseGraph,
+    chain: Sequence[str],
+    learned: Mapping[str, frozenset[str]],
+    train: Samples,
+    options: EngineOptions,
+) -> bool:
+    """Whether the engine of chains trains these linear layers, all operands of which must be learned, by element."""
+    operands = {name: frozenset(OPERANDS) & frozenset(graph.quantizable_nodes()[name].operands) for name in chain}
+    can_shift = all("bias" in operands[name] for name in chain[:-1])
+    return (
+        all(learned.get(name) == own for name, own in operands.items())
+        and options.weight_granularity == options.activation_granularity == "element"
+        and isinstance(train.x, Tensor)
+        and train.x.ndim == 2
+        and (can_shift or options.activation_rounding == "half_even")
+    )
+
+
+def _require_any_graph(options: EngineOptions) -> None:
+    """Raise GraphError for options that only the engine of chains has."""
     if options.activation_rounding != "half_even":
         raise GraphError(
             'activation_rounding = "half_up" needs a chain of linear layers with biases and ReLUs on vectors, widths '
@@ -86,7 +110,6 @@ def engine_of(graph: MaseGraph, train: Samples, options: EngineOptions, slots: C
             "descent_tries needs a chain of linear layers and ReLUs on vectors, widths by element and the cross "
             "entropy of classes; set it to 0 for this network"
         )
-    return TracedNetwork(pristine, taught if options.teacher_share or options.error_share else train, options, found)
 
 
 def teachers_of(graph: MaseGraph, checkpoints: Sequence[str] | None) -> list[MaseGraph]:

@@ -24,7 +24,7 @@ def running_summary(files: SearchFolder) -> SearchSummary:
     """
     values = files.header.values
     goals = Goals.from_json(values["goals"])
-    best, counts, seconds = _of_trials(files.trials(), goals) if files.is_by_trial else _of_blocks(files, goals)
+    best, counts, seconds = _of_trials(files.trials(), goals) if files.is_by_trial else _of_blocks(files)
     if not best:
         what = "trial" if files.is_by_trial else "block of points"
         raise SearchError(f"{files.path}: no {what} has been measured so far")
@@ -80,7 +80,7 @@ def _front(trials: Sequence[Trial], goals: Goals) -> list[BestRow]:
     return [BestRow(within[place], (), {}) for place in front.index.tolist()]
 
 
-def _of_blocks(files: SearchFolder, goals: Goals) -> tuple[list[BestRow], TrialCounts, float]:
+def _of_blocks(files: SearchFolder) -> tuple[list[BestRow], TrialCounts, float]:
     """The same of a search block by block; the number of a point in the space is that of its trial."""
     found, choices = files.blocks(), files.header.values.get("choices", {})
     rows = [

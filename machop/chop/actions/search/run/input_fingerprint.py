@@ -18,7 +18,7 @@ from chop.nn.node_config import is_transform_key
 from chop.passes.graph.registry import PASSES
 from chop.scoring.classification import Classification
 from chop.scoring.regression import Regression
-from chop.tools.own_code import is_own_code
+from chop.tools.code_origin import is_user_code
 from chop.tools.value_digest import code_digest, value_digest
 from chop.weight_transforms import WEIGHT_TRANSFORMS, transform_of_key
 
@@ -103,8 +103,8 @@ def _code_digest(data_module: Data, space: SearchSpaceBase, runners: Iterable[ty
     transforms = {transform_of_key(key.removeprefix("weight_")) for key in keys if is_transform_key(key)}
     classes += [WEIGHT_TRANSFORMS[name] for name in sorted(filter(None, transforms))]
     classes += [*runners, type(data_module.task)]
-    own: list[Any] = [one for one in classes if is_own_code(one)]
-    own += [PASSES[name] for name in space.passes if is_own_code(PASSES[name])]
+    own: list[Any] = [one for one in classes if is_user_code(one)]
+    own += [PASSES[name] for name in space.passes if is_user_code(PASSES[name])]
     loss, of_data = data_module.task.data_loss, data_module.task.data_metrics
     if loss is None and not of_data and not own:
         return None

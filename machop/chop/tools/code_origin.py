@@ -16,7 +16,7 @@ PACKAGE = "chop"
 _INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
 
 
-def is_own_code(value: Any) -> bool:
+def is_user_code(value: Any) -> bool:
     """Whether a function, class or module is defined in the user's files.
 
     Those are the files that a command names, the script that runs, the current folder, and what they import from beside

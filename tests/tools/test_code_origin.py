@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from chop.tools.own_code import is_own_code
+from chop.tools.code_origin import is_user_code
 from chop.tools.user_code import load_plugin
 from chop.tools.value_digest import value_digest
 
@@ -111,9 +111,9 @@ def test_what_is_own(user: Path) -> None:
     module = load_plugin(user)
     farlib, nearby = sys.modules["farlib"], sys.modules["nearby"]
     own = [module, module.metric, module.Loss, nearby, nearby.near, Strange, digest]
-    others = [farlib, farlib.helper, farlib.Base, sys, time, json, nn, nn.Linear, itertools, is_own_code, pytest]
-    assert [is_own_code(value) for value in own] == [True] * len(own)
-    assert [is_own_code(value) for value in others] == [False] * len(others)
+    others = [farlib, farlib.helper, farlib.Base, sys, time, json, nn, nn.Linear, itertools, is_user_code, pytest]
+    assert [is_user_code(value) for value in own] == [True] * len(own)
+    assert [is_user_code(value) for value in others] == [False] * len(others)
 
 
 class Strange(ModuleType):
