@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 import chop
-from chop.errors import CheckpointError, ChopError, ConfigError
+from chop.errors import CheckpointError, ChopError, ConfigError, SearchError
 from tests.api.conftest import few
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -111,3 +111,12 @@ def test_the_least_number_of_samples_is_the_one_that_runs(mlp: nn.Module, arrays
     with pytest.raises(ChopError, match="has 3 samples, too few for three parts; give at least 4"):
         chop.search(mlp, (x[:3], y[:3]), **few())
     assert len(chop.search(mlp, (x[:4], y[:4]), **few(objectives=["loss", "average_bitwidth"])))
+
+
+def test_a_strategy_that_fails_is_found_in_the_traceback(mlp: nn.Module, arrays: Arrays) -> None:
+    class Failing:
+        def ask(self, n: int) -> list[dict[str, int]]:
+            raise RuntimeError(f"no {n} points")
+
+    with pytest.raises(SearchError, match=r"RuntimeError: no 1 points \(the traceback shows where\)"):
+        chop.search(mlp, arrays, **few(strategy=Failing(), n_trials=3))

@@ -32,6 +32,9 @@ SETUP = (
 SUM = ("sum_scaled_metrics", "direction")
 """The keys there that are one argument."""
 
+IN_PYTHON = {"project-dir": "folder=", "project": "folder=", "debug": "the traceback"}
+"""Options of the command line as messages name them here."""
+
 SPACE_SETUP = {"tie": "ties", "calibration_rows": "calibration_samples"}
 """Keys of `[search.search_space.setup]` whose arguments have other names."""
 
@@ -70,7 +73,7 @@ def telling_names(function: Callable[P, R]) -> Callable[P, R]:
 def in_python() -> Iterator[None]:
     """Let errors that are raised inside speak of arguments in place of options and tables."""
     try:
-        with options_named(lambda name: "folder="):
+        with options_named(IN_PYTHON.__getitem__):
             yield
     except ConfigError:
         raise

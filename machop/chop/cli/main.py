@@ -361,12 +361,17 @@ def _report(error: ChopError) -> int:
 
 
 def _option_of(arguments: Sequence[str], name: str) -> str:
-    """The option `--name` of the command that the arguments name, or that of its output folder, if it has one."""
+    """The option `--name`; for the folder of all projects or one of them, what names the command's output instead.
+
+    The command is the one that the arguments name.
+    """
     command: Any = get_command(app)
     for argument in arguments:
         command = getattr(command, "commands", {}).get(argument, command)
     known = {option for parameter in command.params for option in parameter.opts}
-    return next((option for option in (f"--{name}", "--output") if option in known), "place")
+    if f"--{name}" in known or name not in ("project-dir", "project"):
+        return f"--{name}"
+    return "--output" if "--output" in known else "place"
 
 
 if __name__ == "__main__":

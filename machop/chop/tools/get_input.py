@@ -13,6 +13,7 @@ from chop.errors import ChopError, did_you_mean, first_line
 from chop.tools.files import cure
 from chop.tools.model_inputs import as_input
 from chop.tools.model_outputs import OutputName, predictions_of
+from chop.tools.option_names import option
 
 INPUT_NAME = "x"
 LOADERS = ("train", "val", "test")
@@ -83,7 +84,7 @@ def failures_named(what: str) -> Iterator[None]:
     except ChopError:
         raise
     except Exception as error:
-        raise ChopError(f"{what}: {first_line(error)}{hint_on(error)} (--debug shows where)") from error
+        raise ChopError(f"{what}: {first_line(error)}{hint_on(error)} ({option('debug')} shows where)") from error
 
 
 def hint_on(error: Exception) -> str:

@@ -17,6 +17,7 @@ from chop.scoring.own_function_checks import check_own_functions
 from chop.scoring.task import Task
 from chop.tools.get_input import hint_on
 from chop.tools.logger import get_logger
+from chop.tools.option_names import option
 
 logger = get_logger(__name__)
 
@@ -85,5 +86,5 @@ def of_the_float_baseline() -> Iterator[None]:
         raise
     except Exception as error:  # of the model's own code
         raise SearchError(
-            f"the FP32 baseline cannot be measured: {first_line(error)}{hint_on(error)} (--debug shows where)"
+            f"the FP32 baseline cannot be measured: {first_line(error)}{hint_on(error)} ({option('debug')} shows where)"
         ) from error

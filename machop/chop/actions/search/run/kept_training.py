@@ -13,6 +13,7 @@ from chop.ir.graph.graph_file import load_onto
 from chop.record.folder import SearchFolder
 from chop.record.training import SEARCH, SNAPSHOT, TrainingState, foreign
 from chop.tools.logger import get_logger
+from chop.tools.option_names import option
 from chop.tools.user_code import place_in_plugin
 from chop.training.snapshots import SnapshotTraining, TrainedNetwork
 
@@ -63,7 +64,7 @@ class TrainingRun:
         except Exception as error:  # of a training, or of a model, of the user's own
             raise SearchError(
                 f"the training '{self._training.name}' failed{place_in_plugin(error)}: {type(error).__name__}: {error} "
-                "(--debug shows where)"
+                f"({option('debug')} shows where)"
             ) from error
 
     def _start_before(self, number: int) -> tuple[int, Mapping[str, Any] | None]:

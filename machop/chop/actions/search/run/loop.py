@@ -22,6 +22,7 @@ from chop.record.summary import Reason
 from chop.record.trial import Trial
 from chop.record.trials import TrialLog
 from chop.tools.logger import get_logger
+from chop.tools.option_names import option
 from chop.tools.threads import one_thread
 from chop.tools.user_code import place_in_plugin
 
@@ -157,7 +158,7 @@ class SearchLoop:
         """The message that code, perhaps the user's, failed after so many trials."""
         before = f"The trials before it are in {self.log.path}: mend the cause and go on with --resume"
         return SearchError(
-            f"{what}{place_in_plugin(error)}: {type(error).__name__}: {error} (--debug shows where). "
+            f"{what}{place_in_plugin(error)}: {type(error).__name__}: {error} ({option('debug')} shows where). "
             f"{before if trials else 'There is no trial before it: mend the cause and start anew'}"
         )
 
