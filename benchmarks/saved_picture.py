@@ -7,6 +7,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from pictures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, legend_below, new_figure, save, whole_ticks
+from pictures.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, legend_below, new_figure, save, whole_ticks
 
-__all__ = ["BLUE", "GREEN", "INK", "MUTED", "ORANGE", "PURPLE", "legend_below", "new_figure", "save", "whole_ticks"]
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "INK",
+    "MUTED",
+    "ORANGE",
+    "PURPLE",
+    "SKY",
+    "legend_below",
+    "new_figure",
+    "save",
+    "whole_ticks",
+]

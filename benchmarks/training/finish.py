@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from saved_picture import legend_below, new_figure, save
+from saved_picture import BLUE, INK, ORANGE, SKY, new_figure, save
 
 import chop
 from chop.actions.search.search_space.base import Point as SpacePoint
@@ -270,22 +270,36 @@ def run(**more: Any) -> Study:
 
 
 def draw(fronts: list[Front]) -> None:
-    """Draw the fronts by test accuracy; what each way is compared with in the same time is dashed in its colour."""
-    figure, axes = new_figure(5.4)
-    colour = None
-    for one in fronts:
-        points = sorted(one.points, key=lambda point: point.bitops)
-        x, y = [point.bitops / 1000 for point in points], [point.test for point in points]
-        style: dict[str, Any] = {"label": f"{one.name} ({one.seconds:.0f} s)"}
-        if one.name == EACH_TRAINED:
-            style = {"label": f"each trial trained ({one.seconds:.0f} s)", "color": colour, "linestyle": "--"}
-        (line,) = axes.plot(x, y, marker="o", markersize=3, linewidth=1, **style)
-        colour = line.get_color()
-    axes.set_xlim(20, 160)
-    axes.set_ylim(0.55, 0.76)
-    axes.set_xlabel("BitOPs, thousands")
-    axes.set_ylabel("accuracy on the test set")
-    legend_below(figure, columns=1)
-    axes.grid(linewidth=0.7)
+    """Draw a panel for each way that tunes: the search alone, the tuned front, each trial trained in the same time."""
+    panels = tuned_ways(fronts)
+    figure, grid = new_figure(1.1 + 2.1 * len(panels), rows=len(panels), sharex=True, sharey=True, squeeze=False)
+    for axes, (search, tuned, trials) in zip(grid.ravel(), panels, strict=True):
+        weights, _, way = tuned.name.partition(": ")
+        axes.set_title(weights)
+        draw_front(axes, search, "search alone", color=SKY, linestyle=":")
+        draw_front(axes, trials, "each trial trained", color=ORANGE, linestyle="--")
+        draw_front(axes, tuned, way, color=BLUE)
+        axes.grid(linewidth=0.7)
+        axes.legend(loc="lower right")
+    grid[0, 0].set(xlim=(20, 160), ylim=(0.66, 0.745))
+    grid[-1, 0].set_xlabel("BitOPs, thousands")
+    figure.supylabel("accuracy on the test set", color=INK, fontsize=9)
     save(figure, PICTURE)
     print(f"\n{os.path.relpath(PICTURE)} is drawn")
+
+
+def tuned_ways(fronts: list[Front]) -> list[tuple[Front, Front, Front]]:
+    """By way that tunes: the search before it, the tuned front, and that of trained trials in the same time."""
+    found = []
+    for number, one in enumerate(fronts):
+        if one.name == EACH_TRAINED:
+            search = next(own for own in reversed(fronts[:number]) if own.name.endswith(": search"))
+            found.append((search, fronts[number - 1], one))
+    return found
+
+
+def draw_front(axes: Any, one: Front, label: str, **style: Any) -> None:
+    """The networks of a front by test accuracy, and how long it took in the legend."""
+    points = sorted(one.points, key=lambda point: point.bitops)
+    x, y = [point.bitops / 1000 for point in points], [point.test for point in points]
+    axes.plot(x, y, marker="o", markersize=3, linewidth=1.2, label=f"{label} ({one.seconds:.0f} s)", **style)

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 sys.path.insert(0, f"{sys.path[0]}/training")
 
-from finish import Clock, TimedPoint, cut, span
+from finish import EACH_TRAINED, Clock, Front, TimedPoint, cut, span, tuned_ways
 
 
 def test_the_clock_leaves_out_what_it_is_stopped_for() -> None:
@@ -40,3 +40,9 @@ def test_a_cell_has_the_lowest_and_the_highest_of_all_seeds() -> None:
     assert span([0.71, 0.69, 0.7]) == "0.690–0.710"
     assert span([0.7, 0.7]) == "0.700"
     assert span([0.7, None]) == "–"
+
+
+def test_a_tuned_front_is_drawn_beside_its_own_search_and_the_trials_of_the_same_time() -> None:
+    names = ["a: search", "a: search, tuning", EACH_TRAINED, "b: search", "b: search, tuning", EACH_TRAINED]
+    fronts = [Front(name, float(number), []) for number, name in enumerate([*names, "b: search, more", EACH_TRAINED])]
+    assert [[own.seconds for own in panel] for panel in tuned_ways(fronts)] == [[0, 1, 2], [3, 4, 5], [3, 6, 7]]

@@ -11,6 +11,7 @@ import pytest
 from chop.record.comparison_folder import ComparisonFolder
 from chop.report import compare_report
 from chop.report.html.comparison_page import comparison_page
+from chop.report.line_styles import line_styles
 from tests.browser.pages import browser, console, needs_browser, opened, requests
 from tests.conftest import Command
 
@@ -57,3 +58,29 @@ def test_strategies_can_be_hidden(compared: ComparisonFolder, tmp_path: Path) ->
         assert len(window.find_elements("css selector", "#curves section:first-child path[stroke]")) == 1
         assert console(window) == []
         assert not [address for address in requests(window) if not address.startswith("file:")]
+
+
+@needs_browser
+def test_a_strategy_stands_out_and_its_button_keeps_the_focus(compared: ComparisonFolder, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(comparison_page(compared), encoding="utf-8")
+    with browser() as window:
+        opened(window, file)
+        first, second = window.find_elements("css selector", "#strategies button")
+        assert len(window.find_elements("css selector", "#fronts g[data-series]")) == 2  # a panel for each
+        window.execute_script("arguments[0].focus()", second)
+        classes = "return [...document.querySelectorAll('#curves g[data-series]')].map(own => own.className.baseVal)"
+        assert set(window.execute_script(classes)) == {"dim", "lit"}
+        second.click()
+        assert window.execute_script("return document.activeElement.textContent") == second.text
+        assert second.get_attribute("aria-pressed") == "false"
+        assert first.get_attribute("aria-pressed") == "true"
+        window.find_element("id", "all").click()
+        assert second.get_attribute("aria-pressed") == "true"
+
+
+def test_page_and_pictures_have_the_same_style_for_a_strategy(compared: ComparisonFolder) -> None:
+    styles = line_styles(["random", "tpe"])
+    data = json.loads(re.search(r'id="data">(.*?)</script>', comparison_page(compared), re.DOTALL)[1])  # type: ignore[index]
+    assert [own["colour"] for own in data["strategies"]] == [styles[own["name"]]["color"] for own in data["strategies"]]
+    assert [bool(own["dashes"]) for own in data["strategies"]] == [False, False]

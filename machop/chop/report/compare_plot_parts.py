@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import floor
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,25 @@ def new_figure(width: float, height: float) -> Figure:
 def has_bands(summary: CompareSummary) -> bool:
     """Whether the spread over seeds is drawn."""
     return len(summary.seeds) > 1 and len(summary.strategies) <= MOST_BANDS
+
+
+def lowest_percent(summary: CompareSummary) -> float:
+    """Where the axis of the hypervolume begins, in percent: what most strategies have after a few evaluations.
+
+    A strategy that ends below is seen as a whole where there are few evaluations.
+    """
+    first = max(1, min(10, summary.budget // 5))
+    after = [100 * one.hypervolume.at(first)[1] for one in summary.strategies]
+    ends = [100 * float(one.hypervolume.median[-1]) for one in summary.strategies]
+    seen = min(float(np.quantile(after, 0.25)), 90.0, *(ends if summary.budget <= FEW else []))
+    return max(0.0, 10.0 * floor(seen / 10))
+
+
+def highest_regret(summary: CompareSummary, label: str) -> float:
+    """Where the axis of a regret ends: the highest after a hundredth of the evaluations, whatever the limit."""
+    alike = [own for own in summary.strategies[0].regret if own.partition(", ")[0] == label.partition(", ")[0]]
+    first = 1 + summary.budget // 100
+    return max(one.regret[own].at(first)[1] for one in summary.strategies for own in alike)
 
 
 def what_is_shown(summary: CompareSummary) -> str:

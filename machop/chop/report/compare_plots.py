@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from math import ceil, floor, isinf
+from math import ceil, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from chop.record.comparison import TARGETS, CompareSummary
 from chop.report.compare_best_plot import best_so_far
@@ -21,6 +19,8 @@ from chop.report.compare_plot_parts import (
     evaluations_axis,
     footing,
     has_bands,
+    highest_regret,
+    lowest_percent,
     new_figure,
     panels,
     spelled,
@@ -38,7 +38,6 @@ from chop.tools.interrupts import Held
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Array = np.ndarray[Any, Any]
 MARKERS = ("o", "s", "D", "^")
 DRAWINGS = ("best_so_far", "hypervolume", "front", "regret", "evaluations_to")
 KINDS = ("png", "svg")
@@ -104,7 +103,7 @@ def hypervolume(summary: CompareSummary, width: float | None = None) -> Figure:
     for one in summary.strategies:
         draw_band(axes, one.hypervolume, styles[one.name], scale=100, alpha=0.12 * has_bands(summary))
     axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)))
-    lowest = _lowest(summary)
+    lowest = lowest_percent(summary)
     axes.set_ylim(lowest, 100 + 0.04 * (100 - lowest))
     axes.set_yticks(sorted({lowest, *(tick for tick in axes.get_yticks() if lowest <= tick <= 100)}))
     cut = f"; axis from {lowest:g}" if lowest else ""
@@ -137,12 +136,7 @@ def regret(summary: CompareSummary, width: float | None = None) -> Figure:
     for axes in grid.ravel()[len(labels) :]:
         axes.set_axis_off()
     for axes, label in zip(grid.ravel(), labels, strict=False):
-        shown = [
-            one.regret[other].at(1 + summary.budget // 100)[1]
-            for one in summary.strategies
-            for other in _beside(label, labels)
-        ]
-        top = max(shown)
+        top = highest_regret(summary, label)
         axes.set_ylim(-0.02 * (top or 1.0), 1.05 * (top or 1.0))
     figure.supxlabel(EVALUATIONS)
     what = f"{with_unit(values.pop(), summary.units)}: " if len(values) == 1 else ""
@@ -228,23 +222,6 @@ def _footing(summary: CompareSummary, inches: float) -> str | None:
     """The note below the pictures, broken into lines of so many inches."""
     found = footing(summary)
     return found and wrapped(found, inches)
-
-
-def _lowest(summary: CompareSummary) -> float:
-    """Where the axis of the hypervolume begins: what most strategies have after a few evaluations.
-
-    A strategy that ends below is seen as a whole where there are few evaluations.
-    """
-    first = max(1, min(10, summary.budget // 5))
-    after = [100 * one.hypervolume.at(first)[1] for one in summary.strategies]
-    ends = [100 * float(one.hypervolume.median[-1]) for one in summary.strategies]
-    seen = min(float(np.quantile(after, 0.25)), 90.0, *(ends if summary.budget <= FEW else []))
-    return max(0.0, 10.0 * floor(seen / 10))
-
-
-def _beside(label: str, labels: Sequence[str]) -> list[str]:
-    """The questions about the same value."""
-    return [other for other in labels if other.partition(", ")[0] == label.partition(", ")[0]]
 
 
 def _question(label: str, units: Mapping[str, str], is_short: bool) -> str:

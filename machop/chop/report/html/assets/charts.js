@@ -1,39 +1,58 @@
 // Small charts: history of the search, importance of each choice, correlation of the metrics, time.
-/** A chart at the end of a box, drawn at its width once all boxes beside it are there. */
+/**
+ * A chart at the end of a box, drawn at its width once all boxes beside it are there. `marks` may have `range` (the ends of the
+ * axis up), `isLog` (across), `height`, `hasNames` (at the ends of the lines) and `near` (called with the name of the series
+ * next to the pointer, or null).
+ */
 function lineChart(box, series, xName, yName, marks = {}) {
   const holder = make("div");
   box.append(holder);
-  queueMicrotask(() => holder.append(lines(roomIn(box, 260, 700), series, xName, yName, marks)));
+  queueMicrotask(() => { holder.append(lines(roomIn(box, 260, 1100), series, xName, yName, marks)); marks.near?.(null); });
 }
+const LETTER = 6.7, NAME_GAP = 15, LEAST_WITH_NAMES = 520;
 function lines(width, series, xName, yName, marks) {
-  const height = 240, margin = { left: 58, right: 12, top: 12, bottom: 38 };
+  const hasNames = marks.hasNames && width >= LEAST_WITH_NAMES;
+  const height = marks.height ?? 240, margin = { left: 58, right: hasNames ? 34 + LETTER * Math.max(...series.map((own) => own.name.length)) : 12, top: 12, bottom: 38 };
   const xs = series.flatMap((own) => own.x), ys = series.flatMap((own) => [...own.y, ...(own.low ?? []), ...(own.high ?? [])]);
   const [x0, x1] = [Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1)], [y0, y1] = marks.range ?? extent(ys);
-  const sx = scale(x0, x1, margin.left, width - margin.right), sy = scale(y0, y1, height - margin.bottom, margin.top);
-  const parts = [];
+  const bottom = height - margin.bottom, right = width - margin.right;
+  const sx = scale(x0, x1, margin.left, right, marks.isLog), sy = scale(y0, y1, bottom, margin.top);
+  const clip = `clip-${(lines.made = (lines.made ?? 0) + 1)}`;
+  const parts = [make("clipPath", { id: clip }, make("rect", { x: margin.left, y: margin.top - 2, width: right - margin.left + 2, height: bottom - margin.top + 4 }))];
   for (const at of labelled(sx)) parts.push(make("text", { x: sx(at), y: height - 20, "text-anchor": "middle" }, shown(at)));
-  for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: width - margin.right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 6, y: sy(at) + 4, "text-anchor": "end" }, shown(at)));
-  parts.push(make("text", { class: "name", x: (margin.left + width) / 2, y: height - 4, "text-anchor": "middle" }, xName), make("text", { class: "name", transform: `translate(12 ${height / 2 - 10}) rotate(-90)`, "text-anchor": "middle" }, yName));
+  for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 6, y: sy(at) + 4, "text-anchor": "end" }, shown(at)));
+  parts.push(make("text", { class: "name", x: (margin.left + right) / 2, y: height - 4, "text-anchor": "middle" }, xName), make("text", { class: "name", transform: `translate(12 ${height / 2 - 10}) rotate(-90)`, "text-anchor": "middle" }, yName));
+  /** The way along the values of a series, and back where asked for. */
+  const way = (own, values, isBack) => {
+    const points = own.x.map((at, place) => [sx(at), values[place]]).filter(([, value]) => value !== null).map(([x, value]) => [x, sy(value)]);
+    const corners = own.isStep ? points.flatMap(([x, y], place) => (place ? [[x, points[place - 1][1]], [x, y]] : [[x, y]])) : points;
+    return (isBack ? corners.reverse() : corners).map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join("L");
+  };
   for (const own of series) {
-    if (own.low) {
-      const there = own.x.map((at, place) => `${sx(at)},${sy(own.high[place])}`), back = own.x.map((at, place) => `${sx(at)},${sy(own.low[place])}`).reverse();
-      parts.push(make("path", { d: `M${there.join("L")}L${back.join("L")}Z`, fill: own.colour, "fill-opacity": 0.15 }));
-    }
-    const points = own.x.map((at, place) => (own.y[place] === null ? null : [at, place])).filter(Boolean);
-    const path = points.map(([at, place], number) => `${number && own.isStep ? `H${sx(at).toFixed(1)}V` : number ? "L" : "M"}${number && own.isStep ? "" : `${sx(at).toFixed(1)},`}${sy(own.y[place]).toFixed(1)}`).join("");
-    const line = make("path", { d: path, fill: "none", stroke: own.colour, "stroke-width": own.width ?? 1.8, "stroke-dasharray": own.dashes });
+    const group = make("g", { "data-series": own.name, "clip-path": `url(#${clip})` });
+    if (own.low) group.append(make("path", { class: "band", d: `M${way(own, own.high)}L${way(own, own.low, true)}Z`, fill: own.colour }));
+    const line = make("path", { d: `M${way(own, own.y)}`, fill: "none", stroke: own.colour, "stroke-width": own.width ?? 1.8, "stroke-dasharray": own.dashes || null });
     line.append(make("title", {}, own.name));
-    parts.push(line);
+    group.append(line);
+    parts.push(group);
+  }
+  if (hasNames) {
+    const ends = series.map((own) => Math.max(margin.top, Math.min(bottom, sy(own.y.findLast((value) => value !== null) ?? y0))));
+    spaced(ends, NAME_GAP, margin.top, bottom).forEach((at, place) => {
+      const own = series[place];
+      parts.push(make("g", { "data-series": own.name }, make("path", { class: "lead", d: `M${right + 2},${ends[place].toFixed(1)}L${right + 22},${at.toFixed(1)}`, style: `stroke:${own.colour}` }), make("text", { class: "name", x: right + 27, y: at + 4 }, own.name)));
+    });
   }
   const chart = make("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${yName} by ${xName}` }, parts);
   chart.addEventListener("pointermove", (event) => {
-    const area = chart.getBoundingClientRect(), at = sx.back(((event.clientX - area.left) / area.width) * width);
-    showTip(event, make("b", {}, `${xName}: ${shown(Math.round(at))}`), ...series.filter((own) => !own.isHidden).map((own) => {
-      const place = own.x.reduce((best, value, number) => (value <= at ? number : best), 0);
-      return `${own.name}: ${shown(own.y[place])}${own.low ? ` [${shown(own.low[place])}, ${shown(own.high[place])}]` : ""}`;
-    }));
+    const area = chart.getBoundingClientRect(), at = sx.back(((event.clientX - area.left) / area.width) * width), up = ((event.clientY - area.top) / area.height) * height;
+    const found = series.map((own) => ({ own, place: own.x.reduce((best, value, number) => (value <= at ? number : best), 0) }));
+    const near = found.reduce((best, one) => { const far = Math.abs(sy(one.own.y[one.place] ?? y0) - up); return far < best.far ? { far, name: one.own.name } : best; }, { far: Infinity, name: null }).name;
+    if (marks.near) { found.sort((a, b) => (b.own.y[b.place] ?? -Infinity) - (a.own.y[a.place] ?? -Infinity)); marks.near(near); }
+    showTip(event, make("b", {}, `${xName}: ${shown(Math.round(Math.max(x0, Math.min(x1, at))))}`), ...found.map(({ own, place }) =>
+      make("div", { style: marks.near && own.name === near ? "font-weight:600" : null }, series.length > 1 ? make("span", { style: `color:${own.colour}` }, "● ") : null, `${own.name}: ${shown(own.y[place])}${own.low ? ` [${shown(own.low[place])}, ${shown(own.high[place])}]` : ""}`)));
   });
-  chart.addEventListener("pointerleave", hideTip);
+  chart.addEventListener("pointerleave", () => { hideTip(); marks.near?.(null); });
   return chart;
 }
 

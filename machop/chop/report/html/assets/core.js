@@ -7,7 +7,7 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** A new element with attributes and children; text is never read as HTML. */
 function make(tag, attributes = {}, ...children) {
-  const isSvg = ["svg", "g", "line", "path", "rect", "circle", "text", "polyline", "title"].includes(tag);
+  const isSvg = ["svg", "g", "line", "path", "rect", "circle", "text", "polyline", "title", "clipPath", "use"].includes(tag);
   const found = isSvg ? document.createElementNS(SVG, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) found.addEventListener(name.slice(2), value);
@@ -21,12 +21,24 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-/** The channels of a colour that the style gives as #rrggbb, each 0 to 255. */
-const channels = (name) => colour(name).slice(1).match(/../g).map((own) => parseInt(own, 16));
-/** Black or white, whichever contrasts more with a colour (relative luminance of WCAG 2); 4.5 at the least. */
-function inkOn(rgb) {
+/** The channels of a colour that is written as #rrggbb, each 0 to 255. */
+const channelsOf = (hex) => hex.slice(1).match(/../g).map((own) => parseInt(own, 16));
+/** The channels of a colour of the style. */
+const channels = (name) => channelsOf(colour(name));
+/** The relative luminance of WCAG 2, from 0 to 1. */
+function luminance(rgb) {
   const [r, g, b] = rgb.map((own) => (own / 255 <= 0.04045 ? own / 3294.6 : ((own / 255 + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+/** Black or white, whichever contrasts more with a colour; 4.5 at the least. */
+const inkOn = (rgb) => (luminance(rgb) > 0.179 ? "#000" : "#fff");
+/** A colour of a line with a little of the ink, as much as makes it contrast with its background by 3 at the least. */
+function onCard(hex) {
+  const back = luminance(channels("card")), ink = channels("ink"), own = channelsOf(hex);
+  for (let share = 0; ; share += 0.05) {
+    const mixed = own.map((value, place) => Math.round(value + share * (ink[place] - value))), light = luminance(mixed);
+    if (share >= 1 || (Math.max(light, back) + 0.05) / (Math.min(light, back) + 0.05) >= 3) return `rgb(${mixed.join(" ")})`;
+  }
 }
 
 /** A number as people read it: four significant digits, thousands apart. */
@@ -187,6 +199,19 @@ function linesOf(name, letters) {
     lines[lines.length - 1] += part;
   }
   return lines;
+}
+
+/** Heights moved as little as need be so that neighbours are `gap` apart and none is outside `low` to `high`. */
+function spaced(heights, gap, low, high) {
+  const order = [...heights.keys()].sort((a, b) => heights[a] - heights[b]), groups = [];
+  const mean = (group) => group.reduce((sum, own) => sum + own, 0) / group.length;
+  order.forEach((own, rank) => {
+    groups.push([heights[own] - rank * gap]);
+    while (groups.length > 1 && mean(groups.at(-2)) > mean(groups.at(-1))) groups.push([...groups.splice(-2)].flat());
+  });
+  const found = [], moved = groups.flatMap((group) => group.map(() => mean(group)));
+  order.forEach((own, rank) => { found[own] = Math.max(low + rank * gap, Math.min(moved[rank] + rank * gap, high - (order.length - 1 - rank) * gap)); });
+  return found;
 }
 
 function redrawn(element, draw) {
