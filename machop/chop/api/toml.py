@@ -30,7 +30,6 @@ ARGUMENTS = {
     "dataset": "data", "load_name": "weights", "is_pretrained": "pretrained", "accelerator": "device",
 }  # fmt: skip
 REFUSED = ("load_type", "load_weights")
-MISSING = "is missing; name one of"
 
 
 def as_toml(options: RunOptions, search: Mapping[str, Any], has_functions: bool = False) -> str:
@@ -57,7 +56,7 @@ def load_config(path: Path | str) -> dict[str, Any]:
     options of training, are no arguments of a search. Raises ConfigError with all that is wrong at the top of the file.
     """
     config = load_run_config(Path(path), {})
-    problems = [problem for problem in config.problems if MISSING not in problem]
+    problems = [problem for problem in config.problems if problem not in config.not_named]
     problems += [f"{config.where(name)}: {name}: {_LOAD_IT}" for name in REFUSED if getattr(config.options, name)]
     table = config.tables.get("search")
     if not isinstance(table, Mapping):

@@ -54,11 +54,18 @@ class RunConfig:
     @cached_property
     def _of_names(self) -> list[str]:
         """The problems of the names of model, data set and task: to look them up imports torch."""
-        in_file = self.document.data if self.document else {}
-        named = [key for key in CODE_OPTIONS if getattr(self.options, key) is not None or key not in in_file]
+        named = [key for key in CODE_OPTIONS if getattr(self.options, key) is not None]
         given = {key: None for key, source in self.sources.items() if source == "command line"}
         problems = [text for key in named for text in _name_problems(key, self.options, given, self.document)]
-        return problems + _task_problems(self.options, given, self.document)
+        return [*self.not_named, *problems, *_task_problems(self.options, given, self.document)]
+
+    @cached_property
+    def not_named(self) -> list[str]:
+        """The problems that no model, or no data set, is named."""
+        where = self.document.where if self.document else lambda path: "command line"
+        in_file = self.document.data if self.document else {}
+        missing = [key for key in CODE_OPTIONS if getattr(self.options, key) is None and key not in in_file]
+        return [f"{where((key,))}: {key}: is missing; name one of `ch info {key}`" for key in missing]
 
     def raise_if_problems(self) -> None:
         """Raise ConfigError with all problems, if there are any."""
@@ -231,11 +238,9 @@ def _source(name: str, from_file: Mapping[str, Any], given: Mapping[str, Any]) -
 
 
 def _name_problems(key: str, options: RunOptions, given: Mapping[str, Any], document: TomlDocument | None) -> list[str]:
-    """The problems of an unknown model or data set, or of a missing one."""
+    """The problems of an unknown model or data set."""
     name = getattr(options, key)
     where = "command line" if key in given or document is None else document.where((key,))
-    if name is None:
-        return [f"{where}: {key}: is missing; name one of `ch info {key}`"]
     if is_user_reference(name):
         return []
     if name.endswith(".py"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from functools import cache
 from math import isfinite
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Self, TypeVar, get_type_hints
 
 from chop.errors import did_you_mean
 
@@ -30,9 +30,13 @@ class Problem:
     path: KeyPath
     message: str
 
-    def below(self, *parents: str) -> Problem:
+    def below(self, *parents: str) -> Self:
         """The same problem, with a path that starts one table further up."""
-        return Problem((*parents, *self.path), self.message)
+        return replace(self, path=(*parents, *self.path))
+
+
+class UnknownKey(Problem):
+    """The problem of a key that a table does not have."""
 
 
 def parse_table(cls: type[T], table: Any, ignore: Iterable[str] = ()) -> tuple[T | None, list[Problem]]:
@@ -62,11 +66,11 @@ def value_problems(options: Any) -> list[str]:
     return [f"{name}: {message}" for name, message in wrong.items() if message]
 
 
-def unknown_key(key: str, known: Iterable[str]) -> Problem:
+def unknown_key(key: str, known: Iterable[str]) -> UnknownKey:
     """The problem of an unknown key, with the nearest known one."""
     known = sorted(known)
     hint = did_you_mean(key, known) or (f"; known: {', '.join(known)}" if known else "; none is known here")
-    return Problem((key,), f"unknown key{hint}")
+    return UnknownKey((key,), f"unknown key{hint}")
 
 
 def check_value(annotation: Any, value: Any) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from chop.config.typed import Problem, parse_table
+from chop.config.typed import Problem, UnknownKey, parse_table
 from chop.errors import ExportError, FolderError
 from chop.exporters.base import EXPORTERS, Check, Exporter, ExportNetwork, Written
 from chop.exporters.manifest import MANIFEST, write_manifest, write_readme
@@ -52,7 +52,7 @@ def _told(problem: Problem) -> str:
     """A wrong option, with the exporters that have one of that name where this one has not."""
     key = ".".join(problem.path)
     having = [name for name, cls in EXPORTERS.working().items() if key in {own.name for own in fields(cls.Options)}]
-    elsewhere = f" (an option of {', '.join(having)})" if "unknown key" in problem.message and having else ""
+    elsewhere = f" (an option of {', '.join(having)})" if isinstance(problem, UnknownKey) and having else ""
     return f"{key}: {problem.message}{elsewhere}"
 
 

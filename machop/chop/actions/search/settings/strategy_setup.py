@@ -11,7 +11,7 @@ from chop.actions.search.settings.tables import StrategyTable, name_problem, par
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna.samplers import SAMPLERS
 from chop.config.keys import documented
-from chop.config.typed import Problem, unknown_key
+from chop.config.typed import Problem, UnknownKey, unknown_key
 from chop.errors import did_you_mean
 from chop.executors import EXECUTORS, Jobs
 from chop.scoring.metric import Direction
@@ -114,10 +114,10 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, lis
 
 def _with_all_known(problem: Problem, known: set[str]) -> Problem:
     """The problem of an unknown setup key, compared with the keys of every strategy."""
-    if not problem.message.startswith("unknown key"):
+    if not isinstance(problem, UnknownKey):
         return problem
     if problem.path[-1] in {own.name for own in fields(StrategyTable)}:
-        return replace(problem, message="belongs to [search.strategy] itself, not to its setup")
+        return Problem(problem.path, "belongs to [search.strategy] itself, not to its setup")
     return unknown_key(problem.path[-1], known).below(*problem.path[:-1])
 
 
