@@ -174,3 +174,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def first_line(error: BaseException) -> str:
     """The kind of an error and the first line of its message."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def without_cure(error: ChopError) -> str:
+    """What an error says is wrong, for a caller that has a cure of its own: a cure stands behind the first semicolon.
+
+    >>> without_cure(SearchError("trials.jsonl is damaged; start anew"))
+    'trials.jsonl is damaged'
+    """
+    return str(error).partition(";")[0]

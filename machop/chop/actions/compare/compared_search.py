@@ -15,7 +15,7 @@ from chop.actions.search.measuring.batched import BatchedMeasurement
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.scheduler import Scheduler
 from chop.actions.search.run.session import SearchSession, spread_out
-from chop.errors import SearchError
+from chop.errors import SearchError, without_cure
 from chop.record.block_totals import ExhaustiveTotals
 from chop.record.blocks import BlockLog
 from chop.record.comparison_folder import ComparisonFolder
@@ -105,6 +105,6 @@ class ComparedSearch(SearchSession):
                     raise
                 return log, found
             except SearchError as error:
-                logger.warning("%s: all points are measured anew", str(error).partition(";")[0])
+                logger.warning("%s: all points are measured anew", without_cure(error))
                 self.files.put_aside(path)
         return self.files.open_blocks(header, resume=False), ExhaustiveTotals()

@@ -10,7 +10,7 @@ import numpy as np
 
 from chop.actions.compare.answers import Answers
 from chop.actions.search.run.session import spread_out
-from chop.errors import SearchError
+from chop.errors import SearchError, without_cure
 from chop.record.comparison_folder import ComparisonFolder
 from chop.record.trial import Trial
 from chop.record.trials import TrialLog
@@ -38,7 +38,7 @@ def open_measured(files: ComparisonFolder, key: str, check: Check) -> TrialLog:
                 raise
             return _told(log, path)
         except SearchError as error:
-            logger.warning("%s; points are measured anew", str(error).partition(";")[0])
+            logger.warning("%s; points are measured anew", without_cure(error))
             files.put_aside(path)
     log = files.open_measured(key, resume=False)
     for earlier in files.earlier():
@@ -70,7 +70,7 @@ def _measured(files: ComparisonFolder, key: str, check: Check) -> list[Trial]:
     except OSError:
         return []
     except SearchError as error:
-        logger.info("%s; points are measured anew", str(error).partition(";")[0])
+        logger.info("%s; points are measured anew", without_cure(error))
         return []
     return found.trials
 

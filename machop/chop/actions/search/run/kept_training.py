@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chop.actions.search.strategies.base import Training
-from chop.errors import CheckpointError, ChopError, SearchError
+from chop.errors import CheckpointError, ChopError, SearchError, without_cure
 from chop.ir import QuantPlan
 from chop.ir.graph.graph_file import load_onto
 from chop.record.folder import SearchFolder
@@ -117,7 +117,7 @@ class KeptTraining(TrainingRun):
                 raise CheckpointError(reason)
             self._plans[number] = graph.plan
         except CheckpointError as error:
-            logger.warning("%s: the snapshot is trained again", str(error).partition(";")[0])
+            logger.warning("%s: the snapshot is trained again", without_cure(error))
 
     def _keep(self, number: int, trained: TrainedNetwork) -> None:
         identity = self._files.identity

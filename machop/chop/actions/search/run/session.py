@@ -27,7 +27,7 @@ from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import StrategyContext, Trainer
 from chop.actions.search.strategies.known_values import KnownValues
 from chop.dataset.data import Data, first_batch
-from chop.errors import SearchError
+from chop.errors import SearchError, without_cure
 from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph
 from chop.ir.graph.float_statistics import MEASUREMENT
@@ -216,7 +216,7 @@ class SearchSession:
                 metrics = {name: float(values[index]) for name, values in known.metrics.items()}
                 self.require_unchanged(instruments, known.path, self.space.point(index), metrics)
         except SearchError as error:
-            logger.warning("%s; it is left out of account", str(error).partition(";")[0])
+            logger.warning("%s; it is left out of account", without_cure(error))
             return None
         return known
 
