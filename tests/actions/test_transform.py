@@ -107,7 +107,7 @@ def test_a_trial_is_not_saved_with_other_weights_than_the_search_measured(tmp_pa
     ch("search", "--config", "jsc_tiny_brute_force.toml", "--pretrained", "--set", "strategy.setup.n_trials=2")
     row = ["--from-search", "mase_output/jsc-tiny-brute-force", "--row", "1"]
     _, err = ch("transform", "--config", "jsc_tiny_brute_force.toml", *row, status=1)
-    assert "the weights are not those that the search measured; give the same --load PATH" in " ".join(err.split())
+    assert "measured: it had those that ship with the model (--pretrained)" in " ".join(err.split())
     assert not (tmp_path / "mase_output/jsc-tiny-brute-force/software/transform/graph.safetensors").exists()
     ch("transform", *row)
     ch("transform", "--config", "jsc_tiny_brute_force.toml", "--pretrained", *row)

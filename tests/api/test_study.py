@@ -264,7 +264,7 @@ def test_a_study_is_not_loaded_with_another_model_or_other_data(
         mlp[0].weight.add_(1)  # type: ignore[union-attr]
     capfd.readouterr()
     for other in (mlp, nn.Linear(3, 4)):
-        with pytest.raises(SearchError, match="model: has other weights"):
+        with pytest.raises(SearchError, match="model: the model has other weights"):
             chop.load_study(folder, model=other, data=arrays)
     assert capfd.readouterr() == ("", "")
     with pytest.raises(SearchError, match="folder: expected the path"):

@@ -21,7 +21,6 @@ RUN = ("mase_output/own", "--trial", "1")
         ((), "give the folder of a search with --trial NUMBER, or --load"),
         (("--load", "x", "--untuned"), "--untuned is for the folder of a search, not for --load; leave it out"),
         (RUN, "add --to NAME"),
-        ((*RUN, "--load", "x"), "give the folder of a search with --trial NUMBER, or"),
         ((*RUN, "--to", "onnx", "--set", "form"), "expected KEY=VALUE"),
     ],
 )

@@ -124,7 +124,7 @@ def _compare(runner: RunnerBase, graph: MaseGraph, name: str, value: float, row:
     if not figures_agree(runner, graph, name, (value, row.metrics[name])):
         raise SearchError(
             f"trial {row.number}: {name} is {value!r} now and was {row.metrics[name]!r} in the search; "
-            "the weights or the data have changed since (see --load and resolved.toml)"
+            f"the data, the code of a metric or options have changed since (the search had those of {row.config_path})"
         )
 
 

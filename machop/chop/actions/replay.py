@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chop.actions.calibration import CALIBRATION_ROWS, calibrate_for
 from chop.actions.float_passes import apply_float_passes
 from chop.actions.search.search_space.trained_networks import has_own_network
+from chop.actions.searched_weights import require_searched_weights
 from chop.actions.setup import Prepared, traced
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data, first_batch
@@ -19,11 +20,10 @@ from chop.evaluation.guard import formats_of, require_sound
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
 from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
-from chop.models.weight_notes import weights_digest
 from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder
-from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE, ROW_ENDINGS, SUMMARY_FILE, search_folder
+from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE, ROW_ENDINGS, search_folder
 from chop.record.training import NETWORK_FILE, foreign
 from chop.registry import REGISTER_IT
 
@@ -122,7 +122,8 @@ def _by_number(rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
     """The network of a row, with the weights of the prepared model, or with its own where the search trained it.
 
-    Raises SearchError where the row has a format, or a weight transform, that no package here registers.
+    Raises SearchError where the row has a format, or a weight transform, that no package here registers, and where the
+    prepared model has other weights than the search measured.
     """
     config = row.values["sampled_config"]
     require_registered_formats([config], row.folder)
@@ -130,27 +131,12 @@ def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:
         return guarded(row.tuned_graph(traced(prepared.model, prepared.data_module)), prepared)
     if has_own_network(config):
         return guarded(_own_network(prepared, row), prepared)
+    require_searched_weights(prepared.model, SearchFolder(row.folder), prepared.load_name)
     graph = traced(prepared.model, prepared.data_module)
     graph = apply_float_passes(graph, row.values.get("passes", ()), prepared.data_module)
     calibrate_for(graph, config, prepared.data_module, row.calibration_rows)
     graph, _ = quantize_transform_pass(graph, config)
     return guarded(graph, prepared)
-
-
-def require_searched_weights(prepared: Prepared, row: SearchRow) -> None:
-    """Raise SearchError where the prepared model has other weights than the search of the row measured.
-
-    A tuned network, or one that the search trained, has its own. A search that was cut off has not stored the checksum.
-    """
-    if row.tuned or has_own_network(row.values["sampled_config"]):
-        return
-    summary = SearchFolder(row.folder).document(SUMMARY_FILE) or {}
-    searched = summary.get("origin", {}).get("weights")
-    if searched and searched != weights_digest(prepared.model):
-        raise SearchError(
-            f"trial {row.number}: the weights are not those that the search measured; give the same --load PATH, or "
-            f"--pretrained, or leave out --config, so that the options of the search are taken ({row.config_path})"
-        )
 
 
 def _own_network(prepared: Prepared, row: SearchRow) -> MaseGraph:

@@ -47,6 +47,8 @@ class Prepared:
 
     model: nn.Module
     data_module: MaseDataModule
+    load_name: str | None = None
+    """The file that the weights are from; None: no file."""
 
 
 def prepare(
@@ -62,7 +64,7 @@ def prepare(
     torch.manual_seed(options.seed)
     data = build_data(options)
     check(data)
-    return Prepared(build_model(options, data, takes_graph), data)
+    return Prepared(build_model(options, data, takes_graph), data, options.load_name)
 
 
 def build_data(options: RunOptions) -> MaseDataModule:

@@ -8,7 +8,7 @@ from typing import Any
 
 from chop.actions.calibration import calibrate_for
 from chop.actions.pass_settings import pass_problems
-from chop.actions.replay import SearchRow, adapt, guarded, rebuild, require_searched_weights
+from chop.actions.replay import SearchRow, adapt, guarded, rebuild
 from chop.actions.setup import Prepared, output_dir, prepare, traced
 from chop.config.next_command import scoring_command
 from chop.config.run_config import RunConfig
@@ -34,8 +34,6 @@ def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGr
     if problems:
         raise ConfigError(problems)
     prepared = prepare(run_config.options)
-    if row:
-        require_searched_weights(prepared, row)
     folder = output_dir(run_config, row.folder if row else None) / "transform"
     with only_writer(folder) as own:
         graph = rebuild(prepared, row) if row else run_passes(run_config, prepared)

@@ -91,6 +91,8 @@ def as_arguments(text: str) -> str:
     ('leave the node in float32 (exclude)', 'in setup.py')
     >>> as_arguments("from the best weights (--load run/best.safetensors)")
     'from the best weights (weights="run/best.safetensors")'
+    >>> as_arguments("add --load 'my run/best.safetensors'")
+    'add weights="my run/best.safetensors"'
     >>> as_arguments('by setup.passes = ["equalise"] under [search.search_space]')
     'by chop.Space(…, passes=["equalise"])'
     >>> as_arguments("given by --from-search FOLDER --trial NUMBER")
@@ -99,7 +101,7 @@ def as_arguments(text: str) -> str:
     text = re.sub(r"setup\.passes = (\[[^]]*\])( under \[search\.search_space\])?", r"chop.Space(…, passes=\1)", text)
     text = re.sub(r" under \[search\.[\w.]+\]", "", text).replace("--resume", "resume=True")
     text = re.sub(r"\bsetup\.(?=[a-z])(?!py\b)", "", text).replace("calibration_rows", "calibration_samples")
-    text = re.sub(r"--load ([^\s,;)]+)", r'weights="\1"', text)
+    text = re.sub(r"--load (?:'([^']+)'|([^\s,;)]+))", r'weights="\1\2"', text)
     text = re.sub(r"--load(?![-\w])", "weights=", text)
     text = re.sub(r"--from-search (\w+) --trial (\w+)", r"chop.load_study(\1, model)[\2].model", text)
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)

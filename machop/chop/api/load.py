@@ -15,6 +15,7 @@ from chop.actions.replay import require_registered_formats
 from chop.actions.search.checks import checked_call
 from chop.actions.search.measuring.baseline_check import of_the_float_baseline
 from chop.actions.search.run.job import SearchJob
+from chop.actions.searched_weights import require_searched_weights
 from chop.actions.setup import resolve_accelerator
 from chop.api.argument_types import argument_problems
 from chop.api.arguments import in_python, naming
@@ -27,7 +28,6 @@ from chop.dataset import DATASETS
 from chop.dataset.arrays import SPLIT
 from chop.errors import CheckpointError, ConfigError, SearchError
 from chop.ir import MaseGraph
-from chop.models.weight_notes import weights_digest
 from chop.record.folder import SearchFolder
 from chop.record.names import search_folder
 from chop.record.trial import TrialCounts
@@ -96,12 +96,11 @@ def _networks_of(
         real=real_type(model),
         **about_data,
     )
-    searched_with, options = options.load_name, replace(options, load_name=None if weights is None else str(weights))
+    options = replace(options, load_name=None if weights is None else str(weights))
     with naming("model"), naming("weights", CheckpointError):
         own = loaded(model, options, module)
-    if weights_digest(own) != files.fingerprint.get("weights"):
-        cure = f"; it had those of {searched_with} (weights=)" if searched_with and weights is None else ""
-        raise SearchError(f"model: has other weights than the one that the search in {files.path} measured{cure}")
+    with naming("model", SearchError):
+        require_searched_weights(own, files, options.load_name)
     device = resolve_accelerator(options)
     job = checked_call(SearchJob, own, module, document["search"], files.path, options.seed, device)
     _require_same(job, files)

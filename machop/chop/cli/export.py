@@ -14,7 +14,10 @@ from chop.errors import CheckpointError, ConfigError
 from chop.tools.file_kinds import not_weights
 
 RUN = Annotated[Path | None, typer.Argument(help="A search's folder, as mase_output/NAME.", show_default=False)]
-LOAD = Annotated[Path | None, typer.Option("--load", help="Or: a saved graph, graph.safetensors of `ch transform`.")]
+LOAD = Annotated[
+    Path | None,
+    typer.Option("--load", help="A saved graph of `ch transform`; with a search: the file with its weights."),
+]
 TO = Annotated[str | None, typer.Option("--to", help="The form: one of `ch info exporter`.")]
 OUTPUT = Annotated[Path | None, typer.Option("--output", help="The folder. [default: one in the search's project]")]
 SET = Annotated[
@@ -45,7 +48,7 @@ def export(
     debug: DEBUG = False,
 ) -> None:
     """Write a network for another tool, and verify it: ch export mase_output/NAME --trial 17 --to onnx"""
-    if (run is None) == (load is None):
+    if run is None and load is None:
         raise ConfigError(["ch export: give the folder of a search with --trial NUMBER, or --load graph.safetensors"])
     if run is None and (trial is not None or untuned):
         flag = "--untuned" if trial is None else f"--trial {trial}"
@@ -54,11 +57,11 @@ def export(
         raise ConfigError(["ch export: add --to NAME, one of `ch info exporter`"])
     values = dict(map(key_value, options or [])) | ({"weights_only": True} if weights_only else {})
     given = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
-    if load is not None:
-        row, config, given = None, None, {**_named_in(load), **given, "load_name": str(load)}
-    else:
-        row = row_of(run, trial, untuned)
-        config = row.checked_config()
+    given |= {} if load is None else {"load_name": str(load)}
+    row = None if run is None else row_of(run, trial, untuned)
+    config = None if row is None else row.checked_config()
+    if run is None and load is not None:
+        given = {**_named_in(load), **given}
     run_config = start(given, config, plugin, debug, shows_options=False)
     from chop.actions.export import ExportRequest, run_export
 

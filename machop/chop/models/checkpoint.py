@@ -100,19 +100,24 @@ def _shape(value: Any) -> str:
 
 def _chosen_tensors(checkpoint: Checkpoint, model: nn.Module, which: str | None) -> Mapping[str, Any]:
     """The one set of a file's weights that fits the model, and is asked for where there are several."""
-    own = model.state_dict()
-    sets = complete_sets(checkpoint, own)
+    sets = fitting_sets(checkpoint, model)
     if not sets:
-        near = nearest_set(checkpoint, own)
+        near = nearest_set(checkpoint, model.state_dict())
         lines = misfits(model, {**near.tensors, **near.unknown})
         raise _misfit(checkpoint, lines)
-    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    sets += with_buffers(checkpoint, sets, own, parameters)
     chosen = choose_set(checkpoint, sets, which)
     if lines := misfits(model, chosen.tensors):
         raise _misfit(checkpoint, lines)
     _tell_choice(checkpoint, chosen, [one for one in sets if one is not chosen])
     return chosen.tensors
+
+
+def fitting_sets(checkpoint: Checkpoint, model: nn.Module) -> list[WeightSet]:
+    """All sets of a file with every name of the model, averaged ones with the buffers of a raw one."""
+    own = model.state_dict()
+    sets = complete_sets(checkpoint, own)
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return sets + with_buffers(checkpoint, sets, own, parameters)
 
 
 def _misfit(checkpoint: Checkpoint, lines: list[str]) -> CheckpointError:

@@ -82,6 +82,15 @@ class SearchRecords:
             raise SearchError(f"{self.log} is no log of a search, or its first line is damaged")
         return found
 
+    @property
+    def weights(self) -> str | None:
+        """The checksum of the weights that the search measured; None where no file tells it. Raises SearchError."""
+        if self.holds_search:
+            found = self.fingerprint.get("weights")
+        else:
+            found = (self.document(SUMMARY_FILE) or {}).get("origin", {}).get("weights")
+        return found or None
+
     def logged(self) -> LoggedTrials:
         """The trial log. Raises SearchError if there is none, or it is damaged at its beginning."""
         path = self.path / TRIALS_FILE
