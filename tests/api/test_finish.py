@@ -66,13 +66,28 @@ def test_tuned_networks_are_marked_where_no_figure_changed(tuned: tuple[nn.Modul
     summary = tuned[1].summary
     alike = [replace(row, trial=row.searched) for row in summary.best]
     assert any(row.finished for row in alike)
-    summary = replace(summary, best=tuple(alike))
+    assert summary.finish is not None
+    summary = replace(summary, best=tuple(alike), finish=replace(summary.finish, improved=0))
     columns, rows, _ = summary_table(summary)
     shown = {row[0]: row[columns.index("untuned accuracy")] for row in rows}
     assert {number for number, figure in shown.items() if figure} == {
         str(row.trial.number) for row in alike if row.finished
     }
-    assert "Tuning changed none of these figures" in " ".join(finish_facts(summary))
+    assert "It made none of them better: try another learning_rate, or more epochs." in " ".join(finish_facts(summary))
+
+
+def test_a_finish_that_improves_nothing_says_so_and_has_the_same_columns(
+    mlp: nn.Module, arrays: Arrays, tuned: tuple[nn.Module, Study], caplog: pytest.LogCaptureFixture
+) -> None:
+    idle = chop.search(mlp, arrays, **few(finish={**FINISH, "max_epochs": 1, "learning_rate": 1e-30}))
+    assert "tuning made none of the 4 networks better: try another learning_rate, or more epochs" in caplog.text
+    assert idle.summary.finish is not None and idle.summary.finish.improved == 0
+    assert list(idle.front.columns) == list(tuned[1].front.columns)
+    assert summary_table(idle.summary)[0] == summary_table(tuned[1].summary)[0]
+    finish = tuned[1].summary.finish
+    assert finish is not None and finish.improved
+    told = f"It made {finish.improved} of them better in some metric of the goals, and {4 - finish.improved} in none."
+    assert told in " ".join(finish_facts(tuned[1].summary))
 
 
 def test_networks_that_tuning_made_worse_are_among_the_tuned(mlp: nn.Module, arrays: Arrays) -> None:

@@ -85,7 +85,8 @@ class FinishFacts:
 
     `options` are those of the table `[search.finish]`; `trials` were tuned, of `wanted` in all; `before` is the front
     that the search had found. `seconds` were spent on all trainings, in every run. `missing` says which tunings Ctrl-C
-    has left undone, if it did.
+    has left undone, if it did. `changes` are the metrics of the goals that tuning can change (all but those of formats
+    alone), `improved` is the number of networks that it made better in one of them; None in earlier records.
     """
 
     options: Mapping[str, Any]
@@ -94,11 +95,13 @@ class FinishFacts:
     before: Sequence[int]
     seconds: float
     missing: str = ""
+    changes: Sequence[str] | None = None
+    improved: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The facts as `summary.json` holds them."""
         found = {**asdict(self), "seconds": round(self.seconds, 6)}
-        return {key: value for key, value in found.items() if key != "missing" or value}
+        return {key: value for key, value in found.items() if value not in ("", None)}
 
 
 @dataclass(frozen=True)

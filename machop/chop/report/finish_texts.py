@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from chop.record.names import FINISHED_FOLDER
-from chop.record.summary import SearchSummary
+from chop.record.summary import FinishFacts, SearchSummary
 from chop.record.trial import BestRow
 
 
 def tuned_names(summary: SearchSummary) -> list[str]:
-    """The metrics that tables show before and after tuning, which also marks the tuned networks.
+    """The metrics that tables show before and after tuning: those of the goals that it can change, even if it did not.
 
-    These are the metrics of objectives and constraints that tuning has changed in some network of the front, or all
-    objectives where it has changed none.
+    Earlier records do not say which these are: all metrics of the goals.
     """
-    return _changed(summary) or [own.metric for own in summary.goals.objectives if any(_tuned(summary))]
+    if summary.finish is None:
+        return []
+    changes = summary.finish.changes
+    return list(summary.goals.metrics if changes is None else changes)
 
 
 def _tuned(summary: SearchSummary) -> list[BestRow]:
     return [row for row in summary.best if row.finished]
 
 
-def _changed(summary: SearchSummary) -> list[str]:
-    rows = _tuned(summary)
-    return [
-        name
-        for name in summary.goals.metrics
-        if any(row.trial.metrics[name] != row.searched.metrics[name] for row in rows)
-    ]
+def _improved(finish: FinishFacts) -> str:
+    """A sentence on the networks that tuning made no better; empty where the record does not say how many."""
+    if finish.improved is None or not finish.trials:
+        return ""
+    if not finish.improved:
+        return "It made none of them better: try another learning_rate, or more epochs. "
+    left = len(finish.trials) - finish.improved
+    return f"It made {finish.improved} of them better in some metric of the goals, and {left} in none. "
 
 
 def finish_facts(summary: SearchSummary) -> list[str]:
@@ -41,13 +44,12 @@ def finish_facts(summary: SearchSummary) -> list[str]:
     weights = "its own weights" if summary.of_training else "the weights of the search"
     graphs = f"Their graphs: {FINISHED_FOLDER}; " if summary.origin.command else ""
     line = (
-        f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from {weights}. "
+        f"Tuned: {count} network{'' if count == 1 else 's'}, each for {told} from {weights}. {_improved(finish)}"
         f"Best networks: {len(finish.before)} before, {len(summary.best)} now, {len(tuned)} of them tuned. {graphs}"
     )
     if tuned_names(summary):
         empty = " (empty: not tuned)" if len(tuned) < len(summary.best) else ""
         line += f"'untuned' columns: the same network as the search measured it{empty}."
-        line += "" if _changed(summary) else " Tuning changed none of these figures."
     line = line.removesuffix("; ").strip()
     left = finish.wanted - count
     short = f"{left} of {finish.wanted} networks are not tuned: tuning was interrupted, or they have no metrics."

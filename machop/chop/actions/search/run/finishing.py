@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from chop.actions.search.measuring.instruments import Instruments
 from chop.actions.search.measuring.outcome import Measured
@@ -20,7 +22,7 @@ from chop.executors.patient import SECONDS_ALONE, PatientExecutor
 from chop.ir.graph.graph_file import load_onto
 from chop.models import MODELS
 from chop.record.finished import FinishedLog, TunedNetwork, checksum, graph_path
-from chop.record.goals import Goals
+from chop.record.goals import Goals, columns
 from chop.record.summary import FinishFacts
 from chop.record.trial import BestRow, Finished, Trial
 from chop.report.search_progress import each_shown
@@ -67,7 +69,12 @@ class Finishing:
             before=[row.trial.number for row in result.best],
             seconds=sum(networks[-1].seconds for networks in found.values()),
             missing=missing,
+            changes=[name for name in self.goals.metrics if name not in self._fixed],
+            improved=self._improved(chosen, found),
         )
+        if found and not facts.improved:
+            told = "tuning made none of the %d networks better: try another learning_rate, or more epochs"
+            logger.warning(told, len(found))
         search = self.search
         publication = Publication(search, search.files, self.instruments, self.goals, search.command)
         return publication.of_finished(result, best, facts, reason)
@@ -89,12 +96,26 @@ class Finishing:
 
     def _may_be_within(self, trial: Trial) -> bool:
         """Whether no constraint is violated that tuning cannot change, as it is of formats alone."""
-        runners = self.instruments.runners.all
-        fixed = {metric.name for runner in runners if runner.needs == "plan" for metric in runner.metrics}
         return all(
-            constraint.metric not in fixed or constraint.violation(trial.metrics[constraint.metric]) <= 0
+            constraint.metric not in self._fixed or constraint.violation(trial.metrics[constraint.metric]) <= 0
             for constraint in self.goals.constraints
         )
+
+    @property
+    def _fixed(self) -> set[str]:
+        """The metrics that tuning cannot change, as they are of formats alone."""
+        runners = self.instruments.runners.all
+        return {metric.name for runner in runners if runner.needs == "plan" for metric in runner.metrics}
+
+    def _improved(self, trials: Iterable[Trial], found: Mapping[int, Sequence[TunedNetwork]]) -> int:
+        """How many trials have a tuned network that is better in an objective, or nearer a constraint."""
+        count = 0
+        for trial in trials:
+            of_one = [trial, *(_with(trial, network) for network in found.get(trial.number, ()))]
+            excess = self.goals.excess(columns(of_one, self.goals.metrics))
+            costs = np.column_stack([self.goals.costs_of(of_one), excess])
+            count += bool((costs[1:] < costs[0]).any())
+        return count
 
     def _tune_all(
         self,
