@@ -22,7 +22,7 @@ def test_a_dry_run_shows_nodes_points_goals_and_estimates_and_writes_nothing(tmp
     assert re.search(r"^seq_blocks_2 +linear +name integer; data_in_width 4, 8;", out, re.MULTILINE)
     for told in (
         "Space: 18 points",
-        "Strategy: optuna, at most 7 trials, at most 6 h",
+        "Strategy: tpe, at most 7 trials, at most 6 h",
         "Objectives: maximize accuracy, minimize average_bitwidth",
         "Samples: 512 validation samples (loss",
         "to measure 7 trials",

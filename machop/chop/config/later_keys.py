@@ -29,3 +29,19 @@ def fingerprint_of_options(options: Any) -> dict[str, Any]:
     counted = {field.name for field in fields(options) if field.compare}
     values = {name: value for name, value in asdict(options).items() if name in counted}
     return {name: value for name, value in values.items() if before.get(name, MISSING) != value}
+
+
+def later_options(options: Any) -> dict[str, Any]:
+    """The later keys alone of `fingerprint_of_options`, for tables whose first keys a fingerprint holds by name.
+
+    >>> from dataclasses import dataclass
+    >>> from chop.config.keys import documented
+    >>> @dataclass(frozen=True)
+    ... class Options:
+    ...     batch: int = 8
+    ...     rounds: int = documented(3, "Rounds of tuning.", before=1)
+    >>> later_options(Options()), later_options(Options(rounds=1))
+    ({'rounds': 3}, {})
+    """
+    later = {field.name for field in fields(options) if BEFORE in field.metadata}
+    return {name: value for name, value in fingerprint_of_options(options).items() if name in later}

@@ -48,7 +48,7 @@ def dry_run(run_config: RunConfig, flags: SearchFlags) -> DryRun:
     return DryRun(
         nodes=_nodes(job.space.given if isinstance(job.space, TrainedNetworks) else job.space),
         points=job.space.size,
-        strategy=job.settings.strategy,
+        strategy=job.settings.algorithm,
         trials=trials.expected_trials,
         timeout=setup.timeout,
         objectives=_objectives(goals),

@@ -19,6 +19,7 @@ from chop.actions.search.strategies.optuna import samplers
 from chop.actions.search.strategies.optuna.strategy import Optuna, OptunaOptions
 from chop.dataset import MaseDataModule
 from chop.errors import ConfigError
+from chop.record.folder import SearchFolder
 from chop.record.goals import Constraint
 from chop.testing.made_up_search import MadeUpSearch
 
@@ -91,7 +92,19 @@ def test_a_sampler_in_place_of_a_strategy_is_optuna_with_it(lab: dict[str, Any],
     by_sampler, problems = parse_search_settings(lab, jets)
     lab["strategy"] |= {"name": "optuna", "setup": {"n_trials": 5, "sampler": "tpe"}}
     assert problems == [] and by_sampler is not None
-    assert by_sampler == parse_search_settings(lab, jets)[0]
+    by_setup = parse_search_settings(lab, jets)[0]
+    assert by_sampler == by_setup and by_sampler.algorithm == "tpe"
+
+
+def test_a_record_names_the_sampler(
+    lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, tmp_path: Path
+) -> None:
+    lab["strategy"] |= {"name": "tpe", "setup": {"n_trials": 2}}
+    search(jsc_tiny, jets, lab, tmp_path)
+    assert SearchFolder(tmp_path).summary.strategy == "tpe"
+    assert "- tpe: 2 trials" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    lab["strategy"] |= {"name": "optuna", "setup": {"n_trials": 3, "sampler": "tpe"}}
+    assert len(search(jsc_tiny, jets, lab, tmp_path, resume=True).trials) == 3
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ class Publication:
         fp32 = None if reason == "interrupted" else self._verification.float_row()
         self.files.write_summary(
             SearchSummary(
-                strategy=search.settings.strategy,
+                strategy=search.settings.algorithm,
                 goals=self.goals.in_order(search.settings.order),
                 origin=search.origin(self.command),
                 space_size=search.space.size,

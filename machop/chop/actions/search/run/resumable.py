@@ -84,7 +84,7 @@ class ResumableSearch(SearchSession):
         """Log the number of points of the space, and how many the budget leaves out."""
         size, budget = self.space.size, self.settings.setup.n_trials
         if isinstance(self.space, TrainedNetworks):
-            logger.info("%d snapshots of one training, %s", size, self.settings.strategy)
+            logger.info("%d snapshots of one training, %s", size, self.settings.algorithm)
             if budget is not None and budget < size:
                 logger.warning(
                     "n_trials = %d ends the training after so many of its %d snapshots, where networks still cost "
@@ -93,7 +93,7 @@ class ResumableSearch(SearchSession):
                     size,
                 )
             return
-        logger.info("%s distinct point%s, %s", readable(size), "" if size == 1 else "s", self.settings.strategy)
+        logger.info("%s distinct point%s, %s", readable(size), "" if size == 1 else "s", self.settings.algorithm)
         if STRATEGIES[self.settings.strategy].exhaustive and budget is not None and budget < size:
             wants_table = getattr(self.settings.strategy_options, "landscape", False)
             landscape = ", so there is no exhaustive table" if wants_table else ""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
+from chop.config.later_keys import fingerprint_of_options
 from chop.config.typed import Problem
 from chop.errors import SearchError
 from chop.evaluation.program import Axis
@@ -94,7 +95,7 @@ class SearchSpaceBase(ABC):
     @classmethod
     def identity_of(cls, setup: Any) -> list[Any]:
         """The part of the setup, beside `choices_flattened`, that a resumed search must match, as JSON."""
-        return [asdict(setup)]
+        return [fingerprint_of_options(setup)]
 
     @classmethod
     def table_problems(cls, seed: Mapping[str, Any], setup: Any, override: Mapping[str, Any]) -> list[Problem]:

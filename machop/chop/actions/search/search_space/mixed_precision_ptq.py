@@ -26,6 +26,7 @@ from chop.actions.search.search_space.node_choices import NodeChoices
 from chop.actions.search.search_space.patterns import matching, pattern_problem
 from chop.actions.search.search_space.table_problems import layout_problems, list_problems, lists_of
 from chop.actions.search.search_space.unread_keys import keys_without_effect, unread_lists
+from chop.config.later_keys import later_options
 from chop.config.typed import Problem
 from chop.errors import SearchError
 from chop.evaluation.program import Axis
@@ -100,8 +101,8 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     @classmethod
     def identity_of(cls, setup: SpaceSetup) -> list[Any]:
-        own = [setup.tie, setup.tie_operands]  # the choices tell the rest
-        return [*own, setup.passes] if setup.passes else own
+        # the choices tell the rest; a later key is not empty where it counts
+        return [setup.tie, setup.tie_operands, *filter(None, (setup.passes, later_options(setup)))]
 
     def keep_exportable(self, target: str, example: Any) -> None:
         found = exportable_choices(target, self.graph, example, self._all, self._leaders)

@@ -14,7 +14,7 @@ from chop.actions.search.settings.runners import known_metrics, missing_metric, 
 from chop.actions.search.settings.strategy_setup import StrategySetup, parse_setup, with_sampler
 from chop.actions.search.settings.tables import RunnerChoice, StrategyTable, name_problem, parse_below
 from chop.actions.search.strategies.base import STRATEGIES
-from chop.config.later_keys import fingerprint_of_options
+from chop.config.later_keys import fingerprint_of_options, later_options
 from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
 from chop.record.goals import Goals
@@ -47,10 +47,18 @@ class SearchSettings:
     order: tuple[str, ...] = ()
     """The metrics as the user lists them; `objectives` are in alphabetical order."""
 
+    later: Mapping[str, Any] = field(default_factory=dict)
+    """By path, the later keys of `[search.strategy]` and its setup that a resumed search must match."""
+
     def goals(self, in_float: Mapping[str, float]) -> Goals:
         """The objectives and constraints, given the metrics of the FP32 baseline."""
         constraints = tuple(constraint.resolved(in_float) for constraint in self.constraints)
         return Goals(self.objectives, constraints, self.setup.direction if self.setup.sum_scaled_metrics else None)
+
+    @property
+    def algorithm(self) -> str:
+        """The strategy as records and comparisons call it: by its variant (a sampler of Optuna), if it has several."""
+        return STRATEGIES[self.strategy].variant(self.strategy_options) or self.strategy
 
     @property
     def wanted_metrics(self) -> set[str]:
@@ -73,6 +81,7 @@ class SearchSettings:
             "ask_batch": self.setup.ask_batch,
             "ladder": [self.setup.ladder, self.setup.ladder_confidence] if self.setup.ladder else [],
             "eval_mode": self.eval_mode,
+            **self.later,
         }
 
 
@@ -138,6 +147,11 @@ def parse_search_settings(table: Any, data_module: Data | None = None) -> tuple[
             eval_mode=strategy.eval_mode,
             finish=finish,
             order=tuple(strategy.metrics),
+            later={
+                f"{path}.{key}": value
+                for path, own in {"strategy": strategy, "strategy.setup": setup}.items()
+                for key, value in later_options(own).items()
+            },
         ),
         [],
     )

@@ -153,6 +153,11 @@ class SearchStrategyBase(ABC):
         return None if objectives == 1 or cls.multi_objective else one_number_only("it", objectives)
 
     @classmethod
+    def variant(cls, options: Any) -> str | None:
+        """The name of the one of `variants` that the options choose; None where there are none."""
+        return None
+
+    @classmethod
     def asks_by_index(cls, options: Any) -> bool:
         """Whether it asks ahead for the points of the space in the order of their index, leaving none out."""
         return False

@@ -67,6 +67,10 @@ class Optuna(SearchStrategyBase):
     )
 
     @classmethod
+    def variant(cls, options: OptunaOptions) -> str:
+        return options.sampler
+
+    @classmethod
     def problem(cls, options: OptunaOptions, objectives: int) -> str | None:
         sampler = f'sampler = "{options.sampler}"'
         package = missing_package(options.sampler)
