@@ -257,6 +257,14 @@ def test_a_file_of_the_user_is_never_overwritten(name: str, tmp_path: Path) -> N
     assert contents(tmp_path) == before and [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
+def test_a_best_that_a_killed_training_left_before_its_first_state_is_moved_aside(tmp_path: Path) -> None:
+    train_again(tmp_path / "own")
+    (tmp_path / "own" / "state.safetensors").unlink()
+    left = contents(tmp_path / "own")
+    train_again(tmp_path / "own", seed=1)
+    assert contents(tmp_path / "own-1") == left and len(contents(tmp_path / "own")) == 2
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "afile").write_text("mine", encoding="utf-8")
     with pytest.raises(FolderError, match=r"folder: .*afile is a file; give the path of a folder"):

@@ -46,6 +46,20 @@ def test_a_key_of_the_space_that_has_changed_is_refused(interrupted: Path) -> No
         trained(interrupted, space=chop.Space(**SPACE, calibration_samples=8), resume=True)
 
 
+def test_the_order_of_choices_decides_nothing(interrupted: Path, tmp_path: Path) -> None:
+    reordered = {key: values[::-1] for key, values in SPACE.items()}
+    unbroken = trained(tmp_path / "whole", space=chop.Space(**SPACE))
+    resumed = trained(interrupted, space=chop.Space(**reordered), resume=True)
+    assert resumed.notes == unbroken.notes
+    for file in ("best.safetensors", "state.safetensors"):
+        assert (interrupted / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    again = trained(tmp_path / "reordered", space=chop.Space(**reordered))
+    assert again.notes == unbroken.notes and again.history == unbroken.history
+    options = {"strategy": "brute_force", "objectives": ["loss"], "num_samples": 100}
+    study = chop.search(again.model, "toy_tiny", chop.Space(**reordered), **options)
+    assert "a training for this search space" in study.summary.origin.training
+
+
 def test_a_damaged_state_tells_how_to_start_anew_and_that_works(interrupted: Path) -> None:
     state = interrupted / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-9])

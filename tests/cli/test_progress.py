@@ -180,7 +180,7 @@ def test_a_search_fits_its_terminal_and_breaks_no_word(columns: int, no_colour: 
     lines = [line for line in re.split(r"[\r\n]+", plain) if str(tmp_path) not in line and "machop" not in line]
     assert max(map(len, lines)) <= columns
     text = " ".join(plain.split())
-    assert "optuna: 3 trials; ended because the number of trials was reached." in text
+    assert "tpe: 3 trials; ended because the number of trials was reached." in text
     assert "of 3 measured configurations (18 in the space)" in text
     for option in ("is_pretrained", "batch_size"):
         assert option in text

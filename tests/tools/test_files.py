@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chop.tools.files import cure, move_aside, move_back, write_whole
+from chop.tools.files import cure, write_whole
 
 
 def test_text_and_bytes_are_written_and_folders_made(tmp_path: Path) -> None:
@@ -103,29 +103,3 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 
 def test_a_very_long_name_is_written(tmp_path: Path) -> None:
     assert write_whole(tmp_path / ("n" * 255), "x").read_text(encoding="utf-8") == "x"
-
-
-def test_a_folder_moves_to_a_free_number_and_over_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    for taken in ("run", "run-1"):
-        (tmp_path / taken).mkdir()
-    (tmp_path / "run-2").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "run-3").write_text("", encoding="utf-8")
-    assert move_aside(folder) == tmp_path / "run-4"
-    assert move_aside(folder) is None
-
-
-def test_what_fits_moves_out_of_a_folder_and_back_over_nothing(tmp_path: Path) -> None:
-    folder, patterns = tmp_path / "run", ("best.*", "log")
-    (folder / "log").mkdir(parents=True)
-    for name in ("best.a", "log/b", "other"):
-        (folder / name).write_text(name, encoding="utf-8")
-    aside = move_aside(folder, patterns)
-    assert aside == tmp_path / "run-1" and [path.name for path in folder.iterdir()] == ["other"]
-    assert sorted(path.name for path in aside.iterdir()) == ["best.a", "log"]
-    assert move_aside(folder, patterns) is None
-    (folder / "log").mkdir()
-    assert not move_back(aside, folder, patterns) and (aside / "best.a").exists()
-    (folder / "log").rmdir()
-    assert move_back(aside, folder, patterns) and not aside.exists()
-    assert (folder / "log" / "b").read_text(encoding="utf-8") == "log/b" and (folder / "best.a").exists()

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from chop.actions.own_place import OwnPlace
 from chop.actions.search.checks import build_space
 from chop.actions.search.export_target import changes_norms, without_target
 from chop.actions.search.run.input_fingerprint import fingerprint_of_training
-from chop.actions.search.run.own_place import OwnPlace
-from chop.actions.search.run.session import choices_digest, layers_digest
+from chop.actions.search.run.session import layers_digest, trained_choices_digest
 from chop.actions.search.search_space import SearchSpaceBase
+from chop.actions.search.search_space.choice_order import with_ordered_lists
 from chop.actions.search.settings.search import parse_space
 from chop.actions.setup import (
     TRAINING_FOLDER,
@@ -47,7 +48,7 @@ from chop.tools.logger import get_logger
 from chop.tools.whole_numbers import readable
 from chop.training.for_space import SpaceTraining
 from chop.training.probes import ProbeScores
-from chop.training.space_files import OWN_FILES, Progress, SpaceFiles
+from chop.training.space_files import SPACE_TRAINING_FILES, Progress, SpaceFiles
 from chop.training.space_run import SpaceRun
 
 logger = get_logger(__name__)
@@ -93,15 +94,11 @@ class SpaceTrainingJob:
         files = SpaceFiles(self.folder)
         if resume and not files.holds_training:
             raise ChopError(f"there is no training to resume in {self.folder}; start one without --resume")
-        if not resume:
-            files.require_own()
+        place = None if resume else OwnPlace(own, SPACE_TRAINING_FILES)
         training = SpaceTraining(self.space, self.data, self.options, self.seed, self.device)
-        if resume:
+        if place is None:
             own.settle()
             return self._run(training, files, resume, own)
-        place = OwnPlace(
-            own, "training", lambda: files.holds_training, lambda: files.holds_training, patterns=OWN_FILES
-        )
         try:
             place.take()
             return self._run(training, files, resume, own)
@@ -151,14 +148,14 @@ class SpaceTrainingJob:
             **options,
             **fingerprint_of_training(self.model, self.data, self.space, self.seed),
             "layers": layers_digest(self.space.graph),
-            "choices": choices_digest(self.space, self.setup),
+            "choices": trained_choices_digest(self.space, self.setup),
             **{f"setup.{name}": value for name, value in setup.items()},
         }
 
     def _notes(self, progress: Progress) -> TrainedForSpace:
         metric = self.data.task.monitored
         return TrainedForSpace(
-            choices=choices_digest(self.space, self.setup),
+            choices=trained_choices_digest(self.space, self.setup),
             networks=readable(self.space.size),
             epochs=self.options.max_epochs,
             epoch=progress.best,
@@ -264,8 +261,10 @@ def space_of(
     """The space of the table `search`, its setup, and all problems, with paths below `search`.
 
     A training needs the network as its file has it: where a target of the search changes batch norms, the space has the
-    choices too that the search leaves out.
+    choices too that the search leaves out. The order of choices in a list decides nothing: plans are drawn from sorted
+    lists.
     """
+    table = {**table, "search_space": with_ordered_lists(table["search_space"])}
     _, setup, problems = parse_space(table["search_space"])
     if not problems and changes_norms(setup, graph):
         logger.info("the batch norms are trained as they are, with all choices: export_to is for the search")

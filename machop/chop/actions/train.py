@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from chop.actions.evaluate import show_scores, test_scores
+from chop.actions.own_place import OwnPlace
 from chop.actions.replay import load_saved_graph
 from chop.actions.setup import TRAINING_FOLDER, prepare, require_parts_alike, resolve_accelerator, software_dir
 from chop.config.next_command import scoring_command
@@ -29,10 +30,10 @@ from chop.evaluation.predictions import stream
 from chop.ir.graph.graph_file import GRAPH_FILE
 from chop.models.checkpoint import load_weights
 from chop.scoring.own_function_checks import check_own_functions
-from chop.tools.files import move_aside
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.get_input import failures_named
 from chop.tools.logger import get_logger
+from chop.tools.own_files import OwnFiles
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -41,8 +42,12 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-OWN_FILES = (GRAPH_FILE, "*-profile.txt", "tensorboard", "wandb", "logs", "last.ckpt", "best.ckpt")
-"""What a training writes."""
+TRAINING_FILES = OwnFiles(
+    "training",
+    (GRAPH_FILE, "*-profile.txt", "tensorboard", "wandb", "logs", "last.ckpt", "best.ckpt"),
+    lambda path: True,
+)
+"""The files of a training; those of their names that are there are moved aside, whoever wrote them."""
 SAMPLES_TO_CHECK_ON = 256
 LIGHTNING_ACCELERATORS = {"cuda": "gpu", "mps": "mps", "cpu": "cpu"}
 LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -113,12 +118,17 @@ def _train(options: RunOptions, model: nn.Module, data_module: MaseDataModule, o
 
     folder = own.path
     require_parts_alike(model, data_module)
-    _make_room(own, options)
-    keep = KeepCheckpoints(own, data_module.task.monitored)
-    with _quiet_lightning():
-        seed_everything(options.seed, workers=True, verbose=False)
-        trainer = _trainer(options, folder, keep)
-        interrupted = _fit(trainer, Training(model, data_module, options), data_module, keep)
+    place = OwnPlace(own, TRAINING_FILES, goes_on=lambda: _is_helper(options))
+    try:
+        place.take()
+        keep = KeepCheckpoints(own, data_module.task.monitored)
+        with _quiet_lightning():
+            seed_everything(options.seed, workers=True, verbose=False)
+            trainer = _trainer(options, folder, keep)
+            interrupted = _fit(trainer, Training(model, data_module, options), data_module, keep)
+    except BaseException:
+        place.give_back()
+        raise
     return _result(trainer, keep, folder, interrupted)
 
 
@@ -140,13 +150,6 @@ def _is_helper(options: RunOptions) -> bool:
     from lightning.pytorch.utilities import rank_zero_only
 
     return options.num_devices > 1 and bool(getattr(rank_zero_only, "rank", 0))
-
-
-def _make_room(own: OwnFolder, options: RunOptions) -> None:
-    """Move the files of an earlier training aside; whatever else lies in the folder stays."""
-    if not _is_helper(options) and (earlier := move_aside(own.path, OWN_FILES)):
-        logger.info("the earlier training is kept in %s", earlier)
-    own.settle()
 
 
 def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep: KeepCheckpoints) -> bool:

@@ -40,6 +40,7 @@ from chop.errors import CheckpointError, ChopError, ConfigError, DatasetError, G
 from chop.executors import EXECUTORS, Executor
 from chop.ir import MaseGraph
 from chop.nn.ops import Op
+from chop.record.names import SEARCH_FILES
 from chop.scoring.metric import Direction
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
@@ -259,6 +260,8 @@ class Arguments:
             raise SearchError(f"folder: there is no search to resume in {job.folder}; leave out resume=True")
         if job.files.holds_search and not self.resume:
             raise SearchError(f"folder: {job.folder} holds a search: resume=True goes on, or choose another folder")
+        if not self.resume:
+            SEARCH_FILES.require_own(job.folder)
 
     def _place(self, stack: ExitStack) -> Path:
         if self.folder is not None:

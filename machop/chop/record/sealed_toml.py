@@ -11,15 +11,16 @@ from pathlib import Path
 from chop.errors import SearchError
 from chop.record.damage import DAMAGES
 from chop.record.missing_seal import require_no_seal_beside
+from chop.record.names import SEALED_TOML
 from chop.record.sealed_json import Sealed
 from chop.record.version import VERSION, require_version, warn_unchecked
 
-_SEAL = re.compile(r"^\ufeff?# chop record (\d+), search (\w*), sha256 ([0-9a-f]{64})", re.MULTILINE)
+_SEAL = re.compile(rf"^\ufeff?{SEALED_TOML}(\d+), search (\w*), sha256 ([0-9a-f]{{64}})", re.MULTILINE)
 
 
 def sealed_toml(text: str, search: str) -> str:
     """A TOML text behind the comment that seals it."""
-    seal = f"# chop record {VERSION}, search {search}, sha256 {_checksum(text, search)}"
+    seal = f"{SEALED_TOML}{VERSION}, search {search}, sha256 {_checksum(text, search)}"
     return f"{seal}: change a copy of this file, not this one\n{text}"
 
 

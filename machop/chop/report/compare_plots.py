@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chop.record.comparison import TARGETS, CompareSummary
+from chop.record.names import PICTURE_KINDS, PICTURES
 from chop.report.compare_best_plot import best_so_far
 from chop.report.compare_front_plot import front
 from chop.report.compare_plot_parts import (
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = ("o", "s", "D", "^")
-DRAWINGS = ("best_so_far", "hypervolume", "front", "regret", "evaluations_to")
-KINDS = ("png", "svg")
 
 
 def write_plots(folder: Path, summary: CompareSummary, held: Held) -> tuple[list[Path], list[str]]:
@@ -63,8 +62,8 @@ def write_plots(folder: Path, summary: CompareSummary, held: Held) -> tuple[list
 
 def forget_plots(folder: Path) -> None:
     """Remove the pictures from a folder."""
-    for name in DRAWINGS:
-        for kind in KINDS:
+    for name in PICTURES:
+        for kind in PICTURE_KINDS:
             (folder / f"{name}.{kind}").unlink(missing_ok=True)
 
 
@@ -74,7 +73,8 @@ def _drawn(folder: Path, summary: CompareSummary, held: Held) -> list[Path]:
         if held.came:
             raise KeyboardInterrupt
         files += [
-            write_whole(folder / f"{name}.{kind}", rendered(figure, kind, 200, FOR_COMPARISONS)) for kind in KINDS
+            write_whole(folder / f"{name}.{kind}", rendered(figure, kind, 200, FOR_COMPARISONS))
+            for kind in PICTURE_KINDS
         ]
     if held.came:
         raise KeyboardInterrupt
@@ -87,7 +87,7 @@ def figures(
     """The pictures by name, `width` inches wide, or each as wide as it needs; one that there is not is left out."""
     import matplotlib
 
-    for name, draw in zip(DRAWINGS, (best_so_far, hypervolume, front, regret, evaluations_to), strict=True):
+    for name, draw in zip(PICTURES, (best_so_far, hypervolume, front, regret, evaluations_to), strict=True):
         with matplotlib.rc_context(settings):
             figure = draw(summary, width)
         if figure is not None:

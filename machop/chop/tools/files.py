@@ -6,9 +6,8 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
@@ -21,56 +20,6 @@ UNFINISHED = ".writing"
 
 _LONGEST_NAME = 200
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def move_aside(folder: Path, patterns: Sequence[str] | None = None) -> Path | None:
-    """Rename a folder to the next free number, `folder-1` …; returns its new path, None if there was no folder.
-
-    With `patterns` of names the folder stays, and what fits one of them moves to a new folder `folder-1` …, in their
-    order; None if nothing fits.
-    """
-    entries = None if patterns is None else _fitting(folder, patterns)
-    if entries == [] or not folder.exists():
-        return None
-    named = folder if folder.name not in ("", "..") else Path(os.path.abspath(folder))  # noqa: PTH100 - as in a lock
-    for number in count(1):
-        target = named.with_name(f"{named.name}-{number}")
-        if os.path.lexists(target):
-            continue
-        try:
-            if entries is None:
-                return named.rename(target)
-            target.mkdir()
-        except OSError as error:  # taken since
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
-            continue
-        for entry in entries:
-            entry.rename(target / entry.name)
-        return target
-    raise AssertionError("numbers do not end")
-
-
-def move_back(aside: Path, folder: Path, patterns: Sequence[str] | None = None) -> bool:
-    """Undo `move_aside`; False, and nothing is moved, where something has taken the place since."""
-    if patterns is None:
-        if folder.exists():
-            return False
-        aside.rename(folder)
-        return True
-    if _fitting(folder, patterns):
-        return False
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in _fitting(aside, patterns)[::-1]:
-        entry.rename(folder / entry.name)
-    with suppress(OSError):  # it holds files of others
-        aside.rmdir()
-    return True
-
-
-def _fitting(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """What lies in a folder and fits one of the patterns, in their order."""
-    return list(dict.fromkeys(entry for pattern in patterns for entry in sorted(folder.glob(pattern))))
 
 
 def write_whole(path: Path | str, data: str | bytes) -> Path:

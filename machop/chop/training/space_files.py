@@ -11,16 +11,15 @@ from typing import Any
 
 from torch import Tensor
 
-from chop.errors import CheckpointError, ChopError, FolderError
+from chop.errors import CheckpointError, ChopError
 from chop.models.checkpoint_file import read_checkpoint, save_tensors
-from chop.tools.option_names import option
+from chop.models.weight_notes import SPACE_KEY
+from chop.tools.own_files import OwnFiles
 
 BEST_FILE, STATE_FILE = "best.safetensors", "state.safetensors"
 STATE_KEY = "chop_space_training"
 STATE_VERSION = 2
 """Version 2 has more facts than 1, and no note on whether the training had ended."""
-OWN_FILES = (BEST_FILE, STATE_FILE)
-"""What a training writes; the state, by which it is known, comes last."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,6 @@ class SpaceFiles:
     def holds_training(self) -> bool:
         """Whether there is a training to go on with."""
         return (self.folder / STATE_FILE).is_file()
-
-    def require_own(self) -> None:
-        """Raise FolderError where a file that is no part of a training has the name of one that a training writes."""
-        state = self.folder / STATE_FILE
-        foreign = state if state.exists() and not _may_be_state(state) else None
-        if foreign is None and self.best.exists() and not state.exists():
-            foreign = self.best
-        if foreign is not None:
-            raise FolderError(
-                f"folder: {foreign} is no part of a training that could go on, and a training would write a file of "
-                f"this name: move it, or choose another {option('project-dir', 'project')}"
-            )
 
     def withdraw(self) -> None:
         """Remove what a training has left that ended before its first state."""
@@ -113,12 +100,17 @@ class SpaceFiles:
             )
 
 
-def _may_be_state(path: Path) -> bool:
-    """Whether a file is the state of a training, or too damaged to tell."""
+def _is_of_training(path: Path) -> bool:
+    """Whether a file is the best or the state of a training; a state may be too damaged to tell."""
     try:
-        return STATE_KEY in read_checkpoint(path).metadata
+        noted = read_checkpoint(path).metadata.keys()
     except CheckpointError:
-        return path.is_file()
+        return path.name == STATE_FILE and path.is_file()
+    return (STATE_KEY if path.name == STATE_FILE else SPACE_KEY) in noted
+
+
+SPACE_TRAINING_FILES = OwnFiles("training", (BEST_FILE, STATE_FILE), _is_of_training)
+"""The files of a training; one that was killed before its first state has its best alone."""
 
 
 def _as_json(value: float) -> float | str:

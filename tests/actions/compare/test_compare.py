@@ -435,9 +435,10 @@ def test_pictures_of_a_comparison_that_was_cut_off_do_not_stay(
     tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "c"
-    folder.mkdir()
-    (folder / "regret.png").write_text("of another comparison", encoding="utf-8")
     monkeypatch.setattr(compare_plots, "find_spec", lambda name: None)
+    compare(jsc_tiny, jets, lab, folder, replace(FEW, seeds=1))
+    (folder / "report.md").unlink()
+    (folder / "regret.png").write_text("of a comparison that was cut off", encoding="utf-8")
     compare(jsc_tiny, jets, lab, folder, replace(FEW, seeds=1))
     assert not list(folder.glob("*.png"))
 

@@ -13,6 +13,7 @@ from torch import nn
 from chop.actions.compare.job import CompareOptions, compare
 from chop.dataset import MaseDataModule
 from chop.record.comparison import CompareSummary
+from chop.record.names import PICTURES
 from chop.report import compare_plots, compare_report
 from chop.report.compare_best_plot import best_so_far
 from chop.report.figures import SIZES
@@ -78,7 +79,7 @@ def test_marked_networks_lie_within_the_axes(summary: CompareSummary) -> None:
 def test_every_picture_says_what_was_measured_on(summary: CompareSummary) -> None:
     assert summary.samples == "512 validation samples"
     drawn = dict(compare_plots.figures(summary))
-    assert set(drawn) == set(compare_plots.DRAWINGS) - {"best_so_far"}  # which is of one objective
+    assert set(drawn) == set(PICTURES) - {"best_so_far"}  # which is of one objective
     assert all("512 validation samples" in texts(figure).replace("\n", " ") for figure in drawn.values())
 
 
@@ -101,7 +102,7 @@ def test_bands_are_of_several_seeds_and_of_few_strategies(summary: CompareSummar
         assert "band" not in texts(figure) and "10-90" not in texts(figure), name
     report = compare_report.report_text(one_seed, [])
     assert "10-90" not in report and "median" not in report.partition("## Verdict")[0]
-    plots = [tmp_path / f"{name}.png" for name in compare_plots.DRAWINGS]
+    plots = [tmp_path / f"{name}.png" for name in PICTURES]
     captions = [line for line in compare_report.report_text(one_seed, plots).splitlines() if line.startswith("![")]
     assert len(captions) == 5 and not any("band" in line or "over seeds" in line for line in captions)
 

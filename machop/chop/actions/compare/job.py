@@ -19,19 +19,18 @@ from chop.actions.compare.exports import evaluations
 from chop.actions.compare.measured_points import write_measured
 from chop.actions.compare.summary import Facts, StrategyRuns, runs_by_strategy, summarise
 from chop.actions.oracle import Oracle
+from chop.actions.own_place import OwnPlace
 from chop.actions.search.checks import checked_call, checked_run
 from chop.actions.search.measuring.samples import measured_samples
 from chop.actions.search.run.declared_training import engine_of, training_problem
 from chop.actions.search.run.kept_training import TrainingRun
-from chop.actions.search.run.own_place import OwnPlace
 from chop.actions.search.search import command_line
 from chop.actions.search.strategies.base import StrategyContext, Training
-from chop.actions.search.strategies.optuna.strategy import OptunaOptions
 from chop.config.run_config import RunConfig
 from chop.dataset.data import Data
 from chop.errors import ConfigError, Interrupted
 from chop.record.comparison import CompareSummary, counted
-from chop.record.names import COMPARISON_FOLDER
+from chop.record.names import COMPARISON_FILES, COMPARISON_FOLDER
 from chop.report.compare_plots import forget_plots, write_plots
 from chop.report.compare_report import print_comparison, report_text
 from chop.report.html.comparison_page import comparison_page
@@ -128,7 +127,7 @@ class CompareJob(ComparedSearch):
             logger.info("[search.finish] has no effect: strategies are compared by what they find before it is tuned")
         files = self.files
         with only_writer(self.folder) as own:
-            place = OwnPlace(own, "comparison", lambda: files.has_ended, lambda: files.has_points)
+            place = OwnPlace(own, COMPARISON_FILES, goes_on=lambda: not files.has_ended)
             try:
                 return self._run(options, is_shown, place)
             except BaseException:
@@ -203,7 +202,7 @@ class CompareJob(ComparedSearch):
             if wrong:
                 raise ConfigError(wrong)
         remarks = [f"{name} is left out: {reason}." for name, reason in reasons.items() if reason]
-        own = None if options.strategies is not None else self._own_name
+        own = None if options.strategies is not None else self.settings.algorithm
         if own is not None and own not in reasons:
             reason = unfit(contender(own, self.settings), context, problem_of)
             cure = f"name it to compare it (--strategies {own},random)"
@@ -211,12 +210,6 @@ class CompareJob(ComparedSearch):
         for remark in remarks:
             logger.info("%s", remark)
         return [one for one in chosen if not reasons[one.name]], remarks
-
-    @property
-    def _own_name(self) -> str:
-        """The strategy of the file as a comparison calls it: a sampler of Optuna by its own name."""
-        options = self.settings.strategy_options
-        return str(options.sampler) if isinstance(options, OptunaOptions) else self.settings.strategy
 
     def _trainer(self, chosen: Contender, seed: int) -> TrainingRun | None:
         """A run of the training that a contender declares, if any; its time counts as the strategy's own."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
+from chop.actions.own_place import OwnPlace
 from chop.actions.search.checks import checked_call, checked_run
 from chop.actions.search.run.job import SearchJob
-from chop.actions.search.run.own_place import OwnPlace
 from chop.actions.search.run.publish import SearchResult, write_reports
 from chop.actions.search.run.watcher import Watcher
 from chop.actions.search.strategies.optuna.storage import without_password
@@ -22,7 +22,7 @@ from chop.config.run_config import RunConfig, dump_toml
 from chop.dataset.data import Data
 from chop.errors import Interrupted, SearchError
 from chop.record.folder import SearchFolder
-from chop.record.names import PAGE_FILE, SUMMARY_FILE
+from chop.record.names import PAGE_FILE, SEARCH_FILES, SUMMARY_FILE
 from chop.report.search_report import print_summary
 from chop.tools.folder_lock import OwnFolder, only_writer
 from chop.tools.logger import get_logger
@@ -46,10 +46,13 @@ def search(
     `init_from` names earlier searches to begin with: folders, or `sqlite:///FILE.db#STUDY`.
 
     Writes `best.json`, `log.json` and the trial log to `save_path`. Raises ConfigError with all that is wrong with
-    `search_config`, before anything runs, and FolderError where another search is writing to `save_path`.
+    `search_config`, before anything runs, and FolderError where another search is writing to `save_path`, or
+    a file there that is of no search has the name of one that a search writes.
     """
     job = checked_call(SearchJob, model, data_module, search_config, Path(save_path), seed, device)
     with only_writer(job.folder) as own:
+        if not resume:
+            SEARCH_FILES.require_own(job.folder)
         result = job.begun_from(list(map(str, init_from)), resume).run(resume, own.settle)
         print_summary(job.files.summary, job.folder)
     return result
@@ -86,12 +89,11 @@ def run_search(
 
 def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool) -> SearchResult:
     """Run a search of the command line in a folder that is locked against other commands."""
-    files = job.files
-    place = OwnPlace(own, "search", lambda: files.holds_search, lambda: files.holds_search, _name_new_place)
+    place = None if resume else OwnPlace(own, SEARCH_FILES, on_move=_name_new_place)
 
     def make_room() -> None:
         """Settle in the folder, from which a new search moves an earlier one aside."""
-        if resume:
+        if place is None:
             own.settle()
         else:
             place.take()
@@ -100,11 +102,11 @@ def _run_in(own: OwnFolder, job: SearchJob, run_config: RunConfig, resume: bool)
     try:
         result = job.run(resume, make_room)
     except BaseException as end:
-        if not resume:
+        if place is not None:
             place.give_back()
         if not isinstance(end, KeyboardInterrupt) or isinstance(end, Interrupted):
             raise
-        if not (resume or place.is_taken):
+        if place is not None and not place.is_taken:
             raise
         logger.warning("interrupted before the report: what was measured is in %s, go on with --resume", job.folder)
         raise Interrupted from end

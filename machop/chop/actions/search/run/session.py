@@ -21,6 +21,7 @@ from chop.actions.search.measuring.subject import Subject
 from chop.actions.search.run.declared_training import declared_training
 from chop.actions.search.run.verification import Verification, baseline_measurement
 from chop.actions.search.search_space import Point, SearchSpaceBase
+from chop.actions.search.search_space.choice_order import ordered
 from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.actions.search.search_space.untransformed import untransformed
 from chop.actions.search.settings.search import SearchSettings
@@ -155,7 +156,7 @@ class SearchSession:
         notes = self._trained_for_space
         if notes is None:
             return ""
-        told = notes.as_text(choices_digest(self.space, self.settings.space_setup))
+        told = notes.as_text(trained_choices_digest(self.space, self.settings.space_setup))
         return " ".join(filter(None, (told, self._other_norms())))
 
     def _other_norms(self) -> str:
@@ -232,6 +233,12 @@ class SearchSession:
 def choices_digest(space: SearchSpaceBase, setup: Any) -> str:
     """A checksum of the choices of a space, equal for spaces with the same networks."""
     return digest([space.choices_flattened, *space.identity_of(setup), *space.left_out])
+
+
+def trained_choices_digest(space: SearchSpaceBase, setup: Any) -> str:
+    """The same for a training for the space, whose points have no numbers: the order of choices does not count."""
+    choices = {key: ordered(values) for key, values in space.choices_flattened.items()}
+    return digest([choices, *space.identity_of(setup), *space.left_out])
 
 
 def layers_digest(graph: MaseGraph) -> str:
