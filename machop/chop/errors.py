@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Self
 
 
 class ChopError(Exception):
     """Base of all errors that say what is wrong, where, why and what to do about it."""
+
+    def reword(self, words: Callable[[str], str]) -> None:
+        """Put what the error says in other words, in the message and in what else it has."""
+        self.args = (words(str(self)), *self.args[1:])
 
 
 class Interrupted(KeyboardInterrupt):
@@ -21,6 +25,22 @@ class UnknownNameError(ChopError):
 
 class FormatError(ChopError):
     """A number format with impossible parameters."""
+
+
+class OperandError(FormatError):
+    """Keys of an operand that make no format, or no weight transform: `reason` names them without the operand."""
+
+    def __init__(self, operand: str, op: str, reason: str) -> None:
+        self.operand, self.op, self.reason = operand, op, reason
+        super().__init__(f"{operand} of '{op}': {reason} {self.note}")
+
+    @property
+    def note(self) -> str:
+        """How the keys begin in a config."""
+        return f"(keys start with '{self.operand}_')"
+
+    def __reduce__(self) -> tuple[type[OperandError], tuple[str, str, str]]:
+        return type(self), (self.operand, self.op, self.reason)
 
 
 class GraphError(ChopError):
@@ -68,6 +88,14 @@ class _ListedError(ChopError):
         self.headline = message
         self.problems = tuple(problems)
         super().__init__("\n  ".join([message, *_by_reason(problems)]))
+
+    def reword(self, words: Callable[[str], str]) -> None:
+        super().reword(words)
+        self.headline = words(self.headline)
+        self.problems = tuple(
+            NodeProblem(own.node, words(own.reason)) if isinstance(own, NodeProblem) else words(own)
+            for own in self.problems
+        )
 
     def __reduce__(self) -> tuple[type[_ListedError], tuple[Any, ...]]:
         return type(self), (self.headline, self.problems)

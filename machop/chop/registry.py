@@ -7,12 +7,13 @@ entry points of the group `chop.<plural>`. A broken plug-in fails only when its 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Generic, TypeVar
@@ -83,9 +84,15 @@ class Registry(Generic[T]):
         resolved = self._aliases.get(name, name)
         if resolved in self._items or resolved in self._entry_points():
             return resolved
-        hint = did_you_mean(name, [*self.names(), *self._aliases])
-        known = ", ".join(map(self._with_short_name, sorted(self.working())))
-        raise UnknownNameError(f"unknown {self.noun} '{name}'{hint} (known: {known})")
+        raise self.unknown(name)
+
+    def unknown(self, name: str, others: Mapping[str, Sequence[str]] | None = None) -> UnknownNameError:
+        """The error of a name that is not registered; `others` are further names that are allowed, by their kind."""
+        others = others or {}
+        hint = did_you_mean(name, [*self.names(), *self._aliases, *chain.from_iterable(others.values())])
+        known = [", ".join(map(self._with_short_name, sorted(self.working())))]
+        known += [f"{kind}: {', '.join(names)}" for kind, names in others.items()]
+        return UnknownNameError(f"unknown {self.noun} '{name}'{hint} (known: {'; '.join(known)})")
 
     def _with_short_name(self, name: str) -> str:
         """A name, with its shortest other spelling if that is shorter."""

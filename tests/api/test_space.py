@@ -189,6 +189,29 @@ def test_options_of_a_method_of_rounding_that_no_choice_has_are_refused() -> Non
     assert searched(by="name", layers=own) == 2  # what was written for all layers is for those that read it
 
 
+def test_a_seed_of_pruning_that_no_pattern_draws_by_is_refused() -> None:
+    own: dict[str, Any] = {"widths": [4], "layers": ["linear"], "weight_sparsity": [0.5]}
+    with pytest.raises(ConfigError, match=r"^space: weight_sparsity_seed: has no effect without sparsity_pattern"):
+        of_relu(**own, weight_sparsity_seed=[0, 1])
+    study = of_relu(**own, weight_sparsity_seed=[0, 1], weight_sparsity_pattern=["unstructured", "random"])
+    assert len(study.trials) == 9
+    seeds = {
+        (node["config"]["weight_sparsity_pattern"], node["config"].get("weight_sparsity_seed"))
+        for network in study
+        for node in (network.config["_0"], network.config["_2"])
+    }
+    assert seeds == {("unstructured", None), ("random", 0), ("random", 1)}
+
+
+def test_an_entry_that_is_read_as_another_kind_of_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^space: layers\['_0'\]: by=\"type\" reads types.*overrides=\{'_0': …\}"):
+        of_relu(widths=[4], layers={"linear": {}, "_0": {"widths": [2]}})
+    for by in ("name", "regex_name"):
+        with pytest.raises(ConfigError, match=rf"^space: layers\['linear'\]: by=\"{by}\" reads names of nodes"):
+            of_relu(widths=[4], layers=["linear", "_0"], by=by)
+    assert len(of_relu(widths=[4], layers=["linear", "conv2d"]).trials) == 1  # a space may be for several models
+
+
 def of_relu(**more: Any) -> Any:
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))

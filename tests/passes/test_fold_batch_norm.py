@@ -187,6 +187,20 @@ def test_what_stays_equal_is_folded(kind: str, with_samples: bool) -> None:
     assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in graph.model.modules())
 
 
+def test_samples_that_the_graph_has_seen_tell_that_it_is_for_vectors(caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(8, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)), torch.randn(2, 8)
+    _, info = fold_batch_norm_transform_pass(MaseGraph(model), {"show": False})
+    assert not info["folded"]
+    assert "fold_batch_norm: _1: not folded: without samples" in caplog.text and "example_inputs" in caplog.text
+    graph, info = fold_batch_norm_transform_pass(MaseGraph(model, example_inputs=x), {"show": False})
+    assert info == {"folded": {"_1": "_0"}, "left": {}}
+    torch.testing.assert_close(graph.model(x), model.eval()(x))
+    sequences, x = nn.Sequential(nn.Linear(8, 5), nn.BatchNorm1d(5)), torch.randn(2, 5, 8)
+    _, info = fold_batch_norm_transform_pass(MaseGraph(sequences, example_inputs=x), {"show": False})
+    assert not info["folded"]
+
+
 @pytest.mark.parametrize("kind", LEFT)
 @pytest.mark.parametrize("with_samples", [True, False])
 def test_what_would_change_is_left_alone_with_the_reason(kind: str, with_samples: bool) -> None:

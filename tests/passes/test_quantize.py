@@ -126,6 +126,10 @@ def test_na_as_fraction_width_is_half_the_width(graph: MaseGraph) -> None:
             },
             "key 'weight_rounding_order': has no effect without rounding",
         ),
+        (
+            {"by": "name", "seq_blocks_2": {"config": layer(weight_sparsity=0.5, weight_sparsity_seed=3)}},
+            "key 'weight_sparsity_seed': has no effect without sparsity_pattern",
+        ),
         ({"by": "regex_name", "(": {"config": layer()}}, "no regular expression"),
     ],
 )

@@ -45,7 +45,7 @@ def teachers(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize("share", [1.0, 0.25])
 def test_the_target_is_the_mean_of_their_probabilities_beside_the_labels(teachers: list[str], share: float) -> None:
     module = data_module_of(data())
-    run = WidthRun(MaseGraph(net()), module, WidthTraining(teacher_share=share, teachers=teachers))
+    run = WidthRun(MaseGraph(net()), module, WidthTraining(teacher_share=share, teachers=[*map(Path, teachers)]))
     x, y = (torch.cat(own) for own in zip(*module.batches("train"), strict=True))
     soft = (net(1)(x).softmax(1) + net(2)(x).softmax(1)).detach() / 2
     wanted = share * soft + (1 - share) * nn.functional.one_hot(y, 3)

@@ -272,10 +272,12 @@ def space_of(
     space, found = build_space(graph, table, data)
     problems = [*problems, *found]
     if space is not None and space.passes:
+        calls = "; ".join(f'PASSES["{name}"](graph)' for name in space.passes)
         text = (
-            "is for a search: a training for the space needs the network as its file has it. Run such a pass first, "
-            "and train what it leaves: graph = chop.MaseGraph(model), fold_batch_norm_transform_pass(graph), then "
-            "graph.model (on the command line FILE.py:FUNCTION, which returns it)"
+            "is for a search: a training for the space needs the network as its file has it. Leave the key out, and "
+            "train what the passes make of the network: from chop.passes.graph import PASSES; graph = "
+            f"chop.MaseGraph(model, example_inputs=x); {calls}; then graph.model (on the command line "
+            "FILE.py:FUNCTION, which returns it)"
         )
         problems.append(Problem(("search_space", "setup", "passes"), text))
     if space is not None and not problems and not any((space.possible_formats() or {}).values()):

@@ -38,6 +38,32 @@ IN_PYTHON = {"project-dir": "folder=", "project": "folder=", "debug": "the trace
 SPACE_SETUP = {"tie": "ties", "calibration_rows": "calibration_samples"}
 """Keys of `[search.search_space.setup]` whose arguments have other names."""
 
+WORDS_OF_PYTHON = (
+    (r'\[search\.search_space\.seed\.(\w+)\.config\] \(by = "type"\)', r'layers["\1"]'),
+    (r"\ba table such as (?=layers)", ""),
+    (r"setup\.passes = (\[[^]]*\])( under \[search\.search_space\])?", r"chop.Space(…, passes=\1)"),
+    (r" under \[search\.[\w.]+\]", ""),
+    (r"\bsetup\.(?=[a-z])(?!py\b)", ""),
+    (r"\bname = (\[[^]]*\])", r"formats=\1"),
+    (r"\bcalibration_rows\b", "calibration_samples"),
+    (r"\bsum_scaled_metrics = true\b", "sum_direction"),
+    (r"\bthe ladder\b", "early_stopping"),
+    (r"\bno seed\b", "no entry of layers"),
+    (r"\badd a seed for them\b", "add them to layers"),
+    (r"\bch search --for (\w+), ch export --to (\w+)", r'chop.Space(…, export_to="\1"), export("\2", …)'),
+    (r"--set (\w+)=true\b", r'options={"\1": True}'),
+    (r"--set (\w+)=false\b", r'options={"\1": False}'),
+    (r"--weights-only\b", 'options={"weights_only": True}'),
+    (r"\bch search --resume\b", "chop.search(…, resume=True)"),
+    (r"--resume\b", "resume=True"),
+    (r" = true\b", "=True"),
+    (r" = false\b", "=False"),
+    (r"--load (?:'([^']+)'|([^\s,;)]+))", r'weights="\1\2"'),
+    (r"--load(?![-\w])", "weights="),
+    (r"--from-search (\w+) --trial (\w+)", r"chop.load_study(\1, model)[\2].model"),
+)
+"""Words of files and of the command line, as patterns, each with those of Python; applied one after the other."""
+
 
 @contextmanager
 def naming(argument: str, kind: type[ChopError] = ChopError) -> Iterator[None]:
@@ -78,7 +104,7 @@ def in_python() -> Iterator[None]:
     except ConfigError:
         raise
     except ChopError as error:
-        error.args = (as_arguments(str(error)), *error.args[1:])
+        error.reword(as_arguments)
         raise
 
 
@@ -95,15 +121,21 @@ def as_arguments(text: str) -> str:
     'add weights="my run/best.safetensors"'
     >>> as_arguments('by setup.passes = ["equalise"] under [search.search_space]')
     'by chop.Space(…, passes=["equalise"])'
+    >>> as_arguments("simulates = false (--set simulates=false) leaves this out")
+    'simulates=False (options={"simulates": False}) leaves this out'
+    >>> as_arguments("elsewhere (ch search --for onnx, ch export --to onnx)")
+    'elsewhere (chop.Space(…, export_to="onnx"), export("onnx", …))'
+    >>> as_arguments("two objectives: set sum_scaled_metrics = true, or remove the ladder")
+    'two objectives: set sum_direction, or remove early_stopping'
+    >>> as_arguments('in a table such as [search.search_space.seed.linear.config] (by = "type"): bias_width = [8]')
+    'in layers["linear"]: bias_width = [8]'
+    >>> as_arguments('leave the node in float32: name = ["NA"]')
+    'leave the node in float32: formats=["NA"]'
     >>> as_arguments("given by --from-search FOLDER --trial NUMBER")
     'given by chop.load_study(FOLDER, model)[NUMBER].model'
     """
-    text = re.sub(r"setup\.passes = (\[[^]]*\])( under \[search\.search_space\])?", r"chop.Space(…, passes=\1)", text)
-    text = re.sub(r" under \[search\.[\w.]+\]", "", text).replace("--resume", "resume=True")
-    text = re.sub(r"\bsetup\.(?=[a-z])(?!py\b)", "", text).replace("calibration_rows", "calibration_samples")
-    text = re.sub(r"--load (?:'([^']+)'|([^\s,;)]+))", r'weights="\1\2"', text)
-    text = re.sub(r"--load(?![-\w])", "weights=", text)
-    text = re.sub(r"--from-search (\w+) --trial (\w+)", r"chop.load_study(\1, model)[\2].model", text)
+    for pattern, words in WORDS_OF_PYTHON:
+        text = re.sub(pattern, words, text)
     return re.sub(r"--([a-z][a-z-]*)", lambda found: f"{found[1].replace('-', '_')}=", text)
 
 

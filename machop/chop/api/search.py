@@ -49,9 +49,6 @@ from chop.tools.user_code import is_user_reference
 
 logger = get_logger(__name__)
 
-SHORT = ("weight_rounding",)
-"""Arguments that stand for a key of the same name in every layer."""
-
 
 @telling_names
 def search(
@@ -215,10 +212,12 @@ class Arguments:
         """A problem of the table `[search]` at the argument that it came from."""
         room, *rest = problem.path
         name = argument_of(problem.path)
+        if room == "search_space" and (written := self.chosen_space.written_argument(rest)):
+            name = f"space: {written}"
         if rest[:1] == ["metrics"] and len(rest) > 2 and rest[2] in (self.constraints or {}).get(rest[1], ()):
             name = f"constraints[{rest[1]!r}][{rest[2]!r}]"
-        if room == "search_space" and rest[:1] == ["seed"] and self.space is None:
-            name = rest[-1] if rest[-1] in SHORT else "widths" if rest[-1].endswith("width") else "formats"
+        if room == "search_space" and self.space is None:
+            name = "formats" if rest[:1] == ["seed"] and len(rest) < 4 else name.removeprefix("space: ")
         return f"{name}: {as_arguments(problem.message)}"
 
     def problems(self) -> list[str]:

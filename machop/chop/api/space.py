@@ -25,6 +25,7 @@ from chop.nn.node_config import (
     transform_keys,
 )
 from chop.nn.ops import OP_TABLE, Op
+from chop.passes.graph.node_selection import matches
 from chop.report.notebook.space_display import space_html
 
 MIXED_PRECISION = "graph/quantize/mixed_precision_ptq"
@@ -136,11 +137,33 @@ class Space:
         """
         if self._written is None:
             return self
+        if wrong := [text for key in self._written.for_seed if (text := self._misread(key, nodes))]:
+            raise ConfigError(wrong)
         ops = {op.name for op in nodes.values()}
         seed = {key: own for key, own in self.seed.items() if key in ops or not self._of_all_layers}
         space = object.__new__(Space)
         space._set(*self._written.fitted(seed, self.override, self.setup["by"], nodes), self.setup, self.name)
         return space
+
+    def _misread(self, key: str, nodes: Mapping[str, Op]) -> str | None:
+        """The problem of an entry of `layers` that `by` reads as the name of no node, though it is for some."""
+        by = self.setup["by"]
+        if any(matches(key, by, name, op.name) for name, op in nodes.items()):
+            return None
+        if by == "type" and key in nodes:
+            cure = f'give the choices of one node by overrides={{{key!r}: …}}, or of all by name with by="name"'
+            return f'space: layers[{key!r}]: by="type" reads types of layers, and this is the name of a node: {cure}'
+        if by != "type" and any(matches(key, "type", name, op.name) for name, op in nodes.items()):
+            cure = 'choose by="type", and overrides={…} for single nodes'
+            return f'space: layers[{key!r}]: by="{by}" reads names of nodes, and this is a type of layers: {cure}'
+        return None
+
+    def written_argument(self, path: Sequence[str]) -> str | None:
+        """The argument that a key of its table was made of; None where that is unknown, or no key of a layer."""
+        if self._written is None or len(path) < 4:
+            return None
+        table, entry, _, key = path[:4]
+        return self._written.argument(table, entry, key)
 
     def __repr__(self) -> str:
         """All that it says, as its table does."""

@@ -141,7 +141,7 @@ def _space(arguments: Arguments, graph: MaseGraph, data: Data) -> tuple[SearchSp
     table = {"search_space": arguments.chosen_space.fitting(graph.quantizable_nodes()).table()}
     space, setup, problems = space_of(graph, table, data)
     if problems or space is None:
-        raise ConfigError([arguments.told(problem) for problem in problems])
+        raise ConfigError(list(dict.fromkeys(map(arguments.told, problems))))
     return space, setup
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from chop.actions.search.search_space.patterns import broken_pattern, matching
 from chop.actions.search.search_space.transform_choices import idle_choices_problem
-from chop.nn.node_config import effect_problem
+from chop.nn.node_config import effect_problem, split_key
 from chop.nn.ops import Op
 from chop.passes.graph.node_selection import select_entries
 
@@ -25,6 +25,17 @@ class WrittenKeys:
     for_all: frozenset[str]
     for_seed: Mapping[str, Collection[str]]
     for_override: Mapping[str, Collection[str]]
+
+    def argument(self, table: str, entry: str, key: str) -> str:
+        """The argument of `Space` that made the `key` of an entry of a table ("seed" or "override")."""
+        room, written = {"seed": ("layers", self.for_seed), "override": ("overrides", self.for_override)}[table]
+        parameter = (split_key(key) or ("", key))[1]
+        for name in ("name", "formats") if key == "name" else (key, parameter, "widths", "formats"):
+            if name in written.get(entry, ()):
+                return f"{room}[{entry!r}][{name!r}]"
+            if name in self.for_all:
+                return name
+        return f"{room}[{entry!r}][{key!r}]"
 
     def fitted(
         self, seed: Entries, override: Entries, by: str, nodes: Mapping[str, Op]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Literal
 
-from chop.errors import FormatError, did_you_mean
+from chop.errors import FormatError, OperandError, did_you_mean
 from chop.formats import FORMATS, BatchNormStatistics, Format, OutputShift
 from chop.nn.ops import OP_TABLE, OPERANDS, STATISTICS, Op
 from chop.weight_transforms import (
@@ -300,7 +300,7 @@ def _transform(name: str, values: Mapping[str, Any], op: Op) -> WeightTransform:
             sums=op.multiplies,
         )
     except FormatError as error:
-        raise FormatError(f"{WEIGHT} of '{op.name}': {error} (keys start with '{WEIGHT}_')") from error
+        raise OperandError(WEIGHT, op.name, str(error)) from error
 
 
 def _outputs_axis(op: Op) -> int | None:
@@ -351,7 +351,7 @@ def _own_format(config: NodeConfig, operand: str, op: Op) -> Format | None:
         )
         return chosen if layout is None else chosen.placed(layout)
     except FormatError as error:
-        raise FormatError(f"{operand} of '{op.name}': {error} (keys start with '{operand}_')") from error
+        raise OperandError(operand, op.name, str(error)) from error
 
 
 def channel_axis(operand: str, op: Op) -> int:

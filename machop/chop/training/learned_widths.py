@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -72,7 +73,7 @@ class WidthTraining:
     activation_rounding: Literal["half_even", "half_up"] = "half_even"
     removal_patience: Annotated[int, Ge(1)] = 150
     teacher_share: Annotated[float, Ge(0), Le(1)] = 0.5
-    teachers: Sequence[str] | None = None
+    teachers: Sequence[str | Path] | None = None
     error_share: Annotated[float, Ge(0), Le(1)] = 0.0
     cycles: Annotated[int, Ge(1)] = 10
     descent_tries: Annotated[int, Ge(0)] = 0

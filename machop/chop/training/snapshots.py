@@ -6,7 +6,7 @@ A search runs such a training for a strategy that declares one (`SearchStrategyB
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -57,6 +57,11 @@ class SnapshotTraining(ABC):
     @classmethod
     def problem(cls, options: Any, formats: Formats | None) -> str | None:
         """The reason why it cannot train in a space with these formats (None: unknown), with the cure; or None."""
+        return None
+
+    @classmethod
+    def name_problem(cls, names: Collection[str]) -> str | None:
+        """The same, as far as the names of the formats tell it: asked too where the space has other problems."""
         return None
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -33,7 +34,7 @@ class EngineOptions(WidthOptions, Protocol):
         """The share of the teacher's outputs in the loss, from 0 to 1."""
 
     @property
-    def teachers(self) -> Sequence[str] | None:
+    def teachers(self) -> Sequence[str | Path] | None:
         """Checkpoints whose mean is the teacher; none: the float network itself."""
 
     @property
@@ -112,7 +113,7 @@ def _require_any_graph(options: EngineOptions) -> None:
         )
 
 
-def teachers_of(graph: MaseGraph, checkpoints: Sequence[str] | None) -> list[MaseGraph]:
+def teachers_of(graph: MaseGraph, checkpoints: Sequence[str | Path] | None) -> list[MaseGraph]:
     """Copies of a float graph with the weights of each checkpoint; the graph itself where there are none.
 
     Raises CheckpointError for one that is not of this network.

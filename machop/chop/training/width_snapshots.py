@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -27,6 +27,10 @@ from chop.training.width_samples import Samples
 from chop.weight_transforms import format_of, transforms_of
 from chop.weight_transforms.rounding import WeightRounding
 from chop.weight_transforms.sparsity import Sparsity
+
+INTEGER = "integer"
+AS_INTEGERS = f'name = ["{INTEGER}"]'
+INTEGERS_ALONE = f"trains widths of the format {INTEGER} alone, and the space has others"
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,18 @@ class LearnedWidths(SnapshotTraining):
             cures = dict.fromkeys(
                 cure for all_of in formats.values() for own in _others(all_of) for cure in _cures(own)
             )
-            return (
-                f"trains widths of the format integer alone, and the space has others ({wrong[0]}): "
-                f"{', and '.join(cures)}"
-            )
+            return f"{INTEGERS_ALONE} ({wrong[0]}): {', and '.join(cures)}"
         if not any(operand in OPERANDS for _, operand in formats):
             return (
                 "trains the widths of inputs, weights and biases of layers, and the space has formats for none: give "
                 "data_in_width and weight_width"
             )
         return None
+
+    @classmethod
+    def name_problem(cls, names: Collection[str]) -> str | None:
+        others = [name for name in names if name != INTEGER]
+        return f"{INTEGERS_ALONE} ({', '.join(others)}): {AS_INTEGERS}" if others else None
 
     @classmethod
     def data_problem(cls, options: WidthSnapshots, graph: MaseGraph, data: Data) -> str | None:
@@ -95,7 +101,7 @@ class LearnedWidths(SnapshotTraining):
 
     @classmethod
     def files(cls, options: WidthSnapshots) -> Sequence[str]:
-        return options.teachers or ()
+        return [str(path) for path in options.teachers or ()]
 
     @classmethod
     def left_in_float(cls, graph: MaseGraph, formats: Formats) -> Sequence[tuple[str, str]]:
@@ -134,5 +140,5 @@ def _cures(own: Format) -> list[str]:
         found.append("bias_correction = [false]")
         rounds = rounds.then
     if rounds is not None and type(rounds) is not Integer:
-        found.append('name = ["integer"]')
+        found.append(AS_INTEGERS)
     return found

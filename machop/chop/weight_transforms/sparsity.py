@@ -117,6 +117,18 @@ class Sparsity(WeightTransform):
         is_above = isinstance(share, (int, float)) and not isinstance(share, bool) and 0 < share < 1
         return {**values, "sparsity": 1 - group[0] / group[1]} if group and is_above else values
 
+    @classmethod
+    def idle(cls, values: Mapping[str, Any]) -> Mapping[str, str]:
+        """The seed of a draw beside a pattern that draws nothing.
+
+        >>> Sparsity.idle({"sparsity": 0.5, "sparsity_seed": 3})
+        {'sparsity_seed': 'has no effect without sparsity_pattern = "random"'}
+        """
+        named = {key: value for key, value in values.items() if value not in (None, "NA")}
+        if "sparsity_seed" not in named or named.get("sparsity_pattern") == RANDOM:
+            return {}
+        return {"sparsity_seed": f'has no effect without sparsity_pattern = "{RANDOM}"'}
+
     def __str__(self) -> str:
         if self.group:
             return self.sparsity_pattern

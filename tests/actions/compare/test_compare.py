@@ -623,7 +623,7 @@ def test_without_matplotlib_there_are_no_pictures_but_all_else(
         ({"budget": -3}, "--budget: must be at least 1, got -3"),
         (
             {"strategies": ("one_value",)},
-            "one_value: it optimises one number, the file has 2 objectives",
+            "one_value: it optimises one number, and there are 2 objectives",
         ),
     ],
 )

@@ -143,7 +143,7 @@ def test_what_cannot_serve_is_found_out_beforehand() -> None:
     assert unfit(Contender("fine", Scripted, options), context) is None
     told = unfit(Contender("single", Single, options), context)
     assert told is not None
-    assert told.startswith("it optimises one number, the file has 2 objectives")
+    assert told.startswith("it optimises one number, and there are 2 objectives")
     assert unfit(Contender("broken", Broken, options), context) == "needs a grid"
     assert unfit(Contender("idle", Scripted, Script(())), context) == "it proposes nothing"
 

@@ -180,6 +180,16 @@ def test_a_weight_that_is_not_rounded_is_found(monkeypatch: pytest.MonkeyPatch) 
         require_sound(graph, torch.randn(2, 4))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_of_missing_values_the_first_alone_is_told(value: float) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    model[0].weight.data[0, 0] = value
+    for formats in (None, {("_2", "data_in"): [Integer(8, 3)], ("_0", "weight"): [Integer(8, 3)]}):
+        with pytest.raises(GraphError, match=r"^node '_0', weight: it holds NaN or infinity; train[^\n]*$"):
+            require_sound(MaseGraph(model), torch.randn(2, 4), formats)
+
+
 class Leaky(nn.Module):
     """A mask of minus infinity in front of a softmax."""
 

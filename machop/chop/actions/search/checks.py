@@ -12,7 +12,7 @@ from torch import nn
 from chop.actions.float_passes import apply_float_passes, pass_names_problem
 from chop.actions.pass_settings import pass_problems
 from chop.actions.search.export_target import SETUP, TARGET, kept_to_target, with_needed_passes
-from chop.actions.search.run.declared_training import training_problems
+from chop.actions.search.run.declared_training import training_name_problems, training_problems
 from chop.actions.search.run.input_fingerprint import fingerprint_of_inputs
 from chop.actions.search.run.session import SearchSession
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
@@ -208,6 +208,8 @@ def check(
     if settings is not None and space is not None and not found:
         settings = replace(settings, space_setup=space.setup)
         found = training_problems(settings, space, data_module, device)
+    elif settings is not None and space is not None:
+        found = training_name_problems(settings, space) or found  # values of formats that must go say nothing more
     return settings, space, space.graph if space is not None else graph, problems + found
 
 

@@ -11,7 +11,7 @@ import torch
 from chop.dataset.rows import cut
 from chop.errors import ChopError, first_line
 from chop.evaluation.guard.findings import Finding, Verdict
-from chop.evaluation.guard.masked import masked_findings
+from chop.evaluation.guard.masked import masked_findings, missing_value
 from chop.evaluation.guard.near_float import near_float, outputs
 from chop.evaluation.guard.node_runs import copied
 from chop.evaluation.guard.operands import (
@@ -91,6 +91,9 @@ def _collect(verdict: Verdict, graph: MaseGraph, x: Any, formats: SlotFormats) -
     """Add to the verdict what every check finds, a fault at one slot once."""
     known, unseen = float_operands(graph, x, {name for name, _ in formats})
     verdict.unchecked += [f"what node '{name}' calls, which cannot be told from its roundings" for name in unseen]
+    if missing := missing_value(graph, known, formats):
+        verdict.findings.append(missing)
+        return
     found: dict[Slot, Finding] = {}
     for finding in _operand_findings(graph, x, known, formats):
         found.setdefault((finding.node, finding.operand), finding)

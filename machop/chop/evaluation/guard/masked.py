@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,28 @@ from chop.formats import Format
 from chop.ir import MaseGraph, QuantPlan
 from chop.ir.calibration import Slot
 
-NAN_CURE = "look for it in the data and in the weights"
+NAN_CURE = "look for it in the data and in the weights of the layers before"
+WEIGHTS_CURE = "train the model anew, or load other weights"
 MASK_CURE = f"mask behind the node, or with torch.where; or {FLOAT_CURE}"
+
+
+def missing_value(graph: MaseGraph, known: FloatOperands, slots: Collection[Slot]) -> Finding | None:
+    """The first operand in float32 with NaN, or of parameters with infinity, if that is in one of `slots`.
+
+    What else is found follows from it.
+    """
+    ops = graph.quantizable_nodes()
+    wrong = [slot for slot, tensors in known.items() if _misses_values(tensors, slot[1] in ops[slot[0]].params)]
+    if not set(wrong) & set(slots):
+        return None
+    name, operand = wrong[0]
+    if operand in ops[name].params:
+        return Finding(name, operand, "it holds NaN or infinity", WEIGHTS_CURE)
+    return Finding(name, operand, "it holds NaN on the first training samples", NAN_CURE)
+
+
+def _misses_values(tensors: Sequence[Tensor], is_parameter: bool) -> bool:
+    return any(bool((~tensor.isfinite() if is_parameter else tensor.isnan()).any()) for tensor in tensors)
 
 
 def masked_findings(
@@ -28,10 +48,6 @@ def masked_findings(
 ) -> Iterator[Finding]:
     """Places that are masked in float32 (infinite, or finfo.min) and no longer in one of a slot's formats."""
     masked = [slot for slot, tensors in known.items() if slot in formats and _holds_masked(tensors)]
-    if nan := [slot for slot in masked if any(bool(tensor.isnan().any()) for tensor in known[slot])]:
-        name, operand = nan[0]
-        yield Finding(name, operand, "it holds NaN on the first training samples", NAN_CURE)
-        return
     for name, operand in masked:
         for chosen in {type(chosen): chosen for chosen in formats[name, operand]}.values():
             if wrong := _unmasked(graph, x, (name, operand), chosen):

@@ -97,7 +97,7 @@ def test_single_choices_are_no_parameters_and_may_be_left_out(toy: nn.Module) ->
             "seq_blocks_2",
             {"name": ["integer", "ternary"], "weight_width": [4]},
             "seq_blocks_2.config.weight_width",
-            "ternary: weight of 'linear': width must be 2, got 4",
+            "ternary: width must be 2, got 4",
         ),
         ("seq_blocks_2", {**FIXED, "wieght_width": [4]}, "seq_blocks_2.config.wieght_width", "'weight_width'"),
         ("seq_blocks_4", {**FIXED, "weight_width": [4]}, "seq_blocks_4.config.weight_width", "no operand 'weight'"),

@@ -166,6 +166,11 @@ def test_a_winner_keeps_its_weights_and_widths(tmp_path: Path, jets: MaseDataMod
     ("space", "setup", "message"),
     [
         ({"name": ["integer_floor"]}, {}, r'widths of the format integer alone.*\): name = \["integer"\]$'),
+        (
+            {"name": ["minifloat_ieee"]},
+            {},
+            r"^[^\n]*format integer alone, .* has others \(minifloat_ieee\): name = [^\n]*$",
+        ),
         ({"weight_sparsity": [0.5]}, {}, r"widths of the format integer alone.*\): no weight_sparsity$"),
         ({"weight_rounding": ["nearest", "gptq"]}, {}, r'by gptq\): weight_rounding = \["nearest"\]$'),
         ({"bias_correction": [True]}, {}, r"bias corrected.*\): bias_correction = \[false\]$"),

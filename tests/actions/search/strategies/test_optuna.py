@@ -83,7 +83,7 @@ def test_several_objectives_are_refused_where_a_sampler_has_one(
     lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module
 ) -> None:
     lab["strategy"] |= {"name": "optuna", "setup": {"sampler": "cmaes", "n_trials": 5}}
-    with pytest.raises(ConfigError, match=r"strategy.setup: sampler = \"cmaes\" optimises one number, the file has 2"):
+    with pytest.raises(ConfigError, match=r"strategy.setup: sampler = \"cmaes\" optimises one number, and there are 2"):
         search(jsc_tiny, jets, lab, Path("nowhere"))
 
 
@@ -111,7 +111,8 @@ def test_a_record_names_the_sampler(
     ("name", "setup", "told"),
     [
         ("tpe", {"sampler": "random"}, "sampler: is 'random', and the strategy is 'tpe': keep one"),
-        ("tpee", {}, r"unknown search strategy 'tpee' .*; did you mean 'tpe'"),
+        ("tpee", {}, r"unknown search strategy 'tpee'; did you mean 'tpe'\? \(known: brute_force, .*: tpe, nsgaii"),
+        ("foo", {}, r"unknown search strategy 'foo' \(known: brute_force, .*, uniform; samplers of optuna: tpe, "),
     ],
 )
 def test_a_name_that_is_no_strategy_and_no_sampler(

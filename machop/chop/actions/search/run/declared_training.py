@@ -54,6 +54,15 @@ def training_problems(
     return [*found, *([Problem(setup, f"'{settings.strategy}' {problem}")] if problem else [])]
 
 
+def training_name_problems(settings: SearchSettings, space: SearchSpaceBase) -> list[Problem]:
+    """The problem of a declared training with the names of the formats, where a space has problems of its own."""
+    training = declared_training(settings)
+    if training is None or training.name not in TRAININGS.working():
+        return []
+    problem = TRAININGS[training.name].name_problem(space.format_names)
+    return [Problem(("strategy", "setup"), f"'{settings.strategy}' {problem}")] if problem else []
+
+
 def declared_training(settings: SearchSettings) -> Training | None:
     """The training that the strategy of a search needs, if any."""
     return STRATEGIES[settings.strategy].training(settings.strategy_options)

@@ -76,6 +76,9 @@ class SearchSpaceBase(ABC):
     left_out: Sequence[Any] = ()
     """Combinations of choices that are left out though `choices_flattened` allows them, as JSON."""
 
+    format_names: Sequence[str] = ()
+    """The names of the number formats that some choice has, as far as there are such formats."""
+
     norms_in_float: Sequence[str] = ()
     """The batch norms that have the statistics of the float network in some networks of the space."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from chop.actions.search.search_space.choice_keys import concerns
 from chop.actions.search.search_space.node_choices import Indexes, NodeChoices
 from chop.actions.search.search_space.transform_choices import combinations, meant_values
-from chop.errors import ChopError, FormatError, did_you_mean
+from chop.errors import ChopError, FormatError, OperandError, did_you_mean
 from chop.formats import FORMATS
 from chop.formats.learned import LEARNED
 from chop.nn.node_config import (
@@ -110,7 +110,7 @@ class ChoiceProblems:
             try:
                 weight_transforms(meant_values({key: choices[key][i] for key, i in indexes.items()}), self._node.op)
             except ChopError as error:
-                problems[_blamed(keys, str(error))] = str(error)
+                problems |= dict([_problem(keys, error)])
         return problems
 
     def _statistics_problems(self) -> dict[str, str]:
@@ -149,7 +149,7 @@ class ChoiceProblems:
                 format_class(values)
                 bias_correction(values)
             except FormatError as error:
-                return {_blamed(list(head), str(error)): str(error)}
+                return dict([_problem(list(head), error)])
             for operand in self._node.op.operands:
                 problems |= self._operand_problems(head, operand)
         return self._unsuitable_values() | problems if self._node.mixes_formats else problems
@@ -178,9 +178,9 @@ class ChoiceProblems:
                 operand_format(config, operand, self._node.op)
                 taken.update(chosen.items())
             except FormatError as error:
-                key = _blamed(keys, str(error))
-                if key in chosen and "missing key" not in str(error):
-                    refused.setdefault((key, chosen[key]), str(error))
+                key, text = _problem(keys, error)
+                if key in chosen and "missing key" not in text:
+                    refused.setdefault((key, chosen[key]), text)
 
     def _operand_problems(self, head: Indexes, operand: str) -> dict[str, str]:
         """The problem of each value of an operand's keys, with valid values for the other keys."""
@@ -195,8 +195,8 @@ class ChoiceProblems:
             try:
                 operand_format(config, operand, self._node.op)
             except FormatError as error:
-                key = _blamed(keys, str(error))
-                text = f"{config['name']}: {error}" if self._node.mixes_formats else str(error)
+                key, text = _problem(keys, error)
+                text = f"{config['name']}: {text}" if self._node.mixes_formats else text
                 told = problems.get(key)
                 if told is None or (text not in told and told.count(";") < MOST_SHOWN):
                     problems[key] = f"{told}; {text}" if told else text
@@ -265,10 +265,18 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-def _blamed(keys: list[str], message: str) -> str:
-    """The key that a message is about: the one that it begins with or whose parameter it names, else the first."""
+def _problem(keys: list[str], error: ChopError) -> tuple[str, str]:
+    """The key that an error is about, and what it says there: the operand only where the key alone does not tell it."""
+    if not isinstance(error, OperandError):
+        return _blamed(keys, str(error)) or (keys or ["name"])[0], str(error)
+    key = _blamed(keys, error.reason)
+    return (key, error.reason) if key else ((keys or ["name"])[0], f"{error.reason} {error.note}")
+
+
+def _blamed(keys: list[str], message: str) -> str | None:
+    """The key that a message is about: the one that it begins with or whose parameter it names; None for none."""
     first = message.partition(":")[0]
     if first in keys:
         return first
     named = [key for key in keys if (where := split_key(key)) and f" {where[1]} " in f" {message} "]
-    return max(named, key=len) if named else (keys or ["name"])[0]
+    return max(named, key=len) if named else None

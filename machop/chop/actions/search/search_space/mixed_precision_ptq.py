@@ -149,6 +149,12 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         return self.setup.calibration_rows if needs_rows else None
 
     @property
+    def format_names(self) -> list[str]:  # type: ignore[override]
+        """The names of the formats in the lists of all nodes."""
+        listed = dict.fromkeys(name for node in self._all.values() for name in node.choices.get("name", ()))
+        return [FORMATS.canonical(name) for name in listed if isinstance(name, str) and name in FORMATS]
+
+    @property
     def measures_norms(self) -> bool:  # type: ignore[override]
         """Whether `batch_norm` may be "measured" for some norm."""
         return any(node.measures_statistics for node in self._all.values())

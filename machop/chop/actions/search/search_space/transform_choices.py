@@ -52,13 +52,13 @@ def meant_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def acting_values(config: Mapping[str, Any], op: Op, rounds: bool) -> dict[str, Any]:
-    """A config as it is meant, without the keys of transforms that change nothing."""
+    """A config as it is meant, without the keys of transforms that change nothing, and keys without effect."""
     meant = meant_values(config)
     for values in transform_values(meant).values():
         keys = [f"{WEIGHT}_{key}" for key in values]
         if not acting_transforms({key: meant[key] for key in keys}, op, rounds):
             meant = {key: value for key, value in meant.items() if key not in keys}
-    return meant
+    return {key: value for key, value in meant.items() if idle_problem(key, meant) is None}
 
 
 def idle_choices_problem(key: str, choices: Choices) -> str | None:

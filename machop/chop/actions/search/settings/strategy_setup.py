@@ -12,7 +12,6 @@ from chop.actions.search.strategies.base import STRATEGIES
 from chop.actions.search.strategies.optuna.samplers import SAMPLERS
 from chop.config.keys import documented
 from chop.config.typed import Problem, UnknownKey, unknown_key
-from chop.errors import did_you_mean
 from chop.executors import EXECUTORS, Jobs
 from chop.scoring.metric import Direction
 from chop.tools.logger import get_logger
@@ -84,9 +83,9 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, lis
     """
     path = ("strategy", "setup")
     unknown = name_problem(STRATEGIES, strategy.name, "strategy", "name")
-    if unknown and not STRATEGIES.meant(strategy.name):
-        hint = did_you_mean(strategy.name, SAMPLERS)
-        unknown = [Problem(problem.path, f"{problem.message}{hint}") for problem in unknown]
+    if strategy.name not in STRATEGIES:
+        told = STRATEGIES.unknown(strategy.name, {"samplers of optuna": list(SAMPLERS)})
+        unknown = [Problem(("strategy", "name"), str(told))]
     setup_keys = {f.name for f in fields(StrategySetup)}
     working = STRATEGIES.working()
     meant = strategy.name

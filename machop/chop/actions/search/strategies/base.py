@@ -193,7 +193,7 @@ class SearchStrategyBase(ABC):
 def one_number_only(who: str, objectives: int) -> str:
     """The problem of a strategy that cannot search for a front."""
     return (
-        f"{who} optimises one number, the file has {objectives} objectives: set sum_scaled_metrics = true, or leave "
+        f"{who} optimises one number, and there are {objectives} objectives: set sum_scaled_metrics = true, or leave "
         "one objective (constraints may stay)"
     )
 

@@ -17,7 +17,7 @@ from chop.nn.copying import copied_module
 from chop.passes.graph.analysis.metadata import Info, PassArgs, check_args, evaluating
 from chop.passes.graph.registry import register_pass
 from chop.passes.graph.samples import placeholder_inputs, require_finite, running
-from chop.passes.graph.transforms.fold_conditions import batch_norms, layer_before, why_left
+from chop.passes.graph.transforms.fold_conditions import WITHOUT_SAMPLES, batch_norms, layer_before, why_left
 from chop.tools.logger import get_logger
 from chop.tools.terminal import table_of, terminal
 
@@ -32,9 +32,11 @@ def fold_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None)
     """Multiply batch norms that follow a linear or convolutional layer into that layer's weights, and remove them.
 
     With running statistics a norm is an affine map for each channel: in eval mode the outputs stay the same. Only what
-    is equal in float is folded: `dummy_in`, {argument: a few samples}, is run before and after. Layers with formats get
-    them back, measured on the new weights: they predict something else then, and a warning says so. `show = false`
-    prints nothing.
+    is equal in float is folded: `dummy_in`, {argument: a few samples}, is run before and after. Without it, a norm
+    behind a linear layer is folded if the graph has seen samples (`MaseGraph(model, example_inputs=…)`) or the layers
+    around it show that its input is vectors; a warning names the norms that are left because there are no samples.
+    Layers with formats get them back, measured on the new weights: they predict something else then, and a warning says
+    so. `show = false` prints nothing.
     The info is {"folded": {norm: layer}, "left": {norm: why it is not folded}}.
     Raises PassError where formats are chosen for a norm that would vanish.
     """
@@ -43,6 +45,8 @@ def fold_batch_norm_transform_pass(graph: MaseGraph, pass_args: PassArgs = None)
     plan, requested = graph.plan, graph.requested_plan
     graph.apply_plan(QuantPlan())
     folded, left = _sorted(graph, args.get("dummy_in"))
+    if unsure := [norm for norm, why in left.items() if why == WITHOUT_SAMPLES]:
+        logger.warning("fold_batch_norm: %s: not folded: %s", ", ".join(unsure), WITHOUT_SAMPLES)
     chosen = [norm for norm in folded if plan[norm]]
     if chosen:
         graph.apply_plan(requested)
@@ -68,7 +72,7 @@ def _sorted(graph: MaseGraph, dummy_in: Mapping[str, Any] | None) -> tuple[dict[
     folded, left = {}, {}
     for norm in batch_norms(graph):
         layer = layer_before(norm)
-        reason = why_left(graph, norm, _axes(norm, seen))
+        reason = why_left(graph, norm, _axes(graph, norm, seen))
         if reason is None and layer.name in seen:
             reason = _difference(graph, layer, norm, seen)
         if reason is None:
@@ -93,11 +97,14 @@ def _seen(graph: MaseGraph, dummy_in: Mapping[str, Any]) -> dict[str, Any]:
     return {node.name: value for node, value in recorder.env.items()}
 
 
-def _axes(norm: fx.Node, seen: Mapping[str, Any]) -> int | None:
-    """The number of axes of what a norm takes, where samples or the trace tell it."""
+def _axes(graph: MaseGraph, norm: fx.Node, seen: Mapping[str, Any]) -> int | None:
+    """The number of axes of what a norm takes, where samples, those that the graph has seen, or the trace tell it."""
     before = layer_before(norm)
     value = seen.get(before.name, before.meta.get("val"))
-    return value.ndim if isinstance(value, Tensor) else None
+    if isinstance(value, Tensor):
+        return value.ndim
+    layout = (graph.layouts or {}).get(norm.name, {}).get("data_in")
+    return layout.ndim if layout is not None else None
 
 
 @torch.no_grad()

@@ -21,6 +21,12 @@ KEEPS_AXIS_1 = (
 )
 """Layers whose results have as many entries along axis 1 as their input, if that has more than two axes."""
 
+WITHOUT_SAMPLES = (
+    "without samples, its axis and that of the layer's outputs may differ: give dummy_in, or make the graph with "
+    "example_inputs"
+)
+"""Why a norm is left that samples might show to be one that can be folded."""
+
 
 def batch_norms(graph: MaseGraph) -> list[fx.Node]:
     """All nodes that normalise batches, as modules or as functions."""
@@ -112,7 +118,7 @@ def _of_axes(graph: MaseGraph, layer: nn.Module, norm: nn.Module, node: fx.Node,
     elif norm.num_features != len(weight):
         yield f"it normalises {norm.num_features} channels, and the layer has {len(weight)} outputs"
     elif axes is None and isinstance(layer, nn.Linear) and len(_sizes_along_axis_1(graph, node)) < 2:
-        yield "without samples, its axis and that of the layer's outputs may differ: give dummy_in"
+        yield WITHOUT_SAMPLES
     elif weight.dtype not in (torch.float32, torch.float64):
         yield f"the layer's folded values would be rounded to {str(weight.dtype).removeprefix('torch.')}"
     elif norm.running_mean is not None and norm.running_mean.dtype != weight.dtype:
