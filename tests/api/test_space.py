@@ -209,7 +209,12 @@ def test_an_entry_that_is_read_as_another_kind_of_name_is_refused() -> None:
     for by in ("name", "regex_name"):
         with pytest.raises(ConfigError, match=rf"^space: layers\['linear'\]: by=\"{by}\" reads names of nodes"):
             of_relu(widths=[4], layers=["linear", "_0"], by=by)
-    assert len(of_relu(widths=[4], layers=["linear", "conv2d"]).trials) == 1  # a space may be for several models
+    assert not of_relu(widths=[4], layers=["linear", "conv2d"]).warnings  # a space may be for several models
+
+
+def test_an_entry_for_a_node_that_the_model_lacks_is_told() -> None:
+    (told,) = of_relu(widths=[4], by="name", layers=["_0", "_2", "far_away"]).warnings
+    assert told == "'far_away' matches no node of this model with by = \"name\": it is left out"
 
 
 def of_relu(**more: Any) -> Any:

@@ -60,7 +60,7 @@ def selection_problems(keys: Iterable[str], by: str, nodes: Mapping[str, Op]) ->
         elif by == "regex_name" and not _is_pattern(key):
             problems[key] = f"'{key}' is no regular expression"
         else:
-            told = logger.debug if key in known else logger.info  # a known name is for another `by`
+            told = logger.debug if key in known else logger.warning  # a known name is for another `by`
             told("'%s' matches no node of this model with by = \"%s\": it is left out", key, by)
     return problems
 

@@ -356,7 +356,7 @@ class Functional(nn.Module):
         (
             nn.Sequential(nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(12, 2)),
             "linear",
-            r"the search space has no formats for _1: add a seed for them \(by type: 'conv1d'\)",
+            r"the search space has no formats for _1: add them to layers \(by type: 'conv1d'\)",
         ),
     ],
 )
