@@ -102,7 +102,12 @@ def _learned(chosen: FixedPoint) -> Steps:
     assert not isinstance(fractions, (int, str, tuple)) and fractions is not None and widths is not None
     low, high = code_bounds(widths.values.float(), chosen.is_signed)
     scale = np.exp2(-fractions.values.float().numpy())
-    return Steps(scale, low.numpy(), high.numpy(), _floats(0), chosen.rounds_down)
+    return Steps(_plain(scale), _plain(low.numpy()), _plain(high.numpy()), _floats(0), chosen.rounds_down)
+
+
+def _plain(numbers: Floats) -> Floats:
+    """Numbers that differ between values as they are; one for all values as a number without dimensions."""
+    return numbers.reshape(()) if numbers.size == 1 else numbers
 
 
 def _scaled(chosen: ScaleInteger) -> Steps:
