@@ -265,6 +265,8 @@ def test_layers_that_stay_in_float_are_named(caplog: pytest.LogCaptureFixture) -
             "pace": -1.0, "batch_size": 0, "weight_fraction": float("nan"),
         }.items()),
         ({"epochs": 2.5}, "^epochs: expected"),
+        ({"teachers": []}, "^teachers: are none: name checkpoints"),
+        ({"teachers": ["a.safetensors"], "teacher_share": 0.0}, "^teachers: have no effect with teacher_share = 0"),
         ({"descent_tries": 9, "cost": "average_bitwidth"}, '^cost: must be "ebops" where descent_tries'),
     ],
 )  # fmt: skip

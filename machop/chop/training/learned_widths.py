@@ -97,6 +97,11 @@ class WidthTraining:
                 f"snapshots: {self.snapshots} need as many epochs, and there are {self.epochs}: raise epochs, or lower "
                 "snapshots"
             )
+        if not problems and self.teachers is not None and not (self.teachers and self.teacher_share):
+            why = (
+                "have no effect with teacher_share = 0" if self.teachers else "are none: name checkpoints, or give None"
+            )
+            problems.append(f"teachers: {why}")
         if not problems and self.descent_tries and self.cost != "ebops":
             problems.append(
                 f'cost: must be "ebops" where descent_tries is set, got "{self.cost}": the descent counts EBOPs; set '
