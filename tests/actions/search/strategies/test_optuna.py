@@ -123,6 +123,18 @@ def test_a_name_that_is_no_strategy_and_no_sampler(
         search(jsc_tiny, jets, lab, Path("nowhere"))
 
 
+def test_messages_on_the_setup_name_the_sampler_that_was_asked_for(
+    lab: dict[str, Any], jets: MaseDataModule, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab["strategy"] |= {"name": "tpe", "setup": {"landscape": True}}
+    with caplog.at_level("INFO"):
+        _, problems = parse_search_settings(lab, jets)
+    assert [problem.message for problem in problems] == [
+        "'tpe' has no end of its own: give n_trials, timeout or patience"
+    ]
+    assert "setup: 'tpe' makes no use of landscape" in caplog.text
+
+
 def test_a_missing_package_is_told_with_its_cure(
     lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,9 +105,10 @@ def parse_setup(strategy: StrategyTable) -> tuple[Any, StrategySetup | None, lis
             STRATEGIES[meant].Options, strategy.setup, *path, ignore=set(strategy.setup) - own_keys
         )
         problems += found
+    called = strategy.name if options is None else STRATEGIES[meant].variant(options) or strategy.name
     if not unknown:
-        problems += _budget_problem(strategy, setup)
-    _tell_unused(strategy, other_keys, setup)
+        problems += _budget_problem(strategy, called, setup)
+    _tell_unused(strategy, called, other_keys, setup)
     return options, setup, problems
 
 
@@ -120,13 +121,13 @@ def _with_all_known(problem: Problem, known: set[str]) -> Problem:
     return unknown_key(problem.path[-1], known).below(*problem.path[:-1])
 
 
-def _budget_problem(strategy: StrategyTable, setup: StrategySetup | None) -> list[Problem]:
+def _budget_problem(strategy: StrategyTable, called: str, setup: StrategySetup | None) -> list[Problem]:
     if setup is None:
         return []
     problems = []
     ends = (setup.n_trials, setup.timeout, setup.patience)
     if STRATEGIES[strategy.name].needs_budget and all(end is None for end in ends):
-        message = f"'{strategy.name}' has no end of its own: give n_trials, timeout or patience"
+        message = f"'{called}' has no end of its own: give n_trials, timeout or patience"
         problems.append(Problem(("strategy", "setup"), message))
     if setup.n_trials is not None and setup.ask_batch is not None and setup.ask_batch > setup.n_trials:
         message = f"must not be above n_trials ({setup.n_trials}): a batch is asked for and measured as a whole"
@@ -147,13 +148,13 @@ def _executor_problem(setup: StrategySetup | None) -> list[Problem]:
     return [Problem(path, message)] if message else []
 
 
-def _tell_unused(strategy: StrategyTable, other_keys: set[str], setup: StrategySetup | None) -> None:
+def _tell_unused(strategy: StrategyTable, called: str, other_keys: set[str], setup: StrategySetup | None) -> None:
     unused = sorted(other_keys & set(strategy.setup))
     if setup is not None and not setup.ladder and "ladder_confidence" in strategy.setup:
         logger.info("setup: ladder_confidence has no effect without ladder")
     if setup is not None and not setup.sum_scaled_metrics and setup.direction is not None:
         logger.info("setup: direction has no effect without sum_scaled_metrics; a metric has its own in its table")
     if unused:
-        logger.info("setup: '%s' makes no use of %s", strategy.name, ", ".join(unused))
+        logger.info("setup: '%s' makes no use of %s", called, ", ".join(unused))
     for key in sorted(set(RETIRED_KEYS) & set(strategy.setup)):
         logger.info("setup: %s has no effect: %s", key, RETIRED_KEYS[key])
