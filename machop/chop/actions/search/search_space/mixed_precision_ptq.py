@@ -87,6 +87,7 @@ class MixedPrecisionPTQ(SearchSpaceBase):
 
     @cached_property
     def choices_flattened(self) -> dict[str, list[Any]]:  # type: ignore[override]
+        """The choices of every key of every node that has its own, by the path of the key."""
         return {f"{node.node}/config/{key}": choices for node in self.nodes for key, choices in node.choices.items()}
 
     @classmethod
