@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -66,6 +67,10 @@ def data_module(name: str = "toy_tiny") -> MaseDataModule:
 def trained(folder: Path, model: nn.Module | None = None, **changes: Any) -> TrainResult:
     torch.manual_seed(3)
     return train(replace(OPTIONS, **changes), model or get_model("toy"), data_module(), folder)
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def curves(result: TrainResult) -> list[dict[str, str]]:
@@ -266,6 +271,42 @@ def test_an_earlier_training_is_kept(tmp_path: Path) -> None:
     first = trained(tmp_path).best_checkpoint.read_bytes()
     trained(tmp_path)
     assert (tmp_path / "training_ckpts-1" / "best.ckpt").read_bytes() == first
+
+
+@pytest.mark.parametrize("changes", [{"trainer_precision": "12"}, {"strategy": "magic"}, {"report_to": "wandb"}])
+def test_options_that_are_refused_touch_no_earlier_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, changes: dict[str, str]
+) -> None:
+    import lightning.pytorch.loggers as loggers
+
+    monkeypatch.setattr(loggers, "WandbLogger", Mock(side_effect=ModuleNotFoundError("No module named 'wandb'")))
+    trained(tmp_path, max_steps=2)
+    before = content(tmp_path)
+    with caplog.at_level(logging.INFO, "chop"), pytest.raises(ChopError):
+        trained(tmp_path, **changes)
+    assert "the earlier training" not in caplog.text
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_training_without_a_checkpoint_leaves_what_it_found(tmp_path: Path, is_first: bool) -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = get_model("toy")
+
+        def forward(self, x: torch.Tensor) -> Any:
+            if self.training:
+                raise ValueError("boom")
+            return self.inner(x)
+
+    if not is_first:
+        trained(tmp_path, max_steps=2)
+    before = content(tmp_path)
+    with pytest.raises(ChopError, match="boom"):
+        trained(tmp_path, Broken())
+    assert content(tmp_path) == before
+    assert is_first or [path.name for path in tmp_path.iterdir()] == ["training_ckpts"]
 
 
 def test_other_files_stay_when_an_earlier_training_is_moved_aside(tmp_path: Path) -> None:

@@ -70,3 +70,10 @@ def test_files_of_others_are_refused_where_none_is_known(tmp_path: Path) -> None
     (folder / "log").touch()
     OWN.require_own(folder)
     OWN.require_own(tmp_path / "none")
+
+
+def test_the_own_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path / "run", "best.a", "other")
+    folder_with(folder / "log", "b")
+    OWN.remove(folder)
+    assert names(folder) == ["other"]

@@ -119,16 +119,20 @@ def _train(options: RunOptions, model: nn.Module, data_module: MaseDataModule, o
     folder = own.path
     require_parts_alike(model, data_module)
     place = OwnPlace(own, TRAINING_FILES, goes_on=lambda: _is_helper(options))
-    try:
-        place.take()
-        keep = KeepCheckpoints(own, data_module.task.monitored)
-        with _quiet_lightning():
-            seed_everything(options.seed, workers=True, verbose=False)
-            trainer = _trainer(options, folder, keep)
+    keep = KeepCheckpoints(own, data_module.task.monitored)
+    with _quiet_lightning():
+        seed_everything(options.seed, workers=True, verbose=False)
+        trainer = _trainer(options, folder, keep)
+        _check_own_functions(model, data_module)
+        try:
+            place.take()
             interrupted = _fit(trainer, Training(model, data_module, options), data_module, keep)
-    except BaseException:
-        place.give_back()
-        raise
+        except BaseException:
+            own.require_in_place()
+            if not _is_helper(options) and not keep.last.exists():
+                TRAINING_FILES.remove(folder)  # logs and profiles of a training without a checkpoint
+            place.give_back()
+            raise
     return _result(trainer, keep, folder, interrupted)
 
 
@@ -154,7 +158,6 @@ def _is_helper(options: RunOptions) -> bool:
 
 def _fit(trainer: Trainer, training: Training, data_module: MaseDataModule, keep: KeepCheckpoints) -> bool:
     """Train, and validate the last state if `max_steps` ends within an epoch. True if the user interrupted."""
-    _check_own_functions(training.model, data_module)
     training.model.train()
     validation = Batches(data_module.batches("val"))  # the samples that every other command measures on
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,6 +84,14 @@ class OwnFiles:
         with suppress(OSError):  # it holds files of others
             aside.rmdir()
         return True
+
+    def remove(self, folder: Path) -> None:
+        """Remove the files; whatever else lies in the folder stays."""
+        for entry in self.found(folder):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def _move(entries: Collection[Path], target: Path) -> None:
