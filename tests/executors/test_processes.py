@@ -176,6 +176,16 @@ def test_others_are_started_once_the_work_takes_long_and_more_than_one_item_is_l
     assert not patient.has_started
 
 
+@pytest.mark.parametrize("items", [[], [3], [3, 4]])
+def test_a_named_executor_makes_all_calls(items: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting(1)
+    monkeypatch.setattr(Jobs, "new_executor", lambda _: counting)
+    patient = PatientExecutor(Jobs(1, "processes"), patience=1000)
+    assert list(patient.map(squared, items)) == [(place, item * item) for place, item in enumerate(items)]
+    assert patient.has_started == bool(items)
+    assert not items or counting.given == items
+
+
 class Counting(ProcessExecutor):
     """Notes what it is given."""
 

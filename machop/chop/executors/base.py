@@ -61,7 +61,8 @@ EXECUTORS: Registry[type[Executor]] = Registry(
 class Jobs:
     """How many calls a search makes at a time, and the name of the executor that makes them.
 
-    Without a name, one job is done in this process, and several by processes.
+    A named executor makes all calls. Without a name, one job is done in this process, and several by processes once the
+    work has taken long enough for that to pay.
     """
 
     count: int = 1

@@ -1,4 +1,4 @@
-"""Starts an executor only after the work has taken long enough for that to pay."""
+"""Starts an executor at once where the user names it, and else after the work has taken long enough for that to pay."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ SECONDS_ALONE = 5.0
 
 
 class PatientExecutor(Executor):
-    """Makes calls in this process for `patience` seconds, and the following ones by `jobs`.
+    """Makes all calls by the executor that `jobs` names.
 
-    The last item of a batch is not worth a start.
+    Where they name none, calls are made in this process for `patience` seconds, and the following ones by `jobs`; the
+    last item of a batch is not worth a start.
     """
 
     def __init__(self, jobs: Jobs, patience: float) -> None:
@@ -25,6 +26,11 @@ class PatientExecutor(Executor):
         self._executor: Executor | None = None
         self.seconds = 0.0
         """Spent on calls in this process."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the user names the executor, which makes all calls then."""
+        return self._jobs.executor is not None
 
     @property
     def has_started(self) -> bool:
@@ -46,6 +52,8 @@ class PatientExecutor(Executor):
     def _should_share(self, remaining: Remaining[Item]) -> bool:
         if self._jobs.name == "local":
             return False
+        if self.is_named:
+            return True
         return self.seconds >= self._patience and remaining.are_at_least(2)
 
     def _shared(self, call: Callable[[Item], Result], remaining: Remaining[Item]) -> Iterator[tuple[int, Result]]:

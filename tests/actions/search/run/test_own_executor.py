@@ -69,6 +69,20 @@ def test_a_search_by_it_has_the_same_trials(
     assert len(FarAway.made) > 1
 
 
+@pytest.mark.parametrize("strategy", ["brute_force", "tpe"])
+def test_it_makes_all_calls_though_they_take_no_time(
+    tmp_path: Path,
+    lab: dict[str, Any],
+    jets: MaseDataModule,
+    jsc_tiny: nn.Module,
+    far_away: dict[str, Any],
+    strategy: str,
+) -> None:
+    lab["strategy"] |= {"name": strategy, "setup": {**far_away, "n_jobs": 1, "n_trials": 4}}
+    found = search(jsc_tiny, jets, lab, tmp_path)
+    assert len(FarAway.made) == (1 if strategy == "brute_force" else len(found.trials))
+
+
 def test_an_exhaustive_search_by_it_has_the_same_table(
     tmp_path: Path,
     lab: dict[str, Any],

@@ -102,7 +102,7 @@ class Scheduler:
         return Rival(dict(trial.point), trial.metrics)
 
     def _singly(self, call: Callable[[Any], Outcome], items: Sequence[Any]) -> Sequence[Outcome]:
-        if len(items) == 1:
+        if len(items) == 1 and not self._executor.is_named:
             return [call(items[0])]
         return _AsNeeded(items, partial(self._executor.map, call))
 
