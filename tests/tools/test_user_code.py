@@ -42,6 +42,12 @@ def test_a_file_runs_once(tmp_path: Path) -> None:
     assert load_plugin(path).runs == [1]
 
 
+def test_a_file_that_is_not_python_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "[search]", "mine.toml")
+    with pytest.raises(ChopError, match=r"mine\.toml is no Python file \(\.py\); give the path of a Python file"):
+        load_plugin(path)
+
+
 def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

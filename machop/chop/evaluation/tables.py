@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ class CostTable:
     """`terms(cost, formats)` of every node under every alternative; `combine` makes metrics of their sums.
 
     Of the terms in the places `greatest` the greatest counts in place of the sum. Sums go node by node in the order of
-    `costs`, as a loop over nodes does, so that they equal its sums to the bit.
+    `costs`, as a loop over nodes does, so that they equal its sums to the bit. A configuration for which `combine`
+    raises has NaN for the metrics `names`.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class CostTable:
         costs: Mapping[str, Any],
         axes: Sequence[Axis],
         greatest: Collection[int] = (),
+        names: Collection[str] = (),
     ) -> None:
+        self.names = tuple(names)
         self.combine = combine
         self.greatest = greatest
         self.axes = len(axes)
@@ -73,7 +77,7 @@ class CostTable:
     def _combined(self, sums: Sequence[np.ndarray[Any, Any]]) -> Scores:
         """All rows at once where `combine` can do that, which its results for a few rows show; else row by row."""
         few = min(4, len(sums[0]))
-        wanted = [self.combine(tuple(float(total[row]) for total in sums)) for row in range(few)]
+        wanted = [self._of_one(tuple(float(total[row]) for total in sums)) for row in range(few)]
         try:
             found = {name: np.asarray(values, dtype=np.float64) for name, values in self.combine(tuple(sums)).items()}
             found = {name: np.broadcast_to(values, len(sums[0])) for name, values in found.items()}
@@ -81,8 +85,17 @@ class CostTable:
                 return found
         except Exception:  # a runner's own function, written for numbers
             pass
-        rows = [self.combine(tuple(map(float, row))) for row in zip(*sums, strict=True)]
+        rows = [self._of_one(tuple(map(float, row))) for row in zip(*sums, strict=True)]
         return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
+
+    def _of_one(self, sums: tuple[float, ...]) -> Mapping[str, Any]:
+        """The metrics of one configuration; NaN where `combine` raises."""
+        try:
+            return self.combine(sums)
+        except Exception:  # a runner's own function; who asks about this configuration alone is told why
+            if not self.names:
+                raise
+            return dict.fromkeys(self.names, math.nan)
 
 
 def _are_alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

@@ -47,8 +47,8 @@ def load_plugin(path: Path) -> ModuleType:
     name = f"{_PREFIX}{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not path.is_file() or path.suffix != ".py":
+        what = "is a folder" if path.is_dir() else "is no Python file (.py)" if path.exists() else "does not exist"
         raise ChopError(f"{path} {what}; give the path of a Python file")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))

@@ -145,6 +145,7 @@ class Wrong(SearchStrategyBase):
         (lambda: ["foo"], "Wrong.ask returned 'foo', which is not a point"),
         (lambda: [{"seq_blocks_2/config/weight_width": 9}], "returned choice 9 of seq_blocks_2/config/weight_width"),
         (lambda: 1 / 0, "Wrong.ask failed: ZeroDivisionError: division by zero"),
+        (lambda: None, "Wrong.ask returned None where a list of points belongs"),
     ],
 )
 def test_a_strategy_that_goes_wrong_is_told_and_what_was_measured_is_kept(
@@ -165,6 +166,21 @@ def test_a_strategy_that_goes_wrong_is_told_and_what_was_measured_is_kept(
     with pytest.raises(SearchError, match=re.escape(told)):
         search(jsc_tiny, jets, lab, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["trials.jsonl"] * right
+
+
+def test_a_strategy_that_cannot_be_told_is_named_and_the_trial_is_kept(
+    tmp_path: Path, lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STRATEGIES._items, "wrong", Wrong)
+    monkeypatch.setattr(Wrong, "right", 1)
+    monkeypatch.setattr(Wrong, "tell", lambda self, points, values: 1 / 0)
+    lab["strategy"] |= {"name": "wrong", "setup": {"n_trials": 3}}
+    log = re.escape(str(tmp_path / "trials.jsonl"))
+    with pytest.raises(
+        SearchError, match=rf"Wrong\.tell failed: ZeroDivisionError: .* The trials before it are in {log}"
+    ):
+        search(jsc_tiny, jets, lab, tmp_path)
+    assert len((tmp_path / "trials.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_a_batch_is_no_greater_than_the_budget(
@@ -238,6 +254,21 @@ def test_a_candidate_without_a_finite_metric_fails_alone(
         assert result.best
         assert not any(row.trial.failed for row in result.best)
         assert len(search(jsc_tiny, jets, slow_lab, tmp_path / str(number), resume=True).trials) == len(result.trials)
+
+
+def test_a_runner_that_raises_fails_its_trial_alone(
+    tmp_path: Path, slow_lab: dict[str, Any], jets: MaseDataModule, jsc_tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sometimes(self: Slow, graph: Any) -> dict[str, float]:
+        if graph.plan["seq_blocks_2"].get("weight") == Integer(2):
+            raise ValueError("boom")
+        return {"calls": 1.0}
+
+    monkeypatch.setattr(Slow, "measure", sometimes)
+    found = search(jsc_tiny, jets, slow_lab, tmp_path)
+    failed = [trial.failed for trial in found.trials if trial.failed]
+    assert 0 < len(failed) < len(found.trials) == 18
+    assert all(text.startswith(f"runner Slow failed ({__file__}:") and "ValueError: boom" in text for text in failed)
 
 
 def test_a_search_in_which_everything_fails_says_why(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
@@ -152,15 +153,26 @@ class SearchLoop:
         except ChopError:
             raise
         except Exception as error:  # of a strategy or runner, which may be anyone's
-            raise self._stopped(f"trial {progress.trials} failed", error, progress.trials) from error
+            raise self._stopped(f"trial {progress.trials} failed", error) from error
 
-    def _stopped(self, what: str, error: Exception, trials: int) -> SearchError:
-        """The message that code, perhaps the user's, failed after so many trials."""
+    def _stopped(self, what: str, error: Exception) -> SearchError:
+        """The message that code, perhaps the user's, failed."""
         before = f"The trials before it are in {self.log.path}: mend the cause and go on with --resume"
         return SearchError(
             f"{what}{place_in_plugin(error)}: {type(error).__name__}: {error} ({option('debug')} shows where). "
-            f"{before if trials else 'There is no trial before it: mend the cause and start anew'}"
+            f"{before if self.log.trials else 'There is no trial before it: mend the cause and start anew'}"
         )
+
+    @contextmanager
+    def _strategy_does(self, what: str) -> Iterator[None]:
+        """Context of a call of the method `what` of the strategy, which may be the user's own, on one thread."""
+        try:
+            with one_thread():
+                yield
+        except ChopError:
+            raise
+        except Exception as error:
+            raise self._stopped(f"{type(self.strategy).__name__}.{what} failed", error) from error
 
     def _proposals(self, progress: _Progress) -> Iterator[_Proposal]:
         """The starting points, then the proposals of the strategy, one after the other.
@@ -169,7 +181,7 @@ class SearchLoop:
         a trial's figures never depend on where a search was interrupted. What was known when they were asked for is
         answered from the log.
         """
-        for asked in self._asked(progress):
+        for asked in self._asked():
             keys = [self.space.key(point) for point in asked]
             fresh = {
                 key: point for key, point in reversed([*zip(keys, asked, strict=True)]) if key not in progress.seen
@@ -178,27 +190,17 @@ class SearchLoop:
             together = _Together([fresh[key] for key in places], self.measure, progress.front)
             yield from (_Proposal(point, together, places.get(key)) for key, point in zip(keys, asked, strict=True))
 
-    def _asked(self, progress: _Progress) -> Iterator[Sequence[Point]]:
+    def _asked(self) -> Iterator[Sequence[Point]]:
         """Points that are proposed and measured together."""
         yield from (self.first[at : at + self.batch] for at in range(0, len(self.first), self.batch))
         parameters = self.space.parameters
         while True:
-            asked = self._ask(progress)
-            if asked is None:
-                return
+            with self._strategy_does("ask"):
+                asked = self.strategy.ask(self.batch)
             require_points(type(self.strategy).__name__, asked, parameters)
             if not asked:
                 return
             yield asked
-
-    def _ask(self, progress: _Progress) -> Sequence[Point] | None:
-        try:
-            with one_thread():
-                return self.strategy.ask(self.batch)
-        except ChopError:
-            raise
-        except Exception as error:  # of a strategy of the user's own, perhaps
-            raise self._stopped(f"{type(self.strategy).__name__}.ask failed", error, progress.trials) from error
 
     def _inherit(self, progress: _Progress, on_trial: Callable[[Trial], None]) -> list[Trial]:
         """Tell the strategy the trials of earlier searches; returns this search's own trials in the log."""
@@ -245,7 +247,7 @@ class SearchLoop:
 
     def _take(self, trial: Trial, point: Point, progress: _Progress, on_trial: Callable[[Trial], None]) -> None:
         """Tell the strategy a trial that is in the log."""
-        with one_thread():
+        with self._strategy_does("tell"):
             self.strategy.tell([point], [told_values(trial, self.goals, self.strategy.constraints)])
         progress.add(trial)
         on_trial(trial)
@@ -302,7 +304,11 @@ def told_values(trial: Trial, goals: Goals, with_violations: bool) -> Values:
 def require_points(strategy: str, asked: Any, parameters: Mapping[str, Sequence[Any]]) -> None:
     """Raise SearchError if a strategy returns anything but a list of points with `parameters`."""
     if not isinstance(asked, Sequence) or isinstance(asked, str | bytes):
-        raise SearchError(f"{strategy}.ask returned a {type(asked).__name__} where a list of points belongs")
+        what = "None" if asked is None else f"a {type(asked).__name__}"
+        raise SearchError(
+            f"{strategy}.ask returned {what} where a list of points belongs; an empty list says that nothing "
+            "is left to propose"
+        )
     for point in asked:
         if not isinstance(point, Mapping) or not point.keys() <= parameters.keys():
             raise _no_point(strategy, point, parameters)

@@ -30,7 +30,7 @@ from chop.actions.search.strategies.runners.checks import as_number, declared_me
 from chop.actions.search.strategies.runners.protocols import Batches, NetworkCosts, Plans, PlanTable
 from chop.actions.setup import traced
 from chop.dataset.data import Data, first_batch
-from chop.errors import ChopError, SearchError, first_line
+from chop.errors import ChopError, MetricError, SearchError, first_line
 from chop.evaluation.measures import Measure, Scores, Streamed, WholePredictions, keeps_outputs
 from chop.evaluation.plan_runner import PlanRunner
 from chop.evaluation.predictions import accumulated
@@ -96,7 +96,8 @@ class RunnerBase(ABC):
     def measured(self, call: Callable[..., Any], *args: Any) -> dict[str, float]:
         """The metrics that `call`, a method of this runner, returns for `args`.
 
-        Raises SearchError where it fails, or returns anything but one number for each metric that the runner declares.
+        Raises MetricError where it fails: the trial fails, and the search goes on. Raises SearchError where it returns
+        anything but one number for each metric that the runner declares, which it would for all others.
         """
         try:
             found = call(*args)
@@ -104,7 +105,7 @@ class RunnerBase(ABC):
             raise
         except Exception as error:  # of a plug-in's own code
             where = place_in(call, error)
-            raise SearchError(f"runner {type(self).__name__} failed{where}: {first_line(error)}") from error
+            raise MetricError(f"runner {type(self).__name__} failed{where}: {first_line(error)}") from error
         if not isinstance(found, Mapping) or found.keys() != self._declared:
             raise SearchError(other_metrics(type(self).__name__, found, self._declared))
         return {name: as_number(value, name, type(self).__name__) for name, value in found.items()}
@@ -112,7 +113,7 @@ class RunnerBase(ABC):
     def measure_batch(self, plans: Plans) -> Scores:
         """The metrics of all configurations of a batch, `{metric: (configurations,)}`.
 
-        Raises MetricError where a configuration has none, and SearchError where the runner itself fails.
+        Raises MetricError where a configuration has none, or the runner fails on it.
         """
         found = []
         for graph, config in zip(plans.graphs(), plans.configs(), strict=True):
@@ -177,7 +178,7 @@ class AnalyticRunner(TableRunner):
 
         It holds the runner without its data, which no process need be sent then, unless `combine` reads them.
         """
-        table = CostTable(self.terms, self.combine, subject.costs, axes, self.greatest)
+        table = CostTable(self.terms, self.combine, subject.costs, axes, self.greatest, self._declared)
         without_data = copy.copy(self)
         without_data.data_module = cast(Data, None)
         if table.combines_alike(without_data.combine):
