@@ -348,3 +348,22 @@ def test_tuned_networks_are_on_the_front_and_both_can_be_taken(window: Any, tmp_
     on_front = window.execute_script("return frontier(state.x, state.y).filter((place) => T.tuned[place]).length")
     assert on_front > 0
     assert console(window) == []
+
+
+@needs_browser
+def test_numbers_that_stand_together_have_equally_many_decimals(tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(search_page(small_search()), encoding="utf-8")
+    with browser() as window:
+        opened(window, file)
+
+        def texts(values: str) -> list[str]:
+            return window.execute_script(f"const own = {values}, text = alike(own); return own.map(text)")  # type: ignore[no-any-return]
+
+        assert texts("[0.75, 0.7503, 1]") == ["0.7500", "0.7503", "1.0000"]
+        assert texts("[4, 8]") == ["4", "8"]
+        assert texts("[1e-9, 0.5, null]") == ["1.00e-9", "0.5", "–"]
+        ticks = window.execute_script("const own = scale(32.05, 32.062, 400, 0); return own.ticks.map(own.text)")
+        assert len(set(ticks)) == len(ticks)
+        spread = window.execute_script("return spaced([5, 5, 90], 10, 0, 100)")
+        assert spread == [0, 10, 90]

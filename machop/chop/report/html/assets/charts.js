@@ -15,12 +15,13 @@ function lines(width, series, xName, yName, marks) {
   const height = marks.height ?? 240, margin = { left: 58, right: hasNames ? 34 + LETTER * Math.max(...series.map((own) => own.name.length)) : 12, top: 12, bottom: 38 };
   const xs = series.flatMap((own) => own.x), ys = series.flatMap((own) => [...own.y, ...(own.low ?? []), ...(own.high ?? [])]);
   const [x0, x1] = [Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1)], [y0, y1] = marks.range ?? extent(ys);
-  const bottom = height - margin.bottom, right = width - margin.right;
-  const sx = scale(x0, x1, margin.left, right, marks.isLog), sy = scale(y0, y1, bottom, margin.top);
+  const bottom = height - margin.bottom, right = width - margin.right, sy = scale(y0, y1, bottom, margin.top);
+  margin.left = roomForTicks(sy.ticks.map(sy.text), margin.left);
+  const sx = scale(x0, x1, margin.left, right, marks.isLog);
   const clip = `clip-${(lines.made = (lines.made ?? 0) + 1)}`;
   const parts = [make("clipPath", { id: clip }, make("rect", { x: margin.left, y: margin.top - 2, width: right - margin.left + 2, height: bottom - margin.top + 4 }))];
-  for (const at of labelled(sx)) parts.push(make("text", { x: sx(at), y: height - 20, "text-anchor": "middle" }, shown(at)));
-  for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 6, y: sy(at) + 4, "text-anchor": "end" }, shown(at)));
+  for (const at of labelled(sx)) parts.push(make("text", { x: sx(at), y: height - 20, "text-anchor": "middle" }, sx.text(at)));
+  for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 6, y: sy(at) + 4, "text-anchor": "end" }, sy.text(at)));
   parts.push(make("text", { class: "name", x: (margin.left + right) / 2, y: height - 4, "text-anchor": "middle" }, xName), make("text", { class: "name", transform: `translate(12 ${height / 2 - 10}) rotate(-90)`, "text-anchor": "middle" }, yName));
   /** The way along the values of a series, and back where asked for. */
   const way = (own, values, isBack) => {

@@ -94,8 +94,8 @@
       return make("g", { transform: `translate(${left.toFixed(1)} ${top.toFixed(1)})`, "data-series": own.name },
         make("use", { href: "#panel-back" }), make("text", { class: "name", x: 0, y: -7, style: "font-weight:600" }, own.name),
         points(own.front).map(([a, b]) => make("circle", { cx: sx(a).toFixed(1), cy: sy(b).toFixed(1), r: 3.4, fill: stroke, stroke: colour("ink"), "stroke-width": 0.7 })),
-        isFirst ? sy.ticks.map((tick) => make("text", { x: -6, y: sy(tick) + 4, "text-anchor": "end" }, shown(tick))) : null,
-        isLowest ? labelled(sx).map((tick) => make("text", { x: sx(tick), y: high + 15, "text-anchor": "middle" }, shown(tick))) : null);
+        isFirst ? sy.ticks.map((tick) => make("text", { x: -6, y: sy(tick) + 4, "text-anchor": "end" }, sy.text(tick))) : null,
+        isLowest ? labelled(sx).map((tick) => make("text", { x: sx(tick), y: high + 15, "text-anchor": "middle" }, sx.text(tick))) : null);
     });
     const names = [make("text", { class: "name", x: (54 + width) / 2, y: height - 5, "text-anchor": "middle" }, titled(x)), make("text", { class: "name", transform: `translate(12 ${height / 2}) rotate(-90)`, "text-anchor": "middle" }, titled(y))];
     const hides = make("g", { style: "display:none" }, back);

@@ -50,6 +50,15 @@ function shown(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+/** A text for each of several numbers that stand together: all with as many decimals as one of them needs. */
+function alike(values, digits = shown) {
+  const decimals = Math.max(0, ...values.map((own) => (own === null || own === undefined ? 0 : /^-?[\d,]+\.(\d+)$/.exec(digits(own))?.[1].length ?? 0)));
+  return (own) => {
+    const text = digits(own);
+    return decimals && /^-?[\d,]+(\.\d+)?$/.test(text) ? own.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }) : text;
+  };
+}
+
 const metricOf = Object.fromEntries(DATA.metrics?.map((own) => [own.name, own]) ?? []);
 
 function titled(name) {
@@ -98,12 +107,15 @@ function scale(low, high, from, to, isLog = false) {
     return turn === Math.log ? Math.exp(at) : at;
   };
   found.ticks = turn === Math.log ? logTicks(low, high) : ticks(low, high, Math.max(3, Math.abs(to - from) / (to < from ? 50 : 90)));
+  found.text = turn === Math.log || !found.ticks.some((own) => Math.abs(own) < 1e7) ? shown : alike(found.ticks, (own) => own.toLocaleString("en-US", { maximumFractionDigits: 10 }));
   return found;
 }
+/** The room that the numbers of an axis up take at its left, with its name beside them. */
+const roomForTicks = (texts, least) => Math.max(least, 30 + 7 * Math.max(0, ...texts.map((own) => own.length)));
 
 /** The ticks below a picture that have a label: all, or every second, third … so that labels in 12 pixels do not touch. */
 function labelled(across) {
-  const half = (own) => shown(own).length * 3.6 + 3;
+  const half = (own) => across.text(own).length * 3.6 + 3;
   for (let step = 1; ; step++) {
     const found = across.ticks.filter((_, place) => place % step === 0);
     if (found.slice(1).every((own, place) => across(own) - half(own) >= across(found[place]) + half(found[place]))) return found;

@@ -44,8 +44,9 @@ const Front = (() => {
     height = Math.max(300, Math.min(520, width * 0.68));
     box.style.height = `${height}px`;
     const [[x0, x1], [y0, y1]] = ranges();
-    sx = scale(x0, x1, margin.left, width - margin.right, state.logX);
     sy = scale(y0, y1, height - margin.bottom, margin.top, state.logY);
+    margin.left = roomForTicks(sy.ticks.map(sy.text), 58);
+    sx = scale(x0, x1, margin.left, width - margin.right, state.logX);
     line = isWhole || (areObjectives() && !DATA.goals.sum) ? frontier(state.x, state.y) : [];
     points();
     axes();
@@ -94,8 +95,8 @@ const Front = (() => {
     top.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const parts = [], bottom = height - margin.bottom;
     for (const at of sx.ticks) parts.push(make("line", { class: "gridline", x1: sx(at), x2: sx(at), y1: margin.top, y2: bottom }));
-    for (const at of labelled(sx)) parts.push(make("text", { x: sx(at), y: bottom + 16, "text-anchor": "middle" }, shown(at)));
-    for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: width - margin.right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 7, y: sy(at) + 4, "text-anchor": "end" }, shown(at)));
+    for (const at of labelled(sx)) parts.push(make("text", { x: sx(at), y: bottom + 16, "text-anchor": "middle" }, sx.text(at)));
+    for (const at of sy.ticks) parts.push(make("line", { class: "gridline", x1: margin.left, x2: width - margin.right, y1: sy(at), y2: sy(at) }), make("text", { x: margin.left - 7, y: sy(at) + 4, "text-anchor": "end" }, sy.text(at)));
     parts.push(make("text", { class: "name", x: (margin.left + width - margin.right) / 2, y: height - 6, "text-anchor": "middle" }, `${titled(state.x)}${arrow(state.x, "→", "←")}`));
     parts.push(make("text", { class: "name", transform: `translate(14 ${(margin.top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, `${titled(state.y)}${arrow(state.y, "→", "←")}`));
     for (const own of constraints) parts.push(...bound(own, bottom));
@@ -127,7 +128,7 @@ const Front = (() => {
     const x = sx(own.metrics[state.x]), y = sy(own.metrics[state.y]), right = width - margin.right;
     const isIn = [x >= margin.left && x <= right, y >= margin.top && y <= bottom];
     if (isIn[0] && isIn[1]) return [make("text", { x, y: y + 6, "text-anchor": "middle", style: `${style};font:700 17px sans-serif` }, "×"), make("text", { x: x > right - 90 ? x - 10 : x + 10, y: y + 4, "text-anchor": x > right - 90 ? "end" : "start", style }, own.name)];
-    if (isIn[1]) return [make("line", { x1: margin.left, x2: right, y1: y, y2: y, ...stroke }), make("text", { x: right - 4, y: y - 5, "text-anchor": "end", style }, `${own.name}: ${shown(own.metrics[state.y])} (${titled(state.x)} ${shown(own.metrics[state.x])} ${x > right ? "→" : "←"})`)];
+    if (isIn[1]) return [make("line", { x1: margin.left, x2: right, y1: y, y2: y, ...stroke }), make("text", { x: right - 4, y: y - 5, "text-anchor": "end", style }, `${own.name}: ${shown(own.metrics[state.y])} (${state.x} ${shown(own.metrics[state.x])}${metricOf[state.x]?.unit ? ` ${metricOf[state.x].unit}` : ""} ${x > right ? "→" : "←"})`)];
     if (isIn[0]) return [make("line", { x1: x, x2: x, y1: margin.top, y2: bottom, ...stroke }), make("text", { x: x - 5, y: margin.top + 28, "text-anchor": "end", style }, `${own.name}: ${shown(own.metrics[state.x])}`)];
     return [];
   }

@@ -3,11 +3,14 @@ const Selected = (() => {
   const layerOf = Object.fromEntries(DATA.layers.map((own) => [own.name, own]));
   const fp32 = DATA.baselines.find((own) => own.name === "FP32");
 
+  /** Layers up to which the table of formats is shown whole; one of more has a height and scrolls. */
+  const MANY_LAYERS = 12;
+
   function metrics(place, row) {
     const lines = DATA.metrics.filter((own) => T.metrics[own.name][place] !== null).map(({ name }) => {
-      const test = row?.test[name];
+      const test = row?.test[name], text = alike(test ?? []);
       return make("tr", {}, make("td", { class: "text" }, breakable(titled(name))), make("td", {}, shown(T.metrics[name][place])),
-        make("td", {}, test ? [shown(test[0]), test[1] === null ? null : make("span", { class: "interval" }, ` [${shown(test[1])}, ${shown(test[2])}]`)] : null),
+        make("td", {}, test ? [text(test[0]), test[1] === null ? null : make("span", { class: "interval" }, ` [${text(test[1])}, ${text(test[2])}]`)] : null),
         make("td", { class: "soft" }, fp32?.metrics[name] === undefined ? "" : shown(fp32.metrics[name])));
     });
     return scrollable(make("div", { class: "scroll" }, make("table", { class: "metrics" }, make("thead", {}, make("tr", {}, make("th", { class: "text" }, "metric"), make("th", {}, "in the search"), make("th", {}, "test set [95 %]"), make("th", {}, "FP32"))), make("tbody", {}, lines))), "metrics of the network");
@@ -27,6 +30,9 @@ const Selected = (() => {
     const parameters = DATA.layers.reduce((sum, own) => sum + count(own), 0), macs = DATA.layers.reduce((sum, own) => sum + own.macs, 0);
     const drops = Object.fromEntries(nodes.map((node) => [node, drop(layerOf[node])]));
     const most = Math.max(...Object.values(drops).map((own) => own ?? 0), 1e-12), hasDrops = Object.values(drops).some((own) => own !== null);
+    /** A loss with as many decimals as show the greatest one to three digits: smaller ones are mostly chance. */
+    const lost = (own) => Number(own.toFixed(Math.max(0, Math.min(20, 2 - Math.floor(Math.log10(most)))))) + 0;  // no -0
+    const losses = alike(Object.values(drops).map((own) => (own === null ? null : lost(own))));
     const head = make("tr", {}, make("th", { class: "text" }, "layer"), operands.map((own) => make("th", {}, OPERANDS[own])),
       hasDrops ? make("th", {}, "costs alone") : null,
       parameters ? make("th", { title: "share of the parameters of the layers in this table" }, "params") : null, macs ? make("th", {}, "MACs") : null, parameters ? make("th", { title: "weights and biases, each in its format" }, "size") : null);
@@ -39,14 +45,14 @@ const Selected = (() => {
           const [back, ink] = shade(cell[1]);
           return make("td", { class: "cell", style: `background:${back};color:${ink}`, title: `${node} ${OPERANDS[own]}: ${cell[0]}` }, cell[0]);
         }),
-        hasDrops ? make("td", drops[node] === null ? {} : bar(Math.max(0, drops[node]) / most, "cost"), drops[node] === null ? "" : shown(drops[node])) : null,
+        hasDrops ? make("td", drops[node] === null ? {} : bar(Math.max(0, drops[node]) / most, "cost"), drops[node] === null ? "" : losses(lost(drops[node]))) : null,
         parameters ? make("td", layer ? bar(count(layer) / parameters) : {}, layer ? percent(count(layer) / parameters) : "") : null,
         macs ? make("td", layer ? bar(layer.macs / macs) : {}, layer ? percent(layer.macs / macs) : "") : null,
         parameters ? make("td", {}, size(layer, cells[node])) : null);
     });
     const others = rest(place, nodes, cells), before = 1 + operands.length + Boolean(hasDrops) + Boolean(parameters) + Boolean(macs);
     if (parameters && others) rows.push(make("tr", { id: "rest" }, make("td", { class: "name soft", colspan: before }, "all other parameters (of model_size)"), make("td", {}, others)));
-    const table = scrollable(make("div", { class: "scroll" }, make("table", { class: "heat", id: "heat" }, make("thead", {}, head), make("tbody", {}, rows))), "formats by layer");
+    const table = scrollable(make("div", { class: `scroll${rows.length > MANY_LAYERS ? " tall" : ""}` }, make("table", { class: "heat", id: "heat" }, make("thead", {}, head), make("tbody", {}, rows))), "formats by layer");
     return hasDrops ? make("div", {}, table, make("p", { class: "soft" }, `Costs alone: ${objectives[0]} that is lost when this layer alone is quantised, with its fewest bits.`)) : table;
   }
   function drop(layer) {

@@ -6,6 +6,8 @@ const Table = (() => {
   const first = [...new Set([...objectives, ...constraints.map((own) => own.metric)])].filter((own) => names.includes(own));
   const figures = ["trial", ...first, ...names.filter((own) => !first.includes(own))];
   const texts = textColumns();
+  /** By column, the text of a figure: with as many decimals as the others of its column. */
+  const textOf = Object.fromEntries(figures.slice(1).map((name) => [name, alike(T.metrics[name].filter((_, place, all) => place % Math.ceil(all.length / 500) === 0))]));
   let sortBy = objectives[0], isDown = direction[objectives[0]] !== "minimize", order = [];
   const body = make("tbody"), headings = make("tr"), limits = make("tr", { class: "limits" });
   const table = make("table", { "aria-label": "networks" }, make("thead", {}, headings, limits), body);
@@ -72,7 +74,7 @@ const Table = (() => {
   function row(place) {
     const front = frontOf.get(T.name[place]);
     const cells = [make("td", {}, T.name[place], front ? [" ", make("span", { class: "badge front" }, front.within ? "front" : "nearest")] : T.state[place] === 1 ? [" ", make("span", { class: "badge" }, "stopped early")] : T.state[place] === 2 ? [" ", make("span", { class: "badge" }, "failed")] : null)];
-    for (const name of figures.slice(1)) cells.push(make("td", {}, shown(T.metrics[name][place])));
+    for (const name of figures.slice(1)) cells.push(make("td", {}, textOf[name](T.metrics[name][place])));
     const failed = T.failed[T.number[place]], told = textsOf(place);
     if (failed) cells.push(make("td", { class: "text", title: failed, colspan: Math.max(1, texts.length) }, failed));
     else for (const own of texts) { const text = own.text(told); cells.push(make("td", { class: "text", title: text }, text)); }
