@@ -26,7 +26,7 @@ from chop.models.weight_notes import FormatNotes, note
 from chop.passes.graph.transforms.scales.equalise import equalise_transform_pass
 from chop.training.for_space import SpaceTraining
 from chop.training.space_plans import narrowest_plan
-from chop.training.trained_ranges import TrainedRanges
+from chop.training.trained_ranges import PLANS_PER_RANGE, TrainedRanges
 from tests.scores import predict, score
 from tests.training.spaces import Few, data_module, space_of
 
@@ -75,6 +75,51 @@ def test_a_range_moves_by_one_where_the_loss_of_its_plans_falls_and_begins_with_
     assert again.among({}) == ChoiceRanges()
     continued = TrainedRanges(graph, {("fc", "data_in"): [NARROW]})
     assert [*continued.among(continued.tensors()).values] == [RangeSlot("fc", "data_in", NARROW)]
+
+
+def layers(count: int) -> MaseGraph:
+    graph = MaseGraph(nn.Sequential(*(nn.Linear(3, 3) for _ in range(count))))
+    graph.calibrate({(f"_{place}", "data_in"): torch.tensor([[-1.9, 0.3, 1.9]]) for place in range(count)})
+    return graph
+
+
+def plan_of_layers(*acts: Format, weight: int = 8) -> QuantPlan:
+    return QuantPlan.of({f"_{place}": {"data_in": act, "weight": Integer(weight, 4)} for place, act in enumerate(acts)})
+
+
+def fractions(graph: MaseGraph, plan: QuantPlan) -> list[int]:
+    frozen = graph.freeze(plan)
+    return [frozen[node]["data_in"].fractions[0] for node, _ in plan.choices]
+
+
+def test_a_loss_is_measured_again_once_a_range_of_its_plan_has_moved() -> None:
+    """The last plan decides on its wide ranges, not on the narrow one that it shares, whose move lowers its loss."""
+    graph = layers(3)
+    ranges = TrainedRanges(graph, {(f"_{place}", "data_in"): [WIDE, NARROW] for place in range(3)})
+    deciding = [plan_of_layers(NARROW, NARROW, NARROW, weight=weight) for weight in range(2, 2 + PLANS_PER_RANGE)]
+    last = plan_of_layers(WIDE, NARROW, WIDE)
+    best = {plan: [1, 2, 1] for plan in deciding} | {last: [6, 2, 6]}
+    assert [fractions(graph, plan) for plan in (deciding[0], last)] == [[1, 1, 1], [6, 1, 6]]
+
+    def loss_of(plan: QuantPlan) -> float:
+        steps = [abs(found - wanted) for found, wanted in zip(fractions(graph, plan), best[plan], strict=True)]
+        return steps[0] + 10 * steps[1] + steps[2]
+
+    ranges.choose([*deciding, last], loss_of, random.Random(0))
+    assert all(fractions(graph, plan) == wanted for plan, wanted in best.items())
+
+
+def test_each_plan_is_measured_once_under_the_same_ranges_and_no_more_of_them_than_decide() -> None:
+    graph, measured = layers(2), list[QuantPlan]()
+    ranges = TrainedRanges(graph, {(f"_{place}", "data_in"): [NARROW] for place in range(2)})
+    plans = [plan_of_layers(NARROW, NARROW, weight=weight) for weight in range(2, 4 + PLANS_PER_RANGE)]
+
+    def loss_of(plan: QuantPlan) -> float:
+        measured.append(plan)
+        return 1.0
+
+    ranges.choose(plans, loss_of, random.Random(0))
+    assert measured == (1 + 2 * 2) * plans[:PLANS_PER_RANGE]
 
 
 def test_activations_in_fixed_point_with_a_measured_range_have_one() -> None:

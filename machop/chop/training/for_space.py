@@ -26,19 +26,34 @@ from chop.training.ranges import Ranges
 from chop.training.space_plans import PlanSpace, drawn_plan, probe_plans, widest_plan
 from chop.training.teacher import Teacher
 from chop.training.trained_offsets import TrainedOffsets
-from chop.training.trained_ranges import TrainedRanges
+from chop.training.trained_ranges import PLANS_PER_RANGE, TrainedRanges
 
 OPTIMIZER = "optimizer."
 """Prefix of the optimiser's tensors among those of a state."""
 
 MOST_RANGE_SAMPLES, FEWEST_RANGE_SAMPLES = 2048, 512
-"""Training samples on which ranges are chosen: a part of them, and not more than all."""
+"""Training samples on which up to `FEW_PLANS` plans choose ranges: a part of all, and not more than there are."""
 
 RANGE_PART = 32
 """The training samples that there are for each on which ranges are chosen."""
 
-RANGE_PLANS = 32
+FEW_PLANS = 4
+"""More plans than these choose ranges on fewer samples each: on as many in total, up to `PLANS_PER_RANGE`."""
+
+RANGE_PLANS = 48
 """Random plans among which are those by whose loss a range is chosen."""
+
+
+def range_samples(samples: int, plans: int) -> int:
+    """On how many of all training samples each of some plans has a loss when they choose ranges.
+
+    >>> [range_samples(3_000, plans) for plans in (1, 4, 8, 49)]
+    [512, 512, 256, 170]
+    >>> range_samples(100_000, 49)
+    682
+    """
+    of_few = min(MOST_RANGE_SAMPLES, max(FEWEST_RANGE_SAMPLES, samples // RANGE_PART))
+    return of_few * FEW_PLANS // max(FEW_PLANS, min(plans, PLANS_PER_RANGE))
 
 
 @dataclass(frozen=True)
@@ -170,8 +185,8 @@ class SpaceTraining:
         """Choose ranges of activations by the loss of some plans on training samples that are drawn."""
         self._offsets.settle()
         self._ranges.refresh()
-        batches = [self._batch(place, rows) for place, rows in self._range_rows()]
         plans = dict.fromkeys([self._widest, *(drawn_plan(self.space, rng) for _ in range(RANGE_PLANS))])
+        batches = [self._batch(place, rows) for place, rows in self._range_rows(len(plans))]
 
         def loss_of(plan: QuantPlan) -> float:
             formats = self._offsets.surrogates(plan)
@@ -179,12 +194,12 @@ class SpaceTraining:
 
         self._chosen_ranges.choose(list(plans), loss_of, rng)
 
-    def _range_rows(self) -> Iterator[tuple[int, Tensor]]:
-        """Batches of training samples that ranges are chosen on, drawn from those of the most frequent form."""
+    def _range_rows(self, plans: int) -> Iterator[tuple[int, Tensor]]:
+        """Batches of training samples on which plans choose ranges, drawn from those of the most frequent form."""
         place = max(range(len(self._parts)), key=lambda place: len(self._parts[place][1]))
         samples = len(self._parts[place][1])
-        wanted = min(MOST_RANGE_SAMPLES, max(FEWEST_RANGE_SAMPLES, samples // RANGE_PART))
-        for rows in torch.split(torch.randperm(samples)[:wanted], max(self._batch_size, FEWEST_RANGE_SAMPLES)):
+        drawn = torch.randperm(samples)[: range_samples(samples, plans)]
+        for rows in torch.split(drawn, max(self._batch_size, FEWEST_RANGE_SAMPLES)):
             if len(rows) > 1 or samples == 1:
                 yield place, rows
 

@@ -17,8 +17,8 @@ from chop.training.trained_offsets import MOST_FORMATS, PossibleFormats
 RANGE = "chop_range."
 """Prefix of the ranges among the tensors of a state."""
 
-PLANS_PER_RANGE = 4
-"""Plans by whose loss a range is chosen."""
+PLANS_PER_RANGE = 12
+"""Plans by whose loss a range is chosen: what suits a few of them may harm the others."""
 
 MOST_TRIED = 24
 """Ranges that are tried at a time: their cost must not grow with a network's layers."""
@@ -41,18 +41,22 @@ class TrainedRanges:
         self._set({slot: known[slot].fractions[0] for slot in self.slots if slot in known})
 
     def choose(self, plans: Sequence[QuantPlan], loss_of: LossOf, rng: random.Random) -> None:
-        """Move fraction widths by one where the mean loss of some of the plans falls by it; `rng` draws them if many.
+        """Move fraction widths by one where the mean loss of the first plans that have them falls by it.
 
-        The first time it begins with what the rules measure.
+        `rng` draws fraction widths where there are many. The first time it begins with what the rules measure.
         """
         self._begin(plans)
-        losses = {plan: loss_of(plan) for plan in plans}
+        losses: dict[QuantPlan, float] = {}
         for slot in self._drawn(rng):
             node, operand, chosen = slot
-            own = [plan for plan in plans if plan[node].get(operand) == chosen][:PLANS_PER_RANGE]
-            for turn in (-1, 1):
-                if own and self._try(slot, turn, own, losses, loss_of):
-                    break
+            having = [plan for plan in plans if plan[node].get(operand) == chosen]
+            own = having[:PLANS_PER_RANGE]
+            losses.update((plan, loss_of(plan)) for plan in own if plan not in losses)
+            found = self._moved(slot, own, losses, loss_of)
+            if found is not None:
+                for plan in having:
+                    losses.pop(plan, None)
+                losses.update(found)
 
     def _drawn(self, rng: random.Random) -> list[RangeSlot]:
         slots = [slot for slot in self.slots if slot in self._fractions]
@@ -90,26 +94,20 @@ class TrainedRanges:
                         measured[slot] = found.fractions[0]
         self._set({slot: measured[slot] for slot in self.slots if slot in measured} | self._fractions)
 
-    def _try(
-        self,
-        slot: RangeSlot,
-        turn: int,
-        plans: Sequence[QuantPlan],
-        losses: dict[QuantPlan, float],
-        loss_of: LossOf,
-    ) -> bool:
-        """Whether the fraction width is better off by `turn`; it is moved then."""
+    def _moved(
+        self, slot: RangeSlot, plans: Sequence[QuantPlan], losses: Mapping[QuantPlan, float], loss_of: LossOf
+    ) -> dict[QuantPlan, float] | None:
+        """Move a fraction width by one where the mean loss of plans falls, and return their losses then."""
         before = self._fractions
-        moved = before[slot] + turn
-        if abs(moved) > MAX_FRACTION:
-            return False
-        self._set({**before, slot: moved})
-        found = {plan: loss_of(plan) for plan in plans}
-        if sum(found.values()) < sum(losses[plan] for plan in plans):
-            losses.update(found)
-            return True
-        self._set(before)
-        return False
+        for moved in (before[slot] - 1, before[slot] + 1):
+            if abs(moved) > MAX_FRACTION:
+                continue
+            self._set({**before, slot: moved})
+            found = {plan: loss_of(plan) for plan in plans}
+            if sum(found.values()) < sum(losses[plan] for plan in plans):
+                return found
+            self._set(before)
+        return None
 
     def _set(self, fractions: dict[RangeSlot, int]) -> None:
         self._fractions = fractions
