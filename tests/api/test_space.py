@@ -239,3 +239,8 @@ def test_keys_that_other_layers_read_are_left_out_where_they_have_no_effect() ->
     assert {own["_1"]["config"]["data_in_width"] for own in configs} == {4}
     assert all(own["_0"]["config"]["weight_sparsity"] == 0.5 for own in configs)
     assert not any(key.startswith("weight") for own in configs for key in own["_1"]["config"])
+
+
+def test_a_misspelt_batch_norm_is_refused_by_the_space_itself() -> None:
+    with pytest.raises(ConfigError, match=r"space: batch_norm: .*mesured"):
+        chop.Space(["integer"], [8], batch_norm="mesured")

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
+from chop.actions.setup import tell_of_own_batches
+from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.errors import DatasetError
 
@@ -167,11 +169,23 @@ def test_training_uses_the_users_own_loader(user_file: Path) -> None:
     assert isinstance(module.val_dataloader().sampler, SequentialSampler)
 
 
-def test_batch_size_goes_to_a_function_that_takes_it(user_file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert set_up(f"{user_file}:sized", batch_size=7).train_dataloader().batch_size == 7
+def test_batch_size_goes_to_a_function_that_takes_it(user_file: Path) -> None:
+    sized = set_up(f"{user_file}:sized", batch_size=7)
+    assert sized.train_dataloader().batch_size == 7
+    assert not sized.has_own_batches
+
+
+def test_a_batch_size_that_loaders_ignore_is_told_where_it_was_given(
+    user_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = set_up(f"{user_file}:plain")
     with caplog.at_level(logging.INFO, "chop"):
-        set_up(f"{user_file}:plain")
-    assert "takes no batch_size" in caplog.text
+        tell_of_own_batches(RunOptions(dataset="mine"), plain)
+        assert not caplog.text
+        tell_of_own_batches(RunOptions(dataset="mine", batch_size=7), set_up(f"{user_file}:sized", batch_size=7))
+        assert not caplog.text
+        tell_of_own_batches(RunOptions(dataset="mine", batch_size=7), plain)
+    assert "--batch-size 7 is not used: mine takes no batch_size" in caplog.text
 
 
 def test_facts_of_user_data_are_found_out(user_file: Path) -> None:

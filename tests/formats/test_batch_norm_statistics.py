@@ -62,3 +62,10 @@ def test_closed_statistics_hold_what_was_corrected_and_nothing_of_the_float_netw
     closed = StatisticsBesideFloat(in_float=in_float(running, seen)).closed(seen)
     assert closed == BatchNormStatistics(MeasuredTensor(running[0]), MeasuredTensor(running[1]))
     assert closed.reopened() == BatchNormStatistics()
+
+
+def test_norms_that_do_not_fit_the_samples_are_known_as_such() -> None:
+    fitting, moved = torch.tensor([[1.01, 2.0], [1.0, 1.1]]), torch.tensor([[1.01, 9.0], [1.0, 1.1]])
+    seen = torch.tensor([[1.0, 2.0], [1.0, 1.0]])
+    found = [FloatStatistics(MeasuredTensor(own), MeasuredTensor(seen), 512) for own in (fitting, moved)]
+    assert [own.are_of_one_network for own in found] == [True, False]

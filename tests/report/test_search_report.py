@@ -61,7 +61,7 @@ def test_every_figure_is_there_whole(
         (
             {"name": "integer", "data_in_width": 8, "data_in_frac_width": "learned"},
             {"data_in": 3.1},
-            "integer; 3.1b/learned: each value has a width of its own, 3.1 bits on average; act is a layer's input",
+            "integer; 3.1b/learned: widths are learned, 3.1 bits on average; act is a layer's input",
         ),
         (
             {"name": "minifloat_ieee", "weight_width": 6, "weight_exponent_width": 3},

@@ -193,3 +193,9 @@ def test_options_that_have_no_effect_are_named_and_make_no_other_choice() -> Non
     assert not WeightRounding.idle({"rounding": "gptq", **options})
     assert not WeightRounding.idle({"rounding": "nearest", "rounding_damping": "NA"})
     assert WeightRounding("nearest", 0.1, "stored") == WeightRounding("nearest")
+
+
+def test_options_of_gptq_without_a_method_have_no_effect() -> None:
+    assert WeightRounding.idle({"rounding_order": "stored"}) == {
+        "rounding_order": 'has no effect without rounding = "gptq"'
+    }

@@ -109,6 +109,16 @@ def take_weights(model: nn.Module, options: RunOptions, data_module: Data, takes
         load_weights(model, options.load_name, options.load_type, options.load_weights, takes_graph)
 
 
+def tell_of_own_batches(options: RunOptions, data_module: MaseDataModule) -> None:
+    """Log that loaders of the user decide on the batches, where a batch size was asked for."""
+    if options.batch_size != RunOptions.batch_size and data_module.has_own_batches:
+        logger.info(
+            "--batch-size %d is not used: %s takes no batch_size, and batches are as its loaders make them",
+            options.batch_size,
+            options.dataset,
+        )
+
+
 def warn_of_untrained_weights(options: RunOptions, what_else: str = "so are all figures") -> None:
     """Warn where no weights are given: the model has random ones, or those that the user's function returns.
 

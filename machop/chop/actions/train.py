@@ -20,7 +20,14 @@ from torch.utils.data import DataLoader
 from chop.actions.evaluate import show_scores, test_scores
 from chop.actions.own_place import OwnPlace
 from chop.actions.replay import load_saved_graph
-from chop.actions.setup import TRAINING_FOLDER, prepare, require_parts_alike, resolve_accelerator, software_dir
+from chop.actions.setup import (
+    TRAINING_FOLDER,
+    prepare,
+    require_parts_alike,
+    resolve_accelerator,
+    software_dir,
+    tell_of_own_batches,
+)
 from chop.config.next_command import scoring_command
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
@@ -77,6 +84,7 @@ def run_train(options: RunOptions) -> TrainResult:
     Raises Interrupted, once what was reached is kept and reported, if the user interrupted.
     """
     prepared = prepare(options, takes_graph=True)
+    tell_of_own_batches(options, prepared.data_module)
     saved = load_saved_graph(options.load_name, prepared)
     model = saved.model if saved else prepared.model
     folder = software_dir(options) / TRAINING_FOLDER

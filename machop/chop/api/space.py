@@ -98,6 +98,8 @@ class Space:
         setup["calibration_rows"] = plain(calibration_samples)
         if wrong := check_value(Annotated[int, Ge(1)], setup["calibration_rows"]):
             raise ConfigError([f"space: calibration_samples: {wrong}"])
+        if wrong := check_value(Literal["float", "measured"], batch_norm):
+            raise ConfigError([f"space: batch_norm: {wrong}"])
         setup |= {} if batch_norm == "float" else {"batch_norm": batch_norm}
         setup |= {"passes": _patterns(passes, "passes", "names of passes (ch info pass)")} if passes else {}
         setup |= {} if export_to is None else {"export_to": export_to}

@@ -83,9 +83,16 @@ def stages_of(layer: Layer) -> list[Stage]:
 def without_integer_form(name: str) -> CircuitError:
     """The error for an operation that no integer circuit computes, with the cure."""
     return CircuitError(
-        f"'{name}' has no exact integer form; replace it in the model (as activation by ReLU, ReLU6 or Hardtanh), or "
+        f"'{name}' has no exact integer form; replace it in the model ({_in_place_of(name)}), or "
         f"choose onnx, which takes other operations: {ELSEWHERE}"
     )
+
+
+def _in_place_of(name: str) -> str:
+    """What computes nearly the same as an operation, and has an integer form."""
+    if name == "mean":
+        return "a mean over positions by nn.AdaptiveAvgPool1d(1) or 2d"
+    return "as activation by ReLU, ReLU6 or Hardtanh"
 
 
 def _linear(layer: Layer) -> list[Stage]:

@@ -80,8 +80,11 @@ class RunConfig:
         return self.document.where(path) if self.document else "command line"
 
     def line_of(self, problem: Problem) -> str:
-        """A problem of a table with the place where its key was set."""
-        return f"{self.where(*problem.path)}: {'.'.join(problem.path)}: {problem.message}"
+        """A problem of a table with the place where its key was set, and with that of a key that it contradicts."""
+        where = self.where(*problem.path)
+        told = f"{where}: {'.'.join(problem.path)}: {problem.message}"
+        other = where if problem.beside is None else self.where(*problem.beside)
+        return told if problem.beside is None or other == where else f"{told} ({problem.beside[-1]} is set at {other})"
 
     def with_overrides(self, overrides: Sequence[Override]) -> RunConfig:
         """The same with values of the command line in the tables, as if the file had them."""

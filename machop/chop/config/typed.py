@@ -25,14 +25,19 @@ LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem of a configuration: the path of the key, and what is wrong."""
+    """One problem of a configuration: the path of the key, and what is wrong.
+
+    `beside` is the path of another key whose value it contradicts.
+    """
 
     path: KeyPath
     message: str
+    beside: KeyPath | None = None
 
     def below(self, *parents: str) -> Self:
         """The same problem, with a path that starts one table further up."""
-        return replace(self, path=(*parents, *self.path))
+        beside = None if self.beside is None else (*parents, *self.beside)
+        return replace(self, path=(*parents, *self.path), beside=beside)
 
 
 class UnknownKey(Problem):

@@ -111,6 +111,11 @@ class MaseDataModule:
         """The scored output of a model with several; None: not stated by the data."""
         return self._user_data.output if self._user_data else None
 
+    @property
+    def has_own_batches(self) -> bool:
+        """Whether batches are as loaders of the user make them, whatever the `batch_size`."""
+        return self._user_data is not None and self._user_data.has_own_batches
+
     def prepare_data(self) -> None:
         """Download nothing: bundled data are local; logs if a cache folder is given, which has no use."""
         if self.custom_dataset_cache_path is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class UserData:
     output: OutputName = None
     unlabelled: int = UNLABELLED
     task: type[Task] = Classification
+    has_own_batches: bool = False
+    """Whether batches are as loaders of the user make them, whatever batch size is asked for."""
 
     @property
     def target_form(self) -> TargetForm:
@@ -67,7 +69,12 @@ def load_user_data(
     the loss's own, or -100). A function with an argument `batch_size` is given it. `arrays` makes loaders of parts that
     are arrays of tokens, for a `task` that reads these. Raises DatasetError for anything else.
     """
-    return user_data_of(_call(reference, batch_size), reference, task, arrays, samples)
+    build = load_user_object(reference)
+    if not callable(build):
+        raise DatasetError(f"{reference} is a {type(build).__name__}; name a function that returns the data")
+    sizes = {"batch_size": batch_size} if "batch_size" in inspect.signature(build).parameters else {}
+    found = user_data_of(call_user(lambda: build(**sizes), reference), reference, task, arrays, samples)
+    return replace(found, has_own_batches=False) if sizes else found
 
 
 def user_data_of(
@@ -82,8 +89,8 @@ def user_data_of(
     `samples` makes loaders of arrays `(x, y)`: of those of each part, or of all samples, which it splits.
     """
     if samples is not None and isinstance(built, tuple) and is_pair(built):
-        built = samples.parts(*built)
-    values = _as_mapping(built, reference)
+        return replace(user_data_of(samples.parts(*built), reference, task, arrays, samples), has_own_batches=False)
+    given = values = _as_mapping(built, reference)
     if samples is not None:
         values = {name: samples.loader(name, own) if name in PARTS else own for name, own in values.items()}
     missing = [part for part in PARTS if values.get(part) is None]
@@ -108,7 +115,8 @@ def user_data_of(
     if label != UNLABELLED:
         loss = loss and OnOwnLabels(loss, label)
         metrics = {name: (OnOwnLabels(function, label), better) for name, (function, better) in metrics.items()}
-    return UserData(loaders, loss, metrics, values.get("num_classes", INFER), values.get("output"), label, task)
+    own = values["train"] is given["train"]  # else it was made of arrays, in batches of the size that is asked for
+    return UserData(loaders, loss, metrics, values.get("num_classes", INFER), values.get("output"), label, task, own)
 
 
 def _label_of_none(values: Mapping[str, Any], reference: str) -> int:
@@ -117,16 +125,6 @@ def _label_of_none(values: Mapping[str, Any], reference: str) -> int:
     if stated is not None and (isinstance(stated, bool) or not isinstance(stated, int)):
         raise DatasetError(f"{reference}: ignore_index is {stated!r}; return the whole number that means no label")
     return label_of_none(values.get("loss"), stated)
-
-
-def _call(reference: str, batch_size: int) -> Any:
-    build = load_user_object(reference)
-    if not callable(build):
-        raise DatasetError(f"{reference} is a {type(build).__name__}; name a function that returns the data")
-    if "batch_size" in inspect.signature(build).parameters:
-        return call_user(lambda: build(batch_size=batch_size), reference)
-    logger.info("%s takes no batch_size: batches are as its loaders make them", reference)
-    return call_user(build, reference)
 
 
 def _as_mapping(built: Any, reference: str) -> Mapping[str, Any]:

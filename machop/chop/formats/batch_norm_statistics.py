@@ -55,6 +55,11 @@ class FloatStatistics:
         )
         return torch.where(is_of_one_network, corrected.to(found.dtype), found)
 
+    @property
+    def are_of_one_network(self) -> bool:
+        """Whether `running` and `seen` differ in no channel by more than the error of so few samples."""
+        return bool(self._by_channel[0].all())
+
     @cached_property
     def _by_channel(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """For each channel: whether both may be of one network, the distance of their means, both variances."""

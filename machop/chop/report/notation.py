@@ -11,7 +11,7 @@ from chop.report.format_texts import FIXED_POINT, describe_formats
 _MEANINGS = (
     (r"\db/-?\d+f", "8b/4f: 8 bits, 4 of them after the point"),
     (r"\db/auto", "8b/auto: the position of the point is measured, for each operand"),
-    (r"\db/learned", "3.1b/learned: each value has a width of its own, 3.1 bits on average"),
+    (r"([\d.]+)b/learned", r"\1b/learned: widths are learned, \1 bits on average"),
 )
 """Signs that a text of fixed-point formats may hold, and their meaning."""
 
@@ -33,5 +33,5 @@ def notation(names: Sequence[str], summary: SearchSummary) -> str:
 
 
 def _found(meanings: Sequence[tuple[str, str]], shown: str) -> list[str]:
-    """The meanings of what the text holds."""
-    return [meaning for pattern, meaning in meanings if re.search(pattern, shown)]
+    """The meanings of what the text holds, with the groups of the first place where a pattern is."""
+    return [found.expand(meaning) for pattern, meaning in meanings if (found := re.search(pattern, shown))]

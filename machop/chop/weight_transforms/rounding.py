@@ -43,7 +43,7 @@ class WeightRounding(WeightTransform):
 
     context_fields: ClassVar[frozenset[str]] = frozenset({"sums", "offset"})
 
-    rounding: str
+    rounding: str = NEAREST
     rounding_damping: float = USUAL_DAMPING
     rounding_order: str = BY_ACTIVATION
     sums: bool = True
@@ -61,12 +61,12 @@ class WeightRounding(WeightTransform):
 
     @classmethod
     def idle(cls, values: Mapping[str, Any]) -> Mapping[str, str]:
-        """The options of `gptq` beside another method.
+        """The options of `gptq` beside another method, or beside none.
 
         >>> WeightRounding.idle({"rounding": "nearest", "rounding_damping": 0.1})
         {'rounding_damping': 'has no effect without rounding = "gptq"'}
         """
-        if values.get("rounding") != NEAREST:
+        if values.get("rounding") not in (NEAREST, None, "NA"):
             return {}
         options = ("rounding_damping", "rounding_order")
         return {

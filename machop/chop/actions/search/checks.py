@@ -18,7 +18,14 @@ from chop.actions.search.run.session import SearchSession
 from chop.actions.search.search_space import SEARCH_SPACES, SearchSpaceBase
 from chop.actions.search.settings.search import SearchSettings, parse_search_settings
 from chop.actions.search.strategies.base import STRATEGIES
-from chop.actions.setup import prepare, resolve_accelerator, software_dir, traced, warn_of_untrained_weights
+from chop.actions.setup import (
+    prepare,
+    resolve_accelerator,
+    software_dir,
+    tell_of_own_batches,
+    traced,
+    warn_of_untrained_weights,
+)
 from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
 from chop.config.typed import Problem, parse_table
@@ -100,6 +107,7 @@ def checked_run(kind: type[Kind], run_config: RunConfig, folder: str, problems: 
 
     require_none(problems_without_data(table))
     prepared = prepare(run_config.options, lambda data: require_none(problems_without_model(table, data)))
+    tell_of_own_batches(run_config.options, prepared.data_module)
     settings, space, graph, found = check(prepared.model, prepared.data_module, table)
     require_none(found)
     assert settings is not None and space is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +34,30 @@ def beside_float(graph: MaseGraph, plan: QuantPlan) -> QuantPlan:
     open_norms = [name for name in plan if _is_open(plan, name)]
     if not open_norms or graph.calibration.inputs is None:
         return plan
-    if not graph.calibration.in_float:
-        graph.calibration = replace(graph.calibration, in_float=_measured_in_float(graph))
-    found = {name: graph.calibration.in_float.get(name) for name in open_norms}
+    in_float = _in_float(graph)
+    found = {name: in_float.get(name) for name in open_norms}
     closing = {
         name: {STATISTICS: StatisticsBesideFloat(in_float=own)} for name, own in found.items() if own is not None
     }
     return QuantPlan.of({name: {**dict(formats), **closing.get(name, {})} for name, formats in plan.choices})
+
+
+def norms_of_other_values(graph: MaseGraph) -> list[str]:
+    """The batch norms whose running statistics do not fit what they read of the calibration samples in float.
+
+    Measured statistics of their channels are not corrected, so a network without rounding does not keep its own. Empty
+    without calibration samples.
+    """
+    if graph.calibration.inputs is None:
+        return []
+    return [name for name, own in _in_float(graph).items() if own is not None and not own.are_of_one_network]
+
+
+def _in_float(graph: MaseGraph) -> Mapping[str, FloatStatistics | None]:
+    """The statistics of all norms in the float network, measured once for a calibration."""
+    if not graph.calibration.in_float:
+        graph.calibration = replace(graph.calibration, in_float=_measured_in_float(graph))
+    return graph.calibration.in_float
 
 
 def _is_open(plan: QuantPlan, name: str) -> bool:

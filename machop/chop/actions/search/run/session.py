@@ -31,7 +31,7 @@ from chop.dataset.data import Data, first_batch
 from chop.errors import SearchError, without_cure
 from chop.evaluation.guard import require_sound
 from chop.ir import MaseGraph
-from chop.ir.graph.float_statistics import MEASUREMENT
+from chop.ir.graph.float_statistics import MEASUREMENT, norms_of_other_values
 from chop.ir.graph.node_costs import remarks_on
 from chop.models.weight_notes import TRAINED_FOR_SPACE, TrainedForSpace
 from chop.record.folder import SearchFolder
@@ -55,6 +55,15 @@ MEASURE_POINTS = (
     "its strategy trains networks of its own, for which they cannot be measured. For measured ones write "
     'batch_norm = "measured" under [search.search_space.setup] and, to search points of the space, {}.'
 )
+
+OTHER_STATISTICS = (
+    "%s: the running statistics do not fit what the float network reads on the training samples, so networks of this "
+    "search normalise by others than the FP32 baseline, also where nothing is rounded, and a max_drop refers to the "
+    "statistics as they are. Let the float network have statistics of its own samples first: the pass "
+    "measure_batch_norm with settle = true and num_samples = 4096 (ch transform, or Python), then search with "
+    "its weights"
+)
+"""The warning for norms that a training left with statistics of other values, as those of few batches."""
 
 SPOT_CHECKS = 5
 """Networks that are measured once more before figures of an earlier run are relied on."""
@@ -90,6 +99,8 @@ class SearchSession:
             with of_the_float_baseline():
                 calibrate(self.space.graph, self.data_module, self.space.calibration_rows)
         memory = settings.setup.memory_mib * 2**20
+        if self.space.measures_norms and (norms := norms_of_other_values(self.space.graph)):
+            logger.warning(OTHER_STATISTICS, ", ".join(norms))
         subject = Subject(self.space, self.graph, self.data_module, settings.eval_mode, self.device, memory)
         runners = RunnerSet(settings.runners, self.data_module, settings.wanted_metrics)
         instruments = Instruments(subject, runners, settings.setup.jobs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,14 +41,22 @@ from chop.nn.node_config import (
 )
 from chop.nn.ops import Op
 from chop.passes.graph.node_selection import DEFAULT, no_match, select_entries, selection_problems
+from chop.passes.graph.registry import PASSES
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 
 MOST_ALTERNATIVES = 100_000
 """Alternatives of one node up to which all of them are written down."""
 
+NORM_PASSES = ("fold_batch_norm", "absorb_batch_norm")
+"""The passes after which a norm is no norm."""
+
 LEAST_ROWS = 2
 ONE_ROW = "the statistics of batch norms are measured on these samples, and one has no variance: give 256 or more"
 NO_BATCH_NORM = "the model has no batch norm with statistics of its own to measure; leave the key out"
+NORMS_ARE_FOLDED = (
+    "no batch norm is left to measure behind setup.passes = {}: folded norms and measured ones exclude each other; "
+    "leave one of the two out"
+)
 
 FLOAT_CHOICES: dict[str, list[Any]] = {"name": ["NA"]}
 
@@ -263,8 +272,13 @@ class MixedPrecisionPTQ(SearchSpaceBase):
         found = [(path, pattern, pattern_problem(pattern, names)) for path, pattern in patterns]
         problems = [Problem(path, message) for path, _, message in found if message]
         if self.setup.batch_norm != "float" and not any(op.has_statistics for op in ops.values()):
-            problems.append(Problem(("setup", BATCH_NORM), NO_BATCH_NORM))
+            problems.append(Problem(("setup", BATCH_NORM), self._without_norms()))
         return problems
+
+    def _without_norms(self) -> str:
+        """Why there is no batch norm to measure: passes in front of the search may have folded those of the model."""
+        folding = [name for name in self.setup.passes if PASSES.canonical(name) in NORM_PASSES]
+        return NORMS_ARE_FOLDED.format(json.dumps(folding)) if folding else NO_BATCH_NORM
 
     def _build_nodes(self) -> dict[str, NodeChoices]:
         ops, chosen = self.graph.quantizable_nodes(), self._chosen

@@ -47,7 +47,11 @@ def parse_finish(
     finish, problems = parse_below(Finish, table, "finish")
     if finish is not None and finish.rungs != sorted(set(finish.rungs)):
         message = f"must ascend and stay below max_epochs = {finish.max_epochs}, got {finish.ladder}"
-        problems.append(Problem(("finish", "ladder"), message))
+        problems.append(Problem(("finish", "ladder"), message, beside=("finish", "max_epochs")))
+    if table.get("ladder") == []:
+        problems.append(
+            Problem(("finish", "ladder"), "is empty: name the epochs of rounds before, or leave the key out")
+        )
     for runner in runners:
         if RUNNERS[runner.name].adapt is not RunnerBase.adapt:
             message = (
