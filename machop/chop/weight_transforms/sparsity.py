@@ -115,8 +115,9 @@ class Sparsity(WeightTransform):
         share, pattern = named.get("sparsity"), named.get("sparsity_pattern", UNSTRUCTURED)
         group = _group_of(pattern)
         is_above = isinstance(share, (int, float)) and not isinstance(share, bool) and 0 < share < 1
-        is_sound = group and group[0] < group[1]  # else the pattern is at fault, and no sparsity is to be blamed
-        return {**values, "sparsity": 1 - group[0] / group[1]} if is_sound and is_above else values
+        if is_above and group and group[0] < group[1]:  # else the pattern is at fault, and no sparsity is to be blamed
+            return {**values, "sparsity": 1 - group[0] / group[1]}
+        return values
 
     @classmethod
     def idle(cls, values: Mapping[str, Any]) -> Mapping[str, str]:
