@@ -54,7 +54,10 @@ class SampleMeans(Accumulator):
         for name, values in self._called(outputs, targets).items():
             if not isinstance(values, Tensor) or values.shape != (len(targets),):
                 what = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-                raise ChopError(f"the task returned {what} for '{name}' of {len(targets)} samples; it must be one each")
+                raise ChopError(
+                    f"the task returned {what} for '{name}' of {len(targets)} samples; it must be one each: "
+                    f"outputs are {tuple(outputs.shape)}, targets {tuple(targets.shape)}"
+                )
             self._values.setdefault(name, []).append(values.detach())
 
     def _called(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
