@@ -56,19 +56,23 @@ SETTLED, GROWTH = 2e-5, 1.2
 
 FEW_LUTS = tuple(5e-5 * GROWTH**number for number in range(-4, 19))
 MANY_LUTS = tuple(8e-6 * 1.4**number for number in range(5))
-MOST_LUTS = tuple(4e-6 * 1.4**number for number in range(4))
+MOST_LUTS = tuple(4.5e-6 * 1.3**number for number in range(4))
 """The factors of lines that go down from 3,000 to 200 LUTs, and of two of large networks."""
+
+RESTART = 75
+"""Epochs at full learning rates before each network of a line of large ones."""
 
 SHORTER = replace(TRUNK, epochs=600, cycles=8, snapshots=8, last_factor=5e-6)
 
 LINES = (
-    (replace(SHORTER, first_factor=3e-7, last_factor=8e-7, seed=3), MOST_LUTS),
-    (replace(SHORTER, last_factor=2e-6), MANY_LUTS),
-    (SHORTER, FEW_LUTS),
-    (replace(SHORTER, error_share=0.8, seed=1), FEW_LUTS),
-    (replace(TRUNK, seed=2), FEW_LUTS[4:]),
+    (replace(SHORTER, first_factor=3e-7, last_factor=8e-7, seed=3), MOST_LUTS, RESTART),
+    (replace(SHORTER, last_factor=2e-6), MANY_LUTS, RESTART),
+    (SHORTER, FEW_LUTS, 0),
+    (replace(SHORTER, error_share=0.8, seed=1), FEW_LUTS, 0),
+    (replace(TRUNK, seed=2), FEW_LUTS[4:], 0),
 )
-"""Trainings from the float weights to 18,400 to 4,500 EBOPs; from each a line leads to cheaper networks."""
+"""Trainings from the float weights to 18,400 to 4,500 EBOPs; from each a line leads to cheaper networks, with so many
+epochs at full rates before each."""
 
 TRIES, ROUNDS = 5000, 2
 """Changes that a descent tries, and the rounds of training and descent of each network."""
@@ -115,8 +119,8 @@ def main() -> None:
         graph, data = jets()
         runs = [taught(data, seed) for seed in range(len(TEACHERS))]
         found: dict[Path, WidthTraining] = {}
-        for options, factors in LINES:
-            run, lower = line(graph, data, options, factors)
+        for options, factors, restart in LINES:
+            run, lower = line(graph, data, options, factors, restart)
             runs += run
             found |= dict.fromkeys(lower, options)
         files = [*found, *(further(graph, data, file, found[file]) for file in near_front(graph, data, list(found)))]
@@ -139,7 +143,7 @@ def taught(data: MaseDataModule, seed: int) -> Path:
 
 
 def line(
-    graph: MaseGraph, data: MaseDataModule, options: WidthTraining, factors: Sequence[float]
+    graph: MaseGraph, data: MaseDataModule, options: WidthTraining, factors: Sequence[float], restart: int
 ) -> tuple[list[Path], list[Path]]:
     """Train and descend; returns the files of the networks of the training, and those of the descents.
 
@@ -147,12 +151,13 @@ def line(
     other network before it that has few enough EBOPs. Factor and CPU seconds are kept beside each. What an interrupted
     run has kept is not made again.
     """
-    folder = FOLDER / f"learned_widths-{zlib.crc32(repr((options, factors, SETTLED, TRIES, ROUNDS)).encode()):08x}"
+    key = repr((options, factors, restart, SETTLED, TRIES, ROUNDS))
+    folder = FOLDER / f"learned_widths-{zlib.crc32(key.encode()):08x}"
     folder.mkdir(parents=True, exist_ok=True)
     run = trained(graph, data, options, folder)
     starts = [file for file in run[-3::-2] if note(file)["cost"] < SMALL]
-    settled = [file for start in starts for file in onward(graph, data, options, start, [SETTLED], "settled")]
-    return run, [*settled, *onward(graph, data, options, run[-1], factors, "line")]
+    settled = [file for start in starts for file in onward(graph, data, options, start, [SETTLED], "settled", 0)]
+    return run, [*settled, *onward(graph, data, options, run[-1], factors, "line", restart)]
 
 
 def trained(graph: MaseGraph, data: MaseDataModule, options: WidthTraining, folder: Path) -> list[Path]:
@@ -167,7 +172,13 @@ def trained(graph: MaseGraph, data: MaseDataModule, options: WidthTraining, fold
 
 
 def onward(
-    graph: MaseGraph, data: MaseDataModule, options: WidthTraining, start: Path, factors: Sequence[float], name: str
+    graph: MaseGraph,
+    data: MaseDataModule,
+    options: WidthTraining,
+    start: Path,
+    factors: Sequence[float],
+    name: str,
+    restart: int,
 ) -> list[Path]:
     """A line of networks from that of a file, one for each factor."""
     files = [start.with_name(f"{start.stem}-{name}-{number:02}.safetensors") for number in range(len(factors))]
@@ -175,7 +186,7 @@ def onward(
     if len(done) == len(files):
         return files
     last, left, started = snapshot_of([start, *done][-1]), factors[len(done) :], time.process_time()
-    lower = train_line(graph, data, options, last, left, tries=TRIES, rounds=ROUNDS)
+    lower = train_line(graph, data, options, last, left, tries=TRIES, rounds=ROUNDS, restart_epochs=restart)
     for file, found in zip(files[len(done) :], lower, strict=True):
         keep(graph, found, file, started)
         started = time.process_time()

@@ -39,16 +39,17 @@ def made() -> tuple[MaseGraph, Any]:
     return MaseGraph(model), data_module_of((x, x[:, :3].argmax(1)))
 
 
-def line(options: WidthTraining, *, tries: int = 300) -> tuple[MaseGraph, Any, list[Snapshot]]:
+def line(options: WidthTraining, *, restart: int = 0) -> tuple[MaseGraph, Any, list[Snapshot]]:
     graph, data = made()
     (start,) = train_widths(graph, data, options)
-    return graph, data, [start, *train_line(graph, data, options, start, FACTORS, tries=tries, rounds=2)]
+    lower = train_line(graph, data, options, start, FACTORS, tries=300, rounds=2, restart_epochs=restart)
+    return graph, data, [start, *lower]
 
 
-@pytest.mark.parametrize("rounding", ["half_even", "half_up"])
-def test_networks_get_cheaper_and_none_is_worse_than_the_one_before(rounding: Any) -> None:
+@pytest.mark.parametrize(("rounding", "restart"), [("half_even", 0), ("half_up", 0), ("half_up", 3)])
+def test_networks_get_cheaper_and_none_is_worse_than_the_one_before(rounding: Any, restart: int) -> None:
     """Loss plus factor times cost by the graph's own outputs; and the validation loss is that of the graph."""
-    graph, data, found = line(replace(OPTIONS, activation_rounding=rounding))
+    graph, data, found = line(replace(OPTIONS, activation_rounding=rounding), restart=restart)
     x, y = (torch.cat(own) for own in zip(*data.batches("train"), strict=True))
     held, wanted = (torch.cat(own) for own in zip(*data.batches("val"), strict=True))
     loss = SoftLoss(0.5)
@@ -64,9 +65,10 @@ def test_networks_get_cheaper_and_none_is_worse_than_the_one_before(rounding: An
     assert found[-1].cost < found[0].cost / 2
 
 
-def test_a_cut_line_goes_on_to_the_bit() -> None:
-    graph, data, found = line(OPTIONS)
-    again = train_line(graph, data, OPTIONS, found[1], FACTORS[1:], tries=300, rounds=2)
+@pytest.mark.parametrize("restart", [0, 3])
+def test_a_cut_line_goes_on_to_the_bit(restart: int) -> None:
+    graph, data, found = line(OPTIONS, restart=restart)
+    again = train_line(graph, data, OPTIONS, found[1], FACTORS[1:], tries=300, rounds=2, restart_epochs=restart)
     for own, wanted in zip(again, found[2:], strict=True):
         assert (own.cost, own.validation_loss) == (wanted.cost, wanted.validation_loss)
         assert own.state.keys() == wanted.state.keys()
@@ -81,6 +83,16 @@ def test_where_nothing_is_better_the_network_stays() -> None:
     (own,) = train_line(graph, data, options, start, (0.0,), tries=0, rounds=1)
     assert own.cost == start.cost
     assert all(torch.equal(own.weights[name], tensor) for name, tensor in start.weights.items())
+
+
+def test_a_restart_trains_at_the_full_rates() -> None:
+    """Without changes and rounds, a network of a line moves by its restart, and by the shift of the last layer."""
+    graph, data = made()
+    (start,) = train_widths(graph, data, OPTIONS)
+    (stays,) = train_line(graph, data, OPTIONS, start, (1e-2,), tries=0, rounds=0)
+    (moves,) = train_line(graph, data, OPTIONS, start, (1e-2,), tries=0, rounds=0, restart_epochs=20)
+    assert stays.cost > 0.95 * start.cost
+    assert moves.cost < 0.9 * start.cost
 
 
 def test_a_network_that_is_no_chain_is_refused() -> None:

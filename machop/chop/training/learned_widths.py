@@ -297,20 +297,20 @@ class WidthRun:
         for number in range(options.descent_rounds):
             turn = options.epochs + (epoch * options.descent_rounds + number) * (options.descent_epochs + 1)
             seed = options.seed * 1_000_003 + turn
-            self.train_slowly(factor, seed)
+            self.train_aside(factor, seed, options.descent_epochs)
             reached = self.engine.descend(factor, options.descent_tries, seed)
             if reached < least:
                 found, least = self.snapshot(epoch, factor), reached
         self.engine.load_state(kept)
         return found
 
-    def train_slowly(self, factor: float, seed: int) -> None:
-        """Train for `descent_epochs` at a tenth of the rates, which fall, and where activations saturate too."""
-        epochs, engine = self.options.descent_epochs, self.require_chain()
+    def train_aside(self, factor: float, seed: int, epochs: int, rate: float = SETTLING) -> None:
+        """Train for some epochs at a share of the rates, which falls, and where activations saturate too."""
+        engine = self.require_chain()
         engine.settle(True)
         for number in range(epochs):
             for batch in self._batches(seed + number + 1):
-                self._step(batch, factor, SETTLING * _cosine((number + batch / self.batches) / epochs))
+                self._step(batch, factor, rate * _cosine((number + batch / self.batches) / epochs))
             self.engine.end_epoch()
         engine.settle(False)
 
@@ -333,7 +333,7 @@ class WidthRun:
         least, best = engine.descend(factor, tries, seed), engine.state()
         for number in range(rounds):
             turn = seed * 1_000_003 + number * (self.options.descent_epochs + 1)
-            self.train_slowly(factor, turn)
+            self.train_aside(factor, turn, self.options.descent_epochs)
             reached = engine.descend(factor, tries, turn)
             if reached < least:
                 least, best = reached, engine.state()
