@@ -15,11 +15,18 @@ class ChopError(Exception):
         self.args = (words(str(self)), *self.args[1:])
 
 
+class InputError(ChopError):
+    """What was given is wrong or is not there: an option, a name or a path. `ch` ends with status 2, and not with 1.
+
+    An error that is also of another kind is both: `WrongSearchError` is a `SearchError`.
+    """
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, raised again by a command that has told what it keeps."""
 
 
-class UnknownNameError(ChopError):
+class UnknownNameError(InputError):
     """A name that no registry, node list or schema holds."""
 
 
@@ -51,7 +58,7 @@ class PassError(ChopError):
     """A pass whose arguments or requirements do not hold."""
 
 
-class CheckpointError(ChopError):
+class CheckpointError(InputError):
     """A file of weights that is missing, unsafe, broken or made for another model."""
 
 
@@ -61,6 +68,10 @@ class DatasetError(ChopError):
 
 class SearchError(ChopError):
     """A search that cannot start, cannot be resumed, or cannot be trusted."""
+
+
+class WrongSearchError(SearchError, InputError):
+    """A path that is no search, a trial or a point that it does not have, or an option that it does not take."""
 
 
 class NodeProblem(str):
@@ -126,8 +137,16 @@ class ExportError(_ListedError):
     """
 
 
+class WrongExportOptionsError(ExportError, InputError):
+    """Options that an exporter does not take."""
+
+
 class FolderError(ChopError):
     """A folder that another command writes to, that cannot be locked, or that was removed."""
+
+
+class WrongFolderError(FolderError, InputError):
+    """A folder that cannot be written to as was asked: it is a file, exists already, or holds files of others."""
 
 
 class MetricError(_ListedError, SearchError):
@@ -157,7 +176,7 @@ class MetricError(_ListedError, SearchError):
         return MetricError, (self.headline, self.found, self.problems)
 
 
-class ConfigError(ChopError):
+class ConfigError(InputError):
     """One or more problems in a configuration, each a line `file:line: key: what is wrong`.
 
     >>> raise ConfigError(["x.toml:3: seed: expected an integer, got 'a'"])

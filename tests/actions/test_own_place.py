@@ -63,7 +63,7 @@ def test_a_file_of_the_user_is_never_written_over(action: str, config: Path, ch:
     folder, options = ACTIONS[action]
     (SOFTWARE / folder).mkdir(parents=True)
     (SOFTWARE / folder / "report.md").write_text("mine", encoding="utf-8")
-    _, err = ch(action, "--config", str(config), "--pretrained", *options, status=1)
+    _, err = ch(action, "--config", str(config), "--pretrained", *options, status=2)
     assert f"{SOFTWARE}/{folder}/report.md is no part of a " in " ".join(err.split())
     assert "choose another --project-dir or --project" in " ".join(err.split())
     assert contents(SOFTWARE) == {f"{folder}/report.md": b"mine"}
@@ -93,6 +93,6 @@ def test_a_training_that_is_refused_leaves_the_earlier_one_where_it_is(ch: Comma
     train = ("train", "toy", "toy_tiny", "--project", "p", "--max-epochs", "1", "--max-steps", "2")
     ch(*train)
     first = contents(SOFTWARE)
-    _, err = ch(*train, "--strategy", "no-such-strategy", status=1)
+    _, err = ch(*train, "--strategy", "no-such-strategy", status=2)
     assert "the earlier training" not in " ".join(err.split())
     assert contents(SOFTWARE) == first

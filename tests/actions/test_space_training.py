@@ -113,7 +113,7 @@ def test_options_of_a_space_need_for_space_and_a_file(ch: Command) -> None:
 
 
 def test_there_must_be_a_training_to_resume(config: Path, tmp_path: Path, ch: Command) -> None:
-    _, said = ch("train", "--config", str(config), "--pretrained", "--for-space", "--resume", status=1)
+    _, said = ch("train", "--config", str(config), "--pretrained", "--for-space", "--resume", status=2)
     assert "there is no training to resume" in " ".join(said.split())
     assert list(tmp_path.iterdir()) == [config]
 

@@ -55,11 +55,11 @@ def test_a_saved_graph_and_weights_of_no_space(ch: Command, tmp_path: Path) -> N
 
 
 def test_what_is_no_such_file_is_refused(ch: Command, tmp_path: Path) -> None:
-    assert "none.safetensors does not exist" in ch("info", "none.safetensors", status=1)[1]
+    assert "none.safetensors does not exist" in ch("info", "none.safetensors", status=2)[1]
     (tmp_path / "text").write_text("text", encoding="utf-8")
-    assert "text is no file of weights" in ch("info", str(tmp_path / "text"), status=1)[1]
+    assert "text is no file of weights" in ch("info", str(tmp_path / "text"), status=2)[1]
     save_tensors({"w": torch.ones(1)}, tmp_path / "w.safetensors", {FORMAT_NOTES_KEY: json.dumps([{"node": "w"}])})
-    assert "cannot be read" in ch("info", str(tmp_path / "w.safetensors"), status=1)[1]
+    assert "cannot be read" in ch("info", str(tmp_path / "w.safetensors"), status=2)[1]
 
 
 def test_a_section_goes_before_a_file_of_its_name(ch: Command, tmp_path: Path) -> None:

@@ -40,4 +40,4 @@ def test_without_a_trial_those_of_the_front_are_named(ch: Command, tmp_path: Pat
     asked = f"holds several networks: add --trial NUMBER {front}\n"
     assert asked in ch("export", str(folder), "--to", "onnx", status=2)[1]
     assert asked in ch("test", "--from-search", str(folder), status=2)[1]
-    assert f"has no trial 999 {front}\n" in ch("export", str(folder), "--trial", "999", "--to", "onnx", status=1)[1]
+    assert f"has no trial 999 {front}\n" in ch("export", str(folder), "--trial", "999", "--to", "onnx", status=2)[1]

@@ -150,3 +150,6 @@ def test_the_help_of_a_search_leaves_out_what_training_takes_and_the_command_sti
         "search", "--config", str(LAB), "--max-epochs", "5", "--learning-rate", "0.01", "--n-trials", "0", status=2
     )[1]
     assert "--n-trials" in err
+    assert "--max-epochs, --learning-rate: no effect here, only `ch train` reads this: leave it out" in " ".join(
+        err.split()
+    )

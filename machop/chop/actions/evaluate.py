@@ -10,7 +10,7 @@ from math import isfinite
 import torch
 from torch import nn
 
-from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild
+from chop.actions.replay import SearchRow, adapt, load_saved_graph, rebuild, require_searched_subject
 from chop.actions.search.measuring.plans import LoadedNetwork, TunedGraph
 from chop.actions.search.measuring.single import metrics_of
 from chop.actions.search.run.verification import figures_agree
@@ -40,6 +40,8 @@ def run_test(run_config: RunConfig, row: SearchRow | None = None) -> dict[str, I
 
     Shows a table and writes `test/scores.json`. Raises SearchError where a row's metrics do not come out again.
     """
+    if row:
+        require_searched_subject(run_config.options, row)
     prepared = prepare(run_config.options, takes_graph=row is None)
     folder = output_dir(run_config, row.folder if row else None) / "test"
     with only_writer(folder) as own:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chop.actions.evaluate import check_row, show_scores, test_scores
-from chop.actions.replay import SearchRow, adapt, is_adapted, load_saved_graph, rebuild
+from chop.actions.replay import SearchRow, adapt, is_adapted, load_saved_graph, rebuild, require_searched_subject
 from chop.actions.setup import output_dir, prepare
 from chop.config.run_config import RunConfig
 from chop.errors import ConfigError
@@ -53,6 +53,8 @@ def network_to_export(run_config: RunConfig, row: SearchRow | None, exporter: Ex
     fine-tuning that is repeated here.
     """
     options = run_config.options
+    if row:
+        require_searched_subject(options, row)
     prepared = prepare(options, takes_graph=row is None)
     graph = rebuild(prepared, row) if row else load_saved_graph(options.load_name, prepared)
     if graph is None:

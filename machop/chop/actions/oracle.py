@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chop.errors import SearchError
+from chop.errors import SearchError, WrongSearchError
 from chop.record.comparison import counted, percent
 from chop.record.front import Front
 from chop.record.goals import Goals
@@ -148,9 +148,9 @@ class Oracle:
         return kept
 
     def standing(self, index: int) -> Standing:
-        """The standing of point `index`; raises SearchError if there is no such point."""
+        """The standing of point `index`; raises WrongSearchError if there is no such point."""
         if not 0 <= index < self.landscape.size:
-            raise SearchError(f"{self.landscape.path} has points 0 to {self.landscape.size - 1}, not {index}")
+            raise WrongSearchError(f"{self.landscape.path} has points 0 to {self.landscape.size - 1}, not {index}")
         metrics = {name: float(values[index]) for name, values in self.landscape.metrics.items()}
         if not np.isfinite(self.costs[index]).all():
             return self._not_counting(index, metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,19 +14,24 @@ from chop.actions.float_passes import apply_float_passes
 from chop.actions.search.search_space.trained_networks import has_own_network
 from chop.actions.searched_weights import require_searched_weights
 from chop.actions.setup import Prepared, traced
+from chop.config.options import RunOptions
 from chop.config.run_config import RunConfig
+from chop.dataset import DATASETS
 from chop.dataset.data import Data, first_batch
-from chop.errors import ConfigError, SearchError, UnknownNameError
+from chop.errors import ConfigError, SearchError, UnknownNameError, WrongSearchError
 from chop.evaluation.guard import formats_of, require_sound
 from chop.ir import MaseGraph
 from chop.ir.graph.graph_file import load_onto
+from chop.models import MODELS
 from chop.models.checkpoint_file import GRAPH_KEY, read_checkpoint
 from chop.nn.node_config import require_registered
 from chop.passes.graph.transforms.quantize import quantize_transform_pass
 from chop.record.folder import SearchFolder
 from chop.record.names import ALL_ROWS_FILE, BEST_FILE, CONFIG_FILE, ROW_ENDINGS, search_folder
 from chop.record.training import NETWORK_FILE, foreign
-from chop.registry import REGISTER_IT
+from chop.registry import REGISTER_IT, Registry
+from chop.scoring.task import TASKS
+from chop.tools.user_code import is_user_reference
 
 if TYPE_CHECKING:
     from chop.actions.search.strategies.runners import RunnerBase
@@ -78,7 +84,8 @@ def read_row(path: Path, number: int | None, untuned: bool = False) -> SearchRow
     """The row of trial `number`; `path` is the folder of a search or its project, its `best.json` or its `log.json`.
 
     It has the tuned network, if it was tuned after the search and tuning made it no worse; not so with `untuned`.
-    Raises SearchError where there is no such row, ConfigError where `number` is None; both name trials of the front.
+    Raises WrongSearchError where there is no such row, ConfigError where `number` is None: both name trials of the
+    front.
     """
     path = search_folder(path, ROW_ENDINGS)
     files = [path / ALL_ROWS_FILE, path / BEST_FILE] if path.is_dir() else [path]
@@ -94,7 +101,7 @@ def read_row(path: Path, number: int | None, untuned: bool = False) -> SearchRow
     if number is None:
         raise ConfigError([f"{path} holds several networks: add --trial NUMBER ({_shown_trials(front, rows)})"])
     if number not in rows:
-        raise SearchError(f"{path} has no trial {number} ({_shown_trials(front, rows)})")
+        raise WrongSearchError(f"{path} has no trial {number} ({_shown_trials(front, rows)})")
     row = {key: value for key, value in rows[number].items() if not (untuned and key == "finished")}
     return SearchRow(number, row, folder.path)
 
@@ -117,6 +124,29 @@ def _by_number(rows: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     {'number': 0, 'finished': {}}
     """
     return {row["number"]: row for row in reversed(rows)}
+
+
+def require_searched_subject(options: RunOptions, row: SearchRow) -> None:
+    """Raise ConfigError where the options name another model, data set or task than the search of a row had.
+
+    Functions of the user are not compared: their files may have moved.
+    """
+    searched = tomllib.loads(SearchFolder(row.folder).resolved or "")
+    registries: dict[str, Registry[Any]] = {"model": MODELS, "dataset": DATASETS, "task": TASKS}
+    problems = []
+    for key, registry in registries.items():
+        then, now = searched.get(key), getattr(options, key)
+        if then is None or now is None or (is_user_reference(then) and is_user_reference(now)):
+            continue
+        if _canonical(registry, then) != _canonical(registry, now):
+            noun = registry.noun
+            problems.append(f"{key}: the search in {row.folder} had the {noun} '{then}', and not '{now}': leave it out")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _canonical(registry: Registry[Any], name: str) -> str:
+    return registry.canonical(name) if name in registry else name
 
 
 def rebuild(prepared: Prepared, row: SearchRow) -> MaseGraph:

@@ -17,7 +17,7 @@ from chop.dataset import MaseDataModule
 from chop.dataset.data import PARTS, Data, Part, first_batch
 from chop.dataset.missing_values import missing_values
 from chop.dataset.rows import cut, form_of
-from chop.errors import ChopError, DatasetError, GraphError, first_line
+from chop.errors import ChopError, DatasetError, GraphError, InputError, first_line
 from chop.ir import MaseGraph
 from chop.ir.graph.own_copy import is_uninitialised
 from chop.ir.graph.same_results import draws_at_random, failure, gives, is_finite_on, steady_results
@@ -60,7 +60,7 @@ def prepare(
     `takes_graph`: a saved graph under `--load` is rebuilt on the model next, with its formats and folded norms.
     """
     if options.model is None or options.dataset is None:
-        raise ChopError("name a model and a data set: `ch ACTION MODEL DATASET`, or both in the TOML file")
+        raise InputError("name a model and a data set: `ch ACTION MODEL DATASET`, or both in the TOML file")
     torch.manual_seed(options.seed)
     data = build_data(options)
     check(data)
@@ -91,8 +91,10 @@ def build_data(options: RunOptions) -> MaseDataModule:
 def build_model(options: RunOptions, data_module: MaseDataModule, takes_graph: bool = False) -> nn.Module:
     """The model of the options with its weights: those of `--load`, the bundled ones, or random ones."""
     assert options.model is not None
-    if options.load_weights and not options.load_name:
-        raise ChopError("--load-weights chooses among the weights of a file: add --load PATH")
+    if not options.load_name:
+        for name, about in (("load-weights", "chooses among the weights of a file"), ("load-type", "is about a file")):
+            if getattr(options, name.replace("-", "_")):
+                raise InputError(f"--{name} {about}: add --load PATH")
     if options.load_name and options.is_pretrained:
         logger.warning("--load %s replaces the weights of --pretrained", options.load_name)
     shipped = options.is_pretrained and not options.load_name

@@ -35,7 +35,7 @@ from chop.config.run_config import SPACE_TRAINING, RunConfig
 from chop.config.space_training import SpaceTrainingOptions
 from chop.config.typed import Problem, parse_table
 from chop.dataset.data import Data
-from chop.errors import CheckpointError, ChopError, ConfigError, Interrupted
+from chop.errors import CheckpointError, ConfigError, InputError, Interrupted
 from chop.ir import MaseGraph
 from chop.ir.graph.format_notes_json import format_notes
 from chop.models.checkpoint import save_weights
@@ -93,7 +93,7 @@ class SpaceTrainingJob:
         """
         files = SpaceFiles(self.folder)
         if resume and not files.holds_training:
-            raise ChopError(f"there is no training to resume in {self.folder}; start one without --resume")
+            raise InputError(f"there is no training to resume in {self.folder}; start one without --resume")
         place = None if resume else OwnPlace(own, SPACE_TRAINING_FILES)
         training = SpaceTraining(self.space, self.data, self.options, self.seed, self.device)
         if place is None:

@@ -32,7 +32,7 @@ from chop.config.next_command import scoring_command
 from chop.config.options import RunOptions
 from chop.dataset import MaseDataModule
 from chop.dataset.rows import Batches
-from chop.errors import ChopError, Interrupted
+from chop.errors import ChopError, InputError, Interrupted
 from chop.evaluation.predictions import stream
 from chop.ir.graph.graph_file import GRAPH_FILE
 from chop.models.checkpoint import load_weights
@@ -112,7 +112,7 @@ def train(
     """Train `model` in place on the training set; checkpoints and logs go to `output_dir / "training_ckpts"`.
 
     `model` may be any module, quantised layers included, and ends with its last weights. Ctrl-C keeps the best so far.
-    Raises ChopError for options that Lightning refuses, for a logger whose package is not installed, and where another
+    Raises InputError for options that Lightning refuses, for a logger whose package is not installed, and where another
     training is writing to the folder.
     """
     with _only_training(options, output_dir / TRAINING_FOLDER) as own:
@@ -226,7 +226,7 @@ def _trainer(options: RunOptions, folder: Path, keep: KeepCheckpoints) -> Traine
             num_sanity_val_steps=0,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise ChopError(
+        raise InputError(
             f"Lightning refuses these options (trainer_precision {options.trainer_precision!r}, strategy "
             f"{options.strategy!r}, num_devices {options.num_devices}, accelerator {options.accelerator!r}): {error}"
         ) from error

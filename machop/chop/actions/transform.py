@@ -8,7 +8,7 @@ from typing import Any
 
 from chop.actions.calibration import calibrate_for
 from chop.actions.pass_settings import pass_problems
-from chop.actions.replay import SearchRow, adapt, guarded, rebuild
+from chop.actions.replay import SearchRow, adapt, guarded, rebuild, require_searched_subject
 from chop.actions.setup import Prepared, output_dir, prepare, traced
 from chop.config.next_command import scoring_command
 from chop.config.run_config import RunConfig
@@ -33,6 +33,8 @@ def run_transform(run_config: RunConfig, row: SearchRow | None = None) -> MaseGr
     problems = [*run_config.problems, *([] if row else _problems(run_config))]
     if problems:
         raise ConfigError(problems)
+    if row:
+        require_searched_subject(run_config.options, row)
     prepared = prepare(run_config.options)
     folder = output_dir(run_config, row.folder if row else None) / "transform"
     with only_writer(folder) as own:

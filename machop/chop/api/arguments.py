@@ -10,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from chop.errors import ChopError, ConfigError, FolderError, did_you_mean
+from chop.errors import ChopError, ConfigError, WrongFolderError, did_you_mean
 from chop.tools.option_names import options_named
 
 P = ParamSpec("P")
@@ -143,7 +143,7 @@ def folder_of(argument: str | Path) -> Path:
     """The path of the argument `folder`; raises FolderError where it is a file."""
     place = Path(argument)
     if place.exists() and not place.is_dir():
-        raise FolderError(f"folder: {place} is a file; give the path of a folder")
+        raise WrongFolderError(f"folder: {place} is a file; give the path of a folder")
     return place
 
 

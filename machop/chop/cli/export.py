@@ -12,6 +12,7 @@ from chop.cli.start import row_of, start
 from chop.config.key_values import key_value
 from chop.errors import CheckpointError, ConfigError
 from chop.tools.file_kinds import not_weights
+from chop.tools.option_names import option
 
 RUN = Annotated[Path | None, typer.Argument(help="A search's folder, as mase_output/NAME.", show_default=False)]
 LOAD = Annotated[
@@ -51,7 +52,7 @@ def export(
     if run is None and load is None:
         raise ConfigError(["ch export: give the folder of a search with --trial NUMBER, or --load graph.safetensors"])
     if run is None and (trial is not None or untuned):
-        flag = "--untuned" if trial is None else f"--trial {trial}"
+        flag = "--untuned" if trial is None else f"{option('trial')} {trial}"
         raise ConfigError([f"ch export: {flag} is for the folder of a search, not for --load; leave it out"])
     if to is None:
         raise ConfigError(["ch export: add --to NAME, one of `ch info exporter`"])

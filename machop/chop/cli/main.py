@@ -16,6 +16,7 @@ from chop import __version__
 from chop.actions.search_flags import SearchFlags
 from chop.cli.config import app as config_app
 from chop.cli.export import export
+from chop.cli.info import SECTIONS
 from chop.cli.options import (
     AS_JSON,
     BUDGET,
@@ -46,11 +47,12 @@ from chop.cli.options import (
 )
 from chop.cli.report import report
 from chop.cli.start import TOLD, load_plugins, row_of, start, tell
-from chop.errors import ChopError, ConfigError, Interrupted
-from chop.tools.files import cure
+from chop.errors import ChopError, ConfigError, InputError, Interrupted
+from chop.tools.files import told
 from chop.tools.option_names import options_named
 from chop.tools.terminal import replace_what_cannot_be_shown
 
+_SECTIONS = ", ".join(["all", *SECTIONS])
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 
@@ -84,9 +86,7 @@ app = typer.Typer(
 @app.callback()
 def _top_level(
     version: Annotated[bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True)] = False,
-    info: Annotated[
-        str | None, typer.Option("--info", help="Show all, model or dataset: the same as `ch info`.")
-    ] = None,
+    info: Annotated[str | None, typer.Option("--info", help=f"The same as `ch info`: {_SECTIONS}.")] = None,
 ) -> None:
     """The options before the action."""
 
@@ -218,9 +218,7 @@ def compare(
 
 
 def info(
-    what: Annotated[
-        str, typer.Argument(help="all, model, dataset, format, pass, strategy or runner; or a file of weights")
-    ] = "all",
+    what: Annotated[str, typer.Argument(help=f"{_SECTIONS}; or a file of weights")] = "all",
     name: Annotated[
         str | None,
         typer.Argument(help="A strategy, runner, space, training or exporter: its keys.", show_default=False),
@@ -336,8 +334,7 @@ def _run(arguments: list[str]) -> None:
     except OSError as error:
         if "--debug" in arguments:
             raise
-        told = f"{error.filename or 'input or output'}: {error.strerror or error}{cure(error)}"
-        sys.exit(_report(ChopError(told)))
+        sys.exit(_report(told(error)))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 - the answer to Ctrl-C
         sys.exit(INTERRUPTED)
@@ -357,21 +354,24 @@ def _info_option_as_command(arguments: list[str]) -> list[str]:
 def _report(error: ChopError) -> int:
     """Show an error, one line per problem; returns the exit status."""
     tell(error.problems if isinstance(error, ConfigError) else (str(error),))
-    return WRONG_INPUT if isinstance(error, ConfigError) else FAILED
+    return WRONG_INPUT if isinstance(error, InputError) else FAILED
 
 
 def _option_of(arguments: Sequence[str], name: str) -> str:
-    """The option `--name`; for the folder of all projects or one of them, what names the command's output instead.
+    """The option `--name`, in the spelling that was typed if it has several.
 
-    The command is the one that the arguments name.
+    For the folder of all projects, or one of them, it is what names the output of a command without that option. The
+    command is the one that the arguments name.
     """
     command: Any = get_command(app)
     for argument in arguments:
         command = getattr(command, "commands", {}).get(argument, command)
-    known = {option for parameter in command.params for option in parameter.opts}
-    if f"--{name}" in known or name not in ("project-dir", "project"):
-        return f"--{name}"
-    return "--output" if "--output" in known else "place"
+    spellings = {option: parameter.opts for parameter in command.params for option in parameter.opts}
+    typed = {argument.partition("=")[0] for argument in arguments}
+    own = spellings.get(f"--{name}", [])
+    if own or name not in ("project-dir", "project"):
+        return next((option for option in own if option in typed), f"--{name}")
+    return "--output" if "--output" in spellings else "place"
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ def _option(option: Field[Any], hint: Any, trains: bool) -> Any:
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    if get_origin(hint) is Literal:
+    if get_origin(hint) is Literal and isinstance(get_args(hint)[0], str):
         return get_args(hint)
     return next((_choices(part) for part in get_args(hint) if _choices(part)), ())
 

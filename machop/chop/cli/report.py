@@ -44,7 +44,7 @@ def report(
     """Write a search as one HTML page that needs no network: ch report mase_output/NAME --open"""
     from chop.record.names import PAGE_FILE, search_folder
     from chop.report.html.pages import page_folder, page_of
-    from chop.tools.files import write_whole
+    from chop.tools.files import place_given_by, write_whole
     from chop.tools.terminal import terminal
 
     run = run.parent if run.name == PAGE_FILE else run
@@ -64,7 +64,8 @@ def report(
     if figures is not None:
         from chop.report.figures import Against, write_figures
 
-        written += write_figures(folder, figures, None if curve is None else Against(curve, by))
+        with place_given_by("figures"):
+            written += write_figures(folder, figures, None if curve is None else Against(curve, by))
     for path in written:
         terminal().print(f"written: {path}", soft_wrap=True, highlight=False, markup=False)
     if open_it:

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chop.config.options import training_options
 from chop.config.toml_document import in_line_order
 from chop.errors import ConfigError
+from chop.tools.option_names import option
 
 if TYPE_CHECKING:
     from chop.actions.search_flags import SearchFlags
@@ -58,6 +60,8 @@ def start(
     set_logging_verbosity("debug" if debug else quiet)
     if run_config.options.no_warnings:
         warnings.simplefilter("ignore")
+    if not trains:
+        _warn_of_training_options(run_config)
     if shows_options:
         tell(run_config.of_options)
     if search is not None and not plugins:
@@ -67,6 +71,18 @@ def start(
 
         print_options(run_config, trains, of_space is not None)
     return run_config
+
+
+def _warn_of_training_options(run_config: RunConfig) -> None:
+    """Warn of options of training on the command line of a command that does not train."""
+    from chop.config.run_config import typed_flag
+    from chop.tools.logger import get_logger
+
+    typed = [name for name in training_options() if run_config.sources[name] == "command line"]
+    if typed:
+        get_logger(__name__).warning(
+            "%s: no effect here, only `ch train` reads this: leave it out", ", ".join(map(typed_flag, typed))
+        )
 
 
 def _tell_early(run_config: RunConfig) -> None:
@@ -97,7 +113,9 @@ def row_of(path: Path | None, number: int | None, untuned: bool) -> Any:
             raise ConfigError(["command line: --untuned is for the network of --from-search PATH and --trial NUMBER"])
         return None
     if path is None:
-        raise ConfigError([f"command line: --trial {number} is a network of a search: add --from-search PATH"])
+        raise ConfigError(
+            [f"command line: {option('trial')} {number} is a network of a search: add --from-search PATH"]
+        )
     from chop.record.names import ROW_ENDINGS, search_folder
 
     search_folder(path, ROW_ENDINGS)  # before torch is imported

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -44,7 +44,7 @@ class RunOptions:
     is_pretrained: bool = _option(False, "Start from the weights that ship with the model.", "--pretrained")
     batch_size: Annotated[int, Ge(1)] = _option(128, "Samples per batch.")
     max_epochs: Annotated[int, Ge(1)] = _training(20, "Train for at most this many epochs.")
-    max_steps: Annotated[int, Ge(-1)] = _training(-1, "Train for at most this many steps; -1: no limit.")
+    max_steps: Annotated[int, Ge(1)] | Literal[-1] = _training(-1, "Train for at most this many steps; -1: no limit.")
     learning_rate: Annotated[float, Gt(0), Le(1000)] = _training(1e-3, "Learning rate of the optimiser.")
     weight_decay: Annotated[float, Ge(0)] = _training(0.0, "Weight decay of the optimiser.")
     lr_scheduler: Literal["constant", "linear", "cosine"] = _training(
@@ -69,3 +69,8 @@ class RunOptions:
     project: Annotated[str, MinLen(1)] | None = _option(
         None, "Folder of this run; default <model>_<task>_<dataset>_<date>."
     )
+
+
+def training_options() -> list[str]:
+    """The names of the options that have no effect on commands that do not train."""
+    return [own.name for own in fields(RunOptions) if own.metadata["of_training"]]

@@ -19,6 +19,7 @@ from chop.config.toml_document import TomlDocument
 from chop.config.typed import Problem, check_value, parse_table, unknown_key
 from chop.errors import ChopError, ConfigError, nearest
 from chop.tools.file_kinds import not_weights
+from chop.tools.option_names import option
 from chop.tools.user_code import is_user_reference
 
 Source = Literal["default", "file", "command line"]
@@ -225,7 +226,12 @@ def _file_problems(document: TomlDocument, values: Mapping[str, Any], given: Map
 
 def _command_line_problems(values: Mapping[str, Any]) -> list[str]:
     wrong = ((key, _wrong(key, value)) for key, value in values.items())
-    return [f"command line: {flag_of_option(key)}: {message}" for key, message in wrong if message]
+    return [f"command line: {typed_flag(key)}: {message}" for key, message in wrong if message]
+
+
+def typed_flag(name: str) -> str:
+    """The flag of a shared option in the spelling that was typed."""
+    return option(flag_of_option(name).removeprefix("--"))
 
 
 def flag_of_option(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from chop.config.options import RunOptions
 from chop.config.overrides import Override
-from chop.config.run_config import SPACE_TRAINING, RunConfig, flag_of_option
+from chop.config.run_config import SPACE_TRAINING, RunConfig, typed_flag
 from chop.config.space_training import SpaceTrainingOptions
 
 SHARED = tuple(
@@ -31,6 +31,6 @@ def for_space(run_config: RunConfig, given: Mapping[str, Any]) -> RunConfig:
     placed = run_config.with_overrides(
         [Override(f"--{name.replace('_', '-')}", (SPACE_TRAINING, name), value) for name, value in values.items()]
     )
-    idle = [flag_of_option(name) for name in typed if name not in SHARED]
+    idle = [typed_flag(name) for name in typed if name not in SHARED]
     problems = [f"command line: {flag} has no effect with --for-space: leave it out" for flag in idle]
     return replace(placed, of_options=(*placed.of_options, *problems))

@@ -92,10 +92,12 @@ def check_value(annotation: Any, value: Any) -> str | None:
     try:
         _adapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
+        first, *others = error.errors()
         if first["type"].startswith(("less_than", "greater_than")) and (wrong := _extreme(value)):
             return wrong
-        wanted = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        is_of_choice = len(first["loc"]) == 1 and all(len(other["loc"]) == 1 for other in others)
+        messages = [own["msg"] for own in (first, *(others if is_of_choice else ()))]
+        wanted = " or ".join(text.removeprefix("Input should be ").removeprefix("Value error, ") for text in messages)
         wanted = wanted.replace("a valid dictionary", "a table").replace("String should have", "text with")
         cure = _as_list_of_one(annotation, value) if first["type"] == "list_type" else ""
         return f"expected {wanted}, got {shown(value)}{cure}"

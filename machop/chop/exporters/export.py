@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from chop.config.typed import Problem, UnknownKey, parse_table
-from chop.errors import ExportError, FolderError
+from chop.errors import ExportError, WrongExportOptionsError, WrongFolderError
 from chop.exporters.base import EXPORTERS, Check, Exporter, ExportNetwork, Written
 from chop.exporters.manifest import MANIFEST, write_manifest, write_readme
 from chop.tools.folder_lock import only_writer
@@ -40,11 +40,11 @@ class Exported:
 
 
 def exporter_of(to: str, options: Mapping[str, Any] | None = None) -> Exporter:
-    """The exporter of a name, with options by name; raises UnknownNameError, or ExportError for wrong options."""
+    """The exporter of a name, with options by name; raises UnknownNameError, or WrongExportOptionsError."""
     cls = EXPORTERS[to]
     parsed, problems = parse_table(cls.Options, dict(options or {}))
     if problems:
-        raise ExportError(f"{to}: the options are wrong:", [_told(own) for own in problems])
+        raise WrongExportOptionsError(f"{to}: the options are wrong:", [_told(own) for own in problems])
     return cls(parsed)
 
 
@@ -111,13 +111,13 @@ def write_verified(
 
 
 def require_replaceable(folder: Path) -> None:
-    """Raise FolderError where a folder holds anything but an earlier export."""
+    """Raise WrongFolderError where a folder holds anything but an earlier export."""
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise FolderError(f"{folder} is a file: choose another --output")
+        raise WrongFolderError(f"{folder} is a file: choose another --output")
     if any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise FolderError(f"{folder} holds files that are no export: choose another --output, or an empty folder")
+        raise WrongFolderError(f"{folder} holds files that are no export: choose another --output, or an empty folder")
 
 
 def _checked(

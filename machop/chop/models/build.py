@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from chop.errors import CheckpointError, ChopError
+from chop.errors import CheckpointError, ChopError, InputError
 from chop.models.checkpoint import load_weights
 from chop.models.info import MODELS, ModelInfo
 from chop.scoring.task import task_class
@@ -60,10 +60,10 @@ def _check_fits(name: str, dataset_info: Any) -> None:
 
 
 def _check_image_size(info: ModelInfo, dataset_info: Any) -> None:
-    """Raise ChopError where a model is given images of another size than its own, or images in place of vectors."""
+    """Raise InputError where a model is given images of another size than its own, or images in place of vectors."""
     given = getattr(dataset_info, "image_size", None)
     if dataset_info is not None and given != info.image_size:
-        raise ChopError(
+        raise InputError(
             f"'{info.name}' takes {_images(info.image_size)}, and the data are {_images(given)}: choose another model "
             "or other data (ch info lists both)"
         )
@@ -95,7 +95,7 @@ def _builtin(name: str, task: str, dataset_info: Any) -> nn.Module:
     info = builtin.info
     known = task_class(task)
     if known.reads_tokens or known.targets_are_values:
-        raise ChopError(f"'{name}' does not do task '{task}'; it does {', '.join(info.tasks)}")
+        raise InputError(f"'{name}' does not do task '{task}'; it does {', '.join(info.tasks)}")
     _check_image_size(info, dataset_info)
     features = getattr(dataset_info, "num_features", None) or info.num_features
     classes = getattr(dataset_info, "num_classes", None) or info.num_classes

@@ -122,8 +122,8 @@ def _is_safetensors(path: Path) -> bool:
 def _read_folder(path: Path) -> Checkpoint:
     if not (path / HF_FILE).is_file():
         raise CheckpointError(
-            f"the folder {path} has no {HF_FILE}; give a checkpoint file or a Hugging Face folder (a network of a "
-            "search is given by --from-search FOLDER --trial NUMBER)"
+            f"the folder {path} has no {HF_FILE}; give a checkpoint file or a Hugging Face folder (`ch test`, "
+            "`transform` take a network of a search by --from-search FOLDER --trial NUMBER)"
         )
     found = _read_safetensors(path / HF_FILE)
     return Checkpoint(path, "hf", found.state_dicts, found.metadata, found.has_checksum)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chop.errors import SearchError
+from chop.errors import SearchError, WrongSearchError
 from chop.record.blocks import BlockLog
 from chop.record.comparison import CompareSummary
 from chop.record.comparison_json import comparison_as_json, comparison_from_json
@@ -54,7 +54,7 @@ class ComparisonFolder:
         """
         path = self.path / SUMMARY_FILE
         if not path.is_file():
-            raise SearchError(f"{path} does not exist; give the folder compare of a comparison that has ended")
+            raise WrongSearchError(f"{path} does not exist; give the folder compare of a comparison that has ended")
         row = self._document()
         if "curves" not in row:
             raise SearchError(f"{path} was written by an earlier chop, without the curves; {AGAIN}")

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from chop.errors import SearchError
+from chop.errors import SearchError, WrongSearchError
 from chop.record.missing_seal import require_no_seal_beside
 from chop.record.names import LANDSCAPE_FILE
 from chop.record.sealed_parquet import SEAL, seal_file, seal_of
@@ -156,10 +156,10 @@ class Landscape:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """An open Parquet file; raises SearchError if it is missing."""
+    """An open Parquet file; raises WrongSearchError if it is missing."""
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
-        raise SearchError(
+        raise WrongSearchError(
             f"{path} {what}; brute_force writes one with landscape = true under [search.strategy.setup], on a space "
             "that can be measured exhaustively. On a larger one use ch compare"
         )

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from chop.errors import SearchError
+from chop.errors import WrongSearchError
 from chop.tools.file_kinds import wrong_kind
 from chop.tools.own_files import OwnFiles
 
@@ -67,12 +67,12 @@ FINISHED = Kind("chop_finished", "log of tuned networks")
 def search_folder(path: Path, takes: Collection[str] = ()) -> Path:
     """The folder of a search in a project's folder, `mase_output/NAME`; any other path as it is.
 
-    Raises SearchError for a file whose name has none of the endings that the caller `takes`.
+    Raises WrongSearchError for a file whose name has none of the endings that the caller `takes`.
     """
     if path.is_file() and path.suffix not in takes:
         is_within = any((path.parent / file).is_file() for file in (TRIALS_FILE, BLOCKS_FILE))
         cure = f"give its folder, {path.parent}" if is_within else "give the folder of one, as mase_output/NAME"
-        raise SearchError(wrong_kind(path, (), "a search", cure) or f"{path} is a file, and not a search: {cure}")
+        raise WrongSearchError(wrong_kind(path, (), "a search", cure) or f"{path} is a file, and not a search: {cure}")
     within = (path / "software" / SEARCH_FOLDER, path / SEARCH_FOLDER)
     return next((own for own in within if own.is_dir()), path)
 

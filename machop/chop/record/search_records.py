@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chop.errors import SearchError
+from chop.errors import SearchError, WrongSearchError
 from chop.record.block_totals import ExhaustiveTotals
 from chop.record.blocks import blocks_problem, read_blocks
 from chop.record.damage import DAMAGES
@@ -66,7 +66,7 @@ class SearchRecords:
     def header(self) -> Header:
         """The header of the log. Raises SearchError if there is no log, or its header is damaged."""
         if self.log is None:
-            raise SearchError(f"{self.path}: no search there; give the folder search_ckpts of one, with its log")
+            raise WrongSearchError(f"{self.path}: no search there; give the folder search_ckpts of one, with its log")
         return read_header(self.log, KINDS[self.log.name])
 
     @property
@@ -95,7 +95,9 @@ class SearchRecords:
         """The trial log. Raises SearchError if there is none, or it is damaged at its beginning."""
         path = self.path / TRIALS_FILE
         if not path.is_file():
-            raise SearchError(f"{path} does not exist; give the folder search_ckpts of a search that keeps its trials")
+            raise WrongSearchError(
+                f"{path} does not exist; give the folder search_ckpts of a search that keeps its trials"
+            )
         return read_trials(path)
 
     def blocks(self) -> ExhaustiveTotals:
@@ -210,7 +212,9 @@ class SearchRecords:
         try:
             found = read_rows(path, *kinds)
         except FileNotFoundError as error:
-            raise SearchError(f"{path} does not exist; give the folder search_ckpts of a finished search") from error
+            raise WrongSearchError(
+                f"{path} does not exist; give the folder search_ckpts of a finished search"
+            ) from error
         rows: list[dict[str, Any]] = self._of_this_search(path, found).content
         return rows
 

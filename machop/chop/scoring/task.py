@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chop.errors import ChopError
+from chop.errors import ChopError, InputError
 from chop.registry import Registry, subclass_problem
 from chop.scoring.accumulator import Accumulator, SampleMeans, Together
 from chop.scoring.kept_outputs import KeptOutputs, OwnStream
@@ -138,9 +138,9 @@ TASKS: Registry[type[Task]] = Registry(
 
 
 def task_class(name: str) -> type[Task]:
-    """The task `name`; raises UnknownNameError for an unknown one, ChopError for translation."""
+    """The task `name`; raises UnknownNameError for an unknown one, InputError for translation."""
     if name in NOT_OFFERED:
-        raise ChopError(
+        raise InputError(
             f"task '{name}': translation is not offered (a model that writes one token after the other is not "
             f"measured); choose one of {', '.join(TASKS.names())}"
         )

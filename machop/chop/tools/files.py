@@ -12,13 +12,16 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 
-from chop.errors import FolderError
-from chop.tools.option_names import option
+from chop.errors import ChopError, FolderError, InputError, WrongFolderError
+from chop.tools.option_names import option, options_named
 
 UNFINISHED = ".writing"
 """Ending of a file that is being written, until it takes its own name."""
 
 _LONGEST_NAME = 200
+_WRONG_PATHS = (FileExistsError, IsADirectoryError, NotADirectoryError)
+"""Errors of a path that leads to a file in place of a folder, or to a folder in place of a file."""
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -39,7 +42,7 @@ def copied_folder(source: Path, target: Path) -> Path:
     Raises FolderError where `target` exists or cannot be written.
     """
     if target.exists():
-        raise FolderError(f"folder: {target} exists already: choose another")
+        raise WrongFolderError(f"folder: {target} exists already: choose another")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{target.name[:_LONGEST_NAME]}.", dir=target.parent) as beside:
@@ -97,6 +100,22 @@ def require_in_place(path: Path, descriptor: int) -> None:
         f"{path} was moved to {moved_to} while this command was writing there: what it had written is in that place; "
         "move it back, and go on with --resume"
     )
+
+
+@contextmanager
+def place_given_by(name: str) -> Iterator[None]:
+    """Let errors of what is written within name the option `name` as the one that says where."""
+    with options_named(lambda other: f"--{name if other in ('project-dir', 'project') else other}"):
+        try:
+            yield
+        except OSError as error:
+            raise told(error) from error
+
+
+def told(error: OSError) -> ChopError:
+    """The error of a file or folder that could not be read or written: with its name, and the cure if it is known."""
+    kind = InputError if isinstance(error, _WRONG_PATHS) else ChopError
+    return kind(f"{error.filename or 'input or output'}: {error.strerror or error}{cure(error)}")
 
 
 def cure(error: OSError) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from chop.errors import FolderError
+from chop.errors import WrongFolderError
 from chop.tools.option_names import option
 
 
@@ -38,7 +38,7 @@ class OwnFiles:
         """
         found = self.found(folder)
         if found and not any(map(self.is_known, found)):
-            raise FolderError(
+            raise WrongFolderError(
                 f"folder: {found[-1]} is no part of a {self.kind} that could go on, and a {self.kind} would write a "
                 f"file of this name: move it, or choose another {option('project-dir', 'project')}"
             )

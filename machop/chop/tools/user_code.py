@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from chop.errors import ChopError, did_you_mean
+from chop.errors import ChopError, InputError, did_you_mean
 
 _PREFIX = "chop_user_"
 
@@ -28,12 +28,12 @@ def is_user_reference(text: str) -> bool:
 
 
 def load_user_object(reference: str) -> Any:
-    """The object that `FILE.py:NAME` names; runs the file. Raises ChopError with the reason of a failure."""
+    """The object that `FILE.py:NAME` names; runs the file. Raises InputError without it."""
     file, _, name = reference.rpartition(":")
     module = load_plugin(Path(file))
     if not hasattr(module, name):
         public = [key for key in vars(module) if not key.startswith("_")]
-        raise ChopError(f"{file} defines no '{name}'{did_you_mean(name, public)}")
+        raise InputError(f"{file} defines no '{name}'{did_you_mean(name, public)}")
     return getattr(module, name)
 
 
@@ -49,7 +49,7 @@ def load_plugin(path: Path) -> ModuleType:
         return sys.modules[name]
     if not path.is_file() or path.suffix != ".py":
         what = "is a folder" if path.is_dir() else "is no Python file (.py)" if path.exists() else "does not exist"
-        raise ChopError(f"{path} {what}; give the path of a Python file")
+        raise InputError(f"{path} {what}; give the path of a Python file")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     names = [name, path.stem] if _is_imported_as(path.stem, path) else [name]

@@ -20,7 +20,7 @@ from chop.actions.search.strategies.optuna.storage import without_password
 from chop.actions.search_flags import SearchFlags
 from chop.config.run_config import RunConfig, dump_toml
 from chop.dataset.data import Data
-from chop.errors import Interrupted, SearchError
+from chop.errors import Interrupted, SearchError, WrongSearchError
 from chop.record.folder import SearchFolder
 from chop.record.names import PAGE_FILE, SEARCH_FILES, SUMMARY_FILE
 from chop.report.search_report import print_summary
@@ -79,7 +79,7 @@ def run_search(
     with only_writer(job.folder) as own:
         job = job.begun_from(init_from, resume)  # before the earlier search, which may be one of them, is moved aside
         if resume and not job.files.holds_search:
-            raise SearchError(f"there is no search to resume in {job.folder}; start one without --resume")
+            raise WrongSearchError(f"there is no search to resume in {job.folder}; start one without --resume")
         begins(job.folder)
         result = _run_in(own, job, run_config, resume)
         if watcher is None:

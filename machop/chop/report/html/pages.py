@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chop.errors import SearchError
+from chop.errors import WrongSearchError
 from chop.record.comparison_folder import ComparisonFolder
 from chop.record.folder import SearchFolder
 from chop.record.names import BEST_FILE, COMPARISON_FOLDER, SUMMARY_FILE
@@ -34,7 +34,7 @@ def comparison_in(folder: Path) -> ComparisonFolder:
     for own in (folder, folder / COMPARISON_FOLDER, folder / "software" / COMPARISON_FOLDER):
         if (own / SUMMARY_FILE).is_file():
             return ComparisonFolder(own)
-    raise SearchError(f"{folder} holds no search and no comparison; give the folder of one, as mase_output/NAME")
+    raise WrongSearchError(f"{folder} holds no search and no comparison; give the folder of one, as mase_output/NAME")
 
 
 def page_folder(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from chop.actions.search.run.results import LARGEST_LOG
 from chop.actions.search.run.resumable import ResumableSearch
 from chop.actions.search.run.session import spread_out
 from chop.actions.search.strategies.brute_force import BruteForceOptions
-from chop.errors import SearchError
+from chop.errors import SearchError, WrongSearchError
 from chop.record.block_totals import ExhaustiveTotals
 from chop.record.blocks import BlockLog
 from chop.record.goals import Goals
@@ -45,7 +45,7 @@ def is_block_by_block(search: ResumableSearch, instruments: Instruments, resume:
             f'order = "random" or n_trials of at most {LARGEST_LOG:,}'
         )
     if search.initial.names:
-        raise SearchError("--init-from has no effect here: every point is measured, block by block; leave it out")
+        raise WrongSearchError("--init-from has no effect here: every point is measured, block by block; leave it out")
     return True
 
 

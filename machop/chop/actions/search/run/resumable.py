@@ -18,7 +18,7 @@ from chop.actions.search.search_space.trained_networks import TrainedNetworks
 from chop.actions.search.settings.search import SearchSettings
 from chop.actions.search.strategies.base import STRATEGIES
 from chop.config.later_keys import fingerprint_of_options
-from chop.errors import SearchError
+from chop.errors import WrongSearchError
 from chop.record.folder import SearchFolder
 from chop.tools.logger import get_logger
 from chop.tools.whole_numbers import readable
@@ -65,7 +65,9 @@ class ResumableSearch(SearchSession):
     def begun_from(self, sources: Sequence[str], resume: bool) -> Self:
         """This search with the starting trials of earlier ones; a resumed search keeps those that it had."""
         if sources and isinstance(self.space, TrainedNetworks):
-            raise SearchError("--init-from has no effect here: each trial is a network of this training; leave it out")
+            raise WrongSearchError(
+                "--init-from has no effect here: each trial is a network of this training; leave it out"
+            )
         if resume:
             return replace(self, initial=Initial.read(self.folder, sources))
         objectives = self.settings.objectives

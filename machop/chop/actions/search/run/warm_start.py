@@ -15,7 +15,7 @@ from chop.actions.search.strategies.optuna.storage import (
     stored,
     without_password,
 )
-from chop.errors import PassError, SearchError
+from chop.errors import PassError, SearchError, WrongSearchError
 from chop.passes.graph.transforms.quantize.quantize import plan_from_config
 from chop.record.damage import DAMAGES
 from chop.record.folder import SearchFolder
@@ -67,7 +67,7 @@ class Initial:
         shown = tuple(map(without_password, names))
         if shown and shown != found.names:
             began = f"--init-from {' --init-from '.join(found.names)}" if found.names else "no --init-from"
-            raise SearchError(f"the search in {folder} began with {began}: give the same, or none, with --resume")
+            raise WrongSearchError(f"the search in {folder} began with {began}: give the same, or none, with --resume")
         return found
 
     def _as_json(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def gather(
     Of any other, and of a storage of Optuna, whose figures nobody vouches for, the points are: those that this space
     has, in the order of the trials. Each point once.
 
-    Raises SearchError for a name that is no search, and for one that has no point in this space.
+    Raises WrongSearchError for a name that is no search, and for one that has no point in this space.
     """
     inherited: dict[tuple[int, ...], Trial] = {}
     first: dict[tuple[int, ...], Point] = {}
@@ -127,7 +127,7 @@ def _tell(source: _Source, space: SearchSpaceBase) -> None:
         return
     found = {space.key(point) for point in source.points if point is not None}
     if not found:
-        raise SearchError(
+        raise WrongSearchError(
             f"--init-from {source.name}: none of its {len(source.points)} points is one of the "
             f"{readable(space.size)} of this space; leave it out, or give the space its nodes, keys and choices"
         )
@@ -147,11 +147,11 @@ def _read(name: str, space: SearchSpaceBase, fingerprint: Mapping[str, Any], wan
     if folder.is_dir():
         return _read_folder(name, folder, space, fingerprint, wanted)
     if problem := wrong_kind(path, (), "a search", "give the folder of one, as mase_output/NAME"):
-        raise SearchError(f"--init-from {problem}")
+        raise WrongSearchError(f"--init-from {problem}")
     if is_storage(name):
         points = [_stored_point(space, found) for found in points_of_storage(name)]
         return _Source(without_password(name), points=points, why="a storage of Optuna says nothing of how it measured")
-    raise SearchError(
+    raise WrongSearchError(
         f"--init-from {name}: there is no such folder (search_ckpts of a search) and no such storage of Optuna "
         "(sqlite:///FILE.db#STUDY, or a journal FILE.log#STUDY)"
     )
@@ -162,7 +162,9 @@ def _read_folder(
 ) -> _Source:
     earlier = SearchFolder(folder)
     if earlier.log is None:
-        raise SearchError(f"--init-from {name}: no search there; give the folder search_ckpts of one, with its log")
+        raise WrongSearchError(
+            f"--init-from {name}: no search there; give the folder search_ckpts of one, with its log"
+        )
     theirs = earlier.fingerprint
     if landscape_key(theirs) == landscape_key(fingerprint):
         if (folder / ALL_ROWS_FILE).exists():
@@ -170,7 +172,9 @@ def _read_folder(
         trials = earlier.logged().trials if earlier.is_by_trial else list(_front(folder, space))
         trials = [trial for trial in trials if trial.repeats is None and trial.stopped_at is None]
         if not trials:
-            raise SearchError(f"--init-from {name}: that search has no trial yet; resume it first, or leave it out")
+            raise WrongSearchError(
+                f"--init-from {name}: that search has no trial yet; resume it first, or leave it out"
+            )
         missing = [own for own in wanted if any(own not in trial.metrics for trial in trials if not trial.failed)]
         if missing:
             return _Source(name, points=[trial.point for trial in trials], why=f"it lacks {', '.join(sorted(missing))}")
@@ -192,7 +196,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     try:
         return SearchFolder(folder).rows(ALL_ROWS_FILE)
     except SearchError as error:
-        raise SearchError(f"--init-from {folder}: no finished search there ({error})") from error
+        raise WrongSearchError(f"--init-from {folder}: no finished search there ({error})") from error
 
 
 def _point_of(space: SearchSpaceBase, config: SampledConfig) -> Point | None:

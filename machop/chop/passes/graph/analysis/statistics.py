@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from chop.errors import PassError, did_you_mean
+from chop.errors import PassError, did_you_mean, first_line
 from chop.formats.measured import by_channel, quantile_of
 from chop.ir import MaseGraph
 from chop.passes.graph.analysis.metadata import (
@@ -160,12 +160,26 @@ def _statistic(key: str, values: Tensor, config: Any, is_activation: bool) -> di
     dims = config.get("dims") or "all"
     if dims not in ("all", "channel"):
         raise PassError(f'{key}: dims must be "all" or "channel", got {dims!r}')
-    values = values.to(config.get("device") or values.device)
+    values = _on_device(key, values, config.get("device"))
     rows = by_channel(
         values.abs() if config.get("abs") else values, "channel" if dims == "channel" else "tensor", int(is_activation)
     )
     measured = STATISTICS[key](rows, config)
     return {name: _plain(result, dims) for name, result in measured.items()} | {"count": values.numel()}
+
+
+def _on_device(key: str, values: Tensor, device: Any) -> Tensor:
+    """The values on the device that a statistic is to be computed on; raises PassError if it cannot be used."""
+    if device is None:
+        return values
+    try:
+        moved = values.to(torch.device(device))
+        moved.flatten()[:1].tolist()  # a device without memory fails here
+    except (AssertionError, RuntimeError, NotImplementedError, TypeError) as error:  # by the kind of device
+        raise PassError(
+            f'{key}: device: {device!r} cannot be used here ({first_line(error)}): write "cpu", or leave it out'
+        ) from error
+    return moved
 
 
 def _plain(result: Tensor, dims: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chop.actions.search.strategies.optuna.samplers import import_optuna, quiet
-from chop.errors import SearchError
+from chop.errors import SearchError, WrongSearchError
 from chop.record.folder import SearchFolder
 from chop.record.goals import Goals
 from chop.record.names import ALL_ROWS_FILE, TRIALS_FILE, search_folder
@@ -56,7 +56,7 @@ def points_of_storage(name: str) -> list[StoredPoint]:
             study_name = names[0]
         if study_name not in names:
             there = ", ".join(names) or "none"
-            raise SearchError(f"{shown}: name one of its studies, as in 'STORAGE#STUDY' (there: {there})")
+            raise WrongSearchError(f"{shown}: name one of its studies, as in 'STORAGE#STUDY' (there: {there})")
         trials = optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
     return [StoredPoint(trial.params, _config_of(trial)) for trial in complete]
@@ -80,7 +80,7 @@ def export_search(folder: Path, storage: str, study_name: str | None = None) -> 
             with quiet():
                 study = optuna.create_study(study_name=name, storage=opened, directions=directions)
         except optuna.exceptions.DuplicatedStudyError as error:
-            raise SearchError(f"{shown} has a study '{name}' already: choose another --study-name") from error
+            raise WrongSearchError(f"{shown} has a study '{name}' already: choose another --study-name") from error
         try:
             _fill(study, search)
         except BaseException:
@@ -215,11 +215,13 @@ def _open(address: str, must_exist: bool) -> BaseStorage:
     if "://" in address and not address.startswith(SQLITE):
         return optuna.storages.RDBStorage(address)
     if not address.startswith(SQLITE) and file.suffix != ".log" and not file.is_file():
-        raise SearchError(f"{address}: expected {SQLITE}FILE.db, another database's address, or a journal FILE.log")
+        raise WrongSearchError(
+            f"{address}: expected {SQLITE}FILE.db, another database's address, or a journal FILE.log"
+        )
     if must_exist and not file.is_file():
-        raise SearchError(f"{address}: there is no file {file}")
+        raise WrongSearchError(f"{address}: there is no file {file}")
     if not file.parent.is_dir():
-        raise SearchError(f"{address}: there is no folder {file.parent}; make it first")
+        raise WrongSearchError(f"{address}: there is no folder {file.parent}; make it first")
     if address.startswith(SQLITE):
         return optuna.storages.RDBStorage(address)
     return optuna.storages.JournalStorage(JournalFileBackend(address))
