@@ -69,6 +69,9 @@ def test_train_search_test_and_resume(tmp_path: Path, ch: Command) -> None:
     rows = dict(re.findall(r"^ (\w+) +(\S+) +\S+ *$", out, re.MULTILINE))
     for name, value in {**best["software_metrics"], **best["hardware_metrics"]}.items():
         assert float(rows[name]) == pytest.approx(value, rel=1e-9)
+    for action in ("test", "transform"):
+        _, err = ch(action, "toy", "--from-search", str(found), "--trial", str(best["number"]), status=2)
+        assert "and not 'toy': leave it out" in " ".join(err.split())
     before = trials(found)
     arguments = ("search", "--config", LAB, "--load", weights, "--project", "mine", "--seed", "1", "--resume")
     ch(*arguments)

@@ -138,6 +138,10 @@ def test_statistics_of_batches_with_none_common_tensors_and_other_lengths() -> N
         ({"num_samples": 0}, "num_samples"),
         ({"num_samples": 999}, "999 samples are asked for"),
         ({"by": "nam"}, "did you mean 'name'?"),
+        ({"weight_statistics": {"range_min_max": {"device": "cuda:99"}}}, "device: 'cuda:99' cannot be used here"),
+        ({"weight_statistics": {"range_min_max": {"device": "meta"}}}, "device: 'meta' cannot be used here"),
+        ({"weight_statistics": {"range_min_max": {"device": "disc"}}}, "device: 'disc' cannot be used here"),
+        ({"weight_statistics": {"range_min_max": {"device": [1]}}}, "device: [1] cannot be used here"),
     ],
 )
 def test_wrong_arguments_of_statistics_are_told(
