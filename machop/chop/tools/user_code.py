@@ -28,7 +28,10 @@ def is_user_reference(text: str) -> bool:
 
 
 def load_user_object(reference: str) -> Any:
-    """The object that `FILE.py:NAME` names; runs the file. Raises InputError without it."""
+    """The object that `FILE.py:NAME` names; runs the file.
+
+    Raises InputError where there is none, ChopError with the reason where the file fails.
+    """
     file, _, name = reference.rpartition(":")
     module = load_plugin(Path(file))
     if not hasattr(module, name):
