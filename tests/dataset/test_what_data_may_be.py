@@ -33,7 +33,7 @@ def parts(form: Callable[[Tensor, Tensor], Any] = lambda x, y: (x, y), **more: A
 def set_up(built: dict[str, Any]) -> MaseDataModule:
     module = MaseDataModule("mine.py:build_data", 4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(user_data, "_call", lambda reference, batch_size: built)
+        patch.setattr(user_data, "load_user_object", lambda reference: lambda: built)
         module.setup()
     return module
 

@@ -242,7 +242,7 @@ def set_up(folder: Path, built: dict[str, Any]) -> MaseDataModule:
 
     module = MaseDataModule(f"{folder / 'mine.py'}:build_data", 16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(user_data, "_call", lambda reference, batch_size: built)
+        patch.setattr(user_data, "load_user_object", lambda reference: lambda: built)
         module.setup()
     return module
 
