@@ -125,10 +125,11 @@ def test_a_strategy_that_fails_is_found_in_the_traceback(mlp: nn.Module, arrays:
 def test_a_file_may_leave_out_model_and_data_but_not_name_unknown_ones(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(
-        '[search.search_space]\nname = "graph/quantize/mixed_precision_ptq"\n[search.strategy]\nname = "random"\n'
+        '[search.search_space]\nname = "graph/quantize/mixed_precision_ptq"\n[search.strategy]\nname = "random"\n',
+        encoding="utf-8",
     )
     assert not {"model", "data"} & set(chop.load_config(file))
-    file.write_text(f'dataset = "nope"\n{file.read_text()}')
+    file.write_text(f'dataset = "nope"\n{file.read_text(encoding="utf-8")}', encoding="utf-8")
     with pytest.raises(ConfigError) as told:
         chop.load_config(file)
     assert "unknown data set 'nope'" in str(told.value) and "is missing" not in str(told.value)

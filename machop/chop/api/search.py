@@ -100,13 +100,13 @@ def search(
 
     `model` is a module, which stays as it is, a `MaseGraph`, or a name of `ch info model`; `weights` is a file for it.
     `data` is a name of `ch info dataset`, a `MaseDataModule`, arrays `(x, y)`, of which `split` and `seed` make parts,
-    or `{"train": …, "val": …, "test": …}`, each a DataLoader or `(x, y)`. `task`, `loss` and `metrics` (`{name:
-    (function, "maximize" | "minimize")}`) say what outputs are judged by.
+    or `{"train": …, "val": …, "test": …}`, each a DataLoader or `(x, y)`. `task`, `loss` and `metrics`, which are
+    `{name: (function, "maximize" | "minimize")}`, say what outputs are judged by.
 
     `formats` to `export_to` make a `Space`, unless `space` is one. `objectives` are metrics: names (`ch info runner`),
-    `(function, "minimize")`, or `{name: direction | {"scale": …, "direction": …}}`; `constraints` are `{name: {"min":
-    …, "max": …, "max_drop": …}}`. Runners are found for them, and measure the first `num_samples` samples of a `part`
-    (None: all). A strategy, runner, format or metric may be a name, a class or an object.
+    `(function, "minimize")`, or `{name: direction | {"scale": …, "direction": …}}`; `constraints` are
+    `{name: {"min": …, "max": …, "max_drop": …}}`. Runners are found for them, and measure the first `num_samples`
+    samples of a `part` (None: all). A strategy, runner, format or metric may be a name, a class or an object.
 
     The search ends after `n_trials` trials, `timeout` seconds, or `patience` trials that do not improve the front. With
     `finish` (epochs, or the options of `[search.finish]`) the networks of the front are tuned then. Without a `folder`

@@ -19,7 +19,7 @@ UNFINISHED = ".writing"
 """Ending of a file that is being written, until it takes its own name."""
 
 _LONGEST_NAME = 200
-_WRONG_PATHS = (FileExistsError, IsADirectoryError, NotADirectoryError)
+WRONG_PATHS = (FileExistsError, IsADirectoryError, NotADirectoryError)
 """Errors of a path that leads to a file in place of a folder, or to a folder in place of a file."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -114,7 +114,7 @@ def place_given_by(name: str) -> Iterator[None]:
 
 def told(error: OSError) -> ChopError:
     """The error of a file or folder that could not be read or written: with its name, and the cure if it is known."""
-    kind = InputError if isinstance(error, _WRONG_PATHS) else ChopError
+    kind = InputError if isinstance(error, WRONG_PATHS) else ChopError
     return kind(f"{error.filename or 'input or output'}: {error.strerror or error}{cure(error)}")
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from chop.errors import FolderError
-from chop.tools.files import cure, require_in_place, sweep_unfinished
+from chop.errors import FolderError, WrongFolderError
+from chop.tools.files import WRONG_PATHS, cure, require_in_place, sweep_unfinished
 from chop.tools.option_names import option
 
 _TRIES = 100
@@ -126,7 +126,8 @@ def _locked(path: Path, folder: Path) -> int:
             missing = error
             continue
         except OSError as error:
-            raise FolderError(f"{error.filename}: {error.strerror}{cure(error)}") from error
+            kind = WrongFolderError if isinstance(error, WRONG_PATHS) else FolderError
+            raise kind(f"{error.filename}: {error.strerror}{cure(error)}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

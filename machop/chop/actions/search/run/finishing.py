@@ -69,7 +69,7 @@ class Finishing:
             before=[row.trial.number for row in result.best],
             seconds=sum(networks[-1].seconds for networks in found.values()),
             missing=missing,
-            changes=[name for name in self.goals.metrics if name not in self._fixed],
+            changes=self._changes(chosen, found),
             improved=self._improved(chosen, found),
         )
         if found and not facts.improved:
@@ -106,6 +106,12 @@ class Finishing:
         """The metrics that tuning cannot change, as they are of formats alone."""
         runners = self.instruments.runners.all
         return {metric.name for runner in runners if runner.needs == "plan" for metric in runner.metrics}
+
+    def _changes(self, trials: Iterable[Trial], found: Mapping[int, Sequence[TunedNetwork]]) -> list[str]:
+        """The metrics of the goals that tuning can change, and those of formats that it has changed, as by zeros."""
+        pairs = [(trial, _with(trial, network)) for trial in trials for network in found.get(trial.number, ())]
+        changed = {name for old, new in pairs for name in self.goals.metrics if old.metrics[name] != new.metrics[name]}
+        return [name for name in self.goals.metrics if name not in self._fixed or name in changed]
 
     def _improved(self, trials: Iterable[Trial], found: Mapping[int, Sequence[TunedNetwork]]) -> int:
         """How many trials have a tuned network that is better in an objective, or nearer a constraint."""
